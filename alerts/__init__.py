@@ -1,0 +1,1 @@
+"""Readings become words to people."""

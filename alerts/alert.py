@@ -1,0 +1,141 @@
+"""The nouns of the alert's life: Finding, Alert, Act, Notice.
+
+An alert is one trouble of one patient, written as dated facts. Its state is a view of the dates: "is the condition
+present" and "has a person seen it" are independent. Priorities are named as in IEC 60601-1-8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum, StrEnum
+
+
+class Priority(IntEnum):
+    """IEC 60601-1-8 alarm priority; a higher number is more urgent."""
+
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+
+
+class Verdict(StrEnum):
+    """What a rule says now. HOLD is the hysteresis band: neither raise nor clear."""
+
+    RAISE = "raise"
+    HOLD = "hold"
+    CLEAR = "clear"
+
+
+class Audience(StrEnum):
+    """Whom a finding is for."""
+
+    STAFF = "staff"  # opens or joins an alert
+    PATIENT = "patient"  # asks the patient for something (a second reading); opens no alert
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """One sentence for people, in English and in Simplified Chinese."""
+
+    en: str
+    zh: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A rule's verdict on one patient at one moment.
+
+    problem groups rules that are about the same trouble (low and very low are both "glucose-low").
+    since: when the condition began, by the readings. evidence: keys of the readings it rests on, oldest first.
+    """
+
+    patient: str
+    rule: str
+    problem: str
+    verdict: Verdict
+    priority: Priority
+    audience: Audience
+    because: Text
+    since: datetime
+    evidence: tuple[str, ...] = ()
+
+
+class Outcome(StrEnum):
+    """How a person closed an alert."""
+
+    ADVICE = "advice"
+    MEDICATION_CHANGED = "medication-changed"
+    APPOINTMENT = "appointment"
+    EMERGENCY = "emergency"
+    NO_ACTION = "no-action"  # the note says why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One trouble of one patient as dated facts (all aware UTC).
+
+    id: "a-" and 16 hexadecimal digits, derived from (patient, problem, opened_at), so that a replay of the journal
+    opens the same alert. raising: names of the rules that hold the condition up; empty once it has gone.
+    """
+
+    id: str
+    patient: str
+    problem: str
+    priority: Priority
+    because: Text
+    evidence: tuple[str, ...]
+    raising: frozenset[str]
+    since: datetime
+    opened_at: datetime
+    updated_at: datetime
+    notified_at: datetime | None = None
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
+    acknowledged_note: str | None = None
+    condition_gone_at: datetime | None = None
+    closed_at: datetime | None = None
+    closed_by: str | None = None
+    outcome: Outcome | None = None
+    closing_note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """What a named person does with an alert. outcome is required to close and refused otherwise."""
+
+    kind: ActKind
+    alert: str
+    by: str
+    at: datetime
+    note: str = ""
+    outcome: Outcome | None = None
+
+
+class ActKind(StrEnum):
+    """Acts a person can do."""
+
+    ACKNOWLEDGE = "acknowledge"
+    CLOSE = "close"
+
+
+class IllegalAct(Exception):
+    """The act does not fit the alert's state. The text says why and what is possible instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One message to one audience, written down before it is sent.
+
+    id: derived from what it is about, so the same notice is never written twice. alert is None for a request to the
+    patient. subject and body are in both languages.
+    """
+
+    id: str
+    alert: str | None
+    patient: str
+    audience: Audience
+    priority: Priority
+    subject: Text
+    body: Text
+    written_at: datetime

@@ -1,0 +1,1 @@
+"""The house: configuration, clock, wiring, command line, API and pages."""

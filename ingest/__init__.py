@@ -1,0 +1,1 @@
+"""Bytes become readings, and readings are kept."""

@@ -1,0 +1,1 @@
+"""Links to the outside: radio, broker, listener. They deliver packets stamped with their arrival."""

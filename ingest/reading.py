@@ -1,0 +1,180 @@
+"""The nouns of the straight path: Packet, Measurement, Reading, and the two ways a packet can end elsewhere.
+
+Packet: what came. Measurement: what the device claims. Reading: what we believe, and whose it is.
+DecodeError and Refusal are outcomes with a reason; the bytes then wait as a letter and nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, Literal
+
+from ingest.vital import Unit, Vital
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_US: Final = timedelta(microseconds=1)
+NO_CONTEXT: Final[Mapping[str, str | float]] = MappingProxyType({})
+
+
+def to_us(moment: datetime) -> int:
+    """Microseconds since 1970-01-01 UTC of an aware datetime, exact (no float on the way)."""
+    return (moment - EPOCH) // _US
+
+
+def from_us(microseconds: int) -> datetime:
+    """The aware UTC datetime of microseconds since 1970-01-01 UTC, exact."""
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+class Flag(StrEnum):
+    """What a device says about a value. Names follow the Bluetooth SIG's status bits."""
+
+    ABOVE_RANGE = "above-range"  # the display showed HI; there is no number
+    BELOW_RANGE = "below-range"  # the display showed LO; there is no number
+    BATTERY_LOW = "battery-low"
+    SENSOR_MALFUNCTION = "sensor-malfunction"
+    SAMPLE_INSUFFICIENT = "sample-insufficient"
+    STRIP_ERROR = "strip-error"
+    TEMPERATURE_ERROR = "temperature-error"
+    TIME_FAULT = "time-fault"
+    CONTROL_SOLUTION = "control-solution"  # a test of the meter, not of the patient
+    BODY_MOVEMENT = "body-movement"
+    CUFF_LOOSE = "cuff-loose"
+    IRREGULAR_PULSE = "irregular-pulse"
+    PULSE_ABOVE_RANGE = "pulse-above-range"
+    PULSE_BELOW_RANGE = "pulse-below-range"
+    IMPROPER_POSITION = "improper-position"
+    SESSION_STOPPED = "session-stopped"
+    CALIBRATION_NEEDED = "calibration-needed"
+
+
+class TimeBasis(StrEnum):
+    """How the moment of a reading is known."""
+
+    DEVICE = "device"  # the device's own clock, believed
+    CORRECTED = "corrected"  # the device's clock less its known error
+    ARRIVAL = "arrival"  # the device gave no time, or an unbelievable one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What a link learnt about the device before it read: needed to place its times.
+
+    clock_offset: device clock minus true time, measured in this session; None when the device has no readable clock.
+    session_start: start of the CGM session (2AAA), aware when the sensor knows its zone, else naive wearer's time.
+    """
+
+    clock_offset: timedelta | None = None
+    session_start: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packet:
+    """Bytes as a link delivered them, stamped with their arrival (aware UTC).
+
+    link: "ble", "broker", "listener" or "http". sender: BLE address, or the device named by the topic.
+    channel: four lower-case hex digits of a characteristic ("2a18"), or "json".
+    companion: the Glucose Measurement Context (2A34) that belongs to a 2A18, joined by the link.
+    fault: set by a link that could not deliver the whole (too large, hostile topic): what was wrong, in a sentence;
+    data then holds what was kept of it.
+    """
+
+    link: str
+    sender: str
+    channel: str
+    data: bytes
+    received_at: datetime
+    companion: bytes | None = None
+    session: Session | None = None
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What the device claims, exactly as sent.
+
+    sent: one number per component of the vital, in `unit`; None where the device gave no value.
+    device_time: naive = wearer's local time on the device's clock, aware = the device knows its zone,
+    None = the device has no (believable) time. sequence: the device's own record number.
+    raw: the octets of this one measurement where the format is binary, else empty.
+    """
+
+    device: str
+    vital: Vital
+    sent: tuple[float | None, ...]
+    unit: Unit
+    device_time: datetime | None
+    sequence: int | None = None
+    flags: frozenset[Flag] = frozenset()
+    context: Mapping[str, str | float] = NO_CONTEXT
+    raw: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What we believe, and whose it is.
+
+    values: canonical units, one per component (`ingest.vital.COMPONENTS`); sent and unit: as received.
+    A display's HI or LO is a value of None with the flag ABOVE_RANGE or BELOW_RANGE.
+    taken_at and received_at are aware UTC; taken_at is known by `time_basis`. clock_offset is the device's
+    clock error at the time of reading it (None = not known), whether or not it had to be corrected.
+    Its identity is (device, vital, sequence, device_time): a redelivery or a backfill is the same reading.
+    """
+
+    patient: str
+    device: str
+    vital: Vital
+    values: tuple[float | None, ...]
+    sent: tuple[float | None, ...]
+    unit: Unit
+    taken_at: datetime
+    time_basis: TimeBasis
+    received_at: datetime
+    device_time: datetime | None = None
+    sequence: int | None = None
+    clock_offset: timedelta | None = None
+    flags: frozenset[Flag] = frozenset()
+    context: Mapping[str, str | float] = field(default=NO_CONTEXT)
+    raw: bytes = b""
+
+    @property
+    def key(self) -> str:
+        """How evidence names this reading: vital, moment (UTC, microseconds) and device."""
+        return f"{self.vital}/{self.taken_at:%Y-%m-%dT%H:%M:%S.%fZ}/{self.device}"
+
+
+class DecodeError(Exception):
+    """Octets that are not the message they claim to be.
+
+    kind: "too_short" (octets are missing) or "invalid" (not this message). offset: the octet (or character of a
+    JSON text) at which decoding stopped. The text says what was expected and what was found.
+    """
+
+    def __init__(self, kind: Literal["too_short", "invalid"], reason: str, offset: int = 0) -> None:
+        super().__init__(f"{reason} (at offset {offset})")
+        self.kind = kind
+        self.reason = reason
+        self.offset = offset
+
+
+class RefusalReason(StrEnum):
+    """Why a measurement was not admitted. Each is a letter's `reason` and a counter's label."""
+
+    UNASSIGNED = "unassigned"  # nobody is known to wear the device; admitted once it is paired
+    NO_VALUE = "no-value"  # the device reports a failed measurement
+    CONTROL_SOLUTION = "control-solution"
+    IMPOSSIBLE = "impossible"  # outside the bounds of the possible
+    CONFLICT = "conflict"  # the same identity was stored with another value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A measurement that was understood but not admitted, with a sentence that a person can act on."""
+
+    reason: RefusalReason
+    because: str
+    device: str

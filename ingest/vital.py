@@ -1,0 +1,123 @@
+"""What Homeward measures: the vitals, their components, units and the bounds of the possible.
+
+A number never travels without its unit. Readings keep the value as it was sent, bit for bit, beside the value in
+the vital's canonical unit. Limits are compared in the unit family that was sent (`family`), because
+3.9 mmol/L is 70.26 mg/dL and not 70 mg/dL.
+
+Sources: glucose factor 18.01559 (Nightscout, xDrip+, Tidepool); kPa x 7.50062 = mmHg; validity bounds from
+common meter ranges (10 to 600 mg/dL) and home cuffs (systolic 50 to 260, diastolic 30 to 160, pulse 30 to 220).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Unit(StrEnum):
+    """Units a device may send. The Bluetooth SIG sends glucose in kg/L or mol/L whatever its display shows."""
+
+    MG_DL = "mg/dL"
+    MMOL_L = "mmol/L"
+    KG_L = "kg/L"
+    MOL_L = "mol/L"
+    MMHG = "mmHg"
+    KPA = "kPa"
+    PER_MIN = "1/min"
+
+
+class Vital(StrEnum):
+    """One kind of measurement. The value is the name in storage, in the API and in InfluxDB."""
+
+    GLUCOSE = "glucose"  # blood, from a meter (LOINC 2339-0 / 15074-8)
+    CGM = "cgm_glucose"  # interstitial fluid, from a sensor (LOINC 99504-3 / 105272-9)
+    BLOOD_PRESSURE = "blood_pressure"  # LOINC 85354-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """One number of a vital: its name, its canonical unit, and the closed interval of possible values in it."""
+
+    name: str
+    unit: Unit
+    lowest: float
+    highest: float
+
+
+MG_DL_PER_MMOL_L: Final = 18.01559
+MMHG_PER_KPA: Final = 7.50062
+
+_GLUCOSE = (Component(name="glucose", unit=Unit.MG_DL, lowest=10.0, highest=600.0),)
+
+COMPONENTS: Final[dict[Vital, tuple[Component, ...]]] = {
+    Vital.GLUCOSE: _GLUCOSE,
+    Vital.CGM: _GLUCOSE,
+    Vital.BLOOD_PRESSURE: (
+        Component(name="systolic", unit=Unit.MMHG, lowest=50.0, highest=260.0),
+        Component(name="diastolic", unit=Unit.MMHG, lowest=30.0, highest=160.0),
+        Component(name="mean", unit=Unit.MMHG, lowest=30.0, highest=220.0),
+        Component(name="pulse", unit=Unit.PER_MIN, lowest=30.0, highest=220.0),
+    ),
+}
+
+_TO_CANONICAL: Final[dict[Vital, dict[Unit, float]]] = {
+    Vital.GLUCOSE: {
+        Unit.MG_DL: 1.0,
+        Unit.MMOL_L: MG_DL_PER_MMOL_L,
+        Unit.KG_L: 100_000.0,
+        Unit.MOL_L: 1000.0 * MG_DL_PER_MMOL_L,
+    },
+    Vital.BLOOD_PRESSURE: {Unit.MMHG: 1.0, Unit.KPA: MMHG_PER_KPA},
+}
+_TO_CANONICAL[Vital.CGM] = _TO_CANONICAL[Vital.GLUCOSE]
+
+# What a clinician would read off the display: kg/L is shown as mg/dL, mol/L as mmol/L.
+_FAMILY: Final[dict[Unit, tuple[Unit, float]]] = {
+    Unit.KG_L: (Unit.MG_DL, 100_000.0),
+    Unit.MOL_L: (Unit.MMOL_L, 1000.0),
+}
+
+# Binary noise of a conversion (0.0007 kg/L * 100000 = 70.00000000000001) must never cross a limit.
+_DIGITS: Final = 6
+
+
+def units_of(vital: Vital) -> tuple[Unit, ...]:
+    """Units in which this vital may be sent."""
+    return tuple(_TO_CANONICAL[vital])
+
+
+def canonical(vital: Vital, sent: tuple[float | None, ...], unit: Unit) -> tuple[float | None, ...]:
+    """Convert the components of a vital from the unit sent to the canonical unit.
+
+    A pulse is 1/min in every unit system and passes unchanged. None (no value) stays None.
+    Raises KeyError when the vital is never sent in that unit.
+    """
+    factor = _TO_CANONICAL[vital][unit]
+    if factor == 1.0:
+        return sent
+    return tuple(
+        value if value is None or component.unit is Unit.PER_MIN else round(value * factor, _DIGITS)
+        for component, value in zip(COMPONENTS[vital], sent, strict=True)
+    )
+
+
+def family(value: float, unit: Unit) -> tuple[float, Unit]:
+    """The value as a display of the sender's unit family shows it: mg/dL, mmol/L, mmHg or kPa, unconverted."""
+    shown, factor = _FAMILY.get(unit, (unit, 1.0))
+    return (value if factor == 1.0 else round(value * factor, _DIGITS)), shown
+
+
+def impossible(vital: Vital, values: tuple[float | None, ...]) -> str | None:
+    """A sentence saying which canonical value no living person has, or None when all are possible."""
+    for component, value in zip(COMPONENTS[vital], values, strict=True):
+        if value is not None and not component.lowest <= value <= component.highest:
+            return (
+                f"{component.name} {value:g} {component.unit} is outside the possible "
+                f"{component.lowest:g} to {component.highest:g} {component.unit}"
+            )
+    if vital is Vital.BLOOD_PRESSURE:
+        systolic, diastolic = values[0], values[1]
+        if systolic is not None and diastolic is not None and systolic <= diastolic:
+            return f"systolic {systolic:g} mmHg is not above diastolic {diastolic:g} mmHg"
+    return None
