@@ -110,7 +110,7 @@ class Measurement:
     device_time: datetime | None
     sequence: int | None = None
     flags: frozenset[Flag] = frozenset()
-    context: Mapping[str, str | float] = NO_CONTEXT
+    context: Mapping[str, str | float] = field(default_factory=lambda: NO_CONTEXT)
     raw: bytes = b""
 
 
@@ -138,7 +138,7 @@ class Reading:
     sequence: int | None = None
     clock_offset: timedelta | None = None
     flags: frozenset[Flag] = frozenset()
-    context: Mapping[str, str | float] = field(default=NO_CONTEXT)
+    context: Mapping[str, str | float] = field(default_factory=lambda: NO_CONTEXT)
     raw: bytes = b""
 
     @property
@@ -178,3 +178,4 @@ class Refusal:
     reason: RefusalReason
     because: str
     device: str
+    sequence: int | None = None

@@ -1,0 +1,272 @@
+"""Patients, their devices, and who wears which device from when to when.
+
+Kept in the hub's database with SQLAlchemy, beside the alerts. Blocking and small: a call is one short transaction.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Engine,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Row,
+    String,
+    Table,
+    insert,
+    select,
+    update,
+)
+
+from ingest.admit import Roster, Wearing
+from ingest.reading import from_us, to_us
+from ingest.vital import Unit
+
+METADATA: Final = MetaData()
+
+# Moments are stored as integer microseconds UTC, as in the journal: exact, sortable, the same on every database.
+_patients = Table(
+    "patients",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("zone", String(64), nullable=False),
+    Column("language", String(8), nullable=False),
+    Column("glucose_unit", String(8), nullable=False),
+    Column("pseudonym", String(32), nullable=False, unique=True),
+    Column("limits", JSON, nullable=False),
+)
+_devices = Table(
+    "devices",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("link", String(8), nullable=False),
+    Column("model", String(200), nullable=False),
+)
+_wearings = Table(
+    "wearings",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("device", ForeignKey("devices.id"), nullable=False, index=True),
+    Column("patient", ForeignKey("patients.id"), nullable=False, index=True),
+    Column("since_us", BigInteger),
+    Column("until_us", BigInteger),
+    Column("slot", Integer, nullable=False),
+)
+
+
+class DeviceKind(StrEnum):
+    """What a device measures with; decides how it is read over Bluetooth."""
+
+    METER = "meter"
+    CGM = "cgm"
+    CUFF = "cuff"
+
+
+class DeviceLink(StrEnum):
+    """How a device reaches Homeward."""
+
+    BLE = "ble"
+    MQTT = "mqtt"
+
+
+def _new_pseudonym() -> str:
+    return secrets.token_hex(8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patient:
+    """A person at home.
+
+    zone: IANA name. language: "en" or "zh_CN". glucose_unit: how staff and patient read glucose.
+    pseudonym: random, stands for the patient in InfluxDB. limits: overrides of rule parameters, as
+    `alerts.rules.parse_limits` reads them.
+    """
+
+    id: str
+    name: str
+    zone: str
+    language: str = "en"
+    glucose_unit: Unit = Unit.MMOL_L
+    pseudonym: str = field(default_factory=_new_pseudonym)
+    limits: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device known to Homeward. id: Bluetooth address in upper case, or the name it publishes under."""
+
+    id: str
+    kind: DeviceKind
+    link: DeviceLink
+    model: str = ""
+
+
+class UnknownPerson(KeyError):
+    """No such patient or device. The text says which."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class AlreadyKnown(ValueError):
+    """A patient or device of that id exists, or the device is worn by somebody else. The text says which."""
+
+
+class People:
+    """The register of patients, devices and wearings."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        METADATA.create_all(engine)
+
+    def patients(self) -> list[Patient]:
+        """All patients by name."""
+        with self._engine.connect() as db:
+            return [_patient(row) for row in db.execute(select(_patients).order_by(_patients.c.name))]
+
+    def patient(self, patient: str) -> Patient | None:
+        """One patient, or None."""
+        with self._engine.connect() as db:
+            row = db.execute(select(_patients).where(_patients.c.id == patient)).one_or_none()
+            return _patient(row) if row else None
+
+    def add_patient(self, patient: Patient) -> None:
+        """Write a new patient down. Raises AlreadyKnown, or ZoneInfoNotFoundError for an unknown time zone."""
+        ZoneInfo(patient.zone)
+        with self._engine.begin() as db:
+            if db.execute(select(_patients.c.id).where(_patients.c.id == patient.id)).one_or_none():
+                raise AlreadyKnown(f"a patient with the id {patient.id} exists already")
+            db.execute(insert(_patients).values(**_patient_row(patient)))
+
+    def change_patient(self, patient: Patient) -> None:
+        """Replace what is known of a patient; the pseudonym stays. Raises UnknownPerson."""
+        ZoneInfo(patient.zone)
+        row = {k: v for k, v in _patient_row(patient).items() if k not in {"id", "pseudonym"}}
+        with self._engine.begin() as db:
+            if db.execute(update(_patients).where(_patients.c.id == patient.id).values(**row)).rowcount == 0:
+                raise UnknownPerson(f"no patient has the id {patient.id}")
+
+    def devices(self) -> list[Device]:
+        """All devices by id."""
+        with self._engine.connect() as db:
+            return [_device(row) for row in db.execute(select(_devices).order_by(_devices.c.id))]
+
+    def device(self, device: str) -> Device | None:
+        """One device, or None."""
+        with self._engine.connect() as db:
+            row = db.execute(select(_devices).where(_devices.c.id == device)).one_or_none()
+            return _device(row) if row else None
+
+    def add_device(self, device: Device) -> None:
+        """Write a new device down. Raises AlreadyKnown."""
+        with self._engine.begin() as db:
+            if db.execute(select(_devices.c.id).where(_devices.c.id == device.id)).one_or_none():
+                raise AlreadyKnown(f"a device with the id {device.id} exists already")
+            db.execute(insert(_devices).values(id=device.id, kind=device.kind, link=device.link, model=device.model))
+
+    def wearings(self, device: str | None = None, patient: str | None = None) -> list[Wearing]:
+        """Wearings in the order they were written, past ones included."""
+        query = select(_wearings, _patients.c.zone).join(_patients).order_by(_wearings.c.id)
+        if device is not None:
+            query = query.where(_wearings.c.device == device)
+        if patient is not None:
+            query = query.where(_wearings.c.patient == patient)
+        with self._engine.connect() as db:
+            return [_wearing(row) for row in db.execute(query)]
+
+    def roster(self) -> Roster:
+        """Who wears what, for admission."""
+        return Roster(self.wearings())
+
+    def assign(self, device: str, patient: str, *, since: datetime | None, now: datetime) -> Wearing:
+        """Give a device to a patient.
+
+        since None: from now on, or, for a device nobody has worn yet, from its first record, so that what waits
+        unassigned is admitted. Raises UnknownPerson; AlreadyKnown while somebody else wears it.
+        """
+        known, person = self.device(device), self.patient(patient)
+        if known is None:
+            raise UnknownPerson(f"no device has the id {device}; add it first")
+        if person is None:
+            raise UnknownPerson(f"no patient has the id {patient}; add the patient first")
+        earlier = self.wearings(device=device)
+        start = since if since or not earlier else now
+        for wearing in earlier:
+            if wearing.until is None or start is None or start < wearing.until:
+                raise AlreadyKnown(f"patient {wearing.patient} wears device {device} at that time; unpair it first")
+        wearing = Wearing(
+            device=device,
+            patient=patient,
+            zone=ZoneInfo(person.zone),
+            since=start,
+            slot=self._free_slot(known, patient),
+        )
+        with self._engine.begin() as db:
+            db.execute(
+                insert(_wearings).values(
+                    device=device, patient=patient, since_us=to_us(start) if start else None, slot=wearing.slot
+                )
+            )
+        return wearing
+
+    def release(self, device: str, *, now: datetime) -> Wearing:
+        """End the current wearing of a device; its history stays. Raises UnknownPerson when nobody wears it."""
+        current = next((w for w in self.wearings(device=device) if w.until is None), None)
+        if current is None:
+            raise UnknownPerson(f"nobody wears device {device}")
+        with self._engine.begin() as db:
+            db.execute(
+                update(_wearings)
+                .where(_wearings.c.device == device, _wearings.c.until_us.is_(None))
+                .values(until_us=to_us(now))
+            )
+        return replace(current, until=now.astimezone(UTC))
+
+    def _free_slot(self, device: Device, patient: str) -> int:
+        kinds = {known.id: known.kind for known in self.devices()}
+        taken = {w.slot for w in self.wearings(patient=patient) if w.until is None and kinds[w.device] is device.kind}
+        return next(slot for slot in range(len(taken) + 1) if slot not in taken)
+
+
+def _patient_row(patient: Patient) -> dict[str, Any]:
+    return {
+        "id": patient.id,
+        "name": patient.name,
+        "zone": patient.zone,
+        "language": patient.language,
+        "glucose_unit": patient.glucose_unit,
+        "pseudonym": patient.pseudonym,
+        "limits": dict(patient.limits),
+    }
+
+
+def _patient(row: Row[Any]) -> Patient:
+    return Patient(**{**row._mapping, "glucose_unit": Unit(row.glucose_unit)})
+
+
+def _device(row: Row[Any]) -> Device:
+    return Device(id=row.id, kind=DeviceKind(row.kind), link=DeviceLink(row.link), model=row.model)
+
+
+def _wearing(row: Row[Any]) -> Wearing:
+    return Wearing(
+        device=row.device,
+        patient=row.patient,
+        zone=ZoneInfo(row.zone),
+        since=None if row.since_us is None else from_us(row.since_us),
+        until=None if row.until_us is None else from_us(row.until_us),
+        slot=row.slot,
+    )

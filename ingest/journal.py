@@ -1,0 +1,542 @@
+"""The journal: every reading that was admitted, and every byte that was not, with its reason.
+
+SQLite, WAL, synchronous=FULL: what `append` returned from is on disk. One writer; any number of readers beside it.
+Readings are clustered by (patient and vital, moment), so that a chart is one short scan. Followers (InfluxDB, the
+watch) read `arrivals` by cursor. Times are integer microseconds UTC. All calls block; all are safe from any thread.
+
+A reading's identity is (device, vital, sequence, device_time). Where the device's clock is believed, the clustered
+key itself holds it. Where the moment was corrected or is the arrival, the same record read again would get another
+moment, so its claim is kept in `claims` (few rows: no secondary index on the busy path).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Lock
+from typing import Final
+
+import numpy as np
+
+from ingest.reading import (
+    EPOCH,
+    DecodeError,
+    Packet,
+    Reading,
+    Refusal,
+    RefusalReason,
+    Session,
+    TimeBasis,
+    from_us,
+    to_us,
+)
+from ingest.rows import (
+    CLAIM,
+    CLAIM_ZONE,
+    COLUMNS,
+    SEQUENCE,
+    Row,
+    claim_key,
+    compare,
+    from_row,
+    identity,
+    to_row,
+    wall_us,
+)
+from ingest.series import Series
+from ingest.vital import COMPONENTS, Vital
+
+FORMAT: Final = 1
+
+_SCHEMA: Final = """
+CREATE TABLE devices(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, last_sequence INTEGER, last_claim_us INTEGER,
+                     last_received_us INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE series(id INTEGER PRIMARY KEY, patient TEXT NOT NULL, vital TEXT NOT NULL, UNIQUE(patient, vital));
+CREATE TABLE readings(
+    series INTEGER NOT NULL, taken_us INTEGER NOT NULL, device INTEGER NOT NULL,
+    n INTEGER NOT NULL,                     -- 0; counts up where one device took several at the same moment
+    v0 REAL, v1 REAL, v2 REAL, v3 REAL,     -- canonical units
+    unit TEXT NOT NULL, s0 REAL, s1 REAL, s2 REAL, s3 REAL,  -- as sent; all NULL where the unit is canonical
+    basis TEXT NOT NULL, offset_us INTEGER,
+    claim_us INTEGER, claim_zone_s INTEGER, -- the device's own time: wall clock as if UTC, and its zone if it has one
+    sequence INTEGER, flags TEXT, context TEXT, received_us INTEGER NOT NULL, raw BLOB,
+    PRIMARY KEY(series, taken_us, device, n)) WITHOUT ROWID;
+CREATE TABLE arrivals(seq INTEGER PRIMARY KEY AUTOINCREMENT, series INTEGER NOT NULL, taken_us INTEGER NOT NULL,
+                      device INTEGER NOT NULL, n INTEGER NOT NULL);
+CREATE TABLE claims(device INTEGER NOT NULL, vital TEXT NOT NULL, sequence INTEGER NOT NULL,
+                    claim_us INTEGER NOT NULL, claim_zone_s INTEGER NOT NULL,
+                    series INTEGER NOT NULL, taken_us INTEGER NOT NULL, n INTEGER NOT NULL,
+                    PRIMARY KEY(device, vital, sequence, claim_us, claim_zone_s)) WITHOUT ROWID;
+CREATE TABLE letters(id INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT NOT NULL, reason TEXT NOT NULL,
+                     because TEXT NOT NULL, device TEXT NOT NULL, parts TEXT NOT NULL, received_us INTEGER NOT NULL,
+                     link TEXT NOT NULL, channel TEXT NOT NULL, data BLOB NOT NULL, companion BLOB, session TEXT,
+                     fault TEXT);
+CREATE INDEX letters_by_device ON letters(state, device);
+CREATE TABLE cursors(follower TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE counters(name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+_R: Final = ", ".join(f"r.{column}" for column in COLUMNS.split(", "))
+_INSERT: Final = f"INSERT OR IGNORE INTO readings({COLUMNS}) VALUES({','.join('?' * len(COLUMNS.split(', ')))})"
+Outcome = Reading | Refusal | DecodeError
+
+
+class LetterState(StrEnum):
+    """Where a letter stands."""
+
+    WAITING = "waiting"
+    ADMITTED = "admitted"  # everything in it has become readings
+    DISCARDED = "discarded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One packet and what became of each of its parts (position = part)."""
+
+    packet: Packet
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """Bytes that could not be admitted, kept until a person or a change of the roster helps.
+
+    reason: a RefusalReason, "too_short", "invalid", or "rejected" (by a follower's store). parts: the positions in
+    the packet that wait. packet: as it came, so that it can be tried again.
+    """
+
+    id: int
+    state: LetterState
+    reason: str
+    because: str
+    device: str
+    parts: tuple[int, ...]
+    packet: Packet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumePoint:
+    """The last record of a device that is safe in the journal: its number and its time on the device's wall clock."""
+
+    sequence: int
+    wall_clock: datetime | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Appended:
+    """What one commit did: new readings with their sequence numbers, and the readings that were known already."""
+
+    new: list[tuple[int, Reading]] = field(default_factory=list)
+    duplicates: int = 0
+    letters: int = 0
+
+
+class JournalError(Exception):
+    """The journal file cannot be used. The text says why and what to do."""
+
+
+class Journal:
+    """The journal in one file; creates it when it is not there. Raises JournalError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = self._connect()
+            self._prepare()
+        except (sqlite3.Error, OSError) as error:
+            raise JournalError(
+                f"cannot use the journal {path}: {error}; check the path, its owner and the disk"
+            ) from error
+        self._load_numbers()
+
+    def close(self) -> None:
+        """Close every connection; the journal must not be used afterwards."""
+        with self._lock:
+            self._db.close()
+        while True:
+            try:
+                self._idle.get_nowait().close()
+            except Empty:
+                return
+
+    def append(self, arrivals: Sequence[Arrival]) -> Appended:
+        """Commit a batch: readings that are new, letters for the rest, counters. On return it is on disk.
+
+        A reading that is known already is counted and dropped; the same identity with another value becomes a letter
+        ("conflict"). Raises sqlite3.Error when nothing was written (disk full, for one).
+        """
+        with self._writing() as db:
+            appended = Appended()
+            tally: Counter[str] = Counter()
+            for arrival in arrivals:
+                tally[f"packets.{arrival.packet.link}"] += 1
+                left = self._store(db, arrival, enumerate(arrival.outcomes), appended, tally)
+                self._write_letters(db, arrival.packet, left)
+                appended.letters += len({reason for reason, _, _ in left.values()})
+            self._count(db, tally)
+        return appended
+
+    def readmit(self, letter: Letter, outcomes: tuple[Outcome, ...]) -> Appended:
+        """Try a letter again: `outcomes` are those of its whole packet; only the parts that wait count.
+
+        What still cannot be admitted goes on waiting with its newest reason.
+        """
+        arrival = Arrival(packet=letter.packet, outcomes=outcomes)
+        with self._writing() as db:
+            appended = Appended()
+            tally: Counter[str] = Counter()
+            parts = [(part, outcomes[part]) for part in letter.parts if part < len(outcomes)]
+            left = self._store(db, arrival, parts, appended, tally)
+            tally = Counter(
+                {f"readmitted.{name}": n for name, n in tally.items() if name in {"admitted", "duplicate"}}
+            )
+            db.execute("UPDATE letters SET state=? WHERE id=?", (LetterState.ADMITTED, letter.id))
+            self._write_letters(db, letter.packet, left)
+            self._count(db, tally)
+        return appended
+
+    def discard(self, letter: int, because: str) -> bool:
+        """Take a letter off the waiting list; its bytes stay. False when no such letter waits."""
+        with self._writing() as db:
+            changed = db.execute(
+                "UPDATE letters SET state=?, because=because || ' | discarded: ' || ? WHERE id=? AND state=?",
+                (LetterState.DISCARDED, because, letter, LetterState.WAITING),
+            )
+            return changed.rowcount == 1
+
+    def set_aside(self, follower: str, seq: int, line: bytes, status: int, answer: str) -> None:
+        """Keep a line that a follower's store refused for good, with the store's answer."""
+        packet = Packet(link=follower, sender=str(seq), channel="line", data=line, received_at=EPOCH)
+        because = f"{follower} refused arrival {seq} for good with status {status}: {answer}"
+        with self._writing() as db:
+            self._write_letters(db, packet, {0: ("rejected", because, follower)})
+            self._count(db, Counter({f"rejected.{follower}": 1}))
+
+    def since(self, cursor: int, limit: int) -> list[tuple[int, Reading]]:
+        """Readings in the order in which they were committed, after sequence number `cursor`, at most `limit`."""
+        with self._reading() as db:
+            rows = db.execute(
+                f"SELECT a.seq, {_R}, s.patient, s.vital, d.name FROM arrivals a "
+                "JOIN readings r ON r.series=a.series AND r.taken_us=a.taken_us AND r.device=a.device AND r.n=a.n "
+                "JOIN series s ON s.id=a.series JOIN devices d ON d.id=a.device "
+                "WHERE a.seq > ? ORDER BY a.seq LIMIT ?",
+                (cursor, limit),
+            )
+            return [(row[0], from_row(row[1:])) for row in rows]
+
+    def tail(self) -> int:
+        """The highest sequence number given so far, 0 when there is none."""
+        with self._reading() as db:
+            return int(db.execute("SELECT coalesce(max(seq), 0) FROM arrivals").fetchone()[0])
+
+    def cursor(self, follower: str) -> int:
+        """How far a follower has come, 0 at the beginning."""
+        with self._reading() as db:
+            row = db.execute("SELECT seq FROM cursors WHERE follower=?", (follower,)).fetchone()
+            return int(row[0]) if row else 0
+
+    def advance(self, follower: str, cursor: int) -> None:
+        """Remember how far a follower has come."""
+        with self._writing() as db:
+            db.execute("INSERT OR REPLACE INTO cursors VALUES(?, ?)", (follower, cursor))
+
+    def readings(
+        self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
+    ) -> list[Reading]:
+        """Readings of one vital with start <= taken_at < end, oldest first; with a limit, the newest of them."""
+        query = (
+            f"SELECT {_R}, s.patient, s.vital, d.name FROM series s "
+            "JOIN readings r ON r.series=s.id JOIN devices d ON d.id=r.device "
+            "WHERE s.patient=? AND s.vital=? AND r.taken_us>=? AND r.taken_us<? ORDER BY r.taken_us DESC LIMIT ?"
+        )
+        with self._reading() as db:
+            rows = db.execute(query, (patient, vital, to_us(start), to_us(end), -1 if limit is None else limit))
+            return [from_row(row) for row in rows][::-1]
+
+    def series(self, patient: str, vital: Vital, start: datetime, end: datetime) -> Series:
+        """See `ingest.series.SeriesSource`."""
+        width = len(COMPONENTS[vital])
+        columns = ", ".join(f"v{i}" for i in range(width))
+        with self._reading() as db:
+            rows = db.execute(
+                f"SELECT taken_us, {columns} FROM readings WHERE taken_us>=? AND taken_us<? AND "
+                "series=(SELECT id FROM series WHERE patient=? AND vital=?) ORDER BY taken_us, device, n",
+                (to_us(start), to_us(end), patient, vital),
+            ).fetchall()
+        return Series(
+            taken_us=np.array([row[0] for row in rows], dtype=np.int64),
+            values=np.array([row[1:] for row in rows], dtype=np.float64).reshape(len(rows), width),
+        )
+
+    def last_arrivals(self) -> dict[str, datetime]:
+        """When each device last brought something that could be understood (UTC)."""
+        with self._reading() as db:
+            rows = db.execute("SELECT name, last_received_us FROM devices WHERE last_received_us > 0")
+            return {name: from_us(received) for name, received in rows}
+
+    def resume_point(self, device: str) -> ResumePoint | None:
+        """From where a device's stored records still have to be read; None when all of them."""
+        with self._reading() as db:
+            row = db.execute("SELECT last_sequence, last_claim_us FROM devices WHERE name=?", (device,)).fetchone()
+        if row is None or row[0] is None:
+            return None
+        wall_clock = None if row[1] is None else from_us(row[1]).replace(tzinfo=None)
+        return ResumePoint(sequence=row[0], wall_clock=wall_clock)
+
+    def letters(
+        self,
+        state: LetterState = LetterState.WAITING,
+        device: str | None = None,
+        reason: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[Letter]:
+        """Letters, newest first; `before` is the id of the last one of the page before."""
+        query, values = "SELECT * FROM letters WHERE state=?", [state.value]
+        for clause, value in (("device=?", device), ("reason=?", reason), ("id<?", before)):
+            if value is not None:
+                query += f" AND {clause}"
+                values.append(value)  # type: ignore[arg-type]
+        with self._reading() as db:
+            return [_letter(row) for row in db.execute(f"{query} ORDER BY id DESC LIMIT ?", (*values, limit))]
+
+    def counts(self) -> dict[str, int]:
+        """All counters since the journal began; letters.waiting is counted now."""
+        with self._reading() as db:
+            waiting = db.execute("SELECT count(*) FROM letters WHERE state=?", (LetterState.WAITING,)).fetchone()[0]
+            return {**dict(db.execute("SELECT name, n FROM counters ORDER BY name")), "letters.waiting": waiting}
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA wal_autocheckpoint=4000")
+        db.execute("PRAGMA cache_size=-65536")
+        return db
+
+    def _prepare(self) -> None:
+        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found == 0:
+            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={FORMAT}; COMMIT;")
+        elif found != FORMAT:
+            raise JournalError(
+                f"{self._path} has journal format {found}, this Homeward reads {FORMAT}; update Homeward"
+            )
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                self._load_numbers()
+                raise
+
+    def _load_numbers(self) -> None:
+        """Read the numbers of devices and series from the file: at start, and when a transaction was rolled back."""
+        self._devices: dict[str, int] = dict(self._db.execute("SELECT name, id FROM devices"))
+        series = self._db.execute("SELECT id, patient, vital FROM series")
+        self._series: dict[tuple[str, str], int] = {(patient, vital): number for number, patient, vital in series}
+        self._claimants = {device for (device,) in self._db.execute("SELECT DISTINCT device FROM claims")}
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            db = self._idle.get_nowait()
+        except Empty:
+            db = self._connect()
+        try:
+            yield db
+        finally:
+            self._idle.put(db)
+
+    def _store(
+        self,
+        db: sqlite3.Connection,
+        arrival: Arrival,
+        parts: Iterable[tuple[int, Outcome]],
+        appended: Appended,
+        tally: Counter[str],
+    ) -> dict[int, tuple[str, str, str]]:
+        """Store what became readings; give back what is left: part -> (reason, because, device)."""
+        left: dict[int, tuple[str, str, str]] = {}
+        last: dict[str, tuple[int | None, datetime | None]] = {}
+        for part, outcome in parts:
+            tally["parts"] += 1
+            if isinstance(outcome, DecodeError):
+                left[part] = (outcome.kind, str(outcome), arrival.packet.sender)
+                tally["undecodable"] += 1
+                continue
+            if isinstance(outcome, Refusal):
+                left[part] = (outcome.reason, outcome.because, outcome.device)
+                tally[f"refused.{outcome.reason}"] += 1
+                last[outcome.device] = (outcome.sequence, None)
+                continue
+            seq = self._insert(db, outcome)
+            last[outcome.device] = (outcome.sequence, outcome.device_time)
+            if isinstance(seq, int):
+                appended.new.append((seq, outcome))
+                tally["admitted"] += 1
+            elif seq is None:
+                appended.duplicates += 1
+                tally["duplicate"] += 1
+            else:
+                left[part] = (RefusalReason.CONFLICT, seq, outcome.device)
+                tally[f"refused.{RefusalReason.CONFLICT}"] += 1
+        for device, (sequence, claim) in last.items():
+            self._note_device(db, device, sequence, claim, arrival.packet.received_at)
+        return left
+
+    def _insert(self, db: sqlite3.Connection, reading: Reading) -> int | str | None:
+        """Give the sequence number of a new reading, None for one that is known, or a sentence for a conflict."""
+        series, device = self._series_id(db, reading), self._device_id(db, reading.device)
+        row = to_row(reading, series, device)
+        if device in self._claimants or reading.time_basis is not TimeBasis.DEVICE:
+            known = self._claimed(db, reading, row)
+            if known is not None:
+                return compare(known, row)
+        if db.execute(_INSERT, row).rowcount == 0:
+            twins = db.execute(
+                f"SELECT {_R} FROM readings r WHERE series=? AND taken_us=? AND device=? ORDER BY n", row[:3]
+            ).fetchall()
+            same = next((twin for twin in twins if identity(twin) == identity(row)), None)
+            if same is not None:
+                return compare(same, row)
+            row = (*row[:3], len(twins), *row[4:])
+            db.execute(_INSERT, row)
+        if reading.time_basis is not TimeBasis.DEVICE:
+            self._claim(db, reading, row)
+        seq = db.execute("INSERT INTO arrivals(series, taken_us, device, n) VALUES(?,?,?,?)", row[:4]).lastrowid
+        assert seq is not None  # noqa: S101  an INSERT has a row id
+        return seq
+
+    def _claimed(self, db: sqlite3.Connection, reading: Reading, row: Row) -> Row | None:
+        """Find the stored reading with the same claim, whatever moment it was given."""
+        found: Row | None = db.execute(
+            f"SELECT {_R} FROM claims c JOIN readings r ON r.series=c.series AND r.taken_us=c.taken_us AND "
+            "r.device=c.device AND r.n=c.n WHERE c.device=? AND c.vital=? AND c.sequence=? AND c.claim_us=? AND "
+            "c.claim_zone_s=?",
+            claim_key(reading, row),
+        ).fetchone()
+        if found is None and reading.time_basis is not TimeBasis.DEVICE and row[CLAIM] is not None:
+            # It may have been stored while its clock was still believed: then it lies within a day of its claim.
+            day = 86_400_000_000
+            found = db.execute(
+                f"SELECT {_R} FROM readings r WHERE series=? AND taken_us BETWEEN ? AND ? AND device=? "
+                "AND sequence IS ? AND claim_us IS ? AND claim_zone_s IS ?",
+                (row[0], row[CLAIM] - day, row[CLAIM] + day, row[2], row[SEQUENCE], row[CLAIM], row[CLAIM_ZONE]),
+            ).fetchone()
+        return found
+
+    def _claim(self, db: sqlite3.Connection, reading: Reading, row: Row) -> None:
+        db.execute("INSERT INTO claims VALUES(?,?,?,?,?,?,?,?)", (*claim_key(reading, row), row[0], row[1], row[3]))
+        self._claimants.add(row[2])
+
+    def _note_device(
+        self, db: sqlite3.Connection, device: str, sequence: int | None, claim: datetime | None, received_at: datetime
+    ) -> None:
+        db.execute(
+            "UPDATE devices SET last_sequence=coalesce(?, last_sequence), last_claim_us=coalesce(?, last_claim_us), "
+            "last_received_us=max(last_received_us, ?) WHERE id=?",
+            (sequence, wall_us(claim), to_us(received_at), self._device_id(db, device)),
+        )
+
+    def _write_letters(
+        self, db: sqlite3.Connection, packet: Packet, left: Mapping[int, tuple[str, str, str]]
+    ) -> None:
+        """One letter for each reason, so that a batch whose parts fail alike is kept once and not once a part."""
+        by_reason: dict[tuple[str, str], list[int]] = {}
+        for part, (reason, _, device) in left.items():
+            by_reason.setdefault((reason, device), []).append(part)
+        for (reason, device), parts in by_reason.items():
+            values = (
+                LetterState.WAITING, reason, left[parts[0]][1], device, json.dumps(parts),
+                to_us(packet.received_at), packet.link, packet.channel, packet.data, packet.companion,
+                _session_json(packet.session), packet.fault,
+            )  # fmt: skip
+            db.execute(
+                "INSERT INTO letters(state, reason, because, device, parts, received_us, link, channel, data, "
+                "companion, session, fault) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
+                values,
+            )
+
+    def _count(self, db: sqlite3.Connection, tally: Counter[str]) -> None:
+        db.executemany(
+            "INSERT INTO counters VALUES(?, ?) ON CONFLICT(name) DO UPDATE SET n = n + excluded.n", tally.items()
+        )
+
+    def _series_id(self, db: sqlite3.Connection, reading: Reading) -> int:
+        key = (reading.patient, reading.vital.value)
+        if key not in self._series:
+            new = db.execute("INSERT INTO series(patient, vital) VALUES(?, ?)", key).lastrowid
+            assert new is not None  # noqa: S101  an INSERT has a row id
+            self._series[key] = new
+        return self._series[key]
+
+    def _device_id(self, db: sqlite3.Connection, name: str) -> int:
+        if name not in self._devices:
+            new = db.execute("INSERT INTO devices(name) VALUES(?)", (name,)).lastrowid
+            assert new is not None  # noqa: S101  an INSERT has a row id
+            self._devices[name] = new
+        return self._devices[name]
+
+
+def _session_json(session: Session | None) -> str | None:
+    if session is None:
+        return None
+    offset, start = session.clock_offset, session.session_start
+    return json.dumps(
+        {
+            "clock_offset_us": None if offset is None else offset // timedelta(microseconds=1),
+            "session_start": None if start is None else start.isoformat(),
+        }
+    )
+
+
+def _session(text: str | None) -> Session | None:
+    if text is None:
+        return None
+    found = json.loads(text)
+    offset, start = found["clock_offset_us"], found["session_start"]
+    return Session(
+        clock_offset=None if offset is None else timedelta(microseconds=offset),
+        session_start=None if start is None else datetime.fromisoformat(start),
+    )
+
+
+def _letter(row: Row) -> Letter:
+    (number, state, reason, because, device, parts, received, link, channel, data, companion, session, fault) = row
+    packet = Packet(
+        link=link,
+        sender=device,
+        channel=channel,
+        data=data,
+        received_at=from_us(received),
+        companion=companion,
+        session=_session(session),
+        fault=fault,
+    )
+    return Letter(
+        id=number,
+        state=LetterState(state),
+        reason=reason,
+        because=because,
+        device=device,
+        parts=tuple(json.loads(parts)),
+        packet=packet,
+    )

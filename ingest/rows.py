@@ -1,0 +1,112 @@
+"""How a reading lies in the journal's table: its columns, there and back, and what makes two rows the same.
+
+Pure. `COLUMNS` is the order of every row here.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, Final
+
+from ingest.reading import NO_CONTEXT, Flag, Reading, TimeBasis, from_us, to_us
+from ingest.vital import COMPONENTS, Unit, Vital
+
+MOST_COMPONENTS: Final = 4
+COLUMNS: Final = (
+    "series, taken_us, device, n, v0, v1, v2, v3, unit, s0, s1, s2, s3, basis, offset_us, claim_us, claim_zone_s, "
+    "sequence, flags, context, received_us, raw"
+)
+TAKEN, CLAIM, CLAIM_ZONE, SEQUENCE, FLAGS = 1, 15, 16, 17, 18
+
+# Claims have no NULL in their key, or two absent sequences would count as different.
+_NONE: Final = -(2**62)
+
+Row = tuple[Any, ...]
+
+
+def wall_us(moment: datetime | None) -> int | None:
+    """The wall clock of a device time as if it were UTC, exact; the zone is kept beside it."""
+    return None if moment is None else to_us(moment.replace(tzinfo=UTC))
+
+
+def _zone_s(moment: datetime | None) -> int | None:
+    offset = moment.utcoffset() if moment else None
+    return None if offset is None else int(offset.total_seconds())
+
+
+def to_row(reading: Reading, series: int, device: int) -> Row:
+    """The row of a reading, in the order of COLUMNS, under the given numbers of its series and its device."""
+    missing = (None,) * (MOST_COMPONENTS - len(reading.values))
+    sent = (None,) * len(reading.sent) if reading.sent == reading.values else reading.sent
+    context = json.dumps(dict(reading.context)) if reading.context else None
+    offset = reading.clock_offset
+    return (
+        series, to_us(reading.taken_at), device, 0, *reading.values, *missing, reading.unit.value, *sent, *missing,
+        reading.time_basis.value, None if offset is None else offset // timedelta(microseconds=1),
+        wall_us(reading.device_time), _zone_s(reading.device_time), reading.sequence,
+        " ".join(sorted(reading.flags)) or None, context, to_us(reading.received_at), reading.raw or None,
+    )  # fmt: skip
+
+
+def from_row(row: Row) -> Reading:
+    """The reading of a row of COLUMNS followed by the names of patient, vital and device."""
+    (_, taken, _, _, v0, v1, v2, v3, unit, s0, s1, s2, s3, basis, offset, claim, zone, sequence, flags, context,
+     received, raw, patient, vital_name, device) = row  # fmt: skip
+    vital = Vital(vital_name)
+    width = len(COMPONENTS[vital])
+    values, sent = (v0, v1, v2, v3)[:width], (s0, s1, s2, s3)[:width]
+    return Reading(
+        patient=patient,
+        device=device,
+        vital=vital,
+        values=values,
+        sent=values if all(s is None for s in sent) else sent,
+        unit=Unit(unit),
+        taken_at=from_us(taken),
+        time_basis=TimeBasis(basis),
+        received_at=from_us(received),
+        device_time=_claim_time(claim, zone),
+        sequence=sequence,
+        clock_offset=None if offset is None else timedelta(microseconds=offset),
+        flags=frozenset(Flag(flag) for flag in flags.split()) if flags else frozenset(),
+        context=json.loads(context) if context else NO_CONTEXT,
+        raw=raw or b"",
+    )
+
+
+def _claim_time(claim_us: int | None, zone_s: int | None) -> datetime | None:
+    if claim_us is None:
+        return None
+    wall = from_us(claim_us).replace(tzinfo=None)
+    if zone_s is None:
+        return wall
+    return wall.replace(tzinfo=timezone(timedelta(seconds=zone_s)))
+
+
+def identity(row: Row) -> tuple[Any, ...]:
+    """(sequence, claim, claim's zone); device and vital are in the key already."""
+    return row[SEQUENCE], row[CLAIM], row[CLAIM_ZONE]
+
+
+def compare(known: Row, row: Row) -> str | None:
+    """None when both rows hold the same value as sent, else a sentence for a person."""
+    if known[8:13] == row[8:13] and known[4:8] == row[4:8] and known[FLAGS] == row[FLAGS]:
+        return None
+    number = "" if row[SEQUENCE] is None else f" number {row[SEQUENCE]}"
+    return (
+        f"the device sent record{number} of {from_us(known[TAKEN]):%Y-%m-%d %H:%M:%SZ} again with another value: "
+        f"{_said(row)} instead of {_said(known)}; the first one stands"
+    )
+
+
+def _said(row: Row) -> str:
+    sent = row[9:13] if any(s is not None for s in row[9:13]) else row[4:8]
+    numbers = "/".join(f"{s:g}" for s in sent if s is not None) or "no number"
+    return f"{numbers} {row[8]}{' ' + row[FLAGS] if row[FLAGS] else ''}"
+
+
+def claim_key(reading: Reading, row: Row) -> tuple[Any, ...]:
+    """The key of a reading in `claims`: device, vital and identity."""
+    absent = [_NONE if value is None else value for value in identity(row)]
+    return (row[2], reading.vital.value, *absent)
