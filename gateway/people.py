@@ -64,6 +64,7 @@ _wearings = Table(
     Column("since_us", BigInteger),
     Column("until_us", BigInteger),
     Column("slot", Integer, nullable=False),
+    Column("assigned_us", BigInteger, nullable=False),
 )
 
 
@@ -213,11 +214,16 @@ class People:
             zone=ZoneInfo(person.zone),
             since=start,
             slot=self._free_slot(known, patient),
+            assigned_at=now,
         )
         with self._engine.begin() as db:
             db.execute(
                 insert(_wearings).values(
-                    device=device, patient=patient, since_us=to_us(start) if start else None, slot=wearing.slot
+                    device=device,
+                    patient=patient,
+                    since_us=to_us(start) if start else None,
+                    slot=wearing.slot,
+                    assigned_us=to_us(now),
                 )
             )
         return wearing
@@ -269,4 +275,5 @@ def _wearing(row: Row[Any]) -> Wearing:
         since=None if row.since_us is None else from_us(row.since_us),
         until=None if row.until_us is None else from_us(row.until_us),
         slot=row.slot,
+        assigned_at=from_us(row.assigned_us),
     )

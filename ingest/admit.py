@@ -32,6 +32,7 @@ class Wearing:
     zone: where the wearer lives; a device clock without a zone shows this local time.
     slot: number of the device among the wearer's devices of its kind at that time (0 for the first); it names the
     device in InfluxDB, where serial numbers would make a new series for every sensor.
+    assigned_at: when somebody said so; from then on the device is expected to be heard.
     """
 
     device: str
@@ -40,6 +41,7 @@ class Wearing:
     since: datetime | None = None
     until: datetime | None = None
     slot: int = 0
+    assigned_at: datetime | None = None
 
     def covers(self, moment: datetime) -> bool:
         """Whether the device was worn at that moment (aware)."""
@@ -121,9 +123,12 @@ def _moment(
     if claimed is None:
         return received_at, TimeBasis.ARRIVAL
     local = claimed if claimed.tzinfo else claimed.replace(tzinfo=zone)
-    moment, basis = local.astimezone(UTC), TimeBasis.DEVICE
-    if offset is not None and abs(offset) > CLOCK_TOLERANCE:
-        moment, basis = moment - offset, TimeBasis.CORRECTED
+    try:
+        moment, basis = local.astimezone(UTC), TimeBasis.DEVICE
+        if offset is not None and abs(offset) > CLOCK_TOLERANCE:
+            moment, basis = moment - offset, TimeBasis.CORRECTED
+    except OverflowError:  # before the year 1 or after 9999, which a device may well claim
+        return received_at, TimeBasis.ARRIVAL
     if received_at - OLDEST <= moment <= received_at + FUTURE_TOLERANCE:
         return moment, basis
     return received_at, TimeBasis.ARRIVAL

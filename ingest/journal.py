@@ -465,7 +465,7 @@ class Journal:
             by_reason.setdefault((reason, device), []).append(part)
         for (reason, device), parts in by_reason.items():
             values = (
-                LetterState.WAITING, reason, left[parts[0]][1], device, json.dumps(parts),
+                LetterState.WAITING, reason, _storable(left[parts[0]][1]), device, json.dumps(parts),
                 to_us(packet.received_at), packet.link, packet.channel, packet.data, packet.companion,
                 _session_json(packet.session), packet.fault,
             )  # fmt: skip
@@ -494,6 +494,11 @@ class Journal:
             assert new is not None  # noqa: S101  an INSERT has a row id
             self._devices[name] = new
         return self._devices[name]
+
+
+def _storable(text: str) -> str:
+    """A reason may quote hostile input; half of a surrogate pair is no text that SQLite can store."""
+    return text.encode(errors="replace").decode()
 
 
 def _session_json(session: Session | None) -> str | None:

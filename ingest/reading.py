@@ -123,6 +123,7 @@ class Reading:
     taken_at and received_at are aware UTC; taken_at is known by `time_basis`. clock_offset is the device's
     clock error at the time of reading it (None = not known), whether or not it had to be corrected.
     Its identity is (device, vital, sequence, device_time): a redelivery or a backfill is the same reading.
+    twin: 0, or 1, 2, ... where the device took several at the same moment, as the journal counted them.
     """
 
     patient: str
@@ -140,6 +141,7 @@ class Reading:
     flags: frozenset[Flag] = frozenset()
     context: Mapping[str, str | float] = field(default_factory=lambda: NO_CONTEXT)
     raw: bytes = b""
+    twin: int = field(default=0, compare=False)
 
     @property
     def key(self) -> str:

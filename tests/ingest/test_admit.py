@@ -82,7 +82,17 @@ def test_a_known_clock_error_is_taken_off_once(offset: timedelta | None, basis: 
     assert reading.device_time == shown.astimezone(SHANGHAI).replace(tzinfo=None)
 
 
-@pytest.mark.parametrize("at", [None, datetime(2000, 1, 1, 0, 3), datetime(2031, 1, 1), NOON + timedelta(minutes=11)])
+@pytest.mark.parametrize(
+    "at",
+    [
+        None,
+        datetime(2000, 1, 1, 0, 3),
+        datetime(2031, 1, 1),
+        NOON + timedelta(minutes=11),
+        datetime.min,
+        datetime.max,
+    ],
+)
 def test_an_unbelievable_time_falls_back_to_the_arrival_and_says_so(at: datetime | None) -> None:
     reading = admitted(glucose(100, at=at))
     assert (reading.taken_at, reading.time_basis, reading.device_time) == (NOON, TimeBasis.ARRIVAL, at)

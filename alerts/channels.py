@@ -1,0 +1,358 @@
+"""Notices are spoken: to the log, to a webhook, by e-mail. At least once each, every try written in the book.
+
+What a channel that is not trusted may say: that there is something, of which patient (by id), and the link to it.
+Names never leave; the numbers and the sentence go only through channels that the configuration calls trusted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+from email.utils import format_datetime
+from html import escape
+from typing import Final, Protocol
+
+import aiosmtplib
+import httpx
+
+from alerts.alert import Audience, Notice, Text
+from alerts.book import Book, Delivery, Try
+from alerts.machine import PRIORITY_WORDS
+
+_log: Final = logging.getLogger("homeward.notices")
+
+TIMEOUT_S: Final = 10.0
+FIRST_WAIT: Final = timedelta(seconds=30)
+LONGEST_WAIT: Final = timedelta(minutes=15)
+# After so many failures in a row a channel is called dead; it is tried on all the same.
+DEAD_AFTER: Final = 5
+# In one round a channel that fails this often is left alone until the next, for each failure may take a timeout.
+PATIENCE: Final = 3
+
+_GENERIC: Final = Text(en="An alert needs your attention", zh="有一条提醒需要您处理")
+
+
+class ChannelError(Exception):
+    """The notice was not delivered. The text says what the other side answered, without health data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A notice in the words that its channel may use. link: where to see it, "" when it is not about an alert."""
+
+    notice: Notice
+    subject: Text
+    body: Text
+    link: str
+
+
+class Channel(Protocol):
+    """One way to people. reaches_people: False for a record that nobody is called by, such as the log."""
+
+    @property
+    def name(self) -> str:
+        """Short and stable: deliveries wait under it."""
+        ...
+
+    @property
+    def audiences(self) -> frozenset[Audience]:
+        """Whose notices go this way."""
+        ...
+
+    @property
+    def trusted(self) -> bool:
+        """Whether health data may be in the text."""
+        ...
+
+    @property
+    def reaches_people(self) -> bool:
+        """Whether a delivery counts as a notification."""
+        ...
+
+    async def deliver(self, message: Message) -> None:
+        """Hand the message over. Raises ChannelError."""
+        ...
+
+
+class LogChannel:
+    """One line per notice, ids only."""
+
+    name = "log"
+    audiences = frozenset(Audience)
+    trusted = False
+    reaches_people = False
+
+    async def deliver(self, message: Message) -> None:
+        """Write the line."""
+        notice = message.notice
+        _log.info(
+            "notice %s alert=%s patient=%s audience=%s priority=%s",
+            notice.id,
+            notice.alert or "-",
+            notice.patient,
+            notice.audience,
+            notice.priority.name.lower(),
+        )
+
+
+class WebhookChannel:
+    """POSTs one JSON object per notice; the header Homeward-Notice-Id is the same at every try.
+
+    {"id", "alert", "patient", "audience", "priority": "low"|"medium"|"high", "subject": {"en", "zh"},
+    "body": {"en", "zh"}, "link", "written_at": ISO 8601 UTC}.
+    Any 2xx answer means delivered; redirects are not followed.
+    """
+
+    reaches_people = True
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str,
+        audiences: frozenset[Audience] = frozenset({Audience.STAFF}),
+        headers: Mapping[str, str] | None = None,
+        trusted: bool = False,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self.name = name
+        self.audiences = audiences
+        self.trusted = trusted
+        self._url = httpx.URL(url)
+        self._headers = dict(headers or {})
+        self._timeout_s = timeout_s
+
+    async def deliver(self, message: Message) -> None:
+        """POST the notice. Raises ChannelError."""
+        notice = message.notice
+        try:
+            async with httpx.AsyncClient(timeout=self._timeout_s) as client:
+                answer = await client.post(
+                    self._url, json=_as_json(message), headers={**self._headers, "Homeward-Notice-Id": notice.id}
+                )
+        except httpx.HTTPError as error:
+            raise ChannelError(f"webhook {self.name}: {type(error).__name__} {error}".rstrip()) from error
+        if not answer.is_success:
+            raise ChannelError(f"webhook {self.name} answered HTTP {answer.status_code}")
+
+
+def _as_json(message: Message) -> dict[str, object]:
+    notice = message.notice
+    return {
+        "id": notice.id,
+        "alert": notice.alert,
+        "patient": notice.patient,
+        "audience": notice.audience,
+        "priority": notice.priority.name.lower(),
+        "subject": {"en": message.subject.en, "zh": message.subject.zh},
+        "body": {"en": message.body.en, "zh": message.body.zh},
+        "link": message.link,
+        "written_at": notice.written_at.isoformat(),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailServer:
+    """An SMTP server. security: "tls" from the start, "starttls" (refused when not offered), or "none"."""
+
+    host: str
+    port: int
+    security: str = "starttls"
+    username: str | None = None
+    password: str | None = None
+    timeout_s: float = TIMEOUT_S
+
+
+class MailChannel:
+    """E-mail to one address, in both languages; the Message-ID is the same at every try."""
+
+    reaches_people = True
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        server: MailServer,
+        sender: str,
+        recipient: str,
+        audiences: frozenset[Audience] = frozenset({Audience.STAFF}),
+        trusted: bool = False,
+    ) -> None:
+        self.name = name
+        self.audiences = audiences
+        self.trusted = trusted
+        self._server = server
+        self._sender = sender
+        self._recipient = recipient
+
+    async def deliver(self, message: Message) -> None:
+        """Send the notice. Raises ChannelError."""
+        server = self._server
+        try:
+            await aiosmtplib.send(
+                self._compose(message),
+                hostname=server.host,
+                port=server.port,
+                username=server.username,
+                password=server.password,
+                use_tls=server.security == "tls",
+                start_tls=server.security == "starttls",
+                timeout=server.timeout_s,
+            )
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            raise ChannelError(f"e-mail {self.name}: {type(error).__name__} {error}".rstrip()) from error
+
+    def _compose(self, message: Message) -> EmailMessage:
+        mail = EmailMessage()
+        mail["From"] = self._sender
+        mail["To"] = self._recipient
+        mail["Subject"] = f"{message.subject.zh} / {message.subject.en}"
+        mail["Message-ID"] = f"<{message.notice.id}@{self._sender.rpartition('@')[2].rstrip('>') or 'homeward'}>"
+        mail["Date"] = format_datetime(message.notice.written_at)
+        mail["Auto-Submitted"] = "auto-generated"
+        mail.set_content(f"{message.body.zh}\n\n{message.body.en}\n\n{message.link}\n")
+        mail.add_alternative(_html(message), subtype="html")
+        return mail
+
+
+def _html(message: Message) -> str:
+    link = f'<p><a href="{escape(message.link)}">{escape(message.link)}</a></p>' if message.link else ""
+    return f'<p lang="zh-CN">{escape(message.body.zh)}</p>\n<p lang="en">{escape(message.body.en)}</p>\n{link}\n'
+
+
+def routes(channels: Sequence[Channel]) -> dict[Audience, tuple[str, ...]]:
+    """Which channels the notices of each audience wait for, as the book needs it."""
+    return {
+        audience: tuple(channel.name for channel in channels if audience in channel.audiences)
+        for audience in Audience
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelHealth:
+    """How a channel does. failures: in a row. waiting: notices not yet delivered."""
+
+    name: str
+    dead: bool
+    failures: int
+    waiting: int
+    last_error: str | None
+    last_delivered_at: datetime | None
+
+
+@dataclass(slots=True)
+class _Pulse:
+    failures: int = 0
+    last_error: str | None = None
+    last_delivered_at: datetime | None = None
+
+
+class Speaker:
+    """Delivers what waits in the book, whenever it is woken: after each `Book.record`, and at each tick for retries.
+
+    A delivery that fails is due again after 30 s, doubling up to 15 min, without end. clock: the house's time.
+    """
+
+    def __init__(
+        self, book: Book, channels: Sequence[Channel], *, base_url: str, clock: Callable[[], datetime]
+    ) -> None:
+        self._book = book
+        self._channels = {channel.name: channel for channel in channels}
+        self._pulses = {name: _Pulse() for name in self._channels}
+        self._base_url = base_url.rstrip("/")
+        self._clock = clock
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """There may be something to say. Call it on the loop."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Speak until cancelled; begins with what a stop or a crash left unsaid."""
+        while True:
+            while await self.speak():
+                pass
+            await self._woken.wait()
+            self._woken.clear()
+
+    async def speak(self) -> int:
+        """One round over what is due now, all channels at once. How many deliveries succeeded."""
+        return sum(await asyncio.gather(*map(self._speak_through, self._channels.values())))
+
+    async def health(self) -> list[ChannelHealth]:
+        """Every channel's state, and channels that notices wait for but that are not configured any more (dead)."""
+        waiting = await asyncio.to_thread(self._book.undelivered)
+        names = [*self._channels, *sorted(waiting.keys() - self._channels.keys())]
+        return [self._health(name, waiting.get(name, 0)) for name in names]
+
+    def _health(self, name: str, waiting: int) -> ChannelHealth:
+        pulse = self._pulses.get(name)
+        if pulse is None:
+            pulse = _Pulse(failures=DEAD_AFTER, last_error="not configured any more, but notices wait for it")
+        return ChannelHealth(
+            name=name,
+            dead=pulse.failures >= DEAD_AFTER,
+            failures=pulse.failures,
+            waiting=waiting,
+            last_error=pulse.last_error,
+            last_delivered_at=pulse.last_delivered_at,
+        )
+
+    async def _speak_through(self, channel: Channel) -> int:
+        failed = delivered = 0
+        for delivery in await asyncio.to_thread(self._book.pending_notices, channel.name, self._clock()):
+            if await self._try(channel, delivery):
+                delivered += 1
+            else:
+                failed += 1
+            if failed == PATIENCE:
+                break
+        return delivered
+
+    async def _try(self, channel: Channel, delivery: Delivery) -> bool:
+        error: str | None = None
+        try:
+            await channel.deliver(self._message(channel, delivery.notice))
+        except ChannelError as problem:
+            error = str(problem)
+        at = self._clock()
+        self._feel(channel.name, at, error)
+        due = None if error is None else at + back_off(delivery.tries)
+        tried = Try(notice=delivery.notice.id, channel=channel.name, at=at, error=error)
+        await asyncio.to_thread(self._book.note_try, tried, due=due, reaches_people=channel.reaches_people)
+        return error is None
+
+    def _feel(self, name: str, at: datetime, error: str | None) -> None:
+        pulse = self._pulses[name]
+        if error is None:
+            if pulse.failures >= DEAD_AFTER:
+                _log.warning("channel %s delivers again", name)
+            pulse.failures, pulse.last_error, pulse.last_delivered_at = 0, None, at
+            return
+        pulse.failures, pulse.last_error = pulse.failures + 1, error
+        if pulse.failures == DEAD_AFTER:
+            _log.error("channel %s is dead after %d failures, the last: %s", name, DEAD_AFTER, error)
+
+    def _message(self, channel: Channel, notice: Notice) -> Message:
+        link = f"{self._base_url}/alerts/{notice.alert}" if notice.alert else ""
+        if channel.trusted:
+            return Message(notice=notice, subject=notice.subject, body=notice.body, link=link)
+        priority = PRIORITY_WORDS[notice.priority]
+        return Message(
+            notice=notice,
+            subject=_GENERIC,
+            body=Text(
+                en=f"{priority.en}, patient {notice.patient}. Details only after signing in.",
+                zh=f"{priority.zh}，患者 {notice.patient}。详情请登录查看。",
+            ),
+            link=link,
+        )
+
+
+def back_off(tries: int) -> timedelta:
+    """How long to wait after a failure that had this many tries before it."""
+    return min(FIRST_WAIT * (1 << min(tries, 10)), LONGEST_WAIT)

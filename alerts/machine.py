@@ -1,0 +1,311 @@
+"""The life of an alert: a finding or an act meets the alert of one patient and problem. Pure.
+
+An alert is *present* while rules hold its condition up (`raising`), *open* until a person closes it: two independent
+facts. `hear` is total; the table, by what there is and what comes:
+
+|                  | RAISE for staff                     | RAISE for patient | HOLD    | CLEAR               |
+|------------------|-------------------------------------|-------------------|---------|---------------------|
+| none             | opens                               | -                 | -       | -                   |
+| open, present    | joins; a worse priority is told     | joins             | -       | eases, last: gone   |
+| open, gone       | relapses: present again, told       | -                 | -       | -                   |
+| closed, present  | joins unheard; a worse one opens    | joins unheard     | -       | eases, last: gone   |
+| closed, gone     | opens: a new episode                | -                 | -       | -                   |
+
+Joining is written only when a rule is new to the alert. An alert closed while its condition is present stays present,
+and so keeps the same condition from opening another one until it has gone; a worse priority opens one all the same.
+This memory is in the alert itself and survives a restart.
+
+Acts: acknowledging an open alert once, closing an open alert with outcome and note; all else is an IllegalAct.
+A RAISE for the patient also writes the patient a notice, whatever the alert's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Final
+
+from alerts.alert import (
+    Act,
+    ActKind,
+    Alert,
+    Audience,
+    Finding,
+    IllegalAct,
+    Notice,
+    Outcome,
+    Priority,
+    Text,
+    Verdict,
+)
+from alerts.rules import RULES
+
+
+class FactKind(StrEnum):
+    """What can happen in the life of an alert."""
+
+    OPENED = "opened"
+    JOINED = "joined"  # another rule holds the condition up as well
+    WORSENED = "worsened"
+    EASED = "eased"  # one of several rules cleared
+    CONDITION_GONE = "condition-gone"
+    RELAPSED = "relapsed"
+    SUPERSEDED = "superseded"  # closed before its condition had gone; a worse one opened a new alert
+    NOTIFIED = "notified"  # written by the book, when a channel first reached staff
+    ACKNOWLEDGED = "acknowledged"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One dated fact of an alert. by: the person, None where the house did it. because: the finding's sentence."""
+
+    alert: str
+    what: FactKind
+    at: datetime
+    by: str | None = None
+    because: Text | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """An alert as it is after a fact."""
+
+    alert: Alert
+    fact: Fact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What came of it: changes in order, and notices to be written down with them."""
+
+    changes: tuple[Change, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+
+NOTHING: Final = Heard()
+
+PRIORITY_WORDS: Final = {
+    Priority.LOW: Text(en="Low priority", zh="低优先级"),
+    Priority.MEDIUM: Text(en="Medium priority", zh="中优先级"),
+    Priority.HIGH: Text(en="High priority", zh="高优先级"),
+}
+
+
+def hear(alert: Alert | None, event: Finding | Act, now: datetime) -> Heard:
+    """The alert of a (patient, problem) meets an event; alert is the newest one, closed ones included, or None.
+
+    Raises IllegalAct when an act does not fit, ValueError when the finding is about another patient or problem.
+    """
+    if isinstance(event, Act):
+        return Heard(changes=(_act(alert, event),))
+    if alert and (alert.patient, alert.problem) != (event.patient, event.problem):
+        raise ValueError(f"a finding on {event.problem} of {event.patient} does not belong to alert {alert.id}")
+    if event.verdict is Verdict.CLEAR:
+        return _clear(alert, event, now) if alert and event.rule in alert.raising else NOTHING
+    if event.verdict is Verdict.HOLD:
+        return NOTHING
+    return (
+        _raise_patient(alert, event, now) if event.audience is Audience.PATIENT else _raise_staff(alert, event, now)
+    )
+
+
+def hear_findings(standing: Mapping[tuple[str, str], Alert], findings: Iterable[Finding], now: datetime) -> Heard:
+    """Findings of one moment meet the alerts that stand, by (patient, problem) as `Book.standing` gives them.
+
+    The worst is heard first and what is over last, so that one moment tells one trouble once.
+    """
+    alerts = dict(standing)
+    changes: list[Change] = []
+    notices: list[Notice] = []
+    for finding in sorted(findings, key=lambda each: (each.verdict is Verdict.CLEAR, -each.priority)):
+        heard = hear(alerts.get((finding.patient, finding.problem)), finding, now)
+        for change in heard.changes:
+            alerts[change.alert.patient, change.alert.problem] = change.alert
+        changes += heard.changes
+        notices += heard.notices
+    return Heard(changes=tuple(changes), notices=tuple(notices))
+
+
+def _raise_patient(alert: Alert | None, finding: Finding, now: datetime) -> Heard:
+    changes = (_join(alert, finding, now),) if alert and alert.raising and finding.rule not in alert.raising else ()
+    return Heard(changes=changes, notices=(_to_patient(finding, now),))
+
+
+def _raise_staff(alert: Alert | None, finding: Finding, now: datetime) -> Heard:
+    if alert is None or (alert.closed_at and not alert.raising):
+        return _open(finding, now, frozenset({finding.rule}))
+    if alert.closed_at:
+        return _raise_closed(alert, finding, now)
+    if not alert.raising:
+        return _relapse(alert, finding, now)
+    if finding.priority > alert.priority:
+        return _worsen(alert, finding, now)
+    return NOTHING if finding.rule in alert.raising else Heard(changes=(_join(alert, finding, now),))
+
+
+def _raise_closed(alert: Alert, finding: Finding, now: datetime) -> Heard:
+    """The alert was closed while its condition was present."""
+    if finding.priority <= alert.priority:
+        return NOTHING if finding.rule in alert.raising else Heard(changes=(_join(alert, finding, now),))
+    handed_over = replace(alert, raising=frozenset(), updated_at=now)
+    opened = _open(finding, now, alert.raising | {finding.rule})
+    superseded = _change(handed_over, FactKind.SUPERSEDED, now, note=opened.changes[0].alert.id)
+    return Heard(changes=(superseded, *opened.changes), notices=opened.notices)
+
+
+def _open(finding: Finding, now: datetime, raising: frozenset[str]) -> Heard:
+    alert = Alert(
+        id="a-" + _digest(finding.patient, finding.problem, now.isoformat()),
+        patient=finding.patient,
+        problem=finding.problem,
+        priority=finding.priority,
+        because=finding.because,
+        evidence=finding.evidence,
+        raising=raising,
+        since=finding.since,
+        opened_at=now,
+        updated_at=now,
+    )
+    return _told(alert, FactKind.OPENED, finding, now)
+
+
+def _worsen(alert: Alert, finding: Finding, now: datetime) -> Heard:
+    return _told(_with(alert, finding, now), FactKind.WORSENED, finding, now)
+
+
+def _relapse(alert: Alert, finding: Finding, now: datetime) -> Heard:
+    again = replace(_with(alert, finding, now), condition_gone_at=None, raising=frozenset({finding.rule}))
+    return _told(again, FactKind.RELAPSED, finding, now)
+
+
+def _join(alert: Alert, finding: Finding, now: datetime) -> Change:
+    joined = replace(_with(alert, finding, now), because=alert.because, priority=alert.priority)
+    return _change(joined, FactKind.JOINED, now, because=finding.because)
+
+
+def _with(alert: Alert, finding: Finding, now: datetime) -> Alert:
+    return replace(
+        alert,
+        priority=max(alert.priority, finding.priority),
+        because=finding.because,
+        evidence=tuple(dict.fromkeys((*alert.evidence, *finding.evidence))),
+        raising=alert.raising | {finding.rule},
+        updated_at=now,
+    )
+
+
+def _clear(alert: Alert, finding: Finding, now: datetime) -> Heard:
+    left = alert.raising - {finding.rule}
+    eased = replace(alert, raising=left, updated_at=now, condition_gone_at=alert.condition_gone_at if left else now)
+    if left:
+        return Heard(changes=(_change(eased, FactKind.EASED, now, because=finding.because),))
+    if alert.closed_at:
+        return Heard(changes=(_change(eased, FactKind.CONDITION_GONE, now, because=finding.because),))
+    return _told(eased, FactKind.CONDITION_GONE, finding, now)
+
+
+def _act(alert: Alert | None, act: Act) -> Change:
+    if alert is None or alert.id != act.alert:
+        raise IllegalAct(f"There is no alert {act.alert}. Look it up in the list of alerts.")
+    if not act.by.strip():
+        raise IllegalAct(f"Alert {alert.id} needs a named person. Give your name.")
+    if alert.closed_at:
+        raise IllegalAct(
+            f"Alert {alert.id} was closed by {alert.closed_by} at {_minute(alert.closed_at)}. "
+            "Nothing can be done with it any more; a new episode opens a new alert."
+        )
+    return _acknowledge(alert, act) if act.kind is ActKind.ACKNOWLEDGE else _close(alert, act)
+
+
+def _acknowledge(alert: Alert, act: Act) -> Change:
+    if act.outcome is not None:
+        raise IllegalAct(f"Acknowledging alert {alert.id} takes no outcome. Close it to give one.")
+    if alert.acknowledged_at:
+        raise IllegalAct(
+            f"Alert {alert.id} was acknowledged by {alert.acknowledged_by} at {_minute(alert.acknowledged_at)}. "
+            "It can be closed."
+        )
+    seen = replace(
+        alert,
+        acknowledged_at=act.at,
+        acknowledged_by=act.by,
+        acknowledged_note=act.note or None,
+        updated_at=act.at,
+    )
+    return _change(seen, FactKind.ACKNOWLEDGED, act.at, by=act.by, note=act.note)
+
+
+def _close(alert: Alert, act: Act) -> Change:
+    if act.outcome is None:
+        raise IllegalAct(f"Closing alert {alert.id} needs an outcome: {', '.join(Outcome)}.")
+    if not act.note.strip():
+        raise IllegalAct(f"Closing alert {alert.id} needs a note: what was done, or why nothing was.")
+    closed = replace(
+        alert, closed_at=act.at, closed_by=act.by, outcome=act.outcome, closing_note=act.note, updated_at=act.at
+    )
+    return _change(closed, FactKind.CLOSED, act.at, by=act.by, note=f"{act.outcome}: {act.note}")
+
+
+def _change(
+    alert: Alert, what: FactKind, at: datetime, *, because: Text | None = None, by: str | None = None, note: str = ""
+) -> Change:
+    return Change(alert=alert, fact=Fact(alert=alert.id, what=what, at=at, by=by, because=because, note=note))
+
+
+# Notices
+
+_HEADLINES: Final = {
+    FactKind.OPENED: Text(en="{priority}: {title}", zh="{priority}：{title}"),
+    FactKind.WORSENED: Text(en="{priority} now: {title}", zh="升级为{priority}：{title}"),
+    FactKind.RELAPSED: Text(en="{priority}, again: {title}", zh="{priority}，再次出现：{title}"),
+    FactKind.CONDITION_GONE: Text(en="Condition over: {title}", zh="状况已解除：{title}"),
+}
+_TO_PATIENT: Final = Text(en="For you: {title}", zh="请注意：{title}")
+
+
+def _told(alert: Alert, what: FactKind, finding: Finding, now: datetime) -> Heard:
+    """A change of which staff are told. Those told of an opening are told of the end by the same way."""
+    title, priority = RULES[finding.rule].title, PRIORITY_WORDS[alert.priority]
+    headline = _HEADLINES[what]
+    notice = Notice(
+        id="n-" + _digest(alert.id, what, now.isoformat()),
+        alert=alert.id,
+        patient=alert.patient,
+        audience=Audience.STAFF,
+        priority=alert.priority,
+        subject=Text(
+            en=headline.en.format(priority=priority.en, title=title.en),
+            zh=headline.zh.format(priority=priority.zh, title=title.zh),
+        ),
+        body=finding.because,
+        written_at=now,
+    )
+    return Heard(changes=(_change(alert, what, now, because=finding.because),), notices=(notice,))
+
+
+def _to_patient(finding: Finding, now: datetime) -> Notice:
+    """One notice for one onset: the same finding, heard again, writes the same notice."""
+    title = RULES[finding.rule].title
+    return Notice(
+        id="n-" + _digest(finding.patient, finding.rule, finding.since.isoformat()),
+        alert=None,
+        patient=finding.patient,
+        audience=Audience.PATIENT,
+        priority=finding.priority,
+        subject=Text(en=_TO_PATIENT.en.format(title=title.en), zh=_TO_PATIENT.zh.format(title=title.zh)),
+        body=finding.because,
+        written_at=now,
+    )
+
+
+def _digest(*parts: str) -> str:
+    return sha256("\x1f".join(parts).encode()).hexdigest()[:16]
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,64 @@
+"""What every detector needs beside the readings: whose they are, the limits, the moment, and the patient's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta, tzinfo
+from typing import Final, NamedTuple
+
+from alerts.alert import Audience, Finding, Priority, Text, Verdict
+from alerts.rules import MIN, Limits, Rule
+from ingest.reading import Reading
+from ingest.vital import Vital
+
+MINUTE: Final = timedelta(minutes=1)
+VITALS: Final = {
+    Vital.CGM: Text(en="Sensor glucose", zh="动态血糖"),
+    Vital.GLUCOSE: Text(en="Meter glucose", zh="指尖血糖"),
+    Vital.BLOOD_PRESSURE: Text(en="Blood pressure", zh="血压"),
+}
+
+
+class Scene(NamedTuple):
+    """One patient at one moment."""
+
+    patient: str
+    limits: Limits
+    now: datetime
+    zone: tzinfo
+
+    def clock(self, moment: datetime) -> str:
+        """The moment as the patient's own clock shows it."""
+        return f"{moment.astimezone(self.zone):%Y-%m-%d %H:%M}"
+
+    def minutes(self, rule: Rule, parameter: str) -> timedelta:
+        """A parameter of time as it holds for this patient."""
+        return timedelta(minutes=self.limits.value(rule.name, parameter, MIN))
+
+    def fresh(self, rule: Rule, parameter: str, newest: Reading) -> bool:
+        """Whether the reading is recent enough to raise anything."""
+        return self.now - newest.taken_at <= self.minutes(rule, parameter)
+
+    def finding(
+        self,
+        rule: Rule,
+        verdict: Verdict,
+        because: Text,
+        since: datetime,
+        evidence: Sequence[Reading],
+        *,
+        priority: Priority | None = None,
+        audience: Audience = Audience.STAFF,
+    ) -> Finding:
+        """A finding of this patient; priority None means the rule's own."""
+        return Finding(
+            patient=self.patient,
+            rule=rule.name,
+            problem=rule.problem,
+            verdict=verdict,
+            priority=priority or rule.priority,
+            audience=audience,
+            because=because,
+            since=since,
+            evidence=tuple(dict.fromkeys(reading.key for reading in evidence)),
+        )

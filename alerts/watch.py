@@ -1,0 +1,109 @@
+"""The detectors: a patient's recent readings become findings. Pure; the only memory is the window.
+
+Three verdicts carry the hysteresis. RAISE: the trouble is present, from the reading that completes its hold time
+until the readings that end it. CLEAR: it is over or was never there. HOLD: the readings cannot tell, and what was
+believed before stays.
+
+- **Freshness.** A trouble is raised only while the newest reading of its device is recent ("fresh-sensor",
+  "fresh-meter", by the moment it was taken). Late readings fill the history, so an event that began and ended in them
+  is over when it becomes known, and one that is long past says HOLD. Silence itself is the rule no-data.
+- **Gaps.** A sensor's gap (over 20 min and 2.5 cadences) breaks a run: what was low before it is not "still" low.
+- **Several devices.** Each is judged alone. The newest decides, except that a trouble seen by another one within the
+  last 15 min stands, so that a meter and a sensor that disagree do not open and clear in turn.
+- **Units.** Glucose is compared in the unit received; HI and LO are beyond every limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import Final
+
+from alerts import glucose, pressure
+from alerts.alert import Audience, Finding, Text, Verdict
+from alerts.rules import (
+    GLUCOSE_HIGH,
+    GLUCOSE_LOW,
+    GLUCOSE_REFERRAL,
+    GLUCOSE_VERY_HIGH,
+    GLUCOSE_VERY_LOW,
+    NO_DATA,
+    Limits,
+)
+from alerts.scene import MINUTE, VITALS, Scene
+from alerts.window import Window
+from ingest.vital import Vital
+
+_GLUCOSE_RULES: Final = (GLUCOSE_LOW, GLUCOSE_VERY_LOW, GLUCOSE_HIGH, GLUCOSE_VERY_HIGH, GLUCOSE_REFERRAL)
+_AGREE: Final = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """A device that ought to be heard.
+
+    no-data is raised when nothing came for `silence`, counted from the newest arrival, or from `since` (when it was
+    paired, or this house began to listen) if that is later.
+    """
+
+    device: str
+    vital: Vital
+    silence: timedelta
+    since: datetime
+
+
+def watch(
+    window: Window, limits: Limits, expected: Sequence[Expected], now: datetime, *, zone: tzinfo
+) -> tuple[Finding, ...]:
+    """Judge a patient's readings at the moment `now` (aware). The same window and now give the same findings.
+
+    zone: the patient's, for the moments in the sentences. A rule without any reading of its vitals says nothing;
+    no-data always speaks. CLEAR findings are for staff whoever heard of the trouble.
+    """
+    scene = Scene(window.patient, limits, now, zone)
+    findings = [_no_data(scene, window, expected)]
+    traces = [
+        glucose.Trace.of(vital, readings)
+        for vital in (Vital.GLUCOSE, Vital.CGM)
+        for _, readings in window.traces(vital)
+    ]
+    if traces:
+        findings += [
+            _newest_decides([glucose.judge(scene, rule, trace) for trace in traces]) for rule in _GLUCOSE_RULES
+        ]
+    pressures = pressure.pressures(window.readings(Vital.BLOOD_PRESSURE))
+    if pressures:
+        findings += [pressure.high(scene, pressures), pressure.severe(scene, pressures)]
+    return tuple(findings)
+
+
+def _newest_decides(candidates: Sequence[tuple[datetime, Finding]]) -> Finding:
+    latest = max(moment for moment, _ in candidates)
+    raised = [each for each in candidates if each[1].verdict is Verdict.RAISE and latest - each[0] <= _AGREE]
+    # Among those that raise, staff before patient and the worse first; all else equal the first device by name.
+    if raised:
+        return max(raised, key=lambda each: (each[1].audience is Audience.STAFF, each[1].priority, each[0]))[1]
+    return max(candidates, key=lambda each: each[0])[1]
+
+
+def _no_data(scene: Scene, window: Window, expected: Sequence[Expected]) -> Finding:
+    heard = {each: max(each.since, window.last_arrival(each.device) or each.since) for each in expected}
+    silent = sorted(
+        (each for each in expected if scene.now - heard[each] >= each.silence),
+        key=lambda each: (heard[each], each.device),
+    )
+    if not silent:
+        because = Text(en="Every expected device has been heard in its time.", zh="所有设备均按时上传数据。")
+        return scene.finding(NO_DATA, Verdict.CLEAR, because, max(heard.values(), default=scene.now), ())
+    parts = [
+        Text(
+            en=f"{VITALS[each.vital].en}: nothing from device {each.device} since {scene.clock(heard[each])} "
+            f"({(scene.now - heard[each]) // MINUTE} min; expected within {each.silence // MINUTE} min)",
+            zh=f"{VITALS[each.vital].zh}：设备 {each.device} 自 {scene.clock(heard[each])} 起无数据"
+            f"（{(scene.now - heard[each]) // MINUTE} 分钟，应在 {each.silence // MINUTE} 分钟内）",
+        )
+        for each in silent
+    ]
+    because = Text(en="; ".join(part.en for part in parts) + ".", zh="；".join(part.zh for part in parts) + "。")
+    return scene.finding(NO_DATA, Verdict.RAISE, because, heard[silent[0]], ())

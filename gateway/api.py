@@ -1,0 +1,698 @@
+"""The JSON API under /api/v1. Every number carries its unit, every moment its offset from UTC, and the zone beside it.
+
+Errors are RFC 9457 problem details whose `detail` is a sentence. Ranges of time are half open: start <= t < end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta, tzinfo
+from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from starlette.responses import StreamingResponse
+
+from alerts.alert import Act, ActKind, Alert, Audience, Notice, Outcome, Priority, Text
+from alerts.rules import parse_limits
+from gateway.people import Device, DeviceKind, DeviceLink, Patient
+from gateway.view import Fact, HouseView, SeriesStore
+from ingest.admit import Wearing
+from ingest.journal import Letter, LetterState
+from ingest.reading import Flag, Reading, TimeBasis, from_us
+from ingest.vital import COMPONENTS, Component, Unit, Vital
+
+PAGE: Final = 100
+_DEFAULT_SPAN: Final = timedelta(days=1)
+
+
+def _house(request: Request) -> HouseView:
+    house: HouseView = request.app.state.house
+    return house
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"no time zone is called {name!r}; use an IANA name such as Asia/Shanghai") from error
+    return name
+
+
+def _known_limits(limits: dict[str, Any]) -> dict[str, Any]:
+    parse_limits(limits)
+    return limits
+
+
+House = Annotated[HouseView, Depends(_house)]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="Letters, digits and _ . : -")]
+Zone = Annotated[str, AfterValidator(_known_zone), Field(description="IANA time zone", examples=["Asia/Shanghai"])]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many")]
+GlucoseUnit = Literal[Unit.MMOL_L, Unit.MG_DL]
+
+
+class _Door(BaseModel):
+    """What comes in: an unknown field is refused, so that a typing error does not vanish."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PatientIn(_Door):
+    """A new patient."""
+
+    id: Identifier
+    name: Name
+    zone: Zone
+    language: Literal["en", "zh_CN"] = "en"
+    glucose_unit: GlucoseUnit = Unit.MMOL_L
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"id": "p-017", "name": "王芳", "zone": "Asia/Shanghai", "language": "zh_CN"}],
+        }
+    )
+
+    def patient(self) -> Patient:
+        """The patient inside the house."""
+        return Patient(**self.model_dump())
+
+
+class PatientPatch(_Door):
+    """What changes; everything left out stays. `limits` replaces all of the patient's own limits."""
+
+    name: Name | None = None
+    zone: Zone | None = None
+    language: Literal["en", "zh_CN"] | None = None
+    glucose_unit: GlucoseUnit | None = None
+    limits: Annotated[dict[str, Any], AfterValidator(_known_limits)] | None = Field(
+        default=None,
+        description="The patient's own limits, by rule and parameter, each with its unit",
+        examples=[{"glucose-low": {"limit": {"value": 4.4, "unit": "mmol/L"}}}],
+    )
+
+
+class WearingOut(BaseModel):
+    """Who wears which device. since null: from its first record; until null: still."""
+
+    device: str
+    patient: str
+    since: datetime | None
+    until: datetime | None
+    zone: str
+
+    @classmethod
+    def of(cls, wearing: Wearing) -> WearingOut:
+        """Moments on the wearer's clock."""
+        return cls(
+            device=wearing.device,
+            patient=wearing.patient,
+            since=wearing.since and wearing.since.astimezone(wearing.zone),
+            until=wearing.until and wearing.until.astimezone(wearing.zone),
+            zone=wearing.zone.key,
+        )
+
+
+class PatientOut(BaseModel):
+    """A patient with the devices worn now and before."""
+
+    id: str
+    name: str
+    zone: str
+    language: str
+    glucose_unit: Unit
+    limits: Mapping[str, Any]
+    wearings: list[WearingOut]
+
+    @classmethod
+    def of(cls, patient: Patient, wearings: Sequence[Wearing]) -> PatientOut:
+        """The patient, without the pseudonym, which stands in InfluxDB alone."""
+        return cls(
+            id=patient.id,
+            name=patient.name,
+            zone=patient.zone,
+            language=patient.language,
+            glucose_unit=patient.glucose_unit,
+            limits=patient.limits,
+            wearings=[WearingOut.of(wearing) for wearing in wearings if wearing.patient == patient.id],
+        )
+
+
+class DeviceIn(_Door):
+    """A new device."""
+
+    id: Identifier = Field(description="Bluetooth address in upper case, or the name it publishes under")
+    kind: DeviceKind
+    link: DeviceLink
+    model: str = Field(default="", max_length=200)
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"id": "C0:26:DA:00:12:34", "kind": "meter", "link": "ble", "model": "X1"}]}
+    )
+
+    def device(self) -> Device:
+        """The device inside the house."""
+        return Device(**self.model_dump())
+
+
+class DeviceOut(BaseModel):
+    """A device and who wears it now."""
+
+    id: str
+    kind: DeviceKind
+    link: DeviceLink
+    model: str
+    wearing: WearingOut | None
+
+    @classmethod
+    def of(cls, device: Device, wearings: Sequence[Wearing]) -> DeviceOut:
+        """The device with its current wearing, if any."""
+        current = next((w for w in wearings if w.device == device.id and w.until is None), None)
+        return cls(
+            id=device.id,
+            kind=device.kind,
+            link=device.link,
+            model=device.model,
+            wearing=current and WearingOut.of(current),
+        )
+
+
+class PairIn(_Door):
+    """Who wears the device from now on, or from `since`."""
+
+    patient: str
+    since: AwareDatetime | None = Field(
+        default=None,
+        description="From when; left out: now, or, for a device nobody has worn yet, from its first record",
+    )
+
+
+class Quantity(BaseModel):
+    """A number with its name and unit; value null where the device gave none (HI and LO are flags)."""
+
+    name: str
+    value: float | None
+    unit: Unit
+
+
+class ReadingOut(BaseModel):
+    """One reading: in the canonical unit, and exactly as the device sent it."""
+
+    patient: str
+    device: str
+    vital: Vital
+    values: list[Quantity]
+    sent: list[Quantity]
+    taken_at: datetime
+    zone: str
+    time_basis: TimeBasis
+    received_at: datetime
+    sequence: int | None
+    flags: list[Flag]
+    context: Mapping[str, str | float]
+
+    @classmethod
+    def of(cls, reading: Reading, zone: ZoneInfo) -> ReadingOut:
+        """The reading with its moments on the patient's clock."""
+        components = COMPONENTS[reading.vital]
+        return cls(
+            patient=reading.patient,
+            device=reading.device,
+            vital=reading.vital,
+            values=[
+                Quantity(name=part.name, value=value, unit=part.unit)
+                for part, value in zip(components, reading.values, strict=True)
+            ],
+            sent=[
+                Quantity(name=part.name, value=value, unit=_unit_sent(part, reading))
+                for part, value in zip(components, reading.sent, strict=True)
+            ],
+            taken_at=reading.taken_at.astimezone(zone),
+            zone=zone.key,
+            time_basis=reading.time_basis,
+            received_at=reading.received_at.astimezone(zone),
+            sequence=reading.sequence,
+            flags=sorted(reading.flags),
+            context=reading.context,
+        )
+
+
+class Column(BaseModel):
+    """All values of one component, in the order of `taken_at`; null where there is no number."""
+
+    name: str
+    unit: Unit
+    values: list[float | None]
+
+
+class SeriesOut(BaseModel):
+    """A patient's series as columns, oldest first."""
+
+    patient: str
+    vital: Vital
+    source: SeriesStore
+    start: datetime
+    end: datetime
+    zone: str
+    taken_at: list[datetime]
+    columns: list[Column]
+
+
+class SentenceOut(BaseModel):
+    """One sentence in both languages."""
+
+    en: str
+    zh: str
+
+    @classmethod
+    def of(cls, text: Text) -> SentenceOut:
+        """The sentence of a finding or a notice."""
+        return cls(en=text.en, zh=text.zh)
+
+
+PriorityName = Literal["low", "medium", "high"]
+AlertState = Literal["open", "closed", "all"]
+
+
+class AlertOut(BaseModel):
+    """One trouble of one patient as dated facts; a fact that has not happened is null."""
+
+    id: str
+    patient: str
+    zone: str
+    problem: str
+    priority: PriorityName
+    because: SentenceOut
+    evidence: list[str] = Field(description="Keys of the readings it rests on: vital/moment/device")
+    raising: list[str] = Field(description="Rules that hold the condition up; empty once it has gone")
+    since: datetime
+    opened_at: datetime
+    updated_at: datetime
+    notified_at: datetime | None
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    acknowledged_note: str | None
+    condition_gone_at: datetime | None
+    closed_at: datetime | None
+    closed_by: str | None
+    outcome: Outcome | None
+    closing_note: str | None
+
+    @classmethod
+    def of(cls, alert: Alert, zone: ZoneInfo) -> AlertOut:
+        """The alert with its moments on the patient's clock."""
+        return cls(
+            id=alert.id,
+            patient=alert.patient,
+            zone=zone.key,
+            problem=alert.problem,
+            priority=priority_name(alert.priority),
+            because=SentenceOut.of(alert.because),
+            evidence=list(alert.evidence),
+            raising=sorted(alert.raising),
+            since=alert.since.astimezone(zone),
+            opened_at=alert.opened_at.astimezone(zone),
+            updated_at=alert.updated_at.astimezone(zone),
+            notified_at=_on_clock(alert.notified_at, zone),
+            acknowledged_at=_on_clock(alert.acknowledged_at, zone),
+            acknowledged_by=alert.acknowledged_by,
+            acknowledged_note=alert.acknowledged_note,
+            condition_gone_at=_on_clock(alert.condition_gone_at, zone),
+            closed_at=_on_clock(alert.closed_at, zone),
+            closed_by=alert.closed_by,
+            outcome=alert.outcome,
+            closing_note=alert.closing_note,
+        )
+
+
+class NoticeOut(BaseModel):
+    """One message that was written down to be sent."""
+
+    id: str
+    audience: Audience
+    priority: PriorityName
+    subject: SentenceOut
+    written_at: datetime
+
+    @classmethod
+    def of(cls, notice: Notice, zone: ZoneInfo) -> NoticeOut:
+        """The notice with its moment on the patient's clock."""
+        return cls(
+            id=notice.id,
+            audience=notice.audience,
+            priority=priority_name(notice.priority),
+            subject=SentenceOut.of(notice.subject),
+            written_at=notice.written_at.astimezone(zone),
+        )
+
+
+class FactOut(BaseModel):
+    """One dated fact of an alert's history. who is null for what the house did itself."""
+
+    at: datetime
+    what: str
+    who: str | None
+    detail: str
+
+    @classmethod
+    def of(cls, fact: Fact, zone: ZoneInfo) -> FactOut:
+        """The fact with its moment on the patient's clock."""
+        return cls(at=fact.at.astimezone(zone), what=fact.what, who=fact.who, detail=fact.detail)
+
+
+class AlertDetail(BaseModel):
+    """An alert with all that is written down about it, oldest first."""
+
+    alert: AlertOut
+    history: list[FactOut]
+    notices: list[NoticeOut]
+
+
+class AcknowledgeIn(_Door):
+    """A named person has seen the alert."""
+
+    by: Name
+    note: str = Field(default="", max_length=2000)
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"by": "Dr Li", "note": "Calling her now"}]})
+
+
+class CloseIn(_Door):
+    """A named person ends the alert. For no-action the note says why."""
+
+    by: Name
+    outcome: Outcome
+    note: str = Field(default="", max_length=2000)
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"by": "Dr Li", "outcome": "advice", "note": "Ate 15 g sugar, 5.8 mmol/L"}]}
+    )
+
+
+class LetterOut(BaseModel):
+    """Bytes that could not be admitted, with the reason. data: hexadecimal, or the text of a JSON payload."""
+
+    id: int
+    state: LetterState
+    reason: str
+    because: str
+    device: str
+    parts: list[int]
+    link: str
+    channel: str
+    received_at: datetime
+    data: str
+
+    @classmethod
+    def of(cls, letter: Letter) -> LetterOut:
+        """The letter as a person can read it."""
+        packet = letter.packet
+        return cls(
+            id=letter.id,
+            state=letter.state,
+            reason=letter.reason,
+            because=letter.because,
+            device=letter.device,
+            parts=list(letter.parts),
+            link=packet.link,
+            channel=packet.channel,
+            received_at=packet.received_at,
+            data=readable(packet.data, packet.channel),
+        )
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+router = APIRouter(
+    prefix="/api/v1",
+    responses={status: {"model": Problem} for status in (401, 404, 409, 422)},
+)
+
+
+@router.get("/patients", tags=["patients"])
+async def list_patients(house: House) -> list[PatientOut]:
+    """All patients by name."""
+    patients, wearings = await asyncio.to_thread(lambda: (house.people.patients(), house.people.wearings()))
+    return [PatientOut.of(patient, wearings) for patient in patients]
+
+
+@router.post("/patients", tags=["patients"], status_code=201)
+async def add_patient(house: House, body: PatientIn) -> PatientOut:
+    """Add a patient."""
+    patient = body.patient()
+    await asyncio.to_thread(house.people.add_patient, patient)
+    return PatientOut.of(patient, ())
+
+
+@router.get("/patients/{patient_id}", tags=["patients"])
+async def get_patient(house: House, patient_id: str) -> PatientOut:
+    """One patient."""
+    return await _patient_out(house, patient_id)
+
+
+@router.patch("/patients/{patient_id}", tags=["patients"])
+async def change_patient(house: House, patient_id: str, body: PatientPatch) -> PatientOut:
+    """Change a patient, the patient's own limits among it."""
+    patient = await find_patient(house, patient_id)
+    await house.change_patient(replace(patient, **body.model_dump(exclude_none=True)))
+    return await _patient_out(house, patient_id)
+
+
+@router.get("/patients/{patient_id}/readings", tags=["readings"])
+async def list_readings(
+    house: House,
+    patient_id: str,
+    vital: Vital,
+    start: AwareDatetime | None = None,
+    end: AwareDatetime | None = None,
+    limit: Limit = PAGE,
+) -> list[ReadingOut]:
+    """Readings of one vital, oldest first; when more than `limit` fit, the newest. Default: the last 24 hours."""
+    patient = await find_patient(house, patient_id)
+    first, last = _span(house, start, end)
+    readings = await house.readings(patient.id, vital, first, last, limit)
+    return [ReadingOut.of(reading, ZoneInfo(patient.zone)) for reading in readings]
+
+
+@router.get("/patients/{patient_id}/series", tags=["readings"], responses={503: {"model": Problem}})
+async def get_series(
+    house: House,
+    patient_id: str,
+    vital: Vital,
+    start: AwareDatetime | None = None,
+    end: AwareDatetime | None = None,
+    source: SeriesStore = "journal",
+) -> SeriesOut:
+    """The same as columns in canonical units, from the journal or read back from InfluxDB."""
+    patient = await find_patient(house, patient_id)
+    zone = ZoneInfo(patient.zone)
+    first, last = _span(house, start, end)
+    series = await house.series(patient.id, vital, first, last, source)
+    return SeriesOut(
+        patient=patient.id,
+        vital=vital,
+        source=source,
+        start=first.astimezone(zone),
+        end=last.astimezone(zone),
+        zone=zone.key,
+        taken_at=[from_us(us).astimezone(zone) for us in series.taken_us.tolist()],
+        columns=[
+            Column(
+                name=part.name,
+                unit=part.unit,
+                values=[None if math.isnan(value) else value for value in series.values[:, i].tolist()],
+            )
+            for i, part in enumerate(COMPONENTS[vital])
+        ],
+    )
+
+
+@router.get("/devices", tags=["devices"])
+async def list_devices(house: House) -> list[DeviceOut]:
+    """All devices by id, with who wears each now."""
+    devices, wearings = await asyncio.to_thread(lambda: (house.people.devices(), house.people.wearings()))
+    return [DeviceOut.of(device, wearings) for device in devices]
+
+
+@router.post("/devices", tags=["devices"], status_code=201)
+async def add_device(house: House, body: DeviceIn) -> DeviceOut:
+    """Add a device; then pair it."""
+    device = body.device()
+    await asyncio.to_thread(house.people.add_device, device)
+    return DeviceOut.of(device, ())
+
+
+@router.post("/devices/{device_id}/pair", tags=["devices"])
+async def pair(house: House, device_id: str, body: PairIn) -> WearingOut:
+    """Give a device to a patient; readings that wait for it are admitted with their own times."""
+    return WearingOut.of(await house.pair(device_id, body.patient, body.since))
+
+
+@router.post("/devices/{device_id}/unpair", tags=["devices"])
+async def unpair(house: House, device_id: str) -> WearingOut:
+    """End the wearing of a device; its history stays with the patient."""
+    return WearingOut.of(await house.unpair(device_id))
+
+
+@router.get("/alerts", tags=["alerts"])
+async def list_alerts(
+    house: House,
+    state: AlertState = "open",
+    patient: str | None = None,
+    limit: Limit = PAGE,
+    before: Annotated[str | None, Query(description="Id of the last alert of the page before")] = None,
+) -> list[AlertOut]:
+    """Alerts, newest first."""
+    found = await asyncio.to_thread(house.book.alerts, state=state, patient=patient, limit=limit, before=before)
+    zones = await _zones(house)
+    return [AlertOut.of(alert, zones[alert.patient]) for alert in found]
+
+
+@router.get("/alerts/{alert_id}", tags=["alerts"])
+async def get_alert(house: House, alert_id: str) -> AlertDetail:
+    """One alert with its history and the notices written about it."""
+    alert = await find_alert(house, alert_id)
+    zone = (await _zones(house))[alert.patient]
+    facts, notices = await asyncio.to_thread(lambda: (house.book.history(alert_id), house.book.notices(alert_id)))
+    return AlertDetail(
+        alert=AlertOut.of(alert, zone),
+        history=[FactOut.of(fact, zone) for fact in facts],
+        notices=[NoticeOut.of(notice, zone) for notice in notices],
+    )
+
+
+@router.post("/alerts/{alert_id}/acknowledge", tags=["alerts"])
+async def acknowledge(house: House, alert_id: str, body: AcknowledgeIn) -> AlertOut:
+    """Say that a named person has seen it; once."""
+    alert = await act(house, ActKind.ACKNOWLEDGE, alert_id, body)
+    return AlertOut.of(alert, (await _zones(house))[alert.patient])
+
+
+@router.post("/alerts/{alert_id}/close", tags=["alerts"])
+async def close(house: House, alert_id: str, body: CloseIn) -> AlertOut:
+    """End it with an outcome."""
+    alert = await act(house, ActKind.CLOSE, alert_id, body)
+    return AlertOut.of(alert, (await _zones(house))[alert.patient])
+
+
+@router.get("/health", tags=["house"])
+async def health(house: House) -> Mapping[str, Any]:
+    """`status` is "ok" or "degraded"; each part says in a sentence how it is. Always 200: look at `status`."""
+    return house.health()
+
+
+@router.get("/letters", tags=["house"])
+async def list_letters(
+    house: House,
+    state: LetterState = LetterState.WAITING,
+    limit: Limit = PAGE,
+    before: Annotated[int | None, Query(description="Id of the last letter of the page before")] = None,
+) -> list[LetterOut]:
+    """What came and could not be admitted, newest first."""
+    return [LetterOut.of(letter) for letter in await house.letters(state, limit, before)]
+
+
+@router.get(
+    "/events",
+    tags=["house"],
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def events(
+    house: House,
+    type: Annotated[list[str] | None, Query(description="Only these types: alert, reading, health")] = None,  # noqa: A002
+    patient: Annotated[str | None, Query(description="Only about this patient")] = None,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> StreamingResponse:
+    """Server-sent events, each with an id: `alert`, `reading`, `health`, and `resync`.
+
+    An event says what changed, not how it is now: ask for that. After `resync` ask for everything you show.
+    """
+
+    async def frames() -> AsyncIterator[bytes]:
+        wanted = frozenset(type or ())
+        with house.bulletin.subscribe(types=wanted, patient=patient, last_event_id=last_event_id) as told:
+            yield b"retry: 2000\n\n"
+            async for frame in told:
+                yield frame
+
+    # fastapi.sse would encode each event again for each client; these frames are ready to send.
+    return StreamingResponse(frames(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+async def find_patient(house: HouseView, patient_id: str) -> Patient:
+    """The patient, or an HTTP 404 that says which is missing."""
+    patient = await asyncio.to_thread(house.people.patient, patient_id)
+    if patient is None:
+        raise HTTPException(404, f"no patient has the id {patient_id}")
+    return patient
+
+
+async def find_alert(house: HouseView, alert_id: str) -> Alert:
+    """The alert, or an HTTP 404 that says which is missing."""
+    alert = await asyncio.to_thread(house.book.alert, alert_id)
+    if alert is None:
+        raise HTTPException(404, f"no alert has the id {alert_id}")
+    return alert
+
+
+async def act(house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeIn | CloseIn) -> Alert:
+    """Do what a person decided, now. An unknown alert is an HTTP 404; IllegalAct passes through."""
+    decided = Act(
+        kind=kind,
+        alert=alert_id,
+        by=body.by.strip(),
+        at=house.now(),
+        note=body.note.strip(),
+        outcome=body.outcome if isinstance(body, CloseIn) else None,
+    )
+    try:
+        return await house.act(decided)
+    except KeyError as error:
+        raise HTTPException(404, f"no alert has the id {alert_id}") from error
+
+
+def priority_name(priority: Priority) -> PriorityName:
+    """The word for a priority."""
+    return ("low", "medium", "high")[priority - 1]
+
+
+def readable(data: bytes, channel: str) -> str:
+    """Octets for people: JSON as text, everything else as hexadecimal."""
+    return data.decode("utf-8", "replace") if channel in {"json", "line"} else data.hex(" ")
+
+
+async def _patient_out(house: HouseView, patient_id: str) -> PatientOut:
+    patient = await find_patient(house, patient_id)
+    return PatientOut.of(patient, await asyncio.to_thread(house.people.wearings, patient=patient_id))
+
+
+async def _zones(house: HouseView) -> dict[str, ZoneInfo]:
+    return {patient.id: ZoneInfo(patient.zone) for patient in await asyncio.to_thread(house.people.patients)}
+
+
+def _span(house: HouseView, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
+    last = end or house.now()
+    first = start or last - _DEFAULT_SPAN
+    if first >= last:
+        raise HTTPException(422, f"start {first.isoformat()} is not before end {last.isoformat()}")
+    return first, last
+
+
+def _on_clock(moment: datetime | None, zone: tzinfo) -> datetime | None:
+    return moment and moment.astimezone(zone)
+
+
+def _unit_sent(part: Component, reading: Reading) -> Unit:
+    return part.unit if part.unit is Unit.PER_MIN else reading.unit

@@ -1,0 +1,123 @@
+"""What the house tells open pages: events encoded once, with one bounded queue for each client.
+
+Events are small facts ("this alert changed"), not state: a client that hears one asks for what it shows. So a slow
+client may lose its backlog: the next thing it hears is "resync", and it asks for everything it shows.
+
+Event shapes (each a flat object that JSON can hold; moments as RFC 3339 text):
+- {"type": "alert", "alert": ID, "patient": ID}: an alert was opened, changed or closed.
+- {"type": "reading", "patient": ID, "vital": VITAL}: readings were kept; once per patient and vital of a batch.
+- {"type": "health"}: the health of a part changed.
+- {"type": "resync"}: sent by the bulletin itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+Event = Mapping[str, str]
+
+DEPTH: Final = 256
+HEARTBEAT_S: Final = 15.0
+_HEARTBEAT: Final = b": still here\n\n"
+
+
+class Subscription:
+    """An async iterator of server-sent event frames (bytes); it ends when the bulletin closes."""
+
+    def __init__(self, wanted: Callable[[Event], bool], depth: int) -> None:
+        self.wanted = wanted
+        self._frames: asyncio.Queue[bytes | None] = asyncio.Queue(depth)
+
+    def put(self, frame: bytes | None, instead: bytes | None) -> None:
+        """Queue a frame; when the client is a whole queue behind, `instead` takes the place of its backlog."""
+        if self._frames.full():
+            while not self._frames.empty():
+                self._frames.get_nowait()
+            frame = instead
+        self._frames.put_nowait(frame)
+
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next frame, or a comment after HEARTBEAT_S of silence (so that proxies keep the connection)."""
+        try:
+            async with asyncio.timeout(HEARTBEAT_S):
+                frame = await self._frames.get()
+        except TimeoutError:
+            return _HEARTBEAT
+        if frame is None:
+            raise StopAsyncIteration
+        return frame
+
+
+class Bulletin:
+    """The board on which the house writes and from which pages read. Use it on the event loop only."""
+
+    def __init__(self, *, depth: int = DEPTH) -> None:
+        self._depth = depth
+        self._run = secrets.token_hex(4)  # ids of an earlier run are never taken for this run's
+        self._count = 0
+        self._clients: set[Subscription] = set()
+        self._closed = False
+
+    @property
+    def clients(self) -> int:
+        """How many clients listen now."""
+        return len(self._clients)
+
+    def publish(self, event: Event) -> None:
+        """Tell every client that wants it; never waits."""
+        self._count += 1
+        wanting = [client for client in self._clients if client.wanted(event)]
+        if not wanting:
+            return
+        frame, resync = self._frame(event), self._frame({"type": "resync"})
+        for client in wanting:
+            client.put(frame, resync)
+
+    @contextmanager
+    def subscribe(
+        self,
+        *,
+        types: frozenset[str] = frozenset(),
+        patient: str | None = None,
+        last_event_id: str | None = None,
+    ) -> Iterator[Subscription]:
+        """Listen to some types (all when empty) about one patient (or everybody) until the block is left.
+
+        last_event_id: the id of the last event the client heard before it lost the connection; when anything was
+        told since, the first frame is a resync.
+        """
+
+        def wanted(event: Event) -> bool:
+            return (not types or event["type"] in types) and (patient is None or event.get("patient") == patient)
+
+        client = Subscription(wanted, self._depth)
+        if last_event_id is not None and last_event_id != self._id():
+            client.put(self._frame({"type": "resync"}), None)
+        if self._closed:
+            client.put(None, None)
+        self._clients.add(client)
+        try:
+            yield client
+        finally:
+            self._clients.discard(client)
+
+    def close(self) -> None:
+        """End every subscription, so that a stopping server does not wait for its pages."""
+        self._closed = True
+        for client in self._clients:
+            client.put(None, None)
+
+    def _id(self) -> str:
+        return f"{self._run}-{self._count}"
+
+    def _frame(self, event: Event) -> bytes:
+        data = json.dumps(dict(event), ensure_ascii=False, separators=(",", ":"))
+        return f"id: {self._id()}\nevent: {event['type']}\ndata: {data}\n\n".encode()

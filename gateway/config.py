@@ -1,0 +1,239 @@
+"""The configuration file: TOML, every key optional, every mistake told in a sentence with its place.
+
+A section that stands in the file switches its part on. With no way in configured, the built-in MQTT listener opens on
+the loopback address. A secret is written as `"file:PATH"` (relative to the configuration file) or as the text itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from ingest.vital import Unit
+
+_SECRETS = frozenset({"token", "password"})
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. One sentence a line: file, place, what is wrong, what to do."""
+
+
+def _beside(path: Path, info: ValidationInfo) -> Path:
+    """A relative path is meant beside the configuration file, wherever the program was started."""
+    return (info.context or Path()) / path
+
+
+def _secret(text: object, info: ValidationInfo) -> object:
+    if not isinstance(text, str) or not text.startswith("file:"):
+        return text
+    path = _beside(Path(text.removeprefix("file:")), info)
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the secret cannot be read from {path}: {error}") from error
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is no time zone; write one such as Asia/Shanghai or Europe/Berlin") from error
+    return name
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reachable from this machine only."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+FilePath = Annotated[Path, AfterValidator(_beside)]
+Secret = Annotated[SecretStr, BeforeValidator(_secret)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    """A table of the file; a key it does not know is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Clinic(Section):
+    """What the clinic's people see where nothing else is said."""
+
+    name: str = "Homeward"
+    language: Literal["en", "zh_CN"] = "en"
+    zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    glucose_unit: Literal[Unit.MMOL_L, Unit.MG_DL] = Unit.MMOL_L
+
+
+class Web(Section):
+    """The API and the pages. Beyond the loopback address a token is demanded."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    token: Secret | None = None
+    base_url: str | None = None
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if self.token is None and not is_loopback(self.host):
+            raise ValueError(f"host {self.host} can be reached from other machines; set a token, or use 127.0.0.1")
+        return self
+
+
+class Listener(Section):
+    """Homeward's own MQTT listener. logins: device name = password; none means that nobody has to log in."""
+
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    tls_certificate: FilePath | None = None
+    tls_key: FilePath | None = None
+    logins: dict[str, Secret] = {}
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together; give both or neither")
+        if not self.logins and not is_loopback(self.host):
+            raise ValueError(f"host {self.host} can be reached from other machines; give each device a login")
+        return self
+
+
+class Broker(Section):
+    """The clinic's MQTT broker, of which Homeward is a client."""
+
+    host: str
+    port: Port | None = None
+    client_id: str = "homeward"
+    username: str | None = None
+    password: Secret | None = None
+    tls: bool = False
+    tls_ca: FilePath | None = None
+    version: Literal["5", "3.1.1"] = "5"
+    prefix: str = "homeward"
+
+
+class Bluetooth(Section):
+    """Bluetooth LE through this machine's adapter."""
+
+    every_s: Annotated[float, Field(gt=0)] = 30.0
+
+
+class InfluxDB(Section):
+    """Where readings are streamed to, under pseudonyms."""
+
+    url: str
+    token: Secret
+    org: str = ""
+    bucket: str
+
+
+class Email(Section):
+    """Notices by e-mail. trusted: the mailbox may hold health data; otherwise a notice holds a link only."""
+
+    host: str
+    port: Port = 587
+    sender: str
+    recipients: Annotated[list[str], Field(min_length=1)]
+    username: str | None = None
+    password: Secret | None = None
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    trusted: bool = False
+
+
+class Webhook(Section):
+    """Notices as JSON by HTTP POST. trusted: as in Email."""
+
+    url: str
+    token: Secret | None = None
+    trusted: bool = False
+
+
+class Config(Section):
+    """Everything that can be configured."""
+
+    data: FilePath = Field(default=Path("homeward-data"), validate_default=True)
+    clinic: Clinic = Clinic()
+    web: Web = Web()
+    listener: Listener | None = None
+    broker: Broker | None = None
+    bluetooth: Bluetooth | None = None
+    influxdb: InfluxDB | None = None
+    email: Email | None = None
+    webhook: Webhook | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _some_way_in(cls, found: dict[str, Any]) -> dict[str, Any]:
+        return found if found.keys() & {"listener", "broker", "bluetooth"} else {**found, "listener": {}}
+
+
+def load(path: Path | None) -> Config:
+    """Read a configuration file; None gives the embedded defaults. Raises ConfigError."""
+    if path is None:
+        return Config()
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: it cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: it is not TOML: {error}") from error
+    try:
+        return Config.model_validate(found, context=path.absolute().parent)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{path}: {sentence}" for sentence in _sentences(error))) from error
+
+
+def _sentences(error: ValidationError) -> Iterator[str]:
+    for flaw in error.errors(include_url=False):
+        place = [str(part) for part in flaw["loc"]]
+        yield f"{_shown(place)}: {_sentence(flaw, place)}"
+
+
+def _shown(place: list[str]) -> str:
+    section, key = (place[:-1], place[-1]) if len(place) > 1 else ([], place[0])
+    if section:
+        return f"[{'.'.join(section)}] {key}"
+    return f"[{key}]" if key in _sections() else key
+
+
+def _sections() -> dict[str, type[Section]]:
+    return {model.__name__.lower(): model for model in Section.__subclasses__()}
+
+
+def _sentence(flaw: ErrorDetails, place: list[str]) -> str:
+    if flaw["type"] == "extra_forbidden":
+        return f"unknown key{_nearest(place)}"
+    if flaw["type"] == "missing":
+        return "it is missing; add it, or take the section out"
+    said = flaw["msg"].removeprefix("Value error, ")
+    found = flaw["input"]
+    shown = isinstance(found, int | float | str) and flaw["type"] != "value_error" and not _SECRETS & set(place)
+    return f"{said}, found {found!r}" if shown else said
+
+
+def _nearest(place: list[str]) -> str:
+    model = _sections().get(place[0], Config) if len(place) > 1 else Config
+    near = difflib.get_close_matches(place[-1], model.model_fields, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(model.model_fields)}"

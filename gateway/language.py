@@ -1,0 +1,108 @@
+"""The two languages of the pages: messages, moments, durations and numbers as people read them.
+
+Messages come from `locale/<language>/LC_MESSAGES/homeward.po`, read at start; no compiled catalogue is kept.
+"""
+
+from __future__ import annotations
+
+import gettext
+import io
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Final
+
+from babel.dates import format_datetime
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+
+from alerts.alert import Text
+
+# Code of a language (as in the catalogue's folder and in a patient's `language`) and its own name for itself.
+LANGUAGES: Final[Mapping[str, str]] = {"en": "English", "zh_CN": "简体中文"}
+_PATTERN: Final[Mapping[str, tuple[str, str]]] = {
+    "en": ("en_GB", "d MMM y, HH:mm"),
+    "zh_CN": ("zh_CN", "y年M月d日 HH:mm"),
+}
+_LOCALE: Final = Path(__file__).parent / "locale"
+
+
+class Language:
+    """One language of the pages."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        self.html = code.replace("_", "-")
+        self.name = LANGUAGES[code]
+        self.translations = _translations(code)
+        self._locale, self._pattern = _PATTERN[code]
+
+    def gettext(self, message: str) -> str:
+        """The message in this language."""
+        return self.translations.gettext(message)
+
+    def ngettext(self, one: str, many: str, count: int) -> str:
+        """The message for this number of things."""
+        return self.translations.ngettext(one, many, count)
+
+    def text(self, text: Text) -> str:
+        """The sentence of a finding in this language."""
+        return text.zh if self.code == "zh_CN" else text.en
+
+    def moment(self, moment: datetime, zone: tzinfo) -> str:
+        """A moment on the clock of a zone, with that zone's offset from UTC."""
+        local = moment.astimezone(zone)
+        return f"{format_datetime(local, self._pattern, locale=self._locale)} {utc_offset(local)}"
+
+    def duration(self, span: timedelta) -> str:
+        """A span in its largest two units, as in "3 h 20 min"; less than a minute is "less than 1 min"."""
+        minutes = int(span.total_seconds() // 60)
+        if minutes < 1:
+            return self.gettext("less than 1 min")
+        days, hours = minutes // 1440, minutes // 60 % 24
+        if days:
+            return self.gettext("{days} d {hours} h").format(days=days, hours=hours)
+        if hours:
+            return self.gettext("{hours} h {minutes} min").format(hours=hours, minutes=minutes % 60)
+        return self.gettext("{minutes} min").format(minutes=minutes)
+
+
+def load_languages() -> dict[str, Language]:
+    """Every language of the pages by its code."""
+    return {code: Language(code) for code in LANGUAGES}
+
+
+def choose(chosen: str | None, accept_language: str | None) -> str:
+    """The code to use: what the person chose (a cookie), else what the browser asks for, else English."""
+    if chosen in LANGUAGES:
+        return chosen
+    asked: list[tuple[float, str]] = []
+    for part in (accept_language or "").split(","):
+        name, _, quality = part.strip().partition(";q=")
+        # A browser may ask for zh-Hans, zh-SG or zh-TW: each reads our Chinese better than our English.
+        code = {"zh": "zh_CN", "en": "en"}.get(name[:2].lower())
+        with suppress(ValueError):
+            if code:
+                asked.append((-float(quality or 1), code))
+    return min(asked, default=(0.0, "en"), key=lambda item: item[0])[1]
+
+
+def utc_offset(local: datetime) -> str:
+    """The offset that an aware moment has: UTC, UTC+8, UTC-3:30."""
+    minutes = int((local.utcoffset() or timedelta()).total_seconds() // 60)
+    if minutes == 0:
+        return "UTC"
+    hours, rest = divmod(abs(minutes), 60)
+    return f"UTC{'-' if minutes < 0 else '+'}{hours}" + (f":{rest:02}" if rest else "")
+
+
+def _translations(code: str) -> gettext.NullTranslations:
+    if code == "en":
+        return gettext.NullTranslations()
+    with (_LOCALE / code / "LC_MESSAGES" / "homeward.po").open("rb") as source:
+        catalogue = read_po(source, locale=code)
+    compiled = io.BytesIO()
+    write_mo(compiled, catalogue)
+    compiled.seek(0)
+    return gettext.GNUTranslations(compiled)

@@ -1,0 +1,448 @@
+"""The pages for doctors and nurses: plain HTML that works without JavaScript; `page.js` keeps it up to date."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, timedelta
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl, quote, unquote
+from zoneinfo import ZoneInfo, available_timezones
+
+import numpy as np
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import BaseModel, ValidationError
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from alerts.alert import ActKind, Alert, Outcome
+from alerts.rules import RULES, parse_limits
+from gateway.api import (
+    PAGE,
+    AcknowledgeIn,
+    AlertState,
+    CloseIn,
+    DeviceIn,
+    House,
+    PairIn,
+    PatientIn,
+    act,
+    find_alert,
+    find_patient,
+    priority_name,
+    readable,
+)
+from gateway.charts import Span, glucose_figure, pressure_figure
+from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
+from gateway.language import LANGUAGES, Language, choose, load_languages
+from gateway.people import DeviceKind, DeviceLink, Patient
+from gateway.view import HouseView
+from gateway.words import FACTS, KINDS, LINKS, OUTCOMES, REASONS, VITALS, shown
+from ingest.reading import EPOCH, Reading, from_us
+from ingest.series import Series
+from ingest.vital import Vital
+
+_YEAR_S: Final = 365 * 24 * 3600
+_NAME_COOKIE: Final = "homeward_name"
+_LANGUAGE_COOKIE: Final = "homeward_language"
+_RANGES: Final = {"24h": timedelta(days=1), "3d": timedelta(days=3), "14d": timedelta(days=14)}
+_NEWEST: Final = 8
+# Devices run a little ahead of the house at times; what they send is shown all the same.
+_AHEAD: Final = timedelta(hours=1)
+
+_Form = TypeVar("_Form", bound=BaseModel)
+
+
+router = APIRouter(include_in_schema=False)
+
+
+class Desk:
+    """The templates in every language."""
+
+    def __init__(self) -> None:
+        self._languages = load_languages()
+        self._rooms = {code: _environment(language) for code, language in self._languages.items()}
+
+    def language(self, request: Request) -> Language:
+        """The language of this person."""
+        code = choose(request.cookies.get(_LANGUAGE_COOKIE), request.headers.get("accept-language"))
+        return self._languages[code]
+
+    def page(self, request: Request, template: str, status: int = 200, **shown: Any) -> HTMLResponse:
+        """The page for this person. `shown` are the template's own values."""
+        language = self.language(request)
+        query = f"?{request.url.query}" if request.url.query else ""
+        frame = {
+            "here": request.url.path,
+            "next": request.url.path + query,
+            "me": unquote(request.cookies.get(_NAME_COOKIE, "")),
+            "events": None,
+            "now": None,
+        }
+        text = self._rooms[language.code].get_template(template).render({**frame, **shown})
+        headers = {"Content-Language": language.html, "Vary": "Accept-Language, Cookie"}
+        return HTMLResponse(text, status, headers=headers)
+
+
+def _environment(language: Language) -> Environment:
+    say = language.gettext
+    room = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    room.globals.update(
+        _=say,
+        ngettext=language.ngettext,
+        language=language,
+        languages=LANGUAGES,
+        utc=UTC,
+        outcomes=list(Outcome),
+        kinds=list(DeviceKind),
+        links=list(DeviceLink),
+        priority_name=priority_name,
+        readable=readable,
+        problem_word=lambda problem: language.text(RULES[problem].title) if problem in RULES else problem,
+        outcome_word=lambda outcome: say(OUTCOMES[outcome]),
+        kind_word=lambda kind: say(KINDS[kind]),
+        link_word=lambda link: say(LINKS[link]),
+        fact_word=lambda what: say(FACTS.get(what, what)),
+        reason_word=lambda reason: say(REASONS.get(reason, reason)),
+    )
+    return room
+
+
+def show_error(request: Request, status: int, detail: str) -> Response:
+    """An error as a page with the sentence and the way back."""
+    back = request.headers.get("referer", "/") if request.method == "POST" else "/"
+    return _desk(request).page(request, "error.html", status, detail=detail, back=_local(back, request))
+
+
+@router.get("/")
+async def worklist(request: Request, house: House) -> Response:
+    """Open alerts: those that wait for an answer, the most urgent first and the newest first among them."""
+    opened = await asyncio.to_thread(house.book.open_alerts)
+    rows = await _with_patients(house, sorted(opened, key=lambda a: (a.priority, a.opened_at), reverse=True))
+    health = house.health()
+    return _desk(request).page(
+        request,
+        "worklist.html",
+        events="/api/v1/events?type=alert&type=health",
+        now=house.now(),
+        waiting=[row for row in rows if row[0].acknowledged_at is None],
+        handled=[row for row in rows if row[0].acknowledged_at is not None],
+        degraded=[part["detail"] for part in health["parts"].values() if part["status"] != "ok"],
+    )
+
+
+@router.get("/alerts")
+async def all_alerts(
+    request: Request, house: House, state: AlertState = "all", patient: str | None = None, before: str | None = None
+) -> Response:
+    """Alerts, open and closed, newest first."""
+    found = await asyncio.to_thread(house.book.alerts, state=state, patient=patient, limit=PAGE, before=before)
+    return _desk(request).page(
+        request,
+        "alerts.html",
+        now=house.now(),
+        state=state,
+        rows=await _with_patients(house, found),
+        older=found[-1].id if len(found) == PAGE else None,
+    )
+
+
+@router.get("/alerts/{alert_id}")
+async def one_alert(request: Request, house: House, alert_id: str) -> Response:
+    """One alert with its dated facts."""
+    alert = await find_alert(house, alert_id)
+    ((_, patient, zone),) = await _with_patients(house, [alert])
+    return _desk(request).page(
+        request,
+        "alert.html",
+        events=f"/api/v1/events?type=alert&patient={quote(alert.patient)}",
+        now=house.now(),
+        alert=alert,
+        patient=patient,
+        zone=zone,
+        history=await asyncio.to_thread(house.book.history, alert_id),
+        notices=await asyncio.to_thread(house.book.notices, alert_id),
+    )
+
+
+@router.post("/alerts/{alert_id}/acknowledge")
+async def acknowledge(request: Request, house: House, alert_id: str) -> Response:
+    """The form beside an alert."""
+    fields = await _fields(request)
+    body = _take(AcknowledgeIn, fields)
+    await act(house, ActKind.ACKNOWLEDGE, alert_id, body)
+    return _remember_name(_go(request, fields.get("next", "/")), request, body.by)
+
+
+@router.post("/alerts/{alert_id}/close")
+async def close(request: Request, house: House, alert_id: str) -> Response:
+    """The form that ends an alert."""
+    fields = await _fields(request)
+    body = _take(CloseIn, fields)
+    await act(house, ActKind.CLOSE, alert_id, body)
+    return _remember_name(_go(request, fields.get("next", "/")), request, body.by)
+
+
+@router.get("/patients")
+async def patients(request: Request, house: House) -> Response:
+    """All patients, and a form for a new one."""
+    people, wearings, opened = await asyncio.to_thread(
+        lambda: (house.people.patients(), house.people.wearings(), house.book.open_alerts())
+    )
+    rows = [
+        (
+            patient,
+            [wearing.device for wearing in wearings if wearing.patient == patient.id and wearing.until is None],
+            sum(alert.patient == patient.id for alert in opened),
+        )
+        for patient in people
+    ]
+    return _desk(request).page(
+        request,
+        "patients.html",
+        now=house.now(),
+        patients=rows,
+        zone=people[-1].zone if people else "",
+        zones=sorted(zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")),
+    )
+
+
+@router.post("/patients")
+async def add_patient(request: Request, house: House) -> Response:
+    """The form for a new patient."""
+    patient = _take(PatientIn, await _fields(request)).patient()
+    await asyncio.to_thread(house.people.add_patient, patient)
+    return _go(request, f"/patients/{quote(patient.id)}")
+
+
+@router.get("/patients/{patient_id}")
+async def one_patient(request: Request, house: House, patient_id: str, range: str = "24h") -> Response:  # noqa: A002
+    """One patient: newest values, open alerts, charts, devices."""
+    patient = await find_patient(house, patient_id)
+    language = _desk(request).language(request)
+    newest = {vital: await _newest(house, patient, vital) for vital in VITALS}
+    wearings, devices, opened = await asyncio.to_thread(
+        lambda: (house.people.wearings(patient=patient.id), house.people.devices(), house.book.open_alerts())
+    )
+    kinds = {device.id: device for device in devices}
+    say = language.gettext
+    charts = []
+    if newest[Vital.CGM] or newest[Vital.GLUCOSE]:
+        charts.append({"name": "glucose", "title": say("Glucose")})
+    if newest[Vital.BLOOD_PRESSURE]:
+        charts.append({"name": "pressure", "title": say("Blood pressure")})
+    every = sorted((r for found in newest.values() for r in found), key=lambda r: r.taken_at, reverse=True)
+    mine = [alert for alert in opened if alert.patient == patient.id]
+    return _desk(request).page(
+        request,
+        "patient.html",
+        events=f"/api/v1/events?patient={quote(patient.id)}",
+        now=house.now(),
+        patient=patient,
+        zone=ZoneInfo(patient.zone),
+        alerts=[row[0] for row in await _with_patients(house, mine)],
+        tiles=[shown(found[-1], patient.glucose_unit, language) for found in newest.values() if found],
+        newest=[shown(reading, None, language) for reading in every],
+        charts=charts,
+        ranges=[("24h", say("24 hours")), ("3d", say("3 days")), ("14d", say("14 days"))],
+        range=range if range in _RANGES else "24h",
+        devices=[(wearing, kinds[wearing.device]) for wearing in reversed(wearings)],
+    )
+
+
+@router.get("/patients/{patient_id}/figure/{name}")
+async def figure(
+    request: Request,
+    house: House,
+    patient_id: str,
+    name: str,
+    range: str = "24h",  # noqa: A002
+) -> Response:
+    """A chart as Plotly JSON."""
+    patient = await find_patient(house, patient_id)
+    say = _desk(request).language(request).gettext
+    end = house.now()
+    span = Span(start=end - _RANGES.get(range, _RANGES["24h"]), end=end, zone=ZoneInfo(patient.zone))
+    limits = parse_limits(patient.limits)
+
+    async def series(vital: Vital) -> Series:
+        return await house.series(patient.id, vital, span.start, end + _AHEAD)
+
+    if name == "glucose":
+        glucose = {vital: await series(vital) for vital in (Vital.CGM, Vital.GLUCOSE)}
+        off_scale = await _off_scale(house, patient, glucose)
+        drawn = await asyncio.to_thread(
+            glucose_figure,
+            glucose[Vital.CGM],
+            glucose[Vital.GLUCOSE],
+            off_scale,
+            limits,
+            patient.glucose_unit,
+            span,
+            say,
+        )
+    elif name == "pressure":
+        drawn = await asyncio.to_thread(pressure_figure, await series(Vital.BLOOD_PRESSURE), limits, span, say)
+    else:
+        raise HTTPException(404, f"no chart is called {name}")
+    return Response(drawn.to_json(), media_type="application/json")
+
+
+@router.get("/devices")
+async def devices(request: Request, house: House) -> Response:
+    """All devices with their wearers, and forms to add one and to give it to a patient."""
+    known, people, wearings = await asyncio.to_thread(
+        lambda: (house.people.devices(), house.people.patients(), house.people.wearings())
+    )
+    by_id = {patient.id: patient for patient in people}
+    wearers = {wearing.device: by_id[wearing.patient] for wearing in wearings if wearing.until is None}
+    rows = [(device, wearers.get(device.id)) for device in known]
+    return _desk(request).page(request, "devices.html", now=house.now(), devices=rows, patients=people)
+
+
+@router.post("/devices")
+async def add_device(request: Request, house: House) -> Response:
+    """The form for a new device."""
+    device = _take(DeviceIn, await _fields(request)).device()
+    await asyncio.to_thread(house.people.add_device, device)
+    return _go(request, "/devices")
+
+
+@router.post("/devices/{device_id}/pair")
+async def pair(request: Request, house: House, device_id: str) -> Response:
+    """The form that gives a device to a patient."""
+    await house.pair(device_id, _take(PairIn, await _fields(request)).patient)
+    return _go(request, "/devices")
+
+
+@router.post("/devices/{device_id}/unpair")
+async def unpair(request: Request, house: House, device_id: str) -> Response:
+    """The form that takes a device back."""
+    await house.unpair(device_id)
+    return _go(request, "/devices")
+
+
+@router.get("/letters")
+async def letters(request: Request, house: House, before: int | None = None) -> Response:
+    """What came and could not become a reading."""
+    found = await house.letters(limit=PAGE, before=before)
+    older = found[-1].id if len(found) == PAGE else None
+    return _desk(request).page(request, "letters.html", now=house.now(), letters=found, older=older)
+
+
+@router.get("/health")
+async def health(request: Request, house: House) -> Response:
+    """How each part of Homeward is."""
+    return _desk(request).page(
+        request, "health.html", events="/api/v1/events?type=health", now=house.now(), health=house.health()
+    )
+
+
+@router.get("/language/{code}")
+async def change_language(request: Request, code: str, next: str = "/") -> Response:  # noqa: A002
+    """Choose the language of the pages for this browser."""
+    answer = _go(request, next)
+    if code in LANGUAGES:
+        answer.set_cookie(_LANGUAGE_COOKIE, code, max_age=_YEAR_S, samesite="lax")
+    return answer
+
+
+@router.get("/me")
+async def my_name(request: Request) -> Response:
+    """The name that this browser writes beside acts."""
+    return _desk(request).page(request, "me.html")
+
+
+@router.post("/me")
+async def change_my_name(request: Request) -> Response:
+    """Remember the name."""
+    body = _take(AcknowledgeIn, await _fields(request))
+    return _remember_name(_go(request, "/"), request, body.by)
+
+
+@router.get("/login")
+async def ask_token(request: Request, next: str = "/") -> Response:  # noqa: A002
+    """The form that asks for the token."""
+    return _desk(request).page(request, "login.html", wrong=False, wanted=next)
+
+
+@router.post("/login")
+async def check_token(request: Request) -> Response:
+    """Give the cookie to who knows the token."""
+    settings: WebSettings = request.app.state.settings
+    fields = await _fields(request)
+    wanted = fields.get("next", "/")
+    if settings.token is None:
+        return _go(request, wanted)
+    if not same_token(fields.get("token", ""), settings.token):
+        return _desk(request).page(request, "login.html", 401, wrong=True, wanted=wanted)
+    answer = _go(request, wanted)
+    # Not "strict": the link in an e-mail about an alert has to open the alert.
+    answer.set_cookie(
+        LOGIN_COOKIE, login_value(settings.token), httponly=True, samesite="lax", secure=request.url.scheme == "https"
+    )
+    return answer
+
+
+def _desk(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+async def _fields(request: Request) -> dict[str, str]:
+    """The fields of a form; empty ones count as left out. The guard has bounded the body."""
+    return dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+
+
+def _take(form: type[_Form], fields: Mapping[str, str]) -> _Form:
+    """The fields that the form knows, checked. Raises RequestValidationError, which is shown as a sentence."""
+    try:
+        return form.model_validate({name: value for name, value in fields.items() if name in form.model_fields})
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error
+
+
+def _go(request: Request, path: str) -> RedirectResponse:
+    return RedirectResponse(_local(path, request), 303)
+
+
+def _local(path: str, request: Request) -> str:
+    """A path of ours: nobody is sent to another site by a form of ours."""
+    own = f"{request.url.scheme}://{request.url.netloc}"
+    path = path.removeprefix(own)
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
+
+
+def _remember_name(answer: RedirectResponse, request: Request, name: str) -> RedirectResponse:
+    answer.set_cookie(
+        _NAME_COOKIE, quote(name.strip()), max_age=_YEAR_S, samesite="lax", secure=request.url.scheme == "https"
+    )
+    return answer
+
+
+async def _with_patients(house: HouseView, alerts: Sequence[Alert]) -> list[tuple[Alert, Patient, ZoneInfo]]:
+    people = {patient.id: patient for patient in await asyncio.to_thread(house.people.patients)}
+    return [(alert, people[alert.patient], ZoneInfo(people[alert.patient].zone)) for alert in alerts]
+
+
+async def _newest(house: HouseView, patient: Patient, vital: Vital) -> Sequence[Reading]:
+    return await house.readings(patient.id, vital, EPOCH, house.now() + _AHEAD, _NEWEST)
+
+
+async def _off_scale(house: HouseView, patient: Patient, glucose: Mapping[Vital, Series]) -> list[Reading]:
+    """The readings without a number: a series does not say whether the display showed HI or LO."""
+    found = []
+    for vital, series in glucose.items():
+        empty = series.taken_us[np.isnan(series.values[:, 0])]
+        if len(empty):
+            first, last = from_us(int(empty[0])), from_us(int(empty[-1]) + 1)
+            found += await house.readings(patient.id, vital, first, last)
+    return [reading for reading in found if reading.values[0] is None]

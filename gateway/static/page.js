@@ -1,0 +1,114 @@
+// Keeps a page up to date. The server renders every state: this script hears that something changed, fetches the page
+// again and puts the regions marked data-live in place, so what is shown has one source and one language.
+"use strict";
+
+const EVENTS = document.body.dataset.events;
+const AT_MOST_EVERY_MS = 1000;
+const AT_LEAST_EVERY_MS = 60_000;
+
+const link = document.getElementById("link");
+const announce = document.getElementById("announce");
+const fromServer = new Map(); // id of a keyed child -> its markup as the server last sent it
+
+function remember(child) {
+  fromServer.set(child.id, child.outerHTML);
+}
+
+function inUse(element) {
+  return element.contains(document.activeElement) && document.activeElement.closest("form details, details form") !== null;
+}
+
+function placeKeyed(region, fresh) {
+  const known = new Map([...region.children].map((child) => [child.id, child]));
+  [...fresh.children].forEach((child, position) => {
+    const markup = child.outerHTML;
+    let shown = known.get(child.id);
+    known.delete(child.id);
+    if (shown === undefined) {
+      shown = document.importNode(child, true);
+      if (!fromServer.has(child.id)) {
+        shown.classList.add("arrived");
+        announce.textContent = shown.dataset.announce ?? "";
+      }
+    } else if (fromServer.get(child.id) !== markup) {
+      // Somebody writes in it: renew what it says and leave the form alone.
+      const part = inUse(shown) ? [".facts", ".because"] : null;
+      if (part) part.forEach((name) => shown.querySelector(name).replaceWith(document.importNode(child.querySelector(name), true)));
+      else {
+        const renewed = document.importNode(child, true);
+        const open = [...shown.querySelectorAll("details")].map((details) => details.open);
+        shown.replaceWith(renewed);
+        renewed.querySelectorAll("details").forEach((details, i) => { details.open = open[i] ?? false; });
+        shown = renewed;
+      }
+    }
+    fromServer.set(child.id, markup);
+    if (region.children[position] !== shown) region.insertBefore(shown, region.children[position] ?? null);
+  });
+  known.forEach((gone) => gone.remove());
+}
+
+function place(region, fresh) {
+  if ("keyed" in region.dataset) placeKeyed(region, fresh);
+  else if (!inUse(region) && region.innerHTML !== fresh.innerHTML) region.innerHTML = fresh.innerHTML;
+}
+
+async function refresh() {
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (answer.redirected) location.reload(); // the session has ended: the browser asks to sign in
+  if (!answer.ok) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  document.title = fresh.title;
+  document.querySelectorAll("[data-live]").forEach((region) => {
+    const found = fresh.getElementById(region.id);
+    if (found) place(region, found);
+  });
+  await Promise.all([...document.querySelectorAll("[data-figure]")].map(draw));
+}
+
+let waiting = false;
+let running = false;
+
+async function refreshSoon() {
+  if (waiting) return;
+  waiting = true;
+  if (running) return;
+  running = true;
+  while (waiting) {
+    waiting = false;
+    try {
+      await refresh();
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error; // TypeError: the network is away; the event source says so
+    }
+    await new Promise((resolve) => setTimeout(resolve, AT_MOST_EVERY_MS));
+  }
+  running = false;
+}
+
+function showLink(alive) {
+  if (!link || (alive ? link.className === "alive" : link.className === "lost")) return;
+  link.hidden = false;
+  link.className = alive ? "alive" : "lost";
+  const time = new Date().toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
+  link.textContent = alive ? link.dataset.liveWords : link.dataset.lostWords.replace("{time}", time);
+}
+
+async function draw(element) {
+  const answer = await fetch(element.dataset.figure);
+  if (!answer.ok) return;
+  const figure = await answer.json();
+  const phone = element.clientWidth < 560;
+  if (phone) Object.assign(figure.layout.font, { size: 12 });
+  await Plotly.react(element, figure.data, figure.layout, { displayModeBar: false, responsive: true });
+}
+
+document.querySelectorAll("[data-keyed] > [id]").forEach(remember);
+document.querySelectorAll("[data-figure]").forEach(draw);
+if (EVENTS) {
+  const source = new EventSource(EVENTS);
+  source.onopen = () => { showLink(true); refreshSoon(); };
+  source.onerror = () => showLink(false);
+  for (const type of ["alert", "reading", "health", "resync"]) source.addEventListener(type, refreshSoon);
+  setInterval(refreshSoon, AT_LEAST_EVERY_MS);
+}

@@ -1,0 +1,98 @@
+"""What the API and the pages see of the house. `gateway.house` is the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from alerts.alert import Act, Alert, Notice
+from gateway.bulletin import Bulletin
+from gateway.people import Patient, People
+from ingest.admit import Wearing
+from ingest.journal import Letter, LetterState
+from ingest.reading import Reading
+from ingest.series import Series
+from ingest.vital import Vital
+
+SeriesStore = Literal["journal", "influxdb"]
+
+
+class Fact(Protocol):
+    at: datetime
+    what: str
+    who: str | None
+    detail: str
+
+
+class Book(Protocol):
+    def open_alerts(self) -> Sequence[Alert]: ...
+    def alerts(self, *, state: str, patient: str | None, limit: int, before: str | None) -> Sequence[Alert]: ...
+    def alert(self, alert: str) -> Alert | None: ...
+    def history(self, alert: str) -> Sequence[Fact]: ...
+    def notices(self, alert: str) -> Sequence[Notice]: ...
+
+
+class StoreAway(Exception):
+    """The store that was asked does not answer or is not configured. The text says which and what to do."""
+
+
+class HouseView(Protocol):
+    """The house, as far as people look at it and act on it. `people` and `book` block: call them off the loop."""
+
+    @property
+    def people(self) -> People:
+        """The register of patients and devices."""
+        ...
+
+    @property
+    def book(self) -> Book:
+        """The alerts and what is written down about them."""
+        ...
+
+    @property
+    def bulletin(self) -> Bulletin:
+        """Where the house tells open pages what changed."""
+        ...
+
+    def now(self) -> datetime:
+        """The moment it is in the house (aware UTC); runs faster in the demonstration."""
+        ...
+
+    def health(self) -> Mapping[str, Any]:
+        """{"status": "ok" | "degraded", "parts": {NAME: {"status": ..., "detail": SENTENCE}}}."""
+        ...
+
+    async def pair(self, device: str, patient: str, since: datetime | None = None) -> Wearing:
+        """Give a device to a patient and admit what waited for it. Raises UnknownPerson, AlreadyKnown."""
+        ...
+
+    async def unpair(self, device: str) -> Wearing:
+        """End the wearing of a device. Raises UnknownPerson when nobody wears it."""
+        ...
+
+    async def change_patient(self, patient: Patient) -> None:
+        """Replace what is known of a patient; new limits hold from the next reading. Raises UnknownPerson."""
+        ...
+
+    async def act(self, act: Act) -> Alert:
+        """Do what a person decided. Raises IllegalAct, or KeyError for an unknown alert."""
+        ...
+
+    async def readings(
+        self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
+    ) -> Sequence[Reading]:
+        """Readings with start <= taken_at < end, oldest first; with a limit, the newest of them."""
+        ...
+
+    async def series(
+        self, patient: str, vital: Vital, start: datetime, end: datetime, source: SeriesStore = "journal"
+    ) -> Series:
+        """The same as arrays, from either store. Raises StoreAway."""
+        ...
+
+    async def letters(
+        self, state: LetterState = LetterState.WAITING, limit: int = 100, before: int | None = None
+    ) -> Sequence[Letter]:
+        """Letters, newest first; `before` is the id of the last one of the page before."""
+        ...

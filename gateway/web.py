@@ -1,0 +1,88 @@
+"""The web application: the JSON API, the pages, and what stands before and behind them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import plotly
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from alerts.alert import IllegalAct
+from gateway import api, pages
+from gateway.guard import Guard, WebSettings, problem
+from gateway.people import AlreadyKnown, UnknownPerson
+from gateway.view import HouseView, StoreAway
+
+_STATIC: Final = Path(__file__).parent / "static"
+_PLOTLY: Final = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+_STATUS: Final[dict[type[Exception], int]] = {
+    UnknownPerson: 404,
+    AlreadyKnown: 409,
+    IllegalAct: 409,
+    StoreAway: 503,
+}
+
+
+def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
+    """Everything that Homeward answers over HTTP.
+
+    Close `house.bulletin` before the server stops: open event streams would hold it up.
+    """
+    app = FastAPI(
+        title="Homeward",
+        version="1",
+        summary="Patients' home readings, the alerts they raise, and what people do about them.",
+        description=api.__doc__ or "",
+        openapi_url="/api/v1/openapi.json",
+        # The interactive documentation loads its script from elsewhere; Homeward works without the internet.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.house = house
+    app.state.settings = settings
+    app.state.desk = pages.Desk()
+    app.add_middleware(Guard, settings=settings)
+    app.include_router(api.router)
+    app.include_router(pages.router)
+    app.add_api_route("/static/plotly.min.js", _plotly_script, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=_STATIC))
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    for kind in _STATUS:
+        app.add_exception_handler(kind, _on_known)
+    return app
+
+
+def _plotly_script() -> Response:
+    return FileResponse(_PLOTLY, media_type="text/javascript")
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  registered for it alone
+    return _refuse(request, error.status_code, str(error.detail))
+
+
+async def _on_known(request: Request, error: Exception) -> Response:
+    status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
+    return _refuse(request, status, str(error))
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  registered for it alone
+    sentences = [
+        f"{'.'.join(str(part) for part in flaw['loc'] if part not in {'body', 'query', 'path'}) or 'body'}: "
+        f"{flaw['msg'].removeprefix('Value error, ')}"
+        for flaw in error.errors()
+    ]
+    return _refuse(request, 422, "; ".join(sentences))
+
+
+def _refuse(request: Request, status: int, detail: str) -> Response:
+    if request.url.path.startswith("/api/"):
+        return problem(status, detail)
+    return pages.show_error(request, status, detail)

@@ -1,0 +1,122 @@
+"""What things are called on the pages, and how a reading is written. English here; other languages in `locale/`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from alerts.alert import Outcome
+from gateway.language import Language
+from gateway.people import DeviceKind, DeviceLink
+from ingest.reading import Flag, Reading
+from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital, family
+
+
+def N_(message: str) -> str:  # noqa: N802  the name by which message extraction knows it
+    """Mark a message that is translated where it is shown."""
+    return message
+
+
+OUTCOMES: Final[Mapping[str, str]] = {
+    Outcome.ADVICE: N_("Advice given"),
+    Outcome.MEDICATION_CHANGED: N_("Medication changed"),
+    Outcome.APPOINTMENT: N_("Appointment made"),
+    Outcome.EMERGENCY: N_("Emergency services"),
+    Outcome.NO_ACTION: N_("No action needed"),
+}
+FACTS: Final[Mapping[str, str]] = {
+    "opened": N_("Opened"),
+    "notified": N_("Told"),
+    "acknowledged": N_("Acknowledged"),
+    "closed": N_("Closed"),
+}
+KINDS: Final[Mapping[str, str]] = {
+    DeviceKind.METER: N_("Blood glucose meter"),
+    DeviceKind.CGM: N_("Glucose sensor (CGM)"),
+    DeviceKind.CUFF: N_("Blood-pressure cuff"),
+}
+LINKS: Final[Mapping[str, str]] = {DeviceLink.BLE: N_("Bluetooth"), DeviceLink.MQTT: N_("Network (MQTT)")}
+VITALS: Final[Mapping[Vital, str]] = {
+    Vital.CGM: N_("Glucose, sensor"),
+    Vital.GLUCOSE: N_("Glucose, meter"),
+    Vital.BLOOD_PRESSURE: N_("Blood pressure"),
+}
+REASONS: Final[Mapping[str, str]] = {
+    "unassigned": N_("Nobody is known to wear the device"),
+    "no-value": N_("The device reports a failed measurement"),
+    "control-solution": N_("A test of the meter, not of the patient"),
+    "impossible": N_("A value no living person has"),
+    "conflict": N_("The same record came before with another value"),
+    "too_short": N_("The message is cut short"),
+    "invalid": N_("Not a message we can read"),
+    "rejected": N_("InfluxDB refused it for good"),
+}
+_FLAGS: Final[Mapping[Flag, str]] = {
+    Flag.ABOVE_RANGE: N_("above what the device can measure"),
+    Flag.BELOW_RANGE: N_("below what the device can measure"),
+    Flag.BATTERY_LOW: N_("battery low"),
+    Flag.SENSOR_MALFUNCTION: N_("sensor malfunction"),
+    Flag.SAMPLE_INSUFFICIENT: N_("too little blood"),
+    Flag.STRIP_ERROR: N_("strip error"),
+    Flag.TEMPERATURE_ERROR: N_("too cold or too warm"),
+    Flag.TIME_FAULT: N_("clock fault"),
+    Flag.CONTROL_SOLUTION: N_("control solution"),
+    Flag.BODY_MOVEMENT: N_("moved while measuring"),
+    Flag.CUFF_LOOSE: N_("cuff loose"),
+    Flag.IRREGULAR_PULSE: N_("irregular pulse"),
+    Flag.PULSE_ABOVE_RANGE: N_("pulse above range"),
+    Flag.PULSE_BELOW_RANGE: N_("pulse below range"),
+    Flag.IMPROPER_POSITION: N_("wrong position"),
+    Flag.SESSION_STOPPED: N_("sensor session over"),
+    Flag.CALIBRATION_NEEDED: N_("calibration needed"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A reading as a person reads it."""
+
+    label: str
+    value: str
+    unit: str
+    at: datetime
+    device: str
+    remarks: str
+
+
+def shown(reading: Reading, glucose_unit: Unit | None, language: Language) -> Shown:
+    """The reading in the patient's unit of glucose, or, with None, in the unit family in which it was sent."""
+    say = language.gettext
+    value, unit = (
+        _pressure(reading, say) if reading.vital is Vital.BLOOD_PRESSURE else _glucose(reading, glucose_unit)
+    )
+    return Shown(
+        label=say(VITALS[reading.vital]),
+        value=value,
+        unit=unit,
+        at=reading.taken_at,
+        device=reading.device,
+        remarks=", ".join(say(_FLAGS[flag]) for flag in sorted(reading.flags)),
+    )
+
+
+def _glucose(reading: Reading, wanted: Unit | None) -> tuple[str, str]:
+    sent, value = reading.sent[0], reading.values[0]
+    if sent is None or value is None:
+        word = {Flag.ABOVE_RANGE: "HI", Flag.BELOW_RANGE: "LO"}
+        return next((word[flag] for flag in reading.flags if flag in word), "–"), ""
+    number, unit = family(sent, reading.unit)
+    if wanted is None:
+        return f"{number:g}", unit
+    if wanted is not unit:
+        number = value if wanted is Unit.MG_DL else value / MG_DL_PER_MMOL_L
+    return f"{number:.{0 if wanted is Unit.MG_DL else 1}f}", wanted
+
+
+def _pressure(reading: Reading, say: Callable[[str], str]) -> tuple[str, str]:
+    systolic, diastolic, _, pulse = reading.sent
+    value = "/".join("–" if number is None else f"{number:g}" for number in (systolic, diastolic))
+    beat = "" if pulse is None else ", " + say("pulse {n}/min").format(n=f"{pulse:g}")
+    return value, f"{reading.unit}{beat}"

@@ -1,0 +1,371 @@
+"""InfluxDB follows the journal: a sender that never loses its place, a way to read a series back, and a probe.
+
+Readings are sent in order of arrival; the cursor moves only after InfluxDB has said it stored them. So an outage is
+lag and not loss, and sending twice is harmless (`ingest.line_protocol`). Works with InfluxDB 1.8, 2.x and 3.x, which
+share `/api/v2/write` and the InfluxQL `/query`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any, Final, Protocol, TypeAlias
+
+import httpx
+import numpy as np
+from influxdb_client import InfluxDBClient, WritePrecision
+from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client.rest import ApiException
+from urllib3.exceptions import HTTPError
+
+from ingest import line_protocol
+from ingest.reading import Reading, to_us
+from ingest.series import Series
+from ingest.vital import COMPONENTS, Vital
+
+_log = logging.getLogger(__name__)
+
+NAME: Final = "influx"  # of this follower, in what it sets aside
+BATCH: Final = 5000  # lines per request: the knee of the throughput curve, and InfluxData's own advice
+PROBE_EVERY: Final = 60.0  # seconds between tries while a person has to correct something
+_FIRST_WAIT: Final = 0.25
+_LONGEST_WAIT: Final = 60.0
+_LONGEST_RETRY_AFTER: Final = 300.0
+_TIMEOUT_MS: Final = (3_000, 10_000)  # to connect, to answer
+# InfluxDB's own bounds of time, in nanoseconds (1677 to 2262).
+_EARLIEST_NS: Final = -9_223_372_036_854_775_806
+_LATEST_NS: Final = 9_223_372_036_854_775_806
+
+Label: TypeAlias = Callable[[Reading], tuple[str, str]]
+"""The patient's pseudonym and the device's slot ("cgm-0") of a reading. Knows every reading of the journal."""
+
+_Entry: TypeAlias = tuple[int, bytes]
+
+
+class Outbox(Protocol):
+    """What a follower needs of the journal. Every call blocks and may come from any thread."""
+
+    def since(self, cursor: int, limit: int) -> list[tuple[int, Reading]]:
+        """Readings after the cursor in order of arrival, at most `limit`, each with its sequence number."""
+        ...
+
+    def cursor(self, follower: str) -> int:
+        """Where the follower of this name stands; 0 for a new one."""
+        ...
+
+    def advance(self, follower: str, cursor: int) -> None:
+        """Remember, durably, that the follower has dealt with everything up to the cursor."""
+        ...
+
+    def tail(self) -> int:
+        """The highest sequence number."""
+        ...
+
+    def set_aside(self, follower: str, seq: int, line: bytes, status: int, answer: str) -> None:
+        """Keep a line that was refused for good, with the refusal. The same line may come twice after a crash."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfluxSettings:
+    """Where InfluxDB is: `http://host:port`, API token, organisation and bucket ("database/retention" in 1.x)."""
+
+    url: str
+    token: str = field(repr=False)
+    org: str
+    bucket: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfluxHealth:
+    """How the follower fares. `says` is a sentence for people, with what to do where there is something to do.
+
+    lag: sequence numbers not yet sent. stored, set_aside: lines since the start. last_success: aware UTC.
+    """
+
+    ok: bool
+    says: str
+    lag: int
+    stored: int
+    set_aside: int
+    last_success: datetime | None
+    last_error: str | None
+
+
+class InfluxError(Exception):
+    """InfluxDB could not be read. The text says why."""
+
+
+class _Fate(Enum):
+    STORED = auto()
+    REFUSED = auto()  # something in these lines will never be accepted
+    BUSY = auto()  # try again by itself
+    BARRED = auto()  # a person has to correct something first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """InfluxDB's answer to one write. status: the HTTP status, or 0 when there was no answer."""
+
+    status: int
+    text: str = ""
+    retry_after: str | None = None
+
+    @property
+    def fate(self) -> _Fate:
+        if 200 <= self.status < 300:
+            return _Fate.STORED
+        if self.status == 413 or (self.status in {400, 422} and self._speaks_influx):
+            return _Fate.REFUSED
+        if self.status in {0, 408, 429} or self.status >= 500:
+            return _Fate.BUSY
+        return _Fate.BARRED
+
+    @property
+    def _speaks_influx(self) -> bool:
+        # A proxy's 400 is about the connection: believing it would set every reading aside.
+        try:
+            said = json.loads(self.text)
+        except ValueError:
+            return False
+        return isinstance(said, dict) and ("error" in said or "message" in said)
+
+
+class _Writer:
+    """One connection to `/api/v2/write` through influxdb-client. Blocks."""
+
+    def __init__(self, settings: InfluxSettings) -> None:
+        self._client = InfluxDBClient(settings.url, settings.token, org=settings.org, timeout=_TIMEOUT_MS)
+        # The library's batching mode keeps points in memory only and drops them on a crash.
+        self._api = self._client.write_api(write_options=SYNCHRONOUS)
+        self._bucket = settings.bucket
+
+    def post(self, body: bytes) -> _Answer:
+        try:
+            self._api.write(self._bucket, record=body, write_precision=WritePrecision.US)
+        except ApiException as refusal:
+            text = refusal.body or refusal.reason or ""
+            return _Answer(status=refusal.status or 0, text=str(text), retry_after=refusal.retry_after)
+        except (HTTPError, UnicodeDecodeError) as failure:
+            return _Answer(status=0, text=f"{type(failure).__name__}: {failure}")
+        return _Answer(status=204)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class InfluxFollower:
+    """Sends the journal's readings to InfluxDB, for ever: run `run()` as a task, set `news` after each commit.
+
+    Its cursor is named after the address and the bucket: a new bucket is filled from the first day.
+    `pause(seconds)` waits, `jitter()` gives a number in [0, 1), `now()` the aware time for `health()`.
+    """
+
+    def __init__(
+        self,
+        settings: InfluxSettings,
+        outbox: Outbox,
+        label: Label,
+        *,
+        now: Callable[[], datetime],
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.news = asyncio.Event()
+        self._place = f"{NAME} {settings.url} {settings.org}/{settings.bucket}"
+        self._settings = settings
+        self._outbox = outbox
+        self._label = label
+        self._now = now
+        self._pause = pause
+        self._jitter = jitter
+        self._stored = 0
+        self._set_aside = 0
+        self._last_success: datetime | None = None
+        self._last_error: str | None = None
+        self.trouble: str | None = None
+
+    async def run(self) -> None:
+        """Follow until cancelled. What was under way then is sent again at the next start."""
+        writer = _Writer(self._settings)
+        try:
+            cursor = await asyncio.to_thread(self._outbox.cursor, self._place)
+            while True:
+                self.news.clear()
+                entries = await asyncio.to_thread(self._read, cursor)
+                if not entries:
+                    await self.news.wait()
+                    continue
+                await self._deliver(writer, entries)
+                cursor = entries[-1][0]
+                await asyncio.to_thread(self._outbox.advance, self._place, cursor)
+        finally:
+            writer.close()
+
+    async def health(self) -> InfluxHealth:
+        """The state of affairs now."""
+        lag = await asyncio.to_thread(lambda: self._outbox.tail() - self._outbox.cursor(self._place))
+        aside = f" InfluxDB refused {self._set_aside} readings; they are set aside." if self._set_aside else ""
+        return InfluxHealth(
+            ok=self.trouble is None and not self._set_aside,
+            says=(self.trouble or "InfluxDB follows the journal.") + aside,
+            lag=lag,
+            stored=self._stored,
+            set_aside=self._set_aside,
+            last_success=self._last_success,
+            last_error=self._last_error,
+        )
+
+    def _read(self, cursor: int) -> list[_Entry]:
+        readings = self._outbox.since(cursor, BATCH)
+        return [(seq, line_protocol.encode(reading, *self._label(reading))) for seq, reading in readings]
+
+    async def _deliver(self, writer: _Writer, entries: Sequence[_Entry]) -> None:
+        """Return when every line is stored or set aside: a refused part is halved until the bad line stands alone."""
+        waiting = [entries]
+        while waiting:
+            part = waiting.pop()
+            answer = await self._post(writer, part)
+            if answer.fate is _Fate.STORED:
+                self._stored += len(part)
+            elif len(part) == 1:
+                await self._put_aside(*part[0], answer)
+            else:
+                middle = len(part) // 2
+                waiting += [part[middle:], part[:middle]]
+
+    async def _post(self, writer: _Writer, part: Sequence[_Entry]) -> _Answer:
+        """Try, as long as it takes, until the lines are stored or refused for good."""
+        body = b"\n".join(line for _, line in part)
+        attempt = 0
+        while True:
+            answer = await asyncio.to_thread(writer.post, body)
+            if answer.fate is _Fate.STORED or answer.fate is _Fate.REFUSED:
+                self._recovered()
+                return answer
+            self._failed(_explain(self._settings, answer))
+            await self._pause(self._wait(answer, attempt))
+            attempt += 1
+
+    def _wait(self, answer: _Answer, attempt: int) -> float:
+        if answer.fate is _Fate.BARRED:
+            return PROBE_EVERY
+        if answer.retry_after and answer.retry_after.isdecimal():
+            return min(float(answer.retry_after), _LONGEST_RETRY_AFTER)
+        # Full jitter: gateways that lost the same server must not come back in step. 2**8 s is past the cap.
+        return self._jitter() * min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(attempt, 8))
+
+    async def _put_aside(self, seq: int, line: bytes, answer: _Answer) -> None:
+        await asyncio.to_thread(self._outbox.set_aside, NAME, seq, line, answer.status, answer.text)
+        self._set_aside += 1
+        self._last_error = f"refused ({answer.status}): {answer.text}"
+        _log.warning("InfluxDB refused reading %d (%d): %s", seq, answer.status, answer.text)
+
+    def _recovered(self) -> None:
+        if self.trouble:
+            _log.info("InfluxDB answers again")
+        self.trouble = None
+        self._last_success = self._now()
+
+    def _failed(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            _log.warning("%s", trouble)
+        self.trouble = self._last_error = trouble
+
+
+class InfluxSeries:
+    """A patient's series read from InfluxDB by InfluxQL (a `SeriesSource`); the patient's device slots are merged.
+
+    pseudonym: the tag value of a patient, as `Label` gives it.
+    """
+
+    def __init__(self, settings: InfluxSettings, pseudonym: Callable[[str], str]) -> None:
+        self._pseudonym = pseudonym
+        # "database/retention" is how 2.x maps a bucket for InfluxQL, too.
+        db, _, rp = settings.bucket.partition("/")
+        self._parameters = {"db": db, "epoch": "u"} | ({"rp": rp} if rp else {})
+        self._http = httpx.Client(
+            base_url=settings.url,
+            headers={"Authorization": f"Token {settings.token}"},
+            timeout=10.0,
+            trust_env=False,  # as influxdb-client does: one way to the server for writing and reading
+        )
+
+    def series(self, patient: str, vital: Vital, start: datetime, end: datetime) -> Series:
+        """Readings with start <= taken_at < end (aware datetimes), oldest first. Blocks. Raises InfluxError."""
+        names = [component.name for component in COMPONENTS[vital]]
+        # A row whose selected fields are all missing is not returned; received_us is never missing.
+        columns = ", ".join(f'"{name}"' for name in [*names, "received_us"])
+        wearer = _quoted(line_protocol.tag(self._pseudonym(patient)))
+        rows = self._rows(
+            f'SELECT {columns} FROM "{vital}" WHERE "patient" = {wearer}'
+            f" AND time >= {_nanoseconds(start)} AND time < {_nanoseconds(end)}"
+        )
+        return Series(
+            taken_us=np.array([row[0] for row in rows], dtype=np.int64),
+            values=np.array([row[1:-1] for row in rows], dtype=np.float64).reshape(len(rows), len(names)),
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _rows(self, influxql: str) -> list[list[Any]]:
+        try:
+            response = self._http.get("/query", params={**self._parameters, "q": influxql})
+            response.raise_for_status()
+            result = response.json()["results"][0]
+        except (httpx.HTTPError, ValueError, LookupError) as error:
+            raise InfluxError(f"InfluxDB could not be read: {error}") from error
+        if "error" in result:
+            raise InfluxError(f"InfluxDB could not be read: {result['error']}")
+        series = result.get("series")
+        if not series:
+            return []
+        if series[0].get("partial"):
+            raise InfluxError("InfluxDB cut the answer short (max-row-limit): ask for a shorter time.")
+        rows: list[list[Any]] = series[0]["values"]
+        return rows
+
+
+def probe(settings: InfluxSettings) -> str | None:
+    """None when InfluxDB would take a write; else what is wrong and what to do. Blocks; stores nothing."""
+    writer = _Writer(settings)
+    try:
+        answer = writer.post(b"# homeward check")
+    finally:
+        writer.close()
+    # 2.x may find nothing to write in a comment; it has looked at token and bucket before it says so.
+    return None if answer.fate in {_Fate.STORED, _Fate.REFUSED} else _explain(settings, answer)
+
+
+def _explain(settings: InfluxSettings, answer: _Answer) -> str:
+    bucket = f"bucket {settings.bucket!r} of organisation {settings.org!r}"
+    match answer.status:
+        case 0:
+            return (
+                f"InfluxDB at {settings.url} cannot be reached ({answer.text}): is it running, is the address right?"
+            )
+        case 401:
+            return f"InfluxDB at {settings.url} does not know the token (401): set one that may write to {bucket}."
+        case 403:
+            return f"The token may not write to {bucket} (403): give it the permission, or set another token."
+        case 404:
+            return f"InfluxDB at {settings.url} has no {bucket} (404): create it, or correct the names. {answer.text}"
+    if answer.fate is _Fate.BUSY:
+        return f"InfluxDB at {settings.url} is busy or failing ({answer.status}); trying again. {answer.text}"
+    return f"{settings.url} does not answer like InfluxDB ({answer.status}): is the address right? {answer.text}"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", r"\'") + "'"
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return min(max(to_us(moment) * 1000, _EARLIEST_NS), _LATEST_NS)

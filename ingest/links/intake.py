@@ -1,0 +1,130 @@
+"""From callbacks to `deliver`: packets go on in the order of receipt and are counted until they are settled.
+
+A socket hands over bytes in a callback, which cannot wait; `deliver` can. `Intake` stands between them, says when it
+is full so that the sockets stop reading, and knows when everything is settled. `Receipts` holds the acknowledgements
+of one connection and releases them in the order of receipt, as MQTT demands (MQTT 5.0, section 4.6), several at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Generic, TypeVar
+
+from ingest.links.delivery import Deliver
+from ingest.reading import Packet
+
+Answer = TypeVar("Answer")
+
+
+class Intake:
+    """Packets on their way from the sockets of one link to the house.
+
+    limit: packets, octet_limit: octets of their data, both counted from receipt until settled. on_full is called
+    with True when either is reached and with False once both have fallen to half: then the sockets may read again.
+    """
+
+    def __init__(self, deliver: Deliver, *, limit: int, octet_limit: int, on_full: Callable[[bool], None]) -> None:
+        self._deliver = deliver
+        self._limit = limit
+        self._octet_limit = octet_limit
+        self._on_full = on_full
+        self._waiting: deque[tuple[Packet, Callable[[], None]]] = deque()
+        self._arrived = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.unsettled = 0
+        self.octets = 0
+        self.full = False
+
+    def put(self, packet: Packet, settled: Callable[[], None]) -> None:
+        """Take one packet on; `settled` must lead to `done` with the packet's octets."""
+        if not self.unsettled:
+            self._empty.clear()
+        self.unsettled += 1
+        self.octets += len(packet.data)
+        if not self._waiting:
+            self._arrived.set()
+        self._waiting.append((packet, settled))
+        if not self.full and (self.unsettled >= self._limit or self.octets >= self._octet_limit):
+            self.full = True
+            self._on_full(True)
+
+    def done(self, octets: int) -> None:
+        """One packet of that many octets is settled."""
+        self.unsettled -= 1
+        self.octets -= octets
+        if not self.unsettled:
+            self._empty.set()
+        if self.full and self.unsettled * 2 <= self._limit and self.octets * 2 <= self._octet_limit:
+            self.full = False
+            self._on_full(False)
+
+    async def run(self) -> None:
+        """Hand packets on until cancelled. An error of `deliver` is the house's own and ends this."""
+        while True:
+            await self._arrived.wait()
+            while self._waiting:
+                packet, settled = self._waiting.popleft()
+                await self._deliver(packet, settled)
+            self._arrived.clear()
+
+    async def wait_settled(self, timeout: float | None) -> bool:  # noqa: ASYNC109 (the answer matters, not an exception)
+        """Wait until nothing is unsettled, at most `timeout` seconds (None: for ever); whether it came about."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._empty.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Receipts(Generic[Answer]):
+    """Acknowledgements of one connection, released in the order of receipt once their packets are settled.
+
+    release gets the answers of a batch in one call, on the loop. It is also called after the connection has gone,
+    and must then send nothing: the answers belong to that connection and no other.
+    """
+
+    def __init__(self, intake: Intake, release: Callable[[list[Answer]], None]) -> None:
+        self._intake = intake
+        self._release = release
+        self._held: deque[_Receipt[Answer]] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._due = False
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def take(self, packet: Packet, answer: Answer) -> None:
+        """Hand a packet on; its answer is released once it and all before it are settled."""
+        receipt = _Receipt(answer, len(packet.data))
+        self._held.append(receipt)
+        self._intake.put(packet, partial(self._settle, receipt))
+
+    def _settle(self, receipt: _Receipt[Answer]) -> None:
+        receipt.settled = True
+        if not self._due:
+            # One release for all that the house settles in this turn of the loop: one write instead of many.
+            self._due = True
+            self._loop.call_soon(self._release_settled)
+        self._intake.done(receipt.octets)
+
+    def _release_settled(self) -> None:
+        self._due = False
+        answers = []
+        while self._held and self._held[0].settled:
+            answers.append(self._held.popleft().answer)
+        if answers:
+            self._release(answers)
+
+
+class _Receipt(Generic[Answer]):
+    __slots__ = ("answer", "octets", "settled")
+
+    def __init__(self, answer: Answer, octets: int) -> None:
+        self.answer = answer
+        self.octets = octets
+        self.settled = False

@@ -1,0 +1,1 @@
+"""Tests, by the room they test. Helpers live beside the conftest."""

@@ -1,0 +1,63 @@
+"""Fixtures that stand real programs beside the tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from tests.influx_facade import Bucket, Facade, running_engine, statement
+
+
+def need(program: str, how: str) -> str:
+    """Path of an external program: $NAME_BIN (INFLUXD_BIN, MOSQUITTO_PUB_BIN), else the search path.
+
+    Without it the test skips and says `how` to get it; under CI=true it fails, for there nothing may skip.
+    """
+    variable = f"{program.upper().replace('-', '_')}_BIN"
+    wanted = os.environ.get(variable, program)
+    # Debian keeps daemons in /usr/sbin, which is not on the path of ordinary users.
+    found = shutil.which(wanted, path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin")
+    if found:
+        return found
+    missing = f"{wanted} NOT FOUND: {how}, or set {variable}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing, pytrace=False)
+    pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def influx_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real InfluxDB 1.6.7 engine that lives for the session."""
+    influxd = need(
+        "influxd", "`apt-get download influxdb && dpkg-deb -x influxdb_*.deb DIR` gives DIR/usr/bin/influxd"
+    )
+    with running_engine(influxd, tmp_path_factory.mktemp("influxd")) as url:
+        yield url
+
+
+@pytest.fixture
+def influx_bucket(influx_engine: str) -> Iterator[Bucket]:
+    """A fresh database of the engine behind a v2 facade of its own."""
+    name = f"ward_{uuid4().hex}"
+    statement(
+        influx_engine, f'CREATE DATABASE "{name}" WITH DURATION INF REPLICATION 1 SHARD DURATION 7d NAME "autogen"'
+    )
+    with Facade(influx_engine).serving() as facade:
+        yield Bucket(engine=influx_engine, name=name, facade=facade)
+    statement(influx_engine, f'DROP DATABASE "{name}"')
+
+
+@pytest.fixture(scope="session")
+def mosquitto() -> str:
+    """Path of the Mosquitto broker."""
+    return need("mosquitto", "`apt-get install mosquitto`")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of Chromium."""
+    return need("chromium", "`apt-get install chromium`")

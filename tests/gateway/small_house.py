@@ -1,0 +1,254 @@
+"""A house without links: real people, journal and bulletin, alerts put in by hand, and a clock that stands still."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import create_engine
+
+from alerts.alert import Act, ActKind, Alert, Audience, IllegalAct, Notice, Priority, Text
+from gateway.bulletin import Bulletin
+from gateway.people import Device, DeviceKind, DeviceLink, Patient, People
+from gateway.view import SeriesStore, StoreAway
+from ingest.admit import Wearing
+from ingest.journal import Arrival, Journal, Letter, LetterState
+from ingest.reading import DecodeError, Flag, Packet, Reading, TimeBasis
+from ingest.series import Series
+from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
+
+NOW = datetime(2026, 3, 3, 6, 30, tzinfo=UTC)  # 14:30 in Shanghai
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+WANG = Patient(id="p-017", name="王芳", zone="Asia/Shanghai", language="zh_CN")
+MILLER = Patient(id="p-018", name="Anna Miller", zone="Europe/Berlin", glucose_unit=Unit.MG_DL)
+
+
+@dataclass(frozen=True)
+class Fact:
+    at: datetime
+    what: str
+    who: str | None = None
+    detail: str = ""
+
+
+@dataclass
+class HandBook:
+    kept: dict[str, Alert] = field(default_factory=dict)
+    facts: list[tuple[str, Fact]] = field(default_factory=list)
+    said: list[Notice] = field(default_factory=list)
+
+    def put(self, alert: Alert, fact: Fact) -> None:
+        self.kept[alert.id] = alert
+        self.facts.append((alert.id, fact))
+
+    def open_alerts(self) -> list[Alert]:
+        return [alert for alert in self.kept.values() if alert.closed_at is None]
+
+    def alerts(
+        self, *, state: str = "all", patient: str | None = None, limit: int = 100, before: str | None = None
+    ) -> list[Alert]:
+        found = [
+            alert
+            for alert in self.kept.values()
+            if (state == "all" or (alert.closed_at is None) == (state == "open")) and patient in {None, alert.patient}
+        ]
+        found.sort(key=lambda alert: (alert.opened_at, alert.id), reverse=True)
+        ids = [alert.id for alert in found]
+        return found[ids.index(before) + 1 if before else 0 :][:limit]
+
+    def alert(self, alert: str) -> Alert | None:
+        return self.kept.get(alert)
+
+    def history(self, alert: str) -> list[Fact]:
+        return [fact for about, fact in self.facts if about == alert]
+
+    def notices(self, alert: str) -> list[Notice]:
+        return [notice for notice in self.said if notice.alert == alert]
+
+
+class SmallHouse:
+    def __init__(self, folder: Path) -> None:
+        self.engine = create_engine(f"sqlite:///{folder / 'hub.sqlite'}")
+        self.people = People(self.engine)
+        self.journal = Journal(folder / "journal.sqlite")
+        self.book = HandBook()
+        self.bulletin = Bulletin()
+        self.time = NOW
+        self.trouble = ""
+
+    def close(self) -> None:
+        self.bulletin.close()
+        self.journal.close()
+        self.engine.dispose()
+
+    def now(self) -> datetime:
+        return self.time
+
+    def health(self) -> dict[str, Any]:
+        influx = {"status": "degraded" if self.trouble else "ok", "detail": self.trouble or "0 readings behind"}
+        return {
+            "status": influx["status"],
+            "parts": {"journal": {"status": "ok", "detail": "open"}, "influxdb": influx},
+        }
+
+    async def pair(self, device: str, patient: str, since: datetime | None = None) -> Wearing:
+        return self.people.assign(device, patient, since=since, now=self.time)
+
+    async def unpair(self, device: str) -> Wearing:
+        return self.people.release(device, now=self.time)
+
+    async def change_patient(self, patient: Patient) -> None:
+        self.people.change_patient(patient)
+
+    async def act(self, act: Act) -> Alert:
+        alert = self.book.kept[act.alert]
+        if act.kind is ActKind.ACKNOWLEDGE:
+            if alert.acknowledged_at is not None:
+                raise IllegalAct(f"{alert.acknowledged_by} has acknowledged it already")
+            done = replace(alert, acknowledged_at=act.at, acknowledged_by=act.by, acknowledged_note=act.note or None)
+        else:
+            done = replace(
+                alert, closed_at=act.at, closed_by=act.by, outcome=act.outcome, closing_note=act.note or None
+            )
+        self.book.put(
+            done, Fact(act.at, {"acknowledge": "acknowledged", "close": "closed"}[act.kind], act.by, act.note)
+        )
+        self.tell(done)
+        return done
+
+    async def readings(
+        self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
+    ) -> Sequence[Reading]:
+        return await asyncio.to_thread(self.journal.readings, patient, vital, start, end, limit)
+
+    async def series(
+        self, patient: str, vital: Vital, start: datetime, end: datetime, source: SeriesStore = "journal"
+    ) -> Series:
+        if source == "influxdb":
+            raise StoreAway("InfluxDB is not configured; add [influxdb] to the configuration")
+        return await asyncio.to_thread(self.journal.series, patient, vital, start, end)
+
+    async def letters(
+        self, state: LetterState = LetterState.WAITING, limit: int = 100, before: int | None = None
+    ) -> Sequence[Letter]:
+        return await asyncio.to_thread(self.journal.letters, state=state, limit=limit, before=before)
+
+    def tell(self, alert: Alert) -> None:
+        self.bulletin.publish({"type": "alert", "alert": alert.id, "patient": alert.patient})
+
+    def raise_alert(self, alert: Alert) -> Alert:
+        self.book.put(alert, Fact(alert.opened_at, "opened"))
+        self.tell(alert)
+        return alert
+
+
+def low_alert(
+    number: int, patient: Patient, priority: Priority, minutes_ago: int, problem: str = "glucose-low"
+) -> Alert:
+    since = NOW - timedelta(minutes=minutes_ago)
+    local = since.astimezone(ZoneInfo(patient.zone))
+    because = {
+        "glucose-low": Text(
+            en=f"Glucose 2.8 mmol/L at {local:%H:%M}, below 3.0 mmol/L for 15 min (Battelino 2019, level 2)",
+            zh=f"{local:%H:%M} 血糖 2.8 mmol/L，低于 3.0 mmol/L 已 15 分钟（Battelino 2019 共识 2 级）",
+        ),
+        "blood-pressure-high": Text(
+            en=f"Blood pressure 186/112 mmHg at {local:%H:%M}, at or above 180/110 mmHg twice (grade 3)",
+            zh=f"{local:%H:%M} 血压 186/112 mmHg，两次达到 180/110 mmHg（3 级高血压）",
+        ),
+        "no-data": Text(
+            en="No glucose from the sensor for 6 h 10 min, expected every 5 min",
+            zh="传感器已 6 小时 10 分钟没有血糖数据，预期每 5 分钟一次",
+        ),
+    }[problem]
+    return Alert(
+        id=f"a-{number:016x}",
+        patient=patient.id,
+        problem=problem,
+        priority=priority,
+        because=because,
+        evidence=(f"cgm_glucose/{since:%Y-%m-%dT%H:%M:%S.%fZ}/cgm-1",),
+        raising=frozenset({"glucose-very-low"}),
+        since=since,
+        opened_at=since + timedelta(minutes=1),
+        updated_at=since + timedelta(minutes=1),
+    )
+
+
+def told(alert: Alert) -> Notice:
+    return Notice(
+        id=f"{alert.id}-opened",
+        alert=alert.id,
+        patient=alert.patient,
+        audience=Audience.STAFF,
+        priority=alert.priority,
+        subject=Text(en=f"Alert opened for {alert.patient}", zh=f"患者 {alert.patient} 有新警报"),
+        body=alert.because,
+        written_at=alert.opened_at,
+    )
+
+
+def reading(vital: Vital, taken_at: datetime, *sent: float | None, **changed: Any) -> Reading:
+    device, unit = {
+        Vital.CGM: ("cgm-1", Unit.MMOL_L),
+        Vital.GLUCOSE: ("C0:26:DA:00:12:34", Unit.MOL_L),
+        Vital.BLOOD_PRESSURE: ("cuff-1", Unit.MMHG),
+    }[vital]
+    factor = {Unit.MMOL_L: MG_DL_PER_MMOL_L, Unit.MOL_L: 1000 * MG_DL_PER_MMOL_L, Unit.MMHG: 1.0}[unit]
+    plain = Reading(
+        patient=WANG.id,
+        device=device,
+        vital=vital,
+        values=tuple(value and round(value * factor, 6) for value in sent),
+        sent=sent,
+        unit=unit,
+        taken_at=taken_at,
+        time_basis=TimeBasis.DEVICE,
+        received_at=taken_at + timedelta(seconds=20),
+        device_time=taken_at,
+    )
+    return replace(plain, **changed)
+
+
+def furnish(house: SmallHouse) -> None:
+    """Two patients; one with a day of sensor, meter and cuff readings, a silence, a HI, and letters."""
+    for patient in (WANG, MILLER):
+        house.people.add_patient(patient)
+    for device, kind, link, model in (
+        ("cgm-1", DeviceKind.CGM, DeviceLink.MQTT, "GS1"),
+        ("C0:26:DA:00:12:34", DeviceKind.METER, DeviceLink.BLE, "Contour"),
+        ("cuff-1", DeviceKind.CUFF, DeviceLink.MQTT, ""),
+        ("cuff-2", DeviceKind.CUFF, DeviceLink.BLE, ""),
+    ):
+        house.people.add_device(Device(id=device, kind=kind, link=link, model=model))
+    for device in ("cgm-1", "C0:26:DA:00:12:34", "cuff-1"):
+        with suppress(KeyError):
+            house.people.assign(device, WANG.id, since=NOW - timedelta(days=14), now=NOW)
+    found = [
+        reading(Vital.CGM, NOW - timedelta(minutes=5 * i), round(7.2 + 3.9 * math.sin(i / 30) - (i == 3) * 0.2, 1))
+        for i in range(14 * 24 * 12)
+        if not 60 < i % 288 < 90
+    ]
+    found[20] = replace(found[20], values=(None,), sent=(None,), flags=frozenset({Flag.ABOVE_RANGE}))
+    found += [reading(Vital.GLUCOSE, NOW - timedelta(hours=6 * i + 1), 0.0061 + 0.0001 * (i % 9)) for i in range(50)]
+    found += [
+        reading(
+            Vital.BLOOD_PRESSURE, NOW - timedelta(hours=12 * i + 2), 138.0 + i % 7, 86.0 - i % 5, None, 70.0 + i % 6
+        )
+        for i in range(28)
+    ]
+    arrivals = [Arrival(packet=_packet(r.device, b"{}", r.received_at), outcomes=(r,)) for r in found]
+    broken = _packet("cgm-9", b'{"version":1,"value":"5.6"', NOW - timedelta(hours=1))
+    arrivals.append(Arrival(packet=broken, outcomes=(DecodeError("invalid", "the JSON text ends early", 26),)))
+    house.journal.append(arrivals)
+
+
+def _packet(sender: str, data: bytes, at: datetime) -> Packet:
+    return Packet(link="listener", sender=sender, channel="json", data=data, received_at=at)

@@ -1,0 +1,106 @@
+"""The register: patients, devices, and who wears what from when to when."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import pytest
+from sqlalchemy import Engine, create_engine
+
+from gateway.people import AlreadyKnown, Device, DeviceKind, DeviceLink, Patient, People, UnknownPerson
+from ingest.vital import Unit
+
+NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+ANNA = Patient(id="anna", name="Anna Berg", zone="Europe/Berlin", limits={"no-data": {}})
+BO = Patient(id="bo", name="王波", zone="Asia/Shanghai", language="zh_CN", glucose_unit=Unit.MG_DL)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return create_engine(f"sqlite:///{tmp_path / 'hub.db'}")
+
+
+@pytest.fixture
+def people(engine: Engine) -> People:
+    register = People(engine)
+    for patient in (ANNA, BO):
+        register.add_patient(patient)
+    for device in ("cgm-1", "cgm-2", "meter-1"):
+        kind = DeviceKind.METER if device.startswith("meter") else DeviceKind.CGM
+        register.add_device(Device(id=device, kind=kind, link=DeviceLink.MQTT))
+    return register
+
+
+def test_patients_come_back_as_they_were_also_after_reopening(people: People, engine: Engine) -> None:
+    assert People(engine).patients() == [ANNA, BO]
+    assert people.patient("bo") == BO
+    assert people.patient("nobody") is None
+
+
+def test_pseudonyms_differ_and_say_nothing() -> None:
+    assert ANNA.pseudonym != BO.pseudonym
+    assert "anna" not in ANNA.pseudonym
+
+
+def test_a_change_keeps_the_pseudonym(people: People) -> None:
+    people.change_patient(Patient(id="anna", name="Anna Berg-Li", zone="Asia/Shanghai"))
+    changed = people.patient("anna")
+    assert changed is not None
+    assert (changed.name, changed.zone, changed.pseudonym) == ("Anna Berg-Li", "Asia/Shanghai", ANNA.pseudonym)
+
+
+def test_what_is_known_is_not_added_twice(people: People) -> None:
+    with pytest.raises(AlreadyKnown, match="anna"):
+        people.add_patient(ANNA)
+    with pytest.raises(AlreadyKnown, match="cgm-1"):
+        people.add_device(Device(id="cgm-1", kind=DeviceKind.CGM, link=DeviceLink.BLE))
+
+
+def test_an_unknown_zone_is_refused(people: People) -> None:
+    with pytest.raises(ZoneInfoNotFoundError):
+        people.add_patient(Patient(id="c", name="C", zone="Mars/One"))
+
+
+def test_the_first_wearing_begins_with_the_first_record(people: People) -> None:
+    wearing = people.assign("cgm-1", "anna", since=None, now=NOW)
+    assert wearing.since is None
+    at = people.roster().at("cgm-1", NOW - timedelta(days=300))
+    assert at is not None
+    assert (at.patient, at.zone, at.assigned_at) == ("anna", ZoneInfo("Europe/Berlin"), NOW)
+
+
+def test_a_device_is_handed_over_with_its_history_intact(people: People) -> None:
+    people.assign("cgm-1", "anna", since=None, now=NOW)
+    with pytest.raises(AlreadyKnown, match="anna wears device cgm-1"):
+        people.assign("cgm-1", "bo", since=None, now=NOW)
+    people.release("cgm-1", now=NOW + timedelta(days=1))
+    people.assign("cgm-1", "bo", since=None, now=NOW + timedelta(days=2))
+    roster = people.roster()
+    wearers = [roster.at("cgm-1", NOW + timedelta(days=days)) for days in (0.5, 1.5, 2.5)]
+    assert [wearer and wearer.patient for wearer in wearers] == ["anna", None, "bo"]
+
+
+def test_a_wearing_cannot_begin_inside_an_earlier_one(people: People) -> None:
+    people.assign("cgm-1", "anna", since=None, now=NOW)
+    people.release("cgm-1", now=NOW)
+    with pytest.raises(AlreadyKnown, match="at that time"):
+        people.assign("cgm-1", "bo", since=NOW - timedelta(days=1), now=NOW)
+
+
+def test_slots_number_the_devices_of_a_kind(people: People) -> None:
+    assert people.assign("cgm-1", "anna", since=None, now=NOW).slot == 0
+    assert people.assign("meter-1", "anna", since=None, now=NOW).slot == 0
+    assert people.assign("cgm-2", "anna", since=None, now=NOW).slot == 1
+    people.release("cgm-1", now=NOW)
+    assert people.assign("cgm-1", "anna", since=None, now=NOW).slot == 0
+
+
+def test_unknown_people_and_devices_are_named(people: People) -> None:
+    with pytest.raises(UnknownPerson, match="no device has the id cgm-9"):
+        people.assign("cgm-9", "anna", since=None, now=NOW)
+    with pytest.raises(UnknownPerson, match="no patient has the id carl"):
+        people.assign("cgm-1", "carl", since=None, now=NOW)
+    with pytest.raises(UnknownPerson, match="nobody wears device cgm-1"):
+        people.release("cgm-1", now=NOW)
+    with pytest.raises(UnknownPerson, match="zed"):
+        people.change_patient(Patient(id="zed", name="Z", zone="UTC"))

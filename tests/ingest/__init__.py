@@ -1,0 +1,1 @@
+"""Tests of ingest: bytes become readings, and readings are kept."""

@@ -1,0 +1,523 @@
+"""InfluxDB follows the journal, against the real engine; InfluxQL reads back what was written, bit for bit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from influxdb_client import InfluxDBClient, Point, WritePrecision
+from influxdb_client.client.write_api import SYNCHRONOUS
+
+from ingest import line_protocol
+from ingest.influx import BATCH, PROBE_EVERY, InfluxError, InfluxFollower, InfluxSeries, InfluxSettings, probe
+from ingest.journal import Arrival, Journal
+from ingest.reading import Flag, Packet, Reading, TimeBasis, from_us, to_us
+from ingest.vital import COMPONENTS, Unit, Vital, canonical
+from tests.influx_facade import TOKEN, Bucket, Facade, Fault, statement
+
+NOON = datetime(2026, 3, 1, 12, 0, 0, 123457, tzinfo=UTC)
+DAY = timedelta(days=1)
+ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+
+def cgm(minute: int, mg_dl: float | None = 112.0, **changes: object) -> Reading:
+    taken = NOON + timedelta(minutes=minute)
+    reading = Reading(
+        patient="mei",
+        device="sensor 7",
+        vital=Vital.CGM,
+        values=(mg_dl,),
+        sent=(mg_dl,),
+        unit=Unit.MG_DL,
+        taken_at=taken,
+        time_basis=TimeBasis.DEVICE,
+        received_at=taken + timedelta(seconds=3),
+        device_time=taken,
+        sequence=minute,
+    )
+    return replace(reading, **changes)  # type: ignore[arg-type]
+
+
+def pressure(minute: int, sent: tuple[float | None, ...], unit: Unit) -> Reading:
+    values = canonical(Vital.BLOOD_PRESSURE, sent, unit)
+    return cgm(minute, vital=Vital.BLOOD_PRESSURE, device="cuff", values=values, sent=sent, unit=unit)
+
+
+def label(reading: Reading) -> tuple[str, str]:
+    return f"p-{reading.patient}", f"{reading.device.replace(' ', '')}-0"
+
+
+class Pauses:
+    """A clock moved by hand: notes each wait and lets the test change the world instead of waiting."""
+
+    def __init__(self) -> None:
+        self.waited: list[float] = []
+        self.meanwhile: list[Callable[[], object]] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        if self.meanwhile:
+            self.meanwhile.pop(0)()
+        await asyncio.sleep(0)
+
+
+class Ward:
+    """A real journal and a follower of it; the test hears of each step of the cursor."""
+
+    def __init__(self, home: Path, bucket: Bucket) -> None:
+        self.journal = Journal(home / "journal.db")
+        self.bucket = bucket
+        self.pauses = Pauses()
+        self._loop = asyncio.get_running_loop()
+        self._moved = asyncio.Event()
+        self._at = 0
+        self.since, self.tail, self.set_aside = self.journal.since, self.journal.tail, self.journal.set_aside
+
+    def cursor(self, follower: str) -> int:
+        self._at = self.journal.cursor(follower)
+        self._loop.call_soon_threadsafe(self._moved.set)
+        return self._at
+
+    def advance(self, follower: str, cursor: int) -> None:
+        self.journal.advance(follower, cursor)
+        self._at = cursor
+        self._loop.call_soon_threadsafe(self._moved.set)
+
+    def admit(self, readings: Iterable[Reading]) -> None:
+        packet = Packet(link="http", sender="test", channel="json", data=b"", received_at=NOON)
+        self.journal.append([Arrival(packet=packet, outcomes=tuple(readings))])
+
+    def follower(self, settings: InfluxSettings | None = None) -> InfluxFollower:
+        where = settings or self.bucket.settings
+        self._at = -1  # until it has asked where it stands
+        return InfluxFollower(where, self, label, now=lambda: NOON, pause=self.pauses, jitter=lambda: 0.5)
+
+    async def caught_up(self) -> None:
+        async with asyncio.timeout(20):
+            while True:
+                self._moved.clear()
+                if self._at >= self.journal.tail():
+                    return
+                await self._moved.wait()
+
+    @property
+    def set_aside_lines(self) -> list[bytes]:
+        return [letter.packet.data for letter in self.journal.letters(reason="rejected")]
+
+
+@asynccontextmanager
+async def following(follower: InfluxFollower) -> AsyncIterator[None]:
+    task = asyncio.create_task(follower.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        async with asyncio.timeout(5):
+            await asyncio.wait([task])
+        assert task.cancelled(), task.exception()
+
+
+@pytest.fixture
+async def ward(tmp_path: Path, influx_bucket: Bucket) -> AsyncIterator[Ward]:
+    ward = Ward(tmp_path, influx_bucket)
+    yield ward
+    ward.journal.close()
+
+
+@pytest.fixture
+def series(influx_bucket: Bucket) -> Iterator[InfluxSeries]:
+    source = InfluxSeries(influx_bucket.settings, lambda patient: f"p-{patient}")
+    yield source
+    source.close()
+
+
+@pytest.fixture
+def series_by_pseudonym(influx_bucket: Bucket) -> Iterator[InfluxSeries]:
+    source = InfluxSeries(influx_bucket.settings, str)
+    yield source
+    source.close()
+
+
+async def send(ward: Ward, readings: Iterable[Reading], follower: InfluxFollower | None = None) -> InfluxFollower:
+    ward.admit(readings)
+    follower = follower or ward.follower()
+    async with following(follower):
+        await ward.caught_up()
+    return follower
+
+
+# --- one reading, one line
+
+
+def test_a_line_says_everything_in_a_fixed_order() -> None:
+    reading = cgm(0, 100.887304, sent=(5.6,), unit=Unit.MMOL_L, flags=frozenset({Flag.BATTERY_LOW}))
+    assert line_protocol.encode(reading, "p-1", "cgm-0") == (
+        b"cgm_glucose,device=cgm-0,patient=p-1 glucose=100.887304,sent_glucose=5.6,"
+        b'unit="mmol/L",time_basis="device",received_us=1772366403123457i,serial="sensor 7",'
+        b'flags="battery-low" 1772366400123457'
+    )
+
+
+def test_a_whole_number_is_still_a_float_and_the_flags_are_sorted() -> None:
+    reading = cgm(0, 112, flags=frozenset({Flag.SENSOR_MALFUNCTION, Flag.BATTERY_LOW}))  # a driver returned an int
+    line = line_protocol.encode(reading, "p", "d")
+    assert b" glucose=112.0," in line
+    assert b'flags="battery-low,sensor-malfunction"' in line
+
+
+# --- what was written is what is read
+
+
+async def test_every_reading_is_read_back_bit_for_bit(ward: Ward, series: InfluxSeries) -> None:
+    readings = [
+        cgm(0, 0.1 + 0.2),
+        cgm(5, 55.849999999999994, sent=(3.1,), unit=Unit.MMOL_L),
+        cgm(10, None, flags=frozenset({Flag.BELOW_RANGE})),
+        cgm(-600, 1e-7),
+        cgm(15, 120.0, device="sensor 8"),
+        cgm(15, 121.0),
+        cgm(20, 90.0, patient="lan"),
+        pressure(1, (16.0, 10.666, None, 61.0), Unit.KPA),
+        pressure(2, (181.0, 111.0, 134.0, None), Unit.MMHG),
+    ]
+    follower = await send(ward, readings)
+    for vital in (Vital.CGM, Vital.BLOOD_PRESSURE):
+        ours = ward.journal.series("mei", vital, NOON - DAY, NOON + DAY)
+        theirs = series.series("mei", vital, NOON - DAY, NOON + DAY)
+        assert theirs.taken_us.dtype == np.int64
+        np.testing.assert_array_equal(theirs.taken_us, ours.taken_us)
+        np.testing.assert_array_equal(np.sort(theirs.values, axis=0), np.sort(ours.values, axis=0))
+    assert [row["flags"] for row in ward.bucket.rows("cgm_glucose") if row["glucose"] is None] == ["below-range"]
+    health = await follower.health()
+    assert (health.ok, health.lag, health.stored, health.last_success) == (True, 0, 9, NOON)
+
+
+async def test_the_interval_is_half_open_and_an_empty_one_has_the_right_shape(
+    ward: Ward, series: InfluxSeries
+) -> None:
+    assert series.series("mei", Vital.CGM, NOON, NOON + DAY).taken_us.size == 0
+    await send(ward, [cgm(0), cgm(5), cgm(10)])
+    found = series.series("mei", Vital.CGM, NOON, NOON + timedelta(minutes=10))
+    assert found.taken_us.tolist() == [to_us(cgm(0).taken_at), to_us(cgm(5).taken_at)]
+    assert series.series("mei", Vital.CGM, *ALWAYS).taken_us.size == 3
+    assert series.series("mei", Vital.BLOOD_PRESSURE, NOON, NOON + DAY).values.shape == (0, 4)
+
+
+def test_two_readings_of_one_moment_stay_two(influx_bucket: Bucket, series: InfluxSeries) -> None:
+    twins = [cgm(0, 90.0), cgm(0, 95.0, twin=1)]
+    influx_bucket.write(*[line_protocol.encode(reading, "p-mei", "m-0") for reading in twins])
+    found = series.series("mei", Vital.CGM, NOON, NOON + DAY)
+    assert sorted(found.values[:, 0]) == [90.0, 95.0]
+
+
+async def test_sending_again_changes_nothing(ward: Ward) -> None:
+    readings = [cgm(minute, 100.0 + minute) for minute in range(20)]
+    await send(ward, readings)
+    before = ward.bucket.rows("cgm_glucose")
+    again = replace(ward.bucket.settings, org="the same ward, so another cursor")
+    async with following(ward.follower(again)):
+        await ward.caught_up()
+    assert len(ward.bucket.facade.writes) == 2
+    assert ward.bucket.facade.writes[0] == ward.bucket.facade.writes[1]
+    assert ward.bucket.rows("cgm_glucose") == before
+    assert len(before) == 20
+
+
+async def test_influxdb_clients_own_points_give_the_same_rows(ward: Ward) -> None:
+    reading = pressure(0, (16.0, 10.666, 12.5, 61.0), Unit.KPA)
+    await send(ward, [reading])
+    ours = ward.bucket.rows("blood_pressure")
+    point = Point("blood_pressure").tag("device", "cuff-0").tag("patient", "p-mei")
+    for component, value, sent in zip(COMPONENTS[reading.vital], reading.values, reading.sent, strict=True):
+        point = point.field(component.name, value).field(f"sent_{component.name}", sent)
+    point = (
+        point.field("unit", "kPa")
+        .field("time_basis", "device")
+        .field("received_us", to_us(reading.received_at))
+        .field("serial", "cuff")
+        .time(to_us(reading.taken_at), WritePrecision.US)
+    )
+    statement(ward.bucket.engine, 'DROP MEASUREMENT "blood_pressure"', db=ward.bucket.name)
+    with InfluxDBClient(ward.bucket.settings.url, TOKEN, org="ward") as client:
+        client.write_api(write_options=SYNCHRONOUS).write(ward.bucket.name, record=point)
+    assert ward.bucket.rows("blood_pressure") == ours
+
+
+# Few weeks, for the engine makes a shard of each; and both sides of its zero.
+MOMENTS = (
+    st.datetimes(datetime(2026, 2, 20), datetime(2026, 3, 10))
+    | st.datetimes(datetime(1969, 12, 31), datetime(1970, 1, 2))
+    | st.just(datetime(2199, 12, 31, 23, 59, 59, 999999))
+).map(lambda moment: moment.replace(tzinfo=UTC))
+NUMBERS = st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
+NAMES = st.text(min_size=1, max_size=20)
+
+
+@st.composite
+def any_reading(draw: st.DrawFn) -> Reading:
+    vital = draw(st.sampled_from(Vital))
+    numbers = st.tuples(*[NUMBERS] * len(COMPONENTS[vital]))
+    return Reading(
+        patient="anybody",
+        device=draw(NAMES),
+        vital=vital,
+        values=draw(numbers),
+        sent=draw(numbers),
+        unit=draw(st.sampled_from(Unit)),
+        taken_at=draw(MOMENTS),
+        time_basis=draw(st.sampled_from(TimeBasis)),
+        received_at=draw(MOMENTS),
+        flags=draw(st.frozensets(st.sampled_from(Flag), max_size=3)),
+    )
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    readings=st.lists(any_reading(), min_size=1, max_size=12, unique_by=lambda reading: reading.taken_at),
+    patient=NAMES,
+    slot=NAMES,
+)
+def test_the_engine_reads_any_line_as_it_was_meant(
+    influx_bucket: Bucket, series_by_pseudonym: InfluxSeries, readings: list[Reading], patient: str, slot: str
+) -> None:
+    lines = [line_protocol.encode(reading, patient, slot) for reading in readings]
+    assert lines == [line_protocol.encode(replace(reading), patient, slot) for reading in readings]
+    assert all(b"\n" not in line for line in lines)
+    influx_bucket.write(*lines)
+    try:
+        for vital in Vital:
+            stored = influx_bucket.rows(vital)
+            meant = sorted((r for r in readings if r.vital is vital), key=lambda reading: reading.taken_at)
+            assert [row["time"] for row in stored] == [to_us(reading.taken_at) for reading in meant]
+            for row, reading in zip(stored, meant, strict=True):
+                assert (row["patient"], row["device"]) == (line_protocol.tag(patient), line_protocol.tag(slot))
+                for at, component in enumerate(COMPONENTS[vital]):
+                    assert row.get(component.name) == reading.values[at]
+                    assert row.get(f"sent_{component.name}") == reading.sent[at]
+                assert row["unit"] == reading.unit
+                assert row["received_us"] == to_us(reading.received_at)
+                assert row.get("flags") == (",".join(sorted(reading.flags)) or None)
+                if reading.device.isprintable():
+                    assert row["serial"] == reading.device
+            source = InfluxSeries(influx_bucket.settings, lambda _: patient)
+            found = source.series(
+                "anybody", vital, datetime(1890, 1, 1, tzinfo=UTC), datetime(2210, 1, 1, tzinfo=UTC)
+            )
+            source.close()
+            assert [from_us(int(us)) for us in found.taken_us] == [reading.taken_at for reading in meant]
+    finally:
+        for vital in Vital:
+            statement(influx_bucket.engine, f'DROP MEASUREMENT "{vital}"', db=influx_bucket.name)
+
+
+@given(NAMES, NAMES)
+def test_two_names_never_become_one_tag(one: str, other: str) -> None:
+    assert (line_protocol.tag(one) == line_protocol.tag(other)) == (one == other)
+
+
+# --- refusals
+
+
+async def test_a_type_conflict_costs_only_the_readings_that_have_it(ward: Ward) -> None:
+    ward.bucket.write(f"glucose,device=x,patient=y glucose=1i {to_us(NOON)}".encode())
+    bad = cgm(3, 80.0, vital=Vital.GLUCOSE, device="meter")
+    follower = await send(ward, [*(cgm(minute) for minute in range(40)), bad, cgm(50)])
+    assert len(ward.bucket.rows("cgm_glucose")) == 41
+    assert ward.set_aside_lines == [line_protocol.encode(bad, *label(bad))]
+    [letter] = ward.journal.letters(reason="rejected")
+    assert "422" in letter.because
+    assert "field type conflict" in letter.because
+    health = await follower.health()
+    assert not health.ok
+    assert "refused 1 readings" in health.says
+    assert (health.lag, health.stored, health.set_aside) == (0, 41, 1)
+
+
+async def test_a_malformed_line_is_found_and_set_aside(ward: Ward) -> None:
+    nobody = cgm(7, device="nobody's")
+    follower = InfluxFollower(
+        ward.bucket.settings,
+        ward,
+        lambda reading: ("" if reading.device == "nobody's" else "p", "cgm-0"),
+        now=lambda: NOON,
+        pause=ward.pauses,
+    )
+    await send(ward, [cgm(minute, device="a") for minute in range(100)] + [nobody], follower)
+    assert len(ward.bucket.rows("cgm_glucose")) == 100
+    assert ward.set_aside_lines == [line_protocol.encode(nobody, "", "cgm-0")]
+    assert len(ward.bucket.facade.writes) <= 2 * 7 + 1  # halving, not line by line
+
+
+async def test_a_body_that_is_too_large_is_halved(ward: Ward) -> None:
+    ward.bucket.facade.faults.append(Fault(status=413, body=b"<html>nginx</html>"))
+    await send(ward, [cgm(minute) for minute in range(10)])
+    assert [body.count(b"\n") + 1 for body in ward.bucket.facade.writes] == [10, 5, 5]
+    assert len(ward.bucket.rows("cgm_glucose")) == 10
+    assert ward.set_aside_lines == []
+
+
+async def test_a_proxys_400_sets_nothing_aside(ward: Ward) -> None:
+    page = b"<html>400 The plain HTTP request was sent to HTTPS port</html>"
+    ward.bucket.facade.faults.append(Fault(status=400, body=page))
+    follower = await send(ward, [cgm(0)])
+    assert ward.pauses.waited == [PROBE_EVERY]
+    assert len(ward.bucket.rows("cgm_glucose")) == 1
+    assert ward.set_aside_lines == []
+    assert "does not answer like InfluxDB (400)" in ((await follower.health()).last_error or "")
+
+
+# --- outages
+
+
+async def test_a_busy_server_is_tried_again_until_it_has_everything(ward: Ward) -> None:
+    ward.bucket.facade.faults += [
+        Fault(status=503, retry_after=7),
+        Fault(status=429, retry_after=100_000),
+        *[Fault(status=500)] * 10,
+    ]
+    follower = await send(ward, [cgm(minute) for minute in range(10)])
+    # Retry-After, capped; then half (the jitter here) of 0.25 s doubled each time, capped.
+    assert ward.pauses.waited == [7.0, 300.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0]
+    assert len(ward.bucket.rows("cgm_glucose")) == 10
+    assert ward.set_aside_lines == []
+    health = await follower.health()
+    assert health.ok
+    assert "busy or failing (500)" in (health.last_error or "")
+
+
+async def test_a_wrong_token_pauses_and_is_named_until_it_is_right(ward: Ward) -> None:
+    follower = ward.follower()
+    seen: list[str] = []
+
+    def person_corrects() -> None:
+        seen.append(follower.trouble or "")
+        ward.bucket.facade.token = TOKEN
+
+    ward.bucket.facade.token = "another"
+    ward.pauses.meanwhile = [lambda: None, person_corrects]
+    await send(ward, [cgm(0)], follower)
+    assert ward.pauses.waited == [PROBE_EVERY, PROBE_EVERY]
+    assert "does not know the token (401)" in seen[0]
+    assert len(ward.bucket.rows("cgm_glucose")) == 1
+    assert (await follower.health()).ok
+
+
+async def test_a_missing_bucket_is_waited_for(ward: Ward) -> None:
+    later = f"{ward.bucket.name}_later"
+    create = f'CREATE DATABASE "{later}"'
+    ward.pauses.meanwhile = [lambda: statement(ward.bucket.engine, create)]
+    follower = await send(ward, [cgm(0)], ward.follower(replace(ward.bucket.settings, bucket=later)))
+    assert ward.pauses.waited == [PROBE_EVERY]
+    assert f"has no bucket '{later}'" in ((await follower.health()).last_error or "")
+    assert len(replace(ward.bucket, name=later).rows("cgm_glucose")) == 1
+    statement(ward.bucket.engine, f'DROP DATABASE "{later}"')
+
+
+async def test_a_server_that_is_away_is_lag_and_not_loss(ward: Ward, influx_engine: str) -> None:
+    gone = Facade(influx_engine)
+    port = gone.server_address[1]
+    gone.server_close()
+    away = replace(ward.bucket.settings, url=f"http://127.0.0.1:{port}")
+    with ExitStack() as stack:
+
+        def server_returns() -> None:
+            stack.enter_context(Facade(influx_engine, port).serving())
+
+        ward.pauses.meanwhile = [lambda: None, lambda: ward.admit([cgm(5)]), server_returns]
+        follower = await send(ward, [cgm(0)], ward.follower(away))
+    assert ward.pauses.waited == [0.125, 0.25, 0.5]
+    assert "cannot be reached" in ((await follower.health()).last_error or "")
+    assert len(ward.bucket.rows("cgm_glucose")) == 2
+
+
+async def test_it_stops_at_once_in_the_middle_of_an_outage(ward: Ward) -> None:
+    ward.bucket.facade.faults.append(Fault(status=503))
+    waiting = asyncio.Event()
+
+    async def for_ever(_: float) -> None:
+        waiting.set()
+        await asyncio.Event().wait()
+
+    ward.admit([cgm(0)])
+    follower = InfluxFollower(ward.bucket.settings, ward, label, now=lambda: NOON, pause=for_ever)
+    async with following(follower), asyncio.timeout(10):
+        await waiting.wait()
+    health = await follower.health()
+    assert (health.ok, health.lag, health.stored) == (False, 1, 0)
+
+
+# --- the cursor
+
+
+async def test_news_wakes_it_and_a_restart_goes_on_at_the_cursor(ward: Ward) -> None:
+    follower = ward.follower()
+    async with following(follower):
+        ward.admit([cgm(0)])
+        follower.news.set()
+        await ward.caught_up()
+        ward.admit([cgm(5)])
+        follower.news.set()
+        await ward.caught_up()
+    await send(ward, [cgm(10), cgm(15)])
+    writes = [body.count(b"\n") + 1 for body in ward.bucket.facade.writes]
+    assert writes == [1, 1, 2]
+    assert len(ward.bucket.rows("cgm_glucose")) == 4
+
+
+async def test_a_backlog_goes_in_whole_batches_in_order(ward: Ward) -> None:
+    await send(ward, [cgm(minute) for minute in range(2 * BATCH + 100)])
+    assert [body.count(b"\n") + 1 for body in ward.bucket.facade.writes] == [BATCH, BATCH, 100]
+    stored = statement(ward.bucket.engine, 'SELECT count("glucose") FROM "cgm_glucose"', db=ward.bucket.name)
+    assert stored["series"][0]["values"][0][1] == 2 * BATCH + 100
+
+
+async def test_a_new_bucket_is_filled_from_the_first_day(ward: Ward) -> None:
+    await send(ward, [cgm(0), cgm(5)])
+    new = f"{ward.bucket.name}_new"
+    statement(ward.bucket.engine, f'CREATE DATABASE "{new}"')
+    async with following(ward.follower(replace(ward.bucket.settings, bucket=new))):
+        await ward.caught_up()
+    assert len(replace(ward.bucket, name=new).rows("cgm_glucose")) == 2
+    statement(ward.bucket.engine, f'DROP DATABASE "{new}"')
+
+
+# --- before it runs
+
+
+def test_the_probe_says_what_to_do_and_stores_nothing(influx_bucket: Bucket) -> None:
+    right = influx_bucket.settings
+    assert probe(right) is None
+    assert "does not know the token (401)" in (probe(replace(right, token="wrong")) or "")
+    assert "has no bucket 'nowhere'" in (probe(replace(right, bucket="nowhere")) or "")
+    influx_bucket.facade.faults.append(Fault(status=403))
+    assert "give it the permission" in (probe(right) or "")
+    influx_bucket.facade.faults.append(Fault(status=302, body=b""))
+    assert "is the address right?" in (probe(right) or "")
+    with Facade(influx_bucket.engine).serving() as gone:
+        address = gone.url
+    assert "cannot be reached" in (probe(replace(right, url=address)) or "")
+    assert "series" not in statement(influx_bucket.engine, "SHOW MEASUREMENTS", db=influx_bucket.name)
+
+
+def test_the_token_stays_out_of_what_is_printed(influx_bucket: Bucket) -> None:
+    assert TOKEN not in repr(influx_bucket.settings)
+
+
+def test_a_series_that_cannot_be_read_is_an_error_and_not_an_empty_series(
+    influx_bucket: Bucket, series: InfluxSeries
+) -> None:
+    missing = InfluxSeries(replace(influx_bucket.settings, bucket="nowhere"), str)
+    with pytest.raises(InfluxError, match="database not found"):
+        missing.series("mei", Vital.CGM, NOON, NOON + DAY)
+    missing.close()
+    influx_bucket.facade.token = "another"
+    with pytest.raises(InfluxError, match="401"):
+        series.series("mei", Vital.CGM, NOON, NOON + DAY)
