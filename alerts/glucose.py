@@ -103,7 +103,7 @@ def judge(scene: Scene, rule: Rule, trace: Trace) -> tuple[datetime, Finding]:
     elif not scene.fresh(rule, "fresh-meter" if meter else "fresh-sensor", trace.newest):
         finding = _hold(scene, rule, trace, stale=True)
     elif run := _first_run(trace, start, beyond, hold):
-        finding = _raise(scene, rule, trace, run)
+        finding = _raise(scene, rule, trace, run, _audience(scene, rule, trace, start, beyond))
     else:
         finding = _hold(scene, rule, trace, stale=False)
     return trace.newest.taken_at, finding
@@ -142,7 +142,18 @@ def _covered(trace: Trace, first: int, last: int) -> timedelta:
     return trace.readings[last].taken_at - trace.readings[first].taken_at + trace.cadence
 
 
-def _raise(scene: Scene, rule: Rule, trace: Trace, run: tuple[Sequence[Reading], Sequence[Reading]]) -> Finding:
+def _audience(scene: Scene, rule: Rule, trace: Trace, start: int, beyond: Callable[[Reading], bool]) -> Audience:
+    """The patient's own warning becomes staff's when the readings stayed beyond the limit for "staff-after"."""
+    if trace.vital is Vital.GLUCOSE:
+        return rule.meter_audience or rule.audience
+    if rule.audience is Audience.STAFF or _first_run(trace, start, beyond, scene.minutes(rule, "staff-after")):
+        return Audience.STAFF
+    return rule.audience
+
+
+def _raise(
+    scene: Scene, rule: Rule, trace: Trace, run: tuple[Sequence[Reading], Sequence[Reading]], audience: Audience
+) -> Finding:
     proof, event = run
     onset, newest = event[0], event[-1]
     lasted = newest.taken_at - onset.taken_at
@@ -151,23 +162,15 @@ def _raise(scene: Scene, rule: Rule, trace: Trace, run: tuple[Sequence[Reading],
     return scene.finding(
         rule,
         Verdict.RAISE,
-        _because(scene, rule, trace, event, lasted),
+        _because(scene, rule, trace, event),
         onset.taken_at,
         (*proof, newest),
         priority=Priority.HIGH if unrecovered else rule.priority,
-        audience=_audience(scene, rule, trace, lasted),
+        audience=audience,
     )
 
 
-def _audience(scene: Scene, rule: Rule, trace: Trace, lasted: timedelta) -> Audience:
-    if trace.vital is Vital.GLUCOSE and rule.meter_audience is not None:
-        return rule.meter_audience
-    if rule.audience is Audience.PATIENT and lasted >= scene.minutes(rule, "staff-after"):
-        return Audience.STAFF
-    return rule.audience
-
-
-def _because(scene: Scene, rule: Rule, trace: Trace, event: Sequence[Reading], lasted: timedelta) -> Text:
+def _because(scene: Scene, rule: Rule, trace: Trace, event: Sequence[Reading]) -> Text:
     vital, words = VITALS[trace.vital], _WORDS[rule.comparison]
     _, unit = _shown(event[-1])
     limit = f"{scene.limits.value(rule.name, 'limit', unit):g} {unit}"
@@ -175,13 +178,14 @@ def _because(scene: Scene, rule: Rule, trace: Trace, event: Sequence[Reading], l
     low = rule.comparison is Comparison.BELOW
     worst = (min if low else max)(event, key=lambda reading: _worseness(reading, low=low))
     now, extreme = _words(event[-1]), _words(worst)
-    since, minutes, count = scene.clock(event[0].taken_at), lasted // MINUTE, len(event)
+    since, count = scene.clock(event[0].taken_at), len(event)
+    minutes = (event[-1].taken_at - event[0].taken_at) // MINUTE
     readings = "1 reading" if count == 1 else f"{count} readings"
     return Text(
-        en=f"{vital.en} {now.en}, {'lowest' if low else 'highest'} {extreme.en}, {words.en} {limit} since {since} "
-        f"({minutes} min, {readings}). Limit: {source.en}.",
-        zh=f"{vital.zh} {now.zh}，{'最低' if low else '最高'} {extreme.zh}，自 {since} 起{words.zh} {limit}"
-        f"（{minutes} 分钟，{count} 次读数）。限值依据：{source.zh}。",
+        en=f"{vital.en} {now.en}; {words.en} {limit} from {since}, not recovered since "
+        f"({minutes} min, {readings}, {'lowest' if low else 'highest'} {extreme.en}). Limit: {source.en}.",
+        zh=f"{vital.zh} {now.zh}；自 {since} 起{words.zh} {limit}，尚未恢复"
+        f"（{minutes} 分钟，{count} 次读数，{'最低' if low else '最高'} {extreme.zh}）。限值依据：{source.zh}。",
     )
 
 

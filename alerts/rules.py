@@ -1,9 +1,11 @@
 """Rules as data: what is watched, how urgent it is, and every number with its unit, bounds and source.
 
-Which finding goes where follows the measured load of CGM rules (per patient-day on the ShanghaiT2DM traces; budget
-for staff 0.10): a level-1 low (0.41) or a high of four hours (0.20) is the patient's own warning and reaches staff
-only when it lasts. A level-2 low (0.06), the Chinese referral level held for two hours (0.02) and a severe blood
-pressure go to staff. A meter's low goes to staff at once: such readings are few, and nothing shows the recovery.
+Which finding goes where follows the load of these rules on the CGM traces of ShanghaiT2DM (100 patients, 549 days):
+all that a sensor brings to staff is 0.10 alerts per patient-day if each is closed the moment its condition has gone,
+and 0.08 if they are closed once a day; the budget is 0.10. So a level-1 low and a high that lasts are the patient's
+own warnings (0.7 a day) and reach staff only after "staff-after"; at the consensus' two hours, lows alone would break
+the budget. A level-2 low (0.06) and the Chinese referral level held for two hours (0.02) go to staff. A meter's low
+goes to staff at once: such readings are few, and nothing shows the recovery.
 
 Glucose limits exist in mg/dL and in mmol/L and are compared in the unit received, because 3.9 mmol/L is 70.26 mg/dL.
 Blood-pressure limits exist in mmHg only: no guideline gives home limits in kPa.
@@ -126,7 +128,7 @@ GLUCOSE_LOW: Final = Rule(
         *_both("limit", _LEVEL_1_LOW, (70, 60, 100), (3.9, 3.3, 5.6)),
         *_both("clear", _LOW_ENDS, (70, 60, 126), (3.9, 3.3, 7.0)),
         _minutes("hold", 15, 0, 60, _CONSENSUS_15),
-        _minutes("staff-after", 120, 15, 360, _EXTENDED),
+        _minutes("staff-after", 180, 15, 360, _OWN),
         *_FRESH,
     ),
 )
@@ -177,7 +179,7 @@ GLUCOSE_VERY_HIGH: Final = Rule(
         *_both("limit", _LEVEL_2_HIGH, (250, 180, 350), (13.9, 10.0, 19.4)),
         *_both("clear", _HIGH_ENDS, (180, 140, 350), (10.0, 7.8, 19.4)),
         _minutes("hold", 120, 15, 360, _EXTENDED),
-        _minutes("staff-after", 240, 15, 1440, _OWN),
+        _minutes("staff-after", 360, 15, 1440, _OWN),
         *_FRESH,
     ),
 )

@@ -1,4 +1,4 @@
-"""The JSON API under /api/v1. Every number carries its unit, every moment its offset from UTC, and the zone beside it.
+"""The JSON API under /api/v1. Every number carries its unit, every moment its offset from UTC.
 
 Errors are RFC 9457 problem details whose `detail` is a sentence. Ranges of time are half open: start <= t < end.
 """
@@ -18,9 +18,10 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 
 from alerts.alert import Act, ActKind, Alert, Audience, Notice, Outcome, Priority, Text
+from alerts.machine import Fact, FactKind
 from alerts.rules import parse_limits
 from gateway.people import Device, DeviceKind, DeviceLink, Patient
-from gateway.view import Fact, HouseView, SeriesStore
+from gateway.view import HouseView, SeriesStore
 from ingest.admit import Wearing
 from ingest.journal import Letter, LetterState
 from ingest.reading import Flag, Reading, TimeBasis, from_us
@@ -351,17 +352,19 @@ class NoticeOut(BaseModel):
 
 
 class FactOut(BaseModel):
-    """One dated fact of an alert's history. who is null for what the house did itself."""
+    """One dated fact of an alert's history. by is null for what the house did itself."""
 
     at: datetime
-    what: str
-    who: str | None
-    detail: str
+    what: FactKind
+    by: str | None
+    because: SentenceOut | None
+    note: str
 
     @classmethod
     def of(cls, fact: Fact, zone: ZoneInfo) -> FactOut:
         """The fact with its moment on the patient's clock."""
-        return cls(at=fact.at.astimezone(zone), what=fact.what, who=fact.who, detail=fact.detail)
+        because = fact.because and SentenceOut.of(fact.because)
+        return cls(at=fact.at.astimezone(zone), what=fact.what, by=fact.by, because=because, note=fact.note)
 
 
 class AlertDetail(BaseModel):
@@ -382,11 +385,11 @@ class AcknowledgeIn(_Door):
 
 
 class CloseIn(_Door):
-    """A named person ends the alert. For no-action the note says why."""
+    """A named person ends the alert. The note says what was done, or why nothing was."""
 
     by: Name
     outcome: Outcome
-    note: str = Field(default="", max_length=2000)
+    note: str = Field(min_length=1, max_length=2000, pattern=r"\S")
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"by": "Dr Li", "outcome": "advice", "note": "Ate 15 g sugar, 5.8 mmol/L"}]}
@@ -554,7 +557,7 @@ async def list_alerts(
     before: Annotated[str | None, Query(description="Id of the last alert of the page before")] = None,
 ) -> list[AlertOut]:
     """Alerts, newest first."""
-    found = await asyncio.to_thread(house.book.alerts, state=state, patient=patient, limit=limit, before=before)
+    found = await find_alerts(house, state, patient, limit, before)
     zones = await _zones(house)
     return [AlertOut.of(alert, zones[alert.patient]) for alert in found]
 
@@ -647,8 +650,19 @@ async def find_alert(house: HouseView, alert_id: str) -> Alert:
     return alert
 
 
+async def find_alerts(
+    house: HouseView, state: AlertState, patient: str | None, limit: int, before: str | None
+) -> list[Alert]:
+    """Alerts, newest first; an HTTP 404 when there is no alert `before`."""
+    if before is not None:
+        await find_alert(house, before)
+    wanted = None if state == "all" else state
+    return await asyncio.to_thread(house.book.alerts, state=wanted, patient=patient, limit=limit, before=before)
+
+
 async def act(house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeIn | CloseIn) -> Alert:
     """Do what a person decided, now. An unknown alert is an HTTP 404; IllegalAct passes through."""
+    await find_alert(house, alert_id)
     decided = Act(
         kind=kind,
         alert=alert_id,
@@ -657,10 +671,7 @@ async def act(house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeI
         note=body.note.strip(),
         outcome=body.outcome if isinstance(body, CloseIn) else None,
     )
-    try:
-        return await house.act(decided)
-    except KeyError as error:
-        raise HTTPException(404, f"no alert has the id {alert_id}") from error
+    return await house.act(decided)
 
 
 def priority_name(priority: Priority) -> PriorityName:

@@ -180,7 +180,7 @@ def _stamp(moment: datetime, span: Span) -> str:
 
 def _rule(figure: go.Figure, limit: float, colour: str, dash: str, label: str) -> None:
     line = {"color": colour, "width": _RULE_WIDTH, "dash": dash}
-    figure.add_shape(type="line", xref="paper", x0=0, x1=1, yref="y", y0=limit, y1=limit, line=line, layer="below")
+    figure.add_shape(type="line", xref="paper", x0=0, x1=1, yref="y", y0=limit, y1=limit, line=line, layer="between")
     figure.add_annotation(
         text=label,
         font={"size": 12, "color": colour},
@@ -199,7 +199,7 @@ def _lay_out(figure: go.Figure, span: Span) -> None:
         template="none",
         font={"family": "system-ui, 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft YaHei', sans-serif", "size": 14},
         font_color=_INK,
-        margin={"l": 56, "r": 40, "t": 12, "b": 48},
+        margin={"l": 56, "r": 40, "t": 12, "b": 56},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         hovermode="closest",
         showlegend=True,
@@ -213,7 +213,7 @@ def _lay_out(figure: go.Figure, span: Span) -> None:
     figure.update_xaxes(
         **axis,
         type="date",
-        range=[span.local(span.start), span.local(span.end)],
+        range=[span.local(span.start), span.local(span.end + (span.end - span.start) / 50)],
         # Numbers only: month names would need a script for each language.
         tickformatstops=[
             {"dtickrange": [None, 43_200_000], "value": "%H:%M\n%m-%d"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterator
+from hmac import compare_digest
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -27,6 +28,12 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from alerts.alert import Audience
+from alerts.channels import MailChannel, MailServer, WebhookChannel
+from ingest.influx import InfluxSettings
+from ingest.links.broker import BrokerSettings
+from ingest.links.listener import ListenerSettings
+from ingest.links.topics import PREFIX
 from ingest.vital import Unit
 
 _SECRETS = frozenset({"token", "password"})
@@ -111,6 +118,16 @@ class Listener(Section):
     tls_key: FilePath | None = None
     logins: dict[str, Secret] = {}
 
+    def settings(self) -> ListenerSettings:
+        """For the link."""
+        return ListenerSettings(**self.model_dump(exclude={"logins"}))
+
+    async def admits(self, device: str, password: bytes) -> bool:
+        """Whether this is the device's password; takes the same time whether or not the device is known."""
+        known = self.logins.get(device)
+        wanted = known.get_secret_value().encode() if known else b""
+        return compare_digest(wanted, password) and known is not None
+
     @model_validator(mode="after")
     def _guarded(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
@@ -131,7 +148,13 @@ class Broker(Section):
     tls: bool = False
     tls_ca: FilePath | None = None
     version: Literal["5", "3.1.1"] = "5"
-    prefix: str = "homeward"
+    topic_prefix: str = PREFIX
+
+    def settings(self) -> BrokerSettings:
+        """For the link."""
+        port = self.port if self.port is not None else 8883 if self.tls else 1883
+        password = self.password.get_secret_value() if self.password else None
+        return BrokerSettings(**{**self.model_dump(), "port": port, "password": password})
 
 
 class Bluetooth(Section):
@@ -148,6 +171,10 @@ class InfluxDB(Section):
     org: str = ""
     bucket: str
 
+    def settings(self) -> InfluxSettings:
+        """For the follower."""
+        return InfluxSettings(url=self.url, token=self.token.get_secret_value(), org=self.org, bucket=self.bucket)
+
 
 class Email(Section):
     """Notices by e-mail. trusted: the mailbox may hold health data; otherwise a notice holds a link only."""
@@ -158,8 +185,28 @@ class Email(Section):
     recipients: Annotated[list[str], Field(min_length=1)]
     username: str | None = None
     password: Secret | None = None
-    tls: Literal["starttls", "tls", "none"] = "starttls"
+    security: Literal["starttls", "tls", "none"] = "starttls"
     trusted: bool = False
+
+    def channels(self) -> list[MailChannel]:
+        """One for each recipient, so that one dead mailbox does not repeat what reached the others."""
+        server = MailServer(
+            host=self.host,
+            port=self.port,
+            security=self.security,
+            username=self.username,
+            password=self.password.get_secret_value() if self.password else None,
+        )
+        return [
+            MailChannel(
+                name=f"email {recipient}",
+                server=server,
+                sender=self.sender,
+                recipient=recipient,
+                trusted=self.trusted,
+            )
+            for recipient in self.recipients
+        ]
 
 
 class Webhook(Section):
@@ -168,6 +215,13 @@ class Webhook(Section):
     url: str
     token: Secret | None = None
     trusted: bool = False
+
+    def channel(self) -> WebhookChannel:
+        """It hears the requests to patients as well, so that a patient app can hang on it."""
+        headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"} if self.token else {}
+        return WebhookChannel(
+            name="webhook", url=self.url, audiences=frozenset(Audience), headers=headers, trusted=self.trusted
+        )
 
 
 class Config(Section):

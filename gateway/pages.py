@@ -30,6 +30,7 @@ from gateway.api import (
     PatientIn,
     act,
     find_alert,
+    find_alerts,
     find_patient,
     priority_name,
     readable,
@@ -48,7 +49,7 @@ _YEAR_S: Final = 365 * 24 * 3600
 _NAME_COOKIE: Final = "homeward_name"
 _LANGUAGE_COOKIE: Final = "homeward_language"
 _RANGES: Final = {"24h": timedelta(days=1), "3d": timedelta(days=3), "14d": timedelta(days=14)}
-_NEWEST: Final = 8
+_NEWEST: Final = 12
 # Devices run a little ahead of the house at times; what they send is shown all the same.
 _AHEAD: Final = timedelta(hours=1)
 
@@ -110,7 +111,7 @@ def _environment(language: Language) -> Environment:
         outcome_word=lambda outcome: say(OUTCOMES[outcome]),
         kind_word=lambda kind: say(KINDS[kind]),
         link_word=lambda link: say(LINKS[link]),
-        fact_word=lambda what: say(FACTS.get(what, what)),
+        fact_word=lambda what: say(FACTS[what]),
         reason_word=lambda reason: say(REASONS.get(reason, reason)),
     )
     return room
@@ -144,7 +145,7 @@ async def all_alerts(
     request: Request, house: House, state: AlertState = "all", patient: str | None = None, before: str | None = None
 ) -> Response:
     """Alerts, open and closed, newest first."""
-    found = await asyncio.to_thread(house.book.alerts, state=state, patient=patient, limit=PAGE, before=before)
+    found = await find_alerts(house, state, patient, PAGE, before)
     return _desk(request).page(
         request,
         "alerts.html",
@@ -239,7 +240,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         charts.append({"name": "glucose", "title": say("Glucose")})
     if newest[Vital.BLOOD_PRESSURE]:
         charts.append({"name": "pressure", "title": say("Blood pressure")})
-    every = sorted((r for found in newest.values() for r in found), key=lambda r: r.taken_at, reverse=True)
+    every = sorted((r for found in newest.values() for r in found), key=lambda r: r.taken_at, reverse=True)[:_NEWEST]
     mine = [alert for alert in opened if alert.patient == patient.id]
     return _desk(request).page(
         request,

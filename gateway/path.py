@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, TypeAlias
 
-from ingest.decode import decode
-
 from gateway.clock import Clock
 from gateway.ward import Ward
 from ingest.admit import Roster, admit
+from ingest.decode import decode
 from ingest.journal import Arrival, Journal, Letter, Outcome
 from ingest.reading import DecodeError, Packet, Reading, RefusalReason
 
@@ -50,13 +49,16 @@ _Item: TypeAlias = _Delivery | _Errand
 
 
 class StraightPath:
-    """The one worker between the links and the people."""
+    """The one worker between the links and the people. stored() is called on the loop after each commit."""
 
-    def __init__(self, journal: Journal, ward: Ward, clock: Clock, roster: Roster) -> None:
+    def __init__(
+        self, journal: Journal, ward: Ward, clock: Clock, roster: Roster, *, stored: Callable[[], None]
+    ) -> None:
+        self.roster = roster
         self._journal = journal
         self._ward = ward
         self._clock = clock
-        self._roster = roster
+        self._stored = stored
         self._door: asyncio.Queue[_Item] = asyncio.Queue(QUEUE)
         self.trouble: str | None = None
 
@@ -81,14 +83,9 @@ class StraightPath:
         while True:
             await self._work(await self._take())
 
-    async def drain(self) -> None:
-        """Work off what stands at the door; nothing new may come any more."""
-        while not self._door.empty():
-            await self._work(await self._take())
-
     async def change_roster(self, roster: Roster, device: str) -> None:
         """Put a new roster into force and admit what waited for that device."""
-        self._roster = roster
+        self.roster = roster
         await self.retry(await asyncio.to_thread(self._journal.letters, device=device, limit=-1))
 
     async def retry(self, letters: Sequence[Letter]) -> None:
@@ -96,6 +93,7 @@ class StraightPath:
         for letter in sorted(letters, key=lambda letter: letter.id):
             if letter.reason == RefusalReason.UNASSIGNED:
                 appended = await asyncio.to_thread(self._journal.readmit, letter, self._judge(letter.packet))
+                self._stored()
                 await self._ward.see(appended.new)
 
     async def _take(self) -> list[_Item]:
@@ -123,11 +121,12 @@ class StraightPath:
         new = await self._commit(arrivals)
         for one in deliveries:
             one.settled()
+        self._stored()
         await self._ward.see(new)
 
     def _judge(self, packet: Packet) -> tuple[Outcome, ...]:
         return tuple(
-            part if isinstance(part, DecodeError) else admit(part, packet, self._roster) for part in decode(packet)
+            part if isinstance(part, DecodeError) else admit(part, packet, self.roster) for part in decode(packet)
         )
 
     async def _commit(self, arrivals: Sequence[Arrival]) -> list[tuple[int, Reading]]:

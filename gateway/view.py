@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from alerts.alert import Act, Alert, Notice
+from alerts.alert import Act, Alert
+from alerts.book import Book
 from gateway.bulletin import Bulletin
 from gateway.people import Patient, People
 from ingest.admit import Wearing
@@ -16,21 +17,6 @@ from ingest.series import Series
 from ingest.vital import Vital
 
 SeriesStore = Literal["journal", "influxdb"]
-
-
-class Fact(Protocol):
-    at: datetime
-    what: str
-    who: str | None
-    detail: str
-
-
-class Book(Protocol):
-    def open_alerts(self) -> Sequence[Alert]: ...
-    def alerts(self, *, state: str, patient: str | None, limit: int, before: str | None) -> Sequence[Alert]: ...
-    def alert(self, alert: str) -> Alert | None: ...
-    def history(self, alert: str) -> Sequence[Fact]: ...
-    def notices(self, alert: str) -> Sequence[Notice]: ...
 
 
 class StoreAway(Exception):
@@ -76,7 +62,7 @@ class HouseView(Protocol):
         ...
 
     async def act(self, act: Act) -> Alert:
-        """Do what a person decided. Raises IllegalAct, or KeyError for an unknown alert."""
+        """Do what a person decided. Raises IllegalAct."""
         ...
 
     async def readings(

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from alerts.alert import Outcome
+from alerts.machine import FactKind
 from gateway.language import Language
 from gateway.people import DeviceKind, DeviceLink
 from ingest.reading import Flag, Reading
@@ -26,11 +27,17 @@ OUTCOMES: Final[Mapping[str, str]] = {
     Outcome.EMERGENCY: N_("Emergency services"),
     Outcome.NO_ACTION: N_("No action needed"),
 }
-FACTS: Final[Mapping[str, str]] = {
-    "opened": N_("Opened"),
-    "notified": N_("Told"),
-    "acknowledged": N_("Acknowledged"),
-    "closed": N_("Closed"),
+FACTS: Final[Mapping[FactKind, str]] = {
+    FactKind.OPENED: N_("Opened"),
+    FactKind.JOINED: N_("Another rule agrees"),
+    FactKind.WORSENED: N_("Worse"),
+    FactKind.EASED: N_("One rule less"),
+    FactKind.CONDITION_GONE: N_("Condition over"),
+    FactKind.RELAPSED: N_("Condition back"),
+    FactKind.SUPERSEDED: N_("Handed on to a new, more urgent alert"),
+    FactKind.NOTIFIED: N_("Staff told"),
+    FactKind.ACKNOWLEDGED: N_("Acknowledged"),
+    FactKind.CLOSED: N_("Closed"),
 }
 KINDS: Final[Mapping[str, str]] = {
     DeviceKind.METER: N_("Blood glucose meter"),
@@ -53,7 +60,7 @@ REASONS: Final[Mapping[str, str]] = {
     "invalid": N_("Not a message we can read"),
     "rejected": N_("InfluxDB refused it for good"),
 }
-_FLAGS: Final[Mapping[Flag, str]] = {
+FLAGS: Final[Mapping[Flag, str]] = {
     Flag.ABOVE_RANGE: N_("above what the device can measure"),
     Flag.BELOW_RANGE: N_("below what the device can measure"),
     Flag.BATTERY_LOW: N_("battery low"),
@@ -98,7 +105,7 @@ def shown(reading: Reading, glucose_unit: Unit | None, language: Language) -> Sh
         unit=unit,
         at=reading.taken_at,
         device=reading.device,
-        remarks=", ".join(say(_FLAGS[flag]) for flag in sorted(reading.flags)),
+        remarks=", ".join(say(FLAGS[flag]) for flag in sorted(reading.flags)),
     )
 
 

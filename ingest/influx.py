@@ -164,7 +164,8 @@ class InfluxFollower:
     """Sends the journal's readings to InfluxDB, for ever: run `run()` as a task, set `news` after each commit.
 
     Its cursor is named after the address and the bucket: a new bucket is filled from the first day.
-    `pause(seconds)` waits, `jitter()` gives a number in [0, 1), `now()` the aware time for `health()`.
+    `trouble` is a sentence while something is wrong, else None. `pause(seconds)` waits, `jitter()` gives a number in
+    [0, 1), `now()` the aware time for `health()`.
     """
 
     def __init__(

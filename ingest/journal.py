@@ -279,11 +279,11 @@ class Journal:
             values=np.array([row[1:] for row in rows], dtype=np.float64).reshape(len(rows), width),
         )
 
-    def last_arrivals(self) -> dict[str, datetime]:
-        """When each device last brought something that could be understood (UTC)."""
+    def last_arrival(self, device: str) -> datetime | None:
+        """When a device last brought something that could be understood (UTC), None if it never did."""
         with self._reading() as db:
-            rows = db.execute("SELECT name, last_received_us FROM devices WHERE last_received_us > 0")
-            return {name: from_us(received) for name, received in rows}
+            row = db.execute("SELECT last_received_us FROM devices WHERE name=?", (device,)).fetchone()
+        return from_us(row[0]) if row and row[0] else None
 
     def resume_point(self, device: str) -> ResumePoint | None:
         """From where a device's stored records still have to be read; None when all of them."""
@@ -392,6 +392,7 @@ class Journal:
             if isinstance(seq, int):
                 appended.new.append((seq, outcome))
                 tally["admitted"] += 1
+                tally[f"admitted.{arrival.packet.link}"] += 1
             elif seq is None:
                 appended.duplicates += 1
                 tally["duplicate"] += 1

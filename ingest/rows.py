@@ -51,7 +51,7 @@ def to_row(reading: Reading, series: int, device: int) -> Row:
 
 def from_row(row: Row) -> Reading:
     """The reading of a row of COLUMNS followed by the names of patient, vital and device."""
-    (_, taken, _, _, v0, v1, v2, v3, unit, s0, s1, s2, s3, basis, offset, claim, zone, sequence, flags, context,
+    (_, taken, _, twin, v0, v1, v2, v3, unit, s0, s1, s2, s3, basis, offset, claim, zone, sequence, flags, context,
      received, raw, patient, vital_name, device) = row  # fmt: skip
     vital = Vital(vital_name)
     width = len(COMPONENTS[vital])
@@ -72,6 +72,7 @@ def from_row(row: Row) -> Reading:
         flags=frozenset(Flag(flag) for flag in flags.split()) if flags else frozenset(),
         context=json.loads(context) if context else NO_CONTEXT,
         raw=raw or b"",
+        twin=twin,
     )
 
 

@@ -101,17 +101,27 @@ class CgmSensor(GattServer):
         glucose: Decimal,
         *,
         status: int | None = None,
+        warning: int | None = None,
         trend: Decimal | None = None,
         quality_pct: Decimal | None = None,
     ) -> CgmRecord:
         """Measure now (mg/dL): store a record, notify it to a subscribed central. A session must run."""
         record = CgmRecord(
-            offset_min=self._offset_min(), glucose=glucose, status=status, trend=trend, quality_pct=quality_pct
+            offset_min=self._offset_min(),
+            glucose=glucose,
+            status=status,
+            warning=warning,
+            trend=trend,
+            quality_pct=quality_pct,
         )
+        await self.emit(record)
+        return record
+
+    async def emit(self, record: CgmRecord) -> None:
+        """Store a record as it is and notify it to a subscribed central."""
         self.add(record)
         await self._report(record)
         await self.wake()
-        return record
 
     async def _report(self, record: CgmRecord) -> None:
         await self.notify(self._measurement, encode.cgm_measurement(record, crc=self.crc))

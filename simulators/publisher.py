@@ -91,13 +91,14 @@ class Publisher:
         self._waiting: dict[int, asyncio.Future[None]] = {}
 
     async def publish(self, *readings: Reading) -> None:
-        """Publish one reading, or several as one batch, and wait for the acknowledgement.
+        """Publish one reading, or several (up to 1000) as one batch, and wait for the acknowledgement.
 
-        Raises RefusedError when the broker refuses the message. A broker that stays away is waited for.
+        Raises RefusedError when the broker refuses the message, ValueError for a number that JSON has not (NaN).
+        A broker that stays away is waited for.
         """
         message: dict[str, object] = {"version": _VERSION, "device": self.device}
         message |= readings[0] if len(readings) == 1 else {"readings": readings}
-        await self.publish_bytes(json.dumps(message).encode())
+        await self.publish_bytes(json.dumps(message, allow_nan=False).encode())
 
     async def publish_bytes(self, payload: bytes) -> None:
         """Publish any bytes on the device's topic, and wait for the acknowledgement."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import getpass
 import ipaddress
 import socket
 import subprocess
@@ -32,6 +34,7 @@ class Mosquitto:
         self._command = (program, "-c", str(directory / "mosquitto.conf"))
         self._process: subprocess.Popen[str] | None = None
         lines = [
+            f"user {getpass.getuser()}",  # root would become one who may not read the directory
             f"listener {self.port} 127.0.0.1",
             "persistence true",
             f"persistence_location {directory}/",
@@ -53,8 +56,16 @@ class Mosquitto:
         for line in self._process.stderr:
             said.append(line)
             if line.rstrip().endswith("running"):
+                self._wait_for_its_loop()
                 return
         raise AssertionError(f"Mosquitto did not start: {''.join(said)}")
+
+    def _wait_for_its_loop(self) -> None:
+        """A SIGTERM between the word "running" and the main loop is forgotten: wait until octets are read."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as stranger:
+            stranger.sendall(bytes(16))
+            with contextlib.suppress(ConnectionResetError):
+                stranger.recv(1)
 
     def stop(self) -> None:
         """End it in order: it writes its sessions and messages down."""

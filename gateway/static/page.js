@@ -14,8 +14,13 @@ function remember(child) {
   fromServer.set(child.id, child.outerHTML);
 }
 
+function written(field) {
+  return field.tagName === "SELECT" ? field.selectedIndex > 0 : field.value !== field.defaultValue;
+}
+
 function inUse(element) {
-  return element.contains(document.activeElement) && document.activeElement.closest("form details, details form") !== null;
+  const fields = [...element.querySelectorAll("details input:not([type=hidden]), select, textarea")];
+  return fields.some((field) => field === document.activeElement || written(field));
 }
 
 function placeKeyed(region, fresh) {
@@ -31,10 +36,12 @@ function placeKeyed(region, fresh) {
         announce.textContent = shown.dataset.announce ?? "";
       }
     } else if (fromServer.get(child.id) !== markup) {
-      // Somebody writes in it: renew what it says and leave the form alone.
-      const part = inUse(shown) ? [".facts", ".because"] : null;
-      if (part) part.forEach((name) => shown.querySelector(name).replaceWith(document.importNode(child.querySelector(name), true)));
-      else {
+      if (inUse(shown)) {
+        // Somebody writes in it: renew what it says and leave the form alone.
+        for (const part of [".because", ".facts"]) {
+          shown.querySelector(part).replaceWith(document.importNode(child.querySelector(part), true));
+        }
+      } else {
         const renewed = document.importNode(child, true);
         const open = [...shown.querySelectorAll("details")].map((details) => details.open);
         shown.replaceWith(renewed);
@@ -50,7 +57,7 @@ function placeKeyed(region, fresh) {
 
 function place(region, fresh) {
   if ("keyed" in region.dataset) placeKeyed(region, fresh);
-  else if (!inUse(region) && region.innerHTML !== fresh.innerHTML) region.innerHTML = fresh.innerHTML;
+  else if (region.innerHTML !== fresh.innerHTML) region.innerHTML = fresh.innerHTML;
 }
 
 async function refresh() {

@@ -268,7 +268,7 @@ class _Connection:
         try:
             # Looking up the name, TCP and the TLS handshake block in paho: not on our loop.
             await asyncio.to_thread(self._dial)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host that cannot be a name at all
             raise BrokerError(_why_unreachable(error, self._settings)) from error
         self._join_loop()
         try:
@@ -390,12 +390,11 @@ class _Connection:
     ) -> None:
         if flags.is_disconnect_packet_from_server:
             said = f": {reason}"
-            if str(reason) == "Session taken over":
-                said += "; another program uses the same client_id, give each its own"
         elif not self._connected.done():
             said = f" before it answered; does it speak MQTT {self._settings.version}, or expect TLS?"
         else:
-            said = ""
+            # Mosquitto is as silent when another client takes the session over as when it dies.
+            said = "; if that repeats, see whether another program uses our client_id"
         self._lose(f"the broker {_address(self._settings)} ended the connection{said}")
 
     def _on_socket_close(self, _client: Client, _userdata: Any, sock: Any) -> None:
@@ -443,7 +442,7 @@ def _address(settings: BrokerSettings) -> str:
     return f"{settings.host}:{settings.port}"
 
 
-def _why_unreachable(error: OSError, settings: BrokerSettings) -> str:
+def _why_unreachable(error: OSError | UnicodeError, settings: BrokerSettings) -> str:
     """What an error of the network means and what to do about it."""
     broker = f"the broker {_address(settings)}"
     match error:
@@ -454,16 +453,18 @@ def _why_unreachable(error: OSError, settings: BrokerSettings) -> str:
             )
         case ssl.SSLError():
             return f"{broker} does not speak TLS with us ({error.reason}); check the port (8883 is usual for TLS)"
-        case socket.gaierror():
+        case socket.gaierror() | UnicodeError():
             return f"the broker's host {settings.host} is unknown; check host, or the name server of this computer"
         case ConnectionRefusedError():
             return f"{broker} refuses connections; start the broker there, or check host and port"
+        case ConnectionResetError():
+            return f"{broker} hangs up before a word is said; check the port, and whether TLS is wanted there"
         case TimeoutError():
             return f"{broker} does not answer; check the network, a firewall, host and port"
         case FileNotFoundError():
             return f"the file {settings.tls_ca} with the certificate authority does not exist; check tls_ca"
         case _:
-            return f"{broker} cannot be reached ({error.strerror or error}); check the network, host and port"
+            return f"{broker} cannot be reached ({error}); check the network, host and port"
 
 
 def _why_refused(reason: ReasonCode, settings: BrokerSettings) -> str:

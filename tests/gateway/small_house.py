@@ -1,20 +1,19 @@
-"""A house without links: real people, journal and bulletin, alerts put in by hand, and a clock that stands still."""
+"""A house without links: real people, journal, book and bulletin; findings come by hand; the clock stands still."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import create_engine
-
-from alerts.alert import Act, ActKind, Alert, Audience, IllegalAct, Notice, Priority, Text
+from alerts.alert import Act, Alert, Audience, Finding, Priority, Text, Verdict
+from alerts.book import Book, connect
+from alerts.machine import Heard, hear
 from gateway.bulletin import Bulletin
 from gateway.people import Device, DeviceKind, DeviceLink, Patient, People
 from gateway.view import SeriesStore, StoreAway
@@ -30,55 +29,13 @@ WANG = Patient(id="p-017", name="王芳", zone="Asia/Shanghai", language="zh_CN"
 MILLER = Patient(id="p-018", name="Anna Miller", zone="Europe/Berlin", glucose_unit=Unit.MG_DL)
 
 
-@dataclass(frozen=True)
-class Fact:
-    at: datetime
-    what: str
-    who: str | None = None
-    detail: str = ""
-
-
-@dataclass
-class HandBook:
-    kept: dict[str, Alert] = field(default_factory=dict)
-    facts: list[tuple[str, Fact]] = field(default_factory=list)
-    said: list[Notice] = field(default_factory=list)
-
-    def put(self, alert: Alert, fact: Fact) -> None:
-        self.kept[alert.id] = alert
-        self.facts.append((alert.id, fact))
-
-    def open_alerts(self) -> list[Alert]:
-        return [alert for alert in self.kept.values() if alert.closed_at is None]
-
-    def alerts(
-        self, *, state: str = "all", patient: str | None = None, limit: int = 100, before: str | None = None
-    ) -> list[Alert]:
-        found = [
-            alert
-            for alert in self.kept.values()
-            if (state == "all" or (alert.closed_at is None) == (state == "open")) and patient in {None, alert.patient}
-        ]
-        found.sort(key=lambda alert: (alert.opened_at, alert.id), reverse=True)
-        ids = [alert.id for alert in found]
-        return found[ids.index(before) + 1 if before else 0 :][:limit]
-
-    def alert(self, alert: str) -> Alert | None:
-        return self.kept.get(alert)
-
-    def history(self, alert: str) -> list[Fact]:
-        return [fact for about, fact in self.facts if about == alert]
-
-    def notices(self, alert: str) -> list[Notice]:
-        return [notice for notice in self.said if notice.alert == alert]
-
-
 class SmallHouse:
     def __init__(self, folder: Path) -> None:
-        self.engine = create_engine(f"sqlite:///{folder / 'hub.sqlite'}")
+        self.engine = connect(f"sqlite:///{folder / 'hub.sqlite'}")
         self.people = People(self.engine)
         self.journal = Journal(folder / "journal.sqlite")
-        self.book = HandBook()
+        self.book = Book(self.engine, routes={})
+        self.book.create()
         self.bulletin = Bulletin()
         self.time = NOW
         self.trouble = ""
@@ -108,20 +65,7 @@ class SmallHouse:
         self.people.change_patient(patient)
 
     async def act(self, act: Act) -> Alert:
-        alert = self.book.kept[act.alert]
-        if act.kind is ActKind.ACKNOWLEDGE:
-            if alert.acknowledged_at is not None:
-                raise IllegalAct(f"{alert.acknowledged_by} has acknowledged it already")
-            done = replace(alert, acknowledged_at=act.at, acknowledged_by=act.by, acknowledged_note=act.note or None)
-        else:
-            done = replace(
-                alert, closed_at=act.at, closed_by=act.by, outcome=act.outcome, closing_note=act.note or None
-            )
-        self.book.put(
-            done, Fact(act.at, {"acknowledge": "acknowledged", "close": "closed"}[act.kind], act.by, act.note)
-        )
-        self.tell(done)
-        return done
+        return self._write(hear(self.book.alert(act.alert), act, act.at))
 
     async def readings(
         self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
@@ -140,59 +84,69 @@ class SmallHouse:
     ) -> Sequence[Letter]:
         return await asyncio.to_thread(self.journal.letters, state=state, limit=limit, before=before)
 
-    def tell(self, alert: Alert) -> None:
-        self.bulletin.publish({"type": "alert", "alert": alert.id, "patient": alert.patient})
+    def find(self, finding: Finding, minutes_ago: int = 0) -> Alert:
+        """A rule has found something."""
+        standing = self.book.standing().get((finding.patient, finding.problem))
+        return self._write(hear(standing, finding, self.time - timedelta(minutes=minutes_ago)))
 
-    def raise_alert(self, alert: Alert) -> Alert:
-        self.book.put(alert, Fact(alert.opened_at, "opened"))
-        self.tell(alert)
+    def _write(self, heard: Heard) -> Alert:
+        self.book.record(heard.changes, heard.notices)
+        alert = heard.changes[-1].alert
+        self.bulletin.publish({"type": "alert", "alert": alert.id, "patient": alert.patient})
         return alert
 
 
-def low_alert(
-    number: int, patient: Patient, priority: Priority, minutes_ago: int, problem: str = "glucose-low"
-) -> Alert:
+def very_low(patient: Patient = WANG, minutes_ago: int = 20, **changed: Any) -> Finding:
     since = NOW - timedelta(minutes=minutes_ago)
     local = since.astimezone(ZoneInfo(patient.zone))
-    because = {
-        "glucose-low": Text(
+    plain = Finding(
+        patient=patient.id,
+        rule="glucose-very-low",
+        problem="glucose-low",
+        verdict=Verdict.RAISE,
+        priority=Priority.HIGH,
+        audience=Audience.STAFF,
+        because=Text(
             en=f"Glucose 2.8 mmol/L at {local:%H:%M}, below 3.0 mmol/L for 15 min (Battelino 2019, level 2)",
             zh=f"{local:%H:%M} 血糖 2.8 mmol/L，低于 3.0 mmol/L 已 15 分钟（Battelino 2019 共识 2 级）",
         ),
-        "blood-pressure-high": Text(
-            en=f"Blood pressure 186/112 mmHg at {local:%H:%M}, at or above 180/110 mmHg twice (grade 3)",
-            zh=f"{local:%H:%M} 血压 186/112 mmHg，两次达到 180/110 mmHg（3 级高血压）",
-        ),
-        "no-data": Text(
-            en="No glucose from the sensor for 6 h 10 min, expected every 5 min",
-            zh="传感器已 6 小时 10 分钟没有血糖数据，预期每 5 分钟一次",
-        ),
-    }[problem]
-    return Alert(
-        id=f"a-{number:016x}",
-        patient=patient.id,
-        problem=problem,
-        priority=priority,
-        because=because,
-        evidence=(f"cgm_glucose/{since:%Y-%m-%dT%H:%M:%S.%fZ}/cgm-1",),
-        raising=frozenset({"glucose-very-low"}),
         since=since,
-        opened_at=since + timedelta(minutes=1),
-        updated_at=since + timedelta(minutes=1),
+        evidence=(f"cgm_glucose/{since:%Y-%m-%dT%H:%M:%S.%fZ}/cgm-1",),
+    )
+    return replace(plain, **changed)
+
+
+def severe_pressure(patient: Patient = MILLER) -> Finding:
+    return very_low(
+        patient,
+        45,
+        rule="blood-pressure-severe",
+        problem="blood-pressure-high",
+        priority=Priority.MEDIUM,
+        because=Text(
+            en="Blood pressure 186/112 mmHg at 06:45, at or above 180/110 mmHg twice (grade 3)",
+            zh="06:45 血压 186/112 mmHg，两次达到 180/110 mmHg（3 级高血压）",
+        ),
     )
 
 
-def told(alert: Alert) -> Notice:
-    return Notice(
-        id=f"{alert.id}-opened",
-        alert=alert.id,
-        patient=alert.patient,
-        audience=Audience.STAFF,
-        priority=alert.priority,
-        subject=Text(en=f"Alert opened for {alert.patient}", zh=f"患者 {alert.patient} 有新警报"),
-        body=alert.because,
-        written_at=alert.opened_at,
+def no_data(patient: Patient = MILLER) -> Finding:
+    return very_low(
+        patient,
+        300,
+        rule="no-data",
+        problem="no-data",
+        priority=Priority.LOW,
+        because=Text(
+            en="No glucose from the sensor for 5 h, expected every 5 min",
+            zh="传感器已 5 小时没有血糖数据，预期每 5 分钟一次",
+        ),
+        evidence=(),
     )
+
+
+def over(finding: Finding) -> Finding:
+    return replace(finding, verdict=Verdict.CLEAR)
 
 
 def reading(vital: Vital, taken_at: datetime, *sent: float | None, **changed: Any) -> Reading:
@@ -229,15 +183,14 @@ def furnish(house: SmallHouse) -> None:
     ):
         house.people.add_device(Device(id=device, kind=kind, link=link, model=model))
     for device in ("cgm-1", "C0:26:DA:00:12:34", "cuff-1"):
-        with suppress(KeyError):
-            house.people.assign(device, WANG.id, since=NOW - timedelta(days=14), now=NOW)
+        house.people.assign(device, WANG.id, since=NOW - timedelta(days=14), now=NOW)
     found = [
         reading(Vital.CGM, NOW - timedelta(minutes=5 * i), round(7.2 + 3.9 * math.sin(i / 30) - (i == 3) * 0.2, 1))
-        for i in range(14 * 24 * 12)
+        for i in range(2 * 24 * 12)
         if not 60 < i % 288 < 90
     ]
     found[20] = replace(found[20], values=(None,), sent=(None,), flags=frozenset({Flag.ABOVE_RANGE}))
-    found += [reading(Vital.GLUCOSE, NOW - timedelta(hours=6 * i + 1), 0.0061 + 0.0001 * (i % 9)) for i in range(50)]
+    found += [reading(Vital.GLUCOSE, NOW - timedelta(hours=6 * i + 1), 0.0061 + 0.0001 * (i % 9)) for i in range(9)]
     found += [
         reading(
             Vital.BLOOD_PRESSURE, NOW - timedelta(hours=12 * i + 2), 138.0 + i % 7, 86.0 - i % 5, None, 70.0 + i % 6

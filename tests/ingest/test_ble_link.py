@@ -427,20 +427,21 @@ async def test_a_live_value_stored_ahead_of_a_backfill_that_breaks_leaves_no_hol
 
     async def break_off(record: CgmRecord) -> None:
         await report(record)
-        if record.offset_min == 65:
+        if record.offset_min == 57:
             sensor.access._report = report
             await sensor.measure(Decimal(77))
+            await ward.until(lambda: ward.stored[CGM] == 60)
             await sensor.hang_up()
 
     async with ward.reading(A_CGM):
         await ward.until(lambda: len(ward.packets) == 12)
         sensor.access._report = break_off
-        for offset_min in (55, 65, 75, 85):
-            sensor.add(CgmRecord(offset_min=offset_min + 1, glucose=Decimal(80)))
-        sensor.add(CgmRecord(offset_min=65, glucose=Decimal(81)))
+        for offset_min in (56, 57, 58, 59):
+            sensor.add(CgmRecord(offset_min=offset_min, glucose=Decimal(80)))
         await sensor.hang_up()
         everything = {encode.cgm_measurement(record, crc=False) for record in sensor.records}
         await ward.until(lambda: everything <= {packet.data for packet in ward.packets})
+    assert encode.cgm_measurement(sensor.records[-1], crc=False) in [packet.data for packet in ward.packets[:15]]
 
 
 async def test_a_new_sensor_session_is_read_from_its_beginning(ward: Ward) -> None:

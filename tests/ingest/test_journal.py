@@ -229,7 +229,8 @@ def test_the_resume_point_follows_what_is_safe(journal: Journal) -> None:
     point = journal.resume_point("AA")
     assert point is not None
     assert (point.sequence, point.wall_clock) == (5, datetime(2026, 3, 2, 16, 0))
-    assert journal.last_arrivals()["AA"] == START
+    assert journal.last_arrival("AA") == START
+    assert journal.last_arrival("BB") is None
 
 
 def test_a_failed_commit_writes_nothing_and_the_next_one_works(journal: Journal) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import gmqtt
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from ingest.links.listener import Listener, ListenerSettings
 from ingest.links.topics import KEPT_OCTETS, MAX_PAYLOAD
@@ -167,7 +168,7 @@ async def test_paho_publishes(version: Any) -> None:
     async with listener.running():
 
         def publish() -> None:
-            client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="gm-1", protocol=version)
+            client = paho.Client(CallbackAPIVersion.VERSION2, client_id="gm-1", protocol=version)
             client.connect("127.0.0.1", listener.port)
             client.loop_start()
             sent = [client.publish(TOPIC, json.dumps({"n": number}), qos=1) for number in range(300)]

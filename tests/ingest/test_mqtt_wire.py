@@ -122,7 +122,7 @@ def test_any_octets_are_packets_or_a_declared_error(garbage: bytes, version: int
     for decoder, start in ((Decoder(MAX_PACKET), b""), (Decoder(MAX_PACKET), octets.connect(version))):
         decoder.feed(start)
         for packet in decoder.feed(garbage):
-            assert isinstance(packet, Incoming.__args__)  # type: ignore[attr-defined]
+            assert isinstance(packet, Incoming.__args__)
 
 
 @given(st.lists(st.sampled_from([0x10, 0x30, 0x32, 0x3B, 0x82, 0xA2, 0xC0, 0xE0]), min_size=1), st.data())
@@ -131,7 +131,7 @@ def test_any_bodies_in_true_frames_are_packets_or_a_declared_error(kinds: list[i
     decoder.feed(octets.connect(data.draw(versions)))
     stream = b"".join(octets.packet(kind, data.draw(st.binary(max_size=40))) for kind in kinds)
     for packet in decoder.feed(stream):
-        assert isinstance(packet, Incoming.__args__)  # type: ignore[attr-defined]
+        assert isinstance(packet, Incoming.__args__)
 
 
 def test_connect_with_everything() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import partial
 from typing import Any, Self
 
 import pytest
@@ -15,7 +16,7 @@ from bumble.gatt_client import CharacteristicProxy
 from simulators.air import Air
 from simulators.gatt_server import DeviceClock, GattServer
 
-NOON = datetime(2026, 11, 21, 12, 0)  # noqa: DTZ001 (wearer's time)
+NOON = datetime(2026, 11, 21, 12, 0)
 PATIENCE_S = 5.0
 
 
@@ -53,7 +54,7 @@ class Client:
     async def subscribe(self, *uuids: int) -> None:
         for uuid in uuids:
             await self.peer.discover_descriptors(self[uuid])
-            await self.peer.subscribe(self[uuid], lambda value, uuid=uuid: self._hear(uuid, value))
+            await self.peer.subscribe(self[uuid], partial(self._hear, uuid))
 
     async def answer(self, uuid: int, request: bytes) -> bytes:
         """Write to a control point and wait for its indication."""

@@ -1,4 +1,4 @@
-"""The encoders against bytes that others published: what the vector says must travel exactly as the vector's octets."""
+"""The encoders against bytes that others published: what a vector says must travel as its octets."""
 
 from __future__ import annotations
 

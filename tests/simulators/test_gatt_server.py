@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from bumble.att import ATT_Error
-from bumble.device import Device
+from bumble.device import Advertisement, Device
 from bumble.pairing import PairingConfig, PairingDelegate
 
 from simulators import encode
@@ -206,12 +206,12 @@ async def test_identity_and_battery(air: Air, central: Device, time: HandMovedTi
 
 async def test_advertises_its_service_and_name(air: Air, central: Device, time: HandMovedTime) -> None:
     await meter_with(air, time, 0)
-    seen: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-    central.on("advertisement", lambda advertisement: seen.done() or seen.set_result(advertisement.data_bytes))
+    seen: asyncio.Queue[Advertisement] = asyncio.Queue()
+    central.on("advertisement", seen.put_nowait)
     await central.start_scanning()
     async with asyncio.timeout(PATIENCE_S):
-        data = await seen
-    assert data == b"\x02\x01\x06" + b"\x03\x03\x08\x18" + b"\x0b\x09meter+0001"
+        advertisement = await seen.get()
+    assert advertisement.data_bytes == b"\x02\x01\x06" + b"\x03\x03\x08\x18" + b"\x0b\x09meter+0001"
 
 
 async def test_clock_is_wrong_until_it_is_set(air: Air, central: Device, time: HandMovedTime) -> None:

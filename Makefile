@@ -1,0 +1,53 @@
+# Starts from a bare clone with Python 3.11 or newer and make; everything else goes into .venv.
+# PYTHON=... chooses the interpreter, ARGS=... goes to the demo or to pytest.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lock clean
+
+help:
+	@echo "make demo    simulated patients, readings, alerts and the doctor's page (ARGS=\"--fresh --port 8010\")"
+	@echo "make test    run the tests (ARGS=\"-k influx\" chooses)"
+	@echo "make check   format, lint, types, import contracts"
+	@echo "make lock    pin the dependencies of pyproject.toml again (needs uv)"
+	@echo "make clean   remove .venv and caches"
+
+demo: .venv/runtime
+	.venv/bin/python -m simulators.demo $(ARGS)
+
+test: .venv/dev
+	.venv/bin/python -m pytest $(ARGS)
+
+check: .venv/dev
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+.venv/runtime: requirements.lock pyproject.toml
+	@set -e; \
+	for python in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3; do \
+	    if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        echo "$$python -m venv .venv"; "$$python" -m venv .venv; exit 0; \
+	    fi; \
+	done; \
+	echo "Homeward needs Python 3.11 or newer with its venv module. Found: $$(python3 --version 2>&1)." >&2; \
+	echo "Install it (Debian, Ubuntu: apt-get install python3.11 python3.11-venv) or say make PYTHON=/path/to/python." >&2; \
+	exit 1
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+.venv/dev: requirements-dev.lock .venv/runtime
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# No address of an index or a file goes into a lock: each installer asks the index it is configured for.
+LOCK := uv pip compile pyproject.toml --extra simulators --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --quiet
+lock:
+	@command -v uv >/dev/null || { echo "make lock needs uv: python3 -m pip install uv" >&2; exit 1; }
+	$(LOCK) --output-file requirements.lock
+	$(LOCK) --group dev --constraints requirements.lock --output-file requirements-dev.lock
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist

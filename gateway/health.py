@@ -1,0 +1,78 @@
+"""How the house does, part by part, each with a sentence that says what to do where there is something to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from alerts.channels import ChannelHealth
+from ingest.links.ble import BleHealth
+
+if TYPE_CHECKING:
+    from gateway.house import House
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part of the house. detail: a sentence, and what to do where something is to be done."""
+
+    ok: bool
+    detail: str
+
+
+async def feel(house: House) -> dict[str, Part]:
+    """Ask every part how it does."""
+    parts = dict(_standing(house))
+    counts = await asyncio.to_thread(house.journal.counts)
+    waiting = counts["letters.waiting"]
+    parts["letters"] = Part(
+        ok=True, detail=f"{waiting} letters wait for a person." if waiting else "Nothing waits to be looked at."
+    )
+    if house.influx:
+        state = await house.influx.health()
+        parts["influxdb"] = Part(ok=state.ok, detail=f"{state.says} {state.lag} readings are still to be sent.")
+    for channel in await house.speaker.health():
+        parts[f"channel {channel.name}"] = _channel(channel)
+    return parts
+
+
+def summary(parts: Mapping[str, Part]) -> dict[str, Any]:
+    """The shape of `gateway.view.HouseView.health`."""
+    return {
+        "status": "ok" if all(part.ok for part in parts.values()) else "degraded",
+        "parts": {
+            name: {"status": "ok" if part.ok else "degraded", "detail": part.detail} for name, part in parts.items()
+        },
+    }
+
+
+def _standing(house: House) -> Iterator[tuple[str, Part]]:
+    trouble = house.path.trouble
+    yield "journal", Part(ok=trouble is None, detail=trouble or "Readings are kept as they come.")
+    if listener := house.listener:
+        open_now = f"{listener.counts.connections} devices are connected to port {listener.port}."
+        yield "listener", Part(ok=listener.trouble is None, detail=listener.trouble or open_now)
+    if broker := house.broker:
+        said = broker.trouble or "; ".join(broker.warnings) or "Connected to the broker."
+        yield "broker", Part(ok=broker.trouble is None, detail=said)
+    if house.ble:
+        yield from _bluetooth(house.ble.health())
+
+
+def _bluetooth(health: BleHealth) -> Iterator[tuple[str, Part]]:
+    reads = f"{len(health.devices)} devices are read."
+    yield "bluetooth", Part(ok=health.adapter is None, detail=health.adapter or reads)
+    for device in health.devices:
+        if device.error:
+            said = f"{device.error} ({device.failures} times in a row)"
+            yield f"device {device.address}", Part(ok=False, detail=said)
+
+
+def _channel(channel: ChannelHealth) -> Part:
+    if channel.dead:
+        return Part(ok=False, detail=f"It is dead: {channel.last_error}; {channel.waiting} notices wait for it.")
+    if channel.failures:
+        return Part(ok=True, detail=f"The last try failed ({channel.last_error}); it is tried again.")
+    return Part(ok=True, detail="It delivers." if channel.last_delivered_at else "Nothing had to be said yet.")

@@ -1,0 +1,386 @@
+"""The house: everything is put together here, in one straight function, and taken down in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, cast
+from zoneinfo import ZoneInfo
+
+import uvicorn
+
+from alerts.alert import Act, Alert
+from alerts.book import Book, connect
+from alerts.channels import Channel, LogChannel, Speaker, routes
+from alerts.rules import parse_limits
+from gateway.bulletin import Bulletin
+from gateway.clock import Clock
+from gateway.config import Config
+from gateway.guard import WebSettings
+from gateway.health import Part, feel, summary
+from gateway.path import StraightPath
+from gateway.people import DeviceLink, Patient, People
+from gateway.view import SeriesStore, StoreAway
+from gateway.ward import Ward
+from gateway.web import create_app
+from ingest.admit import Wearing
+from ingest.influx import InfluxError, InfluxFollower, InfluxSeries
+from ingest.journal import Journal, Letter, LetterState
+from ingest.links.ble import BleLink, KnownDevice, Wiring
+from ingest.links.ble_session import Timings
+from ingest.links.broker import BrokerLink
+from ingest.links.listener import Listener
+from ingest.reading import Reading
+from ingest.series import Series
+from ingest.vital import Vital
+
+_log = logging.getLogger(__name__)
+
+TICK: Final = timedelta(seconds=15)
+
+
+class HouseError(Exception):
+    """The house cannot open. The text says what is in the way and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Radio:
+    """A Bluetooth radio for bleak; the default is this machine's own adapter."""
+
+    scanner_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    client_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    timings: Timings = field(default_factory=Timings)
+
+
+class House:
+    """What the API, the pages and the demonstration see of the house (`gateway.view.HouseView`)."""
+
+    def __init__(self, config: Config, clock: Clock, journal: Journal, people: People, book: Book) -> None:
+        self.people = people
+        self.book = book
+        self.journal = journal
+        self.bulletin = Bulletin()
+        self.roster = people.roster()
+        self.address = ""
+        self.listener: Listener | None = None
+        self.broker: BrokerLink | None = None
+        self.ble: BleLink | None = None
+        self.influx: InfluxFollower | None = None
+        self._influx_series: InfluxSeries | None = None
+        self._clock = clock
+        self._parts: dict[str, Part] = {}
+        self._labels: dict[str, str] = {}
+        self._kinds: dict[str, str] = {}
+        self._stop = asyncio.Event()
+        self._zone = ZoneInfo(config.clinic.zone)
+        self._learn_labels()
+        # Told through attributes, because the channels that speak and the follower that sends are made after these.
+        self.speaker: Speaker
+        self.ward = Ward(journal, people, book, self.bulletin, now=clock.now, told=lambda: self.speaker.wake())
+        self.path = StraightPath(journal, self.ward, clock, self.roster, stored=self._stored)
+
+    def now(self) -> datetime:
+        """See HouseView."""
+        return self._clock.now()
+
+    def health(self) -> Mapping[str, Any]:
+        """See HouseView."""
+        return summary(self._parts)
+
+    async def stopped(self) -> None:
+        """Wait for SIGTERM or Ctrl-C."""
+        loop = asyncio.get_running_loop()
+        for kind in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(kind, self._stop.set)
+        await self._stop.wait()
+
+    async def pair(self, device: str, patient: str, since: datetime | None = None) -> Wearing:
+        """See HouseView."""
+
+        async def assign() -> Wearing:
+            wearing = await asyncio.to_thread(self.people.assign, device, patient, since=since, now=self._clock.now())
+            await self._roster_changed(device, patient)
+            return wearing
+
+        return cast(Wearing, await self.path.errand(assign))
+
+    async def unpair(self, device: str) -> Wearing:
+        """See HouseView."""
+
+        async def release() -> Wearing:
+            wearing = await asyncio.to_thread(self.people.release, device, now=self._clock.now())
+            await self._roster_changed(device, wearing.patient)
+            return wearing
+
+        return cast(Wearing, await self.path.errand(release))
+
+    async def change_patient(self, patient: Patient) -> None:
+        """See HouseView. Raises LimitsError when the limits cannot be used."""
+        parse_limits(patient.limits)
+
+        async def change() -> None:
+            await asyncio.to_thread(self.people.change_patient, patient)
+            self.roster = await asyncio.to_thread(self.people.roster)
+            self.path.roster = self.roster
+            self.ward.forget([patient.id])
+
+        await self.path.errand(change)
+
+    async def act(self, act: Act) -> Alert:
+        """See HouseView."""
+        return cast(Alert, await self.path.errand(partial(self.ward.act, act)))
+
+    async def readings(
+        self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
+    ) -> Sequence[Reading]:
+        """See HouseView."""
+        return await asyncio.to_thread(self.journal.readings, patient, vital, start, end, limit)
+
+    async def series(
+        self, patient: str, vital: Vital, start: datetime, end: datetime, source: SeriesStore = "journal"
+    ) -> Series:
+        """See HouseView."""
+        if source == "journal":
+            return await asyncio.to_thread(self.journal.series, patient, vital, start, end)
+        if self._influx_series is None:
+            raise StoreAway("InfluxDB is not configured; add a section [influxdb], or ask the journal")
+        try:
+            return await asyncio.to_thread(self._influx_series.series, patient, vital, start, end)
+        except InfluxError as error:
+            raise StoreAway(str(error)) from error
+
+    async def letters(
+        self, state: LetterState = LetterState.WAITING, limit: int = 100, before: int | None = None
+    ) -> Sequence[Letter]:
+        """See HouseView."""
+        return await asyncio.to_thread(self.journal.letters, state, limit=limit, before=before)
+
+    async def tick(self) -> None:
+        """What time alone brings about: silence, a second reading that did not come, retries, health."""
+        await self.path.errand(self.ward.tick)
+        before = self.health()["status"]
+        self._parts = await feel(self)
+        if self.health()["status"] != before:
+            self.bulletin.publish({"type": "health"})
+
+    def follow(self, follower: InfluxFollower, series: InfluxSeries) -> None:
+        """Take an InfluxDB in."""
+        self.influx, self._influx_series = follower, series
+
+    def pseudonym(self, patient: str) -> str:
+        """What stands for a patient in InfluxDB."""
+        return self._labels[patient]
+
+    def label(self, reading: Reading) -> tuple[str, str]:
+        """(pseudonym, device slot) of a reading, see `ingest.influx.Label`."""
+        wearing = self.roster.at(reading.device, reading.taken_at)
+        return self._labels[reading.patient], f"{self._kinds[reading.device]}-{wearing.slot if wearing else 0}"
+
+    def ble_devices(self) -> list[KnownDevice]:
+        """The devices to be read over Bluetooth, asked for again and again."""
+        devices = self.people.devices()
+        return [KnownDevice(address=d.id, kind=d.kind.value) for d in devices if d.link is DeviceLink.BLE]
+
+    def zone_of(self, device: str) -> tzinfo:
+        """Where the wearer of a device lives."""
+        wearing = self.roster.at(device, self.now())
+        return wearing.zone if wearing else self._zone
+
+    def resume(self, device: str) -> int | None:
+        """The last record of a device that is on disk."""
+        point = self.journal.resume_point(device)
+        return point.sequence if point else None
+
+    def _learn_labels(self) -> None:
+        self._labels = {patient.id: patient.pseudonym for patient in self.people.patients()}
+        self._kinds = {device.id: device.kind.value for device in self.people.devices()}
+
+    async def _roster_changed(self, device: str, patient: str) -> None:
+        self.roster = await asyncio.to_thread(self.people.roster)
+        await asyncio.to_thread(self._learn_labels)
+        self.ward.forget([patient])
+        await self.path.change_roster(self.roster, device)
+
+    def _stored(self) -> None:
+        if self.influx:
+            self.influx.news.set()
+
+
+@asynccontextmanager
+async def keep_house(config: Config, clock: Clock, *, radio: Radio | None = None) -> AsyncIterator[House]:
+    """Open the house, keep it while the block runs, and close it so that the next start goes on where this ends.
+
+    radio: a virtual one; without it Bluetooth is used when it is configured. Raises HouseError, JournalError.
+    """
+    try:
+        async with _standing(config, clock, radio) as house:
+            yield house
+    except ExceptionGroup as group:
+        # What kept the house from opening is one sentence; anything else is a fault of ours and stays whole.
+        if hindrance := group.subgroup(HouseError):
+            raise hindrance.exceptions[0] from None
+        raise
+
+
+@asynccontextmanager
+async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncIterator[House]:
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_sole_tenant(config.data))
+        journal = Journal(config.data / "journal.db")
+        stack.callback(journal.close)
+        engine = connect(f"sqlite:///{config.data / 'hub.db'}")
+        stack.callback(engine.dispose)
+        channels: list[Channel] = [LogChannel()]
+        if config.webhook:
+            channels.append(config.webhook.channel())
+        if config.email:
+            channels += config.email.channels()
+        people, book = People(engine), Book(engine, routes=routes(channels))
+        book.create()
+        house = House(config, clock, journal, people, book)
+        door = stack.enter_context(_door(config.web.host, config.web.port))
+        house.address = f"http://{_shown_host(config.web.host)}:{door.getsockname()[1]}"
+        base_url = config.web.base_url or house.address
+        house.speaker = Speaker(book, channels, base_url=base_url, clock=clock.now)
+
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+
+        def start(work: Any, name: str) -> None:
+            stack.push_async_callback(_cancel, group.create_task(work, name=name))
+
+        start(house.speaker.run(), "speaker")
+        stack.push_async_callback(house.ward.close)
+        if config.influxdb:
+            settings = config.influxdb.settings()
+            series = InfluxSeries(settings, house.pseudonym)
+            stack.callback(series.close)
+            follower = InfluxFollower(settings, journal, house.label, now=clock.now)
+            house.follow(follower, series)
+            start(follower.run(), "influxdb")
+        worker = group.create_task(house.path.run(), name="straight path")
+        stack.push_async_callback(_cancel, worker)
+        stack.push_async_callback(_finish, house.path, worker)
+        if config.listener:
+            house.listener = Listener(
+                config.listener.settings(),
+                house.path.deliver,
+                clock.now,
+                check_login=config.listener.admits if config.listener.logins else None,
+            )
+            await _open(stack, house.listener, config.listener.host)
+        if config.broker:
+            house.broker = BrokerLink(config.broker.settings(), house.path.deliver, clock.now)
+            await stack.enter_async_context(house.broker.running())
+        if radio or config.bluetooth:
+            house.ble = BleLink(house.ble_devices, _wiring(house, radio or Radio()))
+            start(house.ble.run(), "bluetooth")
+        start(_tick(house, clock), "tick")
+        token = config.web.token.get_secret_value() if config.web.token else None
+        server = _Server(_server_config(create_app(house, WebSettings(token=token))))
+        stack.push_async_callback(_close_web, server, house.bulletin, group.create_task(server.serve([door])))
+        _log.info("open at %s, data in %s", house.address, config.data)
+        yield house
+        _log.info("closing")
+
+
+async def _tick(house: House, clock: Clock) -> None:
+    while True:
+        await house.tick()
+        await clock.sleep(TICK)
+
+
+def _wiring(house: House, radio: Radio) -> Wiring:
+    return Wiring(
+        deliver=house.path.deliver,
+        now=house.now,
+        zone_of=house.zone_of,
+        resume=house.resume,
+        timings=radio.timings,
+        scanner_kwargs=radio.scanner_kwargs,
+        client_kwargs=radio.client_kwargs,
+    )
+
+
+async def _open(stack: AsyncExitStack, listener: Listener, host: str) -> None:
+    try:
+        await stack.enter_async_context(listener.running())
+    except OSError as error:
+        raise HouseError(
+            f"the MQTT listener cannot open at {host}:{listener.settings.port}: {error.strerror or error}; "
+            "another broker may stand there: choose another [listener] port"
+        ) from error
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def _finish(path: StraightPath, worker: asyncio.Task[None]) -> None:
+    """Let the worker do what stands at the door, unless it is the one that has failed."""
+
+    async def nothing() -> None:
+        return
+
+    last = asyncio.ensure_future(path.errand(nothing))
+    await asyncio.wait([last, worker], return_when=asyncio.FIRST_COMPLETED)
+    last.cancel()
+
+
+@contextmanager
+def _sole_tenant(data: Path) -> Iterator[None]:
+    """Two houses on one data directory would send every notice twice."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (data / "lock").open("w")
+    except OSError as error:
+        raise HouseError(f"the data directory {data} cannot be used: {error}; choose another `data`") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise HouseError(f"another Homeward uses {data}; stop it, or choose another `data`") from error
+        yield
+
+
+@contextmanager
+def _door(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        door = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise HouseError(
+            f"the page cannot open at {host}:{port}: {error.strerror or error}; choose another [web] port"
+        ) from error
+    with door:
+        yield door
+
+
+def _shown_host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+class _Server(uvicorn.Server):
+    """uvicorn inside a house that has its own way to stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server_config(app: Callable[..., Any]) -> uvicorn.Config:
+    return uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=3)
+
+
+async def _close_web(server: uvicorn.Server, bulletin: Bulletin, serving: asyncio.Task[None]) -> None:
+    bulletin.close()
+    server.should_exit = True
+    await asyncio.wait([serving])

@@ -1,0 +1,1 @@
+"""Tests of readings becoming words to people."""

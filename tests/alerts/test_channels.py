@@ -1,0 +1,378 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from alerts.alert import Audience, Notice
+from alerts.book import Book, connect
+from alerts.channels import (
+    DEAD_AFTER,
+    LONGEST_WAIT,
+    PATIENCE,
+    Channel,
+    ChannelError,
+    ChannelHealth,
+    LogChannel,
+    MailChannel,
+    MailServer,
+    Message,
+    Speaker,
+    WebhookChannel,
+    back_off,
+    routes,
+)
+from alerts.machine import hear
+from tests.alerts.ward import START, finding
+
+BASE = "https://hub.example"
+SOON = 5.0  # seconds that an event may take on a busy machine
+
+
+@dataclass
+class Receiver:
+    """A real HTTP server that keeps what it is sent and answers with the status it is told to."""
+
+    status: int = 200
+    requests: list[tuple[dict[str, str], Any]] = field(default_factory=list)
+    came: asyncio.Event = field(default_factory=asyncio.Event)
+    port: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[1:-2]
+        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head)}
+        body = await reader.readexactly(int(headers["content-length"]))
+        self.requests.append((headers, json.loads(body)))
+        writer.write(f"HTTP/1.1 {self.status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+        self.came.set()
+
+
+@dataclass
+class Mailbox:
+    """A real SMTP server that keeps its mail, or refuses it."""
+
+    refusal: str | None = None
+    mails: list[EmailMessage] = field(default_factory=list)
+    port: int = 0
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        if self.refusal:
+            return self.refusal
+        assert isinstance(envelope.content, bytes)
+        mail = message_from_bytes(envelope.content, policy=policy.default)
+        assert isinstance(mail, EmailMessage)
+        self.mails.append(mail)
+        return "250 OK"
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
+    receiver.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield receiver
+
+
+@asynccontextmanager
+async def mailbox() -> AsyncIterator[Mailbox]:
+    box, loop = Mailbox(), asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(box, loop=loop), "127.0.0.1", 0)
+    box.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield box
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now: datetime = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, span: timedelta) -> None:
+        self.now += span
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+class Desk:
+    """A book whose notices go through given channels."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._engine = connect(f"sqlite:///{path / 'hub.sqlite'}")
+        self._clock = clock
+
+    def through(self, *channels: Channel) -> Speaker:
+        self.book = Book(self._engine, routes=routes(channels))
+        self.book.create()
+        return Speaker(self.book, channels, base_url=BASE + "/", clock=self._clock)
+
+    def alarm(self, patient: str = "p-1") -> Notice:
+        heard = hear(None, finding(patient=patient), self._clock())
+        (notice,) = self.book.record(heard.changes, heard.notices)
+        return notice
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, clock: Clock) -> Iterator[Desk]:
+    desk = Desk(tmp_path, clock)
+    yield desk
+    desk.close()
+
+
+def webhook(receiver: Receiver, *, trusted: bool = False, name: str = "hook", **more: Any) -> WebhookChannel:
+    return WebhookChannel(name=name, url=f"http://127.0.0.1:{receiver.port}/in?k=1", trusted=trusted, **more)
+
+
+def mail(box: Mailbox, *, trusted: bool = False) -> MailChannel:
+    return MailChannel(
+        name="mail",
+        server=MailServer(host="127.0.0.1", port=box.port, security="none"),
+        sender="Homeward <ward@clinic.example>",
+        recipient="nurse@clinic.example",
+        trusted=trusted,
+    )
+
+
+async def health_of(speaker: Speaker, name: str) -> ChannelHealth:
+    return next(each for each in await speaker.health() if each.name == name)
+
+
+async def test_the_log_says_ids_only(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "homeward.notices")
+    speaker = desk.through(LogChannel())
+    notice = desk.alarm()
+    assert await speaker.speak() == 1
+    assert caplog.messages == [f"notice {notice.id} alert={notice.alert} patient=p-1 audience=staff priority=medium"]
+    alert = desk.book.alert(notice.alert or "")
+    assert alert is not None
+    assert alert.notified_at is None  # nobody is called by a log
+
+
+async def test_a_webhook_that_is_not_trusted_gets_a_link_and_no_health_data(desk: Desk) -> None:
+    async with receiving() as receiver:
+        speaker = desk.through(webhook(receiver, headers={"Authorization": "Bearer x"}))
+        notice = desk.alarm()
+        await speaker.speak()
+    ((headers, body),) = receiver.requests
+    assert headers["homeward-notice-id"] == notice.id
+    assert headers["authorization"] == "Bearer x"
+    assert body == {
+        "id": notice.id,
+        "alert": notice.alert,
+        "patient": "p-1",
+        "audience": "staff",
+        "priority": "medium",
+        "subject": {"en": "An alert needs your attention", "zh": "有一条提醒需要您处理"},
+        "body": {
+            "en": "Medium priority, patient p-1. Details only after signing in.",
+            "zh": "中优先级，患者 p-1。详情请登录查看。",
+        },
+        "link": f"{BASE}/alerts/{notice.alert}",
+        "written_at": "2026-03-01T18:00:00+00:00",
+    }
+
+
+async def test_a_trusted_webhook_gets_the_sentence(desk: Desk) -> None:
+    async with receiving() as receiver:
+        speaker = desk.through(webhook(receiver, trusted=True))
+        desk.alarm()
+        await speaker.speak()
+    body = receiver.requests[0][1]
+    assert body["subject"]["en"] == "Medium priority: Very low glucose"
+    assert body["body"] == {"en": "glucose-very-low raise.", "zh": "glucose-very-low raise。"}
+
+
+async def test_a_webhook_that_fails_is_tried_again_with_the_same_id_and_then_delivers(
+    desk: Desk, clock: Clock
+) -> None:
+    async with receiving() as receiver:
+        speaker = desk.through(webhook(receiver))
+        notice = desk.alarm()
+        receiver.status = 503
+        assert await speaker.speak() == 0
+        assert await speaker.speak() == 0  # not due yet
+        assert len(receiver.requests) == 1
+        clock.forward(timedelta(seconds=30))
+        receiver.status = 204
+        assert await speaker.speak() == 1
+    assert {headers["homeward-notice-id"] for headers, _ in receiver.requests} == {notice.id}
+    assert [tried.error for tried in desk.book.tries(notice.id)] == ["webhook hook answered HTTP 503", None]
+    alert = desk.book.alert(notice.alert or "")
+    assert alert is not None
+    assert alert.notified_at == clock()
+
+
+async def test_a_redirect_is_not_a_delivery(desk: Desk) -> None:
+    async with receiving() as receiver:
+        receiver.status = 302
+        speaker = desk.through(webhook(receiver))
+        desk.alarm()
+        assert await speaker.speak() == 0
+        assert len(receiver.requests) == 1
+
+
+async def test_a_dead_channel_is_seen_and_said_once_and_does_not_stop_the_others(
+    desk: Desk, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with receiving() as gone:
+        pass
+    async with receiving() as alive:
+        speaker = desk.through(webhook(gone, name="gone"), webhook(alive, name="alive"))
+        notice = desk.alarm()
+        for _ in range(DEAD_AFTER + 3):
+            await speaker.speak()
+            clock.forward(LONGEST_WAIT)
+    dead = await health_of(speaker, "gone")
+    assert (dead.dead, dead.failures, dead.waiting) == (True, DEAD_AFTER + 3, 1)
+    assert "ConnectError" in (dead.last_error or "")
+    well = await health_of(speaker, "alive")
+    assert (well.dead, well.failures, well.waiting, well.last_delivered_at) == (False, 0, 0, START)
+    assert len([line for line in caplog.messages if "is dead" in line]) == 1
+    assert len(alive.requests) == 1
+    assert len(desk.book.tries(notice.id)) == DEAD_AFTER + 4
+
+
+async def test_a_dead_channel_is_not_hammered_within_a_round(desk: Desk) -> None:
+    async with receiving() as receiver:
+        receiver.status = 500
+        speaker = desk.through(webhook(receiver))
+        for count in range(10):
+            desk.alarm(patient=f"p-{count}")
+        await speaker.speak()
+    assert len(receiver.requests) == PATIENCE
+
+
+async def test_a_channel_taken_out_of_the_configuration_shows_what_waits_for_it(desk: Desk) -> None:
+    async with receiving() as receiver:
+        desk.through(webhook(receiver))
+        desk.alarm()
+    speaker = desk.through(LogChannel())
+    left = await health_of(speaker, "hook")
+    assert (left.dead, left.waiting) == (True, 1)
+
+
+async def test_an_email_carries_both_languages_and_the_notices_id(desk: Desk) -> None:
+    async with mailbox() as box:
+        speaker = desk.through(mail(box, trusted=True))
+        notice = desk.alarm()
+        assert await speaker.speak() == 1
+    (received,) = box.mails
+    assert received["Message-ID"] == f"<{notice.id}@clinic.example>"
+    assert received["To"] == "nurse@clinic.example"
+    assert received["Subject"] == "中优先级：严重偏低血糖 / Medium priority: Very low glucose"
+    assert received["Date"].datetime == START
+    plain, html = received.get_body(("plain",)), received.get_body(("html",))
+    assert plain is not None
+    assert html is not None
+    link = f"{BASE}/alerts/{notice.alert}"
+    assert plain.get_content().split() == ["glucose-very-low", "raise。", "glucose-very-low", "raise.", link]
+    assert f'<a href="{link}">' in html.get_content()
+
+
+async def test_an_email_that_is_not_trusted_says_nothing_of_health(desk: Desk) -> None:
+    async with mailbox() as box:
+        speaker = desk.through(mail(box))
+        desk.alarm()
+        await speaker.speak()
+    assert "glucose" not in box.mails[0].as_string().lower()
+    assert "血糖" not in str(box.mails[0].get_body(("plain",)).get_content())  # type: ignore[union-attr]
+
+
+async def test_an_email_refused_for_now_comes_later_with_the_same_id(desk: Desk, clock: Clock) -> None:
+    async with mailbox() as box:
+        box.refusal = "451 try again later"
+        speaker = desk.through(mail(box))
+        notice = desk.alarm()
+        assert await speaker.speak() == 0
+        clock.forward(timedelta(seconds=30))
+        box.refusal = None
+        assert await speaker.speak() == 1
+    refused, delivered = desk.book.tries(notice.id)
+    assert "451" in (refused.error or "")
+    assert delivered.error is None
+    assert [received["Message-ID"] for received in box.mails] == [f"<{notice.id}@clinic.example>"]
+
+
+async def test_a_mail_server_without_the_encryption_that_was_asked_for_gets_nothing(desk: Desk) -> None:
+    async with mailbox() as box:
+        channel = MailChannel(
+            name="mail",
+            server=MailServer(host="127.0.0.1", port=box.port, timeout_s=SOON),
+            sender="ward@clinic.example",
+            recipient="nurse@clinic.example",
+        )
+        speaker = desk.through(channel)
+        notice = desk.alarm()
+        assert await speaker.speak() == 0
+    assert box.mails == []
+    assert "STARTTLS" in (desk.book.tries(notice.id)[0].error or "")
+
+
+async def test_the_loop_speaks_what_a_crash_left_unsaid_and_then_whenever_it_is_woken(desk: Desk) -> None:
+    async with receiving() as receiver:
+        desk.through(webhook(receiver))
+        left = desk.alarm()
+        speaker = desk.through(webhook(receiver))
+        running = asyncio.create_task(speaker.run())
+        await asyncio.wait_for(receiver.came.wait(), SOON)
+        receiver.came.clear()
+        new = desk.alarm(patient="p-2")
+        speaker.wake()
+        await asyncio.wait_for(receiver.came.wait(), SOON)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert [body["id"] for _, body in receiver.requests] == [left.id, new.id]
+
+
+async def test_a_request_to_the_patient_goes_to_channels_of_patients_only(desk: Desk) -> None:
+    async with receiving() as staff, receiving() as patient:
+        to_patient = webhook(patient, name="app", trusted=True, audiences=frozenset({Audience.PATIENT}))
+        speaker = desk.through(webhook(staff, name="staff"), to_patient)
+        desk.book.record(notices=hear(None, finding("glucose-low", audience=Audience.PATIENT), START).notices)
+        await speaker.speak()
+    assert staff.requests == []
+    assert patient.requests[0][1]["subject"]["zh"] == "请注意：低血糖"
+    assert patient.requests[0][1]["link"] == ""
+
+
+async def test_a_server_that_never_answers_is_a_failure() -> None:
+    hang = asyncio.Event()
+
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await hang.wait()
+        writer.close()
+
+    server = await asyncio.start_server(silence, "127.0.0.1", 0)
+    receiver = Receiver(port=server.sockets[0].getsockname()[1])
+    notice = hear(None, finding(), START).notices[0]
+    message = Message(notice=notice, subject=notice.subject, body=notice.body, link="")
+    async with server:
+        with pytest.raises(ChannelError, match="ReadTimeout"):
+            await webhook(receiver, timeout_s=0.05).deliver(message)
+        hang.set()
+
+
+def test_the_wait_doubles_up_to_its_cap() -> None:
+    waits = [back_off(tries).total_seconds() for tries in (0, 1, 2, 3, 4, 5, 6, 1000)]
+    assert waits == [30, 60, 120, 240, 480, 900, 900, 900]

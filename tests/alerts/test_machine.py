@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alerts.alert import Act, ActKind, Alert, Audience, Finding, IllegalAct, Notice, Outcome, Priority, Verdict
+from alerts.machine import NOTHING, Change, FactKind, Heard, hear, hear_findings
+from tests.alerts.ward import START, finding, minute
+
+LATER = minute(60)
+RAISED = finding()
+PATIENT = finding("glucose-low", audience=Audience.PATIENT, priority=Priority.LOW)
+LOW_STAFF = finding("glucose-low", priority=Priority.LOW)
+WORSE = finding(priority=Priority.HIGH)
+HELD = finding(verdict=Verdict.HOLD)
+OVER = finding(verdict=Verdict.CLEAR)
+OTHER_OVER = finding("glucose-low", verdict=Verdict.CLEAR)
+
+
+def after(heard: Heard) -> Alert:
+    return heard.changes[-1].alert
+
+
+def facts(heard: Heard) -> list[FactKind]:
+    return [change.fact.what for change in heard.changes]
+
+
+def audiences(heard: Heard) -> list[Audience]:
+    return [notice.audience for notice in heard.notices]
+
+
+def acknowledge(alert: Alert, by: str = "Dr Li", note: str = "", outcome: Outcome | None = None) -> Act:
+    return Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by=by, at=LATER, note=note, outcome=outcome)
+
+
+def close(
+    alert: Alert, by: str = "Dr Li", note: str = "called, ate sugar", outcome: Outcome | None = Outcome.ADVICE
+) -> Act:
+    return Act(kind=ActKind.CLOSE, alert=alert.id, by=by, at=LATER, note=note, outcome=outcome)
+
+
+OPEN = after(hear(None, RAISED, START))
+TWO_RULES = after(hear(OPEN, LOW_STAFF, START))
+SEEN = after(hear(OPEN, acknowledge(OPEN), LATER))
+GONE = after(hear(OPEN, OVER, LATER))
+SEEN_GONE = after(hear(SEEN, OVER, LATER))
+CLOSED_EARLY = after(hear(OPEN, close(OPEN), LATER))
+CLOSED = after(hear(GONE, close(GONE), LATER))
+
+STATES: dict[str, Alert | None] = {
+    "none": None,
+    "open": OPEN,
+    "two rules": TWO_RULES,
+    "seen": SEEN,
+    "gone": GONE,
+    "seen and gone": SEEN_GONE,
+    "closed early": CLOSED_EARLY,
+    "closed": CLOSED,
+}
+EVENTS: dict[str, Finding | Callable[[Alert], Act]] = {
+    "raise": RAISED,
+    "raise worse": WORSE,
+    "raise other rule": LOW_STAFF,
+    "raise for patient": PATIENT,
+    "hold": HELD,
+    "clear": OVER,
+    "clear other rule": OTHER_OVER,
+    "acknowledge": acknowledge,
+    "close": close,
+    "close without outcome": lambda alert: close(alert, outcome=None),
+}
+
+OP, J, W, E, G, R, S, A, C = (
+    FactKind.OPENED,
+    FactKind.JOINED,
+    FactKind.WORSENED,
+    FactKind.EASED,
+    FactKind.CONDITION_GONE,
+    FactKind.RELAPSED,
+    FactKind.SUPERSEDED,
+    FactKind.ACKNOWLEDGED,
+    FactKind.CLOSED,
+)
+ILLEGAL = "illegal"
+# Per state, in the order of EVENTS: the facts that are written, or an illegal act.
+TABLE: dict[str, list[list[FactKind] | str]] = {
+    "none": [[OP], [OP], [OP], [], [], [], [], ILLEGAL, ILLEGAL, ILLEGAL],
+    "open": [[], [W], [J], [J], [], [G], [], [A], [C], ILLEGAL],
+    "two rules": [[], [W], [], [], [], [E], [E], [A], [C], ILLEGAL],
+    "seen": [[], [W], [J], [J], [], [G], [], ILLEGAL, [C], ILLEGAL],
+    "gone": [[R], [R], [R], [], [], [], [], [A], [C], ILLEGAL],
+    "seen and gone": [[R], [R], [R], [], [], [], [], ILLEGAL, [C], ILLEGAL],
+    "closed early": [[], [S, OP], [J], [J], [], [G], [], ILLEGAL, ILLEGAL, ILLEGAL],
+    "closed": [[OP], [OP], [OP], [], [], [], [], ILLEGAL, ILLEGAL, ILLEGAL],
+}
+TOLD = {OP, W, R, G}
+
+
+def test_the_table_is_total() -> None:
+    assert TABLE.keys() == STATES.keys()
+    assert all(len(row) == len(EVENTS) for row in TABLE.values())
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_meets_every_event_as_the_table_says(state: str, event: str) -> None:
+    alert, what = STATES[state], EVENTS[event]
+    met = what(alert or OPEN) if callable(what) else what
+    expected = TABLE[state][list(EVENTS).index(event)]
+    now = minute(90)
+    if expected == ILLEGAL:
+        with pytest.raises(IllegalAct) as refused:
+            hear(alert, met, now)
+        assert str(refused.value).endswith(".")
+        return
+    heard = hear(alert, met, now)
+    assert facts(heard) == expected
+    silent = state == "closed early" and expected == [G]
+    staff = 0 if silent else len(TOLD.intersection(expected))
+    assert audiences(heard).count(Audience.STAFF) == staff
+    assert audiences(heard).count(Audience.PATIENT) == (event == "raise for patient")
+    assert all(notice.subject.zh and notice.subject.en and notice.body.zh for notice in heard.notices)
+
+
+def test_an_opened_alert_carries_the_finding_and_an_id_that_a_replay_gives_again() -> None:
+    heard = hear(None, RAISED, LATER)
+    alert = after(heard)
+    assert (alert.patient, alert.problem, alert.priority) == ("p-1", "glucose-low", Priority.MEDIUM)
+    assert (alert.since, alert.opened_at, alert.raising) == (START, LATER, frozenset({"glucose-very-low"}))
+    assert alert.id.startswith("a-")
+    assert len(alert.id) == 18
+    assert hear(None, RAISED, LATER) == heard
+    assert heard.notices[0].subject.en == "Medium priority: Very low glucose"
+    assert heard.notices[0].subject.zh == "中优先级：严重偏低血糖"
+
+
+def test_a_worse_priority_is_told_again_and_the_same_is_not() -> None:
+    worse = hear(OPEN, WORSE, LATER)
+    assert worse.notices[0].subject.en == "High priority now: Very low glucose"
+    assert after(worse).priority is Priority.HIGH
+    assert hear(after(worse), WORSE, LATER) == NOTHING
+    assert hear(after(worse), RAISED, LATER) == NOTHING
+
+
+def test_very_low_over_while_low_holds_keeps_the_condition() -> None:
+    eased = after(hear(TWO_RULES, OVER, LATER))
+    assert eased.condition_gone_at is None
+    assert eased.raising == {"glucose-low"}
+    gone = hear(eased, OTHER_OVER, minute(70))
+    assert after(gone).condition_gone_at == minute(70)
+    assert gone.notices[0].subject.zh == "状况已解除：低血糖"
+
+
+def test_a_relapse_before_closing_is_the_same_alert() -> None:
+    heard = hear(SEEN_GONE, RAISED, minute(90))
+    assert after(heard).id == OPEN.id
+    assert after(heard).condition_gone_at is None
+    assert after(heard).acknowledged_by == "Dr Li"
+    assert heard.notices[0].id != hear(None, RAISED, START).notices[0].id
+
+
+def test_closing_while_the_condition_is_present_does_not_reopen_every_minute() -> None:
+    alert = CLOSED_EARLY
+    for count in range(100, 200):
+        assert hear(alert, RAISED, minute(count)) == NOTHING
+    over = after(hear(alert, OVER, minute(200)))
+    assert over.condition_gone_at == minute(200)
+    new = hear(over, RAISED, minute(300))
+    assert facts(new) == [FactKind.OPENED]
+    assert after(new).id != alert.id
+
+
+def test_a_worse_condition_after_an_early_close_opens_a_new_alert_that_takes_the_rules_over() -> None:
+    old, new = hear(CLOSED_EARLY, WORSE, minute(90)).changes
+    assert (old.alert.id, old.alert.raising, old.fact.note) == (OPEN.id, frozenset(), new.alert.id)
+    assert new.alert.raising == {"glucose-very-low"}
+    assert new.alert.closed_at is None
+
+
+def test_the_same_request_to_the_patient_is_the_same_notice() -> None:
+    first, again = (hear(None, PATIENT, minute(count)).notices[0] for count in (1, 2))
+    assert first.id == again.id
+    assert first.alert is None
+    other = hear(None, replace(PATIENT, since=LATER), minute(90)).notices[0]
+    assert other.id != first.id
+
+
+def test_an_illegal_act_says_who_and_when_and_what_is_possible() -> None:
+    def refusal(alert: Alert | None, act: Act) -> str:
+        with pytest.raises(IllegalAct) as refused:
+            hear(alert, act, LATER)
+        return str(refused.value)
+
+    assert refusal(SEEN, acknowledge(SEEN, by="Nurse Wu")) == (
+        f"Alert {OPEN.id} was acknowledged by Dr Li at 2026-03-01 19:00 UTC. It can be closed."
+    )
+    assert "was closed by Dr Li at 2026-03-01 19:00 UTC" in refusal(CLOSED, close(CLOSED))
+    assert "needs an outcome: advice, medication-changed" in refusal(OPEN, close(OPEN, outcome=None))
+    assert "needs a note" in refusal(OPEN, close(OPEN, note=" "))
+    assert "needs a named person" in refusal(OPEN, acknowledge(OPEN, by=" "))
+    assert "takes no outcome" in refusal(OPEN, acknowledge(OPEN, outcome=Outcome.ADVICE))
+    assert "There is no alert" in refusal(None, acknowledge(OPEN))
+
+
+def test_a_finding_about_something_else_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="p-2"):
+        hear(OPEN, finding(patient="p-2"), LATER)
+
+
+def test_one_moment_tells_one_trouble_once() -> None:
+    heard = hear_findings({}, [LOW_STAFF, RAISED], START)
+    assert facts(heard) == [FactKind.OPENED, FactKind.JOINED]
+    assert [notice.priority for notice in heard.notices] == [Priority.MEDIUM]
+
+
+def test_what_rises_is_heard_before_what_is_over() -> None:
+    heard = hear_findings({("p-1", "glucose-low"): OPEN}, [OVER, LOW_STAFF], LATER)
+    assert facts(heard) == [FactKind.JOINED, FactKind.EASED]
+    assert after(heard).condition_gone_at is None
+
+
+RULE_OF = st.sampled_from(["glucose-low", "glucose-very-low"])
+STEP = st.one_of(
+    st.builds(
+        finding,
+        RULE_OF,
+        st.sampled_from(Verdict),
+        priority=st.sampled_from(Priority),
+        audience=st.sampled_from(Audience),
+    ),
+    st.sampled_from(["acknowledge", "close", "close without outcome", "close without note"]),
+)
+
+
+class Clinic:
+    """A model beside the machine: every alert that was ever written, and what must hold of them."""
+
+    def __init__(self) -> None:
+        self.alerts: dict[str, Alert] = {}
+        self.written: list[Change] = []
+        self.notices: dict[str, Notice] = {}
+        self.now: datetime = START
+
+    @property
+    def newest(self) -> Alert | None:
+        return max(self.alerts.values(), key=lambda alert: alert.opened_at, default=None)
+
+    def step(self, step: Finding | str) -> None:
+        self.now += timedelta(minutes=1)
+        before = self.newest
+        try:
+            heard = hear(before, self._event(step, before), self.now)
+        except IllegalAct:
+            return
+        for change in heard.changes:
+            old = self.alerts.get(change.alert.id)
+            assert (old is None) == (change.fact.what is FactKind.OPENED)
+            assert old is None or old.closed_at is None or old.closed_at == change.alert.closed_at
+            self.alerts[change.alert.id] = change.alert
+        self.written += heard.changes
+        self.notices |= {notice.id: notice for notice in heard.notices}
+        self._hold(before, step)
+
+    def _event(self, step: Finding | str, alert: Alert | None) -> Finding | Act:
+        if isinstance(step, Finding):
+            return step
+        act = Act(
+            kind=ActKind.ACKNOWLEDGE if step == "acknowledge" else ActKind.CLOSE,
+            alert=alert.id if alert else "a-0",
+            by="Dr Li",
+            at=self.now,
+            note="" if step == "close without note" else "seen",
+        )
+        return replace(act, outcome=Outcome.ADVICE) if step in {"close", "close without note"} else act
+
+    def _hold(self, before: Alert | None, step: Finding | str) -> None:
+        standing = [alert for alert in self.alerts.values() if alert.closed_at is None or alert.raising]
+        assert len(standing) <= 1
+        for alert in self.alerts.values():
+            assert (alert.closed_at is None) == (alert.outcome is None) == (alert.closing_note is None)
+            assert (alert.acknowledged_at is None) == (alert.acknowledged_by is None)
+            assert alert.closed_at or bool(alert.raising) == (alert.condition_gone_at is None)
+        opened = {change.alert.id for change in self.written if change.fact.what is FactKind.OPENED}
+        assert opened == self.alerts.keys() == {notice.alert for notice in self.notices.values() if notice.alert}
+        if isinstance(step, Finding) and step.verdict is Verdict.RAISE and step.audience is Audience.STAFF:
+            after_it = self.newest
+            assert after_it is not None
+            assert step.rule in after_it.raising
+            assert after_it.priority >= step.priority
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(STEP, max_size=40))
+def test_no_alert_is_lost_and_none_is_closed_without_outcome(steps: list[Finding | str]) -> None:
+    clinic = Clinic()
+    for step in steps:
+        clinic.step(step)

@@ -1,0 +1,191 @@
+"""The pages in a real browser, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+
+from gateway.bulletin import Bulletin
+from gateway.guard import WebSettings
+from gateway.web import create_app
+from ingest.journal import Arrival
+from ingest.reading import Packet
+from ingest.vital import Vital
+from tests.gateway.serving import serving
+from tests.gateway.small_house import MILLER, NOW, SmallHouse, furnish, over, reading, severe_pressure, very_low
+
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
+
+
+@pytest.fixture
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    async with async_playwright() as driver:
+        running = await driver.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield running
+        await running.close()
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[SmallHouse]:
+    house = SmallHouse(tmp_path)
+    furnish(house)
+    yield house
+    house.close()
+
+
+@pytest.fixture
+async def address(house: SmallHouse) -> AsyncIterator[str]:
+    async with serving(create_app(house, WebSettings())) as url:
+        yield url
+
+
+@dataclass
+class Visit:
+    context: BrowserContext
+    page: Page
+    complaints: list[str]
+
+
+async def visit(browser: Browser, address: str, locale: str, width: int = 1280, **more: bool) -> Visit:
+    size = {"width": width, "height": 844}
+    context = await browser.new_context(base_url=address, locale=locale, viewport=size, **more)
+    page = await context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.set_default_timeout(20_000)
+    expect.set_options(timeout=20_000)
+    return Visit(context, page, complaints)
+
+
+@pytest.mark.parametrize(
+    ("locale", "words"),
+    [
+        (
+            "en-GB",
+            {
+                "live": "Live",
+                "seen": "Acknowledge",
+                "by": "by 李医生",
+                "empty": "No open alerts.",
+                "name": "Your name",
+            },
+        ),
+        ("zh-CN", {"live": "实时", "seen": "确认", "by": "李医生", "empty": "没有未关闭的警报", "name": "您的姓名"}),
+    ],
+)
+async def test_an_alert_arrives_live_and_stays_acknowledged(browser, house, address, locale, words) -> None:
+    seen = await visit(browser, address, locale)
+    page = seen.page
+    await page.goto("/")
+    await expect(page.locator("#link")).to_have_text(words["live"])
+    await expect(page.locator("main")).to_contain_text(words["empty"])
+    await page.evaluate("window.same = true")  # gone if the page were loaded again
+
+    alert = house.find(very_low())
+    card = page.locator(f"#waiting > #{alert.id}")
+    because = alert.because.zh if locale == "zh-CN" else alert.because.en
+    await expect(card).to_contain_text(because)
+    await expect(card).to_contain_text("UTC+8")
+    await expect(page.locator("#announce")).to_contain_text(because)
+    await expect(page).to_have_title(re.compile(r"^\(1\)"))
+    assert await page.evaluate("window.same") is True
+
+    await card.get_by_text(words["seen"], exact=True).first.click()
+    await card.get_by_label(words["name"]).first.fill("李医生")
+    await card.get_by_role("button", name=words["seen"]).last.click()
+    done = page.locator(f"#handled > #{alert.id}")
+    await expect(done).to_contain_text(words["by"])
+    await page.reload()
+    await expect(done).to_contain_text(words["by"])
+    kept = house.book.alert(alert.id)
+    assert kept is not None
+    assert kept.acknowledged_by == "李医生"
+
+    second = house.find(severe_pressure())  # the name is known now: one click
+    await page.locator(f"#waiting > #{second.id}").get_by_role("button", name=words["seen"]).click()
+    await expect(page.locator(f"#handled > #{second.id}")).to_contain_text(words["by"])
+    assert seen.complaints == []
+    await seen.context.close()
+
+
+async def test_a_card_changes_in_place_while_somebody_writes_in_it(browser, house, address) -> None:
+    alert = house.find(very_low())
+    seen = await visit(browser, address, "en-GB", width=390)
+    page = seen.page
+    await page.goto("/")
+    await expect(page.locator("#link")).to_have_text("Live")
+    card = page.locator(f"#{alert.id}")
+    await card.get_by_text("Close…").click()
+    await card.get_by_label("Note").fill("half a sent")
+    await page.get_by_role("heading", name="Worklist").click()
+
+    house.find(over(very_low()))
+    other = house.find(very_low(MILLER))
+    await expect(card).to_contain_text("over since")
+    await expect(page.locator("#waiting > article")).to_have_count(2)
+    assert await card.get_by_label("Note").input_value() == "half a sent"
+    await expect(page.locator("#announce")).to_contain_text(MILLER.name)
+
+    await card.get_by_label("Your name").last.fill("Dr Li")
+    await card.get_by_label("Outcome").select_option("no-action")
+    await card.get_by_role("button", name="Close the alert").click()
+    await expect(page.locator("#waiting > article")).to_have_count(1)
+    await expect(page.locator(f"#{other.id}")).to_be_visible()
+    assert await page.evaluate("document.documentElement.scrollWidth") == 390
+    assert seen.complaints == []
+    await seen.context.close()
+
+
+async def test_a_lost_connection_is_shown_and_made_good(browser, house, address) -> None:
+    seen = await visit(browser, address, "en-GB")
+    await seen.page.goto("/")
+    await expect(seen.page.locator("#link")).to_have_text("Live")
+    await seen.context.set_offline(True)
+    house.bulletin.close()
+    await expect(seen.page.locator("#link")).to_contain_text("Connection lost")
+    alert = house.find(very_low())
+    house.bulletin = Bulletin()
+    await seen.context.set_offline(False)
+    await expect(seen.page.locator("#link")).to_have_text("Live")
+    await expect(seen.page.locator(f"#{alert.id}")).to_be_visible()
+    await seen.context.close()
+
+
+async def test_charts_are_drawn_and_follow_new_readings(browser, house, address) -> None:
+    seen = await visit(browser, address, "zh-CN", width=390)
+    page = seen.page
+    await page.goto("/patients/p-017?range=3d")
+    await expect(page.locator(".chart .main-svg").first).to_be_visible()
+    charts = page.locator(".chart")
+    await expect(charts).to_have_count(2)
+    await expect(charts.first).to_contain_text("血糖 (mmol/L)")
+    await expect(charts.first).to_contain_text("3.9")
+    await expect(charts.last).to_contain_text("135")
+
+    new = reading(Vital.CGM, NOW, 2.7, device="cgm-2")
+    packet = Packet(link="listener", sender="cgm-2", channel="json", data=b"{}", received_at=NOW)
+    await asyncio.to_thread(house.journal.append, [Arrival(packet=packet, outcomes=(new,))])
+    house.bulletin.publish({"type": "reading", "patient": "p-017", "vital": "cgm_glucose"})
+    await expect(page.locator("#newest")).to_contain_text("cgm-2")
+    assert await page.evaluate("document.documentElement.scrollWidth") == 390
+    assert seen.complaints == []
+    await seen.context.close()
+
+
+async def test_without_javascript_an_alert_can_be_acknowledged(browser, house, address) -> None:
+    alert = house.find(very_low())
+    seen = await visit(browser, address, "en-GB", java_script_enabled=False)
+    await seen.page.goto("/")
+    card = seen.page.locator(f"#{alert.id}")
+    await card.get_by_text("Acknowledge", exact=True).first.click()
+    await card.get_by_label("Your name").first.fill("Dr Li")
+    await card.get_by_role("button", name="Acknowledge").click()
+    await expect(seen.page.locator(f"#handled > #{alert.id}")).to_contain_text("by Dr Li")
+    await seen.context.close()

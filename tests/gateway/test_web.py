@@ -1,0 +1,522 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from string import Formatter
+
+import httpx
+import pytest
+from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_file
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gateway
+from alerts.alert import Outcome, Priority
+from alerts.machine import FactKind
+from alerts.rules import RULES
+from gateway.guard import WebSettings
+from gateway.language import choose, load_languages
+from gateway.people import DeviceKind, DeviceLink
+from gateway.web import create_app
+from gateway.words import FACTS, FLAGS, KINDS, LINKS, OUTCOMES, REASONS, VITALS
+from ingest.journal import Arrival
+from ingest.reading import Flag, Packet, RefusalReason
+from ingest.vital import Vital
+from tests.gateway.serving import serving
+from tests.gateway.small_house import (
+    MILLER,
+    NOW,
+    WANG,
+    SmallHouse,
+    furnish,
+    no_data,
+    over,
+    reading,
+    severe_pressure,
+    very_low,
+)
+
+ROOT = Path(gateway.__file__).parent
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[SmallHouse]:
+    house = SmallHouse(tmp_path)
+    yield house
+    house.close()
+
+
+@pytest.fixture
+def furnished(house: SmallHouse) -> SmallHouse:
+    furnish(house)
+    return house
+
+
+def browser(house: SmallHouse, settings: WebSettings | None = None, **headers: str) -> httpx.AsyncClient:
+    app = create_app(house, settings or WebSettings())
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8080", headers=headers)
+
+
+@pytest.fixture
+async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
+    async with browser(house) as client:
+        yield client
+
+
+# The API
+
+
+async def test_patients_and_devices_are_added_paired_changed_and_taken_back(house, web) -> None:
+    made = await web.post("/api/v1/patients", json={"id": "p-1", "name": "Li Na", "zone": "Asia/Shanghai"})
+    assert made.status_code == 201
+    assert made.json()["glucose_unit"] == "mmol/L"
+    assert "pseudonym" not in made.text
+    assert (await web.post("/api/v1/devices", json={"id": "cgm-1", "kind": "cgm", "link": "mqtt"})).status_code == 201
+    since = "2026-03-01T08:00:00+08:00"
+    worn = (await web.post("/api/v1/devices/cgm-1/pair", json={"patient": "p-1", "since": since})).json()
+    assert (worn["since"], worn["until"], worn["zone"]) == (since, None, "Asia/Shanghai")
+    assert (await web.get("/api/v1/devices")).json()[0]["wearing"] == worn
+    limits = {"glucose-low": {"limit": {"value": 4.4, "unit": "mmol/L"}}}
+    changed = await web.patch("/api/v1/patients/p-1", json={"name": "Li Nana", "limits": limits})
+    assert changed.json()["limits"] == limits
+    found = (await web.get("/api/v1/patients/p-1")).json()
+    assert (found["name"], found["zone"], found["wearings"]) == ("Li Nana", "Asia/Shanghai", [worn])
+    ended = (await web.post("/api/v1/devices/cgm-1/unpair")).json()
+    assert datetime.fromisoformat(ended["until"]) == NOW
+    assert (await web.get("/api/v1/devices")).json()[0]["wearing"] is None
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "says"),
+    [
+        ("GET", "/patients/p-9", None, 404, "no patient has the id p-9"),
+        ("GET", "/patients/p-9/readings?vital=glucose", None, 404, "p-9"),
+        ("GET", "/patients/p-017/readings?vital=height", None, 422, "vital: "),
+        ("GET", "/patients/p-017/readings?vital=glucose&start=2026-03-01T08:00:00", None, 422, "timezone"),
+        ("GET", "/patients/p-017/readings?vital=glucose&start=2027-01-01T00:00:00Z", None, 422, "is not before end"),
+        ("GET", "/patients/p-017/readings?vital=glucose&limit=0", None, 422, "limit: "),
+        ("GET", "/patients/p-017/series?vital=glucose&source=influxdb", None, 503, "InfluxDB is not configured"),
+        ("POST", "/patients", {"id": "p-017", "name": "x", "zone": "UTC"}, 409, "p-017 exists already"),
+        ("POST", "/patients", {"id": "p-1", "name": "x", "zone": "Mars/Base"}, 422, "zone: no time zone is called"),
+        ("POST", "/patients", {"id": "p-1", "name": " ", "zone": "UTC"}, 422, "name: "),
+        ("POST", "/patients", {"id": "../x", "name": "x", "zone": "UTC"}, 422, "id: "),
+        ("POST", "/patients", {"id": "p-1", "name": "x", "zone": "UTC", "nmae": "y"}, 422, "nmae: "),
+        ("PATCH", "/patients/p-017", {"limits": {"glucose-low": {"limit": 4}}}, 422, "a number without a unit"),
+        ("POST", "/devices/cgm-1/pair", {"patient": "p-018"}, 409, "wears device cgm-1"),
+        ("POST", "/devices/cgm-7/pair", {"patient": "p-018"}, 404, "no device has the id cgm-7"),
+        ("POST", "/devices/cuff-2/unpair", None, 404, "nobody wears device cuff-2"),
+        ("GET", "/alerts/a-9", None, 404, "no alert has the id a-9"),
+        ("GET", "/alerts?before=a-9", None, 404, "no alert has the id a-9"),
+        ("POST", "/alerts/a-9/acknowledge", {"by": "Dr Li"}, 404, "no alert has the id a-9"),
+        ("POST", "/alerts/a-9/acknowledge", {"note": "x"}, 422, "by: Field required"),
+        ("POST", "/alerts/a-9/close", {"by": "Dr Li", "outcome": "advice"}, 422, "note: Field required"),
+        ("GET", "/nothing", None, 404, "Not Found"),
+    ],
+)
+async def test_errors_are_problem_details_with_a_sentence(furnished, method, path, body, status, says) -> None:
+    async with browser(furnished) as web:
+        answer = await web.request(method, f"/api/v1{path}", json=body)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+    assert says in answer.json()["detail"]
+
+
+async def test_readings_come_with_units_zone_and_the_value_as_sent(house, web) -> None:
+    house.people.add_patient(WANG)
+    sent = [
+        reading(Vital.GLUCOSE, NOW - timedelta(hours=2), 0.0056),
+        reading(Vital.GLUCOSE, NOW - timedelta(hours=1), None, flags=frozenset({Flag.ABOVE_RANGE})),
+    ]
+    house.journal.append([Arrival(packet=_packet(), outcomes=tuple(sent))])
+    first, second = (await web.get("/api/v1/patients/p-017/readings?vital=glucose")).json()
+    assert first["sent"] == [{"name": "glucose", "value": 0.0056, "unit": "mol/L"}]
+    assert first["values"] == [{"name": "glucose", "value": 100.887304, "unit": "mg/dL"}]
+    assert (first["taken_at"], first["zone"]) == ("2026-03-03T12:30:00+08:00", "Asia/Shanghai")
+    assert (second["values"][0]["value"], second["flags"]) == (None, ["above-range"])
+    (newest,) = (await web.get("/api/v1/patients/p-017/readings?vital=glucose&limit=1")).json()
+    assert newest == second
+    series = (await web.get("/api/v1/patients/p-017/series?vital=glucose")).json()
+    assert series["taken_at"] == [first["taken_at"], second["taken_at"]]
+    assert series["columns"] == [{"name": "glucose", "unit": "mg/dL", "values": [100.887304, None]}]
+
+
+async def test_an_alert_is_acknowledged_once_and_closed_with_outcome_and_note(furnished) -> None:
+    alert = furnished.find(very_low())
+    async with browser(furnished) as web:
+        path = f"/api/v1/alerts/{alert.id}"
+        seen = (await web.post(f"{path}/acknowledge", json={"by": " Dr Li ", "note": "Calling"})).json()
+        assert (seen["acknowledged_by"], seen["acknowledged_note"]) == ("Dr Li", "Calling")
+        again = await web.post(f"{path}/acknowledge", json={"by": "Dr Wu"})
+        assert again.status_code == 409
+        assert "was acknowledged by Dr Li" in again.json()["detail"]
+        assert [found["id"] for found in (await web.get("/api/v1/alerts")).json()] == [alert.id]
+        done = {"by": "Dr Li", "outcome": "advice", "note": "Ate 15 g sugar, 5.8 mmol/L"}
+        assert (await web.post(f"{path}/close", json=done)).json()["outcome"] == "advice"
+        assert (await web.post(f"{path}/close", json=done)).status_code == 409
+        assert (await web.get("/api/v1/alerts")).json() == []
+        assert len((await web.get("/api/v1/alerts?state=closed&patient=p-017")).json()) == 1
+        detail = (await web.get(path)).json()
+    assert [(fact["what"], fact["by"]) for fact in detail["history"]] == [
+        ("opened", None),
+        ("acknowledged", "Dr Li"),
+        ("closed", "Dr Li"),
+    ]
+    assert detail["alert"]["zone"] == "Asia/Shanghai"
+    assert detail["alert"]["since"].endswith("+08:00")
+    assert detail["notices"][0]["priority"] == "high"
+    kept = furnished.book.alert(alert.id)
+    assert kept is not None
+    assert kept.outcome is Outcome.ADVICE
+
+
+async def test_alerts_are_paged_newest_first(furnished) -> None:
+    for minutes, finding in ((60, no_data()), (40, severe_pressure()), (20, very_low())):
+        furnished.find(finding, minutes)
+    async with browser(furnished) as web:
+        first = (await web.get("/api/v1/alerts?limit=2")).json()
+        rest = (await web.get(f"/api/v1/alerts?limit=2&before={first[-1]['id']}")).json()
+    assert [alert["problem"] for alert in first + rest] == ["glucose-low", "blood-pressure-high", "no-data"]
+
+
+async def test_letters_and_health_say_what_is_wrong(furnished) -> None:
+    furnished.trouble = "InfluxDB refuses the token"
+    async with browser(furnished) as web:
+        (letter,) = (await web.get("/api/v1/letters")).json()
+        health = (await web.get("/api/v1/health")).json()
+    assert (letter["device"], letter["reason"]) == ("cgm-9", "invalid")
+    assert letter["data"] == '{"version":1,"value":"5.6"'
+    assert health["status"] == "degraded"
+    assert health["parts"]["influxdb"]["detail"] == "InfluxDB refuses the token"
+
+
+async def test_the_api_describes_itself_and_needs_nothing_from_elsewhere(web) -> None:
+    schema = (await web.get("/api/v1/openapi.json")).json()
+    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 14
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            assert operation.get("description"), (method, path)
+    assert (await web.get("/docs")).status_code == 404
+
+
+# Events
+
+
+async def test_events_arrive_live_and_a_returning_client_is_told_to_resync(furnished) -> None:
+    async with serving(create_app(furnished, WebSettings())) as url, httpx.AsyncClient(base_url=url) as client:
+        async with client.stream("GET", "/api/v1/events?type=alert") as stream:
+            assert stream.headers["content-type"].startswith("text/event-stream")
+            lines = stream.aiter_lines()
+            assert await anext(lines) == "retry: 2000"
+            alert = furnished.find(very_low())
+            told = await _event(lines)
+            assert json.loads(told["data"]) == {"type": "alert", "alert": alert.id, "patient": "p-017"}
+            furnished.find(over(very_low()))
+            await _event(lines)
+        async with client.stream("GET", "/api/v1/events", headers={"Last-Event-ID": told["id"]}) as stream:
+            lines = stream.aiter_lines()
+            await anext(lines)
+            assert (await _event(lines))["event"] == "resync"
+        async with asyncio.timeout(5):
+            while furnished.bulletin.clients:  # a client that left is forgotten
+                await asyncio.wait({asyncio.ensure_future(client.get("/api/v1/health"))})
+
+
+async def _event(lines: AsyncIterator[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    async with asyncio.timeout(5):
+        async for line in lines:
+            if line:
+                name, _, value = line.partition(": ")
+                found[name] = value
+            elif "event" in found:
+                return found
+    raise AssertionError("the stream ended")
+
+
+# The guard
+
+
+async def test_a_foreign_name_for_this_machine_gets_nothing(house) -> None:
+    async with browser(house) as web:
+        for host in ("evil.example", "evil.example:8080", "127.0.0.1.evil.example", ""):
+            assert (await web.get("/", headers={"Host": host})).status_code == 421
+        for host in ("localhost", "127.0.0.1:8080", "[::1]:8080"):
+            assert (await web.get("/", headers={"Host": host})).status_code == 200
+    async with browser(house, WebSettings(host_names=frozenset({"ward.local"}))) as web:
+        assert (await web.get("/", headers={"Host": "ward.local:8080"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({}, True),  # a program
+        ({"Sec-Fetch-Site": "same-origin"}, True),
+        ({"Origin": "http://localhost:8080"}, True),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost:8080"}, False),
+        ({"Sec-Fetch-Site": "same-site"}, False),
+        ({"Origin": "http://evil.example"}, False),
+        ({"Origin": "http://localhost:9999"}, False),
+        ({"Origin": "null"}, False),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/v1/alerts/{}/acknowledge", "/alerts/{}/acknowledge"])
+async def test_only_our_own_pages_change_anything(furnished, path, headers, allowed) -> None:
+    alert = furnished.find(very_low())
+    body = {"json": {"by": "Dr Li"}} if path.startswith("/api") else {"data": {"by": "Dr Li"}}
+    async with browser(furnished) as web:
+        answer = await web.post(path.format(alert.id), headers=headers, **body)
+    assert (answer.status_code < 400) is allowed
+    assert (furnished.book.alert(alert.id).acknowledged_at is not None) is allowed
+
+
+async def test_a_large_or_endless_body_is_refused_before_it_is_read(web) -> None:
+    assert (await web.post("/api/v1/patients", content=b"x" * 70_000)).status_code == 413
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    assert (await web.post("/patients", content=endless())).status_code == 411
+
+
+async def test_with_a_token_nothing_is_answered_without_it(furnished) -> None:
+    async with browser(furnished, WebSettings(token="s3cret-Token")) as web:
+        refused = await web.get("/api/v1/patients")
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        assert (await web.get("/api/v1/patients", headers={"Authorization": "Bearer wrong"})).status_code == 401
+        assert (await web.get("/api/v1/events")).status_code == 401
+        given = await web.get("/api/v1/patients", headers={"Authorization": "Bearer s3cret-Token"})
+        assert len(given.json()) == 2
+        sent = await web.get("/patients/p-017")
+        assert (sent.status_code, sent.headers["location"]) == (303, "/login?next=/patients/p-017")
+        assert "王芳" not in sent.text
+        assert (await web.get("/static/style.css")).status_code == 200
+        wrong = await web.post("/login", data={"token": "guess", "next": "/patients/p-017"})
+        assert wrong.status_code == 401
+        assert "set-cookie" not in wrong.headers
+        entered = await web.post("/login", data={"token": "s3cret-Token", "next": "/patients/p-017"})
+        assert entered.headers["location"] == "/patients/p-017"
+        assert "httponly" in entered.headers["set-cookie"].lower()
+        assert "s3cret" not in entered.headers["set-cookie"]
+        assert (await web.get("/patients/p-017")).status_code == 200
+        assert (await web.get("/api/v1/patients", headers={"Host": "ward.example"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "target", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"]
+)
+async def test_no_form_sends_anybody_to_another_site(web, target) -> None:
+    assert (await web.get("/language/en", params={"next": target})).headers["location"] == "/"
+    assert (await web.post("/login", data={"next": target, "token": ""})).headers["location"] == "/"
+
+
+async def test_pages_run_no_script_but_ours(furnished) -> None:
+    furnished.find(very_low())
+    async with browser(furnished) as web:
+        for path in PAGES:
+            answer = await web.get(path)
+            policy = answer.headers["content-security-policy"]
+            assert "script-src 'self';" in policy
+            assert answer.headers["cache-control"] == "no-store"
+            assert not re.search(r"<script(?![^>]*\bsrc=\"/static/)", answer.text)
+            assert not re.search(r"\son\w+=|https?://", answer.text)
+
+
+# Pages
+
+PAGES = ("/", "/alerts", "/patients", "/patients/p-017", "/patients/p-018", "/devices", "/letters", "/health", "/me")
+
+
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+async def test_every_page_speaks_the_language(furnished, language) -> None:
+    furnished.find(very_low())
+    furnished.find(no_data())
+    async with browser(furnished, **{"Accept-Language": language}) as web:
+        for path in PAGES:
+            page = await web.get(path)
+            assert page.status_code == 200, path
+            assert f'<html lang="{language}">' in page.text
+            assert ("工作列表" in page.text) is (language == "zh-CN")
+
+
+async def test_empty_pages_say_so_in_words(house, web) -> None:
+    house.people.add_patient(MILLER)
+    assert "No open alerts." in (await web.get("/")).text
+    assert "No alerts here." in (await web.get("/alerts")).text
+    assert "Nothing waits here" in (await web.get("/letters")).text
+    assert "No devices yet." in (await web.get("/devices")).text
+    assert "No readings yet." in (await web.get("/patients/p-018")).text
+
+
+async def test_the_worklist_has_the_most_urgent_first_and_what_is_acknowledged_below(furnished) -> None:
+    furnished.find(no_data(), 60)
+    furnished.find(severe_pressure(), 40)
+    furnished.find(very_low(), 20)
+    furnished.find(very_low(MILLER), 10)
+    async with browser(furnished) as web:
+        page = (await web.get("/")).text
+        ids = re.findall(r'id="(a-[0-9a-f]+)"', page)
+        order = [furnished.book.alert(found) for found in ids]
+        assert [alert.priority for alert in order] == [Priority.HIGH, Priority.HIGH, Priority.MEDIUM, Priority.LOW]
+        assert order[0].patient == MILLER.id  # newer than the other of its priority
+        for told in ("Glucose 2.8 mmol/L at", "High priority", "by nobody yet", "UTC+8", "still present", "(20 min)"):
+            assert told in page
+        await web.post(f"/alerts/{order[0].id}/acknowledge", data={"by": "李医生"})
+        page = (await web.get("/")).text
+    assert re.findall(r'id="(a-[0-9a-f]+)"', page) == [*ids[1:], ids[0]]
+    assert "by 李医生" in page
+
+
+async def test_without_javascript_a_form_acknowledges_remembers_the_name_and_closes(furnished) -> None:
+    alert = furnished.find(very_low())
+    async with browser(furnished) as web:
+        answer = await web.post(
+            f"/alerts/{alert.id}/acknowledge", data={"by": "李医生", "next": f"/alerts/{alert.id}"}
+        )
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/alerts/{alert.id}")
+        page = (await web.get(answer.headers["location"])).text
+        assert page.count("李医生") >= 3  # the facts, the history, and the name that the browser remembers
+        late = await web.post(f"/alerts/{alert.id}/acknowledge", data={"by": "Dr Wu"})
+        assert late.status_code == 409
+        assert "was acknowledged by 李医生" in late.text
+        form = {"by": "李医生", "outcome": "no-action", "note": "<b>sensor</b> pressed"}
+        assert (await web.post(f"/alerts/{alert.id}/close", data=form)).status_code == 303
+        page = (await web.get(f"/alerts/{alert.id}")).text
+    assert "No action needed" in page
+    assert "&lt;b&gt;sensor&lt;/b&gt; pressed" in page
+    assert furnished.book.open_alerts() == []
+
+
+async def test_a_form_that_is_not_right_is_answered_with_a_sentence(furnished) -> None:
+    alert = furnished.find(very_low())
+    async with browser(furnished) as web:
+        answer = await web.post(f"/alerts/{alert.id}/close", data={"by": "Dr Li", "note": "x"})
+    assert answer.status_code == 422
+    assert "outcome: Field required" in answer.text
+
+
+async def test_a_patient_and_a_device_are_added_and_paired_with_forms(house, web) -> None:
+    fields = {
+        "id": "p-1",
+        "name": "O'Brien & <Söhne>",
+        "zone": "Europe/Berlin",
+        "language": "en",
+        "glucose_unit": "mg/dL",
+    }
+    assert (await web.post("/patients", data=fields)).headers["location"] == "/patients/p-1"
+    await web.post("/devices", data={"id": "C0:26:DA:00:12:34", "kind": "meter", "link": "ble", "model": ""})
+    await web.post("/devices/C0:26:DA:00:12:34/pair", data={"patient": "p-1"})
+    assert "O&#39;Brien &amp; &lt;Söhne&gt;" in (await web.get("/devices")).text
+    assert "Blood glucose meter" in (await web.get("/patients/p-1")).text
+    await web.post("/devices/C0:26:DA:00:12:34/unpair")
+    assert house.people.wearings()[0].until == NOW
+
+
+async def test_the_patients_page_shows_newest_values_in_the_patients_unit(furnished) -> None:
+    low = replace(reading(Vital.GLUCOSE, NOW, None), flags=frozenset({Flag.BELOW_RANGE}))
+    furnished.journal.append([Arrival(packet=_packet(), outcomes=(low,))])
+    furnished.people.change_patient(replace(WANG, glucose_unit=MILLER.glucose_unit))
+    async with browser(furnished) as web:
+        page = (await web.get("/patients/p-017?range=3d")).text
+        assert re.search(r'class="value">\s*130\s*<small>mg/dL', page)  # 7.2 mmol/L as the sensor sent it
+        assert re.search(r'class="value">\s*LO\s*<small>', page)
+        assert re.search(r'class="value">\s*138/86\s*<small>mmHg, pulse 70/min', page)
+        assert "7.2 mmol/L" in page  # the table keeps to what the device sent
+        assert "below what the device can measure" in page
+        for name in re.findall(r'data-figure="([^"]+)"', page):
+            figure = (await web.get(name.replace("&amp;", "&"))).json()
+            assert {"data", "layout"} <= set(figure)
+        assert len(figure["data"]) == 2
+        names = [trace["name"] for trace in (await web.get("/patients/p-017/figure/glucose?range=3d")).json()["data"]]
+        assert [name[:2] for name in names] == ["Se", "Me", "HI", "LO"]
+        assert (await web.get("/patients/p-017/figure/height")).status_code == 404
+
+
+async def test_trouble_of_the_house_itself_stands_above_the_worklist(furnished) -> None:
+    furnished.trouble = "InfluxDB refuses the token"
+    async with browser(furnished) as web:
+        assert "InfluxDB refuses the token" in (await web.get("/")).text
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("cookie", "header", "code"),
+    [
+        (None, None, "en"),
+        (None, "zh-CN,zh;q=0.9,en;q=0.8", "zh_CN"),
+        (None, "zh-Hans-SG", "zh_CN"),
+        (None, "en-GB,en;q=0.9,zh;q=0.1", "en"),
+        (None, "de,zh;q=0.3,en;q=0.7", "en"),
+        (None, "fr", "en"),
+        (None, "zh;q=0,en", "en"),
+        (None, ";;,q=,zh;q=x", "en"),
+        ("zh_CN", "en", "zh_CN"),
+        ("../../etc", "en", "en"),
+    ],
+)
+def test_the_language_is_what_was_chosen_or_what_the_browser_asks_for(cookie, header, code) -> None:
+    assert choose(cookie, header) == code
+
+
+@given(st.text())
+def test_any_accept_language_gives_a_language(header) -> None:
+    assert choose(None, header) in {"en", "zh_CN"}
+
+
+def messages() -> set[str | tuple[str, ...]]:
+    found = set()
+    for path in (*ROOT.glob("*.py"), *ROOT.glob("templates/*.html")):
+        method = "python" if path.suffix == ".py" else "jinja2.ext:babel_extract"
+        extracted = extract_from_file(method, path, keywords={**DEFAULT_KEYWORDS, "say": None})
+        found |= {message for _, message, _, _ in extracted}
+    return found
+
+
+def test_every_message_has_a_translation_with_the_same_places() -> None:
+    chinese = load_languages()["zh_CN"]
+    found = messages()
+    assert len(found) > 100
+    for message in found:
+        one = message if isinstance(message, str) else message[0]
+        said = chinese.gettext(one) if isinstance(message, str) else chinese.ngettext(*message, 2)
+        assert said != one or one == "Homeward", f"no translation of {one!r}"
+        assert _places(said) == _places(one)
+
+
+def test_every_noun_of_the_house_has_a_word() -> None:
+    assert set(FLAGS) == set(Flag)
+    assert set(VITALS) == set(Vital)
+    assert set(OUTCOMES) == set(Outcome)
+    assert {*RefusalReason, "too_short", "invalid", "rejected"} == set(REASONS)
+    assert set(KINDS) == set(DeviceKind)
+    assert set(LINKS) == set(DeviceLink)
+    assert set(FACTS) == set(FactKind)
+    assert {rule.problem for rule in RULES.values()} <= set(RULES)
+
+
+def test_durations_are_written_in_two_units() -> None:
+    english, chinese = load_languages()["en"], load_languages()["zh_CN"]
+    spans = [timedelta(seconds=s) for s in (-5, 59, 60, 3 * 3600 + 60, 90_000)]
+    assert [english.duration(span) for span in spans] == [
+        "less than 1 min",
+        "less than 1 min",
+        "1 min",
+        "3 h 1 min",
+        "1 d 1 h",
+    ]
+    assert chinese.duration(spans[3]) == "3 小时 1 分钟"
+
+
+def _places(message: str) -> set[str | None]:
+    return {name for _, name, _, _ in Formatter().parse(message) if name}
+
+
+def _packet() -> Packet:
+    return Packet(link="listener", sender="cgm-1", channel="json", data=b"{}", received_at=NOW)
