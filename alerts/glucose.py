@@ -13,7 +13,7 @@ from alerts.alert import Audience, Finding, Priority, Text, Verdict
 from alerts.rules import Comparison, Rule
 from alerts.scene import MINUTE, VITALS, Scene
 from ingest.reading import Flag, Reading
-from ingest.vital import Unit, Vital, family
+from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital, family
 
 _SENSOR_GAP: Final = timedelta(minutes=20)
 # Spot readings further apart than this say nothing about the time between them.
@@ -173,7 +173,7 @@ def _raise(
 def _because(scene: Scene, rule: Rule, trace: Trace, event: Sequence[Reading]) -> Text:
     vital, words = VITALS[trace.vital], _WORDS[rule.comparison]
     _, unit = _shown(event[-1])
-    limit = f"{scene.limits.value(rule.name, 'limit', unit):g} {unit}"
+    limit = _limit(scene, rule, "limit", unit)
     source = scene.limits.source(rule.name, "limit", unit)
     low = rule.comparison is Comparison.BELOW
     worst = (min if low else max)(event, key=lambda reading: _worseness(reading, low=low))
@@ -182,10 +182,10 @@ def _because(scene: Scene, rule: Rule, trace: Trace, event: Sequence[Reading]) -
     minutes = (event[-1].taken_at - event[0].taken_at) // MINUTE
     readings = "1 reading" if count == 1 else f"{count} readings"
     return Text(
-        en=f"{vital.en} {now.en}; {words.en} {limit} from {since}, not recovered since "
-        f"({minutes} min, {readings}, {'lowest' if low else 'highest'} {extreme.en}). Limit: {source.en}.",
-        zh=f"{vital.zh} {now.zh}；自 {since} 起{words.zh} {limit}，尚未恢复"
-        f"（{minutes} 分钟，{count} 次读数，{'最低' if low else '最高'} {extreme.zh}）。限值依据：{source.zh}。",
+        en=f"{vital.en} {now.en}; {words.en} {limit} from {since}, not recovered since: "
+        f"{minutes} min, {readings}, {'lowest' if low else 'highest'} {extreme.en}. Limit: {source.en}.",
+        zh=f"{vital.zh} {now.zh}；自 {since} 起{words.zh} {limit}，尚未恢复："
+        f"{minutes} 分钟，{count} 次读数，{'最低' if low else '最高'} {extreme.zh}。限值依据：{source.zh}。",
     )
 
 
@@ -210,14 +210,30 @@ def _words(reading: Reading) -> Text:
             if value > 0
             else Text(en="LO (below the device's range)", zh="LO（低于设备量程）")
         )
-    return Text(en=f"{value:g} {unit}", zh=f"{value:g} {unit}")
+    return Text(
+        en=f"{value:g} {unit} ({_converted(value, unit)})", zh=f"{value:g} {unit}（{_converted(value, unit)}）"
+    )
+
+
+def _converted(value: float, unit: Unit) -> str:
+    """For eyes used to the other unit; nothing is ever compared by it."""
+    if unit is Unit.MMOL_L:
+        return f"{value * MG_DL_PER_MMOL_L:.0f} {Unit.MG_DL}"
+    return f"{value / MG_DL_PER_MMOL_L:.1f} {Unit.MMOL_L}"
+
+
+def _limit(scene: Scene, rule: Rule, parameter: str, unit: Unit) -> str:
+    """The limit in the unit received, with its own value in the other one."""
+    other = Unit.MG_DL if unit is Unit.MMOL_L else Unit.MMOL_L
+    here, there = (scene.limits.value(rule.name, parameter, each) for each in (unit, other))
+    return f"{_number(here, unit)} ({_number(there, other)})"
 
 
 def _clear(scene: Scene, rule: Rule, trace: Trace) -> Finding:
     need = trace.count(_CLEAR_HOLD)
     proof = trace.readings[-need:]
     now, unit = _words(trace.newest), _shown(trace.newest)[1]
-    clear = f"{scene.limits.value(rule.name, 'clear', unit):g} {unit}"
+    clear = _limit(scene, rule, "clear", unit)
     source, vital = scene.limits.source(rule.name, "clear", unit), VITALS[trace.vital]
     low, since = rule.comparison is Comparison.BELOW, scene.clock(proof[0].taken_at)
     return scene.finding(

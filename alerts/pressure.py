@@ -43,7 +43,10 @@ def pressures(readings: Iterable[Reading]) -> list[Pressure]:
 
 
 def high(scene: Scene, taken: Sequence[Pressure]) -> Finding:
-    """Judge the mean of the last two readings of the newest session; taken: at least one, oldest first."""
+    """Judge the mean of the last two readings of the newest session; taken: at least one, oldest first.
+
+    First readings are often too high: a mean that only the first of the two carries over the limit raises nothing.
+    """
     rule = BLOOD_PRESSURE_HIGH
     session = _last_session(scene, taken)
     if len(session) == 1:
@@ -51,11 +54,12 @@ def high(scene: Scene, taken: Sequence[Pressure]) -> Finding:
     first, second = session[-2:]
     mean = ((first.systolic + second.systolic) / 2, (first.diastolic + second.diastolic) / 2)
     raised = _reaches(scene, rule, *mean)
-    if raised and scene.fresh(rule, "fresh-meter", second.reading):
+    confirmed = raised and _reaches(scene, rule, second.systolic, second.diastolic)
+    if confirmed and scene.fresh(rule, "fresh-meter", second.reading):
         verdict, limit, stand = Verdict.RAISE, _limit(scene, rule), Text(en="at or above", zh="达到或高于")
     elif raised or _reaches(scene, rule, *mean, prefix="clear-"):
         verdict, limit = Verdict.HOLD, _limit(scene, rule, "clear-")
-        stand = Text(en="too old to raise, or not yet below", zh="读数过旧，或尚未低于")
+        stand = Text(en="too old or too little to raise, not yet below", zh="读数过旧或依据不足，尚未低于")
     else:
         verdict, limit, stand = Verdict.CLEAR, _limit(scene, rule, "clear-"), Text(en="below", zh="低于")
     at = scene.clock(session[0].at)
@@ -108,7 +112,7 @@ class _Stage(Enum):
     NONE = "no severe reading, or the second one was not severe"
     ASKED = "one severe reading; the patient is asked for a second"
     ALONE = "one severe reading, and no second came in time"
-    PAIR = "two severe readings"
+    PAIR = "two severe readings, the newest two are the proof"
 
 
 class _Case(NamedTuple):
@@ -172,7 +176,9 @@ def _next(scene: Scene, case: _Case, taken: Sequence[Pressure]) -> _Case:
     if case.stage is _Stage.NONE:
         return _Case(_Stage.ASKED, (newest,)) if is_severe else case
     if case.stage is _Stage.PAIR:
-        return case if is_severe or not _calm_session(scene, taken) else _Case(_Stage.NONE)
+        if is_severe:
+            return _Case(_Stage.PAIR, (case.proof[-1], newest))
+        return _Case(_Stage.NONE) if _calm_session(scene, taken) else case
     if newest.at - case.proof[0].at < scene.minutes(BLOOD_PRESSURE_SEVERE, "apart"):
         return case
     return _Case(_Stage.PAIR, (case.proof[0], newest)) if is_severe else _Case(_Stage.NONE)

@@ -51,6 +51,8 @@ def summary(parts: Mapping[str, Part]) -> dict[str, Any]:
 def _standing(house: House) -> Iterator[tuple[str, Part]]:
     trouble = house.path.trouble
     yield "journal", Part(ok=trouble is None, detail=trouble or "Readings are kept as they come.")
+    trouble = house.ward.trouble
+    yield "watch", Part(ok=trouble is None, detail=trouble or "Every patient is watched.")
     if listener := house.listener:
         open_now = f"{listener.counts.connections} devices are connected to port {listener.port}."
         yield "listener", Part(ok=listener.trouble is None, detail=listener.trouble or open_now)

@@ -7,6 +7,7 @@ import fcntl
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ from gateway.ward import Ward
 from gateway.web import create_app
 from ingest.admit import Wearing
 from ingest.influx import InfluxError, InfluxFollower, InfluxSeries
-from ingest.journal import Journal, Letter, LetterState
+from ingest.journal import Journal, JournalError, Letter, LetterState
 from ingest.links.ble import BleLink, KnownDevice, Wiring
 from ingest.links.ble_session import Timings
 from ingest.links.broker import BrokerLink
@@ -219,11 +220,13 @@ class House:
 async def keep_house(config: Config, clock: Clock, *, radio: Radio | None = None) -> AsyncIterator[House]:
     """Open the house, keep it while the block runs, and close it so that the next start goes on where this ends.
 
-    radio: a virtual one; without it Bluetooth is used when it is configured. Raises HouseError, JournalError.
+    radio: a virtual one; without it Bluetooth is used when it is configured. Raises HouseError.
     """
     try:
         async with _standing(config, clock, radio) as house:
             yield house
+    except JournalError as error:
+        raise HouseError(str(error)) from error
     except ExceptionGroup as group:
         # What kept the house from opening is one sentence; anything else is a fault of ours and stays whole.
         if hindrance := group.subgroup(HouseError):
@@ -313,6 +316,8 @@ def _wiring(house: House, radio: Radio) -> Wiring:
 async def _open(stack: AsyncExitStack, listener: Listener, host: str) -> None:
     try:
         await stack.enter_async_context(listener.running())
+    except (ssl.SSLError, FileNotFoundError) as error:
+        raise HouseError(f"the certificate or key of the MQTT listener cannot be used: {error}") from error
     except OSError as error:
         raise HouseError(
             f"the MQTT listener cannot open at {host}:{listener.settings.port}: {error.strerror or error}; "

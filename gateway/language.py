@@ -75,7 +75,7 @@ def load_languages() -> dict[str, Language]:
 
 def choose(chosen: str | None, accept_language: str | None) -> str:
     """The code to use: what the person chose (a cookie), else what the browser asks for, else English."""
-    if chosen in LANGUAGES:
+    if chosen is not None and chosen in LANGUAGES:
         return chosen
     asked: list[tuple[float, str]] = []
     for part in (accept_language or "").split(","):

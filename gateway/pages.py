@@ -440,7 +440,7 @@ async def _newest(house: HouseView, patient: Patient, vital: Vital) -> Sequence[
 
 async def _off_scale(house: HouseView, patient: Patient, glucose: Mapping[Vital, Series]) -> list[Reading]:
     """The readings without a number: a series does not say whether the display showed HI or LO."""
-    found = []
+    found: list[Reading] = []
     for vital, series in glucose.items():
         empty = series.taken_us[np.isnan(series.values[:, 0])]
         if len(empty):

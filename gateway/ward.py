@@ -7,16 +7,17 @@ a patient is never judged twice at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from alerts.alert import Act, Alert, Finding, Notice, Verdict
 from alerts.book import Book
-from alerts.machine import Change, hear
-from alerts.rules import MIN, NO_DATA, Limits, parse_limits
+from alerts.machine import Change, hear, hear_findings
+from alerts.rules import DEFAULTS, MIN, NO_DATA, Limits, LimitsError, parse_limits
 from alerts.watch import Expected, watch
 from alerts.window import SPAN, Window
 from gateway.bulletin import Bulletin
@@ -24,6 +25,8 @@ from gateway.people import DeviceKind, People
 from ingest.journal import Journal
 from ingest.reading import Reading
 from ingest.vital import Vital
+
+logger = logging.getLogger(__name__)
 
 VITAL_OF: Final = {
     DeviceKind.METER: Vital.GLUCOSE,
@@ -34,6 +37,8 @@ VITAL_OF: Final = {
 GRACE: Final = timedelta(minutes=15)
 # Readings may be watched again after a crash: that is harmless, and cheaper than writing the cursor for each batch.
 _UNWRITTEN: Final = 1000
+# From so many patients on, asking for everything that stands is cheaper than naming them.
+_MANY: Final = 500
 
 
 @dataclass(slots=True)
@@ -66,6 +71,7 @@ class Ward:
         self._now = now
         self._told = told
         self._beds: dict[str, _Bed] = {}
+        self.trouble: str | None = None
         self._started_at = now()
         self.cursor = self._written = book.cursor()
 
@@ -107,37 +113,34 @@ class Ward:
 
     async def _judge(self, patients: Collection[str], *, write_cursor: bool = False) -> None:
         now = self._now()
-        findings = [finding for patient in sorted(patients) for finding in _judged(await self._bed(patient), now)]
-        changes, notices = await self._hear(patients, findings, now)
-        await self._write(changes, notices, write_cursor=write_cursor)
-
-    async def _hear(
-        self, patients: Collection[str], findings: Sequence[Finding], now: datetime
-    ) -> tuple[list[Change], list[Notice]]:
-        standing = await asyncio.to_thread(self._book.standing, patients)
-        changes: list[Change] = []
-        notices: list[Notice] = []
-        for finding in findings:
-            key = (finding.patient, finding.problem)
-            heard = hear(standing.get(key), finding, now)
-            for change in heard.changes:
-                standing[key] = change.alert
-            changes += heard.changes
-            notices += heard.notices
-        return changes, notices
+        findings = [finding for patient in sorted(patients) for finding in await self._findings(patient, now)]
+        standing = await asyncio.to_thread(self._book.standing, patients if len(patients) < _MANY else None)
+        heard = hear_findings(standing, findings, now)
+        await self._write(heard.changes, heard.notices, write_cursor=write_cursor)
 
     async def _write(
         self, changes: Sequence[Change], notices: Sequence[Notice], *, write_cursor: bool = False
     ) -> None:
         due = self.cursor - self._written >= _UNWRITTEN or (write_cursor and self.cursor > self._written)
-        if not changes and not notices and not due:
-            return
-        new = await asyncio.to_thread(self._book.record, changes, notices, self.cursor)
-        self._written = self.cursor
+        cursor = self.cursor if changes or due else None
+        new = await asyncio.to_thread(self._book.record, changes, notices, cursor)
+        if cursor is not None:
+            self._written = cursor
         if new:
             self._told()
         for alert in {change.alert.id: change.alert for change in changes}.values():
             self._bulletin.publish({"type": "alert", "alert": alert.id, "patient": alert.patient})
+
+    async def _findings(self, patient: str, now: datetime) -> list[Finding]:
+        """Judge one patient. A fault of ours in judging one must not take the ward from all the others."""
+        try:
+            bed = await self._bed(patient)
+            findings = watch(bed.window, bed.limits, bed.expected, now, zone=bed.zone)
+        except Exception:
+            logger.exception("patient %s could not be judged", patient)
+            self.trouble = f"patient {patient} cannot be judged; the log says why, and this is to be reported"
+            return []
+        return [finding for finding in findings if finding.verdict is not Verdict.HOLD]
 
     async def _bed(self, patient: str) -> _Bed:
         if patient not in self._beds:
@@ -146,7 +149,7 @@ class Ward:
 
     def _make_bed(self, patient: str) -> _Bed:
         known = self._people.patient(patient)
-        limits = parse_limits(known.limits) if known else Limits()
+        limits = _limits(known.limits) if known else DEFAULTS
         now = self._now()
         window = Window(patient)
         for vital in Vital:
@@ -175,6 +178,10 @@ class Ward:
                 )
 
 
-def _judged(bed: _Bed, now: datetime) -> list[Finding]:
-    findings = watch(bed.window, bed.limits, bed.expected, now, zone=bed.zone)
-    return [finding for finding in findings if finding.verdict is not Verdict.HOLD]
+def _limits(stored: Mapping[str, Any]) -> Limits:
+    """A patient's limits; the defaults where an older Homeward wrote down what this one refuses."""
+    try:
+        return parse_limits(stored)
+    except LimitsError as error:
+        logger.warning("a patient's own limits are not used: %s", error)
+        return DEFAULTS

@@ -15,7 +15,7 @@ import shutil
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -26,8 +26,6 @@ from gateway.clock import Clock, SystemClock
 from gateway.config import Config
 from gateway.house import House, HouseError, Radio, keep_house
 from gateway.people import Device, DeviceKind, DeviceLink, Patient
-from ingest.journal import JournalError
-from ingest.links.ble_session import Timings
 from ingest.vital import Unit
 from simulators import publisher
 from simulators.air import Air
@@ -44,7 +42,9 @@ SHANGHAI: Final = "Asia/Shanghai"
 BERLIN: Final = "Europe/Berlin"
 UNPAIRED: Final = "meter-new"
 # A virtual radio costs nothing, so devices are looked for all the time.
-TIMINGS: Final = Timings(first_indication=3.0, next_indication=1.0, rest=1.0, retry=1.0, retry_most=5.0, roster=1.0)
+TIMINGS: Final = replace(
+    Radio().timings, first_indication=3.0, next_indication=1.0, rest=1.0, retry=1.0, retry_most=5.0, roster=1.0
+)
 _MINUTE: Final = timedelta(minutes=1)
 
 Body = Sequence[tuple[float, Any]]
@@ -333,7 +333,7 @@ def main() -> int:
         shutil.rmtree(options.data, ignore_errors=True)
     try:
         asyncio.run(_run(options))
-    except (HouseError, JournalError) as error:
+    except HouseError as error:
         print(error, file=sys.stderr)
         return 2
     return 0

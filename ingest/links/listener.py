@@ -125,17 +125,19 @@ class Listener:
         Raises OSError when the address cannot be bound, ssl.SSLError or OSError when the certificate cannot be read.
         """
         context = self._tls()
+        server = await asyncio.get_running_loop().create_server(
+            lambda: _Connection(self),
+            self.settings.host,
+            self.settings.port,
+            ssl=context,
+            ssl_handshake_timeout=self.settings.connect_timeout if context else None,
+            backlog=1024,
+            start_serving=False,
+        )
+        self.port = server.sockets[0].getsockname()[1]
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            server = await asyncio.get_running_loop().create_server(
-                lambda: _Connection(self),
-                self.settings.host,
-                self.settings.port,
-                ssl=context,
-                ssl_handshake_timeout=self.settings.connect_timeout if context else None,
-                backlog=1024,
-            )
-            self.port = server.sockets[0].getsockname()[1]
+            await server.start_serving()
             pump = tasks.create_task(self.intake.run())
             try:
                 yield
