@@ -210,9 +210,13 @@ def _words(reading: Reading) -> Text:
             if value > 0
             else Text(en="LO (below the device's range)", zh="LO（低于设备量程）")
         )
-    return Text(
-        en=f"{value:g} {unit} ({_converted(value, unit)})", zh=f"{value:g} {unit}（{_converted(value, unit)}）"
-    )
+    here, there = _number(value, unit), _converted(value, unit)
+    return Text(en=f"{here} ({there})", zh=f"{here}（{there}）")
+
+
+def _number(value: float, unit: Unit) -> str:
+    """With the decimals that were sent, but 3 mmol/L as the 3.0 that every display shows."""
+    return f"{value:.1f} {unit}" if unit is Unit.MMOL_L and value == round(value) else f"{value:g} {unit}"
 
 
 def _converted(value: float, unit: Unit) -> str:

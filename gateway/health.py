@@ -28,11 +28,11 @@ async def feel(house: House) -> dict[str, Part]:
     counts = await asyncio.to_thread(house.journal.counts)
     waiting = counts["letters.waiting"]
     parts["letters"] = Part(
-        ok=True, detail=f"{waiting} letters wait for a person." if waiting else "Nothing waits to be looked at."
+        ok=True, detail=f"Letters that wait for a person: {waiting}." if waiting else "Nothing waits to be looked at."
     )
     if house.influx:
         state = await house.influx.health()
-        parts["influxdb"] = Part(ok=state.ok, detail=f"{state.says} {state.lag} readings are still to be sent.")
+        parts["influxdb"] = Part(ok=state.ok, detail=f"{state.says} Readings still to be sent: {state.lag}.")
     for channel in await house.speaker.health():
         parts[f"channel {channel.name}"] = _channel(channel)
     return parts
@@ -54,7 +54,7 @@ def _standing(house: House) -> Iterator[tuple[str, Part]]:
     trouble = house.ward.trouble
     yield "watch", Part(ok=trouble is None, detail=trouble or "Every patient is watched.")
     if listener := house.listener:
-        open_now = f"{listener.counts.connections} devices are connected to port {listener.port}."
+        open_now = f"Open at port {listener.port}; connections now: {listener.counts.connections}."
         yield "listener", Part(ok=listener.trouble is None, detail=listener.trouble or open_now)
     if broker := house.broker:
         said = broker.trouble or "; ".join(broker.warnings) or "Connected to the broker."
@@ -64,7 +64,7 @@ def _standing(house: House) -> Iterator[tuple[str, Part]]:
 
 
 def _bluetooth(health: BleHealth) -> Iterator[tuple[str, Part]]:
-    reads = f"{len(health.devices)} devices are read."
+    reads = f"The adapter works; devices that are read: {len(health.devices)}."
     yield "bluetooth", Part(ok=health.adapter is None, detail=health.adapter or reads)
     for device in health.devices:
         if device.error:
