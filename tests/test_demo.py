@@ -62,7 +62,7 @@ def test_the_ward_opens_alerts_and_goes_on_after_a_restart(tmp_path: Path) -> No
         assert page.get("/").status_code == 200
     with demo(tmp_path / "ward") as page:
         again = page.get(f"/api/v1/alerts/{alert['id']}").json()
-        assert again["acknowledged_by"] == "Dr. Li"
+        assert again["alert"]["acknowledged_by"] == "Dr. Li"
 
 
 def _readings_of(page: httpx.Client, device: dict[str, Any]) -> bool:

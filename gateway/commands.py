@@ -1,0 +1,84 @@
+"""What the commands do that need the whole house."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+
+from gateway.check import check
+from gateway.clock import SystemClock
+from gateway.config import Config, ConfigError, load
+from gateway.house import HouseError, keep_house
+from ingest.journal import Journal, JournalError, Letter, LetterState
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command that was given. What keeps it from its work is told in a sentence, with exit status 2."""
+    command = {"run": _serve_hub, "check": _check, "letters": _letters}[options.command]
+    try:
+        return command(options)
+    except (ConfigError, HouseError, JournalError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _serve_hub(options: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    asyncio.run(_serve(load(options.config)))
+    return 0
+
+
+async def _serve(config: Config) -> None:
+    async with keep_house(config, SystemClock()) as house:
+        print(f"Homeward is open at {house.address} (stop with Ctrl-C)", flush=True)
+        await house.stopped()
+
+
+def _check(options: argparse.Namespace) -> int:
+    findings = asyncio.run(check(load(options.config)))
+    for finding in findings:
+        print(f"{'ok  ' if finding.ok else 'FAIL'} {finding.part}: {finding.says}")
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def _letters(options: argparse.Namespace) -> int:
+    state = LetterState(options.state)
+    path = (options.data or load(options.config).data) / "journal.db"
+    if not path.exists():
+        raise JournalError(f"there is no journal at {path}; name the data directory with --data or -c")
+    journal = Journal(path)
+    try:
+        found = journal.letters(state, limit=options.limit)
+    finally:
+        journal.close()
+    for letter in found:
+        print(json.dumps(_letter_object(letter)) if options.json else _letter_line(letter))
+    if not found and not options.json:
+        print(f"No letters are {state}.")
+    return 0
+
+
+def _letter_line(letter: Letter) -> str:
+    arrived = f"{letter.packet.received_at:%Y-%m-%d %H:%M:%SZ}"
+    return f"{letter.id:>6}  {arrived}  {letter.packet.link:<8}  {letter.device}  {letter.reason}: {letter.because}"
+
+
+def _letter_object(letter: Letter) -> dict[str, object]:
+    return {
+        "id": letter.id,
+        "state": letter.state,
+        "received_at": letter.packet.received_at.isoformat(),
+        "link": letter.packet.link,
+        "channel": letter.packet.channel,
+        "device": letter.device,
+        "reason": letter.reason,
+        "because": letter.because,
+        "parts": letter.parts,
+        "data": letter.packet.data.hex(),
+    }
