@@ -34,7 +34,6 @@ from ingest.influx import InfluxSettings
 from ingest.links.broker import BrokerSettings
 from ingest.links.listener import ListenerSettings
 from ingest.links.topics import PREFIX
-from ingest.vital import Unit
 
 _SECRETS = frozenset({"token", "password"})
 
@@ -86,12 +85,9 @@ class Section(BaseModel):
 
 
 class Clinic(Section):
-    """What the clinic's people see where nothing else is said."""
+    """zone: of a Bluetooth device's clock as long as nobody wears the device."""
 
-    name: str = "Homeward"
-    language: Literal["en", "zh_CN"] = "en"
     zone: Annotated[str, AfterValidator(_zone)] = "UTC"
-    glucose_unit: Literal[Unit.MMOL_L, Unit.MG_DL] = Unit.MMOL_L
 
 
 class Web(Section):
@@ -158,9 +154,7 @@ class Broker(Section):
 
 
 class Bluetooth(Section):
-    """Bluetooth LE through this machine's adapter."""
-
-    every_s: Annotated[float, Field(gt=0)] = 30.0
+    """Bluetooth LE through this machine's adapter. There is nothing to set."""
 
 
 class InfluxDB(Section):

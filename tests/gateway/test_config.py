@@ -47,7 +47,7 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path) -> None:
         ('[listener]\nhost = "0.0.0.0"\n', "give each device a login"),
         ('[listener]\ntls_key = "k"\n', "go together"),
         ('[clinic]\nzone = "Mars/One"\n', r"\[clinic\] zone: 'Mars/One' is no time zone"),
-        ('[clinic]\nglucose_unit = "kg/L"\n', r"\[clinic\] glucose_unit"),
+        ('[broker]\nhost = "h"\nversion = "4"\n', r"\[broker\] version"),
         ('[influxdb]\nurl = "http://i"\ntoken = "t"\n', r"\[influxdb\] bucket: it is missing"),
         ('[influxdb]\nurl = "http://i"\nbucket = "b"\ntoken = "file:none"\n', "secret cannot be read"),
         ('[email]\nhost = "h"\nsender = "a@b"\nrecipients = []\n', r"\[email\] recipients"),
