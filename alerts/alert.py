@@ -47,7 +47,9 @@ class Finding:
     """A rule's verdict on one patient at one moment.
 
     problem groups rules that are about the same trouble (low and very low are both "glucose-low").
-    since: when the condition began, by the readings. evidence: keys of the readings it rests on, oldest first.
+    since: when the condition began, by the readings. known_at: when the last of the readings that made it a finding
+    came in, by the house's clock; what was done before was done without knowing of it. evidence: keys of the readings
+    it rests on, oldest first.
     """
 
     patient: str
@@ -58,6 +60,7 @@ class Finding:
     audience: Audience
     because: Text
     since: datetime
+    known_at: datetime
     evidence: tuple[str, ...] = ()
 
 
@@ -77,6 +80,7 @@ class Alert:
 
     id: "a-" and 16 hexadecimal digits, derived from (patient, problem, opened_at), so that a replay of the journal
     opens the same alert. raising: names of the rules that hold the condition up; empty once it has gone.
+    since, because and evidence are about the newest episode of which staff were told; earlier ones are in the facts.
     """
 
     id: str

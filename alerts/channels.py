@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from typing import Final, Protocol
 
 import aiosmtplib
 import httpx
+from sqlalchemy.exc import OperationalError
 
 from alerts.alert import Audience, Notice, Text
 from alerts.book import Book, Delivery, Try
@@ -225,7 +227,15 @@ def _html(message: Message) -> str:
 
 
 def routes(channels: Sequence[Channel]) -> dict[Audience, tuple[str, ...]]:
-    """Which channels the notices of each audience wait for, as the book needs it."""
+    """Which channels the notices of each audience wait for, as the book needs it.
+
+    Raises ValueError when two channels have one name, for then one of them would never speak.
+    """
+    names = Counter(channel.name for channel in channels)
+    if twice := sorted(name for name, count in names.items() if count > 1):
+        raise ValueError(
+            f"more than one channel has the name {', '.join(twice)}: name each recipient and each webhook once"
+        )
     return {
         audience: tuple(channel.name for channel in channels if audience in channel.audiences)
         for audience in Audience
@@ -234,78 +244,131 @@ def routes(channels: Sequence[Channel]) -> dict[Audience, tuple[str, ...]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelHealth:
-    """How a channel does. failures: in a row. waiting: notices not yet delivered."""
+    """How a channel does. failures: in a row. waiting: notices not yet delivered, None when the book cannot be read.
+
+    dead: it failed too often, or nothing can be said because the book cannot be read or written.
+    """
 
     name: str
     dead: bool
     failures: int
-    waiting: int
+    waiting: int | None
     last_error: str | None
     last_delivered_at: datetime | None
-
-
-@dataclass(slots=True)
-class _Pulse:
-    failures: int = 0
-    last_error: str | None = None
-    last_delivered_at: datetime | None = None
 
 
 class Speaker:
     """Delivers what waits in the book, whenever it is woken: after each `Book.record`, and at each tick for retries.
 
-    A delivery that fails is due again after 30 s, doubling up to 15 min, without end. clock: the house's time.
+    Each channel speaks on its own, so that one that hangs delays no other. A delivery that fails is due again after
+    30 s, doubling up to 15 min, without end. clock: the house's time.
     """
 
     def __init__(
         self, book: Book, channels: Sequence[Channel], *, base_url: str, clock: Callable[[], datetime]
     ) -> None:
         self._book = book
-        self._channels = {channel.name: channel for channel in channels}
-        self._pulses = {name: _Pulse() for name in self._channels}
-        self._base_url = base_url.rstrip("/")
-        self._clock = clock
-        self._woken = asyncio.Event()
+        self._voices = {
+            channel.name: _Voice(book, channel, base_url=base_url.rstrip("/"), clock=clock) for channel in channels
+        }
 
     def wake(self) -> None:
         """There may be something to say. Call it on the loop."""
-        self._woken.set()
+        for voice in self._voices.values():
+            voice.woken.set()
 
     async def run(self) -> None:
         """Speak until cancelled; begins with what a stop or a crash left unsaid."""
-        while True:
-            while await self.speak():
-                pass
-            await self._woken.wait()
-            self._woken.clear()
+        async with asyncio.TaskGroup() as tasks:
+            for name, voice in self._voices.items():
+                tasks.create_task(voice.run(), name=f"channel {name}")
 
     async def speak(self) -> int:
         """One round over what is due now, all channels at once. How many deliveries succeeded."""
-        return sum(await asyncio.gather(*map(self._speak_through, self._channels.values())))
+        return sum(await asyncio.gather(*(voice.speak() for voice in self._voices.values())))
 
     async def health(self) -> list[ChannelHealth]:
         """Every channel's state, and channels that notices wait for but that are not configured any more (dead)."""
-        waiting = await asyncio.to_thread(self._book.undelivered)
-        names = [*self._channels, *sorted(waiting.keys() - self._channels.keys())]
-        return [self._health(name, waiting.get(name, 0)) for name in names]
+        try:
+            waiting = await asyncio.to_thread(self._book.undelivered)
+        except OperationalError as error:
+            return [voice.health(None, str(error.orig)) for voice in self._voices.values()]
+        left = sorted(waiting.keys() - self._voices.keys())
+        return [
+            *(voice.health(waiting.get(name, 0)) for name, voice in self._voices.items()),
+            *(_orphan(name, waiting[name]) for name in left),
+        ]
 
-    def _health(self, name: str, waiting: int) -> ChannelHealth:
-        pulse = self._pulses.get(name)
-        if pulse is None:
-            pulse = _Pulse(failures=DEAD_AFTER, last_error="not configured any more, but notices wait for it")
+
+def _orphan(name: str, waiting: int) -> ChannelHealth:
+    return ChannelHealth(
+        name=name,
+        dead=True,
+        failures=0,
+        waiting=waiting,
+        last_error="not configured any more, but notices wait for it",
+        last_delivered_at=None,
+    )
+
+
+class _Voice:
+    """One channel at work. woken: set it when there may be something to say."""
+
+    def __init__(self, book: Book, channel: Channel, *, base_url: str, clock: Callable[[], datetime]) -> None:
+        self.woken = asyncio.Event()
+        self._book = book
+        self._channel = channel
+        self._base_url = base_url
+        self._clock = clock
+        self._failures = 0
+        self._last_error: str | None = None
+        self._last_delivered_at: datetime | None = None
+        self._book_error: str | None = None
+        # A try that the book could not take. Nothing more is said before it is written, or it would be said again.
+        self._unwritten: tuple[Try, datetime | None] | None = None
+
+    async def run(self) -> None:
+        """Speak until cancelled."""
+        while True:
+            while await self.speak():
+                pass
+            await self.woken.wait()
+            self.woken.clear()
+
+    async def speak(self) -> int:
+        """One round over what is due now. How many deliveries succeeded.
+
+        When the book cannot be read or written, the round ends: it is tried again at the next call.
+        """
+        try:
+            delivered = await self._round()
+        except OperationalError as error:
+            if self._book_error is None:
+                _log.exception("channel %s cannot speak, for the book of notices cannot be used", self._channel.name)
+            self._book_error = str(error.orig)
+            return 0
+        if self._book_error is not None:
+            _log.warning("channel %s speaks again: the book of notices can be used", self._channel.name)
+        self._book_error = None
+        return delivered
+
+    def health(self, waiting: int | None, book_error: str | None = None) -> ChannelHealth:
+        """How the channel does. book_error: what the book said when it was asked just now."""
+        book_error = book_error or self._book_error
         return ChannelHealth(
-            name=name,
-            dead=pulse.failures >= DEAD_AFTER,
-            failures=pulse.failures,
+            name=self._channel.name,
+            dead=self._failures >= DEAD_AFTER or book_error is not None,
+            failures=self._failures,
             waiting=waiting,
-            last_error=pulse.last_error,
-            last_delivered_at=pulse.last_delivered_at,
+            last_error=f"the book of notices cannot be used: {book_error}" if book_error else self._last_error,
+            last_delivered_at=self._last_delivered_at,
         )
 
-    async def _speak_through(self, channel: Channel) -> int:
+    async def _round(self) -> int:
+        await self._write_down()
         failed = delivered = 0
-        for delivery in await asyncio.to_thread(self._book.pending_notices, channel.name, self._clock()):
-            if await self._try(channel, delivery):
+        for delivery in await asyncio.to_thread(self._book.pending_notices, self._channel.name, self._clock()):
+            if await self._try(delivery):
                 delivered += 1
             else:
                 failed += 1
@@ -313,33 +376,42 @@ class Speaker:
                 break
         return delivered
 
-    async def _try(self, channel: Channel, delivery: Delivery) -> bool:
+    async def _try(self, delivery: Delivery) -> bool:
         error: str | None = None
         try:
-            await channel.deliver(self._message(channel, delivery.notice))
+            await self._channel.deliver(self._message(delivery.notice))
         except ChannelError as problem:
             error = str(problem)
+        except ValueError as problem:  # what the configuration says cannot be sent, such as a header beyond ASCII
+            error = f"{self._channel.name}: {type(problem).__name__} {problem}; correct the channel's configuration"
         at = self._clock()
-        self._feel(channel.name, at, error)
+        self._feel(at, error)
         due = None if error is None else at + back_off(delivery.tries)
-        tried = Try(notice=delivery.notice.id, channel=channel.name, at=at, error=error)
-        await asyncio.to_thread(self._book.note_try, tried, due=due, reaches_people=channel.reaches_people)
+        self._unwritten = Try(notice=delivery.notice.id, channel=self._channel.name, at=at, error=error), due
+        await self._write_down()
         return error is None
 
-    def _feel(self, name: str, at: datetime, error: str | None) -> None:
-        pulse = self._pulses[name]
+    async def _write_down(self) -> None:
+        if self._unwritten is not None:
+            tried, due = self._unwritten
+            reaches_people = self._channel.reaches_people
+            await asyncio.to_thread(self._book.note_try, tried, due=due, reaches_people=reaches_people)
+            self._unwritten = None
+
+    def _feel(self, at: datetime, error: str | None) -> None:
+        name = self._channel.name
         if error is None:
-            if pulse.failures >= DEAD_AFTER:
+            if self._failures >= DEAD_AFTER:
                 _log.warning("channel %s delivers again", name)
-            pulse.failures, pulse.last_error, pulse.last_delivered_at = 0, None, at
+            self._failures, self._last_error, self._last_delivered_at = 0, None, at
             return
-        pulse.failures, pulse.last_error = pulse.failures + 1, error
-        if pulse.failures == DEAD_AFTER:
+        self._failures, self._last_error = self._failures + 1, error
+        if self._failures == DEAD_AFTER:
             _log.error("channel %s is dead after %d failures, the last: %s", name, DEAD_AFTER, error)
 
-    def _message(self, channel: Channel, notice: Notice) -> Message:
+    def _message(self, notice: Notice) -> Message:
         link = f"{self._base_url}/alerts/{notice.alert}" if notice.alert else ""
-        if channel.trusted:
+        if self._channel.trusted:
             return Message(notice=notice, subject=notice.subject, body=notice.body, link=link)
         priority = PRIORITY_WORDS[notice.priority]
         return Message(

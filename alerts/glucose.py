@@ -11,13 +11,11 @@ from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
 from alerts.rules import Comparison, Rule
-from alerts.scene import MINUTE, VITALS, Scene
+from alerts.scene import MINUTE, SPOT_GAP, VITALS, Scene, last_arrival
 from ingest.reading import Flag, Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital, family
 
 _SENSOR_GAP: Final = timedelta(minutes=20)
-# Spot readings further apart than this say nothing about the time between them.
-_METER_GAP: Final = timedelta(hours=2)
 _CLEAR_HOLD: Final = timedelta(minutes=15)
 _USUAL_CADENCE: Final = timedelta(minutes=5)
 _CADENCE_FROM: Final = 9  # readings
@@ -44,7 +42,7 @@ class Trace(NamedTuple):
     def of(cls, vital: Vital, readings: Sequence[Reading]) -> Trace:
         """The trace of a device, its cadence taken from its last readings."""
         if vital is Vital.GLUCOSE:
-            return cls(vital, readings, timedelta(), _METER_GAP)
+            return cls(vital, readings, timedelta(), SPOT_GAP)
         cadence = _cadence(readings)
         return cls(vital, readings, cadence, max(_SENSOR_GAP, 2.5 * cadence))
 
@@ -103,7 +101,7 @@ def judge(scene: Scene, rule: Rule, trace: Trace) -> tuple[datetime, Finding]:
     elif not scene.fresh(rule, "fresh-meter" if meter else "fresh-sensor", trace.newest):
         finding = _hold(scene, rule, trace, stale=True)
     elif run := _first_run(trace, start, beyond, hold):
-        finding = _raise(scene, rule, trace, run, _audience(scene, rule, trace, start, beyond))
+        finding = _raise(scene, rule, trace, run, _staff_run(scene, rule, trace, start, beyond))
     else:
         finding = _hold(scene, rule, trace, stale=False)
     return trace.newest.taken_at, finding
@@ -142,22 +140,28 @@ def _covered(trace: Trace, first: int, last: int) -> timedelta:
     return trace.readings[last].taken_at - trace.readings[first].taken_at + trace.cadence
 
 
-def _audience(scene: Scene, rule: Rule, trace: Trace, start: int, beyond: Callable[[Reading], bool]) -> Audience:
-    """The patient's own warning becomes staff's when the readings stayed beyond the limit for "staff-after"."""
-    if trace.vital is Vital.GLUCOSE:
-        return rule.meter_audience or rule.audience
-    if rule.audience is Audience.STAFF or _first_run(trace, start, beyond, scene.minutes(rule, "staff-after")):
-        return Audience.STAFF
-    return rule.audience
+def _staff_run(
+    scene: Scene, rule: Rule, trace: Trace, start: int, beyond: Callable[[Reading], bool]
+) -> Sequence[Reading]:
+    """The readings that stayed beyond the limit for "staff-after" and so make the patient's own warning staff's."""
+    if trace.vital is Vital.GLUCOSE or rule.audience is Audience.STAFF:
+        return ()
+    run = _first_run(trace, start, beyond, scene.minutes(rule, "staff-after"))
+    return run[0] if run else ()
 
 
 def _raise(
-    scene: Scene, rule: Rule, trace: Trace, run: tuple[Sequence[Reading], Sequence[Reading]], audience: Audience
+    scene: Scene,
+    rule: Rule,
+    trace: Trace,
+    run: tuple[Sequence[Reading], Sequence[Reading]],
+    staff_run: Sequence[Reading],
 ) -> Finding:
     proof, event = run
     onset, newest = event[0], event[-1]
     lasted = newest.taken_at - onset.taken_at
     names = {parameter.name for parameter in rule.parameters}
+    audience = (rule.meter_audience if trace.vital is Vital.GLUCOSE else None) or rule.audience
     unrecovered = "unrecovered" in names and lasted >= scene.minutes(rule, "unrecovered")
     return scene.finding(
         rule,
@@ -165,8 +169,9 @@ def _raise(
         _because(scene, rule, trace, event),
         onset.taken_at,
         (*proof, newest),
+        known_at=last_arrival(staff_run or proof),
         priority=Priority.HIGH if unrecovered else rule.priority,
-        audience=audience,
+        audience=Audience.STAFF if staff_run else audience,
     )
 
 

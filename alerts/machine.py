@@ -3,17 +3,30 @@
 An alert is *present* while rules hold its condition up (`raising`), *open* until a person closes it: two independent
 facts. `hear` is total; the table, by what there is and what comes:
 
-|                  | RAISE for staff                     | RAISE for patient | HOLD    | CLEAR               |
-|------------------|-------------------------------------|-------------------|---------|---------------------|
-| none             | opens                               | -                 | -       | -                   |
-| open, present    | joins; a worse priority is told     | joins             | -       | eases, last: gone   |
-| open, gone       | relapses: present again, told       | -                 | -       | -                   |
-| closed, present  | joins unheard; a worse one opens    | joins unheard     | -       | eases, last: gone   |
-| closed, gone     | opens: a new episode                | -                 | -       | -                   |
+|                 | RAISE for staff              | ... anew             | ... for patient | HOLD | CLEAR             |
+|-----------------|------------------------------|----------------------|-----------------|------|-------------------|
+| none            | opens                        | opens                | -               | -    | -                 |
+| open, present   | joins; a worse one is told   | relapses: told again | joins           | -    | eases, last: gone |
+| open, gone      | relapses: told again         | relapses: told again | -               | -    | -                 |
+| closed, present | joins unheard; a worse opens | opens: a new episode | joins unheard   | -    | eases, last: gone |
+| closed, gone    | opens: a new episode         | opens: a new episode | -               | -    | -                 |
 
-Joining is written only when a rule is new to the alert. An alert closed while its condition is present stays present,
-and so keeps the same condition from opening another one until it has gone; a worse priority opens one all the same.
-This memory is in the alert itself and survives a restart.
+**Present** means that nothing newer says otherwise. A meter's or a cuff's reading stays the last word until the next
+one, however old it grows; that it is old is no recovery, and nobody is told that it is over.
+
+**Anew** is a RAISE that began after the alert's own beginning (`since`, by the readings) and became known after all
+that was done with the alert so far (`known_at`, by the house's clock): a low of the next day, or one after a gap.
+Nobody can have meant it when acknowledging or closing. An open alert then relapses and is told again; a closed one
+hands over to a new alert. Within the quiet time of its rule (`Rule.quiet`, for troubles that last for days) a new
+episode that is no worse only joins an open alert, and leaves a closed one as it is.
+
+An alert closed while its condition is present stays present, and so keeps the same episode from opening another one;
+a worse priority opens one all the same. This memory is in the alert itself and survives a restart.
+
+**What an open alert says** follows what happens to it. A relapse begins its since, sentence and evidence anew. What
+worsens it, or joins it with at least its priority, gives its own sentence and adds its evidence; what joins with less
+adds its evidence only. A closed alert says what it said when it was closed. A finding that changes nothing writes
+nothing, and every sentence that was written stays in the facts.
 
 Acts: acknowledging an open alert once, closing an open alert with outcome and note; all else is an IllegalAct.
 A RAISE for the patient also writes the patient a notice, whatever the alert's state.
@@ -48,12 +61,12 @@ class FactKind(StrEnum):
     """What can happen in the life of an alert."""
 
     OPENED = "opened"
-    JOINED = "joined"  # another rule holds the condition up as well
+    JOINED = "joined"  # another rule, or another episode in its quiet time, holds the condition up as well
     WORSENED = "worsened"
     EASED = "eased"  # one of several rules cleared
     CONDITION_GONE = "condition-gone"
     RELAPSED = "relapsed"
-    SUPERSEDED = "superseded"  # closed before its condition had gone; a worse one opened a new alert
+    SUPERSEDED = "superseded"  # closed before its condition had gone; a worse or a new one opened a new alert
     NOTIFIED = "notified"  # written by the book, when a channel first reached staff
     ACKNOWLEDGED = "acknowledged"
     CLOSED = "closed"
@@ -141,16 +154,27 @@ def _raise_staff(alert: Alert | None, finding: Finding, now: datetime) -> Heard:
         return _open(finding, now, frozenset({finding.rule}))
     if alert.closed_at:
         return _raise_closed(alert, finding, now)
-    if not alert.raising:
+    anew = _is_anew(alert, finding)
+    if not alert.raising or (anew and not _is_quiet(alert, finding)):
         return _relapse(alert, finding, now)
     if finding.priority > alert.priority:
         return _worsen(alert, finding, now)
-    return NOTHING if finding.rule in alert.raising else Heard(changes=(_join(alert, finding, now),))
+    return Heard(changes=(_join(alert, finding, now),)) if anew or finding.rule not in alert.raising else NOTHING
+
+
+def _is_anew(alert: Alert, finding: Finding) -> bool:
+    return finding.since > alert.since and finding.known_at > alert.updated_at
+
+
+def _is_quiet(alert: Alert, finding: Finding) -> bool:
+    moments = (alert.opened_at, alert.since, alert.acknowledged_at, alert.closed_at)
+    return finding.known_at < max(filter(None, moments)) + RULES[finding.rule].quiet
 
 
 def _raise_closed(alert: Alert, finding: Finding, now: datetime) -> Heard:
     """The alert was closed while its condition was present."""
-    if finding.priority <= alert.priority:
+    anew = _is_anew(alert, finding) and not _is_quiet(alert, finding)
+    if not anew and finding.priority <= alert.priority:
         return NOTHING if finding.rule in alert.raising else Heard(changes=(_join(alert, finding, now),))
     handed_over = replace(alert, raising=frozenset(), updated_at=now)
     opened = _open(finding, now, alert.raising | {finding.rule})
@@ -179,12 +203,18 @@ def _worsen(alert: Alert, finding: Finding, now: datetime) -> Heard:
 
 
 def _relapse(alert: Alert, finding: Finding, now: datetime) -> Heard:
-    again = replace(_with(alert, finding, now), condition_gone_at=None, raising=frozenset({finding.rule}))
+    again = replace(
+        _with(alert, finding, now), since=finding.since, evidence=finding.evidence, condition_gone_at=None
+    )
     return _told(again, FactKind.RELAPSED, finding, now)
 
 
 def _join(alert: Alert, finding: Finding, now: datetime) -> Change:
-    joined = replace(_with(alert, finding, now), because=alert.because, priority=alert.priority)
+    joined = _with(alert, finding, now)
+    if alert.closed_at:
+        joined = replace(alert, raising=joined.raising, updated_at=now)
+    elif finding.priority < alert.priority:
+        joined = replace(joined, because=alert.because)
     return _change(joined, FactKind.JOINED, now, because=finding.because)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
 from alerts.rules import BLOOD_PRESSURE_HIGH, BLOOD_PRESSURE_SEVERE, MMHG, Rule
-from alerts.scene import MINUTE, Scene
+from alerts.scene import MINUTE, SPOT_GAP, Scene
 from ingest.reading import Reading
 
 
@@ -109,29 +109,33 @@ def _last_session(scene: Scene, taken: Sequence[Pressure]) -> Sequence[Pressure]
 class _Stage(Enum):
     """How far the case of a severe blood pressure has come."""
 
-    NONE = "no severe reading, or the second one was not severe"
     ASKED = "one severe reading; the patient is asked for a second"
     ALONE = "one severe reading, and no second came in time"
     PAIR = "two severe readings, the newest two are the proof"
 
 
 class _Case(NamedTuple):
+    """A stage, the readings that prove it, and when it was known that staff or the patient must hear of it."""
+
     stage: _Stage
-    proof: tuple[Pressure, ...] = ()
+    proof: tuple[Pressure, ...]
+    since: datetime
+    known_at: datetime
 
 
 def severe(scene: Scene, taken: Sequence[Pressure]) -> Finding:
     """Judge severe readings; taken: at least one, oldest first.
 
     The first one asks the patient for a second. A second severe one raises on the pair, none within the waiting time
-    raises on the first alone, and a second that is not severe ends the case.
+    raises on the first alone, and a second that is not severe ends the case. A severe reading that comes long after
+    the last severe one begins a new case.
     """
     rule, newest = BLOOD_PRESSURE_SEVERE, taken[-1]
-    case = _Case(_Stage.NONE)
+    case: _Case | None = None
     for index, pressure in enumerate(taken):
         case = _next(scene, _overdue(scene, case, pressure.at), taken[: index + 1])
     case = _overdue(scene, case, scene.now)
-    if case.stage is _Stage.NONE:
+    if case is None:
         limit, at = _limit(scene, rule), scene.clock(newest.at)
         because = Text(
             en=f"Blood pressure {newest.words} at {at}: not severe, or not confirmed by a second reading. "
@@ -150,17 +154,18 @@ def severe(scene: Scene, taken: Sequence[Pressure]) -> Finding:
         rule,
         Verdict.RAISE,
         _because(scene, case),
-        case.proof[0].at,
+        case.since,
         [pressure.reading for pressure in case.proof],
+        known_at=case.known_at,
         priority=_priority(scene, case),
         audience=Audience.PATIENT if case.stage is _Stage.ASKED else Audience.STAFF,
     )
 
 
-def _overdue(scene: Scene, case: _Case, moment: datetime) -> _Case:
+def _overdue(scene: Scene, case: _Case | None, moment: datetime) -> _Case | None:
     """A patient who was asked and did not measure in time: the first reading stands alone."""
-    if case.stage is _Stage.ASKED and moment > _deadline(scene, case.proof[0]):
-        return _Case(_Stage.ALONE, case.proof)
+    if case and case.stage is _Stage.ASKED and moment > (deadline := _deadline(scene, case.proof[0])):
+        return case._replace(stage=_Stage.ALONE, known_at=deadline)
     return case
 
 
@@ -169,19 +174,21 @@ def _deadline(scene: Scene, first: Pressure) -> datetime:
     return max(first.at, first.reading.received_at) + scene.minutes(BLOOD_PRESSURE_SEVERE, "wait")
 
 
-def _next(scene: Scene, case: _Case, taken: Sequence[Pressure]) -> _Case:
+def _next(scene: Scene, case: _Case | None, taken: Sequence[Pressure]) -> _Case | None:
     """The case after the newest of these readings."""
     newest = taken[-1]
     is_severe = _reaches(scene, BLOOD_PRESSURE_SEVERE, newest.systolic, newest.diastolic)
-    if case.stage is _Stage.NONE:
-        return _Case(_Stage.ASKED, (newest,)) if is_severe else case
+    if case is None or (is_severe and newest.at - case.proof[-1].at > SPOT_GAP):
+        return _Case(_Stage.ASKED, (newest,), newest.at, newest.reading.received_at) if is_severe else None
     if case.stage is _Stage.PAIR:
         if is_severe:
-            return _Case(_Stage.PAIR, (case.proof[-1], newest))
-        return _Case(_Stage.NONE) if _calm_session(scene, taken) else case
+            return case._replace(proof=(case.proof[-1], newest))
+        return None if _calm_session(scene, taken) else case
     if newest.at - case.proof[0].at < scene.minutes(BLOOD_PRESSURE_SEVERE, "apart"):
         return case
-    return _Case(_Stage.PAIR, (case.proof[0], newest)) if is_severe else _Case(_Stage.NONE)
+    if not is_severe:
+        return None
+    return case._replace(stage=_Stage.PAIR, proof=(case.proof[0], newest), known_at=newest.reading.received_at)
 
 
 def _calm_session(scene: Scene, taken: Sequence[Pressure]) -> bool:

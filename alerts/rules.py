@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -54,6 +55,8 @@ class Rule:
 
     audience: STAFF, or PATIENT for a rule that reaches staff only after its parameter "staff-after" (CGM).
     meter_audience: the same for a spot reading of a meter; None for rules that no glucose feeds.
+    quiet: for a trouble that lasts for days whatever is done, a new episode that is no worse is told again only so
+    long after staff were told, acknowledged or closed; zero for troubles of which each episode counts.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Rule:
     audience: Audience
     parameters: tuple[Parameter, ...]
     meter_audience: Audience | None = None
+    quiet: timedelta = timedelta()
 
 
 _OWN: Final = Text(en="Homeward default, to be confirmed by the clinic", zh="Homeward 默认值，由医疗机构确认")
@@ -112,8 +116,9 @@ def _mmhg(name: str, default: float, lower: float, upper: float, source: Text) -
 
 # A reading older than this raises nothing: a sensor's reading loses its meaning within the hour, a spot reading keeps
 # it for the rest of the waking day (a meter is often read out hours after the measurement).
-_FRESH: Final = (_minutes("fresh-sensor", 60, 15, 240, _OWN), _minutes("fresh-meter", 720, 60, 1440, _OWN))
+_FRESH: Final = (_minutes("fresh-sensor", 60, 15, 240, _OWN), _minutes("fresh-meter", 720, 360, 1440, _OWN))
 _GLUCOSE: Final = (Vital.GLUCOSE, Vital.CGM)
+_DAY: Final = timedelta(days=1)
 
 GLUCOSE_LOW: Final = Rule(
     name="glucose-low",
@@ -158,6 +163,7 @@ GLUCOSE_HIGH: Final = Rule(
     priority=Priority.LOW,
     audience=Audience.PATIENT,
     meter_audience=Audience.PATIENT,
+    quiet=_DAY,
     parameters=(
         *_both("limit", _LEVEL_1_HIGH, (180, 140, 250), (10.0, 7.8, 13.9)),
         *_both("clear", _HIGH_ENDS, (180, 100, 250), (10.0, 5.6, 13.9)),
@@ -175,6 +181,7 @@ GLUCOSE_VERY_HIGH: Final = Rule(
     priority=Priority.LOW,
     audience=Audience.PATIENT,
     meter_audience=Audience.STAFF,
+    quiet=_DAY,
     parameters=(
         *_both("limit", _LEVEL_2_HIGH, (250, 180, 350), (13.9, 10.0, 19.4)),
         *_both("clear", _HIGH_ENDS, (180, 140, 350), (10.0, 7.8, 19.4)),
@@ -207,6 +214,7 @@ BLOOD_PRESSURE_HIGH: Final = Rule(
     comparison=Comparison.AT_LEAST,
     priority=Priority.LOW,
     audience=Audience.STAFF,
+    quiet=7 * _DAY,
     parameters=(
         _mmhg("systolic", 135, 120, 180, _HOME_135),
         _mmhg("diastolic", 85, 70, 110, _HOME_135),
@@ -219,7 +227,7 @@ BLOOD_PRESSURE_HIGH: Final = Rule(
             30,
             Text(en="home protocol: mean of the last two", zh="家庭血压测量方案：取最后两次平均"),
         ),
-        _minutes("fresh-meter", 720, 60, 1440, _OWN),
+        _minutes("fresh-meter", 720, 360, 1440, _OWN),
     ),
 )
 BLOOD_PRESSURE_SEVERE: Final = Rule(
@@ -237,7 +245,7 @@ BLOOD_PRESSURE_SEVERE: Final = Rule(
         _mmhg("crisis-diastolic", 120, 100, 140, _CRISIS),
         _minutes("apart", 1, 0, 5, _AHA_REPEAT),
         _minutes("wait", 15, 5, 60, _AHA_REPEAT),
-        _minutes("fresh-meter", 720, 60, 1440, _OWN),
+        _minutes("fresh-meter", 720, 360, 1440, _OWN),
     ),
 )
 NO_DATA: Final = Rule(
@@ -254,6 +262,17 @@ NO_DATA: Final = Rule(
         _minutes("silence-blood_pressure", 2880, 360, 20160, _OWN),
     ),
 )
+LATE_DATA: Final = Rule(
+    name="late-data",
+    title=Text(en="Data comes too late", zh="数据迟到"),
+    problem="late-data",
+    vitals=tuple(Vital),
+    comparison=Comparison.AT_LEAST,
+    priority=Priority.LOW,
+    audience=Audience.STAFF,
+    parameters=(),
+    quiet=_DAY,
+)
 
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
     {
@@ -267,6 +286,7 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
             BLOOD_PRESSURE_HIGH,
             BLOOD_PRESSURE_SEVERE,
             NO_DATA,
+            LATE_DATA,
         )
     }
 )

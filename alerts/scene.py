@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 
@@ -12,11 +12,18 @@ from ingest.reading import Reading
 from ingest.vital import Vital
 
 MINUTE: Final = timedelta(minutes=1)
+# Spot readings further apart than this say nothing about the time between them.
+SPOT_GAP: Final = timedelta(hours=2)
 VITALS: Final = {
     Vital.CGM: Text(en="Sensor glucose", zh="动态血糖"),
     Vital.GLUCOSE: Text(en="Meter glucose", zh="指尖血糖"),
     Vital.BLOOD_PRESSURE: Text(en="Blood pressure", zh="血压"),
 }
+
+
+def last_arrival(readings: Iterable[Reading]) -> datetime | None:
+    """When the last of the readings came in, which need not be the one taken last."""
+    return max((reading.received_at for reading in readings), default=None)
 
 
 class Scene(NamedTuple):
@@ -47,10 +54,11 @@ class Scene(NamedTuple):
         since: datetime,
         evidence: Sequence[Reading],
         *,
+        known_at: datetime | None = None,
         priority: Priority | None = None,
         audience: Audience = Audience.STAFF,
     ) -> Finding:
-        """A finding of this patient; priority None means the rule's own."""
+        """A finding of this patient; priority None: the rule's own, known_at None: the arrival of the evidence."""
         return Finding(
             patient=self.patient,
             rule=rule.name,
@@ -60,5 +68,6 @@ class Scene(NamedTuple):
             audience=audience,
             because=because,
             since=since,
+            known_at=known_at or last_arrival(evidence) or self.now,
             evidence=tuple(dict.fromkeys(reading.key for reading in evidence)),
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from heapq import merge
-from typing import Final
+from typing import Final, NamedTuple
 
 from ingest.reading import Reading
 from ingest.vital import Vital
@@ -15,7 +15,34 @@ SPAN: Final = timedelta(hours=48)
 # 48 h of a sensor that measures every two minutes. A faster one keeps less than 48 h.
 COUNT: Final = 1440
 
-Identity = tuple[int | None, datetime | None]
+# Later than this after it was taken, a reading comes late. No patient can be given a shorter time for which readings
+# are fresh ("fresh-sensor", "fresh-meter"), so that no device comes late and still too early to be told.
+LATE: Final = {
+    Vital.CGM: timedelta(minutes=15),
+    Vital.GLUCOSE: timedelta(hours=6),
+    Vital.BLOOD_PRESSURE: timedelta(hours=6),
+}
+# So many late arrivals in a row are no accident.
+LATE_COUNT: Final = 3
+
+Identity = tuple[object, ...]
+
+
+class Arrivals(NamedTuple):
+    """How a device's readings come in; all but taken_at by the house's clock.
+
+    late: the first arrivals, up to LATE_COUNT, of a row in which every reading came late and none came faster than
+    twice the pace at which they were taken, as what was stored during an outage does. Empty after one in time.
+    """
+
+    received_at: datetime
+    taken_at: datetime
+    late: tuple[datetime, ...]
+
+    @property
+    def behind(self) -> timedelta:
+        """How old the newest reading was when it came."""
+        return self.received_at - self.taken_at
 
 
 class Window:
@@ -29,7 +56,7 @@ class Window:
         self.patient = patient
         self._span = span
         self._traces: dict[tuple[Vital, str], _Trace] = {}
-        self._arrivals: dict[str, datetime] = {}
+        self._arrivals: dict[str, Arrivals] = {}
         for reading in readings:
             self.add(reading)
 
@@ -40,7 +67,7 @@ class Window:
         """
         if reading.patient != self.patient:
             raise ValueError(f"a reading of patient {reading.patient} does not belong to patient {self.patient}")
-        self.arrived(reading.device, reading.received_at)
+        self._arrivals[reading.device] = _after(self._arrivals.get(reading.device), reading)
         trace = self._traces.setdefault((reading.vital, reading.device), _Trace())
         return trace.add(reading, self._span)
 
@@ -54,35 +81,47 @@ class Window:
         """The readings of all devices, oldest first."""
         return list(merge(*(readings for _, readings in self.traces(vital)), key=lambda reading: reading.taken_at))
 
-    def arrived(self, device: str, at: datetime) -> None:
-        """Note that the device was heard at that moment, as the journal knows it of readings no longer kept here."""
-        self._arrivals[device] = max(at, self._arrivals.get(device, at))
-
-    def last_arrival(self, device: str) -> datetime | None:
-        """When the device's newest reading came in (aware UTC), or None if none came."""
+    def arrivals(self, device: str) -> Arrivals | None:
+        """How the device's readings come in, or None if none came."""
         return self._arrivals.get(device)
 
 
+def _after(before: Arrivals | None, reading: Reading) -> Arrivals:
+    """The arrivals of a device after this one; what came before the newest, or came with it, changes nothing."""
+    received, taken = reading.received_at, reading.taken_at
+    if before and (received, taken) <= (before.received_at, before.taken_at):
+        return before
+    if received - taken <= LATE[reading.vital]:
+        return Arrivals(received, taken, ())
+    if (
+        before
+        and received > before.received_at
+        and timedelta() <= taken - before.taken_at <= 2 * (received - before.received_at)
+    ):
+        return Arrivals(received, taken, (*before.late, received)[:LATE_COUNT])
+    return Arrivals(received, taken, (received,))
+
+
 class _Trace:
-    """One device's readings of one vital, sorted by moment; readings of one moment by sequence."""
+    """One device's readings of one vital, sorted by moment; those of one moment by sequence, then as they came."""
 
     def __init__(self) -> None:
         self.readings: list[Reading] = []
-        self._identities: set[Identity | datetime] = set()
+        self._identities: set[Identity] = set()
 
     def add(self, reading: Reading, span: timedelta) -> bool:
         identity = _identity(reading)
         if identity in self._identities:
             return False
         readings = self.readings
-        if not readings or _place(reading) > _place(readings[-1]):
+        if not readings or _place(reading) >= _place(readings[-1]):
             readings.append(reading)
         elif reading.taken_at < readings[-1].taken_at - span or (
             len(readings) >= COUNT and _place(reading) < _place(readings[0])
         ):
             return False
         else:
-            readings.insert(bisect_left(readings, _place(reading), key=_place), reading)
+            readings.insert(bisect_right(readings, _place(reading), key=_place), reading)
         self._identities.add(identity)
         self._forget(readings[-1].taken_at - span)
         return True
@@ -97,10 +136,10 @@ class _Trace:
             del readings[:old]
 
 
-def _identity(reading: Reading) -> Identity | datetime:
-    # A device without sequence and clock can only be told apart by the moment its readings came.
+def _identity(reading: Reading) -> Identity:
+    # A device without sequence and clock tells its readings apart by the moment they came and what they say alone.
     if reading.sequence is None and reading.device_time is None:
-        return reading.taken_at
+        return reading.taken_at, reading.sent, reading.unit, reading.flags
     return reading.sequence, reading.device_time
 
 

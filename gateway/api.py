@@ -6,15 +6,17 @@ Errors are RFC 9457 problem details whose `detail` is a sentence. Ranges of time
 from __future__ import annotations
 
 import asyncio
+import json
 import math
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta, tzinfo
-from typing import Annotated, Any, Final, Literal
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import StreamingResponse
 
 from alerts.alert import Act, ActKind, Alert, Audience, Notice, Outcome, Priority, Text
@@ -29,6 +31,11 @@ from ingest.vital import COMPONENTS, Component, Unit, Vital
 
 PAGE: Final = 100
 _DEFAULT_SPAN: Final = timedelta(days=1)
+# Every clock and every store can express these and a day beside them.
+_EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
+# A MAC address, or the UUID that macOS gives in its place.
+_BLUETOOTH: Final = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}|[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
 
 
 def _house(request: Request) -> HouseView:
@@ -45,8 +52,17 @@ def _known_zone(name: str) -> str:
 
 
 def _known_limits(limits: dict[str, Any]) -> dict[str, Any]:
-    parse_limits(limits)
+    try:
+        parse_limits(limits)
+    except (OverflowError, RecursionError) as error:
+        raise ValueError("a limit is larger or deeper than anything that can be computed with") from error
     return limits
+
+
+def _within_reach(moment: datetime) -> datetime:
+    if not _EARLIEST <= moment < _LATEST:
+        raise ValueError("use a moment from the years 1900 to 2199")
+    return moment
 
 
 House = Annotated[HouseView, Depends(_house)]
@@ -54,6 +70,8 @@ Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$", descriptio
 Zone = Annotated[str, AfterValidator(_known_zone), Field(description="IANA time zone", examples=["Asia/Shanghai"])]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many")]
+LetterId = Annotated[int, Query(ge=1, le=2**63 - 1, description="Id of the last letter of the page before")]
+Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 GlucoseUnit = Literal[Unit.MMOL_L, Unit.MG_DL]
 
 
@@ -61,6 +79,16 @@ class _Door(BaseModel):
     """What comes in: an unknown field is refused, so that a typing error does not vanish."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, body: object) -> object:
+        """JSON can name half of a surrogate pair, which no store takes and pydantic cannot name in an error."""
+        try:
+            json.dumps(body, ensure_ascii=False, default=str).encode()
+        except (UnicodeEncodeError, RecursionError) as error:
+            raise ValueError("the text holds half of a surrogate pair, or is nested too deeply") from error
+        return body
 
 
 class PatientIn(_Door):
@@ -146,7 +174,7 @@ class PatientOut(BaseModel):
 class DeviceIn(_Door):
     """A new device."""
 
-    id: Identifier = Field(description="Bluetooth address in upper case, or the name it publishes under")
+    id: Identifier = Field(description="Bluetooth address, kept in upper case, or the name it publishes under")
     kind: DeviceKind
     link: DeviceLink
     model: str = Field(default="", max_length=200)
@@ -154,6 +182,17 @@ class DeviceIn(_Door):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"id": "C0:26:DA:00:12:34", "kind": "meter", "link": "ble", "model": "X1"}]}
     )
+
+    @model_validator(mode="after")
+    def _addressed(self) -> Self:
+        if self.link is DeviceLink.BLE:
+            self.id = self.id.upper()  # as the radio gives it; otherwise the device would never be found
+            if not _BLUETOOTH.fullmatch(self.id):
+                raise ValueError(
+                    f"{self.id} is no Bluetooth address; write it like C0:26:DA:00:12:34 (on macOS the UUID that "
+                    "stands in its place)"
+                )
+        return self
 
     def device(self) -> Device:
         """The device inside the house."""
@@ -186,7 +225,7 @@ class PairIn(_Door):
     """Who wears the device from now on, or from `since`."""
 
     patient: str
-    since: AwareDatetime | None = Field(
+    since: Moment | None = Field(
         default=None,
         description="From when; left out: now, or, for a device nobody has worn yet, from its first record",
     )
@@ -477,8 +516,8 @@ async def list_readings(
     house: House,
     patient_id: str,
     vital: Vital,
-    start: AwareDatetime | None = None,
-    end: AwareDatetime | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
     limit: Limit = PAGE,
 ) -> list[ReadingOut]:
     """Readings of one vital, oldest first; when more than `limit` fit, the newest. Default: the last 24 hours."""
@@ -493,8 +532,8 @@ async def get_series(
     house: House,
     patient_id: str,
     vital: Vital,
-    start: AwareDatetime | None = None,
-    end: AwareDatetime | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
     source: SeriesStore = "journal",
 ) -> SeriesOut:
     """The same as columns in canonical units, from the journal or read back from InfluxDB."""
@@ -539,7 +578,7 @@ async def add_device(house: House, body: DeviceIn) -> DeviceOut:
 @router.post("/devices/{device_id}/pair", tags=["devices"])
 async def pair(house: House, device_id: str, body: PairIn) -> WearingOut:
     """Give a device to a patient; readings that wait for it are admitted with their own times."""
-    return WearingOut.of(await house.pair(device_id, body.patient, body.since))
+    return WearingOut.of(await give(house, device_id, body))
 
 
 @router.post("/devices/{device_id}/unpair", tags=["devices"])
@@ -600,7 +639,7 @@ async def list_letters(
     house: House,
     state: LetterState = LetterState.WAITING,
     limit: Limit = PAGE,
-    before: Annotated[int | None, Query(description="Id of the last letter of the page before")] = None,
+    before: LetterId | None = None,
 ) -> list[LetterOut]:
     """What came and could not be admitted, newest first."""
     return [LetterOut.of(letter) for letter in await house.letters(state, limit, before)]
@@ -658,6 +697,15 @@ async def find_alerts(
         await find_alert(house, before)
     wanted = None if state == "all" else state
     return await asyncio.to_thread(house.book.alerts, state=wanted, patient=patient, limit=limit, before=before)
+
+
+async def give(house: HouseView, device_id: str, body: PairIn) -> Wearing:
+    """Pair a device; an HTTP 422 when that is to begin in the future. UnknownPerson, AlreadyKnown pass through."""
+    if body.since is not None and body.since > house.now():
+        raise HTTPException(
+            422, f"since {body.since.isoformat()} is in the future; leave it out, and the device is worn from now on"
+        )
+    return await house.pair(device_id, body.patient, body.since)
 
 
 async def act(house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeIn | CloseIn) -> Alert:

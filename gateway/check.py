@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiosmtplib
 
@@ -33,10 +37,14 @@ async def check(config: Config) -> list[Finding]:
 
 
 async def _findings(config: Config) -> AsyncIterator[Finding]:
-    yield _finding("data directory", _data(config.data), f"{config.data} can be written")
+    running = _is_running(config.data)
+    kept = "is used by a Homeward that runs now" if running else "can be written"
+    yield _finding("data directory", _data(config.data), f"{config.data} {kept}")
     if listener := config.listener:
-        where = f"{listener.host}:{listener.port}"
-        yield _finding("listener", _address(listener.host, listener.port), f"{where} is free for MQTT devices")
+        yield _door("listener", listener.host, listener.port, running)
+        if listener.tls_certificate and listener.tls_key:
+            said = f"{listener.tls_certificate} and its key fit together"
+            yield _finding("listener TLS", _chain(listener.tls_certificate, listener.tls_key), said)
     if config.broker:
         settings = config.broker.settings()
         where = f"{settings.host}:{settings.port}"
@@ -51,9 +59,11 @@ async def _findings(config: Config) -> AsyncIterator[Finding]:
         email = config.email
         yield await _tried("email", lambda: _mail(email), f"{email.host}:{email.port} lets us in")
     if config.webhook:
-        yield Finding(part="webhook", ok=True, says=f"{config.webhook.url} is called when there is something to say")
-    web = config.web
-    yield _finding("page", _address(web.host, web.port), f"http://{web.host}:{web.port} is free")
+        # A path or a user name in it is often the only secret that guards a webhook.
+        address = urlsplit(config.webhook.url)
+        said = f"{address.scheme}://{address.hostname} was not tried, for that would tell people something"
+        yield Finding(part="webhook", ok=True, says=said)
+    yield _door("page", config.web.host, config.web.port, running)
 
 
 def _finding(part: str, trouble: str | None, fine: str) -> Finding:
@@ -79,12 +89,49 @@ def _data(path: Path) -> str | None:
     return None
 
 
-def _address(host: str, port: int) -> str | None:
+def _is_running(data: Path) -> bool:
+    """Whether a house holds the lock of the data directory, see `gateway.house`."""
+    try:
+        with (data / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none, or `_data` says what is wrong
+        return False
+    return False
+
+
+def _door(part: str, host: str, port: int, running: bool) -> Finding:
+    """An address of our own. That it is taken is no fault while the house of this configuration runs."""
+    where = f"{host}:{port}"
     try:
         with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
-            return None
+            return Finding(part=part, ok=True, says=f"{where} is free")
     except OSError as error:
-        return f"{host}:{port} cannot be opened: {error.strerror or error}; Homeward or another program may run there"
+        if running and error.errno == errno.EADDRINUSE:
+            return Finding(part=part, ok=True, says=f"{where} is taken, as it should be while Homeward runs")
+        because = f"{where} cannot be opened: {error.strerror or error}; another program may run there"
+        return Finding(part=part, ok=False, says=because)
+
+
+def _chain(certificate: Path, key: Path) -> str | None:
+    for what, path in (("certificate", certificate), ("key", key)):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            return (
+                f"the {what} {path} cannot be read: {error.strerror or error}; correct tls_{what} or the file's owner"
+            )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        # Without a password of ours OpenSSL would ask for one on the terminal.
+        context.load_cert_chain(certificate, key, password=lambda: b"-")
+    except ssl.SSLError as error:
+        return (
+            f"{certificate} and {key} cannot be used: {error.reason or error}; they have to be the PEM certificate "
+            "and its own key, without a password"
+        )
+    return None
 
 
 async def _mail(email: Email) -> str | None:

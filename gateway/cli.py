@@ -1,4 +1,4 @@
-"""The command line: `homeward run`, `check`, `decode`, `letters`.
+"""The command line: `homeward run`, `check`, `decode`, `letters` (and `letters show`, `letters discard`).
 
 This module imports little, so that decoding a few octets does not wait for a database and a web server to load.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,16 +48,47 @@ def _parser() -> argparse.ArgumentParser:
     decode.add_argument("--json-errors", action="store_true", help="refusals as a JSON object on standard output")
 
     letters = commands.add_parser("letters", help="list what could not be admitted, with the reason")
-    _add_config(letters)
-    letters.add_argument("--data", type=Path, help="the data directory, instead of the configured one")
+    _add_journal(letters)
     letters.add_argument("--state", choices=LETTER_STATES, default="waiting", help="which (waiting)")
     letters.add_argument("--limit", type=int, default=100, metavar="N", help="the newest N (100)")
-    letters.add_argument("--json", action="store_true", help="one JSON object a line, with the octets in hexadecimal")
+    actions = letters.add_subparsers(metavar="ACTION", dest="action", help="without one, the letters are listed")
+    # What stands before the action holds unless it is said again behind it.
+    show = actions.add_parser("show", help="one letter with all its octets", argument_default=argparse.SUPPRESS)
+    discard = actions.add_parser(
+        "discard",
+        help="take a letter off the waiting list; its octets stay",
+        argument_default=argparse.SUPPRESS,
+    )
+    for action in (show, discard):
+        action.add_argument(
+            "letter", type=_letter_id, metavar="ID", help="the number in the first column of the list"
+        )
+        _add_journal(action)
+    discard.add_argument("--because", type=_reason, required=True, metavar="TEXT", help="why; kept with the letter")
     return parser
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="TOML; without it, embedded defaults")
+
+
+def _add_journal(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument("--data", type=Path, help="the data directory, instead of the configured one")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, with the octets in hexadecimal")
+
+
+def _letter_id(text: str) -> int:
+    number = int(text) if text.isdecimal() and len(text) < 19 else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of a letter")
+    return number
+
+
+def _reason(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise argparse.ArgumentTypeError("say why, in one line of text")
+    return text.strip()
 
 
 def _decode(options: argparse.Namespace) -> int:
@@ -73,10 +105,13 @@ def _decode(options: argparse.Namespace) -> int:
 
 
 def _octets(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError as error:
-        raise DecodeError("invalid", f"{text!r} is not hexadecimal: {error}") from error
+    """Octets as people copy them: together, or apart by blanks, colons or dashes, with or without 0x."""
+    digits = re.sub(r"0[xX]|[\s:,-]", "", text)
+    if stranger := re.search(r"[^0-9A-Fa-f]", digits):
+        raise DecodeError("invalid", f"{stranger[0]!r} is no hexadecimal digit", stranger.start())
+    if len(digits) % 2:
+        raise DecodeError("invalid", f"{len(digits)} hexadecimal digits, but an octet needs two", len(digits))
+    return bytes.fromhex(digits)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,20 @@ A clock may run faster than the world, so that a tester sees a night in minutes;
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
+
+_log = logging.getLogger(__name__)
+
+LARGE_STEP: Final = timedelta(minutes=1)
 
 
 class Clock(Protocol):
     """What the house needs of a clock."""
 
     def now(self) -> datetime:
-        """The present moment, aware UTC; never goes backwards."""
+        """The present moment, aware UTC."""
         ...
 
     async def sleep(self, duration: timedelta) -> None:
@@ -25,8 +30,8 @@ class Clock(Protocol):
 class SystemClock:
     """The system's clock, or one that left it at `start` and runs `speed` times as fast.
 
-    When the system's time is set back, this clock stands still until it is reached again: an order of events that
-    was seen is never reversed.
+    A small step back of the system's time (NTP) is waited out, so that no order of events is reversed for it. A large
+    one means that the time was wrong before: it is followed, and said in the log.
     """
 
     def __init__(self, *, start: datetime | None = None, speed: float = 1.0) -> None:
@@ -38,8 +43,12 @@ class SystemClock:
     def now(self) -> datetime:
         """See Clock."""
         moment = self._start + (datetime.now(UTC) - self._left_at) * self._speed
-        self._latest = max(self._latest, moment)
-        return self._latest
+        if self._latest - moment > LARGE_STEP * self._speed:
+            _log.warning("the system's time was set back from %s to %s", self._latest, moment)
+        elif moment < self._latest:
+            return self._latest
+        self._latest = moment
+        return moment
 
     async def sleep(self, duration: timedelta) -> None:
         """See Clock."""

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import logging
+import sqlite3
 import sys
 
 from gateway.check import check
@@ -48,20 +49,73 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _letters(options: argparse.Namespace) -> int:
-    state = LetterState(options.state)
     path = (options.data or load(options.config).data) / "journal.db"
     if not path.exists():
         raise JournalError(f"there is no journal at {path}; name the data directory with --data or -c")
     journal = Journal(path)
     try:
-        found = journal.letters(state, limit=options.limit)
+        action = {None: _list_letters, "show": _show_letter, "discard": _discard_letter}[options.action]
+        return action(journal, options)
+    except sqlite3.Error as error:
+        raise JournalError(f"the journal {path} cannot be used now: {error}; try again") from error
     finally:
         journal.close()
+
+
+def _list_letters(journal: Journal, options: argparse.Namespace) -> int:
+    state = LetterState(options.state)
+    found = journal.letters(state, limit=options.limit)
     for letter in found:
         print(json.dumps(_letter_object(letter)) if options.json else _letter_line(letter))
     if not found and not options.json:
         print(f"No letters are {state}.")
     return 0
+
+
+def _show_letter(journal: Journal, options: argparse.Namespace) -> int:
+    letter = _letter(journal, options.letter)
+    if options.json:
+        print(json.dumps(_letter_object(letter)))
+        return 0
+    packet = letter.packet
+    told = {
+        "letter": f"{letter.id}, {letter.state}",
+        "arrived": f"{packet.received_at:%Y-%m-%d %H:%M:%SZ} by {packet.link}",
+        "device": letter.device,
+        "reason": f"{letter.reason}: {letter.because}",
+        "parts": ", ".join(map(str, letter.parts)),
+        "channel": packet.channel,
+        "octets": packet.data.hex(" "),
+        "text": packet.data.decode("utf-8", "replace") if packet.channel in {"json", "line"} else "",
+    }
+    for name, value in told.items():
+        if value:
+            print(f"{name:<8} {_printable(value)}")
+    return 0
+
+
+def _discard_letter(journal: Journal, options: argparse.Namespace) -> int:
+    letter = _letter(journal, options.letter)
+    if not journal.discard(letter.id, options.because):
+        print(f"letter {letter.id} does not wait, it is {letter.state}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(_letter_object(_letter(journal, letter.id))))
+    else:
+        print(f"Letter {letter.id} is discarded; its octets stay in the journal.")
+    return 0
+
+
+def _letter(journal: Journal, number: int) -> Letter:
+    letter = journal.letter(number)
+    if letter is None:
+        raise JournalError(f"there is no letter {number}; `homeward letters` lists them")
+    return letter
+
+
+def _printable(text: str) -> str:
+    """What came from outside must not steer the terminal."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
 def _letter_line(letter: Letter) -> str:

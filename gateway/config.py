@@ -1,7 +1,8 @@
 """The configuration file: TOML, every key optional, every mistake told in a sentence with its place.
 
 A section that stands in the file switches its part on. With no way in configured, the built-in MQTT listener opens on
-the loopback address. A secret is written as `"file:PATH"` (relative to the configuration file) or as the text itself.
+the loopback address. A secret is written as `"file:PATH"` (relative to the configuration file) or as the text itself;
+an empty one is a mistake, and no sentence about a mistake repeats a secret.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from collections.abc import Iterator
 from hmac import compare_digest
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import httpx
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -30,12 +33,13 @@ from pydantic_core import ErrorDetails
 
 from alerts.alert import Audience
 from alerts.channels import MailChannel, MailServer, WebhookChannel
+from gateway.guard import WebSettings
 from ingest.influx import InfluxSettings
 from ingest.links.broker import BrokerSettings
 from ingest.links.listener import ListenerSettings
 from ingest.links.topics import PREFIX
 
-_SECRETS = frozenset({"token", "password"})
+_SECRETS: Final = frozenset({"token", "password", "logins"})
 
 
 class ConfigError(Exception):
@@ -53,8 +57,36 @@ def _secret(text: object, info: ValidationInfo) -> object:
     path = _beside(Path(text.removeprefix("file:")), info)
     try:
         return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        # Its text would show the octet at which it stopped.
+        raise ValueError(f"the secret cannot be read from {path}: it is not UTF-8 text") from None
+    except (OSError, ValueError) as error:
         raise ValueError(f"the secret cannot be read from {path}: {error}") from error
+
+
+def _not_empty(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value().strip():
+        raise ValueError("the secret is empty; write one, or take the key out")
+    return secret
+
+
+def _header_text(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not (text.isascii() and text.isprintable()) or text != text.strip():
+        raise ValueError("it travels in an HTTP header; use printable ASCII characters without a blank at either end")
+    return secret
+
+
+def _web_address(text: str) -> str:
+    # The address may hold a password or a key, so the sentence repeats nothing of it.
+    mistake = ValueError("it is no web address; write http://HOST:PORT or https://HOST")
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        raise mistake from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise mistake
+    return text
 
 
 def _zone(name: str) -> str:
@@ -74,29 +106,42 @@ def is_loopback(host: str) -> bool:
 
 
 FilePath = Annotated[Path, AfterValidator(_beside)]
-Secret = Annotated[SecretStr, BeforeValidator(_secret)]
+Secret = Annotated[SecretStr, BeforeValidator(_secret), AfterValidator(_not_empty)]
+HeaderSecret = Annotated[Secret, AfterValidator(_header_text)]
+WebAddress = Annotated[str, AfterValidator(_web_address)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Section(BaseModel):
     """A table of the file; a key it does not know is a mistake."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Clinic(Section):
-    """zone: of a Bluetooth device's clock as long as nobody wears the device."""
+    """zone: of the clock on the pages, of a new patient unless another is given, of a device nobody wears."""
 
     zone: Annotated[str, AfterValidator(_zone)] = "UTC"
 
 
 class Web(Section):
-    """The API and the pages. Beyond the loopback address a token is demanded."""
+    """The API and the pages. Beyond the loopback address a token is demanded.
+
+    base_url: how the links in notices begin, and a further name under which the pages are reached without a token.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 8080
-    token: Secret | None = None
-    base_url: str | None = None
+    token: HeaderSecret | None = None
+    base_url: WebAddress | None = None
+
+    def guard(self) -> WebSettings:
+        """For what stands before every request."""
+        named = urlsplit(self.base_url).hostname if self.base_url else None  # lower case
+        return WebSettings(
+            token=None if self.token is None else self.token.get_secret_value(),
+            host_names=frozenset(name for name in (self.host.lower(), named) if name),
+        )
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:
@@ -149,7 +194,7 @@ class Broker(Section):
     def settings(self) -> BrokerSettings:
         """For the link."""
         port = self.port if self.port is not None else 8883 if self.tls else 1883
-        password = self.password.get_secret_value() if self.password else None
+        password = self.password.get_secret_value() if self.password is not None else None
         return BrokerSettings(**{**self.model_dump(), "port": port, "password": password})
 
 
@@ -160,8 +205,8 @@ class Bluetooth(Section):
 class InfluxDB(Section):
     """Where readings are streamed to, under pseudonyms."""
 
-    url: str
-    token: Secret
+    url: WebAddress
+    token: HeaderSecret
     org: str = ""
     bucket: str
 
@@ -170,13 +215,20 @@ class InfluxDB(Section):
         return InfluxSettings(url=self.url, token=self.token.get_secret_value(), org=self.org, bucket=self.bucket)
 
 
+def _each_once(recipients: list[str]) -> list[str]:
+    twice = {name for name in recipients if [other.lower() for other in recipients].count(name.lower()) > 1}
+    if twice:
+        raise ValueError(f"{' and '.join(sorted(twice))} would get every notice twice; name each mailbox once")
+    return recipients
+
+
 class Email(Section):
     """Notices by e-mail. trusted: the mailbox may hold health data; otherwise a notice holds a link only."""
 
     host: str
     port: Port = 587
     sender: str
-    recipients: Annotated[list[str], Field(min_length=1)]
+    recipients: Annotated[list[str], Field(min_length=1), AfterValidator(_each_once)]
     username: str | None = None
     password: Secret | None = None
     security: Literal["starttls", "tls", "none"] = "starttls"
@@ -189,7 +241,7 @@ class Email(Section):
             port=self.port,
             security=self.security,
             username=self.username,
-            password=self.password.get_secret_value() if self.password else None,
+            password=self.password.get_secret_value() if self.password is not None else None,
         )
         return [
             MailChannel(
@@ -206,13 +258,13 @@ class Email(Section):
 class Webhook(Section):
     """Notices as JSON by HTTP POST. trusted: as in Email."""
 
-    url: str
-    token: Secret | None = None
+    url: WebAddress
+    token: HeaderSecret | None = None
     trusted: bool = False
 
     def channel(self) -> WebhookChannel:
         """It hears the requests to patients as well, so that a patient app can hang on it."""
-        headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"} if self.token else {}
+        headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"} if self.token is not None else {}
         return WebhookChannel(
             name="webhook", url=self.url, audiences=frozenset(Audience), headers=headers, trusted=self.trusted
         )

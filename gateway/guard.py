@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -31,6 +32,7 @@ _TITLES: Final = {
     401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
+    405: "Method Not Allowed",
     409: "Conflict",
     411: "Length Required",
     413: "Content Too Large",
@@ -108,14 +110,24 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        if self._token is None and _host_name(headers.get("host", "")) not in self._names:
-            return problem(421, "This Homeward is not reached under that host name; add it to the configuration.")
+        host = _host_name(headers.get("host", ""))
+        if host is None:
+            return problem(400, "The Host header names no host.")
+        if self._token is None and host not in self._names:
+            return problem(
+                421,
+                "This Homeward is not reached under that host name. If it should be, set base_url under [web] in its "
+                "configuration to the address that people use, or set a token there.",
+            )
         if scope["method"] not in _SAFE:
             if not _from_our_pages(headers):
                 return problem(403, "The request comes from a page of another site and was refused.")
             if "transfer-encoding" in headers:
                 return problem(411, "Send the body with a Content-Length.")
-            if int(headers.get("content-length", "0")) > BODY_LIMIT:
+            length = headers.get("content-length", "0")
+            if not re.fullmatch("[0-9]{1,20}", length):
+                return problem(400, "The Content-Length is no number.")
+            if int(length) > BODY_LIMIT:
                 return problem(413, f"The body is larger than {BODY_LIMIT} octets.")
         if self._token is None or scope["path"].startswith(_OPEN_PATHS) or self._knows_token(headers):
             return None
@@ -136,8 +148,11 @@ class Guard:
         return same_token(cookie, login_value(self._token))
 
 
-def _host_name(host: str) -> str:
-    return urlsplit(f"//{host}").hostname or ""
+def _host_name(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # a bracket that is not closed, for one
+        return None
 
 
 def _from_our_pages(headers: Headers) -> bool:
@@ -146,4 +161,4 @@ def _from_our_pages(headers: Headers) -> bool:
         return site in {"same-origin", "none"}
     origin = headers.get("origin")
     # Behind a proxy that ends TLS the scheme differs, so the host and port alone are compared.
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    return origin is None or origin.partition("://")[2] == headers.get("host")

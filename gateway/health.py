@@ -49,9 +49,9 @@ def summary(parts: Mapping[str, Part]) -> dict[str, Any]:
 
 
 def _standing(house: House) -> Iterator[tuple[str, Part]]:
-    trouble = house.path.trouble
+    trouble = house.path.patience.trouble
     yield "journal", Part(ok=trouble is None, detail=trouble or "Readings are kept as they come.")
-    trouble = house.ward.trouble
+    trouble = house.ward.patience.trouble or house.ward.trouble
     yield "watch", Part(ok=trouble is None, detail=trouble or "Every patient is watched.")
     if listener := house.listener:
         open_now = f"Open at port {listener.port}; connections now: {listener.counts.connections}."

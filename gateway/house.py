@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import os
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
@@ -26,10 +27,9 @@ from alerts.rules import parse_limits
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
 from gateway.config import Config
-from gateway.guard import WebSettings
 from gateway.health import Part, feel, summary
 from gateway.path import StraightPath
-from gateway.people import DeviceLink, Patient, People
+from gateway.people import Device, DeviceLink, Patient, People
 from gateway.view import SeriesStore, StoreAway
 from gateway.ward import Ward
 from gateway.web import create_app
@@ -44,9 +44,13 @@ from ingest.reading import Reading
 from ingest.series import Series
 from ingest.vital import Vital
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
+JOURNAL: Final = "journal.db"
+BOOK: Final = "hub.db"
+LOCK: Final = "lock"
 TICK: Final = timedelta(seconds=15)
+LAST_WORK_S: Final = 10.0
 
 
 class HouseError(Exception):
@@ -70,7 +74,6 @@ class House:
         self.book = book
         self.journal = journal
         self.bulletin = Bulletin()
-        self.roster = people.roster()
         self.address = ""
         self.listener: Listener | None = None
         self.broker: BrokerLink | None = None
@@ -79,15 +82,15 @@ class House:
         self._influx_series: InfluxSeries | None = None
         self._clock = clock
         self._parts: dict[str, Part] = {}
-        self._labels: dict[str, str] = {}
-        self._kinds: dict[str, str] = {}
+        self._devices: dict[str, Device] = {}
+        self._pseudonyms: dict[str, str] = {}
         self._stop = asyncio.Event()
-        self._zone = ZoneInfo(config.clinic.zone)
-        self._learn_labels()
+        self.zone = ZoneInfo(config.clinic.zone)
         # Told through attributes, because the channels that speak and the follower that sends are made after these.
         self.speaker: Speaker
-        self.ward = Ward(journal, people, book, self.bulletin, now=clock.now, told=lambda: self.speaker.wake())
-        self.path = StraightPath(journal, self.ward, clock, self.roster, stored=self._stored)
+        self.ward = Ward(journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake())
+        self.path = StraightPath(journal, self.ward, clock, people.roster(), stored=self._stored)
+        self._learn()
 
     def now(self) -> datetime:
         """See HouseView."""
@@ -130,8 +133,7 @@ class House:
 
         async def change() -> None:
             await asyncio.to_thread(self.people.change_patient, patient)
-            self.roster = await asyncio.to_thread(self.people.roster)
-            self.path.roster = self.roster
+            await asyncio.to_thread(self._learn)
             self.ward.forget([patient.id])
 
         await self.path.errand(change)
@@ -168,6 +170,10 @@ class House:
     async def tick(self) -> None:
         """What time alone brings about: silence, a second reading that did not come, retries, health."""
         await self.path.errand(self.ward.tick)
+        await self.feel()
+
+    async def feel(self) -> None:
+        """Ask every part how it does, and tell the pages when that has changed."""
         before = self.health()["status"]
         self._parts = await feel(self)
         if self.health()["status"] != before:
@@ -178,38 +184,40 @@ class House:
         self.influx, self._influx_series = follower, series
 
     def pseudonym(self, patient: str) -> str:
-        """What stands for a patient in InfluxDB."""
-        return self._labels[patient]
+        """What stands for a patient in InfluxDB. Raises InfluxError for one who has no readings there."""
+        if patient not in self._pseudonyms:
+            raise InfluxError(f"patient {patient} has sent nothing yet")
+        return self._pseudonyms[patient]
 
     def label(self, reading: Reading) -> tuple[str, str]:
         """(pseudonym, device slot) of a reading, see `ingest.influx.Label`."""
-        wearing = self.roster.at(reading.device, reading.taken_at)
-        return self._labels[reading.patient], f"{self._kinds[reading.device]}-{wearing.slot if wearing else 0}"
+        wearing = self.path.roster.at(reading.device, reading.taken_at)
+        slot = wearing.slot if wearing else 0
+        return self.pseudonym(reading.patient), f"{self._devices[reading.device].kind}-{slot}"
 
     def ble_devices(self) -> list[KnownDevice]:
         """The devices to be read over Bluetooth, asked for again and again."""
-        devices = self.people.devices()
-        return [KnownDevice(address=d.id, kind=d.kind.value) for d in devices if d.link is DeviceLink.BLE]
+        return [
+            KnownDevice(address=device.id, kind=device.kind.value)
+            for device in self._devices.values()
+            if device.link is DeviceLink.BLE
+        ]
 
     def zone_of(self, device: str) -> tzinfo:
         """Where the wearer of a device lives."""
-        wearing = self.roster.at(device, self.now())
-        return wearing.zone if wearing else self._zone
+        wearing = self.path.roster.at(device, self.now())
+        return wearing.zone if wearing else self.zone
 
-    def resume(self, device: str) -> int | None:
-        """The last record of a device that is on disk."""
-        point = self.journal.resume_point(device)
-        return point.sequence if point else None
-
-    def _learn_labels(self) -> None:
-        self._labels = {patient.id: patient.pseudonym for patient in self.people.patients()}
-        self._kinds = {device.id: device.kind.value for device in self.people.devices()}
+    def _learn(self) -> None:
+        """Read the register again: what is asked for with every packet is answered from memory."""
+        self._pseudonyms = {patient.id: patient.pseudonym for patient in self.people.patients()}
+        self._devices = {device.id: device for device in self.people.devices()}
+        self.path.roster = self.people.roster()
 
     async def _roster_changed(self, device: str, patient: str) -> None:
-        self.roster = await asyncio.to_thread(self.people.roster)
-        await asyncio.to_thread(self._learn_labels)
+        await asyncio.to_thread(self._learn)
         self.ward.forget([patient])
-        await self.path.change_roster(self.roster, device)
+        await self.path.readmit(device)
 
     def _stored(self) -> None:
         if self.influx:
@@ -238,9 +246,9 @@ async def keep_house(config: Config, clock: Clock, *, radio: Radio | None = None
 async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         stack.enter_context(_sole_tenant(config.data))
-        journal = Journal(config.data / "journal.db")
+        journal = Journal(config.data / JOURNAL)
         stack.callback(journal.close)
-        engine = connect(f"sqlite:///{config.data / 'hub.db'}")
+        engine = connect(f"sqlite:///{config.data / BOOK}")
         stack.callback(engine.dispose)
         channels: list[Channel] = [LogChannel()]
         if config.webhook:
@@ -268,7 +276,7 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
             stack.callback(series.close)
             follower = InfluxFollower(settings, journal, house.label, now=clock.now)
             house.follow(follower, series)
-            start(follower.run(), "influxdb")
+            start(_revived(follower.run, clock), "influxdb")
         worker = group.create_task(house.path.run(), name="straight path")
         stack.push_async_callback(_cancel, worker)
         stack.push_async_callback(_finish, house.path, worker)
@@ -285,19 +293,32 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
             await stack.enter_async_context(house.broker.running())
         if radio or config.bluetooth:
             house.ble = BleLink(house.ble_devices, _wiring(house, radio or Radio()))
-            start(house.ble.run(), "bluetooth")
+            start(_revived(house.ble.run, clock), "bluetooth")
         start(_tick(house, clock), "tick")
-        token = config.web.token.get_secret_value() if config.web.token else None
-        server = _Server(_server_config(create_app(house, WebSettings(token=token))))
+        server = _Server(_server_config(create_app(house, config.web.guard())))
         stack.push_async_callback(_close_web, server, house.bulletin, group.create_task(server.serve([door])))
-        _log.info("open at %s, data in %s", house.address, config.data)
+        logger.info("open at %s, data in %s", house.address, config.data)
         yield house
-        _log.info("closing")
+        logger.info("closing")
 
 
 async def _tick(house: House, clock: Clock) -> None:
+    """The house looks after itself: what goes wrong in one tick is told, and does not end the ticks."""
     while True:
-        await house.tick()
+        try:
+            await house.tick()
+        except Exception:
+            logger.exception("a tick failed")
+        await clock.sleep(TICK)
+
+
+async def _revived(work: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    """Bring a part back that failed on a locked or full store; the others go on meanwhile."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            logger.exception("a part of the house failed; it is started again in %s", TICK)
         await clock.sleep(TICK)
 
 
@@ -306,7 +327,7 @@ def _wiring(house: House, radio: Radio) -> Wiring:
         deliver=house.path.deliver,
         now=house.now,
         zone_of=house.zone_of,
-        resume=house.resume,
+        resume=house.journal.resume_point,
         timings=radio.timings,
         scanner_kwargs=radio.scanner_kwargs,
         client_kwargs=radio.client_kwargs,
@@ -337,18 +358,34 @@ async def _finish(path: StraightPath, worker: asyncio.Task[None]) -> None:
         return
 
     last = asyncio.ensure_future(path.errand(nothing))
-    await asyncio.wait([last, worker], return_when=asyncio.FIRST_COMPLETED)
+    # With a full disk it would wait for ever; what was not acknowledged comes again.
+    await asyncio.wait([last, worker], return_when=asyncio.FIRST_COMPLETED, timeout=LAST_WORK_S)
     last.cancel()
+
+
+def clear(data: Path) -> None:
+    """Forget all that is kept in a data directory. Raises HouseError while a house uses it."""
+    if not data.exists():
+        return
+    with _sole_tenant(data):
+        for path in data.iterdir():
+            if path.name != LOCK:
+                path.unlink()
 
 
 @contextmanager
 def _sole_tenant(data: Path) -> Iterator[None]:
-    """Two houses on one data directory would send every notice twice."""
+    """Two houses on one data directory would send every notice twice. What is in it is for its owner's eyes only."""
+    mask = os.umask(0o077)
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (data / "lock").open("w")
+        lock = (data / LOCK).open("w")
+        for name in (JOURNAL, BOOK):
+            (data / name).touch(mode=0o600)
     except OSError as error:
         raise HouseError(f"the data directory {data} cannot be used: {error}; choose another `data`") from error
+    finally:
+        os.umask(mask)
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

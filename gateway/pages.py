@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, quote, unquote
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from alerts.alert import ActKind, Alert, Outcome
-from alerts.rules import RULES, parse_limits
+from alerts.rules import DEFAULTS, RULES, Limits, LimitsError, parse_limits
 from gateway.api import (
     PAGE,
     AcknowledgeIn,
@@ -26,12 +26,14 @@ from gateway.api import (
     CloseIn,
     DeviceIn,
     House,
+    LetterId,
     PairIn,
     PatientIn,
     act,
     find_alert,
     find_alerts,
     find_patient,
+    give,
     priority_name,
     readable,
 )
@@ -40,7 +42,7 @@ from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
 from gateway.language import LANGUAGES, Language, choose, load_languages
 from gateway.people import DeviceKind, DeviceLink, Patient
 from gateway.view import HouseView
-from gateway.words import FACTS, KINDS, LINKS, OUTCOMES, REASONS, VITALS, shown
+from gateway.words import FACTS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS, shown
 from ingest.reading import EPOCH, Reading, from_us
 from ingest.series import Series
 from ingest.vital import Vital
@@ -81,6 +83,7 @@ class Desk:
             "me": unquote(request.cookies.get(_NAME_COOKIE, "")),
             "events": None,
             "now": None,
+            "clinic_zone": request.app.state.house.zone,
         }
         text = self._rooms[language.code].get_template(template).render({**frame, **shown})
         headers = {"Content-Language": language.html, "Vary": "Accept-Language, Cookie"}
@@ -101,7 +104,6 @@ def _environment(language: Language) -> Environment:
         ngettext=language.ngettext,
         language=language,
         languages=LANGUAGES,
-        utc=UTC,
         outcomes=list(Outcome),
         kinds=list(DeviceKind),
         links=list(DeviceLink),
@@ -111,6 +113,7 @@ def _environment(language: Language) -> Environment:
         outcome_word=lambda outcome: say(OUTCOMES[outcome]),
         kind_word=lambda kind: say(KINDS[kind]),
         link_word=lambda link: say(LINKS[link]),
+        parameter_word=lambda parameter: say(PARAMETERS[parameter]),
         fact_word=lambda what: say(FACTS[what]),
         reason_word=lambda reason: say(REASONS.get(reason, reason)),
     )
@@ -211,7 +214,7 @@ async def patients(request: Request, house: House) -> Response:
         "patients.html",
         now=house.now(),
         patients=rows,
-        zone=people[-1].zone if people else "",
+        zone=house.zone.key,
         zones=sorted(zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")),
     )
 
@@ -242,6 +245,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         charts.append({"name": "pressure", "title": say("Blood pressure")})
     every = sorted((r for found in newest.values() for r in found), key=lambda r: r.taken_at, reverse=True)[:_NEWEST]
     mine = [alert for alert in opened if alert.patient == patient.id]
+    limits, mistake = _limits(patient)
     return _desk(request).page(
         request,
         "patient.html",
@@ -256,6 +260,8 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         ranges=[("24h", say("24 hours")), ("3d", say("3 days")), ("14d", say("14 days"))],
         range=range if range in _RANGES else "24h",
         devices=[(wearing, kinds[wearing.device]) for wearing in reversed(wearings)],
+        limits=[(key, value, DEFAULTS.value(*key)) for key, value in sorted(limits.given.items())],
+        limits_mistake=mistake,
     )
 
 
@@ -272,7 +278,7 @@ async def figure(
     say = _desk(request).language(request).gettext
     end = house.now()
     span = Span(start=end - _RANGES.get(range, _RANGES["24h"]), end=end, zone=ZoneInfo(patient.zone))
-    limits = parse_limits(patient.limits)
+    limits, _ = _limits(patient)
 
     async def series(vital: Vital) -> Series:
         return await house.series(patient.id, vital, span.start, end + _AHEAD)
@@ -320,7 +326,7 @@ async def add_device(request: Request, house: House) -> Response:
 @router.post("/devices/{device_id}/pair")
 async def pair(request: Request, house: House, device_id: str) -> Response:
     """The form that gives a device to a patient."""
-    await house.pair(device_id, _take(PairIn, await _fields(request)).patient)
+    await give(house, device_id, _take(PairIn, await _fields(request)))
     return _go(request, "/devices")
 
 
@@ -332,7 +338,7 @@ async def unpair(request: Request, house: House, device_id: str) -> Response:
 
 
 @router.get("/letters")
-async def letters(request: Request, house: House, before: int | None = None) -> Response:
+async def letters(request: Request, house: House, before: LetterId | None = None) -> Response:
     """What came and could not become a reading."""
     found = await house.letters(limit=PAGE, before=before)
     older = found[-1].id if len(found) == PAGE else None
@@ -391,6 +397,14 @@ async def check_token(request: Request) -> Response:
         LOGIN_COOKIE, login_value(settings.token), httponly=True, samesite="lax", secure=request.url.scheme == "https"
     )
     return answer
+
+
+def _limits(patient: Patient) -> tuple[Limits, str | None]:
+    """The limits that hold for a patient; the defaults, and why, where what is written down cannot be used."""
+    try:
+        return parse_limits(patient.limits), None
+    except LimitsError as error:
+        return DEFAULTS, str(error)
 
 
 def _desk(request: Request) -> Desk:

@@ -8,27 +8,25 @@ Watching follows the journal by a cursor of its own, so a crash between commit a
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Final, TypeAlias
 
 from gateway.clock import Clock
+from gateway.patience import Patience
 from gateway.ward import Ward
 from ingest.admit import Roster, admit
 from ingest.decode import decode
 from ingest.journal import Arrival, Journal, Letter, Outcome
 from ingest.reading import DecodeError, Packet, Reading, RefusalReason
 
-_log = logging.getLogger(__name__)
-
 BATCH: Final = 1000
 QUEUE: Final = 4000  # packets that may wait; then the links wait, and with them their sources
+OCTETS: Final = 1_048_576
 CATCH_UP: Final = 5000
-_FIRST_RETRY: Final = timedelta(seconds=1)
-_LONGEST_RETRY: Final = timedelta(seconds=30)
+LETTERS: Final = 500
+_UNASSIGNED: Final = RefusalReason.UNASSIGNED.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +53,11 @@ class StraightPath:
         self, journal: Journal, ward: Ward, clock: Clock, roster: Roster, *, stored: Callable[[], None]
     ) -> None:
         self.roster = roster
+        self.patience = Patience("journal", clock)
         self._journal = journal
         self._ward = ward
-        self._clock = clock
         self._stored = stored
         self._door: asyncio.Queue[_Item] = asyncio.Queue(QUEUE)
-        self.trouble: str | None = None
-
-    @property
-    def waiting(self) -> int:
-        """How many packets and errands stand at the door."""
-        return self._door.qsize()
 
     async def deliver(self, packet: Packet, settled: Callable[[], None]) -> None:
         """See `ingest.links.delivery.Deliver`."""
@@ -78,28 +70,33 @@ class StraightPath:
         return await done
 
     async def run(self) -> None:
-        """Watch what a crash left unwatched, then work until cancelled."""
-        await self._catch_up()
+        """Make good what a crash left undone, then work until cancelled."""
+        while entries := await self.patience.call(self._journal.since, self._ward.cursor, CATCH_UP):
+            await self._ward.see(entries)
+        await self.readmit()
         while True:
             await self._work(await self._take())
 
-    async def change_roster(self, roster: Roster, device: str) -> None:
-        """Put a new roster into force and admit what waited for that device."""
-        self.roster = roster
-        await self.retry(await asyncio.to_thread(self._journal.letters, device=device, limit=-1))
+    async def readmit(self, device: str | None = None) -> None:
+        """Try the letters again that wait for an assignment, of one device or of all, oldest first."""
+        waiting = await self.patience.call(self._journal.letters, device=device, reason=_UNASSIGNED, limit=-1)
+        known = [letter for letter in reversed(waiting) if self.roster.of(letter.device)]
+        for first in range(0, len(known), LETTERS):
+            chunk = known[first : first + LETTERS]
+            new = await self.patience.call(self._retry, chunk)
+            self._stored()
+            await self._ward.see(new)
 
-    async def retry(self, letters: Sequence[Letter]) -> None:
-        """Try letters again that waited for an assignment, oldest first."""
-        for letter in sorted(letters, key=lambda letter: letter.id):
-            if letter.reason == RefusalReason.UNASSIGNED:
-                appended = await asyncio.to_thread(self._journal.readmit, letter, self._judge(letter.packet))
-                self._stored()
-                await self._ward.see(appended.new)
+    def _retry(self, letters: Sequence[Letter]) -> list[tuple[int, Reading]]:
+        return self._journal.readmit([(letter, self._judge(letter.packet)) for letter in letters]).new
 
     async def _take(self) -> list[_Item]:
+        """All that waits, as long as one commit can take it without keeping the others waiting."""
         items = [await self._door.get()]
-        while len(items) < BATCH and not self._door.empty():
+        octets = _size(items[0])
+        while len(items) < BATCH and octets < OCTETS and not self._door.empty():
             items.append(self._door.get_nowait())
+            octets += _size(items[-1])
         return items
 
     async def _work(self, items: Sequence[_Item]) -> None:
@@ -117,8 +114,7 @@ class StraightPath:
     async def _keep(self, deliveries: Sequence[_Delivery]) -> None:
         if not deliveries:
             return
-        arrivals = [Arrival(packet=one.packet, outcomes=self._judge(one.packet)) for one in deliveries]
-        new = await self._commit(arrivals)
+        new = await self.patience.call(self._store, [one.packet for one in deliveries])
         for one in deliveries:
             one.settled()
         self._stored()
@@ -129,40 +125,30 @@ class StraightPath:
             part if isinstance(part, DecodeError) else admit(part, packet, self.roster) for part in decode(packet)
         )
 
-    async def _commit(self, arrivals: Sequence[Arrival]) -> list[tuple[int, Reading]]:
-        """Append until it is on disk: a full disk or a locked file is waited for, sources are not acknowledged."""
-        pause = _FIRST_RETRY
-        while True:
-            try:
-                appended = await asyncio.to_thread(self._journal.append, arrivals)
-            except sqlite3.OperationalError as error:
-                self._complain(f"the journal cannot be written: {error}; free the disk or mend the file")
-                await self._clock.sleep(pause)
-                pause = min(pause * 2, _LONGEST_RETRY)
-            except (sqlite3.Error, OverflowError, ValueError) as error:
-                return await self._one_by_one(arrivals, error)
-            else:
-                self.trouble = None
-                return appended.new
+    def _store(self, packets: Sequence[Packet]) -> list[tuple[int, Reading]]:
+        """Decode, admit and commit. Off the loop, for a large batch would hold up every connection."""
+        arrivals = [Arrival(packet=packet, outcomes=self._judge(packet)) for packet in packets]
+        try:
+            return self._journal.append(arrivals).new
+        except sqlite3.OperationalError:
+            raise
+        except (sqlite3.Error, OverflowError, ValueError):
+            # Something in the batch cannot be stored: only that packet becomes a letter, the others are kept.
+            return [kept for arrival in arrivals for kept in self._store_one(arrival)]
 
-    async def _one_by_one(self, arrivals: Sequence[Arrival], error: Exception) -> list[tuple[int, Reading]]:
-        """Something in the batch cannot be stored; only that packet becomes a letter, the others are kept."""
-        if len(arrivals) > 1:
-            return [kept for arrival in arrivals for kept in await self._commit([arrival])]
-        (arrival,) = arrivals
-        if all(isinstance(outcome, DecodeError) for outcome in arrival.outcomes):
-            raise error
-        unstorable = DecodeError("invalid", f"it cannot be stored: {error}")
-        return await self._commit([Arrival(packet=arrival.packet, outcomes=(unstorable,) * len(arrival.outcomes))])
+    def _store_one(self, arrival: Arrival) -> list[tuple[int, Reading]]:
+        try:
+            return self._journal.append([arrival]).new
+        except sqlite3.OperationalError:
+            raise
+        except (sqlite3.Error, OverflowError, ValueError) as error:
+            unstorable = DecodeError("invalid", f"it cannot be stored: {error}")
+            outcomes = (unstorable,) * len(arrival.outcomes)
+            return self._journal.append([Arrival(packet=arrival.packet, outcomes=outcomes)]).new
 
-    async def _catch_up(self) -> None:
-        while entries := await asyncio.to_thread(self._journal.since, self._ward.cursor, CATCH_UP):
-            await self._ward.see(entries)
 
-    def _complain(self, sentence: str) -> None:
-        if sentence != self.trouble:
-            _log.error("%s", sentence)
-        self.trouble = sentence
+def _size(item: _Item) -> int:
+    return len(item.packet.data) if isinstance(item, _Delivery) else 0
 
 
 async def _run(errand: _Errand) -> None:

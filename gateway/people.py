@@ -242,8 +242,17 @@ class People:
         return replace(current, until=now.astimezone(UTC))
 
     def _free_slot(self, device: Device, patient: str) -> int:
+        """The device's own slot if it had one, else the lowest that no device of its kind holds.
+
+        Sensors follow each other, and a slot of an ended one is free again. A meter or a cuff may still hold records
+        of the time when another was worn, so their slots are never given to another device.
+        """
         kinds = {known.id: known.kind for known in self.devices()}
-        taken = {w.slot for w in self.wearings(patient=patient) if w.until is None and kinds[w.device] is device.kind}
+        alike = [w for w in self.wearings(patient=patient) if kinds[w.device] is device.kind]
+        own = next((w.slot for w in alike if w.device == device.id), None)
+        taken = {w.slot for w in alike if w.until is None or device.kind is not DeviceKind.CGM}
+        if own is not None and (device.kind is not DeviceKind.CGM or own not in taken):
+            return own
         return next(slot for slot in range(len(taken) + 1) if slot not in taken)
 
 

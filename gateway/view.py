@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
+from zoneinfo import ZoneInfo
 
 from alerts.alert import Act, Alert
 from alerts.book import Book
@@ -39,6 +40,11 @@ class HouseView(Protocol):
     @property
     def bulletin(self) -> Bulletin:
         """Where the house tells open pages what changed."""
+        ...
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Where the clinic is."""
         ...
 
     def now(self) -> datetime:

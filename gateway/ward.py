@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
+
+import sqlalchemy.exc
 
 from alerts.alert import Act, Alert, Finding, Notice, Verdict
 from alerts.book import Book
@@ -21,6 +25,8 @@ from alerts.rules import DEFAULTS, MIN, NO_DATA, Limits, LimitsError, parse_limi
 from alerts.watch import Expected, watch
 from alerts.window import SPAN, Window
 from gateway.bulletin import Bulletin
+from gateway.clock import Clock
+from gateway.patience import Patience
 from gateway.people import DeviceKind, People
 from ingest.journal import Journal
 from ingest.reading import Reading
@@ -61,41 +67,44 @@ class Ward:
         book: Book,
         bulletin: Bulletin,
         *,
-        now: Callable[[], datetime],
+        clock: Clock,
         told: Callable[[], None],
     ) -> None:
+        self.patience = Patience("book of alerts", clock)
         self._journal = journal
         self._people = people
         self._book = book
         self._bulletin = bulletin
-        self._now = now
+        self._now = clock.now
         self._told = told
         self._beds: dict[str, _Bed] = {}
         self.trouble: str | None = None
-        self._started_at = now()
+        self._started_at = clock.now()
         self.cursor = self._written = book.cursor()
 
     async def see(self, entries: Sequence[tuple[int, Reading]]) -> None:
         """Judge the patients of new readings, given with their sequence numbers in order."""
         if not entries:
             return
+        by_patient: dict[str, list[Reading]] = {}
         for _, reading in entries:
-            (await self._bed(reading.patient)).window.add(reading)
+            by_patient.setdefault(reading.patient, []).append(reading)
         self.cursor = max(self.cursor, entries[-1][0])
-        await self._judge({reading.patient for _, reading in entries})
+        await self._judge(by_patient)
         for patient, vital in sorted({(reading.patient, reading.vital) for _, reading in entries}):
             self._bulletin.publish({"type": "reading", "patient": patient, "vital": vital})
 
     async def tick(self) -> None:
         """Judge everybody who is expected to be heard, and everybody about whom something stands."""
-        wearers = await asyncio.to_thread(lambda: {w.patient for w in self._people.wearings() if w.until is None})
-        standing = await asyncio.to_thread(self._book.standing)
-        await self._judge(wearers | {patient for patient, _ in standing}, write_cursor=True)
+        wearings = await self.patience.call(self._people.wearings)
+        standing = await self.patience.call(self._book.standing)
+        patients = {w.patient for w in wearings if w.until is None} | {patient for patient, _ in standing}
+        await self._judge(dict.fromkeys(patients, ()), write_cursor=True)
         self._told()
 
     async def act(self, act: Act) -> Alert:
         """Do what a person decided. Raises IllegalAct, or KeyError for an unknown alert."""
-        alert = await asyncio.to_thread(self._book.alert, act.alert)
+        alert = await self.patience.call(self._book.alert, act.alert)
         if alert is None:
             raise KeyError(act.alert)
         changes = hear(alert, act, act.at).changes
@@ -108,44 +117,56 @@ class Ward:
             self._beds.pop(patient, None)
 
     async def close(self) -> None:
-        """Write down how far the readings were watched."""
-        await self._write((), (), write_cursor=True)
+        """Write down how far the readings were watched; where that fails, they are watched once more."""
+        with suppress(sqlalchemy.exc.OperationalError):
+            await asyncio.to_thread(self._book.record, (), (), self.cursor)
 
-    async def _judge(self, patients: Collection[str], *, write_cursor: bool = False) -> None:
+    async def _judge(self, news: Mapping[str, Sequence[Reading]], *, write_cursor: bool = False) -> None:
+        """Judge patients, each with the readings that are new. What fails here is found again at the next tick."""
         now = self._now()
-        findings = [finding for patient in sorted(patients) for finding in await self._findings(patient, now)]
-        standing = await asyncio.to_thread(self._book.standing, patients if len(patients) < _MANY else None)
-        heard = hear_findings(standing, findings, now)
-        await self._write(heard.changes, heard.notices, write_cursor=write_cursor)
+        try:
+            findings = await self.patience.call(self._findings, news, now)
+            standing = await self.patience.call(self._book.standing, news if len(news) < _MANY else None)
+            heard = hear_findings(standing, findings, now)
+            await self._write(heard.changes, heard.notices, write_cursor=write_cursor)
+        except Exception:
+            logger.exception("what follows from new readings could not be written down")
+            self.trouble = "alerts could not be written down; the log says why, and this is to be reported"
+
+    def _findings(self, news: Mapping[str, Sequence[Reading]], now: datetime) -> list[Finding]:
+        """Judge one patient after the other. A fault of ours in one must not take the ward from all the others."""
+        findings: list[Finding] = []
+        for patient, readings in sorted(news.items()):
+            try:
+                findings += self._look_at(patient, readings, now)
+            except (sqlite3.OperationalError, sqlalchemy.exc.OperationalError):
+                raise
+            except Exception:
+                logger.exception("patient %s could not be judged", patient)
+                self.trouble = f"patient {patient} cannot be judged; the log says why, and this is to be reported"
+        return findings
+
+    def _look_at(self, patient: str, readings: Sequence[Reading], now: datetime) -> list[Finding]:
+        if patient not in self._beds:
+            self._beds[patient] = self._make_bed(patient)
+        bed = self._beds[patient]
+        for reading in readings:
+            bed.window.add(reading)
+        findings = watch(bed.window, bed.limits, bed.expected, now, zone=bed.zone)
+        return [finding for finding in findings if finding.verdict is not Verdict.HOLD]
 
     async def _write(
         self, changes: Sequence[Change], notices: Sequence[Notice], *, write_cursor: bool = False
     ) -> None:
         due = self.cursor - self._written >= _UNWRITTEN or (write_cursor and self.cursor > self._written)
         cursor = self.cursor if changes or due else None
-        new = await asyncio.to_thread(self._book.record, changes, notices, cursor)
+        new = await self.patience.call(self._book.record, changes, notices, cursor)
         if cursor is not None:
             self._written = cursor
         if new:
             self._told()
         for alert in {change.alert.id: change.alert for change in changes}.values():
             self._bulletin.publish({"type": "alert", "alert": alert.id, "patient": alert.patient})
-
-    async def _findings(self, patient: str, now: datetime) -> list[Finding]:
-        """Judge one patient. A fault of ours in judging one must not take the ward from all the others."""
-        try:
-            bed = await self._bed(patient)
-            findings = watch(bed.window, bed.limits, bed.expected, now, zone=bed.zone)
-        except Exception:
-            logger.exception("patient %s could not be judged", patient)
-            self.trouble = f"patient {patient} cannot be judged; the log says why, and this is to be reported"
-            return []
-        return [finding for finding in findings if finding.verdict is not Verdict.HOLD]
-
-    async def _bed(self, patient: str) -> _Bed:
-        if patient not in self._beds:
-            self._beds[patient] = await asyncio.to_thread(self._make_bed, patient)
-        return self._beds[patient]
 
     def _make_bed(self, patient: str) -> _Bed:
         known = self._people.patient(patient)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import plotly
 from fastapi import FastAPI, Request
@@ -74,15 +75,20 @@ async def _on_known(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  registered for it alone
-    sentences = [
-        f"{'.'.join(str(part) for part in flaw['loc'] if part not in {'body', 'query', 'path'}) or 'body'}: "
-        f"{flaw['msg'].removeprefix('Value error, ')}"
-        for flaw in error.errors()
-    ]
-    return _refuse(request, 422, "; ".join(sentences))
+    return _refuse(request, 422, "; ".join(map(_sentence, error.errors())))
+
+
+def _sentence(flaw: Mapping[str, Any]) -> str:
+    said = flaw["msg"].removeprefix("Value error, ")
+    place = ".".join(str(part) for part in flaw["loc"] if part not in {"body", "query", "path"})
+    if not place and flaw["type"] == "value_error":  # about the whole: it names its fields itself
+        return str(said)
+    return f"{place or 'body'}: {said}"
 
 
 def _refuse(request: Request, status: int, detail: str) -> Response:
+    # What is quoted in it came from outside: half of a surrogate pair is no text that can be sent.
+    detail = detail.encode(errors="replace").decode()
     if request.url.path.startswith("/api/"):
         return problem(status, detail)
     return pages.show_error(request, status, detail)

@@ -45,6 +45,28 @@ KINDS: Final[Mapping[str, str]] = {
     DeviceKind.CUFF: N_("Blood-pressure cuff"),
 }
 LINKS: Final[Mapping[str, str]] = {DeviceLink.BLE: N_("Bluetooth"), DeviceLink.MQTT: N_("Network (MQTT)")}
+# Every parameter of every rule; a limit set for a patient is shown with it.
+PARAMETERS: Final[Mapping[str, str]] = {
+    "limit": N_("limit"),
+    "clear": N_("over again at"),
+    "hold": N_("has to last"),
+    "staff-after": N_("staff are told after"),
+    "unrecovered": N_("more urgent after"),
+    "fresh-sensor": N_("a sensor's reading counts for"),
+    "fresh-meter": N_("a single measurement counts for"),
+    "systolic": N_("systolic limit"),
+    "diastolic": N_("diastolic limit"),
+    "clear-systolic": N_("systolic over again at"),
+    "clear-diastolic": N_("diastolic over again at"),
+    "crisis-systolic": N_("systolic crisis limit"),
+    "crisis-diastolic": N_("diastolic crisis limit"),
+    "session": N_("measurements belong together within"),
+    "apart": N_("second measurement at least after"),
+    "wait": N_("second measurement expected within"),
+    "silence-cgm_glucose": N_("silence of a sensor"),
+    "silence-glucose": N_("silence of a meter"),
+    "silence-blood_pressure": N_("silence of a cuff"),
+}
 VITALS: Final[Mapping[Vital, str]] = {
     Vital.CGM: N_("Glucose, sensor"),
     Vital.GLUCOSE: N_("Glucose, meter"),

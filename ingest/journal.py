@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import blake2b
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock
@@ -42,14 +43,13 @@ from ingest.rows import (
     CLAIM,
     CLAIM_ZONE,
     COLUMNS,
-    SEQUENCE,
     Row,
     claim_key,
     compare,
     from_row,
     identity,
+    is_anonymous,
     to_row,
-    wall_us,
 )
 from ingest.series import Series
 from ingest.vital import COMPONENTS, Vital
@@ -57,8 +57,8 @@ from ingest.vital import COMPONENTS, Vital
 FORMAT: Final = 1
 
 _SCHEMA: Final = """
-CREATE TABLE devices(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, last_sequence INTEGER, last_claim_us INTEGER,
-                     last_received_us INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE devices(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, last_sequence INTEGER,
+                     last_received_us INTEGER);
 CREATE TABLE series(id INTEGER PRIMARY KEY, patient TEXT NOT NULL, vital TEXT NOT NULL, UNIQUE(patient, vital));
 CREATE TABLE readings(
     series INTEGER NOT NULL, taken_us INTEGER NOT NULL, device INTEGER NOT NULL,
@@ -78,13 +78,15 @@ CREATE TABLE claims(device INTEGER NOT NULL, vital TEXT NOT NULL, sequence INTEG
 CREATE TABLE letters(id INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT NOT NULL, reason TEXT NOT NULL,
                      because TEXT NOT NULL, device TEXT NOT NULL, parts TEXT NOT NULL, received_us INTEGER NOT NULL,
                      link TEXT NOT NULL, channel TEXT NOT NULL, data BLOB NOT NULL, companion BLOB, session TEXT,
-                     fault TEXT);
+                     fault TEXT, digest BLOB NOT NULL);
+CREATE UNIQUE INDEX letters_once ON letters(digest) WHERE state = 'waiting';
 CREATE INDEX letters_by_device ON letters(state, device);
 CREATE TABLE cursors(follower TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE counters(name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 _R: Final = ", ".join(f"r.{column}" for column in COLUMNS.split(", "))
+_SAME: Final = "sequence IS ? AND claim_us IS ? AND claim_zone_s IS ?"
 _INSERT: Final = f"INSERT OR IGNORE INTO readings({COLUMNS}) VALUES({','.join('?' * len(COLUMNS.split(', ')))})"
 Outcome = Reading | Refusal | DecodeError
 
@@ -122,14 +124,6 @@ class Letter:
     packet: Packet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResumePoint:
-    """The last record of a device that is safe in the journal: its number and its time on the device's wall clock."""
-
-    sequence: int
-    wall_clock: datetime | None
-
-
 @dataclass(slots=True, kw_only=True)
 class Appended:
     """What one commit did: new readings with their sequence numbers, and the readings that were known already."""
@@ -153,6 +147,8 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = self._connect()
+            self._db.execute("PRAGMA wal_autocheckpoint=4000")
+            self._db.execute("PRAGMA cache_size=-65536")  # of the writer alone: there may be many readers
             self._prepare()
         except (sqlite3.Error, OSError) as error:
             raise JournalError(
@@ -187,23 +183,24 @@ class Journal:
             self._count(db, tally)
         return appended
 
-    def readmit(self, letter: Letter, outcomes: tuple[Outcome, ...]) -> Appended:
-        """Try a letter again: `outcomes` are those of its whole packet; only the parts that wait count.
+    def readmit(self, tried: Iterable[tuple[Letter, tuple[Outcome, ...]]]) -> Appended:
+        """Letters were tried again: each with the outcomes of its whole packet; only the parts that wait count.
 
-        What still cannot be admitted goes on waiting with its newest reason.
+        A letter of which nothing could be admitted waits on; of the others the rest waits as a letter of its own.
         """
-        arrival = Arrival(packet=letter.packet, outcomes=outcomes)
         with self._writing() as db:
             appended = Appended()
             tally: Counter[str] = Counter()
-            parts = [(part, outcomes[part]) for part in letter.parts if part < len(outcomes)]
-            left = self._store(db, arrival, parts, appended, tally)
-            tally = Counter(
-                {f"readmitted.{name}": n for name, n in tally.items() if name in {"admitted", "duplicate"}}
-            )
-            db.execute("UPDATE letters SET state=? WHERE id=?", (LetterState.ADMITTED, letter.id))
-            self._write_letters(db, letter.packet, left)
-            self._count(db, tally)
+            for letter, outcomes in tried:
+                parts = [(part, outcomes[part]) for part in letter.parts if part < len(outcomes)]
+                left = self._store(db, Arrival(packet=letter.packet, outcomes=outcomes), parts, appended, tally)
+                if {part: reason for part, (reason, _, _) in left.items()} != dict.fromkeys(
+                    letter.parts, letter.reason
+                ):
+                    db.execute("UPDATE letters SET state=? WHERE id=?", (LetterState.ADMITTED, letter.id))
+                    self._write_letters(db, letter.packet, left)
+            again = {f"readmitted.{name}": n for name, n in tally.items() if name in {"admitted", "duplicate"}}
+            self._count(db, Counter(again))
         return appended
 
     def discard(self, letter: int, because: str) -> bool:
@@ -280,19 +277,22 @@ class Journal:
         )
 
     def last_arrival(self, device: str) -> datetime | None:
-        """When a device last brought something that could be understood (UTC), None if it never did."""
+        """When a device last brought a new reading (UTC), None if it never did."""
         with self._reading() as db:
             row = db.execute("SELECT last_received_us FROM devices WHERE name=?", (device,)).fetchone()
         return from_us(row[0]) if row and row[0] else None
 
-    def resume_point(self, device: str) -> ResumePoint | None:
-        """From where a device's stored records still have to be read; None when all of them."""
+    def resume_point(self, device: str) -> int | None:
+        """The number of the last record of a device whose fate is on disk; None when all are still to be read."""
         with self._reading() as db:
-            row = db.execute("SELECT last_sequence, last_claim_us FROM devices WHERE name=?", (device,)).fetchone()
-        if row is None or row[0] is None:
-            return None
-        wall_clock = None if row[1] is None else from_us(row[1]).replace(tzinfo=None)
-        return ResumePoint(sequence=row[0], wall_clock=wall_clock)
+            row = db.execute("SELECT last_sequence FROM devices WHERE name=?", (device,)).fetchone()
+        return row[0] if row else None
+
+    def letter(self, number: int) -> Letter | None:
+        """One letter, whatever its state."""
+        with self._reading() as db:
+            row = db.execute("SELECT * FROM letters WHERE id=?", (number,)).fetchone()
+        return _letter(row) if row else None
 
     def letters(
         self,
@@ -321,8 +321,6 @@ class Journal:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
-        db.execute("PRAGMA wal_autocheckpoint=4000")
-        db.execute("PRAGMA cache_size=-65536")
         return db
 
     def _prepare(self) -> None:
@@ -375,22 +373,23 @@ class Journal:
     ) -> dict[int, tuple[str, str, str]]:
         """Store what became readings; give back what is left: part -> (reason, because, device)."""
         left: dict[int, tuple[str, str, str]] = {}
-        last: dict[str, tuple[int | None, datetime | None]] = {}
+        last: dict[str, int | None] = {}
+        heard: set[str] = set()
         for part, outcome in parts:
             tally["parts"] += 1
             if isinstance(outcome, DecodeError):
                 left[part] = (outcome.kind, str(outcome), arrival.packet.sender)
                 tally["undecodable"] += 1
                 continue
+            last[outcome.device] = outcome.sequence
             if isinstance(outcome, Refusal):
                 left[part] = (outcome.reason, outcome.because, outcome.device)
                 tally[f"refused.{outcome.reason}"] += 1
-                last[outcome.device] = (outcome.sequence, None)
                 continue
             seq = self._insert(db, outcome)
-            last[outcome.device] = (outcome.sequence, outcome.device_time)
             if isinstance(seq, int):
                 appended.new.append((seq, outcome))
+                heard.add(outcome.device)
                 tally["admitted"] += 1
                 tally[f"admitted.{arrival.packet.link}"] += 1
             elif seq is None:
@@ -399,63 +398,75 @@ class Journal:
             else:
                 left[part] = (RefusalReason.CONFLICT, seq, outcome.device)
                 tally[f"refused.{RefusalReason.CONFLICT}"] += 1
-        for device, (sequence, claim) in last.items():
-            self._note_device(db, device, sequence, claim, arrival.packet.received_at)
+        for device, sequence in last.items():
+            db.execute(
+                "UPDATE devices SET last_sequence=coalesce(?, last_sequence), "
+                "last_received_us=coalesce(max(last_received_us, ?), ?, last_received_us) WHERE id=?",
+                (sequence, *(to_us(arrival.packet.received_at) if device in heard else None,) * 2,
+                 self._device_id(db, device)),
+            )  # fmt: skip
         return left
 
     def _insert(self, db: sqlite3.Connection, reading: Reading) -> int | str | None:
         """Give the sequence number of a new reading, None for one that is known, or a sentence for a conflict."""
         series, device = self._series_id(db, reading), self._device_id(db, reading.device)
         row = to_row(reading, series, device)
-        if device in self._claimants or reading.time_basis is not TimeBasis.DEVICE:
-            known = self._claimed(db, reading, row)
-            if known is not None:
-                return compare(known, row)
+        known = self._find(db, reading, row)
+        if known is not None:
+            return compare(known, row)
         if db.execute(_INSERT, row).rowcount == 0:
-            twins = db.execute(
-                f"SELECT {_R} FROM readings r WHERE series=? AND taken_us=? AND device=? ORDER BY n", row[:3]
-            ).fetchall()
-            same = next((twin for twin in twins if identity(twin) == identity(row)), None)
-            if same is not None:
+            if not is_anonymous(row) and (same := self._same_moment(db, row)):
                 return compare(same, row)
-            row = (*row[:3], len(twins), *row[4:])
+            (n,) = db.execute(
+                "SELECT max(n) + 1 FROM readings WHERE series=? AND taken_us=? AND device=?", row[:3]
+            ).fetchone()
+            row = (*row[:3], n, *row[4:])
             db.execute(_INSERT, row)
-        if reading.time_basis is not TimeBasis.DEVICE:
+        if reading.time_basis is not TimeBasis.DEVICE and not is_anonymous(row):
             self._claim(db, reading, row)
         seq = db.execute("INSERT INTO arrivals(series, taken_us, device, n) VALUES(?,?,?,?)", row[:4]).lastrowid
         assert seq is not None  # noqa: S101  an INSERT has a row id
         return seq
 
+    def _find(self, db: sqlite3.Connection, reading: Reading, row: Row) -> Row | None:
+        """Find the same record where it may have been given another moment; most cannot have been."""
+        if is_anonymous(row):
+            return None
+        believed = reading.time_basis is TimeBasis.DEVICE
+        if (row[2] in self._claimants or not believed) and (claimed := self._claimed(db, reading, row)):
+            return claimed
+        if row[CLAIM] is None or (believed and row[CLAIM_ZONE] is not None):
+            return None
+        return self._same_moment(db, row) or self._same_claim(db, row)
+
+    def _same_moment(self, db: sqlite3.Connection, row: Row) -> Row | None:
+        found: Row | None = db.execute(
+            f"SELECT {_R} FROM readings r WHERE series=? AND taken_us=? AND device=? AND {_SAME}",
+            (*row[:3], *identity(row)),
+        ).fetchone()
+        return found
+
+    def _same_claim(self, db: sqlite3.Connection, row: Row) -> Row | None:
+        """A record whose clock was believed lies within a day of its wall clock, in whatever zone its wearer was."""
+        day = 86_400_000_000
+        found: Row | None = db.execute(
+            f"SELECT {_R} FROM readings r WHERE series=? AND taken_us BETWEEN ? AND ? AND device=? AND {_SAME}",
+            (row[0], row[CLAIM] - day, row[CLAIM] + day, row[2], *identity(row)),
+        ).fetchone()
+        return found
+
     def _claimed(self, db: sqlite3.Connection, reading: Reading, row: Row) -> Row | None:
-        """Find the stored reading with the same claim, whatever moment it was given."""
         found: Row | None = db.execute(
             f"SELECT {_R} FROM claims c JOIN readings r ON r.series=c.series AND r.taken_us=c.taken_us AND "
             "r.device=c.device AND r.n=c.n WHERE c.device=? AND c.vital=? AND c.sequence=? AND c.claim_us=? AND "
             "c.claim_zone_s=?",
             claim_key(reading, row),
         ).fetchone()
-        if found is None and reading.time_basis is not TimeBasis.DEVICE and row[CLAIM] is not None:
-            # It may have been stored while its clock was still believed: then it lies within a day of its claim.
-            day = 86_400_000_000
-            found = db.execute(
-                f"SELECT {_R} FROM readings r WHERE series=? AND taken_us BETWEEN ? AND ? AND device=? "
-                "AND sequence IS ? AND claim_us IS ? AND claim_zone_s IS ?",
-                (row[0], row[CLAIM] - day, row[CLAIM] + day, row[2], row[SEQUENCE], row[CLAIM], row[CLAIM_ZONE]),
-            ).fetchone()
         return found
 
     def _claim(self, db: sqlite3.Connection, reading: Reading, row: Row) -> None:
         db.execute("INSERT INTO claims VALUES(?,?,?,?,?,?,?,?)", (*claim_key(reading, row), row[0], row[1], row[3]))
         self._claimants.add(row[2])
-
-    def _note_device(
-        self, db: sqlite3.Connection, device: str, sequence: int | None, claim: datetime | None, received_at: datetime
-    ) -> None:
-        db.execute(
-            "UPDATE devices SET last_sequence=coalesce(?, last_sequence), last_claim_us=coalesce(?, last_claim_us), "
-            "last_received_us=max(last_received_us, ?) WHERE id=?",
-            (sequence, wall_us(claim), to_us(received_at), self._device_id(db, device)),
-        )
 
     def _write_letters(
         self, db: sqlite3.Connection, packet: Packet, left: Mapping[int, tuple[str, str, str]]
@@ -465,14 +476,18 @@ class Journal:
         for part, (reason, _, device) in left.items():
             by_reason.setdefault((reason, device), []).append(part)
         for (reason, device), parts in by_reason.items():
+            session = _session_json(packet.session)
+            said = json.dumps([reason, device, parts, packet.link, packet.channel, session, packet.fault])
+            digest = blake2b(packet.data + b"|" + (packet.companion or b""), key=blake2b(said.encode()).digest())
             values = (
                 LetterState.WAITING, reason, _storable(left[parts[0]][1]), device, json.dumps(parts),
-                to_us(packet.received_at), packet.link, packet.channel, packet.data, packet.companion,
-                _session_json(packet.session), packet.fault,
+                to_us(packet.received_at), packet.link, packet.channel, packet.data, packet.companion, session,
+                packet.fault, digest.digest(),
             )  # fmt: skip
+            # What comes again and still cannot be admitted waits once.
             db.execute(
-                "INSERT INTO letters(state, reason, because, device, parts, received_us, link, channel, data, "
-                "companion, session, fault) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
+                "INSERT OR IGNORE INTO letters(state, reason, because, device, parts, received_us, link, channel, "
+                "data, companion, session, fault, digest) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 values,
             )
 
@@ -526,7 +541,7 @@ def _session(text: str | None) -> Session | None:
 
 
 def _letter(row: Row) -> Letter:
-    (number, state, reason, because, device, parts, received, link, channel, data, companion, session, fault) = row
+    number, state, reason, because, device, parts, received, link, channel, data, companion, session, fault, _ = row
     packet = Packet(
         link=link,
         sender=device,

@@ -55,7 +55,7 @@ _Context = Annotated[
     ),
 ]
 _Device = Annotated[
-    str, Field(min_length=1, max_length=128, description="The device, the same name as in the topic.")
+    str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$", description="The device, the same name as in the topic.")
 ]
 _Version = Annotated[int, Field(ge=1, le=1, description="Version of this format.")]
 

@@ -90,6 +90,11 @@ def identity(row: Row) -> tuple[Any, ...]:
     return row[SEQUENCE], row[CLAIM], row[CLAIM_ZONE]
 
 
+def is_anonymous(row: Row) -> bool:
+    """Whether the device gave neither number nor time: then nothing tells a repetition from a new reading."""
+    return row[SEQUENCE] is None and row[CLAIM] is None
+
+
 def compare(known: Row, row: Row) -> str | None:
     """None when both rows hold the same value as sent, else a sentence for a person."""
     if known[8:13] == row[8:13] and known[4:8] == row[4:8] and known[FLAGS] == row[FLAGS]:

@@ -82,11 +82,6 @@ _FAMILY: Final[dict[Unit, tuple[Unit, float]]] = {
 _DIGITS: Final = 6
 
 
-def units_of(vital: Vital) -> tuple[Unit, ...]:
-    """Units in which this vital may be sent."""
-    return tuple(_TO_CANONICAL[vital])
-
-
 def canonical(vital: Vital, sent: tuple[float | None, ...], unit: Unit) -> tuple[float | None, ...]:
     """Convert the components of a vital from the unit sent to the canonical unit.
 

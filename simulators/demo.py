@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import json
 import logging
-import shutil
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -24,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config
-from gateway.house import House, HouseError, Radio, keep_house
+from gateway.house import House, HouseError, Radio, clear, keep_house
 from gateway.people import Device, DeviceKind, DeviceLink, Patient
 from ingest.vital import Unit
 from simulators import publisher
@@ -263,7 +262,9 @@ def _enrol(house: House, guests: Sequence[Guest]) -> None:
             house.people.add_patient(guest.patient)
             house.people.add_device(guest.device)
     if house.people.device(UNPAIRED) is None:
-        house.people.add_device(Device(id=UNPAIRED, kind=DeviceKind.METER, link=DeviceLink.MQTT, model="not paired"))
+        house.people.add_device(
+            Device(id=UNPAIRED, kind=DeviceKind.METER, link=DeviceLink.MQTT, model="Simulated MQTT device")
+        )
 
 
 async def _pair(house: House, guests: Sequence[Guest]) -> None:
@@ -295,7 +296,14 @@ async def _tell(house: House, clock: Clock, progress: Progress, speed: float) ->
 async def _run(options: argparse.Namespace) -> None:
     progress = Progress.load(options.data / "demo.json", options.speed)
     clock = SystemClock(start=progress.now, speed=options.speed)
-    config = Config.model_validate({"data": options.data, "web": {"port": options.port}, "listener": {"port": 0}})
+    config = Config.model_validate(
+        {
+            "data": options.data,
+            "clinic": {"zone": SHANGHAI},
+            "web": {"port": options.port},
+            "listener": {"port": 0},
+        }
+    )
     guests = _guests()
     async with AsyncExitStack() as stack:
         air = await stack.enter_async_context(Air())
@@ -327,15 +335,21 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8080, help="of the page (8080)")
     parser.add_argument("--speed", type=float, default=60.0, help="how fast time passes (60: a minute a second)")
     options = parser.parse_args()
+    if not 0 <= options.port <= 65535:
+        parser.error("--port: a number from 0 (any free one) to 65535")
+    if not 0.1 <= options.speed <= 1000:
+        parser.error("--speed: a number from 0.1 to 1000")
     logging.basicConfig(level=logging.WARNING, format="\n%(levelname)s %(name)s: %(message)s")
     logging.getLogger("bumble").setLevel(logging.CRITICAL)
-    if options.fresh:
-        shutil.rmtree(options.data, ignore_errors=True)
     try:
+        if options.fresh:
+            clear(options.data)
         asyncio.run(_run(options))
     except HouseError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

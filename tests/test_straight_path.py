@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -16,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
+from sqlalchemy import event
 
 from alerts.alert import Act, ActKind, IllegalAct, Outcome, Priority
 from gateway.cli import main
@@ -47,6 +49,7 @@ from tests.real_house import (
     until,
 )
 
+_IMPATIENT = "PRAGMA busy_timeout=50"
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 METER, CGM, CUFF = "C4:00:00:00:00:01", "C4:00:00:00:00:02", "C4:00:00:00:00:03"
 TIMINGS = replace(Radio().timings, first_indication=2.0, next_indication=0.5, rest=0.1, retry=0.1, roster=0.1)
@@ -462,6 +465,37 @@ async def test_what_was_committed_but_not_watched_is_watched_at_the_next_start(
         await until(lambda: len(house.book.open_alerts()) == 1)
 
 
+async def test_a_pairing_that_was_cut_short_admits_at_the_next_start(tmp_path: Path, clock: HandClock) -> None:
+    async with real_house(tmp_path, clock) as house:
+        assert house.listener is not None
+        async with Publisher("meter-9", "127.0.0.1", house.listener.port) as device:
+            await device.publish(glucose(Decimal(99), NOW, kind="glucose", sequence=1))
+        house.people.add_patient(Patient(id="anna", name="Anna", zone="UTC"))
+        house.people.add_device(Device(id="meter-9", kind=DeviceKind.METER, link=DeviceLink.MQTT))
+        # As if the process had died after the assignment was written and before the letters were tried again.
+        house.people.assign("meter-9", "anna", since=None, now=NOW)
+    async with real_house(tmp_path, clock) as house:
+        assert len(await stored(house, 1)) == 1
+        assert house.journal.letters() == []
+
+
+async def test_a_locked_book_is_waited_for(tmp_path: Path, clock: HandClock) -> None:
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        with sqlite3.connect(tmp_path / "data" / "hub.db", isolation_level=None) as other:
+            event.listen(house.book._engine, "connect", lambda connection, _: connection.execute(_IMPATIENT))
+            house.book._engine.dispose()  # so that the new connections do not wait for 30 s in this test
+            other.execute("BEGIN IMMEDIATE")  # a backup, say
+            sending = asyncio.create_task(low(house))
+            await until(lambda: house.ward.patience.trouble is not None)
+            assert "locked" in str(house.ward.patience.trouble)
+            other.execute("ROLLBACK")
+        clock.advance(timedelta(seconds=30))
+        await sending
+        await until(lambda: bool(house.book.open_alerts()))
+        assert house.ward.patience.trouble is None
+
+
 async def test_influxdb_is_followed_on_after_a_restart_and_after_an_outage(
     tmp_path: Path, clock: HandClock, influx_bucket: Bucket
 ) -> None:
@@ -602,14 +636,40 @@ async def test_the_disk_is_full_and_then_it_is_not(
         house.journal._db.execute(f"PRAGMA max_page_count={pages}")
         sending = asyncio.create_task(low(house))
         many = asyncio.create_task(_fill(house))
-        await until(lambda: house.path.trouble is not None)
-        assert "full" in str(house.path.trouble)
+        await until(lambda: house.path.patience.trouble is not None)
+        assert "full" in str(house.path.patience.trouble)
         assert not many.done()  # its PUBACK waits: nothing is acknowledged that is not on disk
         house.journal._db.execute("PRAGMA max_page_count=1000000")
         clock.advance(timedelta(seconds=30))
         await asyncio.gather(sending, many)
-        assert house.path.trouble is None
+        assert house.path.patience.trouble is None
         assert len(await stored(house, 12 + 900)) == 912
+
+
+async def test_a_house_with_a_full_disk_can_be_stopped(
+    tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.house.LAST_WORK_S", 0.2)
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        pages = house.journal._db.execute("PRAGMA page_count").fetchone()[0]
+        house.journal._db.execute(f"PRAGMA max_page_count={pages}")
+        many = asyncio.create_task(_fill(house))
+        await until(lambda: house.path.patience.trouble is not None)
+    many.cancel()
+    with suppress(asyncio.CancelledError):
+        await many
+    assert many.cancelled()
+
+
+def test_the_data_is_for_its_owners_eyes_only(tmp_path: Path, clock: HandClock) -> None:
+    async def open_and_close() -> None:
+        async with real_house(tmp_path / "deep", clock):
+            pass
+
+    asyncio.run(open_and_close())
+    made = [tmp_path / "deep", tmp_path / "deep" / "data", *(tmp_path / "deep" / "data").iterdir()]
+    assert [path for path in made if path.stat().st_mode & 0o077] == []
 
 
 async def _fill(house: House) -> None:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email import message_from_bytes, policy
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from sqlalchemy import event
 
 from alerts.alert import Audience, Notice
 from alerts.book import Book, connect
@@ -116,7 +118,10 @@ class Desk:
     """A book whose notices go through given channels."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self._engine = connect(f"sqlite:///{path / 'hub.sqlite'}")
+        self._path = path / "hub.sqlite"
+        self._engine = connect(f"sqlite:///{self._path}")
+        # What holds the database here holds it until the test has seen what comes of it.
+        event.listen(self._engine, "connect", lambda db, _: db.execute("PRAGMA busy_timeout=0"))
         self._clock = clock
 
     def through(self, *channels: Channel) -> Speaker:
@@ -128,6 +133,17 @@ class Desk:
         heard = hear(None, finding(patient=patient), self._clock())
         (notice,) = self.book.record(heard.changes, heard.notices)
         return notice
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Another program holds the database for writing."""
+        with closing(sqlite3.connect(self._path)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+
+    def lose_deliveries(self) -> None:
+        with closing(sqlite3.connect(self._path)) as other:
+            other.execute("DROP TABLE deliveries")
 
     def close(self) -> None:
         self._engine.dispose()
@@ -343,6 +359,115 @@ async def test_the_loop_speaks_what_a_crash_left_unsaid_and_then_whenever_it_is_
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert [body["id"] for _, body in receiver.requests] == [left.id, new.id]
+
+
+class Hanging:
+    """A channel that takes a message and never comes back."""
+
+    name = "hanging"
+    audiences = frozenset(Audience)
+    trusted = False
+    reaches_people = True
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def deliver(self, message: Message) -> None:
+        self.asked.set()
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def speaking(speaker: Speaker) -> AsyncIterator[None]:
+    running = asyncio.create_task(speaker.run())
+    try:
+        yield
+        assert not running.done()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_channel_that_hangs_delays_no_other(desk: Desk) -> None:
+    hanging = Hanging()
+    async with receiving() as receiver:
+        speaker = desk.through(hanging, webhook(receiver))
+        first = desk.alarm()
+        async with speaking(speaker):
+            await asyncio.wait_for(hanging.asked.wait(), SOON)
+            await asyncio.wait_for(receiver.came.wait(), SOON)
+            receiver.came.clear()
+            second = desk.alarm(patient="p-2")
+            speaker.wake()
+            await asyncio.wait_for(receiver.came.wait(), SOON)
+    assert [body["id"] for _, body in receiver.requests] == [first.id, second.id]
+
+
+async def test_a_header_that_cannot_be_sent_is_a_failed_try_that_says_so(desk: Desk) -> None:
+    async with receiving() as receiver:
+        speaker = desk.through(webhook(receiver, headers={"Authorization": "Bearer pässwort"}))
+        notice = desk.alarm()
+        assert await speaker.speak() == 0
+    assert receiver.requests == []
+    (tried,) = desk.book.tries(notice.id)
+    assert tried.error is not None
+    assert tried.error.startswith("hook: UnicodeEncodeError")
+    assert tried.error.endswith("correct the channel's configuration")
+    assert "sswort" not in tried.error
+
+
+def test_two_channels_of_one_name_are_refused() -> None:
+    twice = [WebhookChannel(name="hook", url=f"http://127.0.0.1/{n}") for n in range(2)]
+    with pytest.raises(ValueError, match="more than one channel has the name hook"):
+        routes([LogChannel(), *twice])
+
+
+async def test_a_locked_book_ends_nothing_is_seen_and_repeats_nothing(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with receiving() as receiver:
+        speaker = desk.through(webhook(receiver))
+        notice = desk.alarm()
+        with desk.locked():
+            assert [await speaker.speak() for _ in range(3)] == [0, 0, 0]
+            locked = await health_of(speaker, "hook")
+        assert (locked.dead, locked.waiting) == (True, 1)
+        assert locked.last_error == "the book of notices cannot be used: database is locked"
+        assert await speaker.speak() == 0  # what was delivered is written down, and there is no more
+    assert len(receiver.requests) == 1
+    assert [tried.error for tried in desk.book.tries(notice.id)] == [None]
+    well = await health_of(speaker, "hook")
+    assert (well.dead, well.waiting, well.last_error) == (False, 0, None)
+    assert [record.levelname for record in caplog.records if "book of notices" in record.message] == [
+        "ERROR",
+        "WARNING",
+    ]
+
+
+async def test_the_loop_goes_on_when_the_book_can_be_used_again(desk: Desk) -> None:
+    async with receiving() as receiver:
+        speaker = desk.through(webhook(receiver))
+        desk.alarm()
+        with desk.locked():
+            running = asyncio.create_task(speaker.run())
+            await asyncio.wait_for(receiver.came.wait(), SOON)
+            receiver.came.clear()
+        second = desk.alarm(patient="p-2")
+        speaker.wake()
+        await asyncio.wait_for(receiver.came.wait(), SOON)
+        assert not running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert receiver.requests[-1][1]["id"] == second.id
+
+
+async def test_a_book_that_cannot_be_read_is_said_by_every_channel(desk: Desk) -> None:
+    speaker = desk.through(LogChannel())
+    desk.lose_deliveries()
+    assert await speaker.speak() == 0
+    state = await health_of(speaker, "log")
+    assert (state.dead, state.waiting) == (True, None)
+    assert "no such table" in (state.last_error or "")
 
 
 async def test_a_request_to_the_patient_goes_to_channels_of_patients_only(desk: Desk) -> None:

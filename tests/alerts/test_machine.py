@@ -17,6 +17,8 @@ RAISED = finding()
 PATIENT = finding("glucose-low", audience=Audience.PATIENT, priority=Priority.LOW)
 LOW_STAFF = finding("glucose-low", priority=Priority.LOW)
 WORSE = finding(priority=Priority.HIGH)
+ANEW = finding(since=minute(80))
+ANEW_LOW = finding("glucose-low", priority=Priority.LOW, since=minute(80))
 HELD = finding(verdict=Verdict.HOLD)
 OVER = finding(verdict=Verdict.CLEAR)
 OTHER_OVER = finding("glucose-low", verdict=Verdict.CLEAR)
@@ -66,6 +68,8 @@ EVENTS: dict[str, Finding | Callable[[Alert], Act]] = {
     "raise": RAISED,
     "raise worse": WORSE,
     "raise other rule": LOW_STAFF,
+    "raise anew": ANEW,
+    "raise other rule anew": ANEW_LOW,
     "raise for patient": PATIENT,
     "hold": HELD,
     "clear": OVER,
@@ -89,14 +93,14 @@ OP, J, W, E, G, R, S, A, C = (
 ILLEGAL = "illegal"
 # Per state, in the order of EVENTS: the facts that are written, or an illegal act.
 TABLE: dict[str, list[list[FactKind] | str]] = {
-    "none": [[OP], [OP], [OP], [], [], [], [], ILLEGAL, ILLEGAL, ILLEGAL],
-    "open": [[], [W], [J], [J], [], [G], [], [A], [C], ILLEGAL],
-    "two rules": [[], [W], [], [], [], [E], [E], [A], [C], ILLEGAL],
-    "seen": [[], [W], [J], [J], [], [G], [], ILLEGAL, [C], ILLEGAL],
-    "gone": [[R], [R], [R], [], [], [], [], [A], [C], ILLEGAL],
-    "seen and gone": [[R], [R], [R], [], [], [], [], ILLEGAL, [C], ILLEGAL],
-    "closed early": [[], [S, OP], [J], [J], [], [G], [], ILLEGAL, ILLEGAL, ILLEGAL],
-    "closed": [[OP], [OP], [OP], [], [], [], [], ILLEGAL, ILLEGAL, ILLEGAL],
+    "none": [[OP], [OP], [OP], [OP], [OP], [], [], [], [], ILLEGAL, ILLEGAL, ILLEGAL],
+    "open": [[], [W], [J], [R], [R], [J], [], [G], [], [A], [C], ILLEGAL],
+    "two rules": [[], [W], [], [R], [R], [], [], [E], [E], [A], [C], ILLEGAL],
+    "seen": [[], [W], [J], [R], [R], [J], [], [G], [], ILLEGAL, [C], ILLEGAL],
+    "gone": [[R], [R], [R], [R], [R], [], [], [], [], [A], [C], ILLEGAL],
+    "seen and gone": [[R], [R], [R], [R], [R], [], [], [], [], ILLEGAL, [C], ILLEGAL],
+    "closed early": [[], [S, OP], [J], [S, OP], [S, OP], [J], [], [G], [], ILLEGAL, ILLEGAL, ILLEGAL],
+    "closed": [[OP], [OP], [OP], [OP], [OP], [], [], [], [], ILLEGAL, ILLEGAL, ILLEGAL],
 }
 TOLD = {OP, W, R, G}
 
@@ -182,6 +186,48 @@ def test_a_worse_condition_after_an_early_close_opens_a_new_alert_that_takes_the
     assert new.alert.closed_at is None
 
 
+def test_an_onset_that_was_known_before_the_act_is_no_new_episode() -> None:
+    known = finding(since=minute(50), known_at=minute(55))
+    assert hear(SEEN, known, minute(90)) == NOTHING
+    assert hear(CLOSED_EARLY, known, minute(90)) == NOTHING
+    read_out_late = replace(known, known_at=minute(61))
+    assert facts(hear(SEEN, read_out_late, minute(90))) == [FactKind.RELAPSED]
+    assert facts(hear(CLOSED_EARLY, read_out_late, minute(90))) == [FactKind.SUPERSEDED, FactKind.OPENED]
+
+
+def test_one_new_episode_is_told_once_and_begins_since_sentence_and_evidence_anew() -> None:
+    heard = hear(SEEN, replace(ANEW, evidence=("r-9",)), minute(90))
+    alert = after(heard)
+    assert (alert.since, alert.evidence, alert.because) == (minute(80), ("r-9",), ANEW.because)
+    assert (alert.opened_at, alert.acknowledged_by) == (START, "Dr Li")
+    assert [notice.subject.en for notice in heard.notices] == ["Medium priority, again: Very low glucose"]
+    assert hear(alert, ANEW, minute(91)) == NOTHING
+    assert facts(hear(alert, ANEW_LOW, minute(91))) == [FactKind.JOINED]
+
+
+def test_a_trouble_that_lasts_for_days_keeps_its_quiet_time() -> None:
+    high = finding("blood-pressure-high")
+    opened = after(hear(None, high, START))
+    next_day = replace(high, since=minute(1440), known_at=minute(1442))
+    joined = hear(opened, next_day, minute(1442))
+    assert (facts(joined), joined.notices) == ([FactKind.JOINED], ())
+    assert (after(joined).since, after(joined).because) == (START, next_day.because)
+    closed = after(hear(after(joined), close(opened), LATER))
+    next_week = replace(high, since=minute(8 * 1440), known_at=minute(8 * 1440))
+    assert hear(closed, replace(high, since=minute(1500), known_at=minute(1500)), minute(1500)) == NOTHING
+    assert facts(hear(closed, next_week, minute(8 * 1440))) == [FactKind.SUPERSEDED, FactKind.OPENED]
+    assert facts(hear(after(joined), next_week, minute(8 * 1440))) == [FactKind.RELAPSED]
+
+
+def test_an_open_alert_says_what_joined_it_last_unless_that_is_less_urgent() -> None:
+    lesser = after(hear(OPEN, replace(LOW_STAFF, evidence=("r-2",)), LATER))
+    assert (lesser.because, lesser.evidence) == (RAISED.because, ("r-1", "r-2"))
+    equal = finding("glucose-low", priority=Priority.MEDIUM, evidence=("r-2",))
+    assert after(hear(OPEN, equal, LATER)).because == equal.because
+    unheard = after(hear(CLOSED_EARLY, equal, LATER))
+    assert (unheard.because, unheard.evidence) == (CLOSED_EARLY.because, CLOSED_EARLY.evidence)
+
+
 def test_the_same_request_to_the_patient_is_the_same_notice() -> None:
     first, again = (hear(None, PATIENT, minute(count)).notices[0] for count in (1, 2))
     assert first.id == again.id
@@ -224,6 +270,7 @@ def test_what_rises_is_heard_before_what_is_over() -> None:
     assert after(heard).condition_gone_at is None
 
 
+ANEW_NOW = START - timedelta(days=1)  # stands for the moment of the step
 RULE_OF = st.sampled_from(["glucose-low", "glucose-very-low"])
 STEP = st.one_of(
     st.builds(
@@ -232,6 +279,7 @@ STEP = st.one_of(
         st.sampled_from(Verdict),
         priority=st.sampled_from(Priority),
         audience=st.sampled_from(Audience),
+        since=st.sampled_from([START, ANEW_NOW]),
     ),
     st.sampled_from(["acknowledge", "close", "close without outcome", "close without note"]),
 )
@@ -253,6 +301,8 @@ class Clinic:
     def step(self, step: Finding | str) -> None:
         self.now += timedelta(minutes=1)
         before = self.newest
+        if isinstance(step, Finding) and step.since == ANEW_NOW:
+            step = replace(step, since=self.now, known_at=self.now)
         try:
             heard = hear(before, self._event(step, before), self.now)
         except IllegalAct:
@@ -292,6 +342,11 @@ class Clinic:
             assert after_it is not None
             assert step.rule in after_it.raising
             assert after_it.priority >= step.priority
+            # Whoever acknowledged or closed what was before: a new episode is on the worklist, and staff were told.
+            if step.since == self.now:
+                assert after_it.closed_at is None
+                told = [each.alert for each in self.notices.values() if each.written_at == self.now]
+                assert after_it.id in told
 
 
 @settings(max_examples=300, deadline=None)

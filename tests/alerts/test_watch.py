@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.alert import Audience, Priority, Verdict
-from alerts.rules import parse_limits
+from alerts.rules import RULES, parse_limits
+from alerts.scene import MINUTE
 from alerts.watch import Expected
-from alerts.window import COUNT, Window
+from alerts.window import COUNT, LATE, Window
 from ingest.reading import Flag
 from ingest.vital import Unit, Vital
 from tests.alerts.ward import Ward, cgm, cuff, meter, minute, trace
@@ -21,6 +22,7 @@ RAISE, HOLD, CLEAR = Verdict.RAISE, Verdict.HOLD, Verdict.CLEAR
 # A sensor at night, every 5 minutes: down to 48, sugar taken, back up.
 NIGHT = [92, 88, 81, 76, 71, 66, 61, 57, 53, 51, 49, 48, 50, 55, 62, 69, 78, 90, 101, 110]
 BELOW_54 = [8, 9, 10, 11, 12]
+SPOT = (Vital.GLUCOSE, Vital.BLOOD_PRESSURE)
 
 
 def test_a_night_with_a_level_2_low_reads_as_it_happened() -> None:
@@ -294,7 +296,7 @@ def test_silence_is_aged_by_arrival_and_never_before_the_device_was_expected() -
     assert ward.verdict("no-data", 400) is CLEAR
     assert ward.verdict("no-data", 759) is CLEAR
     found = ward.at(760)["no-data"]
-    assert (found.verdict, found.priority, found.since) == (RAISE, Priority.LOW, minute(400))
+    assert (found.verdict, found.priority, found.since) == (RAISE, Priority.LOW, minute(760))
     assert found.because.en == (
         "Sensor glucose: nothing from device cgm-1 since 2026-03-02 08:40 (360 min; expected within 360 min)."
     )
@@ -348,9 +350,24 @@ def test_the_window_refuses_another_patients_reading() -> None:
 
 def test_the_newest_arrival_counts_whatever_the_order() -> None:
     window = Window("p-1", [cgm(0, 100, arrives=minute(30)), cgm(5, 100, arrives=minute(6))])
-    window.arrived("cgm-1", minute(10))
-    assert window.last_arrival("cgm-1") == minute(30)
-    assert window.last_arrival("cgm-2") is None
+    newest = window.arrivals("cgm-1")
+    assert newest is not None
+    assert newest.received_at == minute(30)
+    assert window.arrivals("cgm-2") is None
+
+
+def test_a_device_without_clock_and_number_may_send_two_values_at_once() -> None:
+    both = [replace(meter(0, value), device_time=None) for value in (100, 45)]
+    ward = Ward().take(*both, *both)
+    assert len(ward.window.readings(Vital.GLUCOSE)) == 2
+    assert ward.verdict("glucose-very-low", 0) is RAISE
+
+
+@pytest.mark.parametrize(("vital", "name"), [(Vital.CGM, "fresh-sensor"), *((v, "fresh-meter") for v in SPOT)])
+def test_no_device_comes_late_and_still_too_early_to_be_told(vital: Vital, name: str) -> None:
+    for rule in RULES.values():
+        if vital in rule.vitals:
+            assert all(LATE[vital] <= each.lower * MINUTE for each in rule.parameters if each.name == name)
 
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(20, 400)), max_size=60), st.integers(0, 800))

@@ -96,6 +96,7 @@ def finding(
     priority: Priority | None = None,
     audience: Audience = Audience.STAFF,
     since: datetime = START,
+    known_at: datetime | None = None,
     patient: str = "p-1",
     evidence: tuple[str, ...] = ("r-1",),
 ) -> Finding:
@@ -108,5 +109,6 @@ def finding(
         audience=audience,
         because=Text(en=f"{rule} {verdict}.", zh=f"{rule} {verdict}。"),
         since=since,
+        known_at=known_at or since,
         evidence=evidence,
     )

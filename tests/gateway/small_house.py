@@ -30,6 +30,8 @@ MILLER = Patient(id="p-018", name="Anna Miller", zone="Europe/Berlin", glucose_u
 
 
 class SmallHouse:
+    zone = SHANGHAI
+
     def __init__(self, folder: Path) -> None:
         self.engine = connect(f"sqlite:///{folder / 'hub.sqlite'}")
         self.people = People(self.engine)
@@ -111,6 +113,7 @@ def very_low(patient: Patient = WANG, minutes_ago: int = 20, **changed: Any) -> 
             zh=f"{local:%H:%M} 血糖 2.8 mmol/L，低于 3.0 mmol/L 已 15 分钟（Battelino 2019 共识 2 级）",
         ),
         since=since,
+        known_at=since,
         evidence=(f"cgm_glucose/{since:%Y-%m-%dT%H:%M:%S.%fZ}/cgm-1",),
     )
     return replace(plain, **changed)

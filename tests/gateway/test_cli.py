@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -10,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
+from gateway.check import check
 from gateway.cli import LETTER_STATES, main
+from gateway.config import load
 from ingest.journal import Arrival, Journal, LetterState
 from ingest.reading import DecodeError, Packet
-from tests.real_house import NOW
+from tests.peers import certificate
+from tests.real_house import NOW, HandClock, real_house
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "ble.json").read_text(encoding="utf-8"))["vectors"]
 PLAIN = [vector for vector in VECTORS if "quirk" not in vector]
@@ -44,6 +49,17 @@ def test_a_refusal_is_a_reason_on_standard_error(capsys: pytest.CaptureFixture[s
     assert "too_short: sequence number needs 2 octets" in said.err
 
 
+@pytest.mark.parametrize("written", ["ff07", "FF 07", "ff:07", "0xFF 0x07", "ff-07"])
+def test_octets_may_be_written_as_people_copy_them(written: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["decode", "sfloat", written]) == 0
+    assert json.loads(capsys.readouterr().out) == {"value": "NaN"}
+
+
+def test_half_an_octet_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["decode", "sfloat", "ff0"]) == 2
+    assert "3 hexadecimal digits, but an octet needs two" in capsys.readouterr().err
+
+
 def test_what_is_not_hexadecimal_is_invalid(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["decode", "2A18", "0z", "--json-errors"]) == 2
     assert json.loads(capsys.readouterr().out)["error"] == "invalid"
@@ -71,6 +87,47 @@ def test_letters_are_listed_by_state(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == "No letters are discarded.\n"
 
 
+@pytest.fixture
+def letter(tmp_path: Path) -> int:
+    """A letter that waits in a journal in `tmp_path`; its text would steer a terminal."""
+    journal = Journal(tmp_path / "journal.db")
+    packet = Packet(link="listener", sender="d-1", channel="json", data=b"\x1b[2Jno\nJSON", received_at=NOW)
+    journal.append([Arrival(packet=packet, outcomes=(DecodeError("invalid", "not JSON", 4),))])
+    (letter,) = journal.letters()
+    journal.close()
+    return letter.id
+
+
+def test_a_letter_is_shown_whole(tmp_path: Path, letter: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["letters", "--data", str(tmp_path), "show", str(letter)]) == 0
+    shown = capsys.readouterr().out
+    for said in (f"{letter}, waiting", "d-1", "not JSON (at offset 4)", "1b 5b 32 4a", r"\x1b[2Jno\x0aJSON"):
+        assert said in shown
+    assert "\x1b" not in shown
+    assert main(["letters", "show", str(letter), "--data", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"] == b"\x1b[2Jno\nJSON".hex()
+    assert main(["letters", "show", str(letter + 1), "--data", str(tmp_path)]) == 2
+    assert f"there is no letter {letter + 1}" in capsys.readouterr().err
+
+
+def test_a_letter_is_discarded_once_and_with_a_reason(
+    tmp_path: Path, letter: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    discard = ["letters", "discard", str(letter), "--data", str(tmp_path)]
+    for refused in (discard, [*discard, "--because", " "], [*discard[:2], "x", "--because", "y"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(refused)
+        assert stopped.value.code == 2
+    capsys.readouterr()
+    assert main([*discard, "--because", "a test of the installer"]) == 0
+    assert main(["letters", "--data", str(tmp_path)]) == 0
+    assert "No letters are waiting." in capsys.readouterr().out
+    assert main(["letters", "--data", str(tmp_path), "--state", "discarded"]) == 0
+    assert "discarded: a test of the installer" in capsys.readouterr().out
+    assert main([*discard, "--because", "again"]) == 1
+    assert "does not wait, it is discarded" in capsys.readouterr().err
+
+
 def test_letters_of_no_journal_say_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["letters", "--data", str(tmp_path)]) == 2
     assert "there is no journal" in capsys.readouterr().err
@@ -93,6 +150,71 @@ def test_check_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "program" in lines["FAIL page"]
     for part in ("broker", "influxdb", "email"):
         assert str(closed) in lines[f"FAIL {part}"]
+
+
+def check_lines(config: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    main(["check", "-c", str(config)])
+    return dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+
+
+def test_check_says_what_is_wrong_with_certificate_and_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    other = certificate(tmp_path / "other")
+    encrypted = tmp_path / "encrypted.key"
+    key = serialization.load_pem_private_key(files.key.read_bytes(), password=None)
+    locked = serialization.BestAvailableEncryption(b"x")
+    encrypted.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked))
+    config = tmp_path / "homeward.toml"
+    for chain, own_key, mark, says in (
+        (files.certificate, files.key, "ok  ", "fit together"),
+        (tmp_path / "none.pem", files.key, "FAIL", "certificate .*none.pem cannot be read: No such file"),
+        (files.certificate, tmp_path, "FAIL", "key .* cannot be read: Is a directory"),
+        (files.certificate, other.key, "FAIL", "KEY_VALUES_MISMATCH"),
+        (files.key, files.key, "FAIL", "they have to be the PEM certificate"),
+        (files.certificate, encrypted, "FAIL", "without a password"),
+    ):
+        config.write_text(
+            f'[web]\nport = 0\n[listener]\nport = 0\ntls_certificate = "{chain}"\ntls_key = "{own_key}"\n',
+            encoding="utf-8",
+        )
+        assert re.search(says, check_lines(config, capsys)[f"{mark} listener TLS"])
+
+
+def test_check_does_not_call_the_webhook_and_does_not_show_its_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "homeward.toml"
+    config.write_text(
+        '[web]\nport = 0\n[listener]\nport = 0\n[webhook]\nurl = "https://u:s3cret@chat.clinic/s3cret?k=s3cret"\n',
+        encoding="utf-8",
+    )
+    said = check_lines(config, capsys)["ok   webhook"]
+    assert said.startswith("https://chat.clinic was not tried")
+    assert "s3cret" not in said
+
+
+async def test_check_beside_a_running_hub_says_so(tmp_path: Path) -> None:
+    async with real_house(tmp_path, HandClock()) as house:
+        assert house.listener is not None
+        port = house.address.rpartition(":")[2]
+        (tmp_path / "homeward.toml").write_text(
+            f"[web]\nport = {port}\n[listener]\nport = {house.listener.port}\n", encoding="utf-8"
+        )
+        config = load(tmp_path / "homeward.toml")
+        beside = {finding.part: finding for finding in await check(config.model_copy(update={"data": tmp_path}))}
+        same = {
+            finding.part: finding for finding in await check(config.model_copy(update={"data": tmp_path / "data"}))
+        }
+    assert {part: finding.ok for part, finding in same.items()} == dict.fromkeys(
+        ("data directory", "listener", "page"), True
+    )
+    assert "by a Homeward that runs now" in same["data directory"].says
+    assert "as it should be" in same["page"].says
+    assert not beside["page"].ok
+    assert not beside["listener"].ok
 
 
 def test_a_mistake_in_the_configuration_is_told_and_nothing_runs(

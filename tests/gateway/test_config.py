@@ -1,10 +1,16 @@
 """The configuration file: what it means, and that every mistake is told with its place."""
 
+import re
+import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import ValidationError
 
-from gateway.config import Config, ConfigError, load
+from gateway.config import Config, ConfigError, Section, load
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "homeward.example.toml"
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -51,17 +57,81 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path) -> None:
         ('[influxdb]\nurl = "http://i"\ntoken = "t"\n', r"\[influxdb\] bucket: it is missing"),
         ('[influxdb]\nurl = "http://i"\nbucket = "b"\ntoken = "file:none"\n', "secret cannot be read"),
         ('[email]\nhost = "h"\nsender = "a@b"\nrecipients = []\n', r"\[email\] recipients"),
+        (
+            '[email]\nhost = "h"\nsender = "a@b"\nrecipients = ["c@d", "e@f", "C@d"]\n',
+            "C@d and c@d would get .* twice",
+        ),
+        ('[web]\nhost = "0.0.0.0"\ntoken = ""\n', r"\[web\] token: the secret is empty"),
+        ('[web]\nhost = "0.0.0.0"\ntoken = "file:empty"\n', r"\[web\] token: the secret is empty"),
+        ('[web]\ntoken = "file:\\u0000"\n', r"\[web\] token: the secret cannot be read"),
+        ('[web]\ntoken = "file:octets"\n', "it is not UTF-8 text$"),
+        ('[listener]\nlogins = {m = ""}\n', r"\[listener.logins\] m: the secret is empty"),
+        ('[listener]\nlogins = {m = " "}\n', r"\[listener.logins\] m: the secret is empty"),
+        ('[broker]\nhost = "h"\npassword = ""\n', r"\[broker\] password: the secret is empty"),
+        ('[web]\ntoken = "päss"\n', r"\[web\] token: .*printable ASCII"),
+        ('[influxdb]\nurl = "http://i"\nbucket = "b"\ntoken = "ключ"\n', r"\[influxdb\] token: .*printable ASCII"),
+        ('[webhook]\nurl = "http://h"\ntoken = "a\\r\\nb"\n', r"\[webhook\] token: .*printable ASCII"),
+        ('[webhook]\nurl = "http://h"\ntoken = "a "\n', r"\[webhook\] token: .*without a blank"),
+        ('[webhook]\nurl = "chat.clinic/hook"\n', r"\[webhook\] url: it is no web address; write http"),
+        ('[webhook]\nurl = "ftp://h"\n', r"\[webhook\] url: it is no web address"),
+        ('[webhook]\nurl = "http://"\n', r"\[webhook\] url: it is no web address"),
+        ('[webhook]\nurl = "http://h:x/"\n', r"\[webhook\] url: it is no web address"),
+        (
+            '[influxdb]\nurl = "127.0.0.1:8086"\ntoken = "t"\nbucket = "b"\n',
+            r"\[influxdb\] url: it is no web address",
+        ),
+        ('[web]\nbase_url = "homeward.clinic"\n', r"\[web\] base_url: it is no web address"),
     ],
 )
 def test_mistakes_are_told_with_their_place(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "empty").write_text("\n", encoding="utf-8")
+    (tmp_path / "octets").write_bytes(b"s3cret\xff")
     with pytest.raises(ConfigError, match=says):
         load(written(tmp_path, text))
 
 
-def test_a_secret_of_the_wrong_kind_is_not_repeated(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[web]\ntoken = 123456\n",
+        "[web]\ntoken = [123456]\n",
+        '[web]\ntoken = "123456é"\n',
+        "[web.token]\nx = 123456\n",
+        "[listener]\nlogins = 123456\n",
+        "[listener.logins]\nm = 123456\n",
+        '[listener.logins]\nm = ["123456"]\n',
+        "[broker]\nhost = 'h'\npassword = 123456\n",
+        "[broker]\nhost = 'h'\npasword = '123456'\n",
+        "[webhook]\nurl = 'https:/m:123456@h'\n",
+        "[webhook]\nurl = 'https://m:123456@h:x'\n",
+        "[webhook]\nurl = 'https://m:x123456'\n",
+    ],
+)
+def test_a_secret_in_the_wrong_place_or_form_is_not_repeated(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load(written(tmp_path, "[web]\ntoken = 123456\n"))
+        load(written(tmp_path, text))
     assert "123456" not in str(caught.value)
+    # A traceback would show this one as well.
+    assert "123456" not in str(caught.value.__cause__)
+
+
+def test_the_guard_knows_the_token_and_the_names_under_which_the_page_is_reached() -> None:
+    plain = Config.model_validate({"web": {}}).web.guard()
+    assert (plain.token, plain.host_names) == (None, {"127.0.0.1"})
+    named = Config.model_validate(
+        {"web": {"host": "::1", "token": "t", "base_url": "https://Ward.Clinic:444/x"}}
+    ).web.guard()
+    assert (named.token, named.host_names) == ("t", {"::1", "ward.clinic"})
+
+
+async def test_a_login_is_this_device_with_its_password() -> None:
+    listener = Config.model_validate({"listener": {"host": "0.0.0.0", "logins": {"m": "s3cret"}}}).listener
+    assert listener is not None
+    assert await listener.admits("m", b"s3cret")
+    for device, password in (("m", b""), ("m", b"s3cre"), ("n", b"s3cret"), ("n", b""), ("", b"")):
+        assert not await listener.admits(device, password)
+    with pytest.raises(ValidationError, match="the secret is empty"):
+        Config.model_validate({"listener": {"host": "0.0.0.0", "logins": {"m": ""}}})
 
 
 def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
@@ -76,5 +146,18 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 
 
 def test_the_example_in_the_documentation_is_valid() -> None:
-    example = Path(__file__).parents[2] / "docs" / "homeward.example.toml"
-    assert isinstance(load(example), Config)
+    assert isinstance(load(EXAMPLE), Config)
+
+
+def test_the_example_with_every_line_in_force_holds_every_key_and_is_valid(tmp_path: Path) -> None:
+    text = re.sub(r"(?m)^# (?=\[|[a-z][\w-]* = )", "", EXAMPLE.read_text(encoding="utf-8"))
+    for file in re.findall('"file:(.+?)"', text):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("s3cret\n", encoding="utf-8")
+    load(written(tmp_path, text))
+    found = tomllib.loads(text)
+    assert found.keys() == Config.model_fields.keys()
+    for name, field in Config.model_fields.items():
+        for model in (field.annotation, *get_args(field.annotation)):
+            if isinstance(model, type) and issubclass(model, Section):
+                assert found[name].keys() == model.model_fields.keys()

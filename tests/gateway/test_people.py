@@ -92,7 +92,16 @@ def test_slots_number_the_devices_of_a_kind(people: People) -> None:
     assert people.assign("meter-1", "anna", since=None, now=NOW).slot == 0
     assert people.assign("cgm-2", "anna", since=None, now=NOW).slot == 1
     people.release("cgm-1", now=NOW)
-    assert people.assign("cgm-1", "anna", since=None, now=NOW).slot == 0
+    people.add_device(Device(id="cgm-3", kind=DeviceKind.CGM, link=DeviceLink.MQTT))
+    assert people.assign("cgm-3", "anna", since=None, now=NOW).slot == 0
+
+
+def test_the_slot_of_a_meter_is_never_given_to_another(people: People) -> None:
+    people.assign("meter-1", "anna", since=None, now=NOW)
+    people.release("meter-1", now=NOW)
+    people.add_device(Device(id="meter-2", kind=DeviceKind.METER, link=DeviceLink.MQTT))
+    assert people.assign("meter-2", "anna", since=None, now=NOW).slot == 1
+    assert people.assign("meter-1", "anna", since=NOW, now=NOW).slot == 0
 
 
 def test_unknown_people_and_devices_are_named(people: People) -> None:

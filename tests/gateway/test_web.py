@@ -23,7 +23,7 @@ from gateway.guard import WebSettings
 from gateway.language import choose, load_languages
 from gateway.people import DeviceKind, DeviceLink
 from gateway.web import create_app
-from gateway.words import FACTS, FLAGS, KINDS, LINKS, OUTCOMES, REASONS, VITALS
+from gateway.words import FACTS, FLAGS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS
 from ingest.journal import Arrival
 from ingest.reading import Flag, Packet, RefusalReason
 from ingest.vital import Vital
@@ -108,6 +108,9 @@ async def test_patients_and_devices_are_added_paired_changed_and_taken_back(hous
         ("POST", "/patients", {"id": "p-1", "name": "x", "zone": "UTC", "nmae": "y"}, 422, "nmae: "),
         ("PATCH", "/patients/p-017", {"limits": {"glucose-low": {"limit": 4}}}, 422, "a number without a unit"),
         ("POST", "/devices/cgm-1/pair", {"patient": "p-018"}, 409, "wears device cgm-1"),
+        ("POST", "/devices/cuff-2/pair", {"patient": "p-018", "since": "2026-03-03T06:30:01Z"}, 422, "in the future"),
+        ("POST", "/devices", {"id": "cuff-3", "kind": "cuff", "link": "ble"}, 422, "CUFF-3 is no Bluetooth address"),
+        ("POST", "/devices", {"id": "C0:26:DA:00:12", "kind": "cuff", "link": "ble"}, 422, "is no Bluetooth address"),
         ("POST", "/devices/cgm-7/pair", {"patient": "p-018"}, 404, "no device has the id cgm-7"),
         ("POST", "/devices/cuff-2/unpair", None, 404, "nobody wears device cuff-2"),
         ("GET", "/alerts/a-9", None, 404, "no alert has the id a-9"),
@@ -125,6 +128,22 @@ async def test_errors_are_problem_details_with_a_sentence(furnished, method, pat
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["status"] == status
     assert says in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "link"),
+    [
+        ("c0:26:da:00:12:3f", "C0:26:DA:00:12:3F", "ble"),
+        ("6b9f0c2e-1d3a-4f7e-9a51-0c2d7e8f9a10", "6B9F0C2E-1D3A-4F7E-9A51-0C2D7E8F9A10", "ble"),
+        ("c0:26:da:00:12:3f", "c0:26:da:00:12:3f", "mqtt"),
+    ],
+)
+async def test_a_bluetooth_address_is_kept_as_the_radio_gives_it(house, web, given, kept, link) -> None:
+    answer = await web.post("/api/v1/devices", json={"id": given, "kind": "meter", "link": link})
+    assert (answer.status_code, answer.json()["id"]) == (201, kept)
+    again = await web.post("/devices", data={"id": given, "kind": "meter", "link": link, "model": ""})
+    assert again.status_code == 409
+    assert [device.id for device in house.people.devices()] == [kept]
 
 
 async def test_readings_come_with_units_zone_and_the_value_as_sent(house, web) -> None:
@@ -245,7 +264,9 @@ async def _event(lines: AsyncIterator[str]) -> dict[str, str]:
 async def test_a_foreign_name_for_this_machine_gets_nothing(house) -> None:
     async with browser(house) as web:
         for host in ("evil.example", "evil.example:8080", "127.0.0.1.evil.example", ""):
-            assert (await web.get("/", headers={"Host": host})).status_code == 421
+            refused = await web.get("/", headers={"Host": host})
+            assert refused.status_code == 421
+            assert "set base_url under [web]" in refused.json()["detail"]
         for host in ("localhost", "127.0.0.1:8080", "[::1]:8080"):
             assert (await web.get("/", headers={"Host": host})).status_code == 200
     async with browser(house, WebSettings(host_names=frozenset({"ward.local"}))) as web:
@@ -400,6 +421,39 @@ async def test_a_form_that_is_not_right_is_answered_with_a_sentence(furnished) -
     assert "outcome: Field required" in answer.text
 
 
+async def test_a_device_cannot_be_given_in_the_future_with_a_form(furnished) -> None:
+    async with browser(furnished) as web:
+        late = (NOW + timedelta(seconds=1)).isoformat()
+        answer = await web.post("/devices/cuff-2/pair", data={"patient": "p-018", "since": late})
+        assert answer.status_code == 422
+        assert "in the future" in answer.text
+        assert furnished.people.wearings(device="cuff-2") == []
+        since = NOW - timedelta(days=1)
+        await web.post("/devices/cuff-2/pair", data={"patient": "p-018", "since": since.isoformat()})
+        assert furnished.people.wearings(device="cuff-2")[0].since == since
+
+
+async def test_the_patients_own_limits_are_shown_in_words(furnished) -> None:
+    async with browser(furnished) as web:
+        assert "Limits of this patient" not in (await web.get("/patients/p-017")).text
+        limits = {"glucose-low": {"limit": {"value": 4.4, "unit": "mmol/L"}, "hold": {"value": 0, "unit": "min"}}}
+        await web.patch("/api/v1/patients/p-017", json={"limits": limits})
+        page = (await web.get("/patients/p-017")).text
+        assert re.search(r"Low glucose: limit <b>4\.4 mmol/L</b> .*\(usually 3\.9 mmol/L\)", page)
+        assert re.search(r"Low glucose: has to last <b>0 min</b> .*\(usually 15 min\)", page)
+        chinese = (await web.get("/patients/p-017", headers={"Accept-Language": "zh-CN"})).text
+        assert re.search(r"低血糖: 界限 <b>4\.4 mmol/L</b> .*默认 3\.9 mmol/L", chinese)
+
+
+async def test_limits_that_an_older_homeward_took_are_said_to_be_unused(furnished) -> None:
+    furnished.people.change_patient(replace(WANG, limits={"glucose-gone": {}}))
+    async with browser(furnished) as web:
+        page = (await web.get("/patients/p-017")).text
+        assert "cannot be used; the usual ones hold." in page
+        assert "glucose-gone: there is no such rule" in page
+        assert (await web.get("/patients/p-017/figure/glucose")).status_code == 200
+
+
 async def test_a_patient_and_a_device_are_added_and_paired_with_forms(house, web) -> None:
     fields = {
         "id": "p-1",
@@ -498,6 +552,7 @@ def test_every_noun_of_the_house_has_a_word() -> None:
     assert set(KINDS) == set(DeviceKind)
     assert set(LINKS) == set(DeviceLink)
     assert set(FACTS) == set(FactKind)
+    assert {parameter.name for rule in RULES.values() for parameter in rule.parameters} == set(PARAMETERS)
     assert {rule.problem for rule in RULES.values()} <= set(RULES)
 
 

@@ -135,6 +135,21 @@ def test_records_without_a_time_differ_by_their_number(journal: Journal) -> None
     assert stored(journal) == timeless
 
 
+def test_records_without_time_and_number_are_all_kept(journal: Journal) -> None:
+    at_once = reading(0, 100.0, device_time=None, time_basis=TimeBasis.ARRIVAL)
+    append(journal, at_once, at_once, reading(3, 190.0, device_time=None, time_basis=TimeBasis.ARRIVAL))
+    append(journal, replace(at_once, taken_at=START + timedelta(hours=1)))
+    assert [kept.values[0] for kept in stored(journal)] == [100.0, 100.0, 190.0, 100.0]
+    assert journal.letters() == []
+
+
+def test_a_record_read_again_after_its_wearer_moved_is_the_same(journal: Journal) -> None:
+    claim = datetime(2026, 3, 2, 16, 0)
+    append(journal, reading(0, sequence=9, device_time=claim))
+    assert append(journal, reading(7 * 60, sequence=9, device_time=claim)).duplicates == 1
+    assert append(journal, reading(7 * 60, sequence=10, device_time=claim)).duplicates == 0
+
+
 def test_two_patients_do_not_share_a_series(journal: Journal) -> None:
     append(journal, reading(0), reading(0, patient="bo", device="cgm-2"))
     for patient in ("anna", "bo"):
@@ -175,12 +190,26 @@ def test_an_unassigned_reading_is_admitted_with_its_own_times(journal: Journal) 
     append(journal, refusal, reading(5), refusal)
     (letter,) = journal.letters()
     impossible = Refusal(reason=RefusalReason.IMPOSSIBLE, because="no", device="cgm-1")
-    appended = journal.readmit(letter, (reading(0), reading(5), impossible))
+    appended = journal.readmit([(letter, (reading(0), reading(5), impossible))])
     assert [one for _, one in appended.new] == [reading(0)]
     assert stored(journal) == [reading(5), reading(0)]
     (left,) = journal.letters()
     assert (left.reason, left.parts, left.packet.received_at) == ("impossible", (2,), START)
     assert [one.id for one in journal.letters(LetterState.ADMITTED)] == [letter.id]
+
+
+def test_what_comes_again_and_cannot_be_admitted_waits_once(journal: Journal) -> None:
+    refusal = Refusal(reason=RefusalReason.UNASSIGNED, because="pair it", device="cgm-1")
+    for _ in range(3):
+        append(journal, refusal)
+    (letter,) = journal.letters()
+    assert journal.readmit([(letter, (refusal,))]).new == []
+    assert journal.letters() == [letter]
+    assert journal.letter(letter.id) == letter
+    assert journal.letter(999) is None
+    journal.discard(letter.id, "a test")
+    append(journal, refusal)
+    assert len(journal.letters()) == 1
 
 
 def test_discarding_a_letter_keeps_it_out_of_the_list(journal: Journal) -> None:
@@ -226,9 +255,7 @@ def test_the_resume_point_follows_what_is_safe(journal: Journal) -> None:
     assert journal.resume_point("AA") is None
     append(journal, reading(0, device="AA", sequence=4, device_time=datetime(2026, 3, 2, 16, 0)))
     append(journal, Refusal(reason=RefusalReason.NO_VALUE, because="-", device="AA", sequence=5))
-    point = journal.resume_point("AA")
-    assert point is not None
-    assert (point.sequence, point.wall_clock) == (5, datetime(2026, 3, 2, 16, 0))
+    assert journal.resume_point("AA") == 5
     assert journal.last_arrival("AA") == START
     assert journal.last_arrival("BB") is None
 

@@ -1,0 +1,319 @@
+"""A trouble that comes again after a person has dealt with it, told as it happens: readings, the desk, the book."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from alerts.alert import Act, ActKind, Alert, Audience, Notice, Outcome
+from alerts.book import Book, connect
+from alerts.machine import FactKind, hear, hear_findings
+from alerts.watch import Expected
+from ingest.reading import Reading
+from ingest.vital import Vital
+from tests.alerts.ward import START, Ward, cgm, cuff, meter, minute, trace
+
+HOUR = 60.0
+DAY = 24 * HOUR
+
+
+class Clinic:
+    """One patient's readings, the book of alerts, and the people who read it; the clock is moved by hand."""
+
+    def __init__(self, engine: Engine, expected: tuple[Expected, ...] = ()) -> None:
+        self._engine = engine
+        self._expected = expected
+        self._came: list[Reading] = []
+        self.restart()
+
+    def restart(self) -> None:
+        self.book = Book(self._engine, routes={})
+        self.book.create()
+        self.ward = Ward(expected=self._expected).take(*self._came)
+
+    def comes(self, *readings: Reading) -> list[Notice]:
+        """The readings come in one by one and are judged; what staff are told of it."""
+        told = []
+        for each in readings:
+            self._came.append(each)
+            self.ward.take(each)
+            told += self.look(each.received_at)
+        return told
+
+    def look(self, now: float | datetime) -> list[Notice]:
+        """Time has passed; what staff are told."""
+        moment = now if isinstance(now, datetime) else minute(now)
+        heard = hear_findings(self.book.standing(), self.ward.at(moment).values(), moment)
+        new = self.book.record(heard.changes, heard.notices)
+        return [notice for notice in new if notice.audience is Audience.STAFF]
+
+    def watched(self, start: float, end: float, *, every: float = HOUR) -> list[Notice]:
+        """Nothing comes from start to end, and the clock ticks; what staff are told."""
+        ticks = int((end - start) // every)
+        return [notice for tick in range(ticks + 1) for notice in self.look(start + tick * every)]
+
+    @property
+    def alert(self) -> Alert:
+        """The only open alert."""
+        (alert,) = self.book.open_alerts()
+        return alert
+
+    def acknowledge(self, at: float) -> None:
+        self._act(ActKind.ACKNOWLEDGE, at)
+
+    def close(self, at: float) -> Alert:
+        return self._act(ActKind.CLOSE, at, Outcome.ADVICE)
+
+    def _act(self, kind: ActKind, at: float, outcome: Outcome | None = None) -> Alert:
+        alert = self.alert
+        act = Act(kind=kind, alert=alert.id, by="Dr Li", at=minute(at), note="ate sugar, feels well", outcome=outcome)
+        heard = hear(alert, act, act.at)
+        self.book.record(heard.changes)
+        return heard.changes[-1].alert
+
+    def facts(self, alert: Alert) -> list[FactKind]:
+        return [fact.what for fact in self.book.history(alert.id)]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = connect(f"sqlite:///{tmp_path / 'hub.sqlite'}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def clinic(engine: Engine) -> Clinic:
+    return Clinic(engine)
+
+
+def subjects(notices: list[Notice]) -> list[str]:
+    return [notice.subject.en for notice in notices]
+
+
+# Lows of a meter
+
+
+def test_a_low_after_yesterdays_was_closed_opens_a_new_alert(clinic: Clinic) -> None:
+    assert subjects(clinic.comes(meter(0, 45))) == ["Medium priority: Very low glucose"]
+    first = clinic.close(at=20)
+    assert clinic.watched(60, 20 * HOUR) == []  # the reading grows old: neither raised again nor over
+    assert subjects(clinic.comes(meter(20 * HOUR, 45))) == ["Medium priority: Very low glucose"]
+    assert clinic.alert.id != first.id
+    assert clinic.alert.since == minute(20 * HOUR)
+    assert clinic.facts(first)[-1] is FactKind.SUPERSEDED
+    assert clinic.book.history(first.id)[-1].note == clinic.alert.id
+
+
+def test_a_month_and_a_restart_later_a_low_is_told_as_well(clinic: Clinic) -> None:
+    clinic.comes(meter(0, 45))
+    clinic.close(at=20)
+    clinic.restart()
+    assert clinic.watched(DAY, 3 * DAY) == []
+    assert len(clinic.comes(meter(30 * DAY, 45))) == 1
+    assert clinic.alert.opened_at == minute(30 * DAY)
+
+
+def test_a_low_after_yesterdays_was_acknowledged_is_told_again_and_says_todays_numbers(clinic: Clinic) -> None:
+    clinic.comes(meter(0, 45))
+    clinic.acknowledge(at=5)
+    first = clinic.alert
+    assert subjects(clinic.comes(meter(DAY, 40))) == ["Medium priority, again: Very low glucose"]
+    again = clinic.alert
+    assert again.id == first.id
+    assert (again.since, again.opened_at) == (minute(DAY), START)
+    assert again.evidence == (meter(DAY, 40).key,)
+    assert "40 mg/dL" in again.because.en
+    assert clinic.facts(again)[-1] is FactKind.RELAPSED
+    assert clinic.watched(DAY, 3 * DAY) == []  # once
+    assert "45 mg/dL" in str(clinic.book.history(again.id)[0].because)  # what was said stays written
+
+
+def test_nobody_is_told_that_a_low_is_over_because_nothing_more_came(clinic: Clinic) -> None:
+    clinic.comes(meter(0, 45))
+    assert clinic.watched(0, 10 * DAY) == []
+    assert clinic.alert.condition_gone_at is None
+    assert subjects(clinic.comes(meter(10 * DAY, 95))) == ["Condition over: Low glucose"]
+
+
+def test_the_same_low_measured_again_within_two_hours_is_one_episode(clinic: Clinic) -> None:
+    clinic.comes(meter(0, 50))
+    clinic.acknowledge(at=5)
+    assert clinic.comes(meter(15, 52), meter(28, 53)) == []
+    assert clinic.facts(clinic.alert).count(FactKind.RELAPSED) == 0
+
+
+def test_a_low_that_was_measured_before_the_closing_and_read_out_after_it_is_told(clinic: Clinic) -> None:
+    clinic.comes(meter(0, 45))
+    clinic.close(at=8 * HOUR)
+    assert len(clinic.comes(meter(7 * HOUR, 44, arrives=minute(9 * HOUR)))) == 1
+    assert clinic.alert.opened_at == minute(9 * HOUR)
+
+
+def test_a_late_reading_that_shows_an_earlier_onset_of_the_same_low_tells_nothing(clinic: Clinic) -> None:
+    clinic.comes(meter(60, 45))
+    clinic.close(at=70)
+    assert clinic.comes(meter(40, 47, arrives=minute(90))) == []
+    assert clinic.book.open_alerts() == []
+
+
+# Lows of a sensor
+
+
+def test_a_sensor_that_stays_low_after_closing_keeps_quiet_until_a_gap_and_a_new_low(clinic: Clinic) -> None:
+    clinic.comes(*trace([90, 70, 53, 52, 51]))
+    clinic.close(at=22)
+    assert clinic.comes(*trace([52, 52, 53], start=25)) == []
+    told = clinic.comes(*trace([52, 51, 50], start=80))
+    assert subjects(told) == ["Medium priority: Very low glucose"]
+    assert clinic.alert.since == minute(80)
+
+
+def test_an_onset_before_the_closing_that_was_proven_after_it_is_a_new_episode(clinic: Clinic) -> None:
+    clinic.comes(*trace([90, 70, 53, 52, 51]))
+    clinic.comes(cgm(80, 52))
+    clinic.close(at=82)
+    assert len(clinic.comes(cgm(85, 52), cgm(90, 51))) == 1
+
+
+def test_a_meter_that_confirms_the_sensor_after_the_acknowledgement_tells_nothing_new(clinic: Clinic) -> None:
+    clinic.comes(*trace([90, 70, 53, 52, 51]))
+    clinic.acknowledge(at=22)
+    assert clinic.comes(meter(24, 50), cgm(25, 51), cgm(30, 52)) == []
+
+
+def test_a_low_that_never_ends_is_told_again_when_the_window_has_forgotten_its_beginning(clinic: Clinic) -> None:
+    clinic.comes(*trace([90, 70, 53, 52, 51], every=15))
+    clinic.acknowledge(at=61)
+    told = clinic.comes(*trace([50.0] * 4 * 100, every=15, start=75))
+    assert len(told) == 2  # in 100 hours, of which it knows 48
+    assert all("again" in subject for subject in subjects(told))
+
+
+def test_a_meters_low_is_told_though_the_sensors_was_the_patients_own_before_the_closing(clinic: Clinic) -> None:
+    clinic.comes(meter(-DAY, 45), *trace([90, 68, 66, 65, 66]))
+    clinic.close(at=22)
+    assert subjects(clinic.comes(meter(24, 65))) == ["Low priority: Low glucose"]
+
+
+# Blood pressure
+
+
+def test_a_severe_pressure_five_days_after_the_last_was_closed_asks_the_patient_and_then_tells_staff(
+    clinic: Clinic,
+) -> None:
+    assert len(clinic.comes(cuff(0, 200, 115), cuff(5, 200, 115))) == 1
+    clinic.close(at=30)
+    assert clinic.comes(cuff(5 * DAY, 200, 115)) == []
+    assert subjects(clinic.comes(cuff(5 * DAY + 5, 200, 115))) == ["Medium priority: Severe blood pressure"]
+
+
+def test_a_severe_pressure_of_the_next_day_is_a_case_of_its_own(clinic: Clinic) -> None:
+    clinic.comes(cuff(0, 200, 115), cuff(5, 200, 115))
+    clinic.acknowledge(at=30)
+    assert clinic.comes(cuff(8, 198, 115)) == []  # the same case goes on
+    asked = clinic.ward.take(cuff(DAY, 200, 115)).at(DAY)["blood-pressure-severe"]
+    assert asked.audience is Audience.PATIENT
+    # No second reading comes: the first stands alone.
+    assert subjects(clinic.watched(DAY, DAY + 20, every=1)) == ["Medium priority, again: Severe blood pressure"]
+
+
+def test_a_high_pressure_that_lasts_is_told_once_a_week_and_shows_the_newest_session(clinic: Clinic) -> None:
+    clinic.comes(cuff(0, 144, 92), cuff(2, 144, 92))
+    clinic.acknowledge(at=30)
+    for day in range(1, 7):
+        assert clinic.comes(cuff(day * DAY, 140 + day, 92), cuff(day * DAY + 2, 140 + day, 92)) == []
+    assert "146/92" in clinic.alert.because.en
+    told = clinic.comes(cuff(8 * DAY, 150, 92), cuff(8 * DAY + 2, 150, 92))
+    assert subjects(told) == ["Low priority, again: High home blood pressure"]
+    clinic.close(at=8 * DAY + 30)
+    assert clinic.comes(cuff(9 * DAY, 150, 92), cuff(9 * DAY + 2, 150, 92)) == []
+    assert len(clinic.comes(cuff(16 * DAY, 150, 92), cuff(16 * DAY + 2, 150, 92))) == 1
+
+
+# Silence and late data
+
+CGM = Expected(device="cgm-1", vital=Vital.CGM, silence=timedelta(hours=6), since=START)
+METER = Expected(device="meter-1", vital=Vital.GLUCOSE, silence=timedelta(hours=48), since=START)
+
+
+def test_a_second_device_that_falls_silent_is_told_though_the_first_was_closed(engine: Engine) -> None:
+    clinic = Clinic(engine, (CGM, METER))
+    assert len(clinic.look(6 * HOUR)) == 1
+    clinic.close(at=7 * HOUR)
+    assert clinic.watched(7 * HOUR, 47 * HOUR) == []
+    assert subjects(clinic.look(48 * HOUR)) == ["Low priority: No data"]
+    assert "meter-1" in clinic.alert.because.en
+
+
+def behind(count: int, lag: float, *, start: float = 0, value: float = 42) -> list[Reading]:
+    return [cgm(start + 5 * n - lag, value, arrives=minute(start + 5 * n)) for n in range(count)]
+
+
+@pytest.mark.parametrize("lag", [16, 61, 120, 300, 2 * 365 * DAY])
+def test_a_clock_that_is_behind_is_told_within_three_readings_and_once(engine: Engine, lag: float) -> None:
+    clinic = Clinic(engine, (CGM,))
+    notices = clinic.comes(*behind(2, lag, value=110))
+    assert notices == []
+    assert subjects(clinic.comes(*behind(280, lag, start=10, value=110))) == ["Low priority: Data comes too late"]
+    clinic.restart()
+    assert clinic.comes(*behind(5, lag, start=1410, value=110)) == []
+    assert subjects(clinic.comes(cgm(1440, 110))) == ["Condition over: Data comes too late"]
+
+
+def test_who_is_told_that_a_clock_is_behind_learns_which_and_how_much_and_what_to_do() -> None:
+    found = Ward(expected=[CGM]).take(*behind(3, 61)).at(10)["late-data"]
+    assert found.because.en == (
+        "Sensor glucose: what device cgm-1 sends is 61 min old when it comes (expected within 15 min) and may be too "
+        "old to raise an alert; its clock is 61 min behind, or something delays its data: set its clock, then check "
+        "its connection."
+    )
+    assert "设备 cgm-1" in found.because.zh
+    assert "慢了 61 分钟" in found.because.zh
+
+
+def test_a_clock_that_falls_back_by_two_years_is_told_though_its_readings_are_not_kept(engine: Engine) -> None:
+    clinic = Clinic(engine, (CGM,))
+    assert clinic.comes(*trace([110] * 10)) == []
+    assert subjects(clinic.comes(*behind(3, 2 * 365 * DAY, start=50))) == ["Low priority: Data comes too late"]
+    assert "730 days behind" in clinic.alert.because.en
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["oldest first", "newest first"])
+@pytest.mark.parametrize("pace", [0.0, 1 / 60, 1.0], ids=["at once", "one a second", "one a minute"])
+def test_what_was_stored_during_an_outage_is_not_late_data(engine: Engine, order: int, pace: float) -> None:
+    clinic = Clinic(engine, (CGM,))
+    stored = trace([110] * 24, start=5)[::order]
+    backfill = [replace(each, received_at=minute(121 + pace * n)) for n, each in enumerate(stored)]
+    live = trace([110] * 12, start=125)
+    came = sorted([*backfill, *live], key=lambda each: each.received_at)
+    assert clinic.comes(cgm(0, 110), *came) == []
+
+
+def test_one_reading_that_hung_on_its_way_is_not_late_data(engine: Engine) -> None:
+    clinic = Clinic(engine, (CGM,))
+    hung = [cgm(5, 110, arrives=minute(50)), *(cgm(n, 110, arrives=minute(51)) for n in range(10, 50, 5))]
+    assert clinic.comes(*trace([110]), *hung, *trace([110] * 6, start=55)) == []
+
+
+def test_a_meter_that_is_read_out_in_the_evening_is_not_late() -> None:
+    ward = Ward(expected=[METER])
+    for day in range(5):
+        evening = minute(day * DAY + 12 * HOUR)
+        ward.take(*(meter(day * DAY + hour * HOUR, 110, arrives=evening) for hour in (0, 4, 8, 11)))
+        assert all(ward.verdict("late-data", day * DAY + HOUR * hour).value != "raise" for hour in (12, 13, 23))
+
+
+def test_the_times_of_two_episodes_never_run_backwards(clinic: Clinic) -> None:
+    for day in range(5):
+        clinic.comes(meter(day * DAY, 45))
+        clinic.close(at=day * DAY + 30)
+    opened = sorted(clinic.book.alerts(), key=lambda alert: alert.opened_at)
+    assert len(opened) == 5
+    assert all(first.closed_at < second.since for first, second in pairwise(opened) if first.closed_at)
