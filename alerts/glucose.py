@@ -184,13 +184,17 @@ def _because(scene: Scene, rule: Rule, trace: Trace, event: Sequence[Reading]) -
     worst = (min if low else max)(event, key=lambda reading: _worseness(reading, low=low))
     now, extreme = _words(event[-1]), _words(worst)
     since, count = scene.clock(event[0].taken_at), len(event)
+    if count == 1:
+        return Text(
+            en=f"{vital.en} {now.en} at {since}: {words.en} {limit}. Limit: {source.en}.",
+            zh=f"{since} {vital.zh} {now.zh}：{words.zh} {limit}。限值依据：{source.zh}。",
+        )
     minutes = (event[-1].taken_at - event[0].taken_at) // MINUTE
-    readings = "1 reading" if count == 1 else f"{count} readings"
     return Text(
-        en=f"{vital.en} {now.en}; {words.en} {limit} from {since}, not recovered since: "
-        f"{minutes} min, {readings}, {'lowest' if low else 'highest'} {extreme.en}. Limit: {source.en}.",
-        zh=f"{vital.zh} {now.zh}；自 {since} 起{words.zh} {limit}，尚未恢复："
-        f"{minutes} 分钟，{count} 次读数，{'最低' if low else '最高'} {extreme.zh}。限值依据：{source.zh}。",
+        en=f"{vital.en} {words.en} {limit} since {since}, not yet recovered: {minutes} min, {count} readings, "
+        f"{'lowest' if low else 'highest'} {extreme.en}; now {now.en}. Limit: {source.en}.",
+        zh=f"{vital.zh}自 {since} 起{words.zh} {limit}，尚未恢复：{minutes} 分钟，{count} 次读数，"
+        f"{'最低' if low else '最高'} {extreme.zh}；目前 {now.zh}。限值依据：{source.zh}。",
     )
 
 

@@ -7,7 +7,7 @@ facts. `hear` is total; the table, by what there is and what comes:
 |-----------------|------------------------------|----------------------|-----------------|------|-------------------|
 | none            | opens                        | opens                | -               | -    | -                 |
 | open, present   | joins; a worse one is told   | relapses: told again | joins           | -    | eases, last: gone |
-| open, gone      | relapses: told again         | relapses: told again | -               | -    | -                 |
+| open, gone      | relapses: told again         | relapses: told again | present again   | -    | -                 |
 | closed, present | joins unheard; a worse opens | opens: a new episode | joins unheard   | -    | eases, last: gone |
 | closed, gone    | opens: a new episode         | opens: a new episode | -               | -    | -                 |
 
@@ -145,7 +145,11 @@ def hear_findings(standing: Mapping[tuple[str, str], Alert], findings: Iterable[
 
 
 def _raise_patient(alert: Alert | None, finding: Finding, now: datetime) -> Heard:
-    changes = (_join(alert, finding, now),) if alert and alert.raising and finding.rule not in alert.raising else ()
+    changes: tuple[Change, ...] = ()
+    if alert and alert.raising:
+        changes = (_join(alert, finding, now),) if finding.rule not in alert.raising else ()
+    elif alert and not alert.closed_at:
+        changes = (_return(alert, finding, now),)
     return Heard(changes=changes, notices=(_to_patient(finding, now),))
 
 
@@ -207,6 +211,12 @@ def _relapse(alert: Alert, finding: Finding, now: datetime) -> Heard:
         _with(alert, finding, now), since=finding.since, evidence=finding.evidence, condition_gone_at=None
     )
     return _told(again, FactKind.RELAPSED, finding, now)
+
+
+def _return(alert: Alert, finding: Finding, now: datetime) -> Change:
+    """Nobody is told, but nobody may read that it is over either; `since` stays, so staff still hears of more."""
+    back = replace(_with(alert, finding, now), condition_gone_at=None)
+    return _change(back, FactKind.RELAPSED, now, because=finding.because)
 
 
 def _join(alert: Alert, finding: Finding, now: datetime) -> Change:

@@ -74,7 +74,8 @@ def _bluetooth(health: BleHealth) -> Iterator[tuple[str, Part]]:
 
 def _channel(channel: ChannelHealth) -> Part:
     if channel.dead:
-        return Part(ok=False, detail=f"It is dead: {channel.last_error}; {channel.waiting} notices wait for it.")
+        waiting = "An unknown number of" if channel.waiting is None else channel.waiting
+        return Part(ok=False, detail=f"It is dead: {channel.last_error}. {waiting} notices wait for it.")
     if channel.failures:
         return Part(ok=True, detail=f"The last try failed ({channel.last_error}); it is tried again.")
     return Part(ok=True, detail="It delivers." if channel.last_delivered_at else "Nothing had to be said yet.")

@@ -185,11 +185,14 @@ class Ward:
 
     def _expected(self, patient: str, limits: Limits) -> Iterable[Expected]:
         kinds = {device.id: device.kind for device in self._people.devices()}
+        standing = self._book.standing([patient]).get((patient, NO_DATA.problem))
+        silent = standing is not None and bool(standing.raising)
         for wearing in self._people.wearings(patient=patient):
             if wearing.until is None:
                 vital = VITAL_OF[kinds[wearing.device]]
                 silence = timedelta(minutes=limits.value(NO_DATA.name, f"silence-{vital}", MIN))
-                graced = self._started_at - silence + GRACE
+                # A silence that was told before the start is not over because we were away.
+                graced = None if silent else self._started_at - silence + GRACE
                 known = (wearing.assigned_at, self._journal.last_arrival(wearing.device), graced)
                 yield Expected(
                     device=wearing.device,

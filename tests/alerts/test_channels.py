@@ -170,6 +170,11 @@ def mail(box: Mailbox, *, trusted: bool = False) -> MailChannel:
     )
 
 
+async def dead(speaker: Speaker, name: str) -> None:
+    while not (await health_of(speaker, name)).dead:
+        pass
+
+
 async def health_of(speaker: Speaker, name: str) -> ChannelHealth:
     return next(each for each in await speaker.health() if each.name == name)
 
@@ -447,18 +452,15 @@ async def test_a_locked_book_ends_nothing_is_seen_and_repeats_nothing(
 async def test_the_loop_goes_on_when_the_book_can_be_used_again(desk: Desk) -> None:
     async with receiving() as receiver:
         speaker = desk.through(webhook(receiver))
-        desk.alarm()
-        with desk.locked():
-            running = asyncio.create_task(speaker.run())
-            await asyncio.wait_for(receiver.came.wait(), SOON)
+        first = desk.alarm()
+        async with speaking(speaker):
+            with desk.locked():
+                await asyncio.wait_for(dead(speaker, "hook"), SOON)
             receiver.came.clear()
-        second = desk.alarm(patient="p-2")
-        speaker.wake()
-        await asyncio.wait_for(receiver.came.wait(), SOON)
-        assert not running.done()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-    assert receiver.requests[-1][1]["id"] == second.id
+            second = desk.alarm(patient="p-2")
+            speaker.wake()
+            await asyncio.wait_for(receiver.came.wait(), SOON)
+    assert [body["id"] for _, body in receiver.requests] == [first.id, second.id]
 
 
 async def test_a_book_that_cannot_be_read_is_said_by_every_channel(desk: Desk) -> None:

@@ -41,13 +41,12 @@ def test_a_night_with_a_level_2_low_reads_as_it_happened() -> None:
 def test_the_sentence_says_what_how_much_since_when_and_against_which_limit() -> None:
     found = Ward().take(*trace(NIGHT[:12])).at(55)["glucose-very-low"]
     assert found.because.en == (
-        "Sensor glucose 48 mg/dL (2.7 mmol/L); below 54 mg/dL (3.0 mmol/L) from 2026-03-02 02:40, "
-        "not recovered since: 15 min, 4 readings, lowest 48 mg/dL (2.7 mmol/L). "
-        "Limit: Battelino 2019, level 2; CDS 2024."
+        "Sensor glucose below 54 mg/dL (3.0 mmol/L) since 2026-03-02 02:40, not yet recovered: 15 min, 4 readings, "
+        "lowest 48 mg/dL (2.7 mmol/L); now 48 mg/dL (2.7 mmol/L). Limit: Battelino 2019, level 2; CDS 2024."
     )
     assert found.because.zh == (
-        "动态血糖 48 mg/dL（2.7 mmol/L）；自 2026-03-02 02:40 起低于 54 mg/dL (3.0 mmol/L)，尚未恢复："
-        "15 分钟，4 次读数，最低 48 mg/dL（2.7 mmol/L）。"
+        "动态血糖自 2026-03-02 02:40 起低于 54 mg/dL (3.0 mmol/L)，尚未恢复：15 分钟，4 次读数，"
+        "最低 48 mg/dL（2.7 mmol/L）；目前 48 mg/dL（2.7 mmol/L）。"
         "限值依据：Battelino 2019 共识 2 级；CDS 2024 指南。"
     )
     assert found.since == minute(40)
@@ -112,7 +111,8 @@ def test_limits_are_compared_in_the_unit_received() -> None:
     assert Ward().take(*trace([70.0] * 3)).verdict("glucose-low", 10) is CLEAR
     low = Ward().take(*trace([3.8] * 3, unit=Unit.MMOL_L)).at(10)["glucose-low"]
     assert low.verdict is RAISE
-    assert "Sensor glucose 3.8 mmol/L (68 mg/dL); below 3.9 mmol/L (70 mg/dL)" in low.because.en
+    assert "Sensor glucose below 3.9 mmol/L (70 mg/dL)" in low.because.en
+    assert "now 3.8 mmol/L (68 mg/dL)" in low.because.en
     assert Ward().take(*trace([69.0] * 3)).verdict("glucose-low", 10) is RAISE
 
 
