@@ -17,7 +17,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, ClassVar, Final, Literal, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, Literal, Protocol, Self, TypeVar, cast
 
 from bleak.args import SizedBuffer
 from bleak.assigned_numbers import CharacteristicPropertyName
@@ -45,12 +45,19 @@ _NEEDS_SECURITY: Final = frozenset((0x05, 0x0F))  # insufficient authentication,
 _Type = AdvertisingData.Type
 
 
+class Listener(Protocol):
+    """Whoever wants to hear advertisements."""
+
+    def heard(self, advertisement: Advertisement) -> None:
+        """Take one advertisement."""
+
+
 class Central:
     """One adapter on the air: it scans, connects, and lends itself to bleak through the keyword arguments below."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self._scanners: set[_Scanner] = set()
+        self._scanners: set[Listener] = set()
         self._scan_change = asyncio.Lock()
         self._connecting = asyncio.Lock()
         device.on(Device.EVENT_ADVERTISEMENT, self._on_advertisement)
@@ -63,14 +70,14 @@ class Central:
         """Put an adapter on the air. `address` is a static random address."""
         return cls(await air.device(name, address))
 
-    async def start_scan(self, scanner: _Scanner, *, active: bool) -> None:
+    async def start_scan(self, scanner: Listener, *, active: bool) -> None:
         """Let a scanner hear advertisements; the first one switches the receiver on, and its mode holds for all."""
         async with self._scan_change:
             if not self._scanners:
                 await self.device.start_scanning(active=active)
             self._scanners.add(scanner)
 
-    async def stop_scan(self, scanner: _Scanner) -> None:
+    async def stop_scan(self, scanner: Listener) -> None:
         """Stop a scanner; the last one switches the receiver off. Safe to call twice."""
         async with self._scan_change:
             if scanner not in self._scanners:
@@ -124,7 +131,7 @@ class _Scanner(BaseBleakScanner):
         await self.central.stop_scan(self)
 
     def heard(self, advertisement: Advertisement) -> None:
-        data = _advertisement_data(advertisement)
+        data = advertisement_data(advertisement)
         if not self.is_allowed_uuid(data.service_uuids):
             return
         address = advertisement.address.to_string(with_type_qualifier=False)
@@ -133,7 +140,7 @@ class _Scanner(BaseBleakScanner):
         self.call_detection_callbacks(device, data)
 
 
-def _advertisement_data(advertisement: Advertisement) -> AdvertisementData:
+def advertisement_data(advertisement: Advertisement) -> AdvertisementData:
     """What bleak tells of an advertisement. Undecodable structures are left out, as BlueZ does."""
     name: str | None = None
     uuids: list[str] = []
@@ -178,10 +185,11 @@ _SERVICE_DATA: Final[dict[int, int]] = {
 
 
 def _uuid(octets: bytes) -> str:
-    return _normalized(UUID.from_bytes(octets))
+    return normalized(UUID.from_bytes(octets))
 
 
-def _normalized(uuid: UUID) -> str:
+def normalized(uuid: UUID) -> str:
+    """The UUID as bleak and BlueZ write it: 128 bits, lower case."""
     return normalize_uuid_str(uuid.to_hex_str("-"))
 
 
@@ -337,7 +345,7 @@ class _Client(BaseBleakClient):
         await client.discover_services()
         collection = BleakGATTServiceCollection()
         for found in client.services:
-            uuid = _normalized(found.uuid)
+            uuid = normalized(found.uuid)
             if self._wanted_services and uuid not in self._wanted_services:
                 continue
             service = BleakGATTService(found, found.handle, uuid)
@@ -378,19 +386,20 @@ async def _add_characteristic(
     characteristic = BleakGATTCharacteristic(
         proxy,
         proxy.handle,
-        _normalized(proxy.uuid),
-        _property_names(int(proxy.properties)),
+        normalized(proxy.uuid),
+        property_names(int(proxy.properties)),
         lambda: client.mtu - 3,
         service,
     )
     collection.add_characteristic(characteristic)
     for descriptor in await client.discover_descriptors(proxy):
         collection.add_descriptor(
-            BleakGATTDescriptor(descriptor, descriptor.handle, _normalized(descriptor.type), characteristic)
+            BleakGATTDescriptor(descriptor, descriptor.handle, normalized(descriptor.type), characteristic)
         )
 
 
-def _property_names(bits: int) -> list[CharacteristicPropertyName]:
+def property_names(bits: int) -> list[CharacteristicPropertyName]:
+    """The names that bleak and BlueZ give to the bits of a characteristic's properties."""
     names = [flag.name.replace("_", "-") for flag in GattCharacteristicsFlags if bits & flag.value]
     return cast(list[CharacteristicPropertyName], names)
 

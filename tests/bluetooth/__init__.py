@@ -1,0 +1,1 @@
+"""The Bluetooth path over each radio that stands in for the air."""

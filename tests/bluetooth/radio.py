@@ -1,0 +1,73 @@
+"""One set of tests, several radios: what stands between bleak's public API and the simulated devices.
+
+A   bleak with the virtual radio as its backend.
+B   bleak's own BlueZ backend, unmodified, against a bluetoothd of ours on a private D-Bus.
+
+HOMEWARD_RADIOS chooses, "A,B" when it is not set.
+"""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from simulators.air import Air
+from simulators.bleak_backend import Central
+from simulators.bluez import FakeBluez
+from simulators.private_bus import private_bus
+from tests.conftest import need
+
+LEVELS = os.environ.get("HOMEWARD_RADIOS", "A,B").split(",")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Radio:
+    """air: where simulated devices are put. The kwargs are for every BleakScanner and BleakClient.
+
+    bluez: the bluetoothd of level B, with its adapter to be pulled out.
+    """
+
+    level: str
+    air: Air
+    scanner_kwargs: dict[str, Any] = field(default_factory=dict)
+    client_kwargs: dict[str, Any] = field(default_factory=dict)
+    bluez: FakeBluez | None = None
+
+
+@asynccontextmanager
+async def _virtual() -> AsyncIterator[Radio]:
+    async with Air() as air:
+        central = await Central.open(air)
+        yield Radio(level="A", air=air, scanner_kwargs=central.scanner_kwargs, client_kwargs=central.client_kwargs)
+
+
+@asynccontextmanager
+async def _over_bluez(bus: str) -> AsyncIterator[Radio]:
+    async with Air() as air, FakeBluez(air, bus) as bluez:
+        yield Radio(level="B", air=air, bluez=bluez)
+
+
+@pytest.fixture
+def bluez_bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A D-Bus for this test alone, which is its system bus."""
+    with private_bus(need("dbus-daemon", "`apt-get install dbus-daemon`")) as address:
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
+        yield address
+
+
+@pytest.fixture(params=LEVELS)
+async def radio(request: pytest.FixtureRequest) -> AsyncIterator[Radio]:
+    """Each level in turn."""
+    opened = _virtual() if request.param == "A" else _over_bluez(request.getfixturevalue("bluez_bus"))
+    async with opened as radio:
+        yield radio
+
+
+@pytest.fixture
+async def bluez_radio(bluez_bus: str) -> AsyncIterator[Radio]:
+    """Level B, for what only a bluetoothd can do."""
+    async with _over_bluez(bluez_bus) as radio:
+        yield radio
