@@ -28,7 +28,7 @@ from simulators.bleak_backend import CENTRAL_ADDRESS, Central, advertisement_dat
 from simulators.bluez_agent import AgentManager
 from simulators.bluez_device import Adapter, RemoteDevice
 from simulators.bluez_gatt import failed
-from simulators.dbus_objects import ObjectTree
+from simulators.dbus_objects import ObjectTree, connected_bus
 
 _ERROR: Final = "org.bluez.Error."
 _PATH: Final = "/org/bluez/hci0"
@@ -45,7 +45,8 @@ class FakeBluez:
 
     def __init__(self, air: Air, address: str) -> None:
         self._air = air
-        self._bus = MessageBus(bus_address=address, negotiate_unix_fd=True)
+        self._address = address
+        self._bus: MessageBus
         self._tree: ObjectTree
         self._agents: AgentManager
         self._central: Central | None = None
@@ -122,7 +123,7 @@ class FakeBluez:
         device.advertised(data)
 
     async def __aenter__(self) -> Self:
-        await self._bus.connect()
+        self._bus = await connected_bus(self._address)
         self._tree = ObjectTree(self._bus)
         self._agents = AgentManager(self._tree)
         await self._bus.call(_to_bus("AddMatch", _SOMEBODY_LEFT))

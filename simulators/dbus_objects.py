@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -21,6 +22,32 @@ _log = logging.getLogger(__name__)
 _OBJECT_MANAGER: Final = "org.freedesktop.DBus.ObjectManager"
 _PROPERTIES: Final = "org.freedesktop.DBus.Properties"
 _LEFT_TO_THE_LIBRARY: Final = ("org.freedesktop.DBus.Introspectable", "org.freedesktop.DBus.Peer")
+
+
+class _PatientSocket:
+    """A socket whose full buffer is no error: nothing is sent then, and the sender waits until it is writable.
+
+    dbus-fast 5.2 waits after a message that was sent in part, but takes a buffer that is full between two messages
+    for the end of the connection. A few hundred signals in a row are enough.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.sendmsg = sock.sendmsg
+
+    def send(self, data: memoryview) -> int:
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+
+
+async def connected_bus(address: str) -> MessageBus:
+    """A connection for a service, which may say much at once. Raises OSError when there is no bus."""
+    bus = MessageBus(bus_address=address, negotiate_unix_fd=True)
+    await bus.connect()
+    bus._writer.sock = _PatientSocket(bus._writer.sock)  # type: ignore[union-attr, arg-type]
+    return bus
 
 
 @dataclass(frozen=True, slots=True)

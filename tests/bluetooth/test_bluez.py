@@ -1,0 +1,524 @@
+"""What only BlueZ has between bleak and the device: agents, bonds, an adapter that goes away, sockets, strangers.
+
+No `from __future__ import annotations` here: dbus-fast reads the D-Bus types of the agent's methods from them.
+"""
+
+import asyncio
+import logging
+import resource
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from bleak import BleakClient, BleakScanner
+from bleak.backends.device import BLEDevice
+from bleak.exc import BleakDBusError, BleakDeviceNotFoundError, BleakError, BleakGATTProtocolError
+from bleak.uuids import normalize_uuid_str
+from bumble.pairing import PairingConfig, PairingDelegate
+from dbus_fast import BusType, DBusError, Message, MessageType, Variant
+from dbus_fast.aio import MessageBus
+from dbus_fast.service import ServiceInterface, method
+
+from ingest.links.ble import probe
+from simulators.bluez import FakeBluez
+from simulators.gatt_server import STANDARD, Security
+from simulators.meter import GlucoseMeter
+from tests.bluetooth.radio import Radio
+from tests.bluetooth.ward import BRISK, METER, PATIENCE_S, Ward, known, of_cuff, of_meter, of_sensor
+
+NEEDS_PASSKEY = replace(STANDARD, security=Security.PASSKEY, passkey=907312)
+NEEDS_BOND = replace(STANDARD, security=Security.ENCRYPTED)
+ADAPTER, PROPERTIES = "/org/bluez/hci0", "org.freedesktop.DBus.Properties"
+MEASUREMENT, CONTROL_POINT = normalize_uuid_str("2a18"), normalize_uuid_str("2a52")
+
+
+class Person(ServiceInterface):
+    """An agent that answers at once, or thinks for ever. `asked` keeps every question."""
+
+    def __init__(self, *, passkey: int | None = None, agrees: bool = True, thinks: bool = False) -> None:
+        super().__init__("org.bluez.Agent1")
+        self._passkey = passkey
+        self._agrees = agrees
+        self._thinks = thinks
+        self.asked: list[tuple[str, Any]] = []
+        self.question = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    @method()
+    async def RequestPasskey(self, device: "o") -> "u":  # type: ignore[name-defined]  # noqa: N802, F821
+        await self._hear("RequestPasskey", device)
+        if self._passkey is None:
+            raise DBusError("org.bluez.Error.Rejected", "no passkey")
+        return self._passkey
+
+    @method()
+    async def RequestConfirmation(self, device: "o", passkey: "u"):  # type: ignore  # noqa
+        await self._hear("RequestConfirmation", passkey)
+        if not self._agrees:
+            raise DBusError("org.bluez.Error.Rejected", "not the same number")
+
+    @method()
+    async def RequestAuthorization(self, device: "o"):  # type: ignore  # noqa
+        await self._hear("RequestAuthorization", device)
+
+    @method()
+    async def DisplayPasskey(self, device: "o", passkey: "u", entered: "q"):  # type: ignore  # noqa
+        await self._hear("DisplayPasskey", passkey)
+
+    @method()
+    def Cancel(self):  # type: ignore  # noqa
+        self.cancelled.set()
+
+    async def _hear(self, name: str, value: Any) -> None:
+        self.asked.append((name, value))
+        self.question.set()
+        if self._thinks:
+            await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def agent(person: Person, capability: str) -> AsyncIterator[None]:
+    """The person as the default agent, as the gateway will be."""
+    bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
+    bus.export("/test/agent", person)
+    for member, signature, body in (
+        ("RegisterAgent", "os", ["/test/agent", capability]),
+        ("RequestDefaultAgent", "o", ["/test/agent"]),
+    ):
+        reply = await bus.call(
+            Message(
+                destination="org.bluez",
+                path="/org/bluez",
+                interface="org.bluez.AgentManager1",
+                member=member,
+                signature=signature,
+                body=body,
+            )
+        )
+        assert reply.message_type is MessageType.METHOD_RETURN, reply.body
+    try:
+        yield
+    finally:
+        bus.disconnect()
+        await bus.wait_for_disconnect()
+
+
+@pytest.fixture
+async def ward(bluez_radio: Radio) -> AsyncIterator[Ward]:
+    ward = Ward(bluez_radio)
+    logger = logging.getLogger("ingest.links")
+    logger.addHandler(ward)
+    yield ward
+    logger.removeHandler(ward)
+
+
+@pytest.fixture
+def bluez(bluez_radio: Radio) -> FakeBluez:
+    assert bluez_radio.bluez is not None
+    return bluez_radio.bluez
+
+
+async def found(address: str = METER) -> BLEDevice:
+    device = await BleakScanner.find_device_by_address(address, timeout=PATIENCE_S)
+    assert device is not None
+    return device
+
+
+async def count_of_records(client: BleakClient) -> bytes:
+    """What a protected meter tells: how many records it has."""
+    answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    await client.start_notify(CONTROL_POINT, lambda _characteristic, value: answered.set_result(bytes(value)))
+    await client.write_gatt_char(CONTROL_POINT, b"\x04\x01", response=True)
+    async with asyncio.timeout(PATIENCE_S):
+        answer = await answered
+    await client.stop_notify(CONTROL_POINT)
+    return answer
+
+
+SIX_RECORDS = bytes.fromhex("05000600")
+
+
+# The agent
+
+
+@pytest.mark.parametrize("pair_first", [True, False], ids=["asked for", "on demand"])
+async def test_the_right_passkey_opens_the_meter_and_the_bond_lasts(ward: Ward, pair_first: bool) -> None:
+    await ward.meter(6, NEEDS_PASSKEY)
+    person = Person(passkey=907312)
+    async with agent(person, "KeyboardOnly"):
+        device = await found()
+        async with BleakClient(device, pair=pair_first) as client:
+            assert await count_of_records(client) == SIX_RECORDS
+    ((question, path),) = person.asked
+    assert question == "RequestPasskey"
+    assert path.endswith("dev_C4_00_00_00_00_01")
+    async with BleakClient(await found()) as client:
+        assert await count_of_records(client) == SIX_RECORDS, "without an agent, for the bond is enough"
+
+
+@pytest.mark.parametrize("person", [{"passkey": 907313}, {"passkey": None}], ids=["wrong", "refused"])
+async def test_a_wrong_passkey_is_told_as_such(ward: Ward, person: dict[str, Any]) -> None:
+    await ward.meter(6, NEEDS_PASSKEY)
+    async with agent(Person(**person), "KeyboardDisplay"):
+        with pytest.raises(BleakDBusError) as caught:
+            await BleakClient(await found(), pair=True).connect()
+        assert caught.value.dbus_error == "org.bluez.Error.AuthenticationFailed"
+        async with BleakClient(await found()) as client:
+            with pytest.raises(BleakDBusError, match="Not paired") as refused:
+                await count_of_records(client)
+            assert refused.value.dbus_error == "org.bluez.Error.NotPermitted"
+
+
+async def test_without_an_agent_a_passkey_device_stays_closed(ward: Ward) -> None:
+    await ward.meter(6, NEEDS_PASSKEY)
+    async with BleakClient(await found()) as client:
+        with pytest.raises(BleakDBusError, match="Not paired"):
+            await count_of_records(client)
+
+
+async def test_through_the_link_with_a_person_at_hand(ward: Ward) -> None:
+    meter = await ward.meter(6, NEEDS_PASSKEY)
+    async with agent(Person(passkey=907312), "KeyboardOnly"), ward.reading(known("meter", METER)):
+        await ward.until(lambda: ward.sessions_ended)
+        assert ward.health(METER).error is None
+    assert ward.data(METER) == of_meter(meter)
+
+
+async def test_a_meter_that_goes_while_the_person_reads_takes_its_question_back(ward: Ward) -> None:
+    meter = await ward.meter(6, NEEDS_PASSKEY)
+    person = Person(thinks=True)
+    async with agent(person, "KeyboardOnly"):
+        connecting = asyncio.create_task(BleakClient(await found(), pair=True).connect())
+        async with asyncio.timeout(PATIENCE_S):
+            await person.question.wait()
+            await meter.hang_up()
+            with pytest.raises(BleakDBusError) as caught:
+                await connecting
+            await person.cancelled.wait()
+    assert caught.value.dbus_error == "org.bluez.Error.AuthenticationCanceled"
+
+
+async def test_a_pairing_is_cancelled(ward: Ward) -> None:
+    await ward.meter(6, NEEDS_PASSKEY)
+    person = Person(thinks=True)
+    async with agent(person, "KeyboardOnly"):
+        device = await found()
+        connecting = asyncio.create_task(BleakClient(device, pair=True).connect())
+        async with asyncio.timeout(PATIENCE_S):
+            await person.question.wait()
+            await call(device.details["path"], "org.bluez.Device1", "CancelPairing")
+            with pytest.raises(BleakDBusError) as caught:
+                await connecting
+            await person.cancelled.wait()
+    assert caught.value.dbus_error == "org.bluez.Error.AuthenticationCanceled"
+
+
+async def call(path: str, interface: str, member: str, signature: str = "", *body: Any) -> list[Any]:
+    """Call a method of bluetoothd as bluetoothctl would."""
+    bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
+    message = Message(
+        destination="org.bluez",
+        path=path,
+        interface=interface,
+        member=member,
+        signature=signature,
+        body=list(body),
+    )
+    reply = await bus.call(message)
+    bus.disconnect()
+    await bus.wait_for_disconnect()
+    assert reply.message_type is MessageType.METHOD_RETURN, (reply.error_name, reply.body)
+    return reply.body
+
+
+class PeerScreen(PairingDelegate):
+    """A device with a screen and two buttons, or with digits only. `shown` is what it shows or was given."""
+
+    def __init__(self, capability: PairingDelegate.IoCapability, typed: "asyncio.Future[int] | None" = None) -> None:
+        super().__init__(capability)
+        self._typed = typed
+        self.shown = 0
+
+    async def compare_numbers(self, number: int, digits: int) -> bool:
+        self.shown = number
+        return True
+
+    async def get_number(self) -> int | None:
+        assert self._typed is not None
+        return await self._typed
+
+
+def with_delegate(meter: GlucoseMeter, delegate: PairingDelegate) -> None:
+    meter.device.pairing_config_factory = lambda _link: PairingConfig(mitm=True, delegate=delegate)
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+async def test_two_screens_are_compared(ward: Ward, agrees: bool) -> None:
+    meter = await ward.meter(6, NEEDS_PASSKEY)
+    screen = PeerScreen(PairingDelegate.IoCapability.DISPLAY_OUTPUT_AND_YES_NO_INPUT)
+    with_delegate(meter, screen)
+    person = Person(agrees=agrees)
+    async with agent(person, "DisplayYesNo"):
+        client = BleakClient(await found(), pair=True)
+        if agrees:
+            async with client:
+                assert await count_of_records(client) == SIX_RECORDS
+        else:
+            with pytest.raises(BleakDBusError, match="Authentication Failed"):
+                await client.connect()
+    assert person.asked == [("RequestConfirmation", screen.shown)]
+
+
+async def test_a_passkey_is_shown_for_a_device_with_keys(ward: Ward) -> None:
+    meter = await ward.meter(6, NEEDS_PASSKEY)
+    typed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    with_delegate(meter, PeerScreen(PairingDelegate.IoCapability.KEYBOARD_INPUT_ONLY, typed))
+    person = Person()
+    async with agent(person, "DisplayOnly"):
+        connecting = asyncio.create_task((client := BleakClient(await found(), pair=True)).connect())
+        async with asyncio.timeout(PATIENCE_S):
+            await person.question.wait()
+            ((question, passkey),) = person.asked
+            typed.set_result(passkey)
+            await connecting
+        assert question == "DisplayPasskey"
+        assert await count_of_records(client) == SIX_RECORDS
+        await client.disconnect()
+
+
+async def test_a_device_that_asks_for_security_by_itself_is_paired(ward: Ward) -> None:
+    meter = await ward.meter(6, NEEDS_BOND)
+    async with BleakClient(await found()) as client:
+        assert meter.connection is not None
+        meter.connection.request_pairing()
+        assert await count_of_records(client) == SIX_RECORDS
+    assert await is_paired()
+
+
+async def is_paired() -> bool:
+    return bool((await found()).details["props"]["Paired"])
+
+
+# The bond
+
+
+async def test_a_bond_that_is_removed_is_made_anew(ward: Ward) -> None:
+    await ward.meter(6, NEEDS_BOND)
+    async with BleakClient(await found(), pair=True) as client:
+        assert await count_of_records(client) == SIX_RECORDS
+        await client.unpair()
+    assert not await is_paired()
+    with pytest.raises(BleakDeviceNotFoundError):
+        await BleakClient("C4:00:00:00:00:99").unpair()
+
+
+async def test_a_bond_that_the_device_has_lost_ends_the_connection(ward: Ward) -> None:
+    """As the kernel does; only removing the bond here as well helps."""
+    meter = await ward.meter(6, NEEDS_BOND)
+    async with BleakClient(await found(), pair=True) as client:
+        await count_of_records(client)
+    assert meter.device.keystore is not None
+    await meter.device.keystore.delete_all()
+    client = BleakClient(await found())
+    with pytest.raises(BleakError, match="device disconnected"):
+        await client.connect()
+    await client.unpair()
+    async with BleakClient(await found()) as again:
+        assert await count_of_records(again) == SIX_RECORDS
+
+
+async def test_bonds_outlast_the_adapter(ward: Ward, bluez: FakeBluez) -> None:
+    await ward.meter(6, NEEDS_BOND)
+    async with BleakClient(await found(), pair=True) as client:
+        await count_of_records(client)
+    await bluez.unplug()
+    await bluez.plug_in()
+    async with asyncio.timeout(PATIENCE_S):
+        while await probe() is not None:  # noqa: ASYNC110 (bleak has yet to hear of it, and says nothing when it has)
+            await asyncio.sleep(0)
+    assert await is_paired()
+    async with BleakClient(await found()) as client:
+        assert await count_of_records(client) == SIX_RECORDS
+
+
+# The adapter
+
+
+async def test_an_adapter_that_is_pulled_out_and_put_back(ward: Ward, bluez: FakeBluez) -> None:
+    meter = await ward.meter(300)
+    async with ward.reading(known("meter", METER)):
+        await ward.until(lambda: len(ward.packets) > 20)
+        await bluez.unplug()
+        await ward.until(lambda: ward.link.health().adapter)
+        assert "plug one in" in (ward.link.health().adapter or "")
+        await bluez.plug_in()
+        await ward.until(lambda: ward.stored.get(METER) == 300)
+        await ward.until(lambda: ward.link.health().adapter is None)
+    assert list(dict.fromkeys(ward.data(METER))) == of_meter(meter)
+
+
+async def test_an_adapter_that_is_switched_off_and_on(ward: Ward, bluez: FakeBluez) -> None:
+    meter = await ward.meter(300)
+    async with ward.reading(known("meter", METER)):
+        await ward.until(lambda: len(ward.packets) > 20)
+        await bluez.power(False)
+        await ward.until(lambda: ward.link.health().adapter)
+        assert "switched off" in (ward.link.health().adapter or "")
+        await bluez.power(True)
+        await ward.until(lambda: ward.stored.get(METER) == 300)
+    assert list(dict.fromkeys(ward.data(METER))) == of_meter(meter)
+
+
+@pytest.mark.usefixtures("bluez_radio")
+async def test_the_power_switch_of_bluetoothctl() -> None:
+    async def powered() -> bool:
+        (all_properties,) = await call(ADAPTER, PROPERTIES, "GetAll", "s", "org.bluez.Adapter1")
+        ((value),) = await call(ADAPTER, PROPERTIES, "Get", "ss", "org.bluez.Adapter1", "Powered")
+        assert all_properties["Powered"] == value
+        return bool(value.value)
+
+    assert await powered()
+    await call(ADAPTER, PROPERTIES, "Set", "ssv", "org.bluez.Adapter1", "Powered", Variant("b", False))
+    assert not await powered()
+    with pytest.raises(AssertionError, match=r"org\.bluez\.Error\.NotReady"):
+        await call(ADAPTER, "org.bluez.Adapter1", "StartDiscovery")
+    with pytest.raises(AssertionError, match="PropertyReadOnly"):
+        await call(ADAPTER, PROPERTIES, "Set", "ssv", "org.bluez.Adapter1", "Address", Variant("s", METER))
+
+
+async def test_a_scan_ends_with_whoever_wanted_it(ward: Ward) -> None:
+    await ward.meter(1)
+    stranger = await MessageBus(bus_type=BusType.SYSTEM).connect()
+    await stranger.call(
+        Message(destination="org.bluez", path=ADAPTER, interface="org.bluez.Adapter1", member="StartDiscovery")
+    )
+    assert (await call(ADAPTER, PROPERTIES, "Get", "ss", "org.bluez.Adapter1", "Discovering"))[0].value
+    stranger.disconnect()
+    await stranger.wait_for_disconnect()
+    async with asyncio.timeout(PATIENCE_S):
+        while (await call(ADAPTER, PROPERTIES, "Get", "ss", "org.bluez.Adapter1", "Discovering"))[0].value:
+            pass
+
+
+async def test_a_device_that_nobody_wants_is_forgotten(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulators.bluez_device._TEMPORARY_S", 0.05)
+    meter = await ward.meter(1)
+    device = await found()
+    await ward.radio.air.remove(meter.device)
+    async with asyncio.timeout(PATIENCE_S):
+        while METER in str(await call("/", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")):
+            pass
+    with pytest.raises(BleakError, match="not found"):
+        await BleakClient(device).connect()
+
+
+@pytest.mark.usefixtures("bluez_bus")
+async def test_a_bus_without_bluez_is_told_in_words() -> None:
+    assert "BlueZ is not running" in (await probe() or "")
+
+
+@pytest.mark.usefixtures("bluez_radio")
+async def test_the_probe_is_content() -> None:
+    assert await probe() is None
+
+
+@pytest.mark.usefixtures("bluez_radio")
+async def test_an_absent_device_costs_no_more_than_its_time(ward: Ward) -> None:
+    meter = await ward.meter(6)
+    device = await found()
+    await ward.radio.air.remove(meter.device)
+    with pytest.raises(TimeoutError):
+        await BleakClient(device, timeout=0.1).connect()
+    await ward.meter(6)
+    async with BleakClient(await found()) as client:
+        assert await count_of_records(client) == SIX_RECORDS
+
+
+# Values
+
+
+async def test_by_sockets_every_value_comes_too(ward: Ward) -> None:
+    await ward.meter(100)
+    async with BleakClient(await found()) as client:
+        values: list[bytes] = []
+        everything = asyncio.Event()
+
+        def heard(_characteristic: Any, value: bytearray) -> None:
+            values.append(bytes(value))
+            if len(values) == 100:
+                everything.set()
+
+        await client.start_notify(MEASUREMENT, heard, bluez={"use_start_notify": False})
+        assert await count_of_records(client) == bytes.fromhex("05006400")
+        await client.start_notify(CONTROL_POINT, lambda *_: None)
+        await client.write_gatt_char(CONTROL_POINT, b"\x01\x01", response=True)
+        async with asyncio.timeout(PATIENCE_S):
+            await everything.wait()
+        await client.stop_notify(MEASUREMENT)
+        await client.start_notify(MEASUREMENT, heard)
+
+
+async def test_a_socket_closes_with_the_connection(ward: Ward) -> None:
+    meter = await ward.meter(1)
+    ended = asyncio.Event()
+    client = BleakClient(await found(), lambda _client: ended.set())
+    await client.connect()
+    await client.start_notify(MEASUREMENT, lambda *_: None, bluez={"use_start_notify": False})
+    await meter.hang_up()
+    async with asyncio.timeout(PATIENCE_S):
+        await ended.wait()
+    async with BleakClient(await found()) as again:
+        await again.start_notify(MEASUREMENT, lambda *_: None, bluez={"use_start_notify": False})
+
+
+async def test_what_a_device_refuses_is_told_by_its_code(ward: Ward) -> None:
+    await ward.meter(1)
+    async with BleakClient(await found()) as client:
+        with pytest.raises(BleakGATTProtocolError) as caught:
+            await client.read_gatt_char(MEASUREMENT)
+        assert caught.value.code == 0x02
+        with pytest.raises(BleakDBusError, match="Operation is not supported"):
+            await client.start_notify(normalize_uuid_str("2a51"), lambda *_: None)
+        await client.start_notify(MEASUREMENT, lambda *_: None)
+        with pytest.raises(BleakDBusError, match="Already notifying"):
+            await client.start_notify(MEASUREMENT, lambda *_: None)
+
+
+async def test_the_services_wanted_are_the_only_ones_seen(ward: Ward) -> None:
+    await ward.meter(1)
+    await ward.cuff(120)
+    seen = await BleakScanner.discover(timeout=0.3, service_uuids=[normalize_uuid_str("1808")])
+    assert [device.address for device in seen] == [METER]
+
+
+# Many
+
+
+async def test_fifty_devices_of_three_kinds_are_all_read(ward: Ward, record_testsuite_property: Any) -> None:
+    make = replace(STANDARD, interval_ms=100.0)
+    meters = [await ward.meter(40, make, address=f"C4:00:00:00:01:{n:02X}") for n in range(20)]
+    cuffs = [await ward.cuff(118, 131, make=make, address=f"C4:00:00:00:02:{n:02X}") for n in range(15)]
+    sensors = [await ward.sensor(12, make, address=f"C4:00:00:00:03:{n:02X}") for n in range(15)]
+    everyone = [
+        *(known("meter", str(meter.device.random_address)) for meter in meters),
+        *(known("cuff", str(cuff.device.random_address)) for cuff in cuffs),
+        *(known("cgm", str(sensor.device.random_address)) for sensor in sensors),
+    ]
+    began = time.perf_counter()
+    async with ward.reading(*everyone, timings=replace(BRISK, session=60.0, rest=60.0, silence=5.0)):
+        await ward.until(lambda: len(ward.packets) == 20 * 40 + 15 * 2 + 15 * 12, patience=60.0)
+        took = time.perf_counter() - began
+        assert not [device for device in ward.link.health().devices if device.error]
+    for meter in meters:
+        assert ward.data(str(meter.device.random_address)) == of_meter(meter)
+    for cuff in cuffs:
+        assert ward.data(str(cuff.device.random_address)) == of_cuff(cuff)
+    for sensor in sensors:
+        assert ward.data(str(sensor.device.random_address)) == of_sensor(sensor)
+    record_testsuite_property("fifty devices over BlueZ, seconds", round(took, 2))
+    record_testsuite_property(
+        "fifty devices over BlueZ, peak RSS in MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    )
