@@ -40,7 +40,7 @@ _ANY: Final[frozenset[str]] = frozenset()
 class FakeBluez:
     """bluetoothd with one adapter. Use it as an asynchronous context manager: the adapter is plugged in and on.
 
-    address: of a bus where the name org.bluez is free.
+    address: of a bus where the name org.bluez is free. central: the adapter's radio, None while it is pulled out.
     """
 
     def __init__(self, air: Air, address: str) -> None:
@@ -49,7 +49,7 @@ class FakeBluez:
         self._bus: MessageBus
         self._tree: ObjectTree
         self._agents: AgentManager
-        self._central: Central | None = None
+        self.central: Central | None = None
         self._adapter: Adapter
         self._devices: dict[str, RemoteDevice] = {}
         self._filters: dict[str, frozenset[str]] = {}  # who set one: the services wanted, none for any
@@ -58,7 +58,7 @@ class FakeBluez:
 
     async def plug_in(self) -> None:
         """Put the adapter into its socket. Its bonds are those it had before."""
-        self._central = central = await Central.open(self._air, name="hci0", address=CENTRAL_ADDRESS)
+        self.central = central = await Central.open(self._air, name="hci0", address=CENTRAL_ADDRESS)
         if self._bonds is not None:
             central.device.keystore = self._bonds
         self._bonds = central.device.keystore
@@ -89,7 +89,7 @@ class FakeBluez:
 
     async def unplug(self) -> None:
         """Pull the adapter out. Its objects vanish; the devices hear no more of it."""
-        central, self._central = self._central, None
+        central, self.central = self.central, None
         if central is None:
             return
         self._filters.clear()
@@ -180,7 +180,7 @@ class FakeBluez:
 
     async def _follow_discovery(self) -> None:
         """Scan while anybody wants it."""
-        central = self._central
+        central = self.central
         if central is None:
             return
         wanted = bool(self._discovering)

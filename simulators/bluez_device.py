@@ -144,6 +144,8 @@ class RemoteDevice:
         """Vanish from the bus. Nothing says that the connection has ended: on BlueZ the objects just go."""
         if self._expiry is not None:
             self._expiry.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
         self._server.close()
         self._tree.remove(self.path)
 

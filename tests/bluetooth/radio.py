@@ -3,12 +3,12 @@
 A   bleak with the virtual radio as its backend.
 B   bleak's own BlueZ backend, unmodified, against a bluetoothd of ours on a private D-Bus.
 
-HOMEWARD_RADIOS chooses, "A,B" when it is not set.
+HOMEWARD_BLUETOOTH_LEVEL chooses, "A,B" when it is not set.
 """
 
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from simulators.bluez import FakeBluez
 from simulators.private_bus import private_bus
 from tests.conftest import need
 
-LEVELS = os.environ.get("HOMEWARD_RADIOS", "A,B").split(",")
+LEVELS = os.environ.get("HOMEWARD_BLUETOOTH_LEVEL", "A,B").split(",")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +61,18 @@ def bluez_bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.fixture(params=LEVELS)
 async def radio(request: pytest.FixtureRequest) -> AsyncIterator[Radio]:
     """Each level in turn."""
-    opened = _virtual() if request.param == "A" else _over_bluez(request.getfixturevalue("bluez_bus"))
-    async with opened as radio:
+    async with _opened(request) as radio:
         yield radio
+
+
+def _opened(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[Radio]:
+    match request.param:
+        case "A":
+            return _virtual()
+        case "B":
+            return _over_bluez(request.getfixturevalue("bluez_bus"))
+        case unknown:
+            raise ValueError(f"HOMEWARD_BLUETOOTH_LEVEL: there is no level {unknown!r}")
 
 
 @pytest.fixture

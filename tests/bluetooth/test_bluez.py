@@ -336,15 +336,20 @@ async def test_bonds_outlast_the_adapter(ward: Ward, bluez: FakeBluez) -> None:
         await count_of_records(client)
     await bluez.unplug()
     await bluez.plug_in()
-    async with asyncio.timeout(PATIENCE_S):
-        while await probe() is not None:  # noqa: ASYNC110 (bleak has yet to hear of it, and says nothing when it has)
-            await asyncio.sleep(0)
+    await adapter_is_back()
     assert await is_paired()
     async with BleakClient(await found()) as client:
         assert await count_of_records(client) == SIX_RECORDS
 
 
 # The adapter
+
+
+async def adapter_is_back() -> None:
+    """Wait until bleak has heard of it, which it does without a word."""
+    async with asyncio.timeout(PATIENCE_S):
+        while await probe() is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
 
 async def test_an_adapter_that_is_pulled_out_and_put_back(ward: Ward, bluez: FakeBluez) -> None:
@@ -358,6 +363,25 @@ async def test_an_adapter_that_is_pulled_out_and_put_back(ward: Ward, bluez: Fak
         await ward.until(lambda: ward.stored.get(METER) == 300)
         await ward.until(lambda: ward.link.health().adapter is None)
     assert list(dict.fromkeys(ward.data(METER))) == of_meter(meter)
+
+
+async def test_an_adapter_that_is_pulled_out_while_it_connects(ward: Ward, bluez: FakeBluez) -> None:
+    meter = await ward.meter(6)
+    device = await found()
+    await ward.radio.air.remove(meter.device)
+    connecting = asyncio.create_task(BleakClient(device, timeout=PATIENCE_S).connect())
+    assert bluez.central is not None
+    async with asyncio.timeout(PATIENCE_S):
+        while not bluez.central.device.is_le_connecting:  # noqa: ASYNC110 (Bumble has no event for it)
+            await asyncio.sleep(0)
+        await bluez.unplug()
+        with pytest.raises(BleakDBusError, match="br-connection-canceled"):
+            await connecting
+    await ward.meter(6)
+    await bluez.plug_in()
+    await adapter_is_back()
+    async with BleakClient(await found()) as client:
+        assert await count_of_records(client) == SIX_RECORDS
 
 
 async def test_an_adapter_that_is_switched_off_and_on(ward: Ward, bluez: FakeBluez) -> None:
