@@ -43,7 +43,8 @@ from gateway.language import LANGUAGES, Language, choose, load_languages
 from gateway.people import DeviceKind, DeviceLink, Patient
 from gateway.view import HouseView
 from gateway.words import FACTS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS, shown
-from ingest.reading import EPOCH, Reading, from_us
+from ingest.journal import Letter
+from ingest.reading import EPOCH, Reading, RefusalReason, from_us
 from ingest.series import Series
 from ingest.vital import Vital
 
@@ -303,6 +304,10 @@ async def figure(
     return Response(drawn.to_json(), media_type="application/json")
 
 
+# Enough to see every device that was heard lately, few enough for a page.
+_STRANGERS: Final = 1000
+
+
 @router.get("/devices")
 async def devices(request: Request, house: House) -> Response:
     """All devices with their wearers, and forms to add one and to give it to a patient."""
@@ -312,7 +317,32 @@ async def devices(request: Request, house: House) -> Response:
     by_id = {patient.id: patient for patient in people}
     wearers = {wearing.device: by_id[wearing.patient] for wearing in wearings if wearing.until is None}
     rows = [(device, wearers.get(device.id)) for device in known]
-    return _desk(request).page(request, "devices.html", now=house.now(), devices=rows, patients=people)
+    waiting = await house.letters(limit=_STRANGERS)
+    return _desk(request).page(
+        request,
+        "devices.html",
+        now=house.now(),
+        devices=rows,
+        patients=people,
+        strangers=_strangers(waiting, {device.id for device in known}),
+    )
+
+
+def _strangers(letters: Sequence[Letter], known: set[str]) -> list[tuple[Letter, DeviceKind]]:
+    """The newest letter of each device that was heard and is not known, and what the device seems to be."""
+    heard = {
+        letter.device: letter
+        for letter in reversed(letters)
+        if letter.reason == RefusalReason.UNASSIGNED and letter.device not in known
+    }
+    return [(letter, _seeming_kind(letter.packet.data)) for letter in reversed(heard.values())]
+
+
+def _seeming_kind(payload: bytes) -> DeviceKind:
+    """A guess for the form: what the payload says of itself."""
+    if f'"{Vital.CGM}"'.encode() in payload:
+        return DeviceKind.CGM
+    return DeviceKind.CUFF if f'"{Vital.BLOOD_PRESSURE}"'.encode() in payload else DeviceKind.METER
 
 
 @router.post("/devices")

@@ -25,7 +25,7 @@ from gateway.people import DeviceKind, DeviceLink
 from gateway.web import create_app
 from gateway.words import FACTS, FLAGS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS
 from ingest.journal import Arrival
-from ingest.reading import Flag, Packet, RefusalReason
+from ingest.reading import Flag, Packet, Refusal, RefusalReason
 from ingest.vital import Vital
 from tests.gateway.serving import serving
 from tests.gateway.small_house import (
@@ -575,3 +575,15 @@ def _places(message: str) -> set[str | None]:
 
 def _packet() -> Packet:
     return Packet(link="listener", sender="cgm-1", channel="json", data=b"{}", received_at=NOW)
+
+
+async def test_a_device_that_was_heard_is_offered_on_the_page(house, web) -> None:
+    said = b'{"version":1,"device":"cuff-77","kind":"blood_pressure"}'
+    packet = Packet(link="listener", sender="cuff-77", channel="json", data=said, received_at=NOW)
+    refusal = Refusal(reason=RefusalReason.UNASSIGNED, because="pair it", device="cuff-77")
+    house.journal.append([Arrival(packet=packet, outcomes=(refusal,))])
+    page = (await web.get("/devices")).text
+    assert "Heard, but not known yet" in page
+    assert '<option value="cuff" selected>' in page
+    await web.post("/devices", data={"id": "cuff-77", "kind": "cuff", "link": "mqtt", "model": ""})
+    assert "Heard, but not known yet" not in (await web.get("/devices")).text
