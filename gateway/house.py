@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
 import uvicorn
+from sqlalchemy.exc import DatabaseError
 
 from alerts.alert import Act, Alert
 from alerts.book import Book, connect
@@ -255,8 +256,12 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
             channels.append(config.webhook.channel())
         if config.email:
             channels += config.email.channels()
-        people, book = People(engine), Book(engine, routes=routes(channels))
-        book.create()
+        try:
+            people, book = People(engine), Book(engine, routes=routes(channels))
+            book.create()
+        except DatabaseError as error:
+            where = config.data / BOOK
+            raise HouseError(f"cannot use {where}: {error.orig}; check the file, its owner and the disk") from error
         house = House(config, clock, journal, people, book)
         door = stack.enter_context(_door(config.web.host, config.web.port))
         house.address = f"http://{_shown_host(config.web.host)}:{door.getsockname()[1]}"

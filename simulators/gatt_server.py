@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -175,7 +176,7 @@ class Guarded(gatt.Characteristic[bytes]):
             raise att.ATT_Error(att.ErrorCode.UNLIKELY_ERROR) from error
 
 
-class GattServer:
+class GattServer(ABC):
     """A device on the air: advertises its service, is read by one central at a time, and advertises again.
 
     Subclasses give `service_uuid` and `services()`. battery_pct and clock may be changed at any time.
@@ -205,9 +206,9 @@ class GattServer:
         if self.connection is None and not self.device.is_advertising:
             await self._advertise()
 
+    @abstractmethod
     def services(self) -> list[gatt.Service]:
         """The health services of the device."""
-        raise NotImplementedError
 
     def characteristic(
         self,

@@ -528,6 +528,15 @@ async def test_two_houses_do_not_share_one_data_directory(tmp_path: Path, clock:
                 pytest.fail("it opened")
 
 
+@pytest.mark.parametrize("name", ["journal.db", "hub.db"])
+async def test_a_store_that_is_none_is_said_in_one_sentence(tmp_path: Path, clock: HandClock, name: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / name).write_bytes(b"not a database" * 100)
+    with pytest.raises(HouseError, match=f"cannot use .*{name}.*not a database"):
+        async with real_house(tmp_path, clock):
+            pytest.fail("it opened")
+
+
 async def test_a_port_that_is_taken_is_said_in_one_sentence(tmp_path: Path, clock: HandClock) -> None:
     async with real_house(tmp_path / "a", clock) as house:
         assert house.listener is not None
