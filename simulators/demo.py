@@ -40,6 +40,7 @@ HISTORY: Final = timedelta(days=1)
 SHANGHAI: Final = "Asia/Shanghai"
 BERLIN: Final = "Europe/Berlin"
 UNPAIRED: Final = "meter-new"
+CLEAR_LINE: Final = "\r\x1b[K"
 # A virtual radio costs nothing, so devices are looked for all the time.
 TIMINGS: Final = replace(
     Radio().timings, first_indication=3.0, next_indication=1.0, rest=1.0, retry=1.0, retry_most=5.0, roster=1.0
@@ -274,20 +275,27 @@ async def _pair(house: House, guests: Sequence[Guest]) -> None:
 
 
 async def _tell(house: House, clock: Clock, progress: Progress, speed: float) -> None:
-    """A line that says what flows, each second; rewritten in place on a terminal."""
+    """A line that says what flows, rewritten in place on a terminal, and one for each alert that opens."""
     terminal = sys.stdout.isatty()
+    told = {alert.id for alert in await asyncio.to_thread(house.book.open_alerts)}
     for second in range(sys.maxsize):
         now = clock.now()
         progress.save(now)
         counts = await asyncio.to_thread(house.journal.counts)
         alerts = await asyncio.to_thread(house.book.open_alerts)
+        for alert in alerts:
+            if alert.id not in told:
+                told.add(alert.id)
+                print(
+                    f"{CLEAR_LINE if terminal else ''}{now:%a %H:%M}Z alert for {alert.patient}: {alert.because.en}"
+                )
         line = (
             f"{now:%a %H:%M}Z x{speed:g} | kept from BLE {counts.get('admitted.ble', 0)}, "
             f"from MQTT {counts.get('admitted.listener', 0)} readings | "
             f"letters {counts['letters.waiting']} | open alerts {len(alerts)} | {house.address}"
         )
         if terminal:
-            print(f"\r{line}\x1b[K", end="", flush=True)
+            print(f"{CLEAR_LINE}{line}", end="", flush=True)
         elif second % 5 == 0:
             print(line, flush=True)
         await asyncio.sleep(1.0)
