@@ -2,11 +2,12 @@
 # PYTHON=... chooses the interpreter, ARGS=... goes to the demo or to pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lock clean
+.PHONY: help demo test test-bluez-vm check lock clean
 
 help:
 	@echo "make demo    simulated patients, readings, alerts and the doctor's page (ARGS=\"--fresh --port 8010\")"
 	@echo "make test    run the tests (ARGS=\"-k influx\" chooses)"
+	@echo "make test-bluez-vm  the Bluetooth tests against a real bluetoothd, in a virtual machine (docs/bluetooth.md)"
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make lock    pin the dependencies of pyproject.toml again (needs uv)"
 	@echo "make clean   remove .venv and caches"
@@ -16,6 +17,9 @@ demo: .venv/runtime
 
 test: .venv/dev
 	.venv/bin/python -m pytest $(ARGS)
+
+test-bluez-vm: .venv/dev
+	tests/bluez_vm/run .venv/bin/python $(ARGS)
 
 check: .venv/dev
 	.venv/bin/ruff format --check .

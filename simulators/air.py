@@ -149,17 +149,24 @@ class Air:
         address: six octets, "C4:…" (a static random address) or "00:…/P" (a public one).
         """
         own = hci.Address(address)
-        controller = VController(name, self._link, own if own.is_public else None)
+        controller = self.controller(name, own if own.is_public else None)
         device = Device(name=name, address=own, host=Host(controller, AsyncPipeSink(controller)))
         self._controllers[device] = controller
         await device.power_on()
         return device
 
-    async def remove(self, device: Device) -> None:
-        """Take a device off the air without a farewell: its peers see a supervision timeout."""
-        controller = self._controllers.pop(device)
+    def controller(self, name: str, public_address: hci.Address | None = None) -> VController:
+        """Put a bare controller on the air, for a host that is not Bumble's. Whoever asks for it silences it."""
+        return VController(name, self._link, public_address)
+
+    def silence(self, controller: VController) -> None:
+        """Take a controller off the air without a farewell."""
         controller.vanish()
         self._link.remove_controller(controller)
+
+    async def remove(self, device: Device) -> None:
+        """Take a device off the air without a farewell: its peers see a supervision timeout."""
+        self.silence(self._controllers.pop(device))
         while device.connections:  # noqa: ASYNC110 (its own host hears of it a turn of the loop later)
             await asyncio.sleep(0)
         await device.power_off()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
-from tests.influx_facade import Bucket, Facade, running_engine, statement
+if TYPE_CHECKING:
+    from tests.influx_facade import Bucket
 
 
 def need(program: str, how: str) -> str:
@@ -32,6 +34,8 @@ def need(program: str, how: str) -> str:
 @pytest.fixture(scope="session")
 def influx_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a real InfluxDB 1.6.7 engine that lives for the session."""
+    from tests.influx_facade import running_engine  # here: it imports more than all the other tests need together
+
     influxd = need(
         "influxd", "`apt-get download influxdb && dpkg-deb -x influxdb_*.deb DIR` gives DIR/usr/bin/influxd"
     )
@@ -42,6 +46,8 @@ def influx_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def influx_bucket(influx_engine: str) -> Iterator[Bucket]:
     """A fresh database of the engine behind a v2 facade of its own."""
+    from tests.influx_facade import Bucket, Facade, statement
+
     name = f"ward_{uuid4().hex}"
     statement(
         influx_engine, f'CREATE DATABASE "{name}" WITH DURATION INF REPLICATION 1 SHARD DURATION 7d NAME "autogen"'

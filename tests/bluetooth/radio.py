@@ -2,6 +2,8 @@
 
 A   bleak with the virtual radio as its backend.
 B   bleak's own BlueZ backend, unmodified, against a bluetoothd of ours on a private D-Bus.
+C   bleak's own BlueZ backend, unmodified, against the real bluetoothd and an adapter of the kernel: only inside the
+    machine of `make test-bluez-vm`, which chooses it.
 
 HOMEWARD_BLUETOOTH_LEVEL chooses, "A,B" when it is not set.
 """
@@ -18,9 +20,11 @@ from simulators.air import Air
 from simulators.bleak_backend import Central
 from simulators.bluez import FakeBluez
 from simulators.private_bus import private_bus
+from tests.bluez_vm.kernel import plugged_in
 from tests.conftest import need
 
 LEVELS = os.environ.get("HOMEWARD_BLUETOOTH_LEVEL", "A,B").split(",")
+SLOWER = 5 if "C" in LEVELS else 1  # by how much every wait is longer where the processor is emulated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,12 @@ async def _over_bluez(bus: str) -> AsyncIterator[Radio]:
         yield Radio(level="B", air=air, bluez=bluez)
 
 
+@asynccontextmanager
+async def _over_the_kernel() -> AsyncIterator[Radio]:
+    async with Air() as air, plugged_in(air):
+        yield Radio(level="C", air=air)
+
+
 @pytest.fixture
 def bluez_bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A D-Bus for this test alone, which is its system bus."""
@@ -71,12 +81,15 @@ def _opened(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[Radio
             return _virtual()
         case "B":
             return _over_bluez(request.getfixturevalue("bluez_bus"))
+        case "C":
+            return _over_the_kernel()
         case unknown:
             raise ValueError(f"HOMEWARD_BLUETOOTH_LEVEL: there is no level {unknown!r}")
 
 
 @pytest.fixture
-async def bluez_radio(bluez_bus: str) -> AsyncIterator[Radio]:
-    """Level B, for what only a bluetoothd can do."""
-    async with _over_bluez(bluez_bus) as radio:
+async def bluez_radio(request: pytest.FixtureRequest) -> AsyncIterator[Radio]:
+    """For what only a bluetoothd can do: level C where that is chosen, else B."""
+    opened = _over_the_kernel() if "C" in LEVELS else _over_bluez(request.getfixturevalue("bluez_bus"))
+    async with opened as radio:
         yield radio

@@ -20,7 +20,7 @@ from simulators.cgm import CgmSensor
 from simulators.encode import GlucoseContext, GlucoseRecord
 from simulators.gatt_server import DeviceClock
 from simulators.meter import GlucoseMeter
-from tests.bluetooth.radio import Radio
+from tests.bluetooth.radio import SLOWER, Radio
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "ble.json").read_text())
 PAIRS: list[dict[str, str]] = VECTORS["control_point_pairs"]["pairs"]
@@ -37,7 +37,7 @@ AFTER_A_REPORT_BEGAN = ("abort while reporting", "write while a procedure runs")
 
 NOON = datetime(2026, 11, 21, 12, 0)
 METER, SENSOR = "C4:00:00:00:00:01", "C4:00:00:00:00:02"
-PATIENCE_S = 10.0
+PATIENCE_S = 10.0 * SLOWER
 
 
 class Conversation:

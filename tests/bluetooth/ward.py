@@ -22,27 +22,27 @@ from simulators.cuff import BloodPressureCuff
 from simulators.encode import CgmRecord, GlucoseContext, GlucoseRecord, PressureRecord
 from simulators.gatt_server import STANDARD, DeviceClock, GattServer, Make
 from simulators.meter import GlucoseMeter
-from tests.bluetooth.radio import Radio
+from tests.bluetooth.radio import SLOWER, Radio
 
 AServer = TypeVar("AServer", bound=GattServer)
 
-PATIENCE_S = 20.0
+PATIENCE_S = 20.0 * SLOWER
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 NOW = datetime(2026, 11, 21, 4, 0, tzinfo=UTC)
 NOON = datetime(2026, 11, 21, 12, 0)  # the same moment on a clock in Shanghai
 METER, CGM, CUFF = "C4:00:00:00:00:01", "C4:00:00:00:00:02", "C4:00:00:00:00:03"
 BRISK = Timings(
-    connect=5.0,
+    connect=5.0 * SLOWER,
     session=PATIENCE_S,
-    silence=0.5,
-    drain=0.02,
-    first_indication=0.3,
-    next_indication=0.1,
-    scan=0.5,
-    rest=0.01,
-    retry=0.01,
-    retry_most=0.02,
-    roster=0.02,
+    silence=0.5 * SLOWER,
+    drain=0.02 * SLOWER,
+    first_indication=0.3 * SLOWER,
+    next_indication=0.1 * SLOWER,
+    scan=0.5 * SLOWER,
+    rest=0.01 * SLOWER,
+    retry=0.01 * SLOWER,
+    retry_most=0.02 * SLOWER,
+    roster=0.02 * SLOWER,
 )
 
 
