@@ -126,15 +126,15 @@ class AgentManager:
 class AskingDelegate(PairingDelegate):
     """Bumble's questions during one pairing, put to the agent.
 
-    known: a key for the peer is there already. A silent second pairing could be an impostor's, so the kernel asks for
-    it (RequestAuthorization) unless a person has just asked for the pairing; the first one needs no answer.
+    wanted: somebody has asked for this pairing. For any other that nobody can verify the agent is asked
+    (RequestAuthorization).
     """
 
-    def __init__(self, agent: Agent, device: str, *, known: bool) -> None:
+    def __init__(self, agent: Agent, device: str, *, wanted: bool) -> None:
         super().__init__(agent.capability)
         self._agent = agent
         self._device = device
-        self._known = known
+        self._wanted = wanted
         self._asking: asyncio.Task[Sequence[Any]] | None = None
 
     def cancel(self) -> None:
@@ -156,7 +156,7 @@ class AskingDelegate(PairingDelegate):
 
     async def confirm(self, auto: bool = False) -> bool:  # noqa: ARG002
         """Whether a pairing that nobody can verify may go on."""
-        return not self._known or await self._agreed("RequestAuthorization", "o", self._device)
+        return self._wanted or await self._agreed("RequestAuthorization", "o", self._device)
 
     async def generate_passkey(self) -> int:
         """A passkey for the person to type into the device; never 0, on which Bumble hangs."""

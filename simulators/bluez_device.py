@@ -280,10 +280,10 @@ class RemoteDevice:
         link = self._link
         if link is None:
             raise failed("Not connected")
-        known = bool(self._tree.get(self.path, DEVICE, "Paired"))
         agent = self._adapter.agents.of(self._bonder)
-        if agent is not None:
-            self._delegate = AskingDelegate(agent, self.path, known=known and self._bonder is None)
+        if agent is None:  # even a pairing that asks nothing of a person is refused then: new_auth of src/device.c
+            raise DBusError(_ERROR + "AuthenticationFailed", "Authentication Failed")
+        self._delegate = AskingDelegate(agent, self.path, wanted=self._bonder is not None)
         try:
             await link.pair()
         except core.BaseBumbleError as error:

@@ -253,7 +253,7 @@ class _Characteristic:
         if self._acquired is not None:
             raise DBusError(_ERROR + "NotPermitted", "Notify acquired")
         if sender in self._senders:
-            raise failed("Already notifying")
+            return  # as bluetoothd 5.66 does; it says nothing
         self._senders.add(sender)
         try:
             await self._subscribe()

@@ -19,10 +19,10 @@ from dbus_fast.aio import MessageBus
 
 from ingest.links.ble import probe
 from simulators.bluez import FakeBluez
-from simulators.gatt_server import STANDARD, Security
+from simulators.gatt_server import STANDARD, Make, Security
 from simulators.meter import GlucoseMeter
 from tests.bluetooth.person import Person, agent
-from tests.bluetooth.radio import Radio
+from tests.bluetooth.radio import SLOWER, Radio
 from tests.bluetooth.ward import BRISK, METER, PATIENCE_S, Ward, known, of_cuff, of_meter, of_sensor
 
 NEEDS_PASSKEY = replace(STANDARD, security=Security.PASSKEY, passkey=907312)
@@ -38,6 +38,14 @@ async def ward(bluez_radio: Radio) -> AsyncIterator[Ward]:
     logger.addHandler(ward)
     yield ward
     logger.removeHandler(ward)
+
+
+@pytest.fixture
+async def person_at_hand(bluez_radio: Radio) -> AsyncIterator[Person]:
+    """One who agrees to everything. Without an agent bluetoothd pairs nothing, Just Works neither."""
+    person = Person()
+    async with agent(person, "KeyboardDisplay"):
+        yield person
 
 
 @pytest.fixture
@@ -92,17 +100,24 @@ async def test_a_wrong_passkey_is_told_as_such(ward: Ward, person: dict[str, Any
         with pytest.raises(BleakDBusError) as caught:
             await BleakClient(await found(), pair=True).connect()
         assert caught.value.dbus_error == "org.bluez.Error.AuthenticationFailed"
-        async with BleakClient(await found()) as client:
-            with pytest.raises(BleakDBusError, match="Not paired") as refused:
-                await count_of_records(client)
-            assert refused.value.dbus_error == "org.bluez.Error.NotPermitted"
+        await stays_closed()
 
 
-async def test_without_an_agent_a_passkey_device_stays_closed(ward: Ward) -> None:
-    await ward.meter(6, NEEDS_PASSKEY)
+@pytest.mark.parametrize("make", [NEEDS_PASSKEY, NEEDS_BOND], ids=["passkey", "Just Works"])
+async def test_without_an_agent_what_is_protected_stays_closed(ward: Ward, make: Make) -> None:
+    await ward.meter(6, make)
+    with pytest.raises(BleakDBusError) as caught:
+        await BleakClient(await found(), pair=True).connect()
+    assert caught.value.dbus_error == "org.bluez.Error.AuthenticationFailed"
+    await stays_closed()
+
+
+async def stays_closed() -> None:
+    """Ours says why. The real bluetoothd answers 0x0E, or forgets the device and never answers the request."""
     async with BleakClient(await found()) as client:
-        with pytest.raises(BleakDBusError, match="Not paired"):
-            await count_of_records(client)
+        with pytest.raises((BleakError, TimeoutError)):
+            async with asyncio.timeout(1.0 * SLOWER):
+                await count_of_records(client)
 
 
 async def test_through_the_link_with_a_person_at_hand(ward: Ward) -> None:
@@ -215,13 +230,14 @@ async def test_a_passkey_is_shown_for_a_device_with_keys(ward: Ward) -> None:
         await client.disconnect()
 
 
-async def test_a_device_that_asks_for_security_by_itself_is_paired(ward: Ward) -> None:
+async def test_a_device_that_asks_for_security_by_itself_is_paired(ward: Ward, person_at_hand: Person) -> None:
     meter = await ward.meter(6, NEEDS_BOND)
     async with BleakClient(await found()) as client:
         assert meter.connection is not None
         meter.connection.request_pairing()
         assert await count_of_records(client) == SIX_RECORDS
     assert await is_paired()
+    assert [question for question, _ in person_at_hand.asked] == ["RequestAuthorization"]
 
 
 async def is_paired() -> bool:
@@ -231,6 +247,7 @@ async def is_paired() -> bool:
 # The bond
 
 
+@pytest.mark.usefixtures("person_at_hand")
 async def test_a_bond_that_is_removed_is_made_anew(ward: Ward) -> None:
     await ward.meter(6, NEEDS_BOND)
     async with BleakClient(await found(), pair=True) as client:
@@ -241,6 +258,7 @@ async def test_a_bond_that_is_removed_is_made_anew(ward: Ward) -> None:
         await BleakClient("C4:00:00:00:00:99").unpair()
 
 
+@pytest.mark.usefixtures("person_at_hand")
 async def test_a_bond_that_the_device_has_lost_ends_the_connection(ward: Ward) -> None:
     """As the kernel does; only removing the bond here as well helps."""
     meter = await ward.meter(6, NEEDS_BOND)
@@ -256,6 +274,7 @@ async def test_a_bond_that_the_device_has_lost_ends_the_connection(ward: Ward) -
         assert await count_of_records(again) == SIX_RECORDS
 
 
+@pytest.mark.usefixtures("person_at_hand")
 async def test_bonds_outlast_the_adapter(ward: Ward, bluez: FakeBluez) -> None:
     await ward.meter(6, NEEDS_BOND)
     async with BleakClient(await found(), pair=True) as client:
@@ -433,8 +452,7 @@ async def test_what_a_device_refuses_is_told_by_its_code(ward: Ward) -> None:
         with pytest.raises(BleakDBusError, match="Operation is not supported"):
             await client.start_notify(normalize_uuid_str("2a51"), lambda *_: None)
         await client.start_notify(MEASUREMENT, lambda *_: None)
-        with pytest.raises(BleakDBusError, match="Already notifying"):
-            await client.start_notify(MEASUREMENT, lambda *_: None)
+        await client.start_notify(MEASUREMENT, lambda *_: None)  # bluetoothd does not mind
 
 
 async def test_the_services_wanted_are_the_only_ones_seen(ward: Ward) -> None:

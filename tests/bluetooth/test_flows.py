@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -13,6 +14,7 @@ from ingest.reading import DecodeError
 from simulators.encode import CgmRecord
 from simulators.gatt_server import STANDARD, Security
 from simulators.record_access import Fault, Misbehaviour
+from tests.bluetooth.person import Person, agent
 from tests.bluetooth.radio import Radio
 from tests.bluetooth.ward import BRISK, CGM, CUFF, METER, NOW, Ward, known, of_cuff, of_meter, of_sensor
 
@@ -81,7 +83,8 @@ async def test_a_later_session_reads_only_what_is_newer(ward: Ward) -> None:
 
 async def test_a_meter_that_wants_a_bond_is_paired_and_read_again(ward: Ward) -> None:
     meter = await ward.meter(6, replace(STANDARD, security=Security.ENCRYPTED))
-    async with ward.reading(known("meter", METER)):
+    at_hand = nullcontext() if ward.radio.level == "A" else agent(Person(), "KeyboardDisplay")
+    async with at_hand, ward.reading(known("meter", METER)):
         await ward.until(lambda: ward.sessions_ended == 2)
         assert ward.health(METER).error is None
     assert ward.data(METER) == of_meter(meter)
