@@ -261,6 +261,8 @@ async def test_a_bond_that_is_removed_is_made_anew(ward: Ward) -> None:
 @pytest.mark.usefixtures("person_at_hand")
 async def test_a_bond_that_the_device_has_lost_ends_the_connection(ward: Ward) -> None:
     """As the kernel does; only removing the bond here as well helps."""
+    if ward.radio.level == "C":
+        pytest.skip("Linux 6.1.192 breaks on it (a list corrupted in hci_chan_del), and the whole machine with it")
     meter = await ward.meter(6, NEEDS_BOND)
     async with BleakClient(await found(), pair=True) as client:
         await count_of_records(client)
@@ -466,6 +468,8 @@ async def test_the_services_wanted_are_the_only_ones_seen(ward: Ward) -> None:
 
 
 async def test_fifty_devices_of_three_kinds_are_all_read(ward: Ward, record_testsuite_property: Any) -> None:
+    if ward.radio.level == "C":
+        pytest.skip("too many for an emulated processor: tests/bluez_vm reads ten")
     make = replace(STANDARD, interval_ms=100.0)
     meters = [await ward.meter(40, make, address=f"C4:00:00:00:01:{n:02X}") for n in range(20)]
     cuffs = [await ward.cuff(118, 131, make=make, address=f"C4:00:00:00:02:{n:02X}") for n in range(15)]
