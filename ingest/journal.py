@@ -55,6 +55,7 @@ from ingest.series import Series
 from ingest.vital import COMPONENTS, Vital
 
 FORMAT: Final = 1
+_US: Final = timedelta(microseconds=1)
 
 _SCHEMA: Final = """
 CREATE TABLE devices(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, last_sequence INTEGER,
@@ -520,11 +521,14 @@ def _storable(text: str) -> str:
 def _session_json(session: Session | None) -> str | None:
     if session is None:
         return None
-    offset, start = session.clock_offset, session.session_start
+    offset, ahead, start = session.clock_offset, session.utc_offset, session.session_start
     return json.dumps(
         {
-            "clock_offset_us": None if offset is None else offset // timedelta(microseconds=1),
+            "clock_offset_us": None if offset is None else offset // _US,
+            "utc_offset_us": None if ahead is None else ahead // _US,
             "session_start": None if start is None else start.isoformat(),
+            "e2e_crc": session.e2e_crc,
+            "quirk": session.quirk,
         }
     )
 
@@ -533,10 +537,13 @@ def _session(text: str | None) -> Session | None:
     if text is None:
         return None
     found = json.loads(text)
-    offset, start = found["clock_offset_us"], found["session_start"]
+    offset, ahead, start = found["clock_offset_us"], found.get("utc_offset_us"), found["session_start"]
     return Session(
-        clock_offset=None if offset is None else timedelta(microseconds=offset),
+        clock_offset=None if offset is None else offset * _US,
+        utc_offset=None if ahead is None else ahead * _US,
         session_start=None if start is None else datetime.fromisoformat(start),
+        e2e_crc=found.get("e2e_crc", False),
+        quirk=found.get("quirk"),
     )
 
 

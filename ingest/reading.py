@@ -65,11 +65,17 @@ class Session:
     """What a link learnt about the device before it read: needed to place its times.
 
     clock_offset: device clock minus true time, measured in this session; None when the device has no readable clock.
+    utc_offset: how far the wearer's local time was ahead of UTC when the clock was read; None with no clock_offset.
     session_start: start of the CGM session (2AAA), aware when the sensor knows its zone, else naive wearer's time.
+    e2e_crc: the sensor's features (2AA8) promise a CRC on each record, so one without it is damaged.
+    quirk: name of the rule of `ingest.quirks` that the device needs, None for one that keeps to the specification.
     """
 
     clock_offset: timedelta | None = None
+    utc_offset: timedelta | None = None
     session_start: datetime | None = None
+    e2e_crc: bool = False
+    quirk: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
