@@ -239,6 +239,22 @@ class Quantity(BaseModel):
     unit: Unit
 
 
+_WHY: Final = {
+    TimeBasis.DEVICE: "the device's own time: its clock was right, or could not be checked",
+    TimeBasis.CORRECTED: "the device's clock was wrong when it was read, and its error has been taken off",
+    TimeBasis.BEFORE_RESET: "the device's own time as it was before its clock was set anew",
+    TimeBasis.ARRIVAL: "when it arrived here: the device gave no time, or one that cannot be",
+}
+
+
+def _why(reading: Reading) -> str:
+    """Why `taken_at` is believed, for a person."""
+    if reading.time_basis is not TimeBasis.CORRECTED or reading.clock_offset is None:
+        return _WHY[reading.time_basis]
+    direction = "ahead" if reading.clock_offset > timedelta(0) else "behind"
+    return f"{_WHY[reading.time_basis]} ({abs(reading.clock_offset)} {direction})"
+
+
 class ReadingOut(BaseModel):
     """One reading: in the canonical unit, and exactly as the device sent it."""
 
@@ -250,6 +266,7 @@ class ReadingOut(BaseModel):
     taken_at: datetime
     zone: str
     time_basis: TimeBasis
+    why: str
     received_at: datetime
     sequence: int | None
     flags: list[Flag]
@@ -274,6 +291,7 @@ class ReadingOut(BaseModel):
             taken_at=reading.taken_at.astimezone(zone),
             zone=zone.key,
             time_basis=reading.time_basis,
+            why=_why(reading),
             received_at=reading.received_at.astimezone(zone),
             sequence=reading.sequence,
             flags=sorted(reading.flags),

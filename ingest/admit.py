@@ -7,20 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from ingest.device_clock import offset_of, place
 from ingest.reading import Flag, Measurement, Packet, Reading, Refusal, RefusalReason, TimeBasis
 from ingest.vital import Vital, canonical, impossible
-
-# A clock this close is believed as it is: meters show whole minutes, and correcting by a second or two would give
-# one record a slightly different moment each time it is read.
-CLOCK_TOLERANCE: Final = timedelta(seconds=60)
-# Nobody measures in the future; the slack is for a device whose clock error could not be read.
-FUTURE_TOLERANCE: Final = timedelta(minutes=10)
-# Older than any meter's memory: the clock has fallen back to its factory date.
-OLDEST: Final = timedelta(days=3 * 366)
 
 _NO_NUMBER_BUT_A_VALUE: Final = frozenset({Flag.ABOVE_RANGE, Flag.BELOW_RANGE})
 
@@ -77,6 +70,7 @@ def admit(measurement: Measurement, packet: Packet, roster: Roster) -> Reading |
     if flaw is not None:
         return _refuse(measurement, *flaw)
     wearing, taken_at, basis = placed
+    timeless = basis is TimeBasis.ARRIVAL and measurement.device_time is not None
     return Reading(
         patient=wearing.patient,
         device=measurement.device,
@@ -89,8 +83,8 @@ def admit(measurement: Measurement, packet: Packet, roster: Roster) -> Reading |
         received_at=packet.received_at,
         device_time=measurement.device_time,
         sequence=measurement.sequence,
-        clock_offset=packet.session.clock_offset if packet.session else None,
-        flags=measurement.flags,
+        clock_offset=_clock_error(packet, wearing.zone),
+        flags=measurement.flags | {Flag.TIME_FAULT} if timeless else measurement.flags,
         context=measurement.context,
         raw=measurement.raw,
     )
@@ -108,30 +102,36 @@ def _unassigned(device: str, roster: Roster) -> str:
 
 def _place(measurement: Measurement, packet: Packet, roster: Roster) -> tuple[Wearing, datetime, TimeBasis] | None:
     """Find the wearing in which the reading was taken, with the moment and how it is known."""
-    offset = packet.session.clock_offset if packet.session else None
     for wearing in roster.of(measurement.device):
-        taken_at, basis = _moment(measurement.device_time, offset, wearing.zone, packet.received_at)
+        taken_at, basis = _moment(measurement.device_time, packet, wearing.zone)
         if wearing.covers(taken_at):
             return wearing, taken_at, basis
     return None
 
 
-def _moment(
-    claimed: datetime | None, offset: timedelta | None, zone: ZoneInfo, received_at: datetime
-) -> tuple[datetime, TimeBasis]:
-    """Decide which clock to believe: the device's, the device's corrected by its measured error, or the arrival's."""
-    if claimed is None:
-        return received_at, TimeBasis.ARRIVAL
-    local = claimed if claimed.tzinfo else claimed.replace(tzinfo=zone)
-    try:
-        moment, basis = local.astimezone(UTC), TimeBasis.DEVICE
-        if offset is not None and abs(offset) > CLOCK_TOLERANCE:
-            moment, basis = moment - offset, TimeBasis.CORRECTED
-    except OverflowError:  # before the year 1 or after 9999, which a device may well claim
-        return received_at, TimeBasis.ARRIVAL
-    if received_at - OLDEST <= moment <= received_at + FUTURE_TOLERANCE:
-        return moment, basis
-    return received_at, TimeBasis.ARRIVAL
+def _moment(claim: datetime | None, packet: Packet, zone: ZoneInfo) -> tuple[datetime, TimeBasis]:
+    """When it was taken by the device's clock (`ingest.device_clock`), else when it arrived."""
+    placed = None
+    if claim is not None:
+        start = packet.session.session_start if packet.session else None
+        since_start = claim - start if start is not None else timedelta(0)
+        placed = place(start or claim, _ahead(packet, zone), zone, packet.received_at, since_start=since_start)
+    return placed or (packet.received_at, TimeBasis.ARRIVAL)
+
+
+def _ahead(packet: Packet, zone: ZoneInfo) -> timedelta | None:
+    """How far the device's clock was ahead of UTC when it was read."""
+    session = packet.session
+    if session is None or session.clock_offset is None:
+        return None
+    then = offset_of(zone, packet.received_at) if session.utc_offset is None else session.utc_offset
+    return then + session.clock_offset
+
+
+def _clock_error(packet: Packet, zone: ZoneInfo) -> timedelta | None:
+    """The clock's error for the one whose reading this is: where it was read, nobody may have been known to wear it."""
+    ahead = _ahead(packet, zone)
+    return None if ahead is None else ahead - offset_of(zone, packet.received_at)
 
 
 def _flaw(measurement: Measurement) -> tuple[RefusalReason, str] | None:

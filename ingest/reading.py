@@ -57,6 +57,7 @@ class TimeBasis(StrEnum):
 
     DEVICE = "device"  # the device's own clock, believed
     CORRECTED = "corrected"  # the device's clock less its known error
+    BEFORE_RESET = "before-reset"  # the device's clock as it was before somebody set or reset it
     ARRIVAL = "arrival"  # the device gave no time, or an unbelievable one
 
 

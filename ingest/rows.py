@@ -97,13 +97,18 @@ def is_anonymous(row: Row) -> bool:
 
 def compare(known: Row, row: Row) -> str | None:
     """None when both rows hold the same value as sent, else a sentence for a person."""
-    if known[8:13] == row[8:13] and known[4:8] == row[4:8] and known[FLAGS] == row[FLAGS]:
+    if known[8:13] == row[8:13] and known[4:8] == row[4:8] and _said_flags(known) == _said_flags(row):
         return None
     number = "" if row[SEQUENCE] is None else f" number {row[SEQUENCE]}"
     return (
         f"the device sent record{number} of {from_us(known[TAKEN]):%Y-%m-%d %H:%M:%SZ} again with another value: "
         f"{_said(row)} instead of {_said(known)}; the first one stands"
     )
+
+
+def _said_flags(row: Row) -> set[str]:
+    """The flags but for the one that admission adds: the same record can fit the clock of one session only."""
+    return set((row[FLAGS] or "").split()) - {Flag.TIME_FAULT}
 
 
 def _said(row: Row) -> str:
