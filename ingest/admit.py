@@ -129,7 +129,7 @@ def _ahead(packet: Packet, zone: ZoneInfo) -> timedelta | None:
 
 
 def _clock_error(packet: Packet, zone: ZoneInfo) -> timedelta | None:
-    """The clock's error for the one whose reading this is: where it was read, nobody may have been known to wear it."""
+    """The clock's error in this wearer's zone: where it was read, the wearer may not have been known."""
     ahead = _ahead(packet, zone)
     return None if ahead is None else ahead - offset_of(zone, packet.received_at)
 

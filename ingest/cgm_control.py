@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Final
 
-from ingest.gatt import CgmOperation, Number, Special, cgm_operation, e2e_crc
+from ingest.gatt import CgmOperation, cgm_operation, e2e_crc
 from ingest.reading import DecodeError
 
 _RESPONSE: Final = 0x1C
@@ -29,7 +29,7 @@ class ControlError(Exception):
 
 
 class Level(Enum):
-    """An alert level of the sensor by its op codes: to set, to get, and that of the answer. mg/dL, rates mg/dL/min."""
+    """An alert level of the sensor by its op codes: to set, to get, the answer's. In mg/dL, rates in mg/dL/min."""
 
     PATIENT_HIGH = (0x07, 0x08, 0x09)
     PATIENT_LOW = (0x0A, 0x0B, 0x0C)
@@ -94,24 +94,13 @@ def answer(operation: Operation, data: bytes, *, crc: bool) -> CgmOperation | No
         raise ControlError(f"the sensor answered what cannot be read ({error}); ask again") from error
     if found.crc == "bad" or (crc and found.crc == "none"):
         raise ControlError("the sensor's answer arrived damaged (E2E-CRC); ask again")
-    if found.op == operation.answer and (found.op != _RESPONSE or found.request == operation.op):
-        _check(operation, found.code)
-        return found
-    if found.op == _RESPONSE and found.request == operation.op:
-        _check(operation, found.code)
-    return None
-
-
-def _check(operation: Operation, code: int | None) -> None:
-    if code not in (None, _SUCCESS):
-        reason = _CODES.get(code or 0, "unknown reason")
-        raise ControlError(f"the sensor will not {operation.what}: {reason} (code {code})")
-
-
-def level_of(found: CgmOperation) -> float | None:
-    """The number of an alert level that was told, None where the sensor has none."""
-    level: Number | None = found.level
-    return None if isinstance(level, Special) else level
+    if found.op == _RESPONSE:
+        if found.request != operation.op:
+            return None
+        if found.code != _SUCCESS:
+            reason = _CODES.get(found.code or 0, "unknown reason")
+            raise ControlError(f"the sensor will not {operation.what}: {reason} (code {found.code})")
+    return found if found.op == operation.answer else None
 
 
 def with_crc(message: bytes) -> bytes:

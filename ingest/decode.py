@@ -240,6 +240,8 @@ def _cgm_records(packet: Packet, start: datetime) -> Iterator[Outcome]:
 def _cgm_record(packet: Packet, start: datetime, claim: gatt.CgmMeasurement, at: int) -> Outcome:
     if claim.crc_ok is False:
         return DecodeError("invalid", "the E2E-CRC of the record does not fit its octets", at)
+    if claim.crc_ok is None and packet.session is not None and packet.session.e2e_crc:
+        return DecodeError("invalid", "the record lacks the E2E-CRC that the sensor promises", at)
     flags = (
         _raised(claim.status, _CGM_STATUS)
         | _raised(claim.cal_temp, _CGM_CALIBRATION)

@@ -1,8 +1,8 @@
 """What a device's clock says, and when its records were really taken.
 
-A device's clock runs by itself: it knows neither summer time nor journeys. It is read before the records, all of which
-are read to the end, and only then set to the wearer's local time. So what is left unread was measured by the clock as
-it will be found next time, unless somebody set or reset it meanwhile.
+A device's clock runs by itself: it knows neither summer time nor journeys. It is read before the records, all of
+these are read to the end, and only then is it set to the wearer's local time. So what is left unread was measured by
+the clock as it will be found next time, unless somebody set or reset it meanwhile.
 
 `ahead` is how far the clock was ahead of UTC when it was read (shown time less true UTC). Its error is `ahead` less
 the offset of the wearer's zone at that moment. A record without zone claims a wall-clock time:
@@ -105,9 +105,7 @@ def _utc(wall: datetime, zone: tzinfo, ahead: timedelta | None) -> datetime:
 
 def date_time_octets(local: datetime) -> bytes:
     """Date Time (2A08) of a local time."""
-    return local.year.to_bytes(2, "little") + bytes(
-        (local.month, local.day, local.hour, local.minute, local.second)
-    )
+    return local.year.to_bytes(2, "little") + bytes((local.month, local.day, local.hour, local.minute, local.second))
 
 
 def current_time_octets(local: datetime) -> bytes:
@@ -122,4 +120,8 @@ def session_start_octets(now: datetime, zone: tzinfo) -> bytes:
     quarters = summer // _QUARTER
     if quarters not in _SUMMER_TIMES:
         quarters = 0  # winter time that counts backwards (Dublin): the zone then says it all
-    return date_time_octets(local) + (offset // _QUARTER - quarters).to_bytes(1, "little", signed=True) + bytes((quarters,))
+    return (
+        date_time_octets(local)
+        + (offset // _QUARTER - quarters).to_bytes(1, "little", signed=True)
+        + bytes((quarters,))
+    )

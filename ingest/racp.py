@@ -1,4 +1,4 @@
-"""The Record Access Control Point (2A52) from the collector's side, pure: one procedure, and what to ask in which order.
+"""The Record Access Control Point (2A52) from the collector's side, pure: one procedure, and which to ask for.
 
 `RecordAccess` is one procedure as a state machine. Events come in as method calls with the monotonic time at which
 they happened; actions for the radio come out. The machine never waits: it names a `deadline`, and whoever drives it
@@ -37,6 +37,8 @@ SILENCE: Final = 30.0
 
 DRAIN: Final = 0.2
 """Seconds in which notifications may still arrive after the procedure's answer has overtaken them."""
+
+STOPPED: Final = "the reading was stopped on request"
 
 _U16_MAX: Final = 0xFFFF
 _BY_NUMBER: Final = 0x01  # the filter type: sequence number (glucose) or time offset (CGM)
@@ -278,7 +280,7 @@ class RecordAccess:
                 return self.start()
             case _State.ABORTING, RecordResponse(request=Op.ABORT, code=code):
                 return self._stopped(code, now)
-            case (_State.RUNNING | _State.ABORTING), RecordResponse(request=asked, code=code) if (
+            case ((_State.RUNNING | _State.ABORTING), RecordResponse(request=asked, code=code)) if (
                 asked == self._request.op
             ):
                 return self._answered(code, now)
@@ -327,7 +329,7 @@ class RecordAccess:
         if self._verdict is not None:
             self._drain_from(now)
         elif code == _SUCCESS:
-            self._end(Ending.ABORTED, "the reading was stopped on request")
+            self._end(Ending.ABORTED, STOPPED)
         else:
             self._state = _State.RUNNING  # it would not stop, so it is heard to its end
         return ()
@@ -434,7 +436,7 @@ def _rest(told: list[Mark]) -> Which | None:
 
 
 def _verified(outcome: Outcome, told: list[Mark]) -> Generator[Request, Answer, Outcome | None]:
-    """The outcome, if the last record of the device is among those told; None if it is not, or cannot be asked for."""
+    """The outcome, if the last record of the device is among those told; None if not, or where it cannot be asked."""
     answer = yield report(LAST)
     if answer.outcome.ending in _OVER:
         return answer.outcome

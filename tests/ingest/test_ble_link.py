@@ -22,7 +22,8 @@ from bumble.device import Connection, Device
 
 from ingest.decode import decode
 from ingest.links.ble import BleLink, DeviceHealth, KnownDevice, Wiring, adapter_fault, probe, session_fault
-from ingest.links.ble_session import ContextJoin, Heard, Timings, clock_offset, session_start
+from ingest.links.ble_gatt import Heard
+from ingest.links.ble_session import ContextJoin, Timings, session_start
 from ingest.reading import DecodeError, Measurement, Packet
 from simulators import encode
 from simulators.air import Air
@@ -585,17 +586,6 @@ class TestContextJoin:
     def test_a_context_of_no_measurement_is_passed_on_by_itself(self) -> None:
         context = self.heard("2a34", self.CONTEXT)
         assert ContextJoin().hear(context) == [(context, None)]
-
-
-def test_the_clocks_error_is_told_in_the_wearers_zone() -> None:
-    assert clock_offset(NOON + timedelta(minutes=3), SHANGHAI, NOW) == timedelta(minutes=3)
-
-
-def test_in_the_repeated_hour_the_clock_is_as_right_as_it_can_be() -> None:
-    berlin = ZoneInfo("Europe/Berlin")
-    shown = datetime(2026, 10, 25, 2, 30)
-    assert clock_offset(shown, berlin, datetime(2026, 10, 25, 0, 30, tzinfo=UTC)) == timedelta(0)
-    assert clock_offset(shown, berlin, datetime(2026, 10, 25, 1, 30, tzinfo=UTC)) == timedelta(0)
 
 
 def test_a_session_start_that_cannot_be_used_is_none() -> None:
