@@ -4,14 +4,14 @@
 they happened; actions for the radio come out. The machine never waits: it names a `deadline`, and whoever drives it
 calls `elapsed` when that passes in silence.
 
-`newer` and `everything` are the conversations made of such procedures: generators that yield a Request, want to be
-sent the Answer, and return the Outcome of the whole. They are where record numbers are distrusted, because numbers
+`newer`, `later` and `everything` are conversations made of such procedures: generators that yield a Step, want to be
+sent its Answer, and return the Outcome of the whole. They are where record numbers are distrusted, because numbers
 wrap (after 65535 comes 0), are begun anew by a meter that was reset, and count downwards in some meters. "Newer than
 the last one I have" is then not what "a higher number" gives. What is reported from the last known record on (that
 one included) is only believed to be all that is new when
 
-- the first record reported is the known one, with the base time it had: the numbers are still the same and this
-  meter reports them in the order in which it took them, and
+- the first record reported is the known one, with the base time it had: the numbers are still the same,
+- the others follow it without a gap: this meter counts upwards, and reports in the order in which it took them, and
 - the last record of the meter (operator 06) is among what was reported: nothing newer has a lower number.
 
 Else everything is read once more; whoever keeps the records knows those it has by number and time.
@@ -23,7 +23,7 @@ of the Glucose Profile as quoted in public collectors. The remedies for the ATT 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum, auto
@@ -195,12 +195,6 @@ class Outcome:
         return self.ending in (Ending.COMPLETE, Ending.NO_RECORDS)
 
 
-_ALL_TOLD: Final = Outcome(ending=Ending.COMPLETE, because="the device has reported all its records")
-_BROKEN_OFF: Final = Outcome(
-    ending=Ending.PARTIAL, because="the device broke off before it had reported all its records"
-)
-
-
 class _State(Enum):
     IDLE = auto()
     WRITING = auto()
@@ -308,9 +302,10 @@ class RecordAccess:
         if code == _NO_RECORDS:
             return self._conclude(Ending.NO_RECORDS, "the device has no such records", now)
         if code == _SUCCESS:
-            return self._conclude(Ending.COMPLETE, _ALL_TOLD.because, now)
+            return self._conclude(Ending.COMPLETE, "the device has reported all its records", now)
         if code == _NOT_COMPLETED:
-            return self._conclude(Ending.PARTIAL, _BROKEN_OFF.because, now)
+            because = "the device broke off before it had reported all its records"
+            return self._conclude(Ending.PARTIAL, because, now)
         reason = _CODES.get(code, "unknown reason")
         return self._conclude(Ending.REFUSED, f"the device will not report its records: {reason} (code {code})", now)
 
@@ -370,6 +365,71 @@ def mark_of(channel: str, data: bytes) -> Mark | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """What to ask next, and what to do with the records that come.
+
+    first: they are only worth keeping if this known one comes first; then they follow it. kept: False = they are
+    asked for to be compared with others, and not to be kept: kept too early they would hide what is still missing.
+    """
+
+    request: Request
+    first: Mark | None = None
+    kept: bool = True
+
+
+class Progress:
+    """How far a meter has been read: its last record that is safely kept, and whether all before that one are kept.
+
+    For one process: after a restart everything is read once more. A report that broke off only counts when its
+    records came one after the other upwards; else those that are missing may lie before the last one.
+    """
+
+    def __init__(self) -> None:
+        self._last: Mark | None = None
+        self._sure = False
+
+    @property
+    def known(self) -> Mark | None:
+        """The record to go on from, None when everything is to be read."""
+        return self._last if self._sure else None
+
+    def kept(self, channel: str, data: bytes) -> None:
+        """A record is safely kept."""
+        self._last = mark_of(channel, data) or self._last
+
+    def begin(self) -> bool:
+        """A session begins to read; unless it says how it `ended`, nothing is sure. What was sure comes back."""
+        sure, self._sure = self._sure, False
+        return sure
+
+    def ended(self, outcome: Outcome, told: Sequence[Mark], *, sure: bool) -> None:
+        """It has ended. told: the records that were not thrown away. sure: what was before it began."""
+        in_order = len(told) > 1 and _gapless(told)
+        self._sure = outcome.complete or in_order or (sure and not told)
+
+
+class Sieve:
+    """Tells which records of one step are to be kept."""
+
+    def __init__(self, step: Step) -> None:
+        self._first = step.first
+        self._open = step.kept
+
+    def keeps(self, mark: Mark | None) -> bool:
+        """Whether the next record, with this mark, is to be kept; the known one itself is there already."""
+        if self._first is None or mark is None:
+            return self._open
+        first, self._first = self._first, None
+        self._open = mark == first
+        return False
+
+    @property
+    def threw_away(self) -> bool:
+        """Whether the records were of no use."""
+        return not self._open
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """How a procedure ended, and the records that it brought, in order of arrival."""
 
@@ -377,24 +437,29 @@ class Answer:
     told: tuple[Mark, ...]
 
 
-Conversation: TypeAlias = Generator[Request, Answer, Outcome]
+Conversation: TypeAlias = Generator[Step, Answer, Outcome]
 
 
 def everything() -> Conversation:
     """Read all records."""
     outcome, told, whole = yield from _reported(EVERY)
-    if not outcome.complete or whole:
+    if whole or not outcome.complete or (other_side := _other_side(told)) is None:
         return outcome
-    return (yield from _verified(outcome, told)) or _BROKEN_OFF
+    # Gone on with by number, the report has ended at 65535 or 0; where the numbers wrap, that was not the end.
+    answer = yield Step(report(other_side))
+    return answer.outcome
 
 
 def newer(known: Mark) -> Conversation:
     """Read what a meter took after the record that is known; all, where its numbers cannot be relied on."""
-    outcome, told, _ = yield from _reported(from_number(known.number))
-    if outcome.ending in _OVER or outcome.ending is Ending.PARTIAL:
+    outcome, told, _ = yield from _reported(from_number(known.number), known)
+    if outcome.ending in _OVER:
         return outcome
-    if told and _same(told[0], known) and (verdict := (yield from _verified(outcome, told))):
-        return verdict
+    if told and told[0] == known:
+        if outcome.ending is Ending.PARTIAL:
+            return outcome
+        if _gapless(told) and (verdict := (yield from _verified(outcome, told))):
+            return verdict
     return (yield from everything())
 
 
@@ -408,16 +473,14 @@ def later(offset: int) -> Conversation:
 _OVER: Final = frozenset({Ending.LOST, Ending.SILENT, Ending.ABORTED})
 
 
-def _same(told: Mark, known: Mark) -> bool:
-    return told.number == known.number and (not known.base_time or told.base_time == known.base_time)
-
-
-def _reported(which: Which) -> Generator[Request, Answer, tuple[Outcome, list[Mark], bool]]:
+def _reported(which: Which, first: Mark | None = None) -> Generator[Step, Answer, tuple[Outcome, list[Mark], bool]]:
     """A report, gone on with where the device breaks it off; whether it came whole, with one request."""
-    answer = yield report(which)
+    answer = yield Step(report(which), first)
     told, whole = list(answer.told), True
+    if first is not None and told[:1] != [first]:
+        return answer.outcome, told, whole
     while answer.outcome.ending is Ending.PARTIAL and (rest := _rest(told)) is not None:
-        answer = yield report(rest)
+        answer = yield Step(report(rest))
         whole = False
         if not set(answer.told) - set(told):
             break
@@ -435,9 +498,21 @@ def _rest(told: list[Mark]) -> Which | None:
     return from_number(last + 1) if last < _U16_MAX else None
 
 
-def _verified(outcome: Outcome, told: list[Mark]) -> Generator[Request, Answer, Outcome | None]:
+def _gapless(told: Sequence[Mark]) -> bool:
+    return all(mark.number == told[0].number + at for at, mark in enumerate(told))
+
+
+def _other_side(told: list[Mark]) -> Which | None:
+    """All numbers that lie against the direction in which the report went from its first record."""
+    first = told[0].number
+    if len(told) > 1 and told[1].number < first:
+        return from_number(first + 1) if first < _U16_MAX else None
+    return up_to(first - 1) if first else None
+
+
+def _verified(outcome: Outcome, told: list[Mark]) -> Generator[Step, Answer, Outcome | None]:
     """The outcome, if the last record of the device is among those told; None if not, or where it cannot be asked."""
-    answer = yield report(LAST)
+    answer = yield Step(report(LAST), kept=False)
     if answer.outcome.ending in _OVER:
         return answer.outcome
     return outcome if answer.outcome.complete and answer.told and answer.told[-1] in told else None

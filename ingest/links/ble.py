@@ -30,6 +30,7 @@ from bleak.exc import (
 from ingest.links.ble_gatt import Heard, SessionError
 from ingest.links.ble_session import SERVICES, DeviceSession, Kind, Timings
 from ingest.links.delivery import Deliver
+from ingest.racp import Progress
 from ingest.reading import Packet, Session
 
 _logger = logging.getLogger(__name__)
@@ -169,7 +170,7 @@ class _DeviceTask:
         self._packets = 0
         self._failures = 0
         self._error: str | None = None
-        self._last: bytes | None = None  # the last record (2A18) that was stored
+        self._progress = Progress()
         self._whole: bytes | None = None  # the CGM session of which nothing was missing when its reading ended
 
     @property
@@ -228,7 +229,7 @@ class _DeviceTask:
                 await session.prepare(client, wiring.zone_of(self.known.address))
                 after = self._resume_point(session)
                 self._whole = None
-                await session.read_stored(after=after, known=self._last)
+                await session.read_stored(after=after, progress=self._progress)
                 self._whole = session.cgm_session
             if kind == "cgm":
                 self._note(None)
@@ -262,8 +263,7 @@ class _DeviceTask:
     def _settled(self, packet: Packet) -> None:
         self._packets += 1
         self._last_read = packet.received_at
-        if packet.channel == "2a18":
-            self._last = packet.data
+        self._progress.kept(packet.channel, packet.data)
 
     async def _farewell(self, client: BleakClient) -> None:
         try:

@@ -35,7 +35,6 @@ from ingest.links.ble_gatt import (
 from ingest.quirks import ClockWrite, DeviceIdentity, Manner, Quirk, VendorWrite, quirk_of
 from ingest.racp import (
     DRAIN,
-    LAST,
     SILENCE,
     STOPPED,
     Action,
@@ -44,8 +43,10 @@ from ingest.racp import (
     Mark,
     Outcome,
     Pair,
+    Progress,
     RecordAccess,
     Request,
+    Sieve,
     Subscribe,
     Write,
     everything,
@@ -77,12 +78,13 @@ class Timings:
     """How long the link waits, in seconds.
 
     connect: for the connection. request: for one read, write or subscription, a pairing on its way included.
-    session: for everything up to the last stored record. silence, drain: of a record-access procedure (`ingest.racp`). first_indication, next_indication: for a cuff to begin, and to go on.
-    stay: how long a CGM is listened to (None: as long as the connection lives); live_silence: without a notification
-    for this long it is connected anew. farewell: for the disconnection. scan: one look around. rest: between two
-    sessions with a meter or cuff (A&D cuffs want 40 s). retry, retry_most: first and longest pause after a failure,
-    doubled each time; a cuff that advertises for a minute must not be slept through. roster: between two looks at the
-    list of known devices.
+    session: for everything up to the last stored record. silence, drain: of a record-access procedure
+    (`ingest.racp`). first_indication, next_indication: for a cuff to begin, and to go on. stay: how long a CGM is
+    listened to (None: as long as the connection lives); live_silence: without a notification for this long it is
+    connected anew. farewell: for the disconnection. scan: one look around. rest: between two sessions with a meter
+    or cuff (A&D cuffs want 40 s). retry, retry_most: first and longest pause after a failure, doubled each time; a
+    cuff that advertises for a minute must not be slept through. roster: between two looks at the list of known
+    devices.
     """
 
     connect: float = 30.0
@@ -223,8 +225,7 @@ class DeviceSession:
         self._clock_write = ClockWrite.NEVER
         self._sensor: _Sensor | None = None
         self._subscribed: set[str] = set()
-        self._known: Mark | None = None
-        self._muted = False
+        self._sieve: Sieve | None = None
 
     @property
     def facts(self) -> DeviceFacts:
@@ -275,16 +276,16 @@ class DeviceSession:
         )
         self._learn()
 
-    async def read_stored(self, *, after: int | None, known: bytes | None = None) -> None:
+    async def read_stored(self, *, after: int | None, progress: Progress | None = None) -> None:
         """Read what the device has stored after the record with sequence number (or CGM time offset) `after`.
 
-        None: everything. known: the octets (2A18) of that record where they are at hand: they tell whether a meter's
-        numbers still mean the same. Then the clock is set. A record that is known may come again.
+        None: everything. progress: of this meter over its sessions, without which its numbers say nothing, so that
+        everything is read. Then the clock is set. Records that are known may come again.
         """
         if self._kind == "cuff":
             await self._await_indications()
         else:
-            await self._report(self._conversation(after, known))
+            await self._report(after, progress or Progress())
         if self._clock_write is ClockWrite.AFTER_RECORDS:
             await self._clock.correct()
         if self._manner.part is not None:
@@ -402,31 +403,32 @@ class DeviceSession:
             quirk=self._told.quirk,
         )
 
-    def _conversation(self, after: int | None, known: bytes | None) -> Conversation:
+    def _conversation(self, after: int | None, known: Mark | None) -> Conversation:
         if after is None or not self._manner.selects_newer:
             return everything()
         if self._kind == "cgm":
             return later(after)
-        mark = mark_of("2a18", known or b"")
-        self._known = mark if mark is not None and mark.number == after else None
-        return newer(self._known or Mark(after))
+        return newer(known) if known is not None and known.number == after else everything()
 
-    async def _report(self, conversation: Conversation) -> None:
+    async def _report(self, after: int | None, progress: Progress) -> None:
+        conversation = self._conversation(after, progress.known)
         await self._subscribe_to_records()
         if self._manner.ask is not None:
             await self._vendor_write(self._manner.ask)
-        request = next(conversation)
+        sure = progress.begin()
+        told: list[Mark] = []
+        step = next(conversation)
         while True:
-            # The last record is asked for to be compared: stored ahead of the others it would hide that they lack.
-            self._muted = request.which is LAST
-            reply = await self._procedure(request)
-            self._muted = False
-            self._known = None
+            self._sieve = sieve = Sieve(step)
+            answered = await self._procedure(step.request)
+            self._sieve = None
+            told += () if sieve.threw_away else answered.told
             try:
-                request = conversation.send(reply)
+                step = conversation.send(answered)
             except StopIteration as end:
                 outcome: Outcome = end.value
                 break
+        progress.ended(outcome, told, sure=sure)
         if not outcome.complete:
             raise SessionError(outcome.because)
 
@@ -514,7 +516,7 @@ class DeviceSession:
             await self._hand_over(ready, companion)
 
     async def _hand_over(self, heard: Heard, companion: bytes | None) -> None:
-        if self._muted or (self._known is not None and mark_of(heard.channel, heard.data) == self._known):
+        if self._sieve and not self._sieve.keeps(mark_of(heard.channel, heard.data)):
             return
         await self._take(heard, companion, self._session)
         if self._clock_write is ClockWrite.WITH_RECORDS:
