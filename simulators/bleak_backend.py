@@ -426,8 +426,13 @@ def _guarded(characteristic: BleakGATTCharacteristic, callback: NotifyCallback) 
 @contextmanager
 def _bleak_errors() -> Iterator[None]:
     """Turn what Bumble raises into what bleak's users expect."""
+    task = asyncio.current_task()
+    cancelled_before = task.cancelling() if task else 0
     try:
         yield
+        # Bumble waits by `asyncio.wait_for`, which before Python 3.12 loses a cancellation that meets the answer.
+        if task and task.cancelling() > cancelled_before:
+            raise asyncio.CancelledError
     except att.ATT_Error as error:
         raise BleakGATTProtocolError(int(error.error_code)) from error
     except core.TimeoutError as error:
@@ -436,7 +441,6 @@ def _bleak_errors() -> Iterator[None]:
         raise BleakError(str(error)) from error
     except asyncio.CancelledError:
         # Bumble cancels what is pending at a disconnection; the caller's own cancellation must stay one.
-        task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
         raise BleakError("disconnected") from None

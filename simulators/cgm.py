@@ -23,6 +23,7 @@ _MULTIPLE_SESSIONS: Final = 1 << 14
 _INTERSTITIAL_FLUID_SUBCUTANEOUS: Final = (9, 5)
 _SESSION_STOPPED: Final = 0x01
 _MINUTE: Final = timedelta(minutes=1)
+_SET_LEVEL: Final = frozenset((0x07, 0x0A, 0x0D, 0x10, 0x13, 0x16))
 ZONE_UNKNOWN: Final = -128
 DST_UNKNOWN: Final = 255
 
@@ -51,7 +52,8 @@ class CgmSensor(GattServer):
     """A sensor that notifies each value to a subscribed central and keeps all values of its session.
 
     records: the values of the session, oldest first. session_start: on the sensor's clock; None = no session runs.
-    zone_quarters and dst: as in 2AAA. crc: every value but the control point of records carries an E2E-CRC.
+    zone_quarters and dst: as in 2AAA. levels: alert levels that were set, by the op that sets them. crc: every value
+    but the control point of records carries an E2E-CRC.
     """
 
     service_uuid: ClassVar[int] = 0x181F
@@ -73,6 +75,7 @@ class CgmSensor(GattServer):
         self.dst = dst
         self.crc = crc
         self.interval_min = 5
+        self.levels: dict[int, bytes] = {}
         self.records: list[CgmRecord] = []
         self._measurement = self.characteristic(0x2AA7, notify=True)
         self._specific_ops = self.characteristic(0x2AAC, write=self._on_specific_op, indicate=True)
@@ -161,6 +164,10 @@ class CgmSensor(GattServer):
     def _specific_op(self, op: int, operand: bytes) -> bytes:
         code = SpecificCode.SUCCESS
         match op:
+            case _ if op in _SET_LEVEL and len(operand) == 2:
+                self.levels[op] = operand
+            case _ if op - 1 in self.levels:
+                return bytes((op + 1,)) + self.levels[op - 1]
             case SpecificOp.GET_INTERVAL:
                 return bytes((SpecificOp.INTERVAL, self.interval_min))
             case SpecificOp.SET_INTERVAL if len(operand) == 1:

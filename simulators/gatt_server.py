@@ -30,6 +30,8 @@ DEVICE_INFORMATION: Final = 0x180A
 BATTERY: Final = 0x180F
 CURRENT_TIME: Final = 0x1805
 
+DATA_FIELD_IGNORED: Final = 0x80  # Current Time Service: the write was not taken as it stands
+
 
 class Security(Enum):
     """What a link must have before the device lets its health data be read, written or subscribed."""
@@ -45,7 +47,8 @@ class Make:
 
     interval_ms: advertising interval (take 200 and more when hundreds advertise). sleeps: advertises only from a new
     measurement until a link has ended, as real meters and cuffs do. has_clock: the clock can be read and set.
-    max_mtu: 23 as in most meters. passkey: never 0, on which Bumble hangs.
+    clock_refuses: it can be read, and refuses to be set. max_mtu: 23 as in most meters. passkey: never 0, on which
+    Bumble hangs.
     """
 
     manufacturer: str = "Homeward Simulators"
@@ -57,6 +60,7 @@ class Make:
     interval_ms: float = 20.0
     sleeps: bool = False
     has_clock: bool = True
+    clock_refuses: bool = False
     max_mtu: int = 23
 
 
@@ -322,10 +326,15 @@ class GattServer(ABC):
         return [service(CURRENT_TIME, [clock])]
 
     def _set_date_time(self, _connection: Connection, value: bytes) -> None:
-        self.clock.set(parse_date_time(value, 7))
+        self._set_clock(parse_date_time(value, 7))
 
     def _set_current_time(self, _connection: Connection, value: bytes) -> None:
-        self.clock.set(parse_date_time(value, 10))
+        self._set_clock(parse_date_time(value, 10))
+
+    def _set_clock(self, moment: datetime) -> None:
+        if self.make.clock_refuses:
+            raise att.ATT_Error(DATA_FIELD_IGNORED)
+        self.clock.set(moment)
 
 
 def service(uuid: int, characteristics: list[Guarded]) -> gatt.Service:

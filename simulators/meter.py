@@ -18,12 +18,14 @@ class GlucoseMeter(GattServer):
     """A meter that keeps its measurements until they are deleted.
 
     records: what is stored, oldest first; may be changed between links. access: the control point, with its faults.
+    step: from one sequence number to the next; -1 = it counts downwards.
     """
 
     service_uuid: ClassVar[int] = 0x1808
 
-    def __init__(self, device: Device, clock: DeviceClock, make: Make = STANDARD) -> None:
+    def __init__(self, device: Device, clock: DeviceClock, make: Make = STANDARD, *, step: int = 1) -> None:
         super().__init__(device, clock, make)
+        self.step = step
         self.records: list[GlucoseRecord] = []
         self._measurement = self.characteristic(0x2A18, notify=True)
         self._context = self.characteristic(0x2A34, notify=True)
@@ -49,7 +51,7 @@ class GlucoseMeter(GattServer):
     ) -> GlucoseRecord:
         """Measure now: store a record with the next sequence number and the device's time, and wake up."""
         record = GlucoseRecord(
-            sequence=(self.records[-1].sequence + 1) & 0xFFFF if self.records else 1,
+            sequence=(self.records[-1].sequence + self.step) & 0xFFFF if self.records else 1,
             base_time=self.clock.read().replace(microsecond=0),
             concentration=concentration,
             unit=unit,

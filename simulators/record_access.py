@@ -85,7 +85,7 @@ class RecordAccess(Generic[Record]):
     """A control point over `records`, oldest first.
 
     key: the sequence number or time offset of a record. report: sends one record to the central.
-    fault: may be set and cleared at any time.
+    fault: may be set and cleared at any time. newest_first: the order of its reports.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class RecordAccess(Generic[Record]):
         self._report = report
         self._running: asyncio.Task[None] | None = None
         self.fault: Fault | None = None
+        self.newest_first = False
         self.characteristic = server.characteristic(0x2A52, write=self._on_write, indicate=True)
 
     def _on_write(self, _connection: Connection, request: bytes) -> None:
@@ -151,7 +152,7 @@ class RecordAccess(Generic[Record]):
         return encode.record_access_response(op, Code.SUCCESS)
 
     async def _report_all(self, records: list[Record]) -> None:
-        for sent, record in enumerate(records):
+        for sent, record in enumerate(reversed(records) if self.newest_first else records):
             await self._misbehave(sent)
             await self._report(record)
         await self._misbehave(len(records))
