@@ -430,9 +430,6 @@ def _bleak_errors() -> Iterator[None]:
     cancelled_before = task.cancelling() if task else 0
     try:
         yield
-        # Bumble waits by `asyncio.wait_for`, which before Python 3.12 loses a cancellation that meets the answer.
-        if task and task.cancelling() > cancelled_before:
-            raise asyncio.CancelledError
     except att.ATT_Error as error:
         raise BleakGATTProtocolError(int(error.error_code)) from error
     except core.TimeoutError as error:
@@ -444,3 +441,7 @@ def _bleak_errors() -> Iterator[None]:
         if task is None or task.cancelling():
             raise
         raise BleakError("disconnected") from None
+    else:
+        # Bumble waits by `asyncio.wait_for`, which before Python 3.12 loses a cancellation that meets the answer.
+        if task and task.cancelling() > cancelled_before:
+            raise asyncio.CancelledError
