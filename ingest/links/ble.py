@@ -18,15 +18,8 @@ from typing import Any, Final
 from bleak import BleakClient, BleakScanner
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
-from bleak.exc import (
-    BleakBluetoothNotAvailableError,
-    BleakBluetoothNotAvailableReason,
-    BleakDBusError,
-    BleakDeviceNotFoundError,
-    BleakError,
-    BleakGATTProtocolError,
-)
 
+from ingest.links.ble_faults import NO_ANSWER, RADIO_ERRORS, adapter_fault, is_bonded, session_fault
 from ingest.links.ble_gatt import Heard, SessionError
 from ingest.links.ble_session import SERVICES, DeviceSession, Kind, Timings
 from ingest.links.delivery import Deliver
@@ -34,9 +27,6 @@ from ingest.racp import Progress
 from ingest.reading import Packet, Session
 
 _logger = logging.getLogger(__name__)
-
-# What bleak and its backends raise when a radio or a device is at fault. EOFError: the system bus went away.
-_RADIO_ERRORS: Final = (BleakError, TimeoutError, OSError, EOFError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +109,7 @@ class _Scanner:
             try:
                 async with self.radio:
                     await self._scan()
-            except _RADIO_ERRORS as error:
+            except RADIO_ERRORS as error:
                 failures += 1
                 self._report(adapter_fault(error))
                 await asyncio.sleep(_pause(failures, self._wiring.timings))
@@ -207,9 +197,9 @@ class _DeviceTask:
         except TimeoutError:
             if deadline.expired():
                 return f"the session was not finished after {self._wiring.timings.session:g} s"
-            return "the device was seen but did not answer; it may be too far away or switched off"
-        except (SessionError, *_RADIO_ERRORS) as error:
-            return session_fault(error)
+            return NO_ANSWER
+        except (SessionError, *RADIO_ERRORS) as error:
+            return session_fault(error, bonded=is_bonded(found)).says
         except Exception as error:
             _logger.exception("reading %s failed in an unexpected way", self.known.address)
             return f"unexpected failure, see the log: {error!r}"
@@ -269,7 +259,7 @@ class _DeviceTask:
         try:
             async with asyncio.timeout(self._wiring.timings.farewell):
                 await client.disconnect()
-        except _RADIO_ERRORS as error:
+        except RADIO_ERRORS as error:
             _logger.debug("disconnecting from %s: %s", self.known.address, error)
 
     def _note(self, error: str | None) -> None:
@@ -329,63 +319,10 @@ async def probe(scanner_kwargs: Mapping[str, Any] | None = None) -> str | None:
         async with asyncio.timeout(_PROBE_LIMIT):
             async with BleakScanner(service_uuids=list(SERVICES.values()), **(scanner_kwargs or {})):
                 return None
-    except _RADIO_ERRORS as error:
+    except RADIO_ERRORS as error:
         return adapter_fault(error)
 
 
 def _pause(failures: int, timings: Timings) -> float:
     """Seconds to wait after the n-th failure in a row."""
     return min(timings.retry * 2.0 ** min(failures - 1, 30), timings.retry_most)
-
-
-_Reason = BleakBluetoothNotAvailableReason
-_DENIED: Final = "access to Bluetooth was denied; let this user use it (group `bluetooth`, or the D-Bus policy)"
-_NOT_AVAILABLE: Final = {
-    _Reason.NO_BLUETOOTH: "no Bluetooth adapter was found; plug one in",
-    _Reason.NO_BLE_CENTRAL_ROLE: "the adapter cannot do Bluetooth LE; use another one",
-    _Reason.POWERED_OFF: (
-        "the adapter is switched off; `rfkill unblock bluetooth` and `bluetoothctl power on` switch it on"
-    ),
-    _Reason.DENIED_BY_USER: _DENIED,
-    _Reason.DENIED_BY_SYSTEM: _DENIED,
-    _Reason.DENIED_BY_UNKNOWN: _DENIED,
-}
-_BUS_SAYS_ABSENT: Final = ("org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner")
-
-
-def adapter_fault(error: BaseException) -> str:
-    """A failure to scan, as a sentence that says what to do."""
-    match error:
-        case BleakBluetoothNotAvailableError(reason=reason) if reason in _NOT_AVAILABLE:
-            return _NOT_AVAILABLE[reason]
-        case BleakDBusError(dbus_error=name) if name in _BUS_SAYS_ABSENT:
-            return "the Bluetooth service BlueZ is not running; install `bluez` and `systemctl start bluetooth`"
-        case BleakDBusError(dbus_error="org.bluez.Error.NotReady"):
-            return _NOT_AVAILABLE[_Reason.POWERED_OFF]
-        case TimeoutError():
-            return "the adapter does not answer; unplug it and plug it in again, or restart the Bluetooth service"
-        case OSError() | EOFError():
-            return f"the system's D-Bus cannot be reached ({error}); install and start `dbus` and `bluez`"
-    return f"scanning failed ({error}); see `systemctl status bluetooth`"
-
-
-_BOND_AT_FAULT: Final = (
-    "org.bluez.Error.AuthenticationFailed",
-    "org.bluez.Error.AuthenticationRejected",
-    "org.bluez.Error.AuthenticationCanceled",
-    "org.bluez.Error.NotPermitted",
-)
-
-
-def session_fault(error: BaseException) -> str:
-    """A failed session with one device, as a sentence."""
-    match error:
-        case BleakDeviceNotFoundError():
-            return "the device was seen but is out of reach now"
-        case BleakGATTProtocolError():
-            return f"the device refused a request (ATT error 0x{int(error.code):02X}: {error.args[-1]})"
-        case BleakDBusError(dbus_error=name) if name in _BOND_AT_FAULT:
-            return "the device does not accept the pairing; remove it on the device, if it can, and pair it again"
-        case SessionError():
-            return str(error)
-    return f"the connection failed ({error})"

@@ -21,7 +21,8 @@ from bumble import gatt
 from bumble.device import Connection, Device
 
 from ingest.decode import decode
-from ingest.links.ble import BleLink, DeviceHealth, KnownDevice, Wiring, adapter_fault, probe, session_fault
+from ingest.links.ble import BleLink, DeviceHealth, KnownDevice, Wiring, probe
+from ingest.links.ble_faults import adapter_fault, session_fault
 from ingest.links.ble_gatt import Heard
 from ingest.links.ble_session import ContextJoin, Timings, session_start
 from ingest.reading import DecodeError, Measurement, Packet
@@ -556,7 +557,8 @@ def test_a_fault_of_the_adapter_is_told_in_words(error: Exception, words: str) -
 
 def test_a_refused_pairing_is_told_in_words() -> None:
     error = BleakDBusError("org.bluez.Error.AuthenticationFailed", ["Authentication Failed"])
-    assert "pair it again" in session_fault(error)
+    assert "pairing mode" in session_fault(error, bonded=False).says
+    assert "no longer knows its pairing" in session_fault(error, bonded=True).says
 
 
 class TestContextJoin:
