@@ -83,8 +83,10 @@ class Timings:
     listened to (None: as long as the connection lives); live_silence: without a notification for this long it is
     connected anew. farewell: for the disconnection. scan: one look around. rest: between two sessions with a meter
     or cuff (A&D cuffs want 40 s). retry, retry_most: first and longest pause after a failure, doubled each time; a
-    cuff that advertises for a minute must not be slept through. roster: between two looks at the list of known
-    devices.
+    cuff that advertises for a minute must not be slept through. retry_person: pause after a failure that only a
+    person can mend. look: how long a scan gives others to show when one that waits is in sight. hold: after this
+    long a CGM that has told everything makes room for others. deaf: without any advertisement for this long
+    something is done about the adapter. roster: between two looks at the list of known devices.
     """
 
     connect: float = 30.0
@@ -101,6 +103,10 @@ class Timings:
     rest: float = 40.0
     retry: float = 5.0
     retry_most: float = 60.0
+    retry_person: float = 600.0
+    look: float = 1.0
+    hold: float = 60.0
+    deaf: float = 900.0
     roster: float = 5.0
 
 

@@ -1,7 +1,5 @@
 """Whole sessions of the Bluetooth link over every radio: what the device has arrives, each record once."""
 
-import logging
-from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
@@ -15,17 +13,7 @@ from simulators.encode import CgmRecord
 from simulators.gatt_server import STANDARD, Security
 from simulators.record_access import Fault, Misbehaviour
 from tests.bluetooth.person import Person, agent
-from tests.bluetooth.radio import Radio
 from tests.bluetooth.ward import BRISK, CGM, CUFF, METER, NOW, Ward, known, of_cuff, of_meter, of_sensor
-
-
-@pytest.fixture
-async def ward(radio: Radio) -> AsyncIterator[Ward]:
-    ward = Ward(radio)
-    logger = logging.getLogger("ingest.links")
-    logger.addHandler(ward)
-    yield ward
-    logger.removeHandler(ward)
 
 
 async def test_a_thousand_records_with_their_contexts(ward: Ward) -> None:
@@ -34,21 +22,25 @@ async def test_a_thousand_records_with_their_contexts(ward: Ward) -> None:
     async with ward.reading(known("meter", METER)):
         await ward.until(lambda: ward.sessions_ended)
         assert ward.health(METER).error is None
+        assert (ward.health(METER).last_seen, ward.health(METER).last_read) == (NOW, NOW)
+        assert ward.health(METER).packets == 1000
     assert ward.data(METER) == of_meter(meter)
     assert sum(packet.companion is not None for packet in ward.packets) == 250
-    session = ward.packets[-1].session
-    assert session is not None
-    assert session.clock_offset == timedelta(minutes=-7)
+    packet = ward.packets[-1]
+    assert (packet.link, packet.sender, packet.received_at) == ("ble", METER, NOW)
+    assert packet.session is not None
+    assert packet.session.clock_offset == timedelta(minutes=-7)
 
 
 async def test_a_link_lost_in_the_middle_costs_no_record(ward: Ward) -> None:
     meter = await ward.meter(300)
     meter.access.fault = Fault(kind=Misbehaviour.HANG_UP, after=100)
     async with ward.reading(known("meter", METER)):
-        await ward.until(lambda: ward.sessions_ended)
+        await ward.until(lambda: ward.health(METER).failures)
+        assert "lost before the device had reported all" in (ward.health(METER).error or "")
         meter.access.fault = None
         await ward.until(lambda: ward.stored.get(METER) == 300)
-    assert list(dict.fromkeys(ward.data(METER))) == of_meter(meter)
+    assert ward.data(METER) == of_meter(meter), "read on from the last stored record"
 
 
 async def test_a_meter_that_vanishes_in_the_middle_is_read_when_it_is_back(ward: Ward) -> None:
@@ -67,17 +59,23 @@ async def test_a_silent_meter_is_left_and_read_later(ward: Ward) -> None:
     meter.access.fault = Fault(kind=Misbehaviour.SILENCE, after=2)
     async with ward.reading(known("meter", METER)):
         await ward.until(lambda: ward.health(METER).failures)
+        said = f"the device began to report its records and then said nothing for {BRISK.silence:g} s"
+        assert ward.health(METER).error == said
+        assert len(ward.packets) == 2
         meter.access.fault = None
         await ward.until(lambda: ward.stored.get(METER) == 5)
-    assert list(dict.fromkeys(ward.data(METER))) == of_meter(meter)
+        await ward.until(lambda: ward.health(METER).error is None)
+    assert ward.data(METER) == of_meter(meter)
 
 
 async def test_a_later_session_reads_only_what_is_newer(ward: Ward) -> None:
     meter = await ward.meter(10)
     async with ward.reading(known("meter", METER)):
         await ward.until(lambda: ward.sessions_ended == 2)
+        assert len(ward.packets) == 10
         await meter.measure(Decimal("0.00112"))
         await ward.until(lambda: len(ward.packets) == 11)
+        assert ward.health(METER).error is None
     assert ward.data(METER) == of_meter(meter)
 
 
@@ -118,6 +116,7 @@ async def test_a_sensor_tells_its_past_each_value_live_and_what_was_missed(ward:
     session = ward.packets[0].session
     assert session is not None
     assert session.session_start == NOW - timedelta(hours=1)
+    assert session.clock_offset == timedelta(0)
 
 
 async def test_three_kinds_side_by_side(ward: Ward) -> None:

@@ -15,6 +15,7 @@ from bumble.device import Connection, Device
 from ingest.decode import decode
 from ingest.links.ble import BleLink, DeviceHealth, KnownDevice, Wiring
 from ingest.links.ble_session import Kind, Timings
+from ingest.links.bluez_adapter import BluezAdapters
 from ingest.reading import Measurement, Packet
 from simulators import encode
 from simulators.cgm import CgmSensor
@@ -42,6 +43,10 @@ BRISK = Timings(
     rest=0.01 * SLOWER,
     retry=0.01 * SLOWER,
     retry_most=0.02 * SLOWER,
+    retry_person=0.02 * SLOWER,
+    look=0.05 * SLOWER,
+    hold=0.2 * SLOWER,
+    deaf=PATIENCE_S,
     roster=0.02 * SLOWER,
 )
 
@@ -52,8 +57,10 @@ class Ward(logging.Handler):
     def __init__(self, radio: Radio) -> None:
         super().__init__()
         self.radio = radio
+        self.known: list[KnownDevice] = []
         self.packets: list[Packet] = []
         self.stored: dict[str, int] = {}
+        self.commits = True
         self.sessions_ended = 0
         self.link: BleLink
         self._news = asyncio.Event()
@@ -61,14 +68,14 @@ class Ward(logging.Handler):
     async def deliver(self, packet: Packet, settled: Callable[[], None]) -> None:
         self.packets.append(packet)
         self._news.set()
-        for measurement in decode(packet):
-            if isinstance(measurement, Measurement) and measurement.sequence is not None:
-                self.stored[packet.sender] = measurement.sequence
-        settled()
+        if self.commits:
+            for measurement in decode(packet):
+                if isinstance(measurement, Measurement) and measurement.sequence is not None:
+                    self.stored[packet.sender] = measurement.sequence
+            settled()
 
-    @asynccontextmanager
-    async def reading(self, *known: KnownDevice, timings: Timings = BRISK) -> AsyncIterator[None]:
-        wiring = Wiring(
+    def wiring(self, timings: Timings) -> Wiring:
+        return Wiring(
             deliver=self.deliver,
             now=lambda: NOW,
             zone_of=lambda _address: SHANGHAI,
@@ -76,13 +83,19 @@ class Ward(logging.Handler):
             timings=timings,
             scanner_kwargs=self.radio.scanner_kwargs,
             client_kwargs=self.radio.client_kwargs,
+            control=None if self.radio.level == "A" else BluezAdapters(),
         )
+
+    @asynccontextmanager
+    async def reading(self, *known: KnownDevice, timings: Timings = BRISK) -> AsyncIterator[None]:
+        """Have these devices read, while the test may change `known`."""
+        self.known = list(known)
 
         def roster() -> list[KnownDevice]:
             self._news.set()
-            return list(known)
+            return self.known
 
-        self.link = BleLink(roster, wiring)
+        self.link = BleLink(roster, self.wiring(timings))
         running = asyncio.create_task(self.link.run())
         try:
             yield
@@ -115,15 +128,8 @@ class Ward(logging.Handler):
     async def meter(self, count: int, make: Make = STANDARD, *, address: str = METER) -> GlucoseMeter:
         meter = GlucoseMeter(await self.radio.air.device(f"meter+{address[-2:]}", address), a_clock(), make)
         for sequence in range(1, count + 1):
-            meter.add(
-                GlucoseRecord(
-                    sequence=sequence,
-                    base_time=NOON + timedelta(minutes=sequence),
-                    concentration=Decimal(70 + sequence % 300).scaleb(-5),
-                    context=GlucoseContext(meal=sequence % 5 + 1) if sequence % 4 == 0 else None,
-                )
-            )
-        return await self._started(meter)
+            meter.add(a_record(sequence))
+        return await self.started(meter)
 
     async def cuff(
         self, *systolics: int, make: Make = STANDARD, hangs_up: bool = False, address: str = CUFF
@@ -132,7 +138,7 @@ class Ward(logging.Handler):
         cuff = BloodPressureCuff(device, a_clock(), make, hangs_up=hangs_up)
         for systolic in systolics:
             cuff.add(PressureRecord(systolic=Decimal(systolic), diastolic=Decimal(80), mean=Decimal(95), time=NOON))
-        return await self._started(cuff)
+        return await self.started(cuff)
 
     async def sensor(self, count: int, make: Make = STANDARD, *, crc: bool = False, address: str = CGM) -> CgmSensor:
         """One that was started an hour ago and has a value every five minutes."""
@@ -147,9 +153,11 @@ class Ward(logging.Handler):
         )
         for number in range(count):
             sensor.add(CgmRecord(offset_min=5 * number, glucose=Decimal(90 - number)))
-        return await self._started(sensor)
+        return await self.started(sensor)
 
-    async def _started(self, server: AServer) -> AServer:
+    async def started(self, server: AServer) -> AServer:
+        """Put a device on the air, and count the sessions with it."""
+
         def ended(_reason: int) -> None:
             self.sessions_ended += 1
             self._news.set()
@@ -157,6 +165,16 @@ class Ward(logging.Handler):
         server.device.on(Device.EVENT_CONNECTION, lambda link: link.on(Connection.EVENT_DISCONNECTION, ended))
         await server.start()
         return server
+
+
+def a_record(sequence: int) -> GlucoseRecord:
+    """Every fourth one has a context."""
+    return GlucoseRecord(
+        sequence=sequence,
+        base_time=NOON + timedelta(minutes=sequence),
+        concentration=Decimal(70 + sequence % 300).scaleb(-5),
+        context=GlucoseContext(meal=sequence % 5 + 1) if sequence % 4 == 0 else None,
+    )
 
 
 def a_clock() -> DeviceClock:
