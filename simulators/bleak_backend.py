@@ -60,6 +60,7 @@ class Central:
         self._scanners: set[Listener] = set()
         self._scan_change = asyncio.Lock()
         self._connecting = asyncio.Lock()
+        self.bonded: frozenset[str] = frozenset()  # peers, as they were when the last scan began
         device.on(Device.EVENT_ADVERTISEMENT, self._on_advertisement)
         # bleak takes a class and makes the object itself, so the adapter travels as a class attribute.
         self.scanner_kwargs: dict[str, Any] = {"backend": type("BumbleScanner", (_Scanner,), {"central": self})}
@@ -73,6 +74,8 @@ class Central:
     async def start_scan(self, scanner: Listener, *, active: bool) -> None:
         """Let a scanner hear advertisements; the first one switches the receiver on, and its mode holds for all."""
         async with self._scan_change:
+            if self.device.keystore is not None:
+                self.bonded = frozenset(peer for peer, _keys in await self.device.keystore.get_all())
             if not self._scanners:
                 await self.device.start_scanning(active=active)
             self._scanners.add(scanner)
@@ -136,7 +139,12 @@ class _Scanner(BaseBleakScanner):
             return
         address = advertisement.address.to_string(with_type_qualifier=False)
         name = data.local_name or address.replace(":", "-")
-        device = self.create_or_update_device(address, address, name, advertisement.address, data)
+        # "props" as BlueZ tells them, as far as anybody asks for them.
+        details = {
+            "address": advertisement.address,
+            "props": {"Paired": str(advertisement.address) in self.central.bonded},
+        }
+        device = self.create_or_update_device(address, address, name, details, data)
         self.call_detection_callbacks(device, data)
 
 
@@ -313,7 +321,7 @@ class _Client(BaseBleakClient):
         """The peer's address with its type, which only an advertisement (or the bond) tells."""
         if self._known is None:
             self._known = await self._scan_for(self.address.upper())
-        return cast(hci.Address, self._known.details)
+        return cast(hci.Address, self._known.details["address"])
 
     async def _scan_for(self, address: str) -> BLEDevice:
         found: asyncio.Future[BLEDevice] = asyncio.get_running_loop().create_future()
@@ -335,7 +343,12 @@ class _Client(BaseBleakClient):
     async def _secure(self, link: Connection, *, pair: bool) -> None:
         keys = self.central.device.keystore
         if keys is not None and await keys.get(str(link.peer_address)) is not None:
-            await link.encrypt()
+            try:
+                await link.encrypt()
+            except (
+                hci.HCI_Error
+            ) as error:  # the peer has lost the bond: what bleak says when the kernel then hangs up
+                raise BleakError("failed to discover services, device disconnected") from error
         elif pair:
             await link.pair()
 

@@ -1,7 +1,6 @@
 """What only BlueZ has between bleak and the device: agents, bonds, an adapter that goes away, sockets, strangers."""
 
 import asyncio
-import logging
 import resource
 import time
 from collections.abc import AsyncIterator
@@ -32,12 +31,8 @@ MEASUREMENT, CONTROL_POINT = normalize_uuid_str("2a18"), normalize_uuid_str("2a5
 
 
 @pytest.fixture
-async def ward(bluez_radio: Radio) -> AsyncIterator[Ward]:
-    ward = Ward(bluez_radio)
-    logger = logging.getLogger("ingest.links")
-    logger.addHandler(ward)
-    yield ward
-    logger.removeHandler(ward)
+def ward(bluez_ward: Ward) -> Ward:
+    return bluez_ward
 
 
 @pytest.fixture
@@ -46,13 +41,6 @@ async def person_at_hand(bluez_radio: Radio) -> AsyncIterator[Person]:
     person = Person()
     async with agent(person, "KeyboardDisplay"):
         yield person
-
-
-@pytest.fixture
-def bluez(bluez_radio: Radio) -> FakeBluez:
-    if bluez_radio.bluez is None:
-        pytest.skip("the real bluetoothd cannot be told to do this: level B alone")
-    return bluez_radio.bluez
 
 
 async def found(address: str = METER) -> BLEDevice:
