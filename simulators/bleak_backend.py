@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, Protocol, Self, TypeVar, cast
 
 from bleak.args import SizedBuffer
@@ -32,6 +34,8 @@ from bleak.uuids import normalize_uuid_str
 from bumble import att, core, gatt_client, hci
 from bumble.core import UUID, AdvertisingData
 from bumble.device import Advertisement, Connection, Device
+from bumble.keys import JsonKeyStore
+from bumble.pairing import PairingConfig, PairingDelegate
 
 from simulators.air import Air
 
@@ -52,6 +56,17 @@ class Listener(Protocol):
         """Take one advertisement."""
 
 
+class Agent(Protocol):
+    """Whoever answers what a pairing asks; capability in the words of org.bluez.Agent1."""
+
+    @property
+    def capability(self) -> str: ...  # noqa: D102
+    async def passkey(self, device: str) -> int | None: ...  # noqa: D102
+    async def show(self, device: str, passkey: int) -> None: ...  # noqa: D102
+    async def confirm(self, device: str, passkey: int) -> bool: ...  # noqa: D102
+    async def authorize(self, device: str) -> bool: ...  # noqa: D102
+
+
 class Central:
     """One adapter on the air: it scans, connects, and lends itself to bleak through the keyword arguments below."""
 
@@ -61,15 +76,37 @@ class Central:
         self._scan_change = asyncio.Lock()
         self._connecting = asyncio.Lock()
         self.bonded: frozenset[str] = frozenset()  # peers, as they were when the last scan began
+        self.asked_for: set[Connection] = set()  # links on which this side has asked for a pairing
         device.on(Device.EVENT_ADVERTISEMENT, self._on_advertisement)
         # bleak takes a class and makes the object itself, so the adapter travels as a class attribute.
         self.scanner_kwargs: dict[str, Any] = {"backend": type("BumbleScanner", (_Scanner,), {"central": self})}
         self.client_kwargs: dict[str, Any] = {"backend": type("BumbleClient", (_Client,), {"central": self})}
 
     @classmethod
-    async def open(cls, air: Air, *, name: str = "gateway", address: str = CENTRAL_ADDRESS) -> Self:
-        """Put an adapter on the air. `address` is a static random address."""
-        return cls(await air.device(name, address))
+    async def open(
+        cls, air: Air, *, name: str = "gateway", address: str = CENTRAL_ADDRESS, bonds: Path | None = None
+    ) -> Self:
+        """Put an adapter on the air. `address` is a static random address; bonds: a file to keep them in."""
+        device = await air.device(name, address)
+        if bonds is not None:
+            device.keystore = JsonKeyStore(address, str(bonds))
+        return cls(device)
+
+    @asynccontextmanager
+    async def offer(self, agent: Agent) -> AsyncIterator[asyncio.Event]:
+        """Let an agent answer what pairings ask, as long as the context lasts. The event is never set.
+
+        Without one every device may bond that asks nothing of a person, where BlueZ would refuse.
+        """
+        former = self.device.pairing_config_factory
+        mitm = agent.capability != "NoInputNoOutput"
+        self.device.pairing_config_factory = lambda link: PairingConfig(
+            mitm=mitm, delegate=_Asking(agent, self, link)
+        )
+        try:
+            yield asyncio.Event()
+        finally:
+            self.device.pairing_config_factory = former
 
     async def start_scan(self, scanner: Listener, *, active: bool) -> None:
         """Let a scanner hear advertisements; the first one switches the receiver on, and its mode holds for all."""
@@ -111,6 +148,42 @@ class Central:
     def _on_advertisement(self, advertisement: Advertisement) -> None:
         for scanner in tuple(self._scanners):
             scanner.heard(advertisement)
+
+
+class _Asking(PairingDelegate):
+    """Bumble's questions during one pairing, put to an agent. The end of the link takes them back."""
+
+    def __init__(self, agent: Agent, central: Central, link: Connection) -> None:
+        super().__init__(_CAPABILITIES[agent.capability])
+        self._agent = agent
+        self._central = central
+        self._link = link
+        self._device = link.peer_address.to_string(with_type_qualifier=False)
+
+    async def confirm(self, auto: bool = False) -> bool:  # noqa: ARG002
+        return self._link in self._central.asked_for or await self._agent.authorize(self._device)
+
+    async def get_number(self) -> int | None:
+        return await self._agent.passkey(self._device) or None  # Bumble hangs on 000000
+
+    async def compare_numbers(self, number: int, digits: int) -> bool:  # noqa: ARG002
+        return await self._agent.confirm(self._device, number)
+
+    async def generate_passkey(self) -> int:
+        return 1 + secrets.randbelow(999_999)
+
+    async def display_number(self, number: int, digits: int) -> None:  # noqa: ARG002
+        await self._agent.show(self._device, number)
+
+
+_Io = PairingDelegate.IoCapability
+_CAPABILITIES: Final[dict[str, PairingDelegate.IoCapability]] = {
+    "DisplayOnly": _Io.DISPLAY_OUTPUT_ONLY,
+    "DisplayYesNo": _Io.DISPLAY_OUTPUT_AND_YES_NO_INPUT,
+    "KeyboardOnly": _Io.KEYBOARD_INPUT_ONLY,
+    "NoInputNoOutput": _Io.NO_OUTPUT_NO_INPUT,
+    "KeyboardDisplay": _Io.DISPLAY_OUTPUT_AND_KEYBOARD_INPUT,
+}
 
 
 class _Scanner(BaseBleakScanner):
@@ -254,7 +327,7 @@ class _Client(BaseBleakClient):
 
     async def pair(self, *_args: Any, **_kwargs: Any) -> None:
         with _bleak_errors():
-            await self._connected().pair()
+            await self._pair(self._connected())
 
     async def unpair(self) -> None:
         keys = self.central.device.keystore
@@ -345,12 +418,18 @@ class _Client(BaseBleakClient):
         if keys is not None and await keys.get(str(link.peer_address)) is not None:
             try:
                 await link.encrypt()
-            except (
-                hci.HCI_Error
-            ) as error:  # the peer has lost the bond: what bleak says when the kernel then hangs up
+            except hci.HCI_Error as error:
+                # The peer has lost the bond; this is what bleak says when the kernel then hangs up.
                 raise BleakError("failed to discover services, device disconnected") from error
         elif pair:
+            await self._pair(link)
+
+    async def _pair(self, link: Connection) -> None:
+        self.central.asked_for.add(link)
+        try:
             await link.pair()
+        finally:
+            self.central.asked_for.discard(link)
 
     async def _discover(self, link: Connection) -> BleakGATTServiceCollection:
         client = link.gatt_client

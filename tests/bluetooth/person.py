@@ -1,23 +1,23 @@
-"""A person at hand when BlueZ pairs: an org.bluez.Agent1, as the gateway's own will be.
-
-No `from __future__ import annotations` here: dbus-fast reads the D-Bus types of the agent's methods from them.
-"""
+"""A person at hand when something pairs: answers as the test says, and keeps every question."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-from dbus_fast import BusType, DBusError, Message, MessageType
-from dbus_fast.aio import MessageBus
-from dbus_fast.service import ServiceInterface, method
+from ingest.links.pairing import Capability
 
 
-class Person(ServiceInterface):
-    """An agent that answers at once, or thinks for ever. `asked` keeps every question."""
+class Person:
+    """A `PairingAgent` that answers at once, or thinks for ever. `asked` keeps every question."""
 
-    def __init__(self, *, passkey: int | None = None, agrees: bool = True, thinks: bool = False) -> None:
-        super().__init__("org.bluez.Agent1")
+    def __init__(
+        self,
+        capability: Capability = "KeyboardDisplay",
+        *,
+        passkey: int | None = None,
+        agrees: bool = True,
+        thinks: bool = False,
+    ) -> None:
+        self.capability = capability
         self._passkey = passkey
         self._agrees = agrees
         self._thinks = thinks
@@ -25,60 +25,27 @@ class Person(ServiceInterface):
         self.question = asyncio.Event()
         self.cancelled = asyncio.Event()
 
-    @method()
-    async def RequestPasskey(self, device: "o") -> "u":  # type: ignore[name-defined]  # noqa: N802, F821
-        await self._hear("RequestPasskey", device)
-        if self._passkey is None:
-            raise DBusError("org.bluez.Error.Rejected", "no passkey")
+    async def passkey(self, device: str) -> int | None:
+        await self._hear("passkey", device)
         return self._passkey
 
-    @method()
-    async def RequestConfirmation(self, device: "o", passkey: "u"):  # type: ignore  # noqa
-        await self._hear("RequestConfirmation", passkey)
-        if not self._agrees:
-            raise DBusError("org.bluez.Error.Rejected", "not the same number")
+    async def show(self, device: str, passkey: int) -> None:
+        await self._hear("show", passkey)
 
-    @method()
-    async def RequestAuthorization(self, device: "o"):  # type: ignore  # noqa
-        await self._hear("RequestAuthorization", device)
+    async def confirm(self, device: str, passkey: int) -> bool:
+        await self._hear("confirm", passkey)
+        return self._agrees
 
-    @method()
-    async def DisplayPasskey(self, device: "o", passkey: "u", entered: "q"):  # type: ignore  # noqa
-        await self._hear("DisplayPasskey", passkey)
-
-    @method()
-    def Cancel(self):  # type: ignore  # noqa
-        self.cancelled.set()
+    async def authorize(self, device: str) -> bool:
+        await self._hear("authorize", device)
+        return self._agrees
 
     async def _hear(self, name: str, value: Any) -> None:
         self.asked.append((name, value))
         self.question.set()
         if self._thinks:
-            await asyncio.Event().wait()
-
-
-@asynccontextmanager
-async def agent(person: Person, capability: str) -> AsyncIterator[None]:
-    """The person as the default agent, as the gateway will be."""
-    bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
-    bus.export("/test/agent", person)
-    for member, signature, body in (
-        ("RegisterAgent", "os", ["/test/agent", capability]),
-        ("RequestDefaultAgent", "o", ["/test/agent"]),
-    ):
-        reply = await bus.call(
-            Message(
-                destination="org.bluez",
-                path="/org/bluez",
-                interface="org.bluez.AgentManager1",
-                member=member,
-                signature=signature,
-                body=body,
-            )
-        )
-        assert reply.message_type is MessageType.METHOD_RETURN, reply.body
-    try:
-        yield
-    finally:
-        bus.disconnect()
-        await bus.wait_for_disconnect()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ingest.links.pairing import Offer, offer_to_system
 from simulators.air import Air
 from simulators.bleak_backend import Central
 from simulators.bluez import FakeBluez
@@ -31,11 +32,14 @@ SLOWER = 5 if "C" in LEVELS else 1  # by how much every wait is longer where the
 class Radio:
     """air: where simulated devices are put. The kwargs are for every BleakScanner and BleakClient.
 
+    offer: how an agent is put where pairings happen.
+
     bluez: the bluetoothd of level B, with its adapter to be pulled out.
     """
 
     level: str
     air: Air
+    offer: Offer = offer_to_system
     scanner_kwargs: dict[str, Any] = field(default_factory=dict)
     client_kwargs: dict[str, Any] = field(default_factory=dict)
     bluez: FakeBluez | None = None
@@ -45,7 +49,13 @@ class Radio:
 async def _virtual() -> AsyncIterator[Radio]:
     async with Air() as air:
         central = await Central.open(air)
-        yield Radio(level="A", air=air, scanner_kwargs=central.scanner_kwargs, client_kwargs=central.client_kwargs)
+        yield Radio(
+            level="A",
+            air=air,
+            offer=central.offer,
+            scanner_kwargs=central.scanner_kwargs,
+            client_kwargs=central.client_kwargs,
+        )
 
 
 @asynccontextmanager

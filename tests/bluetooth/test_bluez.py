@@ -17,10 +17,11 @@ from dbus_fast import BusType, Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
 
 from ingest.links.ble import probe
+from ingest.links.bluez_agent import offered
 from simulators.bluez import FakeBluez
 from simulators.gatt_server import STANDARD, Make, Security
 from simulators.meter import GlucoseMeter
-from tests.bluetooth.person import Person, agent
+from tests.bluetooth.person import Person
 from tests.bluetooth.radio import SLOWER, Radio
 from tests.bluetooth.ward import BRISK, METER, PATIENCE_S, Ward, known, of_cuff, of_meter, of_sensor
 
@@ -39,7 +40,7 @@ def ward(bluez_ward: Ward) -> Ward:
 async def person_at_hand(bluez_radio: Radio) -> AsyncIterator[Person]:
     """One who agrees to everything. Without an agent bluetoothd pairs nothing, Just Works neither."""
     person = Person()
-    async with agent(person, "KeyboardDisplay"):
+    async with offered(person):
         yield person
 
 
@@ -69,14 +70,12 @@ SIX_RECORDS = bytes.fromhex("05000600")
 @pytest.mark.parametrize("pair_first", [True, False], ids=["asked for", "on demand"])
 async def test_the_right_passkey_opens_the_meter_and_the_bond_lasts(ward: Ward, pair_first: bool) -> None:
     await ward.meter(6, NEEDS_PASSKEY)
-    person = Person(passkey=907312)
-    async with agent(person, "KeyboardOnly"):
+    person = Person("KeyboardOnly", passkey=907312)
+    async with offered(person):
         device = await found()
         async with BleakClient(device, pair=pair_first) as client:
             assert await count_of_records(client) == SIX_RECORDS
-    ((question, path),) = person.asked
-    assert question == "RequestPasskey"
-    assert path.endswith("dev_C4_00_00_00_00_01")
+    assert person.asked == [("passkey", METER)]
     async with BleakClient(await found()) as client:
         assert await count_of_records(client) == SIX_RECORDS, "without an agent, for the bond is enough"
 
@@ -84,7 +83,7 @@ async def test_the_right_passkey_opens_the_meter_and_the_bond_lasts(ward: Ward, 
 @pytest.mark.parametrize("person", [{"passkey": 907313}, {"passkey": None}], ids=["wrong", "refused"])
 async def test_a_wrong_passkey_is_told_as_such(ward: Ward, person: dict[str, Any]) -> None:
     await ward.meter(6, NEEDS_PASSKEY)
-    async with agent(Person(**person), "KeyboardDisplay"):
+    async with offered(Person(**person)):
         with pytest.raises(BleakDBusError) as caught:
             await BleakClient(await found(), pair=True).connect()
         assert caught.value.dbus_error == "org.bluez.Error.AuthenticationFailed"
@@ -110,7 +109,7 @@ async def stays_closed() -> None:
 
 async def test_through_the_link_with_a_person_at_hand(ward: Ward) -> None:
     meter = await ward.meter(6, NEEDS_PASSKEY)
-    async with agent(Person(passkey=907312), "KeyboardOnly"), ward.reading(known("meter", METER)):
+    async with offered(Person("KeyboardOnly", passkey=907312)), ward.reading(known("meter", METER)):
         await ward.until(lambda: ward.sessions_ended)
         assert ward.health(METER).error is None
     assert ward.data(METER) == of_meter(meter)
@@ -118,8 +117,8 @@ async def test_through_the_link_with_a_person_at_hand(ward: Ward) -> None:
 
 async def test_a_meter_that_goes_while_the_person_reads_takes_its_question_back(ward: Ward) -> None:
     meter = await ward.meter(6, NEEDS_PASSKEY)
-    person = Person(thinks=True)
-    async with agent(person, "KeyboardOnly"):
+    person = Person("KeyboardOnly", thinks=True)
+    async with offered(person):
         connecting = asyncio.create_task(BleakClient(await found(), pair=True).connect())
         async with asyncio.timeout(PATIENCE_S):
             await person.question.wait()
@@ -132,8 +131,8 @@ async def test_a_meter_that_goes_while_the_person_reads_takes_its_question_back(
 
 async def test_a_pairing_is_cancelled(ward: Ward) -> None:
     await ward.meter(6, NEEDS_PASSKEY)
-    person = Person(thinks=True)
-    async with agent(person, "KeyboardOnly"):
+    person = Person("KeyboardOnly", thinks=True)
+    async with offered(person):
         device = await found()
         connecting = asyncio.create_task(BleakClient(device, pair=True).connect())
         async with asyncio.timeout(PATIENCE_S):
@@ -189,8 +188,8 @@ async def test_two_screens_are_compared(ward: Ward, agrees: bool) -> None:
     meter = await ward.meter(6, NEEDS_PASSKEY)
     screen = PeerScreen(PairingDelegate.IoCapability.DISPLAY_OUTPUT_AND_YES_NO_INPUT)
     with_delegate(meter, screen)
-    person = Person(agrees=agrees)
-    async with agent(person, "DisplayYesNo"):
+    person = Person("DisplayYesNo", agrees=agrees)
+    async with offered(person):
         client = BleakClient(await found(), pair=True)
         if agrees:
             async with client:
@@ -198,22 +197,22 @@ async def test_two_screens_are_compared(ward: Ward, agrees: bool) -> None:
         else:
             with pytest.raises(BleakDBusError, match="Authentication Failed"):
                 await client.connect()
-    assert person.asked == [("RequestConfirmation", screen.shown)]
+    assert person.asked == [("confirm", screen.shown)]
 
 
 async def test_a_passkey_is_shown_for_a_device_with_keys(ward: Ward) -> None:
     meter = await ward.meter(6, NEEDS_PASSKEY)
     typed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     with_delegate(meter, PeerScreen(PairingDelegate.IoCapability.KEYBOARD_INPUT_ONLY, typed))
-    person = Person()
-    async with agent(person, "DisplayOnly"):
+    person = Person("DisplayOnly")
+    async with offered(person):
         connecting = asyncio.create_task((client := BleakClient(await found(), pair=True)).connect())
         async with asyncio.timeout(PATIENCE_S):
             await person.question.wait()
             ((question, passkey),) = person.asked
             typed.set_result(passkey)
             await connecting
-        assert question == "DisplayPasskey"
+        assert question == "show"
         assert await count_of_records(client) == SIX_RECORDS
         await client.disconnect()
 
@@ -225,7 +224,7 @@ async def test_a_device_that_asks_for_security_by_itself_is_paired(ward: Ward, p
         meter.connection.request_pairing()
         assert await count_of_records(client) == SIX_RECORDS
     assert await is_paired()
-    assert [question for question, _ in person_at_hand.asked] == ["RequestAuthorization"]
+    assert person_at_hand.asked == [("authorize", METER)]
 
 
 async def is_paired() -> bool:

@@ -1,6 +1,5 @@
 """Whole sessions of the Bluetooth link over every radio: what the device has arrives, each record once."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -12,7 +11,7 @@ from ingest.reading import DecodeError
 from simulators.encode import CgmRecord
 from simulators.gatt_server import STANDARD, Security
 from simulators.record_access import Fault, Misbehaviour
-from tests.bluetooth.person import Person, agent
+from tests.bluetooth.person import Person
 from tests.bluetooth.ward import BRISK, CGM, CUFF, METER, NOW, Ward, known, of_cuff, of_meter, of_sensor
 
 
@@ -81,8 +80,7 @@ async def test_a_later_session_reads_only_what_is_newer(ward: Ward) -> None:
 
 async def test_a_meter_that_wants_a_bond_is_paired_and_read_again(ward: Ward) -> None:
     meter = await ward.meter(6, replace(STANDARD, security=Security.ENCRYPTED))
-    at_hand = nullcontext() if ward.radio.level == "A" else agent(Person(), "KeyboardDisplay")
-    async with at_hand, ward.reading(known("meter", METER)):
+    async with ward.radio.offer(Person()), ward.reading(known("meter", METER)):
         await ward.until(lambda: ward.sessions_ended == 2)
         assert ward.health(METER).error is None
     assert ward.data(METER) == of_meter(meter)

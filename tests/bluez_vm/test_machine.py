@@ -12,9 +12,10 @@ from bleak.backends.device import BLEDevice
 from bleak.exc import BleakDBusError
 from bleak.uuids import normalize_uuid_str
 
+from ingest.links.bluez_agent import offered
 from simulators.air import Air
 from simulators.gatt_server import STANDARD, Security
-from tests.bluetooth.person import Person, agent
+from tests.bluetooth.person import Person
 from tests.bluetooth.radio import Radio
 from tests.bluetooth.ward import METER, PATIENCE_S, Ward, known, of_meter
 from tests.bluez_vm.kernel import plugged_in
@@ -63,7 +64,7 @@ async def test_without_an_agent_even_just_works_is_refused(ward: Ward, adapter: 
 async def test_just_works_asks_an_agent_whether_it_may(ward: Ward, adapter: None) -> None:
     await ward.meter(1, NEEDS_BOND)
     person = Person()
-    async with agent(person, "KeyboardDisplay"), BleakClient(await found()) as client:
+    async with offered(person), BleakClient(await found()) as client:
         await subscribe(client)
     assert [question for question, _ in person.asked] == ["RequestAuthorization"]
 
@@ -73,7 +74,7 @@ async def test_a_wrong_passkey_is_told_to_whoever_asked_for_the_bond(
     ward: Ward, adapter: None, person: dict[str, int | None]
 ) -> None:
     await ward.meter(1, NEEDS_PASSKEY)
-    async with agent(Person(**person), "KeyboardDisplay"):
+    async with offered(Person(**person)):
         with pytest.raises(BleakDBusError) as refused:
             await BleakClient(await found(), pair=True).connect()
     assert refused.value.dbus_error == FAILED
