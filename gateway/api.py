@@ -200,12 +200,13 @@ class DeviceIn(_Door):
 
 
 class DeviceOut(BaseModel):
-    """A device and who wears it now."""
+    """A device and who wears it now. retired_at: out of use since then (UTC), null while it is in use."""
 
     id: str
     kind: DeviceKind
     link: DeviceLink
     model: str
+    retired_at: datetime | None
     wearing: WearingOut | None
 
     @classmethod
@@ -217,6 +218,7 @@ class DeviceOut(BaseModel):
             kind=device.kind,
             link=device.link,
             model=device.model,
+            retired_at=device.retired_at,
             wearing=current and WearingOut.of(current),
         )
 
@@ -603,6 +605,12 @@ async def pair(house: House, device_id: str, body: PairIn) -> WearingOut:
 async def unpair(house: House, device_id: str) -> WearingOut:
     """End the wearing of a device; its history stays with the patient."""
     return WearingOut.of(await house.unpair(device_id))
+
+
+@router.post("/devices/{device_id}/retire", tags=["devices"])
+async def retire(house: House, device_id: str) -> DeviceOut:
+    """Take a device out of use, and from its wearer. Its history stays; paired again, it is in use again."""
+    return DeviceOut.of(await house.retire(device_id), ())
 
 
 @router.get("/alerts", tags=["alerts"])

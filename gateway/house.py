@@ -41,6 +41,7 @@ from ingest.links.ble import BleLink, KnownDevice, Wiring
 from ingest.links.ble_session import Timings
 from ingest.links.broker import BrokerLink
 from ingest.links.listener import Listener
+from ingest.links.pairing import Offer, Unattended, keep_offered, offer_to_system
 from ingest.reading import Reading
 from ingest.series import Series
 from ingest.vital import Vital
@@ -60,11 +61,18 @@ class HouseError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Radio:
-    """A Bluetooth radio for bleak; the default is this machine's own adapter."""
+    """A Bluetooth radio for bleak; the default is this machine's own adapter.
 
+    offer: where it asks during a pairing; None = what a simulated radio does when nobody answers.
+    """
+
+    offer: Offer | None = None
     scanner_kwargs: Mapping[str, Any] = field(default_factory=dict)
     client_kwargs: Mapping[str, Any] = field(default_factory=dict)
     timings: Timings = field(default_factory=Timings)
+
+
+SYSTEM_RADIO: Final = Radio(offer=offer_to_system)
 
 
 class House:
@@ -127,6 +135,18 @@ class House:
             return wearing
 
         return cast(Wearing, await self.path.errand(release))
+
+    async def retire(self, device: str) -> Device:
+        """See HouseView."""
+
+        async def retire() -> Device:
+            worn = await asyncio.to_thread(self.people.wearings, device)
+            retired = await asyncio.to_thread(self.people.retire, device, now=self._clock.now())
+            await asyncio.to_thread(self._learn)
+            self.ward.forget({wearing.patient for wearing in worn})
+            return retired
+
+        return cast(Device, await self.path.errand(retire))
 
     async def change_patient(self, patient: Patient) -> None:
         """See HouseView. Raises LimitsError when the limits cannot be used."""
@@ -201,8 +221,12 @@ class House:
         return [
             KnownDevice(address=device.id, kind=device.kind.value)
             for device in self._devices.values()
-            if device.link is DeviceLink.BLE
+            if device.link is DeviceLink.BLE and device.retired_at is None
         ]
+
+    def reads(self, address: str) -> bool:
+        """Whether a device is one to be read over Bluetooth."""
+        return any(device.address == address for device in self.ble_devices())
 
     def zone_of(self, device: str) -> tzinfo:
         """Where the wearer of a device lives."""
@@ -297,8 +321,12 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
             house.broker = BrokerLink(config.broker.settings(), house.path.deliver, clock.now)
             await stack.enter_async_context(house.broker.running())
         if radio or config.bluetooth:
-            house.ble = BleLink(house.ble_devices, _wiring(house, radio or Radio()))
+            radio = radio or SYSTEM_RADIO
+            house.ble = BleLink(house.ble_devices, _wiring(house, radio))
             start(_revived(house.ble.run, clock), "bluetooth")
+            if radio.offer:
+                agent = Unattended(house.reads)
+                start(keep_offered(agent, radio.offer, pause=TICK.total_seconds()), "pairing agent")
         start(_tick(house, clock), "tick")
         server = _Server(_server_config(create_app(house, config.web.guard())))
         stack.push_async_callback(_close_web, server, house.bulletin, group.create_task(server.serve([door])))

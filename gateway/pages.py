@@ -367,6 +367,13 @@ async def unpair(request: Request, house: House, device_id: str) -> Response:
     return _go(request, "/devices")
 
 
+@router.post("/devices/{device_id}/retire")
+async def retire(request: Request, house: House, device_id: str) -> Response:
+    """The form that takes a device out of use."""
+    await house.retire(device_id)
+    return _go(request, "/devices")
+
+
 @router.get("/letters")
 async def letters(request: Request, house: House, before: LetterId | None = None) -> Response:
     """What came and could not become a reading."""

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    delete,
     insert,
     select,
     update,
@@ -55,6 +56,13 @@ _devices = Table(
     Column("link", String(8), nullable=False),
     Column("model", String(200), nullable=False),
 )
+# A table of its own: it comes into being beside the devices of a database that an older Homeward has made.
+_retirements = Table(
+    "retirements",
+    METADATA,
+    Column("device", ForeignKey("devices.id"), primary_key=True),
+    Column("retired_us", BigInteger, nullable=False),
+)
 _wearings = Table(
     "wearings",
     METADATA,
@@ -66,6 +74,8 @@ _wearings = Table(
     Column("slot", Integer, nullable=False),
     Column("assigned_us", BigInteger, nullable=False),
 )
+
+_DEVICES: Final = select(_devices, _retirements.c.retired_us).outerjoin(_retirements)
 
 
 class DeviceKind(StrEnum):
@@ -107,12 +117,16 @@ class Patient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """A device known to Homeward. id: Bluetooth address in upper case, or the name it publishes under."""
+    """A device known to Homeward. id: Bluetooth address in upper case, or the name it publishes under.
+
+    retired_at: since when it is out of use (aware UTC), None while it is in use. A retired device is not read.
+    """
 
     id: str
     kind: DeviceKind
     link: DeviceLink
     model: str = ""
+    retired_at: datetime | None = None
 
 
 class UnknownPerson(KeyError):
@@ -163,12 +177,12 @@ class People:
     def devices(self) -> list[Device]:
         """All devices by id."""
         with self._engine.connect() as db:
-            return [_device(row) for row in db.execute(select(_devices).order_by(_devices.c.id))]
+            return [_device(row) for row in db.execute(_DEVICES.order_by(_devices.c.id))]
 
     def device(self, device: str) -> Device | None:
         """One device, or None."""
         with self._engine.connect() as db:
-            row = db.execute(select(_devices).where(_devices.c.id == device)).one_or_none()
+            row = db.execute(_DEVICES.where(_devices.c.id == device)).one_or_none()
             return _device(row) if row else None
 
     def add_device(self, device: Device) -> None:
@@ -193,7 +207,7 @@ class People:
         return Roster(self.wearings())
 
     def assign(self, device: str, patient: str, *, since: datetime | None, now: datetime) -> Wearing:
-        """Give a device to a patient.
+        """Give a device to a patient; a retired one is in use again.
 
         since None: from now on, or, for a device nobody has worn yet, from its first record, so that what waits
         unassigned is admitted. Raises UnknownPerson; AlreadyKnown while somebody else wears it.
@@ -217,6 +231,7 @@ class People:
             assigned_at=now,
         )
         with self._engine.begin() as db:
+            db.execute(delete(_retirements).where(_retirements.c.device == device))
             db.execute(
                 insert(_wearings).values(
                     device=device,
@@ -240,6 +255,25 @@ class People:
                 .values(until_us=to_us(now))
             )
         return replace(current, until=now.astimezone(UTC))
+
+    def retire(self, device: str, *, now: datetime) -> Device:
+        """Take a device out of use, and from its wearer; its history stays. Raises UnknownPerson.
+
+        Retired once more, it stays retired since the first time.
+        """
+        known = self.device(device)
+        if known is None:
+            raise UnknownPerson(f"no device has the id {device}")
+        if known.retired_at is not None:
+            return known
+        with self._engine.begin() as db:
+            db.execute(
+                update(_wearings)
+                .where(_wearings.c.device == device, _wearings.c.until_us.is_(None))
+                .values(until_us=to_us(now))
+            )
+            db.execute(insert(_retirements).values(device=device, retired_us=to_us(now)))
+        return replace(known, retired_at=now.astimezone(UTC))
 
     def _free_slot(self, device: Device, patient: str) -> int:
         """The device's own slot if it had one, else the lowest that no device of its kind holds.
@@ -273,7 +307,13 @@ def _patient(row: Row[Any]) -> Patient:
 
 
 def _device(row: Row[Any]) -> Device:
-    return Device(id=row.id, kind=DeviceKind(row.kind), link=DeviceLink(row.link), model=row.model)
+    return Device(
+        id=row.id,
+        kind=DeviceKind(row.kind),
+        link=DeviceLink(row.link),
+        model=row.model,
+        retired_at=None if row.retired_us is None else from_us(row.retired_us),
+    )
 
 
 def _wearing(row: Row[Any]) -> Wearing:

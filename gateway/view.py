@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from alerts.alert import Act, Alert
 from alerts.book import Book
 from gateway.bulletin import Bulletin
-from gateway.people import Patient, People
+from gateway.people import Device, Patient, People
 from ingest.admit import Wearing
 from ingest.journal import Letter, LetterState
 from ingest.reading import Reading
@@ -61,6 +61,10 @@ class HouseView(Protocol):
 
     async def unpair(self, device: str) -> Wearing:
         """End the wearing of a device. Raises UnknownPerson when nobody wears it."""
+        ...
+
+    async def retire(self, device: str) -> Device:
+        """Take a device out of use; it is not read any more, and what it has sent stays. Raises UnknownPerson."""
         ...
 
     async def change_patient(self, patient: Patient) -> None:

@@ -316,7 +316,12 @@ async def _run(options: argparse.Namespace) -> None:
     async with AsyncExitStack() as stack:
         air = await stack.enter_async_context(Air())
         central = await Central.open(air)
-        radio = Radio(scanner_kwargs=central.scanner_kwargs, client_kwargs=central.client_kwargs, timings=TIMINGS)
+        radio = Radio(
+            offer=central.offer,
+            scanner_kwargs=central.scanner_kwargs,
+            client_kwargs=central.client_kwargs,
+            timings=TIMINGS,
+        )
         house = await stack.enter_async_context(keep_house(config, clock, radio=radio))
         await asyncio.to_thread(_enrol, house, guests)
         await _pair(house, guests)

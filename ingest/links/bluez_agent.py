@@ -81,7 +81,7 @@ async def _call(bus: MessageBus, destination: str, path: str, member: str, *argu
         )
     )
     if reply.message_type is MessageType.ERROR:
-        raise BleakDBusError(reply.error_name, reply.body)
+        raise BleakDBusError(reply.error_name or "", reply.body)
 
 
 async def _watch_bus(bus: MessageBus, forgotten: asyncio.Event) -> None:

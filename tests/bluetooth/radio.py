@@ -32,9 +32,7 @@ SLOWER = 5 if "C" in LEVELS else 1  # by how much every wait is longer where the
 class Radio:
     """air: where simulated devices are put. The kwargs are for every BleakScanner and BleakClient.
 
-    offer: how an agent is put where pairings happen.
-
-    bluez: the bluetoothd of level B, with its adapter to be pulled out.
+    offer: how an agent is put where pairings happen. bluez: the bluetoothd of level B, its adapter to be pulled out.
     """
 
     level: str

@@ -63,6 +63,9 @@ class SmallHouse:
     async def unpair(self, device: str) -> Wearing:
         return self.people.release(device, now=self.time)
 
+    async def retire(self, device: str) -> Device:
+        return self.people.retire(device, now=self.time)
+
     async def change_patient(self, patient: Patient) -> None:
         self.people.change_patient(patient)
 

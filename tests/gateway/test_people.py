@@ -5,7 +5,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, text
 
 from gateway.people import AlreadyKnown, Device, DeviceKind, DeviceLink, Patient, People, UnknownPerson
 from ingest.vital import Unit
@@ -113,3 +113,47 @@ def test_unknown_people_and_devices_are_named(people: People) -> None:
         people.release("cgm-1", now=NOW)
     with pytest.raises(UnknownPerson, match="zed"):
         people.change_patient(Patient(id="zed", name="Z", zone="UTC"))
+
+
+def test_a_retired_device_keeps_its_history_and_comes_back_by_being_worn(people: People) -> None:
+    people.assign("cgm-1", "anna", since=None, now=NOW)
+    retired = people.retire("cgm-1", now=NOW + timedelta(days=1))
+    assert retired.retired_at == NOW + timedelta(days=1)
+    assert people.device("cgm-1") == retired
+    assert people.retire("cgm-1", now=NOW + timedelta(days=2)) == retired
+    (wearing,) = people.wearings(device="cgm-1")
+    assert (wearing.patient, wearing.until) == ("anna", NOW + timedelta(days=1))
+    people.assign("cgm-1", "bo", since=None, now=NOW + timedelta(days=3))
+    back = people.device("cgm-1")
+    assert back is not None
+    assert back.retired_at is None
+    assert [wearing.patient for wearing in people.wearings(device="cgm-1")] == ["anna", "bo"]
+    with pytest.raises(UnknownPerson, match="no device has the id cgm-9"):
+        people.retire("cgm-9", now=NOW)
+
+
+# As Homeward 0.1 made it, before devices could be retired.
+FORMER_DATABASE = """
+CREATE TABLE devices (id VARCHAR(64) NOT NULL, kind VARCHAR(16) NOT NULL, link VARCHAR(8) NOT NULL,
+    model VARCHAR(200) NOT NULL, PRIMARY KEY (id));
+CREATE TABLE patients (id VARCHAR(64) NOT NULL, name VARCHAR(200) NOT NULL, zone VARCHAR(64) NOT NULL,
+    language VARCHAR(8) NOT NULL, glucose_unit VARCHAR(8) NOT NULL, pseudonym VARCHAR(32) NOT NULL,
+    limits JSON NOT NULL, PRIMARY KEY (id), UNIQUE (pseudonym));
+CREATE TABLE wearings (id INTEGER NOT NULL, device VARCHAR(64) NOT NULL, patient VARCHAR(64) NOT NULL,
+    since_us BIGINT, until_us BIGINT, slot INTEGER NOT NULL, assigned_us BIGINT NOT NULL, PRIMARY KEY (id),
+    FOREIGN KEY(device) REFERENCES devices (id), FOREIGN KEY(patient) REFERENCES patients (id));
+INSERT INTO devices VALUES ('C0:26:DA:00:12:34', 'meter', 'ble', 'Contour');
+INSERT INTO patients VALUES ('anna', 'Anna Berg', 'Europe/Berlin', 'en', 'mmol/L', 'f00d', '{}');
+INSERT INTO wearings VALUES (1, 'C0:26:DA:00:12:34', 'anna', NULL, NULL, 0, 1772438400000000);
+"""
+
+
+def test_a_database_of_the_version_before_is_used_as_it_is(engine: Engine) -> None:
+    with engine.begin() as db:
+        for statement in FORMER_DATABASE.strip().split(";\n"):
+            db.execute(text(statement.removesuffix(";")))
+    people = People(engine)
+    known = Device(id="C0:26:DA:00:12:34", kind=DeviceKind.METER, link=DeviceLink.BLE, model="Contour")
+    assert people.devices() == [known]
+    assert people.retire(known.id, now=NOW).retired_at == NOW
+    assert [wearing.until for wearing in people.wearings()] == [NOW]

@@ -89,6 +89,11 @@ async def test_patients_and_devices_are_added_paired_changed_and_taken_back(hous
     ended = (await web.post("/api/v1/devices/cgm-1/unpair")).json()
     assert datetime.fromisoformat(ended["until"]) == NOW
     assert (await web.get("/api/v1/devices")).json()[0]["wearing"] is None
+    retired = (await web.post("/api/v1/devices/cgm-1/retire")).json()
+    assert retired["retired_at"] == "2026-03-03T06:30:00Z"
+    assert (await web.get("/api/v1/devices")).json() == [retired]
+    await web.post("/api/v1/devices/cgm-1/pair", json={"patient": "p-1"})
+    assert (await web.get("/api/v1/devices")).json()[0]["retired_at"] is None
 
 
 @pytest.mark.parametrize(
@@ -113,6 +118,7 @@ async def test_patients_and_devices_are_added_paired_changed_and_taken_back(hous
         ("POST", "/devices", {"id": "C0:26:DA:00:12", "kind": "cuff", "link": "ble"}, 422, "is no Bluetooth address"),
         ("POST", "/devices/cgm-7/pair", {"patient": "p-018"}, 404, "no device has the id cgm-7"),
         ("POST", "/devices/cuff-2/unpair", None, 404, "nobody wears device cuff-2"),
+        ("POST", "/devices/cgm-7/retire", None, 404, "no device has the id cgm-7"),
         ("GET", "/alerts/a-9", None, 404, "no alert has the id a-9"),
         ("GET", "/alerts?before=a-9", None, 404, "no alert has the id a-9"),
         ("POST", "/alerts/a-9/acknowledge", {"by": "Dr Li"}, 404, "no alert has the id a-9"),
@@ -216,7 +222,7 @@ async def test_letters_and_health_say_what_is_wrong(furnished) -> None:
 
 async def test_the_api_describes_itself_and_needs_nothing_from_elsewhere(web) -> None:
     schema = (await web.get("/api/v1/openapi.json")).json()
-    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 14
+    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 15
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             assert operation.get("description"), (method, path)
@@ -587,3 +593,13 @@ async def test_a_device_that_was_heard_is_offered_on_the_page(house, web) -> Non
     assert '<option value="cuff" selected>' in page
     await web.post("/devices", data={"id": "cuff-77", "kind": "cuff", "link": "mqtt", "model": ""})
     assert "Heard, but not known yet" not in (await web.get("/devices")).text
+
+
+async def test_a_device_is_retired_on_the_page_and_given_out_again(furnished, web) -> None:
+    await web.post("/devices/cgm-1/retire")
+    page = (await web.get("/devices")).text
+    assert page.count("retired<br>") == 1
+    assert "/devices/cgm-1/retire" not in page
+    assert [wearing.until for wearing in furnished.people.wearings(device="cgm-1")] == [furnished.now()]
+    await web.post("/devices/cgm-1/pair", data={"patient": "p-018"})
+    assert "retired<br>" not in (await web.get("/devices")).text
