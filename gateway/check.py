@@ -37,7 +37,7 @@ async def check(config: Config) -> list[Finding]:
 
 
 async def _findings(config: Config) -> AsyncIterator[Finding]:
-    running = _is_running(config.data)
+    running = is_running(config.data)
     kept = "is used by a Homeward that runs now" if running else "can be written"
     yield _finding("data directory", _data(config.data), f"{config.data} {kept}")
     if listener := config.listener:
@@ -89,7 +89,7 @@ def _data(path: Path) -> str | None:
     return None
 
 
-def _is_running(data: Path) -> bool:
+def is_running(data: Path) -> bool:
     """Whether a house holds the lock of the data directory, see `gateway.house`."""
     try:
         with (data / "lock").open() as lock:

@@ -1,4 +1,4 @@
-"""The command line: `homeward run`, `check`, `decode`, `letters` (and `letters show`, `letters discard`).
+"""The command line: `homeward run`, `check`, `pair`, `decode`, `letters` (`show`, `discard`), `simulate`.
 
 This module imports little, so that decoding a few octets does not wait for a database and a web server to load.
 """
@@ -8,13 +8,16 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import runpy
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from ingest.gatt import CHARACTERISTICS, describe
 from ingest.reading import DecodeError
 
+SIMULATORS = ("ble",)
 LETTER_STATES = ("waiting", "admitted", "discarded")
 
 
@@ -23,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.command == "decode":
         return _decode(options)
+    if options.command == "simulate":
+        return _simulate(options)
     from gateway import commands
 
     return commands.run(options)
@@ -37,6 +42,8 @@ def _parser() -> argparse.ArgumentParser:
 
     checking = commands.add_parser("check", help="read the configuration, try every part of it, say what to do")
     _add_config(checking)
+
+    _add_pair(commands.add_parser("pair", help="pair a Bluetooth device with this computer and give it to a patient"))
 
     decode = commands.add_parser(
         "decode",
@@ -65,7 +72,23 @@ def _parser() -> argparse.ArgumentParser:
         )
         _add_journal(action)
     discard.add_argument("--because", type=_reason, required=True, metavar="TEXT", help="why; kept with the letter")
+
+    simulate = commands.add_parser("simulate", help="be a device: for tests, never beside a patient", add_help=False)
+    simulate.add_argument("what", choices=SIMULATORS)
+    simulate.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser
+
+
+def _add_pair(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument("--lang", choices=("en", "zh"), help="the language to speak (that of the terminal)")
+    parser.add_argument("--address", type=str.upper, help="of the device, instead of choosing it from a list")
+    parser.add_argument("--patient", metavar="ID", help="who wears it")
+    parser.add_argument("--passkey", type=_passkey, metavar="DIGITS", help="the six digits of the device")
+    parser.add_argument("--yes", action="store_true", help="answer every yes-or-no question with yes")
+    parser.add_argument("--anyway", action="store_true", help="also a device that offers nothing Homeward can read")
+    parser.add_argument("--kind", choices=("meter", "cgm", "cuff"), help="what the device is, for --anyway")
+    parser.add_argument("--seconds", type=_seconds, default=8.0, metavar="N", help="how long to look around (8)")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +108,22 @@ def _letter_id(text: str) -> int:
     return number
 
 
+def _passkey(text: str) -> int:
+    if not (len(text) == 6 and text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not six digits")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 600.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.1 to 600")
+    return seconds
+
+
 def _reason(text: str) -> str:
     if not text.strip() or not text.isprintable():
         raise argparse.ArgumentTypeError("say why, in one line of text")
@@ -101,6 +140,19 @@ def _decode(options: argparse.Namespace) -> int:
         return 2
     for measurement in measurements:
         print(json.dumps(measurement, ensure_ascii=False))
+    return 0
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    """Hand over to a program of the simulators.
+
+    By name and not by import: what goes to a patient must not need the simulators, which are an optional extra.
+    """
+    if find_spec("simulators") is None or find_spec("bumble") is None:
+        print("the simulators are not installed; `pip install 'homeward[simulators]'` adds them", file=sys.stderr)
+        return 2
+    sys.argv = [f"homeward simulate {options.what}", *options.arguments]
+    runpy.run_module(f"simulators.{options.what}", run_name="__main__")
     return 0
 
 

@@ -12,7 +12,11 @@ import sys
 from gateway.check import check
 from gateway.clock import SystemClock
 from gateway.config import Config, ConfigError, load
-from gateway.house import HouseError, keep_house
+from gateway.house import SYSTEM_RADIO, HouseError, keep_house
+from gateway.language import Language
+from gateway.pair import Wishes, language_code, pair
+from gateway.people import DeviceKind
+from gateway.terminal import Terminal, printable
 from ingest.journal import Journal, JournalError, Letter, LetterState
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -20,7 +24,7 @@ _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 def run(options: argparse.Namespace) -> int:
     """Run the command that was given. What keeps it from its work is told in a sentence, with exit status 2."""
-    command = {"run": _serve_hub, "check": _check, "letters": _letters}[options.command]
+    command = {"run": _serve_hub, "check": _check, "pair": _pair, "letters": _letters}[options.command]
     try:
         return command(options)
     except (ConfigError, HouseError, JournalError) as error:
@@ -46,6 +50,25 @@ def _check(options: argparse.Namespace) -> int:
     for finding in findings:
         print(f"{'ok  ' if finding.ok else 'FAIL'} {finding.part}: {finding.says}")
     return 0 if all(finding.ok for finding in findings) else 1
+
+
+def _pair(options: argparse.Namespace) -> int:
+    wishes = Wishes(
+        address=options.address,
+        patient=options.patient,
+        passkey=options.passkey,
+        kind=options.kind and DeviceKind(options.kind),
+        yes=options.yes,
+        anyway=options.anyway,
+        seconds=options.seconds,
+    )
+    language = Language(language_code(options.lang))
+    walk = pair(load(options.config), wishes, SYSTEM_RADIO, Terminal(), language, SystemClock().now)
+    try:
+        return asyncio.run(walk)
+    except KeyboardInterrupt:
+        print()
+        return 130
 
 
 def _letters(options: argparse.Namespace) -> int:
@@ -90,7 +113,7 @@ def _show_letter(journal: Journal, options: argparse.Namespace) -> int:
     }
     for name, value in told.items():
         if value:
-            print(f"{name:<8} {_printable(value)}")
+            print(f"{name:<8} {printable(value)}")
     return 0
 
 
@@ -111,11 +134,6 @@ def _letter(journal: Journal, number: int) -> Letter:
     if letter is None:
         raise JournalError(f"there is no letter {number}; `homeward letters` lists them")
     return letter
-
-
-def _printable(text: str) -> str:
-    """What came from outside must not steer the terminal."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
 def _letter_line(letter: Letter) -> str:

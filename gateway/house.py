@@ -270,7 +270,7 @@ async def keep_house(config: Config, clock: Clock, *, radio: Radio | None = None
 @asynccontextmanager
 async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
-        stack.enter_context(_sole_tenant(config.data))
+        stack.enter_context(sole_tenant(config.data))
         journal = Journal(config.data / JOURNAL)
         stack.callback(journal.close)
         engine = connect(f"sqlite:///{config.data / BOOK}")
@@ -400,14 +400,14 @@ def clear(data: Path) -> None:
     """Forget all that is kept in a data directory. Raises HouseError while a house uses it."""
     if not data.exists():
         return
-    with _sole_tenant(data):
+    with sole_tenant(data):
         for path in data.iterdir():
             if path.name != LOCK:
                 path.unlink()
 
 
 @contextmanager
-def _sole_tenant(data: Path) -> Iterator[None]:
+def sole_tenant(data: Path) -> Iterator[None]:
     """Two houses on one data directory would send every notice twice. What is in it is for its owner's eyes only."""
     mask = os.umask(0o077)
     try:

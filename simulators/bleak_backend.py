@@ -326,8 +326,10 @@ class _Client(BaseBleakClient):
             await link.disconnect()
 
     async def pair(self, *_args: Any, **_kwargs: Any) -> None:
-        with _bleak_errors():
-            await self._pair(self._connected())
+        link = self._connected()
+        if not await self._bonded(link):
+            with _bleak_errors():
+                await self._pair(link)
 
     async def unpair(self) -> None:
         keys = self.central.device.keystore
@@ -414,8 +416,7 @@ class _Client(BaseBleakClient):
             await scanner.stop()
 
     async def _secure(self, link: Connection, *, pair: bool) -> None:
-        keys = self.central.device.keystore
-        if keys is not None and await keys.get(str(link.peer_address)) is not None:
+        if await self._bonded(link):
             try:
                 await link.encrypt()
             except hci.HCI_Error as error:
@@ -423,6 +424,10 @@ class _Client(BaseBleakClient):
                 raise BleakError("failed to discover services, device disconnected") from error
         elif pair:
             await self._pair(link)
+
+    async def _bonded(self, link: Connection) -> bool:
+        keys = self.central.device.keystore
+        return keys is not None and await keys.get(str(link.peer_address)) is not None
 
     async def _pair(self, link: Connection) -> None:
         self.central.asked_for.add(link)
