@@ -29,7 +29,7 @@ from bleak.backends.descriptor import BleakGATTDescriptor
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData, AdvertisementDataCallback, BaseBleakScanner
 from bleak.backends.service import BleakGATTService, BleakGATTServiceCollection
-from bleak.exc import BleakDeviceNotFoundError, BleakError, BleakGATTProtocolError
+from bleak.exc import BleakDBusError, BleakDeviceNotFoundError, BleakError, BleakGATTProtocolError
 from bleak.uuids import normalize_uuid_str
 from bumble import att, core, gatt_client, hci
 from bumble.core import UUID, AdvertisingData
@@ -433,6 +433,8 @@ class _Client(BaseBleakClient):
         self.central.asked_for.add(link)
         try:
             await link.pair()
+        except core.ProtocolError as error:  # the words of BlueZ, so that nobody needs to know ours
+            raise BleakDBusError("org.bluez.Error.AuthenticationFailed", ["Authentication Failed"]) from error
         finally:
             self.central.asked_for.discard(link)
 

@@ -26,7 +26,7 @@ from ingest.links.ble_faults import (
 )
 from ingest.links.ble_gatt import Heard, SessionError
 from ingest.links.ble_scan import EVERYTHING, Adapter, AdapterControl, Place, pause
-from ingest.links.ble_session import SERVICES, DeviceSession, Kind, Timings
+from ingest.links.ble_session import SERVICES, DeviceFacts, DeviceSession, Kind, Timings
 from ingest.links.delivery import Deliver
 from ingest.racp import Progress
 from ingest.reading import Packet, Session
@@ -78,7 +78,7 @@ class DeviceHealth:
 
     last_seen: an advertisement or a connection. last_read: a packet was stored. packets: stored since the start.
     failures: sessions failed in a row; fault: why the last one did, None after a good session.
-    bond: None where the system does not tell, or the device was not seen yet.
+    bond: None where the system does not tell, or the device was not seen yet. facts: of the newest session.
     """
 
     address: str
@@ -89,6 +89,7 @@ class DeviceHealth:
     failures: int = 0
     fault: Fault | None = None
     bond: Bond | None = None
+    facts: DeviceFacts | None = None
 
     @property
     def error(self) -> str | None:
@@ -111,6 +112,8 @@ class DeviceTask:
         self._bond: Bond | None = None
         self._progress = Progress()
         self._whole: bytes | None = None  # the CGM session of which nothing was missing when its reading ended
+        self._facts: DeviceFacts | None = None
+        self._own_rest: float | None = None
         self._fully = False
         self._place: Place | None = None
         self._deadline: asyncio.Timeout | None = None
@@ -129,6 +132,7 @@ class DeviceTask:
             failures=self._failures,
             fault=self._fault,
             bond=self._bond,
+            facts=self._facts,
         )
 
     def seen(self) -> None:
@@ -140,7 +144,7 @@ class DeviceTask:
         self._fully = True
         self._hurry.set()
         if self._place is not None:
-            self._place.wanted.set()
+            self._place.ask_back()
 
     def adapter_went(self, path: str) -> None:
         """End the session at once if it went over that adapter: nothing else tells that the connection is gone."""
@@ -161,7 +165,7 @@ class DeviceTask:
             finally:
                 self._place = None
                 place.leave()
-            await self._rest(given_up=place.wanted.is_set())
+            await self._rest(given_up=place.asked_back)
 
     async def _rest(self, *, given_up: bool) -> None:
         timings = self._wiring.timings
@@ -172,6 +176,8 @@ class DeviceTask:
             seconds = timings.retry  # it has lost its link, and its values wait
         else:
             seconds = timings.rest  # it has just told everything
+        if self._own_rest is not None:
+            seconds = max(seconds, self._own_rest) if self._fault else self._own_rest
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._hurry.wait()
@@ -214,13 +220,18 @@ class DeviceTask:
                 if not any(client.services.get_service(service) for service in SERVICES.values()):
                     raise UnknownModel
                 await session.prepare(client, wiring.zone_of(self.known.address))
+                self._facts = session.facts
                 await self._read_stored(session)
+                self._facts = session.facts
                 if self.known.kind == "cgm":
                     self._note(None)
                     deadline.reschedule(None)
-                    await self._listen(session, place)
+                    place.lend(session.abort)
+                    if not self._fully:
+                        await session.listen()
         finally:
             self._deadline = None
+            self._own_rest = session.rest
             await self._farewell(client)
 
     async def _read_stored(self, session: DeviceSession) -> None:
@@ -244,20 +255,6 @@ class DeviceTask:
         if self.known.kind == "cgm" and (session.cgm_session is None or session.cgm_session != self._whole):
             return None
         return self._wiring.resume(self.known.address)
-
-    async def _listen(self, session: DeviceSession, place: Place) -> None:
-        """Take live values until the connection ends, or somebody else needs the place."""
-        place.lend()
-        listening = asyncio.create_task(session.listen())
-        asked_back = asyncio.create_task(place.wanted.wait())
-        try:
-            await asyncio.wait((listening, asked_back), return_when=asyncio.FIRST_COMPLETED)
-            if listening.done():
-                await listening
-        finally:
-            listening.cancel()
-            asked_back.cancel()
-            await asyncio.wait((listening, asked_back))
 
     async def _take(self, heard: Heard, companion: bytes | None, session: Session) -> None:
         self._adapter.alive()

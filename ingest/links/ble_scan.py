@@ -87,23 +87,31 @@ class Watchdog:
 class Place:
     """A device's place among the connected ones. Until `connected` or `leave` it holds the adapter as well.
 
-    found: the device as it was seen. wanted: set when somebody else needs the place of a device that has lent it.
+    found: the device as it was seen. asked_back: whether a device that had lent its place was asked for it.
     """
 
     def __init__(self, found: BLEDevice, left: Callable[[Place], None]) -> None:
         self.found = found
-        self.wanted = asyncio.Event()
         self.lent_at: float | None = None
+        self.asked_back = False
         self.adapter_free = asyncio.Event()
         self._left = left
+        self._give_back: Callable[[], None]
 
     def connected(self) -> None:
         """Give the adapter on."""
         self.adapter_free.set()
 
-    def lend(self) -> None:
-        """What must be read is read: whoever waits may have the place after a while."""
+    def lend(self, give_back: Callable[[], None]) -> None:
+        """What must be read is read: whoever waits may have the place after a while, and calls for it."""
         self.lent_at = asyncio.get_running_loop().time()
+        self._give_back = give_back
+
+    def ask_back(self) -> None:
+        """Have a place given back that is lent; any other one is still needed."""
+        if self.lent_at is not None and not self.asked_back:
+            self.asked_back = True
+            self._give_back()
 
     def leave(self) -> None:
         """Give everything back. Safe to call twice."""
@@ -240,13 +248,12 @@ class Adapter:
         return []
 
     def _ask_for_a_place(self, urgent: bool) -> None:
-        if any(place.wanted.is_set() for place in self._places):
+        lent = {place.lent_at: place for place in self._places if place.lent_at is not None}
+        if not lent or any(place.asked_back for place in lent.values()):
             return
-        now = asyncio.get_running_loop().time()
-        lent = [place for place in self._places if place.lent_at is not None]
-        longest = min(lent, key=lambda place: place.lent_at or 0.0, default=None)
-        if longest and (urgent or now - (longest.lent_at or 0.0) >= self._timings.hold):
-            longest.wanted.set()
+        longest = min(lent)
+        if urgent or asyncio.get_running_loop().time() - longest >= self._timings.hold:
+            lent[longest].ask_back()
 
     def _order(self, address: str) -> tuple[bool, float]:
         waiting = self._waiting[address]

@@ -1,13 +1,13 @@
 """The supervisor over every radio: everybody gets a turn, faults are told in words, the adapter may come and go."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from bleak import BleakClient, BleakScanner
+from bleak.exc import BleakError
 from bumble import gatt
 
 from ingest.links.ble import Bond, probe
@@ -30,18 +30,13 @@ from simulators.encode import CgmRecord
 from simulators.gatt_server import STANDARD, Security, service
 from simulators.meter import GlucoseMeter
 from simulators.record_access import Fault, Misbehaviour
-from tests.bluetooth.person import Person, agent
+from tests.bluetooth.person import Person
 from tests.bluetooth.radio import SLOWER
 from tests.bluetooth.ward import BRISK, CGM, CUFF, METER, Ward, a_clock, known, of_cuff, of_meter, of_sensor
 
 NEEDS_BOND = replace(STANDARD, security=Security.ENCRYPTED)
 NEEDS_PASSKEY = replace(STANDARD, security=Security.PASSKEY, passkey=907312)
 OFTEN = replace(STANDARD, interval_ms=50.0)
-
-
-def somebody_at_hand(ward: Ward, **answers: Any) -> AbstractAsyncContextManager[None]:
-    """On BlueZ nothing pairs without an agent; the virtual radio pairs by itself."""
-    return nullcontext() if ward.radio.level == "A" else agent(Person(**answers), "KeyboardDisplay")
 
 
 # Everybody's turn
@@ -174,7 +169,7 @@ async def test_a_bond_that_the_device_has_lost_is_explained_and_not_made_anew(wa
     if ward.radio.level == "C":
         pytest.skip("Linux 6.1.192 breaks on it, and the whole machine with it (docs/bluetooth.md)")
     meter = await ward.meter(6, NEEDS_BOND)
-    async with somebody_at_hand(ward):
+    async with ward.radio.offer(Person()):
         async with ward.reading(known("meter", METER), timings=replace(BRISK, rest=3600.0)):
             await ward.until(lambda: ward.sessions_ended)
             assert ward.health(METER).error is None
@@ -206,14 +201,14 @@ async def test_a_device_that_was_never_paired_is_said_to_want_it(bluez_ward: War
     ids=["wrong passkey", "refused"],
 )
 async def test_a_pairing_that_fails_is_told_in_words(
-    bluez_ward: Ward, answers: dict[str, Any], given: bool, words: str
+    ward: Ward, answers: dict[str, Any], given: bool, words: str
 ) -> None:
-    await bluez_ward.meter(6, NEEDS_PASSKEY)
-    device = await BleakScanner.find_device_by_address(METER)
+    await ward.meter(6, NEEDS_PASSKEY)
+    device = await BleakScanner.find_device_by_address(METER, **ward.radio.scanner_kwargs)
     assert device is not None
-    async with agent(Person(**answers), "KeyboardDisplay"):
-        with pytest.raises(Exception) as failed:
-            await BleakClient(device, pair=True).connect()
+    async with ward.radio.offer(Person(**answers)):
+        with pytest.raises(BleakError) as failed:
+            await BleakClient(device, pair=True, **ward.radio.client_kwargs).connect()
     assert words in pairing_fault(failed.value, passkey_given=given)
 
 
