@@ -273,6 +273,16 @@ LATE_DATA: Final = Rule(
     parameters=(),
     quiet=_DAY,
 )
+BATTERY_LOW: Final = Rule(
+    name="battery-low",
+    title=Text(en="Battery low", zh="电量不足"),
+    problem="battery-low",
+    vitals=tuple(Vital),
+    comparison=Comparison.BELOW,
+    priority=Priority.LOW,
+    audience=Audience.PATIENT,
+    parameters=(),
+)
 
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
     {
@@ -287,6 +297,7 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
             BLOOD_PRESSURE_SEVERE,
             NO_DATA,
             LATE_DATA,
+            BATTERY_LOW,
         )
     }
 )

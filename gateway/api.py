@@ -22,10 +22,12 @@ from starlette.responses import StreamingResponse
 from alerts.alert import Act, ActKind, Alert, Audience, Notice, Outcome, Priority, Text
 from alerts.machine import Fact, FactKind
 from alerts.rules import parse_limits
+from gateway.device_book import DeviceState
 from gateway.people import Device, DeviceKind, DeviceLink, Patient
 from gateway.view import HouseView, SeriesStore
 from ingest.admit import Wearing
 from ingest.journal import Letter, LetterState
+from ingest.links.ble import Bond
 from ingest.reading import Flag, Reading, TimeBasis, from_us
 from ingest.vital import COMPONENTS, Component, Unit, Vital
 
@@ -199,6 +201,57 @@ class DeviceIn(_Door):
         return Device(**self.model_dump())
 
 
+class DeviceHealthOut(BaseModel):
+    """How a device does, as far as it is known; null where it tells nothing. Moments are on the wearer's clock.
+
+    last_read: when it last brought a new reading. clock_error_s: how far its clock was ahead when it was last read.
+    clock_set: true = set right since, false = it would not take the time. failures: sessions failed in a row, for the
+    reason in `fault`. bond: null where the system does not tell. sensor: why a sensor has no values to give.
+    """
+
+    zone: str
+    last_seen: datetime | None
+    last_read: datetime | None
+    battery_pct: int | None = Field(description="Charge in percent")
+    battery_low_since: datetime | None
+    bond: Bond | None
+    clock_error_s: float | None = Field(description="Seconds")
+    clock_set: bool | None
+    failures: int
+    fault: str | None
+    manufacturer: str
+    model: str
+    serial: str
+    firmware: str
+    quirk: str | None
+    session_ends: datetime | None
+    sensor: str | None
+
+    @classmethod
+    def of(cls, state: DeviceState, last_read: datetime | None, zone: ZoneInfo) -> DeviceHealthOut:
+        """The state, with the last reading from the journal."""
+        facts = state.facts
+        return cls(
+            zone=zone.key,
+            last_seen=_on_clock(state.last_seen, zone),
+            last_read=_on_clock(last_read, zone),
+            battery_pct=facts.battery_pct,
+            battery_low_since=_on_clock(state.battery_low, zone),
+            bond=state.bond,
+            clock_error_s=None if facts.clock_offset is None else facts.clock_offset.total_seconds(),
+            clock_set=facts.clock_set,
+            failures=state.failures,
+            fault=state.fault,
+            manufacturer=facts.manufacturer,
+            model=facts.model,
+            serial=facts.serial,
+            firmware=facts.firmware,
+            quirk=facts.quirk,
+            session_ends=_on_clock(facts.session_ends, zone),
+            sensor=facts.sensor,
+        )
+
+
 class DeviceOut(BaseModel):
     """A device and who wears it now. retired_at: out of use since then (UTC), null while it is in use."""
 
@@ -208,6 +261,7 @@ class DeviceOut(BaseModel):
     model: str
     retired_at: datetime | None
     wearing: WearingOut | None
+    health: DeviceHealthOut | None = Field(default=None, description="Null for a device that was just added")
 
     @classmethod
     def of(cls, device: Device, wearings: Sequence[Wearing]) -> DeviceOut:
@@ -582,9 +636,10 @@ async def get_series(
 
 @router.get("/devices", tags=["devices"])
 async def list_devices(house: House) -> list[DeviceOut]:
-    """All devices by id, with who wears each now."""
+    """All devices by id, with who wears each now and how each does."""
     devices, wearings = await asyncio.to_thread(lambda: (house.people.devices(), house.people.wearings()))
-    return [DeviceOut.of(device, wearings) for device in devices]
+    health = await device_health(house, wearings)
+    return [DeviceOut.of(device, wearings).model_copy(update={"health": health.get(device.id)}) for device in devices]
 
 
 @router.post("/devices", tags=["devices"], status_code=201)
@@ -611,6 +666,12 @@ async def unpair(house: House, device_id: str) -> WearingOut:
 async def retire(house: House, device_id: str) -> DeviceOut:
     """Take a device out of use, and from its wearer. Its history stays; paired again, it is in use again."""
     return DeviceOut.of(await house.retire(device_id), ())
+
+
+@router.post("/devices/{device_id}/read-fully", tags=["devices"], status_code=202)
+async def read_fully(house: House, device_id: str) -> None:
+    """Have a Bluetooth device tell everything it has stored when it is next in reach; what is known is dropped."""
+    await ask_fully(house, device_id)
 
 
 @router.get("/alerts", tags=["alerts"])
@@ -732,6 +793,23 @@ async def give(house: HouseView, device_id: str, body: PairIn) -> Wearing:
             422, f"since {body.since.isoformat()} is in the future; leave it out, and the device is worn from now on"
         )
     return await house.pair(device_id, body.patient, body.since)
+
+
+async def device_health(house: HouseView, wearings: Sequence[Wearing]) -> dict[str, DeviceHealthOut]:
+    """How each device does, by id; on its wearer's clock, or the clinic's."""
+    zones = {wearing.device: wearing.zone for wearing in wearings if wearing.until is None}
+    arrivals = await house.last_arrivals()
+    return {
+        device: DeviceHealthOut.of(state, arrivals.get(device), zones.get(device, house.zone))
+        for device, state in house.device_states().items()
+    }
+
+
+async def ask_fully(house: HouseView, device_id: str) -> None:
+    """Have everything read again; an HTTP 404 for an unknown device. NotReadable passes through."""
+    if await asyncio.to_thread(house.people.device, device_id) is None:
+        raise HTTPException(404, f"no device has the id {device_id}")
+    house.read_fully(device_id)
 
 
 async def act(house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeIn | CloseIn) -> Alert:

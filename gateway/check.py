@@ -8,14 +8,17 @@ import fcntl
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiosmtplib
+from sqlalchemy import create_engine
+from sqlalchemy.exc import DatabaseError
 
 from gateway.config import Config, Email
+from gateway.device_book import states_of
 from ingest import influx
 from ingest.links import ble, broker
 
@@ -51,6 +54,8 @@ async def _findings(config: Config) -> AsyncIterator[Finding]:
         yield await _tried("broker", lambda: broker.probe(settings), f"{where} lets us in")
     if config.bluetooth:
         yield await _tried("bluetooth", ble.probe, "the adapter scans")
+        for finding in _devices(config.data):
+            yield finding
     if config.influxdb:
         target = config.influxdb.settings()
         said = f"{target.url} takes readings into {target.bucket}"
@@ -87,6 +92,19 @@ def _data(path: Path) -> str | None:
     if not os.access(existing, os.W_OK | os.X_OK):
         return f"{existing} cannot be written by this user; change its owner, or choose another `data`"
     return None
+
+
+def _devices(data: Path) -> Iterator[Finding]:
+    """What a hub last found wrong with the Bluetooth devices."""
+    try:
+        engine = create_engine(f"sqlite:///file:{quote(str(data / 'hub.db'))}?mode=ro&uri=true")
+        states = states_of(engine)
+        engine.dispose()
+    except DatabaseError:  # there is none yet, or an older Homeward made it
+        return
+    for device, state in sorted(states.items()):
+        if state.fault:
+            yield Finding(part=f"device {device}", ok=False, says=state.fault)
 
 
 def is_running(data: Path) -> bool:

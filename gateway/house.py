@@ -28,16 +28,18 @@ from alerts.rules import parse_limits
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
 from gateway.config import Config
+from gateway.device_book import DeviceBook, DeviceState
 from gateway.health import Part, feel, summary
 from gateway.path import StraightPath
 from gateway.people import Device, DeviceLink, Patient, People
-from gateway.view import SeriesStore, StoreAway
+from gateway.view import NotReadable, SeriesStore, StoreAway
 from gateway.ward import Ward
 from gateway.web import create_app
 from ingest.admit import Wearing
 from ingest.influx import InfluxError, InfluxFollower, InfluxSeries
 from ingest.journal import Journal, JournalError, Letter, LetterState
 from ingest.links.ble import BleLink, KnownDevice, Wiring
+from ingest.links.ble_scan import AdapterControl, system_adapters
 from ingest.links.ble_session import Timings
 from ingest.links.broker import BrokerLink
 from ingest.links.listener import Listener
@@ -63,22 +65,32 @@ class HouseError(Exception):
 class Radio:
     """A Bluetooth radio for bleak; the default is this machine's own adapter.
 
-    offer: where it asks during a pairing; None = what a simulated radio does when nobody answers.
+    offer: where it asks during a pairing; None = what a simulated radio does when nobody answers. control: what tells
+    of its adapters and switches them.
     """
 
     offer: Offer | None = None
+    control: AdapterControl | None = None
     scanner_kwargs: Mapping[str, Any] = field(default_factory=dict)
     client_kwargs: Mapping[str, Any] = field(default_factory=dict)
     timings: Timings = field(default_factory=Timings)
 
 
-SYSTEM_RADIO: Final = Radio(offer=offer_to_system)
+SYSTEM_RADIO: Final = Radio(offer=offer_to_system, control=system_adapters())
 
 
 class House:
     """What the API, the pages and the demonstration see of the house (`gateway.view.HouseView`)."""
 
-    def __init__(self, config: Config, clock: Clock, journal: Journal, people: People, book: Book) -> None:
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        journal: Journal,
+        people: People,
+        book: Book,
+        device_book: DeviceBook,
+    ) -> None:
         self.people = people
         self.book = book
         self.journal = journal
@@ -95,6 +107,9 @@ class House:
         self._pseudonyms: dict[str, str] = {}
         self._stop = asyncio.Event()
         self.zone = ZoneInfo(config.clinic.zone)
+        self._device_book = device_book
+        self._states = device_book.states()
+        self._written = dict(self._states)
         # Told through attributes, because the channels that speak and the follower that sends are made after these.
         self.speaker: Speaker
         self.ward = Ward(journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake())
@@ -191,7 +206,51 @@ class House:
     async def tick(self) -> None:
         """What time alone brings about: silence, a second reading that did not come, retries, health."""
         await self.path.errand(self.ward.tick)
+        await self._look_after_devices()
         await self.feel()
+
+    def device_states(self) -> Mapping[str, DeviceState]:
+        """See HouseView."""
+        now = self._clock.now()
+        live = {health.address: health for health in self.ble.health().devices} if self.ble else {}
+        return {
+            device: self._states.get(device, DeviceState()).followed_by(live[device], now)
+            if device in live
+            else self._states.get(device, DeviceState())
+            for device in self._devices
+        }
+
+    async def last_arrivals(self) -> Mapping[str, datetime | None]:
+        """See HouseView."""
+        devices = list(self._devices)
+        return await asyncio.to_thread(lambda: {device: self.journal.last_arrival(device) for device in devices})
+
+    def read_fully(self, device: str) -> None:
+        """See HouseView."""
+        if self.ble is None:
+            raise NotReadable("Bluetooth is not configured; add a section [bluetooth]")
+        try:
+            self.ble.read_fully(device)
+        except KeyError:
+            raise NotReadable(f"device {device} is not read over Bluetooth, so it cannot be asked") from None
+        logger.info("device %s was asked for everything it has stored", device)
+
+    async def _look_after_devices(self) -> None:
+        """Keep what is known of the devices, and have low batteries seen to."""
+        now = self._clock.now()
+        flags, self.ward.batteries = self.ward.batteries, {}
+        states = {
+            device: state.with_flag(low=flags[device], now=now) if device in flags else state
+            for device, state in self.device_states().items()
+        }
+        for device, state in states.items():
+            if state.battery_low and state.battery_low != self._states.get(device, DeviceState()).battery_low:
+                await self.path.errand(partial(self.ward.ask_for_battery, device, state.battery_low))
+        self._states = states
+        news = {d: s for d, s in states.items() if s.differs(self._written.get(d, DeviceState()))}
+        if news:
+            await asyncio.to_thread(self._device_book.write, news)
+            self._written |= news
 
     async def feel(self) -> None:
         """Ask every part how it does, and tell the pages when that has changed."""
@@ -281,12 +340,12 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
         if config.email:
             channels += config.email.channels()
         try:
-            people, book = People(engine), Book(engine, routes=routes(channels))
+            people, book, device_book = People(engine), Book(engine, routes=routes(channels)), DeviceBook(engine)
             book.create()
         except DatabaseError as error:
             where = config.data / BOOK
             raise HouseError(f"cannot use {where}: {error.orig}; check the file, its owner and the disk") from error
-        house = House(config, clock, journal, people, book)
+        house = House(config, clock, journal, people, book, device_book)
         door = stack.enter_context(_door(config.web.host, config.web.port))
         house.address = f"http://{_shown_host(config.web.host)}:{door.getsockname()[1]}"
         base_url = config.web.base_url or house.address
@@ -364,6 +423,7 @@ def _wiring(house: House, radio: Radio) -> Wiring:
         timings=radio.timings,
         scanner_kwargs=radio.scanner_kwargs,
         client_kwargs=radio.client_kwargs,
+        control=radio.control,
     )
 
 

@@ -30,6 +30,8 @@ from gateway.api import (
     PairIn,
     PatientIn,
     act,
+    ask_fully,
+    device_health,
     find_alert,
     find_alerts,
     find_patient,
@@ -42,7 +44,7 @@ from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
 from gateway.language import LANGUAGES, Language, choose, load_languages
 from gateway.people import DeviceKind, DeviceLink, Patient
 from gateway.view import HouseView
-from gateway.words import FACTS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS, shown
+from gateway.words import BONDS, FACTS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS, clock_word, shown
 from ingest.journal import Letter
 from ingest.reading import EPOCH, Reading, RefusalReason, from_us
 from ingest.series import Series
@@ -100,6 +102,7 @@ def _environment(language: Language) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    room.filters["zone"] = ZoneInfo
     room.globals.update(
         _=say,
         ngettext=language.ngettext,
@@ -114,6 +117,9 @@ def _environment(language: Language) -> Environment:
         outcome_word=lambda outcome: say(OUTCOMES[outcome]),
         kind_word=lambda kind: say(KINDS[kind]),
         link_word=lambda link: say(LINKS[link]),
+        bond_word=lambda bond: say(BONDS[bond]),
+        clock_word=lambda health: clock_word(health.clock_error_s, health.clock_set, language),
+        ble=DeviceLink.BLE,
         parameter_word=lambda parameter: say(PARAMETERS[parameter]),
         fact_word=lambda what: say(FACTS[what]),
         reason_word=lambda reason: say(REASONS.get(reason, reason)),
@@ -316,7 +322,8 @@ async def devices(request: Request, house: House) -> Response:
     )
     by_id = {patient.id: patient for patient in people}
     wearers = {wearing.device: by_id[wearing.patient] for wearing in wearings if wearing.until is None}
-    rows = [(device, wearers.get(device.id)) for device in known]
+    health = await device_health(house, wearings)
+    rows = [(device, wearers.get(device.id), health.get(device.id)) for device in known]
     waiting = await house.letters(limit=_STRANGERS)
     return _desk(request).page(
         request,
@@ -357,6 +364,13 @@ async def add_device(request: Request, house: House) -> Response:
 async def pair(request: Request, house: House, device_id: str) -> Response:
     """The form that gives a device to a patient."""
     await give(house, device_id, _take(PairIn, await _fields(request)))
+    return _go(request, "/devices")
+
+
+@router.post("/devices/{device_id}/read-fully")
+async def read_fully(request: Request, house: House, device_id: str) -> Response:
+    """The button that has a device tell everything again."""
+    await ask_fully(house, device_id)
     return _go(request, "/devices")
 
 

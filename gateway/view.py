@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from alerts.alert import Act, Alert
 from alerts.book import Book
 from gateway.bulletin import Bulletin
+from gateway.device_book import DeviceState
 from gateway.people import Device, Patient, People
 from ingest.admit import Wearing
 from ingest.journal import Letter, LetterState
@@ -22,6 +23,10 @@ SeriesStore = Literal["journal", "influxdb"]
 
 class StoreAway(Exception):
     """The store that was asked does not answer or is not configured. The text says which and what to do."""
+
+
+class NotReadable(Exception):
+    """The device cannot be asked for its records. The text says why and what to do."""
 
 
 class HouseView(Protocol):
@@ -53,6 +58,18 @@ class HouseView(Protocol):
 
     def health(self) -> Mapping[str, Any]:
         """{"status": "ok" | "degraded", "parts": {NAME: {"status": ..., "detail": SENTENCE}}}."""
+        ...
+
+    def device_states(self) -> Mapping[str, DeviceState]:
+        """How each device of the register does, as far as it is known."""
+        ...
+
+    async def last_arrivals(self) -> Mapping[str, datetime | None]:
+        """When each device of the register last brought a new reading (UTC)."""
+        ...
+
+    def read_fully(self, device: str) -> None:
+        """Have a device tell everything it has stored, when it is next in reach. Raises NotReadable."""
         ...
 
     async def pair(self, device: str, patient: str, since: datetime | None = None) -> Wearing:

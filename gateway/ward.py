@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy.exc
 
 from alerts.alert import Act, Alert, Finding, Notice, Verdict
+from alerts.battery import low_battery
 from alerts.book import Book
 from alerts.machine import Change, hear, hear_findings
 from alerts.rules import DEFAULTS, MIN, NO_DATA, Limits, LimitsError, parse_limits
@@ -29,7 +30,7 @@ from gateway.clock import Clock
 from gateway.patience import Patience
 from gateway.people import DeviceKind, People
 from ingest.journal import Journal
-from ingest.reading import Reading
+from ingest.reading import Flag, Reading
 from ingest.vital import Vital
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ GRACE: Final = timedelta(minutes=15)
 _UNWRITTEN: Final = 1000
 # From so many patients on, asking for everything that stands is cheaper than naming them.
 _MANY: Final = 500
+_BATTERY_NEWS: Final = timedelta(days=1)
 
 
 @dataclass(slots=True)
@@ -79,6 +81,7 @@ class Ward:
         self._told = told
         self._beds: dict[str, _Bed] = {}
         self.trouble: str | None = None
+        self.batteries: dict[str, bool] = {}  # by device: whether its newest reading calls its battery low
         self._started_at = clock.now()
         self.cursor = self._written = book.cursor()
 
@@ -90,6 +93,7 @@ class Ward:
         for _, reading in entries:
             by_patient.setdefault(reading.patient, []).append(reading)
         self.cursor = max(self.cursor, entries[-1][0])
+        self._look_at_batteries(reading for _, reading in entries)
         await self._judge(by_patient)
         for patient, vital in sorted({(reading.patient, reading.vital) for _, reading in entries}):
             self._bulletin.publish({"type": "reading", "patient": patient, "vital": vital})
@@ -101,6 +105,17 @@ class Ward:
         patients = {w.patient for w in wearings if w.until is None} | {patient for patient, _ in standing}
         await self._judge(dict.fromkeys(patients, ()), write_cursor=True)
         self._told()
+
+    async def ask_for_battery(self, device: str, since: datetime) -> None:
+        """Ask whoever wears a device to see to its battery; once, however often it is called with the same since."""
+        kinds = {known.id: known.kind for known in await self.patience.call(self._people.devices)}
+        wearings = await self.patience.call(self._people.wearings, device)
+        findings = [
+            low_battery(wearing.patient, device, VITAL_OF[kinds[device]], since)
+            for wearing in wearings
+            if wearing.until is None
+        ]
+        await self._write((), hear_findings({}, findings, self._now()).notices)
 
     async def act(self, act: Act) -> Alert:
         """Do what a person decided. Raises IllegalAct, or KeyError for an unknown alert."""
@@ -120,6 +135,13 @@ class Ward:
         """Write down how far the readings were watched; where that fails, they are watched once more."""
         with suppress(sqlalchemy.exc.OperationalError):
             await asyncio.to_thread(self._book.record, (), (), self.cursor)
+
+    def _look_at_batteries(self, readings: Iterable[Reading]) -> None:
+        """Note what the newest readings say. What was stored long ago says nothing about the battery of today."""
+        now = self._now()
+        for reading in sorted(readings, key=lambda reading: reading.taken_at):
+            if now - reading.taken_at < _BATTERY_NEWS:
+                self.batteries[reading.device] = Flag.BATTERY_LOW in reading.flags
 
     async def _judge(self, news: Mapping[str, Sequence[Reading]], *, write_cursor: bool = False) -> None:
         """Judge patients, each with the readings that are new. What fails here is found again at the next tick."""

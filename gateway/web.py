@@ -17,7 +17,7 @@ from alerts.alert import IllegalAct
 from gateway import api, pages
 from gateway.guard import Guard, WebSettings, problem
 from gateway.people import AlreadyKnown, UnknownPerson
-from gateway.view import HouseView, StoreAway
+from gateway.view import HouseView, NotReadable, StoreAway
 
 _STATIC: Final = Path(__file__).parent / "static"
 _PLOTLY: Final = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -25,6 +25,7 @@ _STATUS: Final[dict[type[Exception], int]] = {
     UnknownPerson: 404,
     AlreadyKnown: 409,
     IllegalAct: 409,
+    NotReadable: 409,
     StoreAway: 503,
 }
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from alerts.alert import Outcome
 from alerts.machine import FactKind
 from gateway.language import Language
 from gateway.people import DeviceKind, DeviceLink
+from ingest.links.ble import Bond
 from ingest.reading import Flag, Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital, family
+
+_CLOCK_RIGHT: Final = timedelta(minutes=1)
 
 
 def N_(message: str) -> str:  # noqa: N802  the name by which message extraction knows it
@@ -45,6 +48,11 @@ KINDS: Final[Mapping[str, str]] = {
     DeviceKind.CUFF: N_("Blood-pressure cuff"),
 }
 LINKS: Final[Mapping[str, str]] = {DeviceLink.BLE: N_("Bluetooth"), DeviceLink.MQTT: N_("Network (MQTT)")}
+BONDS: Final[Mapping[Bond, str]] = {
+    Bond.NONE: N_("not paired"),
+    Bond.BONDED: N_("paired"),
+    Bond.LOST: N_("pairing lost"),
+}
 # Every parameter of every rule; a limit set for a patient is shown with it.
 PARAMETERS: Final[Mapping[str, str]] = {
     "limit": N_("limit"),
@@ -101,6 +109,20 @@ FLAGS: Final[Mapping[Flag, str]] = {
     Flag.SESSION_STOPPED: N_("sensor session over"),
     Flag.CALIBRATION_NEEDED: N_("calibration needed"),
 }
+
+
+def clock_word(error_s: float, was_set: bool | None, language: Language) -> str:
+    """How right a device's clock is. error_s: seconds that it was ahead; was_set: as in `DeviceFacts.clock_set`."""
+    say = language.gettext
+    error = timedelta(seconds=abs(error_s))
+    if error < _CLOCK_RIGHT:
+        told = say("right")
+    else:
+        told = say("{time} fast") if error_s > 0 else say("{time} slow")
+        told = told.format(time=language.duration(error))
+    if was_set is None:
+        return told
+    return f"{told}, {say('set right since') if was_set else say('would not be set')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

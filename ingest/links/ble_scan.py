@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,6 +45,15 @@ class AdapterControl(Protocol):
     async def power_cycle(self) -> None:
         """Switch the adapters off and on. Raises OSError when that is refused."""
         ...
+
+
+def system_adapters() -> AdapterControl | None:
+    """The adapters of this computer; None where its system does not tell of them."""
+    if sys.platform != "linux":
+        return None
+    from ingest.links.bluez_adapter import BluezAdapters  # dbus-fast is there on Linux alone
+
+    return BluezAdapters()
 
 
 class Step(Enum):

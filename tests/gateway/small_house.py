@@ -15,8 +15,9 @@ from alerts.alert import Act, Alert, Audience, Finding, Priority, Text, Verdict
 from alerts.book import Book, connect
 from alerts.machine import Heard, hear
 from gateway.bulletin import Bulletin
+from gateway.device_book import DeviceState
 from gateway.people import Device, DeviceKind, DeviceLink, Patient, People
-from gateway.view import SeriesStore, StoreAway
+from gateway.view import NotReadable, SeriesStore, StoreAway
 from ingest.admit import Wearing
 from ingest.journal import Arrival, Journal, Letter, LetterState
 from ingest.reading import DecodeError, Flag, Packet, Reading, TimeBasis
@@ -41,6 +42,8 @@ class SmallHouse:
         self.bulletin = Bulletin()
         self.time = NOW
         self.trouble = ""
+        self.states: dict[str, DeviceState] = {}
+        self.asked_fully: list[str] = []
 
     def close(self) -> None:
         self.bulletin.close()
@@ -56,6 +59,17 @@ class SmallHouse:
             "status": influx["status"],
             "parts": {"journal": {"status": "ok", "detail": "open"}, "influxdb": influx},
         }
+
+    def device_states(self) -> dict[str, DeviceState]:
+        return {device.id: self.states.get(device.id, DeviceState()) for device in self.people.devices()}
+
+    async def last_arrivals(self) -> dict[str, datetime | None]:
+        return {device.id: self.journal.last_arrival(device.id) for device in self.people.devices()}
+
+    def read_fully(self, device: str) -> None:
+        if device.startswith("cgm"):
+            raise NotReadable(f"device {device} is not read over Bluetooth, so it cannot be asked")
+        self.asked_fully.append(device)
 
     async def pair(self, device: str, patient: str, since: datetime | None = None) -> Wearing:
         return self.people.assign(device, patient, since=since, now=self.time)

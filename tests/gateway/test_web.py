@@ -19,12 +19,17 @@ import gateway
 from alerts.alert import Outcome, Priority
 from alerts.machine import FactKind
 from alerts.rules import RULES
+from gateway.device_book import DeviceState
 from gateway.guard import WebSettings
 from gateway.language import choose, load_languages
 from gateway.people import DeviceKind, DeviceLink
 from gateway.web import create_app
-from gateway.words import FACTS, FLAGS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS
+from gateway.words import BONDS, FACTS, FLAGS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS, clock_word
 from ingest.journal import Arrival
+from ingest.links import ble_faults
+from ingest.links.ble import Bond
+from ingest.links.ble_faults import BOND_LOST
+from ingest.links.ble_session import DeviceFacts
 from ingest.reading import Flag, Packet, Refusal, RefusalReason
 from ingest.vital import Vital
 from tests.gateway.serving import serving
@@ -222,7 +227,7 @@ async def test_letters_and_health_say_what_is_wrong(furnished) -> None:
 
 async def test_the_api_describes_itself_and_needs_nothing_from_elsewhere(web) -> None:
     schema = (await web.get("/api/v1/openapi.json")).json()
-    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 15
+    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 16
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             assert operation.get("description"), (method, path)
@@ -550,7 +555,80 @@ def test_every_message_has_a_translation_with_the_same_places() -> None:
         assert _places(said) == _places(one)
 
 
+SAID_OF_A_DEVICE = DeviceState(
+    last_seen=NOW - timedelta(minutes=2),
+    bond=Bond.LOST,
+    failures=3,
+    fault=BOND_LOST,
+    facts=DeviceFacts(
+        manufacturer="Ascensia",
+        model="Contour Next One",
+        firmware="2.1",
+        serial="77-12",
+        battery_pct=12,
+        clock_offset=timedelta(minutes=-7),
+        clock_set=True,
+    ),
+    battery_low=NOW - timedelta(days=1),
+)
+
+
+async def test_how_a_device_does_is_told_with_units_and_zone(furnished, web) -> None:
+    furnished.states["C0:26:DA:00:12:34"] = SAID_OF_A_DEVICE
+    devices = {device["id"]: device for device in (await web.get("/api/v1/devices")).json()}
+    health = devices["C0:26:DA:00:12:34"]["health"]
+    assert health["zone"] == "Asia/Shanghai"
+    assert health["last_seen"] == "2026-03-03T14:28:00+08:00"
+    assert health["last_read"] == "2026-03-03T13:30:20+08:00"
+    assert (health["battery_pct"], health["clock_error_s"], health["clock_set"]) == (12, -420.0, True)
+    assert (health["bond"], health["failures"], health["fault"]) == ("lost", 3, BOND_LOST)
+    assert devices["cuff-2"]["health"]["last_read"] is None
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        (
+            "en",
+            ["no longer knows its pairing", "failed 3 times in a row", "12 %", "7 min slow, set right since", "lost"],
+        ),
+        ("zh-CN", ["设备已不再记得与本机的配对", "连续失败 3 次", "12 %", "慢 7 分钟, 之后已校准", "配对已丢失"]),
+    ],
+)
+async def test_the_page_of_the_devices_says_how_each_does(furnished, web, language, words) -> None:
+    furnished.states["C0:26:DA:00:12:34"] = SAID_OF_A_DEVICE
+    page = (await web.get("/devices", headers={"Accept-Language": language})).text
+    for word in [*words, "Contour Next One", "2.1", "77-12"]:
+        assert word in page
+
+
+async def test_a_device_is_asked_for_everything(furnished, web) -> None:
+    path = "/devices/C0:26:DA:00:12:34/read-fully"
+    assert (await web.post(f"/api/v1{path}")).status_code == 202
+    assert (await web.post(path)).status_code == 303
+    assert furnished.asked_fully == ["C0:26:DA:00:12:34"] * 2
+    assert (await web.post("/api/v1/devices/none/read-fully")).status_code == 404
+    refused = await web.post("/api/v1/devices/cgm-1/read-fully")
+    assert (refused.status_code, "not read over Bluetooth" in refused.json()["detail"]) == (409, True)
+
+
+@pytest.mark.parametrize("name", [name for name in vars(ble_faults) if name.isupper() and not name.startswith("_")])
+def test_every_sentence_about_bluetooth_has_a_translation(name: str) -> None:
+    sentence = getattr(ble_faults, name)
+    if isinstance(sentence, str):
+        assert load_languages()["zh_CN"].gettext(sentence) != sentence
+
+
+def test_a_clock_is_told_in_words() -> None:
+    english = load_languages()["en"]
+    said = [
+        clock_word(error, was_set, english) for error, was_set in ((20.0, None), (180.0, False), (-90000.0, True))
+    ]
+    assert said == ["right", "3 min fast, would not be set", "1 d 1 h slow, set right since"]
+
+
 def test_every_noun_of_the_house_has_a_word() -> None:
+    assert set(BONDS) == set(Bond)
     assert set(FLAGS) == set(Flag)
     assert set(VITALS) == set(Vital)
     assert set(OUTCOMES) == set(Outcome)
