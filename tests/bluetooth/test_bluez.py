@@ -1,8 +1,6 @@
 """What only BlueZ has between bleak and the device: agents, bonds, an adapter that goes away, sockets, strangers."""
 
 import asyncio
-import resource
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -23,7 +21,7 @@ from simulators.gatt_server import STANDARD, Make, Security
 from simulators.meter import GlucoseMeter
 from tests.bluetooth.person import Person
 from tests.bluetooth.radio import SLOWER, Radio
-from tests.bluetooth.ward import BRISK, METER, PATIENCE_S, Ward, known, of_cuff, of_meter, of_sensor
+from tests.bluetooth.ward import METER, PATIENCE_S, Ward, known, of_meter
 
 NEEDS_PASSKEY = replace(STANDARD, security=Security.PASSKEY, passkey=907312)
 NEEDS_BOND = replace(STANDARD, security=Security.ENCRYPTED)
@@ -449,35 +447,3 @@ async def test_the_services_wanted_are_the_only_ones_seen(ward: Ward) -> None:
     await ward.cuff(120)
     seen = await BleakScanner.discover(timeout=0.3, service_uuids=[normalize_uuid_str("1808")])
     assert [device.address for device in seen] == [METER]
-
-
-# Many
-
-
-async def test_fifty_devices_of_three_kinds_are_all_read(ward: Ward, record_testsuite_property: Any) -> None:
-    if ward.radio.level == "C":
-        pytest.skip("too many for an emulated processor: tests/bluez_vm reads ten")
-    make = replace(STANDARD, interval_ms=100.0)
-    meters = [await ward.meter(40, make, address=f"C4:00:00:00:01:{n:02X}") for n in range(20)]
-    cuffs = [await ward.cuff(118, 131, make=make, address=f"C4:00:00:00:02:{n:02X}") for n in range(15)]
-    sensors = [await ward.sensor(12, make, address=f"C4:00:00:00:03:{n:02X}") for n in range(15)]
-    everyone = [
-        *(known("meter", str(meter.device.random_address)) for meter in meters),
-        *(known("cuff", str(cuff.device.random_address)) for cuff in cuffs),
-        *(known("cgm", str(sensor.device.random_address)) for sensor in sensors),
-    ]
-    began = time.perf_counter()
-    async with ward.reading(*everyone, timings=replace(BRISK, session=60.0, rest=60.0, silence=5.0)):
-        await ward.until(lambda: len(ward.packets) == 20 * 40 + 15 * 2 + 15 * 12, patience=60.0)
-        took = time.perf_counter() - began
-        assert not [device for device in ward.link.health().devices if device.error]
-    for meter in meters:
-        assert ward.data(str(meter.device.random_address)) == of_meter(meter)
-    for cuff in cuffs:
-        assert ward.data(str(cuff.device.random_address)) == of_cuff(cuff)
-    for sensor in sensors:
-        assert ward.data(str(sensor.device.random_address)) == of_sensor(sensor)
-    record_testsuite_property("fifty devices over BlueZ, seconds", round(took, 2))
-    record_testsuite_property(
-        "fifty devices over BlueZ, peak RSS in MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    )
