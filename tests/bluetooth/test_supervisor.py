@@ -279,6 +279,21 @@ async def test_an_adapter_that_is_switched_off_ends_the_sessions_and_is_named(
         await ward.until(lambda: ward.link.health().adapter is None and sensor.connection)
 
 
+async def test_a_bluetoothd_that_is_started_anew(bluez_ward: Ward, bluez: FakeBluez) -> None:
+    ward = bluez_ward
+    sensor = await ward.sensor(12)
+    async with ward.reading(known("cgm", CGM)):
+        await ward.until(lambda: len(ward.packets) >= 12)
+        await bluez.__aexit__(None, None, None)
+        await ward.until(lambda: ward.health(CGM).error == ADAPTER_LEFT)
+        await ward.until(lambda: ward.link.health().adapter)
+        await bluez.__aenter__()
+        sensor.add(CgmRecord(offset_min=65, glucose=Decimal(52)))
+        await ward.until(lambda: of_sensor(sensor)[-1] in ward.data(CGM))
+        await ward.until(lambda: ward.link.health().adapter is None)
+    assert list(dict.fromkeys(ward.data(CGM))) == of_sensor(sensor)
+
+
 async def test_a_deaf_adapter_is_switched_off_and_on_and_then_a_person_is_told(
     ward: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
