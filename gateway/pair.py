@@ -35,7 +35,7 @@ from ingest.links.ble_faults import (
     pairing_fault,
     session_fault,
 )
-from ingest.links.ble_session import SessionError
+from ingest.links.ble_gatt import SessionError
 from ingest.links.first_contact import FirstContact, Nearby, contact, forget, look_around
 from ingest.links.pairing import Capability
 from ingest.quirks import DeviceIdentity, Quirk, quirk_of
@@ -292,7 +292,7 @@ class _Walk:
         say = self._language.gettext
         self._answers.device = nearby.address
         self._tell(say("Connecting to {device} …").format(device=nearby.name or nearby.address))
-        async with contact(nearby, self._radio.client_kwargs) as device:
+        async with contact(nearby, self._radio.client_kwargs, self._now) as device:
             kind = await self._kind(device)
             bonded = await self._bond(device)
             identity = await device.identity()
@@ -301,7 +301,7 @@ class _Walk:
             if device.kind:
                 try:
                     record = await device.first_record(pause=quirk.manner.pause if quirk else 0.0)
-                except BleakError as error:
+                except (BleakError, SessionError) as error:
                     if not bonded:
                         raise _Stop(self._sentence(say(PAIRING_REFUSED))) from error
                     raise

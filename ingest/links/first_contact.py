@@ -1,7 +1,7 @@
 """The first contact with a device, while a person stands beside it: see it, bond, ask what it is, read one record.
 
     for nearby in await look_around(8.0, {}): ...
-    async with contact(nearby, {}) as device:
+    async with contact(nearby, {}, now) as device:
         await device.bond()
         identity = await device.identity()
         record = await device.first_record()
@@ -12,35 +12,32 @@ What bleak raises passes through; `ingest.links.ble_faults` has the sentences.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from bleak import BleakClient, BleakScanner
-from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
-from bleak.exc import BleakDBusError, BleakGATTProtocolError
-from bleak.uuids import normalize_uuid_str
+from bleak.exc import BleakDBusError
 
 from ingest.gatt import RecordResponse, record_access
-from ingest.links.ble_faults import RADIO_ERRORS
-from ingest.links.ble_session import SERVICES, Kind, SessionError
+from ingest.links.ble_faults import NO_ANSWER, RADIO_ERRORS
+from ingest.links.ble_gatt import DEVICE_INFORMATION, Attributes, SessionError, Sign
+from ingest.links.ble_session import SERVICES, Kind
 from ingest.quirks import DeviceIdentity
-from ingest.racp import ALL
+from ingest.racp import FIRST, report
 from ingest.reading import DecodeError
 
 _CONNECT_S: Final = 30.0
 _ANSWER_S: Final = 30.0  # SMP gives a person as long, and ATT each request
 _BOND_S: Final = 90.0
 _STRAGGLER_S: Final = 1.0
-_INFORMATION: Final = normalize_uuid_str("180a")
-_TEXTS: Final = {"manufacturer": "2a29", "model": "2a24", "firmware": "2a26"}
 _CHANNELS: Final[dict[Kind, str]] = {"meter": "2a18", "cgm": "2aa7"}
 _CONTROL: Final = "2a52"
 _PRESSURE_FEATURE: Final = "2a49"
-_FIRST: Final = bytes((0x01, 0x05))
 _SUCCESS, _NO_RECORDS = 1, 6
 _CANNOT_SELECT: Final = frozenset((3, 4, 5, 9))  # invalid or unsupported operator or operand
 
@@ -87,12 +84,18 @@ async def forget(nearby: Nearby, client_kwargs: Mapping[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def contact(nearby: Nearby, client_kwargs: Mapping[str, Any]) -> AsyncIterator[FirstContact]:
-    """Connect to a device for as long as the context lasts."""
-    client = BleakClient(nearby.device, timeout=_CONNECT_S, **client_kwargs)
+async def contact(
+    nearby: Nearby, client_kwargs: Mapping[str, Any], now: Callable[[], datetime]
+) -> AsyncIterator[FirstContact]:
+    """Connect to a device for as long as the context lasts. now: aware UTC."""
+    attributes = Attributes(now=now, limit=_ANSWER_S)
+    client = BleakClient(
+        nearby.device, lambda _client: attributes.put(Sign.LOST), timeout=_CONNECT_S, **client_kwargs
+    )
     try:
         await client.connect()
-        yield FirstContact(client, nearby)
+        attributes.attach(client)
+        yield FirstContact(client, attributes, nearby)
     finally:
         with suppress(*RADIO_ERRORS):
             async with asyncio.timeout(_ANSWER_S):
@@ -100,10 +103,11 @@ async def contact(nearby: Nearby, client_kwargs: Mapping[str, Any]) -> AsyncIter
 
 
 class FirstContact:
-    """A connected device."""
+    """A connected device. Each request has a time limit; SessionError says in a sentence what went wrong."""
 
-    def __init__(self, client: BleakClient, nearby: Nearby) -> None:
+    def __init__(self, client: BleakClient, attributes: Attributes, nearby: Nearby) -> None:
         self._client = client
+        self._attributes = attributes
         self._nearby = nearby
         services = client.services
         self.kind: Kind | None = next((kind for kind, uuid in SERVICES.items() if services.get_service(uuid)), None)
@@ -122,37 +126,35 @@ class FirstContact:
         """Make a bond that outlasts the connection, with the questions that this takes; nothing when there is one."""
         async with asyncio.timeout(_BOND_S):
             await self._client.pair()
-        if isinstance(self._nearby.device.details, dict):  # BlueZ, which asks an agent less for what it may trust
+        details = self._nearby.device.details
+        if isinstance(details, dict) and "path" in details:  # BlueZ, which asks an agent less for what it may trust
             from ingest.links.bluez_agent import trust
 
             with suppress(BleakDBusError):
-                await trust(self._nearby.device.details["path"])
+                await trust(details["path"])
 
     async def identity(self) -> DeviceIdentity:
         """What the device says of itself; "" where it says nothing."""
-        texts = {name: await self._text(channel) for name, channel in _TEXTS.items()}
-        return DeviceIdentity(name=self._nearby.name, **texts)
+        manufacturer, model, firmware = [await self._text(channel) for channel in ("2a29", "2a24", "2a26")]
+        return DeviceIdentity(name=self._nearby.name, manufacturer=manufacturer, model=model, firmware=firmware)
 
     async def first_record(self, *, pause: float = 0.0) -> bytes | None:
         """The octets of the oldest record (2A18, 2AA7), None when nothing is stored. pause: before each request.
 
         A cuff tells each record once and then forgets it: none is asked for here, where nothing would keep it.
         """
-        kind = self.kind
+        kind, attributes = self.kind, self._attributes
         if kind is None:
             raise SessionError("the device offers no records that could be read")
+        attributes.pause = pause
         if kind == "cuff":
-            if feature := self._find(SERVICES["cuff"], _PRESSURE_FEATURE):
-                async with asyncio.timeout(_ANSWER_S):
-                    await self._client.read_gatt_char(feature)
+            await attributes.read(SERVICES["cuff"], _PRESSURE_FEATURE)
             return None
-        heard: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
         for channel in (_CHANNELS[kind], _CONTROL):
-            await asyncio.sleep(pause)
-            await self._subscribe(kind, channel, heard)
-        for request in (_FIRST, ALL):
-            await asyncio.sleep(pause)
-            answer = await self._ask(self._own(kind, _CONTROL), request, heard)
+            await attributes.subscribe(SERVICES[kind], channel)
+        for request in (report(FIRST), report()):
+            await attributes.write(SERVICES[kind], _CONTROL, request.octets)
+            answer = await self._answer()
             if isinstance(answer, bytes):
                 return answer
             if answer not in _CANNOT_SELECT:
@@ -161,48 +163,24 @@ class FirstContact:
             return None
         raise SessionError(f"the device refused to report a record (code {int(answer)})")
 
-    async def _ask(
-        self, control: BleakGATTCharacteristic, request: bytes, heard: asyncio.Queue[tuple[str, bytes]]
-    ) -> bytes | int:
+    async def _answer(self) -> bytes | int:
         """The first record that comes, or the code with which the device answers instead."""
-        async with asyncio.timeout(_ANSWER_S) as limit:
-            await self._client.write_gatt_char(control, request, response=True)
-            while True:
-                channel, octets = await heard.get()
-                if channel != _CONTROL:
-                    return octets
-                code = _code(octets)
-                if code != _SUCCESS:
-                    return code
-                # It may have overtaken the record.
-                limit.reschedule(asyncio.get_running_loop().time() + _STRAGGLER_S)
-
-    async def _subscribe(self, kind: Kind, channel: str, heard: asyncio.Queue[tuple[str, bytes]]) -> None:
-        async with asyncio.timeout(_ANSWER_S):
-            await self._client.start_notify(
-                self._own(kind, channel), lambda _characteristic, value: heard.put_nowait((channel, bytes(value)))
-            )
+        clock = asyncio.get_running_loop().time
+        limit = clock() + _ANSWER_S
+        while True:
+            event = await self._attributes.next(limit)
+            if event is None or isinstance(event, Sign):
+                raise SessionError(NO_ANSWER)
+            if event.channel != _CONTROL:
+                return event.data
+            code = _code(event.data)
+            if code != _SUCCESS:
+                return code
+            limit = clock() + _STRAGGLER_S  # it may have overtaken the record
 
     async def _text(self, channel: str) -> str:
-        characteristic = self._find(_INFORMATION, channel)
-        if characteristic is None:
-            return ""
-        try:
-            async with asyncio.timeout(_ANSWER_S):
-                octets = await self._client.read_gatt_char(characteristic)
-        except (BleakGATTProtocolError, BleakDBusError):
-            return ""
-        return octets.decode("utf-8", "replace").strip("\0 ")
-
-    def _find(self, service: str, channel: str) -> BleakGATTCharacteristic | None:
-        found = self._client.services.get_service(service)
-        return found.get_characteristic(normalize_uuid_str(channel)) if found else None
-
-    def _own(self, kind: Kind, channel: str) -> BleakGATTCharacteristic:
-        characteristic = self._find(SERVICES[kind], channel)
-        if characteristic is None:
-            raise SessionError(f"the device lacks the characteristic {channel}")
-        return characteristic
+        octets = await self._attributes.read(DEVICE_INFORMATION, channel)
+        return (octets or b"").decode("utf-8", "replace").strip("\0 ")
 
 
 def _code(octets: bytes) -> int:

@@ -244,16 +244,17 @@ async def test_a_computer_without_bluez(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("agrees", [True, False])
-async def test_a_bond_that_the_device_has_lost_is_made_anew(
-    over_bluez: Ward, bluez: FakeBluez, folder: Path, agrees: bool
-) -> None:
-    meter = await over_bluez.meter(6, NEEDS_BOND)
-    async with over_bluez.radio.offer(Person()), BleakClient(await found(over_bluez), pair=True):
+async def test_a_bond_that_the_device_has_lost_is_made_anew(ward: Ward, folder: Path, agrees: bool) -> None:
+    if ward.radio.level == "C":
+        pytest.skip("Linux 6.1.192 breaks on it (a list corrupted in hci_chan_del), and the whole machine with it")
+    meter = await ward.meter(6, NEEDS_BOND)
+    device = await found(ward)
+    async with ward.radio.offer(Person()), BleakClient(device, pair=True, **ward.radio.client_kwargs):
         pass
     assert meter.device.keystore is not None
     await meter.device.keystore.delete_all()
     terminal = Scripted(Remove_the_old="y" if agrees else "n")
-    status = await walk(folder, over_bluez.radio, terminal, address=METER, patient="anna")
+    status = await walk(folder, ward.radio, terminal, address=METER, patient="anna")
     assert status == (0 if agrees else 1), terminal.said
     assert sentence(ble_faults.BOND_LOST) in terminal.said
     assert given(folder, METER) == (["anna"] if agrees else [])
