@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -93,6 +94,10 @@ async def pair(
 
 class _Stop(Exception):
     """The walk ends here. The text is a sentence in the person's language."""
+
+
+class _PairsWithNobody(Exception):
+    """The pairing failed before anything was asked of the person."""
 
 
 class _Answers:
@@ -219,16 +224,18 @@ class _Walk:
             if self._wishes.address:
                 chosen = next((nearby for nearby in found if nearby.address == self._wishes.address), None)
                 if chosen is None:
-                    raise _Stop(
-                        say("The device {device} was not heard; bring it nearer, wake it, and try again.").format(
-                            device=self._wishes.address
-                        )
-                    )
+                    raise self._not_heard(self._wishes.address)
                 return chosen
             shown = [nearby for nearby in found if nearby.kind or nearby.name][:_MOST_SHOWN]
             self._list(shown)
             if chosen := await self._picked(shown):
                 return chosen
+
+    def _not_heard(self, address: str) -> _Stop:
+        say = self._language.gettext
+        return _Stop(
+            say("The device {device} was not heard; bring it nearer, wake it, and try again.").format(device=address)
+        )
 
     async def _look(self, address: str | None) -> list[Nearby]:
         say = self._language.gettext
@@ -265,10 +272,8 @@ class _Walk:
         say = self._language.gettext
         offer = self._radio.offer
         try:
-            if offer is None:
-                return await self._meet(nearby)
-            async with offer(self._answers):
-                return await self._meet(nearby)
+            async with offer(self._answers) if offer else nullcontext():
+                return await self._bonded_or_not(nearby)
         except BleakDeviceNotFoundError as error:
             raise self._fault(error, nearby) from error
         except BleakError as error:
@@ -283,31 +288,59 @@ class _Walk:
             await forget(nearby, self._radio.client_kwargs)
         except RADIO_ERRORS as error:
             raise self._fault(error, nearby) from error
-        again = next((heard for heard in await self._look(nearby.address) if heard.address == nearby.address), None)
-        if again is None or is_bonded(again.device):
+        again = await self._again(nearby)
+        if is_bonded(again.device):
             raise _Stop(self._sentence(say(BOND_LOST)))
         return await self._introduced(again)
 
-    async def _meet(self, nearby: Nearby) -> Device:
+    async def _bonded_or_not(self, nearby: Nearby) -> Device:
+        try:
+            return await self._meet(nearby, bond=True)
+        except _PairsWithNobody:
+            self._tell(self._language.gettext("The device does not pair; trying to read it as it is."))
+        # Over a new connection: BlueZ ends the old one and forgets the device when a pairing has failed.
+        return await self._meet(await self._again(nearby), bond=False)
+
+    async def _again(self, nearby: Nearby) -> Nearby:
+        """The same device as it advertises now."""
+        found = await self._look(nearby.address)
+        again = next((heard for heard in found if heard.address == nearby.address), None)
+        if again is None:
+            raise self._not_heard(nearby.address)
+        return again
+
+    async def _meet(self, nearby: Nearby, *, bond: bool) -> Device:
         say = self._language.gettext
         self._answers.device = nearby.address
         self._tell(say("Connecting to {device} …").format(device=nearby.name or nearby.address))
         async with contact(nearby, self._radio.client_kwargs, self._now) as device:
             kind = await self._kind(device)
-            bonded = await self._bond(device)
-            identity = await device.identity()
-            quirk = quirk_of(identity)
-            self._tell_identity(kind, identity, quirk)
-            if device.kind:
-                try:
-                    record = await device.first_record(pause=quirk.manner.pause if quirk else 0.0)
-                except (BleakError, SessionError) as error:
-                    if not bonded:
-                        raise _Stop(self._sentence(say(PAIRING_REFUSED))) from error
+            if bond:
+                await self._bond(device)
+            identity = DeviceIdentity(name=nearby.name)
+            try:
+                identity = await device.identity()
+                await self._try_reading(device, kind, identity)
+            except (BleakError, SessionError) as error:
+                if not bond:
+                    raise _Stop(self._sentence(say(PAIRING_REFUSED))) from error
+                if device.connected:
                     raise
-                self._tell_record(device, record, quirk)
+                self._tell(
+                    say("The device hung up once it was paired, as some do; the hub reads it when it comes again.")
+                )
             model = " ".join(filter(None, (identity.manufacturer, identity.model))) or identity.name
             return Device(id=device.address, kind=kind, link=DeviceLink.BLE, model=model[:200])
+
+    async def _try_reading(self, device: FirstContact, kind: DeviceKind, identity: DeviceIdentity) -> None:
+        try:
+            quirk = quirk_of(identity)
+        except ValueError as error:
+            raise SessionError(str(error)) from error
+        self._tell_identity(kind, identity, quirk)
+        if device.kind:
+            record = await device.first_record(pause=quirk.manner.pause if quirk else 0.0)
+            self._tell_record(device, record, quirk)
 
     async def _kind(self, device: FirstContact) -> DeviceKind:
         """What the device is. One without a service that can be read is refused, unless it is wanted anyway."""
@@ -322,8 +355,8 @@ class _Walk:
             )
         return self._wishes.kind
 
-    async def _bond(self, device: FirstContact) -> bool:
-        """Whether there is a bond now. A device that pairs with nobody may still be readable."""
+    async def _bond(self, device: FirstContact) -> None:
+        """Pair. Raises _PairsWithNobody when that failed before anything was asked."""
         say = self._language.gettext
         try:
             await device.bond()
@@ -332,13 +365,11 @@ class _Walk:
                 raise _Stop(say("The pairing was not confirmed, so nothing was paired.")) from error
             if self._answers.typed and isinstance(error, BleakError):
                 raise _Stop(self._sentence(say(WRONG_PASSKEY))) from error
-            if self._answers.asked or not device.connected:
+            if self._answers.asked:
                 said = pairing_fault(error, passkey_given=self._answers.typed)
                 raise _Stop(self._sentence(say(said))) from error
-            self._tell(say("The device does not pair; trying to read it as it is."))
-            return False
+            raise _PairsWithNobody from error
         self._tell(say("The device is paired."))
-        return True
 
     def _fault(self, error: BaseException, nearby: Nearby) -> _Stop:
         fault = session_fault(error, bonded=is_bonded(nearby.device))

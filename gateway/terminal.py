@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import threading
+from contextlib import suppress
 from typing import Final
 
 _STANDARD_INPUT: Final = 0
@@ -52,8 +53,11 @@ class Terminal:
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         """Octets past `sys.stdin`, whose lock a thread that is left behind would hold when the program ends."""
         rest = b""
-        while octets := os.read(_STANDARD_INPUT, _CHUNK):
-            *lines, rest = (rest + octets).split(b"\n")
-            for line in lines:
-                loop.call_soon_threadsafe(self._lines.put_nowait, line.decode("utf-8", "replace").strip())
-        loop.call_soon_threadsafe(self._lines.put_nowait, None)
+        with suppress(RuntimeError):  # the loop has closed: nobody asks any more
+            while octets := os.read(_STANDARD_INPUT, _CHUNK):
+                *lines, rest = (rest + octets).split(b"\n")
+                for line in lines:
+                    loop.call_soon_threadsafe(self._lines.put_nowait, line.decode("utf-8", "replace").strip())
+            if rest:
+                loop.call_soon_threadsafe(self._lines.put_nowait, rest.decode("utf-8", "replace").strip())
+            loop.call_soon_threadsafe(self._lines.put_nowait, None)

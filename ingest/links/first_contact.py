@@ -24,7 +24,7 @@ from bleak.backends.scanner import AdvertisementData
 from bleak.exc import BleakDBusError
 
 from ingest.gatt import RecordResponse, record_access
-from ingest.links.ble_faults import NO_ANSWER, RADIO_ERRORS
+from ingest.links.ble_faults import NO_ANSWER, NOT_PAIRED, RADIO_ERRORS
 from ingest.links.ble_gatt import DEVICE_INFORMATION, Attributes, SessionError, Sign
 from ingest.links.ble_session import SERVICES, Kind
 from ingest.quirks import DeviceIdentity
@@ -148,7 +148,9 @@ class FirstContact:
             raise SessionError("the device offers no records that could be read")
         attributes.pause = pause
         if kind == "cuff":
-            await attributes.read(SERVICES["cuff"], _PRESSURE_FEATURE)
+            feature = SERVICES["cuff"], _PRESSURE_FEATURE
+            if attributes.offers(*feature) and await attributes.read(*feature) is None:
+                raise SessionError(NOT_PAIRED)
             return None
         for channel in (_CHANNELS[kind], _CONTROL):
             await attributes.subscribe(SERVICES[kind], channel)

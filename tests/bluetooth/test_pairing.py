@@ -12,9 +12,11 @@ from bleak.backends.device import BLEDevice
 from bleak.exc import BleakError
 from bleak.uuids import normalize_uuid_str
 from bumble import gatt
+from bumble.device import Connection, Device
 from bumble.pairing import PairingConfig, PairingDelegate
 
-from gateway.people import Device, DeviceKind, DeviceLink
+from gateway.people import Device as RegisteredDevice
+from gateway.people import DeviceKind, DeviceLink
 from ingest.links import ble_faults
 from ingest.links.bluez_agent import offered
 from ingest.links.pairing import Unattended, keep_offered
@@ -89,7 +91,7 @@ async def test_a_person_pairs_a_meter_that_shows_a_passkey(ward: Ward, folder: P
     assert "the oldest value in it is 71 mg/dL (3.9 mmol/L), 2026-11-21 12:01." in said
     belongs = f"Done: {METER} (Blood glucose meter) belongs to Anna Berg (anna)."
     assert terminal.last == f"{belongs} The hub reads it whenever it is on."
-    kept = Device(id=METER, kind=DeviceKind.METER, link=DeviceLink.BLE, model="Homeward Simulators SIM-1")
+    kept = RegisteredDevice(id=METER, kind=DeviceKind.METER, link=DeviceLink.BLE, model="Homeward Simulators SIM-1")
     assert people(folder).device(METER) == kept
     assert given(folder, METER) == ["anna"]
     async with ward.reading(known("meter", METER)):  # the bond is enough from now on
@@ -166,10 +168,25 @@ async def test_a_passkey_that_nobody_types(ward: Ward, folder: Path) -> None:
         assert await refused(folder, ward, terminal) == "The pairing was not confirmed, so nothing was paired."
 
 
-async def test_a_device_that_refuses(ward: Ward, folder: Path) -> None:
-    meter = await ward.meter(6, NEEDS_BOND)
-    meter.device.pairing_config_factory = lambda _link: PairingConfig(mitm=False, delegate=Refusing())
+@pytest.mark.parametrize("kind", ["meter", "cuff"])
+async def test_a_device_that_refuses(ward: Ward, folder: Path, kind: str) -> None:
+    device = await (ward.meter(6, NEEDS_BOND) if kind == "meter" else ward.cuff(118, make=NEEDS_BOND, address=METER))
+    device.device.pairing_config_factory = lambda _link: PairingConfig(mitm=False, delegate=Refusing())
     assert await refused(folder, ward) == sentence(ble_faults.PAIRING_REFUSED)
+
+
+async def test_a_device_that_hangs_up_once_it_is_paired(ward: Ward, folder: Path) -> None:
+    """As blood-pressure cuffs do that are put into a pairing mode of their own."""
+    cuff = await ward.cuff(118, make=NEEDS_BOND)
+
+    def paired(_keys: object) -> None:
+        cuff.spawn(cuff.hang_up())
+
+    cuff.device.on(Device.EVENT_CONNECTION, lambda link: link.on(Connection.EVENT_PAIRING, paired))
+    terminal = Scripted()
+    assert await walk(folder, ward.radio, terminal, address=CUFF, patient="anna") == 0, terminal.said
+    assert any("hung up once it was paired" in said for said in terminal.said), terminal.said
+    assert given(folder, CUFF) == ["anna"]
 
 
 async def test_a_device_that_pairs_with_nobody_and_needs_not_is_read_as_it_is(ward: Ward, folder: Path) -> None:
