@@ -110,9 +110,9 @@ def with_crc(message: bytes) -> bytes:
 
 def sfloat_octets(value: Decimal) -> bytes:
     """A number as SFLOAT, least octet first. Raises ValueError for one that it cannot hold exactly."""
-    for exponent in range(-8, 8):
+    for exponent in sorted(range(-8, 8), key=abs):
         mantissa = value.scaleb(-exponent)
-        # 2045 and -2046: what lies beyond means "no number" when the exponent is 0.
-        if mantissa == mantissa.to_integral_value() and -2046 <= mantissa <= 2045:
+        # What lies beyond means "no number" when the exponent is 0.
+        if mantissa == mantissa.to_integral_value() and -2045 <= mantissa <= 2045:
             return ((exponent & 0x0F) << 12 | int(mantissa) & 0x0FFF).to_bytes(2, "little")
     raise ValueError(f"an SFLOAT cannot hold {value} exactly")

@@ -346,6 +346,8 @@ class DeviceSession:
         await self.operate(START_SESSION)
         octets = session_start_octets(self._now(), self._zone)
         await self._attributes.write(self._service, "2aaa", with_crc(octets) if self._session.e2e_crc else octets)
+        await self._clock.read(self._zone, self._manner)  # the sensor may have set it by the time that it was told
+        self._told = replace(self._told, clock_offset=self._clock.error)
         self._sensor = await self._read_sensor()
         self._learn()
         if self._sensor.trouble is not None:

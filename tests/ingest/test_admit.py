@@ -190,3 +190,38 @@ def test_the_possible_is_a_closed_interval() -> None:
     assert impossible(Vital.GLUCOSE, (10.0,)) is None
     assert impossible(Vital.GLUCOSE, (600.0,)) is None
     assert impossible(Vital.BLOOD_PRESSURE, (120.0, 80.0, None, None)) is None
+
+
+def test_an_unbelievable_time_is_flagged_and_an_absent_one_is_not() -> None:
+    assert admitted(glucose(100, at=datetime(2000, 1, 1))).flags == {Flag.TIME_FAULT}
+    assert admitted(glucose(100, at=None)).flags == frozenset()
+
+
+def test_the_clocks_error_is_told_for_the_one_whose_reading_it_is() -> None:
+    """The session was held when nobody was known to wear the meter, by a clinic in another zone."""
+    session = Session(clock_offset=timedelta(hours=7), utc_offset=timedelta(hours=1))
+    arrived = Packet(link="ble", sender="m1", channel="2a18", data=b"", received_at=NOON, session=session)
+    reading = admitted(glucose(100, at=datetime(2026, 3, 2, 19, 0)), arrived)
+    assert (reading.taken_at, reading.time_basis) == (NOON - timedelta(hours=1), TimeBasis.DEVICE)
+    assert reading.clock_offset == timedelta(0)
+
+
+def test_a_record_from_before_a_reset_says_so() -> None:
+    arrived = packet(offset=timedelta(days=-1500))
+    reading = admitted(glucose(100, at=datetime(2026, 3, 1, 20, 0)), arrived)
+    assert (reading.taken_at, reading.time_basis) == (NOON - timedelta(days=1), TimeBasis.BEFORE_RESET)
+
+
+def test_a_sensors_records_count_from_its_start() -> None:
+    start = datetime(2026, 10, 24, 12, 0)
+    arrived = Packet(
+        link="ble",
+        sender="m1",
+        channel="2aa7",
+        data=b"",
+        received_at=datetime(2026, 10, 25, 12, tzinfo=UTC),
+        session=Session(session_start=start),
+    )
+    measurement = glucose(100, at=start + timedelta(days=1))
+    reading = admitted(measurement, arrived, worn(zone=ZoneInfo("Europe/Berlin")))
+    assert reading.taken_at == datetime(2026, 10, 25, 10, tzinfo=UTC)
