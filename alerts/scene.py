@@ -17,6 +17,7 @@ SPOT_GAP: Final = timedelta(hours=2)
 VITALS: Final = {
     Vital.CGM: Text(en="Sensor glucose", zh="动态血糖"),
     Vital.GLUCOSE: Text(en="Meter glucose", zh="指尖血糖"),
+    Vital.KETONE: Text(en="Blood ketone", zh="血酮"),
     Vital.BLOOD_PRESSURE: Text(en="Blood pressure", zh="血压"),
 }
 

@@ -20,6 +20,7 @@ COUNT: Final = 1440
 LATE: Final = {
     Vital.CGM: timedelta(minutes=15),
     Vital.GLUCOSE: timedelta(hours=6),
+    Vital.KETONE: timedelta(hours=6),
     Vital.BLOOD_PRESSURE: timedelta(hours=6),
 }
 # So many late arrivals in a row are no accident.

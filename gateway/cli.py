@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ingest.gatt import CHARACTERISTICS, describe
+from ingest.quirks import QUIRKS, named
 from ingest.reading import DecodeError
 
 SIMULATORS = ("ble",)
@@ -52,6 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     decode.add_argument("characteristic", help="such as 2A18, or its 128-bit UUID")
     decode.add_argument("hex", help="the octets in hexadecimal, as they were sent")
+    decode.add_argument(
+        "--quirk",
+        metavar="NAME",
+        help=f"as sent by a device that differs from the specification: {', '.join(quirk.name for quirk in QUIRKS)}",
+    )
     decode.add_argument("--json-errors", action="store_true", help="refusals as a JSON object on standard output")
 
     letters = commands.add_parser("letters", help="list what could not be admitted, with the reason")
@@ -132,7 +138,8 @@ def _reason(text: str) -> str:
 
 def _decode(options: argparse.Namespace) -> int:
     try:
-        measurements = describe(options.characteristic, _octets(options.hex))
+        correct = named(options.quirk).corrected if options.quirk else None
+        measurements = describe(options.characteristic, _octets(options.hex), correct=correct)
     except DecodeError as error:
         if options.json_errors:
             print(json.dumps({"error": error.kind, "reason": error.reason, "offset": error.offset}))

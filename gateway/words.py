@@ -78,6 +78,7 @@ PARAMETERS: Final[Mapping[str, str]] = {
 VITALS: Final[Mapping[Vital, str]] = {
     Vital.CGM: N_("Glucose, sensor"),
     Vital.GLUCOSE: N_("Glucose, meter"),
+    Vital.KETONE: N_("Ketone, meter"),
     Vital.BLOOD_PRESSURE: N_("Blood pressure"),
 }
 REASONS: Final[Mapping[str, str]] = {
@@ -159,7 +160,7 @@ def _glucose(reading: Reading, wanted: Unit | None) -> tuple[str, str]:
         word = {Flag.ABOVE_RANGE: "HI", Flag.BELOW_RANGE: "LO"}
         return next((word[flag] for flag in reading.flags if flag in word), "–"), ""
     number, unit = family(sent, reading.unit)
-    if wanted is None:
+    if wanted is None or reading.vital is Vital.KETONE:
         return f"{number:g}", unit
     if wanted is not unit:
         number = value if wanted is Unit.MG_DL else value / MG_DL_PER_MMOL_L

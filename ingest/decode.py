@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from ingest import gatt, payload
+from ingest import gatt, payload, quirks
 from ingest.reading import DecodeError, Flag, Measurement, Packet
 from ingest.vital import Unit, Vital
 
@@ -122,18 +122,36 @@ def decode(packet: Packet) -> tuple[Outcome, ...]:
     channel = _CHANNELS.get(packet.channel)
     if channel is None:
         return (DecodeError("invalid", f"nothing is read from channel {packet.channel[:40]!r}"),)
+    name = packet.session.quirk if packet.session else None
     try:
-        return channel(packet)
+        if name is None:
+            return channel(packet, packet.data)
+        quirk = quirks.named(name)
+        outcomes = channel(packet, quirk.corrected(packet.channel, packet.data))
     except DecodeError as error:
         return (error,)
+    return tuple(_claimed(outcome, packet, quirk) for outcome in outcomes)
 
 
-def _json(packet: Packet) -> tuple[Outcome, ...]:
-    return payload.measurements(packet.data, packet.sender)
+def _claimed(outcome: Outcome, packet: Packet, quirk: quirks.Quirk) -> Outcome:
+    """What a measurement means on a device that is known to mean something else."""
+    if quirk.claim is None or not isinstance(outcome, Measurement):
+        return outcome
+    try:
+        return quirk.claim(outcome, packet)
+    except DecodeError as error:
+        return error
 
 
-def _glucose(packet: Packet) -> tuple[Outcome, ...]:
-    claim = gatt.glucose_measurement(packet.data)
+# Each takes the packet, and its octets as the specification would have them; the raw octets kept are those sent.
+
+
+def _json(packet: Packet, data: bytes) -> tuple[Outcome, ...]:
+    return payload.measurements(data, packet.sender)
+
+
+def _glucose(packet: Packet, data: bytes) -> tuple[Outcome, ...]:
+    claim = gatt.glucose_measurement(data)
     context, error = _companion(packet.companion, claim.sequence)
     base = claim.base_time if isinstance(claim.base_time, datetime) else None
     flags = _raised(claim.status, _GLUCOSE_STATUS) | _beyond(claim.concentration)
@@ -189,8 +207,8 @@ def _circumstances(context: gatt.GlucoseContext) -> dict[str, str | float]:
     )
 
 
-def _blood_pressure(packet: Packet) -> tuple[Outcome, ...]:
-    claim = gatt.blood_pressure(packet.data)
+def _blood_pressure(packet: Packet, data: bytes) -> tuple[Outcome, ...]:
+    claim = gatt.blood_pressure(data)
     flags = _raised(claim.status, _PRESSURE_STATUS) | _beyond(claim.systolic) | _beyond(claim.diastolic)
     pulse_range = _PULSE_RANGE.get((claim.status or 0) >> 3 & 0b11)
     if pulse_range is not None:
@@ -215,22 +233,22 @@ def _blood_pressure(packet: Packet) -> tuple[Outcome, ...]:
     return (measurement,)
 
 
-def _cuff_pressure(packet: Packet) -> tuple[Outcome, ...]:
-    gatt.blood_pressure(packet.data)
+def _cuff_pressure(_packet: Packet, data: bytes) -> tuple[Outcome, ...]:
+    gatt.blood_pressure(data)
     return ()
 
 
-def _cgm(packet: Packet) -> tuple[Outcome, ...]:
+def _cgm(packet: Packet, data: bytes) -> tuple[Outcome, ...]:
     start = packet.session.session_start if packet.session else None
     if start is None:
         return (DecodeError("invalid", "no session start is known, so the time of a CGM record is not"),)
-    return tuple(_cgm_records(packet, start))
+    return tuple(_cgm_records(packet, data, start))
 
 
-def _cgm_records(packet: Packet, start: datetime) -> Iterator[Outcome]:
+def _cgm_records(packet: Packet, data: bytes, start: datetime) -> Iterator[Outcome]:
     at = 0
     try:
-        for claim in gatt.cgm_measurements(packet.data):
+        for claim in gatt.cgm_measurements(data):
             yield _cgm_record(packet, start, claim, at)
             at += claim.size
     except DecodeError as error:
@@ -261,7 +279,7 @@ def _cgm_record(packet: Packet, start: datetime, claim: gatt.CgmMeasurement, at:
     )
 
 
-_CHANNELS: Final[dict[str, Callable[[Packet], tuple[Outcome, ...]]]] = {
+_CHANNELS: Final[dict[str, Callable[[Packet, bytes], tuple[Outcome, ...]]]] = {
     "json": _json,
     "2a18": _glucose,
     "2a35": _blood_pressure,

@@ -10,7 +10,8 @@ numbers when one of them is unknown (0) or the date does not exist; it has no zo
 
 Octets after the last field that the flags announce are refused, not skipped: flags and layout then contradict each
 other, and the meters known to do so (Beurer BM series: an unannounced user id, pulse and status big-endian) would be
-misread. The bytes are kept, so a rule for that device can still read them later. Reserved flag bits are ignored.
+misread. `ingest.quirks` puts right what is known of a device; the bytes are kept for what is not known yet. Reserved
+flag bits are ignored.
 
 Sources: Bluetooth SIG GATT Specification Supplement as YAML (bitbucket bluetooth-SIG/public, gss/: date_time,
 current_time, glucose_measurement, glucose_measurement_context, glucose_feature, record_access_control_point,
@@ -638,10 +639,13 @@ CHARACTERISTICS: Final[dict[str, Callable[[bytes], tuple[Record, ...]]]] = {
 _BASE_UUID: Final = "-0000-1000-8000-00805f9b34fb"
 
 
-def describe(name: str, data: bytes) -> list[dict[str, object]]:
+def describe(
+    name: str, data: bytes, *, correct: Callable[[str, bytes], bytes] | None = None
+) -> list[dict[str, object]]:
     """The facts in the octets of a characteristic as JSON-ready dictionaries, one per record.
 
     name: "2a18" in any case, "0x2a18", the full UUID, or "sfloat" (two octets), or "crc" (the E2E-CRC of any octets).
+    correct: from a device that differs (`ingest.quirks`), what its octets would be; `flags` are told as it sent them.
     Raises DecodeError, also ("invalid") for a name without decoder.
     """
     short = _short_name(name)
@@ -657,7 +661,11 @@ def describe(name: str, data: bytes) -> list[dict[str, object]]:
         raise DecodeError(
             "invalid", f"no decoder for {name[:40]!r}; known: {', '.join(CHARACTERISTICS)}, sfloat, crc"
         )
-    return [_as_json(record) for record in decoder(data)]
+    corrected = correct(short, data) if correct else data
+    facts = [_as_json(record) for record in decoder(corrected)]
+    if correct and "flags" in facts[0] and short != "2aa7":  # whose first octet is a size, and which keeps its flags
+        facts[0]["flags"] = data[0]
+    return facts
 
 
 def _short_name(name: str) -> str:

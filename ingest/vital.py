@@ -31,6 +31,7 @@ class Vital(StrEnum):
     """One kind of measurement. The value is the name in storage, in the API and in InfluxDB."""
 
     GLUCOSE = "glucose"  # blood, from a meter (LOINC 2339-0 / 15074-8)
+    KETONE = "ketone"  # blood, beta-hydroxybutyrate, from a meter (LOINC 53060-9)
     CGM = "cgm_glucose"  # interstitial fluid, from a sensor (LOINC 99504-3 / 105272-9)
     BLOOD_PRESSURE = "blood_pressure"  # LOINC 85354-9
 
@@ -52,6 +53,7 @@ _GLUCOSE = (Component(name="glucose", unit=Unit.MG_DL, lowest=10.0, highest=600.
 
 COMPONENTS: Final[dict[Vital, tuple[Component, ...]]] = {
     Vital.GLUCOSE: _GLUCOSE,
+    Vital.KETONE: (Component(name="ketone", unit=Unit.MMOL_L, lowest=0.0, highest=25.0),),
     Vital.CGM: _GLUCOSE,
     Vital.BLOOD_PRESSURE: (
         Component(name="systolic", unit=Unit.MMHG, lowest=50.0, highest=260.0),
@@ -68,6 +70,7 @@ _TO_CANONICAL: Final[dict[Vital, dict[Unit, float]]] = {
         Unit.KG_L: 100_000.0,
         Unit.MOL_L: 1000.0 * MG_DL_PER_MMOL_L,
     },
+    Vital.KETONE: {Unit.MMOL_L: 1.0},
     Vital.BLOOD_PRESSURE: {Unit.MMHG: 1.0, Unit.KPA: MMHG_PER_KPA},
 }
 _TO_CANONICAL[Vital.CGM] = _TO_CANONICAL[Vital.GLUCOSE]
