@@ -2,12 +2,13 @@
 # PYTHON=... chooses the interpreter, ARGS=... goes to the demo or to pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-bluez-vm check lock clean
+.PHONY: help demo test test-bluez-vm fuzz check lock clean
 
 help:
 	@echo "make demo    simulated patients, readings, alerts and the doctor's page (ARGS=\"--fresh --port 8010\")"
 	@echo "make test    run the tests (ARGS=\"-k influx\" chooses)"
 	@echo "make test-bluez-vm  the Bluetooth tests against a real bluetoothd, in a virtual machine (docs/bluetooth.md)"
+	@echo "make fuzz    any octets from any device, for FUZZ_SECONDS (600)"
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make lock    pin the dependencies of pyproject.toml again (needs uv)"
 	@echo "make clean   remove .venv and caches"
@@ -20,6 +21,17 @@ test: .venv/dev
 
 test-bluez-vm: .venv/dev
 	tests/bluez_vm/run .venv/bin/python $(ARGS)
+
+# Each round has ten times the examples of `make test`, from a new seed, and says how many seconds are left.
+FUZZ_SECONDS ?= 600
+fuzz: .venv/dev
+	@set -e; round=0; end=$$(($$(date +%s) + $(FUZZ_SECONDS))); \
+	while [ "$$(date +%s)" -lt "$$end" ]; do \
+	    round=$$((round + 1)); \
+	    HOMEWARD_FUZZ_TIMES=10 .venv/bin/python -m pytest -q -o faulthandler_timeout=900 \
+	        --hypothesis-seed=random tests/ingest/test_any_bytes.py $(ARGS); \
+	    echo "fuzz: round $$round done, $$((end - $$(date +%s))) s left"; \
+	done
 
 check: .venv/dev
 	.venv/bin/ruff format --check .

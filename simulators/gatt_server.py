@@ -141,7 +141,7 @@ class Guarded(gatt.Characteristic[bytes]):
 
     def __init__(
         self,
-        uuid: int,
+        uuid: int | str,
         *,
         security: Security,
         read: Callable[[], bytes] | None,
@@ -149,7 +149,7 @@ class Guarded(gatt.Characteristic[bytes]):
         properties: gatt.Characteristic.Properties,
     ) -> None:
         readable_and_writeable = att.Attribute.Permissions.READABLE | att.Attribute.Permissions.WRITEABLE
-        super().__init__(UUID.from_16_bits(uuid), properties, readable_and_writeable)
+        super().__init__(_uuid(uuid), properties, readable_and_writeable)
         self._security = security
         self._read = read
         self._write = write
@@ -216,7 +216,7 @@ class GattServer(ABC):
 
     def characteristic(
         self,
-        uuid: int,
+        uuid: int | str,
         *,
         read: Callable[[], bytes] | None = None,
         write: Callable[[Connection, bytes], None] | None = None,
@@ -337,9 +337,13 @@ class GattServer(ABC):
         self.clock.set(moment)
 
 
-def service(uuid: int, characteristics: list[Guarded]) -> gatt.Service:
-    """A primary service with a 16-bit UUID."""
-    return gatt.Service(UUID.from_16_bits(uuid), characteristics)
+def service(uuid: int | str, characteristics: list[Guarded]) -> gatt.Service:
+    """A primary service; a maker's own has all 128 bits."""
+    return gatt.Service(_uuid(uuid), characteristics)
+
+
+def _uuid(uuid: int | str) -> UUID:
+    return UUID.from_16_bits(uuid) if isinstance(uuid, int) else UUID(uuid)
 
 
 def parse_date_time(value: bytes, length: int) -> datetime:
