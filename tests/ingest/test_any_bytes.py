@@ -7,6 +7,7 @@ import asyncio
 import json
 import logging
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from gateway.cli import main
 from ingest import gatt as characteristics
+from ingest import quirks
 from ingest.admit import Roster, Wearing, admit
 from ingest.decode import decode
 from ingest.quirks import QUIRKS
@@ -26,7 +28,7 @@ from simulators.air import Air
 from simulators.bleak_backend import Central
 from simulators.gatt_server import STANDARD, GattServer, Guarded, service
 from tests.bluetooth.radio import Radio
-from tests.bluetooth.ward import CGM, CUFF, METER, Ward, a_clock, known
+from tests.bluetooth.ward import BRISK, CGM, CUFF, METER, Ward, a_clock, known
 
 TIMES = int(os.environ.get("HOMEWARD_FUZZ_TIMES", "1"))
 ARRIVED = datetime(2026, 10, 5, 12, tzinfo=UTC)
@@ -116,6 +118,7 @@ _READ = ("2a08", "2a2b", "2aa8", "2aa9", "2aaa", "2aab", "2a51", "2a49", "2a19",
 _SENT = {"meter": ("2a18", "2a34", "2a52"), "cuff": ("2a35", "2a36"), "cgm": ("2aa7", "2a52", "2aac")}
 _SERVICES = {"meter": 0x1808, "cuff": 0x1810, "cgm": 0x181F}
 _ADDRESSES = {"meter": METER, "cuff": CUFF, "cgm": CGM}
+SHORT = replace(BRISK, request=2.0, session=8.0)  # so that a device that is stuck shows within the patience
 _DONE = b"\x06\x00\x01\x01"
 
 
@@ -182,8 +185,15 @@ def noise_of(kind):
 ANSWERS = st.dictionaries(st.sampled_from([*_READ, "2a26"]), st.binary(max_size=22))
 
 
+@pytest.fixture
+def hasty_quirks(monkeypatch):
+    """The quirks without their pauses."""
+    manners = {quirk.name: replace(quirk.manner, pause=0.0, rest=None) for quirk in QUIRKS}
+    monkeypatch.setattr(quirks, "QUIRKS", tuple(replace(quirk, manner=manners[quirk.name]) for quirk in QUIRKS))
+
+
 @pytest.mark.parametrize("kind", ["meter", "cuff", "cgm"])
-def test_a_babbling_device_neither_breaks_nor_holds_the_link(kind):
+def test_a_babbling_device_neither_breaks_nor_holds_the_link(kind, hasty_quirks):
     said = 0
 
     # Every example waits for a radio: a failing one is told as it is, not made smaller.
@@ -210,7 +220,7 @@ async def listened(kind: str, noise: Noise, answers: dict[str, bytes], name: str
             babbler = await ward._started(
                 Babbler(await air.device(name or "device", _ADDRESSES[kind]), kind, noise, answers)
             )
-            async with ward.reading(known(kind, _ADDRESSES[kind])):
+            async with ward.reading(known(kind, _ADDRESSES[kind]), timings=SHORT):
                 await ward.until(lambda: babbler.has_said_all or ward.sessions_ended > 3)
                 await air.remove(babbler.device)
                 ward.stored.clear()  # else nothing of the sound device may be newer than what was babbled
