@@ -42,9 +42,13 @@ REFUSED: Final = 0x80
 
 
 class AndCuff(BloodPressureCuff):
-    """A&D UA-651BLE: sends what is unsent once it was asked to or its time was set, then hangs up."""
+    """A&D UA-651BLE: sends what is unsent once it was asked to or its time was set, then hangs up.
+
+    LINGER_S: how long it stays after the last record; over a radio every record alone takes a fifth of that.
+    """
 
     ASK: ClassVar[bytes] = b"\x02\x00\xe1"
+    LINGER_S: ClassVar[float] = 0.2
 
     def __init__(self, device: Device, clock: DeviceClock, make: Make = STANDARD) -> None:
         super().__init__(device, clock, make, hangs_up=True)
@@ -62,6 +66,11 @@ class AndCuff(BloodPressureCuff):
     def _set_date_time(self, connection: Connection, value: bytes) -> None:
         super()._set_date_time(connection, value)
         self._release()
+
+    async def hang_up(self) -> None:
+        """End the link a moment after everything was sent."""
+        await asyncio.sleep(self.LINGER_S)
+        await super().hang_up()
 
     def _release(self) -> None:
         self._released = True
