@@ -540,7 +540,7 @@ def _bleak_errors() -> Iterator[None]:
         if task is None or task.cancelling():
             raise
         raise BleakError("disconnected") from None
-    else:
+    finally:
         # Bumble waits by `asyncio.wait_for`, which before Python 3.12 loses a cancellation that meets the answer.
         if task and task.cancelling() > cancelled_before:
             raise asyncio.CancelledError

@@ -10,6 +10,7 @@ from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
 from bleak.exc import BleakDeviceNotFoundError, BleakError, BleakGATTProtocolError
 from bleak.uuids import normalize_uuid_str
+from bumble.att import ATT_PDU
 from bumble.device import Device
 
 from simulators import encode
@@ -185,6 +186,25 @@ async def test_a_request_pending_at_the_disconnection_fails_as_an_error(
         with pytest.raises(BleakError):
             async with asyncio.timeout(PATIENCE_S):
                 await reading
+
+
+@pytest.mark.parametrize("uuid", ["2a2b", "2a18"], ids=["answered", "refused"])
+async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(
+    air: Air, adapter: Central, time: HandMovedTime, uuid: str
+) -> None:
+    await a_meter(air, time.clock())
+    async with BleakClient(await find(adapter), **adapter.client_kwargs) as client:
+        reading = asyncio.create_task(client.read_gatt_char(uuid))
+        (link,) = adapter.device.connections.values()
+        heard = link.gatt_client.on_gatt_pdu
+
+        def hear_and_cancel(pdu: ATT_PDU) -> None:
+            heard(pdu)
+            reading.cancel()
+
+        link.gatt_client.on_gatt_pdu = hear_and_cancel  # type: ignore[method-assign]
+        with pytest.raises(asyncio.CancelledError):
+            await reading
 
 
 async def test_ones_own_cancellation_stays_a_cancellation(air: Air, adapter: Central, time: HandMovedTime) -> None:
