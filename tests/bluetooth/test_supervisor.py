@@ -64,7 +64,7 @@ async def test_thirty_devices_one_absent_one_that_hangs_one_that_always_fails(
 
     monkeypatch.setattr("ingest.links.ble_device.BleakClient", Odd)
     everyone = [known("meter", address) for address in (absent, hangs, fails, *meters)]
-    timings = replace(BRISK, connect=0.4 * SLOWER, farewell=0.1 * SLOWER, rest=0.0, retry_most=0.2 * SLOWER)
+    timings = replace(BRISK, connect=1.5 * SLOWER, farewell=0.5 * SLOWER, rest=0.0, retry_most=0.2 * SLOWER)
     async with ward.reading(*everyone, timings=timings):
         await ward.until(lambda: all(ward.stored.get(address) == 8 for address in meters))
         # The healthy ones want to be read again and again, and still everybody has a turn.
