@@ -119,7 +119,7 @@ class FakeBluez:
         if device is None:
             if not self._wanted(data.service_uuids):
                 return
-            device = self._add(advertisement.address, paired=False)
+            device = self._add(advertisement.address, paired=False, name=data.local_name)
         device.advertised(data)
 
     async def __aenter__(self) -> Self:
@@ -200,8 +200,8 @@ class FakeBluez:
 
     # Devices
 
-    def _add(self, address: hci.Address, *, paired: bool) -> RemoteDevice:
-        device = RemoteDevice(self._adapter, address, paired=paired)
+    def _add(self, address: hci.Address, *, paired: bool, name: str | None = None) -> RemoteDevice:
+        device = RemoteDevice(self._adapter, address, paired=paired, name=name)
         self._devices[device.address] = device
         return device
 

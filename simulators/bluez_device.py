@@ -48,7 +48,7 @@ class Adapter:
 class RemoteDevice:
     """One device that was seen or is paired."""
 
-    def __init__(self, adapter: Adapter, address: hci.Address, *, paired: bool) -> None:
+    def __init__(self, adapter: Adapter, address: hci.Address, *, paired: bool, name: str | None = None) -> None:
         self.address = address.to_string(with_type_qualifier=False)
         self.path = f"{adapter.path}/dev_{self.address.replace(':', '_')}"
         self._adapter = adapter
@@ -64,13 +64,14 @@ class RemoteDevice:
         self._told_at = float("-inf")
         self._temporary = not paired
         self._expiry: asyncio.TimerHandle | None = None
-        self._add(paired)
+        self._add(paired, name)
 
-    def _add(self, paired: bool) -> None:
+    def _add(self, paired: bool, name: str | None) -> None:
         properties = {
             "Address": Variant("s", self.address),
             "AddressType": Variant("s", "public" if self._hci_address.is_public else "random"),
-            "Alias": Variant("s", self.address.replace(":", "-")),
+            **({"Name": Variant("s", name)} if name else {}),
+            "Alias": Variant("s", name or self.address.replace(":", "-")),
             "Adapter": Variant("o", self._adapter.path),
             "Paired": Variant("b", paired),
             "Bonded": Variant("b", paired),
