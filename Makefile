@@ -22,13 +22,13 @@ test: .venv/dev
 test-bluez-vm: .venv/dev
 	tests/bluez_vm/run .venv/bin/python $(ARGS)
 
-# Each round has ten times the examples of `make test`, from a new seed, and says how many seconds are left.
+# Each round has three times the examples of `make test`, from a new seed, and says how many seconds are left.
 FUZZ_SECONDS ?= 600
 fuzz: .venv/dev
 	@set -e; round=0; end=$$(($$(date +%s) + $(FUZZ_SECONDS))); \
 	while [ "$$(date +%s)" -lt "$$end" ]; do \
 	    round=$$((round + 1)); \
-	    HOMEWARD_FUZZ_TIMES=10 .venv/bin/python -m pytest -q -o faulthandler_timeout=900 \
+	    HOMEWARD_FUZZ_TIMES=3 .venv/bin/python -m pytest -q -o faulthandler_timeout=900 \
 	        --hypothesis-seed=random tests/ingest/test_any_bytes.py $(ARGS); \
 	    echo "fuzz: round $$round done, $$((end - $$(date +%s))) s left"; \
 	done
