@@ -2,14 +2,12 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from bumble.pairing import PairingConfig, PairingDelegate
 
 from ingest import quirks
 from ingest.decode import decode
@@ -20,23 +18,13 @@ from simulators.encode import CgmRecord, GlucoseContext, GlucoseRecord, Pressure
 from simulators.gatt_server import DeviceClock
 from simulators.meter import GlucoseMeter
 from simulators.quirky import MAKES
-from tests.bluetooth.person import Person, agent
+from tests.bluetooth.person import Person
 from tests.bluetooth.radio import SLOWER, Radio
 from tests.bluetooth.ward import BRISK, NOON, Ward, known
 
 ADDRESS = "C4:00:00:00:00:09"
 GAP_S = 0.02  # between two requests, where a real device wants longer
 PATIENT = replace(BRISK, first_indication=5.0 * SLOWER, next_indication=0.3 * SLOWER, rest=0.05 * SLOWER)
-
-
-class Keyboard(PairingDelegate):
-    """A person who types the digits on the display, at the virtual radio."""
-
-    def __init__(self) -> None:
-        super().__init__(PairingDelegate.IoCapability.KEYBOARD_INPUT_ONLY)
-
-    async def get_number(self) -> int:
-        return MAKES["accu_chek"].make.passkey
 
 
 @pytest.fixture
@@ -57,13 +45,7 @@ async def ward(radio: Radio, brisk_quirks: None) -> AsyncIterator[Ward]:
     ward = Ward(radio)
     logger = logging.getLogger("ingest.links")
     logger.addHandler(ward)
-    at_hand: Any = nullcontext()
-    if radio.level == "A":
-        central = radio.client_kwargs["backend"].central.device
-        central.pairing_config_factory = lambda _link: PairingConfig(mitm=True, delegate=Keyboard())
-    else:
-        at_hand = agent(Person(passkey=MAKES["accu_chek"].make.passkey), "KeyboardDisplay")
-    async with at_hand:
+    async with radio.offer(Person(passkey=MAKES["accu_chek"].make.passkey)):
         yield ward
     logger.removeHandler(ward)
 
