@@ -249,6 +249,7 @@ def rule(monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(manner: Manner, name: str = "odd", match: Match | None = None) -> None:
         one = Quirk(
             name=name,
+            device="a device of a test",
             match=match or Match(name=re.compile("Maker .*")),
             reason="for a test",
             source="this test",
