@@ -172,7 +172,7 @@ def _beurer_pressure(data: bytes) -> bytes:
 # --- glucose (2A18): flags, sequence at 1, base time at 3 (month at 5), [offset], [concentration, type and location]
 
 _MONTH: Final = 5
-_TIME_OFFSET, _CONCENTRATION, _CONTEXT_FOLLOWS = 0x01, 0x02, 0x10
+_TIME_OFFSET, _CONCENTRATION = 0x01, 0x02
 _ALL_ONES, _NAN = b"\xff\xff", b"\xff\x07"
 
 
@@ -195,17 +195,17 @@ _TENTHS_OF_MG_DL: Final = 4  # the power of ten that makes them of kg/L
 
 
 def _ketone(measurement: Measurement, packet: Packet) -> Measurement:
-    """A ketone is sent as a glucose of ten times as many mg/dL; only the context tells them apart."""
+    """A ketone is sent as a glucose of ten times as many mg/dL; only the context tells them apart.
+
+    Where the context is missing it stays a glucose: a ketone taken for a hypoglycaemia is soon cleared up, a
+    hypoglycaemia that waits as a letter is not.
+    """
     if packet.channel != "2a18":
         return measurement
     meal, (sent,) = measurement.context.get("meal"), measurement.sent
     per_litre = Decimal(repr(sent)) if sent is not None and measurement.unit is Unit.KG_L else None
     mmol_l = None if per_litre is None else float(per_litre.scaleb(_TENTHS_OF_MG_DL))
     if meal != _KETONE_MEAL:
-        context_is_missing = packet.companion is None and packet.data[0] & _CONTEXT_FOLLOWS
-        if context_is_missing and mmol_l is not None and mmol_l <= _KETONE_HIGHEST:
-            both = f"{10 * mmol_l:g} mg/dL of glucose or {mmol_l:g} mmol/L of ketone"
-            raise DecodeError("invalid", f"the context that tells {both} apart was not sent; look at the display")
         return measurement
     if measurement.unit is not Unit.KG_L:
         raise DecodeError("invalid", f"a ketone in {measurement.unit}: how this meter scales it is not known")

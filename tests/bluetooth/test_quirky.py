@@ -108,7 +108,7 @@ def values(ward: Ward) -> list[float | None]:
 async def test_an_and_cuff_sends_when_asked_takes_its_time_and_hangs_up(ward: Ward) -> None:
     cuff = await put(ward, "and_ua651ble", error=timedelta(hours=3))
     fill_cuff(cuff, 118, 131, 145)
-    await ward._started(cuff)
+    await ward.started(cuff)
     await read(ward, "and_ua651ble", 3)
     assert values(ward) == [118.0, 131.0, 145.0]
     assert not cuff.unsent
@@ -120,7 +120,7 @@ async def test_an_and_cuff_sends_when_asked_takes_its_time_and_hangs_up(ward: Wa
 async def test_an_omron_cuff_is_bonded_first_and_set_when_it_shows_its_time(ward: Ward, error: timedelta) -> None:
     cuff = await put(ward, "omron_blesmart", error=error)
     fill_cuff(cuff, 118, 131)
-    await ward._started(cuff)
+    await ward.started(cuff)
     await read(ward, "omron_blesmart", 2)
     assert values(ward) == [118.0, 131.0]
     assert cuff.dropped == 0
@@ -130,7 +130,7 @@ async def test_an_omron_cuff_is_bonded_first_and_set_when_it_shows_its_time(ward
 async def test_a_beurer_cuff_means_what_its_display_shows(ward: Ward) -> None:
     cuff = await put(ward, "beurer_bm85")
     fill_cuff(cuff, 118, 131)
-    await ward._started(cuff)
+    await ward.started(cuff)
     await read(ward, "beurer_bm85", 2)
     first, second = stored(ward)
     assert first.sent == (118.0, 80.0, None, 63.0)
@@ -142,7 +142,7 @@ async def test_a_beurer_cuff_means_what_its_display_shows(ward: Ward) -> None:
 async def test_a_contour_meter_is_set_in_utc_in_the_service_of_its_maker(ward: Ward) -> None:
     meter = await put(ward, "contour_next_one", error=timedelta(minutes=-20))
     fill(meter, 112, 65, 240)
-    await ward._started(meter)
+    await ward.started(meter)
     await read(ward, "contour_next_one", 3)
     assert values(ward) == [0.00112, 0.00065, 0.0024]
     assert abs(meter.clock.error) < timedelta(seconds=1)
@@ -152,7 +152,7 @@ async def test_an_accu_chek_opens_to_its_passkey_and_may_forget_a_context(ward: 
     meter = await put(ward, "accu_chek", error=timedelta(minutes=-20))
     fill(meter, 112, 65, 240, contexts=True)
     meter.forgets = {2}
-    await ward._started(meter)
+    await ward.started(meter)
     await read(ward, "accu_chek", 3)
     assert values(ward) == [0.00112, 0.00065, 0.0024]
     assert [measurement.context.get("meal") for measurement in stored(ward)] == ["after-meal", None, "after-meal"]
@@ -170,7 +170,7 @@ async def test_a_caresens_in_january_with_a_ketone_and_in_no_hurry(ward: Ward) -
                 context=GlucoseContext(meal=meal),
             )
         )
-    await ward._started(meter)
+    await ward.started(meter)
     await read(ward, "caresens", 3)
     assert [(m.vital, m.sent, m.device_time) for m in stored(ward)] == [
         (Vital.GLUCOSE, (0.00112,), january + timedelta(hours=1)),
@@ -184,7 +184,7 @@ async def test_a_caresens_in_january_with_a_ketone_and_in_no_hurry(ward: Ward) -
 async def test_a_taidoc_that_numbers_from_the_newest_is_read_whole_and_stored_once(ward: Ward) -> None:
     meter = await put(ward, "taidoc")
     fill(meter, 112, 65, 240)
-    await ward._started(meter)
+    await ward.started(meter)
     await read(ward, "taidoc", 3)
     meter.add(GlucoseRecord(sequence=0, base_time=NOON + timedelta(hours=1), concentration=Decimal("0.00098")))
     await read(ward, "taidoc", 4)
@@ -195,7 +195,7 @@ async def test_a_failed_measurement_of_my_glucose_has_no_value(ward: Ward) -> No
     meter = await put(ward, "my_glucose")
     fill(meter, 112)
     meter.add(GlucoseRecord(sequence=2, base_time=NOON + timedelta(hours=1), concentration=Decimal("NaN")))
-    await ward._started(meter)
+    await ward.started(meter)
     await read(ward, "my_glucose", 2)
     assert values(ward) == [0.00112, None]
     assert ward.packets[-1].data.endswith(b"\xff\xff\x11")
@@ -208,7 +208,7 @@ async def test_a_sensors_annunciation_is_read_in_its_own_order(ward: Ward, quirk
     sensor.add(CgmRecord(offset_min=0, glucose=Decimal(90), status=0x02, calibration=0x04, warning=0x00))
     sensor.add(CgmRecord(offset_min=5, glucose=Decimal(54), status=0x00, warning=0x40, trend=Decimal("-2.1")))
     sensor.add(CgmRecord(offset_min=10, glucose=Decimal(91)))
-    await ward._started(sensor)
+    await ward.started(sensor)
     async with ward.reading(known("cgm", ADDRESS), timings=PATIENT):
         await ward.until(lambda: len(stored(ward)) == 3)
     assert [set(measurement.flags) for measurement in stored(ward)] == [
@@ -228,14 +228,14 @@ class TestWithoutItsQuirk:
 
     async def test_an_omron_cuff_hangs_up(self, ward: Ward) -> None:
         cuff = await put(ward, "omron_blesmart")
-        await ward._started(cuff)
+        await ward.started(cuff)
         async with ward.reading(known("cuff", ADDRESS), timings=PATIENT):
             await ward.until(lambda: cuff.dropped)
 
     async def test_a_beurer_cuff_is_refused(self, ward: Ward) -> None:
         cuff = await put(ward, "beurer_bm85")
         fill_cuff(cuff, 118)
-        await ward._started(cuff)
+        await ward.started(cuff)
         async with ward.reading(known("cuff", ADDRESS), timings=PATIENT):
             await ward.until(lambda: ward.packets)
         (refusal,) = decode(ward.packets[0])
@@ -244,14 +244,14 @@ class TestWithoutItsQuirk:
     async def test_a_caresens_is_asked_too_fast(self, ward: Ward) -> None:
         meter = await put(ward, "caresens", gap=GAP_S)
         fill(meter, 12)
-        await ward._started(meter)
+        await ward.started(meter)
         async with ward.reading(known("meter", ADDRESS), timings=PATIENT):
             await ward.until(lambda: meter.hurried)
 
     async def test_a_sensors_low_is_not_seen(self, ward: Ward) -> None:
         sensor = await put(ward, "cgm_warning_first", session_start=NOON, zone_quarters=32, dst=0)
         sensor.add(CgmRecord(offset_min=0, glucose=Decimal(90), status=0x02, warning=0x40))
-        await ward._started(sensor)
+        await ward.started(sensor)
         async with ward.reading(known("cgm", ADDRESS), timings=PATIENT):
             await ward.until(lambda: ward.packets)
         assert values(ward) == [90.0]

@@ -212,12 +212,18 @@ async def listened(kind: str, noise: Noise, answers: dict[str, bytes], name: str
     async with Air() as air:
         central = await Central.open(air)
         ward = Ward(
-            Radio(level="A", air=air, scanner_kwargs=central.scanner_kwargs, client_kwargs=central.client_kwargs)
+            Radio(
+                level="A",
+                air=air,
+                offer=central.offer,
+                scanner_kwargs=central.scanner_kwargs,
+                client_kwargs=central.client_kwargs,
+            )
         )
         logger = logging.getLogger("ingest.links")
         logger.addHandler(ward)
         try:
-            babbler = await ward._started(
+            babbler = await ward.started(
                 Babbler(await air.device(name or "device", _ADDRESSES[kind]), kind, noise, answers)
             )
             async with ward.reading(known(kind, _ADDRESSES[kind]), timings=SHORT):
