@@ -208,8 +208,8 @@ class Adapter:
                 await self._give_turn(min(servable, key=self._order))
 
     async def _wanted(self) -> None:
-        """Wait until somebody waits, or the adapter has changed and is to be tried."""
-        while not (self._waiting or self._changed.is_set()):
+        """Wait until somebody waits, or the adapter is to be tried: it has changed, or did not work the last time."""
+        while not (self._waiting or self._changed.is_set() or self.fault not in (None, ADAPTER_DEAF)):
             await self._news.wait()
             self._news.clear()
             self.alive()  # nothing was listened for until now, so that nothing was heard means nothing
