@@ -32,7 +32,19 @@ from simulators.meter import GlucoseMeter
 from simulators.record_access import Fault, Misbehaviour
 from tests.bluetooth.person import Person
 from tests.bluetooth.radio import SLOWER
-from tests.bluetooth.ward import BRISK, CGM, CUFF, METER, Ward, a_clock, known, of_cuff, of_meter, of_sensor
+from tests.bluetooth.ward import (
+    BRISK,
+    CGM,
+    CUFF,
+    METER,
+    PATIENCE_S,
+    Ward,
+    a_clock,
+    known,
+    of_cuff,
+    of_meter,
+    of_sensor,
+)
 
 NEEDS_BOND = replace(STANDARD, security=Security.ENCRYPTED)
 NEEDS_PASSKEY = replace(STANDARD, security=Security.PASSKEY, passkey=907312)
@@ -75,6 +87,27 @@ async def test_thirty_devices_one_absent_one_that_hangs_one_that_always_fails(
         assert not [address for address in meters if ward.health(address).error]
     for address, meter in meters.items():
         assert ward.data(address) == of_meter(meter)
+
+
+async def test_a_cancellation_that_a_library_loses_still_ends_the_reading(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ward.meter(1)
+    connecting = asyncio.Event()
+
+    class Forgetful(BleakClient):
+        async def connect(self, **_kwargs: Any) -> None:
+            connecting.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise OSError("it was just then that the answer came") from None
+
+    monkeypatch.setattr("ingest.links.ble_device.BleakClient", Forgetful)
+    async with ward.reading(known("meter", METER), timings=replace(BRISK, connect=PATIENCE_S)):
+        async with asyncio.timeout(PATIENCE_S):
+            await connecting.wait()
+        # Leaving the block cancels the link and waits for its end.
 
 
 def _addresses(group: int, count: int) -> list[str]:
