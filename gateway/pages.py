@@ -315,8 +315,11 @@ _STRANGERS: Final = 1000
 
 
 @router.get("/devices")
-async def devices(request: Request, house: House) -> Response:
-    """All devices with their wearers, and forms to add one and to give it to a patient."""
+async def devices(request: Request, house: House, asked: str = "") -> Response:
+    """All devices with their wearers, and forms to add one and to give it to a patient.
+
+    asked: the device that was just asked for everything.
+    """
     known, people, wearings = await asyncio.to_thread(
         lambda: (house.people.devices(), house.people.patients(), house.people.wearings())
     )
@@ -332,6 +335,7 @@ async def devices(request: Request, house: House) -> Response:
         devices=rows,
         patients=people,
         strangers=_strangers(waiting, {device.id for device in known}),
+        asked=next((device.id for device in known if device.id == asked), None),
     )
 
 
@@ -371,7 +375,7 @@ async def pair(request: Request, house: House, device_id: str) -> Response:
 async def read_fully(request: Request, house: House, device_id: str) -> Response:
     """The button that has a device tell everything again."""
     await ask_fully(house, device_id)
-    return _go(request, "/devices")
+    return _go(request, f"/devices?asked={quote(device_id)}")
 
 
 @router.post("/devices/{device_id}/unpair")

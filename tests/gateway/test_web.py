@@ -606,7 +606,10 @@ async def test_the_page_of_the_devices_says_how_each_does(furnished, web, langua
 async def test_a_device_is_asked_for_everything(furnished, web) -> None:
     path = "/devices/C0:26:DA:00:12:34/read-fully"
     assert (await web.post(f"/api/v1{path}")).status_code == 202
-    assert (await web.post(path)).status_code == 303
+    answer = await web.post(path)
+    assert answer.status_code == 303
+    assert "All that C0:26:DA:00:12:34 has stored is read" in (await web.get(answer.headers["location"])).text
+    assert "has stored is read" not in (await web.get("/devices?asked=nobody")).text
     assert furnished.asked_fully == ["C0:26:DA:00:12:34"] * 2
     assert (await web.post("/api/v1/devices/none/read-fully")).status_code == 404
     refused = await web.post("/api/v1/devices/cgm-1/read-fully")
