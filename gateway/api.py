@@ -204,6 +204,7 @@ class DeviceIn(_Door):
 class DeviceHealthOut(BaseModel):
     """How a device does, as far as it is known; null where it tells nothing. Moments are on the wearer's clock.
 
+    last_seen: when it last advertised, was connected or brought a reading; null for a device that only publishes.
     last_read: when it last brought a new reading. clock_error_s: how far its clock was ahead when it was last read.
     clock_set: true = set right since, false = it would not take the time. failures: sessions failed in a row, for the
     reason in `fault`. bond: null where the system does not tell. sensor: why a sensor has no values to give.
@@ -233,7 +234,7 @@ class DeviceHealthOut(BaseModel):
         facts = state.facts
         return cls(
             zone=zone.key,
-            last_seen=_on_clock(state.last_seen, zone),
+            last_seen=_on_clock(_last_seen(state, last_read), zone),
             last_read=_on_clock(last_read, zone),
             battery_pct=facts.battery_pct,
             battery_low_since=_on_clock(state.battery_low, zone),
@@ -250,6 +251,11 @@ class DeviceHealthOut(BaseModel):
             session_ends=_on_clock(facts.session_ends, zone),
             sensor=facts.sensor,
         )
+
+
+def _last_seen(state: DeviceState, last_read: datetime | None) -> datetime | None:
+    """A sensor that stays connected does not advertise: then its readings show that it is there."""
+    return max(state.last_seen, last_read) if state.last_seen and last_read else state.last_seen
 
 
 class DeviceOut(BaseModel):

@@ -586,6 +586,14 @@ async def test_how_a_device_does_is_told_with_units_and_zone(furnished, web) -> 
     assert devices["cuff-2"]["health"]["last_read"] is None
 
 
+async def test_a_device_that_brought_a_reading_was_seen(furnished, web) -> None:
+    furnished.states["C0:26:DA:00:12:34"] = DeviceState(last_seen=NOW - timedelta(days=1))
+    devices = {device["id"]: device["health"] for device in (await web.get("/api/v1/devices")).json()}
+    health = devices["C0:26:DA:00:12:34"]
+    assert health["last_seen"] == health["last_read"] == "2026-03-03T13:30:20+08:00"
+    assert devices["cgm-1"]["last_seen"] is None
+
+
 @pytest.mark.parametrize(
     ("language", "words"),
     [
