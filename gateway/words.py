@@ -15,7 +15,7 @@ from ingest.links.ble import Bond
 from ingest.reading import Flag, Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital, family
 
-_CLOCK_RIGHT: Final = timedelta(minutes=1)
+_CLOCK_RIGHT_S: Final = 60.0
 
 
 def N_(message: str) -> str:  # noqa: N802  the name by which message extraction knows it
@@ -115,8 +115,8 @@ FLAGS: Final[Mapping[Flag, str]] = {
 def clock_word(error_s: float, was_set: bool | None, language: Language) -> str:
     """How right a device's clock is. error_s: seconds that it was ahead; was_set: as in `DeviceFacts.clock_set`."""
     say = language.gettext
-    error = timedelta(seconds=abs(error_s))
-    if error < _CLOCK_RIGHT:
+    error = timedelta(minutes=round(abs(error_s) / 60))
+    if abs(error_s) < _CLOCK_RIGHT_S:
         told = say("right")
     else:
         told = say("{time} fast") if error_s > 0 else say("{time} slow")

@@ -634,9 +634,9 @@ def test_every_sentence_about_bluetooth_has_a_translation(name: str) -> None:
 def test_a_clock_is_told_in_words() -> None:
     english = load_languages()["en"]
     said = [
-        clock_word(error, was_set, english) for error, was_set in ((20.0, None), (180.0, False), (-90000.0, True))
+        clock_word(error, was_set, english) for error, was_set in ((59.9, None), (419.5, False), (-90000.0, True))
     ]
-    assert said == ["right", "3 min fast, would not be set", "1 d 1 h slow, set right since"]
+    assert said == ["right", "7 min fast, would not be set", "1 d 1 h slow, set right since"]
 
 
 def test_every_noun_of_the_house_has_a_word() -> None:
