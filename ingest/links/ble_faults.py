@@ -30,6 +30,7 @@ SWITCHED_OFF: Final = (
     "the adapter is switched off; `rfkill unblock bluetooth` and `bluetoothctl power on` switch it on"
 )
 DENIED: Final = "access to Bluetooth was denied; let this user use it (group `bluetooth`, or the D-Bus policy)"
+NO_BUS: Final = "the system's D-Bus cannot be reached; install and start `dbus` and `bluez`"
 NO_BLUEZ: Final = "the Bluetooth service BlueZ is not running; install `bluez` and `systemctl start bluetooth`"
 ADAPTER_HANGS: Final = "the adapter does not answer; unplug it and plug it in again, or restart the Bluetooth service"
 ADAPTER_DEAF: Final = (
@@ -114,7 +115,7 @@ def adapter_fault(error: BaseException) -> str:
         case TimeoutError():
             return ADAPTER_HANGS
         case OSError() | EOFError():
-            return f"the system's D-Bus cannot be reached ({error}); install and start `dbus` and `bluez`"
+            return NO_BUS
     return f"scanning failed ({error}); see `systemctl status bluetooth`"
 
 
