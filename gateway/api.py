@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -23,7 +22,7 @@ from alerts.alert import Act, ActKind, Alert, Audience, Notice, Outcome, Priorit
 from alerts.machine import Fact, FactKind
 from alerts.rules import parse_limits
 from gateway.device_book import DeviceState
-from gateway.people import Device, DeviceKind, DeviceLink, Patient
+from gateway.people import BLUETOOTH_ADDRESS, Device, DeviceKind, DeviceLink, Patient
 from gateway.view import HouseView, SeriesStore
 from ingest.admit import Wearing
 from ingest.journal import Letter, LetterState
@@ -36,8 +35,6 @@ _DEFAULT_SPAN: Final = timedelta(days=1)
 # Every clock and every store can express these and a day beside them.
 _EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
-# A MAC address, or the UUID that macOS gives in its place.
-_BLUETOOTH: Final = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}|[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
 
 
 def _house(request: Request) -> HouseView:
@@ -189,7 +186,7 @@ class DeviceIn(_Door):
     def _addressed(self) -> Self:
         if self.link is DeviceLink.BLE:
             self.id = self.id.upper()  # as the radio gives it; otherwise the device would never be found
-            if not _BLUETOOTH.fullmatch(self.id):
+            if not BLUETOOTH_ADDRESS.fullmatch(self.id):
                 raise ValueError(
                     f"{self.id} is no Bluetooth address; write it like C0:26:DA:00:12:34 (on macOS the UUID that "
                     "stands in its place)"

@@ -20,7 +20,7 @@ from bleak.exc import BleakDeviceNotFoundError, BleakError
 from gateway.config import Config
 from gateway.house import Radio
 from gateway.language import Language
-from gateway.people import Device, DeviceKind, DeviceLink, Patient
+from gateway.people import BLUETOOTH_ADDRESS, Device, DeviceKind, DeviceLink, Patient
 from gateway.register import RegisterError, open_register
 from gateway.terminal import Nobody, Terminal
 from gateway.words import KINDS
@@ -187,6 +187,11 @@ class _Walk:
 
     async def go(self) -> None:
         say = self._language.gettext
+        if self._wishes.address and not BLUETOOTH_ADDRESS.fullmatch(self._wishes.address):
+            wrong = say(
+                "{address} is no Bluetooth address; write it like C0:26:DA:00:12:34, or leave it out to choose."
+            )
+            raise _Stop(wrong.format(address=self._wishes.address))
         if self._wishes.patient:
             await self._patient()  # before anything is done to the device
         nearby = await self._choose()

@@ -5,6 +5,7 @@ Kept in the hub's database with SQLAlchemy, beside the alerts. Blocking and smal
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,8 @@ from ingest.admit import Roster, Wearing
 from ingest.reading import from_us, to_us
 from ingest.vital import Unit
 
+# A MAC address, or the UUID that macOS gives in its place.
+BLUETOOTH_ADDRESS: Final = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}|[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
 METADATA: Final = MetaData()
 
 # Moments are stored as integer microseconds UTC, as in the journal: exact, sortable, the same on every database.

@@ -226,6 +226,15 @@ async def test_a_device_known_as_another_kind_is_not_given_out(tmp_path: Path) -
     assert "as another kind (Blood-pressure cuff)" in terminal.said[-1]
 
 
+async def test_what_is_no_address_is_not_looked_for(tmp_path: Path) -> None:
+    terminal = Scripted()
+    config = Config.model_validate({"data": tmp_path / "data"})
+    wishes = Wishes(address="C0-26-DA-00-12-34")
+    assert await pair(config, wishes, HouseRadio(), terminal, Language("en"), lambda: NOW) == 1
+    assert len(terminal.said) == 1
+    assert terminal.said[0].startswith("C0-26-DA-00-12-34 is no Bluetooth address")
+
+
 # Retired
 
 
