@@ -65,6 +65,8 @@ def _standing(house: House) -> Iterator[tuple[str, Part]]:
 
 def _bluetooth(health: BleHealth) -> Iterator[tuple[str, Part]]:
     reads = f"The adapter works; devices that are read: {len(health.devices)}."
+    if not health.devices:  # then nothing has been looked for
+        reads = "There is no Bluetooth device to read; `homeward pair` adds one, `homeward check` tries the adapter."
     yield "bluetooth", Part(ok=health.adapter is None, detail=health.adapter or reads)
     for device in health.devices:
         if device.error:

@@ -165,6 +165,8 @@ async def test_what_is_wrong_with_a_device_stands_in_the_check_and_in_the_health
     meter = await a_meter(air, replace(STANDARD, security=Security.ENCRYPTED))
     await meter.start()
     async with real_house(tmp_path, clock, radio=await a_radio(air)) as house:
+        await house.feel()
+        assert "There is no Bluetooth device to read" in house.health()["parts"]["bluetooth"]["detail"]
         await enrol(house, "p-1", METER, DeviceKind.METER, DeviceLink.BLE)
         await stored(house, 3)
         assert meter.device.keystore is not None
