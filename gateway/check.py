@@ -128,8 +128,13 @@ def _door(part: str, host: str, port: int, running: bool) -> Finding:
     except OSError as error:
         if running and error.errno == errno.EADDRINUSE:
             return Finding(part=part, ok=True, says=f"{where} is taken, as it should be while Homeward runs")
-        because = f"{where} cannot be opened: {error.strerror or error}; another program may run there"
+        because = f"{where} cannot be opened: {_words(error)}; stop the program there, or choose another port"
         return Finding(part=part, ok=False, says=because)
+
+
+def _words(error: OSError) -> str:
+    """Without the address, which `socket` repeats in it."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
 def _chain(certificate: Path, key: Path) -> str | None:

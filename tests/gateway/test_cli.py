@@ -214,6 +214,9 @@ async def test_check_beside_a_running_hub_says_so(tmp_path: Path) -> None:
     assert "by a Homeward that runs now" in same["data directory"].says
     assert "as it should be" in same["page"].says
     assert not beside["page"].ok
+    assert beside["page"].says == (
+        f"127.0.0.1:{port} cannot be opened: Address already in use; stop the program there, or choose another port"
+    )
     assert not beside["listener"].ok
 
 
