@@ -79,9 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         _add_journal(action)
     discard.add_argument("--because", type=_reason, required=True, metavar="TEXT", help="why; kept with the letter")
 
-    simulate = commands.add_parser("simulate", help="be a device: for tests, never beside a patient", add_help=False)
-    simulate.add_argument("what", choices=SIMULATORS)
-    simulate.add_argument("arguments", nargs=argparse.REMAINDER)
+    simulate = commands.add_parser("simulate", help="be a device: for tests, never beside a patient")
+    simulate.add_argument("what", choices=SIMULATORS, help="`homeward simulate ble --help` tells its options")
+    simulate.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS).required = False
     return parser
 
 
@@ -98,7 +98,7 @@ def _add_pair(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="TOML; without it, embedded defaults")
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="TOML; without it, the built-in defaults")
 
 
 def _add_journal(parser: argparse.ArgumentParser) -> None:
@@ -156,7 +156,10 @@ def _simulate(options: argparse.Namespace) -> int:
     By name and not by import: what goes to a patient must not need the simulators, which are an optional extra.
     """
     if find_spec("simulators") is None or find_spec("bumble") is None:
-        print("the simulators are not installed; `pip install 'homeward[simulators]'` adds them", file=sys.stderr)
+        print(
+            "the simulators are not installed; `pip install '.[simulators]'` in a clone of Homeward adds them",
+            file=sys.stderr,
+        )
         return 2
     sys.argv = [f"homeward simulate {options.what}", *options.arguments]
     runpy.run_module(f"simulators.{options.what}", run_name="__main__")

@@ -27,7 +27,7 @@ from bumble.device import Connection, Device
 from bumble.host import Host
 from bumble.keys import JsonKeyStore
 from bumble.transport import open_transport
-from bumble.transport.common import Transport
+from bumble.transport.common import Transport, TransportSpecError
 
 from simulators.bodies import Pressure, replay_glucose, replay_pressure
 from simulators.cgm import DST_UNKNOWN, CgmSensor
@@ -124,6 +124,11 @@ async def simulate(wishes: Wishes, stop: asyncio.Event) -> None:
     try:
         async with asyncio.timeout(_PATIENCE_S):
             transport = await open_transport(wishes.transport)
+    except TransportSpecError as error:
+        raise RadioError(
+            f"{wishes.transport} names no radio; write it like usb:0, serial:/dev/ttyACM0,1000000 or "
+            "tcp-client:127.0.0.1:9001"
+        ) from error
     except Exception as error:  # what a transport raises depends on the library below it
         raise RadioError(
             f"the radio {wishes.transport} cannot be opened ({error!r}); is it plugged in, free of the system's own "

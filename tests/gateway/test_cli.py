@@ -196,6 +196,16 @@ def test_check_does_not_call_the_webhook_and_does_not_show_its_key(
     assert "s3cret" not in said
 
 
+@pytest.mark.parametrize(("arguments", "says"), [((), "required: what\n"), (("--help",), "simulate ble --help")])
+def test_simulate_says_what_it_can_be(
+    arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["simulate", *arguments])
+    said = capsys.readouterr()
+    assert says in said.out + said.err
+
+
 async def test_check_beside_a_running_hub_says_so(tmp_path: Path) -> None:
     async with real_house(tmp_path, HandClock()) as house:
         assert house.listener is not None

@@ -142,7 +142,7 @@ async def test_a_radio_that_is_pulled_out_ends_it_with_a_sentence(radio: Radio) 
     ("flaw", "says"),
     [
         (["--transport", "tcp-client:127.0.0.1:1"], "cannot be opened"),
-        (["--transport", "carrier-pigeon:1"], "cannot be opened"),
+        (["--transport", "carrier-pigeon:1"], "carrier-pigeon:1 names no radio"),
     ],
 )
 async def test_a_radio_that_is_not_there(flaw: list[str], says: str) -> None:
@@ -176,4 +176,4 @@ def test_without_the_simulators_one_sentence_says_how_to_get_them(
 ) -> None:
     monkeypatch.setattr("gateway.cli.find_spec", lambda name: None if name == "bumble" else object())
     assert main(["simulate", "ble", "--transport", "usb:0"]) == 2
-    assert "pip install 'homeward[simulators]'" in capsys.readouterr().err
+    assert "pip install '.[simulators]'" in capsys.readouterr().err
