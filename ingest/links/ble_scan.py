@@ -43,7 +43,7 @@ class AdapterControl(Protocol):
         ...
 
     async def power_cycle(self) -> None:
-        """Switch the adapters off and on. Raises OSError when that is refused."""
+        """Switch the adapters off and on. Raises BleakError, OSError or EOFError when that is refused."""
         ...
 
 

@@ -7,24 +7,29 @@ to makes none. Source: BlueZ 5.66, doc/adapter-api.txt.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+import logging
+from contextlib import suppress
+from typing import Final
 
-from dbus_fast import BusType, Message, MessageType, Variant
+from bleak.exc import BleakError
+from dbus_fast import Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
 
 from ingest.links.ble_scan import EVERYTHING, Changed
+from ingest.links.bluez_bus import BLUEZ, BUS, BUS_PATH, PROPERTIES, call, system_bus
 
-_BLUEZ: Final = "org.bluez"
-_ADAPTER: Final = "org.bluez.Adapter1"
-_PROPERTIES: Final = "org.freedesktop.DBus.Properties"
-_OBJECTS: Final = "org.freedesktop.DBus.ObjectManager"
-_BUS: Final = "org.freedesktop.DBus"
+_logger = logging.getLogger(__name__)
+
+_ADAPTER: Final = f"{BLUEZ}.Adapter1"
+_OBJECTS: Final = f"{BUS}.ObjectManager"
 _RULES: Final = (
-    f"type='signal',sender='{_BUS}',member='NameOwnerChanged',arg0='{_BLUEZ}'",
-    f"type='signal',sender='{_BLUEZ}',interface='{_OBJECTS}'",
-    f"type='signal',sender='{_BLUEZ}',interface='{_PROPERTIES}',member='PropertiesChanged',arg0='{_ADAPTER}'",
+    f"type='signal',sender='{BUS}',member='NameOwnerChanged',arg0='{BLUEZ}'",
+    f"type='signal',sender='{BLUEZ}',interface='{_OBJECTS}'",
+    f"type='signal',sender='{BLUEZ}',interface='{PROPERTIES}',member='PropertiesChanged',arg0='{_ADAPTER}'",
 )
 _RETRY_S: Final = 10.0
+_SWITCH_ON_TRIES: Final = 5
+_BUSY_S: Final = 1.0
 
 
 class BluezAdapters:
@@ -36,37 +41,51 @@ class BluezAdapters:
             try:
                 await self._watch(changed)
                 changed(EVERYTHING, False)
-            except (OSError, EOFError):
-                pass
+            except (BleakError, OSError, EOFError) as error:
+                _logger.debug("the adapters cannot be watched: %s", error)
             await asyncio.sleep(_RETRY_S)
 
     async def power_cycle(self) -> None:
-        """See AdapterControl."""
-        bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
-        try:
-            (objects,) = await _call(bus, _BLUEZ, "/", f"{_OBJECTS}.GetManagedObjects")
-            for path in [path for path, interfaces in objects.items() if _ADAPTER in interfaces]:
-                for powered in (False, True):
-                    value = (_ADAPTER, "Powered", Variant("b", powered))
-                    await _call(bus, _BLUEZ, path, f"{_PROPERTIES}.Set", "ssv", *value)
-        finally:
-            bus.disconnect()
+        """See AdapterControl. An adapter that somebody has switched off stays so."""
+        async with system_bus() as bus:
+            (objects,) = await call(bus, BLUEZ, "/", f"{_OBJECTS}.GetManagedObjects")
+            for path, interfaces in objects.items():
+                if _ADAPTER in interfaces and interfaces[_ADAPTER]["Powered"].value:
+                    await _off_and_on(bus, path)
 
     async def _watch(self, changed: Changed) -> None:
         """Until the bus goes away."""
-        bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
 
         def hear(message: Message) -> None:
             for path, there in _told(message):
                 changed(path, there)
 
-        try:
+        async with system_bus() as bus:
             bus.add_message_handler(hear)
             for rule in _RULES:
-                await _call(bus, _BUS, "/org/freedesktop/DBus", f"{_BUS}.AddMatch", "s", rule)
+                await call(bus, BUS, BUS_PATH, f"{BUS}.AddMatch", "s", rule)
             await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
-        finally:
-            bus.disconnect()
+
+
+async def _off_and_on(bus: MessageBus, path: str) -> None:
+    """Whatever happens meanwhile: an adapter that was left off would read nothing until somebody comes."""
+    try:
+        await _switch(bus, path, on=False)
+    finally:
+        await _switch_on(bus, path)
+
+
+async def _switch_on(bus: MessageBus, path: str) -> None:
+    """Also one that is still busy with being switched off."""
+    for _ in range(_SWITCH_ON_TRIES - 1):
+        with suppress(BleakError):
+            return await _switch(bus, path, on=True)
+        await asyncio.sleep(_BUSY_S)
+    return await _switch(bus, path, on=True)
+
+
+async def _switch(bus: MessageBus, path: str, *, on: bool) -> None:
+    await call(bus, BLUEZ, path, f"{PROPERTIES}.Set", "ssv", _ADAPTER, "Powered", Variant("b", on))
 
 
 def _told(message: Message) -> list[tuple[str, bool]]:
@@ -74,7 +93,7 @@ def _told(message: Message) -> list[tuple[str, bool]]:
     if message.message_type is not MessageType.SIGNAL:
         return []
     match message.member, message.body:
-        case "NameOwnerChanged", [_, _, owner] if message.body[0] == _BLUEZ:
+        case "NameOwnerChanged", [_, _, owner] if message.body[0] == BLUEZ:
             return [(EVERYTHING, bool(owner))]
         case "InterfacesAdded", [path, interfaces] if _ADAPTER in interfaces:
             return [(path, True)]
@@ -83,21 +102,3 @@ def _told(message: Message) -> list[tuple[str, bool]]:
         case "PropertiesChanged", [interface, properties, _] if interface == _ADAPTER and "Powered" in properties:
             return [(message.path or EVERYTHING, properties["Powered"].value)]
     return []
-
-
-async def _call(
-    bus: MessageBus, destination: str, path: str, method: str, signature: str = "", *body: Any
-) -> list[Any]:
-    interface, _, member = method.rpartition(".")
-    message = Message(
-        destination=destination,
-        path=path,
-        interface=interface,
-        member=member,
-        signature=signature,
-        body=list(body),
-    )
-    reply = await bus.call(message)
-    if reply.message_type is not MessageType.METHOD_RETURN:
-        raise OSError(f"{method}: {reply.error_name}")
-    return list(reply.body)

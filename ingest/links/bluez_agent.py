@@ -9,79 +9,50 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
 from bleak.exc import BleakDBusError
-from dbus_fast import BusType, DBusError, Message, MessageType, Variant
+from dbus_fast import DBusError, Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
 from dbus_fast.service import ServiceInterface, method
 
+from ingest.links.bluez_bus import BLUEZ, BUS, BUS_PATH, PROPERTIES, call, system_bus
 from ingest.links.pairing import PairingAgent
 
 _T = TypeVar("_T")
 
-_BLUEZ: Final = "org.bluez"
 _PATH: Final = "/homeward/agent"
-_MANAGER: Final = "org.bluez.AgentManager1"
-_OWNER_GONE: Final = (
-    "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',member='NameOwnerChanged',"
-    f"arg0='{_BLUEZ}'"
-)
+_MANAGER: Final = f"{BLUEZ}.AgentManager1"
+_MANAGER_PATH: Final = "/org/bluez"
+_OWNER_GONE: Final = f"type='signal',sender='{BUS}',interface='{BUS}',member='NameOwnerChanged',arg0='{BLUEZ}'"
 
 
 @asynccontextmanager
 async def offered(agent: PairingAgent) -> AsyncIterator[asyncio.Event]:
     """Be the default agent, see `ingest.links.pairing.Offer`. Raises BleakDBusError when BlueZ does not take it."""
-    bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
     forgotten = asyncio.Event()
-    watch = asyncio.create_task(_watch_bus(bus, forgotten))
-    try:
-        bus.add_message_handler(lambda message: _hear(message, forgotten))
-        await _call(
-            bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus.AddMatch", _OWNER_GONE
-        )
-        bus.export(_PATH, _Agent(agent, forgotten))
-        await _call(bus, _BLUEZ, "/org/bluez", f"{_MANAGER}.RegisterAgent", _Path(_PATH), agent.capability)
-        await _call(bus, _BLUEZ, "/org/bluez", f"{_MANAGER}.RequestDefaultAgent", _Path(_PATH))
-        yield forgotten
-    finally:
-        watch.cancel()
-        if bus.connected:
-            # Leaving the bus would do, but only some time later: the next agent would not be the default one.
-            with suppress(BleakDBusError, EOFError, OSError):
-                await _call(bus, _BLUEZ, "/org/bluez", f"{_MANAGER}.UnregisterAgent", _Path(_PATH))
-            bus.disconnect()
+    async with system_bus() as bus:
+        watch = asyncio.create_task(_watch_bus(bus, forgotten))
+        try:
+            bus.add_message_handler(lambda message: _hear(message, forgotten))
+            await call(bus, BUS, BUS_PATH, f"{BUS}.AddMatch", "s", _OWNER_GONE)
+            bus.export(_PATH, _Agent(agent, forgotten))
+            await call(bus, BLUEZ, _MANAGER_PATH, f"{_MANAGER}.RegisterAgent", "os", _PATH, agent.capability)
+            await call(bus, BLUEZ, _MANAGER_PATH, f"{_MANAGER}.RequestDefaultAgent", "o", _PATH)
+            yield forgotten
+        finally:
+            watch.cancel()
+            if bus.connected:
+                # Leaving the bus would do, but only some time later: the next agent would not be the default one.
+                with suppress(BleakDBusError, EOFError, OSError):
+                    await call(bus, BLUEZ, _MANAGER_PATH, f"{_MANAGER}.UnregisterAgent", "o", _PATH)
 
 
 async def trust(path: str) -> None:
-    """Mark a device (path of its object) as one that BlueZ need not ask about again. Raises BleakDBusError."""
-    bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
-    try:
-        trusted = ("org.bluez.Device1", "Trusted", Variant("b", True))
-        await _call(bus, _BLUEZ, path, "org.freedesktop.DBus.Properties.Set", *trusted)
-    finally:
-        bus.disconnect()
+    """Mark a device (path of its object) as one that BlueZ need not ask about again.
 
-
-class _Path(str):
-    """An argument that D-Bus knows as a path of an object."""
-
-    __slots__ = ()
-
-
-async def _call(bus: MessageBus, destination: str, path: str, member: str, *arguments: Any) -> None:
-    interface, _, name = member.rpartition(".")
-    kinds: dict[type, str] = {_Path: "o", str: "s", Variant: "v"}
-    signature = "".join(kinds[type(argument)] for argument in arguments)
-    reply = await bus.call(
-        Message(
-            destination=destination,
-            path=path,
-            interface=interface,
-            member=name,
-            signature=signature,
-            body=list(arguments),
-        )
-    )
-    if reply.message_type is MessageType.ERROR:
-        raise BleakDBusError(reply.error_name or "", reply.body)
+    Raises BleakDBusError, OSError or EOFError.
+    """
+    async with system_bus() as bus:
+        trusted = (f"{BLUEZ}.Device1", "Trusted", Variant("b", True))
+        await call(bus, BLUEZ, path, f"{PROPERTIES}.Set", "ssv", *trusted)
 
 
 async def _watch_bus(bus: MessageBus, forgotten: asyncio.Event) -> None:
@@ -93,7 +64,7 @@ async def _watch_bus(bus: MessageBus, forgotten: asyncio.Event) -> None:
 def _hear(message: Message, forgotten: asyncio.Event) -> bool:
     if message.message_type is MessageType.SIGNAL and message.member == "NameOwnerChanged":
         name, former, _present = message.body
-        if name == _BLUEZ and former:
+        if name == BLUEZ and former:
             forgotten.set()
     return False
 

@@ -21,7 +21,6 @@ from typing import Any, Final
 from bleak import BleakClient, BleakScanner
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
-from bleak.exc import BleakDBusError
 
 from ingest.gatt import RecordResponse, record_access
 from ingest.links.ble_faults import NO_ANSWER, NOT_PAIRED, RADIO_ERRORS
@@ -130,7 +129,7 @@ class FirstContact:
         if isinstance(details, dict) and "path" in details:  # BlueZ, which asks an agent less for what it may trust
             from ingest.links.bluez_agent import trust
 
-            with suppress(BleakDBusError):
+            with suppress(*RADIO_ERRORS):
                 await trust(details["path"])
 
     async def identity(self) -> DeviceIdentity:
