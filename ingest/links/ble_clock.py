@@ -68,12 +68,16 @@ class ClockOnAir:
         if shown is not None and self.ahead is None:
             self.ahead = ahead_of_utc(shown, self._now())
 
+    @property
+    def to_be_set(self) -> bool:
+        """Whether it is off, or cannot be read, and nobody has tried to set it yet."""
+        if self.was_set is not None or self._attributes.hung_up():
+            return False
+        return self.error is None or abs(self.error) > self._manner.clock_slack
+
     async def correct(self) -> None:
         """Set the clock to the wearer's local time if it is off, and read it back. A refusal is no fault."""
-        error = self.error
-        if self.was_set is not None or self._attributes.hung_up():
-            return
-        if error is not None and abs(error) <= self._manner.clock_slack:
+        if not self.to_be_set:
             return
         try:
             if await self._write():

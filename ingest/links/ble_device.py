@@ -111,6 +111,9 @@ class DeviceTask:
         self._fault: Fault | None = None
         self._bond: Bond | None = None
         self._progress = Progress()
+        self._unsettled = 0
+        self._all_settled = asyncio.Event()
+        self._all_settled.set()
         self._whole: bytes | None = None  # the CGM session of which nothing was missing when its reading ended
         self._facts: DeviceFacts | None = None
         self._own_rest: float | None = None
@@ -208,7 +211,7 @@ class DeviceTask:
 
     async def _hold_session(self, place: Place, deadline: asyncio.Timeout) -> None:
         wiring, timings = self._wiring, self._wiring.timings
-        session = DeviceSession(self.known.kind, self._take, now=wiring.now, timings=timings)
+        session = DeviceSession(self.known.kind, self._take, self._all_settled.wait, now=wiring.now, timings=timings)
         client = BleakClient(place.found, session.lost, timeout=timings.connect, **wiring.client_kwargs)
         try:
             async with deadline:
@@ -225,7 +228,8 @@ class DeviceTask:
                 await self._read_stored(session)
                 self._facts = session.facts
                 if self.known.kind == "cgm":
-                    self._note(None)
+                    if session.facts.sensor is None:  # else it fails now, as often in a row as it does
+                        self._note(None)
                     deadline.reschedule(None)
                     place.lend(session.abort)
                     if not self._fully:
@@ -259,6 +263,7 @@ class DeviceTask:
 
     async def _take(self, heard: Heard, companion: bytes | None, session: Session) -> None:
         self._adapter.alive()
+        self.seen()
         packet = Packet(
             link="ble",
             sender=self.known.address,
@@ -268,9 +273,21 @@ class DeviceTask:
             companion=companion,
             session=session,
         )
-        await self._wiring.deliver(packet, lambda: self._settled(packet))
+        self._unsettled += 1
+        self._all_settled.clear()
+        try:
+            await self._wiring.deliver(packet, lambda: self._settled(packet))
+        except BaseException:  # it was not accepted, so nothing will settle it
+            self._one_settled()
+            raise
+
+    def _one_settled(self) -> None:
+        self._unsettled -= 1
+        if not self._unsettled:
+            self._all_settled.set()
 
     def _settled(self, packet: Packet) -> None:
+        self._one_settled()
         self._packets += 1
         self._last_read = packet.received_at
         self._progress.kept(packet.channel, packet.data)

@@ -1,8 +1,9 @@
 """One session with one Bluetooth device: what is asked of it, in which order, until it has told everything.
 
 What it is comes first (a quirk may change all that follows), then its clock, so that every record can carry the
-clock's error; then the records, and the clock is set when all of them are here. A glucose meter and a CGM report
-theirs through the Record Access Control Point, a cuff indicates what it has stored by itself.
+clock's error; then the records, and the clock is set when all of them are safely kept: what is lost on the way to the
+disk is read again, by the clock as it is then. A glucose meter and a CGM report theirs through the Record Access
+Control Point, a cuff indicates what it has stored by itself.
 """
 
 from __future__ import annotations
@@ -81,12 +82,13 @@ class Timings:
     session: for everything up to the last stored record. silence, drain: of a record-access procedure
     (`ingest.racp`). first_indication, next_indication: for a cuff to begin, and to go on. stay: how long a CGM is
     listened to (None: as long as the connection lives); live_silence: without a notification for this long it is
-    connected anew. farewell: for the disconnection. scan: one look around. rest: between two sessions with a meter
-    or cuff (A&D cuffs want 40 s). retry, retry_most: first and longest pause after a failure, doubled each time; a
-    cuff that advertises for a minute must not be slept through. retry_person: pause after a failure that only a
-    person can mend. look: how long a scan gives others to show when one that waits is in sight. hold: after this
-    long a CGM that has told everything makes room for others. deaf: without any advertisement for this long
-    something is done about the adapter. roster: between two looks at the list of known devices.
+    connected anew. kept: for what was read to be on disk, before the clock is set. farewell: for the disconnection.
+    scan: one look around. rest: between two sessions with a meter or cuff (A&D cuffs want 40 s). retry, retry_most:
+    first and longest pause after a failure, doubled each time; a cuff that advertises for a minute must not be slept
+    through. retry_person: pause after a failure that only a person can mend. look: how long a scan gives others to
+    show when one that waits is in sight. hold: after this long a CGM that has told everything makes room for others.
+    deaf: without any advertisement for this long something is done about the adapter. roster: between two looks at
+    the list of known devices.
     """
 
     connect: float = 30.0
@@ -98,6 +100,7 @@ class Timings:
     next_indication: float = 3.0
     stay: float | None = None
     live_silence: float = 1200.0
+    kept: float = 10.0
     farewell: float = 10.0
     scan: float = 30.0
     rest: float = 40.0
@@ -112,6 +115,9 @@ class Timings:
 
 Take: TypeAlias = Callable[[Heard, bytes | None, Session], Awaitable[None]]
 """`await take(heard, companion, session)`: pass on one measurement, with its context where it has one."""
+
+Kept: TypeAlias = Callable[[], Awaitable[object]]
+"""`await kept()`: wait until all that was passed on is safely kept."""
 
 
 Joined: TypeAlias = list[tuple[Heard, bytes | None]]
@@ -215,10 +221,11 @@ class DeviceSession:
     TimeoutError; what was taken before stays taken.
     """
 
-    def __init__(self, kind: Kind, take: Take, *, now: Callable[[], datetime], timings: Timings) -> None:
+    def __init__(self, kind: Kind, take: Take, kept: Kept, *, now: Callable[[], datetime], timings: Timings) -> None:
         self._kind = kind
         self._service = SERVICES[kind]
         self._take = take
+        self._kept = kept
         self._now = now
         self._timings = timings
         self._attributes = Attributes(now=now, limit=timings.request)
@@ -286,13 +293,14 @@ class DeviceSession:
         """Read what the device has stored after the record with sequence number (or CGM time offset) `after`.
 
         None: everything. progress: of this meter over its sessions, without which its numbers say nothing, so that
-        everything is read. Then the clock is set. Records that are known may come again.
+        everything is read. Then the clock is set, or, where the disk is slow, in a later session. Records that are
+        known may come again.
         """
         if self._kind == "cuff":
             await self._await_indications()
         else:
             await self._report(after, progress or Progress())
-        if self._clock_write is ClockWrite.AFTER_RECORDS:
+        if self._clock_write is ClockWrite.AFTER_RECORDS and self._clock.to_be_set and await self._all_kept():
             await self._clock.correct()
         if self._manner.part is not None:
             await self._part(self._manner.part)
@@ -529,6 +537,15 @@ class DeviceSession:
         await self._take(heard, companion, self._session)
         if self._clock_write is ClockWrite.WITH_RECORDS:
             await self._clock.correct()
+
+    async def _all_kept(self) -> bool:
+        try:
+            async with asyncio.timeout(self._timings.kept):
+                await self._kept()
+        except TimeoutError:
+            _logger.warning("what was read is not on disk yet, so the device's clock is left as it is")
+            return False
+        return True
 
     async def _subscribe(self, channel: str) -> None:
         if channel not in self._subscribed:

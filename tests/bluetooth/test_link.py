@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -48,6 +49,47 @@ async def test_what_was_not_committed_is_read_again(ward: Ward) -> None:
         ward.commits = True
         await ward.until(lambda: ward.stored.get(METER) == 5)
     assert ward.data(METER)[-5:] == of_meter(meter)
+
+
+async def test_a_clock_is_not_set_before_what_it_measured_is_on_disk(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in between, the gateway would read the same records by another clock, and move them."""
+    meter = await ward.meter(5)
+    meter.clock.error = slow = -timedelta(hours=3)
+    settle: list[Callable[[], None]] = []
+
+    async def deliver(packet: Packet, settled: Callable[[], None]) -> None:
+        settle.append(settled)
+        await keep(packet, lambda: None)
+
+    keep = ward.deliver
+    monkeypatch.setattr(ward, "deliver", deliver)
+    async with ward.reading(A_METER, timings=replace(BRISK, kept=0.05 * SLOWER)):
+        await ward.until(lambda: ward.sessions_ended)
+        assert len(settle) == 5
+        assert meter.clock.error == slow, "the disk was too slow"
+    settle.clear()
+    ward.stored.clear()
+    async with ward.reading(A_METER, timings=replace(BRISK, kept=BRISK.session)):
+        await ward.until(lambda: len(settle) == 5)
+        assert meter.clock.error == slow
+        for settled in settle:
+            settled()
+        await ward.until(lambda: ward.sessions_ended == 2)
+        assert meter.clock.error == timedelta(0)
+
+
+async def test_a_sensor_without_a_session_is_left_alone_longer_and_longer(
+    ward: Ward, caplog: pytest.LogCaptureFixture
+) -> None:
+    sensor = await ward.sensor(3)
+    sensor.session_start = None
+    async with ward.reading(A_CGM):
+        await ward.until(lambda: ward.health(CGM).failures >= 3)
+        assert "no session runs" in (ward.health(CGM).error or "")
+    said = [line for line in caplog.messages if "no session runs" in line]
+    assert len(said) == 1, "it is told once, and not with every try"
 
 
 async def test_a_record_is_not_passed_on_without_its_context_when_the_link_breaks(ward: Ward) -> None:

@@ -49,11 +49,14 @@ class Held(DeviceSession):
     """A session that keeps what it takes."""
 
     def __init__(self, kind: Kind) -> None:
-        super().__init__(kind, self._keep, now=lambda: NOW, timings=BRISK)
+        super().__init__(kind, self._keep, self._kept_at_once, now=lambda: NOW, timings=BRISK)
         self.taken: list[tuple[str, bytes, bytes | None, Session]] = []
 
     async def _keep(self, heard: Heard, companion: bytes | None, session: Session) -> None:
         self.taken.append((heard.channel, heard.data, companion, session))
+
+    async def _kept_at_once(self) -> None:
+        return
 
     def data(self) -> list[bytes]:
         return [data for _, data, _, _ in self.taken]
