@@ -70,7 +70,8 @@ def _bluetooth(health: BleHealth) -> Iterator[tuple[str, Part]]:
     yield "bluetooth", Part(ok=health.adapter is None, detail=health.adapter or reads)
     for device in health.devices:
         if device.error:
-            said = f"{device.error} ({device.failures} times in a row)"
+            times = "once" if device.failures == 1 else f"{device.failures} times in a row"
+            said = f"{device.error} (failed {times})"
             yield f"device {device.address}", Part(ok=False, detail=said)
 
 

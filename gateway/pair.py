@@ -27,6 +27,7 @@ from gateway.words import KINDS
 from ingest.decode import decode
 from ingest.links.ble_faults import (
     BOND_LOST,
+    HUNG_UP,
     PAIRING_REFUSED,
     RADIO_ERRORS,
     UNKNOWN_MODEL,
@@ -377,7 +378,8 @@ class _Walk:
         self._tell(say("The device is paired."))
 
     def _fault(self, error: BaseException, nearby: Nearby) -> _Stop:
-        fault = session_fault(error, bonded=is_bonded(nearby.device))
+        # Once is enough here: whoever stands beside it is asked before anything is removed.
+        fault = session_fault(error, bonded=is_bonded(nearby.device), before=HUNG_UP)
         return _Stop(self._sentence(self._language.gettext(fault.says)))
 
     def _tell_identity(self, kind: DeviceKind, identity: DeviceIdentity, quirk: Quirk | None) -> None:

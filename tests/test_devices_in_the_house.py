@@ -172,10 +172,14 @@ async def test_what_is_wrong_with_a_device_stands_in_the_check_and_in_the_health
         assert meter.device.keystore is not None
         await until(lambda: meter.connection is None)
         await meter.device.keystore.delete_all()
-        await until(lambda: bool(house.device_states()[METER].fault))
+        await until(lambda: "no longer knows" in (house.device_states()[METER].fault or ""))
         await house.tick()
         said = house.health()["parts"][f"device {METER}"]["detail"]
         config = Config.model_validate({"data": tmp_path / "data", "bluetooth": {}})
         found = {finding.part: finding.says for finding in await check(config) if not finding.ok}
+        await house.retire(METER)
+        await house.tick()
+        assert house.device_states()[METER].fault is None
+        assert f"device {METER}" not in {finding.part for finding in await check(config)}, "it is out of use"
     assert "no longer knows its pairing" in said
     assert said.startswith(found[f"device {METER}"])

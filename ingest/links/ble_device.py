@@ -200,7 +200,7 @@ class DeviceTask:
                 return Fault(says=ADAPTER_LEFT)
             if isinstance(error, TimeoutError) and deadline.expired():
                 return Fault(says=f"the session was not finished after {self._wiring.timings.session:g} s")
-            fault = session_fault(error, bonded=bonded)
+            fault = session_fault(error, bonded=bonded, before=self._fault.says if self._fault else None)
             if fault.says == BOND_LOST:
                 self._bond = Bond.LOST
             return fault

@@ -54,6 +54,7 @@ BOND_LOST: Final = (
 # The device
 OUT_OF_REACH: Final = "the device was seen but is out of reach now"
 NO_ANSWER: Final = "the device was seen but did not answer; it may be too far away or switched off"
+HUNG_UP: Final = "the device hung up before it could be asked anything; bring it nearer, it is tried again"
 UNKNOWN_MODEL: Final = (
     "the device answers but offers nothing that Homeward can read (no service 1808, 181f or 1810); this model needs "
     "another way, or is not the device that was meant"
@@ -78,8 +79,9 @@ _PAIRING_FAILED: Final = (
 )
 # Insufficient authentication, authorization, key size, encryption: what a device answers whose bond is not in order.
 _WANTS_BOND: Final = frozenset((0x05, 0x08, 0x0C, 0x0F))
-# How the kernel's refusal of a lost key reaches bleak: the connection ends before the services are known.
-_HUNG_UP: Final = "device disconnected"
+# How the kernel's refusal of a lost key reaches bleak: the connection ends before the services are known. So it does
+# at the edge of the range, and a cuff there must not be left alone for ten minutes for that.
+_ENDED_EARLY: Final = "device disconnected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +133,12 @@ def pairing_fault(error: BaseException, *, passkey_given: bool) -> str:
     return f"the pairing failed ({error}); run `homeward pair` again"
 
 
-def session_fault(error: BaseException, *, bonded: bool | None) -> Fault:
-    """A failed session with one device. bonded: whether this computer kept a bond with it when it began."""
+def session_fault(error: BaseException, *, bonded: bool | None, before: str | None = None) -> Fault:
+    """A failed session with one device.
+
+    bonded: whether this computer kept a bond with it when it began. before: what the session before said, if it
+    failed too.
+    """
     match error:
         case BleakDBusError(dbus_error=name) if name in _PAIRING_FAILED:
             return Fault(says=BOND_LOST if bonded else PAIRING_REFUSED, needs_person=True)
@@ -148,6 +154,7 @@ def session_fault(error: BaseException, *, bonded: bool | None) -> Fault:
             return Fault(says=str(error), needs_person=isinstance(error, UnknownModel))
         case TimeoutError():
             return Fault(says=NO_ANSWER)
-    if bonded and _HUNG_UP in str(error):
-        return Fault(says=BOND_LOST, needs_person=True)
+    if _ENDED_EARLY in str(error):
+        lost = bonded and before in (HUNG_UP, BOND_LOST)
+        return Fault(says=BOND_LOST, needs_person=True) if lost else Fault(says=HUNG_UP)
     return Fault(says=f"the connection failed ({error})")
