@@ -93,7 +93,8 @@ class DeviceState:
         """The battery tells its charge."""
         if pct <= BATTERY_LOW_PCT:
             return replace(self, battery_low=self.battery_low or now)
-        return replace(self, battery_low=None) if pct >= BATTERY_GOOD_PCT else self
+        # While readings call it low, it is: else the next one that does would have it told once more.
+        return replace(self, battery_low=None) if pct >= BATTERY_GOOD_PCT and self.battery_flag is None else self
 
     def with_flag(self, *, low: bool, now: datetime) -> DeviceState:
         """A reading says that the battery is low, or does not."""
@@ -103,6 +104,10 @@ class DeviceState:
             return self
         still = self.facts.battery_pct is not None and self.facts.battery_pct <= BATTERY_LOW_PCT
         return replace(self, battery_low=self.battery_low if still else None, battery_flag=None)
+
+    def retired(self) -> DeviceState:
+        """The state of a device that is out of use: what was wrong with it is nobody's task any more."""
+        return replace(self, failures=0, fault=None, battery_low=None, battery_flag=None)
 
     def differs(self, other: DeviceState) -> bool:
         """Whether it is worth writing down after the other one."""

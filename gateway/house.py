@@ -38,7 +38,7 @@ from gateway.web import create_app
 from ingest.admit import Wearing
 from ingest.influx import InfluxError, InfluxFollower, InfluxSeries
 from ingest.journal import Journal, JournalError, Letter, LetterState
-from ingest.links.ble import BleLink, KnownDevice, Wiring
+from ingest.links.ble import BleLink, DeviceHealth, KnownDevice, Wiring
 from ingest.links.ble_scan import AdapterControl, system_adapters
 from ingest.links.ble_session import Timings
 from ingest.links.broker import BrokerLink
@@ -211,14 +211,8 @@ class House:
 
     def device_states(self) -> Mapping[str, DeviceState]:
         """See HouseView."""
-        now = self._clock.now()
         live = {health.address: health for health in self.ble.health().devices} if self.ble else {}
-        return {
-            device: self._states.get(device, DeviceState()).followed_by(live[device], now)
-            if device in live
-            else self._states.get(device, DeviceState())
-            for device in self._devices
-        }
+        return {device.id: self._state_of(device, live.get(device.id)) for device in self._devices.values()}
 
     async def last_arrivals(self) -> Mapping[str, datetime | None]:
         """See HouseView."""
@@ -234,6 +228,12 @@ class House:
         except KeyError:
             raise NotReadable(f"device {device} is not read over Bluetooth, so it cannot be asked") from None
         logger.info("device %s was asked for everything it has stored", device)
+
+    def _state_of(self, device: Device, health: DeviceHealth | None) -> DeviceState:
+        known = self._states.get(device.id, DeviceState())
+        if device.retired_at is not None:
+            return known.retired()
+        return known.followed_by(health, self._clock.now()) if health else known
 
     async def _look_after_devices(self) -> None:
         """Keep what is known of the devices, and have low batteries seen to."""

@@ -71,6 +71,17 @@ def test_a_flag_is_believed_for_a_day() -> None:
     assert weak.with_flag(low=False, now=NOW + DAY).battery_low == NOW, "the charge itself says so too"
 
 
+def test_a_battery_that_calls_itself_full_and_low_is_told_once() -> None:
+    """A sensor whose charge is said to be 80 % and whose every value calls the battery low."""
+    state = DeviceState()
+    for hour in range(5):
+        now = NOW + timedelta(hours=hour)
+        state = state.followed_by(health(facts=DeviceFacts(battery_pct=80)), now).with_flag(low=True, now=now)
+        assert state.battery_low == NOW
+    later = state.with_flag(low=False, now=NOW + 2 * DAY)
+    assert later.followed_by(health(facts=DeviceFacts(battery_pct=80)), NOW + 2 * DAY).battery_low is None
+
+
 def test_that_it_still_advertises_is_written_down_now_and_then() -> None:
     state = DeviceState(last_seen=NOW)
     assert not DeviceState(last_seen=NOW + timedelta(minutes=59)).differs(state)
