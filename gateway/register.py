@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -144,11 +144,14 @@ class _ThroughHub:
         if entry is None:
             fields = ("id", "kind", "link", "model")
             await self._call("POST", "/devices", {field: getattr(device, field) for field in fields})
-        elif entry.wearer == patient:
-            return
-        elif entry.wearer is not None:
+        elif entry.wearer not in {None, patient}:
             await self._call("POST", f"/devices/{quote(device.id)}/unpair")
-        await self._call("POST", f"/devices/{quote(device.id)}/pair", {"patient": patient})
+        if entry is None or entry.wearer != patient:
+            await self._call("POST", f"/devices/{quote(device.id)}/pair", {"patient": patient})
+        # A hub that waits for somebody to pair it anew would leave it alone for minutes to come. One that has no
+        # Bluetooth, or has not taken up the new device yet, refuses: nothing is lost by that.
+        with suppress(RegisterError):
+            await self._call("POST", f"/devices/{quote(device.id)}/read-fully")
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         try:

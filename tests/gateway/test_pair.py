@@ -20,6 +20,7 @@ from gateway.language import Language
 from gateway.pair import Wishes, language_code, pair
 from gateway.people import Device, DeviceKind, DeviceLink, Patient
 from gateway.register import RegisterError, open_register
+from ingest.links.ble_faults import BOND_LOST
 from ingest.links.ble_session import Timings
 from simulators.air import Air
 from simulators.bleak_backend import Central
@@ -166,6 +167,31 @@ async def pair_again(config: Config, radio: HouseRadio, now: Any) -> int:
     async with open_register(config, now()) as register:
         await register.give(Device(id=METER, kind=DeviceKind.METER, link=DeviceLink.BLE), "wang")
     return 0
+
+
+async def test_a_device_that_is_paired_anew_is_read_at_once(tmp_path: Path) -> None:
+    """The hub has given up on it until somebody helps, and must not make that person wait."""
+    web = {"port": free_port()}
+    async with Air() as air:
+        meter = await a_meter(air, replace(STANDARD, security=Security.ENCRYPTED))
+        central = await Central.open(air)
+        radio = HouseRadio(
+            offer=central.offer,
+            scanner_kwargs=central.scanner_kwargs,
+            client_kwargs=central.client_kwargs,
+            timings=Timings(roster=0.01, scan=0.5, look=0.05, rest=0.01, retry=0.01, retry_person=3600.0),
+        )
+        async with real_house(tmp_path, HandClock(), radio=radio, web=web) as house, asyncio.timeout(PATIENCE_S):
+            await enrol(house, "wang", METER, DeviceKind.METER, DeviceLink.BLE)
+            await stored(house, 1)
+            assert meter.device.keystore is not None
+            await meter.device.keystore.delete_all()
+            await until(lambda: house.device_states()[METER].fault == BOND_LOST)
+            config = Config.model_validate({"data": tmp_path / "data", "bluetooth": {}, "web": web})
+            wishes = Wishes(address=METER, patient="wang", yes=True)
+            terminal = Scripted()
+            assert await pair(config, wishes, radio, terminal, Language("en"), house.now) == 0, terminal.said
+            await until(lambda: house.device_states()[METER].fault is None)
 
 
 async def test_the_register_is_the_same_through_a_hub_and_in_its_files(tmp_path: Path) -> None:
