@@ -14,8 +14,9 @@ from gateway.house import House, Radio, keep_house
 from gateway.people import Device, DeviceKind, DeviceLink, Patient
 from ingest.reading import Reading
 from ingest.vital import Vital
+from tests.bluetooth.radio import SLOWER
 
-PATIENCE = 20.0
+PATIENCE = 20.0 * SLOWER
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
 
