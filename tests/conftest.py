@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import shutil
+import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from threading import Timer
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -29,6 +34,32 @@ def need(program: str, how: str) -> str:
     if os.environ.get("CI") == "true":
         pytest.fail(missing, pytrace=False)
     pytest.skip(missing)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Tell what the tasks of a test that hangs wait for, before faulthandler ends the run: it knows threads only."""
+    limit = 0.9 * float(item.config.getini("faulthandler_timeout"))
+    timer = Timer(limit, _tell_what_tasks_wait_for, [item])
+    timer.daemon = True
+    timer.start()
+    try:
+        return (yield)
+    finally:
+        timer.cancel()
+
+
+def _tell_what_tasks_wait_for(item: pytest.Item) -> None:
+    lines = [f"\n{item.nodeid} hangs. Its tasks, each with what it waits for, the innermost last:"]
+    for task in [each for each in gc.get_objects() if isinstance(each, asyncio.Task) and not each.done()]:
+        lines.append(f"- {task.get_name()}, cancelled {task.cancelling()} times")
+        waiting: Any = task.get_coro()
+        while frame := getattr(waiting, "cr_frame", None):
+            lines.append(f"    {frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
+            waiting = waiting.cr_await
+    capture = item.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        sys.stderr.write("\n".join([*lines, ""]))
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from ingest.links.ble_faults import (
     session_fault,
 )
 from ingest.links.ble_gatt import Heard, SessionError
-from ingest.links.ble_scan import EVERYTHING, Adapter, AdapterControl, Place, pause
+from ingest.links.ble_scan import EVERYTHING, Adapter, AdapterControl, Place, heed_cancellation, pause
 from ingest.links.ble_session import SERVICES, DeviceFacts, DeviceSession, Kind, Timings
 from ingest.links.delivery import Deliver
 from ingest.racp import Progress
@@ -168,7 +168,7 @@ class DeviceTask:
             finally:
                 self._place = None
                 place.leave()
-            _heed_cancellation()
+            heed_cancellation()
             await self._rest(given_up=place.asked_back)
 
     async def _rest(self, *, given_up: bool) -> None:
@@ -304,13 +304,6 @@ class DeviceTask:
         if fault and fault != self._fault:
             _logger.warning("Bluetooth device %s: %s", self.known.address, fault.says)
         self._fault = fault
-
-
-def _heed_cancellation() -> None:
-    """End the task if that was asked for and a library lost it, as `asyncio.wait_for` does before Python 3.12."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _path_of(device: BLEDevice) -> str:

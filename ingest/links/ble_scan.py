@@ -197,6 +197,7 @@ class Adapter:
             try:
                 await self._look()
             except RADIO_ERRORS as error:
+                heed_cancellation()
                 failures += 1
                 self.alive()  # a scan that fails hears nothing, and that means nothing
                 self._report(adapter_fault(error))
@@ -204,6 +205,7 @@ class Adapter:
                 continue
             failures = 0
             await self._watch_over()
+            heed_cancellation()
             if servable := self._servable():
                 await self._give_turn(min(servable, key=self._order))
 
@@ -307,6 +309,13 @@ class Adapter:
         if fault != self.fault:
             _logger.warning("Bluetooth: %s", fault or "the adapter works again")
         self.fault = fault
+
+
+def heed_cancellation() -> None:
+    """End the task if that was asked for and a library lost it, as `asyncio.wait_for` does before Python 3.12."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def pause(failures: int, timings: Timings) -> float:

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from bleak import BleakClient, BleakScanner
@@ -110,6 +110,33 @@ async def test_a_cancellation_that_a_library_loses_still_ends_the_reading(
         async with asyncio.timeout(PATIENCE_S):
             await connecting.wait()
         # Leaving the block cancels the link and waits for its end.
+
+
+@pytest.mark.parametrize("loses", [OSError("it was just then that the answer came"), None])
+async def test_a_cancellation_that_a_library_loses_still_ends_the_looking_around(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch, loses: OSError | None
+) -> None:
+    await ward.meter(1)
+    starting = asyncio.Event()
+
+    class Forgetful(BleakScanner):
+        async def __aenter__(self) -> Self:
+            starting.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if loses:
+                    raise loses from None
+            return self
+
+        async def __aexit__(self, *_error: object) -> None:
+            return
+
+    monkeypatch.setattr("ingest.links.ble_scan.BleakScanner", Forgetful)
+    timings = replace(BRISK, scan=PATIENCE_S, look=0.01)
+    async with ward.reading(known("meter", METER), timings=timings):
+        async with asyncio.timeout(PATIENCE_S):
+            await starting.wait()
 
 
 def _addresses(group: int, count: int) -> list[str]:
