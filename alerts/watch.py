@@ -44,7 +44,7 @@ from alerts.window import LATE, LATE_COUNT, Window
 from ingest.vital import Vital
 
 _GLUCOSE_RULES: Final = (GLUCOSE_LOW, GLUCOSE_VERY_LOW, GLUCOSE_HIGH, GLUCOSE_VERY_HIGH, GLUCOSE_REFERRAL)
-_AGREE: Final = timedelta(minutes=15)
+AGREE: Final = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ def watch(
 
 def _newest_decides(candidates: Sequence[tuple[datetime, Finding]]) -> Finding:
     latest = max(moment for moment, _ in candidates)
-    raised = [each for each in candidates if each[1].verdict is Verdict.RAISE and latest - each[0] <= _AGREE]
+    raised = [each for each in candidates if each[1].verdict is Verdict.RAISE and latest - each[0] <= AGREE]
     # Among those that raise, staff before patient and the worse first; all else equal the first device by name.
     if raised:
         worst = max(raised, key=lambda each: (each[1].audience is Audience.STAFF, each[1].priority, each[0]))[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import merge
 from typing import Final, NamedTuple
@@ -51,15 +51,25 @@ class Window:
 
     Appending in time order is O(1). A late reading is put in its place, a repeated one is refused, and one that is
     older than the window is only noted as an arrival.
+    arrivals: how the devices' readings came in, where it is known better than from these readings.
     """
 
-    def __init__(self, patient: str, readings: Iterable[Reading] = (), *, span: timedelta = SPAN) -> None:
+    def __init__(
+        self,
+        patient: str,
+        readings: Iterable[Reading] = (),
+        *,
+        span: timedelta = SPAN,
+        arrivals: Mapping[str, Arrivals] | None = None,
+    ) -> None:
         self.patient = patient
         self._span = span
         self._traces: dict[tuple[Vital, str], _Trace] = {}
         self._arrivals: dict[str, Arrivals] = {}
         for reading in readings:
             self.add(reading)
+        if arrivals is not None:
+            self._arrivals = dict(arrivals)
 
     def add(self, reading: Reading) -> bool:
         """Take a reading in. False when it was there already or is too old to be kept.
@@ -68,7 +78,7 @@ class Window:
         """
         if reading.patient != self.patient:
             raise ValueError(f"a reading of patient {reading.patient} does not belong to patient {self.patient}")
-        self._arrivals[reading.device] = _after(self._arrivals.get(reading.device), reading)
+        self._arrivals[reading.device] = after(self._arrivals.get(reading.device), reading)
         trace = self._traces.setdefault((reading.vital, reading.device), _Trace())
         return trace.add(reading, self._span)
 
@@ -86,8 +96,17 @@ class Window:
         """How the device's readings come in, or None if none came."""
         return self._arrivals.get(device)
 
+    def all_arrivals(self) -> dict[str, Arrivals]:
+        """The arrivals of all devices, by device."""
+        return self._arrivals
 
-def _after(before: Arrivals | None, reading: Reading) -> Arrivals:
+    def newest(self, vital: Vital, device: str) -> Reading | None:
+        """The reading of a device that was taken last, or None if there is none."""
+        trace = self._traces.get((vital, device))
+        return trace.readings[-1] if trace else None
+
+
+def after(before: Arrivals | None, reading: Reading) -> Arrivals:
     """The arrivals of a device after this one; what came before the newest, or came with it, changes nothing."""
     received, taken = reading.received_at, reading.taken_at
     if before and (received, taken) <= (before.received_at, before.taken_at):
