@@ -193,7 +193,9 @@ class Bed:
         if self._arrivals is None:
             return True
         arrivals = self._arrivals[reading.device] = after(self._arrivals.get(reading.device), reading)
-        return not (self.rests and keeps and len(arrivals.late) < LATE_COUNT) or self.is_due(now)
+        if not (self.rests and keeps and len(arrivals.late) < LATE_COUNT) or self.is_due(now):
+            self.rests = False
+        return not self.rests
 
     def fill(self, newest: Callable[[Vital, int], Sequence[Reading]]) -> None:
         """Put the readings in that are needed.

@@ -205,7 +205,8 @@ class House:
 
     async def tick(self) -> None:
         """What time alone brings about: silence, a second reading that did not come, retries, health."""
-        await self.path.errand(self.ward.tick)
+        while await self.path.errand(self.ward.tick):
+            pass  # others had their turn
         await self._look_after_devices()
         await self.feel()
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
@@ -25,6 +25,7 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    cast,
     delete,
     insert,
     select,
@@ -132,6 +133,15 @@ class Device:
     retired_at: datetime | None = None
 
 
+class Worn(NamedTuple):
+    """A device that is worn now, since somebody said so."""
+
+    patient: str
+    device: str
+    kind: DeviceKind
+    assigned_at: datetime
+
+
 class UnknownPerson(KeyError):
     """No such patient or device. The text says which."""
 
@@ -204,6 +214,35 @@ class People:
             query = query.where(_wearings.c.patient == patient)
         with self._engine.connect() as db:
             return [_wearing(row) for row in db.execute(query)]
+
+    def some(self, patients: Iterable[str]) -> list[Patient]:
+        """Those of these patients who are known."""
+        query = select(_patients).where(_patients.c.id.in_(list(patients)))
+        with self._engine.connect() as db:
+            return [_patient(row) for row in db.execute(query)]
+
+    def worn(self, patients: Iterable[str] | None = None) -> list[Worn]:
+        """What these patients (None: all) wear now, in the order in which it was written."""
+        query = (
+            select(_wearings.c.patient, _wearings.c.device, _devices.c.kind, _wearings.c.assigned_us)
+            .join(_devices)
+            .where(_wearings.c.until_us.is_(None))
+            .order_by(_wearings.c.id)
+        )
+        if patients is not None:
+            query = query.where(_wearings.c.patient.in_(list(patients)))
+        with self._engine.connect() as db:
+            return [
+                Worn(patient, device, DeviceKind(kind), from_us(assigned))
+                for patient, device, kind, assigned in db.execute(query)
+            ]
+
+    def with_limits(self) -> list[Patient]:
+        """The patients who have limits of their own."""
+        with self._engine.connect() as db:
+            return [
+                _patient(row) for row in db.execute(select(_patients).where(cast(_patients.c.limits, String) != "{}"))
+            ]
 
     def roster(self) -> Roster:
         """Who wears what, for admission."""

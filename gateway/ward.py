@@ -1,5 +1,8 @@
-"""The ward: every patient's recent readings in memory, judged when readings come and when time passes.
+"""The ward: every patient has a bed, and is judged when a reading or the time asks for it (`alerts.calm`).
 
+Patients who rest cost a few microseconds a reading and no memory for readings: what judging needs is read from the
+journal when they stir. Beds are made on demand, those of an idle patient not before something is due, and the ones
+not used for longest are dropped.
 What follows is written into the book before anything is said. Only the worker of the straight path calls it, so that
 a patient is never judged twice at once.
 """
@@ -11,7 +14,6 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -21,14 +23,16 @@ import sqlalchemy.exc
 from alerts.alert import Act, Alert, Finding, Notice, Verdict
 from alerts.battery import low_battery
 from alerts.book import Book
+from alerts.calm import DEFAULT_CALM, NEVER, Bed, Calm
 from alerts.machine import Change, hear, hear_findings
-from alerts.rules import DEFAULTS, MIN, NO_DATA, Limits, LimitsError, parse_limits
-from alerts.watch import Expected, watch
-from alerts.window import SPAN, Window
+from alerts.rules import BLOOD_PRESSURE_SEVERE, DEFAULTS, MIN, NO_DATA, Limits, LimitsError, parse_limits
+from alerts.watch import Expected
+from alerts.window import SPAN
+from gateway.agenda import Agenda
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
 from gateway.patience import Patience
-from gateway.people import DeviceKind, People
+from gateway.people import DeviceKind, People, Worn
 from ingest.journal import Journal
 from ingest.reading import Flag, Reading
 from ingest.vital import Vital
@@ -44,19 +48,17 @@ VITAL_OF: Final = {
 GRACE: Final = timedelta(minutes=15)
 # Readings may be watched again after a crash: that is harmless, and cheaper than writing the cursor for each batch.
 _UNWRITTEN: Final = 1000
-# From so many patients on, asking for everything that stands is cheaper than naming them.
-_MANY: Final = 500
+# Patients judged at once: others are not kept waiting, and what is asked for by name has few names.
+SLICE: Final = 500
+# Beds in memory, about 1 KB each, and those of them that hold readings, up to 300 KB each.
+_BEDS: Final = 250_000
+_WINDOWS: Final = 2000
+# The most that a patient's limits can make of "fresh-meter", and the least of a severe blood pressure (mmHg).
+_FRESH: Final = timedelta(days=1)
+_SEVERE: Final = tuple(
+    parameter.lower for parameter in BLOOD_PRESSURE_SEVERE.parameters if parameter.name in {"systolic", "diastolic"}
+)
 _BATTERY_NEWS: Final = timedelta(days=1)
-
-
-@dataclass(slots=True)
-class _Bed:
-    """What judging one patient takes beside the moment."""
-
-    window: Window
-    limits: Limits
-    zone: ZoneInfo
-    expected: tuple[Expected, ...]
 
 
 class Ward:
@@ -79,7 +81,11 @@ class Ward:
         self._bulletin = bulletin
         self._now = clock.now
         self._told = told
-        self._beds: dict[str, _Bed] = {}
+        self._beds: dict[str, Bed] = {}  # the one used last at the end
+        self._opened: dict[str, Bed] = {}  # of these, the beds that hold readings
+        self._agenda = Agenda()
+        self._again: set[str] = set()  # to be judged at the next tick whatever time it is
+        self._ticked_at: datetime | None = None
         self.trouble: str | None = None
         self.batteries: dict[str, bool] = {}  # by device: whether its newest reading calls its battery low
         self._started_at = clock.now()
@@ -89,22 +95,32 @@ class Ward:
         """Judge the patients of new readings, given with their sequence numbers in order."""
         if not entries:
             return
-        by_patient: dict[str, list[Reading]] = {}
-        for _, reading in entries:
-            by_patient.setdefault(reading.patient, []).append(reading)
         self.cursor = max(self.cursor, entries[-1][0])
         self._look_at_batteries(reading for _, reading in entries)
-        await self._judge(by_patient)
+        await self._judge(self._stirred(reading for _, reading in entries))
         for patient, vital in sorted({(reading.patient, reading.vital) for _, reading in entries}):
             self._bulletin.publish({"type": "reading", "patient": patient, "vital": vital})
 
-    async def tick(self) -> None:
-        """Judge everybody who is expected to be heard, and everybody about whom something stands."""
-        wearings = await self.patience.call(self._people.wearings)
-        standing = await self.patience.call(self._book.standing)
-        patients = {w.patient for w in wearings if w.until is None} | {patient for patient, _ in standing}
-        await self._judge(dict.fromkeys(patients, ()), write_cursor=True)
+    async def tick(self) -> bool:
+        """Judge those for whom time has brought something about, a slice of them; True when more are waiting."""
+        now = self._now()
+        if self._ticked_at is None or now < self._ticked_at:
+            # The start, or the time was wrong before: whatever was noted by it may be.
+            await self.patience.call(self._begin)
+            self._again.update(self._beds)
+        self._ticked_at = now
+        for patient in self._agenda.due(now, SLICE):
+            bed = self._beds.get(patient)
+            if bed is None or bed.is_due(now):
+                self._again.add(patient)
+            else:
+                self._agenda.add(patient, bed.due)
+        patients = sorted(self._again)[:SLICE]
+        self._again.difference_update(patients)
+        unfinished = bool(self._again)
+        await self._judge(patients, write_cursor=True)
         self._told()
+        return unfinished or self._agenda.is_due(now)
 
     async def ask_for_battery(self, device: str, since: datetime) -> None:
         """Ask whoever wears a device to see to its battery; once, however often it is called with the same since."""
@@ -124,12 +140,14 @@ class Ward:
             raise KeyError(act.alert)
         changes = hear(alert, act, act.at).changes
         await self._write(changes, ())
+        self._again.add(alert.patient)
         return changes[-1].alert
 
     def forget(self, patients: Iterable[str]) -> None:
         """Read limits, zone and devices of these patients again before the next look: they have changed."""
         for patient in patients:
-            self._beds.pop(patient, None)
+            self._drop(patient)
+            self._again.add(patient)
 
     async def close(self) -> None:
         """Write down how far the readings were watched; where that fails, they are watched once more."""
@@ -143,45 +161,106 @@ class Ward:
             if now - reading.taken_at < _BATTERY_NEWS:
                 self.batteries[reading.device] = Flag.BATTERY_LOW in reading.flags
 
-    async def _judge(self, news: Mapping[str, Sequence[Reading]], *, write_cursor: bool = False) -> None:
-        """Judge patients, each with the readings that are new. What fails here is found again at the next tick."""
+    def _stirred(self, readings: Iterable[Reading]) -> set[str]:
+        """Take readings in; the patients who have to be judged."""
+        now = self._now()
+        stirred = set()
+        for reading in readings:
+            bed = self._beds.pop(reading.patient, None)
+            if bed is None:
+                stirred.add(reading.patient)
+                continue
+            self._beds[reading.patient] = bed
+            if bed.take(reading, now):
+                stirred.add(reading.patient)
+        return stirred
+
+    async def _judge(self, patients: Iterable[str], *, write_cursor: bool = False) -> None:
+        """Judge patients on what is in the journal. What fails here is done again at the next tick."""
+        names = sorted(patients)
+        for first in range(0, len(names), SLICE):
+            await self._judge_slice(names[first : first + SLICE])
+        try:
+            await self._write((), (), write_cursor=write_cursor)
+        except Exception:
+            self._fail(())
+
+    async def _judge_slice(self, patients: Sequence[str]) -> None:
         now = self._now()
         try:
-            findings = await self.patience.call(self._findings, news, now)
-            standing = await self.patience.call(self._book.standing, news if len(news) < _MANY else None)
-            heard = hear_findings(standing, findings, now)
-            await self._write(heard.changes, heard.notices, write_cursor=write_cursor)
+            findings = await self.patience.call(self._findings, patients, now)
+            standing = await self.patience.call(self._book.standing, patients)
+            heard = hear_findings(standing, _audible(findings), now)
+            await self._write(heard.changes, heard.notices)
         except Exception:
-            logger.exception("what follows from new readings could not be written down")
-            self.trouble = "alerts could not be written down; the log says why, and this is to be reported"
+            self._fail(patients)
+        else:
+            self._settle(findings, standing, heard.changes, now)
 
-    def _findings(self, news: Mapping[str, Sequence[Reading]], now: datetime) -> list[Finding]:
+    def _fail(self, patients: Iterable[str]) -> None:
+        logger.exception("what follows from new readings could not be written down")
+        self.trouble = "alerts could not be written down; the log says why, and this is to be reported"
+        self._again.update(patients)
+
+    def _findings(self, patients: Sequence[str], now: datetime) -> dict[str, tuple[Finding, ...]]:
         """Judge one patient after the other. A fault of ours in one must not take the ward from all the others."""
-        findings: list[Finding] = []
-        for patient, readings in sorted(news.items()):
+        findings = {}
+        self._make_beds([patient for patient in patients if patient not in self._beds])
+        for patient in patients:
             try:
-                findings += self._look_at(patient, readings, now)
+                findings[patient] = self._look_at(patient, now)
             except (sqlite3.OperationalError, sqlalchemy.exc.OperationalError):
                 raise
             except Exception:
                 logger.exception("patient %s could not be judged", patient)
                 self.trouble = f"patient {patient} cannot be judged; the log says why, and this is to be reported"
+                self._drop(patient)
+                self._again.add(patient)
         return findings
 
-    def _look_at(self, patient: str, readings: Sequence[Reading], now: datetime) -> list[Finding]:
-        if patient not in self._beds:
-            self._beds[patient] = self._make_bed(patient)
+    def _look_at(self, patient: str, now: datetime) -> tuple[Finding, ...]:
         bed = self._beds[patient]
-        for reading in readings:
-            bed.window.add(reading)
-        findings = watch(bed.window, bed.limits, bed.expected, now, zone=bed.zone)
-        return [finding for finding in findings if finding.verdict is not Verdict.HOLD]
+        if bed.window is None:
+            start, end = now - 2 * SPAN, now + SPAN
+            bed.fill(lambda vital, limit: self._journal.readings(patient, vital, start, end, limit))
+            self._opened[patient] = bed
+        return bed.look(now)
+
+    def _settle(
+        self,
+        findings: Mapping[str, Sequence[Finding]],
+        standing: Mapping[tuple[str, str], Alert],
+        changes: Sequence[Change],
+        now: datetime,
+    ) -> None:
+        """Note what judging these patients has led to, and when to look at each of them again."""
+        alerts = {**standing, **{(change.alert.patient, change.alert.problem): change.alert for change in changes}}
+        present = {alert.patient for alert in alerts.values() if alert.raising}
+        changed = {change.alert.patient for change in changes}
+        for patient, found in findings.items():
+            bed = self._beds[patient]
+            bed.settle(found, present=patient in present, changed=patient in changed, now=now)
+            if bed.due is not NEVER:
+                self._agenda.add(patient, bed.due)
+            self._opened.pop(patient, None)
+            if bed.window is not None:
+                self._opened[patient] = bed
+        while len(self._opened) > _WINDOWS:
+            self._opened.pop(next(iter(self._opened))).put_away()
+        while len(self._beds) > _BEDS:
+            self._drop(next(iter(self._beds)))
+
+    def _drop(self, patient: str) -> None:
+        self._beds.pop(patient, None)
+        self._opened.pop(patient, None)
 
     async def _write(
         self, changes: Sequence[Change], notices: Sequence[Notice], *, write_cursor: bool = False
     ) -> None:
         due = self.cursor - self._written >= _UNWRITTEN or (write_cursor and self.cursor > self._written)
         cursor = self.cursor if changes or due else None
+        if not (changes or notices or due):
+            return
         new = await self.patience.call(self._book.record, changes, notices, cursor)
         if cursor is not None:
             self._written = cursor
@@ -190,42 +269,65 @@ class Ward:
         for alert in {change.alert.id: change.alert for change in changes}.values():
             self._bulletin.publish({"type": "alert", "alert": alert.id, "patient": alert.patient})
 
-    def _make_bed(self, patient: str) -> _Bed:
-        known = self._people.patient(patient)
-        limits = _limits(known.limits) if known else DEFAULTS
-        now = self._now()
-        window = Window(patient)
-        for vital in Vital:
-            for reading in self._journal.readings(patient, vital, now - SPAN, now + SPAN):
-                window.add(reading)
-        return _Bed(
-            window=window,
-            limits=limits,
-            zone=ZoneInfo(known.zone if known else "UTC"),
-            expected=tuple(self._expected(patient, limits)),
-        )
+    def _begin(self) -> None:
+        """Have everybody looked at about whom time may have brought something about while we were away.
 
-    def _expected(self, patient: str, limits: Limits) -> Iterable[Expected]:
-        kinds = {device.id: device.kind for device in self._people.devices()}
-        standing = self._book.standing([patient]).get((patient, NO_DATA.problem))
-        silent = standing is not None and bool(standing.raising)
-        for wearing in self._people.wearings(patient=patient):
-            if wearing.until is None:
-                vital = VITAL_OF[kinds[wearing.device]]
-                silence = timedelta(minutes=limits.value(NO_DATA.name, f"silence-{vital}", MIN))
-                # A silence that was told before the start is not over because we were away.
-                graced = None if silent else self._started_at - silence + GRACE
-                known = (wearing.assigned_at, self._journal.last_arrival(wearing.device), graced)
-                yield Expected(
-                    device=wearing.device,
-                    vital=vital,
-                    silence=silence,
-                    since=max(moment for moment in known if moment is not None),
-                )
+        These are the patients about whom something stands, those who may have been asked for a second blood
+        pressure, and, when its time comes, whoever wears a device that is not heard.
+        """
+        limits = {patient.id: _limits(patient.limits) for patient in self._people.with_limits()}
+        arrivals = self._journal.last_arrivals()
+        for worn in self._people.worn():
+            silence = _silence(limits.get(worn.patient, DEFAULTS), worn)
+            since = self._since(worn, arrivals.get(worn.device), silence, silent=False)
+            self._agenda.add(worn.patient, since + silence)
+        self._again.update(patient for patient, _ in self._book.standing())
+        severe = self._journal.patients_reaching(Vital.BLOOD_PRESSURE, self._started_at - _FRESH, _SEVERE)
+        self._again.update(severe)
+
+    def _make_beds(self, patients: Sequence[str]) -> None:
+        if not patients:
+            return
+        known = {patient.id: patient for patient in self._people.some(patients)}
+        standing = self._book.standing(patients)
+        wearings: dict[str, list[Worn]] = {}
+        for worn in self._people.worn(patients):
+            wearings.setdefault(worn.patient, []).append(worn)
+        for patient in patients:
+            person = known.get(patient)
+            limits = _limits(person.limits) if person else DEFAULTS
+            no_data = standing.get((patient, NO_DATA.problem))
+            silent = no_data is not None and bool(no_data.raising)
+            self._beds[patient] = Bed(
+                patient,
+                calm=DEFAULT_CALM if limits is DEFAULTS else Calm(limits),
+                zone=ZoneInfo(person.zone if person else "UTC"),
+                expected=tuple(self._expect(worn, limits, silent=silent) for worn in wearings.get(patient, ())),
+            )
+
+    def _expect(self, worn: Worn, limits: Limits, *, silent: bool) -> Expected:
+        silence = _silence(limits, worn)
+        since = self._since(worn, self._journal.last_arrival(worn.device), silence, silent=silent)
+        return Expected(device=worn.device, vital=VITAL_OF[worn.kind], silence=silence, since=since)
+
+    def _since(self, worn: Worn, arrival: datetime | None, silence: timedelta, *, silent: bool) -> datetime:
+        """From when silence counts; one that was told before the start is not over because we were away."""
+        graced = None if silent else self._started_at - silence + GRACE
+        return max(moment for moment in (worn.assigned_at, arrival, graced) if moment is not None)
+
+
+def _audible(findings: Mapping[str, Sequence[Finding]]) -> list[Finding]:
+    return [finding for found in findings.values() for finding in found if finding.verdict is not Verdict.HOLD]
+
+
+def _silence(limits: Limits, worn: Worn) -> timedelta:
+    return timedelta(minutes=limits.value(NO_DATA.name, f"silence-{VITAL_OF[worn.kind]}", MIN))
 
 
 def _limits(stored: Mapping[str, Any]) -> Limits:
     """A patient's limits; the defaults where an older Homeward wrote down what this one refuses."""
+    if not stored:
+        return DEFAULTS
     try:
         return parse_limits(stored)
     except LimitsError as error:

@@ -283,6 +283,21 @@ class Journal:
             row = db.execute("SELECT last_received_us FROM devices WHERE name=?", (device,)).fetchone()
         return from_us(row[0]) if row and row[0] else None
 
+    def last_arrivals(self) -> dict[str, datetime]:
+        """When each device last brought a new reading (UTC), for those that ever did."""
+        with self._reading() as db:
+            rows = db.execute("SELECT name, last_received_us FROM devices WHERE last_received_us IS NOT NULL")
+            return {name: from_us(received) for name, received in rows}
+
+    def patients_reaching(self, vital: Vital, start: datetime, values: tuple[float, ...]) -> list[str]:
+        """Whose first or second component of a vital, taken from `start` on, reaches the value (canonical)."""
+        query = (
+            "SELECT DISTINCT s.patient FROM series s JOIN readings r ON r.series=s.id "
+            "WHERE s.vital=? AND r.taken_us>=? AND (r.v0>=? OR r.v1>=?)"
+        )
+        with self._reading() as db:
+            return [patient for (patient,) in db.execute(query, (vital, to_us(start), *values))]
+
     def resume_point(self, device: str) -> int | None:
         """The number of the last record of a device whose fate is on disk; None when all are still to be read."""
         with self._reading() as db:
