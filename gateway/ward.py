@@ -178,29 +178,22 @@ class Ward:
     async def _judge(self, patients: Iterable[str], *, write_cursor: bool = False) -> None:
         """Judge patients on what is in the journal. What fails here is done again at the next tick."""
         names = sorted(patients)
-        for first in range(0, len(names), SLICE):
-            await self._judge_slice(names[first : first + SLICE])
         try:
+            for first in range(0, len(names), SLICE):
+                await self._judge_slice(names[first : first + SLICE])
             await self._write((), (), write_cursor=write_cursor)
         except Exception:
-            self._fail(())
+            logger.exception("what follows from new readings could not be written down")
+            self.trouble = "alerts could not be written down; the log says why, and this is to be reported"
+            self._again.update(names)
 
     async def _judge_slice(self, patients: Sequence[str]) -> None:
         now = self._now()
-        try:
-            findings = await self.patience.call(self._findings, patients, now)
-            standing = await self.patience.call(self._book.standing, patients)
-            heard = hear_findings(standing, _audible(findings), now)
-            await self._write(heard.changes, heard.notices)
-        except Exception:
-            self._fail(patients)
-        else:
-            self._settle(findings, standing, heard.changes, now)
-
-    def _fail(self, patients: Iterable[str]) -> None:
-        logger.exception("what follows from new readings could not be written down")
-        self.trouble = "alerts could not be written down; the log says why, and this is to be reported"
-        self._again.update(patients)
+        findings = await self.patience.call(self._findings, patients, now)
+        standing = await self.patience.call(self._book.standing, patients)
+        heard = hear_findings(standing, _audible(findings), now)
+        await self._write(heard.changes, heard.notices)
+        self._settle(findings, standing, heard.changes, now)
 
     def _findings(self, patients: Sequence[str], now: datetime) -> dict[str, tuple[Finding, ...]]:
         """Judge one patient after the other. A fault of ours in one must not take the ward from all the others."""
