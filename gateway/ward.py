@@ -105,9 +105,9 @@ class Ward:
         """Judge those for whom time has brought something about, a slice of them; True when more are waiting."""
         now = self._now()
         if self._ticked_at is None or now < self._ticked_at:
-            # The start, or the time was wrong before: whatever was noted by it may be.
+            # The start, or the time was wrong before, and so is what was noted by it.
             await self.patience.call(self._begin)
-            self._again.update(self._beds)
+            self._again.update(self._beds if self._ticked_at else ())
         self._ticked_at = now
         for patient in self._agenda.due(now, SLICE):
             bed = self._beds.get(patient)

@@ -66,7 +66,8 @@ def admit(measurement: Measurement, packet: Packet, roster: Roster) -> Reading |
     placed = _place(measurement, packet, roster)
     if placed is None:
         return _refuse(measurement, RefusalReason.UNASSIGNED, _unassigned(measurement.device, roster))
-    flaw = _flaw(measurement)
+    values = canonical(measurement.vital, measurement.sent, measurement.unit)
+    flaw = _flaw(measurement, values)
     if flaw is not None:
         return _refuse(measurement, *flaw)
     wearing, taken_at, basis = placed
@@ -75,7 +76,7 @@ def admit(measurement: Measurement, packet: Packet, roster: Roster) -> Reading |
         patient=wearing.patient,
         device=measurement.device,
         vital=measurement.vital,
-        values=canonical(measurement.vital, measurement.sent, measurement.unit),
+        values=values,
         sent=measurement.sent,
         unit=measurement.unit,
         taken_at=taken_at,
@@ -134,7 +135,7 @@ def _clock_error(packet: Packet, zone: ZoneInfo) -> timedelta | None:
     return None if ahead is None else ahead - offset_of(zone, packet.received_at)
 
 
-def _flaw(measurement: Measurement) -> tuple[RefusalReason, str] | None:
+def _flaw(measurement: Measurement, values: tuple[float | None, ...]) -> tuple[RefusalReason, str] | None:
     """Say what keeps the measurement from being a value of a living person, or None."""
     if Flag.CONTROL_SOLUTION in measurement.flags:
         return RefusalReason.CONTROL_SOLUTION, "a test with control solution says nothing about the patient"
@@ -142,5 +143,5 @@ def _flaw(measurement: Measurement) -> tuple[RefusalReason, str] | None:
     if None in measurement.sent[:needed] and not measurement.flags & _NO_NUMBER_BUT_A_VALUE:
         said = ", ".join(sorted(measurement.flags)) or "nothing more"
         return RefusalReason.NO_VALUE, f"the device reports a failed measurement ({said}); ask for a new one"
-    problem = impossible(measurement.vital, canonical(measurement.vital, measurement.sent, measurement.unit))
+    problem = impossible(measurement.vital, values)
     return (RefusalReason.IMPOSSIBLE, problem) if problem else None

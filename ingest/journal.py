@@ -88,8 +88,12 @@ CREATE TABLE counters(name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 
 _R: Final = ", ".join(f"r.{column}" for column in COLUMNS.split(", "))
 _SAME: Final = "sequence IS ? AND claim_us IS ? AND claim_zone_s IS ?"
+_RUN: Final = 32  # readings inserted at once; one that is known costs its run a second try, one by one
 _INSERT: Final = f"INSERT OR IGNORE INTO readings({COLUMNS}) VALUES({','.join('?' * len(COLUMNS.split(', ')))})"
+_ARRIVE: Final = "INSERT INTO arrivals(series, taken_us, device, n) VALUES(?,?,?,?)"
 Outcome = Reading | Refusal | DecodeError
+# The sequence number of a new reading, None for one that is known, or a sentence for a conflict.
+Fate = int | str | None
 
 
 class LetterState(StrEnum):
@@ -134,6 +138,29 @@ class Appended:
     letters: int = 0
 
 
+class _Heard:
+    """What a commit brought of each device, written once a device."""
+
+    def __init__(self) -> None:
+        self._sequences: dict[str, int | None] = {}
+        self._received: dict[str, datetime] = {}
+
+    def told(self, device: str, sequence: int | None) -> None:
+        """The number of the last record of a packet, None where it has none."""
+        if sequence is not None or device not in self._sequences:
+            self._sequences[device] = sequence
+
+    def brought(self, device: str, received_at: datetime) -> None:
+        """A new reading came."""
+        self._received[device] = max(received_at, self._received.get(device, received_at))
+
+    def devices(self) -> Iterator[tuple[str, int | None, int | None]]:
+        """(device, last sequence, last arrival of something new in microseconds) of each."""
+        for device, sequence in self._sequences.items():
+            received = self._received.get(device)
+            yield device, sequence, None if received is None else to_us(received)
+
+
 class JournalError(Exception):
     """The journal file cannot be used. The text says why and what to do."""
 
@@ -176,11 +203,15 @@ class Journal:
         with self._writing() as db:
             appended = Appended()
             tally: Counter[str] = Counter()
+            heard = _Heard()
+            fates = iter(self._insert_all(db, [one for each in arrivals for one in each.outcomes]))
             for arrival in arrivals:
                 tally[f"packets.{arrival.packet.link}"] += 1
-                left = self._store(db, arrival, enumerate(arrival.outcomes), appended, tally)
-                self._write_letters(db, arrival.packet, left)
-                appended.letters += len({reason for reason, _, _ in left.values()})
+                left = self._store(arrival, enumerate(arrival.outcomes), fates, appended, tally, heard)
+                if left:
+                    self._write_letters(db, arrival.packet, left)
+                    appended.letters += len({reason for reason, _, _ in left.values()})
+            self._note_heard(db, heard)
             self._count(db, tally)
         return appended
 
@@ -192,14 +223,18 @@ class Journal:
         with self._writing() as db:
             appended = Appended()
             tally: Counter[str] = Counter()
+            heard = _Heard()
             for letter, outcomes in tried:
                 parts = [(part, outcomes[part]) for part in letter.parts if part < len(outcomes)]
-                left = self._store(db, Arrival(packet=letter.packet, outcomes=outcomes), parts, appended, tally)
+                fates = iter(self._insert_all(db, [outcome for _, outcome in parts]))
+                arrival = Arrival(packet=letter.packet, outcomes=outcomes)
+                left = self._store(arrival, parts, fates, appended, tally, heard)
                 if {part: reason for part, (reason, _, _) in left.items()} != dict.fromkeys(
                     letter.parts, letter.reason
                 ):
                     db.execute("UPDATE letters SET state=? WHERE id=?", (LetterState.ADMITTED, letter.id))
                     self._write_letters(db, letter.packet, left)
+            self._note_heard(db, heard)
             again = {f"readmitted.{name}": n for name, n in tally.items() if name in {"admitted", "duplicate"}}
             self._count(db, Counter(again))
         return appended
@@ -381,16 +416,19 @@ class Journal:
 
     def _store(
         self,
-        db: sqlite3.Connection,
         arrival: Arrival,
         parts: Iterable[tuple[int, Outcome]],
+        fates: Iterator[Fate],
         appended: Appended,
         tally: Counter[str],
+        heard: _Heard,
     ) -> dict[int, tuple[str, str, str]]:
-        """Store what became readings; give back what is left: part -> (reason, because, device)."""
+        """Tell what became of the parts, of which the readings have these fates, in their order.
+
+        Gives back what is left: part -> (reason, because, device).
+        """
         left: dict[int, tuple[str, str, str]] = {}
         last: dict[str, int | None] = {}
-        heard: set[str] = set()
         for part, outcome in parts:
             tally["parts"] += 1
             if isinstance(outcome, DecodeError):
@@ -402,10 +440,10 @@ class Journal:
                 left[part] = (outcome.reason, outcome.because, outcome.device)
                 tally[f"refused.{outcome.reason}"] += 1
                 continue
-            seq = self._insert(db, outcome)
+            seq = next(fates)
             if isinstance(seq, int):
                 appended.new.append((seq, outcome))
-                heard.add(outcome.device)
+                heard.brought(outcome.device, arrival.packet.received_at)
                 tally["admitted"] += 1
                 tally[f"admitted.{arrival.packet.link}"] += 1
             elif seq is None:
@@ -415,15 +453,47 @@ class Journal:
                 left[part] = (RefusalReason.CONFLICT, seq, outcome.device)
                 tally[f"refused.{RefusalReason.CONFLICT}"] += 1
         for device, sequence in last.items():
-            db.execute(
-                "UPDATE devices SET last_sequence=coalesce(?, last_sequence), "
-                "last_received_us=coalesce(max(last_received_us, ?), ?, last_received_us) WHERE id=?",
-                (sequence, *(to_us(arrival.packet.received_at) if device in heard else None,) * 2,
-                 self._device_id(db, device)),
-            )  # fmt: skip
+            heard.told(device, sequence)
         return left
 
-    def _insert(self, db: sqlite3.Connection, reading: Reading) -> int | str | None:
+    def _note_heard(self, db: sqlite3.Connection, heard: _Heard) -> None:
+        db.executemany(
+            "UPDATE devices SET last_sequence=coalesce(?, last_sequence), "
+            "last_received_us=coalesce(max(last_received_us, ?), ?, last_received_us) WHERE id=?",
+            [
+                (sequence, received, received, self._device_id(db, device))
+                for device, sequence, received in heard.devices()
+            ],
+        )
+
+    def _insert_all(self, db: sqlite3.Connection, outcomes: Sequence[Outcome]) -> list[Fate]:
+        """Insert the readings among these, in order; see `_insert`."""
+        readings = [outcome for outcome in outcomes if isinstance(outcome, Reading)]
+        fates: list[Fate] = []
+        for first in range(0, len(readings), _RUN):
+            run = readings[first : first + _RUN]
+            fates += self._insert_run(db, run) or [self._insert(db, reading) for reading in run]
+        return fates
+
+    def _insert_run(self, db: sqlite3.Connection, readings: Sequence[Reading]) -> Sequence[int] | None:
+        """Insert readings at once, when the clustered key says it all and none of them is known; else nothing."""
+        rows = []
+        for reading in readings:
+            row = to_row(reading, self._series_id(db, reading), self._device_id(db, reading.device))
+            if reading.time_basis is not TimeBasis.DEVICE or row[CLAIM_ZONE] is None or row[2] in self._claimants:
+                return None
+            rows.append(row)
+        db.execute("SAVEPOINT run")
+        if db.executemany(_INSERT, rows).rowcount < len(rows):
+            db.execute("ROLLBACK TO run")
+            db.execute("RELEASE run")
+            return None
+        db.execute("RELEASE run")
+        db.executemany(_ARRIVE, [row[:4] for row in rows])
+        (last,) = db.execute("SELECT last_insert_rowid()").fetchone()
+        return range(last - len(rows) + 1, last + 1)
+
+    def _insert(self, db: sqlite3.Connection, reading: Reading) -> Fate:
         """Give the sequence number of a new reading, None for one that is known, or a sentence for a conflict."""
         series, device = self._series_id(db, reading), self._device_id(db, reading.device)
         row = to_row(reading, series, device)
@@ -440,7 +510,7 @@ class Journal:
             db.execute(_INSERT, row)
         if reading.time_basis is not TimeBasis.DEVICE and not is_anonymous(row):
             self._claim(db, reading, row)
-        seq = db.execute("INSERT INTO arrivals(series, taken_us, device, n) VALUES(?,?,?,?)", row[:4]).lastrowid
+        seq = db.execute(_ARRIVE, row[:4]).lastrowid
         assert seq is not None  # noqa: S101  an INSERT has a row id
         return seq
 

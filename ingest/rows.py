@@ -45,7 +45,8 @@ def to_row(reading: Reading, series: int, device: int) -> Row:
         series, to_us(reading.taken_at), device, 0, *reading.values, *missing, reading.unit.value, *sent, *missing,
         reading.time_basis.value, None if offset is None else offset // timedelta(microseconds=1),
         wall_us(reading.device_time), _zone_s(reading.device_time), reading.sequence,
-        " ".join(sorted(reading.flags)) or None, context, to_us(reading.received_at), reading.raw or None,
+        " ".join(sorted(reading.flags)) if reading.flags else None,
+        context, to_us(reading.received_at), reading.raw or None,
     )  # fmt: skip
 
 
