@@ -451,7 +451,7 @@ async def _finish(path: StraightPath, worker: asyncio.Task[None]) -> None:
     async def nothing() -> None:
         return
 
-    last = asyncio.ensure_future(path.errand(nothing))
+    last = asyncio.ensure_future(path.errand(nothing, last=True))
     # With a full disk it would wait for ever; what was not acknowledged comes again.
     await asyncio.wait([last, worker], return_when=asyncio.FIRST_COMPLETED, timeout=LAST_WORK_S)
     last.cancel()

@@ -1,7 +1,8 @@
 """The straight path: what is done with everything that waits at the door.
 
-Packets, acts and ticks enter one bounded queue and leave it in order, in batches. Each batch is decoded, admitted,
-committed once, acknowledged to its sources, watched, and what follows from it is written down before it is said.
+Packets, acts and ticks come in by the door (`gateway.door`) and are worked on in order, in batches. Each batch is
+decoded, admitted, committed once, acknowledged to its sources, watched, and what follows from it is written down
+before it is said.
 Watching follows the journal by a cursor of its own, so a crash between commit and watch is made good at the start.
 """
 
@@ -10,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 from gateway.clock import Clock
+from gateway.door import BATCH, Delivery, Door, Errand, Item
 from gateway.patience import Patience
 from gateway.ward import Ward
 from ingest.admit import Roster, admit
@@ -21,29 +22,17 @@ from ingest.decode import decode
 from ingest.journal import Arrival, Journal, Letter, Outcome
 from ingest.reading import DecodeError, Packet, Reading, RefusalReason
 
-BATCH: Final = 1000
-QUEUE: Final = 4000  # packets that may wait; then the links wait, and with them their sources
-OCTETS: Final = 1_048_576
 CATCH_UP: Final = 5000
 LETTERS: Final = 500
 _UNASSIGNED: Final = RefusalReason.UNASSIGNED.value
 
 
-@dataclass(frozen=True, slots=True)
-class _Delivery:
-    packet: Packet
-    settled: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Errand:
-    """Something to be done in order with the packets: an act, a tick, a change of the roster."""
-
-    run: Callable[[], Awaitable[object]]
-    done: asyncio.Future[object] = field(compare=False)
-
-
-_Item: TypeAlias = _Delivery | _Errand
+# Linger: so many packets are worth a wait, any number is where commits are dear; a wait that brought nothing (the
+# sources wait for their acknowledgements) is not tried again for some batches.
+_LINGER_S: Final = 0.001
+_LITTLE: Final = 20
+_DEAR_S: Final = 0.005
+_RESTRAINT: Final = 16
 
 
 class StraightPath:
@@ -57,16 +46,21 @@ class StraightPath:
         self._journal = journal
         self._ward = ward
         self._stored = stored
-        self._door: asyncio.Queue[_Item] = asyncio.Queue(QUEUE)
+        self._door = Door()
+        self._commit_s = 0.0  # what the last little commit took
+        self._restrained = 0  # batches for which no lingering is tried
 
     async def deliver(self, packet: Packet, settled: Callable[[], None]) -> None:
         """See `ingest.links.delivery.Deliver`."""
-        await self._door.put(_Delivery(packet, settled))
+        await self._door.deliver(Delivery(packet, settled))
 
-    async def errand(self, run: Callable[[], Awaitable[object]]) -> object:
-        """Do something in order with the packets, on the worker; its result or its exception comes back."""
+    async def errand(self, run: Callable[[], Awaitable[object]], *, last: bool = False) -> object:
+        """Do something in order with the packets, on the worker; its result or its exception comes back.
+
+        last: behind every packet that waits, also those of a backfill.
+        """
         done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        await self._door.put(_Errand(run, done))
+        await self._door.send(Errand(run, done), last=last)
         return await done
 
     async def run(self) -> None:
@@ -75,7 +69,9 @@ class StraightPath:
             await self._ward.see(entries)
         await self.readmit()
         while True:
-            await self._work(await self._take())
+            await self._door.arrived()
+            await self._linger()
+            await self._work(self._door.take())
 
     async def readmit(self, device: str | None = None) -> None:
         """Try the letters again that wait for an assignment, of one device or of all, oldest first."""
@@ -90,20 +86,23 @@ class StraightPath:
     def _retry(self, letters: Sequence[Letter]) -> list[tuple[int, Reading]]:
         return self._journal.readmit([(letter, self._judge(letter.packet)) for letter in letters]).new
 
-    async def _take(self) -> list[_Item]:
-        """All that waits, as long as one commit can take it without keeping the others waiting."""
-        items = [await self._door.get()]
-        octets = _size(items[0])
-        while len(items) < BATCH and octets < OCTETS and not self._door.empty():
-            items.append(self._door.get_nowait())
-            octets += _size(items[-1])
-        return items
+    async def _linger(self) -> None:
+        """Wait a moment for more, where a larger batch is worth it."""
+        waiting = self._door.waiting
+        if waiting >= BATCH or (waiting < _LITTLE and self._commit_s < _DEAR_S):
+            return
+        if self._restrained:
+            self._restrained -= 1
+            return
+        await asyncio.sleep(_LINGER_S)
+        if self._door.waiting == waiting:
+            self._restrained = _RESTRAINT
 
-    async def _work(self, items: Sequence[_Item]) -> None:
+    async def _work(self, items: Sequence[Item]) -> None:
         """One batch, in order: an errand sees what came before it and nothing that came after."""
-        deliveries: list[_Delivery] = []
+        deliveries: list[Delivery] = []
         for item in items:
-            if isinstance(item, _Delivery):
+            if isinstance(item, Delivery):
                 deliveries.append(item)
                 continue
             await self._keep(deliveries)
@@ -111,10 +110,13 @@ class StraightPath:
             await _run(item)
         await self._keep(deliveries)
 
-    async def _keep(self, deliveries: Sequence[_Delivery]) -> None:
+    async def _keep(self, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:
             return
+        began = asyncio.get_running_loop().time()
         new = await self.patience.call(self._store, [one.packet for one in deliveries])
+        if len(deliveries) < _LITTLE:
+            self._commit_s = asyncio.get_running_loop().time() - began
         for one in deliveries:
             one.settled()
         self._stored()
@@ -147,11 +149,7 @@ class StraightPath:
             return self._journal.append([Arrival(packet=arrival.packet, outcomes=outcomes)]).new
 
 
-def _size(item: _Item) -> int:
-    return len(item.packet.data) if isinstance(item, _Delivery) else 0
-
-
-async def _run(errand: _Errand) -> None:
+async def _run(errand: Errand) -> None:
     try:
         result = await errand.run()
     except Exception as error:  # noqa: BLE001  it belongs to whoever asked; the worker goes on
