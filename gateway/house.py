@@ -157,7 +157,7 @@ class House:
         async def retire() -> Device:
             worn = await asyncio.to_thread(self.people.wearings, device)
             retired = await asyncio.to_thread(self.people.retire, device, now=self._clock.now())
-            await asyncio.to_thread(self._learn)
+            await asyncio.to_thread(self._learn_device, device)
             self.ward.forget({wearing.patient for wearing in worn})
             return retired
 
@@ -169,7 +169,8 @@ class House:
 
         async def change() -> None:
             await asyncio.to_thread(self.people.change_patient, patient)
-            await asyncio.to_thread(self._learn)
+            for worn in await asyncio.to_thread(self.people.wearings, patient=patient.id):
+                await asyncio.to_thread(self._learn_device, worn.device)
             self.ward.forget([patient.id])
 
         await self.path.errand(change)
@@ -217,8 +218,8 @@ class House:
 
     async def last_arrivals(self) -> Mapping[str, datetime | None]:
         """See HouseView."""
-        devices = list(self._devices)
-        return await asyncio.to_thread(lambda: {device: self.journal.last_arrival(device) for device in devices})
+        arrivals = await asyncio.to_thread(self.journal.last_arrivals)
+        return {device: arrivals.get(device) for device in self._devices}
 
     def read_fully(self, device: str) -> None:
         """See HouseView."""
@@ -294,13 +295,23 @@ class House:
         return wearing.zone if wearing else self.zone
 
     def _learn(self) -> None:
-        """Read the register again: what is asked for with every packet is answered from memory."""
+        """Read the register: what is asked for with every packet is answered from memory."""
         self._pseudonyms = {patient.id: patient.pseudonym for patient in self.people.patients()}
         self._devices = {device.id: device for device in self.people.devices()}
         self.path.roster = self.people.roster()
 
+    def _learn_device(self, device: str) -> None:
+        """Read again what is known of a device and of those who ever wore it."""
+        known = self.people.device(device)
+        wearings = self.people.wearings(device)
+        if known is not None:
+            self._devices = {**self._devices, device: known}
+        wearers = self.people.some({worn.patient for worn in wearings})
+        self._pseudonyms = {**self._pseudonyms, **{patient.id: patient.pseudonym for patient in wearers}}
+        self.path.roster = self.path.roster.changed(device, wearings)
+
     async def _roster_changed(self, device: str, patient: str) -> None:
-        await asyncio.to_thread(self._learn)
+        await asyncio.to_thread(self._learn_device, device)
         self.ward.forget([patient])
         await self.path.readmit(device)
 

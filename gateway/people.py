@@ -323,8 +323,13 @@ class People:
         Sensors follow each other, and a slot of an ended one is free again. A meter or a cuff may still hold records
         of the time when another was worn, so their slots are never given to another device.
         """
-        kinds = {known.id: known.kind for known in self.devices()}
-        alike = [w for w in self.wearings(patient=patient) if kinds[w.device] is device.kind]
+        wearings = self.wearings(patient=patient)
+        query = select(_devices.c.id).where(
+            _devices.c.id.in_({w.device for w in wearings}), _devices.c.kind == device.kind
+        )
+        with self._engine.connect() as db:
+            kind = set(db.scalars(query))
+        alike = [w for w in wearings if w.device in kind]
         own = next((w.slot for w in alike if w.device == device.id), None)
         taken = {w.slot for w in alike if w.until is None or device.kind is not DeviceKind.CGM}
         if own is not None and (device.kind is not DeviceKind.CGM or own not in taken):

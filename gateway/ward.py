@@ -124,12 +124,12 @@ class Ward:
 
     async def ask_for_battery(self, device: str, since: datetime) -> None:
         """Ask whoever wears a device to see to its battery; once, however often it is called with the same since."""
-        kinds = {known.id: known.kind for known in await self.patience.call(self._people.devices)}
+        known = await self.patience.call(self._people.device, device)
         wearings = await self.patience.call(self._people.wearings, device)
         findings = [
-            low_battery(wearing.patient, device, VITAL_OF[kinds[device]], since)
+            low_battery(wearing.patient, device, VITAL_OF[known.kind], since)
             for wearing in wearings
-            if wearing.until is None
+            if known and wearing.until is None
         ]
         await self._write((), hear_findings({}, findings, self._now()).notices)
 

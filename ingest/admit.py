@@ -49,6 +49,12 @@ class Roster:
         for wearing in wearings:
             self._by_device.setdefault(wearing.device, []).append(wearing)
 
+    def changed(self, device: str, wearings: Iterable[Wearing]) -> Roster:
+        """The roster in which a device has these wearings, all others as they are."""
+        roster = Roster()
+        roster._by_device = {**self._by_device, device: list(wearings)}
+        return roster
+
     def of(self, device: str) -> list[Wearing]:
         """All wearings of a device, past ones included."""
         return self._by_device.get(device, [])
