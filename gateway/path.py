@@ -123,8 +123,9 @@ class StraightPath:
         await self._ward.see(new)
 
     def _judge(self, packet: Packet) -> tuple[Outcome, ...]:
+        roster = self.roster
         return tuple(
-            part if isinstance(part, DecodeError) else admit(part, packet, self.roster) for part in decode(packet)
+            [part if isinstance(part, DecodeError) else admit(part, packet, roster) for part in decode(packet)]
         )
 
     def _store(self, packets: Sequence[Packet]) -> list[tuple[int, Reading]]:

@@ -157,9 +157,14 @@ class Ward:
     def _look_at_batteries(self, readings: Iterable[Reading]) -> None:
         """Note what the newest readings say. What was stored long ago says nothing about the battery of today."""
         now = self._now()
-        for reading in sorted(readings, key=lambda reading: reading.taken_at):
+        newest: dict[str, Reading] = {}
+        for reading in readings:
+            known = newest.get(reading.device)
+            if known is None or reading.taken_at >= known.taken_at:
+                newest[reading.device] = reading
+        for device, reading in newest.items():
             if now - reading.taken_at < _BATTERY_NEWS:
-                self.batteries[reading.device] = Flag.BATTERY_LOW in reading.flags
+                self.batteries[device] = Flag.BATTERY_LOW in reading.flags
 
     def _stirred(self, readings: Iterable[Reading]) -> set[str]:
         """Take readings in; the patients who have to be judged."""

@@ -19,20 +19,21 @@ COLUMNS: Final = (
 )
 TAKEN, CLAIM, CLAIM_ZONE, SEQUENCE, FLAGS = 1, 15, 16, 17, 18
 
+_US: Final = timedelta(microseconds=1)
 # Claims have no NULL in their key, or two absent sequences would count as different.
 _NONE: Final = -(2**62)
 
 Row = tuple[Any, ...]
 
 
-def wall_us(moment: datetime | None) -> int | None:
-    """The wall clock of a device time as if it were UTC, exact; the zone is kept beside it."""
-    return None if moment is None else to_us(moment.replace(tzinfo=UTC))
-
-
-def _zone_s(moment: datetime | None) -> int | None:
-    offset = moment.utcoffset() if moment else None
-    return None if offset is None else int(offset.total_seconds())
+def _wall(moment: datetime | None) -> tuple[int | None, int | None]:
+    """The wall clock of a device time as if it were UTC (us), and its zone's offset (s) if it has one."""
+    if moment is None:
+        return None, None
+    offset = moment.utcoffset()
+    if offset is None:
+        return to_us(moment.replace(tzinfo=UTC)), None
+    return to_us(moment) + offset // _US, int(offset.total_seconds())
 
 
 def to_row(reading: Reading, series: int, device: int) -> Row:
@@ -41,10 +42,10 @@ def to_row(reading: Reading, series: int, device: int) -> Row:
     sent = (None,) * len(reading.sent) if reading.sent == reading.values else reading.sent
     context = json.dumps(dict(reading.context)) if reading.context else None
     offset = reading.clock_offset
+    claim_us, claim_zone_s = _wall(reading.device_time)
     return (
         series, to_us(reading.taken_at), device, 0, *reading.values, *missing, reading.unit.value, *sent, *missing,
-        reading.time_basis.value, None if offset is None else offset // timedelta(microseconds=1),
-        wall_us(reading.device_time), _zone_s(reading.device_time), reading.sequence,
+        reading.time_basis.value, None if offset is None else offset // _US, claim_us, claim_zone_s, reading.sequence,
         " ".join(sorted(reading.flags)) if reading.flags else None,
         context, to_us(reading.received_at), reading.raw or None,
     )  # fmt: skip

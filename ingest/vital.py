@@ -94,6 +94,8 @@ def canonical(vital: Vital, sent: tuple[float | None, ...], unit: Unit) -> tuple
     factor = _TO_CANONICAL[vital][unit]
     if factor == 1.0:
         return sent
+    if len(sent) == 1:  # glucose, most of what ever comes
+        return (None if sent[0] is None else round(sent[0] * factor, _DIGITS),)
     return tuple(
         value if value is None or component.unit is Unit.PER_MIN else round(value * factor, _DIGITS)
         for component, value in zip(COMPONENTS[vital], sent, strict=True)
