@@ -1,0 +1,112 @@
+"""The ward costs nothing for those about whom there is nothing to say, and misses nobody about whom there is."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.agenda import Agenda
+from gateway.house import House
+from gateway.people import DeviceKind
+from ingest.reading import Packet
+from ingest.vital import Vital
+from simulators.publisher import Publisher, blood_pressure
+from tests.real_house import NOW, HandClock, enrol, real_house, until
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 20), st.integers(0, 20)), max_size=60))
+def test_a_name_comes_up_at_the_earliest_moment_it_was_given(steps: list[tuple[str, int, int]]) -> None:
+    agenda, expected = Agenda(), dict[str, int]()
+    for name, moment, now in steps:
+        agenda.add(name, START + timedelta(minutes=moment))
+        expected[name] = min(moment, expected.get(name, moment))
+        due = {each for each, at in expected.items() if at <= now}
+        if due:
+            assert agenda.is_due(START + timedelta(minutes=now))
+        assert set(agenda.due(START + timedelta(minutes=now), 10)) == due
+        expected = {each: at for each, at in expected.items() if each not in due}
+
+
+async def send(house: House, device: str, now: datetime, *values: float) -> None:
+    """A sensor's last readings, one each five minutes, through the door; returns when they were watched."""
+    readings = [
+        {
+            "kind": "cgm_glucose",
+            "value": value,
+            "unit": "mg/dL",
+            "time": (now - timedelta(minutes=5 * (len(values) - 1 - number))).isoformat(),
+        }
+        for number, value in enumerate(values)
+    ]
+    data = json.dumps({"version": 1, "device": device, "readings": readings}).encode()
+    one = Packet(link="listener", sender=device, channel="json", data=data, received_at=now)
+    await house.path.deliver(one, lambda: None)
+
+    async def nothing() -> None:
+        return
+
+    await house.path.errand(nothing, last=True)
+
+
+async def test_who_is_not_heard_has_no_bed_and_who_rests_keeps_no_readings(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        for name in ("idle", "calm", "low"):
+            await enrol(house, name, f"cgm-{name}", DeviceKind.CGM)
+    clock.advance(timedelta(minutes=1))
+    async with real_house(tmp_path, clock) as house:
+        await house.tick()
+        await send(house, "cgm-calm", clock.now(), *[100] * 30)
+        await send(house, "cgm-low", clock.now(), *[100] * 200, 50, 50, 50)
+        beds = house.ward._beds
+        assert set(beds) == {"calm", "low"}
+        assert beds["calm"].rests
+        assert beds["calm"].window is None
+        window = beds["low"].window
+        assert window is not None
+        assert len(window.traces(Vital.CGM)[0][1]) == 64
+        assert [alert.patient for alert in house.book.open_alerts()] == ["low"]
+        # The calm one stirs: what is needed is read from the journal.
+        clock.advance(timedelta(minutes=15))
+        await send(house, "cgm-calm", clock.now(), 50, 50, 50)
+        assert {alert.patient for alert in house.book.open_alerts()} == {"calm", "low"}
+        clock.advance(timedelta(hours=6))
+        await house.tick()
+        silent = {alert.patient for alert in house.book.open_alerts() if alert.problem == "no-data"}
+        assert silent == {"idle", "calm", "low"}
+
+
+async def test_who_was_asked_for_a_second_pressure_is_not_forgotten_by_a_restart(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cuff-1", DeviceKind.CUFF)
+        assert house.listener is not None
+        async with Publisher("cuff-1", "127.0.0.1", house.listener.port) as cuff:
+            await cuff.publish(blood_pressure(Decimal(192), Decimal(121), clock.now()))
+        await house.tick()
+        assert house.book.open_alerts() == []
+    clock.advance(timedelta(minutes=16))
+    async with real_house(tmp_path, clock) as house:
+        await house.tick()
+        assert [alert.problem for alert in house.book.open_alerts()] == ["blood-pressure-high"]
+
+
+async def test_silence_told_by_a_wrong_clock_is_over_when_the_clock_is_right_again(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await send(house, "cgm-1", clock.now(), *[100] * 20)
+        clock.set(NOW + timedelta(days=400))
+        await house.tick()
+        (alert,) = house.book.open_alerts()
+        assert (alert.problem, alert.condition_gone_at) == ("no-data", None)
+        clock.set(NOW + timedelta(minutes=5))
+        await house.tick()
+        await until(lambda: house.book.open_alerts()[0].condition_gone_at is not None)
