@@ -23,7 +23,7 @@ while the patient rests, and little more than the trouble itself while not (`nee
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 
@@ -209,10 +209,10 @@ class Bed:
         ]
         self.window = Window(self.patient, readings, arrivals=self._arrivals)
 
-    def look(self, now: datetime) -> tuple[Finding, ...]:
+    def look(self, now: datetime, raising: Collection[str]) -> tuple[Finding, ...]:
         """Judge the patient (see `alerts.watch`); the window must be there."""
         assert self.window is not None  # noqa: S101  put in by the caller
-        return watch(self.window, self._calm.limits, self.expected, now, zone=self.zone)
+        return watch(self.window, self._calm.limits, self.expected, now, zone=self.zone, raising=raising)
 
     def settle(self, findings: Sequence[Finding], *, present: bool, changed: bool, now: datetime) -> None:
         """Note what looking has led to.

@@ -10,7 +10,7 @@ from statistics import median_low
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
-from alerts.rules import Comparison, Rule
+from alerts.rules import Comparison, Limits, Rule
 from alerts.scene import MINUTE, SPOT_GAP, VITALS, Scene, last_arrival
 from ingest.reading import Flag, Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital, family
@@ -74,37 +74,44 @@ def _shown(reading: Reading) -> tuple[float, Unit]:
     return value, unit
 
 
-def judge(scene: Scene, rule: Rule, trace: Trace) -> tuple[datetime, Finding]:
-    """Judge one rule on one device: (moment of its newest reading, finding)."""
+def judge(scene: Scene, rule: Rule, trace: Trace, *, only_raise: bool = False) -> tuple[datetime, Finding | None]:
+    """Judge one rule on one device: (moment of its newest reading, finding); only_raise: None for any other."""
     limits, readings = scene.limits, trace.readings
     meter = trace.vital is Vital.GLUCOSE
     hold = timedelta() if meter else scene.minutes(rule, "hold")
 
+    bounds = {unit: _bounds(limits, rule, unit) for unit in (Unit.MG_DL, Unit.MMOL_L)}
+
     def beyond(reading: Reading) -> bool:
         value, unit = _shown(reading)
-        limit = limits.value(rule.name, "limit", unit)
+        limit, _ = bounds[unit]
         if rule.comparison is Comparison.BELOW:
             return value < limit
         return value >= limit if rule.comparison is Comparison.AT_LEAST else value > limit
 
     def recovered(reading: Reading) -> bool:
         value, unit = _shown(reading)
-        clear = limits.value(rule.name, "clear", unit)
+        _, clear = bounds[unit]
         # A limit that is itself "at least" is not cleared by standing on it.
         if rule.comparison is Comparison.BELOW:
             return value >= clear
         return value <= clear and not beyond(reading)
 
     start = _after_recovery(trace, recovered)
+    finding: Finding | None = None
     if start == len(readings):
-        finding = _clear(scene, rule, trace)
+        finding = None if only_raise else _clear(scene, rule, trace)
     elif not scene.fresh(rule, "fresh-meter" if meter else "fresh-sensor", trace.newest):
-        finding = _hold(scene, rule, trace, stale=True)
+        finding = None if only_raise else _hold(scene, rule, trace, stale=True)
     elif run := _first_run(trace, start, beyond, hold):
         finding = _raise(scene, rule, trace, run, _staff_run(scene, rule, trace, start, beyond))
-    else:
+    elif not only_raise:
         finding = _hold(scene, rule, trace, stale=False)
     return trace.newest.taken_at, finding
+
+
+def _bounds(limits: Limits, rule: Rule, unit: Unit) -> tuple[float, float]:
+    return limits.value(rule.name, "limit", unit), limits.value(rule.name, "clear", unit)
 
 
 def _after_recovery(trace: Trace, recovered: Callable[[Reading], bool]) -> int:

@@ -22,7 +22,7 @@ believed before stays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Final
@@ -62,12 +62,20 @@ class Expected:
 
 
 def watch(
-    window: Window, limits: Limits, expected: Sequence[Expected], now: datetime, *, zone: tzinfo
+    window: Window,
+    limits: Limits,
+    expected: Sequence[Expected],
+    now: datetime,
+    *,
+    zone: tzinfo,
+    raising: Collection[str] | None = None,
 ) -> tuple[Finding, ...]:
     """Judge a patient's readings at the moment `now` (aware). The same window and now give the same findings.
 
     zone: the patient's, for the moments in the sentences. A rule without any reading of its vitals says nothing;
     no-data and late-data always speak. CLEAR findings are for staff whoever heard of the trouble.
+    raising: the rules that hold up an alert of the patient; of the other rules for glucose then only a RAISE is
+    found, for nothing else of them is heard. None: every finding.
     """
     scene = Scene(window.patient, limits, now, zone)
     findings = [_no_data(scene, window, expected), _late_data(scene, window, expected)]
@@ -77,18 +85,24 @@ def watch(
         for _, readings in window.traces(vital)
     ]
     if traces:
-        findings += [
-            _newest_decides([glucose.judge(scene, rule, trace) for trace in traces]) for rule in _GLUCOSE_RULES
-        ]
+        for rule in _GLUCOSE_RULES:
+            only_raise = raising is not None and rule.name not in raising
+            found = _newest_decides([glucose.judge(scene, rule, trace, only_raise=only_raise) for trace in traces])
+            if found:
+                findings.append(found)
     pressures = pressure.pressures(window.readings(Vital.BLOOD_PRESSURE))
     if pressures:
         findings += [pressure.high(scene, pressures), pressure.severe(scene, pressures)]
     return tuple(findings)
 
 
-def _newest_decides(candidates: Sequence[tuple[datetime, Finding]]) -> Finding:
+def _newest_decides(candidates: Sequence[tuple[datetime, Finding | None]]) -> Finding | None:
     latest = max(moment for moment, _ in candidates)
-    raised = [each for each in candidates if each[1].verdict is Verdict.RAISE and latest - each[0] <= AGREE]
+    raised = [
+        (moment, finding)
+        for moment, finding in candidates
+        if finding and finding.verdict is Verdict.RAISE and latest - moment <= AGREE
+    ]
     # Among those that raise, staff before patient and the worse first; all else equal the first device by name.
     if raised:
         worst = max(raised, key=lambda each: (each[1].audience is Audience.STAFF, each[1].priority, each[0]))[1]

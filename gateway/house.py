@@ -110,6 +110,7 @@ class House:
         self._device_book = device_book
         self._states = device_book.states()
         self._written = dict(self._states)
+        self._unwritten: set[str] = set()  # devices whose state may differ from what is written
         # Told through attributes, because the channels that speak and the follower that sends are made after these.
         self.speaker: Speaker
         self.ward = Ward(journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake())
@@ -158,6 +159,8 @@ class House:
             worn = await asyncio.to_thread(self.people.wearings, device)
             retired = await asyncio.to_thread(self.people.retire, device, now=self._clock.now())
             await asyncio.to_thread(self._learn_device, device)
+            self._states[device] = self._state_of(retired)
+            self._unwritten.add(device)
             self.ward.forget({wearing.patient for wearing in worn})
             return retired
 
@@ -208,13 +211,13 @@ class House:
         """What time alone brings about: silence, a second reading that did not come, retries, health."""
         while await self.path.errand(self.ward.tick):
             pass  # others had their turn
-        await self._look_after_devices()
+        await self.path.errand(self._look_after_devices)
         await self.feel()
 
     def device_states(self) -> Mapping[str, DeviceState]:
         """See HouseView."""
-        live = {health.address: health for health in self.ble.health().devices} if self.ble else {}
-        return {device.id: self._state_of(device, live.get(device.id)) for device in self._devices.values()}
+        read = self._read_states()
+        return {device.id: read.get(device.id) or self._state_of(device) for device in self._devices.values()}
 
     async def last_arrivals(self) -> Mapping[str, datetime | None]:
         """See HouseView."""
@@ -231,28 +234,43 @@ class House:
             raise NotReadable(f"device {device} is not read over Bluetooth, so it cannot be asked") from None
         logger.info("device %s was asked for everything it has stored", device)
 
-    def _state_of(self, device: Device, health: DeviceHealth | None) -> DeviceState:
+    def _state_of(self, device: Device, health: DeviceHealth | None = None) -> DeviceState:
         known = self._states.get(device.id, DeviceState())
         if device.retired_at is not None:
             return known.retired()
         return known.followed_by(health, self._clock.now()) if health else known
 
+    def _read_states(self) -> dict[str, DeviceState]:
+        """The states of the devices that are read over Bluetooth, as they are now."""
+        health = self.ble.health().devices if self.ble else ()
+        return {
+            each.address: self._state_of(self._devices[each.address], each)
+            for each in health
+            if each.address in self._devices
+        }
+
     async def _look_after_devices(self) -> None:
-        """Keep what is known of the devices, and have low batteries seen to."""
+        """Keep what is known of the devices, and have low batteries seen to; on the worker, like pairing."""
         now = self._clock.now()
         flags, self.ward.batteries = self.ward.batteries, {}
-        states = {
-            device: state.with_flag(low=flags[device], now=now) if device in flags else state
-            for device, state in self.device_states().items()
-        }
+        states = self._read_states()
+        for device in flags.keys() & self._devices.keys():
+            known = states.get(device) or self._state_of(self._devices[device])
+            states[device] = known.with_flag(low=flags[device], now=now)
         for device, state in states.items():
             if state.battery_low and state.battery_low != self._states.get(device, DeviceState()).battery_low:
-                await self.path.errand(partial(self.ward.ask_for_battery, device, state.battery_low))
-        self._states = states
-        news = {d: s for d, s in states.items() if s.differs(self._written.get(d, DeviceState()))}
+                await self.ward.ask_for_battery(device, state.battery_low)
+        self._states |= states
+        self._unwritten |= states.keys()
+        news = {
+            device: self._states[device]
+            for device in self._unwritten
+            if self._states[device].differs(self._written.get(device, DeviceState()))
+        }
         if news:
             await asyncio.to_thread(self._device_book.write, news)
             self._written |= news
+        self._unwritten.clear()
 
     async def feel(self) -> None:
         """Ask every part how it does, and tell the pages when that has changed."""

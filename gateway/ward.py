@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -194,19 +195,24 @@ class Ward:
 
     async def _judge_slice(self, patients: Sequence[str]) -> None:
         now = self._now()
-        findings = await self.patience.call(self._findings, patients, now)
         standing = await self.patience.call(self._book.standing, patients)
+        findings = await self.patience.call(self._findings, patients, standing, now)
         heard = hear_findings(standing, _audible(findings), now)
         await self._write(heard.changes, heard.notices)
         self._settle(findings, standing, heard.changes, now)
 
-    def _findings(self, patients: Sequence[str], now: datetime) -> dict[str, tuple[Finding, ...]]:
+    def _findings(
+        self, patients: Sequence[str], standing: Mapping[tuple[str, str], Alert], now: datetime
+    ) -> dict[str, tuple[Finding, ...]]:
         """Judge one patient after the other. A fault of ours in one must not take the ward from all the others."""
         findings = {}
-        self._make_beds([patient for patient in patients if patient not in self._beds])
+        raising: defaultdict[str, set[str]] = defaultdict(set)
+        for (patient, _), alert in standing.items():
+            raising[patient] |= alert.raising
+        self._make_beds([patient for patient in patients if patient not in self._beds], standing)
         for patient in patients:
             try:
-                findings[patient] = self._look_at(patient, now)
+                findings[patient] = self._look_at(patient, raising[patient], now)
             except (sqlite3.OperationalError, sqlalchemy.exc.OperationalError):
                 raise
             except Exception:
@@ -216,13 +222,13 @@ class Ward:
                 self._again.add(patient)
         return findings
 
-    def _look_at(self, patient: str, now: datetime) -> tuple[Finding, ...]:
+    def _look_at(self, patient: str, raising: Collection[str], now: datetime) -> tuple[Finding, ...]:
         bed = self._beds[patient]
         if bed.window is None:
             start, end = now - 2 * SPAN, now + SPAN
             bed.fill(lambda vital, limit: self._journal.readings(patient, vital, start, end, limit))
             self._opened[patient] = bed
-        return bed.look(now)
+        return bed.look(now, raising)
 
     def _settle(
         self,
@@ -283,11 +289,10 @@ class Ward:
         severe = self._journal.patients_reaching(Vital.BLOOD_PRESSURE, self._started_at - _FRESH, _SEVERE)
         self._again.update(severe)
 
-    def _make_beds(self, patients: Sequence[str]) -> None:
+    def _make_beds(self, patients: Sequence[str], standing: Mapping[tuple[str, str], Alert]) -> None:
         if not patients:
             return
         known = {patient.id: patient for patient in self._people.some(patients)}
-        standing = self._book.standing(patients)
         wearings: dict[str, list[Worn]] = {}
         for worn in self._people.worn(patients):
             wearings.setdefault(worn.patient, []).append(worn)

@@ -97,7 +97,8 @@ class Calmly(Judge):
         if self.bed.window is None:
             self.bed.fill(lambda vital, limit: self._newest(vital, limit, now))
         self.looks += 1
-        findings = self.bed.look(now)
+        raising = {rule for alert in self.standing.values() for rule in alert.raising}
+        findings = self.bed.look(now, raising)
         changed = self.hear(findings, now)
         self.bed.settle(findings, present=self.present, changed=changed, now=now)
 
@@ -264,14 +265,14 @@ def test_silence_and_a_missing_second_pressure_are_looked_for_when_they_are_due(
     bed = Bed("p-1", calm=DEFAULT_CALM, zone=ZONE, expected=expected)
     kept = [*trace([100] * 20), cuff(95, 190, 100)]
     bed.fill(lambda vital, limit: [each for each in kept if each.vital is vital][-limit:])
-    findings = bed.look(minute(95))
+    findings = bed.look(minute(95), ())
     bed.settle(findings, present=False, changed=False, now=minute(95))
     assert not bed.rests
     assert minute(110) < bed.due < minute(110.1)
     kept = kept[:-1]
     bed.put_away()
     bed.fill(lambda vital, limit: [each for each in kept if each.vital is vital][-limit:])
-    bed.settle(bed.look(minute(95)), present=False, changed=False, now=minute(95))
+    bed.settle(bed.look(minute(95), ()), present=False, changed=False, now=minute(95))
     assert bed.rests
     assert bed.due == minute(95 + 60)
     assert not bed.take(cgm(100, 100), minute(100))
