@@ -6,7 +6,8 @@ watch) read `arrivals` by cursor. Times are integer microseconds UTC. All calls 
 
 A reading's identity is (device, vital, sequence, device_time). Where the device's clock is believed, the clustered
 key itself holds it. Where the moment was corrected or is the arrival, the same record read again would get another
-moment, so its claim is kept in `claims` (few rows: no secondary index on the busy path).
+moment, so its claim is kept in `claims` (few rows: no secondary index on the busy path). The same identity with
+another value is a revision: `readings` holds the newest one, `superseded` what was said before.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -27,13 +28,14 @@ from typing import Final
 
 import numpy as np
 
+from ingest.accounts import Accounts, accounts
+from ingest.journal_format import FORMAT, prepare
 from ingest.reading import (
     EPOCH,
     DecodeError,
     Packet,
     Reading,
     Refusal,
-    RefusalReason,
     Session,
     TimeBasis,
     from_us,
@@ -43,57 +45,30 @@ from ingest.rows import (
     CLAIM,
     CLAIM_ZONE,
     COLUMNS,
+    RECEIVED,
+    REV,
     Row,
     claim_key,
-    compare,
     from_row,
     identity,
     is_anonymous,
+    revised,
+    same_value,
     to_row,
 )
 from ingest.series import Series
 from ingest.vital import COMPONENTS, Vital
 
-FORMAT: Final = 1
 _US: Final = timedelta(microseconds=1)
 
-_SCHEMA: Final = """
-CREATE TABLE devices(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, last_sequence INTEGER,
-                     last_received_us INTEGER);
-CREATE TABLE series(id INTEGER PRIMARY KEY, patient TEXT NOT NULL, vital TEXT NOT NULL, UNIQUE(patient, vital));
-CREATE TABLE readings(
-    series INTEGER NOT NULL, taken_us INTEGER NOT NULL, device INTEGER NOT NULL,
-    n INTEGER NOT NULL,                     -- 0; counts up where one device took several at the same moment
-    v0 REAL, v1 REAL, v2 REAL, v3 REAL,     -- canonical units
-    unit TEXT NOT NULL, s0 REAL, s1 REAL, s2 REAL, s3 REAL,  -- as sent; all NULL where the unit is canonical
-    basis TEXT NOT NULL, offset_us INTEGER,
-    claim_us INTEGER, claim_zone_s INTEGER, -- the device's own time: wall clock as if UTC, and its zone if it has one
-    sequence INTEGER, flags TEXT, context TEXT, received_us INTEGER NOT NULL, raw BLOB,
-    PRIMARY KEY(series, taken_us, device, n)) WITHOUT ROWID;
-CREATE TABLE arrivals(seq INTEGER PRIMARY KEY AUTOINCREMENT, series INTEGER NOT NULL, taken_us INTEGER NOT NULL,
-                      device INTEGER NOT NULL, n INTEGER NOT NULL);
-CREATE TABLE claims(device INTEGER NOT NULL, vital TEXT NOT NULL, sequence INTEGER NOT NULL,
-                    claim_us INTEGER NOT NULL, claim_zone_s INTEGER NOT NULL,
-                    series INTEGER NOT NULL, taken_us INTEGER NOT NULL, n INTEGER NOT NULL,
-                    PRIMARY KEY(device, vital, sequence, claim_us, claim_zone_s)) WITHOUT ROWID;
-CREATE TABLE letters(id INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT NOT NULL, reason TEXT NOT NULL,
-                     because TEXT NOT NULL, device TEXT NOT NULL, parts TEXT NOT NULL, received_us INTEGER NOT NULL,
-                     link TEXT NOT NULL, channel TEXT NOT NULL, data BLOB NOT NULL, companion BLOB, session TEXT,
-                     fault TEXT, digest BLOB NOT NULL);
-CREATE UNIQUE INDEX letters_once ON letters(digest) WHERE state = 'waiting';
-CREATE INDEX letters_by_device ON letters(state, device);
-CREATE TABLE cursors(follower TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE counters(name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
-"""
-
-_R: Final = ", ".join(f"r.{column}" for column in COLUMNS.split(", "))
+_R: Final = ", ".join(f"r.{column}" for column in f"{COLUMNS}, rev".split(", "))
 _SAME: Final = "sequence IS ? AND claim_us IS ? AND claim_zone_s IS ?"
 _RUN: Final = 32  # readings inserted at once; one that is known costs its run a second try, one by one
 _INSERT: Final = f"INSERT OR IGNORE INTO readings({COLUMNS}) VALUES({','.join('?' * len(COLUMNS.split(', ')))})"
 _ARRIVE: Final = "INSERT INTO arrivals(series, taken_us, device, n) VALUES(?,?,?,?)"
 Outcome = Reading | Refusal | DecodeError
-# The sequence number of a new reading, None for one that is known, or a sentence for a conflict.
-Fate = int | str | None
+REJECTED: Final = "rejected"  # the reason of a letter that a follower's store refused for good
+Fate = tuple[int, Reading] | None  # what is kept under its sequence number; None for what is known already
 
 
 class LetterState(StrEnum):
@@ -116,8 +91,9 @@ class Arrival:
 class Letter:
     """Bytes that could not be admitted, kept until a person or a change of the roster helps.
 
-    reason: a RefusalReason, "too_short", "invalid", or "rejected" (by a follower's store). parts: the positions in
-    the packet that wait. packet: as it came, so that it can be tried again.
+    reason: a RefusalReason, "too_short", "invalid", "rejected" (by a follower's store), or "conflict" (another value
+    of a known record, in a journal from before revisions). parts: the positions in the packet that wait. packet: as
+    it came, so that it can be tried again.
     """
 
     id: int
@@ -161,6 +137,15 @@ class _Heard:
             yield device, sequence, None if received is None else to_us(received)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """Octets on disk: of the file, of the room in it that new readings will use first, of its write-ahead log."""
+
+    octets: int
+    spare: int
+    wal: int
+
+
 class JournalError(Exception):
     """The journal file cannot be used. The text says why and what to do."""
 
@@ -197,8 +182,9 @@ class Journal:
     def append(self, arrivals: Sequence[Arrival]) -> Appended:
         """Commit a batch: readings that are new, letters for the rest, counters. On return it is on disk.
 
-        A reading that is known already is counted and dropped; the same identity with another value becomes a letter
-        ("conflict"). Raises sqlite3.Error when nothing was written (disk full, for one).
+        A reading that is known already is counted and dropped; the same identity with another value becomes a
+        revision, which is believed from then on and stands where the first one stood. Raises sqlite3.Error when
+        nothing was written (disk full, for one).
         """
         with self._writing() as db:
             appended = Appended()
@@ -235,43 +221,40 @@ class Journal:
                     db.execute("UPDATE letters SET state=? WHERE id=?", (LetterState.ADMITTED, letter.id))
                     self._write_letters(db, letter.packet, left)
             self._note_heard(db, heard)
-            again = {f"readmitted.{name}": n for name, n in tally.items() if name in {"admitted", "duplicate"}}
+            again = {
+                f"readmitted.{name}": n for name, n in tally.items() if name in {"admitted", "revised", "duplicate"}
+            }
             self._count(db, Counter(again))
         return appended
 
     def discard(self, letter: int, because: str) -> bool:
         """Take a letter off the waiting list; its bytes stay. False when no such letter waits."""
-        with self._writing() as db:
-            changed = db.execute(
-                "UPDATE letters SET state=?, because=because || ' | discarded: ' || ? WHERE id=? AND state=?",
-                (LetterState.DISCARDED, because, letter, LetterState.WAITING),
-            )
-            return changed.rowcount == 1
+        return self._move(letter, LetterState.DISCARDED, f" | discarded: {because}")
 
     def set_aside(self, follower: str, seq: int, line: bytes, status: int, answer: str) -> None:
         """Keep a line that a follower's store refused for good, with the store's answer."""
         packet = Packet(link=follower, sender=str(seq), channel="line", data=line, received_at=EPOCH)
         because = f"{follower} refused arrival {seq} for good with status {status}: {answer}"
         with self._writing() as db:
-            self._write_letters(db, packet, {0: ("rejected", because, follower)})
+            self._write_letters(db, packet, {0: (REJECTED, because, follower)})
             self._count(db, Counter({f"rejected.{follower}": 1}))
 
     def since(self, cursor: int, limit: int) -> list[tuple[int, Reading]]:
         """Readings in the order in which they were committed, after sequence number `cursor`, at most `limit`."""
         with self._reading() as db:
             rows = db.execute(
-                f"SELECT a.seq, {_R}, s.patient, s.vital, d.name FROM arrivals a "
+                f"SELECT a.seq, a.rev, {_R}, s.patient, s.vital, d.name FROM arrivals a "
                 "JOIN readings r ON r.series=a.series AND r.taken_us=a.taken_us AND r.device=a.device AND r.n=a.n "
                 "JOIN series s ON s.id=a.series JOIN devices d ON d.id=a.device "
                 "WHERE a.seq > ? ORDER BY a.seq LIMIT ?",
                 (cursor, limit),
             )
-            return [(row[0], from_row(row[1:])) for row in rows]
+            return [(row[0], from_row(_as_of(db, row[1], row[2:]))) for row in rows]
 
     def tail(self) -> int:
         """The highest sequence number given so far, 0 when there is none."""
         with self._reading() as db:
-            return int(db.execute("SELECT coalesce(max(seq), 0) FROM arrivals").fetchone()[0])
+            return _journaled(db)
 
     def cursor(self, follower: str) -> int:
         """How far a follower has come, 0 at the beginning."""
@@ -279,10 +262,14 @@ class Journal:
             row = db.execute("SELECT seq FROM cursors WHERE follower=?", (follower,)).fetchone()
             return int(row[0]) if row else 0
 
-    def advance(self, follower: str, cursor: int) -> None:
-        """Remember how far a follower has come."""
+    def advance(self, follower: str, cursor: int, *, came_from: int | None = None) -> None:
+        """Remember how far a follower has come; with came_from, only if nobody has set it elsewhere meanwhile."""
         with self._writing() as db:
-            db.execute("INSERT OR REPLACE INTO cursors VALUES(?, ?)", (follower, cursor))
+            db.execute(
+                "INSERT INTO cursors VALUES(?1, ?2) ON CONFLICT(follower) DO UPDATE SET seq=?2 "
+                "WHERE ?3 IS NULL OR seq=?3",
+                (follower, cursor, came_from),
+            )
 
     def readings(
         self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
@@ -365,8 +352,72 @@ class Journal:
     def counts(self) -> dict[str, int]:
         """All counters since the journal began; letters.waiting is counted now."""
         with self._reading() as db:
-            waiting = db.execute("SELECT count(*) FROM letters WHERE state=?", (LetterState.WAITING,)).fetchone()[0]
-            return {**dict(db.execute("SELECT name, n FROM counters ORDER BY name")), "letters.waiting": waiting}
+            return {**_counters(db), "letters.waiting": _waiting_letters(db)}
+
+    def accounts(self, followers: Mapping[str, int]) -> Accounts:
+        """What was counted, with what still waits for each follower of the given cursor; all of one moment."""
+        with self._reading() as db:
+            db.execute("BEGIN")
+            try:
+                waiting = {
+                    name: (cursor, db.execute("SELECT count(*) FROM arrivals WHERE seq>?", (cursor,)).fetchone()[0])
+                    for name, cursor in followers.items()
+                }
+                return accounts(_counters(db), _journaled(db), _waiting_letters(db), waiting)
+            finally:
+                db.execute("COMMIT")
+
+    def rejected(self, follower: str) -> int:
+        """How many lines wait that this follower's store refused for good."""
+        query = "SELECT count(*) FROM letters WHERE state=? AND device=? AND reason=?"
+        with self._reading() as db:
+            return int(db.execute(query, (LetterState.WAITING, follower, REJECTED)).fetchone()[0])
+
+    def settle(self, letter: int) -> bool:
+        """A letter became what it should, by another way than `readmit`. False when no such letter waits."""
+        return self._move(letter, LetterState.ADMITTED, "")
+
+    def drop(self, confirmed: int, received_before: datetime, limit: int) -> int:
+        """Drop the oldest readings in order of arrival, at most `limit`; how many were dropped.
+
+        It stops at the first that is younger, or that lies behind `confirmed`, the cursor of the slowest follower.
+        A record that was dropped and is told once more by its device is a new reading.
+        """
+        with self._writing() as db:
+            last = before = self._dropped(db)
+            for seq, rev, *row in db.execute(
+                f"SELECT a.seq, a.rev, {_R}, s.vital FROM arrivals a "
+                "JOIN readings r ON r.series=a.series AND r.taken_us=a.taken_us AND r.device=a.device AND r.n=a.n "
+                "JOIN series s ON s.id=a.series WHERE a.seq<=? ORDER BY a.seq LIMIT ?",
+                (confirmed, limit),
+            ).fetchall():
+                said = _as_of(db, rev, tuple(row))
+                if said[RECEIVED] >= to_us(received_before):
+                    break
+                self._delete(db, said, newest=row[REV] == rev)
+                last = seq
+            db.execute("DELETE FROM arrivals WHERE seq<=?", (last,))
+            if last > before:
+                self._count(db, Counter({"dropped": last - before}))
+            return last - before
+
+    def size(self) -> Size:
+        """How large the journal is on disk now."""
+        with self._reading() as db:
+            page, pages, spare = (
+                db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count", "freelist_count")
+            )
+        wal = Path(f"{self._path}-wal")
+        return Size(octets=page * pages, spare=page * spare, wal=wal.stat().st_size if wal.exists() else 0)
+
+    def checkpoint(self) -> bool:
+        """Take the write-ahead log into the file and empty it. False when somebody was at work: another time."""
+        with closing(sqlite3.connect(self._path, isolation_level=None, timeout=0)) as db:
+            try:
+                busy: int = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.OperationalError:  # locked
+                return False
+            return not busy
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
@@ -375,10 +426,7 @@ class Journal:
         return db
 
     def _prepare(self) -> None:
-        found = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if found == 0:
-            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={FORMAT}; COMMIT;")
-        elif found != FORMAT:
+        if (found := prepare(self._db)) != FORMAT:
             raise JournalError(
                 f"{self._path} has journal format {found}, this Homeward reads {FORMAT}; update Homeward"
             )
@@ -435,23 +483,22 @@ class Journal:
                 left[part] = (outcome.kind, str(outcome), arrival.packet.sender)
                 tally["undecodable"] += 1
                 continue
+            tally["decoded"] += 1
             last[outcome.device] = outcome.sequence
             if isinstance(outcome, Refusal):
                 left[part] = (outcome.reason, outcome.because, outcome.device)
                 tally[f"refused.{outcome.reason}"] += 1
                 continue
-            seq = next(fates)
-            if isinstance(seq, int):
-                appended.new.append((seq, outcome))
-                heard.brought(outcome.device, arrival.packet.received_at)
-                tally["admitted"] += 1
-                tally[f"admitted.{arrival.packet.link}"] += 1
-            elif seq is None:
+            kept = next(fates)
+            if kept is None:
                 appended.duplicates += 1
                 tally["duplicate"] += 1
-            else:
-                left[part] = (RefusalReason.CONFLICT, seq, outcome.device)
-                tally[f"refused.{RefusalReason.CONFLICT}"] += 1
+                continue
+            appended.new.append(kept)
+            heard.brought(outcome.device, arrival.packet.received_at)
+            what = "admitted" if kept[1].rev == 1 else "revised"
+            tally[what] += 1
+            tally[f"{what}.{arrival.packet.link}"] += 1
         for device, sequence in last.items():
             heard.told(device, sequence)
         return left
@@ -475,7 +522,7 @@ class Journal:
             fates += self._insert_run(db, run) or [self._insert(db, reading) for reading in run]
         return fates
 
-    def _insert_run(self, db: sqlite3.Connection, readings: Sequence[Reading]) -> Sequence[int] | None:
+    def _insert_run(self, db: sqlite3.Connection, readings: Sequence[Reading]) -> list[Fate] | None:
         """Insert readings at once, when the clustered key says it all and none of them is known; else nothing."""
         rows = []
         for reading in readings:
@@ -491,18 +538,18 @@ class Journal:
         db.execute("RELEASE run")
         db.executemany(_ARRIVE, [row[:4] for row in rows])
         (last,) = db.execute("SELECT last_insert_rowid()").fetchone()
-        return range(last - len(rows) + 1, last + 1)
+        return list(enumerate(readings, last - len(rows) + 1))
 
     def _insert(self, db: sqlite3.Connection, reading: Reading) -> Fate:
-        """Give the sequence number of a new reading, None for one that is known, or a sentence for a conflict."""
+        """Store a new reading or a revision and give its sequence number; None for what is known already."""
         series, device = self._series_id(db, reading), self._device_id(db, reading.device)
         row = to_row(reading, series, device)
         known = self._find(db, reading, row)
         if known is not None:
-            return compare(known, row)
+            return self._revise(db, known, row)
         if db.execute(_INSERT, row).rowcount == 0:
             if not is_anonymous(row) and (same := self._same_moment(db, row)):
-                return compare(same, row)
+                return self._revise(db, same, row)
             (n,) = db.execute(
                 "SELECT max(n) + 1 FROM readings WHERE series=? AND taken_us=? AND device=?", row[:3]
             ).fetchone()
@@ -512,7 +559,29 @@ class Journal:
             self._claim(db, reading, row)
         seq = db.execute(_ARRIVE, row[:4]).lastrowid
         assert seq is not None  # noqa: S101  an INSERT has a row id
-        return seq
+        return seq, reading
+
+    def _revise(self, db: sqlite3.Connection, known: Row, row: Row) -> Fate:
+        """The same record again: None where this value of it is known, else it stands above what was said before.
+
+        A value that was revised and comes again is a late delivery, not a change of mind.
+        """
+        place = known[:4]
+        chain = db.execute(f"SELECT {_R} FROM superseded r WHERE series=? AND taken_us=? AND device=? AND n=?", place)
+        if any(same_value(said, row) for said in (known, *chain)):
+            return None
+        newest = revised(known, row)
+        marks = ",".join("?" * len(newest))
+        db.execute(f"INSERT INTO superseded({COLUMNS}, rev) VALUES({marks})", known)
+        db.execute(f"INSERT OR REPLACE INTO readings({COLUMNS}, rev) VALUES({marks})", newest)
+        arrived = db.execute(
+            "INSERT INTO arrivals(series, taken_us, device, n, rev) VALUES(?,?,?,?,?)", (*place, newest[REV])
+        )
+        names = db.execute(
+            "SELECT s.patient, s.vital, d.name FROM series s, devices d WHERE s.id=? AND d.id=?", (place[0], place[2])
+        ).fetchone()
+        assert arrived.lastrowid is not None  # noqa: S101  an INSERT has a row id
+        return arrived.lastrowid, from_row((*newest, *names))
 
     def _find(self, db: sqlite3.Connection, reading: Reading, row: Row) -> Row | None:
         """Find the same record where it may have been given another moment; most cannot have been."""
@@ -546,13 +615,42 @@ class Journal:
             f"SELECT {_R} FROM claims c JOIN readings r ON r.series=c.series AND r.taken_us=c.taken_us AND "
             "r.device=c.device AND r.n=c.n WHERE c.device=? AND c.vital=? AND c.sequence=? AND c.claim_us=? AND "
             "c.claim_zone_s=?",
-            claim_key(reading, row),
+            claim_key(reading.vital, row),
         ).fetchone()
         return found
 
     def _claim(self, db: sqlite3.Connection, reading: Reading, row: Row) -> None:
-        db.execute("INSERT INTO claims VALUES(?,?,?,?,?,?,?,?)", (*claim_key(reading, row), row[0], row[1], row[3]))
+        db.execute(
+            "INSERT INTO claims VALUES(?,?,?,?,?,?,?,?)", (*claim_key(reading.vital, row), row[0], row[1], row[3])
+        )
         self._claimants.add(row[2])
+
+    def _delete(self, db: sqlite3.Connection, row: Row, *, newest: bool) -> None:
+        """Delete one revision of a reading, given with the name of its vital behind it."""
+        if not newest:
+            db.execute(
+                "DELETE FROM superseded WHERE series=? AND taken_us=? AND device=? AND n=? AND rev=?",
+                (*row[:4], row[REV]),
+            )
+            return
+        db.execute("DELETE FROM readings WHERE series=? AND taken_us=? AND device=? AND n=?", row[:4])
+        if row[2] in self._claimants:
+            db.execute(
+                "DELETE FROM claims WHERE device=? AND vital=? AND sequence=? AND claim_us=? AND claim_zone_s=?",
+                claim_key(row[-1], row),
+            )
+
+    def _dropped(self, db: sqlite3.Connection) -> int:
+        row = db.execute("SELECT n FROM counters WHERE name='dropped'").fetchone()
+        return int(row[0]) if row else 0
+
+    def _move(self, letter: int, state: LetterState, remark: str) -> bool:
+        with self._writing() as db:
+            changed = db.execute(
+                "UPDATE letters SET state=?, because=because || ? WHERE id=? AND state=?",
+                (state, remark, letter, LetterState.WAITING),
+            )
+            return changed.rowcount == 1
 
     def _write_letters(
         self, db: sqlite3.Connection, packet: Packet, left: Mapping[int, tuple[str, str, str]]
@@ -596,6 +694,29 @@ class Journal:
             assert new is not None  # noqa: S101  an INSERT has a row id
             self._devices[name] = new
         return self._devices[name]
+
+
+def _counters(db: sqlite3.Connection) -> dict[str, int]:
+    return dict(db.execute("SELECT name, n FROM counters ORDER BY name"))
+
+
+def _waiting_letters(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT count(*) FROM letters WHERE state=?", (LetterState.WAITING,)).fetchone()[0])
+
+
+def _journaled(db: sqlite3.Connection) -> int:
+    """How many sequence numbers were given; they have no gaps, for a rollback takes them back."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name='arrivals'").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _as_of(db: sqlite3.Connection, rev: int, row: Row) -> Row:
+    """The row of a reading (with its names) as it was in an earlier revision."""
+    if row[REV] == rev:
+        return row
+    query = f"SELECT {_R} FROM superseded r WHERE series=? AND taken_us=? AND device=? AND n=? AND rev=?"
+    said: Row = db.execute(query, (*row[:4], rev)).fetchone()
+    return (*said, *row[REV + 1 :])
 
 
 def _storable(text: str) -> str:

@@ -131,6 +131,7 @@ class Reading:
     clock error at the time of reading it (None = not known), whether or not it had to be corrected.
     Its identity is (device, vital, sequence, device_time): a redelivery or a backfill is the same reading.
     twin: 0, or 1, 2, ... where the device took several at the same moment, as the journal counted them.
+    rev: 1, or 2, 3, ... where the device told the same record again with another value; the highest is believed.
     """
 
     patient: str
@@ -149,6 +150,7 @@ class Reading:
     context: Mapping[str, str | float] = field(default_factory=lambda: NO_CONTEXT)
     raw: bytes = b""
     twin: int = field(default=0, compare=False)
+    rev: int = field(default=1, compare=False)
 
     @property
     def key(self) -> str:
@@ -177,7 +179,6 @@ class RefusalReason(StrEnum):
     NO_VALUE = "no-value"  # the device reports a failed measurement
     CONTROL_SOLUTION = "control-solution"
     IMPOSSIBLE = "impossible"  # outside the bounds of the possible
-    CONFLICT = "conflict"  # the same identity was stored with another value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

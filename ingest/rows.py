@@ -1,6 +1,6 @@
 """How a reading lies in the journal's table: its columns, there and back, and what makes two rows the same.
 
-Pure. `COLUMNS` is the order of every row here.
+Pure. `COLUMNS` is the order of every row here; in a row that was read, the number of its revision follows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ COLUMNS: Final = (
     "series, taken_us, device, n, v0, v1, v2, v3, unit, s0, s1, s2, s3, basis, offset_us, claim_us, claim_zone_s, "
     "sequence, flags, context, received_us, raw"
 )
-TAKEN, CLAIM, CLAIM_ZONE, SEQUENCE, FLAGS = 1, 15, 16, 17, 18
+BASIS, CLAIM, CLAIM_ZONE, SEQUENCE, FLAGS, RECEIVED, REV = 13, 15, 16, 17, 18, 20, 22
 
 _US: Final = timedelta(microseconds=1)
 # Claims have no NULL in their key, or two absent sequences would count as different.
@@ -52,9 +52,9 @@ def to_row(reading: Reading, series: int, device: int) -> Row:
 
 
 def from_row(row: Row) -> Reading:
-    """The reading of a row of COLUMNS followed by the names of patient, vital and device."""
+    """The reading of a row of COLUMNS and its revision, followed by the names of patient, vital and device."""
     (_, taken, _, twin, v0, v1, v2, v3, unit, s0, s1, s2, s3, basis, offset, claim, zone, sequence, flags, context,
-     received, raw, patient, vital_name, device) = row  # fmt: skip
+     received, raw, rev, patient, vital_name, device) = row  # fmt: skip
     vital = Vital(vital_name)
     width = len(COMPONENTS[vital])
     values, sent = (v0, v1, v2, v3)[:width], (s0, s1, s2, s3)[:width]
@@ -75,6 +75,7 @@ def from_row(row: Row) -> Reading:
         context=json.loads(context) if context else NO_CONTEXT,
         raw=raw or b"",
         twin=twin,
+        rev=rev,
     )
 
 
@@ -97,15 +98,16 @@ def is_anonymous(row: Row) -> bool:
     return row[SEQUENCE] is None and row[CLAIM] is None
 
 
-def compare(known: Row, row: Row) -> str | None:
-    """None when both rows hold the same value as sent, else a sentence for a person."""
-    if known[8:13] == row[8:13] and known[4:8] == row[4:8] and _said_flags(known) == _said_flags(row):
-        return None
-    number = "" if row[SEQUENCE] is None else f" number {row[SEQUENCE]}"
-    return (
-        f"the device sent record{number} of {from_us(known[TAKEN]):%Y-%m-%d %H:%M:%SZ} again with another value: "
-        f"{_said(row)} instead of {_said(known)}; the first one stands"
-    )
+def same_value(known: Row, row: Row) -> bool:
+    """Whether both rows hold the same value as sent."""
+    return known[8:13] == row[8:13] and known[4:8] == row[4:8] and _said_flags(known) == _said_flags(row)
+
+
+def revised(known: Row, row: Row) -> Row:
+    """The row of a known record with what is said of it now: it keeps its place and the way its moment was found."""
+    flags = _said_flags(row) | (set((known[FLAGS] or "").split()) & {Flag.TIME_FAULT})
+    now_said = " ".join(sorted(flags)) or None
+    return (*known[:4], *row[4:BASIS], *known[BASIS:FLAGS], now_said, *row[FLAGS + 1 : REV], known[REV] + 1)
 
 
 def _said_flags(row: Row) -> set[str]:
@@ -113,13 +115,7 @@ def _said_flags(row: Row) -> set[str]:
     return set((row[FLAGS] or "").split()) - {Flag.TIME_FAULT}
 
 
-def _said(row: Row) -> str:
-    sent = row[9:13] if any(s is not None for s in row[9:13]) else row[4:8]
-    numbers = "/".join(f"{s:g}" for s in sent if s is not None) or "no number"
-    return f"{numbers} {row[8]}{' ' + row[FLAGS] if row[FLAGS] else ''}"
-
-
-def claim_key(reading: Reading, row: Row) -> tuple[Any, ...]:
-    """The key of a reading in `claims`: device, vital and identity."""
+def claim_key(vital: str, row: Row) -> tuple[Any, ...]:
+    """The key of a reading of a vital in `claims`: device, vital and identity."""
     absent = [_NONE if value is None else value for value in identity(row)]
-    return (row[2], reading.vital.value, *absent)
+    return (row[2], str(vital), *absent)

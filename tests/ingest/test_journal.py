@@ -1,7 +1,11 @@
 """The journal: what it was given is on disk, each reading once, and nothing else is lost either."""
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -11,12 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.accounts import Followed, balance
 from ingest.journal import Appended, Arrival, Journal, JournalError, LetterState
+from ingest.journal_care import compact, verify
+from ingest.journal_format import prepare
 from ingest.reading import DecodeError, Flag, Packet, Reading, Refusal, RefusalReason, Session, TimeBasis
 from ingest.rows import from_row, to_row
 from ingest.vital import Unit, Vital, canonical
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+FORMAT_1 = Path(__file__).parents[1] / "vectors" / "journal_format_1.sql"
 PACKET = Packet(link="listener", sender="cgm-1", channel="json", data=b"{}", received_at=START)
 
 
@@ -94,13 +102,34 @@ def test_twice_in_one_batch_is_once(journal: Journal) -> None:
     assert (len(appended.new), appended.duplicates) == (1, 1)
 
 
-def test_another_value_under_the_same_identity_is_kept_as_a_conflict(journal: Journal) -> None:
+def test_another_value_under_the_same_identity_is_a_revision(journal: Journal) -> None:
     append(journal, reading(0, 100.0))
-    assert append(journal, reading(0, 101.0)).letters == 1
-    assert stored(journal) == [reading(0, 100.0)]
-    (letter,) = journal.letters()
-    assert letter.reason == RefusalReason.CONFLICT
-    assert "101 mg/dL instead of 100 mg/dL" in letter.because
+    later = START + timedelta(hours=1)
+    (second,) = append(journal, reading(0, 101.0, received_at=later)).new
+    (third,) = append(journal, reading(0, None, flags=frozenset({Flag.ABOVE_RANGE}))).new
+    assert [(seq, one.rev, one.values) for seq, one in (second, third)] == [(2, 2, (101.0,)), (3, 3, (None,))]
+    assert second[1].received_at == later
+    assert [(one.values[0], one.rev) for one in stored(journal)] == [(100.0, 1), (101.0, 2), (None, 3)]
+    (believed,) = journal.readings("anna", Vital.CGM, START, START + timedelta(hours=1))
+    assert (believed.values, believed.rev, believed.taken_at) == ((None,), 3, START)
+    assert journal.letters() == []
+
+
+def test_what_was_revised_and_comes_again_late_changes_nothing(journal: Journal) -> None:
+    append(journal, reading(0, 100.0), reading(0, 101.0), reading(0, 102.0))
+    assert append(journal, *(reading(0, value) for value in (100.0, 101.0, 102.0))).duplicates == 3
+    (believed,) = journal.readings("anna", Vital.CGM, START, START + timedelta(hours=1))
+    assert (believed.values, believed.rev) == ((102.0,), 3)
+
+
+def test_a_revision_stands_where_the_first_one_stood(journal: Journal) -> None:
+    claim = datetime(2026, 3, 2, 20, 0)
+    first = reading(0, 100.0, sequence=9, device_time=claim, time_basis=TimeBasis.CORRECTED)
+    append(journal, first)
+    moved = reading(3, 99.0, sequence=9, device_time=claim, time_basis=TimeBasis.CORRECTED, patient="bo")
+    ((_, revised),) = append(journal, moved).new
+    assert revised == replace(first, values=(99.0,), sent=(99.0,), received_at=moved.received_at)
+    assert stored(journal)[1] == revised
 
 
 def test_two_records_of_one_second_are_two_readings(journal: Journal) -> None:
@@ -116,8 +145,8 @@ def test_a_corrected_record_read_again_with_another_correction_is_the_same(journ
     again = reading(0.05, sequence=9, device_time=claim, time_basis=TimeBasis.CORRECTED)
     believed = reading(240, sequence=9, device_time=claim)
     assert append(journal, again, believed).duplicates == 2
-    assert append(journal, reading(0.05, 55.0, sequence=9, device_time=claim)).letters == 1
-    assert stored(journal) == [corrected]
+    ((_, revised),) = append(journal, reading(0.05, 55.0, sequence=9, device_time=claim)).new
+    assert (revised.rev, revised.taken_at) == (2, corrected.taken_at)
 
 
 def test_a_record_believed_first_and_corrected_later_is_the_same(journal: Journal) -> None:
@@ -222,13 +251,192 @@ def test_discarding_a_letter_keeps_it_out_of_the_list(journal: Journal) -> None:
     assert "a test message" in kept.because
 
 
-def test_counters_balance(journal: Journal) -> None:
+def test_the_accounts_balance(journal: Journal) -> None:
     refusal = Refusal(reason=RefusalReason.NO_VALUE, because="-", device="cgm-1")
-    append(journal, reading(0), reading(0), reading(0, 7.0), refusal, DecodeError("too_short", "-"))
-    counts = journal.counts()
-    assert counts["parts"] == 5
-    assert counts["admitted"] + counts["duplicate"] + counts["undecodable"] == 3
-    assert (counts["refused.no-value"], counts["refused.conflict"], counts["letters.waiting"]) == (1, 1, 3)
+    unknown = Refusal(reason=RefusalReason.UNASSIGNED, because="-", device="cgm-1")
+    append(journal, reading(0), reading(0), reading(0, 7.0), refusal, unknown, DecodeError("too_short", "-"))
+    journal.advance("influx", 1)
+    found = journal.accounts({"influx": journal.cursor("influx"), "watch": 0})
+    assert (found.parts, found.decoded, found.undecodable) == (6, 5, 1)
+    assert (found.admitted, found.revised, found.duplicate) == (1, 1, 1)
+    assert (found.refused, found.letters) == ({"no-value": 1, "unassigned": 1}, 3)
+    assert found.followers["influx"] == Followed(confirmed=1, waiting=1)
+    assert balance(found) == []
+    (waiting,) = journal.letters(reason="unassigned")
+    journal.readmit([(waiting, (reading(0),) * 4 + (reading(5),) + (reading(0),))])
+    found = journal.accounts({"watch": 0})
+    assert (found.readmitted, found.journaled) == (1, 3)
+    assert balance(found) == []
+
+
+def test_accounts_that_do_not_balance_are_told(journal: Journal) -> None:
+    append(journal, reading(0))
+    found = journal.accounts({"watch": 5})
+    said = balance(replace(found, decoded=2))
+    assert len(said) == 3
+    assert "1 arrived are not 2 decoded" in said[0]
+    assert "confirmed by watch (5)" in said[2]
+
+
+def test_the_accounts_balance_at_every_moment(journal: Journal) -> None:
+    batches = [[reading(number * 10 + part, 90.0 + number) for part in range(10)] for number in range(60)]
+
+    def work() -> None:
+        for batch in batches:
+            append(journal, *batch, batch[0], DecodeError("invalid", "-"))
+            journal.advance("influx", journal.tail() - 3)
+
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work)
+        while not working.done():
+            assert balance(journal.accounts({"influx": journal.cursor("influx")})) == []
+        working.result()
+    assert journal.accounts({}).journaled == 600
+
+
+def test_what_is_old_and_confirmed_is_dropped_in_order(journal: Journal) -> None:
+    claim = datetime(2026, 3, 2, 20, 0)
+    corrected = reading(1, sequence=9, device_time=claim, time_basis=TimeBasis.CORRECTED)
+    append(journal, reading(0), corrected, reading(0, 101.0), reading(60), reading(2), reading(3))
+    soon = START + timedelta(minutes=30)
+    assert journal.drop(0, soon, 100) == 0  # nothing is confirmed
+    assert journal.drop(2, soon, 1) == 1
+    assert [one.rev for one in stored(journal)][:2] == [1, 2]
+    assert journal.drop(6, soon, 100) == 2  # up to the one that came at minute 60
+    assert stored(journal) == [reading(60), reading(2), reading(3)]
+    assert journal.drop(6, soon, 100) == 0
+    found = journal.accounts({"new": 0, "watch": 5})
+    assert (found.journaled, found.dropped) == (6, 3)
+    assert found.followers == {"new": Followed(confirmed=3, waiting=3), "watch": Followed(confirmed=5, waiting=1)}
+    assert balance(found) == []
+    assert append(journal, corrected).new[0][1].rev == 1  # its claim went with it
+    assert journal.tail() == 7
+
+
+def test_the_log_is_taken_into_the_file_when_nobody_is_at_work(journal: Journal) -> None:
+    append(journal, *(reading(minute) for minute in range(100)))
+    assert journal.size().wal > 0
+    assert journal.checkpoint()
+    assert journal.size().wal == 0
+    assert len(stored(journal)) == 100
+
+
+def test_a_follower_that_was_set_back_meanwhile_is_not_moved(journal: Journal) -> None:
+    journal.advance("influx", 5)
+    journal.advance("influx", 0)  # a person asked for everything again
+    journal.advance("influx", 9, came_from=5)
+    assert journal.cursor("influx") == 0
+    journal.advance("influx", 3, came_from=0)
+    assert journal.cursor("influx") == 3
+
+
+def test_a_journal_of_the_first_format_is_upgraded(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(FORMAT_1.read_text(encoding="utf-8"))
+    with closing(Journal(path)) as upgraded:
+        assert [(one.values, one.sequence, one.twin, one.rev) for one in stored(upgraded)] == [
+            ((100.0,), None, 0, 1),
+            ((105.5,), None, 0, 1),
+            ((106.0,), 7, 1, 1),
+            ((60.0,), 9, 0, 1),
+        ]
+        assert balance(upgraded.accounts({"influx": upgraded.cursor("influx http://x o/b")})) == []
+        (conflict,) = upgraded.letters(reason="conflict")
+        ((_, revised),) = upgraded.readmit([(conflict, (reading(0, 101.0),))]).new
+        assert (revised.rev, revised.values) == (2, (101.0,))
+        assert upgraded.letters(reason="conflict") == []
+        assert append(upgraded, reading(0, 100.0), reading(0, 101.0)).duplicates == 2
+        assert balance(upgraded.accounts({"watch": 0})) == []
+    assert verify(path) == []
+
+
+def test_an_upgrade_that_is_interrupted_leaves_the_file_as_it_was(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.executescript(FORMAT_1.read_text(encoding="utf-8"))
+        db.set_authorizer(lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_INSERT else 0)
+        with pytest.raises(sqlite3.DatabaseError):
+            prepare(db)
+        db.set_authorizer(None)
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert "rev" not in [row[1] for row in db.execute("PRAGMA table_info(readings)")]
+    with closing(Journal(path)) as upgraded:
+        assert len(stored(upgraded)) == 4
+
+
+@pytest.mark.parametrize("cut", [1, 24, 5000])
+def test_a_torn_log_is_read_up_to_the_last_whole_commit(journal: Journal, path: Path, cut: int) -> None:
+    for minute in range(20):
+        append(journal, reading(minute))
+    torn = path.parent / "torn.db"
+    torn.write_bytes(path.read_bytes())
+    log = Path(f"{path}-wal").read_bytes()
+    Path(f"{torn}-wal").write_bytes(log[:-cut])
+    with closing(Journal(torn)) as after:
+        kept = stored(after)
+        assert 1 <= len(kept) < 20
+        assert kept == [reading(minute) for minute in range(len(kept))]
+        assert balance(after.accounts({"watch": 0})) == []
+        append(after, *(reading(minute) for minute in range(20)))
+        assert len(stored(after)) == 20
+    assert verify(torn) == []
+
+
+def test_what_append_returned_from_outlives_a_kill(path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from ingest.journal import Journal;"
+        "from tests.ingest.test_journal import append, reading\n"
+        "journal = Journal(Path(sys.argv[1]))\n"
+        "for minute in range(int(sys.argv[2]), 10**6, 3):\n"
+        "    append(journal, *(reading(minute + part) for part in range(3)))\n"
+        "    print(minute + 3, flush=True)\n"
+    )
+    kept = 0
+    for lines in (1, 40, 7):
+        with subprocess.Popen(
+            [sys.executable, "-c", program, str(path), str(kept)], stdout=subprocess.PIPE, text=True
+        ) as writer:
+            assert writer.stdout is not None
+            acknowledged = [int(writer.stdout.readline()) for _ in range(lines)][-1]
+            writer.kill()
+            acknowledged = max([acknowledged, *(int(line) for line in writer.stdout if line.endswith("\n"))])
+        with closing(Journal(path)) as after:
+            found = stored(after)
+            kept = len(found)
+            assert kept >= acknowledged
+            assert found == [reading(minute) for minute in range(kept)]
+            assert balance(after.accounts({"watch": 0})) == []
+        assert verify(path) == []
+
+
+def test_damage_is_found(journal: Journal, path: Path) -> None:
+    append(journal, *(reading(minute) for minute in range(10)))
+    journal.close()
+    assert verify(path) == []
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DELETE FROM readings WHERE taken_us=(SELECT min(taken_us) FROM readings)")
+        db.execute("UPDATE counters SET n=n+1 WHERE name='parts'")
+    said = " ".join(verify(path))
+    assert "9 readings" in said
+    assert "11 arrived are not 10 decoded" in said
+    octets = bytearray(path.read_bytes())
+    octets[4096 * 2 : 4096 * 6] = b"\xff" * (4096 * 4)
+    path.write_bytes(octets)
+    assert verify(path) != []
+
+
+def test_compacting_gives_the_room_back(journal: Journal, path: Path) -> None:
+    append(journal, *(reading(minute, raw=b"x" * 2000) for minute in range(1000)))
+    journal.drop(900, START + timedelta(days=9), 900)
+    journal.checkpoint()
+    assert journal.size().spare > 1_000_000
+    journal.close()
+    before, after = compact(path)
+    assert after < before / 5
+    with closing(Journal(path)) as again:
+        assert stored(again) == [reading(minute, raw=b"x" * 2000) for minute in range(900, 1000)]
+        assert again.size().spare == 0
 
 
 def test_followers_go_on_where_they_were(journal: Journal, path: Path) -> None:
@@ -320,6 +528,6 @@ def test_a_row_is_the_reading(
         flags=flags,
         raw=raw,
     )
-    back = from_row((*to_row(one, 1, 2), one.patient, one.vital.value, one.device))
+    back = from_row((*to_row(one, 1, 2), 1, one.patient, one.vital.value, one.device))
     assert back == one
     assert back.device_time is None or claim is None or back.device_time.utcoffset() == claim.utcoffset()

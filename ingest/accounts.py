@@ -1,0 +1,109 @@
+"""The accounts of the straight path: whatever came must be somewhere, at every moment.
+
+Pure. `balance` says which of these do not hold:
+arrived = decoded + undecodable; decoded = admitted + revised + duplicate + refused;
+admitted, revised or admitted later = journaled; journaled = confirmed + waiting, for each follower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """How far a follower of the journal is. Both count readings; what was dropped by age counts as confirmed."""
+
+    confirmed: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accounts:
+    """What the journal counted since it began, all of one moment.
+
+    parts: what a packet is made of, one for each measurement in it. refused: by reason. journaled: sequence numbers
+    given, which is one for each reading and each revision. dropped: those of them that were dropped by age.
+    letters: that wait. links: packets by the link that brought them. rejected: by follower, refused by its store.
+    """
+
+    parts: int
+    undecodable: int
+    decoded: int
+    admitted: int
+    revised: int
+    duplicate: int
+    refused: Mapping[str, int]
+    readmitted: int
+    journaled: int
+    dropped: int
+    letters: int
+    links: Mapping[str, int]
+    rejected: Mapping[str, int]
+    followers: Mapping[str, Followed]
+
+
+def accounts(
+    counts: Mapping[str, int], journaled: int, letters: int, followers: Mapping[str, tuple[int, int]]
+) -> Accounts:
+    """Sort the journal's counters. followers: (cursor, readings after the cursor) of each."""
+    dropped = counts.get("dropped", 0)
+    return Accounts(
+        parts=counts.get("parts", 0),
+        undecodable=counts.get("undecodable", 0),
+        decoded=counts.get("decoded", 0),
+        admitted=counts.get("admitted", 0),
+        revised=counts.get("revised", 0),
+        duplicate=counts.get("duplicate", 0),
+        refused=_labelled(counts, "refused"),
+        readmitted=counts.get("readmitted.admitted", 0) + counts.get("readmitted.revised", 0),
+        journaled=journaled,
+        dropped=dropped,
+        letters=letters,
+        links=_labelled(counts, "packets"),
+        rejected=_labelled(counts, "rejected"),
+        followers={
+            name: Followed(confirmed=max(cursor, dropped), waiting=waiting)
+            for name, (cursor, waiting) in followers.items()
+        },
+    )
+
+
+def balance(found: Accounts) -> list[str]:
+    """A sentence for each account that does not balance; none is how it must be."""
+    refused = sum(found.refused.values())
+    sides = [
+        ("arrived", found.parts, "decoded and undecodable", found.decoded + found.undecodable),
+        (
+            "decoded",
+            found.decoded,
+            "admitted, revised, duplicate and refused",
+            found.admitted + found.revised + found.duplicate + refused,
+        ),
+        (
+            "admitted, at once or later,",
+            found.admitted + found.revised + found.readmitted,
+            "journaled",
+            found.journaled,
+        ),
+        *(
+            (
+                "journaled",
+                found.journaled,
+                f"confirmed by {name} ({follower.confirmed}) and waiting for it ({follower.waiting})",
+                follower.confirmed + follower.waiting,
+            )
+            for name, follower in sorted(found.followers.items())
+        ),
+    ]
+    return [
+        f"{count} {what} are not {other_count} {other}; this must not be, keep journal.db and report it"
+        for what, count, other, other_count in sides
+        if count != other_count
+    ]
+
+
+def _labelled(counts: Mapping[str, int], name: str) -> dict[str, int]:
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): n for key, n in counts.items() if key.startswith(prefix)}

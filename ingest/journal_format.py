@@ -1,0 +1,92 @@
+"""How the journal's file is laid out, and how a file of an earlier layout becomes one of today's.
+
+An upgrade is one transaction: a crash in it leaves the file as it was. `ingest.rows` says what the columns hold.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+FORMAT: Final = 2
+
+_SUPERSEDED: Final = """
+CREATE TABLE superseded(                    -- what a device said before its newest revision
+    series INTEGER NOT NULL, taken_us INTEGER NOT NULL, device INTEGER NOT NULL, n INTEGER NOT NULL,
+    rev INTEGER NOT NULL, -- here, for the integrity check of SQLite 3.40 misreads a key that is not in front
+    v0 REAL, v1 REAL, v2 REAL, v3 REAL, unit TEXT NOT NULL, s0 REAL, s1 REAL, s2 REAL, s3 REAL,
+    basis TEXT NOT NULL, offset_us INTEGER, claim_us INTEGER, claim_zone_s INTEGER, sequence INTEGER, flags TEXT,
+    context TEXT, received_us INTEGER NOT NULL, raw BLOB,
+    PRIMARY KEY(series, taken_us, device, n, rev)) WITHOUT ROWID;
+"""
+_SCHEMA: Final = f"""
+CREATE TABLE devices(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, last_sequence INTEGER,
+                     last_received_us INTEGER);
+CREATE TABLE series(id INTEGER PRIMARY KEY, patient TEXT NOT NULL, vital TEXT NOT NULL, UNIQUE(patient, vital));
+CREATE TABLE readings(
+    series INTEGER NOT NULL, taken_us INTEGER NOT NULL, device INTEGER NOT NULL,
+    n INTEGER NOT NULL,                     -- 0; counts up where one device took several at the same moment
+    v0 REAL, v1 REAL, v2 REAL, v3 REAL,     -- canonical units
+    unit TEXT NOT NULL, s0 REAL, s1 REAL, s2 REAL, s3 REAL,  -- as sent; all NULL where the unit is canonical
+    basis TEXT NOT NULL, offset_us INTEGER,
+    claim_us INTEGER, claim_zone_s INTEGER, -- the device's own time: wall clock as if UTC, and its zone if it has one
+    sequence INTEGER, flags TEXT, context TEXT, received_us INTEGER NOT NULL, raw BLOB,
+    rev INTEGER NOT NULL DEFAULT 1,         -- 2, 3, ... where the device said another value later
+    PRIMARY KEY(series, taken_us, device, n)) WITHOUT ROWID;
+CREATE TABLE arrivals(seq INTEGER PRIMARY KEY AUTOINCREMENT, series INTEGER NOT NULL, taken_us INTEGER NOT NULL,
+                      device INTEGER NOT NULL, n INTEGER NOT NULL, rev INTEGER NOT NULL DEFAULT 1);
+CREATE TABLE claims(device INTEGER NOT NULL, vital TEXT NOT NULL, sequence INTEGER NOT NULL,
+                    claim_us INTEGER NOT NULL, claim_zone_s INTEGER NOT NULL,
+                    series INTEGER NOT NULL, taken_us INTEGER NOT NULL, n INTEGER NOT NULL,
+                    PRIMARY KEY(device, vital, sequence, claim_us, claim_zone_s)) WITHOUT ROWID;
+CREATE TABLE letters(id INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT NOT NULL, reason TEXT NOT NULL,
+                     because TEXT NOT NULL, device TEXT NOT NULL, parts TEXT NOT NULL, received_us INTEGER NOT NULL,
+                     link TEXT NOT NULL, channel TEXT NOT NULL, data BLOB NOT NULL, companion BLOB, session TEXT,
+                     fault TEXT, digest BLOB NOT NULL);
+CREATE UNIQUE INDEX letters_once ON letters(digest) WHERE state = 'waiting';
+CREATE INDEX letters_by_device ON letters(state, device);
+CREATE TABLE cursors(follower TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE counters(name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+{_SUPERSEDED}
+"""
+_UPGRADES: Final = {
+    1: f"""
+ALTER TABLE readings ADD COLUMN rev INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE arrivals ADD COLUMN rev INTEGER NOT NULL DEFAULT 1;
+INSERT INTO counters SELECT 'decoded', sum(CASE name WHEN 'parts' THEN n ELSE -n END) FROM counters
+    WHERE name IN ('parts', 'undecodable') HAVING count(*) > 0;
+{_SUPERSEDED}
+"""
+}
+
+
+def prepare(db: sqlite3.Connection) -> int:
+    """Lay the file out, or upgrade it; the format it has then, which is not FORMAT when a newer Homeward wrote it."""
+    found = _format(db)
+    if found >= FORMAT:
+        return found
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        # Asked again: another process may have done it meanwhile.
+        if (found := _format(db)) == 0:
+            _run(db, _SCHEMA)
+        else:
+            for step in range(found, FORMAT):
+                _run(db, _UPGRADES[step])
+        db.execute(f"PRAGMA user_version={FORMAT}")
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+    return FORMAT
+
+
+def _format(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _run(db: sqlite3.Connection, script: str) -> None:
+    """As executescript does, which would commit first."""
+    for statement in script.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
