@@ -1,26 +1,29 @@
 """InfluxDB follows the journal: a sender that never loses its place, a way to read a series back, and a probe.
 
 Readings are sent in order of arrival; the cursor moves only after InfluxDB has said it stored them. So an outage is
-lag and not loss, and sending twice is harmless (`ingest.line_protocol`). Works with InfluxDB 1.8, 2.x and 3.x, which
-share `/api/v2/write` and the InfluxQL `/query`.
+lag and not loss, and sending twice is harmless (`ingest.line_protocol`). InfluxDB 1.8, 2.x and 3.x share
+`/api/v2/write` and the InfluxQL `/query`; they differ in how they refuse: 2.x stores nothing of a body with a
+malformed line, the others store its good lines, and 3.x alone says which lines it refused.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
 import httpx
 import numpy as np
-from influxdb_client import InfluxDBClient, WritePrecision
-from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client import InfluxDBClient, WritePrecision, WriteService
 from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
 
@@ -33,11 +36,14 @@ _log = logging.getLogger(__name__)
 
 NAME: Final = "influx"  # of this follower, in what it sets aside
 BATCH: Final = 5000  # lines per request: the knee of the throughput curve, and InfluxData's own advice
+CATCH_UP: Final = 20_000  # lines a second at most while there is a backlog: the hub and the server have other work
 PROBE_EVERY: Final = 60.0  # seconds between tries while a person has to correct something
 _FIRST_WAIT: Final = 0.25
 _LONGEST_WAIT: Final = 60.0
 _LONGEST_RETRY_AFTER: Final = 300.0
+_ONE_PACKET: Final = 1400  # octets; compressing less saves nothing
 _TIMEOUT_MS: Final = (3_000, 10_000)  # to connect, to answer
+_POINT: Final = ("device", "twin", "rev")  # the tags that tell a patient's points of one moment apart; rev last
 # InfluxDB's own bounds of time, in nanoseconds (1677 to 2262).
 _EARLIEST_NS: Final = -9_223_372_036_854_775_806
 _LATEST_NS: Final = 9_223_372_036_854_775_806
@@ -59,8 +65,15 @@ class Outbox(Protocol):
         """Where the follower of this name stands; 0 for a new one."""
         ...
 
-    def advance(self, follower: str, cursor: int) -> None:
-        """Remember, durably, that the follower has dealt with everything up to the cursor."""
+    def advance(self, follower: str, cursor: int, *, came_from: int | None = None) -> None:
+        """Remember, durably, that the follower has dealt with everything up to the cursor.
+
+        With came_from, only if the cursor is still there: a person may have set it back meanwhile.
+        """
+        ...
+
+    def rejected(self, follower: str) -> int:
+        """How many lines wait that were set aside."""
         ...
 
     def tail(self) -> int:
@@ -86,7 +99,8 @@ class InfluxSettings:
 class InfluxHealth:
     """How the follower fares. `says` is a sentence for people, with what to do where there is something to do.
 
-    lag: sequence numbers not yet sent. stored, set_aside: lines since the start. last_success: aware UTC.
+    lag: sequence numbers not yet sent. stored: lines since the start. set_aside: lines that were refused and wait for
+    a person. last_success: aware UTC.
     """
 
     ok: bool
@@ -130,11 +144,34 @@ class _Answer:
     @property
     def _speaks_influx(self) -> bool:
         # A proxy's 400 is about the connection: believing it would set every reading aside.
+        return "error" in self._said or "message" in self._said
+
+    @property
+    def _said(self) -> dict[str, Any]:
         try:
             said = json.loads(self.text)
         except ValueError:
-            return False
-        return isinstance(said, dict) and ("error" in said or "message" in said)
+            return {}
+        return said if isinstance(said, dict) else {}
+
+    def named(self, lines: Sequence[bytes]) -> dict[int, str]:
+        """The lines that InfluxDB 3 names as refused, with what it says of each; empty when that cannot be relied on.
+
+        Each entry of `data` has "line_number" (from 1), "original_line" and "error_message". One that does not fit
+        the line with that number makes all of them worthless.
+        """
+        entries = self._said.get("data")
+        named: dict[int, str] = {}
+        for entry in entries if isinstance(entries, list) else [entries]:
+            match entry:
+                case {"line_number": int(number), "original_line": str(original), "error_message": str(said)}:
+                    at = number - 1
+                    if not (0 <= at < len(lines) and original and lines[at].decode().startswith(original)):
+                        return {}
+                    named[at] = said
+                case _:
+                    return {}
+        return named
 
 
 class _Writer:
@@ -142,13 +179,17 @@ class _Writer:
 
     def __init__(self, settings: InfluxSettings) -> None:
         self._client = InfluxDBClient(settings.url, settings.token, org=settings.org, timeout=_TIMEOUT_MS)
-        # The library's batching mode keeps points in memory only and drops them on a crash.
-        self._api = self._client.write_api(write_options=SYNCHRONOUS)
-        self._bucket = settings.bucket
+        # Not its WriteApi: the batching mode keeps points in memory only, and both compress at the slowest level.
+        self._service = WriteService(self._client.api_client)
+        self._settings = settings
 
     def post(self, body: bytes) -> _Answer:
+        how = {"precision": WritePrecision.US}
+        if len(body) > _ONE_PACKET:
+            # Without a date in it the same lines are the same octets.
+            body, how["content_encoding"] = gzip.compress(body, compresslevel=1, mtime=0), "gzip"
         try:
-            self._api.write(self._bucket, record=body, write_precision=WritePrecision.US)
+            self._service.post_write(self._settings.org, self._settings.bucket, body, **how)
         except ApiException as refusal:
             text = refusal.body or refusal.reason or ""
             return _Answer(status=refusal.status or 0, text=str(text), retry_after=refusal.retry_after)
@@ -163,9 +204,9 @@ class _Writer:
 class InfluxFollower:
     """Sends the journal's readings to InfluxDB, for ever: run `run()` as a task, set `news` after each commit.
 
-    Its cursor is named after the address and the bucket: a new bucket is filled from the first day.
-    `trouble` is a sentence while something is wrong, else None. `pause(seconds)` waits, `jitter()` gives a number in
-    [0, 1), `now()` the aware time for `health()`.
+    Its cursor, `place`, is named after the address and the bucket: a new bucket is filled from the first day, and so
+    is a known one when somebody sets its cursor back in the journal. `trouble` is a sentence while something is
+    wrong, else None. `pause(seconds)` waits, `jitter()` gives a number in [0, 1), `now()` the aware time.
     """
 
     def __init__(
@@ -179,7 +220,7 @@ class InfluxFollower:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.news = asyncio.Event()
-        self._place = f"{NAME} {settings.url} {settings.org}/{settings.bucket}"
+        self.place = place_of(settings)
         self._settings = settings
         self._outbox = outbox
         self._label = label
@@ -187,7 +228,6 @@ class InfluxFollower:
         self._pause = pause
         self._jitter = jitter
         self._stored = 0
-        self._set_aside = 0
         self._last_success: datetime | None = None
         self._last_error: str | None = None
         self.trouble: str | None = None
@@ -196,47 +236,64 @@ class InfluxFollower:
         """Follow until cancelled. What was under way then is sent again at the next start."""
         writer = _Writer(self._settings)
         try:
-            cursor = await asyncio.to_thread(self._outbox.cursor, self._place)
             while True:
                 self.news.clear()
+                cursor = await asyncio.to_thread(self._outbox.cursor, self.place)
                 entries = await asyncio.to_thread(self._read, cursor)
                 if not entries:
                     await self.news.wait()
                     continue
+                began = asyncio.get_running_loop().time()
                 await self._deliver(writer, entries)
-                cursor = entries[-1][0]
-                await asyncio.to_thread(self._outbox.advance, self._place, cursor)
+                await asyncio.to_thread(
+                    partial(self._outbox.advance, self.place, entries[-1][0], came_from=cursor or None)
+                )
+                if len(entries) == BATCH:
+                    took = asyncio.get_running_loop().time() - began
+                    await self._pause(max(0.0, BATCH / CATCH_UP - took))
         finally:
             writer.close()
 
     async def health(self) -> InfluxHealth:
         """The state of affairs now."""
-        lag = await asyncio.to_thread(lambda: self._outbox.tail() - self._outbox.cursor(self._place))
-        aside = f" InfluxDB refused {self._set_aside} readings; they are set aside." if self._set_aside else ""
+        lag, refused = await asyncio.to_thread(self._standing)
+        aside = f" InfluxDB refused {refused} readings; they are set aside." if refused else ""
         return InfluxHealth(
-            ok=self.trouble is None and not self._set_aside,
+            ok=self.trouble is None and not refused,
             says=(self.trouble or "InfluxDB follows the journal.") + aside,
             lag=lag,
             stored=self._stored,
-            set_aside=self._set_aside,
+            set_aside=refused,
             last_success=self._last_success,
             last_error=self._last_error,
         )
+
+    def _standing(self) -> tuple[int, int]:
+        return self._outbox.tail() - self._outbox.cursor(self.place), self._outbox.rejected(NAME)
 
     def _read(self, cursor: int) -> list[_Entry]:
         readings = self._outbox.since(cursor, BATCH)
         return [(seq, line_protocol.encode(reading, *self._label(reading))) for seq, reading in readings]
 
     async def _deliver(self, writer: _Writer, entries: Sequence[_Entry]) -> None:
-        """Return when every line is stored or set aside: a refused part is halved until the bad line stands alone."""
+        """Return when every line is stored or set aside.
+
+        Of a refused part the lines that the answer names are taken out; where it names none, the part is halved until
+        the bad line stands alone.
+        """
         waiting = [entries]
         while waiting:
             part = waiting.pop()
             answer = await self._post(writer, part)
             if answer.fate is _Fate.STORED:
                 self._stored += len(part)
+            elif named := answer.named([line for _, line in part]):
+                for at, said in named.items():
+                    await self._put_aside(*part[at], answer.status, said)
+                if rest := [entry for at, entry in enumerate(part) if at not in named]:
+                    waiting.append(rest)
             elif len(part) == 1:
-                await self._put_aside(*part[0], answer)
+                await self._put_aside(*part[0], answer.status, answer.text)
             else:
                 middle = len(part) // 2
                 waiting += [part[middle:], part[:middle]]
@@ -257,16 +314,16 @@ class InfluxFollower:
     def _wait(self, answer: _Answer, attempt: int) -> float:
         if answer.fate is _Fate.BARRED:
             return PROBE_EVERY
-        if answer.retry_after and answer.retry_after.isdecimal():
-            return min(float(answer.retry_after), _LONGEST_RETRY_AFTER)
+        asked = _seconds(answer.retry_after, self._now())
+        if asked is not None:
+            return min(asked, _LONGEST_RETRY_AFTER)
         # Full jitter: gateways that lost the same server must not come back in step. 2**8 s is past the cap.
         return self._jitter() * min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(attempt, 8))
 
-    async def _put_aside(self, seq: int, line: bytes, answer: _Answer) -> None:
-        await asyncio.to_thread(self._outbox.set_aside, NAME, seq, line, answer.status, answer.text)
-        self._set_aside += 1
-        self._last_error = f"refused ({answer.status}): {answer.text}"
-        _log.warning("InfluxDB refused reading %d (%d): %s", seq, answer.status, answer.text)
+    async def _put_aside(self, seq: int, line: bytes, status: int, said: str) -> None:
+        await asyncio.to_thread(self._outbox.set_aside, NAME, seq, line, status, said)
+        self._last_error = f"refused ({status}): {said}"
+        _log.warning("InfluxDB refused reading %d (%d): %s", seq, status, said)
 
     def _recovered(self) -> None:
         if self.trouble:
@@ -301,16 +358,18 @@ class InfluxSeries:
     def series(self, patient: str, vital: Vital, start: datetime, end: datetime) -> Series:
         """Readings with start <= taken_at < end (aware datetimes), oldest first. Blocks. Raises InfluxError."""
         names = [component.name for component in COMPONENTS[vital]]
+        width = len(names)
         # A row whose selected fields are all missing is not returned; received_us is never missing.
-        columns = ", ".join(f'"{name}"' for name in [*names, "received_us"])
+        columns = ", ".join(f'"{name}"' for name in [*names, "received_us", *_POINT])
         wearer = _quoted(line_protocol.tag(self._pseudonym(patient)))
         rows = self._rows(
             f'SELECT {columns} FROM "{vital}" WHERE "patient" = {wearer}'
             f" AND time >= {_nanoseconds(start)} AND time < {_nanoseconds(end)}"
         )
+        rows = _newest(rows)
         return Series(
             taken_us=np.array([row[0] for row in rows], dtype=np.int64),
-            values=np.array([row[1:-1] for row in rows], dtype=np.float64).reshape(len(rows), len(names)),
+            values=np.array([row[1 : 1 + width] for row in rows], dtype=np.float64).reshape(len(rows), width),
         )
 
     def close(self) -> None:
@@ -346,6 +405,38 @@ def probe(settings: InfluxSettings) -> str | None:
     return None if answer.fate in {_Fate.STORED, _Fate.REFUSED} else _explain(settings, answer)
 
 
+def resend(settings: InfluxSettings, line: bytes) -> str | None:
+    """Send a line again that was set aside; None when it is stored now, else why not. Blocks."""
+    writer = _Writer(settings)
+    try:
+        answer = writer.post(line)
+    finally:
+        writer.close()
+    if answer.fate is _Fate.STORED:
+        return None
+    if answer.fate is _Fate.REFUSED:
+        return f"InfluxDB refuses it still ({answer.status}): {answer.text}"
+    return _explain(settings, answer)
+
+
+def place_of(settings: InfluxSettings) -> str:
+    """The name under which the journal keeps the cursor of a bucket's follower."""
+    return f"{NAME} {settings.url} {settings.org}/{settings.bucket}"
+
+
+def _seconds(retry_after: str | None, now: datetime) -> float | None:
+    """What Retry-After asks for, in seconds from now: it is a number of them, or a date (RFC 9110)."""
+    if not retry_after:
+        return None
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        then = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds())
+
+
 def _explain(settings: InfluxSettings, answer: _Answer) -> str:
     bucket = f"bucket {settings.bucket!r} of organisation {settings.org!r}"
     match answer.status:
@@ -362,6 +453,18 @@ def _explain(settings: InfluxSettings, answer: _Answer) -> str:
     if answer.fate is _Fate.BUSY:
         return f"InfluxDB at {settings.url} is busy or failing ({answer.status}); trying again. {answer.text}"
     return f"{settings.url} does not answer like InfluxDB ({answer.status}): is the address right? {answer.text}"
+
+
+def _newest(rows: list[list[Any]]) -> list[list[Any]]:
+    """Of each point its highest revision; rows end with the tags of _POINT."""
+    if all(row[-1] is None for row in rows):
+        return rows
+    newest: dict[tuple[Any, ...], list[Any]] = {}
+    for row in rows:
+        standing = newest.setdefault((row[0], *row[-3:-1]), row)
+        if int(row[-1] or 1) > int(standing[-1] or 1):
+            standing[:] = row
+    return list(newest.values())
 
 
 def _quoted(text: str) -> str:

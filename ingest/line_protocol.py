@@ -28,11 +28,14 @@ def encode(reading: Reading, patient: str, device: str) -> bytes:
 
     patient: pseudonym. device: slot, such as "cgm-0"; devices worn at the same time need different slots, for
     InfluxDB knows a point by vital, tags and time alone; where one device took several readings at the same moment,
-    all but the first carry the tag "twin". Fields: each component in its canonical unit
+    all but the first carry the tag "twin", and a revision is a point of its own with the tag "rev" (2, 3, ...), for
+    what is written over a point need not win in InfluxDB 3. Fields: each component in its canonical unit
     ("glucose"), as sent ("sent_glucose", with "unit"), "time_basis", "received_us", "serial" (the device's own id)
     and, where there are any, "flags" joined by commas. A reading without a number keeps the rest.
     """
     tags = f"device={_separable(tag(device))},patient={_separable(tag(patient))}"
+    if reading.rev > 1:
+        tags += f",rev={reading.rev}"
     if reading.twin:
         tags += f",twin={reading.twin}"
     return f"{reading.vital},{tags} {','.join(_fields(reading))} {to_us(reading.taken_at)}".encode()

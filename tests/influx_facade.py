@@ -8,6 +8,7 @@ API; and on a malformed line the engine still stores the good lines of the batch
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import socket
@@ -54,14 +55,15 @@ class Fault:
     """How the facade answers one write instead of passing it on."""
 
     status: int
-    retry_after: int | None = None
+    retry_after: int | str | None = None
     body: bytes = b'{"code":"fault","message":"made to fail"}'
 
 
 class Facade(ThreadingHTTPServer):
     """A server of version 2's write path on a free loopback port, in front of the engine at `engine`.
 
-    faults: answers for the next writes, first in first out. writes: bodies of all writes, in order of arrival.
+    faults: answers for the next writes, first in first out. writes: the lines of all writes, in order of arrival;
+    bodies: the same as they came, compressed or not.
     token: the one token that is accepted.
     """
 
@@ -71,6 +73,7 @@ class Facade(ThreadingHTTPServer):
         self.engine = urlsplit(engine).netloc
         self.faults: deque[Fault] = deque()
         self.writes: list[bytes] = []
+        self.bodies: list[bytes] = []
         self.token = TOKEN
         super().__init__(("127.0.0.1", port), _Handler)
 
@@ -100,7 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         if url.path != "/api/v2/write":
             return self._error(404, "not found", "path not found")
-        self.server.writes.append(body)
+        packed = self.headers["Content-Encoding"] == "gzip"
+        self.server.writes.append(gzip.decompress(body) if packed else body)
+        self.server.bodies.append(body)
         if self.server.faults:
             fault = self.server.faults.popleft()
             headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
@@ -123,10 +128,10 @@ class _Handler(BaseHTTPRequestHandler):
         return self.headers["Authorization"] == f"Token {self.server.token}"
 
     def _engine(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-        gzip = {"Content-Encoding": "gzip"} if self.headers["Content-Encoding"] == "gzip" else {}
+        packing = {"Content-Encoding": "gzip"} if self.headers["Content-Encoding"] == "gzip" else {}
         connection = http.client.HTTPConnection(self.server.engine, timeout=10)
         try:
-            connection.request(method, path, body, gzip)
+            connection.request(method, path, body, packing)
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
@@ -17,7 +18,17 @@ from influxdb_client import InfluxDBClient, Point, WritePrecision
 from influxdb_client.client.write_api import SYNCHRONOUS
 
 from ingest import line_protocol
-from ingest.influx import BATCH, PROBE_EVERY, InfluxError, InfluxFollower, InfluxSeries, InfluxSettings, probe
+from ingest.influx import (
+    BATCH,
+    CATCH_UP,
+    PROBE_EVERY,
+    InfluxError,
+    InfluxFollower,
+    InfluxSeries,
+    InfluxSettings,
+    probe,
+    resend,
+)
 from ingest.journal import Arrival, Journal
 from ingest.reading import Flag, Packet, Reading, TimeBasis, from_us, to_us
 from ingest.vital import COMPONENTS, Unit, Vital, canonical
@@ -79,16 +90,17 @@ class Ward:
         self._loop = asyncio.get_running_loop()
         self._moved = asyncio.Event()
         self._at = 0
-        self.since, self.tail, self.set_aside = self.journal.since, self.journal.tail, self.journal.set_aside
+        self.since, self.tail, self.rejected = self.journal.since, self.journal.tail, self.journal.rejected
+        self.set_aside = self.journal.set_aside
 
     def cursor(self, follower: str) -> int:
         self._at = self.journal.cursor(follower)
         self._loop.call_soon_threadsafe(self._moved.set)
         return self._at
 
-    def advance(self, follower: str, cursor: int) -> None:
-        self.journal.advance(follower, cursor)
-        self._at = cursor
+    def advance(self, follower: str, cursor: int, *, came_from: int | None = None) -> None:
+        self.journal.advance(follower, cursor, came_from=came_from)
+        self._at = self.journal.cursor(follower)
         self._loop.call_soon_threadsafe(self._moved.set)
 
     def admit(self, readings: Iterable[Reading]) -> None:
@@ -99,6 +111,9 @@ class Ward:
         where = settings or self.bucket.settings
         self._at = -1  # until it has asked where it stands
         return InfluxFollower(where, self, label, now=lambda: NOON, pause=self.pauses, jitter=lambda: 0.5)
+
+    def forget_place(self) -> None:
+        self._at = -1
 
     async def caught_up(self) -> None:
         async with asyncio.timeout(20):
@@ -378,7 +393,90 @@ async def test_a_proxys_400_sets_nothing_aside(ward: Ward) -> None:
     assert "does not answer like InfluxDB (400)" in ((await follower.health()).last_error or "")
 
 
+async def test_of_what_influxdb_3_refuses_only_the_lines_it_names_are_set_aside(ward: Ward) -> None:
+    """The body is that of 3.x as documented; the engine here is 1.6.7."""
+    readings = [cgm(minute) for minute in range(20)]
+    lines = [line_protocol.encode(reading, *label(reading)) for reading in readings]
+    refused = [
+        {"original_line": lines[at].decode(), "line_number": at + 1, "error_message": f"invalid column {at}"}
+        for at in (3, 19)
+    ]
+    body = json.dumps({"error": "partial write of line protocol occurred", "data": refused}).encode()
+    ward.bucket.facade.faults.append(Fault(status=400, body=body))
+    await send(ward, readings)
+    assert sorted(ward.set_aside_lines) == sorted([lines[3], lines[19]])
+    assert {letter.because.rpartition(" ")[2] for letter in ward.journal.letters(reason="rejected")} == {"3", "19"}
+    assert [write.count(b"\n") + 1 for write in ward.bucket.facade.writes] == [20, 18]
+    assert len(ward.bucket.rows("cgm_glucose")) == 18
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [{"line_number": 1}],
+        [{"original_line": "another", "line_number": 1, "error_message": "no"}],
+        [{"original_line": "cgm_glucose", "line_number": 0, "error_message": "no"}],
+        [{"original_line": "cgm_glucose", "line_number": 5, "error_message": "no"}],
+    ],
+)
+async def test_an_answer_that_names_no_line_of_ours_costs_no_reading(ward: Ward, data: object) -> None:
+    body = json.dumps({"error": "partial write of line protocol occurred", "data": data}).encode()
+    ward.bucket.facade.faults.append(Fault(status=400, body=body))
+    await send(ward, [cgm(minute) for minute in range(4)])
+    assert [write.count(b"\n") + 1 for write in ward.bucket.facade.writes] == [4, 2, 2]
+    assert len(ward.bucket.rows("cgm_glucose")) == 4
+    assert ward.set_aside_lines == []
+
+
+async def test_a_line_that_was_set_aside_can_be_sent_again(ward: Ward) -> None:
+    ward.bucket.write(f"glucose,device=x,patient=y glucose=1i {to_us(NOON)}".encode())
+    follower = await send(ward, [cgm(3, 80.0, vital=Vital.GLUCOSE, device="meter")])
+    [line] = ward.set_aside_lines
+    assert "refuses it still (422)" in (resend(ward.bucket.settings, line) or "")
+    assert "does not know the token" in (resend(replace(ward.bucket.settings, token="wrong"), line) or "")
+    statement(ward.bucket.engine, 'DROP MEASUREMENT "glucose"', db=ward.bucket.name)
+    assert resend(ward.bucket.settings, line) is None
+    [letter] = ward.journal.letters(reason="rejected")
+    ward.journal.settle(letter.id)
+    assert (await follower.health()).ok
+    assert [row["glucose"] for row in ward.bucket.rows("glucose")] == [80.0]
+
+
+# --- revisions
+
+
+async def test_a_revision_is_a_point_of_its_own_and_the_newest_is_read_back(ward: Ward, series: InfluxSeries) -> None:
+    await send(ward, [cgm(0, 90.0), cgm(5, 95.0), cgm(5, 99.0, device="sensor 8")])
+    await send(ward, [cgm(5, 96.0), cgm(5, 97.0)])
+    assert {(row["glucose"], row["rev"]) for row in ward.bucket.rows("cgm_glucose")} == {
+        (90.0, None),
+        (99.0, None),
+        (95.0, None),
+        (96.0, "2"),
+        (97.0, "3"),
+    }
+    theirs = series.series("mei", Vital.CGM, *ALWAYS)
+    ours = ward.journal.series("mei", Vital.CGM, *ALWAYS)
+    assert theirs.taken_us.tolist() == ours.taken_us.tolist()
+    assert sorted(theirs.values[:, 0]) == sorted(ours.values[:, 0]) == [90.0, 97.0, 99.0]
+
+
 # --- outages
+
+
+@pytest.mark.parametrize(
+    ("asked", "waited"),
+    [
+        ("Sun, 01 Mar 2026 12:00:09 GMT", pytest.approx(8.876543)),
+        ("Sun, 01 Mar 2020 12:00:09 GMT", 0.0),
+        ("soon", 0.125),
+    ],
+)
+async def test_retry_after_may_be_a_date(ward: Ward, asked: str, waited: float) -> None:
+    ward.bucket.facade.faults.append(Fault(status=503, retry_after=asked))
+    await send(ward, [cgm(0)])
+    assert ward.pauses.waited == [waited]
 
 
 async def test_a_busy_server_is_tried_again_until_it_has_everything(ward: Ward) -> None:
@@ -481,6 +579,33 @@ async def test_a_backlog_goes_in_whole_batches_in_order(ward: Ward) -> None:
     assert [body.count(b"\n") + 1 for body in ward.bucket.facade.writes] == [BATCH, BATCH, 100]
     stored = statement(ward.bucket.engine, 'SELECT count("glucose") FROM "cgm_glucose"', db=ward.bucket.name)
     assert stored["series"][0]["values"][0][1] == 2 * BATCH + 100
+    # Between whole batches it holds back; the third is all there is.
+    assert len(ward.pauses.waited) == 2
+    assert all(0 <= waited <= BATCH / CATCH_UP for waited in ward.pauses.waited)
+
+
+async def test_the_same_lines_are_the_same_octets_and_many_are_compressed(ward: Ward) -> None:
+    readings = [cgm(minute) for minute in range(200)]
+    await send(ward, readings)
+    ward.journal.advance(ward.follower().place, 0)
+    await send(ward, [])
+    first, second = ward.bucket.facade.bodies
+    assert first == second
+    assert len(first) < len(ward.bucket.facade.writes[0]) / 3
+
+
+async def test_a_bucket_that_was_emptied_is_filled_again_when_its_cursor_is_set_back(ward: Ward) -> None:
+    follower = ward.follower()
+    ward.admit(cgm(minute) for minute in range(20))
+    async with following(follower):
+        await ward.caught_up()
+        statement(ward.bucket.engine, 'DROP MEASUREMENT "cgm_glucose"', db=ward.bucket.name)
+        ward.journal.advance(follower.place, 0)
+        ward.forget_place()
+        ward.admit([cgm(30)])
+        follower.news.set()
+        await ward.caught_up()
+    assert len(ward.bucket.rows("cgm_glucose")) == 21
 
 
 async def test_a_new_bucket_is_filled_from_the_first_day(ward: Ward) -> None:
