@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Request
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import StreamingResponse
 
@@ -733,6 +733,12 @@ async def list_letters(
 ) -> list[LetterOut]:
     """What came and could not be admitted, newest first."""
     return [LetterOut.of(letter) for letter in await house.letters(state, limit, before)]
+
+
+@router.post("/letters/{letter_id}/retry", tags=["house"])
+async def retry_letter(house: House, letter_id: Annotated[int, Path(ge=1, le=2**63 - 1)]) -> LetterOut:
+    """Try it again, after a correction; look at `state` for what came of it."""
+    return LetterOut.of(await house.retry_letter(letter_id))
 
 
 @router.get(

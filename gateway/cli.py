@@ -1,4 +1,4 @@
-"""The command line: `homeward run`, `check`, `pair`, `decode`, `letters` (`show`, `discard`), `simulate`.
+"""The command line: `homeward run`, `check`, `status`, `pair`, `decode`, `letters`, `journal`, `simulate`.
 
 This module imports little, so that decoding a few octets does not wait for a database and a web server to load.
 """
@@ -11,6 +11,7 @@ import re
 import runpy
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ingest.quirks import QUIRKS, named
 from ingest.reading import DecodeError
 
 SIMULATORS = ("ble",)
+VITALS = ("glucose", "ketone", "cgm_glucose", "blood_pressure")
 LETTER_STATES = ("waiting", "admitted", "discarded")
 
 
@@ -44,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     checking = commands.add_parser("check", help="read the configuration, try every part of it, say what to do")
     _add_config(checking)
 
+    status = commands.add_parser("status", help="what came, what became of it, who has it, how the hub does")
+    _add_journal(status)
+
     _add_pair(commands.add_parser("pair", help="pair a Bluetooth device with this computer and give it to a patient"))
 
     decode = commands.add_parser(
@@ -66,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     letters.add_argument("--limit", type=int, default=100, metavar="N", help="the newest N (100)")
     actions = letters.add_subparsers(metavar="ACTION", dest="action", help="without one, the letters are listed")
     # What stands before the action holds unless it is said again behind it.
+    listing = actions.add_parser("list", help="the same list", argument_default=argparse.SUPPRESS)
+    listing.add_argument("--state", choices=LETTER_STATES, help="which (waiting)")
+    listing.add_argument("--limit", type=int, metavar="N", help="the newest N (100)")
+    _add_journal(listing)
     show = actions.add_parser("show", help="one letter with all its octets", argument_default=argparse.SUPPRESS)
     discard = actions.add_parser(
         "discard",
@@ -79,10 +88,46 @@ def _parser() -> argparse.ArgumentParser:
         _add_journal(action)
     discard.add_argument("--because", type=_reason, required=True, metavar="TEXT", help="why; kept with the letter")
 
+    retry = actions.add_parser(
+        "retry",
+        help="try letters again, after what kept them was corrected",
+        argument_default=argparse.SUPPRESS,
+    )
+    retry.add_argument("letters", type=_letter_id, nargs="*", default=[], metavar="ID", help="numbers of letters")
+    retry.add_argument("--reason", default=None, metavar="REASON", help="without numbers: only those of this reason")
+    _add_journal(retry)
+
+    _add_journal_actions(commands.add_parser("journal", help="look after the journal of readings"))
+
     simulate = commands.add_parser("simulate", help="be a device: for tests, never beside a patient")
     simulate.add_argument("what", choices=SIMULATORS, help="`homeward simulate ble --help` tells its options")
     simulate.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS).required = False
     return parser
+
+
+def _add_journal_actions(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
+    status = actions.add_parser("status", help="its size, what it holds, who waits for what")
+    _add_journal(status)
+    verify = actions.add_parser("verify", help="read all of it: is it whole, and does everything balance")
+    compact = actions.add_parser("compact", help="give spare room back to the disk; the hub must not run")
+    export = actions.add_parser(
+        "export",
+        help="write the readings, with units and zones, in their order of arrival",
+        description="Every revision of a reading is written. Progress goes to standard error.",
+    )
+    refill = actions.add_parser("refill", help="have a follower's store filled again from the first reading")
+    refill.add_argument("follower", choices=("influxdb",))
+    for action in (verify, compact, export, refill):
+        _add_data(action)
+    export.add_argument(
+        "--format", choices=("csv", "jsonl"), default="csv", help="a row a number, or a line a reading"
+    )
+    export.add_argument("-o", "--output", type=Path, metavar="FILE", help="a new file (standard output)")
+    export.add_argument("--patient", metavar="ID", help="only this one's")
+    export.add_argument("--vital", choices=VITALS, help="only these")
+    export.add_argument("--since", type=_moment, metavar="TIME", help="taken then or later; ISO 8601 with its offset")
+    export.add_argument("--until", type=_moment, metavar="TIME", help="taken before")
 
 
 def _add_pair(parser: argparse.ArgumentParser) -> None:
@@ -101,10 +146,14 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="TOML; without it, the built-in defaults")
 
 
-def _add_journal(parser: argparse.ArgumentParser) -> None:
+def _add_data(parser: argparse.ArgumentParser) -> None:
     _add_config(parser)
     parser.add_argument("--data", type=Path, help="the data directory, instead of the configured one")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line, with the octets in hexadecimal")
+
+
+def _add_journal(parser: argparse.ArgumentParser) -> None:
+    _add_data(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON, one object a line; octets in hexadecimal")
 
 
 def _letter_id(text: str) -> int:
@@ -112,6 +161,16 @@ def _letter_id(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of a letter")
     return number
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-03-02T08:00+08:00")
+    return moment
 
 
 def _passkey(text: str) -> int:

@@ -6,9 +6,9 @@ import argparse
 import asyncio
 import json
 import logging
-import sqlite3
 import sys
 
+from gateway import journal_commands
 from gateway.check import check
 from gateway.clock import SystemClock
 from gateway.config import Config, ConfigError, load
@@ -24,7 +24,14 @@ _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 def run(options: argparse.Namespace) -> int:
     """Run the command that was given. What keeps it from its work is told in a sentence, with exit status 2."""
-    command = {"run": _serve_hub, "check": _check, "pair": _pair, "letters": _letters}[options.command]
+    command = {
+        "run": _serve_hub,
+        "check": _check,
+        "pair": _pair,
+        "letters": _letters,
+        "status": journal_commands.status,
+        "journal": journal_commands.journal,
+    }[options.command]
     try:
         return command(options)
     except (ConfigError, HouseError, JournalError) as error:
@@ -72,17 +79,11 @@ def _pair(options: argparse.Namespace) -> int:
 
 
 def _letters(options: argparse.Namespace) -> int:
-    path = (options.data or load(options.config).data) / "journal.db"
-    if not path.exists():
-        raise JournalError(f"there is no journal at {path}; name the data directory with --data or -c")
-    journal = Journal(path)
-    try:
-        action = {None: _list_letters, "show": _show_letter, "discard": _discard_letter}[options.action]
-        return action(journal, options)
-    except sqlite3.Error as error:
-        raise JournalError(f"the journal {path} cannot be used now: {error}; try again") from error
-    finally:
-        journal.close()
+    if options.action == "retry":
+        return journal_commands.retry(options)
+    action = {None: _list_letters, "list": _list_letters, "show": _show_letter, "discard": _discard_letter}
+    with journal_commands.opened(journal_commands.configured(options)) as journal:
+        return action[options.action](journal, options)
 
 
 def _list_letters(journal: Journal, options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterator
+from datetime import timedelta
 from hmac import compare_digest
 from ipaddress import ip_address
 from pathlib import Path
@@ -202,6 +203,16 @@ class Bluetooth(Section):
     """Bluetooth LE through this machine's adapter. There is nothing to set."""
 
 
+class Journal(Section):
+    """How long readings are kept after they came, in days; without it, for ever."""
+
+    keep_days: Annotated[int, Field(ge=90, le=36_500)] | None = None
+
+    def keep(self) -> timedelta | None:
+        """For the housekeeping."""
+        return None if self.keep_days is None else timedelta(days=self.keep_days)
+
+
 class InfluxDB(Section):
     """Where readings are streamed to, under pseudonyms."""
 
@@ -279,6 +290,7 @@ class Config(Section):
     listener: Listener | None = None
     broker: Broker | None = None
     bluetooth: Bluetooth | None = None
+    journal: Journal = Journal()
     influxdb: InfluxDB | None = None
     email: Email | None = None
     webhook: Webhook | None = None

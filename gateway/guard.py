@@ -27,6 +27,7 @@ BODY_LIMIT: Final = 64 * 1024
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN_PATHS: Final = ("/login", "/static/")
+_FOR_PROGRAMS: Final = ("/api/", "/metrics")
 _TITLES: Final = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -131,7 +132,7 @@ class Guard:
                 return problem(413, f"The body is larger than {BODY_LIMIT} octets.")
         if self._token is None or scope["path"].startswith(_OPEN_PATHS) or self._knows_token(headers):
             return None
-        if scope["path"].startswith("/api/"):
+        if scope["path"].startswith(_FOR_PROGRAMS):
             refusal: Response = problem(401, "Send the token of this Homeward as `Authorization: Bearer TOKEN`.")
             refusal.headers["WWW-Authenticate"] = "Bearer"
             return refusal

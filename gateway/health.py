@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alerts.channels import ChannelHealth
+from gateway.keeper import FULL
 from ingest.links.ble import BleHealth
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ async def feel(house: House) -> dict[str, Part]:
     parts["letters"] = Part(
         ok=True, detail=f"Letters that wait for a person: {waiting}." if waiting else "Nothing waits to be looked at."
     )
+    parts["disk"] = Part(ok=house.keeper.used < FULL, detail=house.keeper.detail())
     if house.influx:
         state = await house.influx.health()
         parts["influxdb"] = Part(ok=state.ok, detail=f"{state.says} Readings still to be sent: {state.lag}.")

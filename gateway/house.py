@@ -30,14 +30,17 @@ from gateway.clock import Clock
 from gateway.config import Config
 from gateway.device_book import DeviceBook, DeviceState
 from gateway.health import Part, feel, summary
+from gateway.keeper import WATCH, Keeper
+from gateway.metrics import measure
 from gateway.path import StraightPath
 from gateway.people import Device, DeviceLink, Patient, People
-from gateway.view import NotReadable, SeriesStore, StoreAway
+from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from gateway.ward import Ward
 from gateway.web import create_app
 from ingest.admit import Wearing
-from ingest.influx import InfluxError, InfluxFollower, InfluxSeries
-from ingest.journal import Journal, JournalError, Letter, LetterState
+from ingest.influx import NAME as INFLUX
+from ingest.influx import InfluxError, InfluxFollower, InfluxSeries, resend
+from ingest.journal import REJECTED, Journal, JournalError, Letter, LetterState
 from ingest.links.ble import BleLink, DeviceHealth, KnownDevice, Wiring
 from ingest.links.ble_scan import AdapterControl, system_adapters
 from ingest.links.ble_session import Timings
@@ -101,6 +104,10 @@ class House:
         self.ble: BleLink | None = None
         self.influx: InfluxFollower | None = None
         self._influx_series: InfluxSeries | None = None
+        self._influx_settings = config.influxdb.settings() if config.influxdb else None
+        # Who follows the journal by a cursor in it: a short name, and the name of the cursor.
+        self.followers: dict[str, str] = {}
+        self.keeper = Keeper(journal, self.confirmed, data=config.data, keep=config.journal.keep(), now=clock.now)
         self._clock = clock
         self._parts: dict[str, Part] = {}
         self._devices: dict[str, Device] = {}
@@ -207,11 +214,42 @@ class House:
         """See HouseView."""
         return await asyncio.to_thread(self.journal.letters, state, limit=limit, before=before)
 
+    async def retry_letter(self, number: int) -> Letter:
+        """See HouseView."""
+        letter = await asyncio.to_thread(self.journal.letter, number)
+        if letter is None:
+            raise UnknownLetter(f"there is no letter {number}")
+        if letter.state is not LetterState.WAITING:
+            raise NotWaiting(f"letter {number} does not wait, it is {letter.state}")
+        if letter.reason == REJECTED:
+            await self._resend(letter)
+        else:
+            await self.path.errand(partial(self.path.retry, [letter]))
+        return await asyncio.to_thread(self.journal.letter, number) or letter
+
+    async def _resend(self, letter: Letter) -> None:
+        if self._influx_settings is None or letter.device != INFLUX:
+            raise StoreAway(f"{letter.device} refused it, and is not configured any more")
+        if trouble := await asyncio.to_thread(resend, self._influx_settings, letter.packet.data):
+            raise StoreAway(trouble)
+        await asyncio.to_thread(self.journal.settle, letter.id)
+
+    async def metrics(self) -> str:
+        """See HouseView."""
+        return await measure(self)
+
+    def confirmed(self) -> dict[str, int]:
+        """How far each follower of the journal has come, by its short name. Blocks."""
+        cursors = {name: self.journal.cursor(place) for name, place in self.followers.items()}
+        return {WATCH: self.book.cursor(), **cursors}
+
     async def tick(self) -> None:
-        """What time alone brings about: silence, a second reading that did not come, retries, health."""
+        """What time alone brings about: silence, a second reading that did not come, retries, upkeep, health."""
         while await self.path.errand(self.ward.tick):
             pass  # others had their turn
         await self.path.errand(self._look_after_devices)
+        await self.keeper.look()
+        self._stored()  # a follower whose cursor was set back by another program sees it now
         await self.feel()
 
     def device_states(self) -> Mapping[str, DeviceState]:
@@ -282,6 +320,7 @@ class House:
     def follow(self, follower: InfluxFollower, series: InfluxSeries) -> None:
         """Take an InfluxDB in."""
         self.influx, self._influx_series = follower, series
+        self.followers["influxdb"] = follower.place
 
     def pseudonym(self, patient: str) -> str:
         """What stands for a patient in InfluxDB. Raises InfluxError for one who has no readings there."""

@@ -76,15 +76,18 @@ class StraightPath:
     async def readmit(self, device: str | None = None) -> None:
         """Try the letters again that wait for an assignment, of one device or of all, oldest first."""
         waiting = await self.patience.call(self._journal.letters, device=device, reason=_UNASSIGNED, limit=-1)
-        known = [letter for letter in reversed(waiting) if self.roster.of(letter.device)]
-        for first in range(0, len(known), LETTERS):
-            chunk = known[first : first + LETTERS]
+        await self.retry([letter for letter in reversed(waiting) if self.roster.of(letter.device)])
+
+    async def retry(self, letters: Sequence[Letter]) -> None:
+        """Try these letters again, whatever they wait for; in order with the packets when called as an errand."""
+        for first in range(0, len(letters), LETTERS):
+            chunk = letters[first : first + LETTERS]
             new = await self.patience.call(self._retry, chunk)
             self._stored()
             await self._ward.see(new)
 
     def _retry(self, letters: Sequence[Letter]) -> list[tuple[int, Reading]]:
-        return self._journal.readmit([(letter, self._judge(letter.packet)) for letter in letters]).new
+        return self._journal.readmit([(letter, judge(letter.packet, self.roster)) for letter in letters]).new
 
     async def _linger(self) -> None:
         """Wait a moment for more, where a larger batch is worth it."""
@@ -122,15 +125,9 @@ class StraightPath:
         self._stored()
         await self._ward.see(new)
 
-    def _judge(self, packet: Packet) -> tuple[Outcome, ...]:
-        roster = self.roster
-        return tuple(
-            [part if isinstance(part, DecodeError) else admit(part, packet, roster) for part in decode(packet)]
-        )
-
     def _store(self, packets: Sequence[Packet]) -> list[tuple[int, Reading]]:
         """Decode, admit and commit. Off the loop, for a large batch would hold up every connection."""
-        arrivals = [Arrival(packet=packet, outcomes=self._judge(packet)) for packet in packets]
+        arrivals = [Arrival(packet=packet, outcomes=judge(packet, self.roster)) for packet in packets]
         try:
             return self._journal.append(arrivals).new
         except sqlite3.OperationalError:
@@ -148,6 +145,11 @@ class StraightPath:
             unstorable = DecodeError("invalid", f"it cannot be stored: {error}")
             outcomes = (unstorable,) * len(arrival.outcomes)
             return self._journal.append([Arrival(packet=arrival.packet, outcomes=outcomes)]).new
+
+
+def judge(packet: Packet, roster: Roster) -> tuple[Outcome, ...]:
+    """Decode a packet and admit its parts; one outcome for each."""
+    return tuple([part if isinstance(part, DecodeError) else admit(part, packet, roster) for part in decode(packet)])
 
 
 async def _run(errand: Errand) -> None:

@@ -25,6 +25,14 @@ class StoreAway(Exception):
     """The store that was asked does not answer or is not configured. The text says which and what to do."""
 
 
+class UnknownLetter(LookupError):
+    """No letter has this number. The text says so."""
+
+
+class NotWaiting(Exception):
+    """The letter was admitted or discarded before. The text says which."""
+
+
 class NotReadable(Exception):
     """The device cannot be asked for its records. The text says why and what to do."""
 
@@ -102,6 +110,17 @@ class HouseView(Protocol):
         self, patient: str, vital: Vital, start: datetime, end: datetime, source: SeriesStore = "journal"
     ) -> Series:
         """The same as arrays, from either store. Raises StoreAway."""
+        ...
+
+    async def metrics(self) -> str:
+        """The figures of the house in Prometheus' text format."""
+        ...
+
+    async def retry_letter(self, number: int) -> Letter:
+        """Try a letter again, and give it as it is then: it may still wait.
+
+        Raises UnknownLetter, NotWaiting, and StoreAway where InfluxDB refused its line and still does.
+        """
         ...
 
     async def letters(

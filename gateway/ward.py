@@ -97,6 +97,8 @@ class Ward:
         if not entries:
             return
         self.cursor = max(self.cursor, entries[-1][0])
+        # A window holds each record once: the journal gives it again with the revision instead.
+        self.forget({reading.patient for _, reading in entries if reading.rev > 1})
         self._look_at_batteries(reading for _, reading in entries)
         await self._judge(self._stirred(reading for _, reading in entries))
         for patient, vital in sorted({(reading.patient, reading.vital) for _, reading in entries}):

@@ -14,10 +14,10 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from alerts.alert import IllegalAct
-from gateway import api, pages
+from gateway import api, metrics, pages
 from gateway.guard import Guard, WebSettings, problem
 from gateway.people import AlreadyKnown, UnknownPerson
-from gateway.view import HouseView, NotReadable, StoreAway
+from gateway.view import HouseView, NotReadable, NotWaiting, StoreAway, UnknownLetter
 
 _STATIC: Final = Path(__file__).parent / "static"
 _PLOTLY: Final = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -26,6 +26,8 @@ _STATUS: Final[dict[type[Exception], int]] = {
     AlreadyKnown: 409,
     IllegalAct: 409,
     NotReadable: 409,
+    NotWaiting: 409,
+    UnknownLetter: 404,
     StoreAway: 503,
 }
 
@@ -52,6 +54,7 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
     app.include_router(api.router)
     app.include_router(pages.router)
     app.add_api_route("/static/plotly.min.js", _plotly_script, include_in_schema=False)
+    app.add_api_route("/metrics", _metrics, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=_STATIC))
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
@@ -62,6 +65,11 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
 
 def _plotly_script() -> Response:
     return FileResponse(_PLOTLY, media_type="text/javascript")
+
+
+async def _metrics(request: Request) -> Response:
+    house: HouseView = request.app.state.house
+    return Response(await house.metrics(), media_type=metrics.MEDIA_TYPE)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

@@ -211,7 +211,9 @@ class Journal:
             tally: Counter[str] = Counter()
             heard = _Heard()
             for letter, outcomes in tried:
-                parts = [(part, outcomes[part]) for part in letter.parts if part < len(outcomes)]
+                if letter.parts[-1] >= len(outcomes):
+                    continue  # it is cut into other parts than it was: nothing says what became of those that wait
+                parts = [(part, outcomes[part]) for part in letter.parts]
                 fates = iter(self._insert_all(db, [outcome for _, outcome in parts]))
                 arrival = Arrival(packet=letter.packet, outcomes=outcomes)
                 left = self._store(arrival, parts, fates, appended, tally, heard)

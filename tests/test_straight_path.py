@@ -36,6 +36,7 @@ from simulators.encode import CgmRecord, GlucoseContext, GlucoseRecord, Pressure
 from simulators.gatt_server import DeviceClock
 from simulators.meter import GlucoseMeter
 from simulators.publisher import Publisher, RefusedError, blood_pressure, glucose
+from tests.accounts import assert_all_accounted_for, assert_balanced
 from tests.influx_facade import Bucket
 from tests.peers import mosquitto_broker
 from tests.real_house import (
@@ -366,6 +367,7 @@ async def test_nothing_hostile_stops_the_gateway_and_all_of_it_is_kept_and_liste
         assert counts["undecodable"] == len(HOSTILE) - 1 + 4
         assert (counts["refused.impossible"], counts["refused.unassigned"]) == (1, 1)
         assert house.health()["parts"]["journal"]["status"] == "ok"
+        assert_balanced(house)
     assert main(["letters", "--data", str(tmp_path / "data")]) == 0
     listed = capsys.readouterr().out.splitlines()
     assert len(listed) == len(letters)
@@ -519,6 +521,8 @@ async def test_influxdb_is_followed_on_after_a_restart_and_after_an_outage(
         assert patient is not None
         assert patient.pseudonym in line
         assert "anna" not in line
+        assert_balanced(house)
+    assert_all_accounted_for(tmp_path / "data" / "journal.db")
 
 
 async def test_two_houses_do_not_share_one_data_directory(tmp_path: Path, clock: HandClock) -> None:
@@ -653,6 +657,8 @@ async def test_the_disk_is_full_and_then_it_is_not(
         await asyncio.gather(sending, many)
         assert house.path.patience.trouble is None
         assert len(await stored(house, 12 + 900)) == 912
+        assert_balanced(house)
+    assert_all_accounted_for(tmp_path / "data" / "journal.db")
 
 
 async def test_a_house_with_a_full_disk_can_be_stopped(
@@ -665,6 +671,7 @@ async def test_a_house_with_a_full_disk_can_be_stopped(
         house.journal._db.execute(f"PRAGMA max_page_count={pages}")
         many = asyncio.create_task(_fill(house))
         await until(lambda: house.path.patience.trouble is not None)
+    assert_all_accounted_for(tmp_path / "data" / "journal.db")
     many.cancel()
     with suppress(asyncio.CancelledError):
         await many

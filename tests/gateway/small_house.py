@@ -14,10 +14,11 @@ from zoneinfo import ZoneInfo
 from alerts.alert import Act, Alert, Audience, Finding, Priority, Text, Verdict
 from alerts.book import Book, connect
 from alerts.machine import Heard, hear
+from gateway import metrics
 from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
 from gateway.people import Device, DeviceKind, DeviceLink, Patient, People
-from gateway.view import NotReadable, SeriesStore, StoreAway
+from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from ingest.admit import Wearing
 from ingest.journal import Arrival, Journal, Letter, LetterState
 from ingest.reading import DecodeError, Flag, Packet, Reading, TimeBasis
@@ -102,6 +103,17 @@ class SmallHouse:
         self, state: LetterState = LetterState.WAITING, limit: int = 100, before: int | None = None
     ) -> Sequence[Letter]:
         return await asyncio.to_thread(self.journal.letters, state=state, limit=limit, before=before)
+
+    async def metrics(self) -> str:
+        return metrics.exposition([*metrics.of_accounts(self.journal.accounts({"watch": self.book.cursor()}))])
+
+    async def retry_letter(self, number: int) -> Letter:
+        letter = self.journal.letter(number)
+        if letter is None:
+            raise UnknownLetter(f"there is no letter {number}")
+        if letter.state is not LetterState.WAITING:
+            raise NotWaiting(f"letter {number} does not wait, it is {letter.state}")
+        return letter
 
     def find(self, finding: Finding, minutes_ago: int = 0) -> Alert:
         """A rule has found something."""

@@ -1,0 +1,350 @@
+"""`homeward status`, `homeward journal` and `homeward letters retry`: beside a running hub and without one."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import httpx
+from sqlalchemy import Engine
+from sqlalchemy.exc import DatabaseError
+
+from alerts.book import Book, connect
+from gateway.check import is_running
+from gateway.config import Config, load
+from gateway.house import BOOK, JOURNAL, HouseError, sole_tenant
+from gateway.keeper import WATCH
+from gateway.path import judge
+from gateway.people import People
+from ingest import export, influx
+from ingest.accounts import Accounts, balance
+from ingest.journal import REJECTED, Journal, JournalError, Letter, LetterState
+from ingest.journal_care import compact, verify
+from ingest.reading import Reading
+
+_PAGE: Final = 5000
+_TELL_EVERY: Final = 100_000
+_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a hub that listens everywhere is asked
+
+
+def configured(options: argparse.Namespace) -> Config:
+    """The configuration, with the data directory that was named instead of its own."""
+    config = load(options.config)
+    return config.model_copy(update={"data": options.data}) if options.data else config
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[Journal]:
+    """The journal, which must be there. Raises JournalError."""
+    path = _path(config)
+    with closing(Journal(path)) as journal:
+        try:
+            yield journal
+        except sqlite3.Error as error:
+            raise JournalError(f"the journal {path} cannot be used now: {error}; try again") from error
+
+
+def status(options: argparse.Namespace) -> int:
+    """What came, what became of it, who has it, and how the running hub does."""
+    config = configured(options)
+    with opened(config) as journal:
+        found = journal.accounts(_cursors(config, journal))
+    health = _Hub(config).health() if is_running(config.data) else None
+    faults = balance(found)
+    if options.json:
+        print(json.dumps({"accounts": asdict(found), "faults": faults, "health": health}))
+    else:
+        for line in (*_said(found), *_health_lines(health), *(f"FAIL accounts: {fault}" for fault in faults)):
+            print(line)
+        if not faults:
+            print("ok   accounts: everything that came is accounted for")
+    return 1 if faults or (health and health["status"] != "ok") else 0
+
+
+def journal(options: argparse.Namespace) -> int:
+    """`homeward journal ACTION`."""
+    config = configured(options)
+    match options.action:
+        case "status":
+            return _status(config, as_json=options.json)
+        case "verify":
+            return _verify(config)
+        case "compact":
+            return _compact(config)
+        case "refill":
+            return _refill(config)
+        case _:
+            return _export(config, options)
+
+
+def retry(options: argparse.Namespace) -> int:
+    """Try letters again: through the hub that runs, else here."""
+    config = configured(options)
+    with opened(config) as journal:
+        if options.letters:
+            numbers = options.letters
+        else:
+            numbers = [letter.id for letter in reversed(journal.letters(reason=options.reason, limit=-1))]
+        running = is_running(config.data)
+        with nullcontext() if running else sole_tenant(config.data):
+            again = _Hub(config).retry if running else _by_hand(config, journal)
+            waiting = 0
+            for number in numbers:
+                trouble = again(number)
+                letter = journal.letter(number)
+                if letter is None:
+                    raise JournalError(f"there is no letter {number}; `homeward letters` lists them")
+                left = _left(journal, letter)
+                waiting += left is not None
+                print(f"Letter {number} {_became(letter, left)}{'; ' + trouble if trouble else ''}")
+    if not numbers:
+        print("No such letter waits.")
+    return 1 if waiting else 0
+
+
+def _left(journal: Journal, letter: Letter) -> Letter | None:
+    """The letter that waits on: it, or one that was written of the same packet for what is left of it."""
+    if letter.state is not LetterState.ADMITTED:
+        return letter if letter.state is LetterState.WAITING else None
+    later = journal.letters(limit=-1)
+    return next((one for one in later if one.id > letter.id and one.packet.data == letter.packet.data), None)
+
+
+def _became(letter: Letter, left: Letter | None) -> str:
+    if left is None:
+        return f"is {letter.state}"
+    return f"still waits{'' if left is letter else f' in part as letter {left.id}'}: {left.because}"
+
+
+def _path(config: Config) -> Path:
+    path = config.data / JOURNAL
+    if not path.exists():
+        raise JournalError(f"there is no journal at {path}; name the data directory with --data or -c")
+    return path
+
+
+@contextmanager
+def _book(config: Config) -> Iterator[Engine | None]:
+    """The database of patients and alerts; None where there is none."""
+    path = config.data / BOOK
+    if not path.exists() or not path.stat().st_size:
+        yield None
+        return
+    engine = connect(f"sqlite:///{path}")
+    try:
+        yield engine
+    except DatabaseError as error:
+        raise HouseError(f"cannot use {path}: {error.orig}; check the file, its owner and the disk") from error
+    finally:
+        engine.dispose()
+
+
+def _cursors(config: Config, journal: Journal) -> dict[str, int]:
+    """As `gateway.house.House.confirmed`."""
+    with _book(config) as engine:
+        cursors = {} if engine is None else {WATCH: Book(engine, routes={}).cursor()}
+    if config.influxdb:
+        cursors["influxdb"] = journal.cursor(influx.place_of(config.influxdb.settings()))
+    return cursors
+
+
+def _said(found: Accounts) -> Iterator[str]:
+    refused = sum(found.refused.values())
+    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(found.refused.items()))
+    yield f"arrived    {found.parts}: decoded {found.decoded}, undecodable {found.undecodable}"
+    yield (
+        f"decoded    {found.decoded}: admitted {found.admitted}, revised {found.revised}, duplicate "
+        f"{found.duplicate}, refused {refused}{f' ({reasons})' if reasons else ''}"
+    )
+    yield (
+        f"journaled  {found.journaled}: {found.readmitted} of them waited as letters first; "
+        f"{found.dropped} were dropped by age"
+    )
+    for name, follower in found.followers.items():
+        yield f"{name:<10} confirmed {follower.confirmed}, waiting {follower.waiting}"
+    yield f"letters    {found.letters} wait"
+
+
+def _health_lines(health: Mapping[str, Any] | None) -> Iterator[str]:
+    if health is None:
+        yield "The hub does not run."
+        return
+    for name, part in health["parts"].items():
+        yield f"{'ok  ' if part['status'] == 'ok' else 'FAIL'} {name}: {part['detail']}"
+
+
+def _status(config: Config, *, as_json: bool) -> int:
+    with opened(config) as journal:
+        size, found = journal.size(), journal.accounts(_cursors(config, journal))
+        first = journal.since(0, 1)
+    told: dict[str, Any] = {
+        "path": str(_path(config)),
+        "octets": size.octets,
+        "spare_octets": size.spare,
+        "log_octets": size.wal,
+        "readings": found.journaled - found.dropped,
+        "dropped": found.dropped,
+        "oldest_arrival": first[0][1].received_at.isoformat() if first else None,
+        "waiting": {name: follower.waiting for name, follower in found.followers.items()},
+        "letters": found.letters,
+    }
+    if as_json:
+        print(json.dumps(told))
+        return 0
+    for name, value in told.items():
+        print(f"{name.replace('_', ' '):<15} {value}")
+    return 0
+
+
+def _verify(config: Config) -> int:
+    path = _path(config)
+    faults = verify(path)
+    for fault in faults:
+        print(fault)
+    if not faults:
+        print(f"{path} is whole, and everything that came is accounted for.")
+    return 1 if faults else 0
+
+
+def _compact(config: Config) -> int:
+    path = _path(config)
+    with sole_tenant(config.data):
+        before, after = compact(path)
+    print(f"{path} took {before} octets and takes {after} now.")
+    return 0
+
+
+def _refill(config: Config) -> int:
+    if config.influxdb is None:
+        raise JournalError("InfluxDB is not configured; add a section [influxdb]")
+    settings = config.influxdb.settings()
+    with opened(config) as journal:
+        journal.advance(influx.place_of(settings), 0)
+        kept = journal.accounts({"influxdb": 0}).followers["influxdb"].waiting
+    when = "The running hub begins within 15 s" if is_running(config.data) else "The hub begins when it is started"
+    print(f"{settings.bucket} at {settings.url} will get all {kept} readings again. {when}.")
+    return 0
+
+
+def _export(config: Config, options: argparse.Namespace) -> int:
+    with _book(config) as engine:
+        zones = {} if engine is None else {patient.id: patient.zone for patient in People(engine).patients()}
+    with opened(config) as journal, _output(options.output) as out:
+        write = _csv(out) if options.format == "csv" else _json_lines(out)
+        seen = written = cursor = 0
+        last = journal.tail()
+        while cursor < last and (page := journal.since(cursor, _PAGE)):
+            cursor = page[-1][0]
+            for seq, reading in page:
+                if seq <= last and _wanted(reading, options):
+                    write(reading, zones.get(reading.patient, ""))
+                    written += 1
+            seen += len(page)
+            if seen % _TELL_EVERY == 0:
+                print(f"{seen} readings looked at, {written} written", file=sys.stderr, flush=True)
+    print(f"{written} readings and revisions written", file=sys.stderr)
+    return 0
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[TextIO]:
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        # A file of health data is for its owner's eyes only, and one that is there is not written over.
+        path.touch(mode=0o600, exist_ok=False)
+        with path.open("w", encoding="utf-8", newline="") as out:
+            yield out
+    except OSError as error:
+        raise JournalError(f"cannot write {path}: {error.strerror or error}; name another file with -o") from error
+
+
+def _csv(out: TextIO) -> Callable[[Reading, str], None]:
+    writer = csv.writer(out)
+    writer.writerow(export.COLUMNS)
+    return lambda reading, zone: writer.writerows(export.rows(reading, zone))
+
+
+def _json_lines(out: TextIO) -> Callable[[Reading, str], None]:
+    def write(reading: Reading, zone: str) -> None:
+        out.write(json.dumps(export.document(reading, zone), ensure_ascii=False) + "\n")
+
+    return write
+
+
+def _wanted(reading: Reading, options: argparse.Namespace) -> bool:
+    return (
+        options.patient in {None, reading.patient}
+        and options.vital in {None, reading.vital.value}
+        and (options.since is None or reading.taken_at >= options.since)
+        and (options.until is None or reading.taken_at < options.until)
+    )
+
+
+def _by_hand(config: Config, journal: Journal) -> Callable[[int], str]:
+    """Retry without a hub; the next one watches and sends what comes of it."""
+    with _book(config) as engine:
+        if engine is None:
+            raise HouseError(f"there are no patients in {config.data}; start Homeward and enrol them first")
+        roster = People(engine).roster()
+
+    def again(number: int) -> str:
+        letter = journal.letter(number)
+        if letter is None or letter.state is not LetterState.WAITING:
+            return ""
+        if letter.reason != REJECTED:
+            journal.readmit([(letter, judge(letter.packet, roster))])
+            return ""
+        if config.influxdb is None:
+            return "InfluxDB is not configured"
+        trouble = influx.resend(config.influxdb.settings(), letter.packet.data)
+        if trouble is None:
+            journal.settle(number)
+        return trouble or ""
+
+    return again
+
+
+class _Hub:
+    """The hub that runs, over its API."""
+
+    def __init__(self, config: Config) -> None:
+        host = _ANYWHERE.get(config.web.host, config.web.host)
+        token = config.web.token
+        self._http = httpx.Client(
+            base_url=f"http://{f'[{host}]' if ':' in host else host}:{config.web.port}/api/v1",
+            headers={"Authorization": f"Bearer {token.get_secret_value()}"} if token else {},
+            trust_env=False,
+            timeout=30.0,
+        )
+
+    def health(self) -> dict[str, Any]:
+        """Its health. Raises HouseError."""
+        found: dict[str, Any] = self._ask("GET", "/health").json()
+        return found
+
+    def retry(self, number: int) -> str:
+        """What it says against it, "" when it has tried."""
+        answer = self._ask("POST", f"/letters/{number}/retry")
+        return "" if answer.is_success else str(answer.json().get("detail", answer.status_code))
+
+    def _ask(self, method: str, path: str) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path)
+            if answer.status_code in {401, 421}:
+                answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise HouseError(
+                f"a hub uses this data directory but does not answer at {self._http.base_url}: {error}; "
+                "name its own configuration with -c"
+            ) from error
+        return answer

@@ -1,0 +1,24 @@
+"""What every test of a fault asks at its end: is the journal whole, and is all that came accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from gateway.house import House
+from ingest.accounts import balance
+from ingest.journal import Journal
+from ingest.journal_care import verify
+
+
+def assert_all_accounted_for(journal: Path, cursors: Mapping[str, int] | None = None) -> None:
+    """The file is whole and its accounts balance; cursors: those of followers that keep them elsewhere."""
+    assert verify(journal) == []
+    with closing(Journal(journal)) as opened:
+        assert balance(opened.accounts(cursors or {})) == []
+
+
+def assert_balanced(house: House) -> None:
+    """The accounts of a running house balance now, with every follower."""
+    assert balance(house.journal.accounts(house.confirmed())) == []

@@ -1,0 +1,272 @@
+"""Accounts, metrics, letters and the journal's commands, on the real house and without it."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import re
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.cli import VITALS, main
+from gateway.house import House
+from gateway.people import DeviceKind
+from ingest.accounts import balance
+from ingest.journal import Arrival, Journal
+from ingest.reading import DecodeError, Packet, Refusal, RefusalReason, to_us
+from ingest.vital import Unit, Vital
+from tests.influx_facade import Bucket, statement
+from tests.ingest.test_journal import append, reading
+from tests.real_house import NOW, HandClock, all_sent, enrol, real_house, stored, until
+
+SAMPLE = re.compile(r'^([a-z_]+)(?:\{([a-z]+)="((?:[^"\\]|\\.)*)"\})? (\S+)$')
+
+
+def figures(text: str) -> dict[tuple[str, str], float]:
+    """(name, label's value) -> value; every line must be a sample of a family that was announced."""
+    found, known = {}, {}
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            known[name] = kind
+        elif not line.startswith("# HELP "):
+            sample = SAMPLE.match(line)
+            assert sample, line
+            name, _, label, value = sample.groups()
+            assert known[name] == ("counter" if name.endswith("_total") else "gauge")
+            found[name, label or ""] = float(value)
+    return found
+
+
+def packet(value: float, minute: int = 0, device: str = "cgm-1") -> Packet:
+    """A sensor's glucose in mmol/L, taken half an hour ago or so many minutes later."""
+    time = NOW - timedelta(minutes=30 - minute)
+    said = {"version": 1, "device": device, "kind": "cgm_glucose", "value": value, "unit": "mmol/L"}
+    data = json.dumps({**said, "time": time.isoformat()}).encode()
+    return Packet(link="listener", sender=device, channel="json", data=data, received_at=NOW)
+
+
+async def send(house: House, *values: float, minute: int = 0, device: str = "cgm-1") -> None:
+    """Payloads of a sensor; each is on disk when it returns."""
+    for value in values:
+        settled: list[bool] = []
+        await house.path.deliver(packet(value, minute, device), lambda: settled.append(True))  # noqa: B023
+        await until(lambda: bool(settled))  # noqa: B023
+
+
+def config_of(tmp_path: Path, house: House, **influx: str) -> Path:
+    path = tmp_path / "homeward.toml"
+    port = house.address.rpartition(":")[2]
+    section = "".join(f"{key} = {json.dumps(value)}\n" for key, value in influx.items())
+    path.write_text(
+        f'data = "data"\n[web]\nport = {port}\n' + (f"[influxdb]\n{section}" if influx else ""), encoding="utf-8"
+    )
+    return path
+
+
+async def test_the_metrics_say_what_came_and_name_nobody(tmp_path: Path) -> None:
+    async with real_house(tmp_path, HandClock()) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await send(house, 5.6, 5.6, 5.7)
+        await send(house, 5.5, device="cgm-unknown")
+        await house.tick()
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.get(f"{house.address}/metrics")
+        assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert not re.search("anna|cgm-1|cgm-unknown", answer.text)
+        found = figures(answer.text)
+        assert found["homeward_packets_total", "listener"] == 4
+        assert found["homeward_parts_arrived_total", ""] == found["homeward_parts_decoded_total", ""] == 4
+        assert found["homeward_readings_admitted_total", ""] == 1
+        assert found["homeward_readings_revised_total", ""] == 1
+        assert found["homeward_readings_duplicate_total", ""] == 1
+        assert found["homeward_readings_refused_total", "unassigned"] == 1
+        assert found["homeward_follower_confirmed_total", "watch"] == 2
+        assert found["homeward_letters_waiting", ""] == found["homeward_accounts_balanced", ""] == 1
+        assert found["homeward_part_ok", "journal"] == 1
+
+
+async def test_the_metrics_ask_for_the_token(tmp_path: Path) -> None:
+    async with (
+        real_house(tmp_path, HandClock(), web={"port": 0, "token": "t0ken"}) as house,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        assert (await client.get(f"{house.address}/metrics")).status_code == 401
+        right = {"Authorization": "Bearer t0ken"}
+        assert (await client.get(f"{house.address}/metrics", headers=right)).status_code == 200
+
+
+async def test_a_revision_is_what_the_rules_and_the_charts_believe(tmp_path: Path) -> None:
+    async with real_house(tmp_path, HandClock()) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        for minute in range(0, 30, 5):
+            await send(house, 2.5, minute=minute)
+        await house.tick()
+        assert {alert.problem for alert in house.book.standing(["anna"]).values()} >= {"glucose-low"}
+        for minute in range(0, 30, 5):
+            await send(house, 7.5, minute=minute)
+        series = await house.series("anna", Vital.CGM, NOW - timedelta(hours=2), NOW)
+        assert set(series.values[:, 0]) == {135.116925}
+        await house.tick()
+        standing = house.book.standing(["anna"]).get(("anna", "glucose-low"))
+        assert standing is None or standing.condition_gone_at == NOW
+
+
+async def test_status_beside_a_running_hub_and_without_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with real_house(tmp_path, HandClock()) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await send(house, 5.6, 5.7)
+        await house.tick()
+        config = str(config_of(tmp_path, house))
+        assert await in_a_thread(["status", "-c", config]) == 0
+        said = capsys.readouterr().out
+        assert "arrived    2: decoded 2, undecodable 0" in said
+        assert "watch      confirmed 2, waiting 0" in said
+        assert "ok   journal: Readings are kept as they come." in said
+        assert "ok   accounts: everything" in said
+    assert main(["status", "-c", config, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["health"], told["faults"], told["accounts"]["revised"]) == (None, [], 1)
+
+
+async def in_a_thread(arguments: list[str]) -> int:
+    """The command blocks, and the hub it asks runs on this loop."""
+    return await asyncio.to_thread(main, arguments)
+
+
+def conflict_of_old(journal: Journal, value: float) -> int:
+    """A letter as a journal from before revisions holds it."""
+    refusal = Refusal(reason=RefusalReason.IMPOSSIBLE, because="of old", device="cgm-1")
+    journal.append([Arrival(packet=packet(value), outcomes=(refusal,))])
+    return journal.letters()[0].id
+
+
+async def test_letters_are_tried_again_beside_a_running_hub_and_without_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with real_house(tmp_path, HandClock()) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await send(house, 5.6)
+        config = str(config_of(tmp_path, house))
+        beside = conflict_of_old(house.journal, 5.8)
+        assert await in_a_thread(["letters", "retry", str(beside), "-c", config]) == 0
+        assert f"Letter {beside} is admitted" in capsys.readouterr().out
+        assert [one.rev for one in await stored(house, 2)] == [1, 2]
+        assert await in_a_thread(["letters", "retry", str(beside), "-c", config]) == 0
+        assert "does not wait, it is admitted" in capsys.readouterr().out
+        assert await in_a_thread(["letters", "retry", "99", "-c", config]) == 2
+        without = conflict_of_old(house.journal, 5.9)
+        unknown = Refusal(reason=RefusalReason.UNASSIGNED, because="pair it", device="cgm-9")
+        append(house.journal, unknown, DecodeError("invalid", "junk"))
+    assert main(["letters", "retry", "--reason", "impossible", "-c", config]) == 0
+    assert f"Letter {without} is admitted" in capsys.readouterr().out
+    assert main(["letters", "retry", "-c", config]) == 1
+    said = capsys.readouterr().out
+    assert said.count("still waits") == 2
+    assert "in part as letter" in said
+    with closing(Journal(tmp_path / "data" / "journal.db")) as journal:
+        assert [one.rev for _, one in journal.since(0, 10)] == [1, 2, 3]
+        assert balance(journal.accounts({"watch": 0})) == []
+    assert main(["letters", "list", "--state", "admitted", "-c", config]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+async def test_a_refused_line_is_sent_again_and_a_bucket_is_filled_again(
+    tmp_path: Path, influx_bucket: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = influx_bucket.settings
+    influx = {"url": settings.url, "token": settings.token, "org": settings.org, "bucket": settings.bucket}
+    influx_bucket.write(f"cgm_glucose,device=x,patient=y glucose=1i {to_us(NOW)}".encode())
+    async with real_house(tmp_path, HandClock(), influxdb=influx) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        config = str(config_of(tmp_path, house, **influx))
+        await send(house, 5.6)
+        await all_sent(house)
+        await house.tick()
+        assert house.health()["parts"]["influxdb"]["status"] == "degraded"
+        assert await in_a_thread(["letters", "retry", "-c", config]) == 1
+        assert "still waits" in (said := capsys.readouterr().out)
+        assert "refuses it still (422)" in said
+        statement(influx_bucket.engine, 'DROP MEASUREMENT "cgm_glucose"', db=influx_bucket.name)
+        assert await in_a_thread(["letters", "retry", "-c", config]) == 0
+        assert len(influx_bucket.rows("cgm_glucose")) == 1
+        await send(house, 5.9, minute=5)
+        await all_sent(house)
+        await house.tick()
+        assert house.health()["parts"]["influxdb"]["status"] == "ok"
+
+        statement(influx_bucket.engine, 'DROP MEASUREMENT "cgm_glucose"', db=influx_bucket.name)
+        assert await in_a_thread(["journal", "refill", "influxdb", "-c", config]) == 0
+        assert "will get all 2 readings again" in capsys.readouterr().out
+        await house.tick()
+        await all_sent(house)
+        assert len(influx_bucket.rows("cgm_glucose")) == 2
+        assert balance(house.journal.accounts(house.confirmed())) == []
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data directory with five readings of two patients and no hub."""
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        cuff: dict[str, Any] = {
+            "patient": "bo",
+            "device": "cuff",
+            "vital": Vital.BLOOD_PRESSURE,
+            "sent": (18.0, 11.0, None, 60.0),
+            "values": (135.011, 82.5068, None, 60.0),
+            "unit": Unit.KPA,
+        }
+        append(journal, reading(0, 100.0), reading(0, 101.0), reading(5, None), reading(6, **cuff))
+    return tmp_path
+
+
+def test_the_choices_of_the_command_line_are_the_vitals() -> None:
+    assert set(VITALS) == set(Vital)
+
+
+def test_export_as_csv_and_as_json_lines(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = data / "all.csv"
+    assert main(["journal", "export", "--data", str(data), "-o", str(target)]) == 0
+    assert "4 readings and revisions written" in capsys.readouterr().err
+    assert target.stat().st_mode & 0o077 == 0
+    rows = list(csv.DictReader(target.open(encoding="utf-8", newline="")))
+    told = ("component", "value", "unit", "sent", "sent_unit", "revision")
+    assert [tuple(row[column] for column in told) for row in rows] == [
+        ("glucose", "100.0", "mg/dL", "100.0", "mg/dL", "1"),
+        ("glucose", "101.0", "mg/dL", "101.0", "mg/dL", "2"),
+        ("", "", "", "", "", "1"),
+        ("systolic", "135.011", "mmHg", "18.0", "kPa", "1"),
+        ("diastolic", "82.5068", "mmHg", "11.0", "kPa", "1"),
+        ("pulse", "60.0", "1/min", "60.0", "1/min", "1"),
+    ]
+    assert rows[0]["taken_at"] == "2026-03-02T08:00:00+00:00"
+    assert main(["journal", "export", "--data", str(data), "-o", str(target)]) == 2  # it is there already
+    capsys.readouterr()
+    chosen = ["--patient", "anna", "--vital", "cgm_glucose", "--since", "2026-03-02T16:01+08:00"]
+    assert main(["journal", "export", "--data", str(data), "--format", "jsonl", *chosen]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert (json.loads(line)["numbers"], json.loads(line)["taken_at"]) == ([], "2026-03-02T08:05:00+00:00")
+
+
+def test_status_verify_and_compact(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["journal", "verify", "--data", str(data)]) == 0
+    assert "is whole" in capsys.readouterr().out
+    assert main(["journal", "compact", "--data", str(data)]) == 0
+    capsys.readouterr()
+    assert main(["journal", "status", "--data", str(data), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["readings"], told["letters"], told["oldest_arrival"]) == (4, 0, "2026-03-02T08:00:03+00:00")
+    assert main(["journal", "status", "--data", str(data / "none")]) == 2
+    assert "there is no journal" in capsys.readouterr().err
+
+
+async def test_compacting_is_refused_while_the_hub_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with real_house(tmp_path, HandClock()):
+        assert await in_a_thread(["journal", "compact", "--data", str(tmp_path / "data")]) == 2
+    assert "another Homeward uses" in capsys.readouterr().err

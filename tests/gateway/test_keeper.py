@@ -1,0 +1,89 @@
+"""Housekeeping: what may go, and what never goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.keeper import Keeper
+from ingest.accounts import balance
+from ingest.journal import Journal
+from tests.ingest.test_journal import START, append, reading, stored
+
+NOW = START + timedelta(days=100)
+COUNT = 3000
+
+
+@dataclass(frozen=True)
+class Disk:
+    used: int
+    free: int
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """A reading every hour for 125 days, up to NOW and beyond."""
+    opened = Journal(tmp_path / "journal.db")
+    append(opened, *(reading(hour * 60.0, raw=b"x" * 100) for hour in range(COUNT)))
+    yield opened
+    opened.close()
+
+
+def keeper(
+    journal: Journal, confirmed: dict[str, int], *, full: float = 0.1, keep: timedelta | None = None
+) -> Keeper:
+    disk = Disk(round(1000 * full), round(1000 * (1 - full)))
+    return Keeper(journal, lambda: confirmed, data=Path(), keep=keep, now=lambda: NOW, disk=lambda _: disk)
+
+
+async def test_without_a_wish_nothing_goes(journal: Journal) -> None:
+    await keeper(journal, {"watch": COUNT, "influxdb": COUNT}).look()
+    assert len(stored(journal)) == COUNT
+
+
+async def test_what_is_too_old_goes_when_every_follower_has_it(journal: Journal) -> None:
+    keep = timedelta(days=90)
+    await keeper(journal, {"watch": COUNT, "influxdb": 7}, keep=keep).look()
+    assert len(stored(journal)) == COUNT - 7
+    confirmed = {"watch": COUNT, "influxdb": COUNT}
+    await keeper(journal, confirmed, keep=keep).look()
+    assert min(one.received_at for one in stored(journal)) >= NOW - keep
+    assert len(stored(journal)) == COUNT - 240
+    assert balance(journal.accounts(confirmed)) == []
+
+
+async def test_a_full_disk_makes_room_in_the_file_and_keeps_the_last_month(journal: Journal) -> None:
+    confirmed = {"watch": COUNT, "influxdb": COUNT}
+    tight = keeper(journal, confirmed, full=0.92)
+    await tight.look()
+    size = journal.size()
+    assert size.spare >= 0.1 * size.octets
+    kept = len(stored(journal))
+    assert COUNT / 2 < kept < COUNT
+    assert "make room" in tight.detail()
+    for _ in range(3):
+        await tight.look()
+    assert len(stored(journal)) == kept  # the room is there: it is not taken twice
+    assert balance(journal.accounts(confirmed)) == []
+
+
+async def test_for_want_of_room_nothing_goes_that_nobody_else_has(journal: Journal) -> None:
+    alone = keeper(journal, {"watch": COUNT}, full=0.99)
+    await alone.look()
+    behind = keeper(journal, {"watch": COUNT, "influxdb": 0}, full=0.99)
+    await behind.look()
+    assert len(stored(journal)) == COUNT
+    assert "nothing else keeps these readings" in alone.detail()
+
+
+async def test_the_log_is_emptied_when_nothing_comes(journal: Journal) -> None:
+    quiet = keeper(journal, {"watch": COUNT}, full=0.75)
+    await quiet.look()
+    assert quiet.size.wal > 0
+    await quiet.look()
+    assert quiet.size.wal == 0
+    assert "set `keep_days`" in quiet.detail()
