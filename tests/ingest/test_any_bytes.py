@@ -91,7 +91,7 @@ def test_any_octets_become_readings_or_say_why_not(channel, octets, companion, s
             assert admitted.because
         else:
             assert isinstance(admitted, Reading)
-            assert from_row((*to_row(admitted, 1, 1), "p", admitted.vital, "AA:BB")) == admitted
+            assert from_row((*to_row(admitted, 1, 1), 1, "p", admitted.vital, "AA:BB")) == admitted
 
 
 @settings(max_examples=1500 * TIMES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
