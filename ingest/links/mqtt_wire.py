@@ -2,7 +2,8 @@
 
 `Decoder.feed` takes blocks as they come off a socket and returns every packet that has become complete. A violation
 of the protocol is returned as the last item, an `MqttError`, so that the packets before it are not lost; after it,
-and after DISCONNECT, nothing more is read. The functions below `Decoder` build the answers.
+and after DISCONNECT, nothing more is read. The functions below `Decoder` build the answers. What a client and a
+server read alike stands in `Framing`, `Cursor` and `read_properties`; the client's side is `mqtt_client`.
 
 Sources: OASIS MQTT 3.1.1 (2014-10-29) and MQTT 5.0 (2019-03-07); section numbers in comments are those of 5.0.
 """
@@ -12,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final, NamedTuple, NoReturn, TypeAlias
+from functools import partial
+from typing import Final, Generic, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 V311: Final = 4
 V5: Final = 5
@@ -22,9 +24,10 @@ CONNECT_LIMIT: Final = 65_536  # octets that a stranger may make us hold
 
 
 class Reason(IntEnum):
-    """Reason codes of MQTT 5.0 (section 2.4) that this server sends."""
+    """Reason codes of MQTT 5.0 (section 2.4) that we send or must understand."""
 
     SUCCESS = 0x00
+    DISCONNECT_WITH_WILL = 0x04
     NO_SUBSCRIPTION_EXISTED = 0x11
     UNSPECIFIED = 0x80
     MALFORMED_PACKET = 0x81
@@ -33,16 +36,17 @@ class Reason(IntEnum):
     CLIENT_IDENTIFIER_NOT_VALID = 0x85
     BAD_USER_NAME_OR_PASSWORD = 0x86
     NOT_AUTHORIZED = 0x87
+    SERVER_UNAVAILABLE = 0x88
     SERVER_SHUTTING_DOWN = 0x8B
     BAD_AUTHENTICATION_METHOD = 0x8C
     KEEP_ALIVE_TIMEOUT = 0x8D
     SESSION_TAKEN_OVER = 0x8E
     TOPIC_NAME_INVALID = 0x90
+    PACKET_ID_NOT_FOUND = 0x92
     RECEIVE_MAXIMUM_EXCEEDED = 0x93
     TOPIC_ALIAS_INVALID = 0x94
     PACKET_TOO_LARGE = 0x95
     QUOTA_EXCEEDED = 0x97
-    QOS_NOT_SUPPORTED = 0x9B
 
 
 class MqttError(Exception):
@@ -62,7 +66,7 @@ class MqttError(Exception):
 class Publish(NamedTuple):
     """One message. A tuple, because there is one per reading and a frozen dataclass costs three times as much.
 
-    qos is 0 or 1; packet_id is 0 for QoS 0. A topic alias has already been replaced by its topic.
+    qos is 0, 1 or 2; packet_id is 0 for QoS 0. A topic alias has already been replaced by its topic.
     """
 
     topic: str
@@ -73,12 +77,13 @@ class Publish(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Will:
-    """What the client wants said when it is gone without a farewell."""
+    """What the client wants said when it is gone without a farewell; delay: seconds to wait before (3.1.3.2.2)."""
 
     topic: str
     payload: bytes
     qos: int
     retain: bool
+    delay: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,32 +126,46 @@ class PingRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """PUBREL: the client has seen our PUBREC of this QoS 2 message and will not send it again."""
+
+    packet_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Disconnect:
-    """The client's farewell. session_expiry: seconds, None when it stays as it was."""
+    """The client's farewell. session_expiry: seconds, None when it stays as it was. with_will: it wants it said."""
 
     session_expiry: int | None = None
+    with_will: bool = False
 
 
-Incoming: TypeAlias = Connect | Publish | Subscribe | Unsubscribe | PingRequest | Disconnect | MqttError
+Incoming: TypeAlias = Connect | Publish | Release | Subscribe | Unsubscribe | PingRequest | Disconnect | MqttError
+AnyPacket = TypeVar("AnyPacket")
 
 
-class Decoder:
-    """Packets out of the blocks of one connection.
+class Framing(Generic[AnyPacket]):
+    """Whole packets out of the blocks of one connection; what they mean is `_parser`'s to say.
 
-    max_packet: octets of a whole packet, from its first to its last; a larger one is an error as soon as its length
-    is known. version: 0 until a CONNECT has said it.
+    version: 0 until it is known; no PUBLISH is understood before. limit: octets of a whole packet, from its first to
+    its last; a larger one is an error as soon as its length is known. aliases: the highest topic alias.
     """
 
-    def __init__(self, max_packet: int) -> None:
-        self.version = 0
-        self._max_packet = max_packet
-        self._limit = CONNECT_LIMIT
+    def __init__(self, version: int, limit: int, aliases: int) -> None:
+        self.version = version
+        self._limit = limit
         self._rest = bytearray()
         self._need = 0
         self._ended = False
+        self._alias_maximum = aliases
         self._aliases: dict[int, str] = {}
 
-    def feed(self, data: bytes) -> list[Incoming]:
+    @property
+    def unfinished(self) -> int:
+        """Octets held of a packet that is not yet whole."""
+        return len(self._rest)
+
+    def feed(self, data: bytes) -> list[AnyPacket | Publish | MqttError]:
         """Every packet that these octets complete, in order; an MqttError, if any, is the last."""
         if self._ended:
             return []
@@ -157,7 +176,7 @@ class Decoder:
                 return []
             data = bytes(self._rest)
             self._rest.clear()
-        packets: list[Incoming] = []
+        packets: list[AnyPacket | Publish | MqttError] = []
         at, end = 0, len(data)
         try:
             while at < end:
@@ -183,7 +202,7 @@ class Decoder:
                     if stop > end:
                         self._need = stop - at
                         break
-                    packets.append(parse(self, _Cursor(data, start, stop)))
+                    packets.append(parse(Cursor(data, start, stop)))
                     if self._ended:
                         break
                 at = stop
@@ -200,28 +219,14 @@ class Decoder:
             Reason.PACKET_TOO_LARGE, f"a packet of {size} octets is larger than the {self._limit} allowed"
         )
 
-    def _parser(self, first: int) -> Callable[[Decoder, _Cursor], Incoming]:
-        """What reads a packet with this first octet, in this state."""
-        if not self.version:
-            if first != 0x10:
-                raise MqttError(Reason.PROTOCOL_ERROR, f"the first octet is 0x{first:02x}, not that of a CONNECT")
-            return Decoder._connect
-        if first == 0x10:
-            raise MqttError(Reason.PROTOCOL_ERROR, "a second CONNECT")
-        parse = _PARSERS.get(first)
-        if parse is None:
-            raise MqttError(
-                Reason.MALFORMED_PACKET if first & 0xF0 in _OUR_TYPES else Reason.PROTOCOL_ERROR,
-                f"a packet with the first octet 0x{first:02x} has no place in a publishing session",
-            )
-        return parse
+    def _parser(self, first: int) -> Callable[[Cursor], AnyPacket]:
+        """What reads a packet with this first octet, in this state; raises MqttError when it has no place here."""
+        raise NotImplementedError
 
     def _publish(self, first: int, data: bytes, start: int, stop: int) -> Publish:
         qos = first >> 1 & 3
-        if qos > 1:
-            if qos == 3:
-                raise MqttError(Reason.MALFORMED_PACKET, "a PUBLISH with QoS 3")
-            raise MqttError(Reason.QOS_NOT_SUPPORTED, "a PUBLISH with QoS 2; QoS 1 is the most this server takes")
+        if qos == 3:
+            raise MqttError(Reason.MALFORMED_PACKET, "a PUBLISH with QoS 3")
         topic_at = start + 2
         at = topic_end = topic_at + (data[start] << 8 | data[start + 1]) if stop - start >= 2 else stop + 1
         packet_id = 0
@@ -230,33 +235,59 @@ class Decoder:
             if at <= stop:
                 packet_id = data[topic_end] << 8 | data[topic_end + 1]
                 if not packet_id:
-                    raise MqttError(Reason.PROTOCOL_ERROR, "a PUBLISH with QoS 1 and packet id 0")
+                    raise MqttError(Reason.PROTOCOL_ERROR, f"a PUBLISH with QoS {qos} and packet id 0")
         if at > stop:
             raise MqttError(Reason.MALFORMED_PACKET, "a PUBLISH that ends inside its header")
-        topic = _text(data[topic_at:topic_end])
+        topic = self._topic(data[topic_at:topic_end])
         if self.version == V5:
             if at < stop and data[at] == 0:
                 at += 1
             else:
-                cursor = _Cursor(data, at, stop)
-                topic = self._aliased(topic, _properties(cursor, _IN_PUBLISH).get(_TOPIC_ALIAS))
+                cursor = Cursor(data, at, stop)
+                topic = self._aliased(topic, read_properties(cursor, _IN_PUBLISH).get(_TOPIC_ALIAS))
                 at = cursor.at
         if not topic:
             raise MqttError(Reason.PROTOCOL_ERROR, "a PUBLISH without a topic")
         return Publish(topic, data[at:stop], qos, packet_id)
 
+    def _topic(self, octets: bytes) -> str:
+        return _text(octets)
+
     def _aliased(self, topic: str, alias: int | str | bytes | None) -> str:
         if alias is None:
             return topic
-        if not isinstance(alias, int) or not 1 <= alias <= TOPIC_ALIASES:
-            raise MqttError(Reason.TOPIC_ALIAS_INVALID, f"topic alias {alias!r} is not 1 to {TOPIC_ALIASES}")
+        if not isinstance(alias, int) or not 1 <= alias <= self._alias_maximum:
+            raise MqttError(Reason.TOPIC_ALIAS_INVALID, f"topic alias {alias!r} is not 1 to {self._alias_maximum}")
         if topic:
             self._aliases[alias] = topic
         elif alias not in self._aliases:
             raise MqttError(Reason.PROTOCOL_ERROR, f"topic alias {alias} has not been introduced")
         return self._aliases[alias]
 
-    def _connect(self, cursor: _Cursor) -> Connect:
+
+class Decoder(Framing[Incoming]):
+    """Packets of a client, as its server reads them. max_packet: octets, told in the CONNACK."""
+
+    def __init__(self, max_packet: int) -> None:
+        super().__init__(0, CONNECT_LIMIT, TOPIC_ALIASES)
+        self._max_packet = max_packet
+
+    def _parser(self, first: int) -> Callable[[Cursor], Incoming]:
+        if not self.version:
+            if first != 0x10:
+                raise MqttError(Reason.PROTOCOL_ERROR, f"the first octet is 0x{first:02x}, not that of a CONNECT")
+            return self._connect
+        if first == 0x10:
+            raise MqttError(Reason.PROTOCOL_ERROR, "a second CONNECT")
+        parse = _PARSERS.get(first)
+        if parse is None:
+            raise MqttError(
+                Reason.MALFORMED_PACKET if first & 0xF0 in _OUR_TYPES else Reason.PROTOCOL_ERROR,
+                f"a packet with the first octet 0x{first:02x} has no place in a publishing session",
+            )
+        return partial(parse, self)
+
+    def _connect(self, cursor: Cursor) -> Connect:
         name, version = cursor.binary(), cursor.u8()
         if name != b"MQTT" or version not in {V311, V5}:
             raise MqttError(
@@ -267,7 +298,7 @@ class Decoder:
         self._limit = self._max_packet
         flags = cursor.u8()
         keep_alive = cursor.u16()
-        properties = _properties(cursor, _IN_CONNECT) if version == V5 else {}
+        properties = read_properties(cursor, _IN_CONNECT) if version == V5 else {}
         client_id = cursor.text()
         will = self._will(cursor, flags)
         username = cursor.text() if flags & 0x80 else None
@@ -293,7 +324,7 @@ class Decoder:
             will=will,
         )
 
-    def _will(self, cursor: _Cursor, flags: int) -> Will | None:
+    def _will(self, cursor: Cursor, flags: int) -> Will | None:
         qos = flags >> 3 & 3
         if not flags & 4:
             if flags & 0x38:
@@ -301,24 +332,38 @@ class Decoder:
                     Reason.MALFORMED_PACKET, f"connect flags 0x{flags:02x} describe a will that is absent"
                 )
             return None
-        if qos > 1:
-            raise MqttError(
-                Reason.MALFORMED_PACKET if qos == 3 else Reason.QOS_NOT_SUPPORTED, f"a will with QoS {qos}"
-            )
-        if self.version == V5:
-            _properties(cursor, _IN_WILL)
-        return Will(topic=cursor.text(), payload=cursor.binary(), qos=qos, retain=bool(flags & 0x20))
+        if qos == 3:
+            raise MqttError(Reason.MALFORMED_PACKET, "a will with QoS 3")
+        properties = read_properties(cursor, _IN_WILL) if self.version == V5 else {}
+        return Will(
+            topic=cursor.text(),
+            payload=cursor.binary(),
+            qos=qos,
+            retain=bool(flags & 0x20),
+            delay=int(properties.get(_WILL_DELAY, 0)),
+        )
 
-    def _subscribe(self, cursor: _Cursor) -> Subscribe:
+    def _release(self, cursor: Cursor) -> Release:
+        packet_id = cursor.u16()
+        if self.version == V5 and cursor.at < cursor.stop:
+            cursor.u8()
+            if cursor.at < cursor.stop:
+                read_properties(cursor, _IN_RELEASE)
+        cursor.end()
+        if not packet_id:
+            raise MqttError(Reason.PROTOCOL_ERROR, "a PUBREL with packet id 0")
+        return Release(packet_id)
+
+    def _subscribe(self, cursor: Cursor) -> Subscribe:
         return Subscribe(*self._filters(cursor, _IN_SUBSCRIBE, options=1))
 
-    def _unsubscribe(self, cursor: _Cursor) -> Unsubscribe:
+    def _unsubscribe(self, cursor: Cursor) -> Unsubscribe:
         return Unsubscribe(*self._filters(cursor, _IN_UNSUBSCRIBE, options=0))
 
-    def _filters(self, cursor: _Cursor, allowed: frozenset[int], options: int) -> tuple[int, int]:
+    def _filters(self, cursor: Cursor, allowed: frozenset[int], options: int) -> tuple[int, int]:
         packet_id = cursor.u16()
         if self.version == V5:
-            _properties(cursor, allowed)
+            read_properties(cursor, allowed)
         filters = 0
         while cursor.at < cursor.stop:
             cursor.text()
@@ -328,23 +373,25 @@ class Decoder:
             raise MqttError(Reason.PROTOCOL_ERROR, "a SUBSCRIBE or UNSUBSCRIBE without a packet id or a filter")
         return packet_id, filters
 
-    def _ping(self, cursor: _Cursor) -> PingRequest:
+    def _ping(self, cursor: Cursor) -> PingRequest:
         cursor.end()
         return PingRequest()
 
-    def _disconnect(self, cursor: _Cursor) -> Disconnect:
+    def _disconnect(self, cursor: Cursor) -> Disconnect:
         session_expiry = None
+        with_will = False
         if self.version == V5 and cursor.at < cursor.stop:
-            cursor.u8()
+            with_will = cursor.u8() == Reason.DISCONNECT_WITH_WILL
             if cursor.at < cursor.stop:
-                expiry = _properties(cursor, _IN_DISCONNECT).get(_SESSION_EXPIRY)
+                expiry = read_properties(cursor, _IN_DISCONNECT).get(_SESSION_EXPIRY)
                 session_expiry = None if expiry is None else int(expiry)
         cursor.end()
         self._ended = True
-        return Disconnect(session_expiry)
+        return Disconnect(session_expiry, with_will)
 
 
-_PARSERS: Final[dict[int, Callable[[Decoder, _Cursor], Incoming]]] = {
+_PARSERS: Final[dict[int, Callable[[Decoder, Cursor], Incoming]]] = {
+    0x62: Decoder._release,
     0x82: Decoder._subscribe,
     0xA2: Decoder._unsubscribe,
     0xC0: Decoder._ping,
@@ -381,7 +428,7 @@ def _text(octets: bytes) -> str:
     return text
 
 
-class _Cursor:
+class Cursor:
     """Reads the fields of one packet; running past its end is an MqttError."""
 
     __slots__ = ("_data", "at", "stop")
@@ -392,6 +439,7 @@ class _Cursor:
         self.stop = stop
 
     def take(self, size: int) -> bytes:
+        """The next so many octets."""
         at = self.at
         self.at += size
         if self.at > self.stop:
@@ -399,12 +447,15 @@ class _Cursor:
         return self._data[at : self.at]
 
     def u8(self) -> int:
+        """One octet."""
         return self.take(1)[0]
 
     def u16(self) -> int:
+        """A Two Byte Integer."""
         return int.from_bytes(self.take(2), "big")
 
     def u32(self) -> int:
+        """A Four Byte Integer."""
         return int.from_bytes(self.take(4), "big")
 
     def size(self) -> int:
@@ -419,57 +470,72 @@ class _Cursor:
         raise MqttError(Reason.MALFORMED_PACKET, "a number of more than four octets")
 
     def binary(self) -> bytes:
+        """Binary Data."""
         return self.take(self.u16())
 
     def text(self) -> str:
+        """A UTF-8 Encoded String."""
         return _text(self.binary())
 
     def pair(self) -> str:
+        """A UTF-8 String Pair, as name=value."""
         return f"{self.text()}={self.text()}"
 
     def end(self) -> None:
+        """Nothing may follow."""
         if self.at != self.stop:
             raise MqttError(Reason.MALFORMED_PACKET, f"{self.stop - self.at} octets after the end of a packet")
 
 
 _SESSION_EXPIRY: Final = 0x11
 _AUTHENTICATION_METHOD: Final = 0x15
+_WILL_DELAY: Final = 0x18
 _TOPIC_ALIAS: Final = 0x23
 _USER_PROPERTY: Final = 0x26
 
-# Properties a client may send (2.2.2.2), and how each is written.
-_PROPERTIES: Final[dict[int, Callable[[_Cursor], int | str | bytes]]] = {
-    0x01: _Cursor.u8,  # payload format
-    0x02: _Cursor.u32,  # message expiry
-    0x03: _Cursor.text,  # content type
-    0x08: _Cursor.text,  # response topic
-    0x09: _Cursor.binary,  # correlation data
-    0x0B: _Cursor.size,  # subscription identifier
-    _SESSION_EXPIRY: _Cursor.u32,
-    _AUTHENTICATION_METHOD: _Cursor.text,
-    0x16: _Cursor.binary,  # authentication data
-    0x17: _Cursor.u8,  # request problem information
-    0x18: _Cursor.u32,  # will delay
-    0x19: _Cursor.u8,  # request response information
-    0x1F: _Cursor.text,  # reason string
-    0x21: _Cursor.u16,  # receive maximum
-    0x22: _Cursor.u16,  # topic alias maximum
-    _TOPIC_ALIAS: _Cursor.u16,
-    _USER_PROPERTY: _Cursor.pair,
-    0x27: _Cursor.u32,  # maximum packet size
+# Every property (2.2.2.2), and how it is written.
+_PROPERTIES: Final[dict[int, Callable[[Cursor], int | str | bytes]]] = {
+    0x01: Cursor.u8,  # payload format
+    0x02: Cursor.u32,  # message expiry
+    0x03: Cursor.text,  # content type
+    0x08: Cursor.text,  # response topic
+    0x09: Cursor.binary,  # correlation data
+    0x0B: Cursor.size,  # subscription identifier
+    _SESSION_EXPIRY: Cursor.u32,
+    0x12: Cursor.text,  # assigned client identifier
+    0x13: Cursor.u16,  # server keep alive
+    _AUTHENTICATION_METHOD: Cursor.text,
+    0x16: Cursor.binary,  # authentication data
+    0x17: Cursor.u8,  # request problem information
+    _WILL_DELAY: Cursor.u32,
+    0x19: Cursor.u8,  # request response information
+    0x1A: Cursor.text,  # response information
+    0x1C: Cursor.text,  # server reference
+    0x1F: Cursor.text,  # reason string
+    0x21: Cursor.u16,  # receive maximum
+    0x22: Cursor.u16,  # topic alias maximum
+    _TOPIC_ALIAS: Cursor.u16,
+    0x24: Cursor.u8,  # maximum QoS
+    0x25: Cursor.u8,  # retain available
+    _USER_PROPERTY: Cursor.pair,
+    0x27: Cursor.u32,  # maximum packet size
+    0x28: Cursor.u8,  # wildcard subscription available
+    0x29: Cursor.u8,  # subscription identifier available
+    0x2A: Cursor.u8,  # shared subscription available
 }
 _IN_CONNECT: Final = frozenset({_SESSION_EXPIRY, _AUTHENTICATION_METHOD, 0x16, 0x17, 0x19, 0x21, 0x22, 0x26, 0x27})
-_IN_WILL: Final = frozenset({0x01, 0x02, 0x03, 0x08, 0x09, 0x18, 0x26})
+_IN_WILL: Final = frozenset({0x01, 0x02, 0x03, 0x08, 0x09, _WILL_DELAY, 0x26})
 _IN_PUBLISH: Final = frozenset({0x01, 0x02, 0x03, 0x08, 0x09, _TOPIC_ALIAS, 0x26})
 _IN_SUBSCRIBE: Final = frozenset({0x0B, 0x26})
 _IN_UNSUBSCRIBE: Final = frozenset({0x26})
+_IN_RELEASE: Final = frozenset({0x1F, 0x26})
 _IN_DISCONNECT: Final = frozenset({_SESSION_EXPIRY, 0x1F, 0x26})
 
 
-def _properties(cursor: _Cursor, allowed: frozenset[int]) -> dict[int, int | str | bytes]:
+def read_properties(cursor: Cursor, allowed: frozenset[int]) -> dict[int, int | str | bytes]:
     """The properties at the cursor, each checked to be allowed here and (but for user properties) unique."""
     size = cursor.size()
-    inner = _Cursor(cursor._data, cursor.at, cursor.at + size)
+    inner = Cursor(cursor._data, cursor.at, cursor.at + size)
     cursor.take(size)
     found: dict[int, int | str | bytes] = {}
     while inner.at < inner.stop:
@@ -503,20 +569,19 @@ def connack(version: int, terms: Terms) -> bytes:
         (
             b"\x11" + terms.session_expiry.to_bytes(4, "big"),
             b"\x21" + terms.receive_maximum.to_bytes(2, "big"),
-            b"\x24\x01",  # maximum QoS 1
             b"\x27" + terms.max_packet.to_bytes(4, "big"),
             b"\x22" + TOPIC_ALIASES.to_bytes(2, "big"),
             b"\x28\x00\x29\x00\x2a\x00",  # no wildcards, subscription identifiers or shared subscriptions
-            b"" if terms.assigned_id is None else b"\x12" + _field(terms.assigned_id.encode()),
+            b"" if terms.assigned_id is None else b"\x12" + field_of(terms.assigned_id.encode()),
         )
     )
-    return _packet(0x20, bytes((flags, 0)) + bytes((len(properties),)) + properties)
+    return packet_of(0x20, bytes((flags, 0)) + bytes((len(properties),)) + properties)
 
 
 _REFUSED_311: Final = {
     Reason.UNSUPPORTED_PROTOCOL_VERSION: 1,
     Reason.CLIENT_IDENTIFIER_NOT_VALID: 2,
-    Reason.QUOTA_EXCEEDED: 3,
+    Reason.SERVER_UNAVAILABLE: 3,
     Reason.BAD_USER_NAME_OR_PASSWORD: 4,
     Reason.NOT_AUTHORIZED: 5,
 }
@@ -534,6 +599,16 @@ def puback(version: int, packet_id: int, code: Reason = Reason.SUCCESS) -> bytes
     if code and version == V5:
         return bytes((0x40, 3, packet_id >> 8, packet_id & 0xFF, code))
     return bytes((0x40, 2, packet_id >> 8, packet_id & 0xFF))
+
+
+def pubrec(version: int, packet_id: int, code: Reason = Reason.SUCCESS) -> bytes:
+    """The word that a QoS 2 message is kept; with an error code, that it is not and its packet id is free again."""
+    return b"\x50" + puback(version, packet_id, code)[1:]
+
+
+def pubcomp(version: int, packet_id: int, code: Reason = Reason.SUCCESS) -> bytes:
+    """The end of a QoS 2 message: its packet id is free again."""
+    return b"\x70" + puback(version, packet_id, code)[1:]
 
 
 def suback(version: int, asked: Subscribe) -> bytes:
@@ -554,14 +629,16 @@ def disconnect(version: int, code: Reason) -> bytes:
 
 
 def _answer(first: int, version: int, packet_id: int, codes: bytes) -> bytes:
-    return _packet(first, packet_id.to_bytes(2, "big") + (b"\0" if version == V5 else b"") + codes)
+    return packet_of(first, packet_id.to_bytes(2, "big") + (b"\0" if version == V5 else b"") + codes)
 
 
-def _field(octets: bytes) -> bytes:
+def field_of(octets: bytes) -> bytes:
+    """Binary Data (1.5.6), or a string already encoded: two octets of length in front. At most 65 535 octets."""
     return len(octets).to_bytes(2, "big") + octets
 
 
-def _packet(first: int, body: bytes) -> bytes:
+def packet_of(first: int, body: bytes) -> bytes:
+    """A whole packet: first octet, length, body."""
     size = bytearray()
     rest = len(body)
     while rest > 0x7F:

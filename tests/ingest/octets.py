@@ -69,5 +69,9 @@ def unsubscribe(packet_id: int, *filters: str, version: int = 5) -> bytes:
     return packet(0xA2, body + b"".join(map(field, filters)))
 
 
+def release(packet_id: int) -> bytes:
+    return packet(0x62, packet_id.to_bytes(2, "big"))
+
+
 PING = b"\xc0\x00"
 DISCONNECT = b"\xe0\x00"

@@ -58,6 +58,8 @@ async def publish(broker: Mosquitto, *messages: tuple[str, bytes], qos: int = 1)
         for sent in [client.publish(topic, payload, qos=qos) for topic, payload in messages]:
             sent.wait_for_publish(PATIENCE)
             assert sent.is_published()
+        # QoS 0 has no word of the broker: that of a last message says that all before it were read.
+        client.publish("elsewhere", qos=1).wait_for_publish(PATIENCE)
         client.disconnect()
         client.loop_stop()
 
@@ -319,3 +321,54 @@ async def test_probe_leaves_the_session_of_the_link_alone(broker: Mosquitto) -> 
         await publish(broker, (TOPIC, b"5.5"))
         await house.take()
         assert link.counts.connections == 1
+
+
+async def test_what_the_queues_of_the_broker_have_lost_is_said(
+    mosquitto: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mosquitto_broker(mosquitto, tmp_path, "sys_interval 1", "max_queued_messages 10") as broker:
+        away = BrokerLink(settings(broker), House(prompt=True).deliver, now)
+        async with away.running():
+            await connected(away)
+            assert away.warnings == ()
+        await publish(broker, *((TOPIC, b"%d" % number) for number in range(30)))
+        house = House(prompt=True)
+        back = BrokerLink(settings(broker), house.deliver, now)
+        async with back.running():
+            await house.take_many(10)
+            await until(lambda: bool(back.warnings))
+        assert [int(packet.data) for packet in house.packets] == list(range(10))
+        assert "has dropped 20 messages" in back.warnings[0]
+        assert "max_queued_messages" in caplog.text
+
+
+async def test_a_broker_that_forgot_our_session_is_said(
+    broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = BrokerLink(settings(broker), House(prompt=True).deliver, now)
+    async with link.running():
+        await connected(link)
+        await asyncio.to_thread(broker.stop)
+        await until(lambda: link.trouble is not None)
+        assert "forgotten" not in caplog.text
+        (tmp_path / "mosquitto.db").unlink()
+        await asyncio.to_thread(broker.start)
+        await connected(link)
+        assert "forgotten our session" in caplog.text
+
+
+async def test_a_broker_that_falls_silent_is_left() -> None:
+    """A host that lost its power says nothing more; our keep-alive notices."""
+    connack, suback = b"\x20\x06\x00\x00\x03\x13\x00\x01", b"\x90\x04\x00\x01\x00\x01"
+
+    async def broker_of_two_words(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(connack)  # a keep-alive of one second is the broker's wish
+        await reader.readuntil(b"homeward/#")
+        writer.write(suback)
+
+    server = await asyncio.start_server(broker_of_two_words, "127.0.0.1")
+    port = server.sockets[0].getsockname()[1]
+    link = BrokerLink(BrokerSettings(host="127.0.0.1", port=port), House().deliver, now)
+    async with server, link.running():
+        await connected(link)
+        await until(lambda: "fallen silent" in (link.trouble or ""))

@@ -16,6 +16,7 @@ from ingest.links.mqtt_wire import (
     PingRequest,
     Publish,
     Reason,
+    Release,
     Subscribe,
     Terms,
     Unsubscribe,
@@ -23,6 +24,8 @@ from ingest.links.mqtt_wire import (
     connack,
     disconnect,
     puback,
+    pubcomp,
+    pubrec,
     refusal,
     suback,
     unsuback,
@@ -56,11 +59,18 @@ def streams(draw: st.DrawFn) -> tuple[bytes, list[Incoming]]:
             will=None,
         )
     ]
-    for kind in draw(st.lists(st.sampled_from(["publish", "publish", "ping", "subscribe", "unsubscribe"]))):
+    for kind in draw(
+        st.lists(st.sampled_from(["publish", "publish", "release", "ping", "subscribe", "unsubscribe"]))
+    ):
         if kind == "publish":
-            topic, payload, packet_id = draw(topics), draw(payloads), draw(st.just(0) | packet_ids)
-            stream += octets.publish(topic, payload, packet_id, version=version)
-            meant.append(Publish(topic, payload, int(packet_id > 0), packet_id))
+            topic, payload, qos = draw(topics), draw(payloads), draw(st.integers(0, 2))
+            packet_id = draw(packet_ids) if qos else 0
+            stream += octets.publish(topic, payload, packet_id, version=version, qos=qos)
+            meant.append(Publish(topic, payload, qos, packet_id))
+        elif kind == "release":
+            packet_id = draw(packet_ids)
+            stream += octets.release(packet_id)
+            meant.append(Release(packet_id))
         elif kind == "ping":
             stream += octets.PING
             meant.append(PingRequest())
@@ -125,7 +135,7 @@ def test_any_octets_are_packets_or_a_declared_error(garbage: bytes, version: int
             assert isinstance(packet, Incoming.__args__)
 
 
-@given(st.lists(st.sampled_from([0x10, 0x30, 0x32, 0x3B, 0x82, 0xA2, 0xC0, 0xE0]), min_size=1), st.data())
+@given(st.lists(st.sampled_from([0x10, 0x30, 0x32, 0x34, 0x3B, 0x62, 0x82, 0xA2, 0xC0, 0xE0]), min_size=1), st.data())
 def test_any_bodies_in_true_frames_are_packets_or_a_declared_error(kinds: list[int], data: st.DataObject) -> None:
     decoder = Decoder(MAX_PACKET)
     decoder.feed(octets.connect(data.draw(versions)))
@@ -166,6 +176,11 @@ def test_a_311_client_without_clean_session_wants_it_for_ever() -> None:
     assert (packet.session_expiry, packet.clean_start) == (0xFFFFFFFF, False)
 
 
+def test_a_farewell_may_ask_for_the_will() -> None:
+    decoder = Decoder(MAX_PACKET)
+    assert decoder.feed(octets.connect() + b"\xe0\x01\x04")[1:] == [Disconnect(with_will=True)]
+
+
 def test_topic_alias_stands_for_its_topic() -> None:
     alias = b"\x23\x00\x02"
     decoder = Decoder(MAX_PACKET)
@@ -200,14 +215,17 @@ def test_the_password_is_not_in_the_repr() -> None:
         (Reason.MALFORMED_PACKET, octets.packet(0x10, octets.field("MQTT") + b"\x04\x03\x00\x00\x00\x01m")),
         (Reason.MALFORMED_PACKET, octets.connect(4, password=b"without a name")),
         (
-            Reason.QOS_NOT_SUPPORTED,
-            octets.packet(0x10, octets.field("MQTT") + b"\x04\x16\x00\x00\x00\x01m\x00\x01w\0\0"),
+            Reason.MALFORMED_PACKET,
+            octets.packet(0x10, octets.field("MQTT") + b"\x04\x1e\x00\x00\x00\x01m\x00\x01w\0\0"),
         ),
         (Reason.BAD_AUTHENTICATION_METHOD, octets.connect(properties=b"\x15" + octets.field("SCRAM-SHA-1"))),
         (Reason.PROTOCOL_ERROR, octets.connect(properties=b"\x11\0\0\0\x01" * 2)),
         (Reason.PROTOCOL_ERROR, octets.connect() * 2),
         (Reason.PACKET_TOO_LARGE, octets.connect() + b"\x30" + octets.varint(MAX_PACKET)),
-        (Reason.QOS_NOT_SUPPORTED, octets.connect() + octets.publish(TOPIC, b"", 7, qos=2)),
+        (Reason.PROTOCOL_ERROR, octets.connect() + octets.publish(TOPIC, b"", 0, qos=2)),
+        (Reason.PROTOCOL_ERROR, octets.connect() + b"\x62\x02\x00\x00"),
+        (Reason.MALFORMED_PACKET, octets.connect() + b"\x60\x02\x00\x01"),
+        (Reason.MALFORMED_PACKET, octets.connect(4) + b"\x62\x03\x00\x01\x00"),
         (Reason.MALFORMED_PACKET, octets.connect() + octets.publish(TOPIC, b"", 7, qos=3)),
         (Reason.PROTOCOL_ERROR, octets.connect() + octets.publish(TOPIC, b"", 0, qos=1)),
         (Reason.PROTOCOL_ERROR, octets.connect() + octets.publish("", b"")),
@@ -269,7 +287,7 @@ def test_an_octet_at_a_time_costs_no_square() -> None:
             ),
         ),
         (
-            "201f00001c110000003c2103e82401270010000022001028002900 2a00 120001 78",
+            "201d00001a110000003c2103e8270010000022001028002900 2a00 120001 78",
             connack(
                 5,
                 Terms(
@@ -288,6 +306,11 @@ def test_an_octet_at_a_time_costs_no_square() -> None:
         ("40021234", puback(5, 0x1234)),
         ("4003123487", puback(5, 0x1234, Reason.NOT_AUTHORIZED)),
         ("40021234", puback(4, 0x1234, Reason.NOT_AUTHORIZED)),
+        ("50021234", pubrec(5, 0x1234)),
+        ("5003123490", pubrec(5, 0x1234, Reason.TOPIC_NAME_INVALID)),
+        ("70021234", pubcomp(4, 0x1234)),
+        ("7003123492", pubcomp(5, 0x1234, Reason.PACKET_ID_NOT_FOUND)),
+        ("70021234", pubcomp(4, 0x1234, Reason.PACKET_ID_NOT_FOUND)),
         ("9005000700 8787", suback(5, Subscribe(7, 2))),
         ("900400078080", suback(4, Subscribe(7, 2))),
         ("b00400070011", unsuback(5, Unsubscribe(7, 1))),
