@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from alerts.channels import ChannelHealth
 from gateway.keeper import FULL
 from ingest.links.ble import BleHealth
+from ingest.links.listener import Gone
 
 if TYPE_CHECKING:
     from gateway.house import House
+
+_NAMED: Final = 5  # devices that are named in a sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +60,21 @@ def _standing(house: House) -> Iterator[tuple[str, Part]]:
     yield "watch", Part(ok=trouble is None, detail=trouble or "Every patient is watched.")
     if listener := house.listener:
         open_now = f"Open at port {listener.port}; connections now: {listener.counts.connections}."
+        if listener.gone:
+            open_now += f" Gone without a farewell: {_gone(listener.gone.values())}."
         yield "listener", Part(ok=listener.trouble is None, detail=listener.trouble or open_now)
     if broker := house.broker:
         said = broker.trouble or "; ".join(broker.warnings) or "Connected to the broker."
         yield "broker", Part(ok=broker.trouble is None, detail=said)
     if house.ble:
         yield from _bluetooth(house.ble.health())
+
+
+def _gone(devices: Iterable[Gone]) -> str:
+    """The devices that left last, and since when."""
+    last = sorted(devices, key=lambda one: one.since, reverse=True)
+    named = ", ".join(f"{one.device} since {one.since:%Y-%m-%d %H:%M} UTC" for one in last[:_NAMED])
+    return f"{named} and {len(last) - _NAMED} more" if len(last) > _NAMED else named
 
 
 def _bluetooth(health: BleHealth) -> Iterator[tuple[str, Part]]:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -55,6 +56,7 @@ logger = logging.getLogger(__name__)
 
 JOURNAL: Final = "journal.db"
 BOOK: Final = "hub.db"
+SESSIONS: Final = "sessions.db"
 LOCK: Final = "lock"
 TICK: Final = timedelta(seconds=15)
 LAST_WORK_S: Final = 10.0
@@ -443,6 +445,7 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
                 house.path.deliver,
                 clock.now,
                 check_login=config.listener.admits if config.listener.logins else None,
+                session_file=config.data / SESSIONS,
             )
             await _open(stack, house.listener, config.listener.host)
         if config.broker:
@@ -501,6 +504,11 @@ async def _open(stack: AsyncExitStack, listener: Listener, host: str) -> None:
         await stack.enter_async_context(listener.running())
     except (ssl.SSLError, FileNotFoundError) as error:
         raise HouseError(f"the certificate or key of the MQTT listener cannot be used: {error}") from error
+    except sqlite3.Error as error:
+        raise HouseError(
+            f"the sessions of MQTT devices cannot be used: {error}; check the disk, or delete {SESSIONS} in the data "
+            "directory: devices then begin new sessions"
+        ) from error
     except OSError as error:
         raise HouseError(
             f"the MQTT listener cannot open at {host}:{listener.settings.port}: {error.strerror or error}; "
@@ -542,7 +550,7 @@ def sole_tenant(data: Path) -> Iterator[None]:
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (data / LOCK).open("w")
-        for name in (JOURNAL, BOOK):
+        for name in (JOURNAL, BOOK, SESSIONS):
             (data / name).touch(mode=0o600)
     except OSError as error:
         raise HouseError(f"the data directory {data} cannot be used: {error}; choose another `data`") from error

@@ -1,38 +1,44 @@
 """Homeward's own door for devices that speak MQTT 3.1.1 or 5.0: they publish straight to us, no broker between.
 
-A PUBACK means that the packet is committed: it is sent only after `settled`. Nothing can be subscribed to. QoS 0 and
-1 are taken; a redelivery after a lost connection is the journal's to recognise.
+A PUBACK or PUBREC means that the packet is committed: it is sent only after `settled`. Nothing can be subscribed to.
+A redelivery of QoS 1 after a lost connection is the journal's to recognise, one of QoS 2 the session's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import secrets
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
 from ingest.links import mqtt_wire as wire
 from ingest.links.delivery import Deliver
 from ingest.links.intake import Intake, Receipts
-from ingest.links.mqtt_wire import Connect, Disconnect, Incoming, MqttError, Publish, Reason
+from ingest.links.mqtt_wire import Connect, Disconnect, Incoming, MqttError, Publish, Reason, Release
+from ingest.links.sessions import Exact, Session, Sessions
 from ingest.links.topics import MAX_PAYLOAD, PREFIX, Topics, shown
+from ingest.reading import Packet
 
 CheckLogin: TypeAlias = Callable[[str, bytes], Awaitable[bool]]
 """`await check_login(device, password)`: whether this device may come in with this password."""
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_SESSION: Final = timedelta(days=90)
-_MOST_SESSIONS: Final = 100_000
 _CLOSE_TIMEOUT: Final = 5.0  # seconds for a peer to read our farewell
+_OTHER_FILES: Final = 512  # file descriptors that the rest of the house needs
+_SMALL: Final = 65_536  # octets of an unfinished packet that nobody is blamed for
+_MOST_GONE: Final = 1000  # names of devices that are remembered as gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +48,8 @@ class ListenerSettings:
     port 0 picks a free one. tls_certificate and tls_key are PEM files; without them the traffic is not encrypted.
     window: messages of one connection that may be unsettled (the Receive Maximum of MQTT 5). max_unsettled and
     max_unsettled_octets: the same for all connections together; then no socket is read until half is settled.
-    connect_timeout, stop_timeout: seconds for a CONNECT to come, and for the house to settle what is in flight.
+    connect_timeout, stall_timeout, stop_timeout: seconds for a CONNECT to come, for a peer to read its
+    acknowledgements, and for the house to settle what is in flight.
     """
 
     host: str = "127.0.0.1"
@@ -56,6 +63,7 @@ class ListenerSettings:
     max_unsettled: int = 20_000
     max_unsettled_octets: int = 64 * 1_048_576
     connect_timeout: float = 10.0
+    stall_timeout: float = 60.0
     stop_timeout: float = 5.0
 
 
@@ -74,12 +82,21 @@ class ListenerCounts:
     timeouts: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A device that left a will and has gone without a farewell, and since when."""
+
+    device: str
+    since: datetime
+
+
 class Listener:
     """Takes MQTT connections, delivers what they publish and acknowledges it once it is settled.
 
     now: the aware UTC time, for arrival stamps. check_login: asked about every client when given; the user name is
-    the device, and a client may then publish for no other. sessions: when each known session ends, by client; a
-    mapping that is kept over a restart lets strict MQTT 5 clients keep their unacknowledged messages over it too.
+    the device, and a client may then publish for no other. session_file: where sessions are kept over a restart, so
+    that strict MQTT 5 clients keep their unacknowledged messages over it; None keeps them in memory only.
+    gone: by client, the devices that left a will and whose connection was lost without a farewell.
     """
 
     def __init__(
@@ -89,7 +106,7 @@ class Listener:
         now: Callable[[], datetime],
         *,
         check_login: CheckLogin | None = None,
-        sessions: MutableMapping[str, datetime] | None = None,
+        session_file: Path | None = None,
     ) -> None:
         self.settings = settings
         self.counts = ListenerCounts()
@@ -103,7 +120,11 @@ class Listener:
             octet_limit=settings.max_unsettled_octets,
             on_full=self._on_full,
         )
-        self._sessions: MutableMapping[str, datetime] = {} if sessions is None else sessions
+        self.gone: dict[str, Gone] = {}
+        self.unfinished = 0
+        self._session_file = session_file
+        self._wills: dict[str, asyncio.TimerHandle] = {}
+        self._sessions: Sessions | None = None
         self._connections: set[_Connection] = set()
         self._clients: dict[str, _Connection] = {}
         self._all_gone = asyncio.Event()
@@ -114,6 +135,8 @@ class Listener:
         """What keeps the listener from its work, in a sentence; None when all is well."""
         if self.intake.full:
             return f"the listener has stopped reading: {self.intake.unsettled} messages wait to be committed"
+        if self._sessions is not None and self._sessions.trouble is not None:
+            return f"the listener keeps devices waiting: {self._sessions.trouble}"
         if self.counts.connections >= self.settings.max_connections:
             return f"the listener turns devices away: all {self.settings.max_connections} connections are taken"
         return None
@@ -122,30 +145,53 @@ class Listener:
     async def running(self) -> AsyncIterator[None]:
         """Listen while the block runs; at its end stop reading, wait for what is in flight, then say farewell.
 
-        Raises OSError when the address cannot be bound, ssl.SSLError or OSError when the certificate cannot be read.
+        Raises OSError when the address cannot be bound, ssl.SSLError or OSError when the certificate cannot be read,
+        sqlite3.Error when the file of the sessions cannot be used.
         """
         context = self._tls()
-        server = await asyncio.get_running_loop().create_server(
-            lambda: _Connection(self),
-            self.settings.host,
-            self.settings.port,
-            ssl=context,
-            ssl_handshake_timeout=self.settings.connect_timeout if context else None,
-            backlog=1024,
-            start_serving=False,
-        )
-        self.port = server.sockets[0].getsockname()[1]
-        async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            await server.start_serving()
-            pump = tasks.create_task(self.intake.run())
-            try:
-                yield
-            finally:
-                server.close()
-                await self._stop(pump)
-                pump.cancel()
-                await server.wait_closed()
+        self._allow_files()
+        with closing(Sessions(self._session_file, self.now())) as sessions:
+            self._sessions = sessions
+            server = await asyncio.get_running_loop().create_server(
+                lambda: _Connection(self),
+                self.settings.host,
+                self.settings.port,
+                ssl=context,
+                ssl_handshake_timeout=self.settings.connect_timeout if context else None,
+                backlog=1024,
+                start_serving=False,
+            )
+            self.port = server.sockets[0].getsockname()[1]
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                await server.start_serving()
+                work = [tasks.create_task(self.intake.run()), tasks.create_task(sessions.run())]
+                try:
+                    yield
+                finally:
+                    server.close()
+                    await self._stop(settling=not any(task.done() for task in work))
+                    for task in work:
+                        task.cancel()
+                    await server.wait_closed()
+
+    def _allow_files(self) -> None:
+        """Each connection is a file descriptor; systems often allow 1024 unless asked for more."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = self.settings.max_connections + _OTHER_FILES
+        if soft == resource.RLIM_INFINITY or soft >= wanted:
+            return
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        if allowed < wanted:
+            _log.warning(
+                "listener: this system allows %d open files, so at most %d of %d connections; raise it (systemd: "
+                "LimitNOFILE=%d)",
+                allowed,
+                max(allowed - _OTHER_FILES, 0),
+                self.settings.max_connections,
+                wanted,
+            )
 
     def _tls(self) -> ssl.SSLContext | None:
         if self.settings.tls_certificate is None:
@@ -154,13 +200,17 @@ class Listener:
         context.load_cert_chain(self.settings.tls_certificate, self.settings.tls_key)
         return context
 
-    async def _stop(self, pump: asyncio.Task[None]) -> None:
+    async def _stop(self, *, settling: bool) -> None:
         self._stopping = True
+        for will in self._wills.values():
+            will.cancel()
         for connection in self._connections:
             connection.update_reading()
-        if not pump.done() and not await self.intake.wait_settled(self.settings.stop_timeout):
+        if settling and not await self.intake.wait_settled(self.settings.stop_timeout):
             _log.warning("listener: %d messages were not committed in time; devices keep them", self.intake.unsettled)
         await asyncio.sleep(0)  # the acknowledgements of the last batch go out in this turn of the loop
+        if settling:
+            await self._write_sessions()
         for connection in list(self._connections):
             connection.end(Reason.SERVER_SHUTTING_DOWN)
         if self._connections:
@@ -170,6 +220,19 @@ class Listener:
             except TimeoutError:
                 for connection in list(self._connections):
                     connection.abort()
+
+    async def _write_sessions(self) -> None:
+        """Let what is committed with QoS 2 be told before the farewell."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.stop_timeout):
+                await self.sessions.written()
+                await asyncio.sleep(0)
+
+    @property
+    def sessions(self) -> Sessions:
+        """While the listener runs."""
+        assert self._sessions is not None  # noqa: S101 (connections live only while it runs)
+        return self._sessions
 
     def _on_full(self, _full: bool) -> None:
         for connection in self._connections:
@@ -193,39 +256,48 @@ class Listener:
         """A socket has closed."""
         self._connections.discard(connection)
         self.counts.connections = len(self._connections)
-        if self._clients.get(connection.client) is connection:
-            del self._clients[connection.client]
-            self._keep_session(connection.client, connection.session_expiry)
+        if connection.session is not None and self._clients.get(connection.session.client) is connection:
+            del self._clients[connection.session.client]
+            self.sessions.end(connection.session, self.now())
+            self._await_return(connection, connection.session)
         if self._stopping and not self._connections:
             self._all_gone.set()
+
+    def _await_return(self, connection: _Connection, session: Session) -> None:
+        """A device that wants its loss told is gone, unless it comes back before its will is due (3.1.3.2.2)."""
+        will = connection.will
+        if will is None or self._stopping:
+            return
+        device = connection.device or self.topics.packet(will.topic, b"", self.now()).sender
+        delay = min(will.delay, session.expiry)
+        self._wills[session.client] = asyncio.get_running_loop().call_later(
+            delay, self._miss, session.client, Gone(device, self.now())
+        )
+
+    def _miss(self, client: str, gone: Gone) -> None:
+        del self._wills[client]
+        self.gone[client] = gone
+        if len(self.gone) > _MOST_GONE:
+            del self.gone[next(iter(self.gone))]
+        _log.info("listener: device %s has gone without a farewell", gone.device)
+
+    def returned(self, client: str) -> None:
+        """A client has come in."""
+        will = self._wills.pop(client, None)
+        if will is not None:
+            will.cancel()
+        self.gone.pop(client, None)
 
     def log_in(self, login: Coroutine[None, None, None]) -> None:
         """Let a login take its time while the others go on. An error of the check is the house's own."""
         self._tasks.create_task(login)
 
-    def open_session(self, connection: _Connection, connect: Connect) -> tuple[bool, int]:
-        """Give a client its session: whether it was there before, and the seconds it may outlive the connection.
-
-        An older connection of the same client ends: the newer one is the living one (3.1.4).
-        """
-        client = connection.client
+    def take_over(self, connection: _Connection, client: str) -> None:
+        """A client has come in. An older connection of it ends: the newer one is the living one (3.1.4)."""
         older = self._clients.get(client)
         if older is not None:
             older.end(Reason.SESSION_TAKEN_OVER)
         self._clients[client] = connection
-        now = self.now()
-        present = not connect.clean_start and self._sessions.get(client, now) > now
-        expiry = min(connect.session_expiry, int(_LONGEST_SESSION.total_seconds()))
-        self._keep_session(client, expiry)
-        return present, expiry
-
-    def _keep_session(self, client: str, expiry: int) -> None:
-        """Remember a client for so many seconds from now; 0 forgets it."""
-        self._sessions.pop(client, None)
-        if expiry:
-            while len(self._sessions) >= _MOST_SESSIONS:
-                del self._sessions[next(iter(self._sessions))]
-            self._sessions[client] = self.now() + timedelta(seconds=expiry)
 
 
 class _Connection(asyncio.Protocol):
@@ -237,18 +309,22 @@ class _Connection(asyncio.Protocol):
         self._counts = listener.counts
         self._loop = asyncio.get_running_loop()
         self._decoder = wire.Decoder(self._settings.max_packet)
-        self._receipts: Receipts[bytes] = Receipts(listener.intake, self._acknowledge)
+        self._receipts: Receipts[bytes | Exact] = Receipts(listener.intake, self._acknowledge)
         self._held: deque[Incoming] = deque()  # what came behind a CONNECT whose login is being checked
-        self._unacknowledged = 0
+        self._unacknowledged = 0  # QoS 1
+        self._unreleased: set[int] = set()  # QoS 2
+        self._unfinished = 0
         self._connected = False
         self._choked = False
         self._paused = False
-        self._device: str | None = None
+        self.device: str | None = None
         self._keep_alive = 0.0
         self._last_heard = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self.client = ""
-        self.session_expiry = 0
+        self._stalled: asyncio.TimerHandle | None = None
+        self.client_id = ""
+        self.session: Session | None = None
+        self.will: wire.Will | None = None
 
     # What asyncio calls.
 
@@ -260,26 +336,43 @@ class _Connection(asyncio.Protocol):
         sock: socket.socket = self._transport.get_extra_info("socket")
         # A client may ask for no keep-alive at all; a peer that lost its power must still be noticed some day.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
         self._timer = self._loop.call_later(self._settings.connect_timeout, self._too_late)
         self.update_reading()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._stalled):
+            if timer is not None:
+                timer.cancel()
         self._connected = False
+        self._listener.unfinished -= self._unfinished
         self._listener.left(self)
 
     def data_received(self, data: bytes) -> None:
         self._last_heard = self._loop.time()
-        self._handle(self._decoder.feed(data))
+        packets = self._decoder.feed(data)
+        unfinished = self._decoder.unfinished
+        if unfinished != self._unfinished:
+            self._listener.unfinished += unfinished - self._unfinished
+            self._unfinished = unfinished
+            if unfinished > _SMALL and self._listener.unfinished > self._settings.max_unsettled_octets:
+                # Thousands of packets that are begun and never ended would fill the memory.
+                packets.append(
+                    MqttError(Reason.QUOTA_EXCEEDED, "too much is begun and not ended, here and elsewhere")
+                )
+        self._handle(packets)
 
     def pause_writing(self) -> None:
-        # A peer that does not read its acknowledgements gets to write no more either.
+        # A peer that does not read its acknowledgements gets to write no more either, and not for ever.
         self._choked = True
+        self._stalled = self._loop.call_later(self._settings.stall_timeout, self._too_late)
         self.update_reading()
 
     def resume_writing(self) -> None:
         self._choked = False
+        if self._stalled is not None:
+            self._stalled.cancel()
         self.update_reading()
 
     # What came.
@@ -300,40 +393,104 @@ class _Connection(asyncio.Protocol):
         self.update_reading()
 
     def _publish(self, message: Publish, received_at: datetime) -> None:
-        if message.qos and self._decoder.version == wire.V5 and self._unacknowledged >= self._settings.window:
-            error = MqttError(Reason.RECEIVE_MAXIMUM_EXCEEDED, f"more than {self._settings.window} unacknowledged")
-            self._violation(error, received_at)
-            return
-        topics = self._listener.topics
-        packet = topics.packet(message.topic, message.payload, received_at)
+        qos = message.qos
+        if qos:
+            if qos == 2 and self._came_again(message):
+                return
+            if self._unsettled >= self._settings.window and self._decoder.version == wire.V5:
+                error = MqttError(
+                    Reason.RECEIVE_MAXIMUM_EXCEEDED, f"more than {self._settings.window} unacknowledged"
+                )
+                self._violation(error, received_at)
+                return
+        packet = self._listener.topics.packet(message.topic, message.payload, received_at)
         code = Reason.SUCCESS
-        if self._device is not None and packet.sender != self._device:
-            because = f"topic {shown(message.topic)} is not one of {self._device}, who sent this"
-            packet = topics.faulty(self._device, message.payload, received_at, because)
-            code = Reason.NOT_AUTHORIZED
-        elif packet.fault is not None:
-            code = Reason.QUOTA_EXCEEDED if len(message.payload) > MAX_PAYLOAD else Reason.TOPIC_NAME_INVALID
+        if packet.fault is not None or (self.device is not None and packet.sender != self.device):
+            packet, code = self._faulty(packet, message)
         self._counts.messages += 1
-        if packet.fault is not None:
-            self._counts.faults += 1
-        answer = b""
-        if message.qos:
+        self._receipts.take(packet, self._answer(message, code) if qos else b"")
+
+    @property
+    def _unsettled(self) -> int:
+        """How much of the Receive Maximum is in use."""
+        return self._unacknowledged + len(self._unreleased)
+
+    def _faulty(self, packet: Packet, message: Publish) -> tuple[Packet, Reason]:
+        self._counts.faults += 1
+        if self.device is not None and packet.sender != self.device:
+            because = f"topic {shown(message.topic)} is not one of {self.device}, who sent this"
+            topics = self._listener.topics
+            return topics.faulty(self.device, message.payload, packet.received_at, because), Reason.NOT_AUTHORIZED
+        too_large = len(message.payload) > MAX_PAYLOAD
+        return packet, Reason.QUOTA_EXCEEDED if too_large else Reason.TOPIC_NAME_INVALID
+
+    def _answer(self, message: Publish, code: Reason) -> bytes | Exact:
+        """What is due once the message is committed."""
+        version, packet_id = self._decoder.version, message.packet_id
+        if message.qos == 1:
             self._unacknowledged += 1
-            answer = wire.puback(self._decoder.version, message.packet_id, code)
-        self._receipts.take(packet, answer)
+            return wire.puback(version, packet_id, code)
+        if code and version == wire.V5:  # its packet id is then free at once (4.3.3), as with QoS 1
+            self._unacknowledged += 1
+            return wire.pubrec(version, packet_id, code)
+        exact = Exact(packet_id, _digest(message), partial(self._received, packet_id))
+        self._known[packet_id] = exact
+        self._unreleased.add(packet_id)
+        return exact
+
+    @property
+    def _known(self) -> dict[int, Exact]:
+        """The QoS 2 messages of this session."""
+        return self.session.received if self.session is not None else {}
+
+    def _came_again(self, message: Publish) -> bool:
+        """Whether a QoS 2 message is known; then PUBREC is due as soon as it is kept, and nothing else."""
+        known = self._known.get(message.packet_id)
+        if known is None or known.digest != _digest(message):
+            return False
+        self._unreleased.add(message.packet_id)
+        known.answer = partial(self._received, message.packet_id)
+        if known.kept:
+            known.answer()
+        return True
+
+    def _received(self, packet_id: int) -> None:
+        self._say(wire.pubrec(self._decoder.version, packet_id))
+
+    def _release(self, packet_id: int, received_at: datetime) -> None:
+        known = self._known.get(packet_id)
+        if known is not None and not known.kept:
+            error = MqttError(Reason.PROTOCOL_ERROR, f"a PUBREL for packet id {packet_id} before its PUBREC")
+            self._violation(error, received_at)
+        elif self.session is not None:
+            code = Reason.SUCCESS if known is not None else Reason.PACKET_ID_NOT_FOUND
+            self._listener.sessions.release(self.session, packet_id, partial(self._completed, packet_id, code))
+
+    def _completed(self, packet_id: int, code: Reason) -> None:
+        self._unreleased.discard(packet_id)
+        self._counts.acknowledged += code is Reason.SUCCESS
+        self._say(wire.pubcomp(self._decoder.version, packet_id, code))
+
+    def _say(self, octets: bytes) -> None:
+        if self._connected and not self._transport.is_closing():
+            self._transport.write(octets)
 
     def _other(self, packet: Incoming, received_at: datetime) -> None:
         version = self._decoder.version
         match packet:
             case wire.PingRequest():
                 self._transport.write(wire.PINGRESP)
+            case Release():
+                self._release(packet.packet_id, received_at)
             case wire.Subscribe():
                 self._transport.write(wire.suback(version, packet))
             case wire.Unsubscribe():
                 self._transport.write(wire.unsuback(version, packet))
             case Disconnect():
-                if packet.session_expiry is not None and self.session_expiry:
-                    self.session_expiry = min(packet.session_expiry, int(_LONGEST_SESSION.total_seconds()))
+                if not packet.with_will:
+                    self.will = None
+                if packet.session_expiry is not None and self.session is not None and self.session.expiry:
+                    self._listener.sessions.expire_after(self.session, packet.session_expiry)
                 self._close()
             case MqttError():
                 self._violation(packet, received_at)
@@ -345,7 +502,7 @@ class _Connection(asyncio.Protocol):
             self._close()
             return
         # What a known device meant may be in there; what a stranger sent is not worth the disk.
-        sender = self._device or self.client.removeprefix("/")
+        sender = self.device or self.client_id
         fault = f"not MQTT as it should be: {error.reason}"
         self._counts.faults += 1
         self._receipts.take(self._listener.topics.faulty(sender, error.kept, received_at, fault), b"")
@@ -368,30 +525,43 @@ class _Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         if granted:
-            self._device = connect.username
+            self.device = connect.username
             self._welcome(connect)
         else:
             self._counts.logins_refused += 1
             self._refuse(Reason.BAD_USER_NAME_OR_PASSWORD)
 
     def _welcome(self, connect: Connect) -> None:
-        assigned = None
-        if not connect.client_id:
-            if connect.version == wire.V311 and not connect.clean_start:
-                self._refuse(Reason.CLIENT_IDENTIFIER_NOT_VALID)
-                return
-            assigned = f"hw-{secrets.token_hex(8)}"
+        if not connect.client_id and connect.version == wire.V311 and not connect.clean_start:
+            self._refuse(Reason.CLIENT_IDENTIFIER_NOT_VALID)
+            return
+        self.client_id = connect.client_id or f"hw-{secrets.token_hex(8)}"
         # One device must not take over the session of another by using its client id.
-        self.client = f"{self._device or ''}/{assigned or connect.client_id}"
-        present, self.session_expiry = self._listener.open_session(self, connect)
+        client = f"{self.device or ''}/{self.client_id}"
+        self._listener.take_over(self, client)
+        self._hold_reading()  # until the disk knows of the session
+        self.session = self._listener.sessions.open(
+            client,
+            clean_start=connect.clean_start,
+            expiry=connect.session_expiry,
+            now=self._listener.now(),
+            then=partial(self._greet, connect),
+        )
+
+    def _greet(self, connect: Connect, session: Session, present: bool) -> None:
+        if self._transport.is_closing():
+            return
+        self.session = session
+        self.will = connect.will if connect.client_id else None  # who has no name of his own cannot be seen to return
         self._connected = True
         self._counts.accepted += 1
+        self._listener.returned(session.client)
         terms = wire.Terms(
             session_present=present,
-            session_expiry=self.session_expiry,
+            session_expiry=session.expiry,
             receive_maximum=self._settings.window,
             max_packet=self._settings.max_packet,
-            assigned_id=assigned,
+            assigned_id=None if connect.client_id else self.client_id,
         )
         self._transport.write(wire.connack(connect.version, terms))
         self._last_heard = self._loop.time()
@@ -408,12 +578,16 @@ class _Connection(asyncio.Protocol):
 
     # The flow.
 
-    def _acknowledge(self, answers: list[bytes]) -> None:
-        acknowledged = sum(map(bool, answers))
-        self._unacknowledged -= acknowledged
-        if acknowledged and self._connected and not self._transport.is_closing():
-            self._transport.write(b"".join(answers))
-            self._counts.acknowledged += acknowledged
+    def _acknowledge(self, answers: list[bytes | Exact]) -> None:
+        words = [answer for answer in answers if type(answer) is bytes and answer]
+        self._unacknowledged -= len(words)
+        if words and self._connected and not self._transport.is_closing():
+            self._transport.write(b"".join(words))
+            self._counts.acknowledged += len(words)
+        if len(words) < len(answers) and self.session is not None:
+            for answer in answers:
+                if isinstance(answer, Exact):
+                    self._listener.sessions.keep(self.session, answer)
         self.update_reading()
 
     def update_reading(self) -> None:
@@ -464,3 +638,7 @@ class _Connection(asyncio.Protocol):
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._loop.call_later(_CLOSE_TIMEOUT, self._transport.abort)
+
+
+def _digest(message: Publish) -> bytes:
+    return blake2b(message.topic.encode() + b"\0" + message.payload, digest_size=16).digest()

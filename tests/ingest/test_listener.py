@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from ingest.links.topics import KEPT_OCTETS, MAX_PAYLOAD
 from tests.conftest import need
 from tests.ingest import octets
 from tests.ingest.house import NOW, PATIENCE, House, now, until
+from tests.ingest.raw_client import Client, dialled, greeted
 from tests.peers import certificate
 
 TOPIC = "homeward/v1/gm-1/readings"
@@ -41,54 +41,6 @@ BAD_TOPICS = [
     "#",
     "/" * 60_000,
 ]
-
-
-class Client:
-    """A raw client: writes octets and reads until it has what it expects."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    def send(self, *blocks: bytes) -> None:
-        self._writer.write(b"".join(blocks))
-
-    async def packet(self) -> bytes:
-        async with asyncio.timeout(PATIENCE):
-            head = await self._reader.readexactly(2)
-            assert head[1] < 128
-            return head + await self._reader.readexactly(head[1])
-
-    async def rest(self) -> bytes:
-        async with asyncio.timeout(PATIENCE):
-            return await self._reader.read()
-
-    async def said_nothing(self) -> None:
-        """A PINGREQ is answered before anything else: so nothing else was written until now."""
-        self.send(octets.PING)
-        assert await self.packet() == b"\xd0\x00"
-
-    async def close(self) -> None:
-        self._writer.close()
-        with contextlib.suppress(ConnectionError):
-            await self._writer.wait_closed()
-
-
-@asynccontextmanager
-async def dialled(listener: Listener, *greeting: bytes) -> AsyncIterator[Client]:
-    client = Client(*await asyncio.open_connection("127.0.0.1", listener.port))
-    client.send(*greeting)
-    try:
-        yield client
-    finally:
-        await client.close()
-
-
-@asynccontextmanager
-async def greeted(listener: Listener, version: int = 5, **options: Any) -> AsyncIterator[Client]:
-    async with dialled(listener, octets.connect(version, **options)) as client:
-        assert (await client.packet())[3] == 0
-        yield client
 
 
 async def run(program: str, *arguments: str, payload: bytes = b"") -> tuple[int, str]:
@@ -342,17 +294,6 @@ async def test_an_old_protocol_is_refused_in_its_own_words() -> None:
         assert await client.rest() == b"\x20\x02\x00\x01"
 
 
-async def test_qos_2_is_refused() -> None:
-    listener = Listener(SETTINGS, House(prompt=True).deliver, now)
-    async with listener.running():
-        async with greeted(listener) as client:
-            client.send(octets.publish(TOPIC, b"", 1, qos=2))
-            assert await client.rest() == b"\xe0\x01\x9b"
-        async with greeted(listener, 4) as client:
-            client.send(octets.publish(TOPIC, b"", 1, qos=2, version=4))
-            assert await client.rest() == b""
-
-
 # Who may come in.
 
 
@@ -447,9 +388,9 @@ async def test_tls(tmp_path: Path, mosquitto_pub: str) -> None:
 # Sessions.
 
 
-async def test_a_session_is_present_when_it_was_kept() -> None:
+async def test_a_session_is_present_when_it_was_kept(tmp_path: Path) -> None:
     clock = [NOW]
-    sessions: dict[str, datetime] = {}
+    sessions = tmp_path / "sessions.db"
     expiry = b"\x11\x00\x00\x00\x3c"
 
     async def present(listener: Listener, **options: Any) -> int:
@@ -460,7 +401,7 @@ async def test_a_session_is_present_when_it_was_kept() -> None:
         await until(lambda: listener.counts.connections == 0)
         return answer[2]
 
-    first = Listener(SETTINGS, House().deliver, lambda: clock[0], sessions=sessions)
+    first = Listener(SETTINGS, House().deliver, lambda: clock[0], session_file=sessions)
     async with first.running():
         assert await present(first, clean=False, properties=expiry) == 0
         assert await present(first, clean=False, properties=expiry) == 1
@@ -471,7 +412,7 @@ async def test_a_session_is_present_when_it_was_kept() -> None:
         assert await present(first, version=4, client_id="old", clean=False) == 0
         assert await present(first, version=4, client_id="old", clean=False) == 1
     clock[0] += timedelta(seconds=59)
-    second = Listener(SETTINGS, House().deliver, lambda: clock[0], sessions=sessions)
+    second = Listener(SETTINGS, House().deliver, lambda: clock[0], session_file=sessions)
     async with second.running():
         assert await present(second, clean=False, properties=expiry) == 1
         clock[0] += timedelta(seconds=61)
