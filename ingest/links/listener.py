@@ -346,7 +346,7 @@ class _Connection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
         self._connected = False
-        self._listener.unfinished -= self._unfinished
+        self._abandon()
         self._listener.left(self)
 
     def data_received(self, data: bytes) -> None:
@@ -358,9 +358,9 @@ class _Connection(asyncio.Protocol):
             self._unfinished = unfinished
             if unfinished > _SMALL and self._listener.unfinished > self._settings.max_unsettled_octets:
                 # Thousands of packets that are begun and never ended would fill the memory.
-                packets.append(
-                    MqttError(Reason.QUOTA_EXCEEDED, "too much is begun and not ended, here and elsewhere")
-                )
+                error = MqttError(Reason.QUOTA_EXCEEDED, "too much is begun and not ended, here and elsewhere")
+                error.kept = self._decoder.abandon()
+                packets.append(error)
         self._handle(packets)
 
     def pause_writing(self) -> None:
@@ -632,7 +632,13 @@ class _Connection(asyncio.Protocol):
         """Close without waiting for the peer to read."""
         self._transport.abort()
 
+    def _abandon(self) -> None:
+        self._decoder.abandon()
+        self._listener.unfinished -= self._unfinished
+        self._unfinished = 0
+
     def _close(self) -> None:
+        self._abandon()
         if not self._transport.is_closing():
             self._transport.close()
             if self._timer is not None:

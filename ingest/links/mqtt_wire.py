@@ -165,6 +165,13 @@ class Framing(Generic[AnyPacket]):
         """Octets held of a packet that is not yet whole."""
         return len(self._rest)
 
+    def abandon(self) -> bytes:
+        """Read nothing more; the beginning of the packet that is not whole, which is not held any longer."""
+        self._ended = True
+        begun = bytes(self._rest[:4096])
+        self._rest.clear()
+        return begun
+
     def feed(self, data: bytes) -> list[AnyPacket | Publish | MqttError]:
         """Every packet that these octets complete, in order; an MqttError, if any, is the last."""
         if self._ended:
