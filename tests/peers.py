@@ -31,23 +31,29 @@ class Mosquitto:
 
     def __init__(self, program: str, directory: Path, *settings: str) -> None:
         self.port = free_port()
-        self._command = (program, "-c", str(directory / "mosquitto.conf"))
+        self._file = directory / "mosquitto.conf"
+        self._command = (program, "-c", str(self._file))
         self._process: subprocess.Popen[str] | None = None
-        lines = [
-            f"user {getpass.getuser()}",  # root would become one who may not read the directory
+        self.configure(
             f"listener {self.port} 127.0.0.1",
             "persistence true",
             f"persistence_location {directory}/",
             "max_inflight_messages 1000",
             "max_queued_messages 100000",
+            *([] if any(setting.startswith("allow_anonymous") for setting in settings) else ["allow_anonymous true"]),
+            *settings,
+        )
+
+    def configure(self, *settings: str) -> None:
+        """What it is told at its next start."""
+        ours = [
+            f"user {getpass.getuser()}",  # root would become one who may not read the directory
             "log_dest stderr",
             "log_type information",
             "log_type error",
             "connection_messages false",
-            *([] if any(setting.startswith("allow_anonymous") for setting in settings) else ["allow_anonymous true"]),
-            *settings,
         ]
-        (directory / "mosquitto.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self._file.write_text("\n".join([*settings, *ours]) + "\n", encoding="utf-8")
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stderr=subprocess.PIPE, text=True)

@@ -37,8 +37,6 @@ _FAREWELL_TIMEOUT: Final = 2.0  # seconds for DISCONNECT to leave
 _STOOD: Final = 30.0  # seconds a connection must have lasted for the next try to come at once again
 _OCTET_LIMIT: Final = 64 * 1_048_576
 _DROPPED: Final = "$SYS/broker/publish/messages/dropped"  # Mosquitto counts there what its queues had no room for
-_READINGS_ID: Final = 1  # packet ids of our two SUBSCRIBEs
-_DROPPED_ID: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +97,6 @@ class BrokerLink:
         self._connection: _Connection | None = None
         self._granted_less: tuple[str, ...] = ()
         self._dropped = 0
-        self._may_ask_for_dropped = True
         self._had_session = False
         self._intake = Intake(
             deliver, limit=settings.receive_maximum, octet_limit=_OCTET_LIMIT, on_full=self._on_full
@@ -171,15 +168,36 @@ class BrokerLink:
             self._look_at_the_session(present=connection.session_present)
             for warning in self._granted_less:
                 _log.warning("broker %s: %s", _address(self.settings), warning)
-            if self._may_ask_for_dropped:
-                # Some brokers hang up on who asks for what is not his: if so, it was asked for the last time.
-                self._may_ask_for_dropped = False
-                await connection.ask_for_dropped(self._on_dropped)
-                self._may_ask_for_dropped = True
-            await asyncio.wait([connection.lost])  # to await it directly would cancel it when we are stopped
+            async with self._watching():
+                await asyncio.wait([connection.lost])  # to await it directly would cancel it when we are stopped
             connection.lost.result()
         finally:
             self._connection = None
+            await connection.close()
+
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator[None]:
+        watching = asyncio.create_task(self._watch_dropped())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+
+    async def _watch_dropped(self) -> None:
+        """Hear what the broker has lost, if it tells.
+
+        On a connection of its own: brokers may hang up on who asks for what is not his, and Mosquitto 2.0.11 with
+        queue_qos0_messages was seen to lose a reading where such a message lay between those of our session.
+        """
+        name = f"{self.settings.client_id}-watch"
+        connection = _Connection(self.settings, _DROPPED, name, self._on_dropped, qos=0)
+        try:
+            await connection.open(resume=False)
+            await asyncio.wait([connection.lost])
+        except BrokerError as error:
+            _log.debug("no word of what is dropped: %s", error)
+        finally:
             await connection.close()
 
     def _look_at_the_session(self, *, present: bool) -> None:
@@ -208,7 +226,8 @@ class BrokerLink:
         if connection.write(b"".join(answers)):
             self.counts.acknowledged += sum(map(bool, answers))
 
-    def _on_dropped(self, dropped: int) -> None:
+    def _on_dropped(self, message: Publish) -> None:
+        dropped = int(message.payload) if message.payload.isdigit() else 0
         if dropped > self._dropped:
             _log.warning("broker %s: %s", _address(self.settings), _says_dropped(dropped))
         self._dropped = dropped
@@ -247,11 +266,14 @@ class _Connection(asyncio.Protocol):
         topic_filter: str,
         client_id: str,
         on_message: Callable[[Publish], None],
+        *,
+        qos: Literal[0, 1] = 1,
     ) -> None:
         self._settings = settings
         self._filter = topic_filter
         self._client_id = client_id
         self._on_message = on_message
+        self._qos = qos
         self._version = V5 if settings.version == "5" else V311
         self._decoder = wire.ClientDecoder(self._version)
         self._loop = asyncio.get_running_loop()
@@ -261,9 +283,8 @@ class _Connection(asyncio.Protocol):
         self._keep_alive = float(settings.keep_alive)
         self._last_heard = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._on_dropped: Callable[[int], None] | None = None
         self._connack: asyncio.Future[Connack] = self._loop.create_future()
-        self._subacks: dict[int, asyncio.Future[bytes]] = {}
+        self._suback: asyncio.Future[Suback] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self.session_present = False
@@ -283,7 +304,8 @@ class _Connection(asyncio.Protocol):
                 self.write(self._connect(asked, clean_start=not resume))
                 terms = await self._either(self._connack)
                 # At every connection: the broker may have lost the session, and asking twice does no harm.
-                granted = await self._subscribed(_READINGS_ID, self._filter, qos=1)
+                self.write(wire.subscribe(self._version, 1, self._filter, self._qos))
+                granted = max((await self._either(self._suback)).codes, default=Reason.UNSPECIFIED)
         except TimeoutError:
             raise BrokerError(
                 f"the broker {_address(self._settings)} does not answer in MQTT; is another program at this port, "
@@ -296,11 +318,6 @@ class _Connection(asyncio.Protocol):
             )
         self.session_present = terms.session_present
         return self._shortfalls(asked, terms, granted)
-
-    async def ask_for_dropped(self, on_dropped: Callable[[int], None]) -> None:
-        """Have on_dropped called with how many messages the broker has lost, as often as it says. May be refused."""
-        self._on_dropped = on_dropped
-        await self._subscribed(_DROPPED_ID, _DROPPED, qos=0)
 
     async def _dial(self) -> None:
         context = await asyncio.to_thread(self._tls) if self._settings.tls else None
@@ -333,13 +350,6 @@ class _Connection(asyncio.Protocol):
             username=self._settings.username,
             password=self._settings.password,
         )
-
-    async def _subscribed(self, packet_id: int, topic_filter: str, qos: int) -> int:
-        """Ask for messages; the granted QoS, or an error from 0x80 on."""
-        answer = self._subacks[packet_id] = self._loop.create_future()
-        self.write(wire.subscribe(self._version, packet_id, topic_filter, qos))
-        codes = await self._either(answer)
-        return max(codes, default=Reason.UNSPECIFIED)
 
     async def _either(self, answer: asyncio.Future[Any]) -> Any:
         """The answer, or the error that ended the connection before it came."""
@@ -377,7 +387,7 @@ class _Connection(asyncio.Protocol):
                 self.read(True)
                 await asyncio.wait([self._gone], timeout=_FAREWELL_TIMEOUT)
             self._transport.abort()
-        answers: list[asyncio.Future[Any]] = [self.lost, self._connack, *self._subacks.values()]
+        answers: list[asyncio.Future[Any]] = [self.lost, self._connack, self._suback]
         for future in answers:
             if future.done() and not future.cancelled():
                 future.exception()  # it has been told already, or nobody waits for it any more
@@ -416,10 +426,7 @@ class _Connection(asyncio.Protocol):
                 self._told(packet)
 
     def _heard(self, message: Publish) -> None:
-        if message.topic == _DROPPED:
-            if self._on_dropped is not None and message.payload.isdigit():
-                self._on_dropped(int(message.payload))
-        elif message.qos > 1:
+        if message.qos > 1:
             self._lose(f"the broker {_address(self._settings)} sends QoS 2, which was not asked for; it is not MQTT")
         else:
             self._on_message(message)
@@ -434,10 +441,8 @@ class _Connection(asyncio.Protocol):
                 if packet.keep_alive is not None:
                     self._keep_alive = float(packet.keep_alive)
                 self._stay_alive()
-            case Suback():
-                answer = self._subacks.get(packet.packet_id)
-                if answer is not None and not answer.done():
-                    answer.set_result(packet.codes)
+            case Suback() if not self._suback.done():
+                self._suback.set_result(packet)
             case Farewell():
                 self._lose(f"{broker} ended the connection: {_in_words(packet.code, packet.said)}")
             case MqttError():
@@ -470,7 +475,7 @@ class _Connection(asyncio.Protocol):
 
     def _shortfalls(self, asked: int, terms: Connack, granted: int) -> tuple[str, ...]:
         found = []
-        if granted == 0:
+        if granted < self._qos:
             found.append(
                 "grants QoS 0 instead of 1, so messages are lost whenever the connection is; raise its maximum QoS"
             )
