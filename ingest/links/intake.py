@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Generic, TypeVar
 
 from ingest.links.delivery import Deliver
@@ -100,17 +99,17 @@ class Receipts(Generic[Answer]):
 
     def take(self, packet: Packet, answer: Answer) -> None:
         """Hand a packet on; its answer is released once it and all before it are settled."""
-        receipt = _Receipt(answer, len(packet.data))
+        receipt = _Receipt(self, answer, len(packet.data))
         self._held.append(receipt)
-        self._intake.put(packet, partial(self._settle, receipt))
+        self._intake.put(packet, receipt)
 
-    def _settle(self, receipt: _Receipt[Answer]) -> None:
-        receipt.settled = True
+    def settle(self, octets: int) -> None:
+        """One packet of that many octets, whose receipt says so, is settled."""
         if not self._due:
             # One release for all that the house settles in this turn of the loop: one write instead of many.
             self._due = True
             self._loop.call_soon(self._release_settled)
-        self._intake.done(receipt.octets)
+        self._intake.done(octets)
 
     def _release_settled(self) -> None:
         self._due = False
@@ -122,9 +121,16 @@ class Receipts(Generic[Answer]):
 
 
 class _Receipt(Generic[Answer]):
-    __slots__ = ("answer", "octets", "settled")
+    """What the house calls when a packet is settled."""
 
-    def __init__(self, answer: Answer, octets: int) -> None:
+    __slots__ = ("_octets", "_receipts", "answer", "settled")
+
+    def __init__(self, receipts: Receipts[Answer], answer: Answer, octets: int) -> None:
+        self._receipts = receipts
+        self._octets = octets
         self.answer = answer
-        self.octets = octets
         self.settled = False
+
+    def __call__(self) -> None:
+        self.settled = True
+        self._receipts.settle(self._octets)

@@ -20,16 +20,18 @@ KEPT_OCTETS: Final = 4096
 
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._:-]", re.ASCII)
 _SHOWN: Final = 120
+_MOST_KNOWN: Final = 100_000  # topics whose device need not be looked for again
 
 
 class Topics:
     """The topics below one prefix, for one link."""
 
-    __slots__ = ("_link", "_prefix", "_readings")
+    __slots__ = ("_known", "_link", "_prefix", "_readings")
 
     def __init__(self, link: str, prefix: str = PREFIX) -> None:
         self._link = link
         self._prefix = prefix
+        self._known: dict[str, str] = {}
         self._readings = re.compile(rf"{re.escape(prefix)}/v1/({DEVICE_NAME.pattern})/readings", re.ASCII)
 
     @property
@@ -39,8 +41,13 @@ class Topics:
 
     def device(self, topic: str) -> str | None:
         """The device whose readings this topic carries, or None for any other topic."""
-        match = self._readings.fullmatch(topic)
-        return match[1] if match else None
+        device = self._known.get(topic)
+        if device is None and (match := self._readings.fullmatch(topic)):
+            device = match[1]
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[topic] = device
+        return device
 
     def packet(self, topic: str, payload: bytes, received_at: datetime) -> Packet:
         """The message as a packet; with a fault when the topic is not ours or the payload is too large."""
