@@ -314,6 +314,7 @@ class _Connection(asyncio.Protocol):
         self._unacknowledged = 0  # QoS 1
         self._unreleased: set[int] = set()  # QoS 2
         self._unfinished = 0
+        self._pings = 0  # to be answered at the end of the block
         self._connected = False
         self._choked = False
         self._paused = False
@@ -390,6 +391,9 @@ class _Connection(asyncio.Protocol):
                 return
             else:
                 self._other(packet, received_at)
+        if self._pings:
+            self._say(wire.PINGRESP * self._pings)  # a flood of them costs one write a block
+            self._pings = 0
         self.update_reading()
 
     def _publish(self, message: Publish, received_at: datetime) -> None:
@@ -479,7 +483,7 @@ class _Connection(asyncio.Protocol):
         version = self._decoder.version
         match packet:
             case wire.PingRequest():
-                self._transport.write(wire.PINGRESP)
+                self._pings += 1
             case Release():
                 self._release(packet.packet_id, received_at)
             case wire.Subscribe():
