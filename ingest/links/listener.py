@@ -467,13 +467,14 @@ class _Connection(asyncio.Protocol):
             error = MqttError(Reason.PROTOCOL_ERROR, f"a PUBREL for packet id {packet_id} before its PUBREC")
             self._violation(error, received_at)
         elif self.session is not None:
-            code = Reason.SUCCESS if known is not None else Reason.PACKET_ID_NOT_FOUND
-            self._listener.sessions.release(self.session, packet_id, partial(self._completed, packet_id, code))
+            # An id that is not known was released on a connection that was lost before its PUBCOMP. "Not found"
+            # (0x92) would be true as well, but MQTT.js tells its user then that the message has failed.
+            self._counts.acknowledged += known is not None
+            self._listener.sessions.release(self.session, packet_id, partial(self._completed, packet_id))
 
-    def _completed(self, packet_id: int, code: Reason) -> None:
+    def _completed(self, packet_id: int) -> None:
         self._unreleased.discard(packet_id)
-        self._counts.acknowledged += code is Reason.SUCCESS
-        self._say(wire.pubcomp(self._decoder.version, packet_id, code))
+        self._say(wire.pubcomp(packet_id))
 
     def _say(self, octets: bytes) -> None:
         if self._connected and not self._transport.is_closing():

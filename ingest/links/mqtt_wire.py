@@ -42,7 +42,6 @@ class Reason(IntEnum):
     KEEP_ALIVE_TIMEOUT = 0x8D
     SESSION_TAKEN_OVER = 0x8E
     TOPIC_NAME_INVALID = 0x90
-    PACKET_ID_NOT_FOUND = 0x92
     RECEIVE_MAXIMUM_EXCEEDED = 0x93
     TOPIC_ALIAS_INVALID = 0x94
     PACKET_TOO_LARGE = 0x95
@@ -613,9 +612,9 @@ def pubrec(version: int, packet_id: int, code: Reason = Reason.SUCCESS) -> bytes
     return b"\x50" + puback(version, packet_id, code)[1:]
 
 
-def pubcomp(version: int, packet_id: int, code: Reason = Reason.SUCCESS) -> bytes:
+def pubcomp(packet_id: int) -> bytes:
     """The end of a QoS 2 message: its packet id is free again."""
-    return b"\x70" + puback(version, packet_id, code)[1:]
+    return bytes((0x70, 2, packet_id >> 8, packet_id & 0xFF))
 
 
 def suback(version: int, asked: Subscribe) -> bytes:

@@ -52,7 +52,7 @@ async def test_who_never_reads_his_acknowledgements_is_let_go_and_holds_up_nobod
         deaf.connect(("127.0.0.1", listener.port))
         deaf.setblocking(False)
         loop = asyncio.get_running_loop()
-        flood = octets.connect(client_id="deaf") + octets.PING * 4_000_000
+        flood = octets.connect(client_id="deaf") + octets.PING * 4_000_000  # a kernel holds a megabyte or two
         pouring = asyncio.create_task(loop.sock_sendall(deaf, flood))
         await until(lambda: listener.counts.timeouts == 1)
         with contextlib.suppress(ConnectionError):
