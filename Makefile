@@ -2,13 +2,14 @@
 # PYTHON=... chooses the interpreter, ARGS=... goes to the demo or to pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-bluez-vm fuzz check lock clean
+.PHONY: help demo test test-bluez-vm fuzz bench check lock clean
 
 help:
 	@echo "make demo    simulated patients, readings, alerts and the doctor's page (ARGS=\"--fresh --port 8010\")"
 	@echo "make test    run the tests (ARGS=\"-k influx\" chooses)"
 	@echo "make test-bluez-vm  the Bluetooth tests against a real bluetoothd, in a virtual machine (docs/bluetooth.md)"
 	@echo "make fuzz    any octets from any device, for FUZZ_SECONDS (600)"
+	@echo "make bench   measure beside a floor and peers (ARGS=--short: under a minute; docs/performance.md)"
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make lock    pin the dependencies of pyproject.toml again (needs uv)"
 	@echo "make clean   remove .venv and caches"
@@ -32,6 +33,9 @@ fuzz: .venv/dev
 	        --hypothesis-seed=random tests/ingest/test_any_bytes.py $(ARGS); \
 	    echo "fuzz: round $$round done, $$((end - $$(date +%s))) s left"; \
 	done
+
+bench: .venv/dev
+	.venv/bin/python -m benchmarks.run $(ARGS)
 
 check: .venv/dev
 	.venv/bin/ruff format --check .

@@ -1,0 +1,101 @@
+"""Everything in a journal into InfluxDB, once, in a process of its own: by Homeward's follower or by influxdb-client.
+
+`python -m benchmarks.follow {ours,library} ENGINE FACADE JOURNAL BUCKET`, beside `follow facade ENGINE`.
+The library gets readings that are in memory already; the follower reads them from the journal and moves its cursor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from influxdb_client import InfluxDBClient, Point, WriteOptions, WritePrecision
+
+from ingest.influx import InfluxFollower, InfluxSettings
+from ingest.journal import Journal
+from ingest.reading import Reading, to_us
+from tests.influx_facade import TOKEN, Facade, statement
+
+
+def stored(engine: str, bucket: str) -> int:
+    """Points of CGM readings in a bucket."""
+    answer = statement(engine, 'SELECT count("received_us") FROM "cgm_glucose"', db=bucket)
+    return int(answer["series"][0]["values"][0][1]) if "series" in answer else 0
+
+
+async def _ours(settings: InfluxSettings, journal: Journal, engine: str) -> None:
+    follower = InfluxFollower(
+        settings, journal, lambda reading: (reading.patient, "cgm-0"), now=lambda: datetime.now(UTC)
+    )
+    running = asyncio.create_task(follower.run())
+    told = False
+    while (health := await follower.health()).lag:
+        if not told and stored(engine, settings.bucket) > 0:
+            told = True
+            print("under way", flush=True)
+        if running.done():
+            running.result()
+        await asyncio.sleep(0.05)
+    if not told:
+        print("under way", flush=True)
+    assert health.ok, health.says
+    running.cancel()
+
+
+def _library(settings: InfluxSettings, readings: list[Reading]) -> None:
+    options = WriteOptions(batch_size=5000, flush_interval=1000)
+    with (
+        InfluxDBClient(settings.url, settings.token, org=settings.org) as client,
+        client.write_api(write_options=options) as api,
+    ):
+        for number, reading in enumerate(readings, 1):
+            point = (
+                Point("cgm_glucose")
+                .tag("patient", reading.patient)
+                .tag("device", "cgm-0")
+                .field("glucose", reading.values[0])
+                .field("sequence", reading.sequence)
+                .field("received_us", to_us(reading.received_at))
+                .time(to_us(reading.taken_at), WritePrecision.US)
+            )
+            api.write(settings.bucket, record=point, write_precision=WritePrecision.US)
+            if number % 1000 == 0:
+                print("handed 1000", flush=True)
+            if number == len(readings) // 2:
+                print("under way", flush=True)
+
+
+def facade(engine: str) -> None:
+    """The v2 write address in front of the engine, in a process of its own, until killed."""
+    with Facade(engine).serving() as serving:
+        print(f"facade {serving.url}", flush=True)
+        threading.Event().wait()
+
+
+def send(sender: str, engine: str, url: str, path: Path, bucket: str) -> None:
+    """Send it all and say what it took."""
+    statement(engine, f'CREATE DATABASE "{bucket}" WITH DURATION INF REPLICATION 1 SHARD DURATION 7d NAME "autogen"')
+    journal = Journal(path)
+    settings = InfluxSettings(url=url, token=TOKEN, org="ward", bucket=bucket)
+    readings = [] if sender == "ours" else [reading for _, reading in journal.since(0, 100_000_000)]
+    began, cpu = time.monotonic(), time.process_time()
+    if sender == "ours":
+        asyncio.run(_ours(settings, journal, engine))
+    else:
+        _library(settings, readings)
+    took = {"points": journal.tail(), "seconds": time.monotonic() - began, "cpu": time.process_time() - cpu}
+    print(json.dumps({**took, "stored": stored(engine, bucket)}), flush=True)
+    print("done", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "facade":
+        facade(sys.argv[2])
+    else:
+        which, to, by, journal_file, into = sys.argv[1:]
+        send(which, to, by, Path(journal_file), into)
