@@ -12,20 +12,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.machine import BenchError
 from ingest.journal import Arrival, Journal
 from ingest.reading import Packet, Reading, TimeBasis, to_us
 from ingest.vital import Unit, Vital
 
 _STEP: Final = timedelta(minutes=5)
 _CHUNK: Final = 50_000
+_KEPT: Final = timedelta(hours=12)
 _NUMBERS: Final = ("series", "taken_us", "device", "n")
 
 
 def ten_million(path: Path, count: int, patients: int, say: Callable[[str], None] = print) -> None:
-    """`count` CGM readings, of each patient one every five minutes until now; kept from an earlier call if there."""
+    """`count` CGM readings (a multiple of `patients`), of each patient one every five minutes until now.
+
+    A file of an earlier call is kept. Raises BenchError.
+    """
     if path.exists():
         if _is_usable(path, count):
             return
@@ -41,6 +47,8 @@ def ten_million(path: Path, count: int, patients: int, say: Callable[[str], None
         for done in _fill(db, count, patients):
             if done % 1_000_000 < _CHUNK and count > 1_000_000:
                 say(f"  {done:,} of {count:,} readings, {time.monotonic() - began:.0f} s".replace(",", " "))
+        if (found := _count(db)) != count:
+            raise BenchError(f"{half} was built with {found} of {count} readings")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     shutil.move(half, path)
 
@@ -99,7 +107,7 @@ def _fill(db: sqlite3.Connection, count: int, patients: int) -> Iterator[int]:
 
     all_rows = made()
     marks = ",".join("?" * len(names)), ",".join("?" * len(arrival_names))
-    while pairs := [pair for pair, _ in zip(all_rows, range(_CHUNK), strict=False)]:
+    while pairs := list(islice(all_rows, _CHUNK)):
         db.execute("BEGIN")
         db.executemany(f"INSERT INTO readings VALUES({marks[0]})", [reading for reading, _ in pairs])
         db.executemany(f"INSERT INTO arrivals VALUES({marks[1]})", [arrival for _, arrival in pairs])
@@ -114,9 +122,7 @@ def _rows(db: sqlite3.Connection, table: str) -> tuple[list[str], list[Any]]:
 
 def _is_usable(path: Path, count: int) -> bool:
     """Whether it is whole, of today's schema, and young enough that its last 14 days are the last 14 days."""
-    with closing(sqlite3.connect(":memory:")):
-        old = time.time() - path.stat().st_mtime > timedelta(hours=12).total_seconds()
-    if old:
+    if time.time() - path.stat().st_mtime > _KEPT.total_seconds():
         return False
     fresh = path.with_suffix(".schema")
     Journal(fresh).close()
@@ -124,9 +130,11 @@ def _is_usable(path: Path, count: int) -> bool:
         with closing(sqlite3.connect(path)) as found, closing(sqlite3.connect(fresh)) as wanted:
             schema = "SELECT name, sql FROM sqlite_master ORDER BY name"
             same = found.execute(schema).fetchall() == wanted.execute(schema).fetchall()
-            return same and bool(
-                found.execute("SELECT max(seq) FROM arrivals").fetchone()[0] >= count // 1000 * 1000 - 1000
-            )
+            return same and _count(found) == count
     finally:
         for stale in fresh.parent.glob(f"{fresh.name}*"):
             stale.unlink()
+
+
+def _count(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT count(*) FROM arrivals").fetchone()[0])
