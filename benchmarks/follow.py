@@ -13,6 +13,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from influxdb_client import InfluxDBClient, Point, WriteOptions, WritePrecision
 
@@ -20,6 +21,8 @@ from ingest.influx import InfluxFollower, InfluxSettings
 from ingest.journal import Journal
 from ingest.reading import Reading, to_us
 from tests.influx_facade import TOKEN, Facade, statement
+
+_BATCH: Final = 5000
 
 
 def stored(engine: str, bucket: str) -> int:
@@ -48,7 +51,7 @@ async def _ours(settings: InfluxSettings, journal: Journal, engine: str) -> None
 
 
 def _library(settings: InfluxSettings, readings: list[Reading]) -> None:
-    options = WriteOptions(batch_size=5000, flush_interval=1000)
+    options = WriteOptions(batch_size=_BATCH, flush_interval=1000)
     with (
         InfluxDBClient(settings.url, settings.token, org=settings.org) as client,
         client.write_api(write_options=options) as api,
@@ -64,9 +67,9 @@ def _library(settings: InfluxSettings, readings: list[Reading]) -> None:
                 .time(to_us(reading.taken_at), WritePrecision.US)
             )
             api.write(settings.bucket, record=point, write_precision=WritePrecision.US)
-            if number % 1000 == 0:
-                print("handed 1000", flush=True)
-            if number == len(readings) // 2:
+            if number % 100 == 0:
+                print("handed 100", flush=True)
+            if number == len(readings) // 2 + _BATCH // 2:  # in the middle of a batch
                 print("under way", flush=True)
 
 

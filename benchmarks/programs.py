@@ -23,6 +23,7 @@ from ingest.reading import to_us
 from tests.peers import free_port
 
 _PATIENCE_S: Final = 300.0
+_SILENCE_S: Final = 120.0
 _POLL_S: Final = 0.0003
 
 
@@ -148,21 +149,21 @@ class Watched:
         self.before = receiver.tail()
         self._seen: list[tuple[float, int]] = []
 
-    def until(self, count: int, seconds: float = _PATIENCE_S) -> float:
+    def until(self, count: int) -> float:
         """Look until so many more readings are durable; the moment when they were. Raises BenchError."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + _SILENCE_S
         tail = self.before
         while tail < self.before + count:
             time.sleep(_POLL_S)
             found = self._receiver.tail()
             now = time.monotonic()
             if found != tail:
-                tail = found
+                tail, end = found, now + _SILENCE_S
                 self._seen.append((now, tail))
             elif now > end:
                 raise BenchError(
-                    f"{self._receiver.prefix}: only {tail - self.before} of {count} readings were stored in "
-                    f"{seconds:.0f} s; its output is {self._receiver.program.log}"
+                    f"{self._receiver.prefix}: only {tail - self.before} of {count} readings were stored and "
+                    f"nothing more for {_SILENCE_S:.0f} s; its output is {self._receiver.program.log}"
                 )
         return self._seen[-1][0]
 
