@@ -20,7 +20,7 @@ from sqlalchemy.exc import DatabaseError
 from gateway.config import Config, Email
 from gateway.device_book import states_of
 from ingest import influx
-from ingest.links import ble, broker
+from ingest.links import ble, broker, uplink
 
 PATIENCE_S = 15.0
 
@@ -56,6 +56,9 @@ async def _findings(config: Config) -> AsyncIterator[Finding]:
         yield await _tried("bluetooth", ble.probe, "the adapter scans")
         for finding in _devices(config.data):
             yield finding
+    if config.uplink:
+        hub = config.uplink.settings()
+        yield await _tried("uplink", lambda: uplink.probe(hub), f"{hub.host}:{hub.port} lets {hub.post} in")
     if config.influxdb:
         target = config.influxdb.settings()
         said = f"{target.url} takes readings into {target.bucket}"

@@ -38,9 +38,10 @@ from gateway.guard import WebSettings
 from ingest.influx import InfluxSettings
 from ingest.links.broker import BrokerSettings
 from ingest.links.listener import ListenerSettings
-from ingest.links.topics import PREFIX
+from ingest.links.topics import DEVICE_NAME, PREFIX
+from ingest.links.uplink import UplinkSettings
 
-_SECRETS: Final = frozenset({"token", "password", "logins"})
+_SECRETS: Final = frozenset({"token", "password", "logins", "posts"})
 
 
 class ConfigError(Exception):
@@ -111,6 +112,7 @@ Secret = Annotated[SecretStr, BeforeValidator(_secret), AfterValidator(_not_empt
 HeaderSecret = Annotated[Secret, AfterValidator(_header_text)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+DeviceName = Annotated[str, Field(pattern=rf"^{DEVICE_NAME.pattern}$")]
 
 
 class Section(BaseModel):
@@ -152,21 +154,25 @@ class Web(Section):
 
 
 class Listener(Section):
-    """Homeward's own MQTT listener. logins: device name = password; none means that nobody has to log in."""
+    """Homeward's own MQTT listener. With neither of the two nobody has to log in.
+
+    logins: device name = password. posts: home post = password; it forwards packets of any device.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 1883
     tls_certificate: FilePath | None = None
     tls_key: FilePath | None = None
     logins: dict[str, Secret] = {}
+    posts: dict[DeviceName, Secret] = {}
 
     def settings(self) -> ListenerSettings:
         """For the link."""
-        return ListenerSettings(**self.model_dump(exclude={"logins"}))
+        return ListenerSettings(**self.model_dump(exclude={"logins", "posts"}))
 
-    async def admits(self, device: str, password: bytes) -> bool:
-        """Whether this is the device's password; takes the same time whether or not the device is known."""
-        known = self.logins.get(device)
+    async def admits(self, name: str, password: bytes) -> bool:
+        """Whether this is the password of a device or post; takes the same time whether or not it is known."""
+        known = self.logins.get(name) or self.posts.get(name)
         wanted = known.get_secret_value().encode() if known else b""
         return compare_digest(wanted, password) and known is not None
 
@@ -174,7 +180,9 @@ class Listener(Section):
     def _guarded(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together; give both or neither")
-        if not self.logins and not is_loopback(self.host):
+        if both := self.logins.keys() & self.posts.keys():
+            raise ValueError(f"{min(both)} cannot be a device and a home post; choose another name for the post")
+        if not (self.logins or self.posts) and not is_loopback(self.host):
             raise ValueError(f"host {self.host} can be reached from other machines; give each device a login")
         return self
 
@@ -197,6 +205,28 @@ class Broker(Section):
         port = self.port if self.port is not None else 8883 if self.tls else 1883
         password = self.password.get_secret_value() if self.password is not None else None
         return BrokerSettings(**{**self.model_dump(), "port": port, "password": password})
+
+
+class Uplink(Section):
+    """The hub to which this home post forwards what it receives. post: its name under [listener.posts] there."""
+
+    host: str
+    port: Port | None = None
+    post: DeviceName
+    password: Secret
+    tls: bool = True
+    tls_ca: FilePath | None = None
+
+    def settings(self) -> UplinkSettings:
+        """For the link."""
+        port = self.port if self.port is not None else 8883 if self.tls else 1883
+        return UplinkSettings(**{**self.model_dump(), "port": port, "password": self.password.get_secret_value()})
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if not self.tls and not is_loopback(self.host):
+            raise ValueError(f"host {self.host} is another machine, and readings are nobody else's; set tls = true")
+        return self
 
 
 class Bluetooth(Section):
@@ -290,6 +320,7 @@ class Config(Section):
     listener: Listener | None = None
     broker: Broker | None = None
     bluetooth: Bluetooth | None = None
+    uplink: Uplink | None = None
     journal: Journal = Journal()
     influxdb: InfluxDB | None = None
     email: Email | None = None

@@ -38,6 +38,9 @@ async def feel(house: House) -> dict[str, Part]:
     if house.influx:
         state = await house.influx.health()
         parts["influxdb"] = Part(ok=state.ok, detail=f"{state.says} Readings still to be sent: {state.lag}.")
+    if house.uplink:
+        forwarded = await house.uplink.health()
+        parts["uplink"] = Part(ok=forwarded.ok, detail=forwarded.says)
     for channel in await house.speaker.health():
         parts[f"channel {channel.name}"] = _channel(channel)
     return parts

@@ -12,7 +12,7 @@ import sqlite3
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ from gateway.people import Device, DeviceLink, Patient, People
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from gateway.ward import Ward
 from gateway.web import create_app
+from ingest.accounts import Accounts
 from ingest.admit import Wearing
 from ingest.influx import NAME as INFLUX
 from ingest.influx import InfluxError, InfluxFollower, InfluxSeries, resend
@@ -48,6 +49,8 @@ from ingest.links.ble_session import Timings
 from ingest.links.broker import BrokerLink
 from ingest.links.listener import Listener
 from ingest.links.pairing import Offer, Unattended, keep_offered, offer_to_system
+from ingest.links.uplink import Uplink
+from ingest.packet_log import PacketLog
 from ingest.reading import Reading
 from ingest.series import Series
 from ingest.vital import Vital
@@ -55,6 +58,7 @@ from ingest.vital import Vital
 logger = logging.getLogger(__name__)
 
 JOURNAL: Final = "journal.db"
+PACKETS: Final = "packets.db"
 BOOK: Final = "hub.db"
 SESSIONS: Final = "sessions.db"
 LOCK: Final = "lock"
@@ -105,6 +109,8 @@ class House:
         self.broker: BrokerLink | None = None
         self.ble: BleLink | None = None
         self.influx: InfluxFollower | None = None
+        self.uplink: Uplink | None = None
+        self.packets: PacketLog | None = None
         self._influx_series: InfluxSeries | None = None
         self._influx_settings = config.influxdb.settings() if config.influxdb else None
         # Who follows the journal by a cursor in it: a short name, and the name of the cursor.
@@ -245,6 +251,13 @@ class House:
         cursors = {name: self.journal.cursor(place) for name, place in self.followers.items()}
         return {WATCH: self.book.cursor(), **cursors}
 
+    def accounts(self) -> Accounts:
+        """What came, what became of it, and who has it. Blocks."""
+        found = self.journal.accounts(self.confirmed())
+        if self.uplink is None or self.packets is None:
+            return found
+        return replace(found, uplink=self.packets.forwarded(self.uplink.place))
+
     async def tick(self) -> None:
         """What time alone brings about: silence, a second reading that did not come, retries, upkeep, health."""
         while await self.path.errand(self.ward.tick):
@@ -324,6 +337,10 @@ class House:
         self.influx, self._influx_series = follower, series
         self.followers["influxdb"] = follower.place
 
+    def forward(self, uplink: Uplink, log: PacketLog) -> None:
+        """Keep every packet in the log from now on, for the hub."""
+        self.uplink, self.packets, self.path.keep_first = uplink, log, log.append
+
     def pseudonym(self, patient: str) -> str:
         """What stands for a patient in InfluxDB. Raises InfluxError for one who has no readings there."""
         if patient not in self._pseudonyms:
@@ -377,6 +394,8 @@ class House:
     def _stored(self) -> None:
         if self.influx:
             self.influx.news.set()
+        if self.uplink:
+            self.uplink.news.set()
 
 
 @asynccontextmanager
@@ -427,15 +446,24 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
         def start(work: Any, name: str) -> None:
             stack.push_async_callback(_cancel, group.create_task(work, name=name))
 
+        async def pause(seconds: float) -> None:
+            await clock.sleep(timedelta(seconds=seconds))
+
         start(house.speaker.run(), "speaker")
         stack.push_async_callback(house.ward.close)
         if config.influxdb:
             settings = config.influxdb.settings()
             series = InfluxSeries(settings, house.pseudonym)
             stack.callback(series.close)
-            follower = InfluxFollower(settings, journal, house.label, now=clock.now)
+            follower = InfluxFollower(settings, journal, house.label, now=clock.now, pause=pause)
             house.follow(follower, series)
             start(_revived(follower.run, clock), "influxdb")
+        if config.uplink:
+            log = PacketLog(config.data / PACKETS)
+            stack.callback(log.close)
+            uplink = Uplink(config.uplink.settings(), log, now=clock.now, pause=pause)
+            house.forward(uplink, log)
+            start(_revived(uplink.run, clock), "uplink")
         worker = group.create_task(house.path.run(), name="straight path")
         stack.push_async_callback(_cancel, worker)
         stack.push_async_callback(_finish, house.path, worker)
@@ -444,7 +472,8 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
                 config.listener.settings(),
                 house.path.deliver,
                 clock.now,
-                check_login=config.listener.admits if config.listener.logins else None,
+                check_login=config.listener.admits if config.listener.logins or config.listener.posts else None,
+                posts=config.listener.posts,
                 session_file=config.data / SESSIONS,
             )
             await _open(stack, house.listener, config.listener.host)

@@ -9,7 +9,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -20,7 +20,7 @@ from sqlalchemy.exc import DatabaseError
 from alerts.book import Book, connect
 from gateway.check import is_running
 from gateway.config import Config, load
-from gateway.house import BOOK, JOURNAL, HouseError, sole_tenant
+from gateway.house import BOOK, JOURNAL, PACKETS, HouseError, sole_tenant
 from gateway.keeper import WATCH
 from gateway.path import judge
 from gateway.people import People
@@ -28,6 +28,8 @@ from ingest import export, influx
 from ingest.accounts import Accounts, balance
 from ingest.journal import REJECTED, Journal, JournalError, Letter, LetterState
 from ingest.journal_care import compact, verify
+from ingest.links import uplink
+from ingest.packet_log import PacketLog
 from ingest.reading import Reading
 
 _PAGE: Final = 5000
@@ -56,7 +58,7 @@ def status(options: argparse.Namespace) -> int:
     """What came, what became of it, who has it, and how the running hub does."""
     config = configured(options)
     with opened(config) as journal:
-        found = journal.accounts(_cursors(config, journal))
+        found = _accounts(config, journal)
     health = _Hub(config).health() if is_running(config.data) else None
     faults = balance(found)
     if options.json:
@@ -156,6 +158,16 @@ def _cursors(config: Config, journal: Journal) -> dict[str, int]:
     return cursors
 
 
+def _accounts(config: Config, journal: Journal) -> Accounts:
+    """As `gateway.house.House.accounts`."""
+    found = journal.accounts(_cursors(config, journal))
+    path = config.data / PACKETS
+    if config.uplink is None or not path.exists():
+        return found
+    with closing(PacketLog(path)) as log:
+        return replace(found, uplink=log.forwarded(uplink.place_of(config.uplink.settings())))
+
+
 def _said(found: Accounts) -> Iterator[str]:
     refused = sum(found.refused.values())
     reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(found.refused.items()))
@@ -170,6 +182,8 @@ def _said(found: Accounts) -> Iterator[str]:
     )
     for name, follower in found.followers.items():
         yield f"{name:<10} confirmed {follower.confirmed}, waiting {follower.waiting}"
+    if hub := found.uplink:
+        yield f"uplink     kept {hub.packets} packets: confirmed {hub.confirmed}, waiting {hub.waiting}"
     yield f"letters    {found.letters} wait"
 
 

@@ -32,7 +32,7 @@ class Family:
 
 async def measure(house: House) -> str:
     """All figures of now."""
-    found = await asyncio.to_thread(lambda: house.journal.accounts(house.confirmed()))
+    found = await asyncio.to_thread(house.accounts)
     return exposition([*of_accounts(found), *await _of_parts(house)])
 
 
@@ -72,6 +72,10 @@ def of_accounts(found: Accounts) -> Iterator[Family]:
     yield _labelled(
         "homeward_follower_rejected_total", "Lines that a store refused for good.", "follower", found.rejected
     )
+    if hub := found.uplink:
+        yield _counter("homeward_uplink_packets_total", "Packets that were kept for the hub.", hub.packets)
+        yield _counter("homeward_uplink_confirmed_total", "Of these, the hub has.", hub.confirmed)
+        yield _gauge("homeward_uplink_waiting", "Packets that wait for the hub.", hub.waiting)
     yield _gauge("homeward_letters_waiting", "Letters that wait for a person.", found.letters)
     yield _gauge("homeward_accounts_balanced", "1 while all accounts balance.", not balance(found))
 

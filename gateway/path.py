@@ -36,13 +36,17 @@ _RESTRAINT: Final = 16
 
 
 class StraightPath:
-    """The one worker between the links and the people. stored() is called on the loop after each commit."""
+    """The one worker between the links and the people. stored() is called on the loop after each commit.
+
+    keep_first: what has to keep packets before the journal does (it blocks, and raises like the journal), or None.
+    """
 
     def __init__(
         self, journal: Journal, ward: Ward, clock: Clock, roster: Roster, *, stored: Callable[[], None]
     ) -> None:
         self.roster = roster
         self.patience = Patience("journal", clock)
+        self.keep_first: Callable[[Sequence[Packet]], None] | None = None
         self._journal = journal
         self._ward = ward
         self._stored = stored
@@ -116,8 +120,11 @@ class StraightPath:
     async def _keep(self, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:
             return
+        packets = [one.packet for one in deliveries]
         began = asyncio.get_running_loop().time()
-        new = await self.patience.call(self._store, [one.packet for one in deliveries])
+        if self.keep_first:
+            await self.patience.call(self.keep_first, packets)
+        new = await self.patience.call(self._store, packets)
         if len(deliveries) < _LITTLE:
             self._commit_s = asyncio.get_running_loop().time() - began
         for one in deliveries:

@@ -2,7 +2,8 @@
 
 Pure. `balance` says which of these do not hold:
 arrived = decoded + undecodable; decoded = admitted + revised + duplicate + refused;
-admitted, revised or admitted later = journaled; journaled = confirmed + waiting, for each follower.
+admitted, revised or admitted later = journaled; journaled = confirmed + waiting, for each follower;
+at a home post, packets kept for the hub = confirmed + waiting.
 """
 
 from __future__ import annotations
@@ -20,12 +21,22 @@ class Followed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forwarded:
+    """How far the hub of a home post is, in packets; what was forgotten after its time counts as confirmed."""
+
+    packets: int
+    confirmed: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accounts:
     """What the journal counted since it began, all of one moment.
 
     parts: what a packet is made of, one for each measurement in it. refused: by reason. journaled: sequence numbers
     given, which is one for each reading and each revision. dropped: those of them that were dropped by age.
     letters: that wait. links: packets by the link that brought them. rejected: by follower, refused by its store.
+    uplink: None for a house that has no hub.
     """
 
     parts: int
@@ -42,6 +53,7 @@ class Accounts:
     links: Mapping[str, int]
     rejected: Mapping[str, int]
     followers: Mapping[str, Followed]
+    uplink: Forwarded | None = None
 
 
 def accounts(
@@ -97,6 +109,8 @@ def balance(found: Accounts) -> list[str]:
             for name, follower in sorted(found.followers.items())
         ),
     ]
+    if hub := found.uplink:
+        sides.append(("packets", hub.packets, "confirmed by the hub and waiting for it", hub.confirmed + hub.waiting))
     return [
         f"{count} {what} are not {other_count} {other}; this must not be, keep journal.db and report it"
         for what, count, other, other_count in sides

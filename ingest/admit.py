@@ -94,6 +94,7 @@ def admit(measurement: Measurement, packet: Packet, roster: Roster) -> Reading |
         flags=measurement.flags | {Flag.TIME_FAULT} if timeless else measurement.flags,
         context=measurement.context,
         raw=measurement.raw,
+        named=packet.is_named,
     )
 
 

@@ -552,6 +552,8 @@ class Journal:
         if db.execute(_INSERT, row).rowcount == 0:
             if not is_anonymous(row) and (same := self._same_moment(db, row)):
                 return self._revise(db, same, row)
+            if reading.named and any(same_value(known, row) for known in self._at_moment(db, row)):
+                return None
             (n,) = db.execute(
                 "SELECT max(n) + 1 FROM readings WHERE series=? AND taken_us=? AND device=?", row[:3]
             ).fetchone()
@@ -597,11 +599,11 @@ class Journal:
         return self._same_moment(db, row) or self._same_claim(db, row)
 
     def _same_moment(self, db: sqlite3.Connection, row: Row) -> Row | None:
-        found: Row | None = db.execute(
-            f"SELECT {_R} FROM readings r WHERE series=? AND taken_us=? AND device=? AND {_SAME}",
-            (*row[:3], *identity(row)),
-        ).fetchone()
-        return found
+        return next(self._at_moment(db, row), None)
+
+    def _at_moment(self, db: sqlite3.Connection, row: Row) -> Iterator[Row]:
+        query = f"SELECT {_R} FROM readings r WHERE series=? AND taken_us=? AND device=? AND {_SAME}"
+        return db.execute(query, (*row[:3], *identity(row)))
 
     def _same_claim(self, db: sqlite3.Connection, row: Row) -> Row | None:
         """A record whose clock was believed lies within a day of its wall clock, in whatever zone its wearer was."""
@@ -663,7 +665,9 @@ class Journal:
             by_reason.setdefault((reason, device), []).append(part)
         for (reason, device), parts in by_reason.items():
             session = _session_json(packet.session)
-            said = json.dumps([reason, device, parts, packet.link, packet.channel, session, packet.fault])
+            # Equal octets may be two readings; where the stamp tells them apart, it does.
+            stamp = [packet.received_at.isoformat()] if packet.is_named else []
+            said = json.dumps([reason, device, parts, packet.link, packet.channel, session, packet.fault, *stamp])
             digest = blake2b(packet.data + b"|" + (packet.companion or b""), key=blake2b(said.encode()).digest())
             values = (
                 LetterState.WAITING, reason, _storable(left[parts[0]][1]), device, json.dumps(parts),

@@ -17,6 +17,7 @@ from ingest.vital import Unit, Vital
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
+UPLINK: Final = "uplink "  # how the link of a forwarded packet begins; the name of the home post follows
 NO_CONTEXT: Final[Mapping[str, str | float]] = MappingProxyType({})
 
 
@@ -83,7 +84,8 @@ class Session:
 class Packet:
     """Bytes as a link delivered them, stamped with their arrival (aware UTC).
 
-    link: "ble", "broker", "listener" or "http". sender: BLE address, or the device named by the topic.
+    link: "ble", "broker", "listener" or "http", or UPLINK and the home post that had it first. sender: BLE address,
+    or the device named by the topic.
     channel: four lower-case hex digits of a characteristic ("2a18"), or "json".
     companion: the Glucose Measurement Context (2A34) that belongs to a 2A18, joined by the link.
     fault: set by a link that could not deliver the whole (too large, hostile topic): what was wrong, in a sentence;
@@ -98,6 +100,11 @@ class Packet:
     companion: bytes | None = None
     session: Session | None = None
     fault: str | None = None
+
+    @property
+    def is_named(self) -> bool:
+        """Whether its stamp tells it from every other packet of its sender: a home post sees to that."""
+        return self.link.startswith(UPLINK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +137,7 @@ class Reading:
     taken_at and received_at are aware UTC; taken_at is known by `time_basis`. clock_offset is the device's
     clock error at the time of reading it (None = not known), whether or not it had to be corrected.
     Its identity is (device, vital, sequence, device_time): a redelivery or a backfill is the same reading.
+    named: its packet is, so that received_at belongs to the identity of one that has neither number nor time.
     twin: 0, or 1, 2, ... where the device took several at the same moment, as the journal counted them.
     rev: 1, or 2, 3, ... where the device told the same record again with another value; the highest is believed.
     """
@@ -149,6 +157,7 @@ class Reading:
     flags: frozenset[Flag] = frozenset()
     context: Mapping[str, str | float] = field(default_factory=lambda: NO_CONTEXT)
     raw: bytes = b""
+    named: bool = field(default=False, compare=False)
     twin: int = field(default=0, compare=False)
     rev: int = field(default=1, compare=False)
 

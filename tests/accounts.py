@@ -21,4 +21,4 @@ def assert_all_accounted_for(journal: Path, cursors: Mapping[str, int] | None = 
 
 def assert_balanced(house: House) -> None:
     """The accounts of a running house balance now, with every follower."""
-    assert balance(house.journal.accounts(house.confirmed())) == []
+    assert balance(house.accounts()) == []

@@ -13,7 +13,7 @@ import secrets
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +22,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
+from ingest import envelope
 from ingest.links import mqtt_wire as wire
 from ingest.links.delivery import Deliver
 from ingest.links.intake import Intake, Receipts
@@ -94,8 +95,9 @@ class Listener:
     """Takes MQTT connections, delivers what they publish and acknowledges it once it is settled.
 
     now: the aware UTC time, for arrival stamps. check_login: asked about every client when given; the user name is
-    the device, and a client may then publish for no other. session_file: where sessions are kept over a restart, so
-    that strict MQTT 5 clients keep their unacknowledged messages over it; None keeps them in memory only.
+    the device, and a client may then publish for no other. posts: user names of home posts, which may forward packets
+    of any device (`ingest.envelope`). session_file: where sessions are kept over a restart, so that strict MQTT 5
+    clients keep their unacknowledged messages over it; None keeps them in memory only.
     gone: by client, the devices that left a will and whose connection was lost without a farewell.
     """
 
@@ -106,6 +108,7 @@ class Listener:
         now: Callable[[], datetime],
         *,
         check_login: CheckLogin | None = None,
+        posts: Collection[str] = (),
         session_file: Path | None = None,
     ) -> None:
         self.settings = settings
@@ -113,6 +116,7 @@ class Listener:
         self.port = settings.port
         self.now = now
         self.check_login = check_login
+        self.posts = frozenset(posts)
         self.topics = Topics("listener", settings.topic_prefix)
         self.intake = Intake(
             deliver,
@@ -410,7 +414,7 @@ class _Connection(asyncio.Protocol):
         packet = self._listener.topics.packet(message.topic, message.payload, received_at)
         code = Reason.SUCCESS
         if packet.fault is not None or (self.device is not None and packet.sender != self.device):
-            packet, code = self._faulty(packet, message)
+            packet, code = self._unusual(packet, message)
         self._counts.messages += 1
         self._receipts.take(packet, self._answer(message, code) if qos else b"")
 
@@ -419,14 +423,26 @@ class _Connection(asyncio.Protocol):
         """How much of the Receive Maximum is in use."""
         return self._unacknowledged + len(self._unreleased)
 
-    def _faulty(self, packet: Packet, message: Publish) -> tuple[Packet, Reason]:
-        self._counts.faults += 1
-        if self.device is not None and packet.sender != self.device:
+    def _unusual(self, packet: Packet, message: Publish) -> tuple[Packet, Reason]:
+        """What came otherwise than as a device's own readings, and what its acknowledgement says of it."""
+        topics, received_at = self._listener.topics, packet.received_at
+        post = topics.post(message.topic)
+        sender, code = self.device, Reason.NOT_AUTHORIZED
+        if post is not None and post == self.device and post in self._listener.posts:
+            try:
+                return envelope.opened(post, message.payload, received_at), Reason.SUCCESS
+            except envelope.EnvelopeError as error:
+                because, code = str(error), Reason.PAYLOAD_FORMAT_INVALID
+        elif self.device is not None and packet.sender != self.device:
             because = f"topic {shown(message.topic)} is not one of {self.device}, who sent this"
-            topics = self._listener.topics
-            return topics.faulty(self.device, message.payload, packet.received_at, because), Reason.NOT_AUTHORIZED
-        too_large = len(message.payload) > MAX_PAYLOAD
-        return packet, Reason.QUOTA_EXCEEDED if too_large else Reason.TOPIC_NAME_INVALID
+        elif post is not None:
+            because, sender = f"{post} may not forward packets; name it under [listener.posts], with a password", post
+        else:
+            self._counts.faults += 1
+            too_large = len(message.payload) > MAX_PAYLOAD
+            return packet, Reason.QUOTA_EXCEEDED if too_large else Reason.TOPIC_NAME_INVALID
+        self._counts.faults += 1
+        return topics.faulty(sender or packet.sender, message.payload, received_at, because), code
 
     def _answer(self, message: Publish, code: Reason) -> bytes | Exact:
         """What is due once the message is committed."""

@@ -46,6 +46,7 @@ class Reason(IntEnum):
     TOPIC_ALIAS_INVALID = 0x94
     PACKET_TOO_LARGE = 0x95
     QUOTA_EXCEEDED = 0x97
+    PAYLOAD_FORMAT_INVALID = 0x99
 
 
 class MqttError(Exception):

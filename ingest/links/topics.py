@@ -1,6 +1,7 @@
 """What an MQTT topic and payload become, the same for the clinic's broker and for our own listener.
 
-Readings come on `<prefix>/v1/<device>/readings`, where <device> is 1 to 64 characters of A-Z a-z 0-9 . _ : and -.
+Readings come on `<prefix>/v1/<device>/readings`, where <device> is 1 to 64 characters of A-Z a-z 0-9 . _ : and -, and
+what a home post forwards (`ingest.envelope`) on `<prefix>/v1/<post>/packets`; only our own listener takes the latter.
 Whatever else arrives is kept as a packet with a `fault`: it waits as a letter and is acknowledged like the rest,
 because a message that is refused again and again blocks everything behind it.
 """
@@ -26,13 +27,14 @@ _MOST_KNOWN: Final = 100_000  # topics whose device need not be looked for again
 class Topics:
     """The topics below one prefix, for one link."""
 
-    __slots__ = ("_known", "_link", "_prefix", "_readings")
+    __slots__ = ("_known", "_link", "_packets", "_prefix", "_readings")
 
     def __init__(self, link: str, prefix: str = PREFIX) -> None:
         self._link = link
         self._prefix = prefix
         self._known: dict[str, str] = {}
         self._readings = re.compile(rf"{re.escape(prefix)}/v1/({DEVICE_NAME.pattern})/readings", re.ASCII)
+        self._packets = re.compile(rf"{re.escape(prefix)}/v1/({DEVICE_NAME.pattern})/packets", re.ASCII)
 
     @property
     def filter(self) -> str:
@@ -48,6 +50,11 @@ class Topics:
                 self._known.clear()
             self._known[topic] = device
         return device
+
+    def post(self, topic: str) -> str | None:
+        """The home post that forwards packets on this topic, or None for any other topic."""
+        match = self._packets.fullmatch(topic)
+        return match[1] if match else None
 
     def packet(self, topic: str, payload: bytes, received_at: datetime) -> Packet:
         """The message as a packet; with a fault when the topic is not ours or the payload is too large."""
@@ -84,6 +91,11 @@ class Topics:
         levels = topic.split("/")
         base = self._prefix.count("/") + 1
         return levels[base + 1] if len(levels) > base + 1 and topic.startswith(f"{self._prefix}/") else topic
+
+
+def uplink_topic(post: str, prefix: str = PREFIX) -> str:
+    """Where a home post publishes."""
+    return f"{prefix}/v1/{post}/packets"
 
 
 def cleaned(name: str) -> str:

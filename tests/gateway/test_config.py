@@ -134,6 +134,29 @@ async def test_a_login_is_this_device_with_its_password() -> None:
         Config.model_validate({"listener": {"host": "0.0.0.0", "logins": {"m": ""}}})
 
 
+async def test_a_home_post_logs_in_like_a_device() -> None:
+    listener = Config.model_validate({"listener": {"host": "0.0.0.0", "posts": {"home": "s3cret"}}}).listener
+    assert listener is not None
+    assert await listener.admits("home", b"s3cret")
+    assert not await listener.admits("home", b"")
+    for posts, said in (({"m": "x"}, "m cannot be a device and a home post"), ({"a b": "x"}, "match pattern")):
+        with pytest.raises(ValidationError, match=said):
+            Config.model_validate({"listener": {"logins": {"m": "s"}, "posts": posts}})
+
+
+def test_an_uplink_that_leaves_this_machine_is_encrypted() -> None:
+    uplink = {"host": "hub.example", "post": "home", "password": "s3cret"}
+    found = Config.model_validate({"uplink": uplink}).uplink
+    assert found is not None
+    assert (found.settings().port, found.settings().tls) == (8883, True)
+    assert "s3cret" not in repr(found.settings())
+    with pytest.raises(ValidationError, match="set tls = true"):
+        Config.model_validate({"uplink": uplink | {"tls": False}})
+    near = Config.model_validate({"uplink": uplink | {"host": "localhost", "tls": False}}).uplink
+    assert near is not None
+    assert near.settings().port == 1883
+
+
 def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(written(tmp_path, "[web]\nprot = 1\nport = -1\n"))

@@ -102,6 +102,18 @@ def test_twice_in_one_batch_is_once(journal: Journal) -> None:
     assert (len(appended.new), appended.duplicates) == (1, 1)
 
 
+def test_what_a_home_post_forwards_again_is_known_also_without_number_and_time(journal: Journal) -> None:
+    forwarded = replace(PACKET, link="uplink home")
+    alike = {"device_time": None, "time_basis": TimeBasis.ARRIVAL, "named": True}
+    parts = [reading(0, 100.0, **alike), reading(0, 110.0, **alike)]
+    assert [one.rev for _, one in append(journal, *parts, packet=forwarded).new] == [1, 1], "no revisions"
+    assert append(journal, *parts, packet=forwarded).duplicates == 2
+    assert {one.sent for one in journal.readings("anna", Vital.CGM, START, START + timedelta(hours=1))} == {
+        (100.0,),
+        (110.0,),
+    }
+
+
 def test_another_value_under_the_same_identity_is_a_revision(journal: Journal) -> None:
     append(journal, reading(0, 100.0))
     later = START + timedelta(hours=1)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ingest.accounts import Forwarded
+from ingest.envelope import opened
+from ingest.journal import JournalError
+from ingest.packet_log import KEPT, PacketLog
+from ingest.reading import Packet
+
+NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+
+
+def packet(number: int, at: datetime = NOW, sender: str = "C4:00") -> Packet:
+    return Packet(link="ble", sender=sender, channel="2a18", data=bytes((number,)), received_at=at)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[PacketLog]:
+    log = PacketLog(tmp_path / "packets.db")
+    yield log
+    log.close()
+
+
+def read(log: PacketLog, after: int = 0, limit: int = 1000) -> list[Packet]:
+    return [opened("home", payload, NOW) for _, payload in log.since(after, limit)]
+
+
+def test_packets_come_back_in_order_and_the_cursor_follows(log: PacketLog, tmp_path: Path) -> None:
+    log.append([packet(1), packet(2)])
+    log.append([packet(3)])
+    assert [p.data[0] for p in read(log)] == [1, 2, 3]
+    assert log.waiting("hub") == (3, NOW)
+    log.advance("hub", 2, NOW)
+    assert (log.cursor("hub"), log.cursor("another")) == (2, 0)
+    log.close()
+    again = PacketLog(tmp_path / "packets.db")
+    assert [p.data[0] for p in read(again, again.cursor("hub"))] == [3]
+    assert again.waiting("hub")[0] == 1
+    again.close()
+
+
+def test_no_two_packets_of_a_sender_bear_one_stamp(log: PacketLog) -> None:
+    log.append([packet(1), packet(2), packet(3, sender="C4:01")])
+    log.append([packet(4), packet(5, NOW + timedelta(microseconds=1)), packet(6, NOW - timedelta(days=1))])
+    stamps = [(p.sender, p.received_at) for p in read(log)]
+    assert len(set(stamps)) == 6
+    assert stamps[2] == ("C4:01", NOW)
+    assert stamps[5] == ("C4:00", NOW - timedelta(days=1)), "a clock that was set back is followed"
+
+
+def test_only_what_is_old_and_confirmed_is_forgotten(log: PacketLog) -> None:
+    old, young = NOW - KEPT - timedelta(days=1), NOW - timedelta(days=1)
+    log.append([packet(1, old), packet(2, old), packet(3, young), packet(4, old)])
+    log.advance("hub", 1, NOW)
+    assert [p.data[0] for p in read(log)] == [2, 3, 4]
+    log.advance("hub", 4, NOW)
+    assert [p.data[0] for p in read(log)] == [3]
+    log.append([packet(5)])
+    assert log.since(4, 1)[0][0] == 5, "a number is never used again"
+    assert log.forwarded("hub") == Forwarded(packets=5, confirmed=4, waiting=1)
+    assert log.forwarded("another") == Forwarded(packets=5, confirmed=3, waiting=2), "what is left for a new hub"
+    log._db.execute("DELETE FROM packets WHERE number=5")
+    lost = log.forwarded("hub")
+    assert lost.packets != lost.confirmed + lost.waiting, "what nobody has confirmed must be there"
+
+
+def test_the_accounts_of_an_empty_log_and_of_one_that_is_confirmed(log: PacketLog) -> None:
+    assert log.forwarded("hub") == Forwarded(packets=0, confirmed=0, waiting=0)
+    log.append([packet(1), packet(2)])
+    assert log.forwarded("hub") == Forwarded(packets=2, confirmed=0, waiting=2)
+    log.advance("hub", 2, NOW)
+    assert log.forwarded("hub") == Forwarded(packets=2, confirmed=2, waiting=0)
+
+
+def test_a_full_disk_keeps_nothing_of_a_batch(log: PacketLog) -> None:
+    log.append([packet(1)])
+    pages = log._db.execute("PRAGMA page_count").fetchone()[0]
+    log._db.execute(f"PRAGMA max_page_count={pages}")
+    many = [packet(2)] * 1000
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        log.append(many)
+    assert len(read(log)) == 1
+    log._db.execute("PRAGMA max_page_count=100000")
+    log.append(many)
+    assert len(read(log, limit=2000)) == 1001
+
+
+def test_a_file_that_is_none_and_one_of_the_future_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"no database at all" * 100)
+    with pytest.raises(JournalError, match=r"cannot use .*/a: file is not a database"):
+        PacketLog(tmp_path / "a")
+    PacketLog(tmp_path / "b").close()
+    with closing(sqlite3.connect(tmp_path / "b")) as other:
+        other.execute("PRAGMA user_version=9")
+    with pytest.raises(JournalError, match="format 9, this Homeward reads 1"):
+        PacketLog(tmp_path / "b")
+    assert (tmp_path / "b").stat().st_mode & 0o077 == 0
