@@ -31,6 +31,8 @@ class HandClock:
         return self._now
 
     async def sleep(self, duration: timedelta) -> None:
+        if duration <= timedelta(0):
+            return
         woken = asyncio.Event()
         self._sleepers.append((self._now + duration, woken))
         await woken.wait()
@@ -44,6 +46,22 @@ class HandClock:
 
     def advance(self, duration: timedelta) -> None:
         self.set(self._now + duration)
+
+
+@asynccontextmanager
+async def ticking(clock: HandClock) -> AsyncIterator[None]:
+    """While the block runs the time goes on, so that what waits for its next try gets it."""
+
+    async def tick() -> None:
+        while True:
+            clock.advance(timedelta(milliseconds=20))
+            await asyncio.to_thread(lambda: None)
+
+    going = asyncio.create_task(tick())
+    try:
+        yield
+    finally:
+        going.cancel()
 
 
 @asynccontextmanager

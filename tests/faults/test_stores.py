@@ -1,0 +1,144 @@
+"""What readings go to fails or stalls: InfluxDB for a week, a disk, a page that does not read, a slow webhook."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gateway.house import House
+from tests.accounts import assert_balanced
+from tests.faults.houses import furnish
+from tests.faults.load import (
+    Device,
+    assert_each_once,
+    assert_same_in_influx,
+    history,
+    meant,
+)
+from tests.influx_facade import Bucket, Fault
+from tests.real_house import HandClock, all_sent, real_house, ticking, until
+
+STEP = timedelta(minutes=5)
+PATIENTS = 2000
+A_DAY = 2  # readings of a patient; a real sensor takes 288: the week is to scale, the ward is not
+
+
+def influxdb(bucket: Bucket) -> dict[str, str]:
+    settings = bucket.settings
+    return {"url": settings.url, "token": settings.token, "org": settings.org, "bucket": settings.bucket}
+
+
+async def send(house: House, devices: list[Device], at_once: int = 200) -> None:
+    """Devices publish what they have, so many at the same time."""
+    places = asyncio.Semaphore(at_once)
+
+    async def one(device: Device) -> None:
+        async with places:
+            await device.run()
+
+    async with asyncio.TaskGroup() as group:
+        for device in devices:
+            group.create_task(one(device))
+
+
+def devices_of(house: House, names: list[str], count: int, clock: HandClock, *, each: int = 1) -> list[Device]:
+    assert house.listener is not None
+    port = house.listener.port
+    return [
+        Device(name, history(name, clock.now(), count, each=each, step=STEP), port=lambda: port) for name in names
+    ]
+
+
+async def test_influxdb_is_away_for_a_week_at_two_thousand_patients(tmp_path: Path, influx_bucket: Bucket) -> None:
+    clock, names = HandClock(), [f"cgm-{n}" for n in range(PATIENTS)]
+    furnish(tmp_path / "data", names)
+    facade = influx_bucket.facade
+    async with real_house(tmp_path, clock, influxdb=influxdb(influx_bucket)) as house:
+        sent: list[Device] = []
+        facade.faults.extend([Fault(status=503)] * 100_000)
+        for _ in range(7):
+            clock.advance(timedelta(days=1))
+            today = devices_of(house, names, A_DAY, clock, each=A_DAY)
+            await send(house, today)
+            sent += today
+        assert house.influx is not None
+        assert (await house.influx.health()).lag == PATIENTS * A_DAY * 7
+        facade.faults.clear()
+        clock.advance(timedelta(minutes=5))
+        async with ticking(clock):
+            await all_sent(house)
+        assert_each_once(house.journal, meant(m for device in sent for m in device.messages))
+        assert_balanced(house)
+        await asyncio.to_thread(assert_same_in_influx, house.journal, influx_bucket)
+
+
+async def test_the_disk_of_a_home_post_is_full_and_then_it_is_not(tmp_path: Path) -> None:
+    """Neither file may run ahead of the other for good, nor anything be acknowledged that is in neither."""
+    clock, names = HandClock(), [f"cgm-{n}" for n in range(4)]
+    furnish(tmp_path / "hub" / "data", names)
+    listener = {"port": 0, "posts": {"home": "secret"}}
+    async with real_house(tmp_path / "hub", clock, listener=listener) as hub:
+        assert hub.listener is not None
+        uplink = {"host": "127.0.0.1", "port": hub.listener.port, "post": "home", "password": "secret", "tls": False}
+        async with real_house(tmp_path / "home", clock, listener={"port": 0}, uplink=uplink) as home:
+            sensors = devices_of(home, names, 1000, clock)
+            assert home.packets is not None
+            sending = asyncio.create_task(send(home, sensors))
+            for file in (home.packets._db, home.journal._db, home.packets._db):
+                already = sum(sensor.acknowledged for sensor in sensors)
+                await until(lambda already=already: sum(s.acknowledged for s in sensors) > already + 100)  # type: ignore[misc]
+                pages = file.execute("PRAGMA page_count").fetchone()[0]
+                file.execute(f"PRAGMA max_page_count={pages}")
+                await until(lambda: home.path.patience.trouble is not None)
+                assert "full" in str(home.path.patience.trouble)
+                assert not sending.done()
+                file.execute("PRAGMA max_page_count=1000000")
+                clock.advance(timedelta(seconds=30))
+            await sending
+            assert home.uplink is not None
+            async with asyncio.timeout(30):
+                while (await home.uplink.health()).waiting:  # noqa: ASYNC110  it has no event of its own
+                    await asyncio.sleep(0)
+        assert_each_once(hub.journal, meant(m for sensor in sensors for m in sensor.messages))
+        assert_balanced(hub)
+
+
+@asynccontextmanager
+async def deaf(port_of: str) -> AsyncIterator[asyncio.StreamWriter]:
+    """A page that asks for the events and never reads one."""
+    address = urlsplit(port_of)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=1024)
+    writer.write(f"GET /api/v1/events HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    reader._transport.pause_reading()  # type: ignore[attr-defined]
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+async def test_consumers_that_stall_hold_up_nobody(tmp_path: Path, influx_bucket: Bucket) -> None:
+    """A deaf page, a webhook and an InfluxDB that take the connection and never answer."""
+    clock, names = HandClock(), [f"cgm-{n}" for n in range(50)]
+    furnish(tmp_path / "data", names)
+    silent = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+    nowhere = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+    sections = {"influxdb": influxdb(influx_bucket) | {"url": nowhere}, "webhook": {"url": nowhere}}
+    async with real_house(tmp_path, clock, **sections) as house, deaf(house.address):
+        await until(lambda: house.bulletin.clients == 1)
+        sensors = devices_of(house, names, 200, clock)
+        await send(house, sensors)  # every reading is acknowledged although nobody listens
+        sent = meant(m for sensor in sensors for m in sensor.messages)
+        assert_each_once(house.journal, sent)
+        assert_balanced(house)
+        assert house.influx is not None
+        assert (await house.influx.health()).lag == len(sent)
+    silent.close()
+    async with real_house(tmp_path, clock, influxdb=influxdb(influx_bucket)) as house:
+        async with ticking(clock):
+            await all_sent(house)
+        assert_same_in_influx(house.journal, influx_bucket)
