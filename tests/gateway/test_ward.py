@@ -83,6 +83,22 @@ async def test_who_is_not_heard_has_no_bed_and_who_rests_keeps_no_readings(tmp_p
         assert silent == {"idle", "calm", "low"}
 
 
+async def test_who_rests_stirs_when_the_device_revises_what_it_said(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await send(house, "cgm-1", clock.now(), *[100] * 30)
+        assert house.ward._beds["anna"].rests
+        await send(house, "cgm-1", clock.now(), *[100] * 26, 50, 50, 50, 50)
+        (alert,) = house.book.open_alerts()
+        assert (alert.patient, alert.condition_gone_at) == ("anna", None)
+        await send(house, "cgm-1", clock.now(), *[100] * 26, 101, 101, 101, 101)
+        (alert,) = house.book.open_alerts()
+        assert alert.condition_gone_at == clock.now()
+        await house.tick()
+        assert house.ward._beds["anna"].rests
+
+
 async def test_who_was_asked_for_a_second_pressure_is_not_forgotten_by_a_restart(tmp_path: Path) -> None:
     clock = HandClock()
     async with real_house(tmp_path, clock) as house:
