@@ -289,10 +289,22 @@ async def test_a_devices_manner_steers_the_session(radio: Radio, rule: Any) -> N
     assert meter.written == [opened, closed, opened, ("clock", b"\xc0\x03\x01\x00" + utc + b"\xe0\x01"), closed]
 
 
+class SlowCuff(BloodPressureCuff):
+    """A cuff that, as on a real radio, is not gone before what is written meanwhile has reached it."""
+
+    waits = False
+
+    async def hang_up(self) -> None:
+        while self.waits and self.clock.error:  # noqa: ASYNC110  the clock has no event of its own
+            await asyncio.sleep(0)
+        await super().hang_up()
+
+
 @pytest.mark.parametrize("write", [ClockWrite.NEVER, ClockWrite.WITH_RECORDS])
 async def test_a_clock_is_set_when_the_device_wants_it(radio: Radio, rule: Any, write: ClockWrite) -> None:
     rule(Manner(clock_write=write), match=Match(model=re.compile("SIM-1")))
-    cuff = BloodPressureCuff(await radio.air.device("cuff", CUFF), a_clock(), hangs_up=True)
+    cuff = SlowCuff(await radio.air.device("cuff", CUFF), a_clock(), hangs_up=True)
+    cuff.waits = write is ClockWrite.WITH_RECORDS
     cuff.clock.error = timedelta(minutes=20)
     for systolic in (118, 131):
         cuff.add(PressureRecord(systolic=Decimal(systolic), diastolic=Decimal(80), mean=Decimal(95), time=NOON))
