@@ -42,11 +42,18 @@ class Message:
 def history(device: str, last: datetime, count: int, *, each: int = 1, step: timedelta) -> list[Message]:
     """The last `count` readings of a sensor up to `last`, oldest first, `each` in one message."""
     first = last - (count - 1) * step
-    readings = [
-        (device, number, to_us(first + number * step), float(70 + (number * 7 + hash_of(device)) % 180))
-        for number in range(count)
+    return [
+        message(readings_of(device, first, range(at, min(at + each, count)), step=step))
+        for at in range(0, count, each)
     ]
-    return [message(readings[at : at + each]) for at in range(0, count, each)]
+
+
+def readings_of(device: str, first: datetime, numbers: Iterable[int], *, step: timedelta) -> list[Said]:
+    """The readings of these numbers of a sensor whose number 0 is of the moment `first`."""
+    return [
+        (device, number, to_us(first + number * step), float(70 + (number * 7 + hash_of(device)) % 180))
+        for number in numbers
+    ]
 
 
 def hash_of(device: str) -> int:
