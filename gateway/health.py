@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alerts.channels import ChannelHealth
 from gateway.keeper import FULL
+from ingest.influx import InfluxHealth
 from ingest.links.ble import BleHealth
 from ingest.links.listener import Gone
 
@@ -37,7 +38,7 @@ async def feel(house: House) -> dict[str, Part]:
     parts["disk"] = Part(ok=house.keeper.used < FULL, detail=house.keeper.detail())
     if house.influx:
         state = await house.influx.health()
-        parts["influxdb"] = Part(ok=state.ok, detail=f"{state.says} Readings still to be sent: {state.lag}.")
+        parts["influxdb"] = Part(ok=state.ok, detail=_influxdb(state))
     if house.uplink:
         forwarded = await house.uplink.health()
         parts["uplink"] = Part(ok=forwarded.ok, detail=forwarded.says)
@@ -54,6 +55,11 @@ def summary(parts: Mapping[str, Part]) -> dict[str, Any]:
             name: {"status": "ok" if part.ok else "degraded", "detail": part.detail} for name, part in parts.items()
         },
     }
+
+
+def _influxdb(state: InfluxHealth) -> str:
+    said = f"{state.says} Readings still to be sent: {state.lag}"
+    return f"{said}, of which {state.older} follow behind the new ones." if state.older else f"{said}."
 
 
 def _standing(house: House) -> Iterator[tuple[str, Part]]:

@@ -51,6 +51,7 @@ from ingest.links.listener import Listener
 from ingest.links.pairing import Offer, Unattended, keep_offered, offer_to_system
 from ingest.links.uplink import Uplink
 from ingest.packet_log import PacketLog
+from ingest.progress import Progress
 from ingest.reading import Reading
 from ingest.series import Series
 from ingest.vital import Vital
@@ -113,9 +114,9 @@ class House:
         self.packets: PacketLog | None = None
         self._influx_series: InfluxSeries | None = None
         self._influx_settings = config.influxdb.settings() if config.influxdb else None
-        # Who follows the journal by a cursor in it: a short name, and the name of the cursor.
+        # Who follows the journal: a short name, and the one under which it keeps how far that has come.
         self.followers: dict[str, str] = {}
-        self.keeper = Keeper(journal, self.confirmed, data=config.data, keep=config.journal.keep(), now=clock.now)
+        self.keeper = Keeper(journal, self.progress, data=config.data, keep=config.journal.keep(), now=clock.now)
         self._clock = clock
         self._parts: dict[str, Part] = {}
         self._devices: dict[str, Device] = {}
@@ -246,14 +247,14 @@ class House:
         """See HouseView."""
         return await measure(self)
 
-    def confirmed(self) -> dict[str, int]:
+    def progress(self) -> dict[str, Progress]:
         """How far each follower of the journal has come, by its short name. Blocks."""
-        cursors = {name: self.journal.cursor(place) for name, place in self.followers.items()}
-        return {WATCH: self.book.cursor(), **cursors}
+        followers = {name: self.journal.progress(place) for name, place in self.followers.items()}
+        return {WATCH: Progress(upto=self.book.cursor()), **followers}
 
     def accounts(self) -> Accounts:
         """What came, what became of it, and who has it. Blocks."""
-        found = self.journal.accounts(self.confirmed())
+        found = self.journal.accounts(self.progress())
         if self.uplink is None or self.packets is None:
             return found
         return replace(found, uplink=self.packets.forwarded(self.uplink.place))

@@ -30,6 +30,7 @@ from ingest.journal import REJECTED, Journal, JournalError, Letter, LetterState
 from ingest.journal_care import compact, verify
 from ingest.links import uplink
 from ingest.packet_log import PacketLog
+from ingest.progress import Progress
 from ingest.reading import Reading
 
 _PAGE: Final = 5000
@@ -149,18 +150,18 @@ def _book(config: Config) -> Iterator[Engine | None]:
         engine.dispose()
 
 
-def _cursors(config: Config, journal: Journal) -> dict[str, int]:
-    """As `gateway.house.House.confirmed`."""
+def _progress(config: Config, journal: Journal) -> dict[str, Progress]:
+    """As `gateway.house.House.progress`."""
     with _book(config) as engine:
-        cursors = {} if engine is None else {WATCH: Book(engine, routes={}).cursor()}
+        followers = {} if engine is None else {WATCH: Progress(upto=Book(engine, routes={}).cursor())}
     if config.influxdb:
-        cursors["influxdb"] = journal.cursor(influx.place_of(config.influxdb.settings()))
-    return cursors
+        followers["influxdb"] = journal.progress(influx.place_of(config.influxdb.settings()))
+    return followers
 
 
 def _accounts(config: Config, journal: Journal) -> Accounts:
     """As `gateway.house.House.accounts`."""
-    found = journal.accounts(_cursors(config, journal))
+    found = journal.accounts(_progress(config, journal))
     path = config.data / PACKETS
     if config.uplink is None or not path.exists():
         return found
@@ -181,7 +182,8 @@ def _said(found: Accounts) -> Iterator[str]:
         f"{found.dropped} were dropped by age"
     )
     for name, follower in found.followers.items():
-        yield f"{name:<10} confirmed {follower.confirmed}, waiting {follower.waiting}"
+        older = f" ({follower.older} of them behind newer ones)" if follower.older else ""
+        yield f"{name:<10} confirmed {follower.confirmed}, waiting {follower.waiting}{older}"
     if hub := found.uplink:
         yield f"uplink     kept {hub.packets} packets: confirmed {hub.confirmed}, waiting {hub.waiting}"
     yield f"letters    {found.letters} wait"
@@ -197,7 +199,7 @@ def _health_lines(health: Mapping[str, Any] | None) -> Iterator[str]:
 
 def _status(config: Config, *, as_json: bool) -> int:
     with opened(config) as journal:
-        size, found = journal.size(), journal.accounts(_cursors(config, journal))
+        size, found = journal.size(), journal.accounts(_progress(config, journal))
         first = journal.since(0, 1)
     told: dict[str, Any] = {
         "path": str(_path(config)),
@@ -241,8 +243,8 @@ def _refill(config: Config) -> int:
         raise JournalError("InfluxDB is not configured; add a section [influxdb]")
     settings = config.influxdb.settings()
     with opened(config) as journal:
-        journal.advance(influx.place_of(settings), 0)
-        kept = journal.accounts({"influxdb": 0}).followers["influxdb"].waiting
+        journal.start_over(influx.place_of(settings))
+        kept = journal.accounts({"influxdb": Progress()}).followers["influxdb"].waiting
     when = "The running hub begins within 15 s" if is_running(config.data) else "The hub begins when it is started"
     print(f"{settings.bucket} at {settings.url} will get all {kept} readings again. {when}.")
     return 0

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from ingest.journal import Journal, Size
+from ingest.progress import Progress
 
 WATCH: Final = "watch"  # the follower that keeps no copy
 WARN: Final = 0.7  # of the disk
@@ -42,14 +43,14 @@ class Disk(Protocol):
 class Keeper:
     """Looks after the journal. `look` is called at every tick.
 
-    confirmed: the cursor of each follower, by name; blocks. keep: how long a reading is kept after it came, None for
+    followers: how far each has come, by name; blocks. keep: how long a reading is kept after it came, None for
     ever. `used`: the share of the disk that is taken, as last seen.
     """
 
     def __init__(
         self,
         journal: Journal,
-        confirmed: Callable[[], Mapping[str, int]],
+        followers: Callable[[], Mapping[str, Progress]],
         *,
         data: Path,
         keep: timedelta | None,
@@ -57,7 +58,7 @@ class Keeper:
         disk: Callable[[Path], Disk] = shutil.disk_usage,
     ) -> None:
         self._journal = journal
-        self._confirmed = confirmed
+        self._followers = followers
         self._data = data
         self._keep = keep
         self._now = now
@@ -85,9 +86,9 @@ class Keeper:
     def _look(self) -> None:
         disk = self._disk(self._data)
         self.used = disk.used / (disk.used + disk.free)  # as df says it: what is reserved counts for neither
-        confirmed = self._confirmed()
-        self.copied = bool(confirmed.keys() - {WATCH})
-        slowest = min(confirmed.values())
+        followers = self._followers()
+        self.copied = bool(followers.keys() - {WATCH})
+        slowest = min(progress.upto for progress in followers.values())
         if self._keep is not None:
             self._drop(slowest, self._now() - self._keep, lambda: True)
         if self.used >= FULL and self.copied:

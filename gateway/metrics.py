@@ -70,6 +70,13 @@ def of_accounts(found: Accounts) -> Iterator[Family]:
         "gauge",
     )
     yield _labelled(
+        "homeward_follower_older",
+        "Of these, readings that came before others which the follower has: what is new goes first.",
+        "follower",
+        {name: follower.older for name, follower in found.followers.items()},
+        "gauge",
+    )
+    yield _labelled(
         "homeward_follower_rejected_total", "Lines that a store refused for good.", "follower", found.rejected
     )
     if hub := found.uplink:

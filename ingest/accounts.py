@@ -11,13 +11,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ingest.progress import Progress
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Followed:
-    """How far a follower of the journal is. Both count readings; what was dropped by age counts as confirmed."""
+    """How far a follower of the journal is, in readings; what was dropped by age counts as confirmed.
+
+    older: those of the waiting that came before others which are confirmed already, for what is new goes first.
+    """
 
     confirmed: int
     waiting: int
+    older: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +63,9 @@ class Accounts:
 
 
 def accounts(
-    counts: Mapping[str, int], journaled: int, letters: int, followers: Mapping[str, tuple[int, int]]
+    counts: Mapping[str, int], journaled: int, letters: int, followers: Mapping[str, tuple[Progress, int, int]]
 ) -> Accounts:
-    """Sort the journal's counters. followers: (cursor, readings after the cursor) of each."""
+    """Sort the journal's counters. followers: of each how far it is, what waits, and what of that is older."""
     dropped = counts.get("dropped", 0)
     return Accounts(
         parts=counts.get("parts", 0),
@@ -76,8 +82,8 @@ def accounts(
         links=_labelled(counts, "packets"),
         rejected=_labelled(counts, "rejected"),
         followers={
-            name: Followed(confirmed=max(cursor, dropped), waiting=waiting)
-            for name, (cursor, waiting) in followers.items()
+            name: Followed(confirmed=progress.confirmed(dropped), waiting=waiting, older=older)
+            for name, (progress, waiting, older) in followers.items()
         },
     )
 

@@ -1,7 +1,8 @@
 """InfluxDB follows the journal: a sender that never loses its place, a way to read a series back, and a probe.
 
-Readings are sent in order of arrival; the cursor moves only after InfluxDB has said it stored them. So an outage is
-lag and not loss, and sending twice is harmless (`ingest.line_protocol`). InfluxDB 1.8, 2.x and 3.x share
+Readings are sent in order of arrival, but after an outage the new ones go first (`ingest.progress`). What is
+confirmed is written down only after InfluxDB has said it stored it. So an outage is lag and not loss, and sending
+twice is harmless (`ingest.line_protocol`). InfluxDB 1.8, 2.x and 3.x share
 `/api/v2/write` and the InfluxQL `/query`; they differ in how they refuse: 2.x stores nothing of a body with a
 malformed line, the others store its good lines, and 3.x alone says which lines it refused.
 """
@@ -28,6 +29,7 @@ from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
 
 from ingest import line_protocol
+from ingest.progress import Progress, Stretch, next_stretch
 from ingest.reading import Reading, to_us
 from ingest.series import Series
 from ingest.vital import COMPONENTS, Vital
@@ -36,7 +38,8 @@ _log = logging.getLogger(__name__)
 
 NAME: Final = "influx"  # of this follower, in what it sets aside
 BATCH: Final = 5000  # lines per request: the knee of the throughput curve, and InfluxData's own advice
-CATCH_UP: Final = 20_000  # lines a second at most while there is a backlog: the hub and the server have other work
+BACKLOG: Final = 2 * BATCH  # more than this waits behind what is new
+CATCH_UP: Final = 20_000  # lines a second at most of a backlog: the hub and the server have other work
 PROBE_EVERY: Final = 60.0  # seconds between tries while a person has to correct something
 _FIRST_WAIT: Final = 0.25
 _LONGEST_WAIT: Final = 60.0
@@ -61,14 +64,14 @@ class Outbox(Protocol):
         """Readings after the cursor in order of arrival, at most `limit`, each with its sequence number."""
         ...
 
-    def cursor(self, follower: str) -> int:
-        """Where the follower of this name stands; 0 for a new one."""
+    def progress(self, follower: str) -> Progress:
+        """How far the follower of this name has come; nowhere for a new one."""
         ...
 
-    def advance(self, follower: str, cursor: int, *, came_from: int | None = None) -> None:
-        """Remember, durably, that the follower has dealt with everything up to the cursor.
+    def confirm(self, follower: str, stretch: Stretch, *, came_from: Progress) -> None:
+        """Remember, durably, that the follower has dealt with a stretch.
 
-        With came_from, only if the cursor is still there: a person may have set it back meanwhile.
+        Only if it stands where it came from: a person may have set it back meanwhile.
         """
         ...
 
@@ -99,13 +102,14 @@ class InfluxSettings:
 class InfluxHealth:
     """How the follower fares. `says` is a sentence for people, with what to do where there is something to do.
 
-    lag: sequence numbers not yet sent. stored: lines since the start. set_aside: lines that were refused and wait for
-    a person. last_success: aware UTC.
+    lag: readings that are not sent yet. older: those of them that came before others which are sent already.
+    stored: lines since the start. set_aside: lines that were refused and wait for a person. last_success: aware UTC.
     """
 
     ok: bool
     says: str
     lag: int
+    older: int
     stored: int
     set_aside: int
     last_success: datetime | None
@@ -204,9 +208,10 @@ class _Writer:
 class InfluxFollower:
     """Sends the journal's readings to InfluxDB, for ever: run `run()` as a task, set `news` after each commit.
 
-    Its cursor, `place`, is named after the address and the bucket: a new bucket is filled from the first day, and so
-    is a known one when somebody sets its cursor back in the journal. `trouble` is a sentence while something is
-    wrong, else None. `pause(seconds)` waits, `jitter()` gives a number in [0, 1), `now()` the aware time.
+    Its progress is kept in the journal under the name `place`, which has the address and the bucket in it: a new
+    bucket is filled from the first day, and so is a known one when somebody has it start over there. `trouble` is a
+    sentence while something is wrong, else None. `pause(seconds)` waits, `jitter()` gives a number in [0, 1), `now()`
+    the aware time.
     """
 
     def __init__(
@@ -235,44 +240,52 @@ class InfluxFollower:
     async def run(self) -> None:
         """Follow until cancelled. What was under way then is sent again at the next start."""
         writer = _Writer(self._settings)
+        rest: asyncio.Future[None] | None = None  # while it lasts nothing is sent of a backlog
         try:
             while True:
                 self.news.clear()
-                cursor = await asyncio.to_thread(self._outbox.cursor, self.place)
-                entries = await asyncio.to_thread(self._read, cursor)
-                if not entries:
+                progress, tail = await asyncio.to_thread(self._standing)
+                stretch = next_stretch(progress, tail, batch=BATCH, backlog=BACKLOG)
+                is_new = stretch is not None and stretch[0] >= progress.head
+                if stretch is None or not (is_new or rest is None or rest.done()):
                     await self.news.wait()
                     continue
                 began = asyncio.get_running_loop().time()
+                entries = await asyncio.to_thread(self._read, stretch)
                 await self._deliver(writer, entries)
-                await asyncio.to_thread(
-                    partial(self._outbox.advance, self.place, entries[-1][0], came_from=cursor or None)
-                )
-                if len(entries) == BATCH:
+                await asyncio.to_thread(partial(self._outbox.confirm, self.place, stretch, came_from=progress))
+                if not is_new:
                     took = asyncio.get_running_loop().time() - began
-                    await self._pause(max(0.0, BATCH / CATCH_UP - took))
+                    rest = asyncio.ensure_future(self._pause(max(0.0, len(entries) / CATCH_UP - took)))
+                    rest.add_done_callback(lambda _: self.news.set())
         finally:
+            if rest:
+                rest.cancel()
             writer.close()
 
     async def health(self) -> InfluxHealth:
         """The state of affairs now."""
-        lag, refused = await asyncio.to_thread(self._standing)
+        progress, tail = await asyncio.to_thread(self._standing)
+        refused = await asyncio.to_thread(self._outbox.rejected, NAME)
+        older = sum(last - after for after, last in progress.gaps)
         aside = f" InfluxDB refused {refused} readings; they are set aside." if refused else ""
         return InfluxHealth(
             ok=self.trouble is None and not refused,
             says=(self.trouble or "InfluxDB follows the journal.") + aside,
-            lag=lag,
+            lag=tail - progress.head + older,
+            older=older,
             stored=self._stored,
             set_aside=refused,
             last_success=self._last_success,
             last_error=self._last_error,
         )
 
-    def _standing(self) -> tuple[int, int]:
-        return self._outbox.tail() - self._outbox.cursor(self.place), self._outbox.rejected(NAME)
+    def _standing(self) -> tuple[Progress, int]:
+        return self._outbox.progress(self.place), self._outbox.tail()
 
-    def _read(self, cursor: int) -> list[_Entry]:
-        readings = self._outbox.since(cursor, BATCH)
+    def _read(self, stretch: Stretch) -> list[_Entry]:
+        after, last = stretch
+        readings = [(seq, reading) for seq, reading in self._outbox.since(after, last - after) if seq <= last]
         return [(seq, line_protocol.encode(reading, *self._label(reading))) for seq, reading in readings]
 
     async def _deliver(self, writer: _Writer, entries: Sequence[_Entry]) -> None:
@@ -281,7 +294,7 @@ class InfluxFollower:
         Of a refused part the lines that the answer names are taken out; where it names none, the part is halved until
         the bad line stands alone.
         """
-        waiting = [entries]
+        waiting = [entries] if entries else []
         while waiting:
             part = waiting.pop()
             answer = await self._post(writer, part)

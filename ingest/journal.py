@@ -30,6 +30,7 @@ import numpy as np
 
 from ingest.accounts import Accounts, accounts
 from ingest.journal_format import FORMAT, prepare
+from ingest.progress import Progress, Stretch
 from ingest.reading import (
     EPOCH,
     DecodeError,
@@ -60,6 +61,7 @@ from ingest.series import Series
 from ingest.vital import COMPONENTS, Vital
 
 _US: Final = timedelta(microseconds=1)
+_LAST: Final = 2**63 - 1  # no sequence number is higher
 
 _R: Final = ", ".join(f"r.{column}" for column in f"{COLUMNS}, rev".split(", "))
 _SAME: Final = "sequence IS ? AND claim_us IS ? AND claim_zone_s IS ?"
@@ -258,20 +260,21 @@ class Journal:
         with self._reading() as db:
             return _journaled(db)
 
-    def cursor(self, follower: str) -> int:
-        """How far a follower has come, 0 at the beginning."""
-        with self._reading() as db:
-            row = db.execute("SELECT seq FROM cursors WHERE follower=?", (follower,)).fetchone()
-            return int(row[0]) if row else 0
+    def progress(self, follower: str) -> Progress:
+        """How far a follower has come."""
+        with self._reading() as db, _moment(db):
+            return _progress(db, follower)
 
-    def advance(self, follower: str, cursor: int, *, came_from: int | None = None) -> None:
-        """Remember how far a follower has come; with came_from, only if nobody has set it elsewhere meanwhile."""
+    def confirm(self, follower: str, stretch: Stretch, *, came_from: Progress) -> None:
+        """Remember that a follower has dealt with a stretch, if nobody has set it elsewhere meanwhile."""
         with self._writing() as db:
-            db.execute(
-                "INSERT INTO cursors VALUES(?1, ?2) ON CONFLICT(follower) DO UPDATE SET seq=?2 "
-                "WHERE ?3 IS NULL OR seq=?3",
-                (follower, cursor, came_from),
-            )
+            if _progress(db, follower) == came_from:
+                _move(db, follower, came_from.confirming(stretch))
+
+    def start_over(self, follower: str) -> None:
+        """Have a follower begin again with the first reading."""
+        with self._writing() as db:
+            _move(db, follower, Progress())
 
     def readings(
         self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
@@ -356,18 +359,11 @@ class Journal:
         with self._reading() as db:
             return {**_counters(db), "letters.waiting": _waiting_letters(db)}
 
-    def accounts(self, followers: Mapping[str, int]) -> Accounts:
-        """What was counted, with what still waits for each follower of the given cursor; all of one moment."""
-        with self._reading() as db:
-            db.execute("BEGIN")
-            try:
-                waiting = {
-                    name: (cursor, db.execute("SELECT count(*) FROM arrivals WHERE seq>?", (cursor,)).fetchone()[0])
-                    for name, cursor in followers.items()
-                }
-                return accounts(_counters(db), _journaled(db), _waiting_letters(db), waiting)
-            finally:
-                db.execute("COMMIT")
+    def accounts(self, followers: Mapping[str, Progress]) -> Accounts:
+        """What was counted, with what still waits for each follower that has come so far; all of one moment."""
+        with self._reading() as db, _moment(db):
+            waiting = {name: (progress, *_waiting(db, progress)) for name, progress in followers.items()}
+            return accounts(_counters(db), _journaled(db), _waiting_letters(db), waiting)
 
     def rejected(self, follower: str) -> int:
         """How many lines wait that this follower's store refused for good."""
@@ -714,6 +710,35 @@ def _journaled(db: sqlite3.Connection) -> int:
     """How many sequence numbers were given; they have no gaps, for a rollback takes them back."""
     row = db.execute("SELECT seq FROM sqlite_sequence WHERE name='arrivals'").fetchone()
     return int(row[0]) if row else 0
+
+
+@contextmanager
+def _moment(db: sqlite3.Connection) -> Iterator[None]:
+    """All that is read in the block is of one moment."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.execute("COMMIT")
+
+
+def _progress(db: sqlite3.Connection, follower: str) -> Progress:
+    row = db.execute("SELECT seq FROM cursors WHERE follower=?", (follower,)).fetchone()
+    ahead = db.execute("SELECT after, last FROM ahead WHERE follower=? ORDER BY after", (follower,))
+    return Progress(upto=row[0] if row else 0, ahead=tuple(ahead))
+
+
+def _move(db: sqlite3.Connection, follower: str, progress: Progress) -> None:
+    db.execute("INSERT OR REPLACE INTO cursors VALUES(?, ?)", (follower, progress.upto))
+    db.execute("DELETE FROM ahead WHERE follower=?", (follower,))
+    db.executemany("INSERT INTO ahead VALUES(?, ?, ?)", [(follower, *stretch) for stretch in progress.ahead])
+
+
+def _waiting(db: sqlite3.Connection, progress: Progress) -> tuple[int, int]:
+    """How many readings a follower has not confirmed, and how many of them lie below what it has."""
+    count = "SELECT count(*) FROM arrivals WHERE seq>? AND seq<=?"
+    older = sum(db.execute(count, gap).fetchone()[0] for gap in progress.gaps)
+    return older + db.execute(count, (progress.head, _LAST)).fetchone()[0], older
 
 
 def _as_of(db: sqlite3.Connection, rev: int, row: Row) -> Row:

@@ -19,6 +19,11 @@ CREATE TABLE superseded(                    -- what a device said before its new
     context TEXT, received_us INTEGER NOT NULL, raw BLOB,
     PRIMARY KEY(series, taken_us, device, n, rev)) WITHOUT ROWID;
 """
+_AHEAD: Final = """
+CREATE TABLE ahead(                         -- what a follower has beyond its cursor: after, and up to, these numbers
+    follower TEXT NOT NULL, after INTEGER NOT NULL, last INTEGER NOT NULL,
+    PRIMARY KEY(follower, after)) WITHOUT ROWID;
+"""
 _SCHEMA: Final = f"""
 CREATE TABLE devices(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, last_sequence INTEGER,
                      last_received_us INTEGER);
@@ -48,6 +53,7 @@ CREATE INDEX letters_by_device ON letters(state, device);
 CREATE TABLE cursors(follower TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE counters(name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 {_SUPERSEDED}
+{_AHEAD}
 """
 _UPGRADES: Final = {
     1: f"""
@@ -56,6 +62,7 @@ ALTER TABLE arrivals ADD COLUMN rev INTEGER NOT NULL DEFAULT 1;
 INSERT INTO counters SELECT 'decoded', sum(CASE name WHEN 'parts' THEN n ELSE -n END) FROM counters
     WHERE name IN ('parts', 'undecodable') HAVING count(*) > 0;
 {_SUPERSEDED}
+{_AHEAD}
 """
 }
 

@@ -10,13 +10,14 @@ from gateway.house import House
 from ingest.accounts import balance
 from ingest.journal import Journal
 from ingest.journal_care import verify
+from ingest.progress import Progress
 
 
-def assert_all_accounted_for(journal: Path, cursors: Mapping[str, int] | None = None) -> None:
-    """The file is whole and its accounts balance; cursors: those of followers that keep them elsewhere."""
+def assert_all_accounted_for(journal: Path, followers: Mapping[str, Progress] | None = None) -> None:
+    """The file is whole and its accounts balance, those of these followers as well."""
     assert verify(journal) == []
     with closing(Journal(journal)) as opened:
-        assert balance(opened.accounts(cursors or {})) == []
+        assert balance(opened.accounts(followers or {})) == []
 
 
 def assert_balanced(house: House) -> None:

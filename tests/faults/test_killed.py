@@ -81,7 +81,7 @@ async def test_killed_at_random_moments_under_load(tmp_path: Path, influx_bucket
     for name in names:
         numbers = [reading.sequence for reading in readings if reading.device == name]
         assert numbers == sorted(numbers), "order of one device"
-    followed = {"influxdb": journal.cursor(place_of(influx_bucket.settings))}
+    followed = {"influxdb": journal.progress(place_of(influx_bucket.settings))}
     journal.close()
     assert_all_accounted_for(data / JOURNAL, followed)
 
@@ -90,7 +90,7 @@ async def _all_in_influx(journal: Journal, bucket: Bucket) -> None:
     """The house is another process: it can only be asked for what it has written down."""
     follower = place_of(bucket.settings)
     async with asyncio.timeout(60):
-        while await asyncio.to_thread(journal.cursor, follower) < journal.tail():  # noqa: ASYNC110
+        while (await asyncio.to_thread(journal.progress, follower)).upto < journal.tail():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 

@@ -21,6 +21,7 @@ from gateway.people import Device, DeviceKind, DeviceLink, Patient, People
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from ingest.admit import Wearing
 from ingest.journal import Arrival, Journal, Letter, LetterState
+from ingest.progress import Progress
 from ingest.reading import DecodeError, Flag, Packet, Reading, TimeBasis
 from ingest.series import Series
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
@@ -105,7 +106,8 @@ class SmallHouse:
         return await asyncio.to_thread(self.journal.letters, state=state, limit=limit, before=before)
 
     async def metrics(self) -> str:
-        return metrics.exposition([*metrics.of_accounts(self.journal.accounts({"watch": self.book.cursor()}))])
+        found = self.journal.accounts({"watch": Progress(upto=self.book.cursor())})
+        return metrics.exposition([*metrics.of_accounts(found)])
 
     async def retry_letter(self, number: int) -> Letter:
         letter = self.journal.letter(number)

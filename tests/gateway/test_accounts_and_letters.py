@@ -19,6 +19,7 @@ from gateway.house import House
 from gateway.people import DeviceKind
 from ingest.accounts import balance
 from ingest.journal import Arrival, Journal
+from ingest.progress import Progress
 from ingest.reading import DecodeError, Packet, Refusal, RefusalReason, to_us
 from ingest.vital import Unit, Vital
 from tests.influx_facade import Bucket, statement
@@ -172,7 +173,7 @@ async def test_letters_are_tried_again_beside_a_running_hub_and_without_it(
     assert "in part as letter" in said
     with closing(Journal(tmp_path / "data" / "journal.db")) as journal:
         assert [one.rev for _, one in journal.since(0, 10)] == [1, 2, 3]
-        assert balance(journal.accounts({"watch": 0})) == []
+        assert balance(journal.accounts({"watch": Progress()})) == []
     assert main(["letters", "list", "--state", "admitted", "-c", config]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
 
@@ -207,7 +208,7 @@ async def test_a_refused_line_is_sent_again_and_a_bucket_is_filled_again(
         await house.tick()
         await all_sent(house)
         assert len(influx_bucket.rows("cgm_glucose")) == 2
-        assert balance(house.journal.accounts(house.confirmed())) == []
+        assert balance(house.journal.accounts(house.progress())) == []
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from gateway.keeper import Keeper
 from ingest.accounts import balance
 from ingest.journal import Journal
+from ingest.progress import Progress
 from tests.ingest.test_journal import START, append, reading, stored
 
 NOW = START + timedelta(days=100)
@@ -37,7 +38,12 @@ def keeper(
     journal: Journal, confirmed: dict[str, int], *, full: float = 0.1, keep: timedelta | None = None
 ) -> Keeper:
     disk = Disk(round(1000 * full), round(1000 * (1 - full)))
-    return Keeper(journal, lambda: confirmed, data=Path(), keep=keep, now=lambda: NOW, disk=lambda _: disk)
+    followers = follow(confirmed)
+    return Keeper(journal, lambda: followers, data=Path(), keep=keep, now=lambda: NOW, disk=lambda _: disk)
+
+
+def follow(confirmed: dict[str, int]) -> dict[str, Progress]:
+    return {name: Progress(upto=upto) for name, upto in confirmed.items()}
 
 
 async def test_without_a_wish_nothing_goes(journal: Journal) -> None:
@@ -53,7 +59,7 @@ async def test_what_is_too_old_goes_when_every_follower_has_it(journal: Journal)
     await keeper(journal, confirmed, keep=keep).look()
     assert min(one.received_at for one in stored(journal)) >= NOW - keep
     assert len(stored(journal)) == COUNT - 240
-    assert balance(journal.accounts(confirmed)) == []
+    assert balance(journal.accounts(follow(confirmed))) == []
 
 
 async def test_a_full_disk_makes_room_in_the_file_and_keeps_the_last_month(journal: Journal) -> None:
@@ -68,7 +74,7 @@ async def test_a_full_disk_makes_room_in_the_file_and_keeps_the_last_month(journ
     for _ in range(3):
         await tight.look()
     assert len(stored(journal)) == kept  # the room is there: it is not taken twice
-    assert balance(journal.accounts(confirmed)) == []
+    assert balance(journal.accounts(follow(confirmed))) == []
 
 
 async def test_for_want_of_room_nothing_goes_that_nobody_else_has(journal: Journal) -> None:

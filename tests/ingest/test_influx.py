@@ -19,6 +19,7 @@ from influxdb_client.client.write_api import SYNCHRONOUS
 
 from ingest import line_protocol
 from ingest.influx import (
+    BACKLOG,
     BATCH,
     CATCH_UP,
     PROBE_EVERY,
@@ -30,6 +31,7 @@ from ingest.influx import (
     resend,
 )
 from ingest.journal import Arrival, Journal
+from ingest.progress import Progress, Stretch
 from ingest.reading import Flag, Packet, Reading, TimeBasis, from_us, to_us
 from ingest.vital import COMPONENTS, Unit, Vital, canonical
 from tests.influx_facade import TOKEN, Bucket, Facade, Fault, statement
@@ -81,7 +83,7 @@ class Pauses:
 
 
 class Ward:
-    """A real journal and a follower of it; the test hears of each step of the cursor."""
+    """A real journal and a follower of it; the test hears of each of its steps."""
 
     def __init__(self, home: Path, bucket: Bucket) -> None:
         self.journal = Journal(home / "journal.db")
@@ -89,19 +91,18 @@ class Ward:
         self.pauses = Pauses()
         self._loop = asyncio.get_running_loop()
         self._moved = asyncio.Event()
-        self._at = 0
+        self._seen: Progress | None = None
         self.since, self.tail, self.rejected = self.journal.since, self.journal.tail, self.journal.rejected
         self.set_aside = self.journal.set_aside
 
-    def cursor(self, follower: str) -> int:
-        self._at = self.journal.cursor(follower)
+    def progress(self, follower: str) -> Progress:
+        self._seen = self.journal.progress(follower)
         self._loop.call_soon_threadsafe(self._moved.set)
-        return self._at
+        return self._seen
 
-    def advance(self, follower: str, cursor: int, *, came_from: int | None = None) -> None:
-        self.journal.advance(follower, cursor, came_from=came_from)
-        self._at = self.journal.cursor(follower)
-        self._loop.call_soon_threadsafe(self._moved.set)
+    def confirm(self, follower: str, stretch: Stretch, *, came_from: Progress) -> None:
+        self.journal.confirm(follower, stretch, came_from=came_from)
+        self.progress(follower)
 
     def admit(self, readings: Iterable[Reading]) -> None:
         packet = Packet(link="http", sender="test", channel="json", data=b"", received_at=NOON)
@@ -109,17 +110,18 @@ class Ward:
 
     def follower(self, settings: InfluxSettings | None = None) -> InfluxFollower:
         where = settings or self.bucket.settings
-        self._at = -1  # until it has asked where it stands
+        self.forget_place()
         return InfluxFollower(where, self, label, now=lambda: NOON, pause=self.pauses, jitter=lambda: 0.5)
 
     def forget_place(self) -> None:
-        self._at = -1
+        """Until the follower has asked again where it stands."""
+        self._seen = None
 
     async def caught_up(self) -> None:
         async with asyncio.timeout(20):
             while True:
                 self._moved.clear()
-                if self._at >= self.journal.tail():
+                if self._seen == Progress(upto=self.journal.tail()):
                     return
                 await self._moved.wait()
 
@@ -574,20 +576,101 @@ async def test_news_wakes_it_and_a_restart_goes_on_at_the_cursor(ward: Ward) -> 
     assert len(ward.bucket.rows("cgm_glucose")) == 4
 
 
-async def test_a_backlog_goes_in_whole_batches_in_order(ward: Ward) -> None:
-    await send(ward, [cgm(minute) for minute in range(2 * BATCH + 100)])
-    assert [body.count(b"\n") + 1 for body in ward.bucket.facade.writes] == [BATCH, BATCH, 100]
+def sent(ward: Ward) -> list[tuple[int, int]]:
+    """The minutes of the first and the last reading of each write."""
+    minutes = []
+    for body in ward.bucket.facade.writes:
+        lines = body.split(b"\n")
+        times = [(int(line.rpartition(b" ")[2]) - to_us(NOON)) // 60_000_000 for line in (lines[0], lines[-1])]
+        assert len(lines) == times[1] - times[0] + 1
+        minutes.append((times[0], times[1]))
+    return minutes
+
+
+def count(ward: Ward) -> int:
     stored = statement(ward.bucket.engine, 'SELECT count("glucose") FROM "cgm_glucose"', db=ward.bucket.name)
-    assert stored["series"][0]["values"][0][1] == 2 * BATCH + 100
-    # Between whole batches it holds back; the third is all there is.
-    assert len(ward.pauses.waited) == 2
+    return int(stored["series"][0]["values"][0][1])
+
+
+async def test_a_short_backlog_goes_in_whole_batches_in_order_and_at_once(ward: Ward) -> None:
+    await send(ward, [cgm(minute) for minute in range(BACKLOG)])
+    assert sent(ward) == [(0, BATCH - 1), (BATCH, BACKLOG - 1)]
+    assert count(ward) == BACKLOG
+    assert ward.pauses.waited == []
+
+
+async def test_of_a_long_backlog_the_newest_goes_first_and_the_rest_holds_back(ward: Ward) -> None:
+    backlog = BACKLOG + BATCH + 100
+    await send(ward, [cgm(minute) for minute in range(backlog)])
+    assert sent(ward) == [
+        (backlog - BATCH, backlog - 1),
+        (0, BATCH - 1),
+        (BATCH, 2 * BATCH - 1),
+        (2 * BATCH, backlog - BATCH - 1),
+    ]
+    assert count(ward) == backlog
+    # It holds back after each batch of the rest; what follows the last one is nobody's matter.
+    assert len(ward.pauses.waited) in {2, 3}
     assert all(0 <= waited <= BATCH / CATCH_UP for waited in ward.pauses.waited)
+
+
+async def test_while_it_holds_back_it_sends_what_is_new_and_nothing_old(ward: Ward) -> None:
+    held_back, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold_back(_: float) -> None:
+        held_back.set()
+        await go_on.wait()
+
+    follower = InfluxFollower(ward.bucket.settings, ward, label, now=lambda: NOON, pause=hold_back)
+    backlog = BACKLOG + 2 * BATCH
+    ward.admit(cgm(minute) for minute in range(backlog))
+    async with following(follower):
+        await held_back.wait()
+        for minute in range(backlog, backlog + 3):
+            ward.admit([cgm(minute)])
+            follower.news.set()
+            await up_to_date(ward, follower)
+        assert sent(ward)[1:] == [(0, BATCH - 1), *((minute, minute) for minute in range(backlog, backlog + 3))]
+        health = await follower.health()
+        assert (health.ok, health.lag, health.older) == (True, backlog - 2 * BATCH, backlog - 2 * BATCH)
+        go_on.set()
+        await ward.caught_up()
+    health = await follower.health()
+    assert (health.lag, health.older) == (0, 0)
+    assert count(ward) == backlog + 3
+
+
+async def up_to_date(ward: Ward, follower: InfluxFollower) -> None:
+    """Everything new is sent, whatever is still behind."""
+    async with asyncio.timeout(10):
+        while ward.journal.progress(follower.place).head < ward.journal.tail():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def test_a_second_outage_leaves_a_second_gap_and_a_restart_knows_both(ward: Ward) -> None:
+    outage = BACKLOG + BATCH
+    never = asyncio.Event()
+
+    async def for_ever(_: float) -> None:
+        await never.wait()
+
+    for begin in (0, outage):
+        ward.admit(cgm(minute) for minute in range(begin, begin + outage))
+        follower = InfluxFollower(ward.bucket.settings, ward, label, now=lambda: NOON, pause=for_ever)
+        async with following(follower):
+            await up_to_date(ward, follower)
+    progress = ward.journal.progress(ward.follower().place)
+    assert progress.head == 2 * outage
+    assert len(progress.gaps) == 2
+    await send(ward, [])
+    assert count(ward) == 2 * outage
+    assert sent(ward)[-1][1] == 2 * outage - BATCH - 1
 
 
 async def test_the_same_lines_are_the_same_octets_and_many_are_compressed(ward: Ward) -> None:
     readings = [cgm(minute) for minute in range(200)]
     await send(ward, readings)
-    ward.journal.advance(ward.follower().place, 0)
+    ward.journal.start_over(ward.follower().place)
     await send(ward, [])
     first, second = ward.bucket.facade.bodies
     assert first == second
@@ -600,7 +683,7 @@ async def test_a_bucket_that_was_emptied_is_filled_again_when_its_cursor_is_set_
     async with following(follower):
         await ward.caught_up()
         statement(ward.bucket.engine, 'DROP MEASUREMENT "cgm_glucose"', db=ward.bucket.name)
-        ward.journal.advance(follower.place, 0)
+        ward.journal.start_over(follower.place)
         ward.forget_place()
         ward.admit([cgm(30)])
         follower.news.set()

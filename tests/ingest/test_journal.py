@@ -19,6 +19,7 @@ from ingest.accounts import Followed, balance
 from ingest.journal import Appended, Arrival, Journal, JournalError, LetterState
 from ingest.journal_care import compact, verify
 from ingest.journal_format import prepare
+from ingest.progress import Progress
 from ingest.reading import DecodeError, Flag, Packet, Reading, Refusal, RefusalReason, Session, TimeBasis
 from ingest.rows import from_row, to_row
 from ingest.vital import Unit, Vital, canonical
@@ -267,8 +268,8 @@ def test_the_accounts_balance(journal: Journal) -> None:
     refusal = Refusal(reason=RefusalReason.NO_VALUE, because="-", device="cgm-1")
     unknown = Refusal(reason=RefusalReason.UNASSIGNED, because="-", device="cgm-1")
     append(journal, reading(0), reading(0), reading(0, 7.0), refusal, unknown, DecodeError("too_short", "-"))
-    journal.advance("influx", 1)
-    found = journal.accounts({"influx": journal.cursor("influx"), "watch": 0})
+    journal.confirm("influx", (0, 1), came_from=Progress())
+    found = journal.accounts({"influx": journal.progress("influx"), "watch": Progress()})
     assert (found.parts, found.decoded, found.undecodable) == (6, 5, 1)
     assert (found.admitted, found.revised, found.duplicate) == (1, 1, 1)
     assert (found.refused, found.letters) == ({"no-value": 1, "unassigned": 1}, 3)
@@ -276,14 +277,14 @@ def test_the_accounts_balance(journal: Journal) -> None:
     assert balance(found) == []
     (waiting,) = journal.letters(reason="unassigned")
     journal.readmit([(waiting, (reading(0),) * 4 + (reading(5),) + (reading(0),))])
-    found = journal.accounts({"watch": 0})
+    found = journal.accounts({"watch": Progress()})
     assert (found.readmitted, found.journaled) == (1, 3)
     assert balance(found) == []
 
 
 def test_accounts_that_do_not_balance_are_told(journal: Journal) -> None:
     append(journal, reading(0))
-    found = journal.accounts({"watch": 5})
+    found = journal.accounts({"watch": Progress(upto=5)})
     said = balance(replace(found, decoded=2))
     assert len(said) == 3
     assert "1 arrived are not 2 decoded" in said[0]
@@ -296,12 +297,13 @@ def test_the_accounts_balance_at_every_moment(journal: Journal) -> None:
     def work() -> None:
         for batch in batches:
             append(journal, *batch, batch[0], DecodeError("invalid", "-"))
-            journal.advance("influx", journal.tail() - 3)
+            before, tail = journal.progress("influx"), journal.tail()
+            journal.confirm("influx", (tail - 6, tail - 3), came_from=before)
 
     with ThreadPoolExecutor(1) as pool:
         working = pool.submit(work)
         while not working.done():
-            assert balance(journal.accounts({"influx": journal.cursor("influx")})) == []
+            assert balance(journal.accounts({"influx": journal.progress("influx")})) == []
         working.result()
     assert journal.accounts({}).journaled == 600
 
@@ -317,7 +319,7 @@ def test_what_is_old_and_confirmed_is_dropped_in_order(journal: Journal) -> None
     assert journal.drop(6, soon, 100) == 2  # up to the one that came at minute 60
     assert stored(journal) == [reading(60), reading(2), reading(3)]
     assert journal.drop(6, soon, 100) == 0
-    found = journal.accounts({"new": 0, "watch": 5})
+    found = journal.accounts({"new": Progress(), "watch": Progress(upto=5)})
     assert (found.journaled, found.dropped) == (6, 3)
     assert found.followers == {"new": Followed(confirmed=3, waiting=3), "watch": Followed(confirmed=5, waiting=1)}
     assert balance(found) == []
@@ -334,12 +336,33 @@ def test_the_log_is_taken_into_the_file_when_nobody_is_at_work(journal: Journal)
 
 
 def test_a_follower_that_was_set_back_meanwhile_is_not_moved(journal: Journal) -> None:
-    journal.advance("influx", 5)
-    journal.advance("influx", 0)  # a person asked for everything again
-    journal.advance("influx", 9, came_from=5)
-    assert journal.cursor("influx") == 0
-    journal.advance("influx", 3, came_from=0)
-    assert journal.cursor("influx") == 3
+    journal.confirm("influx", (0, 5), came_from=Progress())
+    journal.confirm("influx", (7, 9), came_from=Progress(upto=5))
+    before = journal.progress("influx")
+    assert before == Progress(upto=5, ahead=((7, 9),))
+    journal.start_over("influx")  # a person asked for everything again
+    journal.confirm("influx", (9, 12), came_from=before)
+    assert journal.progress("influx") == Progress()
+    journal.confirm("influx", (0, 3), came_from=Progress())
+    assert journal.progress("influx") == Progress(upto=3)
+
+
+def test_what_a_follower_has_ahead_of_a_gap_counts(journal: Journal, path: Path) -> None:
+    append(journal, *(reading(minute) for minute in range(100)))
+    journal.confirm("influx", (80, 90), came_from=Progress())
+    journal.confirm("influx", (0, 10), came_from=journal.progress("influx"))
+    followers = {"influx": journal.progress("influx")}
+    found = journal.accounts(followers)
+    assert found.followers["influx"] == Followed(confirmed=20, waiting=80, older=70)
+    assert balance(found) == []
+    # Another follower is in force meanwhile, and what it has is dropped, the gap of this one with it.
+    assert journal.drop(85, START + timedelta(days=1), 1000) == 85
+    found = journal.accounts(followers)
+    assert found.followers["influx"] == Followed(confirmed=90, waiting=10, older=0)
+    assert balance(found) == []
+    journal.close()
+    with closing(Journal(path)) as again:
+        assert again.progress("influx") == Progress(upto=10, ahead=((80, 90),))
 
 
 def test_a_journal_of_the_first_format_is_upgraded(path: Path) -> None:
@@ -353,13 +376,15 @@ def test_a_journal_of_the_first_format_is_upgraded(path: Path) -> None:
             ((106.0,), 7, 1, 1),
             ((60.0,), 9, 0, 1),
         ]
-        assert balance(upgraded.accounts({"influx": upgraded.cursor("influx http://x o/b")})) == []
+        follower = "influx http://x o/b"
+        assert upgraded.progress(follower).upto > 0
+        assert balance(upgraded.accounts({"influx": upgraded.progress(follower)})) == []
         (conflict,) = upgraded.letters(reason="conflict")
         ((_, revised),) = upgraded.readmit([(conflict, (reading(0, 101.0),))]).new
         assert (revised.rev, revised.values) == (2, (101.0,))
         assert upgraded.letters(reason="conflict") == []
         assert append(upgraded, reading(0, 100.0), reading(0, 101.0)).duplicates == 2
-        assert balance(upgraded.accounts({"watch": 0})) == []
+        assert balance(upgraded.accounts({"watch": Progress()})) == []
     assert verify(path) == []
 
 
@@ -389,7 +414,7 @@ def test_a_torn_log_is_read_up_to_the_last_whole_commit(journal: Journal, path: 
         kept = stored(after)
         assert 1 <= len(kept) < 20
         assert kept == [reading(minute) for minute in range(len(kept))]
-        assert balance(after.accounts({"watch": 0})) == []
+        assert balance(after.accounts({"watch": Progress()})) == []
         append(after, *(reading(minute) for minute in range(20)))
         assert len(stored(after)) == 20
     assert verify(torn) == []
@@ -418,7 +443,7 @@ def test_what_append_returned_from_outlives_a_kill(path: Path) -> None:
             kept = len(found)
             assert kept >= acknowledged
             assert found == [reading(minute) for minute in range(kept)]
-            assert balance(after.accounts({"watch": 0})) == []
+            assert balance(after.accounts({"watch": Progress()})) == []
         assert verify(path) == []
 
 
@@ -453,12 +478,12 @@ def test_compacting_gives_the_room_back(journal: Journal, path: Path) -> None:
 
 def test_followers_go_on_where_they_were(journal: Journal, path: Path) -> None:
     append(journal, *(reading(minute) for minute in range(10)))
-    assert journal.cursor("influx") == 0
+    assert journal.progress("influx") == Progress()
     first = journal.since(0, 4)
-    journal.advance("influx", first[-1][0])
+    journal.confirm("influx", (0, first[-1][0]), came_from=Progress())
     journal.close()
     again = Journal(path)
-    rest = again.since(again.cursor("influx"), 100)
+    rest = again.since(again.progress("influx").upto, 100)
     assert [one for _, one in [*first, *rest]] == [reading(minute) for minute in range(10)]
     assert rest[-1][0] == again.tail()
     again.close()
