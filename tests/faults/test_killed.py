@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.clock import SystemClock
 from gateway.house import JOURNAL, PACKETS
-from ingest.influx import InfluxSettings, place_of
+from ingest.influx import BATCH, InfluxSettings, place_of
 from ingest.journal import Journal
 from ingest.packet_log import PacketLog
 from tests.accounts import assert_all_accounted_for
@@ -84,6 +84,55 @@ async def test_killed_at_random_moments_under_load(tmp_path: Path, influx_bucket
     followed = {"influxdb": journal.progress(place_of(influx_bucket.settings))}
     journal.close()
     assert_all_accounted_for(data / JOURNAL, followed)
+
+
+async def test_killed_again_and_again_while_influxdb_catches_up(tmp_path: Path, influx_bucket: Bucket) -> None:
+    chance = seeded()
+    data, port, now = tmp_path / "data", free_port(), SystemClock().now()
+    names, outage = [f"cgm-{n}" for n in range(20)], 2000
+    furnish(data, names)
+    listener, facade = {"port": port}, influx_bucket.facade
+    before = [
+        Device(name, history(name, now - timedelta(days=1), outage, each=500, step=STEP), port=lambda: port)
+        for name in names
+    ]
+    house = HouseProcess(data=str(data), listener=listener)
+    await house.start()
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        for device in before:
+            group.create_task(device.run())
+    await house.stop()
+
+    house = HouseProcess(data=str(data), listener=listener, influxdb=_influxdb(influx_bucket.settings))
+    since = [
+        Device(name, history(name, now, 50, step=STEP), port=lambda: port, open_now=house.is_open) for name in names
+    ]
+    journal, follower = Journal(data / JOURNAL), place_of(influx_bucket.settings)
+    found = []
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        for device in since:
+            group.create_task(device.run())
+        for _ in range(5):
+            facade.faults.clear()
+            facade.faults.extend(chance.choices(REFUSALS, k=chance.randrange(2)))
+            enough = len(facade.writes) + chance.randrange(1, 5)
+            await house.start()
+            while len(facade.writes) < enough and journal.progress(follower).upto < journal.tail():  # noqa: ASYNC110
+                await asyncio.sleep(0.001)  # a thread's
+            await house.kill()
+            found.append(journal.progress(follower))
+        facade.faults.clear()
+        await house.start()
+    assert any(progress.ahead for progress in found), "no kill fell into the catching up"
+    await _all_in_influx(journal, influx_bucket)
+    await house.stop()
+    assert_each_once(journal, meant(message for device in (*before, *since) for message in device.messages))
+    assert_same_in_influx(journal, influx_bucket)
+    sent = sum(body.count(b"\n") + 1 for body in facade.writes)
+    assert sent <= journal.tail() + 6 * 2 * BATCH, "a crash repeats a batch, and so does a refusal"
+    followers = {"influxdb": journal.progress(follower)}
+    journal.close()
+    assert_all_accounted_for(data / JOURNAL, followers)
 
 
 async def _all_in_influx(journal: Journal, bucket: Bucket) -> None:

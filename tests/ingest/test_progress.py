@@ -73,7 +73,7 @@ def test_what_is_sent_next(progress: Progress, tail: int, expected: Stretch | No
 )
 def test_every_number_is_confirmed_in_the_end_whatever_fails(events: list[str | int]) -> None:
     progress, tail, stored, repeats, failures = Progress(), 0, set[int](), 0, 0
-    for event in [*events, *["send"] * 401]:
+    for event in [*events, *["send"] * 600]:
         stretch = next_stretch(progress, tail, batch=BATCH, backlog=BACKLOG)
         match event:
             case int(new):
