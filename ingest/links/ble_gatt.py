@@ -22,6 +22,9 @@ from bleak.uuids import normalize_uuid_str
 _logger = logging.getLogger(__name__)
 
 
+MOST_WAITING: Final = 50_000  # events of one connection; no device is known that stores as many records
+
+
 class SessionError(Exception):
     """The session cannot go on. The text is a sentence for a person."""
 
@@ -56,11 +59,11 @@ class Attributes:
     def __init__(self, *, now: Callable[[], datetime], limit: float) -> None:
         self._now = now
         self._limit = limit
-        # Unbounded: the device's own memory bounds it, and a notification cannot be held back.
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()  # None: more came, and was not kept
         self._client: BleakClient
         self.pause = 0.0
         self._hung_up = False
+        self._flooded = False
 
     def attach(self, client: BleakClient) -> None:
         """Speak through this connected client from now on."""
@@ -81,7 +84,10 @@ class Attributes:
         self._events.put_nowait(sign)
 
     async def next(self, until: float | None) -> Event | None:
-        """The next event, or None when `until` has passed. What already waits counts, however late it is fetched."""
+        """The next event, or None when `until` has passed. What already waits counts, however late it is fetched.
+
+        Raises SessionError where something that came could not be kept.
+        """
         try:
             async with asyncio.timeout_at(until):
                 event = await self._events.get()
@@ -89,6 +95,10 @@ class Attributes:
             return None
         if event is Sign.LOST:
             self._events.put_nowait(event)  # whoever asks next must hear of it too
+        if event is None:
+            raise SessionError(
+                f"the device sent more than {MOST_WAITING} values before they could be stored; it is read again"
+            )
         return event
 
     def offers(self, service: str, channel: str, what: str | None = None) -> bool:
@@ -123,7 +133,12 @@ class Attributes:
         """Have the characteristic's notifications or indications put into the queue."""
 
         def heard(_characteristic: BleakGATTCharacteristic, data: bytearray) -> None:
-            self._events.put_nowait(Heard(channel, bytes(data), self._now(), asyncio.get_running_loop().time()))
+            # A notification cannot be held back, so what waits while the house is full needs a bound of its own.
+            if self._events.qsize() < MOST_WAITING:
+                self._events.put_nowait(Heard(channel, bytes(data), self._now(), asyncio.get_running_loop().time()))
+            elif not self._flooded:
+                self._flooded = True
+                self._events.put_nowait(None)
 
         characteristic = self._own(service, channel)
         async with self._request(channel):

@@ -12,6 +12,7 @@ from bleak import BleakClient, BleakScanner
 from bleak.exc import BleakBluetoothNotAvailableError, BleakBluetoothNotAvailableReason
 from bumble import gatt
 
+from ingest.links import ble_gatt
 from ingest.links.ble import DeviceHealth, probe
 from ingest.links.ble_faults import NO_ANSWER, SWITCHED_OFF
 from ingest.reading import Packet
@@ -49,6 +50,77 @@ async def test_what_was_not_committed_is_read_again(ward: Ward) -> None:
         ward.commits = True
         await ward.until(lambda: ward.stored.get(METER) == 5)
     assert ward.data(METER)[-5:] == of_meter(meter)
+
+
+async def test_a_full_house_holds_every_device_up_and_loses_nothing(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is asked for more, no clock is set and no session ends until there is room."""
+    room = asyncio.Event()
+    waiting: list[Packet] = []
+
+    async def deliver(packet: Packet, settled: Callable[[], None]) -> None:
+        waiting.append(packet)
+        await room.wait()
+        await keep(packet, settled)
+
+    keep = ward.deliver
+    monkeypatch.setattr(ward, "deliver", deliver)
+    meter, sensor = await ward.meter(30), await ward.sensor(12)
+    meter.clock.error = slow = -timedelta(hours=3)
+    async with ward.reading(A_METER, A_CGM):
+        await ward.until(lambda: len(waiting) == 2)
+        await several_looks(ward)
+        assert [packet.sender for packet in waiting].count(METER) == 1
+        assert len(waiting) == 2
+        assert (ward.packets, ward.sessions_ended, meter.clock.error) == ([], 0, slow)
+        room.set()
+        await ward.until(lambda: len(ward.of(METER)) == 30 and len(ward.of(CGM)) == 12)
+    assert ward.data(METER) == of_meter(meter)
+    assert ward.data(CGM) == of_sensor(sensor)
+
+
+async def several_looks(ward: Ward) -> None:
+    """Let the link go round a few times."""
+    rounds = 0
+
+    def asked() -> bool:
+        nonlocal rounds
+        rounds += 1
+        return rounds > 5
+
+    await ward.until(asked)
+
+
+async def test_a_device_that_sends_more_than_may_wait_is_read_again(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ble_gatt, "MOST_WAITING", 10)
+    room = asyncio.Event()
+
+    async def deliver(packet: Packet, settled: Callable[[], None]) -> None:
+        await room.wait()
+        await keep(packet, settled)
+
+    keep = ward.deliver
+    monkeypatch.setattr(ward, "deliver", deliver)
+    meter = await ward.meter(30)
+    reported = 0
+    report = meter.access._report
+
+    async def counted(record: GlucoseRecord) -> None:
+        nonlocal reported
+        await report(record)
+        reported += 1
+
+    meter.access._report = counted  # type: ignore[method-assign]
+    async with ward.reading(A_METER):
+        await ward.until(lambda: reported == 30)
+        await several_looks(ward)
+        room.set()
+        await ward.until(lambda: "more than 10 values" in (ward.health(METER).error or ""))
+        await ward.until(lambda: ward.stored.get(METER) == 30)
+    assert set(ward.data(METER)) == set(of_meter(meter))
 
 
 async def test_a_clock_is_not_set_before_what_it_measured_is_on_disk(
