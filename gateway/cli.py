@@ -116,8 +116,13 @@ def _add_journal_actions(parser: argparse.ArgumentParser) -> None:
         help="write the readings, with units and zones, in their order of arrival",
         description="Every revision of a reading is written. Progress goes to standard error.",
     )
-    refill = actions.add_parser("refill", help="have a follower's store filled again from the first reading")
-    refill.add_argument("follower", choices=("influxdb",))
+    refill = actions.add_parser(
+        "refill",
+        help="fill again what lost its data: an InfluxDB, or the hub of this home post",
+        description="influxdb: every reading is sent again. uplink: every packet that this home post still keeps "
+        "(30 days, less on a full disk) is forwarded to the hub again. Nothing is stored twice.",
+    )
+    refill.add_argument("follower", choices=("influxdb", "uplink"), help="what is filled again")
     for action in (verify, compact, export, refill):
         _add_data(action)
     export.add_argument(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from alerts.channels import ChannelHealth
-from gateway.keeper import FULL
 from ingest.influx import InfluxHealth
 from ingest.links.ble import BleHealth
 from ingest.links.listener import Gone
@@ -35,7 +34,7 @@ async def feel(house: House) -> dict[str, Part]:
     parts["letters"] = Part(
         ok=True, detail=f"Letters that wait for a person: {waiting}." if waiting else "Nothing waits to be looked at."
     )
-    parts["disk"] = Part(ok=house.keeper.used < FULL, detail=house.keeper.detail())
+    parts["disk"] = Part(ok=house.keeper.ok, detail=house.keeper.detail())
     if house.influx:
         state = await house.influx.health()
         parts["influxdb"] = Part(ok=state.ok, detail=_influxdb(state))

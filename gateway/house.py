@@ -341,6 +341,7 @@ class House:
     def forward(self, uplink: Uplink, log: PacketLog) -> None:
         """Keep every packet in the log from now on, for the hub."""
         self.uplink, self.packets, self.path.keep_first = uplink, log, log.append
+        self.keeper.keep_room_in(log, uplink.place)
 
     def pseudonym(self, patient: str) -> str:
         """What stands for a patient in InfluxDB. Raises InfluxError for one who has no readings there."""

@@ -83,7 +83,7 @@ def journal(options: argparse.Namespace) -> int:
         case "compact":
             return _compact(config)
         case "refill":
-            return _refill(config)
+            return _forward_again(config) if options.follower == "uplink" else _refill(config)
         case _:
             return _export(config, options)
 
@@ -245,9 +245,26 @@ def _refill(config: Config) -> int:
     with opened(config) as journal:
         journal.start_over(influx.place_of(settings))
         kept = journal.accounts({"influxdb": Progress()}).followers["influxdb"].waiting
-    when = "The running hub begins within 15 s" if is_running(config.data) else "The hub begins when it is started"
-    print(f"{settings.bucket} at {settings.url} will get all {kept} readings again. {when}.")
+    print(f"{settings.bucket} at {settings.url} will get all {kept} readings again. {_when(config)}")
     return 0
+
+
+def _forward_again(config: Config) -> int:
+    path = config.data / PACKETS
+    if config.uplink is None or not path.exists():
+        raise JournalError(f"nothing is forwarded from here; {path} and a section [uplink] are needed")
+    settings = config.uplink.settings()
+    with closing(PacketLog(path)) as log:
+        kept = log.start_over(uplink.place_of(settings))
+    print(
+        f"The hub {settings.host}:{settings.port} will get all {kept} packets again that are still kept here. "
+        f"{_when(config)}"
+    )
+    return 0
+
+
+def _when(config: Config) -> str:
+    return f"Homeward begins {'within 15 s' if is_running(config.data) else 'when it is started'}."
 
 
 def _export(config: Config, options: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """Housekeeping of the journal: old readings go when every follower has them, and a full disk stops its growth.
 
-Nothing goes that a follower has not confirmed. For want of room alone, nothing goes that only the journal has: then
-the disk is a matter for a person, and the health says so.
+Nothing goes that a follower or the hub of a home post has not confirmed. For want of room alone, nothing goes that
+nobody else has: then the disk is a matter for a person, and the health says so, days before.
 """
 
 from __future__ import annotations
@@ -9,20 +9,25 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
 
 from ingest.journal import Journal, Size
+from ingest.packet_log import PacketLog
 from ingest.progress import Progress
 
 WATCH: Final = "watch"  # the follower that keeps no copy
 WARN: Final = 0.7  # of the disk
 FULL: Final = 0.9
 ROOM: Final = 0.1  # of the file that is kept free from FULL on, so that new readings find room in it
-LEAST: Final = timedelta(days=30)  # a want of room drops nothing younger
+LEAST: Final = timedelta(days=30)  # a want of room drops no younger reading
+SOON: Final = timedelta(days=7)  # a disk that will be full by then is told
+_PACE: Final = timedelta(days=1)  # over which it is seen, how fast the disk fills
 _CHUNK: Final = 1000  # readings a transaction: new ones do not wait longer than for a batch of theirs
+_EVER: Final = 1e6  # times a span of days is longer than anybody plans
 _CHUNKS: Final = 20  # at a time; the next time is a tick later
 
 
@@ -64,9 +69,22 @@ class Keeper:
         self._now = now
         self._disk = disk
         self._tail = -1
+        self._log: PacketLog | None = None
+        self._hub = ""
+        self._looks: deque[tuple[datetime, int]] = deque()  # octets used, once in _PACE, the last days
         self.used = 0.0
+        self.lasts: timedelta | None = None  # the disk, at the pace of the last days; None: for long, or not known
         self.copied = True  # whether someone besides the journal keeps the readings
         self.size = Size(octets=0, spare=0, wal=0)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is room, today and for some days."""
+        return self.used < FULL and (self.lasts is None or self.lasts > SOON)
+
+    def keep_room_in(self, log: PacketLog, hub: str) -> None:
+        """Look after the log of a home post as well, whose hub has the cursor of this name."""
+        self._log, self._hub = log, hub
 
     async def look(self) -> None:
         """Do what is to be done now. Off the loop."""
@@ -75,8 +93,12 @@ class Keeper:
     def detail(self) -> str:
         """How it is, in a sentence, with what to do."""
         said = f"The disk is {self.used:.0%} full; the journal takes {self.size.octets / 1e6:.1f} MB of it"
-        if self.used < WARN:
+        if self.lasts is not None:
+            said += f"; at the pace of the last days it will be full in {self.lasts / timedelta(days=1):.1f} days"
+        if self.used < WARN and self.ok:
             return f"{said}."
+        if self._log is not None:
+            return f"{said}: make room. What the hub has goes where there is none, and what it has not yet is kept."
         if self.used < FULL:
             return f"{said}: make room, or set `keep_days` in [journal]."
         if self.copied:
@@ -86,18 +108,46 @@ class Keeper:
     def _look(self) -> None:
         disk = self._disk(self._data)
         self.used = disk.used / (disk.used + disk.free)  # as df says it: what is reserved counts for neither
+        self.lasts = self._forecast(disk)
         followers = self._followers()
-        self.copied = bool(followers.keys() - {WATCH})
+        self.copied = self._log is not None or bool(followers.keys() - {WATCH})
         slowest = min(progress.upto for progress in followers.values())
         if self._keep is not None:
             self._drop(slowest, self._now() - self._keep, lambda: True)
         if self.used >= FULL and self.copied:
             self._drop(slowest, self._now() - LEAST, self._is_tight)
+            self._forget()
         tail = self._journal.tail()
         if tail == self._tail and self._journal.size().wal:
             self._journal.checkpoint()
         self._tail = tail
         self.size = self._journal.size()
+
+    def _forecast(self, disk: Disk) -> timedelta | None:
+        """When the disk is full, at the pace of the last SOON; None where it is not filling."""
+        now = self._now()
+        if self._looks and now < self._looks[-1][0]:
+            self._looks.clear()  # the clock was set back
+        if not self._looks or now - self._looks[-1][0] >= _PACE:
+            self._looks.append((now, disk.used))
+        while now - self._looks[0][0] > SOON + _PACE:
+            self._looks.popleft()
+        since, used = self._looks[0]
+        if now - since < _PACE or disk.used <= used:
+            return None
+        lasts = (now - since) * min(disk.free / (disk.used - used), _EVER)
+        return lasts if lasts < LEAST else None
+
+    def _forget(self) -> None:
+        """Have the log of a home post take new packets into the room of those that the hub has."""
+        try:
+            for _ in range(_CHUNKS):
+                if self._log is None or not _tight(*self._log.size()):
+                    return
+                if self._log.make_room(self._hub, _CHUNK) < _CHUNK:
+                    return
+        except sqlite3.OperationalError:  # locked or full: at the next tick
+            return
 
     def _drop(self, slowest: int, before: datetime, go_on: Callable[[], bool]) -> None:
         try:
@@ -109,4 +159,8 @@ class Keeper:
 
     def _is_tight(self) -> bool:
         size = self._journal.size()
-        return size.spare < ROOM * size.octets
+        return _tight(size.octets, size.spare)
+
+
+def _tight(octets: int, spare: int) -> bool:
+    return spare < ROOM * octets

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from gateway.cli import main
 from gateway.house import PACKETS, House, Radio
 from gateway.people import DeviceKind, DeviceLink
 from ingest.accounts import Forwarded
@@ -235,6 +237,51 @@ async def test_a_hub_that_is_away_for_weeks(tmp_path: Path, clock: HandClock) ->
             "status": "ok",
             "detail": "The hub takes what is sent; packets that it has still to confirm: 0.",
         }
+
+
+async def test_a_hub_that_lost_its_disk_is_filled_again(
+    tmp_path: Path, clock: HandClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    again = refill_of(tmp_path, port)
+    async with ticking(clock), home_house(tmp_path, clock, port) as home:
+        async with hub_house(tmp_path, clock, "cgm-1", port=port):
+            sensors = await send(home, ["cgm-1"], 300)
+            await confirmed(home)
+        shutil.rmtree(tmp_path / "hub")
+        async with hub_house(tmp_path, clock, "cgm-1", port=port) as hub:
+            assert await asyncio.to_thread(main, again) == 0
+            assert "will get all 300 packets again" in capsys.readouterr().out
+            assert home.accounts().uplink == Forwarded(packets=300, confirmed=0, waiting=300)
+            await home.tick()  # it sees that the cursor was set back, connected as it is
+            sensors += await send(home, ["cgm-2"], 5)
+            await stored(hub, 300)
+            await confirmed(home)
+            assert_each_once(hub.journal, meant(sensors[0].messages))
+            assert len(hub.journal.letters()) == 5  # of a sensor that this hub does not know
+            assert home.accounts().uplink == Forwarded(packets=305, confirmed=305, waiting=0)
+            # A hub that lost nothing drops what it knows.
+            assert await asyncio.to_thread(main, again) == 0
+            await home.tick()
+            await confirmed(home)
+            assert_each_once(hub.journal, meant(sensors[0].messages))
+            assert_balanced(hub)
+            assert_balanced(home)
+    assert main(again) == 0
+    assert "when it is started" in capsys.readouterr().out
+    assert main(["journal", "refill", "uplink", "--data", str(tmp_path)]) == 2
+    assert "nothing is forwarded from here" in capsys.readouterr().err
+
+
+def refill_of(folder: Path, port: int) -> list[str]:
+    """What a person types at home."""
+    config = folder / "homeward.toml"
+    config.write_text(
+        f'data = "{folder / "home" / "data"}"\n[uplink]\nhost = "127.0.0.1"\nport = {port}\npost = "home"\n'
+        f'password = "{SECRET}"\ntls = false\n',
+        encoding="utf-8",
+    )
+    return ["journal", "refill", "uplink", "-c", str(config)]
 
 
 async def test_a_login_that_is_no_post_and_one_that_is_unknown(tmp_path: Path, clock: HandClock) -> None:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -133,16 +134,18 @@ class Uplink:
             await connection.close()
 
     async def _forward(self, connection: _Connection) -> None:
-        """Publish what the log has and follow with the cursor. Raises UplinkError when the connection is no more.
+        """Publish what the log has and follow with the cursor, until somebody sets that elsewhere.
+
+        Raises UplinkError when the connection is no more.
 
         The window opens by one for each packet that is confirmed, from a few: on a network that breaks before a whole
         window has gone out and its receipts have come back, each connection still carries something over.
         """
         topic = uplink_topic(self._settings.post)
-        sent = await asyncio.to_thread(self._packets.cursor, self.place)
+        at = sent = await asyncio.to_thread(self._packets.cursor, self.place)
         flight: deque[tuple[int, int]] = deque()  # number in the log, id of the message
         window = min(_FIRST_WINDOW, connection.window)
-        while True:
+        while await asyncio.to_thread(self._packets.cursor, self.place) == at:  # else somebody has set it back
             self.news.clear()
             packets: list[tuple[int, bytes]] = []
             if len(flight) * 2 <= window:
@@ -153,7 +156,9 @@ class Uplink:
             confirmed, refusal = _confirmed(connection, flight)
             window = min(connection.window, window + under_way - len(flight))
             if confirmed:
-                await asyncio.to_thread(self._packets.advance, self.place, confirmed, self._now())
+                move = partial(self._packets.advance, self.place, confirmed, self._now(), came_from=at)
+                await asyncio.to_thread(move)
+                at = confirmed
                 self._last_success = self._now()
                 self._tries = 0
             if refusal:

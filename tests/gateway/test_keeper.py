@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from gateway.keeper import Keeper
-from ingest.accounts import balance
+from ingest.accounts import Forwarded, balance
 from ingest.journal import Journal
+from ingest.packet_log import PacketLog
 from ingest.progress import Progress
+from ingest.reading import Packet
 from tests.ingest.test_journal import START, append, reading, stored
 
 NOW = START + timedelta(days=100)
@@ -84,6 +86,54 @@ async def test_for_want_of_room_nothing_goes_that_nobody_else_has(journal: Journ
     await behind.look()
     assert len(stored(journal)) == COUNT
     assert "nothing else keeps these readings" in alone.detail()
+
+
+async def test_a_full_home_post_forgets_what_the_hub_has_and_nothing_else(journal: Journal, tmp_path: Path) -> None:
+    log = PacketLog(tmp_path / "packets.db")
+    log.append([Packet(link="ble", sender="m", channel="2a18", data=bytes(200), received_at=NOW)] * COUNT)
+    tight = keeper(journal, {"watch": COUNT}, full=0.92)
+    tight.keep_room_in(log, "hub")
+    await tight.look()
+    assert len(log.since(0, COUNT)) == COUNT, "the hub has nothing yet"
+    assert "what it has not yet is kept" in tight.detail()
+    assert not tight.ok
+    log.advance("hub", COUNT - 10, NOW, came_from=0)
+    await tight.look()
+    octets, spare = log.size()
+    assert spare >= 0.1 * octets
+    assert COUNT / 2 < len(log.since(0, COUNT)) < COUNT, "no more than it takes"
+    log._db.execute("VACUUM")
+    for _ in range(20):
+        await tight.look()
+        log._db.execute("VACUUM")
+    assert [number for number, _ in log.since(0, COUNT)] == list(range(COUNT - 9, COUNT + 1))
+    assert log.forwarded("hub") == Forwarded(packets=COUNT, confirmed=COUNT - 10, waiting=10)
+    # Its own readings may go from a full disk as well: the hub has them, or the log.
+    assert len(stored(journal)) < COUNT
+    log.close()
+
+
+async def test_a_disk_that_is_filling_is_told_days_before(journal: Journal) -> None:
+    disk, now = Disk(400, 600), NOW
+    watched = Keeper(
+        journal,
+        lambda: follow({"watch": COUNT}),
+        data=Path(),
+        keep=None,
+        now=lambda: now,
+        disk=lambda _: disk,
+    )
+    for used, ok in ((400, True), (440, True), (480, True), (520, True), (650, False)):
+        disk = Disk(used, 1000 - used)
+        await watched.look()
+        assert watched.ok == ok
+        now += timedelta(days=1)
+    assert "it will be full in 5.6 days: make room" in watched.detail()
+    for _ in range(9):  # and now it fills no more
+        await watched.look()
+        now += timedelta(days=1)
+    assert watched.ok
+    assert "it will be full" not in watched.detail()
 
 
 async def test_the_log_is_emptied_when_nothing_comes(journal: Journal) -> None:

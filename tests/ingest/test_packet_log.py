@@ -37,7 +37,7 @@ def test_packets_come_back_in_order_and_the_cursor_follows(log: PacketLog, tmp_p
     log.append([packet(3)])
     assert [p.data[0] for p in read(log)] == [1, 2, 3]
     assert log.waiting("hub") == (3, NOW)
-    log.advance("hub", 2, NOW)
+    log.advance("hub", 2, NOW, came_from=0)
     assert (log.cursor("hub"), log.cursor("another")) == (2, 0)
     log.close()
     again = PacketLog(tmp_path / "packets.db")
@@ -58,15 +58,26 @@ def test_no_two_packets_of_a_sender_bear_one_stamp(log: PacketLog) -> None:
 def test_only_what_is_old_and_confirmed_is_forgotten(log: PacketLog) -> None:
     old, young = NOW - KEPT - timedelta(days=1), NOW - timedelta(days=1)
     log.append([packet(1, old), packet(2, old), packet(3, young), packet(4, old)])
-    log.advance("hub", 1, NOW)
+    log.advance("hub", 1, NOW, came_from=0)
     assert [p.data[0] for p in read(log)] == [2, 3, 4]
-    log.advance("hub", 4, NOW)
-    assert [p.data[0] for p in read(log)] == [3]
+    log.advance("hub", 4, NOW, came_from=1)
+    assert [p.data[0] for p in read(log)] == [3, 4], "in its order"
     log.append([packet(5)])
-    assert log.since(4, 1)[0][0] == 5, "a number is never used again"
     assert log.forwarded("hub") == Forwarded(packets=5, confirmed=4, waiting=1)
-    assert log.forwarded("another") == Forwarded(packets=5, confirmed=3, waiting=2), "what is left for a new hub"
-    log._db.execute("DELETE FROM packets WHERE number=5")
+    assert log.forwarded("another") == Forwarded(packets=5, confirmed=2, waiting=3), "what is left for a new hub"
+    assert log.make_room("hub", 1000) == 2, "a full disk asks for young ones as well"
+    assert [p.data[0] for p in read(log)] == [5]
+    assert log.make_room("hub", 1000) == 0
+    assert log.forwarded("hub") == Forwarded(packets=5, confirmed=4, waiting=1)
+    assert log.start_over("hub") == 1
+    log.advance("hub", 5, NOW, came_from=4)
+    assert log.cursor("hub") == 0, "it was set back meanwhile"
+    log.advance("hub", 5, NOW + KEPT + timedelta(days=1), came_from=0)
+    assert log.forwarded("hub") == Forwarded(packets=5, confirmed=5, waiting=0)
+    assert log.forwarded("another") == Forwarded(packets=5, confirmed=5, waiting=0), "there is nothing left for it"
+    log.append([packet(6), packet(7)])
+    assert log.since(0, 1)[0][0] == 6, "a number is never used again"
+    log._db.execute("DELETE FROM packets WHERE number=7")
     lost = log.forwarded("hub")
     assert lost.packets != lost.confirmed + lost.waiting, "what nobody has confirmed must be there"
 
@@ -75,7 +86,7 @@ def test_the_accounts_of_an_empty_log_and_of_one_that_is_confirmed(log: PacketLo
     assert log.forwarded("hub") == Forwarded(packets=0, confirmed=0, waiting=0)
     log.append([packet(1), packet(2)])
     assert log.forwarded("hub") == Forwarded(packets=2, confirmed=0, waiting=2)
-    log.advance("hub", 2, NOW)
+    log.advance("hub", 2, NOW, came_from=0)
     assert log.forwarded("hub") == Forwarded(packets=2, confirmed=2, waiting=0)
 
 
