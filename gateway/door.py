@@ -9,10 +9,10 @@ turns, and the second gives little at a time. Both are bounded: whoever brings m
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from ingest.reading import Packet
 
@@ -28,9 +28,8 @@ _FEW: Final = 4
 _LARGE: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A packet of a link, and what to call when its fate is committed."""
+class Delivery(NamedTuple):
+    """A packet of a link, and what to call when its fate is committed. A tuple, for there is one for each packet."""
 
     packet: Packet
     settled: Callable[[], None]
@@ -50,13 +49,18 @@ Item: TypeAlias = Delivery | Errand
 class _Lane:
     def __init__(self) -> None:
         self.items: deque[Item] = deque()
-        self.room = asyncio.Semaphore(ROOM)
-        self.by_sender: Counter[str] = Counter()
+        self.by_sender: dict[str, int] = {}
+        self._room = asyncio.Event()
 
-    def put(self, item: Item) -> None:
+    async def put(self, item: Item) -> None:
+        """Awaiting it is the back-pressure."""
+        while len(self.items) >= ROOM:
+            self._room.clear()
+            await self._room.wait()
         self.items.append(item)
         if isinstance(item, Delivery):
-            self.by_sender[item.packet.sender] += 1
+            sender = item.packet.sender
+            self.by_sender[sender] = self.by_sender.get(sender, 0) + 1
 
     def take(self, packets: int, octets: int, before: Collection[str] = ()) -> list[Item]:
         """From the front, so many packets with so many octets of data, up to one that others have to go before.
@@ -64,19 +68,20 @@ class _Lane:
         before: the senders of packets that came earlier.
         """
         taken: list[Item] = []
-        while self.items and len(taken) < packets and octets > 0:
-            item = self.items[0]
-            if item.packet.sender in before if isinstance(item, Delivery) else before:
+        items, by_sender = self.items, self.by_sender
+        while items and len(taken) < packets and octets > 0:
+            item = items[0]
+            if before and (not isinstance(item, Delivery) or item.packet.sender in before):
                 break
-            self.items.popleft()
-            self.room.release()
+            taken.append(items.popleft())
             if isinstance(item, Delivery):
-                octets -= len(item.packet.data)
-                sender = item.packet.sender
-                self.by_sender[sender] -= 1
-                if not self.by_sender[sender]:
-                    del self.by_sender[sender]
-            taken.append(item)
+                packet = item.packet
+                octets -= len(packet.data)
+                if left := by_sender[packet.sender] - 1:
+                    by_sender[packet.sender] = left
+                else:
+                    del by_sender[packet.sender]
+        self._room.set()
         return taken
 
 
@@ -96,16 +101,12 @@ class Door:
 
     async def deliver(self, delivery: Delivery) -> None:
         """Put a packet in; awaiting it is the back-pressure."""
-        lane = self._lane(delivery.packet)
-        await lane.room.acquire()
-        lane.put(delivery)
+        await self._lane(delivery.packet).put(delivery)
         self._arrived.set()
 
     async def send(self, errand: Errand, *, last: bool = False) -> None:
         """Put an errand in behind what waits in the first lane; last: behind everything."""
-        lane = self._history if last else self._fresh
-        await lane.room.acquire()
-        lane.put(errand)
+        await (self._history if last else self._fresh).put(errand)
         self._arrived.set()
 
     async def arrived(self) -> None:
@@ -127,7 +128,7 @@ class Door:
 
     def _lane(self, packet: Packet) -> _Lane:
         """The history of a device is in line behind its own, and so is everything else of it."""
-        sender = packet.sender
-        if sender in self._history.by_sender or len(packet.data) > _LARGE or self._fresh.by_sender[sender] >= _FEW:
-            return self._history
-        return self._fresh
+        sender, history = packet.sender, self._history
+        if sender in history.by_sender or len(packet.data) > _LARGE:
+            return history
+        return history if self._fresh.by_sender.get(sender, 0) >= _FEW else self._fresh

@@ -54,9 +54,9 @@ class StraightPath:
         self._commit_s = 0.0  # what the last little commit took
         self._restrained = 0  # batches for which no lingering is tried
 
-    async def deliver(self, packet: Packet, settled: Callable[[], None]) -> None:
+    def deliver(self, packet: Packet, settled: Callable[[], None]) -> Awaitable[None]:
         """See `ingest.links.delivery.Deliver`."""
-        await self._door.deliver(Delivery(packet, settled))
+        return self._door.deliver(Delivery(packet, settled))
 
     async def errand(self, run: Callable[[], Awaitable[object]], *, last: bool = False) -> object:
         """Do something in order with the packets, on the worker; its result or its exception comes back.

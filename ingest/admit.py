@@ -122,8 +122,10 @@ def _moment(claim: datetime | None, packet: Packet, zone: ZoneInfo) -> tuple[dat
     placed = None
     if claim is not None:
         start = packet.session.session_start if packet.session else None
-        since_start = claim - start if start is not None else timedelta(0)
-        placed = place(start or claim, _ahead(packet, zone), zone, packet.received_at, since_start=since_start)
+        if start is None:
+            placed = place(claim, _ahead(packet, zone), zone, packet.received_at)
+        else:
+            placed = place(start, _ahead(packet, zone), zone, packet.received_at, since_start=claim - start)
     return placed or (packet.received_at, TimeBasis.ARRIVAL)
 
 
@@ -144,10 +146,10 @@ def _clock_error(packet: Packet, zone: ZoneInfo) -> timedelta | None:
 
 def _flaw(measurement: Measurement, values: tuple[float | None, ...]) -> tuple[RefusalReason, str] | None:
     """Say what keeps the measurement from being a value of a living person, or None."""
-    if Flag.CONTROL_SOLUTION in measurement.flags:
+    if measurement.flags and Flag.CONTROL_SOLUTION in measurement.flags:
         return RefusalReason.CONTROL_SOLUTION, "a test with control solution says nothing about the patient"
-    needed = 2 if measurement.vital is Vital.BLOOD_PRESSURE else 1
-    if None in measurement.sent[:needed] and not measurement.flags & _NO_NUMBER_BUT_A_VALUE:
+    needed = measurement.sent[:2] if measurement.vital is Vital.BLOOD_PRESSURE else measurement.sent[:1]
+    if None in needed and not measurement.flags & _NO_NUMBER_BUT_A_VALUE:
         said = ", ".join(sorted(measurement.flags)) or "nothing more"
         return RefusalReason.NO_VALUE, f"the device reports a failed measurement ({said}); ask for a new one"
     problem = impossible(measurement.vital, values)

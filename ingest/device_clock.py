@@ -24,7 +24,6 @@ The records of a CGM count from the start of its session, so that start is place
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
@@ -40,6 +39,7 @@ FUTURE_TOLERANCE: Final = timedelta(minutes=10)
 # Older than any meter's memory: the clock has fallen back to its factory date.
 OLDEST: Final = timedelta(days=3 * 366)
 
+_NOTHING: Final = timedelta(0)
 _QUARTER: Final = timedelta(minutes=15)
 _SUMMER_TIMES: Final = frozenset({0, 2, 4, 8})  # quarters of an hour that 2AAA can say
 
@@ -62,35 +62,35 @@ def place(
     claim: what the device's clock showed. ahead: see above, None when the clock cannot be read; then the claim is
     believed. zone: the wearer's. now: when it was read (aware). since_start: time between claim and record (CGM).
     """
+    oldest, latest = now - OLDEST, now + FUTURE_TOLERANCE
     for wall, shift, basis in _interpretations(claim, ahead, zone, now):
         try:
-            moment = _utc(wall, zone, ahead) - shift + since_start
+            moment = _utc(wall, zone, ahead)
+            if shift or since_start:
+                moment += since_start - shift
         except OverflowError:  # before the year 1 or after 9999, which a device may well claim
             continue
-        if now - OLDEST <= moment <= now + FUTURE_TOLERANCE:
+        if oldest <= moment <= latest:
             return moment, basis
     return None
 
 
 def _interpretations(
     claim: datetime, ahead: timedelta | None, zone: tzinfo, now: datetime
-) -> Iterator[tuple[datetime, timedelta, TimeBasis]]:
+) -> tuple[tuple[datetime, timedelta, TimeBasis], ...]:
     """What the claim may mean, likeliest first: a wall clock (or moment), what to take off it, how that is known."""
-    none = timedelta(0)
+    as_claimed = (claim, _NOTHING, TimeBasis.DEVICE)
     if ahead is None:
-        yield claim, none, TimeBasis.DEVICE
-        return
+        return (as_claimed,)
     error = ahead - offset_of(zone, now)
     if (own := claim.utcoffset()) is not None:
         error = min(error, ahead - own, key=abs)
     if abs(error) <= CLOCK_TOLERANCE:
-        yield claim, none, TimeBasis.DEVICE
-    elif claim.tzinfo is not None or abs(error) < LEFT_ALONE:
-        yield claim, error, TimeBasis.CORRECTED
-        yield claim, none, TimeBasis.BEFORE_RESET
-    else:
-        yield claim.replace(tzinfo=UTC), ahead, TimeBasis.CORRECTED
-        yield claim, none, TimeBasis.BEFORE_RESET
+        return (as_claimed,)
+    before_reset = (claim, _NOTHING, TimeBasis.BEFORE_RESET)
+    if claim.tzinfo is not None or abs(error) < LEFT_ALONE:
+        return (claim, error, TimeBasis.CORRECTED), before_reset
+    return (claim.replace(tzinfo=UTC), ahead, TimeBasis.CORRECTED), before_reset
 
 
 def _utc(wall: datetime, zone: tzinfo, ahead: timedelta | None) -> datetime:

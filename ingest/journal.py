@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock
@@ -65,8 +66,11 @@ _LAST: Final = 2**63 - 1  # no sequence number is higher
 
 _R: Final = ", ".join(f"r.{column}" for column in f"{COLUMNS}, rev".split(", "))
 _SAME: Final = "sequence IS ? AND claim_us IS ? AND claim_zone_s IS ?"
-_RUN: Final = 32  # readings inserted at once; one that is known costs its run a second try, one by one
-_INSERT: Final = f"INSERT OR IGNORE INTO readings({COLUMNS}) VALUES({','.join('?' * len(COLUMNS.split(', ')))})"
+# Readings inserted by one statement, since Python gives its lock away at each; where one of them is known already
+# all of its run are tried again one by one.
+_RUN: Final = 40
+_VALUES: Final = f"({','.join('?' * len(COLUMNS.split(', ')))})"
+_INSERT: Final = f"INSERT OR IGNORE INTO readings({COLUMNS}) VALUES{_VALUES}"
 _ARRIVE: Final = "INSERT INTO arrivals(series, taken_us, device, n) VALUES(?,?,?,?)"
 Outcome = Reading | Refusal | DecodeError
 REJECTED: Final = "rejected"  # the reason of a letter that a follower's store refused for good
@@ -192,7 +196,7 @@ class Journal:
             appended = Appended()
             tally: Counter[str] = Counter()
             heard = _Heard()
-            fates = iter(self._insert_all(db, [one for each in arrivals for one in each.outcomes]))
+            fates = iter(self._insert_all(db, (one for each in arrivals for one in each.outcomes)))
             for arrival in arrivals:
                 tally[f"packets.{arrival.packet.link}"] += 1
                 left = self._store(arrival, enumerate(arrival.outcomes), fates, appended, tally, heard)
@@ -216,7 +220,7 @@ class Journal:
                 if letter.parts[-1] >= len(outcomes):
                     continue  # it is cut into other parts than it was: nothing says what became of those that wait
                 parts = [(part, outcomes[part]) for part in letter.parts]
-                fates = iter(self._insert_all(db, [outcome for _, outcome in parts]))
+                fates = iter(self._insert_all(db, (outcome for _, outcome in parts)))
                 arrival = Arrival(packet=letter.packet, outcomes=outcomes)
                 left = self._store(arrival, parts, fates, appended, tally, heard)
                 if {part: reason for part, (reason, _, _) in left.items()} != dict.fromkeys(
@@ -475,6 +479,7 @@ class Journal:
         """
         left: dict[int, tuple[str, str, str]] = {}
         last: dict[str, int | None] = {}
+        link, received_at = arrival.packet.link, arrival.packet.received_at
         for part, outcome in parts:
             tally["parts"] += 1
             if isinstance(outcome, DecodeError):
@@ -493,10 +498,10 @@ class Journal:
                 tally["duplicate"] += 1
                 continue
             appended.new.append(kept)
-            heard.brought(outcome.device, arrival.packet.received_at)
+            heard.brought(outcome.device, received_at)
             what = "admitted" if kept[1].rev == 1 else "revised"
             tally[what] += 1
-            tally[f"{what}.{arrival.packet.link}"] += 1
+            tally[f"{what}.{link}"] += 1
         for device, sequence in last.items():
             heard.told(device, sequence)
         return left
@@ -511,37 +516,49 @@ class Journal:
             ],
         )
 
-    def _insert_all(self, db: sqlite3.Connection, outcomes: Sequence[Outcome]) -> list[Fate]:
+    def _insert_all(self, db: sqlite3.Connection, outcomes: Iterable[Outcome]) -> list[Fate]:
         """Insert the readings among these, in order; see `_insert`."""
-        readings = [outcome for outcome in outcomes if isinstance(outcome, Reading)]
         fates: list[Fate] = []
-        for first in range(0, len(readings), _RUN):
-            run = readings[first : first + _RUN]
-            fates += self._insert_run(db, run) or [self._insert(db, reading) for reading in run]
-        return fates
-
-    def _insert_run(self, db: sqlite3.Connection, readings: Sequence[Reading]) -> list[Fate] | None:
-        """Insert readings at once, when the clustered key says it all and none of them is known; else nothing."""
-        rows = []
-        for reading in readings:
+        run: dict[Row, tuple[Reading, Row]] = {}  # by the clustered key
+        for reading in outcomes:
+            if not isinstance(reading, Reading):
+                continue
             row = to_row(reading, self._series_id(db, reading), self._device_id(db, reading.device))
-            if reading.time_basis is not TimeBasis.DEVICE or row[CLAIM_ZONE] is None or row[2] in self._claimants:
-                return None
-            rows.append(row)
-        db.execute("SAVEPOINT run")
-        if db.executemany(_INSERT, rows).rowcount < len(rows):
-            db.execute("ROLLBACK TO run")
-            db.execute("RELEASE run")
-            return None
-        db.execute("RELEASE run")
-        db.executemany(_ARRIVE, [row[:4] for row in rows])
-        (last,) = db.execute("SELECT last_insert_rowid()").fetchone()
-        return list(enumerate(readings, last - len(rows) + 1))
+            key = row[:4]
+            if (
+                reading.time_basis is TimeBasis.DEVICE
+                and row[CLAIM_ZONE] is not None
+                and row[2] not in self._claimants
+                and key not in run
+            ):
+                run[key] = reading, row
+                if len(run) < _RUN:
+                    continue
+                fates += self._insert_run(db, list(run.values()))
+            else:
+                fates += self._insert_run(db, list(run.values()))
+                fates.append(self._insert(db, reading, row))
+            run = {}
+        return fates + self._insert_run(db, list(run.values()))
 
-    def _insert(self, db: sqlite3.Connection, reading: Reading) -> Fate:
+    def _insert_run(self, db: sqlite3.Connection, run: Sequence[tuple[Reading, Row]]) -> list[Fate]:
+        """Insert readings of which the clustered key says it all: at once, when none of them is known."""
+        if len(run) > 1:
+            more = len(run) - 1
+            db.execute("SAVEPOINT run")
+            rows = tuple(chain.from_iterable([row for _, row in run]))
+            inserted = db.execute(_INSERT + f",{_VALUES}" * more, rows).rowcount
+            db.execute("RELEASE run" if inserted == len(run) else "ROLLBACK TO run")
+            if inserted == len(run):
+                rows = tuple(chain.from_iterable([row[:4] for _, row in run]))
+                last = db.execute(_ARRIVE + ",(?,?,?,?)" * more, rows).lastrowid
+                assert last is not None  # noqa: S101  an INSERT has a row id
+                return list(enumerate([reading for reading, _ in run], last - more))
+            db.execute("RELEASE run")
+        return [self._insert(db, reading, row) for reading, row in run]
+
+    def _insert(self, db: sqlite3.Connection, reading: Reading, row: Row) -> Fate:
         """Store a new reading or a revision and give its sequence number; None for what is known already."""
-        series, device = self._series_id(db, reading), self._device_id(db, reading.device)
-        row = to_row(reading, series, device)
         known = self._find(db, reading, row)
         if known is not None:
             return self._revise(db, known, row)

@@ -13,6 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Literal
 
+from ingest.quick import quick
 from ingest.vital import Unit, Vital
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -80,6 +81,7 @@ class Session:
     quirk: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packet:
     """Bytes as a link delivered them, stamped with their arrival (aware UTC).
@@ -107,6 +109,7 @@ class Packet:
         return self.link.startswith(UPLINK)
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """What the device claims, exactly as sent.
@@ -128,6 +131,7 @@ class Measurement:
     raw: bytes = b""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What we believe, and whose it is.

@@ -20,6 +20,8 @@ COLUMNS: Final = (
 BASIS, CLAIM, CLAIM_ZONE, SEQUENCE, FLAGS, RECEIVED, REV = 13, 15, 16, 17, 18, 20, 22
 
 _US: Final = timedelta(microseconds=1)
+_ALL_MISSING: Final = (None,) * MOST_COMPONENTS
+_MISSING: Final = [_ALL_MISSING[width:] for width in range(MOST_COMPONENTS + 1)]
 # Claims have no NULL in their key, or two absent sequences would count as different.
 _NONE: Final = -(2**62)
 
@@ -33,21 +35,24 @@ def _wall(moment: datetime | None) -> tuple[int | None, int | None]:
     offset = moment.utcoffset()
     if offset is None:
         return to_us(moment.replace(tzinfo=UTC)), None
-    return to_us(moment) + offset // _US, int(offset.total_seconds())
+    seconds = offset.days * 86_400 + offset.seconds
+    return to_us(moment) + seconds * 1_000_000 + offset.microseconds, seconds
 
 
 def to_row(reading: Reading, series: int, device: int) -> Row:
     """The row of a reading, in the order of COLUMNS, under the given numbers of its series and its device."""
-    missing = (None,) * (MOST_COMPONENTS - len(reading.values))
-    sent = (None,) * len(reading.sent) if reading.sent == reading.values else reading.sent
-    context = json.dumps(dict(reading.context)) if reading.context else None
+    values, sent = reading.values, reading.sent
+    missing = _MISSING[len(values)]
+    if sent == values:
+        sent = _ALL_MISSING[: len(values)]
     offset = reading.clock_offset
     claim_us, claim_zone_s = _wall(reading.device_time)
     return (
-        series, to_us(reading.taken_at), device, 0, *reading.values, *missing, reading.unit.value, *sent, *missing,
-        reading.time_basis.value, None if offset is None else offset // _US, claim_us, claim_zone_s, reading.sequence,
+        series, to_us(reading.taken_at), device, 0, *values, *missing, str(reading.unit), *sent, *missing,
+        str(reading.time_basis), None if offset is None else offset // _US, claim_us, claim_zone_s, reading.sequence,
         " ".join(sorted(reading.flags)) if reading.flags else None,
-        context, to_us(reading.received_at), reading.raw or None,
+        json.dumps(dict(reading.context)) if reading.context else None,
+        to_us(reading.received_at), reading.raw or None,
     )  # fmt: skip
 
 

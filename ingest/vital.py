@@ -63,6 +63,10 @@ COMPONENTS: Final[dict[Vital, tuple[Component, ...]]] = {
     ),
 }
 
+_BOUNDS: Final = {
+    vital: tuple((component.lowest, component.highest) for component in components)
+    for vital, components in COMPONENTS.items()
+}
 _TO_CANONICAL: Final[dict[Vital, dict[Unit, float]]] = {
     Vital.GLUCOSE: {
         Unit.MG_DL: 1.0,
@@ -110,13 +114,14 @@ def family(value: float, unit: Unit) -> tuple[float, Unit]:
 
 def impossible(vital: Vital, values: tuple[float | None, ...]) -> str | None:
     """A sentence saying which canonical value no living person has, or None when all are possible."""
-    for component, value in zip(COMPONENTS[vital], values, strict=True):
-        if value is not None and not component.lowest <= value <= component.highest:
+    for place, (value, (lowest, highest)) in enumerate(zip(values, _BOUNDS[vital], strict=True)):
+        if value is not None and not lowest <= value <= highest:
+            component = COMPONENTS[vital][place]
             return (
                 f"{component.name} {value:g} {component.unit} is outside the possible "
-                f"{component.lowest:g} to {component.highest:g} {component.unit}"
+                f"{lowest:g} to {highest:g} {component.unit}"
             )
-    if vital is Vital.BLOOD_PRESSURE:
+    if len(values) > 1:  # a blood pressure
         systolic, diastolic = values[0], values[1]
         if systolic is not None and diastolic is not None and systolic <= diastolic:
             return f"systolic {systolic:g} mmHg is not above diastolic {diastolic:g} mmHg"

@@ -21,7 +21,8 @@ Answer = TypeVar("Answer")
 class Intake:
     """Packets on their way from the sockets of one link to the house.
 
-    limit: packets, octet_limit: octets of their data, both counted from receipt until settled. on_full is called
+    limit: packets, octet_limit: octets of their data, both counted from receipt until they and all before them on
+    their connection are settled. on_full is called
     with True when either is reached and with False once both have fallen to half: then the sockets may read again.
     """
 
@@ -39,7 +40,7 @@ class Intake:
         self.full = False
 
     def put(self, packet: Packet, settled: Callable[[], None]) -> None:
-        """Take one packet on; `settled` must lead to `done` with the packet's octets."""
+        """Take one packet on; `settled` must lead to `done` with the packet and its octets."""
         if not self.unsettled:
             self._empty.clear()
         self.unsettled += 1
@@ -51,9 +52,9 @@ class Intake:
             self.full = True
             self._on_full(True)
 
-    def done(self, octets: int) -> None:
-        """One packet of that many octets is settled."""
-        self.unsettled -= 1
+    def done(self, packets: int, octets: int) -> None:
+        """So many packets, of so many octets together, are settled."""
+        self.unsettled -= packets
         self.octets -= octets
         if not self.unsettled:
             self._empty.set()
@@ -103,34 +104,38 @@ class Receipts(Generic[Answer]):
         self._held.append(receipt)
         self._intake.put(packet, receipt)
 
-    def settle(self, octets: int) -> None:
-        """One packet of that many octets, whose receipt says so, is settled."""
+    def settle(self) -> None:
+        """One packet, whose receipt says so, is settled."""
         if not self._due:
             # One release for all that the house settles in this turn of the loop: one write instead of many.
             self._due = True
             self._loop.call_soon(self._release_settled)
-        self._intake.done(octets)
 
     def _release_settled(self) -> None:
         self._due = False
         answers = []
-        while self._held and self._held[0].settled:
-            answers.append(self._held.popleft().answer)
+        octets = 0
+        held = self._held
+        while held and held[0].settled:
+            receipt = held.popleft()
+            octets += receipt.octets
+            answers.append(receipt.answer)
         if answers:
+            self._intake.done(len(answers), octets)
             self._release(answers)
 
 
 class _Receipt(Generic[Answer]):
     """What the house calls when a packet is settled."""
 
-    __slots__ = ("_octets", "_receipts", "answer", "settled")
+    __slots__ = ("_receipts", "answer", "octets", "settled")
 
     def __init__(self, receipts: Receipts[Answer], answer: Answer, octets: int) -> None:
         self._receipts = receipts
-        self._octets = octets
+        self.octets = octets
         self.answer = answer
         self.settled = False
 
     def __call__(self) -> None:
         self.settled = True
-        self._receipts.settle(self._octets)
+        self._receipts.settle()
