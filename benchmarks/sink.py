@@ -7,11 +7,13 @@ It answers at once, keeps what it got in memory and counts readings, so that it 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
+_ZIPPED: Final = b"content-encoding: gzip"
 _ANSWER: Final = b"HTTP/1.1 %d OK\r\nContent-Length: %d\r\n\r\n%b"
 _NO_LIMITS: Final = b'{"maxPayloadSize":65536,"rateLimits":{},"gatewayRateLimits":{}}'
 _CONNECT, _PUBLISH, _SUBSCRIBE, _PING = 1, 3, 8, 12
@@ -69,7 +71,7 @@ class Http(asyncio.Protocol):
                 return
             body = self._buffer[end + 4 : end + 4 + length]
             self._buffer = self._buffer[end + 4 + length :]
-            self._answer(head.split(b" ", 2)[1], body)
+            self._answer(head.split(b" ", 2)[1], gzip.decompress(body) if _ZIPPED in head.lower() else body)
 
     def _answer(self, path: bytes, body: bytes) -> None:
         said = b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import sys
@@ -19,6 +20,7 @@ from gateway.people import DeviceKind
 from gateway.terminal import Terminal, printable
 from ingest.journal import Journal, JournalError, Letter, LetterState
 
+_YOUNG = 20_000  # new objects before the garbage collector looks through them: a few batches
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -48,6 +50,10 @@ def _serve_hub(options: argparse.Namespace) -> int:
 
 async def _serve(config: Config) -> None:
     async with keep_house(config, SystemClock()) as house:
+        # What is there now stays: to look through it again and again would cost a tenth of all the work.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_YOUNG)
         print(f"Homeward is open at {house.address} (stop with Ctrl-C)", flush=True)
         await house.stopped()
 

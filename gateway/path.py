@@ -51,6 +51,7 @@ class StraightPath:
         self._ward = ward
         self._stored = stored
         self._door = Door()
+        self._unseen: list[tuple[int, Reading]] = []
         self._commit_s = 0.0  # what the last little commit took
         self._restrained = 0  # batches for which no lingering is tried
 
@@ -73,6 +74,8 @@ class StraightPath:
             await self._ward.see(entries)
         await self.readmit()
         while True:
+            if not self._door.waiting:
+                await self._see()
             await self._door.arrived()
             await self._linger()
             await self._work(self._door.take())
@@ -114,6 +117,7 @@ class StraightPath:
                 continue
             await self._keep(deliveries)
             deliveries = []
+            await self._see()
             await _run(item)
         await self._keep(deliveries)
 
@@ -124,13 +128,19 @@ class StraightPath:
         began = asyncio.get_running_loop().time()
         if self.keep_first:
             await self.patience.call(self.keep_first, packets)
-        new = await self.patience.call(self._store, packets)
+        # While the disk is waited for, the batch before is watched.
+        new, _ = await asyncio.gather(self.patience.call(self._store, packets), self._see())
         if len(deliveries) < _LITTLE:
             self._commit_s = asyncio.get_running_loop().time() - began
         for one in deliveries:
             one.settled()
         self._stored()
-        await self._ward.see(new)
+        self._unseen = new
+
+    async def _see(self) -> None:
+        """Watch what was committed last."""
+        unseen, self._unseen = self._unseen, []
+        await self._ward.see(unseen)
 
     def _store(self, packets: Sequence[Packet]) -> list[tuple[int, Reading]]:
         """Decode, admit and commit. Off the loop, for a large batch would hold up every connection."""

@@ -48,7 +48,7 @@ VITAL_OF: Final = {
 # After a start devices get this long to be heard again before their silence, which may be our own, is told.
 GRACE: Final = timedelta(minutes=15)
 # Readings may be watched again after a crash: that is harmless, and cheaper than writing the cursor for each batch.
-_UNWRITTEN: Final = 1000
+_UNWRITTEN: Final = 10_000
 # Patients judged at once: others are not kept waiting, and what is asked for by name has few names.
 SLICE: Final = 500
 # Beds in memory, about 1 KB each, and those of them that hold readings, up to 300 KB each.
