@@ -161,6 +161,7 @@ class DeviceTask:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            await self._all_settled.wait()  # what is not kept yet would be asked for once more
             place = await self._adapter.place(self.known.address, urgent=self.known.kind == "cuff")
             self._place, self._adapter_left = place, False
             try:
