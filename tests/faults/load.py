@@ -9,14 +9,15 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+from typing import TypeAlias, overload
 
 from ingest.journal import Journal
 from ingest.reading import Reading, to_us
-from tests.influx_facade import Bucket
+from ingest.vital import Vital
+from tests.influx_facade import Bucket, statement
 
 Said: TypeAlias = tuple[str, int, int, float]
 """A reading as its device means it: device, number, moment in microseconds UTC, mg/dL."""
@@ -39,21 +40,45 @@ class Message:
     readings: tuple[Said, ...]
 
 
+class History(Sequence[Message]):
+    """The last `count` readings of a sensor up to `last`, oldest first, `each` in one message.
+
+    Made when they are asked for: those of a region would fill the memory.
+    """
+
+    def __init__(self, device: str, last: datetime, count: int, *, each: int = 1, step: timedelta) -> None:
+        self._device, self._first, self._count = device, last - (count - 1) * step, count
+        self._each, self._step = each, step
+
+    def __len__(self) -> int:
+        return -(-self._count // self._each)
+
+    @overload
+    def __getitem__(self, at: int) -> Message: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Message]: ...
+    def __getitem__(self, at: int | slice) -> Message | list[Message]:
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
+        numbers = range(self._count)[at * self._each : (at + 1) * self._each]
+        if not numbers:
+            raise IndexError(at)
+        return message(
+            [
+                (
+                    self._device,
+                    number,
+                    to_us(self._first + number * self._step),
+                    float(70 + (number * 7 + hash_of(self._device)) % 180),
+                )
+                for number in numbers
+            ]
+        )
+
+
 def history(device: str, last: datetime, count: int, *, each: int = 1, step: timedelta) -> list[Message]:
-    """The last `count` readings of a sensor up to `last`, oldest first, `each` in one message."""
-    first = last - (count - 1) * step
-    return [
-        message(readings_of(device, first, range(at, min(at + each, count)), step=step))
-        for at in range(0, count, each)
-    ]
-
-
-def readings_of(device: str, first: datetime, numbers: Iterable[int], *, step: timedelta) -> list[Said]:
-    """The readings of these numbers of a sensor whose number 0 is of the moment `first`."""
-    return [
-        (device, number, to_us(first + number * step), float(70 + (number * 7 + hash_of(device)) % 180))
-        for number in numbers
-    ]
+    """The same, at once."""
+    return list(History(device, last, count, each=each, step=step))
 
 
 def hash_of(device: str) -> int:
@@ -185,6 +210,25 @@ def assert_each_once(journal: Journal, sent: set[Said]) -> list[Reading]:
     assert set(found) == sent
     assert len(found) == len(sent), "something is stored twice"
     return readings
+
+
+def assert_each_once_everywhere(
+    journal: Journal, bucket: Bucket, span: tuple[datetime, datetime], sent: Mapping[str, set[Said]]
+) -> None:
+    """What these sensors sent in a span of time is in the journal and in InfluxDB, each once.
+
+    For more readings than memory is to hold at once. The patients are those of `tests.faults.houses.furnish`.
+    """
+    wearers = "|".join(f"w-{name}" for name in sent)
+    query = f'SELECT "glucose", "serial" FROM "cgm_glucose" WHERE "patient" =~ /^({wearers})$/'
+    points: dict[str, list[tuple[int, float]]] = {name: [] for name in sent}
+    for time, value, name in statement(bucket.engine, query, db=bucket.name)["series"][0]["values"]:
+        points[name].append((time, value))
+    for name, meant_by_it in sent.items():
+        readings = journal.readings(f"p-{name}", Vital.CGM, *span)
+        assert {said(reading) for reading in readings} == meant_by_it
+        assert len(readings) == len(meant_by_it), "something is stored twice"
+        assert points[name] == [(to_us(reading.taken_at), reading.values[0]) for reading in readings]
 
 
 def assert_same_in_influx(journal: Journal, bucket: Bucket) -> None:

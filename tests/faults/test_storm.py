@@ -6,11 +6,10 @@ import asyncio
 import os
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import overload
 
 from gateway.clock import SystemClock
 from gateway.house import JOURNAL
@@ -18,7 +17,7 @@ from ingest.journal import Journal
 from ingest.vital import Vital
 from tests.accounts import assert_all_accounted_for
 from tests.faults.houses import HouseProcess, furnish
-from tests.faults.load import Device, Message, meant, message, readings_of, said
+from tests.faults.load import Device, History, meant, said
 from tests.peers import free_port
 
 DEVICES = 2000
@@ -37,28 +36,6 @@ WAITING = 256 * 1_048_576
 JUDGED = timedelta(days=2) // STEP * 512
 
 
-class History(Sequence[Message]):
-    """The last readings of a sensor, made when they are asked for: eight million would fill the memory."""
-
-    def __init__(self, device: str, last: datetime, count: int) -> None:
-        self._device, self._first, self._count = device, last - (count - 1) * STEP, count
-
-    def __len__(self) -> int:
-        return -(-self._count // BATCH)
-
-    @overload
-    def __getitem__(self, at: int) -> Message: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Message]: ...
-    def __getitem__(self, at: int | slice) -> Message | list[Message]:
-        if isinstance(at, slice):
-            return [self[one] for one in range(*at.indices(len(self)))]
-        numbers = range(self._count)[at * BATCH : (at + 1) * BATCH]
-        if not numbers:
-            raise IndexError(at)
-        return message(readings_of(self._device, self._first, numbers, step=STEP))
-
-
 async def test_two_thousand_sensors_come_back_at_once(
     tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
@@ -66,7 +43,7 @@ async def test_two_thousand_sensors_come_back_at_once(
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 3 * DEVICES)), hard))
     now, port = SystemClock().now(), free_port()
     counts = {f"cgm-{n}": ALL if FULL or n % 100 == 0 else SHORT for n in range(DEVICES)}
-    histories = {name: History(name, now, count) for name, count in counts.items()}
+    histories = {name: History(name, now, count, each=BATCH, step=STEP) for name, count in counts.items()}
     furnish(tmp_path / "data", counts)
     house = HouseProcess(data=str(tmp_path / "data"), listener={"port": port})
     await house.start()
