@@ -6,8 +6,10 @@ import contextlib
 import datetime as dt
 import getpass
 import ipaddress
+import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,6 +74,15 @@ class Mosquitto:
             stranger.sendall(bytes(16))
             with contextlib.suppress(ConnectionResetError):
                 stranger.recv(1)
+
+    def save(self) -> None:
+        """Have it write a snapshot, as it does every `autosave_interval`; back when it is written."""
+        assert self._process is not None
+        snapshot = self._file.parent / "mosquitto.db"
+        snapshot.unlink(missing_ok=True)
+        self._process.send_signal(signal.SIGUSR1)
+        while not snapshot.exists():
+            time.sleep(0.01)  # another program's work has no event to wait for
 
     def stop(self) -> None:
         """End it in order: it writes its sessions and messages down."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,8 +17,10 @@ from tests.faults.load import (
     Said,
     assert_each_once,
     history,
+    kept,
     meant,
     message,
+    said,
     seeded,
 )
 from tests.peers import mosquitto_broker
@@ -94,4 +96,54 @@ async def test_the_broker_is_restarted_under_load(tmp_path: Path, mosquitto: str
             await stored(house, 2000)
             assert link.counts.connections >= 2
             assert_each_once(house.journal, meant(m for device in devices for m in device.messages))
+            assert_balanced(house)
+
+
+async def test_the_broker_is_killed_under_load(
+    tmp_path: Path, mosquitto: str, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    """What a killed broker had acknowledged and not delivered is lost; devices that tell it again are heard.
+
+    It comes back with its last snapshot, in which our session is, but hardly a message of today.
+    """
+    names = [f"cgm-{n}" for n in range(5)]
+    furnish(tmp_path / "data", names)
+    (tmp_path / "mosquitto").mkdir()
+    histories = {name: history(name, NOW, 400, step=STEP) for name in names}
+    sent = meant(m for messages in histories.values() for m in messages)
+    with mosquitto_broker(mosquitto, tmp_path / "mosquitto") as broker:
+        async with real_house(tmp_path, HandClock(), broker={"host": "127.0.0.1", "port": broker.port}) as house:
+            link = house.broker
+            assert link is not None
+            await until(lambda: link.trouble is None)
+            await asyncio.to_thread(broker.save)
+            up = asyncio.Event()
+            up.set()
+            devices = [Device(name, histories[name], port=lambda: broker.port, open_now=up) for name in names]
+            async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+                for device in devices:
+                    group.create_task(device.run())
+                for kill, share in enumerate((0.2, 0.5, 0.8), 1):
+                    goal = int(share * len(sent))
+                    await until(
+                        lambda goal=goal, kill=kill: (  # type: ignore[misc]
+                            sum(d.acknowledged for d in devices) >= goal and link.counts.connections == kill
+                        )
+                    )
+                    up.clear()
+                    await asyncio.to_thread(broker.kill)
+                    await asyncio.to_thread(broker.start)
+                    up.set()
+            assert sum(device.repeats for device in devices)
+            await until(lambda: link.counts.connections == 4 and not len(link))
+            assert house.accounts().parts == link.counts.messages, "all that was ever delivered is kept"
+            stored_now = {said(reading) for reading in kept(house.journal)}
+            assert stored_now <= sent
+            record_testsuite_property("lost_with_a_killed_broker", len(sent - stored_now))
+            again = [Device(name, histories[name], port=lambda: broker.port) for name in names]
+            async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+                for device in again:
+                    group.create_task(device.run())
+            await stored(house, len(sent))
+            assert_each_once(house.journal, sent)
             assert_balanced(house)
