@@ -23,6 +23,7 @@ from ingest.reading import Reading, to_us
 from tests.influx_facade import TOKEN, Facade, statement
 
 _BATCH: Final = 5000
+_NO_LIMIT: Final = 10_000_000  # lines a second
 
 
 def stored(engine: str, bucket: str) -> int:
@@ -33,7 +34,11 @@ def stored(engine: str, bucket: str) -> int:
 
 async def _ours(settings: InfluxSettings, journal: Journal, engine: str) -> None:
     follower = InfluxFollower(
-        settings, journal, lambda reading: (reading.patient, "cgm-0"), now=lambda: datetime.now(UTC)
+        settings,
+        journal,
+        lambda point: (point.patient, "cgm-0"),
+        now=lambda: datetime.now(UTC),
+        catch_up=_NO_LIMIT,
     )
     running = asyncio.create_task(follower.run())
     told = False

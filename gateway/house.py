@@ -43,6 +43,7 @@ from ingest.admit import Wearing
 from ingest.influx import NAME as INFLUX
 from ingest.influx import InfluxError, InfluxFollower, InfluxSeries, resend
 from ingest.journal import REJECTED, Journal, JournalError, Letter, LetterState
+from ingest.line_protocol import Point
 from ingest.links.ble import BleLink, DeviceHealth, KnownDevice, Wiring
 from ingest.links.ble_scan import AdapterControl, system_adapters
 from ingest.links.ble_session import Timings
@@ -52,7 +53,7 @@ from ingest.links.pairing import Offer, Unattended, keep_offered, offer_to_syste
 from ingest.links.uplink import Uplink
 from ingest.packet_log import PacketLog
 from ingest.progress import Progress
-from ingest.reading import Reading
+from ingest.reading import Reading, from_us
 from ingest.series import Series
 from ingest.vital import Vital
 
@@ -349,11 +350,11 @@ class House:
             raise InfluxError(f"patient {patient} has sent nothing yet")
         return self._pseudonyms[patient]
 
-    def label(self, reading: Reading) -> tuple[str, str]:
+    def label(self, point: Point) -> tuple[str, str]:
         """(pseudonym, device slot) of a reading, see `ingest.influx.Label`."""
-        wearing = self.path.roster.at(reading.device, reading.taken_at)
+        wearing = self.path.roster.at(point.device, from_us(point.taken_us))
         slot = wearing.slot if wearing else 0
-        return self.pseudonym(reading.patient), f"{self._devices[reading.device].kind}-{slot}"
+        return self.pseudonym(point.patient), f"{self._devices[point.device].kind}-{slot}"
 
     def ble_devices(self) -> list[KnownDevice]:
         """The devices to be read over Bluetooth, asked for again and again."""

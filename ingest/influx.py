@@ -29,8 +29,9 @@ from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
 
 from ingest import line_protocol
+from ingest.line_protocol import Point
 from ingest.progress import Progress, Stretch, next_stretch
-from ingest.reading import Reading, to_us
+from ingest.reading import to_us
 from ingest.series import Series
 from ingest.vital import COMPONENTS, Vital
 
@@ -51,16 +52,17 @@ _POINT: Final = ("device", "twin", "rev")  # the tags that tell a patient's poin
 _EARLIEST_NS: Final = -9_223_372_036_854_775_806
 _LATEST_NS: Final = 9_223_372_036_854_775_806
 
-Label: TypeAlias = Callable[[Reading], tuple[str, str]]
+Label: TypeAlias = Callable[[Point], tuple[str, str]]
 """The patient's pseudonym and the device's slot ("cgm-0") of a reading. Knows every reading of the journal."""
 
 _Entry: TypeAlias = tuple[int, bytes]
+_Batch: TypeAlias = tuple[Stretch, list[_Entry]]
 
 
 class Outbox(Protocol):
     """What a follower needs of the journal. Every call blocks and may come from any thread."""
 
-    def since(self, cursor: int, limit: int) -> list[tuple[int, Reading]]:
+    def points(self, cursor: int, limit: int) -> list[tuple[int, Point]]:
         """Readings after the cursor in order of arrival, at most `limit`, each with its sequence number."""
         ...
 
@@ -212,6 +214,7 @@ class InfluxFollower:
     bucket is filled from the first day, and so is a known one when somebody has it start over there. `trouble` is a
     sentence while something is wrong, else None. `pause(seconds)` waits, `jitter()` gives a number in [0, 1), `now()`
     the aware time.
+    catch_up: lines a second at most of a backlog.
     """
 
     def __init__(
@@ -223,6 +226,7 @@ class InfluxFollower:
         now: Callable[[], datetime],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
+        catch_up: int = CATCH_UP,
     ) -> None:
         self.news = asyncio.Event()
         self.place = place_of(settings)
@@ -232,6 +236,7 @@ class InfluxFollower:
         self._now = now
         self._pause = pause
         self._jitter = jitter
+        self._catch_up = catch_up
         self._stored = 0
         self._last_success: datetime | None = None
         self._last_error: str | None = None
@@ -242,6 +247,7 @@ class InfluxFollower:
         writer = _Writer(self._settings)
         rest: asyncio.Future[None] | None = None  # while it lasts nothing is sent of a backlog
         try:
+            ahead: _Batch | None = None
             while True:
                 self.news.clear()
                 progress, tail = await asyncio.to_thread(self._standing)
@@ -251,12 +257,18 @@ class InfluxFollower:
                     await self.news.wait()
                     continue
                 began = asyncio.get_running_loop().time()
-                entries = await asyncio.to_thread(self._read, stretch)
-                await self._deliver(writer, entries)
+                if ahead is None or ahead[0] != stretch:
+                    ahead = await self._ready(stretch)
+                entries = ahead[1]
+                # While the server stores this batch, the next one is made ready.
+                following = next_stretch(progress.confirming(stretch), tail, batch=BATCH, backlog=BACKLOG)
+                ahead, _ = await asyncio.gather(
+                    self._ready(following) if following else _nothing(), self._deliver(writer, entries)
+                )
                 await asyncio.to_thread(partial(self._outbox.confirm, self.place, stretch, came_from=progress))
                 if not is_new:
                     took = asyncio.get_running_loop().time() - began
-                    rest = asyncio.ensure_future(self._pause(max(0.0, len(entries) / CATCH_UP - took)))
+                    rest = asyncio.ensure_future(self._pause(max(0.0, len(entries) / self._catch_up - took)))
                     rest.add_done_callback(lambda _: self.news.set())
         finally:
             if rest:
@@ -283,10 +295,13 @@ class InfluxFollower:
     def _standing(self) -> tuple[Progress, int]:
         return self._outbox.progress(self.place), self._outbox.tail()
 
+    async def _ready(self, stretch: Stretch) -> _Batch:
+        return stretch, await asyncio.to_thread(self._read, stretch)
+
     def _read(self, stretch: Stretch) -> list[_Entry]:
         after, last = stretch
-        readings = [(seq, reading) for seq, reading in self._outbox.since(after, last - after) if seq <= last]
-        return [(seq, line_protocol.encode(reading, *self._label(reading))) for seq, reading in readings]
+        points = self._outbox.points(after, last - after)
+        return [(seq, line_protocol.encode(point, *self._label(point))) for seq, point in points if seq <= last]
 
     async def _deliver(self, writer: _Writer, entries: Sequence[_Entry]) -> None:
         """Return when every line is stored or set aside.
@@ -348,6 +363,10 @@ class InfluxFollower:
         if trouble != self.trouble:
             _log.warning("%s", trouble)
         self.trouble = self._last_error = trouble
+
+
+async def _nothing() -> None:
+    return None
 
 
 class InfluxSeries:

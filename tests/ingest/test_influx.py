@@ -64,7 +64,7 @@ def pressure(minute: int, sent: tuple[float | None, ...], unit: Unit) -> Reading
     return cgm(minute, vital=Vital.BLOOD_PRESSURE, device="cuff", values=values, sent=sent, unit=unit)
 
 
-def label(reading: Reading) -> tuple[str, str]:
+def label(reading: Reading | line_protocol.Point) -> tuple[str, str]:
     return f"p-{reading.patient}", f"{reading.device.replace(' ', '')}-0"
 
 
@@ -92,7 +92,7 @@ class Ward:
         self._loop = asyncio.get_running_loop()
         self._moved = asyncio.Event()
         self._seen: Progress | None = None
-        self.since, self.tail, self.rejected = self.journal.since, self.journal.tail, self.journal.rejected
+        self.points, self.tail, self.rejected = self.journal.points, self.journal.tail, self.journal.rejected
         self.set_aside = self.journal.set_aside
 
     def progress(self, follower: str) -> Progress:
@@ -176,7 +176,7 @@ async def send(ward: Ward, readings: Iterable[Reading], follower: InfluxFollower
 
 def test_a_line_says_everything_in_a_fixed_order() -> None:
     reading = cgm(0, 100.887304, sent=(5.6,), unit=Unit.MMOL_L, flags=frozenset({Flag.BATTERY_LOW}))
-    assert line_protocol.encode(reading, "p-1", "cgm-0") == (
+    assert line_protocol.encode(line_protocol.point(reading), "p-1", "cgm-0") == (
         b"cgm_glucose,device=cgm-0,patient=p-1 glucose=100.887304,sent_glucose=5.6,"
         b'unit="mmol/L",time_basis="device",received_us=1772366403123457i,serial="sensor 7",'
         b'flags="battery-low" 1772366400123457'
@@ -185,7 +185,7 @@ def test_a_line_says_everything_in_a_fixed_order() -> None:
 
 def test_a_whole_number_is_still_a_float_and_the_flags_are_sorted() -> None:
     reading = cgm(0, 112, flags=frozenset({Flag.SENSOR_MALFUNCTION, Flag.BATTERY_LOW}))  # a driver returned an int
-    line = line_protocol.encode(reading, "p", "d")
+    line = line_protocol.encode(line_protocol.point(reading), "p", "d")
     assert b" glucose=112.0," in line
     assert b'flags="battery-low,sensor-malfunction"' in line
 
@@ -230,7 +230,7 @@ async def test_the_interval_is_half_open_and_an_empty_one_has_the_right_shape(
 
 def test_two_readings_of_one_moment_stay_two(influx_bucket: Bucket, series: InfluxSeries) -> None:
     twins = [cgm(0, 90.0), cgm(0, 95.0, twin=1)]
-    influx_bucket.write(*[line_protocol.encode(reading, "p-mei", "m-0") for reading in twins])
+    influx_bucket.write(*[line_protocol.encode(line_protocol.point(reading), "p-mei", "m-0") for reading in twins])
     found = series.series("mei", Vital.CGM, NOON, NOON + DAY)
     assert sorted(found.values[:, 0]) == [90.0, 95.0]
 
@@ -309,8 +309,10 @@ def as_float(number: float | None) -> float | None:
 def test_the_engine_reads_any_line_as_it_was_meant(
     influx_bucket: Bucket, series_by_pseudonym: InfluxSeries, readings: list[Reading], patient: str, slot: str
 ) -> None:
-    lines = [line_protocol.encode(reading, patient, slot) for reading in readings]
-    assert lines == [line_protocol.encode(replace(reading), patient, slot) for reading in readings]
+    lines = [line_protocol.encode(line_protocol.point(reading), patient, slot) for reading in readings]
+    assert lines == [
+        line_protocol.encode(line_protocol.point(replace(reading)), patient, slot) for reading in readings
+    ]
     assert all(b"\n" not in line for line in lines)
     influx_bucket.write(*lines)
     try:
@@ -352,7 +354,7 @@ async def test_a_type_conflict_costs_only_the_readings_that_have_it(ward: Ward) 
     bad = cgm(3, 80.0, vital=Vital.GLUCOSE, device="meter")
     follower = await send(ward, [*(cgm(minute) for minute in range(40)), bad, cgm(50)])
     assert len(ward.bucket.rows("cgm_glucose")) == 41
-    assert ward.set_aside_lines == [line_protocol.encode(bad, *label(bad))]
+    assert ward.set_aside_lines == [line_protocol.encode(line_protocol.point(bad), *label(bad))]
     [letter] = ward.journal.letters(reason="rejected")
     assert "422" in letter.because
     assert "field type conflict" in letter.because
@@ -373,7 +375,7 @@ async def test_a_malformed_line_is_found_and_set_aside(ward: Ward) -> None:
     )
     await send(ward, [cgm(minute, device="a") for minute in range(100)] + [nobody], follower)
     assert len(ward.bucket.rows("cgm_glucose")) == 100
-    assert ward.set_aside_lines == [line_protocol.encode(nobody, "", "cgm-0")]
+    assert ward.set_aside_lines == [line_protocol.encode(line_protocol.point(nobody), "", "cgm-0")]
     assert len(ward.bucket.facade.writes) <= 2 * 7 + 1  # halving, not line by line
 
 
@@ -398,7 +400,7 @@ async def test_a_proxys_400_sets_nothing_aside(ward: Ward) -> None:
 async def test_of_what_influxdb_3_refuses_only_the_lines_it_names_are_set_aside(ward: Ward) -> None:
     """The body is that of 3.x as documented; the engine here is 1.6.7."""
     readings = [cgm(minute) for minute in range(20)]
-    lines = [line_protocol.encode(reading, *label(reading)) for reading in readings]
+    lines = [line_protocol.encode(line_protocol.point(reading), *label(reading)) for reading in readings]
     refused = [
         {"original_line": lines[at].decode(), "line_number": at + 1, "error_message": f"invalid column {at}"}
         for at in (3, 19)
