@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -174,7 +175,7 @@ class Watched:
         at, tail = next(seen)
         for place, key in enumerate(self._receiver.keys(self.before), self.before + 1):
             while place > tail:
-                at, tail = next(seen)
+                at, tail = next(seen, (at, sys.maxsize))  # what came after the last look
             moments.setdefault(key, at)
         return moments
 

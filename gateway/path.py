@@ -128,13 +128,17 @@ class StraightPath:
         began = asyncio.get_running_loop().time()
         if self.keep_first:
             await self.patience.call(self.keep_first, packets)
-        # While the disk is waited for, the batch before is watched.
-        new, _ = await asyncio.gather(self.patience.call(self._store, packets), self._see())
-        if len(deliveries) < _LITTLE:
-            self._commit_s = asyncio.get_running_loop().time() - began
-        for one in deliveries:
-            one.settled()
-        self._stored()
+        # While the disk is waited for, the batch before is watched; neither waits for the other's sake.
+        seeing = asyncio.create_task(self._see())
+        try:
+            new = await self.patience.call(self._store, packets)
+            if len(deliveries) < _LITTLE:
+                self._commit_s = asyncio.get_running_loop().time() - began
+            for one in deliveries:
+                one.settled()
+            self._stored()
+        finally:
+            await seeing
         self._unseen = new
 
     async def _see(self) -> None:

@@ -62,8 +62,8 @@ _Batch: TypeAlias = tuple[Stretch, list[_Entry]]
 class Outbox(Protocol):
     """What a follower needs of the journal. Every call blocks and may come from any thread."""
 
-    def points(self, cursor: int, limit: int) -> list[tuple[int, Point]]:
-        """Readings after the cursor in order of arrival, at most `limit`, each with its sequence number."""
+    def points(self, cursor: int, limit: int) -> list[Point]:
+        """Readings after the cursor in order of arrival, at most `limit`."""
         ...
 
     def progress(self, follower: str) -> Progress:
@@ -300,8 +300,9 @@ class InfluxFollower:
 
     def _read(self, stretch: Stretch) -> list[_Entry]:
         after, last = stretch
+        encode, label = line_protocol.encode, self._label
         points = self._outbox.points(after, last - after)
-        return [(seq, line_protocol.encode(point, *self._label(point))) for seq, point in points if seq <= last]
+        return [(point.seq, encode(point, *label(point))) for point in points if point.seq <= last]
 
     async def _deliver(self, writer: _Writer, entries: Sequence[_Entry]) -> None:
         """Return when every line is stored or set aside.

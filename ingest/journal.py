@@ -49,7 +49,6 @@ from ingest.rows import (
     CLAIM,
     CLAIM_ZONE,
     COLUMNS,
-    POINT,
     RECEIVED,
     REV,
     Row,
@@ -59,7 +58,6 @@ from ingest.rows import (
     is_anonymous,
     revised,
     same_value,
-    to_point,
     to_row,
 )
 from ingest.series import Series
@@ -79,6 +77,10 @@ _ARRIVE: Final = "INSERT INTO arrivals(series, taken_us, device, n) VALUES(?,?,?
 _ARRIVED: Final = (
     "arrivals a JOIN readings r ON r.series=a.series AND r.taken_us=a.taken_us AND r.device=a.device AND r.n=a.n "
     "JOIN series s ON s.id=a.series JOIN devices d ON d.id=a.device"
+)
+_POINTS: Final = (
+    "SELECT a.seq, s.vital, s.patient, d.name, r.taken_us, r.n, a.rev, v0, v1, v2, v3, s0, s1, s2, s3, unit, basis, "
+    f"received_us, flags, r.rev FROM {_ARRIVED}"
 )
 Outcome = Reading | Refusal | DecodeError
 REJECTED: Final = "rejected"  # the reason of a letter that a follower's store refused for good
@@ -265,22 +267,16 @@ class Journal:
             )
             return [(row[0], from_row(_as_of(db, row[1], row[2:]))) for row in rows]
 
-    def points(self, cursor: int, limit: int) -> list[tuple[int, Point]]:
-        """The same readings as points, which takes a third of the time."""
+    def points(self, cursor: int, limit: int) -> list[Point]:
+        """The same readings as points, which takes a fraction of the time."""
         with self._reading() as db:
-            rows = db.execute(
-                f"SELECT a.seq, a.rev, {POINT}, s.patient, s.vital, d.name FROM {_ARRIVED} "
-                "WHERE a.seq > ? ORDER BY a.seq LIMIT ?",
-                (cursor, limit),
-            ).fetchall()
-        points = []
-        for seq, rev, *row in rows:
-            point = to_point(row)
-            if point.rev != rev:
-                [(_, reading)] = self.since(seq - 1, 1)
-                point = line_protocol.point(reading)
-            points.append((seq, point))
-        return points
+            rows = db.execute(f"{_POINTS} WHERE a.seq > ? ORDER BY a.seq LIMIT ?", (cursor, limit)).fetchall()
+        return [Point._make(row[:-1]) if row[-1] == row[6] else self._older(row[0]) for row in rows]
+
+    def _older(self, seq: int) -> Point:
+        """A reading that was revised since then, as it was."""
+        [(_, reading)] = self.since(seq - 1, 1)
+        return line_protocol.point(reading, seq)
 
     def tail(self) -> int:
         """The highest sequence number given so far, 0 when there is none."""

@@ -9,7 +9,6 @@ Syntax: docs.influxdata.com, InfluxDB v2, "Line protocol"; it is the same in 1.x
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -21,51 +20,51 @@ from ingest.vital import COMPONENTS
 _UNFIT_FOR_TAG: Final = re.compile(r"[\x00-\x1f\x7f\\%\ud800-\udfff]")
 _SEPARATOR: Final = re.compile(r"([,= ])")
 _QUOTED: Final = re.compile(r'(["\\])')
-_NAMES: Final = 50_000  # that are remembered as they have to be written
-_FIELDS: Final = {
-    str(vital): [f"{prefix}{component.name}" for prefix in ("", "sent_") for component in components]
-    for vital, components in COMPONENTS.items()
-}
+_REMEMBERED: Final = 50_000  # names, as they have to be written
+_NAMES: Final = {str(vital): [component.name for component in components] for vital, components in COMPONENTS.items()}
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class Point(NamedTuple):
-    """What of a reading becomes a line; from the journal's own columns, for there is one of each reading.
+    """What of a reading becomes a line: the journal's own columns, for there is one of each reading.
 
-    values and sent: one number per component. taken_us, received_us: microseconds since 1970, UTC. flags: joined by
-    blanks in alphabetical order, None when there are none. patient and device are the house's own names.
+    Times are microseconds since 1970, UTC. v0 to v3: the components in canonical units; s0 to s3: as sent, None where
+    that is the same. flags: joined by blanks in alphabetical order, None when there are none.
     """
 
+    seq: int
     vital: str
     patient: str
     device: str
     taken_us: int
-    values: Sequence[float | None]
-    sent: Sequence[float | None]
+    twin: int
+    rev: int
+    v0: float | None
+    v1: float | None
+    v2: float | None
+    v3: float | None
+    s0: float | None
+    s1: float | None
+    s2: float | None
+    s3: float | None
     unit: str
     time_basis: str
     received_us: int
     flags: str | None
-    twin: int
-    rev: int
 
 
-def point(reading: Reading) -> Point:
+def point(reading: Reading, seq: int = 0) -> Point:
     """The point of a reading."""
-    return Point(
-        vital=reading.vital,
-        patient=reading.patient,
-        device=reading.device,
-        taken_us=to_us(reading.taken_at),
-        values=reading.values,
-        sent=reading.sent,
-        unit=reading.unit,
-        time_basis=reading.time_basis,
-        received_us=to_us(reading.received_at),
-        flags=" ".join(sorted(reading.flags)) or None,
-        twin=reading.twin,
-        rev=reading.rev,
+    missing = [None] * (4 - len(reading.values))
+    values, sent = (
+        [None if number is None else float(number) for number in numbers]
+        for numbers in (reading.values, reading.sent)
     )
+    return Point._make(
+        (seq, reading.vital, reading.patient, reading.device, to_us(reading.taken_at), reading.twin, reading.rev,
+         *values, *missing, *sent, *missing, reading.unit, reading.time_basis, to_us(reading.received_at),
+         " ".join(sorted(reading.flags)) or None)
+    )  # fmt: skip
 
 
 def encode(point: Point, patient: str, device: str) -> bytes:
@@ -78,20 +77,21 @@ def encode(point: Point, patient: str, device: str) -> bytes:
     ("glucose"), as sent ("sent_glucose", with "unit"), "time_basis", "received_us", "serial" (the device's own id)
     and, where there are any, "flags" joined by commas. A reading without a number keeps the rest.
     """
-    vital, _, serial, taken_us, values, sent, unit, basis, received_us, flags, twin, rev = point
-    revision = f",rev={rev}" if rev > 1 else ""
-    nth = f",twin={twin}" if twin else ""
-    fields = "".join(
-        [
-            f"{name}={float(number)!r},"
-            for name, number in zip(_FIELDS[vital], (*values, *sent), strict=True)
-            if number is not None
-        ]
-    )
+    (_, vital, _, serial, taken_us, twin, rev, v0, v1, v2, v3, s0, s1, s2, s3, unit, basis, received_us,
+     flags) = point  # fmt: skip
+    names = _NAMES[vital]
+    if len(names) == 1:
+        name = names[0]
+        numbers = "" if v0 is None else f"{name}={v0!r},sent_{name}={v0 if s0 is None else s0!r},"
+    else:
+        components = list(zip(names, (v0, v1, v2, v3), (s0, s1, s2, s3), strict=False))
+        numbers = "".join([f"{name}={v!r}," for name, v, _ in components if v is not None])
+        numbers += "".join([f"sent_{name}={v if s is None else s!r}," for name, v, s in components if v is not None])
+    more = (f",rev={rev}" if rev > 1 else "") + (f",twin={twin}" if twin else "")
     said = f',flags="{flags.replace(" ", ",")}"' if flags else ""
     return (
-        f"{vital},device={_tag_value(device)},patient={_tag_value(patient)}{revision}{nth} "
-        f'{fields}unit="{unit}",time_basis="{basis}",received_us={received_us}i,serial="{_text(serial)}"{said} '
+        f"{vital},device={_tag_value(device)},patient={_tag_value(patient)}{more} "
+        f'{numbers}unit="{unit}",time_basis="{basis}",received_us={received_us}i,serial="{_text(serial)}"{said} '
         f"{taken_us}"
     ).encode()
 
@@ -101,11 +101,11 @@ def tag(name: str) -> str:
     return _UNFIT_FOR_TAG.sub(lambda found: f"%{ord(found[0]):02X}", name)
 
 
-@lru_cache(_NAMES)
+@lru_cache(_REMEMBERED)
 def _tag_value(name: str) -> str:
     return _SEPARATOR.sub(r"\\\1", tag(name))
 
 
-@lru_cache(_NAMES)
+@lru_cache(_REMEMBERED)
 def _text(free: str) -> str:
     return _QUOTED.sub(r"\\\1", _CONTROL.sub(" ", free))

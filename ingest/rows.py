@@ -6,11 +6,9 @@ Pure. `COLUMNS` is the order of every row here; in a row that was read, the numb
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 
-from ingest.line_protocol import Point
 from ingest.reading import NO_CONTEXT, Flag, Reading, TimeBasis, from_us, to_us
 from ingest.vital import COMPONENTS, Unit, Vital
 
@@ -19,7 +17,6 @@ COLUMNS: Final = (
     "series, taken_us, device, n, v0, v1, v2, v3, unit, s0, s1, s2, s3, basis, offset_us, claim_us, claim_zone_s, "
     "sequence, flags, context, received_us, raw"
 )
-POINT: Final = "r.taken_us, r.n, v0, v1, v2, v3, unit, s0, s1, s2, s3, basis, received_us, flags, r.rev"
 BASIS, CLAIM, CLAIM_ZONE, SEQUENCE, FLAGS, RECEIVED, REV = 13, 15, 16, 17, 18, 20, 22
 
 _US: Final = timedelta(microseconds=1)
@@ -27,7 +24,6 @@ _US: Final = timedelta(microseconds=1)
 _VITALS: Final = {str(vital): vital for vital in Vital}
 _UNITS: Final = {str(unit): unit for unit in Unit}
 _BASES: Final = {str(basis): basis for basis in TimeBasis}
-_WIDTHS: Final = {str(vital): len(components) for vital, components in COMPONENTS.items()}
 _ALL_MISSING: Final = (None,) * MOST_COMPONENTS
 _MISSING: Final = [_ALL_MISSING[width:] for width in range(MOST_COMPONENTS + 1)]
 # Claims have no NULL in their key, or two absent sequences would count as different.
@@ -90,20 +86,6 @@ def from_row(row: Row) -> Reading:
         twin=twin,
         rev=rev,
     )
-
-
-def to_point(row: Sequence[Any]) -> Point:
-    """What becomes a line of InfluxDB, of the columns POINT followed by the names of patient, vital and device."""
-    taken_us, twin, v0, v1, v2, v3, unit, s0, s1, s2, s3, basis, received_us, flags, rev, patient, vital, device = row
-    values: Sequence[float | None]
-    if _WIDTHS[vital] == 1:
-        values, sent = (v0,), (v0 if s0 is None else s0,)
-    else:
-        width = _WIDTHS[vital]
-        values, sent = (v0, v1, v2, v3)[:width], (s0, s1, s2, s3)[:width]
-        if sent == _ALL_MISSING[:width]:
-            sent = values
-    return Point(vital, patient, device, taken_us, values, sent, unit, basis, received_us, flags, twin, rev)
 
 
 def _claim_time(claim_us: int | None, zone_s: int | None) -> datetime | None:
