@@ -28,7 +28,7 @@ Key = tuple[str, int]
 
 WINDOW: Final = 1000
 STEP: Final = timedelta(minutes=1)
-HORIZON: Final = timedelta(hours=20)
+HORIZON: Final = timedelta(hours=45)  # more than all rounds of a case take, and within two days
 TWICE, BROKEN = 0.01, 0.001
 _IDS: Final = 65_000
 
