@@ -80,13 +80,16 @@ def encode(point: Point, patient: str, device: str) -> bytes:
     (_, vital, _, serial, taken_us, twin, rev, v0, v1, v2, v3, s0, s1, s2, s3, unit, basis, received_us,
      flags) = point  # fmt: skip
     names = _NAMES[vital]
-    if len(names) == 1:
+    if len(names) == 1 and v0 is not None:
         name = names[0]
-        numbers = "" if v0 is None else f"{name}={v0!r},sent_{name}={v0 if s0 is None else s0!r},"
+        numbers = f"{name}={v0!r},sent_{name}={v0 if s0 is None else s0!r},"
     else:
-        components = list(zip(names, (v0, v1, v2, v3), (s0, s1, s2, s3), strict=False))
-        numbers = "".join([f"{name}={v!r}," for name, v, _ in components if v is not None])
-        numbers += "".join([f"sent_{name}={v if s is None else s!r}," for name, v, s in components if v is not None])
+        values = list(zip(names, (v0, v1, v2, v3), strict=False))
+        sent = zip(names, (v0, v1, v2, v3), (s0, s1, s2, s3), strict=False)
+        numbers = "".join([f"{name}={v!r}," for name, v in values if v is not None])
+        numbers += "".join(
+            [f"sent_{name}={s!r}," for name, v, own in sent if (s := v if own is None else own) is not None]
+        )
     more = (f",rev={rev}" if rev > 1 else "") + (f",twin={twin}" if twin else "")
     said = f',flags="{flags.replace(" ", ",")}"' if flags else ""
     return (
