@@ -79,8 +79,9 @@ _ARRIVED: Final = (
     "JOIN series s ON s.id=a.series JOIN devices d ON d.id=a.device"
 )
 _POINTS: Final = (
-    "SELECT a.seq, s.vital, s.patient, d.name, r.taken_us, r.n, a.rev, v0, v1, v2, v3, s0, s1, s2, s3, unit, basis, "
-    f"received_us, flags, r.rev FROM {_ARRIVED}"
+    "SELECT a.seq, s.vital, s.patient, d.name, r.taken_us, r.n, a.rev, v0, v1, v2, v3, coalesce(s0, v0), "
+    "coalesce(s1, v1), coalesce(s2, v2), coalesce(s3, v3), unit, basis, received_us, flags, r.rev "
+    f"FROM {_ARRIVED}"
 )
 Outcome = Reading | Refusal | DecodeError
 REJECTED: Final = "rejected"  # the reason of a letter that a follower's store refused for good

@@ -28,8 +28,8 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 class Point(NamedTuple):
     """What of a reading becomes a line: the journal's own columns, for there is one of each reading.
 
-    Times are microseconds since 1970, UTC. v0 to v3: the components in canonical units; s0 to s3: as sent, None where
-    that is the same. flags: joined by blanks in alphabetical order, None when there are none.
+    Times are microseconds since 1970, UTC. v0 to v3: the components in canonical units; s0 to s3: as sent. flags:
+    joined by blanks in alphabetical order, None when there are none.
     """
 
     seq: int
@@ -80,16 +80,13 @@ def encode(point: Point, patient: str, device: str) -> bytes:
     (_, vital, _, serial, taken_us, twin, rev, v0, v1, v2, v3, s0, s1, s2, s3, unit, basis, received_us,
      flags) = point  # fmt: skip
     names = _NAMES[vital]
-    if len(names) == 1 and v0 is not None:
-        name = names[0]
-        numbers = f"{name}={v0!r},sent_{name}={v0 if s0 is None else s0!r},"
+    if len(names) == 1:  # nearly always
+        (name,) = names
+        numbers = ("" if v0 is None else f"{name}={v0!r},") + ("" if s0 is None else f"sent_{name}={s0!r},")
     else:
-        values = list(zip(names, (v0, v1, v2, v3), strict=False))
-        sent = zip(names, (v0, v1, v2, v3), (s0, s1, s2, s3), strict=False)
-        numbers = "".join([f"{name}={v!r}," for name, v in values if v is not None])
-        numbers += "".join(
-            [f"sent_{name}={s!r}," for name, v, own in sent if (s := v if own is None else own) is not None]
-        )
+        fields = [*zip(names, (v0, v1, v2, v3), strict=False)]
+        fields += zip([f"sent_{name}" for name in names], (s0, s1, s2, s3), strict=False)
+        numbers = "".join([f"{name}={number!r}," for name, number in fields if number is not None])
     more = (f",rev={rev}" if rev > 1 else "") + (f",twin={twin}" if twin else "")
     said = f',flags="{flags.replace(" ", ",")}"' if flags else ""
     return (
