@@ -161,7 +161,7 @@ class DeviceTask:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self._all_settled.wait()  # what is not kept yet would be asked for once more
+            await self._wait_until_kept()
             place = await self._adapter.place(self.known.address, urgent=self.known.kind == "cuff")
             self._place, self._adapter_left = place, False
             try:
@@ -171,6 +171,12 @@ class DeviceTask:
                 place.leave()
             heed_cancellation()
             await self._rest(given_up=place.asked_back)
+
+    async def _wait_until_kept(self) -> None:
+        """What is not kept yet would be asked for once more; what the house never keeps has to be."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._wiring.timings.kept):
+                await self._all_settled.wait()
 
     async def _rest(self, *, given_up: bool) -> None:
         timings = self._wiring.timings

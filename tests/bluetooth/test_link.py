@@ -44,7 +44,7 @@ ABSENT = "C4:00:00:00:00:99"
 async def test_what_was_not_committed_is_read_again(ward: Ward) -> None:
     meter = await ward.meter(5)
     ward.commits = False
-    async with ward.reading(A_METER):
+    async with ward.reading(A_METER, timings=replace(BRISK, kept=0.05 * SLOWER)):
         await ward.until(lambda: ward.sessions_ended)
         assert ward.health(METER).last_read is None
         ward.commits = True
