@@ -63,7 +63,8 @@ class StrictBroker(asyncio.Protocol):
                 self._transport.write(b"\x20\x03\x00\x00\x00")
             elif kind == 8:
                 self._transport.write(b"\x90\x04" + body[:2] + b"\x00\x01")
-                self._begin()
+                if b"$SYS" not in body:  # what is asked for on a connection of its own, and here never said
+                    self._begin()
             elif kind == 12:
                 self._transport.write(b"\xd0\x00")
             elif kind == 4:
@@ -121,8 +122,9 @@ async def main(what: str, port: int, *rest: str) -> None:
         await asyncio.get_running_loop().create_server(Events, "127.0.0.1", port, backlog=2048)
     else:
         load = await asyncio.to_thread(Path(rest[0]).read_text)
-        broker = StrictBroker([bytes.fromhex(line) for line in load.split()], [int(window) for window in rest[1:]])
-        await asyncio.get_running_loop().create_server(lambda: broker, "127.0.0.1", port)
+        messages, windows = [bytes.fromhex(line) for line in load.split()], [int(window) for window in rest[1:]]
+        serve = asyncio.get_running_loop().create_server
+        await serve(lambda: StrictBroker(messages, windows), "127.0.0.1", port)
     print("stand-in is ready", flush=True)
     await asyncio.Event().wait()
 
