@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -120,6 +121,20 @@ def is_running(data: Path) -> bool:
     except OSError:  # there is none, or `_data` says what is wrong
         return False
     return False
+
+
+def address_of_hub(config: Config) -> str:
+    """Where the Homeward answers that uses the data directory: it says so in the file of its lock."""
+    with suppress(OSError):
+        if said := (config.data / "lock").read_text(encoding="ascii").strip():
+            return said
+    return local_address(config.web.host, config.web.port)
+
+
+def local_address(host: str, port: int) -> str:
+    """Where a server of this computer answers: one that listens everywhere listens on the loopback too."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _door(part: str, host: str, port: int, running: bool) -> Finding:

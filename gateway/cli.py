@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import runpy
 import sys
@@ -21,6 +22,7 @@ from ingest.reading import DecodeError
 
 SIMULATORS = ("ble",)
 VITALS = ("glucose", "ketone", "cgm_glucose", "blood_pressure")
+_ENOUGH = 141  # the exit status of a program that SIGPIPE has ended
 LETTER_STATES = ("waiting", "admitted", "discarded")
 
 
@@ -33,7 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _simulate(options)
     from gateway import commands
 
-    return commands.run(options)
+    try:
+        return commands.run(options)
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _ENOUGH
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,12 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     letters = commands.add_parser("letters", help="list what could not be admitted, with the reason")
     _add_journal(letters)
     letters.add_argument("--state", choices=LETTER_STATES, default="waiting", help="which (waiting)")
-    letters.add_argument("--limit", type=int, default=100, metavar="N", help="the newest N (100)")
+    letters.add_argument("--limit", type=_count, default=100, metavar="N", help="the newest N (100)")
     actions = letters.add_subparsers(metavar="ACTION", dest="action", help="without one, the letters are listed")
     # What stands before the action holds unless it is said again behind it.
     listing = actions.add_parser("list", help="the same list", argument_default=argparse.SUPPRESS)
     listing.add_argument("--state", choices=LETTER_STATES, help="which (waiting)")
-    listing.add_argument("--limit", type=int, metavar="N", help="the newest N (100)")
+    listing.add_argument("--limit", type=_count, metavar="N", help="the newest N (100)")
     _add_journal(listing)
     show = actions.add_parser("show", help="one letter with all its octets", argument_default=argparse.SUPPRESS)
     discard = actions.add_parser(
@@ -165,6 +171,13 @@ def _letter_id(text: str) -> int:
     number = int(text) if text.isdecimal() and len(text) < 19 else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of a letter")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text) if text.isdecimal() and len(text) < 19 else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
     return number
 
 

@@ -108,6 +108,7 @@ def _show_letter(journal: Journal, options: argparse.Namespace) -> int:
         print(json.dumps(_letter_object(letter)))
         return 0
     packet = letter.packet
+    text = packet.data.decode("utf-8", "replace") if packet.channel in {"json", "line"} else ""
     told = {
         "letter": f"{letter.id}, {letter.state}",
         "arrived": f"{packet.received_at:%Y-%m-%d %H:%M:%SZ} by {packet.link}",
@@ -115,8 +116,8 @@ def _show_letter(journal: Journal, options: argparse.Namespace) -> int:
         "reason": f"{letter.reason}: {letter.because}",
         "parts": ", ".join(map(str, letter.parts)),
         "channel": packet.channel,
-        "octets": packet.data.hex(" "),
-        "text": packet.data.decode("utf-8", "replace") if packet.channel in {"json", "line"} else "",
+        "octets": "" if text.isprintable() and text.encode() == packet.data else packet.data.hex(" "),
+        "text": text,
     }
     for name, value in told.items():
         if value:

@@ -27,6 +27,7 @@ from alerts.book import Book, connect
 from alerts.channels import Channel, LogChannel, Speaker, routes
 from alerts.rules import parse_limits
 from gateway.bulletin import Bulletin
+from gateway.check import local_address
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.device_book import DeviceBook, DeviceState
@@ -441,6 +442,9 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
         house = House(config, clock, journal, people, book, device_book)
         door = stack.enter_context(_door(config.web.host, config.web.port))
         house.address = f"http://{_shown_host(config.web.host)}:{door.getsockname()[1]}"
+        # For the commands of this computer, which may know no more than the data directory.
+        here = local_address(config.web.host, door.getsockname()[1])
+        (config.data / LOCK).write_text(here, encoding="ascii")
         base_url = config.web.base_url or house.address
         house.speaker = Speaker(book, channels, base_url=base_url, clock=clock.now)
 
@@ -581,7 +585,7 @@ def sole_tenant(data: Path) -> Iterator[None]:
     mask = os.umask(0o077)
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (data / LOCK).open("w")
+        lock = (data / LOCK).open("a")  # what a hub that runs has written there stays
         for name in (JOURNAL, BOOK, SESSIONS):
             (data / name).touch(mode=0o600)
     except OSError as error:

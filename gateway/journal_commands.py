@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError
 
 from alerts.book import Book, connect
-from gateway.check import is_running
+from gateway.check import address_of_hub, is_running
 from gateway.config import Config, load
 from gateway.house import BOOK, JOURNAL, PACKETS, HouseError, sole_tenant
 from gateway.keeper import WATCH
@@ -35,7 +35,6 @@ from ingest.reading import Reading
 
 _PAGE: Final = 5000
 _TELL_EVERY: Final = 100_000
-_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a hub that listens everywhere is asked
 
 
 def configured(options: argparse.Namespace) -> Config:
@@ -60,15 +59,14 @@ def status(options: argparse.Namespace) -> int:
     config = configured(options)
     with opened(config) as journal:
         found = _accounts(config, journal)
-    health = _Hub(config).health() if is_running(config.data) else None
-    faults = balance(found)
+    health, faults = _health(config), balance(found)
     if options.json:
         print(json.dumps({"accounts": asdict(found), "faults": faults, "health": health}))
     else:
-        for line in (*_said(found), *_health_lines(health), *(f"FAIL accounts: {fault}" for fault in faults)):
+        accounts = [f"FAIL accounts: {fault}" for fault in faults]
+        accounts = accounts or ["ok   accounts: everything that came is accounted for"]
+        for line in (*_said(found), "", *accounts, *_health_lines(health)):
             print(line)
-        if not faults:
-            print("ok   accounts: everything that came is accounted for")
     return 1 if faults or (health and health["status"] != "ok") else 0
 
 
@@ -101,10 +99,14 @@ def retry(options: argparse.Namespace) -> int:
             again = _Hub(config).retry if running else _by_hand(config, journal)
             waiting = 0
             for number in numbers:
-                trouble = again(number)
-                letter = journal.letter(number)
-                if letter is None:
+                before = journal.letter(number)
+                if before is None:
                     raise JournalError(f"there is no letter {number}; `homeward letters` lists them")
+                if before.state is not LetterState.WAITING:
+                    print(f"Letter {number} does not wait, it is {before.state}")
+                    continue
+                trouble = again(number)
+                letter = journal.letter(number) or before
                 left = _left(journal, letter)
                 waiting += left is not None
                 print(f"Letter {number} {_became(letter, left)}{'; ' + trouble if trouble else ''}")
@@ -172,21 +174,35 @@ def _accounts(config: Config, journal: Journal) -> Accounts:
 def _said(found: Accounts) -> Iterator[str]:
     refused = sum(found.refused.values())
     reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(found.refused.items()))
-    yield f"arrived    {found.parts}: decoded {found.decoded}, undecodable {found.undecodable}"
+    yield f"arrived   {found.parts}: decoded {found.decoded}, undecodable {found.undecodable}"
     yield (
-        f"decoded    {found.decoded}: admitted {found.admitted}, revised {found.revised}, duplicate "
+        f"decoded   {found.decoded}: admitted {found.admitted}, revised {found.revised}, duplicate "
         f"{found.duplicate}, refused {refused}{f' ({reasons})' if reasons else ''}"
     )
     yield (
-        f"journaled  {found.journaled}: {found.readmitted} of them waited as letters first; "
+        f"journaled {found.journaled}: {found.readmitted} of them waited as letters first; "
         f"{found.dropped} were dropped by age"
     )
+    yield from _followers(found)
+    if hub := found.uplink:
+        yield f"uplink    kept {hub.packets} packets: confirmed {hub.confirmed}, waiting {hub.waiting}"
+    yield f"letters   {found.letters} wait"
+
+
+def _followers(found: Accounts) -> Iterator[str]:
     for name, follower in found.followers.items():
         older = f" ({follower.older} of them behind newer ones)" if follower.older else ""
-        yield f"{name:<10} confirmed {follower.confirmed}, waiting {follower.waiting}{older}"
-    if hub := found.uplink:
-        yield f"uplink     kept {hub.packets} packets: confirmed {hub.confirmed}, waiting {hub.waiting}"
-    yield f"letters    {found.letters} wait"
+        yield f"{name:<9} confirmed {follower.confirmed}, waiting {follower.waiting}{older}"
+
+
+def _health(config: Config) -> dict[str, Any] | None:
+    """What the hub says of itself; None when none runs."""
+    if not is_running(config.data):
+        return None
+    try:
+        return _Hub(config).health()
+    except HouseError as error:
+        return {"status": "degraded", "parts": {"hub": {"status": "degraded", "detail": str(error)}}}
 
 
 def _health_lines(health: Mapping[str, Any] | None) -> Iterator[str]:
@@ -201,6 +217,7 @@ def _status(config: Config, *, as_json: bool) -> int:
     with opened(config) as journal:
         size, found = journal.size(), journal.accounts(_progress(config, journal))
         first = journal.since(0, 1)
+    oldest = first[0][1].received_at if first else None
     told: dict[str, Any] = {
         "path": str(_path(config)),
         "octets": size.octets,
@@ -208,15 +225,22 @@ def _status(config: Config, *, as_json: bool) -> int:
         "log_octets": size.wal,
         "readings": found.journaled - found.dropped,
         "dropped": found.dropped,
-        "oldest_arrival": first[0][1].received_at.isoformat() if first else None,
+        "oldest_arrival": oldest.isoformat() if oldest else None,
         "waiting": {name: follower.waiting for name, follower in found.followers.items()},
         "letters": found.letters,
     }
     if as_json:
         print(json.dumps(told))
         return 0
-    for name, value in told.items():
-        print(f"{name.replace('_', ' '):<15} {value}")
+    mega, spare, log = (f"{octets / 1e6:.1f} MB" for octets in (size.octets, size.spare, size.wal))
+    print(f"file      {told['path']}")
+    print(f"size      {mega}, of which {spare} are free for new readings; write-ahead log {log}")
+    print(f"readings  {told['readings']} and revisions; {found.dropped} were dropped by age")
+    if oldest:
+        print(f"oldest    came {oldest:%Y-%m-%d %H:%M:%SZ}")
+    for line in _followers(found):
+        print(line)
+    print(f"letters   {found.letters} wait")
     return 0
 
 
@@ -251,8 +275,10 @@ def _refill(config: Config) -> int:
 
 def _forward_again(config: Config) -> int:
     path = config.data / PACKETS
-    if config.uplink is None or not path.exists():
-        raise JournalError(f"nothing is forwarded from here; {path} and a section [uplink] are needed")
+    if config.uplink is None:
+        raise JournalError("this is no home post; name its configuration, with a section [uplink], with -c")
+    if not path.exists():
+        raise JournalError(f"nothing was forwarded from {config.data} yet")
     settings = config.uplink.settings()
     with closing(PacketLog(path)) as log:
         kept = log.start_over(uplink.place_of(settings))
@@ -351,10 +377,9 @@ class _Hub:
     """The hub that runs, over its API."""
 
     def __init__(self, config: Config) -> None:
-        host = _ANYWHERE.get(config.web.host, config.web.host)
         token = config.web.token
         self._http = httpx.Client(
-            base_url=f"http://{f'[{host}]' if ':' in host else host}:{config.web.port}/api/v1",
+            base_url=f"{address_of_hub(config)}/api/v1",
             headers={"Authorization": f"Bearer {token.get_secret_value()}"} if token else {},
             trust_env=False,
             timeout=30.0,

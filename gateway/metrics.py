@@ -70,8 +70,8 @@ def of_accounts(found: Accounts) -> Iterator[Family]:
         "gauge",
     )
     yield _labelled(
-        "homeward_follower_older",
-        "Of these, readings that came before others which the follower has: what is new goes first.",
+        "homeward_follower_backlog",
+        "Of the waiting, those that came before readings which the follower has: what is new goes first.",
         "follower",
         {name: follower.older for name, follower in found.followers.items()},
         "gauge",

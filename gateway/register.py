@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx
 
 from alerts.book import connect
-from gateway.check import is_running
+from gateway.check import address_of_hub, is_running
 from gateway.config import Config
 from gateway.house import BOOK, sole_tenant
 from gateway.people import AlreadyKnown, Device, DeviceKind, DeviceLink, Patient, People, UnknownPerson
@@ -64,7 +64,7 @@ async def open_register(config: Config, now: datetime) -> AsyncIterator[Register
     token = config.web.token
     headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
     async with httpx.AsyncClient(
-        base_url=f"{_address(config)}/api/v1", headers=headers, timeout=_PATIENCE_S, trust_env=False
+        base_url=f"{address_of_hub(config)}/api/v1", headers=headers, timeout=_PATIENCE_S, trust_env=False
     ) as client:
         yield _ThroughHub(client)
 
@@ -77,12 +77,6 @@ def _files(config: Config) -> Iterator[People]:
             yield People(engine)
         finally:
             engine.dispose()
-
-
-def _address(config: Config) -> str:
-    """Where a hub of this computer answers: one that listens everywhere listens on the loopback too."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(config.web.host, config.web.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{config.web.port}"
 
 
 class _InFiles:

@@ -6,6 +6,8 @@ import asyncio
 import csv
 import json
 import re
+import subprocess
+import sys
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +26,7 @@ from ingest.reading import DecodeError, Packet, Refusal, RefusalReason, to_us
 from ingest.vital import Unit, Vital
 from tests.influx_facade import Bucket, statement
 from tests.ingest.test_journal import append, reading
+from tests.peers import free_port
 from tests.real_house import NOW, HandClock, all_sent, enrol, real_house, stored, until
 
 SAMPLE = re.compile(r'^([a-z_]+)(?:\{([a-z]+)="((?:[^"\\]|\\.)*)"\})? (\S+)$')
@@ -127,10 +130,18 @@ async def test_status_beside_a_running_hub_and_without_it(tmp_path: Path, capsys
         config = str(config_of(tmp_path, house))
         assert await in_a_thread(["status", "-c", config]) == 0
         said = capsys.readouterr().out
-        assert "arrived    2: decoded 2, undecodable 0" in said
-        assert "watch      confirmed 2, waiting 0" in said
+        assert "arrived   2: decoded 2, undecodable 0" in said
+        assert "watch     confirmed 2, waiting 0" in said
         assert "ok   journal: Readings are kept as they come." in said
         assert "ok   accounts: everything" in said
+        # The data directory is enough to find the hub that uses it.
+        assert await in_a_thread(["status", "--data", str(tmp_path / "data")]) == 0
+        assert capsys.readouterr().out == said
+        (tmp_path / "data" / "lock").write_text(f"http://127.0.0.1:{free_port()}", encoding="ascii")
+        assert await in_a_thread(["status", "-c", config]) == 1
+        said = capsys.readouterr().out
+        assert "arrived   2" in said
+        assert "FAIL hub: a hub uses this data directory but does not answer" in said
     assert main(["status", "-c", config, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["health"], told["faults"], told["accounts"]["revised"]) == (None, [], 1)
@@ -160,7 +171,7 @@ async def test_letters_are_tried_again_beside_a_running_hub_and_without_it(
         assert f"Letter {beside} is admitted" in capsys.readouterr().out
         assert [one.rev for one in await stored(house, 2)] == [1, 2]
         assert await in_a_thread(["letters", "retry", str(beside), "-c", config]) == 0
-        assert "does not wait, it is admitted" in capsys.readouterr().out
+        assert capsys.readouterr().out == f"Letter {beside} does not wait, it is admitted\n"
         assert await in_a_thread(["letters", "retry", "99", "-c", config]) == 2
         without = conflict_of_old(house.journal, 5.9)
         unknown = Refusal(reason=RefusalReason.UNASSIGNED, because="pair it", device="cgm-9")
@@ -255,6 +266,19 @@ def test_export_as_csv_and_as_json_lines(data: Path, capsys: pytest.CaptureFixtu
     assert (json.loads(line)["numbers"], json.loads(line)["taken_at"]) == ([], "2026-03-02T08:05:00+00:00")
 
 
+def test_a_reader_that_has_seen_enough_ends_an_export_in_silence(data: Path) -> None:
+    with closing(Journal(data / "journal.db")) as journal:
+        append(journal, *(reading(60 + minute, 100.0) for minute in range(5000)))
+    command = [sys.executable, "-m", "gateway.cli", "journal", "export", "--data", str(data)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as export:
+        assert export.stdout is not None
+        assert export.stderr is not None
+        assert export.stdout.readline().startswith("patient,")
+        export.stdout.close()
+        assert export.stderr.read() == ""
+    assert export.returncode == 141
+
+
 def test_status_verify_and_compact(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["journal", "verify", "--data", str(data)]) == 0
     assert "is whole" in capsys.readouterr().out
@@ -263,6 +287,10 @@ def test_status_verify_and_compact(data: Path, capsys: pytest.CaptureFixture[str
     assert main(["journal", "status", "--data", str(data), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["readings"], told["letters"], told["oldest_arrival"]) == (4, 0, "2026-03-02T08:00:03+00:00")
+    assert main(["journal", "status", "--data", str(data)]) == 0
+    said = capsys.readouterr().out
+    assert "readings  4 and revisions; 0 were dropped by age" in said
+    assert "oldest    came 2026-03-02 08:00:03Z" in said
     assert main(["journal", "status", "--data", str(data / "none")]) == 2
     assert "there is no journal" in capsys.readouterr().err
 

@@ -211,14 +211,18 @@ async def test_the_register_is_the_same_through_a_hub_and_in_its_files(tmp_path:
                 await hub.add_patient(anna)
             with pytest.raises(RegisterError, match="no patient has the id carl"):
                 await hub.give(device, "carl")
+        # The hub that uses the data says where it answers, whatever is configured now.
         elsewhere = config.model_copy(update={"web": config.web.model_copy(update={"port": free_port()})})
-        async with open_register(elsewhere, NOW) as nobody:
-            with pytest.raises(RegisterError, match="does not answer at"):
-                await nobody.patients()
+        async with open_register(elsewhere, NOW) as same:
+            assert [patient.id for patient in await same.patients()] == ["anna", "wang"]
         wrong = Config.model_validate({"data": tmp_path / "data", "web": {"port": web["port"], "token": "other"}})
         async with open_register(wrong, NOW) as closed:
             with pytest.raises(RegisterError, match="Send the token"):
                 await closed.patients()
+        (tmp_path / "data" / "lock").write_text(f"http://127.0.0.1:{free_port()}", encoding="ascii")
+        async with open_register(config, NOW) as nobody:
+            with pytest.raises(RegisterError, match="does not answer at"):
+                await nobody.patients()
     async with open_register(config, NOW) as files:
         again = await files.patients(), await files.entry(METER)
         assert [patient.id for patient in again[0]] == [patient.id for patient in seen[0]] == ["anna", "wang"]
