@@ -28,8 +28,8 @@ from tests.real_house import PATIENCE, HandClock, all_sent, real_house, ticking,
 
 STEP = timedelta(minutes=15)
 PATIENTS = 2000
-# Readings of a patient: the ward and the week are to scale. With HOMEWARD_FULL=1 it is one in a quarter of an hour, as
-# of a flash glucose sensor, 1 344 000 in all (`--junitxml FILE` holds the figures).
+# Readings of a patient: the ward and the week are to scale. With HOMEWARD_FULL=1 it is one in a quarter of an hour,
+# as of a flash glucose sensor, 1 344 000 in all (`--junitxml FILE` holds the figures).
 A_DAY = 96 if os.environ.get("HOMEWARD_FULL") == "1" else 2
 
 
