@@ -270,7 +270,7 @@ async def test_a_hub_that_lost_its_disk_is_filled_again(
     assert main(again) == 0
     assert "when it is started" in capsys.readouterr().out
     assert main(["journal", "refill", "uplink", "--data", str(tmp_path)]) == 2
-    assert "nothing is forwarded from here" in capsys.readouterr().err
+    assert "this is no home post; name its configuration" in capsys.readouterr().err
 
 
 def refill_of(folder: Path, port: int) -> list[str]:
