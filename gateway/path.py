@@ -3,7 +3,8 @@
 Packets, acts and ticks come in by the door (`gateway.door`) and are worked on in order, in batches. Each batch is
 decoded, admitted, committed once, acknowledged to its sources, watched, and what follows from it is written down
 before it is said.
-Watching follows the journal by a cursor of its own, so a crash between commit and watch is made good at the start.
+Watching goes on beside the next commits, so that a reading does not wait on disk for what another one led to; it
+follows the journal by a cursor of its own, so a crash between commit and watch is made good at the start.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from ingest.journal import Arrival, Journal, Letter, Outcome
 from ingest.reading import DecodeError, Packet, Reading, RefusalReason
 
 CATCH_UP: Final = 5000
+# Readings that may be committed and not yet watched: then the commits wait, and with them the sources.
+BEHIND: Final = 5000
 LETTERS: Final = 500
 _UNASSIGNED: Final = RefusalReason.UNASSIGNED.value
 
@@ -52,6 +55,7 @@ class StraightPath:
         self._stored = stored
         self._door = Door()
         self._unseen: list[tuple[int, Reading]] = []
+        self._seeing: asyncio.Task[None] | None = None
         self._commit_s = 0.0  # what the last little commit took
         self._restrained = 0  # batches for which no lingering is tried
 
@@ -73,12 +77,15 @@ class StraightPath:
         while entries := await self.patience.call(self._journal.since, self._ward.cursor, CATCH_UP):
             await self._ward.see(entries)
         await self.readmit()
-        while True:
-            if not self._door.waiting:
-                await self._see()
-            await self._door.arrived()
-            await self._linger()
-            await self._work(self._door.take())
+        try:
+            while True:
+                await self._door.arrived()
+                await self._linger()
+                await self._work(self._door.take())
+        finally:
+            if self._seeing:
+                self._seeing.cancel()
+                await asyncio.wait([self._seeing])
 
     async def readmit(self, device: str | None = None) -> None:
         """Try the letters again that wait for an assignment, of one device or of all, oldest first."""
@@ -117,7 +124,7 @@ class StraightPath:
                 continue
             await self._keep(deliveries)
             deliveries = []
-            await self._see()
+            await self._seen()
             await _run(item)
         await self._keep(deliveries)
 
@@ -128,23 +135,29 @@ class StraightPath:
         began = asyncio.get_running_loop().time()
         if self.keep_first:
             await self.patience.call(self.keep_first, packets)
-        # While the disk is waited for, the batch before is watched; neither waits for the other's sake.
-        seeing = asyncio.create_task(self._see())
-        try:
-            new = await self.patience.call(self._store, packets)
-            if len(deliveries) < _LITTLE:
-                self._commit_s = asyncio.get_running_loop().time() - began
-            for one in deliveries:
-                one.settled()
-            self._stored()
-        finally:
-            await seeing
-        self._unseen = new
+        new = await self.patience.call(self._store, packets)
+        if len(deliveries) < _LITTLE:
+            self._commit_s = asyncio.get_running_loop().time() - began
+        for one in deliveries:
+            one.settled()
+        self._stored()
+        if len(self._unseen) >= BEHIND:
+            await self._seen()
+        self._unseen += new
+        if self._seeing is None or self._seeing.done():
+            await self._seen()
+            self._seeing = asyncio.create_task(self._see())
 
     async def _see(self) -> None:
-        """Watch what was committed last."""
-        unseen, self._unseen = self._unseen, []
-        await self._ward.see(unseen)
+        """Watch what is committed, until there is no more."""
+        while self._unseen:
+            unseen, self._unseen = self._unseen, []
+            await self._ward.see(unseen)
+
+    async def _seen(self) -> None:
+        """Wait until all that is committed was watched. What went wrong with it is raised here."""
+        if self._seeing:
+            await self._seeing
 
     def _store(self, packets: Sequence[Packet]) -> list[tuple[int, Reading]]:
         """Decode, admit and commit. Off the loop, for a large batch would hold up every connection."""

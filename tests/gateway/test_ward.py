@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -81,6 +84,29 @@ async def test_who_is_not_heard_has_no_bed_and_who_rests_keeps_no_readings(tmp_p
         await house.tick()
         silent = {alert.patient for alert in house.book.open_alerts() if alert.problem == "no-data"}
         assert silent == {"idle", "calm", "low"}
+
+
+async def test_what_comes_is_kept_while_the_book_of_alerts_is_locked_and_what_it_led_to_is_told_afterwards(
+    tmp_path: Path,
+) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        with closing(sqlite3.connect(tmp_path / "data" / "hub.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for minute, value in enumerate((50, 50, 50, 51, 52, 53)):
+                kept = asyncio.Event()
+                now = clock.now() + timedelta(minutes=5 * minute)
+                said = {"kind": "cgm_glucose", "value": value, "unit": "mg/dL", "time": now.isoformat()}
+                data = json.dumps({"version": 1, "device": "cgm-1", **said}).encode()
+                one = Packet(link="listener", sender="cgm-1", channel="json", data=data, received_at=now)
+                await house.path.deliver(one, kept.set)
+                async with asyncio.timeout(3):  # a writer waits five seconds for the lock
+                    await kept.wait()
+            assert len(house.journal.since(0, 10)) == 6
+            assert house.book.open_alerts() == []
+        await house.tick()
+        assert [alert.patient for alert in house.book.open_alerts()] == ["anna"]
 
 
 async def test_who_rests_stirs_when_the_device_revises_what_it_said(tmp_path: Path) -> None:
