@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Annotated, Any, Final, Literal, Self
@@ -16,13 +16,13 @@ from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Request
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
-from starlette.responses import StreamingResponse
 
 from alerts.alert import Act, ActKind, Alert, Audience, Notice, Outcome, Priority, Text
 from alerts.machine import Fact, FactKind
 from alerts.rules import parse_limits
 from gateway.device_book import DeviceState
 from gateway.people import BLUETOOTH_ADDRESS, Device, DeviceKind, DeviceLink, Patient
+from gateway.stream import EventStream
 from gateway.view import HouseView, SeriesStore
 from ingest.admit import Wearing
 from ingest.journal import Letter, LetterState
@@ -744,7 +744,8 @@ async def retry_letter(house: House, letter_id: Annotated[int, Path(ge=1, le=2**
 @router.get(
     "/events",
     tags=["house"],
-    response_class=StreamingResponse,
+    status_code=200,
+    response_class=EventStream,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def events(
@@ -752,21 +753,13 @@ async def events(
     type: Annotated[list[str] | None, Query(description="Only these types: alert, reading, health")] = None,  # noqa: A002
     patient: Annotated[str | None, Query(description="Only about this patient")] = None,
     last_event_id: Annotated[str | None, Header()] = None,
-) -> StreamingResponse:
+) -> EventStream:
     """Server-sent events, each with an id: `alert`, `reading`, `health`, and `resync`.
 
     An event says what changed, not how it is now: ask for that. After `resync` ask for everything you show.
     """
-
-    async def frames() -> AsyncIterator[bytes]:
-        wanted = frozenset(type or ())
-        with house.bulletin.subscribe(types=wanted, patient=patient, last_event_id=last_event_id) as told:
-            yield b"retry: 2000\n\n"
-            async for frame in told:
-                yield frame
-
-    # fastapi.sse would encode each event again for each client; these frames are ready to send.
-    return StreamingResponse(frames(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    wanted = frozenset(type or ())
+    return EventStream(house.bulletin.subscribe(types=wanted, patient=patient, last_event_id=last_event_id))
 
 
 async def find_patient(house: HouseView, patient_id: str) -> Patient:
