@@ -323,10 +323,9 @@ class Journal:
                 "series=(SELECT id FROM series WHERE patient=? AND vital=?) ORDER BY taken_us, device, n",
                 (to_us(start), to_us(end), patient, vital),
             ).fetchall()
-        return Series(
-            taken_us=np.array([row[0] for row in rows], dtype=np.int64),
-            values=np.array([row[1:] for row in rows], dtype=np.float64).reshape(len(rows), width),
-        )
+        # Floats hold microseconds exactly until the year 2255.
+        table = np.array(rows, dtype=np.float64).reshape(len(rows), 1 + width)
+        return Series(taken_us=table[:, 0].astype(np.int64), values=table[:, 1:])
 
     def last_arrival(self, device: str) -> datetime | None:
         """When a device last brought a new reading (UTC), None if it never did."""
