@@ -1,12 +1,14 @@
 """Everything in a journal into InfluxDB, once, in a process of its own: by Homeward's follower or by influxdb-client.
 
-`python -m benchmarks.follow {ours,library} ENGINE FACADE JOURNAL BUCKET`, beside `follow facade ENGINE`.
+`python -m benchmarks.follow {ours,library,bodies} ENGINE FACADE JOURNAL BUCKET`, beside `follow facade ENGINE`.
 The library gets readings that are in memory already; the follower reads them from the journal and moves its cursor.
+"bodies" are requests that were made before the clock started: what the engine takes at most, one after the other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import sys
 import threading
@@ -15,8 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import httpx
 from influxdb_client import InfluxDBClient, Point, WriteOptions, WritePrecision
 
+from ingest import line_protocol
 from ingest.influx import InfluxFollower, InfluxSettings
 from ingest.journal import Journal
 from ingest.reading import Reading, to_us
@@ -78,6 +82,23 @@ def _library(settings: InfluxSettings, readings: list[Reading]) -> None:
                 print("under way", flush=True)
 
 
+def _bodies(journal: Journal) -> list[bytes]:
+    lines = [line_protocol.encode(point, point.patient, "cgm-0") for point in journal.points(0, 100_000_000)]
+    chunks = (lines[first : first + _BATCH] for first in range(0, len(lines), _BATCH))
+    return [gzip.compress(b"\n".join(chunk), compresslevel=1, mtime=0) for chunk in chunks]
+
+
+def _post(settings: InfluxSettings, bodies: list[bytes]) -> None:
+    with httpx.Client(trust_env=False, timeout=60) as client:
+        for body in bodies:
+            client.post(
+                f"{settings.url}/api/v2/write",
+                params={"org": settings.org, "bucket": settings.bucket, "precision": "us"},
+                headers={"Authorization": f"Token {settings.token}", "Content-Encoding": "gzip"},
+                content=body,
+            ).raise_for_status()
+
+
 def facade(engine: str) -> None:
     """The v2 write address in front of the engine, in a process of its own, until killed."""
     with Facade(engine).serving() as serving:
@@ -90,10 +111,13 @@ def send(sender: str, engine: str, url: str, path: Path, bucket: str) -> None:
     statement(engine, f'CREATE DATABASE "{bucket}" WITH DURATION INF REPLICATION 1 SHARD DURATION 7d NAME "autogen"')
     journal = Journal(path)
     settings = InfluxSettings(url=url, token=TOKEN, org="ward", bucket=bucket)
-    readings = [] if sender == "ours" else [reading for _, reading in journal.since(0, 100_000_000)]
+    readings = [reading for _, reading in journal.since(0, 100_000_000)] if sender == "library" else []
+    bodies = _bodies(journal) if sender == "bodies" else []
     began, cpu = time.monotonic(), time.process_time()
     if sender == "ours":
         asyncio.run(_ours(settings, journal, engine))
+    elif sender == "bodies":
+        _post(settings, bodies)
     else:
         _library(settings, readings)
     took = {"points": journal.tail(), "seconds": time.monotonic() - began, "cpu": time.process_time() - cpu}

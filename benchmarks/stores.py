@@ -8,7 +8,9 @@ import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
+from alerts.book import Book, connect
 from benchmarks.bench import Bench
 from benchmarks.follow import stored
 from benchmarks.load import Ward
@@ -16,9 +18,15 @@ from benchmarks.machine import CACHE, BenchError, Program, external, module
 from benchmarks.millions import ten_million
 from benchmarks.programs import Homeward
 from benchmarks.report import Case
-from gateway.house import JOURNAL
+from gateway.house import BOOK, JOURNAL
 from ingest.journal import Journal
 from ingest.vital import Vital
+
+_SENDERS: Final = {
+    "ours": "Homeward",
+    "library": "influxdb-client, batching",
+    "bodies": "bodies made before",
+}
 
 
 def follower(bench: Bench) -> Case:
@@ -43,7 +51,7 @@ def follower(bench: Bench) -> Case:
             place = bench.place(sender)
             shutil.copy(seeded, place / JOURNAL)
             command = module("benchmarks.follow", sender, engine, url, place / JOURNAL, place.name)
-            program = "Homeward" if sender == "ours" else "influxdb-client, batching"
+            program = _SENDERS[sender]
             with Program(command, place / "follow.log") as running:
                 if not kill:
                     running.wait_for("done", 300)
@@ -68,7 +76,7 @@ def follower(bench: Bench) -> Case:
                 kept = stored(engine, place.name)
             case.add(program, "accepted and lost by kill -9", "points", handed - kept)
 
-        for sender in bench.rounds("ours", "library"):
+        for sender in bench.rounds(*_SENDERS):
             once(sender, kill=False)
         for sender in ("ours", "library"):
             once(sender, kill=True)
@@ -79,6 +87,11 @@ def follower(bench: Bench) -> Case:
         3.0,
     )
     case.at_most("lost by kill -9", case.value("Homeward", "accepted and lost by kill -9"), 0)
+    bound = case.ratio(("bodies made before", "points"), ("influxdb-client, batching", "points"))
+    case.notes.append(
+        "Bodies made before are requests that were compressed before the clock started, sent one after the other: "
+        f"the server's own bound, {bound:.2g} times the batching writer."
+    )
     return case
 
 
@@ -117,13 +130,16 @@ def reading_back(bench: Bench) -> Case:
     finally:
         journal.close()
     if bench.size.peers:
-        _start(case, house_folder, Ward(patients))
+        _start(case, house_folder, Ward(patients), count)
     case.close()
     case.at_most("14 days as series, p50, ms", case.value("Homeward", "14 days as series"), 5.0)
     return case
 
 
-def _start(case: Case, house_folder: Path, ward: Ward) -> None:
+def _start(case: Case, house_folder: Path, ward: Ward, count: int) -> None:
+    book = Book(connect(f"sqlite:///{house_folder / 'data' / BOOK}"), routes={})
+    book.create()
+    book.record(cursor=count)  # a house that has watched them all
     with Homeward(house_folder, ward.enrolled()) as house:
         for _ in range(3):
             house.program.stop()
