@@ -34,6 +34,7 @@ from ingest.accounts import Accounts, accounts
 from ingest.journal_format import FORMAT, prepare
 from ingest.line_protocol import Point
 from ingest.progress import Progress, Stretch
+from ingest.quick import quick
 from ingest.reading import (
     EPOCH,
     DecodeError,
@@ -83,13 +84,17 @@ _POINTS: Final = (
     "coalesce(s1, v1), coalesce(s2, v2), coalesce(s3, v3), unit, basis, received_us, flags, r.rev "
     f"FROM {_ARRIVED}"
 )
-# sqlite3 looks in three places for how a None is adapted before it finds that it need not be: 0.4 us each, and most of
-# a row is NULL. Told so (an empty dictionary gets None for None), it looks in one.
-sqlite3.register_adapter(type(None), {}.get)
+# sqlite3 looks in three places for how to adapt a None before it finds that it need not: 0.4 us each, and most of a
+# row is NULL. An empty dictionary, which gives None for None, is found in the first place.
+_AS_IT_IS: Final[dict[None, None]] = {}
+sqlite3.register_adapter(type(None), _AS_IT_IS.get)
 
 Outcome = Reading | Refusal | DecodeError
 REJECTED: Final = "rejected"  # the reason of a letter that a follower's store refused for good
 Fate = tuple[int, Reading] | None  # what is kept under its sequence number; None for what is known already
+Left = dict[int, tuple[str, str, str]]  # by part: reason, because, device
+# What a part becomes: the names of counters, beside those of the refusals.
+UNDECODABLE, ADMITTED, REVISED, DUPLICATE = "undecodable", "admitted", "revised", "duplicate"
 
 
 class LetterState(StrEnum):
@@ -100,6 +105,7 @@ class LetterState(StrEnum):
     DISCARDED = "discarded"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
     """One packet and what became of each of its parts (position = part)."""
@@ -135,27 +141,44 @@ class Appended:
     letters: int = 0
 
 
-class _Heard:
-    """What a commit brought of each device, written once a device."""
+class _Brought:
+    """What a commit brings: what became of each part, and what was heard of each device. Written once, at its end."""
 
     def __init__(self) -> None:
+        self.appended = Appended()
+        self.became: list[tuple[str, str]] = []  # what a part became, and its link
         self._sequences: dict[str, int | None] = {}
         self._received: dict[str, datetime] = {}
 
     def told(self, device: str, sequence: int | None) -> None:
-        """The number of the last record of a packet, None where it has none."""
+        """The number of a record, None where it has none."""
         if sequence is not None or device not in self._sequences:
             self._sequences[device] = sequence
 
-    def brought(self, device: str, received_at: datetime) -> None:
-        """A new reading came."""
-        self._received[device] = max(received_at, self._received.get(device, received_at))
+    def kept(self, fate: tuple[int, Reading], received_at: datetime) -> None:
+        """A new reading, or a revision."""
+        self.appended.new.append(fate)
+        device, received = fate[1].device, self._received
+        if device not in received or received[device] < received_at:
+            received[device] = received_at
 
     def devices(self) -> Iterator[tuple[str, int | None, int | None]]:
         """(device, last sequence, last arrival of something new in microseconds) of each."""
         for device, sequence in self._sequences.items():
             received = self._received.get(device)
             yield device, sequence, None if received is None else to_us(received)
+
+    def tally(self) -> Counter[str]:
+        """What to add to the counters: that of the parts is the sum of what they became."""
+        tally: Counter[str] = Counter()
+        for (what, link), count in Counter(self.became).items():
+            tally["parts"] += count
+            tally[what] += count
+            if what != UNDECODABLE:
+                tally["decoded"] += count
+            if what in {ADMITTED, REVISED}:
+                tally[f"{what}.{link}"] += count
+        return tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,19 +231,16 @@ class Journal:
         nothing was written (disk full, for one).
         """
         with self._writing() as db:
-            appended = Appended()
-            tally: Counter[str] = Counter()
-            heard = _Heard()
+            brought = _Brought()
             fates = iter(self._insert_all(db, (one for each in arrivals for one in each.outcomes)))
             for arrival in arrivals:
-                tally[f"packets.{arrival.packet.link}"] += 1
-                left = self._store(arrival, enumerate(arrival.outcomes), fates, appended, tally, heard)
+                left = _settle(arrival.packet, enumerate(arrival.outcomes), fates, brought)
                 if left:
-                    self._write_letters(db, arrival.packet, left)
-                    appended.letters += len({reason for reason, _, _ in left.values()})
-            self._note_heard(db, heard)
-            self._count(db, tally)
-        return appended
+                    brought.appended.letters += self._write_letters(db, arrival.packet, left)
+            self._note_heard(db, brought)
+            links = Counter([arrival.packet.link for arrival in arrivals])
+            self._count(db, {**brought.tally(), **{f"packets.{link}": count for link, count in links.items()}})
+        return brought.appended
 
     def readmit(self, tried: Iterable[tuple[Letter, tuple[Outcome, ...]]]) -> Appended:
         """Letters were tried again: each with the outcomes of its whole packet; only the parts that wait count.
@@ -228,27 +248,22 @@ class Journal:
         A letter of which nothing could be admitted waits on; of the others the rest waits as a letter of its own.
         """
         with self._writing() as db:
-            appended = Appended()
-            tally: Counter[str] = Counter()
-            heard = _Heard()
+            brought = _Brought()
             for letter, outcomes in tried:
                 if letter.parts[-1] >= len(outcomes):
                     continue  # it is cut into other parts than it was: nothing says what became of those that wait
                 parts = [(part, outcomes[part]) for part in letter.parts]
                 fates = iter(self._insert_all(db, (outcome for _, outcome in parts)))
-                arrival = Arrival(packet=letter.packet, outcomes=outcomes)
-                left = self._store(arrival, parts, fates, appended, tally, heard)
+                left = _settle(letter.packet, parts, fates, brought)
                 if {part: reason for part, (reason, _, _) in left.items()} != dict.fromkeys(
                     letter.parts, letter.reason
                 ):
                     db.execute("UPDATE letters SET state=? WHERE id=?", (LetterState.ADMITTED, letter.id))
                     self._write_letters(db, letter.packet, left)
-            self._note_heard(db, heard)
-            again = {
-                f"readmitted.{name}": n for name, n in tally.items() if name in {"admitted", "revised", "duplicate"}
-            }
-            self._count(db, Counter(again))
-        return appended
+            self._note_heard(db, brought)
+            known = {ADMITTED, REVISED, DUPLICATE}
+            self._count(db, {f"readmitted.{what}": n for what, n in brought.tally().items() if what in known})
+        return brought.appended
 
     def discard(self, letter: int, because: str) -> bool:
         """Take a letter off the waiting list; its bytes stay. False when no such letter waits."""
@@ -260,7 +275,7 @@ class Journal:
         because = f"{follower} refused arrival {seq} for good with status {status}: {answer}"
         with self._writing() as db:
             self._write_letters(db, packet, {0: (REJECTED, because, follower)})
-            self._count(db, Counter({f"rejected.{follower}": 1}))
+            self._count(db, {f"rejected.{follower}": 1})
 
     def since(self, cursor: int, limit: int) -> list[tuple[int, Reading]]:
         """Readings in the order in which they were committed, after sequence number `cursor`, at most `limit`."""
@@ -421,7 +436,7 @@ class Journal:
                 last = seq
             db.execute("DELETE FROM arrivals WHERE seq<=?", (last,))
             if last > before:
-                self._count(db, Counter({"dropped": last - before}))
+                self._count(db, {"dropped": last - before})
             return last - before
 
     def size(self) -> Size:
@@ -485,62 +500,21 @@ class Journal:
         finally:
             self._idle.put(db)
 
-    def _store(
-        self,
-        arrival: Arrival,
-        parts: Iterable[tuple[int, Outcome]],
-        fates: Iterator[Fate],
-        appended: Appended,
-        tally: Counter[str],
-        heard: _Heard,
-    ) -> dict[int, tuple[str, str, str]]:
-        """Tell what became of the parts, of which the readings have these fates, in their order.
-
-        Gives back what is left: part -> (reason, because, device).
-        """
-        left: dict[int, tuple[str, str, str]] = {}
-        last: dict[str, int | None] = {}
-        link, received_at = arrival.packet.link, arrival.packet.received_at
-        for part, outcome in parts:
-            tally["parts"] += 1
-            if isinstance(outcome, DecodeError):
-                left[part] = (outcome.kind, str(outcome), arrival.packet.sender)
-                tally["undecodable"] += 1
-                continue
-            tally["decoded"] += 1
-            last[outcome.device] = outcome.sequence
-            if isinstance(outcome, Refusal):
-                left[part] = (outcome.reason, outcome.because, outcome.device)
-                tally[f"refused.{outcome.reason}"] += 1
-                continue
-            kept = next(fates)
-            if kept is None:
-                appended.duplicates += 1
-                tally["duplicate"] += 1
-                continue
-            appended.new.append(kept)
-            heard.brought(outcome.device, received_at)
-            what = "admitted" if kept[1].rev == 1 else "revised"
-            tally[what] += 1
-            tally[f"{what}.{link}"] += 1
-        for device, sequence in last.items():
-            heard.told(device, sequence)
-        return left
-
-    def _note_heard(self, db: sqlite3.Connection, heard: _Heard) -> None:
+    def _note_heard(self, db: sqlite3.Connection, brought: _Brought) -> None:
         db.executemany(
             "UPDATE devices SET last_sequence=coalesce(?, last_sequence), "
             "last_received_us=coalesce(max(last_received_us, ?), ?, last_received_us) WHERE id=?",
             [
                 (sequence, received, received, self._device_id(db, device))
-                for device, sequence, received in heard.devices()
+                for device, sequence, received in brought.devices()
             ],
         )
 
     def _insert_all(self, db: sqlite3.Connection, outcomes: Iterable[Outcome]) -> list[Fate]:
         """Insert the readings among these, in order; see `_insert`."""
         fates: list[Fate] = []
-        run: dict[Row, tuple[Reading, Row]] = {}  # by the clustered key
+        run: dict[Row, Reading] = {}  # by the clustered key
+        rows: list[Row] = []
         for reading in outcomes:
             if not isinstance(reading, Reading):
                 continue
@@ -552,31 +526,30 @@ class Journal:
                 and row[2] not in self._claimants
                 and key not in run
             ):
-                run[key] = reading, row
-                if len(run) < _RUN:
+                run[key] = reading
+                rows.append(row)
+                if len(rows) < _RUN:
                     continue
-                fates += self._insert_run(db, list(run.values()))
+                fates += self._insert_run(db, run, rows)
             else:
-                fates += self._insert_run(db, list(run.values()))
+                fates += self._insert_run(db, run, rows)
                 fates.append(self._insert(db, reading, row))
-            run = {}
-        return fates + self._insert_run(db, list(run.values()))
+            run, rows = {}, []
+        return fates + self._insert_run(db, run, rows)
 
-    def _insert_run(self, db: sqlite3.Connection, run: Sequence[tuple[Reading, Row]]) -> list[Fate]:
+    def _insert_run(self, db: sqlite3.Connection, run: Mapping[Row, Reading], rows: Sequence[Row]) -> list[Fate]:
         """Insert readings of which the clustered key says it all: at once, when none of them is known."""
-        if len(run) > 1:
-            more = len(run) - 1
+        if len(rows) > 1:
+            more = len(rows) - 1
             db.execute("SAVEPOINT run")
-            rows = tuple(chain.from_iterable([row for _, row in run]))
-            inserted = db.execute(_INSERT + f",{_VALUES}" * more, rows).rowcount
-            db.execute("RELEASE run" if inserted == len(run) else "ROLLBACK TO run")
-            if inserted == len(run):
-                rows = tuple(chain.from_iterable([row[:4] for _, row in run]))
-                last = db.execute(_ARRIVE + ",(?,?,?,?)" * more, rows).lastrowid
+            inserted = db.execute(_INSERT + f",{_VALUES}" * more, tuple(chain.from_iterable(rows))).rowcount
+            db.execute("RELEASE run" if inserted == len(rows) else "ROLLBACK TO run")
+            if inserted == len(rows):
+                last = db.execute(_ARRIVE + ",(?,?,?,?)" * more, tuple(chain.from_iterable(run))).lastrowid
                 assert last is not None  # noqa: S101  an INSERT has a row id
-                return list(enumerate([reading for reading, _ in run], last - more))
+                return list(enumerate(run.values(), last - more))
             db.execute("RELEASE run")
-        return [self._insert(db, reading, row) for reading, row in run]
+        return [self._insert(db, reading, row) for reading, row in zip(run.values(), rows, strict=True)]
 
     def _insert(self, db: sqlite3.Connection, reading: Reading, row: Row) -> Fate:
         """Store a new reading or a revision and give its sequence number; None for what is known already."""
@@ -690,10 +663,11 @@ class Journal:
             )
             return changed.rowcount == 1
 
-    def _write_letters(
-        self, db: sqlite3.Connection, packet: Packet, left: Mapping[int, tuple[str, str, str]]
-    ) -> None:
-        """One letter for each reason, so that a batch whose parts fail alike is kept once and not once a part."""
+    def _write_letters(self, db: sqlite3.Connection, packet: Packet, left: Left) -> int:
+        """One letter for each reason, so that a batch whose parts fail alike is kept once and not once a part.
+
+        How many they are.
+        """
         by_reason: dict[tuple[str, str], list[int]] = {}
         for part, (reason, _, device) in left.items():
             by_reason.setdefault((reason, device), []).append(part)
@@ -714,26 +688,51 @@ class Journal:
                 "data, companion, session, fault, digest) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 values,
             )
+        return len(by_reason)
 
-    def _count(self, db: sqlite3.Connection, tally: Counter[str]) -> None:
+    def _count(self, db: sqlite3.Connection, tally: Mapping[str, int]) -> None:
         db.executemany(
             "INSERT INTO counters VALUES(?, ?) ON CONFLICT(name) DO UPDATE SET n = n + excluded.n", tally.items()
         )
 
     def _series_id(self, db: sqlite3.Connection, reading: Reading) -> int:
-        key = (reading.patient, reading.vital.value)
-        if key not in self._series:
-            new = db.execute("INSERT INTO series(patient, vital) VALUES(?, ?)", key).lastrowid
-            assert new is not None  # noqa: S101  an INSERT has a row id
-            self._series[key] = new
-        return self._series[key]
+        key = (reading.patient, reading.vital)
+        known = self._series.get(key)
+        if known is None:
+            known = db.execute("INSERT INTO series(patient, vital) VALUES(?, ?)", key).lastrowid
+            assert known is not None  # noqa: S101  an INSERT has a row id
+            self._series[key] = known
+        return known
 
     def _device_id(self, db: sqlite3.Connection, name: str) -> int:
-        if name not in self._devices:
-            new = db.execute("INSERT INTO devices(name) VALUES(?)", (name,)).lastrowid
-            assert new is not None  # noqa: S101  an INSERT has a row id
-            self._devices[name] = new
-        return self._devices[name]
+        known = self._devices.get(name)
+        if known is None:
+            known = db.execute("INSERT INTO devices(name) VALUES(?)", (name,)).lastrowid
+            assert known is not None  # noqa: S101  an INSERT has a row id
+            self._devices[name] = known
+        return known
+
+
+def _settle(packet: Packet, parts: Iterable[tuple[int, Outcome]], fates: Iterator[Fate], brought: _Brought) -> Left:
+    """Note what became of parts of a packet, of which the readings have these fates, in their order; what is left."""
+    left: Left = {}
+    link, became = packet.link, brought.became
+    for part, outcome in parts:
+        if isinstance(outcome, DecodeError):
+            left[part] = (outcome.kind, str(outcome), packet.sender)
+            became.append((UNDECODABLE, link))
+            continue
+        brought.told(outcome.device, outcome.sequence)
+        if isinstance(outcome, Refusal):
+            left[part] = (outcome.reason, outcome.because, outcome.device)
+            became.append((f"refused.{outcome.reason}", link))
+        elif (fate := next(fates)) is None:
+            became.append((DUPLICATE, link))
+            brought.appended.duplicates += 1
+        else:
+            became.append((ADMITTED if fate[1].rev == 1 else REVISED, link))
+            brought.kept(fate, packet.received_at)
+    return left
 
 
 def _counters(db: sqlite3.Connection) -> dict[str, int]:
