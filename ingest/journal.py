@@ -206,6 +206,7 @@ class Journal:
             self._db = self._connect()
             self._db.execute("PRAGMA wal_autocheckpoint=4000")
             self._db.execute("PRAGMA cache_size=-65536")  # of the writer alone: there may be many readers
+            self._db.execute("PRAGMA temp_store=MEMORY")  # what a savepoint may have to undo: a page for each reading
             self._prepare()
         except (sqlite3.Error, OSError) as error:
             raise JournalError(

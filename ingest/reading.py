@@ -17,14 +17,14 @@ from ingest.quick import quick
 from ingest.vital import Unit, Vital
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_US: Final = timedelta(microseconds=1)
 UPLINK: Final = "uplink "  # how the link of a forwarded packet begins; the name of the home post follows
 NO_CONTEXT: Final[Mapping[str, str | float]] = MappingProxyType({})
 
 
 def to_us(moment: datetime) -> int:
     """Microseconds since 1970-01-01 UTC of an aware datetime, exact (no float on the way)."""
-    return (moment - EPOCH) // _US
+    since = moment - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def from_us(microseconds: int) -> datetime:

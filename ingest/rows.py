@@ -49,13 +49,13 @@ def to_row(reading: Reading, series: int, device: int) -> Row:
     missing = _MISSING[len(values)]
     if sent == values:
         sent = _ALL_MISSING[: len(values)]
-    offset = reading.clock_offset
+    offset, flags, context = reading.clock_offset, reading.flags, reading.context
     claim_us, claim_zone_s = _wall(reading.device_time)
     return (
         series, to_us(reading.taken_at), device, 0, *values, *missing, str(reading.unit), *sent, *missing,
         str(reading.time_basis), None if offset is None else offset // _US, claim_us, claim_zone_s, reading.sequence,
-        " ".join(sorted(reading.flags)) if reading.flags else None,
-        json.dumps(dict(reading.context)) if reading.context else None,
+        " ".join(sorted(flags)) if flags else None,
+        json.dumps(dict(context)) if context else None,
         to_us(reading.received_at), reading.raw or None,
     )  # fmt: skip
 
