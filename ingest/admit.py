@@ -15,7 +15,11 @@ from ingest.device_clock import offset_of, place
 from ingest.reading import Flag, Measurement, Packet, Reading, Refusal, RefusalReason, TimeBasis
 from ingest.vital import Vital, canonical, impossible
 
+# A name of its own, because to ask an enumeration for a member takes as long as the rest of a comparison.
+_ARRIVAL: Final = TimeBasis.ARRIVAL
 _NO_NUMBER_BUT_A_VALUE: Final = frozenset({Flag.ABOVE_RANGE, Flag.BELOW_RANGE})
+# How many of the first components a measurement must have; the others of a blood pressure are extras.
+_NEEDED: Final = {vital: 2 if vital is Vital.BLOOD_PRESSURE else 1 for vital in Vital}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +81,7 @@ def admit(measurement: Measurement, packet: Packet, roster: Roster) -> Reading |
     if flaw is not None:
         return _refuse(measurement, *flaw)
     wearing, taken_at, basis = placed
-    timeless = basis is TimeBasis.ARRIVAL and measurement.device_time is not None
+    timeless = basis is _ARRIVAL and measurement.device_time is not None
     return Reading(
         patient=wearing.patient,
         device=measurement.device,
@@ -126,7 +130,7 @@ def _moment(claim: datetime | None, packet: Packet, zone: ZoneInfo) -> tuple[dat
             placed = place(claim, _ahead(packet, zone), zone, packet.received_at)
         else:
             placed = place(start, _ahead(packet, zone), zone, packet.received_at, since_start=claim - start)
-    return placed or (packet.received_at, TimeBasis.ARRIVAL)
+    return placed or (packet.received_at, _ARRIVAL)
 
 
 def _ahead(packet: Packet, zone: ZoneInfo) -> timedelta | None:
@@ -148,8 +152,7 @@ def _flaw(measurement: Measurement, values: tuple[float | None, ...]) -> tuple[R
     """Say what keeps the measurement from being a value of a living person, or None."""
     if measurement.flags and Flag.CONTROL_SOLUTION in measurement.flags:
         return RefusalReason.CONTROL_SOLUTION, "a test with control solution says nothing about the patient"
-    needed = measurement.sent[:2] if measurement.vital is Vital.BLOOD_PRESSURE else measurement.sent[:1]
-    if None in needed and not measurement.flags & _NO_NUMBER_BUT_A_VALUE:
+    if None in measurement.sent[: _NEEDED[measurement.vital]] and not measurement.flags & _NO_NUMBER_BUT_A_VALUE:
         said = ", ".join(sorted(measurement.flags)) or "nothing more"
         return RefusalReason.NO_VALUE, f"the device reports a failed measurement ({said}); ask for a new one"
     problem = impossible(measurement.vital, values)

@@ -40,6 +40,7 @@ FUTURE_TOLERANCE: Final = timedelta(minutes=10)
 OLDEST: Final = timedelta(days=3 * 366)
 
 _NOTHING: Final = timedelta(0)
+_DEVICE: Final = TimeBasis.DEVICE  # looked up once: there is one for each reading
 _QUARTER: Final = timedelta(minutes=15)
 _SUMMER_TIMES: Final = frozenset({0, 2, 4, 8})  # quarters of an hour that 2AAA can say
 
@@ -79,7 +80,7 @@ def _interpretations(
     claim: datetime, ahead: timedelta | None, zone: tzinfo, now: datetime
 ) -> tuple[tuple[datetime, timedelta, TimeBasis], ...]:
     """What the claim may mean, likeliest first: a wall clock (or moment), what to take off it, how that is known."""
-    as_claimed = (claim, _NOTHING, TimeBasis.DEVICE)
+    as_claimed = (claim, _NOTHING, _DEVICE)
     if ahead is None:
         return (as_claimed,)
     error = ahead - offset_of(zone, now)

@@ -65,6 +65,7 @@ from ingest.series import Series
 from ingest.vital import COMPONENTS, Vital
 
 _US: Final = timedelta(microseconds=1)
+_DEVICE: Final = TimeBasis.DEVICE  # looked up once: it is asked for with each reading
 _LAST: Final = 2**63 - 1  # no sequence number is higher
 
 _R: Final = ", ".join(f"r.{column}" for column in f"{COLUMNS}, rev".split(", "))
@@ -522,7 +523,7 @@ class Journal:
             row = to_row(reading, self._series_id(db, reading), self._device_id(db, reading.device))
             key = row[:4]
             if (
-                reading.time_basis is TimeBasis.DEVICE
+                reading.time_basis is _DEVICE
                 and row[CLAIM_ZONE] is not None
                 and row[2] not in self._claimants
                 and key not in run

@@ -114,7 +114,9 @@ def family(value: float, unit: Unit) -> tuple[float, Unit]:
 
 def impossible(vital: Vital, values: tuple[float | None, ...]) -> str | None:
     """A sentence saying which canonical value no living person has, or None when all are possible."""
-    for place, (value, (lowest, highest)) in enumerate(zip(values, _BOUNDS[vital], strict=True)):
+    bounds = _BOUNDS[vital]
+    for place, value in enumerate(values):
+        lowest, highest = bounds[place]
         if value is not None and not lowest <= value <= highest:
             component = COMPONENTS[vital][place]
             return (

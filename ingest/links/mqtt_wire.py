@@ -192,7 +192,7 @@ class Framing(Generic[AnyPacket]):
                     break
                 first, size, start = data[at], data[at + 1], at + 2
                 if size > 0x7F:
-                    size, start = _long_size(data, at + 1, end)
+                    size, start = _long_size(data, at + 1)
                     if start == 0:
                         self._need = end - at + 1
                         break
@@ -407,17 +407,16 @@ _PARSERS: Final[dict[int, Callable[[Decoder, Cursor], Incoming]]] = {
 _OUR_TYPES: Final = frozenset(first & 0xF0 for first in _PARSERS)
 
 
-def _long_size(data: bytes, at: int, end: int) -> tuple[int, int]:
+def _long_size(data: bytes, at: int) -> tuple[int, int]:
     """A Variable Byte Integer of two octets or more and where the rest begins; (0, 0) while octets are missing.
 
     Needless leading zeros are let through: small firmware often pads the length to a fixed width.
     """
     size = shift = 0
-    for position in range(at, min(at + 4, end)):
-        octet = data[position]
+    for position, octet in enumerate(data[at : at + 4], at + 1):
         size |= (octet & 0x7F) << shift
         if octet < 0x80:
-            return size, position + 1
+            return size, position
         shift += 7
     if shift == 28:
         raise MqttError(Reason.MALFORMED_PACKET, "a length of more than four octets")
