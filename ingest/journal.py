@@ -152,7 +152,7 @@ class _Brought:
         self._received: dict[str, datetime] = {}
 
     def told(self, device: str, sequence: int | None) -> None:
-        """The number of a record, None where it has none."""
+        """The number of the last record of a packet, None where it has none."""
         if sequence is not None or device not in self._sequences:
             self._sequences[device] = sequence
 
@@ -718,13 +718,14 @@ class Journal:
 def _settle(packet: Packet, parts: Iterable[tuple[int, Outcome]], fates: Iterator[Fate], brought: _Brought) -> Left:
     """Note what became of parts of a packet, of which the readings have these fates, in their order; what is left."""
     left: Left = {}
+    last: dict[str, int | None] = {}
     link, became = packet.link, brought.became
     for part, outcome in parts:
         if isinstance(outcome, DecodeError):
             left[part] = (outcome.kind, str(outcome), packet.sender)
             became.append((UNDECODABLE, link))
             continue
-        brought.told(outcome.device, outcome.sequence)
+        last[outcome.device] = outcome.sequence
         if isinstance(outcome, Refusal):
             left[part] = (outcome.reason, outcome.because, outcome.device)
             became.append((f"refused.{outcome.reason}", link))
@@ -734,6 +735,8 @@ def _settle(packet: Packet, parts: Iterable[tuple[int, Outcome]], fates: Iterato
         else:
             became.append((ADMITTED if fate[1].rev == 1 else REVISED, link))
             brought.kept(fate, packet.received_at)
+    for device, sequence in last.items():
+        brought.told(device, sequence)
     return left
 
 

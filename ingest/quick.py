@@ -16,7 +16,7 @@ def quick(cls: type[T]) -> type[T]:
 
     While it is made the object belongs to a class of the same slots that is not frozen, so that each is simply
     assigned, where that of a frozen dataclass looks each of them up by name. What a default_factory makes is made
-    once and shared by all.
+    once and shared by all. Not to be inherited from: what is made becomes one of this class.
     """
     thawed = type(cls.__name__, (), {"__slots__": tuple(each.name for each in fields(cls))})  # type: ignore[arg-type]
     space: dict[str, Any] = {"become": _CLASS.__set__, "thawed": thawed, "frozen": cls}

@@ -496,6 +496,12 @@ def test_what_a_store_refused_is_set_aside_with_its_answer(journal: Journal) -> 
     assert "422: field type conflict" in letter.because
 
 
+def test_a_packet_whose_last_record_has_no_number_leaves_the_resume_point_where_it_is(journal: Journal) -> None:
+    append(journal, reading(0, sequence=5))
+    append(journal, reading(5, sequence=6), reading(10, sequence=None))
+    assert journal.resume_point("cgm-1") == 5
+
+
 def test_the_resume_point_follows_what_is_safe(journal: Journal) -> None:
     assert journal.resume_point("AA") is None
     append(journal, reading(0, device="AA", sequence=4, device_time=datetime(2026, 3, 2, 16, 0)))
