@@ -15,9 +15,10 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import Final
 
 Event = Mapping[str, str]
@@ -31,49 +32,53 @@ _HEARTBEAT: Final = b": still here\n\n"
 class Subscription:
     """An async iterator of server-sent event frames (bytes); it ends when the bulletin closes, or after `end`."""
 
-    def __init__(self, wanted: Callable[[Event], bool], depth: int) -> None:
-        self.wanted = wanted
+    def __init__(self, patient: str | None, depth: int) -> None:
+        self.patient = patient
         # A deque and a future: an asyncio.Queue takes twice the time, which counts when a thousand are told.
         self._depth = depth
-        self._frames: deque[bytes | None] = deque()
+        self._frames: deque[bytes] = deque()
         self._arrival: asyncio.Future[None] | None = None
+        self._ended = False
         self._loop = asyncio.get_running_loop()
         self._spoke = self._loop.time()
         self._beat = self._loop.call_later(HEARTBEAT_S, self._break_silence)
 
-    def put(self, frame: bytes | None, instead: bytes | None) -> None:
+    def put(self, frame: bytes, instead: bytes) -> None:
         """Queue a frame; when the client is a whole queue behind, `instead` takes the place of its backlog."""
         if len(self._frames) >= self._depth:
             self._frames.clear()
             frame = instead
         self._frames.append(frame)
-        if self._arrival and not self._arrival.done():
-            self._arrival.set_result(None)
+        self._wake()
 
     def end(self) -> None:
-        """Nobody listens any more."""
+        """Nothing more is told, not even what waits."""
         self._beat.cancel()
-        self.put(None, None)
+        self._ended = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._arrival and not self._arrival.done():
+            self._arrival.set_result(None)
 
     def __aiter__(self) -> Subscription:
         return self
 
     async def __anext__(self) -> bytes:
         """The next frame, or a comment after HEARTBEAT_S of silence (so that proxies keep the connection)."""
-        if not self._frames:
+        if not self._frames and not self._ended:
             self._arrival = self._loop.create_future()
             await self._arrival
-        frame = self._frames.popleft()
-        if frame is None:
+        if self._ended:
             raise StopAsyncIteration
         self._spoke = self._loop.time()
-        return frame
+        return self._frames.popleft()
 
     def _break_silence(self) -> None:
         # One timer a client that looks now and then, for one a frame costs as much as the frame.
         silent = self._loop.time() - self._spoke
         if silent >= HEARTBEAT_S and not self._frames:
-            self.put(_HEARTBEAT, None)
+            self.put(_HEARTBEAT, _HEARTBEAT)
         self._beat = self._loop.call_later(max(HEARTBEAT_S - silent, _LOOK_S), self._break_silence)
 
 
@@ -84,18 +89,20 @@ class Bulletin:
         self._depth = depth
         self._run = secrets.token_hex(4)  # ids of an earlier run are never taken for this run's
         self._count = 0
-        self._clients: set[Subscription] = set()
+        # By the type they want, "" for those who want all: most events are readings, and few pages want them.
+        self._clients: defaultdict[str, set[Subscription]] = defaultdict(set)
         self._closed = False
 
     @property
     def clients(self) -> int:
         """How many clients listen now."""
-        return len(self._clients)
+        return len(set().union(*self._clients.values()))
 
     def publish(self, event: Event) -> None:
         """Tell every client that wants it; never waits."""
         self._count += 1
-        wanting = [client for client in self._clients if client.wanted(event)]
+        listening = chain(self._clients.get(event["type"], ()), self._clients.get("", ()))
+        wanting = [client for client in listening if client.patient in {None, event.get("patient")}]
         if not wanting:
             return
         frame, resync = self._frame(event), self._frame({"type": "resync"})
@@ -115,27 +122,28 @@ class Bulletin:
         last_event_id: the id of the last event the client heard before it lost the connection; when anything was
         told since, the first frame is a resync.
         """
-
-        def wanted(event: Event) -> bool:
-            return (not types or event["type"] in types) and (patient is None or event.get("patient") == patient)
-
-        client = Subscription(wanted, self._depth)
+        client = Subscription(patient, self._depth)
         if last_event_id is not None and last_event_id != self._id():
-            client.put(self._frame({"type": "resync"}), None)
+            resync = self._frame({"type": "resync"})
+            client.put(resync, resync)
         if self._closed:
-            client.put(None, None)
-        self._clients.add(client)
+            client.end()
+        for kind in types or {""}:
+            self._clients[kind].add(client)
         try:
             yield client
         finally:
-            self._clients.discard(client)
+            for kind in types or {""}:
+                self._clients[kind].discard(client)
+                if not self._clients[kind]:
+                    del self._clients[kind]
             client.end()
 
     def close(self) -> None:
         """End every subscription, so that a stopping server does not wait for its pages."""
         self._closed = True
-        for client in self._clients:
-            client.put(None, None)
+        for client in chain(*self._clients.values()):
+            client.end()
 
     def _id(self) -> str:
         return f"{self._run}-{self._count}"

@@ -37,10 +37,14 @@ class Delivery(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """Something to be done in order with the packets: an act, a tick, a change of the roster."""
+    """Something to be done in order with the packets: an act, a tick, a change of the roster.
+
+    of_ward: it concerns the ward alone, not what is stored.
+    """
 
     run: Callable[[], Awaitable[object]]
     done: asyncio.Future[object] = field(compare=False)
+    of_ward: bool = False
 
 
 Item: TypeAlias = Delivery | Errand
@@ -113,18 +117,19 @@ class Door:
         """Wait until something waits."""
         await self._arrived.wait()
 
-    def take(self) -> list[Item]:
-        """What is to be done next, of one lane, in its order."""
+    def take(self) -> tuple[list[Item], bool]:
+        """What is to be done next, of one lane, in its order; and whether it is of the second."""
         fresh, history = self._fresh, self._history
         items: list[Item] = []
         if self._turn_of_history or not fresh.items:
             sizes = (SLICE, SLICE_OCTETS) if fresh.items else (BATCH, HISTORY_OCTETS)
             items = history.take(*sizes, before=fresh.by_sender)
-        self._turn_of_history = not items
+        is_history = bool(items)
+        self._turn_of_history = not is_history
         items = items or fresh.take(BATCH, OCTETS)
         if not (fresh.items or history.items):
             self._arrived.clear()
-        return items
+        return items, is_history
 
     def _lane(self, packet: Packet) -> _Lane:
         """The history of a device is in line behind its own, and so is everything else of it."""

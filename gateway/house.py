@@ -198,7 +198,7 @@ class House:
 
     async def act(self, act: Act) -> Alert:
         """See HouseView."""
-        return cast(Alert, await self.path.errand(partial(self.ward.act, act)))
+        return cast(Alert, await self.path.round(partial(self.ward.act, act)))
 
     async def readings(
         self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
@@ -263,9 +263,9 @@ class House:
 
     async def tick(self) -> None:
         """What time alone brings about: silence, a second reading that did not come, retries, upkeep, health."""
-        while await self.path.errand(self.ward.tick):
+        while await self.path.round(self.ward.tick):
             pass  # others had their turn
-        await self.path.errand(self._look_after_devices)
+        await self.path.round(self._look_after_devices)
         await self.keeper.look()
         self._stored()  # a follower whose cursor was set back by another program sees it now
         await self.feel()
@@ -306,7 +306,7 @@ class House:
         }
 
     async def _look_after_devices(self) -> None:
-        """Keep what is known of the devices, and have low batteries seen to; on the worker, like pairing."""
+        """Keep what is known of the devices, and have low batteries seen to; never beside a pairing."""
         now = self._clock.now()
         flags, self.ward.batteries = self.ward.batteries, {}
         states = self._read_states()

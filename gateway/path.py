@@ -3,14 +3,16 @@
 Packets, acts and ticks come in by the door (`gateway.door`) and are worked on in order, in batches. Each batch is
 decoded, admitted, committed once, acknowledged to its sources, watched, and what follows from it is written down
 before it is said.
-Watching goes on beside the next commits, so that a reading does not wait on disk for what another one led to; it
-follows the journal by a cursor of its own, so a crash between commit and watch is made good at the start.
+Watching goes on beside the next commits, in the same order, so that no reading waits for what another one led to; it
+follows the journal by a cursor of its own, so a crash between commit and watch is made good at the start. History is
+stored only when all before it was watched, so that what is urgent has no backfill before it there either.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -24,7 +26,7 @@ from ingest.journal import Arrival, Journal, Letter, Outcome
 from ingest.reading import DecodeError, Packet, Reading, RefusalReason
 
 CATCH_UP: Final = 5000
-# Readings that may be committed and not yet watched: then the commits wait, and with them the sources.
+# From so many readings that are committed and not yet watched on the commits wait, and with them the sources.
 BEHIND: Final = 5000
 LETTERS: Final = 500
 _UNASSIGNED: Final = RefusalReason.UNASSIGNED.value
@@ -54,8 +56,11 @@ class StraightPath:
         self._ward = ward
         self._stored = stored
         self._door = Door()
-        self._unseen: list[tuple[int, Reading]] = []
-        self._seeing: asyncio.Task[None] | None = None
+        self._unseen: deque[list[tuple[int, Reading]] | Errand] = deque()
+        self._behind = 0  # readings that are committed and not yet watched
+        self._news = asyncio.Event()
+        self._watched = asyncio.Event()  # all that is committed
+        self._watched.set()
         self._commit_s = 0.0  # what the last little commit took
         self._restrained = 0  # batches for which no lingering is tried
 
@@ -68,8 +73,17 @@ class StraightPath:
 
         last: behind every packet that waits, also those of a backfill.
         """
+        return await self._send(run, last=last)
+
+    async def round(self, run: Callable[[], Awaitable[object]]) -> object:
+        """The same for what concerns the ward alone: commits go on meanwhile, however long it takes."""
+        return await self._send(run, of_ward=True)
+
+    async def _send(
+        self, run: Callable[[], Awaitable[object]], *, last: bool = False, of_ward: bool = False
+    ) -> object:
         done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        await self._door.send(Errand(run, done), last=last)
+        await self._door.send(Errand(run, done, of_ward=of_ward), last=last)
         return await done
 
     async def run(self) -> None:
@@ -77,15 +91,12 @@ class StraightPath:
         while entries := await self.patience.call(self._journal.since, self._ward.cursor, CATCH_UP):
             await self._ward.see(entries)
         await self.readmit()
-        try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch())
             while True:
                 await self._door.arrived()
                 await self._linger()
-                await self._work(self._door.take())
-        finally:
-            if self._seeing:
-                self._seeing.cancel()
-                await asyncio.wait([self._seeing])
+                await self._work(*self._door.take())
 
     async def readmit(self, device: str | None = None) -> None:
         """Try the letters again that wait for an assignment, of one device or of all, oldest first."""
@@ -115,8 +126,10 @@ class StraightPath:
         if self._door.waiting == waiting:
             self._restrained = _RESTRAINT
 
-    async def _work(self, items: Sequence[Item]) -> None:
+    async def _work(self, items: Sequence[Item], is_history: bool) -> None:
         """One batch, in order: an errand sees what came before it and nothing that came after."""
+        if is_history or self._behind >= BEHIND:
+            await self._watched.wait()
         deliveries: list[Delivery] = []
         for item in items:
             if isinstance(item, Delivery):
@@ -124,8 +137,11 @@ class StraightPath:
                 continue
             await self._keep(deliveries)
             deliveries = []
-            await self._seen()
-            await _run(item)
+            if item.of_ward:
+                self._to_watch(item)
+            else:
+                await self._watched.wait()
+                await _run(item)
         await self._keep(deliveries)
 
     async def _keep(self, deliveries: Sequence[Delivery]) -> None:
@@ -141,23 +157,28 @@ class StraightPath:
         for one in deliveries:
             one.settled()
         self._stored()
-        if len(self._unseen) >= BEHIND:
-            await self._seen()
-        self._unseen += new
-        if self._seeing is None or self._seeing.done():
-            await self._seen()
-            self._seeing = asyncio.create_task(self._see())
+        if new:
+            self._behind += len(new)
+            self._to_watch(new)
 
-    async def _see(self) -> None:
-        """Watch what is committed, until there is no more."""
-        while self._unseen:
-            unseen, self._unseen = self._unseen, []
-            await self._ward.see(unseen)
+    def _to_watch(self, what: list[tuple[int, Reading]] | Errand) -> None:
+        self._unseen.append(what)
+        self._watched.clear()
+        self._news.set()
 
-    async def _seen(self) -> None:
-        """Wait until all that is committed was watched. What went wrong with it is raised here."""
-        if self._seeing:
-            await self._seeing
+    async def _watch(self) -> None:
+        """Have the ward see what is committed, batch after batch, until cancelled."""
+        while True:
+            await self._news.wait()
+            while self._unseen:
+                what = self._unseen.popleft()
+                if isinstance(what, Errand):
+                    await _run(what)
+                else:
+                    await self._ward.see(what)
+                    self._behind -= len(what)
+            self._news.clear()
+            self._watched.set()
 
     def _store(self, packets: Sequence[Packet]) -> list[tuple[int, Reading]]:
         """Decode, admit and commit. Off the loop, for a large batch would hold up every connection."""

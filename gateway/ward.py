@@ -3,8 +3,8 @@
 Patients who rest cost a few microseconds a reading and no memory for readings: what judging needs is read from the
 journal when they stir. Beds are made on demand, those of an idle patient not before something is due, and the ones
 not used for longest are dropped.
-What follows is written into the book before anything is said. Only the worker of the straight path calls it, so that
-a patient is never judged twice at once.
+What follows is written into the book before anything is said. Only the straight path calls it, one call after the
+other, so that a patient is never judged twice at once.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ VITAL_OF: Final = {
 GRACE: Final = timedelta(minutes=15)
 # Readings may be watched again after a crash: that is harmless, and cheaper than writing the cursor for each batch.
 _UNWRITTEN: Final = 10_000
+_TOLD_AT_ONCE: Final = 100  # events; then others have their turn of the loop
 # Patients judged at once: others are not kept waiting, and what is asked for by name has few names.
 SLICE: Final = 500
 # Beds in memory, about 1 KB each, and those of them that hold readings, up to 300 KB each.
@@ -87,10 +88,21 @@ class Ward:
         self._agenda = Agenda()
         self._again: set[str] = set()  # to be judged at the next tick whatever time it is
         self._ticked_at: datetime | None = None
-        self.trouble: str | None = None
         self.batteries: dict[str, bool] = {}  # by device: whether its newest reading calls its battery low
         self._started_at = clock.now()
-        self.cursor = self._written = book.cursor()
+        # Taken in; judged, with what follows in the book; and the latter as the book has it.
+        self.cursor = self._judged = self._written = book.cursor()
+        self._unjudged: set[str] = set()  # what followed of them could not be written down
+        self._faulty: set[str] = set()  # cannot be judged for a fault of ours
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps the ward from its work, in a sentence; None when all is well."""
+        if self._unjudged:
+            return "alerts could not be written down; the log says why, and this is to be reported"
+        if self._faulty:
+            return f"patient {min(self._faulty)} cannot be judged; the log says why, and this is to be reported"
+        return None
 
     async def see(self, entries: Sequence[tuple[int, Reading]]) -> None:
         """Judge the patients of new readings, given with their sequence numbers in order."""
@@ -101,8 +113,10 @@ class Ward:
         self.forget({reading.patient for _, reading in entries if reading.rev > 1})
         self._look_at_batteries(reading for _, reading in entries)
         await self._judge(self._stirred(reading for _, reading in entries))
-        for patient, vital in sorted({(reading.patient, reading.vital) for _, reading in entries}):
+        for number, (patient, vital) in enumerate(sorted({(each.patient, each.vital) for _, each in entries})):
             self._bulletin.publish({"type": "reading", "patient": patient, "vital": vital})
+            if number % _TOLD_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def tick(self) -> bool:
         """Judge those for whom time has brought something about, a slice of them; True when more are waiting."""
@@ -155,7 +169,7 @@ class Ward:
     async def close(self) -> None:
         """Write down how far the readings were watched; where that fails, they are watched once more."""
         with suppress(sqlalchemy.exc.OperationalError):
-            await asyncio.to_thread(self._book.record, (), (), self.cursor)
+            await asyncio.to_thread(self._book.record, (), (), self._judged)
 
     def _look_at_batteries(self, readings: Iterable[Reading]) -> None:
         """Note what the newest readings say. What was stored long ago says nothing about the battery of today."""
@@ -179,21 +193,40 @@ class Ward:
                 stirred.add(reading.patient)
                 continue
             self._beds[reading.patient] = bed
-            if bed.take(reading, now):
+            try:
+                stirs = bed.take(reading, now)
+            except Exception:  # noqa: BLE001  told there
+                self._cannot_judge(reading.patient)
+                continue
+            if stirs:
                 stirred.add(reading.patient)
         return stirred
 
     async def _judge(self, patients: Iterable[str], *, write_cursor: bool = False) -> None:
         """Judge patients on what is in the journal. What fails here is done again at the next tick."""
         names = sorted(patients)
-        try:
-            for first in range(0, len(names), SLICE):
-                await self._judge_slice(names[first : first + SLICE])
-            await self._write((), (), write_cursor=write_cursor)
-        except Exception:
-            logger.exception("what follows from new readings could not be written down")
-            self.trouble = "alerts could not be written down; the log says why, and this is to be reported"
-            self._again.update(names)
+        for first in range(0, len(names), SLICE):
+            part = names[first : first + SLICE]
+            try:
+                await self._judge_slice(part)
+            except Exception:
+                logger.exception("what follows from new readings could not be written down")
+                self._again.update(part)
+                self._unjudged.update(part)
+            else:
+                self._unjudged.difference_update(part)
+        # A crash must not leave anybody behind the cursor who has not been judged.
+        if not self._unjudged:
+            self._judged = self.cursor
+            await self._note_cursor(now=write_cursor)
+
+    async def _note_cursor(self, *, now: bool) -> None:
+        behind = self._judged - self._written
+        if behind >= _UNWRITTEN or (now and behind):
+            try:
+                await self._write((), ())
+            except Exception:
+                logger.exception("how far the readings were watched could not be written down")
 
     async def _judge_slice(self, patients: Sequence[str]) -> None:
         now = self._now()
@@ -217,12 +250,16 @@ class Ward:
                 findings[patient] = self._look_at(patient, raising[patient], now)
             except (sqlite3.OperationalError, sqlalchemy.exc.OperationalError):
                 raise
-            except Exception:
-                logger.exception("patient %s could not be judged", patient)
-                self.trouble = f"patient {patient} cannot be judged; the log says why, and this is to be reported"
-                self._drop(patient)
-                self._again.add(patient)
+            except Exception:  # noqa: BLE001  told there
+                self._cannot_judge(patient)
         return findings
+
+    def _cannot_judge(self, patient: str) -> None:
+        """A fault of ours: the patient is tried again at each tick, and it is told. Called while it is handled."""
+        logger.exception("patient %s could not be judged", patient)
+        self._faulty.add(patient)
+        self._drop(patient)
+        self._again.add(patient)
 
     def _look_at(self, patient: str, raising: Collection[str], now: datetime) -> tuple[Finding, ...]:
         bed = self._beds[patient]
@@ -243,6 +280,7 @@ class Ward:
         alerts = {**standing, **{(change.alert.patient, change.alert.problem): change.alert for change in changes}}
         present = {alert.patient for alert in alerts.values() if alert.raising}
         changed = {change.alert.patient for change in changes}
+        self._faulty.difference_update(findings)
         for patient, found in findings.items():
             bed = self._beds[patient]
             bed.settle(found, present=patient in present, changed=patient in changed, now=now)
@@ -260,16 +298,12 @@ class Ward:
         self._beds.pop(patient, None)
         self._opened.pop(patient, None)
 
-    async def _write(
-        self, changes: Sequence[Change], notices: Sequence[Notice], *, write_cursor: bool = False
-    ) -> None:
-        due = self.cursor - self._written >= _UNWRITTEN or (write_cursor and self.cursor > self._written)
-        cursor = self.cursor if changes or due else None
-        if not (changes or notices or due):
+    async def _write(self, changes: Sequence[Change], notices: Sequence[Notice]) -> None:
+        cursor = self._judged if self._judged > self._written else None
+        if not (changes or notices or cursor):
             return
         new = await self.patience.call(self._book.record, changes, notices, cursor)
-        if cursor is not None:
-            self._written = cursor
+        self._written = cursor or self._written
         if new:
             self._told()
         for alert in {change.alert.id: change.alert for change in changes}.values():

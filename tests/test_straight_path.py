@@ -495,7 +495,7 @@ async def test_a_locked_book_is_waited_for(tmp_path: Path, clock: HandClock) -> 
         clock.advance(timedelta(seconds=30))
         await sending
         await until(lambda: bool(house.book.open_alerts()))
-        assert house.ward.patience.trouble is None
+        await until(lambda: house.ward.patience.trouble is None)
 
 
 async def test_influxdb_is_followed_on_after_a_restart_and_after_an_outage(

@@ -79,7 +79,7 @@ async def test_closing_ends_every_subscription_however_far_behind() -> None:
     with bulletin.subscribe() as behind, bulletin.subscribe() as listening:
         waiting = asyncio.create_task(_all(listening))
         for _ in range(2):
-            behind.put(b"data: x\n\n", None)
+            behind.put(b"data: x\n\n", b"")
         bulletin.close()
         async with asyncio.timeout(5):
             assert [frame async for frame in behind] == []
@@ -87,6 +87,18 @@ async def test_closing_ends_every_subscription_however_far_behind() -> None:
     with bulletin.subscribe() as late:
         async with asyncio.timeout(5):
             assert [frame async for frame in late] == []
+
+
+async def test_a_client_that_left_in_the_turn_of_many_events_is_let_go() -> None:
+    bulletin = Bulletin(depth=2)
+    with bulletin.subscribe() as client:
+        waiting = asyncio.create_task(_all(client))
+        await asyncio.sleep(0)
+        client.end()
+        for _ in range(5):
+            bulletin.publish(LOW)
+        async with asyncio.timeout(5):
+            assert await waiting == []
 
 
 async def _all(client: Subscription) -> list[bytes]:

@@ -27,7 +27,7 @@ async def put(door: Door, *packets: Packet) -> None:
 
 
 def names(door: Door) -> list[str]:
-    return [item.packet.sender for item in door.take() if isinstance(item, Delivery)]
+    return [item.packet.sender for item in door.take()[0] if isinstance(item, Delivery)]
 
 
 async def test_one_packet_passes_those_of_a_device_that_sends_many() -> None:
@@ -63,8 +63,8 @@ async def test_an_errand_waits_for_what_came_before_and_the_last_one_for_everyth
     await door.send(errand())
     await door.send(errand(), last=True)
     await put(door, packet("urgent", 0))
-    assert [type(item) for item in door.take()] == [Delivery] * 4 + [Errand, Delivery]
-    assert [type(item) for item in door.take()] == [Delivery] * 2 + [Errand]
+    assert [type(item) for item in door.take()[0]] == [Delivery] * 4 + [Errand, Delivery]
+    assert [type(item) for item in door.take()[0]] == [Delivery] * 2 + [Errand]
 
 
 @given(
@@ -77,7 +77,7 @@ def test_whatever_comes_leaves_once_and_in_the_order_of_its_device(steps: list[t
         sent: dict[str, list[bytes]] = defaultdict(list)
 
         def take() -> bool:
-            items = door.take()
+            items = door.take()[0]
             for item in items:
                 assert isinstance(item, Delivery)
                 left[item.packet.sender].append(item.packet.data)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway import ward as ward_module
 from gateway.agenda import Agenda
 from gateway.house import House
 from gateway.people import DeviceKind
+from gateway.ward import Ward
 from ingest.reading import Packet
 from ingest.vital import Vital
 from simulators.publisher import Publisher, blood_pressure
@@ -37,8 +41,13 @@ def test_a_name_comes_up_at_the_earliest_moment_it_was_given(steps: list[tuple[s
         expected = {each: at for each, at in expected.items() if each not in due}
 
 
-async def send(house: House, device: str, now: datetime, *values: float) -> None:
-    """A sensor's last readings, one each five minutes, through the door; returns when they were watched."""
+def lows(device: str, now: datetime) -> Packet:
+    """A level 2 low of a sensor."""
+    return packet(device, now, 50, 50, 50)
+
+
+def packet(device: str, now: datetime, *values: float) -> Packet:
+    """A sensor's last readings, one each five minutes."""
     readings = [
         {
             "kind": "cgm_glucose",
@@ -49,8 +58,12 @@ async def send(house: House, device: str, now: datetime, *values: float) -> None
         for number, value in enumerate(values)
     ]
     data = json.dumps({"version": 1, "device": device, "readings": readings}).encode()
-    one = Packet(link="listener", sender=device, channel="json", data=data, received_at=now)
-    await house.path.deliver(one, lambda: None)
+    return Packet(link="listener", sender=device, channel="json", data=data, received_at=now)
+
+
+async def send(house: House, device: str, now: datetime, *values: float) -> None:
+    """The same through the door; returns when they were watched."""
+    await house.path.deliver(packet(device, now, *values), lambda: None)
 
     async def nothing() -> None:
         return
@@ -96,17 +109,56 @@ async def test_what_comes_is_kept_while_the_book_of_alerts_is_locked_and_what_it
             other.execute("BEGIN IMMEDIATE")
             for minute, value in enumerate((50, 50, 50, 51, 52, 53)):
                 kept = asyncio.Event()
-                now = clock.now() + timedelta(minutes=5 * minute)
-                said = {"kind": "cgm_glucose", "value": value, "unit": "mg/dL", "time": now.isoformat()}
-                data = json.dumps({"version": 1, "device": "cgm-1", **said}).encode()
-                one = Packet(link="listener", sender="cgm-1", channel="json", data=data, received_at=now)
+                one = packet("cgm-1", clock.now() + timedelta(minutes=5 * minute), value)
                 await house.path.deliver(one, kept.set)
-                async with asyncio.timeout(3):  # a writer waits five seconds for the lock
+                async with asyncio.timeout(3):  # the book's writer waits ten times as long for the lock
                     await kept.wait()
+                if minute == 3:
+                    ticking = asyncio.create_task(house.tick())
             assert len(house.journal.since(0, 10)) == 6
             assert house.book.open_alerts() == []
+        await ticking
         await house.tick()
         assert [alert.patient for alert in house.book.open_alerts()] == ["anna"]
+
+
+class Killed(BaseException):
+    """As if the process were ended there."""
+
+
+async def test_who_was_not_judged_when_the_house_was_killed_is_judged_after_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = HandClock()
+    names = ("anna", "ben", "cleo")
+    slices: list[Sequence[str]] = []
+    judge = Ward._judge_slice
+
+    async def one_and_no_more(ward: Ward, patients: Sequence[str]) -> None:
+        slices.append(patients)
+        if len(slices) == 2:
+            raise Killed
+        await judge(ward, patients)
+
+    async with real_house(tmp_path, clock) as house:
+        for name in names:
+            await enrol(house, name, f"cgm-{name}", DeviceKind.CGM)
+
+    async def live_until_killed() -> None:
+        async with real_house(tmp_path, clock) as house:
+            for name in names:  # delivered in one go, so they are watched in one go
+                await house.path.deliver(lows(f"cgm-{name}", clock.now()), lambda: None)
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(ward_module, "SLICE", 1)
+    monkeypatch.setattr(Ward, "_judge_slice", one_and_no_more)
+    with pytest.raises(BaseExceptionGroup, match="unhandled"):
+        await live_until_killed()
+    monkeypatch.setattr(Ward, "_judge_slice", judge)
+    async with real_house(tmp_path, clock) as house:
+        await house.tick()
+        assert len(house.journal.since(0, 20)) == 9
+        assert {alert.patient for alert in house.book.open_alerts()} == set(names)
 
 
 async def test_who_rests_stirs_when_the_device_revises_what_it_said(tmp_path: Path) -> None:
