@@ -720,7 +720,11 @@ async def close(house: House, alert_id: str, body: CloseIn) -> AlertOut:
 
 @router.get("/health", tags=["house"])
 async def health(house: House) -> Mapping[str, Any]:
-    """`status` is "ok" or "degraded"; each part says in a sentence how it is. Always 200: look at `status`."""
+    """`status` is "ok" or "degraded"; each part says in a sentence how it is, asked now (`as_of`).
+
+    Always 200: look at `status`.
+    """
+    await house.feel()
     return house.health()
 
 

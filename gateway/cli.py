@@ -52,7 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     checking = commands.add_parser("check", help="read the configuration, try every part of it, say what to do")
     _add_config(checking)
 
-    status = commands.add_parser("status", help="what came, what became of it, who has it, how the hub does")
+    status = commands.add_parser(
+        "status",
+        help="what came, what became of it, who has it, how the hub does",
+        description="Exit status: 0 all is well, 1 a part of the hub needs attention or an account does not balance, "
+        "2 no hub runs (what is on disk is told all the same).",
+    )
     _add_journal(status)
 
     _add_pair(commands.add_parser("pair", help="pair a Bluetooth device with this computer and give it to a patient"))

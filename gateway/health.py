@@ -1,20 +1,27 @@
-"""How the house does, part by part, each with a sentence that says what to do where there is something to do."""
+"""How the house does, part by part, each with a sentence that says what to do where there is something to do.
+
+What a part knows of itself is told as it is at the moment of the question. What has to be looked up (a store, a disk)
+is asked every few seconds and whenever somebody wants to know; a part that does not answer is itself in trouble, and
+keeps nobody waiting.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alerts.channels import ChannelHealth
-from ingest.influx import InfluxHealth
+from ingest.influx import InfluxFollower
 from ingest.links.ble import BleHealth
 from ingest.links.listener import Gone
+from ingest.links.uplink import Uplink
 
 if TYPE_CHECKING:
     from gateway.house import House
 
+ANSWER_S: Final = 5.0  # a part that takes longer to say how it does is not well
 _NAMED: Final = 5  # devices that are named in a sentence
 
 
@@ -26,39 +33,100 @@ class Part:
     detail: str
 
 
-async def feel(house: House) -> dict[str, Part]:
-    """Ask every part how it does."""
-    parts = dict(_standing(house))
-    counts = await asyncio.to_thread(house.journal.counts)
-    waiting = counts["letters.waiting"]
-    parts["letters"] = Part(
-        ok=True, detail=f"Letters that wait for a person: {waiting}." if waiting else "Nothing waits to be looked at."
-    )
-    parts["disk"] = Part(ok=house.keeper.ok, detail=house.keeper.detail())
-    if house.influx:
-        state = await house.influx.health()
-        parts["influxdb"] = Part(ok=state.ok, detail=_influxdb(state))
-    if house.uplink:
-        forwarded = await house.uplink.health()
-        parts["uplink"] = Part(ok=forwarded.ok, detail=forwarded.says)
-    for channel in await house.speaker.health():
-        parts[f"channel {channel.name}"] = _channel(channel)
-    return parts
+Answer: TypeAlias = dict[str, Part]
+Question: TypeAlias = Callable[[], Coroutine[Any, Any, Answer]]
 
 
-def summary(parts: Mapping[str, Part]) -> dict[str, Any]:
-    """The shape of `gateway.view.HouseView.health`."""
-    return {
-        "status": "ok" if all(part.ok for part in parts.values()) else "degraded",
-        "parts": {
-            name: {"status": "ok" if part.ok else "degraded", "detail": part.detail} for name, part in parts.items()
-        },
-    }
+class Pulse:
+    """The health of a house: what its parts say now, and what was looked up when it was last felt."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._felt: Answer = {}
+        self._as_of = house.now()
+        self._asked: dict[str, asyncio.Task[Answer]] = {}
+        self._turn = asyncio.Lock()
+        self._begun = 0
+
+    def state(self) -> dict[str, Any]:
+        """The shape of `gateway.view.HouseView.health`."""
+        parts = {**dict(_standing(self._house)), **self._felt}
+        return {
+            "status": _word(all(part.ok for part in parts.values())),
+            "as_of": self._as_of,
+            "parts": {name: {"status": _word(part.ok), "detail": part.detail} for name, part in parts.items()},
+        }
+
+    async def feel(self) -> None:
+        """Ask what has to be asked. Those who want to know at the same time share one round of questions."""
+        wanted = self._begun + 1  # one that has begun already may have asked before what the caller has seen
+        async with self._turn:
+            if self._begun >= wanted:
+                return
+            self._begun = wanted
+            answers = await asyncio.gather(*(self._ask(name, put) for name, put in _questions(self._house)))
+            self._felt = {name: part for answer in answers for name, part in answer.items()}
+            self._as_of = self._house.now()
+
+    async def close(self) -> None:
+        """Leave the questions that were never answered."""
+        for asked in self._asked.values():
+            asked.cancel()
+        await asyncio.gather(*self._asked.values(), return_exceptions=True)
+
+    async def _ask(self, name: str, question: Question) -> Answer:
+        # One that still waits for its answer is not put again: each would take a thread from the rest of the house.
+        if name not in self._asked:
+            self._asked[name] = asyncio.create_task(question())
+        asked = self._asked[name]
+        await asyncio.wait([asked], timeout=ANSWER_S)
+        if not asked.done():
+            said = f"It does not answer within {ANSWER_S:g} s; see whether another program holds its file."
+            return {name: Part(ok=False, detail=said)}
+        del self._asked[name]
+        if error := asked.exception():
+            return {name: Part(ok=False, detail=f"It cannot be asked: {error}; see to the disk and the log.")}
+        return asked.result()
 
 
-def _influxdb(state: InfluxHealth) -> str:
+def _word(ok: bool) -> str:
+    return "ok" if ok else "degraded"
+
+
+def _questions(house: House) -> Iterator[tuple[str, Question]]:
+    """What has to be looked up, by the part that does not answer when there is no answer."""
+
+    async def letters() -> Answer:
+        waiting = (await asyncio.to_thread(house.journal.counts))["letters.waiting"]
+        said = f"Letters that wait for a person: {waiting}." if waiting else "Nothing waits to be looked at."
+        return {"letters": Part(ok=True, detail=said)}
+
+    async def disk() -> Answer:
+        await asyncio.to_thread(house.keeper.measure)
+        return {"disk": Part(ok=house.keeper.ok, detail=house.keeper.detail())}
+
+    async def channels() -> Answer:
+        return {f"channel {channel.name}": _channel(channel) for channel in await house.speaker.health()}
+
+    yield "letters", letters
+    yield "disk", disk
+    if influx := house.influx:
+        yield "influxdb", lambda: _influxdb(influx)
+    if uplink := house.uplink:
+        yield "uplink", lambda: _uplink(uplink)
+    yield "channels", channels
+
+
+async def _influxdb(follower: InfluxFollower) -> Answer:
+    state = await follower.health()
     said = f"{state.says} Readings still to be sent: {state.lag}"
-    return f"{said}, of which {state.older} follow behind the new ones." if state.older else f"{said}."
+    said += f", of which {state.older} follow behind the new ones." if state.older else "."
+    return {"influxdb": Part(ok=state.ok, detail=said)}
+
+
+async def _uplink(uplink: Uplink) -> Answer:
+    state = await uplink.health()
+    return {"uplink": Part(ok=state.ok, detail=state.says)}
 
 
 def _standing(house: House) -> Iterator[tuple[str, Part]]:
@@ -71,7 +139,7 @@ def _standing(house: House) -> Iterator[tuple[str, Part]]:
         if listener.gone:
             open_now += f" Gone without a farewell: {_gone(listener.gone.values())}."
         yield "listener", Part(ok=listener.trouble is None, detail=listener.trouble or open_now)
-    if broker := house.broker:
+    if (broker := house.broker) is not None:  # a link with nothing in flight is empty, which would count as none
         said = broker.trouble or "; ".join(broker.warnings) or "Connected to the broker."
         yield "broker", Part(ok=broker.trouble is None, detail=said)
     if house.ble:

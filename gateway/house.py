@@ -31,7 +31,7 @@ from gateway.check import local_address
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.device_book import DeviceBook, DeviceState
-from gateway.health import Part, feel, summary
+from gateway.health import Pulse
 from gateway.keeper import WATCH, Keeper
 from gateway.metrics import measure
 from gateway.path import StraightPath
@@ -120,7 +120,6 @@ class House:
         self.followers: dict[str, str] = {}
         self.keeper = Keeper(journal, self.progress, data=config.data, keep=config.journal.keep(), now=clock.now)
         self._clock = clock
-        self._parts: dict[str, Part] = {}
         self._devices: dict[str, Device] = {}
         self._pseudonyms: dict[str, str] = {}
         self._stop = asyncio.Event()
@@ -133,6 +132,8 @@ class House:
         self.speaker: Speaker
         self.ward = Ward(journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake())
         self.path = StraightPath(journal, self.ward, clock, people.roster(), stored=self._stored)
+        self._pulse = Pulse(self)
+        self._told = self.health()["status"]
         self._learn()
 
     def now(self) -> datetime:
@@ -141,7 +142,7 @@ class House:
 
     def health(self) -> Mapping[str, Any]:
         """See HouseView."""
-        return summary(self._parts)
+        return self._pulse.state()
 
     async def stopped(self) -> None:
         """Wait for SIGTERM or Ctrl-C."""
@@ -262,13 +263,16 @@ class House:
         return replace(found, uplink=self.packets.forwarded(self.uplink.place))
 
     async def tick(self) -> None:
-        """What time alone brings about: silence, a second reading that did not come, retries, upkeep, health."""
+        """What time alone brings about, in order with the packets: silence, a second reading that did not come."""
         while await self.path.round(self.ward.tick):
             pass  # others had their turn
         await self.path.round(self._look_after_devices)
+
+    async def upkeep(self) -> None:
+        """What the house does for itself, whatever the worker waits for: health, room, the followers."""
+        await self.feel()
         await self.keeper.look()
         self._stored()  # a follower whose cursor was set back by another program sees it now
-        await self.feel()
 
     def device_states(self) -> Mapping[str, DeviceState]:
         """See HouseView."""
@@ -329,11 +333,16 @@ class House:
         self._unwritten.clear()
 
     async def feel(self) -> None:
-        """Ask every part how it does, and tell the pages when that has changed."""
-        before = self.health()["status"]
-        self._parts = await feel(self)
-        if self.health()["status"] != before:
+        """See HouseView. Tells the pages when it has changed."""
+        await self._pulse.feel()
+        status = self.health()["status"]
+        if status != self._told:
+            self._told = status
             self.bulletin.publish({"type": "health"})
+
+    async def close(self) -> None:
+        """Ask nothing any more."""
+        await self._pulse.close()
 
     def follow(self, follower: InfluxFollower, series: InfluxSeries) -> None:
         """Take an InfluxDB in."""
@@ -471,6 +480,9 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
             uplink = Uplink(config.uplink.settings(), log, now=clock.now, pause=pause)
             house.forward(uplink, log)
             start(_revived(uplink.run, clock), "uplink")
+        # Before anything is watched: on a full disk the worker waits with the first of it, and the page is open then.
+        stack.push_async_callback(house.close)
+        await house.feel()
         worker = group.create_task(house.path.run(), name="straight path")
         stack.push_async_callback(_cancel, worker)
         stack.push_async_callback(_finish, house.path, worker)
@@ -494,7 +506,8 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
             if radio.offer:
                 agent = Unattended(house.reads)
                 start(keep_offered(agent, radio.offer, pause=TICK.total_seconds()), "pairing agent")
-        start(_tick(house, clock), "tick")
+        start(_each_tick(house.tick, clock), "tick")
+        start(_each_tick(house.upkeep, clock), "upkeep")
         server = _Server(_server_config(create_app(house, config.web.guard())))
         stack.push_async_callback(_close_web, server, house.bulletin, group.create_task(server.serve([door])))
         logger.info("open at %s, data in %s", house.address, config.data)
@@ -502,11 +515,11 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
         logger.info("closing")
 
 
-async def _tick(house: House, clock: Clock) -> None:
-    """The house looks after itself: what goes wrong in one tick is told, and does not end the ticks."""
+async def _each_tick(work: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    """Again and again: what goes wrong in one tick is told, and does not end the ticks."""
     while True:
         try:
-            await house.tick()
+            await work()
         except Exception:
             logger.exception("a tick failed")
         await clock.sleep(TICK)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -55,11 +56,15 @@ def opened(config: Config) -> Iterator[Journal]:
 
 
 def status(options: argparse.Namespace) -> int:
-    """What came, what became of it, who has it, and how the running hub does."""
+    """What came, what became of it, who has it, and how the running hub does.
+
+    Exit status: 0 all is well, 1 something needs attention, 2 no hub runs.
+    """
     config = configured(options)
+    health = _health(config)  # the hub asks its parts for it, so that both are of one moment
     with opened(config) as journal:
         found = _accounts(config, journal)
-    health, faults = _health(config), balance(found)
+    faults = balance(found)
     if options.json:
         print(json.dumps({"accounts": asdict(found), "faults": faults, "health": health}))
     else:
@@ -67,7 +72,9 @@ def status(options: argparse.Namespace) -> int:
         accounts = accounts or ["ok   accounts: everything that came is accounted for"]
         for line in (*_said(found), "", *accounts, *_health_lines(health)):
             print(line)
-    return 1 if faults or (health and health["status"] != "ok") else 0
+    if health is None:
+        return 2
+    return 1 if faults or health["status"] != "ok" else 0
 
 
 def journal(options: argparse.Namespace) -> int:
@@ -202,13 +209,15 @@ def _health(config: Config) -> dict[str, Any] | None:
     try:
         return _Hub(config).health()
     except HouseError as error:
-        return {"status": "degraded", "parts": {"hub": {"status": "degraded", "detail": str(error)}}}
+        return {"status": "degraded", "as_of": None, "parts": {"hub": {"status": "degraded", "detail": str(error)}}}
 
 
 def _health_lines(health: Mapping[str, Any] | None) -> Iterator[str]:
     if health is None:
-        yield "The hub does not run."
+        yield "FAIL hub: it does not run; start it with `homeward run`"
         return
+    if health["as_of"]:
+        yield f"as of {datetime.fromisoformat(health['as_of']):%Y-%m-%d %H:%M:%SZ}"
     for name, part in health["parts"].items():
         yield f"{'ok  ' if part['status'] == 'ok' else 'FAIL'} {name}: {part['detail']}"
 

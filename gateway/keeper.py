@@ -22,6 +22,7 @@ from ingest.progress import Progress
 WATCH: Final = "watch"  # the follower that keeps no copy
 WARN: Final = 0.7  # of the disk
 FULL: Final = 0.9
+LITTLE: Final = 256 * 1_048_576  # octets: what is left of a disk that is as good as full, however large it is
 ROOM: Final = 0.1  # of the file that is kept free from FULL on, so that new readings find room in it
 LEAST: Final = timedelta(days=30)  # a want of room drops no younger reading
 SOON: Final = timedelta(days=7)  # a disk that will be full by then is told
@@ -49,7 +50,7 @@ class Keeper:
     """Looks after the journal. `look` is called at every tick.
 
     followers: how far each has come, by name; blocks. keep: how long a reading is kept after it came, None for
-    ever. `used`: the share of the disk that is taken, as last seen.
+    ever. `used`: the share of the disk that is taken, `free`: octets that are left of it, as last measured.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Keeper:
         self._hub = ""
         self._looks: deque[tuple[datetime, int]] = deque()  # octets used, once in _PACE, the last days
         self.used = 0.0
+        self.free = LITTLE
         self.lasts: timedelta | None = None  # the disk, at the pace of the last days; None: for long, or not known
         self.copied = True  # whether someone besides the journal keeps the readings
         self.size = Size(octets=0, spare=0, wal=0)
@@ -80,7 +82,7 @@ class Keeper:
     @property
     def ok(self) -> bool:
         """Whether there is room, today and for some days."""
-        return self.used < FULL and (self.lasts is None or self.lasts > SOON)
+        return self.used < FULL and self.free >= LITTLE and (self.lasts is None or self.lasts > SOON)
 
     def keep_room_in(self, log: PacketLog, hub: str) -> None:
         """Look after the log of a home post as well, whose hub has the cursor of this name."""
@@ -90,9 +92,22 @@ class Keeper:
         """Do what is to be done now. Off the loop."""
         await asyncio.to_thread(self._look)
 
+    def measure(self) -> Disk:
+        """See how much room there is. Blocks for a moment."""
+        disk = self._disk(self._data)
+        self.used = disk.used / (disk.used + disk.free)  # as df says it: what is reserved counts for neither
+        self.free = disk.free
+        self.size = self._journal.size()
+        return disk
+
     def detail(self) -> str:
         """How it is, in a sentence, with what to do."""
-        said = f"The disk is {self.used:.0%} full; the journal takes {self.size.octets / 1e6:.1f} MB of it"
+        size = self.size
+        said = (
+            f"The disk is {self.used:.0%} full, {_words(self.free)} are free; the journal takes {_words(size.octets)}"
+        )
+        if size.wal:
+            said += f" and its write-ahead log {_words(size.wal)}"
         if self.lasts is not None:
             said += f"; at the pace of the last days it will be full in {self.lasts / timedelta(days=1):.1f} days"
         if self.used < WARN and self.ok:
@@ -106,9 +121,7 @@ class Keeper:
         return f"{said}: make room, for nothing else keeps these readings and none is dropped for want of it."
 
     def _look(self) -> None:
-        disk = self._disk(self._data)
-        self.used = disk.used / (disk.used + disk.free)  # as df says it: what is reserved counts for neither
-        self.lasts = self._forecast(disk)
+        self.lasts = self._forecast(self.measure())
         followers = self._followers()
         self.copied = self._log is not None or bool(followers.keys() - {WATCH})
         slowest = min(progress.upto for progress in followers.values())
@@ -160,6 +173,10 @@ class Keeper:
     def _is_tight(self) -> bool:
         size = self._journal.size()
         return _tight(size.octets, size.spare)
+
+
+def _words(octets: int) -> str:
+    return f"{octets / 1e9:.1f} GB" if octets >= 1e9 else f"{octets / 1e6:.1f} MB"
 
 
 def _tight(octets: int, spare: int) -> bool:

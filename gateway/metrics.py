@@ -32,6 +32,7 @@ class Family:
 
 async def measure(house: House) -> str:
     """All figures of now."""
+    await house.feel()
     found = await asyncio.to_thread(house.accounts)
     return exposition([*of_accounts(found), *await _of_parts(house)])
 

@@ -403,8 +403,10 @@ async def letters(request: Request, house: House, before: LetterId | None = None
 @router.get("/health")
 async def health(request: Request, house: House) -> Response:
     """How each part of Homeward is."""
+    await house.feel()
+    found = house.health()
     return _desk(request).page(
-        request, "health.html", events="/api/v1/events?type=health", now=house.now(), health=house.health()
+        request, "health.html", events="/api/v1/events?type=health", now=found["as_of"], health=found
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final, ParamSpec, TypeVar
@@ -19,23 +20,33 @@ _T = TypeVar("_T")
 
 _FIRST: Final = timedelta(seconds=1)
 _LONGEST: Final = timedelta(seconds=30)
+PROMPT_S: Final = 5.0  # a call that takes longer is told: SQLite itself waits half a minute for a locked file
 
 
 class Patience:
-    """Calls a store off the loop, again and again while the store is locked, full or away.
-
-    trouble: what is in the way, in a sentence; None when the last call succeeded.
-    """
+    """Calls a store off the loop, again and again while the store is locked, full or away. One call at a time."""
 
     def __init__(self, store: str, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self.trouble: str | None = None
+        self._trouble: str | None = None
+        self._begun: float | None = None  # the call that is under way, monotonic seconds
+
+    @property
+    def trouble(self) -> str | None:
+        """What is in the way, in a sentence; None while the calls succeed in good time."""
+        waited = 0.0 if self._begun is None else time.monotonic() - self._begun
+        if self._trouble is None and waited > PROMPT_S:
+            return (
+                f"the {self._store} has not answered for {waited:.0f} s; end what holds the file, or see to the disk"
+            )
+        return self._trouble
 
     async def call(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """The result of the work, once it could be done. Any error that waiting does not mend is raised."""
         pause = _FIRST
         while True:
+            self._begun = time.monotonic()
             try:
                 result = await asyncio.to_thread(work, *args, **kwargs)
             except (sqlite3.OperationalError, sqlalchemy.exc.OperationalError) as error:
@@ -43,11 +54,18 @@ class Patience:
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, _LONGEST)
             else:
-                self.trouble = None
+                self._note_success()
                 return result
+            finally:
+                self._begun = None
 
     def _complain(self, error: BaseException) -> None:
         sentence = f"the {self._store} cannot be used: {error}; free the disk, or end what holds the file"
-        if sentence != self.trouble:
+        if sentence != self._trouble:
             _log.error("%s", sentence)
-        self.trouble = sentence
+        self._trouble = sentence
+
+    def _note_success(self) -> None:
+        if self._trouble is not None:
+            _log.warning("the %s can be used again: what waited is written", self._store)
+        self._trouble = None

@@ -65,7 +65,14 @@ class HouseView(Protocol):
         ...
 
     def health(self) -> Mapping[str, Any]:
-        """{"status": "ok" | "degraded", "parts": {NAME: {"status": ..., "detail": SENTENCE}}}."""
+        """{"status": "ok" | "degraded", "as_of": DATETIME, "parts": {NAME: {"status": ..., "detail": SENTENCE}}}.
+
+        as_of (aware UTC): when the parts were last asked that have to be; what a part knows of itself is of now.
+        """
+        ...
+
+    async def feel(self) -> None:
+        """Ask the parts now, so that `health` tells of this moment. Takes some milliseconds, at worst seconds."""
         ...
 
     def device_states(self) -> Mapping[str, DeviceState]:

@@ -509,7 +509,7 @@ async def test_influxdb_is_followed_on_after_a_restart_and_after_an_outage(
         follower = house.influx
         assert follower is not None
         await until(lambda: follower.trouble is not None)
-        await house.tick()
+        await house.feel()
         assert house.health()["status"] == "degraded"
         assert "token" in house.health()["parts"]["influxdb"]["detail"]
     facade.token = influx_bucket.settings.token

@@ -218,7 +218,7 @@ async def test_a_hub_that_is_away_for_weeks(tmp_path: Path, clock: HandClock) ->
         for _ in range(3):  # weeks
             clock.advance(timedelta(days=7))
             sent += await send(home, ["cgm-1"], 2016, clock.now())
-        await home.tick()
+        await home.feel()
         part = home.health()["parts"]["uplink"]
         assert part["status"] == "degraded"
         assert f"127.0.0.1:{port} cannot be reached" in part["detail"]
@@ -229,7 +229,6 @@ async def test_a_hub_that_is_away_for_weeks(tmp_path: Path, clock: HandClock) ->
         assert in_order(readings)
         assert {r.time_basis for r in readings} == {TimeBasis.DEVICE}
         assert {r.received_at.date() for r in readings} == {(NOW + timedelta(days=7 * n)).date() for n in (1, 2, 3)}
-        await home.tick()
         assert home.accounts().uplink == Forwarded(packets=6048, confirmed=6048, waiting=0)
         assert "homeward_uplink_confirmed_total 6048.0" in await home.metrics()
         assert_balanced(home)
@@ -253,7 +252,7 @@ async def test_a_hub_that_lost_its_disk_is_filled_again(
             assert await asyncio.to_thread(main, again) == 0
             assert "will get all 300 packets again" in capsys.readouterr().out
             assert home.accounts().uplink == Forwarded(packets=300, confirmed=0, waiting=300)
-            await home.tick()  # it sees that the cursor was set back, connected as it is
+            await home.upkeep()  # it sees that the cursor was set back, connected as it is
             sensors += await send(home, ["cgm-2"], 5)
             await stored(hub, 300)
             await confirmed(home)
@@ -262,7 +261,7 @@ async def test_a_hub_that_lost_its_disk_is_filled_again(
             assert home.accounts().uplink == Forwarded(packets=305, confirmed=305, waiting=0)
             # A hub that lost nothing drops what it knows.
             assert await asyncio.to_thread(main, again) == 0
-            await home.tick()
+            await home.upkeep()
             await confirmed(home)
             assert_each_once(hub.journal, meant(sensors[0].messages))
             assert_balanced(hub)

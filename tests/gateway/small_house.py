@@ -43,6 +43,7 @@ class SmallHouse:
         self.book.create()
         self.bulletin = Bulletin()
         self.time = NOW
+        self.felt_at = NOW
         self.trouble = ""
         self.states: dict[str, DeviceState] = {}
         self.asked_fully: list[str] = []
@@ -59,8 +60,12 @@ class SmallHouse:
         influx = {"status": "degraded" if self.trouble else "ok", "detail": self.trouble or "0 readings behind"}
         return {
             "status": influx["status"],
+            "as_of": self.felt_at,
             "parts": {"journal": {"status": "ok", "detail": "open"}, "influxdb": influx},
         }
+
+    async def feel(self) -> None:
+        self.felt_at = self.time
 
     def device_states(self) -> dict[str, DeviceState]:
         return {device.id: self.states.get(device.id, DeviceState()) for device in self.people.devices()}

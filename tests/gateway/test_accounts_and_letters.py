@@ -134,15 +134,21 @@ async def test_status_beside_a_running_hub_and_without_it(tmp_path: Path, capsys
         assert "watch     confirmed 2, waiting 0" in said
         assert "ok   journal: Readings are kept as they come." in said
         assert "ok   accounts: everything" in said
+        assert f"as of {NOW:%Y-%m-%d %H:%M:%SZ}" in said
         # The data directory is enough to find the hub that uses it.
         assert await in_a_thread(["status", "--data", str(tmp_path / "data")]) == 0
-        assert capsys.readouterr().out == said
+        again = capsys.readouterr().out
+        assert [line for line in again.splitlines() if "disk" not in line] == [
+            line for line in said.splitlines() if "disk" not in line
+        ]
         (tmp_path / "data" / "lock").write_text(f"http://127.0.0.1:{free_port()}", encoding="ascii")
         assert await in_a_thread(["status", "-c", config]) == 1
         said = capsys.readouterr().out
         assert "arrived   2" in said
         assert "FAIL hub: a hub uses this data directory but does not answer" in said
-    assert main(["status", "-c", config, "--json"]) == 0
+    assert main(["status", "-c", config]) == 2
+    assert "FAIL hub: it does not run" in capsys.readouterr().out
+    assert main(["status", "-c", config, "--json"]) == 2
     told = json.loads(capsys.readouterr().out)
     assert (told["health"], told["faults"], told["accounts"]["revised"]) == (None, [], 1)
 
@@ -200,7 +206,7 @@ async def test_a_refused_line_is_sent_again_and_a_bucket_is_filled_again(
         config = str(config_of(tmp_path, house, **influx))
         await send(house, 5.6)
         await all_sent(house)
-        await house.tick()
+        await house.feel()
         assert house.health()["parts"]["influxdb"]["status"] == "degraded"
         assert await in_a_thread(["letters", "retry", "-c", config]) == 1
         assert "still waits" in (said := capsys.readouterr().out)
@@ -210,13 +216,13 @@ async def test_a_refused_line_is_sent_again_and_a_bucket_is_filled_again(
         assert len(influx_bucket.rows("cgm_glucose")) == 1
         await send(house, 5.9, minute=5)
         await all_sent(house)
-        await house.tick()
+        await house.feel()
         assert house.health()["parts"]["influxdb"]["status"] == "ok"
 
         statement(influx_bucket.engine, 'DROP MEASUREMENT "cgm_glucose"', db=influx_bucket.name)
         assert await in_a_thread(["journal", "refill", "influxdb", "-c", config]) == 0
         assert "will get all 2 readings again" in capsys.readouterr().out
-        await house.tick()
+        await house.upkeep()
         await all_sent(house)
         assert len(influx_bucket.rows("cgm_glucose")) == 2
         assert balance(house.journal.accounts(house.progress())) == []

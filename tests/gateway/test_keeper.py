@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.keeper import Keeper
+from gateway.keeper import LITTLE, Keeper
 from ingest.accounts import Forwarded, balance
 from ingest.journal import Journal
 from ingest.packet_log import PacketLog
@@ -27,6 +27,10 @@ class Disk:
     free: int
 
 
+def of_a_terabyte(full: float) -> Disk:
+    return Disk(round(full * 1e12), round((1 - full) * 1e12))
+
+
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
     """A reading every hour for 125 days, up to NOW and beyond."""
@@ -39,7 +43,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def keeper(
     journal: Journal, confirmed: dict[str, int], *, full: float = 0.1, keep: timedelta | None = None
 ) -> Keeper:
-    disk = Disk(round(1000 * full), round(1000 * (1 - full)))
+    disk = of_a_terabyte(full)
     followers = follow(confirmed)
     return Keeper(journal, lambda: followers, data=Path(), keep=keep, now=lambda: NOW, disk=lambda _: disk)
 
@@ -114,7 +118,7 @@ async def test_a_full_home_post_forgets_what_the_hub_has_and_nothing_else(journa
 
 
 async def test_a_disk_that_is_filling_is_told_days_before(journal: Journal) -> None:
-    disk, now = Disk(400, 600), NOW
+    disk, now = of_a_terabyte(0.4), NOW
     watched = Keeper(
         journal,
         lambda: follow({"watch": COUNT}),
@@ -123,8 +127,8 @@ async def test_a_disk_that_is_filling_is_told_days_before(journal: Journal) -> N
         now=lambda: now,
         disk=lambda _: disk,
     )
-    for used, ok in ((400, True), (440, True), (480, True), (520, True), (650, False)):
-        disk = Disk(used, 1000 - used)
+    for used, ok in ((0.4, True), (0.44, True), (0.48, True), (0.52, True), (0.65, False)):
+        disk = of_a_terabyte(used)
         await watched.look()
         assert watched.ok == ok
         now += timedelta(days=1)
@@ -134,6 +138,32 @@ async def test_a_disk_that_is_filling_is_told_days_before(journal: Journal) -> N
         now += timedelta(days=1)
     assert watched.ok
     assert "it will be full" not in watched.detail()
+
+
+async def test_a_small_disk_is_full_before_its_ninth_tenth(journal: Journal) -> None:
+    disk = Disk(500_000_000, LITTLE)
+    small = Keeper(
+        journal, lambda: follow({"watch": COUNT}), data=Path(), keep=None, now=lambda: NOW, disk=lambda _: disk
+    )
+    small.measure()
+    assert small.ok
+    disk = Disk(500_000_000 + 1, LITTLE - 1)
+    small.measure()
+    assert not small.ok
+    assert "65% full, 268.4 MB are free" in small.detail()
+    assert "make room" in small.detail()
+
+
+async def test_the_write_ahead_log_is_part_of_what_the_journal_takes(journal: Journal) -> None:
+    roomy = keeper(journal, {"watch": COUNT})
+    roomy.measure()
+    size = roomy.size
+    assert size.wal > size.octets
+    said = f"the journal takes {size.octets / 1e6:.1f} MB and its write-ahead log {size.wal / 1e6:.1f} MB"
+    assert said in roomy.detail()
+    journal.checkpoint()
+    roomy.measure()
+    assert "write-ahead log" not in roomy.detail()
 
 
 async def test_the_log_is_emptied_when_nothing_comes(journal: Journal) -> None:
