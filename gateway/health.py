@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from alerts.channels import ChannelHealth
 from ingest.influx import InfluxFollower
 from ingest.links.ble import BleHealth
+from ingest.links.broker import BrokerLink
 from ingest.links.listener import Gone
 from ingest.links.uplink import Uplink
 
@@ -140,10 +141,17 @@ def _standing(house: House) -> Iterator[tuple[str, Part]]:
             open_now += f" Gone without a farewell: {_gone(listener.gone.values())}."
         yield "listener", Part(ok=listener.trouble is None, detail=listener.trouble or open_now)
     if (broker := house.broker) is not None:  # a link with nothing in flight is empty, which would count as none
-        said = broker.trouble or "; ".join(broker.warnings) or "Connected to the broker."
-        yield "broker", Part(ok=broker.trouble is None, detail=said)
+        yield "broker", _broker(broker)
     if house.ble:
         yield from _bluetooth(house.ble.health())
+
+
+def _broker(broker: BrokerLink) -> Part:
+    if trouble := broker.trouble:
+        return Part(ok=False, detail=trouble)
+    if warnings := broker.warnings:
+        return Part(ok=False, detail=f"Connected, but the broker {'; it '.join(warnings)}.")
+    return Part(ok=True, detail="Connected to the broker.")
 
 
 def _gone(devices: Iterable[Gone]) -> str:

@@ -64,6 +64,7 @@ JOURNAL: Final = "journal.db"
 PACKETS: Final = "packets.db"
 BOOK: Final = "hub.db"
 SESSIONS: Final = "sessions.db"
+BROKER: Final = "broker.json"
 LOCK: Final = "lock"
 TICK: Final = timedelta(seconds=15)
 LAST_WORK_S: Final = 10.0
@@ -497,7 +498,9 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
             )
             await _open(stack, house.listener, config.listener.host)
         if config.broker:
-            house.broker = BrokerLink(config.broker.settings(), house.path.deliver, clock.now)
+            house.broker = BrokerLink(
+                config.broker.settings(), house.path.deliver, clock.now, memory_file=config.data / BROKER
+            )
             await stack.enter_async_context(house.broker.running())
         if radio or config.bluetooth:
             radio = radio or SYSTEM_RADIO

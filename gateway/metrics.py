@@ -110,6 +110,12 @@ async def _of_parts(house: House) -> list[Family]:
     if house.listener:
         connections = house.listener.counts.connections
         families.append(_gauge("homeward_listener_connections", "MQTT connections that are open.", connections))
+    if (broker := house.broker) is not None:
+        memory = broker.memory
+        families += [
+            _counter("homeward_broker_dropped_total", "Messages that the broker's queues dropped.", memory.dropped),
+            _counter("homeward_broker_forgotten_total", "How often the broker lost our session.", memory.forgotten),
+        ]
     if house.influx:
         state = await house.influx.health()
         families.append(_gauge("homeward_influxdb_set_aside", "Refused lines that wait.", state.set_aside))

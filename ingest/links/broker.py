@@ -17,12 +17,13 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from ingest.links import mqtt_client as wire
+from ingest.links.broker_memory import recall, remember
 from ingest.links.delivery import Deliver
 from ingest.links.intake import Intake, Receipts
 from ingest.links.mqtt_client import Connack, Farewell, Suback
@@ -36,6 +37,7 @@ _ANSWER_TIMEOUT: Final = 10.0  # seconds for the broker to answer CONNECT and SU
 _FAREWELL_TIMEOUT: Final = 2.0  # seconds for DISCONNECT to leave
 _STOOD: Final = 30.0  # seconds a connection must have lasted for the next try to come at once again
 _OCTET_LIMIT: Final = 64 * 1_048_576
+_TOLD: Final = timedelta(days=1)  # so long a loss stands in the warnings
 _DROPPED: Final = "$SYS/broker/publish/messages/dropped"  # Mosquitto counts there what its queues had no room for
 
 
@@ -85,10 +87,18 @@ class BrokerError(Exception):
 class BrokerLink:
     """Subscribes to the readings at the clinic's broker and delivers them, for as long as it runs.
 
-    trouble: why there is no connection, in a sentence; None when all is well.
+    trouble: why there is no connection, in a sentence; None when all is well. memory_file: where it is kept over
+    our own restarts what the broker had for us and lost (`ingest.links.broker_memory`); None: not kept.
     """
 
-    def __init__(self, settings: BrokerSettings, deliver: Deliver, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        deliver: Deliver,
+        now: Callable[[], datetime],
+        *,
+        memory_file: Path | None = None,
+    ) -> None:
         self.settings = settings
         self.counts = BrokerCounts()
         self.trouble: str | None = f"not yet connected to the broker {_address(settings)}"
@@ -96,16 +106,21 @@ class BrokerLink:
         self._topics = Topics("broker", settings.topic_prefix)
         self._connection: _Connection | None = None
         self._granted_less: tuple[str, ...] = ()
-        self._dropped = 0
-        self._had_session = False
+        self._memory_file = memory_file
+        self.memory = recall(memory_file, f"{_address(settings)} {settings.client_id}")
         self._intake = Intake(
             deliver, limit=settings.receive_maximum, octet_limit=_OCTET_LIMIT, on_full=self._on_full
         )
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the broker grants less than was asked for, or has lost; the link works, but slower or with gaps."""
-        return self._granted_less if not self._dropped else (*self._granted_less, _says_dropped(self._dropped))
+        """What the broker grants less than was asked for, or has lost in the last day: readings may be missing."""
+        lost, since = [], self._now() - _TOLD
+        if (at := self.memory.forgotten_at) is not None and at > since:
+            lost.append(_says_forgotten(at))
+        if (at := self.memory.dropped_at) is not None and at > since:
+            lost.append(_says_dropped(self.memory.dropped, at))
+        return (*self._granted_less, *lost)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -166,6 +181,8 @@ class BrokerLink:
             self.trouble = None
             _log.info("connected to the broker %s", _address(self.settings))
             self._look_at_the_session(present=connection.session_present)
+            if connection.advice:
+                _log.info("broker %s: %s", _address(self.settings), connection.advice)
             for warning in self._granted_less:
                 _log.warning("broker %s: %s", _address(self.settings), warning)
             async with self._watching():
@@ -201,13 +218,18 @@ class BrokerLink:
             await connection.close()
 
     def _look_at_the_session(self, *, present: bool) -> None:
-        if self._had_session and not present:
-            _log.warning(
-                "the broker %s has forgotten our session: what it received since the connection was lost is gone "
-                "unless devices send it again; check its persistence and its session expiry",
-                _address(self.settings),
-            )
-        self._had_session = True
+        if present or not self.memory.session:
+            self._remember(session=True)
+            return
+        at = self._now()
+        _log.warning("broker %s: %s", _address(self.settings), _says_forgotten(at))
+        self._remember(forgotten=self.memory.forgotten + 1, forgotten_at=at)
+
+    def _remember(self, **news: Any) -> None:
+        memory = replace(self.memory, **news)
+        if memory != self.memory:
+            self.memory = memory
+            remember(self._memory_file, memory)
 
     def _note(self, trouble: str) -> None:
         if trouble != self.trouble:
@@ -227,10 +249,15 @@ class BrokerLink:
             self.counts.acknowledged += sum(map(bool, answers))
 
     def _on_dropped(self, message: Publish) -> None:
-        dropped = int(message.payload) if message.payload.isdigit() else 0
-        if dropped > self._dropped:
-            _log.warning("broker %s: %s", _address(self.settings), _says_dropped(dropped))
-        self._dropped = dropped
+        counted = int(message.payload) if message.payload.isdigit() else 0
+        known = self.memory.counted
+        more = counted - known if counted >= known else counted  # less: the broker began to count anew
+        if not more:
+            self._remember(counted=counted)
+            return
+        dropped, at = self.memory.dropped + more, self._now()
+        _log.warning("broker %s: %s", _address(self.settings), _says_dropped(dropped, at))
+        self._remember(counted=counted, dropped=dropped, dropped_at=at)
 
     def _on_full(self, full: bool) -> None:
         if self._connection is not None:
@@ -250,7 +277,7 @@ async def probe(settings: BrokerSettings) -> str | None:
         return str(error)
     finally:
         await connection.close()
-    return "; ".join(warnings) or None
+    return "; ".join((*warnings, connection.advice) if connection.advice else warnings) or None
 
 
 class _Connection(asyncio.Protocol):
@@ -288,6 +315,8 @@ class _Connection(asyncio.Protocol):
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self.session_present = False
+        # What nobody can see from here whether it was heeded: it is said once, and no fault of the link.
+        self.advice = None if self._version == V5 else _advice(settings)
 
     async def open(self, *, resume: bool) -> tuple[str, ...]:
         """Connect and subscribe; what the broker grants less than asked, in sentences. Raises BrokerError.
@@ -479,11 +508,6 @@ class _Connection(asyncio.Protocol):
             found.append(
                 "grants QoS 0 instead of 1, so messages are lost whenever the connection is; raise its maximum QoS"
             )
-        if self._version == V311:
-            found.append(
-                "MQTT 3.1.1 cannot ask for a larger window; set max_inflight_messages (Mosquitto: 20) to "
-                f"{self._settings.receive_maximum} at the broker, or use version 5"
-            )
         kept = terms.session_expiry
         if kept is not None and kept < asked:
             found.append(
@@ -496,10 +520,24 @@ def _unheard(_message: Publish) -> None:
     """What comes behind our farewell was not acknowledged and comes again."""
 
 
-def _says_dropped(dropped: int) -> str:
+def _advice(settings: BrokerSettings) -> str:
     return (
-        f"has dropped {dropped} messages to its clients since it started, because their queues were full; "
-        "raise its max_queued_messages"
+        "MQTT 3.1.1 cannot ask for a larger window; set max_inflight_messages (Mosquitto: 20) to "
+        f"{settings.receive_maximum} at the broker, or use version 5"
+    )
+
+
+def _says_dropped(dropped: int, at: datetime) -> str:
+    return (
+        f"has dropped {dropped} messages to its clients, as last seen at {at:%Y-%m-%d %H:%M} UTC, because their "
+        "queues were full; raise its max_queued_messages"
+    )
+
+
+def _says_forgotten(at: datetime) -> str:
+    return (
+        f"had forgotten our session at {at:%Y-%m-%d %H:%M} UTC: what it had received for us and not delivered is "
+        "gone unless devices send it again; check its persistence and its session expiry"
     )
 
 

@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +16,9 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from ingest.links.broker import BrokerLink, BrokerSettings, probe
+from ingest.links.mqtt_wire import Publish
 from ingest.links.topics import KEPT_OCTETS, MAX_PAYLOAD
-from tests.ingest.house import PATIENCE, House, now, until
+from tests.ingest.house import NOW, PATIENCE, House, now, until
 from tests.peers import Mosquitto, certificate, free_port, mosquitto_broker
 
 TOPIC = "homeward/v1/gm-1/readings"
@@ -342,6 +344,40 @@ async def test_what_the_queues_of_the_broker_have_lost_is_said(
         assert "max_queued_messages" in caplog.text
 
 
+async def test_what_was_dropped_is_told_for_a_day_also_after_our_restart_and_logged_once(
+    mosquitto: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    moment, heard = NOW, 0
+    remembered = tmp_path / "broker.json"
+
+    class Counting(BrokerLink):
+        def _on_dropped(self, message: Publish) -> None:
+            nonlocal heard
+            heard += 1
+            super()._on_dropped(message)
+
+    def link_of(broker: Mosquitto) -> BrokerLink:
+        return Counting(settings(broker), House(prompt=True).deliver, lambda: moment, memory_file=remembered)
+
+    with mosquitto_broker(mosquitto, tmp_path, "sys_interval 1", "max_queued_messages 10") as broker:
+        async with link_of(broker).running():
+            await until(remembered.exists)
+        await publish(broker, *((TOPIC, b"%d" % number) for number in range(30)))
+        async with (first := link_of(broker)).running():
+            await until(lambda: first.memory.dropped == 20)
+        caplog.clear()
+        heard = 0
+        moment += timedelta(hours=23)
+        again = link_of(broker)
+        assert "has dropped 20 messages" in again.warnings[0], "before the broker has said it once more"
+        async with again.running():
+            await until(lambda: heard > 0)
+        moment += timedelta(hours=1)
+        assert again.warnings == ()
+        assert "dropped" not in caplog.text
+    assert remembered.stat().st_mode & 0o077 == 0
+
+
 async def test_a_broker_that_forgot_our_session_is_said(
     broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -355,6 +391,40 @@ async def test_a_broker_that_forgot_our_session_is_said(
         await asyncio.to_thread(broker.start)
         await connected(link)
         assert "forgotten our session" in caplog.text
+
+
+@both
+async def test_a_session_that_was_forgotten_while_we_were_away_too_is_said(
+    broker: Mosquitto, version: Version, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    moment = NOW
+    remembered = tmp_path / "hub" / "broker.json"
+    remembered.parent.mkdir()
+
+    def link_of(**changed: Any) -> BrokerLink:
+        where = settings(broker, version, **changed)
+        return BrokerLink(where, House(prompt=True).deliver, lambda: moment, memory_file=remembered)
+
+    async with (first := link_of()).running():
+        await connected(first)
+    await publish(broker, (TOPIC, b"5.5"))
+    await asyncio.to_thread(broker.kill)
+    await asyncio.to_thread(broker.start)
+    async with (second := link_of()).running():
+        await connected(second)
+        assert "forgotten our session" in caplog.text
+        assert "had forgotten our session at 2026-03-01 12:00 UTC" in second.warnings[-1]
+    caplog.clear()
+    async with (third := link_of()).running():
+        await connected(third)
+        assert len(third.warnings) == 1, "it is told for a day"
+        moment += timedelta(days=1)
+        assert third.warnings == ()
+    remembered.write_text("{", encoding="utf-8")
+    async with (ignorant := link_of()).running():
+        await connected(ignorant)
+    assert "forgotten" not in caplog.text
+    assert "cannot be read" in caplog.text
 
 
 async def test_a_broker_that_falls_silent_is_left() -> None:
