@@ -21,8 +21,21 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 MORE_THAN_THE_DEFAULTS = 2500  # Mosquitto queues 1000 and has 20 on their way
 
 
-@pytest.fixture
-def broker(mosquitto: str, tmp_path: Path) -> Iterator[Mosquitto]:
+LOCATION = "persistence_location /var/lib/mosquitto/\n"
+# What the package of Debian and Ubuntu puts into /etc/mosquitto/mosquitto.conf.
+STOCK = f"""
+pid_file /run/mosquitto/mosquitto.pid
+
+persistence true
+{LOCATION}
+log_dest file /var/log/mosquitto/mosquitto.log
+
+include_dir /etc/mosquitto/conf.d
+"""
+
+
+@pytest.fixture(params=["alone", "beside Debian's own file"])
+def broker(request: pytest.FixtureRequest, mosquitto: str, tmp_path: Path) -> Iterator[Mosquitto]:
     """Mosquitto as a clinic starts it; only the port, the places of files and who runs it are the test's."""
     passwords = tmp_path / "homeward.passwords"
     passwd = need("mosquitto_passwd", "`apt-get install mosquitto`")
@@ -30,19 +43,25 @@ def broker(mosquitto: str, tmp_path: Path) -> Iterator[Mosquitto]:
     for user in ("homeward", "gm-1", "gm-2"):
         subprocess.run([passwd, "-b", str(passwords), user, "sweet"], check=True)
     (tmp_path / "homeward.acl").write_text((DEPLOY / "mosquitto.acl").read_text(encoding="utf-8"), encoding="utf-8")
-    text = (DEPLOY / "mosquitto.conf").read_text(encoding="utf-8")
+    ours = (DEPLOY / "mosquitto.conf").read_text(encoding="utf-8")
     running = Mosquitto(mosquitto, tmp_path)
-    for theirs, ours in {
-        "listener 1883": f"listener {running.port}",
-        "/etc/mosquitto/": f"{tmp_path}/",
-        "/var/lib/mosquitto/": f"{tmp_path}/",
-    }.items():
-        assert theirs in text
-        text = text.replace(theirs, ours)
-    running.configure(text)
+    if request.param == "alone":
+        assert f"\n# {LOCATION}" in ours
+        running.configure(placed(ours.replace(f"\n# {LOCATION}", f"\n{LOCATION}"), running.port, tmp_path))
+    else:
+        (tmp_path / "conf.d").mkdir()
+        (tmp_path / "conf.d" / "homeward.conf").write_text(placed(ours, running.port, tmp_path), encoding="utf-8")
+        running.configure(placed(STOCK, running.port, tmp_path))
     running.start()
     yield running
     running.kill()
+
+
+def placed(text: str, port: int, here: Path) -> str:
+    """The same settings with a port and places of our own."""
+    for theirs in ("/etc/mosquitto/", "/var/lib/mosquitto/", "/var/log/mosquitto/", "/run/mosquitto/"):
+        text = text.replace(theirs, f"{here}/")
+    return text.replace("listener 1883 ", f"listener {port} ")
 
 
 def settings(broker: Mosquitto) -> BrokerSettings:
