@@ -352,7 +352,8 @@ class House:
 
     def forward(self, uplink: Uplink, log: PacketLog) -> None:
         """Keep every packet in the log from now on, for the hub."""
-        self.uplink, self.packets, self.path.keep_first = uplink, log, log.append
+        self.uplink, self.packets = uplink, log
+        self.path.keep_first = partial(log.append, hub=uplink.place)
         self.keeper.keep_room_in(log, uplink.place)
 
     def pseudonym(self, patient: str) -> str:

@@ -130,6 +130,8 @@ class Keeper:
         if self.used >= FULL and self.copied:
             self._drop(slowest, self._now() - LEAST, self._is_tight)
             self._forget()
+        if self._log is not None:
+            self._log.keep_reserve()
         tail = self._journal.tail()
         if tail == self._tail and self._journal.size().wal:
             self._journal.checkpoint()

@@ -3,19 +3,22 @@
 SQLite, WAL, synchronous=FULL, in a file of its own. A packet is kept before its source is acknowledged, and forgotten
 only when the hub has confirmed it, in the order in which they came, and it is older than KEPT or the disk is full.
 All calls block; all are safe from any thread.
+
+On a full disk even a deletion needs room, for the write-ahead log. A file beside it holds some in reserve, to be
+given up then. From that moment on the log does not grow: what the hub has confirmed makes room in it for what follows.
 """
 
 from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import Final, TypeVar
 
 from ingest.accounts import Forwarded
 from ingest.envelope import sealed
@@ -24,7 +27,10 @@ from ingest.reading import Packet, from_us, to_us
 
 FORMAT: Final = 1
 KEPT: Final = timedelta(days=30)  # after this time a hub that lost its disk cannot be filled again from here
+RESERVE: Final = 8 * 1_048_576  # octets: twice what SQLite lets the write-ahead log grow to before it empties it
 _FORGOTTEN_AT_ONCE: Final = 1000
+_ANY_SIZE: Final = 2**32 - 2  # pages; SQLite's own bound
+_FEWER_AND_FEWER: Final = (_FORGOTTEN_AT_ONCE, 30, 1)  # packets to forget where the last octets have to do
 _US: Final = timedelta(microseconds=1)
 # Packets that were read from a socket in one turn bear one stamp; so many of them at most.
 _ONE_TURN: Final = timedelta(milliseconds=100)
@@ -34,6 +40,7 @@ CREATE TABLE packets(number INTEGER PRIMARY KEY AUTOINCREMENT, received_us INTEG
 CREATE TABLE cursors(hub TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
 """
 _OLDEST: Final = "SELECT number, received_us FROM packets WHERE number<=? ORDER BY number LIMIT ?"
+_T = TypeVar("_T")
 
 
 class PacketLog:
@@ -43,6 +50,7 @@ class PacketLog:
         self._path = path
         self._lock = Lock()
         self._stamps: dict[str, datetime] = {}
+        self._reserve = path.with_name(f"{path.name}-reserve")
         try:
             path.touch(mode=0o600)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
@@ -55,17 +63,21 @@ class PacketLog:
             raise JournalError(f"cannot use {path}: {error}; check the path, its owner and the disk") from error
         if found not in {0, FORMAT}:
             raise JournalError(f"{path} has format {found}, this Homeward reads {FORMAT}; update Homeward")
+        self.keep_reserve()
 
     def close(self) -> None:
         """Close the file; the log must not be used afterwards."""
         with self._lock:
             self._db.close()
 
-    def append(self, packets: Sequence[Packet]) -> None:
-        """Keep packets in this order. On return they are on disk. Raises sqlite3.Error when nothing was written."""
-        with self._writing() as db:
-            rows = [(to_us(packet.received_at), sealed(packet)) for packet in map(self._stamped, packets)]
-            db.executemany("INSERT INTO packets(received_us, sealed) VALUES(?, ?)", rows)
+    def append(self, packets: Sequence[Packet], hub: str = "") -> None:
+        """Keep packets in this order. On return they are on disk. Raises sqlite3.Error when nothing was written.
+
+        hub: on a full disk, what it has confirmed makes room.
+        """
+        rows = [(to_us(packet.received_at), sealed(packet)) for packet in map(self._stamped, packets)]
+        insert = "INSERT INTO packets(received_us, sealed) VALUES(?, ?)"
+        self._write(hub, lambda db: db.executemany(insert, rows))
 
     def since(self, number: int, limit: int) -> list[tuple[int, bytes]]:
         """Packets after a number in the order in which they came, at most `limit`, sealed for the hub."""
@@ -84,7 +96,8 @@ class PacketLog:
         Only if nobody has set the cursor elsewhere meanwhile.
         """
         young = to_us(now - KEPT), to_us(now)  # a stamp of the future keeps nothing: that clock was wrong
-        with self._writing() as db:
+
+        def move(db: sqlite3.Connection) -> None:
             if self._cursor(hub) != came_from:
                 return
             db.execute("INSERT OR REPLACE INTO cursors VALUES(?, ?)", (hub, number))
@@ -95,6 +108,8 @@ class PacketLog:
                 last = at
             db.execute("DELETE FROM packets WHERE number<=?", (last,))
 
+        self._write(hub, move)
+
     def start_over(self, hub: str) -> int:
         """Have everything that is still kept forwarded to this hub once more; how many packets that are."""
         with self._writing() as db:
@@ -103,11 +118,20 @@ class PacketLog:
 
     def make_room(self, hub: str, limit: int) -> int:
         """Forget the oldest packets that this hub has confirmed, young ones as well; how many were forgotten."""
-        with self._writing() as db:
-            oldest = db.execute(_OLDEST, (self._cursor(hub), limit)).fetchall()
-            if oldest:
-                db.execute("DELETE FROM packets WHERE number<=?", (oldest[-1][0],))
-            return len(oldest)
+        return self._write(hub, lambda db: self._forget(db, hub, limit))
+
+    def keep_reserve(self) -> None:
+        """Set the reserve aside, and let the log grow, unless the disk has too little room for that."""
+        if self._reserve.exists() or self.free() < 2 * RESERVE:
+            return
+        try:
+            self._reserve.touch(mode=0o600)
+            self._reserve.write_bytes(bytes(RESERVE))
+        except OSError:  # others were quicker
+            self._reserve.unlink(missing_ok=True)
+            return
+        with self._lock:
+            self._db.execute(f"PRAGMA max_page_count={_ANY_SIZE}")
 
     def size(self) -> tuple[int, int]:
         """Octets of the file, and of the room in it that new packets use first."""
@@ -146,6 +170,40 @@ class PacketLog:
     def _cursor(self, hub: str) -> int:
         row = self._db.execute("SELECT number FROM cursors WHERE hub=?", (hub,)).fetchone()
         return int(row[0]) if row else 0
+
+    def _write(self, hub: str, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Do it in one transaction; on a full disk once more, when what this hub has has made room."""
+        try:
+            with self._writing() as db:
+                return work(db)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+        self._give_way(hub)
+        with self._writing() as db:
+            return work(db)
+
+    def _give_way(self, hub: str) -> None:
+        """Make room in the file and in the write-ahead log, whose own room is used again once it is empty.
+
+        A file that grew in the log alone could not be written when the log is emptied: so it may not grow.
+        """
+        self._reserve.unlink(missing_ok=True)
+        for limit in _FEWER_AND_FEWER:
+            with suppress(sqlite3.OperationalError):
+                with self._lock:
+                    self._db.execute("PRAGMA wal_checkpoint(RESTART)")
+                    (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+                    self._db.execute(f"PRAGMA max_page_count={pages}")
+                with self._writing() as db:
+                    self._forget(db, hub, limit)
+                return
+
+    def _forget(self, db: sqlite3.Connection, hub: str, limit: int) -> int:
+        oldest = db.execute(_OLDEST, (self._cursor(hub), limit)).fetchall()
+        if oldest:
+            db.execute("DELETE FROM packets WHERE number<=?", (oldest[-1][0],))
+        return len(oldest)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -337,3 +337,22 @@ async def test_a_message_that_no_sensor_meant_waits_at_the_hub(tmp_path: Path, c
             await confirmed(home)
             (letter,) = hub.journal.letters()
             assert (letter.device, letter.packet.link, letter.packet.data) == ("cgm-1", "uplink home", b"{broken")
+
+
+async def test_a_log_that_cannot_be_written_is_one_sentence_and_then_goes_on(
+    tmp_path: Path, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    async with home_house(tmp_path, clock, port) as home, ticking(clock):
+        assert home.listener is not None
+        assert home.packets is not None
+        uplink = home.uplink
+        assert uplink is not None
+        async with Publisher("cgm-1", "127.0.0.1", home.listener.port) as sensor:
+            await sensor.publish_bytes(b"{}")
+        home.packets._db.execute("PRAGMA query_only=1")
+        async with hub_house(tmp_path, clock, "cgm-1", port=port):
+            await until(lambda: "cannot be written down: attempt to write a readonly database" in str(uplink.trouble))
+            home.packets._db.execute("PRAGMA query_only=0")
+            await confirmed(home)
+    assert "Traceback" not in caplog.text

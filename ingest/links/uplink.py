@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sqlite3
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -99,6 +100,10 @@ class Uplink:
                 await self._connect_and_forward()
             except UplinkError as error:
                 self._note(str(error))
+            except sqlite3.OperationalError as error:
+                self._note(
+                    f"what the hub confirms cannot be written down: {error}; free the disk, or end what holds it"
+                )
             # Full jitter: the posts of a whole region must not come back to a restarted hub in step.
             await self._pause(self._jitter() * min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self._tries, 6)))
             self._tries += 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,8 @@ from ingest.envelope import opened
 from ingest.journal import JournalError
 from ingest.packet_log import KEPT, PacketLog
 from ingest.reading import Packet
+from tests.conftest import need
+from tests.full_disk import on_a_small_disk
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -113,3 +116,24 @@ def test_a_file_that_is_none_and_one_of_the_future_are_told(tmp_path: Path) -> N
     with pytest.raises(JournalError, match="format 9, this Homeward reads 1"):
         PacketLog(tmp_path / "b")
     assert (tmp_path / "b").stat().st_mode & 0o077 == 0
+
+
+def test_on_a_full_disk_what_the_hub_has_makes_room_and_nothing_else(tmp_path: Path) -> None:
+    need("unshare", "it belongs to util-linux")
+    try:
+        post = on_a_small_disk(tmp_path, 64, sys.executable, "-m", "tests.full_disk", str(tmp_path))
+    except LookupError as error:
+        pytest.skip(f"NO DISK: {error}")
+    assert (post.returncode, post.stderr) == (0, "")
+
+
+def test_a_full_file_makes_room_of_what_the_hub_has(log: PacketLog) -> None:
+    log.append([packet(1)] * 1000)
+    log.advance("hub", 900, NOW, came_from=0)
+    pages = log._db.execute("PRAGMA page_count").fetchone()[0]
+    log._db.execute(f"PRAGMA max_page_count={pages}")
+    log.append([packet(2)] * 500, "hub")
+    assert [number for number, _ in log.since(0, 2000)] == list(range(901, 1501))
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        log.append([packet(3)] * 1000, "hub")
+    assert log.forwarded("hub") == Forwarded(packets=1500, confirmed=900, waiting=600)
