@@ -5,7 +5,7 @@ only when the hub has confirmed it, in the order in which they came, and it is o
 All calls block; all are safe from any thread.
 
 On a full disk even a deletion needs room, for the write-ahead log. A file beside it holds some in reserve, to be
-given up then. From that moment on the log does not grow: what the hub has confirmed makes room in it for what follows.
+given up then. From that moment on the log does not grow: what the hub has confirmed makes room in it for what comes.
 """
 
 from __future__ import annotations

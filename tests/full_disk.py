@@ -10,11 +10,9 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-
-import pytest
 
 from ingest.packet_log import RESERVE, PacketLog
 from ingest.reading import Packet
@@ -41,7 +39,7 @@ class Glutton:
 
     def eat(self) -> None:
         for bite in (65536, 4096, 1):
-            with pytest.raises(OSError, match="No space left"):
+            with suppress(OSError):  # of "No space left on device"
                 while True:
                     self._file.write(bytes(bite))
 
