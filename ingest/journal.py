@@ -474,22 +474,31 @@ class Journal:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
+            if not self._numbers_hold:
+                self._end_transaction()
+                self._load_numbers()
             self._db.execute("BEGIN IMMEDIATE")
+            self._numbers_hold = False  # what is numbered here is forgotten unless it is committed
             try:
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                self._load_numbers()
+                self._end_transaction()
                 raise
+            self._numbers_hold = True
+
+    def _end_transaction(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
 
     def _load_numbers(self) -> None:
-        """Read the numbers of devices and series from the file: at start, and when a transaction was rolled back."""
-        self._devices: dict[str, int] = dict(self._db.execute("SELECT name, id FROM devices"))
-        series = self._db.execute("SELECT id, patient, vital FROM series")
-        self._series: dict[tuple[str, str], int] = {(patient, vital): number for number, patient, vital in series}
-        self._claimants = {device for (device,) in self._db.execute("SELECT DISTINCT device FROM claims")}
+        """Read the numbers of devices and series from the file, all of them or none."""
+        devices: dict[str, int] = dict(self._db.execute("SELECT name, id FROM devices"))
+        rows = self._db.execute("SELECT id, patient, vital FROM series")
+        series: dict[tuple[str, str], int] = {(patient, vital): number for number, patient, vital in rows}
+        claimants = {device for (device,) in self._db.execute("SELECT DISTINCT device FROM claims")}
+        self._devices, self._series, self._claimants = devices, series, claimants
+        self._numbers_hold = True
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

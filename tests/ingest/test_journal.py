@@ -519,6 +519,39 @@ def test_a_failed_commit_writes_nothing_and_the_next_one_works(journal: Journal)
     assert len(stored(journal)) == 2
 
 
+class SickDisk:
+    """A connection whose next commit fails, and after it the reading of what is numbered."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._faults = ["COMMIT", "SELECT id, patient, vital FROM series"]
+
+    def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
+        if self._faults and statement == self._faults[0]:
+            raise sqlite3.OperationalError(f"disk I/O error: {self._faults.pop(0)}")
+        return self._db.execute(statement, *values)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._db, name)
+
+
+def test_after_a_fault_of_the_disk_nobody_gets_the_readings_of_another(journal: Journal) -> None:
+    append(journal, reading(0, patient="zoe", device="cgm-z"))
+    journal._db = SickDisk(journal._db)  # type: ignore[assignment]
+    anna, bob = reading(1, patient="anna", device="cgm-a"), reading(2, patient="bob", device="cgm-b")
+    with pytest.raises(sqlite3.OperationalError, match="COMMIT"):
+        append(journal, anna)
+    with pytest.raises(sqlite3.OperationalError, match="series"):
+        append(journal, bob)  # nothing is written before it is known again who is who
+    append(journal, bob)
+    append(journal, anna)
+    assert [(one.patient, one.device) for one in stored(journal)] == [
+        ("zoe", "cgm-z"),
+        ("bob", "cgm-b"),
+        ("anna", "cgm-a"),
+    ]
+
+
 def test_a_file_that_is_no_journal_is_refused_in_words(tmp_path: Path) -> None:
     junk = tmp_path / "junk.db"
     junk.write_bytes(b"not a database" * 100)
