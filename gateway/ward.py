@@ -15,6 +15,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -123,8 +124,9 @@ class Ward:
         now = self._now()
         if self._ticked_at is None or now < self._ticked_at:
             # The start, or the time was wrong before, and so is what was noted by it.
+            self._started_at = min(self._started_at, now)
             await self.patience.call(self._begin)
-            self._again.update(self._beds if self._ticked_at else ())
+            self.forget(list(self._beds) if self._ticked_at else ())
         self._ticked_at = now
         for patient in self._agenda.due(now, SLICE):
             bed = self._beds.get(patient)
@@ -265,7 +267,12 @@ class Ward:
         bed = self._beds[patient]
         if bed.window is None:
             start, end = now - 2 * SPAN, now + SPAN
-            bed.fill(lambda vital, limit: self._journal.readings(patient, vital, start, end, limit))
+            bed.fill(
+                lambda vital, limit: [
+                    _as_it_may_have_come(reading, now)
+                    for reading in self._journal.readings(patient, vital, start, end, limit)
+                ]
+            )
             self._opened[patient] = bed
         return bed.look(now, raising)
 
@@ -350,13 +357,23 @@ class Ward:
         return Expected(device=worn.device, vital=VITAL_OF[worn.kind], silence=silence, since=since)
 
     def _since(self, worn: Worn, arrival: datetime | None, silence: timedelta, *, silent: bool) -> datetime:
-        """From when silence counts; one that was told before the start is not over because we were away."""
-        graced = None if silent else self._started_at - silence + GRACE
-        return max(moment for moment in (worn.assigned_at, arrival, graced) if moment is not None)
+        """From when silence counts; one that was told before the start is not over because we were away.
+
+        What is noted for a moment to come was noted while the clock was ahead, and says nothing.
+        """
+        now = self._now()
+        known = [moment for moment in (worn.assigned_at, arrival) if moment is not None and moment <= now]
+        graced = [] if silent else [self._started_at - silence + GRACE]
+        return max(known + graced, default=now)
 
 
 def _audible(findings: Mapping[str, Sequence[Finding]]) -> list[Finding]:
     return [finding for found in findings.values() for finding in found if finding.verdict is not Verdict.HOLD]
+
+
+def _as_it_may_have_come(reading: Reading, now: datetime) -> Reading:
+    """A reading that came while the clock was ahead came when it was taken, for all that is known."""
+    return reading if reading.received_at <= now else replace(reading, received_at=min(reading.taken_at, now))
 
 
 def _silence(limits: Limits, worn: Worn) -> timedelta:

@@ -74,6 +74,10 @@ _SAME: Final = "sequence IS ? AND claim_us IS ? AND claim_zone_s IS ?"
 # all of its run are tried again one by one.
 _RUN: Final = 40
 _VALUES: Final = f"({','.join('?' * len(COLUMNS.split(', ')))})"
+# When a device was heard last: of what comes now its newest arrival says it and not the latest moment, or one reading
+# that came while the clock was ahead would say it for ever; a letter that is admitted later came before.
+_HEARD_NOW: Final = "coalesce(:received, last_received_us)"
+_HEARD_THEN: Final = "coalesce(max(last_received_us, :received), :received, last_received_us)"
 _INSERT: Final = f"INSERT OR IGNORE INTO readings({COLUMNS}) VALUES{_VALUES}"
 _ARRIVE: Final = "INSERT INTO arrivals(series, taken_us, device, n) VALUES(?,?,?,?)"
 _ARRIVED: Final = (
@@ -159,9 +163,7 @@ class _Brought:
     def kept(self, fate: tuple[int, Reading], received_at: datetime) -> None:
         """A new reading, or a revision."""
         self.appended.new.append(fate)
-        device, received = fate[1].device, self._received
-        if device not in received or received[device] < received_at:
-            received[device] = received_at
+        self._received[fate[1].device] = received_at
 
     def devices(self) -> Iterator[tuple[str, int | None, int | None]]:
         """(device, last sequence, last arrival of something new in microseconds) of each."""
@@ -239,7 +241,7 @@ class Journal:
                 left = _settle(arrival.packet, enumerate(arrival.outcomes), fates, brought)
                 if left:
                     brought.appended.letters += self._write_letters(db, arrival.packet, left)
-            self._note_heard(db, brought)
+            self._note_heard(db, brought, _HEARD_NOW)
             links = Counter([arrival.packet.link for arrival in arrivals])
             self._count(db, {**brought.tally(), **{f"packets.{link}": count for link, count in links.items()}})
         return brought.appended
@@ -262,7 +264,7 @@ class Journal:
                 ):
                     db.execute("UPDATE letters SET state=? WHERE id=?", (LetterState.ADMITTED, letter.id))
                     self._write_letters(db, letter.packet, left)
-            self._note_heard(db, brought)
+            self._note_heard(db, brought, _HEARD_THEN)
             known = {ADMITTED, REVISED, DUPLICATE}
             self._count(db, {f"readmitted.{what}": n for what, n in brought.tally().items() if what in known})
         return brought.appended
@@ -511,12 +513,12 @@ class Journal:
         finally:
             self._idle.put(db)
 
-    def _note_heard(self, db: sqlite3.Connection, brought: _Brought) -> None:
+    def _note_heard(self, db: sqlite3.Connection, brought: _Brought, heard: str) -> None:
         db.executemany(
-            "UPDATE devices SET last_sequence=coalesce(?, last_sequence), "
-            "last_received_us=coalesce(max(last_received_us, ?), ?, last_received_us) WHERE id=?",
+            f"UPDATE devices SET last_sequence=coalesce(:sequence, last_sequence), last_received_us={heard} "
+            "WHERE id=:device",
             [
-                (sequence, received, received, self._device_id(db, device))
+                {"sequence": sequence, "received": received, "device": self._device_id(db, device)}
                 for device, sequence, received in brought.devices()
             ],
         )

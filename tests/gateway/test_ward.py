@@ -46,8 +46,11 @@ def lows(device: str, now: datetime) -> Packet:
     return packet(device, now, 50, 50, 50)
 
 
-def packet(device: str, now: datetime, *values: float) -> Packet:
-    """A sensor's last readings, one each five minutes."""
+def packet(device: str, now: datetime, *values: float, came: datetime | None = None) -> Packet:
+    """A sensor's last readings, one each five minutes.
+
+    now: by the sensor's clock. came: by the house's, where that is another moment.
+    """
     readings = [
         {
             "kind": "cgm_glucose",
@@ -58,12 +61,12 @@ def packet(device: str, now: datetime, *values: float) -> Packet:
         for number, value in enumerate(values)
     ]
     data = json.dumps({"version": 1, "device": device, "readings": readings}).encode()
-    return Packet(link="listener", sender=device, channel="json", data=data, received_at=now)
+    return Packet(link="listener", sender=device, channel="json", data=data, received_at=came or now)
 
 
-async def send(house: House, device: str, now: datetime, *values: float) -> None:
+async def send(house: House, device: str, now: datetime, *values: float, came: datetime | None = None) -> None:
     """The same through the door; returns when they were watched."""
-    await house.path.deliver(packet(device, now, *values), lambda: None)
+    await house.path.deliver(packet(device, now, *values, came=came), lambda: None)
 
     async def nothing() -> None:
         return
@@ -97,6 +100,42 @@ async def test_who_is_not_heard_has_no_bed_and_who_rests_keeps_no_readings(tmp_p
         await house.tick()
         silent = {alert.patient for alert in house.book.open_alerts() if alert.problem == "no-data"}
         assert silent == {"idle", "calm", "low"}
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("sensor_is_ahead", [False, True])
+async def test_a_clock_that_was_ahead_for_a_while_does_not_hide_the_silence_after_it(
+    tmp_path: Path, sensor_is_ahead: bool, restarted: bool
+) -> None:
+    clock, ahead = HandClock(), NOW + timedelta(days=400)
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await send(house, "cgm-1", NOW, 100)
+        clock.set(ahead)
+        await send(house, "cgm-1", ahead if sensor_is_ahead else NOW + timedelta(minutes=5), 100, came=ahead)
+        await house.tick()
+        clock.set(NOW + timedelta(minutes=10))
+        if not restarted:
+            await house.tick()
+            await said_to_be_silent_in_time(house, clock)
+    if restarted:
+        async with real_house(tmp_path, clock) as house:
+            await house.tick()
+            await said_to_be_silent_in_time(house, clock)
+
+
+async def said_to_be_silent_in_time(house: House, clock: HandClock) -> None:
+    """The sensor is heard once more, and then no longer."""
+    assert house.journal.last_arrival("cgm-1") == NOW + timedelta(days=400)
+    clock.advance(timedelta(minutes=5))
+    await send(house, "cgm-1", clock.now(), 100)
+    assert house.journal.last_arrival("cgm-1") == clock.now()
+    clock.advance(timedelta(minutes=359))
+    await house.tick()
+    assert not any(alert.raising for alert in house.book.open_alerts() if alert.problem == "no-data")
+    clock.advance(timedelta(minutes=1))
+    await house.tick()
+    assert "no-data" in {alert.problem for alert in house.book.open_alerts() if alert.raising}
 
 
 async def test_what_comes_is_kept_while_the_book_of_alerts_is_locked_and_what_it_led_to_is_told_afterwards(

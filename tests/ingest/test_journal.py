@@ -511,6 +511,16 @@ def test_the_resume_point_follows_what_is_safe(journal: Journal) -> None:
     assert journal.last_arrival("BB") is None
 
 
+def test_a_letter_that_is_admitted_later_leaves_the_last_arrival_where_it_is(journal: Journal) -> None:
+    append(journal, Refusal(reason=RefusalReason.UNASSIGNED, because="pair it", device="cgm-1"))
+    later = START + timedelta(hours=1)
+    append(journal, reading(60), packet=replace(PACKET, received_at=later))
+    (letter,) = journal.letters()
+    journal.readmit([(letter, (reading(0),))])
+    assert len(stored(journal)) == 2
+    assert journal.last_arrival("cgm-1") == later
+
+
 def test_a_failed_commit_writes_nothing_and_the_next_one_works(journal: Journal) -> None:
     with pytest.raises(OverflowError):
         append(journal, reading(0), reading(5, sequence=2**64))
