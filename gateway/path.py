@@ -30,6 +30,7 @@ CATCH_UP: Final = 5000
 BEHIND: Final = 5000
 LETTERS: Final = 500
 _UNASSIGNED: Final = RefusalReason.UNASSIGNED.value
+_UNSTORABLE: Final = (sqlite3.Error, OverflowError, ValueError)  # but for an OperationalError, which waiting mends
 
 
 # Linger: so many packets are worth a wait, any number is where commits are dear; a wait that brought nothing (the
@@ -151,7 +152,7 @@ class StraightPath:
         began = asyncio.get_running_loop().time()
         if self.keep_first:
             await self.patience.call(self.keep_first, packets)
-        new = await self.patience.call(self._store, packets)
+        new = await self._commit(packets)
         if len(deliveries) < _LITTLE:
             self._commit_s = asyncio.get_running_loop().time() - began
         for one in deliveries:
@@ -180,26 +181,29 @@ class StraightPath:
             self._news.clear()
             self._watched.set()
 
+    async def _commit(self, packets: Sequence[Packet]) -> list[tuple[int, Reading]]:
+        """Keep packets, however long it takes; what is new of them."""
+        try:
+            return await self.patience.call(self._store, packets)
+        except _UNSTORABLE:
+            # Something in the batch cannot be stored: only that packet becomes a letter, the others are kept. Each is
+            # waited for by itself, so that none is stored again because a later one finds the disk full.
+            return [kept for packet in packets for kept in await self.patience.call(self._store_one, packet)]
+
     def _store(self, packets: Sequence[Packet]) -> list[tuple[int, Reading]]:
         """Decode, admit and commit. Off the loop, for a large batch would hold up every connection."""
         arrivals = [Arrival(packet=packet, outcomes=judge(packet, self.roster)) for packet in packets]
-        try:
-            return self._journal.append(arrivals).new
-        except sqlite3.OperationalError:
-            raise
-        except (sqlite3.Error, OverflowError, ValueError):
-            # Something in the batch cannot be stored: only that packet becomes a letter, the others are kept.
-            return [kept for arrival in arrivals for kept in self._store_one(arrival)]
+        return self._journal.append(arrivals).new
 
-    def _store_one(self, arrival: Arrival) -> list[tuple[int, Reading]]:
+    def _store_one(self, packet: Packet) -> list[tuple[int, Reading]]:
         try:
-            return self._journal.append([arrival]).new
+            return self._store([packet])
         except sqlite3.OperationalError:
             raise
-        except (sqlite3.Error, OverflowError, ValueError) as error:
+        except _UNSTORABLE as error:
             unstorable = DecodeError("invalid", f"it cannot be stored: {error}")
-            outcomes = (unstorable,) * len(arrival.outcomes)
-            return self._journal.append([Arrival(packet=arrival.packet, outcomes=outcomes)]).new
+            outcomes = (unstorable,) * len(judge(packet, self.roster))
+            return self._journal.append([Arrival(packet=packet, outcomes=outcomes)]).new
 
 
 def judge(packet: Packet, roster: Roster) -> tuple[Outcome, ...]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,8 +23,8 @@ from alerts.alert import Act, ActKind, IllegalAct, Outcome, Priority
 from gateway.cli import main
 from gateway.house import House, HouseError, Radio
 from gateway.people import AlreadyKnown, Device, DeviceKind, DeviceLink, Patient
-from ingest.journal import LetterState
-from ingest.reading import Flag, Reading, TimeBasis
+from ingest.journal import Appended, Arrival, LetterState
+from ingest.reading import Flag, Packet, Reading, TimeBasis
 from ingest.vital import Unit, Vital
 from simulators import publisher
 from simulators.air import Air
@@ -659,6 +659,44 @@ async def test_the_disk_is_full_and_then_it_is_not(
         assert len(await stored(house, 12 + 900)) == 912
         assert_balanced(house)
     assert_all_accounted_for(tmp_path / "data" / "journal.db")
+
+
+async def test_of_a_batch_that_is_stored_one_by_one_nothing_is_stored_again_when_the_disk_is_full_meanwhile(
+    tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        append, alone, watched, settled = house.journal.append, 0, list[int](), list[int]()
+
+        def sick(arrivals: Sequence[Arrival]) -> Appended:
+            nonlocal alone
+            alone += len(arrivals) == 1
+            if len(arrivals) > 1:
+                raise sqlite3.IntegrityError("one of these cannot be stored")
+            if alone == 3:
+                raise sqlite3.OperationalError("database or disk is full")
+            return append(arrivals)
+
+        async def see(entries: Sequence[tuple[int, Reading]]) -> None:
+            watched.extend(seq for seq, _ in entries)
+
+        monkeypatch.setattr(house.journal, "append", sick)
+        monkeypatch.setattr(house.ward, "see", see)
+        for minute in range(4):
+            packet = _said(minute, clock.now())
+            await house.path.deliver(packet, lambda minute=minute: settled.append(minute))
+        await until(lambda: house.path.patience.trouble is not None)
+        clock.advance(timedelta(seconds=1))
+        await until(lambda: len(watched) == 4)
+        assert watched == [1, 2, 3, 4]
+        assert settled == [0, 1, 2, 3]
+        assert "duplicate" not in house.journal.counts()
+
+
+def _said(minute: int, now: datetime) -> Packet:
+    said = {"kind": "cgm_glucose", "value": 100, "unit": "mg/dL", "time": f"{NOW - timedelta(minutes=minute):%FT%TZ}"}
+    data = json.dumps({"version": 1, "device": "cgm-1", **said}).encode()
+    return Packet(link="listener", sender="cgm-1", channel="json", data=data, received_at=now)
 
 
 async def test_a_house_with_a_full_disk_can_be_stopped(
