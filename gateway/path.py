@@ -28,7 +28,7 @@ from ingest.reading import DecodeError, Packet, Reading, RefusalReason
 CATCH_UP: Final = 5000
 # From so many readings that are committed and not yet watched on the commits wait, and with them the sources.
 BEHIND: Final = 5000
-LETTERS: Final = 500
+LETTERS: Final = 100  # that are read and tried again at once; each may be 256 KiB
 _UNASSIGNED: Final = RefusalReason.UNASSIGNED.value
 _UNSTORABLE: Final = (sqlite3.Error, OverflowError, ValueError)  # but for an OperationalError, which waiting mends
 
@@ -100,17 +100,23 @@ class StraightPath:
                 await self._work(*self._door.take())
 
     async def readmit(self, device: str | None = None) -> None:
-        """Try the letters again that wait for an assignment, of one device or of all, oldest first."""
-        waiting = await self.patience.call(self._journal.letters, device=device, reason=_UNASSIGNED, limit=-1)
-        await self.retry([letter for letter in reversed(waiting) if self.roster.of(letter.device)])
+        """Try the letters again that wait for an assignment, of one device or of all, its oldest first."""
+        devices = [device] if device else await self.patience.call(self._journal.waiting_devices, _UNASSIGNED)
+        for each in devices:
+            if self.roster.of(each):
+                await self._readmit(each)
+
+    async def _readmit(self, device: str) -> None:
+        after = 0
+        while page := await self.patience.call(self._journal.oldest_letters, device, _UNASSIGNED, after, LETTERS):
+            await self.retry(page)
+            after = page[-1].id
 
     async def retry(self, letters: Sequence[Letter]) -> None:
         """Try these letters again, whatever they wait for; in order with the packets when called as an errand."""
-        for first in range(0, len(letters), LETTERS):
-            chunk = letters[first : first + LETTERS]
-            new = await self.patience.call(self._retry, chunk)
-            self._stored()
-            await self._ward.see(new)
+        new = await self.patience.call(self._retry, letters)
+        self._stored()
+        await self._ward.see(new)
 
     def _retry(self, letters: Sequence[Letter]) -> list[tuple[int, Reading]]:
         return self._journal.readmit([(letter, judge(letter.packet, self.roster)) for letter in letters]).new

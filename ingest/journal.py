@@ -400,6 +400,18 @@ class Journal:
         with self._reading() as db:
             return [_letter(row) for row in db.execute(f"{query} ORDER BY id DESC LIMIT ?", (*values, limit))]
 
+    def waiting_devices(self, reason: str) -> list[str]:
+        """The devices of which letters wait for this reason."""
+        query = "SELECT DISTINCT device FROM letters WHERE state=? AND reason=? ORDER BY device"
+        with self._reading() as db:
+            return [device for (device,) in db.execute(query, (LetterState.WAITING, reason))]
+
+    def oldest_letters(self, device: str, reason: str, after: int, limit: int) -> list[Letter]:
+        """Letters of a device that wait for this reason, oldest first; `after` is the last id of the page before."""
+        query = "SELECT * FROM letters WHERE state=? AND device=? AND reason=? AND id>? ORDER BY id LIMIT ?"
+        with self._reading() as db:
+            return [_letter(row) for row in db.execute(query, (LetterState.WAITING, device, reason, after, limit))]
+
     def counts(self) -> dict[str, int]:
         """All counters since the journal began; letters.waiting is counted now."""
         with self._reading() as db:

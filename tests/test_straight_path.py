@@ -23,7 +23,7 @@ from alerts.alert import Act, ActKind, IllegalAct, Outcome, Priority
 from gateway.cli import main
 from gateway.house import House, HouseError, Radio
 from gateway.people import AlreadyKnown, Device, DeviceKind, DeviceLink, Patient
-from ingest.journal import Appended, Arrival, LetterState
+from ingest.journal import Appended, Arrival, Letter, LetterState
 from ingest.reading import Flag, Packet, Reading, TimeBasis
 from ingest.vital import Unit, Vital
 from simulators import publisher
@@ -697,6 +697,33 @@ def _said(minute: int, now: datetime) -> Packet:
     said = {"kind": "cgm_glucose", "value": 100, "unit": "mg/dL", "time": f"{NOW - timedelta(minutes=minute):%FT%TZ}"}
     data = json.dumps({"version": 1, "device": "cgm-1", **said}).encode()
     return Packet(link="listener", sender="cgm-1", channel="json", data=data, received_at=now)
+
+
+async def test_letters_of_devices_that_nobody_wore_are_not_read_and_those_of_others_a_page_at_a_time(
+    tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.path.LETTERS", 2)
+    async with real_house(tmp_path, clock) as house:
+        for device in ("cgm-1", "cgm-2"):
+            await low(house, device)
+        read = list[list[str]]()
+        page = house.journal.oldest_letters
+
+        def spy(device: str, reason: str, after: int, limit: int) -> list[Letter]:
+            found = page(device, reason, after, limit)
+            read.append([letter.device for letter in found])
+            return found
+
+        monkeypatch.setattr(house.journal, "oldest_letters", spy)
+        house.people.add_patient(Patient(id="anna", name="Anna", zone="UTC"))
+        house.people.add_device(Device(id="cgm-1", kind=DeviceKind.CGM, link=DeviceLink.MQTT))
+        house.people.assign("cgm-1", "anna", since=NOW - timedelta(days=1), now=NOW)
+        house._learn()
+        await house.path.errand(house.path.readmit)
+        assert read == [["cgm-1"] * 2] * 6 + [[]]
+        readings = await stored(house, 12)
+        assert readings == sorted(readings, key=lambda one: one.taken_at)
+        assert {letter.device for letter in house.journal.letters()} == {"cgm-2"}
 
 
 async def test_a_house_with_a_full_disk_can_be_stopped(
