@@ -157,18 +157,20 @@ class Listener(Section):
     """Homeward's own MQTT listener. With neither of the two nobody has to log in.
 
     logins: device name = password. posts: home post = password; it forwards packets of any device.
+    unencrypted: whether other machines may reach it without TLS, for a network that nobody else listens to.
     """
 
     host: str = "127.0.0.1"
     port: Port = 1883
     tls_certificate: FilePath | None = None
     tls_key: FilePath | None = None
+    unencrypted: bool = False
     logins: dict[str, Secret] = {}
     posts: dict[DeviceName, Secret] = {}
 
     def settings(self) -> ListenerSettings:
         """For the link."""
-        return ListenerSettings(**self.model_dump(exclude={"logins", "posts"}))
+        return ListenerSettings(**self.model_dump(exclude={"logins", "posts", "unencrypted"}))
 
     async def admits(self, name: str, password: bytes) -> bool:
         """Whether this is the password of a device or post; takes the same time whether or not it is known."""
@@ -184,6 +186,11 @@ class Listener(Section):
             raise ValueError(f"{min(both)} cannot be a device and a home post; choose another name for the post")
         if not (self.logins or self.posts) and not is_loopback(self.host):
             raise ValueError(f"host {self.host} can be reached from other machines; give each device a login")
+        if self.tls_certificate is None and not self.unencrypted and not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host} can be reached from other machines, and passwords and readings are nobody else's; "
+                "set tls_certificate and tls_key, or unencrypted = true where nobody else listens"
+            )
         return self
 
 

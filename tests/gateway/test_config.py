@@ -3,7 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
@@ -125,17 +125,17 @@ def test_the_guard_knows_the_token_and_the_names_under_which_the_page_is_reached
 
 
 async def test_a_login_is_this_device_with_its_password() -> None:
-    listener = Config.model_validate({"listener": {"host": "0.0.0.0", "logins": {"m": "s3cret"}}}).listener
+    listener = Config.model_validate({"listener": {"logins": {"m": "s3cret"}}}).listener
     assert listener is not None
     assert await listener.admits("m", b"s3cret")
     for device, password in (("m", b""), ("m", b"s3cre"), ("n", b"s3cret"), ("n", b""), ("", b"")):
         assert not await listener.admits(device, password)
     with pytest.raises(ValidationError, match="the secret is empty"):
-        Config.model_validate({"listener": {"host": "0.0.0.0", "logins": {"m": ""}}})
+        Config.model_validate({"listener": {"logins": {"m": ""}}})
 
 
 async def test_a_home_post_logs_in_like_a_device() -> None:
-    listener = Config.model_validate({"listener": {"host": "0.0.0.0", "posts": {"home": "s3cret"}}}).listener
+    listener = Config.model_validate({"listener": {"posts": {"home": "s3cret"}}}).listener
     assert listener is not None
     assert await listener.admits("home", b"s3cret")
     assert not await listener.admits("home", b"")
@@ -155,6 +155,19 @@ def test_an_uplink_that_leaves_this_machine_is_encrypted() -> None:
     near = Config.model_validate({"uplink": uplink | {"host": "localhost", "tls": False}}).uplink
     assert near is not None
     assert near.settings().port == 1883
+
+
+@pytest.mark.parametrize("who", [{"logins": {"m": "s3cret"}}, {"posts": {"home": "s3cret"}}])
+def test_a_listener_that_other_machines_reach_is_encrypted_unless_it_is_said_that_it_need_not(
+    who: dict[str, Any],
+) -> None:
+    reachable = {"host": "0.0.0.0", **who}
+    with pytest.raises(ValidationError, match="set tls_certificate and tls_key, or unencrypted = true"):
+        Config.model_validate({"listener": reachable})
+    for said in ({"unencrypted": True}, {"tls_certificate": "c.pem", "tls_key": "k.pem"}):
+        found = Config.model_validate({"listener": reachable | said}).listener
+        assert found is not None
+        assert found.settings().host == "0.0.0.0"
 
 
 def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
