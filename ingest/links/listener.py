@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 _CLOSE_TIMEOUT: Final = 5.0  # seconds for a peer to read our farewell
 _OTHER_FILES: Final = 512  # file descriptors that the rest of the house needs
 _SMALL: Final = 65_536  # octets of an unfinished packet that nobody is blamed for
+_LONGEST_ID: Final = 256  # octets of a client id: sessions are remembered by it, in memory and on the disk
 _MOST_GONE: Final = 1000  # names of devices that are remembered as gone
 
 
@@ -553,7 +554,8 @@ class _Connection(asyncio.Protocol):
             self._refuse(Reason.BAD_USER_NAME_OR_PASSWORD)
 
     def _welcome(self, connect: Connect) -> None:
-        if not connect.client_id and connect.version == wire.V311 and not connect.clean_start:
+        unknowable = not connect.client_id and connect.version == wire.V311 and not connect.clean_start
+        if unknowable or len(connect.client_id.encode()) > _LONGEST_ID:
             self._refuse(Reason.CLIENT_IDENTIFIER_NOT_VALID)
             return
         self.client_id = connect.client_id or f"hw-{secrets.token_hex(8)}"

@@ -435,6 +435,17 @@ async def test_a_client_without_a_name_gets_one() -> None:
             assert await client.rest() == b"\x20\x02\x00\x02"
 
 
+@pytest.mark.parametrize(("version", "refusal"), [(4, b"\x20\x02\x00\x02"), (5, b"\x20\x03\x00\x85\x00")])
+async def test_a_client_id_is_no_place_to_store_things(version: int, refusal: bytes) -> None:
+    listener = Listener(SETTINGS, House().deliver, now)
+    async with listener.running():
+        async with dialled(listener, octets.connect(version, client_id="x" * 257)) as client:
+            assert await client.rest() == refusal
+        assert len(listener.sessions) == 0
+        async with greeted(listener, version, client_id="x" * 256):
+            assert len(listener.sessions) == 1
+
+
 # Limits.
 
 
