@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from math import inf
 from pathlib import Path
 from threading import Lock
 from typing import Final, TypeVar
@@ -79,11 +80,20 @@ class PacketLog:
         insert = "INSERT INTO packets(received_us, sealed) VALUES(?, ?)"
         self._write(hub, lambda db: db.executemany(insert, rows))
 
-    def since(self, number: int, limit: int) -> list[tuple[int, bytes]]:
-        """Packets after a number in the order in which they came, at most `limit`, sealed for the hub."""
+    def since(self, number: int, limit: int, octets: float = inf) -> list[tuple[int, bytes]]:
+        """Packets after a number in the order in which they came, sealed for the hub.
+
+        At most `limit`, and none after the one with which they come to so many octets.
+        """
+        query = "SELECT number, sealed FROM packets WHERE number>? ORDER BY number LIMIT ?"
+        found: list[tuple[int, bytes]] = []
         with self._lock:
-            query = "SELECT number, sealed FROM packets WHERE number>? ORDER BY number LIMIT ?"
-            return self._db.execute(query, (number, limit)).fetchall()
+            for packet in self._db.execute(query, (number, limit)):
+                found.append(packet)
+                octets -= len(packet[1])
+                if octets <= 0:
+                    break
+        return found
 
     def cursor(self, hub: str) -> int:
         """The number of the last packet that this hub has confirmed, 0 when there is none."""

@@ -6,7 +6,8 @@ import asyncio
 import random
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.cli import main
 from gateway.house import PACKETS, House, Radio
 from gateway.people import DeviceKind, DeviceLink
 from ingest.accounts import Forwarded
 from ingest.envelope import sealed
-from ingest.links.uplink import UplinkSettings, probe
+from ingest.links.uplink import Uplink, UplinkSettings, probe
+from ingest.packet_log import PacketLog
 from ingest.reading import Packet, Reading, TimeBasis
 from simulators.air import Air
 from simulators.bleak_backend import Central
@@ -311,6 +315,47 @@ async def test_a_device_cannot_forward_and_a_post_forwards_for_itself_only(tmp_p
                 await one.publish_bytes(b"nothing of the kind")
         assert {letter.reason for letter in hub.journal.letters()} == {"invalid"}
         assert len(hub.journal.letters()) == 4
+
+
+class SlowHub:
+    """A connection to a hub that confirms one packet when it is asked to, and never more."""
+
+    window, lost = 500, None
+
+    def __init__(self, stirred: Callable[[], None]) -> None:
+        self.answers = dict[int, ReasonCode]()
+        self.under_way = deque[tuple[int, int]]()
+        self.most = self.published = 0
+        self._stirred = stirred
+
+    def publish(self, _topic: str, payload: bytes) -> int:
+        self.published += 1
+        self.under_way.append((self.published, len(payload)))
+        self.most = max(self.most, sum(octets for _, octets in self.under_way))
+        return self.published
+
+    def confirm(self) -> None:
+        self.answers[self.under_way.popleft()[0]] = ReasonCode(PacketTypes.PUBACK, "Success")
+        self._stirred()
+
+
+async def test_what_is_under_way_is_bounded_in_octets_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.links.uplink.WINDOW_OCTETS", 5000)
+    with closing(PacketLog(tmp_path / "packets.db")) as log:
+        log.append([Packet(link="ble", sender="m", channel="2a18", data=bytes(900), received_at=NOW)] * 60)
+        largest = max(len(payload) for _, payload in log.since(0, 60))
+        uplink = Uplink(UplinkSettings(host="hub", port=1, post="home", password=SECRET), log, now=lambda: NOW)
+        hub = SlowHub(uplink.news.set)
+        forwarding = asyncio.create_task(uplink._forward(hub))  # type: ignore[arg-type]
+        for _ in range(60):
+            await until(lambda: bool(hub.under_way))
+            hub.confirm()
+        await until(lambda: log.cursor(uplink.place) == 60)
+        forwarding.cancel()
+        await asyncio.wait([forwarding])
+        assert largest < hub.most < 5000 + largest
 
 
 async def test_over_tls(tmp_path: Path, clock: HandClock) -> None:

@@ -31,6 +31,7 @@ from ingest.packet_log import PacketLog
 _log = logging.getLogger(__name__)
 
 WINDOW: Final = 500  # packets on their way, unless the hub grants less
+WINDOW_OCTETS: Final = 4 * 1_048_576  # that they come to, but for the last one: a home post has little memory
 _FIRST_WINDOW: Final = 8
 _ANSWER_TIMEOUT: Final = 10.0  # seconds for the hub to answer CONNECT
 _KEEP_ALIVE: Final = 30  # seconds; a network that fell silent is noticed after one and a half of them
@@ -148,15 +149,16 @@ class Uplink:
         """
         topic = uplink_topic(self._settings.post)
         at = sent = await asyncio.to_thread(self._packets.cursor, self.place)
-        flight: deque[tuple[int, int]] = deque()  # number in the log, id of the message
+        flight: deque[tuple[int, int, int]] = deque()  # number in the log, id of the message, its octets
         window = min(_FIRST_WINDOW, connection.window)
         while await asyncio.to_thread(self._packets.cursor, self.place) == at:  # else somebody has set it back
             self.news.clear()
             packets: list[tuple[int, bytes]] = []
-            if len(flight) * 2 <= window:
-                packets = await asyncio.to_thread(self._packets.since, sent, window - len(flight))
+            room = WINDOW_OCTETS - sum(octets for _, _, octets in flight)
+            if len(flight) * 2 <= window and room * 2 >= WINDOW_OCTETS:
+                packets = await asyncio.to_thread(self._packets.since, sent, window - len(flight), room)
             for sent, payload in packets:
-                flight.append((sent, connection.publish(topic, payload)))
+                flight.append((sent, connection.publish(topic, payload), len(payload)))
             under_way = len(flight)
             confirmed, refusal = _confirmed(connection, flight)
             window = min(connection.window, window + under_way - len(flight))
@@ -179,13 +181,13 @@ class Uplink:
         self.trouble = trouble
 
 
-def _confirmed(connection: _Connection, flight: deque[tuple[int, int]]) -> tuple[int, ReasonCode | None]:
+def _confirmed(connection: _Connection, flight: deque[tuple[int, int, int]]) -> tuple[int, ReasonCode | None]:
     """Take what is acknowledged off the front of the flight: the last number, and the refusal that stopped it."""
     confirmed = 0
     while flight and (reason := connection.answers.pop(flight[0][1], None)):
         if reason.is_failure:
             return confirmed, reason
-        confirmed, _ = flight.popleft()
+        confirmed, _, _ = flight.popleft()
     return confirmed, None
 
 
