@@ -245,6 +245,15 @@ class InfluxFollower:
     async def run(self) -> None:
         """Follow until cancelled. What was under way then is sent again at the next start."""
         writer = _Writer(self._settings)
+        try:
+            await self._follow(writer)
+        except Exception as error:
+            self._failed(f"Readings cannot be made ready for InfluxDB ({error!r}); the log says more, report it.")
+            raise
+        finally:
+            writer.close()
+
+    async def _follow(self, writer: _Writer) -> None:
         rest: asyncio.Future[None] | None = None  # while it lasts nothing is sent of a backlog
         try:
             ahead: _Batch | None = None
@@ -254,6 +263,8 @@ class InfluxFollower:
                 stretch = next_stretch(progress, tail, batch=BATCH, backlog=BACKLOG)
                 is_new = stretch is not None and stretch[0] >= progress.head
                 if stretch is None or not (is_new or rest is None or rest.done()):
+                    if stretch is None:
+                        self.trouble = None  # whatever it was, it kept nothing back
                     await self.news.wait()
                     continue
                 began = asyncio.get_running_loop().time()
@@ -262,10 +273,14 @@ class InfluxFollower:
                 entries = ahead[1]
                 # While the server stores this batch, the next one is made ready.
                 following = next_stretch(progress.confirming(stretch), tail, batch=BATCH, backlog=BACKLOG)
-                ahead, _ = await asyncio.gather(
-                    self._ready(following) if following else _nothing(), self._deliver(writer, entries)
-                )
-                await asyncio.to_thread(partial(self._outbox.confirm, self.place, stretch, came_from=progress))
+                making = asyncio.create_task(self._ready(following)) if following else None
+                try:
+                    await self._deliver(writer, entries)
+                    await asyncio.to_thread(partial(self._outbox.confirm, self.place, stretch, came_from=progress))
+                    ahead = await making if making else None
+                finally:
+                    if making:
+                        making.cancel()
                 if not is_new:
                     took = asyncio.get_running_loop().time() - began
                     rest = asyncio.ensure_future(self._pause(max(0.0, len(entries) / self._catch_up - took)))
@@ -273,7 +288,6 @@ class InfluxFollower:
         finally:
             if rest:
                 rest.cancel()
-            writer.close()
 
     async def health(self) -> InfluxHealth:
         """The state of affairs now."""
@@ -364,10 +378,6 @@ class InfluxFollower:
         if trouble != self.trouble:
             _log.warning("%s", trouble)
         self.trouble = self._last_error = trouble
-
-
-async def _nothing() -> None:
-    return None
 
 
 class InfluxSeries:

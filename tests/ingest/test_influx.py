@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
@@ -558,6 +559,49 @@ async def test_it_stops_at_once_in_the_middle_of_an_outage(ward: Ward) -> None:
         await waiting.wait()
     health = await follower.health()
     assert (health.ok, health.lag, health.stored) == (False, 1, 0)
+
+
+async def test_a_reading_that_cannot_be_made_ready_keeps_back_nothing_before_it_and_is_told(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.influx.BATCH", 2)
+    known = {"sensor 7"}
+
+    def registered(point: line_protocol.Point) -> tuple[str, str]:
+        if point.device not in known:
+            raise KeyError(point.device)
+        return label(point)
+
+    follower = InfluxFollower(ward.bucket.settings, ward, registered, now=lambda: NOON, pause=ward.pauses)
+    ward.admit([cgm(0), cgm(5), cgm(10, device="stray")])
+    with pytest.raises(KeyError, match="stray"):
+        await follower.run()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert len(ward.bucket.rows("cgm_glucose")) == 2
+    health = await follower.health()
+    assert (health.ok, health.lag) == (False, 1)
+    assert "KeyError('stray')" in health.says
+    known.add("stray")
+    await send(ward, [], follower)
+    assert len(ward.bucket.rows("cgm_glucose")) == 3
+    assert (await follower.health()).ok
+
+
+async def test_a_locked_journal_is_no_trouble_any_more_when_nothing_is_left_to_send(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked() -> int:
+        raise sqlite3.OperationalError("database is locked")
+
+    follower = ward.follower()
+    with monkeypatch.context() as locking:
+        locking.setattr(ward, "tail", locked)
+        with pytest.raises(sqlite3.OperationalError):
+            await follower.run()
+    assert "database is locked" in (await follower.health()).says
+    async with following(follower), asyncio.timeout(10):
+        while not (await follower.health()).ok:  # noqa: ASYNC110  it has no event of its own
+            await asyncio.sleep(0)
 
 
 # --- the cursor
