@@ -309,7 +309,7 @@ class Journal:
 
     def progress(self, follower: str) -> Progress:
         """How far a follower has come."""
-        with self._reading() as db, _moment(db):
+        with self._reading() as db, moment(db):
             return _progress(db, follower)
 
     def confirm(self, follower: str, stretch: Stretch, *, came_from: Progress) -> None:
@@ -419,9 +419,8 @@ class Journal:
 
     def accounts(self, followers: Mapping[str, Progress]) -> Accounts:
         """What was counted, with what still waits for each follower that has come so far; all of one moment."""
-        with self._reading() as db, _moment(db):
-            waiting = {name: (progress, *_waiting(db, progress)) for name, progress in followers.items()}
-            return accounts(_counters(db), _journaled(db), _waiting_letters(db), waiting)
+        with self._reading() as db, moment(db):
+            return accounts_of(db, followers)
 
     def rejected(self, follower: str) -> int:
         """How many lines wait that this follower's store refused for good."""
@@ -777,8 +776,14 @@ def _journaled(db: sqlite3.Connection) -> int:
     return int(row[0]) if row else 0
 
 
+def accounts_of(db: sqlite3.Connection, followers: Mapping[str, Progress]) -> Accounts:
+    """The accounts of an open journal file, see `Journal.accounts`."""
+    waiting = {name: (progress, *_waiting(db, progress)) for name, progress in followers.items()}
+    return accounts(_counters(db), _journaled(db), _waiting_letters(db), waiting)
+
+
 @contextmanager
-def _moment(db: sqlite3.Connection) -> Iterator[None]:
+def moment(db: sqlite3.Connection) -> Iterator[None]:
     """All that is read in the block is of one moment."""
     db.execute("BEGIN")
     try:

@@ -10,26 +10,31 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ingest.accounts import balance
-from ingest.journal import Journal, JournalError
+from ingest.journal import JournalError, accounts_of, moment
+from ingest.journal_format import FORMAT, see
 
 
 def verify(path: Path) -> list[str]:
     """A sentence for everything that is not as it must be, beside a running hub as well; changes nothing.
 
+    A file of an earlier format is as it must be when it can be upgraded to a whole one of today.
+
     Reads the whole file: about a minute for 10 million readings.
     """
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)) as db:
             damage = [said for (said,) in db.execute("PRAGMA integrity_check")]
             if damage != ["ok"]:
                 return [f"{path} is damaged: {said}" for said in damage]
-            db.execute("BEGIN")  # all sides of one moment
-            found = list(_relations(db))
-        with closing(Journal(path)) as journal:
-            found += balance(journal.accounts({}))
-    except (sqlite3.Error, JournalError) as error:
+            with moment(db):
+                if (found := see(db)) == 0:
+                    return [f"{path} holds no journal; check the path"]
+                if found > FORMAT:
+                    return [f"{path} has journal format {found}, this Homeward reads {FORMAT}; update Homeward"]
+                faults = [*_relations(db), *balance(accounts_of(db, {}))]
+    except sqlite3.Error as error:
         return [f"{path} cannot be read: {error}; copy it away, and restore it from a backup"]
-    return [f"{path}: {said}" for said in found]
+    return [f"{path}: {said}" for said in faults]
 
 
 def compact(path: Path) -> tuple[int, int]:

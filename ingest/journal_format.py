@@ -24,6 +24,10 @@ CREATE TABLE ahead(                         -- what a follower has beyond its cu
     follower TEXT NOT NULL, after INTEGER NOT NULL, last INTEGER NOT NULL,
     PRIMARY KEY(follower, after)) WITHOUT ROWID;
 """
+_DECODED: Final = (
+    "SELECT 'decoded', sum(CASE name WHEN 'parts' THEN n ELSE -n END) FROM main.counters "
+    "WHERE name IN ('parts', 'undecodable') HAVING count(*) > 0"
+)
 _SCHEMA: Final = f"""
 CREATE TABLE devices(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, last_sequence INTEGER,
                      last_received_us INTEGER);
@@ -59,12 +63,33 @@ _UPGRADES: Final = {
     1: f"""
 ALTER TABLE readings ADD COLUMN rev INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE arrivals ADD COLUMN rev INTEGER NOT NULL DEFAULT 1;
-INSERT INTO counters SELECT 'decoded', sum(CASE name WHEN 'parts' THEN n ELSE -n END) FROM counters
-    WHERE name IN ('parts', 'undecodable') HAVING count(*) > 0;
+INSERT INTO counters {_DECODED};
 {_SUPERSEDED}
 {_AHEAD}
 """
 }
+
+# What an upgrade would make of a file of format 1, for who may not write: temporary names hide those of the file.
+_SEEN: Final = {
+    1: f"""
+CREATE TEMP VIEW readings AS SELECT *, 1 AS rev FROM main.readings;
+CREATE TEMP VIEW arrivals AS SELECT *, 1 AS rev FROM main.arrivals;
+CREATE TEMP VIEW counters AS SELECT name, n FROM main.counters UNION ALL {_DECODED};
+{_SUPERSEDED.replace("TABLE", "TEMP TABLE")}
+{_AHEAD.replace("TABLE", "TEMP TABLE")}
+"""
+}
+
+
+def see(db: sqlite3.Connection) -> int:
+    """Look at a file of an earlier layout as at one of today's, without changing it; the format that it has.
+
+    0 for a file without a layout.
+    """
+    found = _format(db)
+    for step in range(found or FORMAT, FORMAT):
+        _run(db, _SEEN[step])
+    return found
 
 
 def prepare(db: sqlite3.Connection) -> int:

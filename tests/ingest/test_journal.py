@@ -388,6 +388,34 @@ def test_a_journal_of_the_first_format_is_upgraded(path: Path) -> None:
     assert verify(path) == []
 
 
+def test_a_journal_of_the_first_format_is_verified_as_it_is(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(FORMAT_1.read_text(encoding="utf-8"))
+    before = path.read_bytes()
+    path.chmod(0o400)
+    assert verify(path) == []
+    assert path.read_bytes() == before
+    path.chmod(0o600)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DELETE FROM readings WHERE taken_us=(SELECT min(taken_us) FROM readings)")
+        db.execute("UPDATE counters SET n=n+1 WHERE name='admitted'")
+    said = " ".join(verify(path))
+    assert "2 readings and revisions are kept, but 4 are listed" in said
+    assert "2 of the listed readings are missing" in said
+    assert "decoded are not" in said
+
+
+@pytest.mark.parametrize(("number", "says"), [(0, "holds no journal"), (99, "update Homeward")])
+def test_a_file_that_is_no_journal_of_ours_is_not_verified(path: Path, number: int, says: str) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version={number}")
+        db.execute("CREATE TABLE something(n)")
+    (said,) = verify(path)
+    assert says in said
+
+
 def test_an_upgrade_that_is_interrupted_leaves_the_file_as_it_was(path: Path) -> None:
     path.parent.mkdir()
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
