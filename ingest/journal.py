@@ -203,6 +203,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = Lock()
+        self._numbers_hold = False
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
