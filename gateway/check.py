@@ -6,12 +6,16 @@ import asyncio
 import errno
 import fcntl
 import os
+import shutil
 import socket
+import sqlite3
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Final
 from urllib.parse import quote, urlsplit
 
 import aiosmtplib
@@ -20,10 +24,13 @@ from sqlalchemy.exc import DatabaseError
 
 from gateway.config import Config, Email
 from gateway.device_book import states_of
+from gateway.keeper import is_scarce, room, share
 from ingest import influx
 from ingest.links import ble, broker, uplink
 
-PATIENCE_S = 15.0
+PATIENCE_S: Final = 15.0
+_PROBE: Final = 65_536  # octets
+_STORES: Final = ("journal.db", "hub.db", "sessions.db", "packets.db")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +50,13 @@ async def check(config: Config) -> list[Finding]:
 async def _findings(config: Config) -> AsyncIterator[Finding]:
     running = is_running(config.data)
     kept = "is used by a Homeward that runs now" if running else "can be written"
-    yield _finding("data directory", _data(config.data), f"{config.data} {kept}")
+    trouble = _data(config.data)
+    yield _finding("data directory", trouble, f"{config.data} {kept}")
+    if trouble is None:
+        yield _disk(config.data)
+        for name in _STORES:
+            if damage := _damage(config.data / name):
+                yield Finding(part=name, ok=False, says=damage)
     if listener := config.listener:
         yield _door("listener", listener.host, listener.port, running)
         if listener.tls_certificate and listener.tls_key:
@@ -90,11 +103,41 @@ async def _tried(part: str, probe: Callable[[], Awaitable[str | None]], fine: st
 
 
 def _data(path: Path) -> str | None:
-    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    existing = _existing(path)
     if not existing.is_dir():
         return f"{existing} is not a directory; choose another `data`"
-    if not os.access(existing, os.W_OK | os.X_OK):
-        return f"{existing} cannot be written by this user; change its owner, or choose another `data`"
+    try:
+        with TemporaryFile(dir=existing) as nameless:  # what may be written is known only once something is
+            nameless.write(bytes(_PROBE))
+            nameless.flush()
+    except OSError as error:
+        return f"{existing} cannot be written: {_words(error)}; make room, change its owner, or choose another `data`"
+    return None
+
+
+def _existing(path: Path) -> Path:
+    """The directory, or the one in which it would be made."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+
+
+def _disk(data: Path) -> Finding:
+    disk = shutil.disk_usage(_existing(data))
+    said = f"it is {room(share(disk), disk.free)}"
+    if is_scarce(share(disk), disk.free):
+        return Finding(part="disk", ok=False, says=f"{said}; make room, or choose another `data`")
+    return Finding(part="disk", ok=True, says=said)
+
+
+def _damage(path: Path) -> str | None:
+    """Why a store could not be opened, None where it can or there is none. Reads little, however large it is."""
+    if not path.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
+            for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type='table'").fetchall():
+                db.execute(f'SELECT * FROM "{table}" LIMIT 1').fetchone()
+    except sqlite3.Error as error:
+        return f"{path} cannot be read: {error}; copy it away, and restore it from a backup"
     return None
 
 

@@ -82,7 +82,7 @@ class Keeper:
     @property
     def ok(self) -> bool:
         """Whether there is room, today and for some days."""
-        return self.used < FULL and self.free >= LITTLE and (self.lasts is None or self.lasts > SOON)
+        return not is_scarce(self.used, self.free) and (self.lasts is None or self.lasts > SOON)
 
     def keep_room_in(self, log: PacketLog, hub: str) -> None:
         """Look after the log of a home post as well, whose hub has the cursor of this name."""
@@ -95,17 +95,14 @@ class Keeper:
     def measure(self) -> Disk:
         """See how much room there is. Blocks for a moment."""
         disk = self._disk(self._data)
-        self.used = disk.used / (disk.used + disk.free)  # as df says it: what is reserved counts for neither
-        self.free = disk.free
+        self.used, self.free = share(disk), disk.free
         self.size = self._journal.size()
         return disk
 
     def detail(self) -> str:
         """How it is, in a sentence, with what to do."""
         size = self.size
-        said = (
-            f"The disk is {self.used:.0%} full, {_words(self.free)} are free; the journal takes {_words(size.octets)}"
-        )
+        said = f"The disk is {room(self.used, self.free)}; the journal takes {_words(size.octets)}"
         if size.wal:
             said += f" and its write-ahead log {_words(size.wal)}"
         if self.lasts is not None:
@@ -175,6 +172,21 @@ class Keeper:
     def _is_tight(self) -> bool:
         size = self._journal.size()
         return _tight(size.octets, size.spare)
+
+
+def share(disk: Disk) -> float:
+    """How much of a disk is taken, from 0 to 1, as df says it: what is reserved counts for neither."""
+    return disk.used / max(disk.used + disk.free, 1)
+
+
+def is_scarce(used: float, free: int) -> bool:
+    """Whether there is too little room on a disk of which this share is taken and so many octets are free."""
+    return used >= FULL or free < LITTLE
+
+
+def room(used: float, free: int) -> str:
+    """The same in words."""
+    return f"{used:.0%} full, {_words(free)} are free"
 
 
 def _words(octets: int) -> str:

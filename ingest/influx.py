@@ -141,14 +141,15 @@ class _Answer:
     def fate(self) -> _Fate:
         if 200 <= self.status < 300:
             return _Fate.STORED
-        if self.status == 413 or (self.status in {400, 422} and self._speaks_influx):
+        if self.status == 413 or (self.status in {400, 422} and self.speaks_influx):
             return _Fate.REFUSED
         if self.status in {0, 408, 429} or self.status >= 500:
             return _Fate.BUSY
         return _Fate.BARRED
 
     @property
-    def _speaks_influx(self) -> bool:
+    def speaks_influx(self) -> bool:
+        """Whether InfluxDB's own API has answered."""
         # A proxy's 400 is about the connection: believing it would set every reading aside.
         return "error" in self._said or "message" in self._said
 
@@ -491,6 +492,11 @@ def _explain(settings: InfluxSettings, answer: _Answer) -> str:
             return f"InfluxDB at {settings.url} does not know the token (401): set one that may write to {bucket}."
         case 403:
             return f"The token may not write to {bucket} (403): give it the permission, or set another token."
+        case 404 if not answer.speaks_influx:
+            return (
+                f"the server at {settings.url} has no /api/v2/write (404): InfluxDB 1.8 or newer is needed; is it an "
+                "older one, or is the address right?"
+            )
         case 404:
             return f"InfluxDB at {settings.url} has no {bucket} (404): create it, or correct the names. {answer.text}"
     if answer.fate is _Fate.BUSY:

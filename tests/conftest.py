@@ -6,16 +6,21 @@ import asyncio
 import gc
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from threading import Timer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import uuid4
 
 import pytest
 
+from tests.full_disk import FullDisk, mounted
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.influx_facade import Bucket
 
 
@@ -28,9 +33,13 @@ def need(program: str, how: str) -> str:
     wanted = os.environ.get(variable, program)
     # Debian keeps daemons in /usr/sbin, which is not on the path of ordinary users.
     found = shutil.which(wanted, path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin")
-    if found:
-        return found
-    missing = f"{wanted} NOT FOUND: {how}, or set {variable}"
+    if not found:
+        go_without(f"{wanted} NOT FOUND: {how}, or set {variable}")
+    return found
+
+
+def go_without(missing: str) -> NoReturn:
+    """Skip loudly, or fail where nothing may skip."""
     if os.environ.get("CI") == "true":
         pytest.fail(missing, pytrace=False)
     pytest.skip(missing)
@@ -86,6 +95,19 @@ def influx_bucket(influx_engine: str) -> Iterator[Bucket]:
     with Facade(influx_engine).serving() as facade:
         yield Bucket(engine=influx_engine, name=name, facade=facade)
     statement(influx_engine, f'DROP DATABASE "{name}"')
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[FullDisk]:
+    """A small disk of its own to be filled."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    with ExitStack() as stack:
+        try:
+            disk = stack.enter_context(mounted(where))
+        except (OSError, subprocess.CalledProcessError):
+            go_without("NO DISK TO FILL: mounting a tmpfs takes root, or sudo without a password")
+        yield disk
 
 
 @pytest.fixture(scope="session")

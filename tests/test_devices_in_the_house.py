@@ -173,7 +173,7 @@ async def test_what_is_wrong_with_a_device_stands_in_the_check_and_in_the_health
         await until(lambda: meter.connection is None)
         await meter.device.keystore.delete_all()
         await until(lambda: "no longer knows" in (house.device_states()[METER].fault or ""))
-        await house.feel()
+        await house.tick()
         said = house.health()["parts"][f"device {METER}"]["detail"]
         config = Config.model_validate({"data": tmp_path / "data", "bluetooth": {}})
         found = {finding.part: finding.says for finding in await check(config) if not finding.ok}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -16,8 +17,9 @@ from cryptography.hazmat.primitives import serialization
 from gateway.check import check
 from gateway.cli import LETTER_STATES, main
 from gateway.config import load
-from ingest.journal import Arrival, Journal, LetterState
+from ingest.journal import Arrival, Journal, JournalError, LetterState
 from ingest.reading import DecodeError, Packet
+from tests.full_disk import FullDisk
 from tests.peers import certificate
 from tests.real_house import NOW, HandClock, real_house
 
@@ -152,6 +154,38 @@ def test_check_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert str(closed) in lines[f"FAIL {part}"]
 
 
+def test_check_says_where_no_data_can_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also to root, whom every directory calls its owner."""
+    config = tmp_path / "homeward.toml"
+    config.write_text('data = "/proc/nope"\n[web]\nport = 0\n[listener]\nport = 0\n', encoding="utf-8")
+    lines = check_lines(config, capsys)
+    assert re.search("^/proc cannot be written: .*choose another `data`", lines["FAIL data directory"])
+
+
+def test_check_finds_a_store_that_run_would_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "homeward.toml"
+    config.write_text('data = "data"\n[web]\nport = 0\n[listener]\nport = 0\n', encoding="utf-8")
+    path = tmp_path / "data" / "journal.db"
+    Journal(path).close()
+    assert main(["check", "-c", str(config)]) == 0
+    assert "FAIL" not in capsys.readouterr().out
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(JournalError):
+        Journal(path)
+    assert main(["check", "-c", str(config)]) == 1
+    said = capsys.readouterr().out
+    assert f"FAIL journal.db: {path} cannot be read: database disk image is malformed" in said
+    assert "restore it from a backup" in said
+
+
+def test_check_says_that_the_disk_is_full(full_disk: FullDisk, capsys: pytest.CaptureFixture[str]) -> None:
+    config = full_disk.path / "homeward.toml"
+    config.write_text('data = "data"\n[web]\nport = 0\n[listener]\nport = 0\n', encoding="utf-8")
+    assert "make room" in check_lines(config, capsys)["FAIL disk"], "8 MiB are few"
+    full_disk.fill()
+    assert "No space left on device" in check_lines(config, capsys)["FAIL data directory"]
+
+
 def check_lines(config: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     main(["check", "-c", str(config)])
     return dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
@@ -219,7 +253,7 @@ async def test_check_beside_a_running_hub_says_so(tmp_path: Path) -> None:
             finding.part: finding for finding in await check(config.model_copy(update={"data": tmp_path / "data"}))
         }
     assert {part: finding.ok for part, finding in same.items()} == dict.fromkeys(
-        ("data directory", "listener", "page"), True
+        ("data directory", "disk", "listener", "page"), True
     )
     assert "by a Homeward that runs now" in same["data directory"].says
     assert "as it should be" in same["page"].says

@@ -755,6 +755,10 @@ def test_the_probe_says_what_to_do_and_stores_nothing(influx_bucket: Bucket) -> 
     assert probe(right) is None
     assert "does not know the token (401)" in (probe(replace(right, token="wrong")) or "")
     assert "has no bucket 'nowhere'" in (probe(replace(right, bucket="nowhere")) or "")
+    # The engine itself is a 1.6, which knows /write alone.
+    assert "has no /api/v2/write (404): InfluxDB 1.8 or newer" in (
+        probe(replace(right, url=influx_bucket.engine)) or ""
+    )
     influx_bucket.facade.faults.append(Fault(status=403))
     assert "give it the permission" in (probe(right) or "")
     influx_bucket.facade.faults.append(Fault(status=302, body=b""))

@@ -15,7 +15,7 @@ from ingest.journal import JournalError
 from ingest.packet_log import KEPT, PacketLog
 from ingest.reading import Packet
 from tests.conftest import need
-from tests.full_disk import on_a_small_disk
+from tests.post_on_full_disk import on_a_small_disk
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -121,7 +121,7 @@ def test_a_file_that_is_none_and_one_of_the_future_are_told(tmp_path: Path) -> N
 def test_on_a_full_disk_what_the_hub_has_makes_room_and_nothing_else(tmp_path: Path) -> None:
     need("unshare", "it belongs to util-linux")
     try:
-        post = on_a_small_disk(tmp_path, 64, sys.executable, "-m", "tests.full_disk", str(tmp_path))
+        post = on_a_small_disk(tmp_path, 64, sys.executable, "-m", "tests.post_on_full_disk", str(tmp_path))
     except LookupError as error:
         pytest.skip(f"NO DISK: {error}")
     assert (post.returncode, post.stderr) == (0, "")
