@@ -134,7 +134,7 @@ class House:
         self.ward = Ward(journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake())
         self.path = StraightPath(journal, self.ward, clock, people.roster(), stored=self._stored)
         self._pulse = Pulse(self)
-        self._told = self.health()["status"]
+        self._told: dict[str, str] = {}
         self._learn()
 
     def now(self) -> datetime:
@@ -336,10 +336,13 @@ class House:
     async def feel(self) -> None:
         """See HouseView. Tells the pages when it has changed."""
         await self._pulse.feel()
-        status = self.health()["status"]
-        if status != self._told:
-            self._told = status
+        told, self._told = self._told, self._words()
+        if told != self._told:
             self.bulletin.publish({"type": "health"})
+
+    def _words(self) -> dict[str, str]:
+        """The state of each part in a word."""
+        return {name: part["status"] for name, part in self.health()["parts"].items()}
 
     async def close(self) -> None:
         """Ask nothing any more."""

@@ -19,14 +19,14 @@ class FullDisk:
 
     path: Path
 
-    def fill(self) -> None:
-        """Take every block that is left."""
+    def fill(self, *, spare: int = 0) -> None:
+        """Take every block that is left but these octets."""
         with (self.path / "ballast").open("ab", buffering=0) as ballast:
             try:
                 while True:
                     ballast.write(_BLOCK)
             except OSError:
-                return
+                ballast.truncate(ballast.tell() - spare)
 
     def clear(self) -> None:
         """Give them back."""

@@ -1,0 +1,232 @@
+"""What the house says of itself while something is wrong with it: the truth, at once, and of which moment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.cli import main
+from gateway.house import BROKER, House
+from gateway.people import DeviceKind
+from simulators.publisher import Publisher, glucose
+from tests.full_disk import FullDisk
+from tests.peers import Mosquitto, mosquitto_broker
+from tests.real_house import NOW, PATIENCE, HandClock, enrol, real_house, until
+
+MANY = 20_000  # readings: more than the blocks that a full disk's write-ahead log has still to spare
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+async def asked(house: House) -> dict[str, Any]:
+    """What a program reads over the API."""
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as web:
+        found: dict[str, Any] = (await web.get(f"{house.address}/api/v1/health")).json()
+        return found
+
+
+async def part_ok(house: House, part: str) -> bool:
+    """What Prometheus reads."""
+    return f'homeward_part_ok{{part="{part}"}} 1.0' in await house.metrics()
+
+
+async def publish(house: House, count: int, first: int = 0) -> None:
+    assert house.listener is not None
+    async with Publisher("cgm-1", "127.0.0.1", house.listener.port) as sensor:
+        await sensor.publish(
+            *(
+                glucose(Decimal(100), NOW - timedelta(minutes=n), kind="cgm_glucose", context={"n": "x" * 60})
+                for n in range(first, first + count)
+            )
+        )
+
+
+@asynccontextmanager
+async def publishing(house: House, count: int, first: int = 0) -> AsyncIterator[asyncio.Task[None]]:
+    """A sensor that publishes while the block runs, and waits for its acknowledgements."""
+    sending = asyncio.create_task(publish(house, count, first))
+    try:
+        yield sending
+    finally:
+        sending.cancel()
+        await asyncio.wait([sending])
+
+
+# The broker ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_dead_broker_is_seen_everywhere(
+    mosquitto: str, tmp_path: Path, clock: HandClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = ["status", "--data", str(tmp_path / "data")]
+    with mosquitto_broker(mosquitto, tmp_path) as broker:
+        async with real_house(tmp_path, clock, broker={"host": "127.0.0.1", "port": broker.port}) as house:
+            link = house.broker
+            assert link is not None
+            await until(lambda: link.trouble is None)
+            assert (await asked(house))["parts"]["broker"] == {"status": "ok", "detail": "Connected to the broker."}
+            assert await part_ok(house, "broker")
+            assert await asyncio.to_thread(main, status) == 0
+            assert "ok   broker: Connected" in capsys.readouterr().out
+            await asyncio.to_thread(broker.kill)
+            await until(lambda: link.trouble is not None)
+            found = await asked(house)
+            assert (found["status"], found["parts"]["broker"]["status"]) == ("degraded", "degraded")
+            assert not await part_ok(house, "broker")
+            assert await asyncio.to_thread(main, status) == 1
+            assert "FAIL broker:" in capsys.readouterr().out
+
+
+async def test_what_the_broker_dropped_is_no_good_health(mosquitto: str, tmp_path: Path, clock: HandClock) -> None:
+    with mosquitto_broker(mosquitto, tmp_path, "sys_interval 1", "max_queued_messages 10") as broker:
+        where = {"host": "127.0.0.1", "port": broker.port}
+        async with real_house(tmp_path, clock, broker=where) as house:
+            await until((tmp_path / "data" / BROKER).exists)
+        await asyncio.to_thread(publish_to, broker, 30)
+        async with real_house(tmp_path, clock, broker=where) as house:
+            link = house.broker
+            assert link is not None
+            await until(lambda: link.memory.dropped == 20)
+            found = (await asked(house))["parts"]["broker"]
+            assert found["status"] == "degraded"
+            assert "the broker has dropped 20 messages" in found["detail"]
+            assert "\nhomeward_broker_dropped_total 20.0\n" in await house.metrics()
+
+
+def publish_to(broker: Mosquitto, count: int) -> None:
+    import paho.mqtt.client as paho
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    for sent in [client.publish("homeward/v1/cgm-1/readings", b"%d" % n, qos=1) for n in range(count)]:
+        sent.wait_for_publish(PATIENCE)
+    client.disconnect()
+    client.loop_stop()
+
+
+# A full disk, a locked file -----------------------------------------------------------------------------------------
+
+
+async def test_a_disk_that_fills_while_readings_arrive_is_told_although_the_worker_waits(
+    full_disk: FullDisk, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with real_house(full_disk.path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await publish(house, 10)
+        assert (await asked(house))["parts"]["journal"]["status"] == "ok"
+        full_disk.fill()
+        async with publishing(house, MANY, first=10) as sending:
+            await until(lambda: house.path.patience.trouble is not None)
+            clock.set(NOW + timedelta(milliseconds=500))  # less than the worker waits before it tries again
+            found = await asked(house)
+            assert found["status"] == "degraded"
+            assert found["as_of"] == "2026-03-02T12:00:00.500000Z"
+            assert "database or disk is full" in found["parts"]["journal"]["detail"]
+            assert "100% full, 0.0 MB are free" in found["parts"]["disk"]["detail"]
+            assert not await part_ok(house, "journal")
+            assert not await part_ok(house, "disk")
+            page = await on_the_page(house)
+            assert "Something needs attention" in page
+            assert "100% full" in page
+            assert not sending.done()
+            full_disk.clear()
+            while not sending.done():
+                clock.advance(timedelta(seconds=1))
+                await asyncio.to_thread(lambda: None)
+            assert (await asked(house))["parts"]["journal"]["status"] == "ok"
+            assert "the journal can be used again" in caplog.text
+
+
+async def on_the_page(house: House) -> str:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as web:
+        return (await web.get(f"{house.address}/health")).text
+
+
+async def test_a_house_that_opens_on_a_full_disk_says_so_before_it_has_watched_anything(
+    full_disk: FullDisk, clock: HandClock
+) -> None:
+    async with real_house(full_disk.path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await publish(house, 50)
+    with closing(sqlite3.connect(full_disk.path / "data" / "hub.db")) as book:
+        book.execute("UPDATE watch_cursor SET seq=0")
+        book.commit()
+    full_disk.fill(spare=500_000)  # less cannot be opened at all, and `run` says so
+    async with real_house(full_disk.path, clock) as house:
+        found = house.health()  # what the worklist shows, which asks nobody
+        assert found["parts"]["disk"]["status"] == found["status"] == "degraded"
+        assert house.ward.cursor == 0, "nothing was watched yet"
+
+
+async def test_a_journal_that_another_program_holds_is_told_before_sqlite_gives_up(
+    tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.patience.PROMPT_S", 0.05)
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        with closing(sqlite3.connect(tmp_path / "data" / "journal.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            async with publishing(house, 1) as sending:
+                await until(lambda: house.path.patience.trouble is not None)
+                found = (await asked(house))["parts"]["journal"]
+                assert found["status"] == "degraded"
+                assert "the journal has not answered for" in found["detail"]
+                other.execute("ROLLBACK")
+                await sending
+        assert house.path.patience.trouble is None
+
+
+async def test_a_part_that_does_not_answer_is_told_and_holds_up_no_other(
+    tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.health.ANSWER_S", 0.05)
+    let_go = threading.Event()
+    times = 0
+
+    def stuck() -> None:
+        nonlocal times
+        times += 1
+        let_go.wait()
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async with real_house(tmp_path, clock) as house:
+        monkeypatch.setattr(house.journal, "counts", stuck)
+        for _ in range(3):
+            found = await asked(house)
+            assert "does not answer within" in found["parts"]["letters"]["detail"]
+            assert "full" in found["parts"]["disk"]["detail"]
+        assert times == 1, "it is not asked again and again: each question would hold a thread"
+        let_go.set()
+        monkeypatch.setattr("gateway.health.ANSWER_S", PATIENCE)
+        assert (await asked(house))["parts"]["letters"] == {
+            "status": "degraded",
+            "detail": "It cannot be asked: disk I/O error; see to the disk and the log.",
+        }
+
+
+async def test_pages_that_are_open_hear_that_the_health_has_changed(tmp_path: Path, clock: HandClock) -> None:
+    async with real_house(tmp_path, clock) as house:
+        await house.feel()
+        with house.bulletin.subscribe(types=frozenset({"health"})) as events:
+            for trouble in ("this is a test", None):
+                house.ward.trouble = trouble
+                clock.advance(timedelta(seconds=15))
+                async with asyncio.timeout(PATIENCE):
+                    assert b"event: health" in await anext(events)
