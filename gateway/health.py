@@ -8,21 +8,26 @@ keeps nobody waiting.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alerts.channels import ChannelHealth
 from ingest.influx import InfluxFollower
 from ingest.links.ble import BleHealth
 from ingest.links.broker import BrokerLink
-from ingest.links.listener import Gone
+from ingest.links.listener import Gone, Listener
+from ingest.links.refusals import Refused
+from ingest.links.topics import shown
 from ingest.links.uplink import Uplink
 
 if TYPE_CHECKING:
     from gateway.house import House
 
 ANSWER_S: Final = 5.0  # a part that takes longer to say how it does is not well
+POST_SILENT: Final = timedelta(minutes=15)  # it tries each minute: only a cut network or a lost power lasts longer
 _NAMED: Final = 5  # devices that are named in a sentence
 
 
@@ -140,6 +145,10 @@ def _standing(house: House) -> Iterator[tuple[str, Part]]:
         if listener.gone:
             open_now += f" Gone without a farewell: {_gone(listener.gone.values())}."
         yield "listener", Part(ok=listener.trouble is None, detail=listener.trouble or open_now)
+        if listener.check_login:
+            yield "logins", _logins(listener.refusals.lasting(house.now()))
+        if listener.posts:
+            yield "home posts", _home_posts(listener, house.now())
     if (broker := house.broker) is not None:  # a link with nothing in flight is empty, which would count as none
         yield "broker", _broker(broker)
     if house.ble:
@@ -157,8 +166,37 @@ def _broker(broker: BrokerLink) -> Part:
 def _gone(devices: Iterable[Gone]) -> str:
     """The devices that left last, and since when."""
     last = sorted(devices, key=lambda one: one.since, reverse=True)
-    named = ", ".join(f"{one.device} since {one.since:%Y-%m-%d %H:%M} UTC" for one in last[:_NAMED])
-    return f"{named} and {len(last) - _NAMED} more" if len(last) > _NAMED else named
+    return _listed([f"{one.device} since {_moment(one.since)}" for one in last])
+
+
+def _logins(refused: Sequence[Refused]) -> Part:
+    if not refused:
+        return Part(ok=True, detail="Nobody keeps being refused.")
+    named = _listed(
+        [f"{shown(one.name)} from {one.address}, {one.count} times since {_moment(one.since)}" for one in refused]
+    )
+    return Part(ok=False, detail=f"Refused again and again: {named}; check user name and password there and here.")
+
+
+def _home_posts(listener: Listener, now: datetime) -> Part:
+    absent = {post: seen for post, seen in listener.absent_posts().items() if now - seen >= POST_SILENT}
+    if not absent:
+        return Part(ok=True, detail=f"Home posts that are expected: {len(listener.posts)}; none is cut off.")
+    named = _listed(
+        [f"{post}, last here {_moment(seen)}" for post, seen in sorted(absent.items(), key=itemgetter(1))]
+    )
+    said = f"Cut off: {named}; see to its power and network. It keeps what it hears and sends it when it is back."
+    return Part(ok=False, detail=said)
+
+
+def _listed(items: Sequence[str]) -> str:
+    """The first of them by name, the others by number."""
+    named = "; ".join(items[:_NAMED])
+    return f"{named}; and {len(items) - _NAMED} more" if len(items) > _NAMED else named
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _bluetooth(health: BleHealth) -> Iterator[tuple[str, Part]]:

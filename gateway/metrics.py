@@ -107,9 +107,16 @@ async def _of_parts(house: House) -> list[Family]:
             "gauge",
         ),
     ]
-    if house.listener:
-        connections = house.listener.counts.connections
-        families.append(_gauge("homeward_listener_connections", "MQTT connections that are open.", connections))
+    if listener := house.listener:
+        counts = listener.counts
+        absent = len(listener.absent_posts())
+        families += [
+            _gauge("homeward_listener_connections", "MQTT connections that are open.", counts.connections),
+            _counter(
+                "homeward_listener_logins_refused_total", "MQTT logins that were refused.", counts.logins_refused
+            ),
+            _gauge("homeward_home_posts_absent", "Home posts that are not connected now.", absent),
+        ]
     if (broker := house.broker) is not None:
         memory = broker.memory
         families += [

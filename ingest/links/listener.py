@@ -27,6 +27,7 @@ from ingest.links import mqtt_wire as wire
 from ingest.links.delivery import Deliver
 from ingest.links.intake import Intake, Receipts
 from ingest.links.mqtt_wire import Connect, Disconnect, Incoming, MqttError, Publish, Reason, Release
+from ingest.links.refusals import Refusals
 from ingest.links.sessions import Exact, Session, Sessions
 from ingest.links.topics import MAX_PAYLOAD, PREFIX, Topics, shown
 from ingest.reading import Packet
@@ -99,7 +100,8 @@ class Listener:
     the device, and a client may then publish for no other. posts: user names of home posts, which may forward packets
     of any device (`ingest.envelope`). session_file: where sessions are kept over a restart, so that strict MQTT 5
     clients keep their unacknowledged messages over it; None keeps them in memory only.
-    gone: by client, the devices that left a will and whose connection was lost without a farewell.
+    gone: by client, the devices that left a will and whose connection was lost without a farewell. refusals: of
+    logins, in the last day.
     """
 
     def __init__(
@@ -126,6 +128,8 @@ class Listener:
             on_full=self._on_full,
         )
         self.gone: dict[str, Gone] = {}
+        self.refusals = Refusals()
+        self._posts_seen = dict.fromkeys(sorted(self.posts), now())  # when each was last here; at first, the start
         self.unfinished = 0
         self._session_file = session_file
         self._wills: dict[str, asyncio.TimerHandle] = {}
@@ -145,6 +149,11 @@ class Listener:
         if self.counts.connections >= self.settings.max_connections:
             return f"the listener turns devices away: all {self.settings.max_connections} connections are taken"
         return None
+
+    def absent_posts(self) -> dict[str, datetime]:
+        """The home posts that are not connected, which they always should be, with when each was last here (UTC)."""
+        here = {connection.device for connection in self._clients.values()}
+        return {post: seen for post, seen in self._posts_seen.items() if post not in here}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -264,6 +273,8 @@ class Listener:
         if connection.session is not None and self._clients.get(connection.session.client) is connection:
             del self._clients[connection.session.client]
             self.sessions.end(connection.session, self.now())
+            if connection.device in self._posts_seen:
+                self._posts_seen[connection.device] = self.now()
             self._await_return(connection, connection.session)
         if self._stopping and not self._connections:
             self._all_gone.set()
@@ -292,6 +303,19 @@ class Listener:
         if will is not None:
             will.cancel()
         self.gone.pop(client, None)
+
+    def refuse(self, name: str, address: str) -> None:
+        """A login was refused."""
+        self.counts.logins_refused += 1
+        if refused := self.refusals.note(name, address, self.now()):
+            _log.warning(
+                "listener: the login of %s from %s is refused (%d since %s); check its user name and password, and "
+                "[listener] here",
+                shown(refused.name),
+                refused.address,
+                refused.count,
+                f"{refused.since:%Y-%m-%d %H:%M} UTC",
+            )
 
     def log_in(self, login: Coroutine[None, None, None]) -> None:
         """Let a login take its time while the others go on. An error of the check is the house's own."""
@@ -548,9 +572,10 @@ class _Connection(asyncio.Protocol):
             return
         if granted:
             self.device = connect.username
+            self._listener.refusals.forgive(connect.username or "")
             self._welcome(connect)
         else:
-            self._counts.logins_refused += 1
+            self._listener.refuse(connect.username or "", self._transport.get_extra_info("peername")[0])
             self._refuse(Reason.BAD_USER_NAME_OR_PASSWORD)
 
     def _welcome(self, connect: Connect) -> None:
