@@ -26,9 +26,19 @@ from ingest.links.uplink import Uplink
 if TYPE_CHECKING:
     from gateway.house import House
 
+TICK: Final = timedelta(seconds=15)  # how often the house is felt, and a part that fell is stood up again
+STOOD: Final = 2 * TICK  # one that has lasted so long since it fell stands
 ANSWER_S: Final = 5.0  # a part that takes longer to say how it does is not well
 POST_SILENT: Final = timedelta(minutes=15)  # it tries each minute: only a cut network or a lost power lasts longer
 _NAMED: Final = 5  # devices that are named in a sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Fall:
+    """A part that should have gone on for ever has ended, when (aware UTC) and because of what."""
+
+    at: datetime
+    because: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +66,7 @@ class Pulse:
 
     def state(self) -> dict[str, Any]:
         """The shape of `gateway.view.HouseView.health`."""
-        parts = {**dict(_standing(self._house)), **self._felt}
+        parts = {**dict(_standing(self._house)), **self._felt, **dict(_fallen(self._house))}
         return {
             "status": _word(all(part.ok for part in parts.values())),
             "as_of": self._as_of,
@@ -153,6 +163,14 @@ def _standing(house: House) -> Iterator[tuple[str, Part]]:
         yield "broker", _broker(broker)
     if house.ble:
         yield from _bluetooth(house.ble.health())
+
+
+def _fallen(house: House) -> Iterator[tuple[str, Part]]:
+    """Parts that stopped a while ago: what they say themselves is of before that."""
+    for name, fall in house.fallen.items():
+        if house.now() - fall.at < STOOD:
+            said = f"It stopped ({fall.because}) and is started again within {TICK.seconds} s; the log says more."
+            yield name, Part(ok=False, detail=said)
 
 
 def _broker(broker: BrokerLink) -> Part:

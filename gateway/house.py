@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
 import uvicorn
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from alerts.alert import Act, Alert
 from alerts.book import Book, connect
@@ -31,7 +31,7 @@ from gateway.check import local_address
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.device_book import DeviceBook, DeviceState
-from gateway.health import Pulse
+from gateway.health import TICK, Fall, Pulse
 from gateway.keeper import WATCH, Keeper
 from gateway.metrics import measure
 from gateway.path import StraightPath
@@ -66,7 +66,6 @@ BOOK: Final = "hub.db"
 SESSIONS: Final = "sessions.db"
 BROKER: Final = "broker.json"
 LOCK: Final = "lock"
-TICK: Final = timedelta(seconds=15)
 LAST_WORK_S: Final = 10.0
 
 
@@ -119,6 +118,7 @@ class House:
         self._influx_settings = config.influxdb.settings() if config.influxdb else None
         # Who follows the journal: a short name, and the one under which it keeps how far that has come.
         self.followers: dict[str, str] = {}
+        self.fallen: dict[str, Fall] = {}
         self.keeper = Keeper(journal, self.progress, data=config.data, keep=config.journal.keep(), now=clock.now)
         self._clock = clock
         self._devices: dict[str, Device] = {}
@@ -478,13 +478,13 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
             stack.callback(series.close)
             follower = InfluxFollower(settings, journal, house.label, now=clock.now, pause=pause)
             house.follow(follower, series)
-            start(_revived(follower.run, clock), "influxdb")
+            start(_revived("influxdb", follower.run, house, clock), "influxdb")
         if config.uplink:
             log = PacketLog(config.data / PACKETS)
             stack.callback(log.close)
             uplink = Uplink(config.uplink.settings(), log, now=clock.now, pause=pause)
             house.forward(uplink, log)
-            start(_revived(uplink.run, clock), "uplink")
+            start(_revived("uplink", uplink.run, house, clock), "uplink")
         # Before anything is watched: on a full disk the worker waits with the first of it, and the page is open then.
         stack.push_async_callback(house.close)
         await house.feel()
@@ -509,7 +509,7 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
         if radio or config.bluetooth:
             radio = radio or SYSTEM_RADIO
             house.ble = BleLink(house.ble_devices, _wiring(house, radio))
-            start(_revived(house.ble.run, clock), "bluetooth")
+            start(_revived("bluetooth", house.ble.run, house, clock), "bluetooth")
             if radio.offer:
                 agent = Unattended(house.reads)
                 start(keep_offered(agent, radio.offer, pause=TICK.total_seconds()), "pairing agent")
@@ -532,13 +532,15 @@ async def _each_tick(work: Callable[[], Awaitable[None]], clock: Clock) -> None:
         await clock.sleep(TICK)
 
 
-async def _revived(work: Callable[[], Awaitable[None]], clock: Clock) -> None:
-    """Bring a part back that failed on a locked or full store; the others go on meanwhile."""
+async def _revived(name: str, work: Callable[[], Awaitable[None]], house: House, clock: Clock) -> None:
+    """Bring a part back that failed, mostly on a locked or full store; the others go on meanwhile."""
     while True:
         try:
             await work()
-        except Exception:
-            logger.exception("a part of the house failed; it is started again in %s", TICK)
+        except Exception as error:
+            house.fallen[name] = Fall(clock.now(), str(error))
+            ours = not isinstance(error, sqlite3.OperationalError | OperationalError)
+            logger.error("%s stopped: %s; it is started again in %s", name, error, TICK, exc_info=ours)  # noqa: TRY400
         await clock.sleep(TICK)
 
 

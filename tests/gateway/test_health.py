@@ -19,7 +19,8 @@ import pytest
 from gateway.cli import main
 from gateway.house import BROKER, House
 from gateway.people import DeviceKind
-from simulators.publisher import Publisher, glucose
+from ingest.influx import InfluxFollower
+from simulators.publisher import Publisher, RefusedError, glucose
 from tests.full_disk import FullDisk
 from tests.peers import Mosquitto, mosquitto_broker
 from tests.real_house import NOW, PATIENCE, HandClock, enrol, real_house, ticking, until
@@ -236,3 +237,87 @@ async def test_pages_that_are_open_hear_that_the_health_has_changed(tmp_path: Pa
                 house.ward.trouble = trouble
                 async with ticking(clock), asyncio.timeout(PATIENCE):
                     assert b"event: health" in await anext(events)
+
+
+async def test_a_part_that_falls_over_is_told_until_it_has_stood_for_a_while(
+    tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[Exception] = [sqlite3.OperationalError("database is locked"), ValueError("a fault of ours")]
+
+    async def falls(_: InfluxFollower) -> None:
+        if errors:
+            raise errors.pop(0)
+        await without_end()
+
+    monkeypatch.setattr("ingest.influx.InfluxFollower.run", falls)
+    influxdb = {"url": "http://127.0.0.1:9", "token": "t", "bucket": "b"}
+    async with real_house(tmp_path, clock, influxdb=influxdb) as house:
+        await until(lambda: len(errors) == 1)
+        found = (await asked(house))["parts"]["influxdb"]
+        assert found["status"] == "degraded"
+        assert found["detail"].startswith("It stopped (database is locked) and is started again within 15 s")
+        assert "Traceback" not in caplog.text
+        async with ticking(clock):
+            await until(lambda: not errors)
+        assert "a fault of ours" in (await asked(house))["parts"]["influxdb"]["detail"]
+        assert "Traceback" in caplog.text
+        clock.advance(timedelta(seconds=30))
+        assert (await asked(house))["parts"]["influxdb"]["detail"].startswith("InfluxDB follows the journal")
+
+
+# The listener -------------------------------------------------------------------------------------------------------
+
+
+async def log_in(house: House, name: str, password: str) -> None:
+    assert house.listener is not None
+    async with Publisher(name, "127.0.0.1", house.listener.port, username=name, password=password):
+        pass
+
+
+async def test_a_device_that_keeps_being_refused_is_told(
+    tmp_path: Path, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with real_house(tmp_path, clock, listener={"port": 0, "logins": {"gm-1": "sweet"}}) as house:
+        assert (await asked(house))["parts"]["logins"]["status"] == "ok"
+        for _ in range(3):
+            with pytest.raises(RefusedError):
+                await log_in(house, "gm-1", "stale")
+        told = [line for line in caplog.messages if "is refused" in line]
+        assert len(told) == 1
+        assert "the login of 'gm-1' from 127.0.0.1 is refused (1 since 2026-03-02 12:00 UTC)" in told[0]
+        found = (await asked(house))["parts"]["logins"]
+        assert found["status"] == "degraded"
+        assert "'gm-1' from 127.0.0.1, 3 times since 2026-03-02 12:00 UTC" in found["detail"]
+        assert "\nhomeward_listener_logins_refused_total 3.0\n" in await house.metrics()
+        clock.advance(timedelta(minutes=1))
+        with pytest.raises(RefusedError):
+            await log_in(house, "gm-1", "stale")
+        assert any("is refused (4 since" in line for line in caplog.messages)
+        await log_in(house, "gm-1", "sweet")
+        assert (await asked(house))["parts"]["logins"]["status"] == "ok"
+
+
+async def test_the_hub_names_a_home_post_that_is_cut_off(tmp_path: Path, clock: HandClock) -> None:
+    posts = {"home-1": "secret", "home-2": "secret"}
+    async with real_house(tmp_path / "hub", clock, listener={"port": 0, "posts": posts}) as hub:
+        assert hub.listener is not None
+        uplink = {
+            "host": "127.0.0.1",
+            "port": hub.listener.port,
+            "post": "home-1",
+            "password": "secret",
+            "tls": False,
+        }
+        async with real_house(tmp_path / "home", clock, listener={"port": 0}, uplink=uplink) as home:
+            await until(lambda: home.uplink is not None and home.uplink.trouble is None)
+            assert (await asked(hub))["parts"]["home posts"]["status"] == "ok", "home-2 has had no time to come"
+            assert "\nhomeward_home_posts_absent 1.0\n" in await hub.metrics()
+            clock.advance(timedelta(minutes=20))
+            said = (await asked(hub))["parts"]["home posts"]
+            assert said["status"] == "degraded"
+            assert "home-2, last here 2026-03-02 12:00 UTC" in said["detail"]
+            assert "home-1" not in said["detail"]
+        await until(lambda: len(hub.listener.absent_posts()) == 2)  # type: ignore[union-attr]
+        clock.advance(timedelta(minutes=15))
+        said = (await asked(hub))["parts"]["home posts"]
+        assert "home-1, last here 2026-03-02 12:20 UTC" in said["detail"]
