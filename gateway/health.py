@@ -62,7 +62,7 @@ class Pulse:
         self._as_of = house.now()
         self._asked: dict[str, asyncio.Task[Answer]] = {}
         self._turn = asyncio.Lock()
-        self._begun = 0
+        self._begun = self._done = 0  # rounds of questions
 
     def state(self) -> dict[str, Any]:
         """The shape of `gateway.view.HouseView.health`."""
@@ -77,12 +77,13 @@ class Pulse:
         """Ask what has to be asked. Those who want to know at the same time share one round of questions."""
         wanted = self._begun + 1  # one that has begun already may have asked before what the caller has seen
         async with self._turn:
-            if self._begun >= wanted:
+            if self._done >= wanted:
                 return
             self._begun = wanted
+            as_of = self._house.now()
             answers = await asyncio.gather(*(self._ask(name, put) for name, put in _questions(self._house)))
             self._felt = {name: part for answer in answers for name, part in answer.items()}
-            self._as_of = self._house.now()
+            self._as_of, self._done = as_of, wanted
 
     async def close(self) -> None:
         """Leave the questions that were never answered."""
