@@ -141,10 +141,15 @@ async def test_status_beside_a_running_hub_and_without_it(tmp_path: Path, capsys
         assert [line for line in again.splitlines() if "disk" not in line] == [
             line for line in said.splitlines() if "disk" not in line
         ]
+        await send(house, 5.5, device="cgm-unknown")
+        assert await in_a_thread(["status", "-c", config]) == 0
+        said = capsys.readouterr().out
+        assert "letters   1 wait" in said
+        assert "Letters that wait for a person: 1." in said, "both are of one moment"
         (tmp_path / "data" / "lock").write_text(f"http://127.0.0.1:{free_port()}", encoding="ascii")
         assert await in_a_thread(["status", "-c", config]) == 1
         said = capsys.readouterr().out
-        assert "arrived   2" in said
+        assert "arrived   3" in said
         assert "FAIL hub: a hub uses this data directory but does not answer" in said
     assert main(["status", "-c", config]) == 2
     assert "FAIL hub: it does not run" in capsys.readouterr().out

@@ -215,6 +215,18 @@ async def test_alerts_are_paged_newest_first(furnished) -> None:
     assert [alert["problem"] for alert in first + rest] == ["glucose-low", "blood-pressure-high", "no-data"]
 
 
+async def test_the_page_of_the_health_shows_of_which_moment_it_is(furnished, monkeypatch) -> None:
+    async def cannot() -> None:
+        """The parts have not answered yet."""
+
+    monkeypatch.setattr(furnished, "feel", cannot)
+    furnished.time += timedelta(minutes=7)
+    async with browser(furnished) as web:
+        page = (await web.get("/health")).text
+    assert "14:30" in page
+    assert "14:37" not in page
+
+
 async def test_letters_and_health_say_what_is_wrong(furnished) -> None:
     furnished.trouble = "InfluxDB refuses the token"
     async with browser(furnished) as web:
