@@ -103,7 +103,13 @@ def admit(measurement: Measurement, packet: Packet, roster: Roster) -> Reading |
 
 
 def _refuse(measurement: Measurement, reason: RefusalReason, because: str) -> Refusal:
-    return Refusal(reason=reason, because=because, device=measurement.device, sequence=measurement.sequence)
+    return Refusal(
+        reason=reason,
+        because=because,
+        device=measurement.device,
+        sequence=measurement.sequence,
+        anonymous=measurement.sequence is None and measurement.device_time is None,
+    )
 
 
 def _unassigned(device: str, roster: Roster) -> str:

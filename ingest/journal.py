@@ -25,7 +25,7 @@ from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -97,7 +97,6 @@ sqlite3.register_adapter(type(None), _AS_IT_IS.get)
 Outcome = Reading | Refusal | DecodeError
 REJECTED: Final = "rejected"  # the reason of a letter that a follower's store refused for good
 Fate = tuple[int, Reading] | None  # what is kept under its sequence number; None for what is known already
-Left = dict[int, tuple[str, str, str]]  # by part: reason, because, device
 # What a part becomes: the names of counters, beside those of the refusals.
 UNDECODABLE, ADMITTED, REVISED, DUPLICATE = "undecodable", "admitted", "revised", "duplicate"
 
@@ -108,6 +107,18 @@ class LetterState(StrEnum):
     WAITING = "waiting"
     ADMITTED = "admitted"  # everything in it has become readings
     DISCARDED = "discarded"
+
+
+class _Rest(NamedTuple):
+    """What waits of a packet, of one part of it."""
+
+    reason: str
+    because: str
+    device: str
+    anonymous: bool = False
+
+
+Left = dict[int, _Rest]  # by part
 
 
 @quick
@@ -260,9 +271,7 @@ class Journal:
                 parts = [(part, outcomes[part]) for part in letter.parts]
                 fates = iter(self._insert_all(db, (outcome for _, outcome in parts)))
                 left = _settle(letter.packet, parts, fates, brought)
-                if {part: reason for part, (reason, _, _) in left.items()} != dict.fromkeys(
-                    letter.parts, letter.reason
-                ):
+                if {part: rest.reason for part, rest in left.items()} != dict.fromkeys(letter.parts, letter.reason):
                     db.execute("UPDATE letters SET state=? WHERE id=?", (LetterState.ADMITTED, letter.id))
                     self._write_letters(db, letter.packet, left)
             self._note_heard(db, brought, _HEARD_THEN)
@@ -279,7 +288,7 @@ class Journal:
         packet = Packet(link=follower, sender=str(seq), channel="line", data=line, received_at=EPOCH)
         because = f"{follower} refused arrival {seq} for good with status {status}: {answer}"
         with self._writing() as db:
-            self._write_letters(db, packet, {0: (REJECTED, because, follower)})
+            self._write_letters(db, packet, {0: _Rest(REJECTED, because, follower)})
             self._count(db, {f"rejected.{follower}": 1})
 
     def since(self, cursor: int, limit: int) -> list[tuple[int, Reading]]:
@@ -694,16 +703,18 @@ class Journal:
         How many they are.
         """
         by_reason: dict[tuple[str, str], list[int]] = {}
-        for part, (reason, _, device) in left.items():
-            by_reason.setdefault((reason, device), []).append(part)
+        for part, rest in left.items():
+            by_reason.setdefault((rest.reason, rest.device), []).append(part)
         for (reason, device), parts in by_reason.items():
             session = _session_json(packet.session)
-            # Equal octets may be two readings; where the stamp tells them apart, it does.
-            stamp = [packet.received_at.isoformat()] if packet.is_named else []
+            # Equal octets may be two readings; where the stamp alone tells them apart, it does. It tells a redelivery
+            # apart as well, as it does where the device is worn: rather twice than not at all.
+            by_stamp = packet.is_named or any(left[part].anonymous for part in parts)
+            stamp = [packet.received_at.isoformat()] if by_stamp else []
             said = json.dumps([reason, device, parts, packet.link, packet.channel, session, packet.fault, *stamp])
             digest = blake2b(packet.data + b"|" + (packet.companion or b""), key=blake2b(said.encode()).digest())
             values = (
-                LetterState.WAITING, reason, _storable(left[parts[0]][1]), device, json.dumps(parts),
+                LetterState.WAITING, reason, _storable(left[parts[0]].because), device, json.dumps(parts),
                 to_us(packet.received_at), packet.link, packet.channel, packet.data, packet.companion, session,
                 packet.fault, digest.digest(),
             )  # fmt: skip
@@ -745,12 +756,12 @@ def _settle(packet: Packet, parts: Iterable[tuple[int, Outcome]], fates: Iterato
     link, became = packet.link, brought.became
     for part, outcome in parts:
         if isinstance(outcome, DecodeError):
-            left[part] = (outcome.kind, str(outcome), packet.sender)
+            left[part] = _Rest(outcome.kind, str(outcome), packet.sender)
             became.append((UNDECODABLE, link))
             continue
         last[outcome.device] = outcome.sequence
         if isinstance(outcome, Refusal):
-            left[part] = (outcome.reason, outcome.because, outcome.device)
+            left[part] = _Rest(outcome.reason, outcome.because, outcome.device, outcome.anonymous)
             became.append((f"refused.{outcome.reason}", link))
         elif (fate := next(fates)) is None:
             became.append((DUPLICATE, link))

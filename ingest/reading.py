@@ -196,9 +196,13 @@ class RefusalReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A measurement that was understood but not admitted, with a sentence that a person can act on."""
+    """A measurement that was understood but not admitted, with a sentence that a person can act on.
+
+    anonymous: the device gave it neither a number nor a time, so that its arrival alone tells it from an equal one.
+    """
 
     reason: RefusalReason
     because: str
     device: str
     sequence: int | None = None
+    anonymous: bool = False

@@ -9,13 +9,16 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.path import judge
 from ingest.accounts import Followed, balance
+from ingest.admit import Roster, Wearing
 from ingest.journal import Appended, Arrival, Journal, JournalError, LetterState
 from ingest.journal_care import compact, verify
 from ingest.journal_format import prepare
@@ -252,6 +255,18 @@ def test_what_comes_again_and_cannot_be_admitted_waits_once(journal: Journal) ->
     journal.discard(letter.id, "a test")
     append(journal, refusal)
     assert len(journal.letters()) == 1
+
+
+def test_equal_measurements_without_number_and_time_are_a_letter_each(journal: Journal) -> None:
+    cuff = replace(PACKET, sender="cuff-1", channel="2a35", data=bytes.fromhex("00780050005d00"))
+    for day in range(3):
+        packet = replace(cuff, received_at=START + timedelta(days=day))
+        append(journal, *judge(packet, Roster([])), packet=packet)
+    assert [letter.packet.received_at.day for letter in journal.letters()] == [4, 3, 2]
+    worn = Roster([Wearing(device="cuff-1", patient="anna", zone=ZoneInfo("UTC"))])
+    journal.readmit([(letter, judge(letter.packet, worn)) for letter in reversed(journal.letters())])
+    assert [one.taken_at.day for one in stored(journal)] == [2, 3, 4]
+    assert journal.letters() == []
 
 
 def test_discarding_a_letter_keeps_it_out_of_the_list(journal: Journal) -> None:
