@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
@@ -20,6 +21,10 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The present moment, aware UTC."""
+        ...
+
+    def elapsed(self) -> timedelta:
+        """How long this clock runs, by a count that nobody can set."""
         ...
 
     async def sleep(self, duration: timedelta) -> None:
@@ -36,6 +41,7 @@ class SystemClock:
 
     def __init__(self, *, start: datetime | None = None, speed: float = 1.0) -> None:
         self._left_at = datetime.now(UTC)
+        self._began_s = time.monotonic()
         self._start = start or self._left_at
         self._speed = speed
         self._latest = self._start
@@ -49,6 +55,10 @@ class SystemClock:
             return self._latest
         self._latest = moment
         return moment
+
+    def elapsed(self) -> timedelta:
+        """See Clock."""
+        return timedelta(seconds=(time.monotonic() - self._began_s) * self._speed)
 
     async def sleep(self, duration: timedelta) -> None:
         """See Clock."""

@@ -119,7 +119,14 @@ class House:
         # Who follows the journal: a short name, and the one under which it keeps how far that has come.
         self.followers: dict[str, str] = {}
         self.fallen: dict[str, Fall] = {}
-        self.keeper = Keeper(journal, self.progress, data=config.data, keep=config.journal.keep(), now=clock.now)
+        self.keeper = Keeper(
+            journal,
+            self.progress,
+            data=config.data,
+            keep=config.journal.keep(),
+            now=clock.now,
+            elapsed=clock.elapsed,
+        )
         self._clock = clock
         self._devices: dict[str, Device] = {}
         self._pseudonyms: dict[str, str] = {}

@@ -15,10 +15,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
 
+from gateway.steady import Steady
 from ingest.journal import Journal, Size
 from ingest.packet_log import PacketLog
 from ingest.progress import Progress
 
+CLOCK: Final = "clock.json"
 WATCH: Final = "watch"  # the follower that keeps no copy
 WARN: Final = 0.7  # of the disk
 FULL: Final = 0.9
@@ -50,7 +52,8 @@ class Keeper:
     """Looks after the journal. `look` is called at every tick.
 
     followers: how far each has come, by name; blocks. keep: how long a reading is kept after it came, None for
-    ever. `used`: the share of the disk that is taken, `free`: octets that are left of it, as last measured.
+    ever. now, elapsed: see `gateway.clock.Clock`. `used`: the share of the disk that is taken, `free`: octets that
+    are left of it, as last measured.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Keeper:
         data: Path,
         keep: timedelta | None,
         now: Callable[[], datetime],
+        elapsed: Callable[[], timedelta],
         disk: Callable[[Path], Disk] = shutil.disk_usage,
     ) -> None:
         self._journal = journal
@@ -68,6 +72,7 @@ class Keeper:
         self._data = data
         self._keep = keep
         self._now = now
+        self._clock = Steady(data / CLOCK, now, elapsed)
         self._disk = disk
         self._tail = -1
         self._log: PacketLog | None = None
@@ -81,8 +86,17 @@ class Keeper:
 
     @property
     def ok(self) -> bool:
-        """Whether there is room, today and for some days."""
+        """Whether there is room, today and for some days, and no doubt about what may go."""
+        return self._has_room and self._doubt is None
+
+    @property
+    def _has_room(self) -> bool:
         return not is_scarce(self.used, self.free) and (self.lasts is None or self.lasts > SOON)
+
+    @property
+    def _doubt(self) -> str | None:
+        """What speaks against the clock, where something is to go for its age."""
+        return self._clock.doubt if self._keep is not None or self.used >= FULL else None
 
     def keep_room_in(self, log: PacketLog, hub: str) -> None:
         """Look after the log of a home post as well, whose hub has the cursor of this name."""
@@ -107,7 +121,9 @@ class Keeper:
             said += f" and its write-ahead log {_words(size.wal)}"
         if self.lasts is not None:
             said += f"; at the pace of the last days it will be full in {self.lasts / timedelta(days=1):.1f} days"
-        if self.used < WARN and self.ok:
+        if self._doubt is not None:
+            said += f"; {self._doubt}"
+        if self.used < WARN and self._has_room:
             return f"{said}."
         if self._log is not None:
             return f"{said}: make room. What the hub has goes where there is none, and what it has not yet is kept."
@@ -122,10 +138,12 @@ class Keeper:
         followers = self._followers()
         self.copied = self._log is not None or bool(followers.keys() - {WATCH})
         slowest = min(progress.upto for progress in followers.values())
-        if self._keep is not None:
-            self._drop(slowest, self._now() - self._keep, lambda: True)
+        now = self._clock.look()
+        if now is not None and self._keep is not None:
+            self._drop(slowest, now, self._keep, lambda: True)
         if self.used >= FULL and self.copied:
-            self._drop(slowest, self._now() - LEAST, self._is_tight)
+            if now is not None:
+                self._drop(slowest, now, LEAST, self._is_tight)
             self._forget()
         if self._log is not None:
             self._log.keep_reserve()
@@ -161,10 +179,10 @@ class Keeper:
         except sqlite3.OperationalError:  # locked or full: at the next tick
             return
 
-    def _drop(self, slowest: int, before: datetime, go_on: Callable[[], bool]) -> None:
+    def _drop(self, slowest: int, now: datetime, keep: timedelta, go_on: Callable[[], bool]) -> None:
         try:
             for _ in range(_CHUNKS):
-                if not go_on() or self._journal.drop(slowest, before, _CHUNK) < _CHUNK:
+                if not go_on() or self._journal.drop(slowest, now - keep, _CHUNK, now=now) < _CHUNK:
                     return
         except sqlite3.OperationalError:  # locked or full: at the next tick
             return

@@ -442,20 +442,26 @@ class Journal:
         """A letter became what it should, by another way than `readmit`. False when no such letter waits."""
         return self._move(letter, LetterState.ADMITTED, "")
 
-    def drop(self, confirmed: int, received_before: datetime, limit: int) -> int:
+    def drop(self, confirmed: int, received_before: datetime, limit: int, *, now: datetime) -> int:
         """Drop the oldest readings in order of arrival, at most `limit`; how many were dropped.
 
         It stops at the first that is younger, or that lies behind `confirmed`, the cursor of the slowest follower.
+        One that came later than now came while the clock was ahead: it is as old as the first behind it that did not.
         A record that was dropped and is told once more by its device is a new reading.
         """
         with self._writing() as db:
             last = before = self._dropped(db)
+            honest, came = last, to_us(now)
             for seq, rev, *row in db.execute(
                 f"SELECT a.seq, a.rev, {_R}, s.vital FROM {_ARRIVED} WHERE a.seq<=? ORDER BY a.seq LIMIT ?",
                 (confirmed, limit),
             ).fetchall():
                 said = _as_of(db, rev, tuple(row))
-                if said[RECEIVED] >= to_us(received_before):
+                if said[RECEIVED] <= to_us(now):
+                    came = said[RECEIVED]
+                elif seq > honest:
+                    honest, came = self._next_arrival(db, seq, now)
+                if came >= to_us(received_before):
                     break
                 self._delete(db, said, newest=row[REV] == rev)
                 last = seq
@@ -684,6 +690,14 @@ class Journal:
                 "DELETE FROM claims WHERE device=? AND vital=? AND sequence=? AND claim_us=? AND claim_zone_s=?",
                 claim_key(row[-1], row),
             )
+
+    def _next_arrival(self, db: sqlite3.Connection, seq: int, now: datetime) -> tuple[int, int]:
+        """The first arrival behind this one that did not come later than now: its number and when it came."""
+        query = (
+            f"SELECT a.seq, r.received_us FROM {_ARRIVED} WHERE a.seq>? AND r.received_us<=? ORDER BY a.seq LIMIT 1"
+        )
+        found: tuple[int, int] | None = db.execute(query, (seq, to_us(now))).fetchone()
+        return found or (_LAST, to_us(now))
 
     def _dropped(self, db: sqlite3.Connection) -> int:
         row = db.execute("SELECT n FROM counters WHERE name='dropped'").fetchone()

@@ -21,11 +21,15 @@ NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
 
 class HandClock:
-    """Stands still until it is moved."""
+    """Stands still until it is moved: it goes on (`advance`), or somebody sets it (`set`)."""
 
     def __init__(self, now: datetime = NOW) -> None:
         self._now = now
+        self._elapsed = timedelta()
         self._sleepers: list[tuple[datetime, asyncio.Event]] = []
+
+    def elapsed(self) -> timedelta:
+        return self._elapsed
 
     def now(self) -> datetime:
         return self._now
@@ -45,6 +49,7 @@ class HandClock:
             woken.set()
 
     def advance(self, duration: timedelta) -> None:
+        self._elapsed += duration
         self.set(self._now + duration)
 
 

@@ -28,6 +28,7 @@ from ingest.rows import from_row, to_row
 from ingest.vital import Unit, Vital, canonical
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+LATER = START + timedelta(days=100)
 FORMAT_1 = Path(__file__).parents[1] / "vectors" / "journal_format_1.sql"
 PACKET = Packet(link="listener", sender="cgm-1", channel="json", data=b"{}", received_at=START)
 
@@ -328,18 +329,32 @@ def test_what_is_old_and_confirmed_is_dropped_in_order(journal: Journal) -> None
     corrected = reading(1, sequence=9, device_time=claim, time_basis=TimeBasis.CORRECTED)
     append(journal, reading(0), corrected, reading(0, 101.0), reading(60), reading(2), reading(3))
     soon = START + timedelta(minutes=30)
-    assert journal.drop(0, soon, 100) == 0  # nothing is confirmed
-    assert journal.drop(2, soon, 1) == 1
+    assert journal.drop(0, soon, 100, now=LATER) == 0  # nothing is confirmed
+    assert journal.drop(2, soon, 1, now=LATER) == 1
     assert [one.rev for one in stored(journal)][:2] == [1, 2]
-    assert journal.drop(6, soon, 100) == 2  # up to the one that came at minute 60
+    assert journal.drop(6, soon, 100, now=LATER) == 2  # up to the one that came at minute 60
     assert stored(journal) == [reading(60), reading(2), reading(3)]
-    assert journal.drop(6, soon, 100) == 0
+    assert journal.drop(6, soon, 100, now=LATER) == 0
     found = journal.accounts({"new": Progress(), "watch": Progress(upto=5)})
     assert (found.journaled, found.dropped) == (6, 3)
     assert found.followers == {"new": Followed(confirmed=3, waiting=3), "watch": Followed(confirmed=5, waiting=1)}
     assert balance(found) == []
     assert append(journal, corrected).new[0][1].rev == 1  # its claim went with it
     assert journal.tail() == 7
+
+
+def test_what_came_while_the_clock_was_ahead_goes_when_what_came_after_it_is_old(journal: Journal) -> None:
+    ahead = START + timedelta(days=4000)
+    wrong = [reading(minute, received_at=ahead) for minute in range(4)]
+    append(journal, *wrong[:2], reading(10), wrong[2], reading(60), wrong[3])
+    soon = START + timedelta(minutes=30)
+    assert journal.drop(1, soon, 100, now=LATER) == 1  # what is behind it may wait for a follower
+    assert journal.drop(6, soon, 1, now=LATER) == 1
+    assert journal.drop(6, soon, 100, now=LATER) == 1
+    assert stored(journal) == [wrong[2], reading(60), wrong[3]]
+    assert journal.drop(6, START + timedelta(days=1), 100, now=LATER) == 2
+    assert journal.drop(6, LATER, 100, now=LATER) == 0  # nothing says that it is not new
+    assert stored(journal) == [wrong[3]]
 
 
 def test_the_log_is_taken_into_the_file_when_nobody_is_at_work(journal: Journal) -> None:
@@ -371,7 +386,7 @@ def test_what_a_follower_has_ahead_of_a_gap_counts(journal: Journal, path: Path)
     assert found.followers["influx"] == Followed(confirmed=20, waiting=80, older=70)
     assert balance(found) == []
     # Another follower is in force meanwhile, and what it has is dropped, the gap of this one with it.
-    assert journal.drop(85, START + timedelta(days=1), 1000) == 85
+    assert journal.drop(85, START + timedelta(days=1), 1000, now=LATER) == 85
     found = journal.accounts(followers)
     assert found.followers["influx"] == Followed(confirmed=90, waiting=10, older=0)
     assert balance(found) == []
@@ -508,7 +523,7 @@ def test_damage_is_found(journal: Journal, path: Path) -> None:
 
 def test_compacting_gives_the_room_back(journal: Journal, path: Path) -> None:
     append(journal, *(reading(minute, raw=b"x" * 2000) for minute in range(1000)))
-    journal.drop(900, START + timedelta(days=9), 900)
+    journal.drop(900, START + timedelta(days=9), 900, now=LATER)
     journal.checkpoint()
     assert journal.size().spare > 1_000_000
     journal.close()
