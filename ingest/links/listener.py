@@ -131,6 +131,7 @@ class Listener:
         self.refusals = Refusals()
         self._posts_seen = dict.fromkeys(sorted(self.posts), now())  # when each was last here; at first, the start
         self.unfinished = 0
+        self.tls: ssl.SSLContext | None = None
         self._session_file = session_file
         self._wills: dict[str, asyncio.TimerHandle] = {}
         self._sessions: Sessions | None = None
@@ -162,7 +163,7 @@ class Listener:
         Raises OSError when the address cannot be bound, ssl.SSLError or OSError when the certificate cannot be read,
         sqlite3.Error when the file of the sessions cannot be used.
         """
-        context = self._tls()
+        self.tls = self._tls()
         self._allow_files()
         with closing(Sessions(self._session_file, self.now())) as sessions:
             self._sessions = sessions
@@ -170,8 +171,6 @@ class Listener:
                 lambda: _Connection(self),
                 self.settings.host,
                 self.settings.port,
-                ssl=context,
-                ssl_handshake_timeout=self.settings.connect_timeout if context else None,
                 backlog=1024,
                 start_serving=False,
             )
@@ -317,9 +316,9 @@ class Listener:
                 f"{refused.since:%Y-%m-%d %H:%M} UTC",
             )
 
-    def log_in(self, login: Coroutine[None, None, None]) -> None:
-        """Let a login take its time while the others go on. An error of the check is the house's own."""
-        self._tasks.create_task(login)
+    def let_in(self, steps: Coroutine[None, None, None]) -> None:
+        """Let a handshake or a login take its time while the others go on. A fault of ours ends it."""
+        self._tasks.create_task(steps)
 
     def take_over(self, connection: _Connection, client: str) -> None:
         """A client has come in. An older connection of it ends: the newer one is the living one (3.1.4)."""
@@ -347,6 +346,8 @@ class _Connection(asyncio.Protocol):
         self._connected = False
         self._choked = False
         self._paused = False
+        self._secured = True  # but for the time of a handshake
+        self._early: list[bytes] = []
         self.device: str | None = None
         self._keep_alive = 0.0
         self._last_heard = 0.0
@@ -368,8 +369,11 @@ class _Connection(asyncio.Protocol):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
-        self._timer = self._loop.call_later(self._settings.connect_timeout, self._too_late)
-        self.update_reading()
+        if self._listener.tls is None:
+            self._begin()
+        else:
+            self._secured = False
+            self._listener.let_in(self._secure(self._listener.tls))
 
     def connection_lost(self, _exc: Exception | None) -> None:
         for timer in (self._timer, self._stalled):
@@ -380,6 +384,9 @@ class _Connection(asyncio.Protocol):
         self._listener.left(self)
 
     def data_received(self, data: bytes) -> None:
+        if not self._secured:
+            self._early.append(data)
+            return
         self._last_heard = self._loop.time()
         packets = self._decoder.feed(data)
         unfinished = self._decoder.unfinished
@@ -556,6 +563,31 @@ class _Connection(asyncio.Protocol):
 
     # The beginning.
 
+    async def _secure(self, context: ssl.SSLContext) -> None:
+        """Begin TLS on a socket that counts already: who says nothing takes a place as well."""
+        if self._transport.is_closing():
+            return
+        timeout = self._settings.connect_timeout
+        secured = None
+        with suppress(OSError):  # it speaks no TLS, says nothing, or is gone
+            secured = await self._loop.start_tls(
+                self._transport, self, context, server_side=True, ssl_handshake_timeout=timeout
+            )
+        if secured is None:
+            self._transport.abort()
+            self.connection_lost(None)  # asyncio does not always tell of an end before there is TLS
+            return
+        self._transport = secured
+        self._secured = True
+        self._begin()
+        for data in self._early:  # what came with the end of the handshake
+            self.data_received(data)
+        self._early.clear()
+
+    def _begin(self) -> None:
+        self._timer = self._loop.call_later(self._settings.connect_timeout, self._too_late)
+        self.update_reading()
+
     def _open(self, connect: Connect) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -564,7 +596,7 @@ class _Connection(asyncio.Protocol):
             self._welcome(connect)
         else:
             self._hold_reading()
-            self._listener.log_in(self._log_in(connect, check))
+            self._listener.let_in(self._log_in(connect, check))
 
     async def _log_in(self, connect: Connect, check: CheckLogin) -> None:
         granted = connect.username is not None and await check(connect.username, connect.password)
@@ -640,7 +672,7 @@ class _Connection(asyncio.Protocol):
 
     def update_reading(self) -> None:
         """Read or do not read, whichever is right now."""
-        if self._transport.is_closing():
+        if self._transport.is_closing() or not self._secured:
             return
         full = len(self._receipts) >= self._settings.window
         if full or self._choked or self._listener.holds_back:

@@ -385,6 +385,38 @@ async def test_tls(tmp_path: Path, mosquitto_pub: str) -> None:
     assert len(house.packets) == 400
 
 
+async def test_who_does_not_begin_tls_takes_a_place_and_is_let_go(tmp_path: Path) -> None:
+    files = certificate(tmp_path)
+    settings = replace(SETTINGS, tls_certificate=files.certificate, tls_key=files.key, max_connections=3)
+    listener = Listener(settings, House(prompt=True).deliver, now)
+    context = ssl.create_default_context(cafile=str(files.certificate))
+    async with listener.running(), contextlib.AsyncExitStack() as stack:
+        silent, gone, confused = [await stack.enter_async_context(dialled(listener)) for _ in range(3)]
+        await until(lambda: listener.counts.connections == 3)
+        assert "all 3 connections are taken" in str(listener.trouble)
+        with pytest.raises(ConnectionError):
+            await asyncio.open_connection("127.0.0.1", listener.port, ssl=context)
+        assert listener.counts.turned_away == 1
+        gone.abort()
+        confused.send(octets.connect())
+        await until(lambda: listener.counts.connections == 1)
+        client = Client(*await asyncio.open_connection("127.0.0.1", listener.port, ssl=context))
+        client.send(octets.connect())
+        assert (await client.packet())[3] == 0
+        await client.close()
+    assert await silent.rest() == b""
+
+
+async def test_who_takes_too_long_to_begin_tls_is_let_go(tmp_path: Path) -> None:
+    files = certificate(tmp_path)
+    settings = replace(SETTINGS, tls_certificate=files.certificate, tls_key=files.key, connect_timeout=0.05)
+    listener = Listener(settings, House(prompt=True).deliver, now)
+    async with listener.running():
+        async with dialled(listener) as silent:
+            assert await silent.rest() == b""
+        await until(lambda: listener.counts.connections == 0)
+
+
 # Sessions.
 
 
