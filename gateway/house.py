@@ -140,7 +140,7 @@ class House:
         self.speaker: Speaker
         self.ward = Ward(journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake())
         self.path = StraightPath(journal, self.ward, clock, people.roster(), stored=self._stored)
-        self._pulse = Pulse(self)
+        self.pulse = Pulse(self)
         self._told: dict[str, str] = {}
         self._learn()
 
@@ -150,7 +150,7 @@ class House:
 
     def health(self) -> Mapping[str, Any]:
         """See HouseView."""
-        return self._pulse.state()
+        return self.pulse.state()
 
     async def stopped(self) -> None:
         """Wait for SIGTERM or Ctrl-C."""
@@ -342,7 +342,7 @@ class House:
 
     async def feel(self) -> None:
         """See HouseView. Tells the pages when it has changed."""
-        await self._pulse.feel()
+        await self.pulse.feel()
         told, self._told = self._told, self._words()
         if told != self._told:
             self.bulletin.publish({"type": "health"})
@@ -350,10 +350,6 @@ class House:
     def _words(self) -> dict[str, str]:
         """The state of each part in a word."""
         return {name: part["status"] for name, part in self.health()["parts"].items()}
-
-    async def close(self) -> None:
-        """Ask nothing any more."""
-        await self._pulse.close()
 
     def follow(self, follower: InfluxFollower, series: InfluxSeries) -> None:
         """Take an InfluxDB in."""
@@ -493,7 +489,7 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
             house.forward(uplink, log)
             start(_revived("uplink", uplink.run, house, clock), "uplink")
         # Before anything is watched: on a full disk the worker waits with the first of it, and the page is open then.
-        stack.push_async_callback(house.close)
+        stack.push_async_callback(house.pulse.close)
         await house.feel()
         worker = group.create_task(house.path.run(), name="straight path")
         stack.push_async_callback(_cancel, worker)

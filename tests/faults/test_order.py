@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from gateway.house import BROKER
+from ingest.links.broker_memory import recall
 from ingest.reading import TimeBasis
 from tests.accounts import assert_balanced
-from tests.faults.houses import furnish
+from tests.faults.houses import HouseProcess, furnish
 from tests.faults.load import (
     Device,
     Message,
@@ -147,3 +149,21 @@ async def test_the_broker_is_killed_under_load(
             await stored(house, len(sent))
             assert_each_once(house.journal, sent)
             assert_balanced(house)
+
+
+async def test_hub_and_broker_are_killed_and_the_hub_knows_that_its_session_is_gone(
+    tmp_path: Path, mosquitto: str
+) -> None:
+    remembered = tmp_path / "data" / BROKER
+    with mosquitto_broker(mosquitto, tmp_path) as broker:
+        where = f"127.0.0.1:{broker.port} homeward"
+        hub = HouseProcess(data=tmp_path / "data", broker={"host": "127.0.0.1", "port": broker.port})
+        await hub.start()
+        await until(lambda: recall(remembered, where).session)
+        await hub.kill()
+        await asyncio.to_thread(broker.kill)
+        await asyncio.to_thread(broker.start)
+        assert recall(remembered, where).forgotten == 0
+        await hub.start()
+        await until(lambda: recall(remembered, where).forgotten == 1)
+        await hub.stop()
