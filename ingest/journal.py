@@ -74,10 +74,10 @@ _SAME: Final = "sequence IS ? AND claim_us IS ? AND claim_zone_s IS ?"
 # all of its run are tried again one by one.
 _RUN: Final = 40
 _VALUES: Final = f"({','.join('?' * len(COLUMNS.split(', ')))})"
-# When a device was heard last: of what comes now its newest arrival says it and not the latest moment, or one reading
-# that came while the clock was ahead would say it for ever; a letter that is admitted later came before.
-_HEARD_NOW: Final = "coalesce(:received, last_received_us)"
-_HEARD_THEN: Final = "coalesce(max(last_received_us, :received), :received, last_received_us)"
+# When a device was heard last. Of what comes now its newest arrival says it and not the latest moment, or one reading
+# that came while the clock was ahead would say it for ever; a letter that is admitted later, or a packet that a home
+# post had first, came before.
+_HEARD: Final = "coalesce(:now, max(last_received_us, :before), :before, last_received_us)"
 _INSERT: Final = f"INSERT OR IGNORE INTO readings({COLUMNS}) VALUES{_VALUES}"
 _ARRIVE: Final = "INSERT INTO arrivals(series, taken_us, device, n) VALUES(?,?,?,?)"
 _ARRIVED: Final = (
@@ -158,29 +158,37 @@ class Appended:
 
 
 class _Brought:
-    """What a commit brings: what became of each part, and what was heard of each device. Written once, at its end."""
+    """What a commit brings: what became of each part, and what was heard of each device. Written once, at its end.
 
-    def __init__(self) -> None:
+    before: whether all of it came at another time.
+    """
+
+    def __init__(self, *, before: bool = False) -> None:
         self.appended = Appended()
         self.became: list[tuple[str, str]] = []  # what a part became, and its link
         self._sequences: dict[str, int | None] = {}
-        self._received: dict[str, datetime] = {}
+        self._before = before
+        self._heard_now: dict[str, int] = {}
+        self._heard_before: dict[str, int] = {}
 
     def told(self, device: str, sequence: int | None) -> None:
         """The number of the last record of a packet, None where it has none."""
         if sequence is not None or device not in self._sequences:
             self._sequences[device] = sequence
 
-    def kept(self, fate: tuple[int, Reading], received_at: datetime) -> None:
+    def kept(self, fate: tuple[int, Reading], packet: Packet) -> None:
         """A new reading, or a revision."""
         self.appended.new.append(fate)
-        self._received[fate[1].device] = received_at
+        device, received = fate[1].device, to_us(packet.received_at)
+        if self._before or packet.is_named:
+            self._heard_before[device] = max(received, self._heard_before.get(device, received))
+        else:
+            self._heard_now[device] = received
 
-    def devices(self) -> Iterator[tuple[str, int | None, int | None]]:
-        """(device, last sequence, last arrival of something new in microseconds) of each."""
+    def devices(self) -> Iterator[tuple[str, int | None, int | None, int | None]]:
+        """(device, last sequence, last arrival of something new in microseconds: now, and before) of each."""
         for device, sequence in self._sequences.items():
-            received = self._received.get(device)
-            yield device, sequence, None if received is None else to_us(received)
+            yield device, sequence, self._heard_now.get(device), self._heard_before.get(device)
 
     def tally(self) -> Counter[str]:
         """What to add to the counters: that of the parts is the sum of what they became."""
@@ -253,7 +261,7 @@ class Journal:
                 left = _settle(arrival.packet, enumerate(arrival.outcomes), fates, brought)
                 if left:
                     brought.appended.letters += self._write_letters(db, arrival.packet, left)
-            self._note_heard(db, brought, _HEARD_NOW)
+            self._note_heard(db, brought)
             links = Counter([arrival.packet.link for arrival in arrivals])
             self._count(db, {**brought.tally(), **{f"packets.{link}": count for link, count in links.items()}})
         return brought.appended
@@ -264,7 +272,7 @@ class Journal:
         A letter of which nothing could be admitted waits on; of the others the rest waits as a letter of its own.
         """
         with self._writing() as db:
-            brought = _Brought()
+            brought = _Brought(before=True)
             for letter, outcomes in tried:
                 if letter.parts[-1] >= len(outcomes):
                     continue  # it is cut into other parts than it was: nothing says what became of those that wait
@@ -274,7 +282,7 @@ class Journal:
                 if {part: rest.reason for part, rest in left.items()} != dict.fromkeys(letter.parts, letter.reason):
                     db.execute("UPDATE letters SET state=? WHERE id=?", (LetterState.ADMITTED, letter.id))
                     self._write_letters(db, letter.packet, left)
-            self._note_heard(db, brought, _HEARD_THEN)
+            self._note_heard(db, brought)
             known = {ADMITTED, REVISED, DUPLICATE}
             self._count(db, {f"readmitted.{what}": n for what, n in brought.tally().items() if what in known})
         return brought.appended
@@ -540,13 +548,13 @@ class Journal:
         finally:
             self._idle.put(db)
 
-    def _note_heard(self, db: sqlite3.Connection, brought: _Brought, heard: str) -> None:
+    def _note_heard(self, db: sqlite3.Connection, brought: _Brought) -> None:
         db.executemany(
-            f"UPDATE devices SET last_sequence=coalesce(:sequence, last_sequence), last_received_us={heard} "
+            f"UPDATE devices SET last_sequence=coalesce(:sequence, last_sequence), last_received_us={_HEARD} "
             "WHERE id=:device",
             [
-                {"sequence": sequence, "received": received, "device": self._device_id(db, device)}
-                for device, sequence, received in brought.devices()
+                {"sequence": sequence, "now": now, "before": before, "device": self._device_id(db, device)}
+                for device, sequence, now, before in brought.devices()
             ],
         )
 
@@ -782,7 +790,7 @@ def _settle(packet: Packet, parts: Iterable[tuple[int, Outcome]], fates: Iterato
             brought.appended.duplicates += 1
         else:
             became.append((ADMITTED if fate[1].rev == 1 else REVISED, link))
-            brought.kept(fate, packet.received_at)
+            brought.kept(fate, packet)
     for device, sequence in last.items():
         brought.told(device, sequence)
     return left

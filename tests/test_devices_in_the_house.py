@@ -152,7 +152,6 @@ async def test_a_reading_that_calls_the_battery_low_is_told_to_the_patient_too(
     async with real_house(tmp_path, clock, radio=await a_radio(air)) as house:
         await enrol(house, "p-1", METER, DeviceKind.METER, DeviceLink.BLE)
         await stored(house, 3)
-        await until(lambda: bool(house.ward.batteries))
         await house.tick()
         await house.tick()
         assert len(notices(house)) == 1

@@ -236,6 +236,7 @@ def furnish(house: SmallHouse) -> None:
         )
         for i in range(28)
     ]
+    found.sort(key=lambda each: each.received_at)
     arrivals = [Arrival(packet=_packet(r.device, b"{}", r.received_at), outcomes=(r,)) for r in found]
     broken = _packet("cgm-9", b'{"version":1,"value":"5.6"', NOW - timedelta(hours=1))
     arrivals.append(Arrival(packet=broken, outcomes=(DecodeError("invalid", "the JSON text ends early", 26),)))

@@ -23,7 +23,7 @@ from ingest.journal import Appended, Arrival, Journal, JournalError, LetterState
 from ingest.journal_care import compact, verify
 from ingest.journal_format import prepare
 from ingest.progress import Progress
-from ingest.reading import DecodeError, Flag, Packet, Reading, Refusal, RefusalReason, Session, TimeBasis
+from ingest.reading import UPLINK, DecodeError, Flag, Packet, Reading, Refusal, RefusalReason, Session, TimeBasis
 from ingest.rows import from_row, to_row
 from ingest.vital import Unit, Vital, canonical
 
@@ -577,6 +577,16 @@ def test_a_letter_that_is_admitted_later_leaves_the_last_arrival_where_it_is(jou
     journal.readmit([(letter, (reading(0),))])
     assert len(stored(journal)) == 2
     assert journal.last_arrival("cgm-1") == later
+
+
+def test_what_a_home_post_had_first_leaves_the_last_arrival_where_it_is(journal: Journal) -> None:
+    later = START + timedelta(hours=1)
+    append(journal, reading(60), packet=replace(PACKET, received_at=later))
+    append(journal, reading(0), packet=replace(PACKET, link=f"{UPLINK}home", received_at=START))
+    assert journal.last_arrival("cgm-1") == later
+    # What comes here directly says it anew: the clock was ahead before.
+    append(journal, reading(5), packet=replace(PACKET, received_at=START + timedelta(minutes=5)))
+    assert journal.last_arrival("cgm-1") == START + timedelta(minutes=5)
 
 
 def test_a_failed_commit_writes_nothing_and_the_next_one_works(journal: Journal) -> None:
