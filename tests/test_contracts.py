@@ -78,5 +78,9 @@ def test_every_module_outside_the_shells_is_in_the_pure_contract() -> None:
         for path in (ROOT / room).glob("*.py")
         if path.stem != "__init__"
     }
-    pure_links = {"ingest.links.mqtt_wire", "ingest.links.refusals", "ingest.links.topics"}  # the other links are shells
+    pure_links = {
+        "ingest.links.mqtt_wire",
+        "ingest.links.refusals",
+        "ingest.links.topics",
+    }  # the other links are shells
     assert (found - shells) | pure_links == set(core["source_modules"])

@@ -229,7 +229,11 @@ async def test_a_part_that_does_not_answer_is_told_and_holds_up_no_other(
         }
 
 
-async def test_pages_that_are_open_hear_that_the_health_has_changed(tmp_path: Path, clock: HandClock) -> None:
+async def test_pages_that_are_open_hear_that_the_health_has_changed_although_the_worker_waits(
+    tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.ward.Ward.tick", without_end)
+    monkeypatch.setattr("gateway.house.LAST_WORK_S", 0.1)
     async with real_house(tmp_path, clock) as house:
         await house.feel()
         with house.bulletin.subscribe(types=frozenset({"health"})) as events:
