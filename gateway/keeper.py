@@ -1,7 +1,8 @@
 """Housekeeping of the journal: old readings go when every follower has them, and a full disk stops its growth.
 
 Nothing goes that a follower or the hub of a home post has not confirmed. For want of room alone, nothing goes that
-nobody else has: then the disk is a matter for a person, and the health says so, days before.
+nobody else has: then the disk is a matter for a person, and the health says so, days before. Letters that have become
+readings or that a person has discarded are kept for a while, and are the first to go.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -27,9 +29,11 @@ FULL: Final = 0.9
 LITTLE: Final = 256 * 1_048_576  # octets: what is left of a disk that is as good as full, however large it is
 ROOM: Final = 0.1  # of the file that is kept free from FULL on, so that new readings find room in it
 LEAST: Final = timedelta(days=30)  # a want of room drops no younger reading
+CLOSED: Final = timedelta(days=90)  # a letter that waits no more is kept so long after it came, if there is room
 SOON: Final = timedelta(days=7)  # a disk that will be full by then is told
 _PACE: Final = timedelta(days=1)  # over which it is seen, how fast the disk fills
 _CHUNK: Final = 1000  # readings a transaction: new ones do not wait longer than for a batch of theirs
+_LETTERS: Final = 100  # the same of letters, each of which may be 256 KiB
 _EVER: Final = 1e6  # times a span of days is longer than anybody plans
 _CHUNKS: Final = 20  # at a time; the next time is a tick later
 
@@ -139,8 +143,12 @@ class Keeper:
         self.copied = self._log is not None or bool(followers.keys() - {WATCH})
         slowest = min(progress.upto for progress in followers.values())
         now = self._clock.look()
+        if now is not None:
+            self._by_chunks(partial(self._journal.drop_letters, now - CLOSED), _LETTERS, lambda: True)
         if now is not None and self._keep is not None:
             self._drop(slowest, now, self._keep, lambda: True)
+        if self.used >= FULL:
+            self._by_chunks(partial(self._journal.drop_letters, None), _LETTERS, self._is_tight)
         if self.used >= FULL and self.copied:
             if now is not None:
                 self._drop(slowest, now, LEAST, self._is_tight)
@@ -180,9 +188,14 @@ class Keeper:
             return
 
     def _drop(self, slowest: int, now: datetime, keep: timedelta, go_on: Callable[[], bool]) -> None:
+        drop = partial(self._journal.drop, slowest, now - keep, now=now)
+        self._by_chunks(drop, _CHUNK, go_on)
+
+    def _by_chunks(self, drop: Callable[[int], int], chunk: int, go_on: Callable[[], bool]) -> None:
+        """Drop a chunk after the other, until there is no whole one any more or it is enough."""
         try:
             for _ in range(_CHUNKS):
-                if not go_on() or self._journal.drop(slowest, now - keep, _CHUNK, now=now) < _CHUNK:
+                if not go_on() or drop(chunk) < chunk:
                     return
         except sqlite3.OperationalError:  # locked or full: at the next tick
             return

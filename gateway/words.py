@@ -90,6 +90,7 @@ REASONS: Final[Mapping[str, str]] = {
     "too_short": N_("The message is cut short"),
     "invalid": N_("Not a message we can read"),
     "rejected": N_("InfluxDB refused it for good"),
+    "too-many": N_("More came than can wait, and is not kept"),
 }
 FLAGS: Final[Mapping[Flag, str]] = {
     Flag.ABOVE_RANGE: N_("above what the device can measure"),

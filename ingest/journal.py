@@ -96,9 +96,14 @@ sqlite3.register_adapter(type(None), _AS_IT_IS.get)
 
 Outcome = Reading | Refusal | DecodeError
 REJECTED: Final = "rejected"  # the reason of a letter that a follower's store refused for good
+TOO_MANY: Final = "too-many"  # the reason of the one that says that further ones of its device are not kept
+MOST_WAITING: Final = 16 * 1_048_576  # octets of letters that wait of one device; three months of a sensor's readings
+_LETTER: Final = 300  # octets that a letter takes beside what came
 Fate = tuple[int, Reading] | None  # what is kept under its sequence number; None for what is known already
 # What a part becomes: the names of counters, beside those of the refusals.
 UNDECODABLE, ADMITTED, REVISED, DUPLICATE = "undecodable", "admitted", "revised", "duplicate"
+UNKEPT: Final = "aside.unkept"  # parts of which no letter was kept, for too many of their device wait
+FORGOTTEN: Final = "aside.discarded"  # parts of discarded letters that were dropped since
 
 
 class LetterState(StrEnum):
@@ -134,9 +139,10 @@ class Arrival:
 class Letter:
     """Bytes that could not be admitted, kept until a person or a change of the roster helps.
 
-    reason: a RefusalReason, "too_short", "invalid", "rejected" (by a follower's store), or "conflict" (another value
-    of a known record, in a journal from before revisions). parts: the positions in the packet that wait. packet: as
-    it came, so that it can be tried again.
+    reason: a RefusalReason, "too_short", "invalid", "rejected" (by a follower's store), "conflict" (another value of
+    a known record, in a journal from before revisions), or "too-many" (it stands for all that is not kept of its
+    device, and holds nothing). parts: the positions in the packet that wait. packet: as it came, so that it can be
+    tried again.
     """
 
     id: int
@@ -259,7 +265,7 @@ class Journal:
             fates = iter(self._insert_all(db, (one for each in arrivals for one in each.outcomes)))
             for arrival in arrivals:
                 left = _settle(arrival.packet, enumerate(arrival.outcomes), fates, brought)
-                if left:
+                if left and (left := self._keepable(db, arrival.packet, left)):
                     brought.appended.letters += self._write_letters(db, arrival.packet, left)
             self._note_heard(db, brought)
             links = Counter([arrival.packet.link for arrival in arrivals])
@@ -274,8 +280,9 @@ class Journal:
         with self._writing() as db:
             brought = _Brought(before=True)
             for letter, outcomes in tried:
-                if letter.parts[-1] >= len(outcomes):
-                    continue  # it is cut into other parts than it was: nothing says what became of those that wait
+                if not letter.parts or letter.parts[-1] >= len(outcomes):
+                    # It holds nothing, or is cut into other parts than it was: nothing says what became of its own.
+                    continue
                 parts = [(part, outcomes[part]) for part in letter.parts]
                 fates = iter(self._insert_all(db, (outcome for _, outcome in parts)))
                 left = _settle(letter.packet, parts, fates, brought)
@@ -285,6 +292,7 @@ class Journal:
             self._note_heard(db, brought)
             known = {ADMITTED, REVISED, DUPLICATE}
             self._count(db, {f"readmitted.{what}": n for what, n in brought.tally().items() if what in known})
+            self._waiting.clear()
         return brought.appended
 
     def discard(self, letter: int, because: str) -> bool:
@@ -478,6 +486,24 @@ class Journal:
                 self._count(db, {"dropped": last - before})
             return last - before
 
+    def drop_letters(self, received_before: datetime | None, limit: int) -> int:
+        """Drop the oldest letters that nobody waits for any more, at most `limit`; how many were dropped.
+
+        received_before: None for all, whenever they came. Their readings are kept, or a person has discarded them.
+        """
+        query = (
+            "SELECT id, state, json_array_length(parts), reason FROM letters WHERE state<>? AND received_us<? "
+            "ORDER BY id LIMIT ?"
+        )
+        before = _LAST if received_before is None else to_us(received_before)
+        with self._writing() as db:
+            gone = db.execute(query, (LetterState.WAITING, before, limit)).fetchall()
+            if gone:
+                db.executemany("DELETE FROM letters WHERE id=?", [(number,) for number, *_ in gone])
+                discarded = [n for _, state, n, why in gone if state == LetterState.DISCARDED and why != REJECTED]
+                self._count(db, {FORGOTTEN: sum(discarded)})
+            return len(gone)
+
     def size(self) -> Size:
         """How large the journal is on disk now."""
         with self._reading() as db:
@@ -529,12 +555,13 @@ class Journal:
             self._db.execute("ROLLBACK")
 
     def _load_numbers(self) -> None:
-        """Read the numbers of devices and series from the file, all of them or none."""
+        """Read the numbers of devices and series from the file, all of them or none; forget the rest."""
         devices: dict[str, int] = dict(self._db.execute("SELECT name, id FROM devices"))
         rows = self._db.execute("SELECT id, patient, vital FROM series")
         series: dict[tuple[str, str], int] = {(patient, vital): number for number, patient, vital in rows}
         claimants = {device for (device,) in self._db.execute("SELECT DISTINCT device FROM claims")}
         self._devices, self._series, self._claimants = devices, series, claimants
+        self._waiting: dict[str, int] = {}  # octets of letters by device, where they were asked for
         self._numbers_hold = True
 
     @contextmanager
@@ -717,6 +744,7 @@ class Journal:
                 "UPDATE letters SET state=?, because=because || ? WHERE id=? AND state=?",
                 (state, remark, letter, LetterState.WAITING),
             )
+            self._waiting.clear()
             return changed.rowcount == 1
 
     def _write_letters(self, db: sqlite3.Connection, packet: Packet, left: Left) -> int:
@@ -741,12 +769,53 @@ class Journal:
                 packet.fault, digest.digest(),
             )  # fmt: skip
             # What comes again and still cannot be admitted waits once.
-            db.execute(
+            written = db.execute(
                 "INSERT OR IGNORE INTO letters(state, reason, because, device, parts, received_us, link, channel, "
                 "data, companion, session, fault, digest) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 values,
             )
+            if device in self._waiting and written.rowcount:
+                self._waiting[device] += len(packet.data) + len(packet.companion or b"") + _LETTER
         return len(by_reason)
+
+    def _keepable(self, db: sqlite3.Connection, packet: Packet, left: Left) -> Left:
+        """What of it may wait. Of a device of which too much waits the rest is counted, and one letter says so.
+
+        Else whoever may send could fill the disk with what nobody has looked at yet.
+        """
+        full = {device for _, _, device, _ in left.values() if self._octets_waiting(db, device) >= MOST_WAITING}
+        if not full:
+            return left
+        kept = {part: rest for part, rest in left.items() if rest.device not in full}
+        self._count(db, {UNKEPT: len(left) - len(kept), **{f"unkept.{device}": 1 for device in full}})
+        for device in full:
+            self._tell_unkept(db, packet, device)
+        return kept
+
+    def _octets_waiting(self, db: sqlite3.Connection, device: str) -> int:
+        """How much waits of a device; what a follower's store refused is no matter of the device."""
+        if device not in self._waiting:
+            query = (
+                f"SELECT sum(length(data) + coalesce(length(companion), 0) + {_LETTER}) FROM letters "
+                "WHERE state=? AND device=? AND reason<>?"
+            )
+            self._waiting[device] = db.execute(query, (LetterState.WAITING, device, REJECTED)).fetchone()[0] or 0
+        return self._waiting[device]
+
+    def _tell_unkept(self, db: sqlite3.Connection, packet: Packet, device: str) -> None:
+        (count,) = db.execute("SELECT n FROM counters WHERE name=?", (f"unkept.{device}",)).fetchone()
+        because = (
+            f"{count} packets of device {device} were counted and not kept, the last of "
+            f"{packet.received_at:%Y-%m-%d %H:%M} UTC, for letters of {MOST_WAITING // 1_048_576} MiB wait of it; "
+            "pair the device or discard its letters, then this one"
+        )
+        digest = blake2b(json.dumps([TOO_MANY, device]).encode()).digest()
+        db.execute(
+            "INSERT INTO letters(state, reason, because, device, parts, received_us, link, channel, data, digest) "
+            "VALUES('waiting', ?, ?, ?, '[]', ?, ?, ?, x'', ?) "
+            "ON CONFLICT(digest) WHERE state='waiting' DO UPDATE SET because=excluded.because",
+            (TOO_MANY, because, device, to_us(packet.received_at), packet.link, packet.channel, digest),
+        )
 
     def _count(self, db: sqlite3.Connection, tally: Mapping[str, int]) -> None:
         db.executemany(

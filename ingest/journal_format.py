@@ -25,7 +25,7 @@ CREATE TABLE ahead(                         -- what a follower has beyond its cu
     PRIMARY KEY(follower, after)) WITHOUT ROWID;
 """
 _DECODED: Final = (
-    "SELECT 'decoded', sum(CASE name WHEN 'parts' THEN n ELSE -n END) FROM main.counters "
+    "SELECT 'decoded', sum(CASE name WHEN 'parts' THEN n ELSE -n END) FROM counters "
     "WHERE name IN ('parts', 'undecodable') HAVING count(*) > 0"
 )
 _SCHEMA: Final = f"""
@@ -74,7 +74,8 @@ _SEEN: Final = {
     1: f"""
 CREATE TEMP VIEW readings AS SELECT *, 1 AS rev FROM main.readings;
 CREATE TEMP VIEW arrivals AS SELECT *, 1 AS rev FROM main.arrivals;
-CREATE TEMP VIEW counters AS SELECT name, n FROM main.counters UNION ALL {_DECODED};
+CREATE TEMP TABLE counters AS SELECT name, n FROM main.counters;
+INSERT INTO counters {_DECODED};
 {_SUPERSEDED.replace("TABLE", "TEMP TABLE")}
 {_AHEAD.replace("TABLE", "TEMP TABLE")}
 """

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from gateway.keeper import CLOCK, LITTLE, Keeper
+from gateway.keeper import CLOCK, CLOSED, LITTLE, Keeper
 from gateway.steady import EVEN
 from ingest.accounts import Forwarded, balance
-from ingest.journal import Journal
+from ingest.journal import Journal, LetterState
 from ingest.packet_log import PacketLog
 from ingest.progress import Progress
-from ingest.reading import Packet
-from tests.ingest.test_journal import START, append, reading, stored
+from ingest.reading import DecodeError, Packet
+from tests.ingest.test_journal import PACKET, START, append, reading, stored
 from tests.real_house import HandClock
 
 NOW = START + timedelta(days=100)
@@ -174,6 +174,37 @@ async def test_with_no_room_to_write_down_how_the_clock_goes_the_rest_is_looked_
     (keeper.data / CLOCK).with_suffix(".new").mkdir()
     await keeper(ALL, keep=KEEP).look()
     assert len(stored(journal)) == COUNT - 240
+
+
+def set_aside(journal: Journal, count: int, *, discarded: int) -> None:
+    """Letters of 20 kB, the first of them discarded."""
+    for number in range(count):
+        packet = replace(PACKET, data=number.to_bytes(2) * 10_000, received_at=NOW)
+        append(journal, DecodeError("invalid", "junk"), packet=packet)
+    for letter in journal.letters(limit=-1)[::-1][:discarded]:
+        journal.discard(letter.id, "junk")
+
+
+async def test_letters_that_wait_no_more_go_after_a_time(journal: Journal, keeper: Keepers) -> None:
+    set_aside(journal, 20, discarded=15)
+    keeping = keeper({"watch": COUNT})
+    await keeping.look()
+    keeper.clock.advance(CLOSED)
+    await keeping.look()
+    assert len(journal.letters(LetterState.DISCARDED)) == 15
+    keeper.clock.advance(EVEN)
+    await keeping.look()
+    assert journal.letters(LetterState.DISCARDED) == []
+    assert len(journal.letters()) == 5
+
+
+async def test_for_want_of_room_letters_that_wait_no_more_go_first(journal: Journal, keeper: Keepers) -> None:
+    set_aside(journal, 200, discarded=150)
+    await keeper({"watch": COUNT}, full=0.95).look()
+    size = journal.size()
+    assert size.spare >= 0.1 * size.octets
+    assert len(journal.letters(limit=-1)) == 50
+    assert len(stored(journal)) == COUNT
 
 
 async def test_a_full_disk_makes_room_in_the_file_and_keeps_the_last_month(journal: Journal, keeper: Keepers) -> None:

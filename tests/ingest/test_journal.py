@@ -270,6 +270,58 @@ def test_equal_measurements_without_number_and_time_are_a_letter_each(journal: J
     assert journal.letters() == []
 
 
+def test_of_a_device_of_which_too_much_waits_the_rest_is_counted_and_said(
+    journal: Journal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.journal.MOST_WAITING", 5000)
+    monkeypatch.setattr("ingest.journal._LETTER", 0)
+    unknown = Refusal(reason=RefusalReason.UNASSIGNED, because="pair it", device="cgm-1")
+    packets = [replace(PACKET, data=bytes([n]) * 1000, received_at=START + timedelta(hours=n)) for n in range(9)]
+    for packet in (*packets[:4], packets[0], packets[0]):
+        append(journal, unknown, packet=packet)
+    assert len(journal.letters()) == 4  # what comes again waits once
+    for packet in packets[4:]:
+        append(journal, unknown, DecodeError("invalid", "junk"), packet=packet)
+    note, *kept = journal.letters()
+    assert [letter.packet.data for letter in kept] == [packets[4].data, *(one.data for one in packets[4::-1])]
+    assert (note.reason, note.device, note.parts, note.packet.data) == ("too-many", "cgm-1", (), b"")
+    assert note.because.startswith(
+        "4 packets of device cgm-1 were counted and not kept, the last of 2026-03-02 16:00"
+    )
+    assert journal.counts()["aside.unkept"] == 8
+    other = replace(unknown, device="cgm-2")
+    append(journal, other, packet=packets[0])
+    assert [letter.device for letter in journal.letters(device="cgm-2")] == ["cgm-2"]
+    with closing(Journal(path)) as again:
+        append(again, unknown, packet=packets[5])
+        assert again.counts()["aside.unkept"] == 9
+        assert balance(again.accounts({})) == []
+        # What waited is worth more than what did not: the rest of a letter that was tried again always waits.
+        impossible = Refusal(reason=RefusalReason.IMPOSSIBLE, because="no", device="cgm-1")
+        assert again.readmit([(note, (impossible,)), (kept[-1], (impossible,))]).new == []
+        assert [letter.packet.data for letter in again.letters(reason="impossible")] == [packets[0].data]
+        for letter in again.letters(device="cgm-1"):
+            again.discard(letter.id, "seen")
+        append(again, unknown, packet=packets[5])
+        assert [letter.packet.data for letter in again.letters(device="cgm-1")] == [packets[5].data]
+
+
+def test_letters_that_wait_no_more_are_dropped(journal: Journal) -> None:
+    for hour in range(4):
+        packet = replace(PACKET, data=bytes(9000 + hour), received_at=START + timedelta(hours=hour))
+        append(journal, DecodeError("invalid", "junk"), packet=packet)
+    late, _, early, waiting = journal.letters()
+    journal.settle(late.id)
+    journal.discard(early.id, "junk")
+    assert journal.drop_letters(START + timedelta(hours=2), 100) == 1
+    assert journal.letter(early.id) is None
+    assert journal.counts()["aside.discarded"] == 1
+    assert journal.drop_letters(None, 100) == 1
+    assert journal.drop_letters(None, 100) == 0
+    assert len(journal.letters()) == 2
+    assert journal.letter(waiting.id) == waiting
+
+
 def test_discarding_a_letter_keeps_it_out_of_the_list(journal: Journal) -> None:
     append(journal, DecodeError("invalid", "junk"))
     (letter,) = journal.letters()
