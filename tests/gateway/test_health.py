@@ -237,8 +237,8 @@ async def test_pages_that_are_open_hear_that_the_health_has_changed_although_the
     async with real_house(tmp_path, clock) as house:
         await house.feel()
         with house.bulletin.subscribe(types=frozenset({"health"})) as events:
-            for trouble in ("this is a test", None):
-                house.ward.trouble = trouble
+            for faulty in ({"p-1"}, set[str]()):
+                house.ward._faulty = faulty
                 async with ticking(clock), asyncio.timeout(PATIENCE):
                     assert b"event: health" in await anext(events)
 
