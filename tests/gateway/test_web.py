@@ -656,7 +656,7 @@ def test_every_noun_of_the_house_has_a_word() -> None:
     assert set(FLAGS) == set(Flag)
     assert set(VITALS) == set(Vital)
     assert set(OUTCOMES) == set(Outcome)
-    assert {*RefusalReason, "too_short", "invalid", "rejected", "conflict"} == set(REASONS)
+    assert {*RefusalReason, "too_short", "invalid", "rejected", "conflict", "too-many"} == set(REASONS)
     assert set(KINDS) == set(DeviceKind)
     assert set(LINKS) == set(DeviceLink)
     assert set(FACTS) == set(FactKind)
