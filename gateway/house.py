@@ -248,8 +248,8 @@ class House:
         return await asyncio.to_thread(self.journal.letter, number) or letter
 
     async def _resend(self, letter: Letter) -> None:
-        if self._influx_settings is None or letter.device != INFLUX:
-            raise StoreAway(f"{letter.device} refused it, and is not configured any more")
+        if self._influx_settings is None or letter.packet.link != INFLUX:
+            raise StoreAway(f"{letter.packet.link} refused it, and is not configured any more")
         if trouble := await asyncio.to_thread(resend, self._influx_settings, letter.packet.data):
             raise StoreAway(trouble)
         await asyncio.to_thread(self.journal.settle, letter.id)
@@ -354,7 +354,7 @@ class House:
     def follow(self, follower: InfluxFollower, series: InfluxSeries) -> None:
         """Take an InfluxDB in."""
         self.influx, self._influx_series = follower, series
-        self.followers["influxdb"] = follower.place
+        self.followers[INFLUX] = follower.place
 
     def forward(self, uplink: Uplink, log: PacketLog) -> None:
         """Keep every packet in the log from now on, for the hub."""

@@ -26,7 +26,7 @@ from gateway.keeper import WATCH
 from gateway.path import judge
 from gateway.people import People
 from ingest import export, influx
-from ingest.accounts import Accounts, balance
+from ingest.accounts import Accounts, Aside, balance
 from ingest.journal import REJECTED, Journal, JournalError, Letter, LetterState
 from ingest.journal_care import compact, verify
 from ingest.links import uplink
@@ -124,10 +124,9 @@ def retry(options: argparse.Namespace) -> int:
 
 def _left(journal: Journal, letter: Letter) -> Letter | None:
     """The letter that waits on: it, or one that was written of the same packet for what is left of it."""
-    if letter.state is not LetterState.ADMITTED:
-        return letter if letter.state is LetterState.WAITING else None
-    later = journal.letters(limit=-1)
-    return next((one for one in later if one.id > letter.id and one.packet.data == letter.packet.data), None)
+    if letter.state is LetterState.REPLACED:
+        return journal.letter(letter.followed_by[0])
+    return letter if letter.state is LetterState.WAITING else None
 
 
 def _became(letter: Letter, left: Letter | None) -> str:
@@ -179,15 +178,14 @@ def _accounts(config: Config, journal: Journal) -> Accounts:
 
 
 def _said(found: Accounts) -> Iterator[str]:
-    refused = sum(found.refused.values())
-    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(found.refused.items()))
     yield f"arrived   {found.parts}: decoded {found.decoded}, undecodable {found.undecodable}"
     yield (
         f"decoded   {found.decoded}: admitted {found.admitted}, revised {found.revised}, duplicate "
-        f"{found.duplicate}, refused {refused}{f' ({reasons})' if reasons else ''}"
+        f"{found.duplicate}, refused {_by_reason(found.refused)}"
     )
+    yield f"set aside {found.aside.total} (refused and undecodable): {_aside(found.aside)}"
     yield (
-        f"journaled {found.journaled}: {found.readmitted} of them waited as letters first; "
+        f"journaled {found.journaled}: {found.aside.readings} of them waited as letters first; "
         f"{found.dropped} were dropped by age"
     )
     yield from _followers(found)
@@ -196,10 +194,26 @@ def _said(found: Accounts) -> Iterator[str]:
     yield f"letters   {found.letters} wait"
 
 
+def _by_reason(counts: Mapping[str, int]) -> str:
+    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(counts.items()))
+    return f"{sum(counts.values())}{f' ({reasons})' if reasons else ''}"
+
+
+def _aside(aside: Aside) -> str:
+    """Where the parts are that could not be admitted when they came."""
+    said = (
+        f"became readings {aside.readings}, known already {aside.duplicate}, came again {aside.repeated}, "
+        f"not kept {aside.unkept}, discarded {aside.discarded}, wait {_by_reason(aside.waiting)}"
+    )
+    return f"{said}, came again before that was counted {aside.untold}" if aside.untold else said
+
+
 def _followers(found: Accounts) -> Iterator[str]:
     for name, follower in found.followers.items():
+        refused = found.rejected.get(name)
+        refused_of = f" ({refused} of them it refused for good)" if refused else ""
         older = f" ({follower.older} of them behind newer ones)" if follower.older else ""
-        yield f"{name:<9} confirmed {follower.confirmed}, waiting {follower.waiting}{older}"
+        yield f"{name:<9} confirmed {follower.confirmed}{refused_of}, waiting {follower.waiting}{older}"
 
 
 def _health(config: Config) -> dict[str, Any] | None:
@@ -244,7 +258,7 @@ def _status(config: Config, *, as_json: bool) -> int:
     mega, spare, log = (f"{octets / 1e6:.1f} MB" for octets in (size.octets, size.spare, size.wal))
     print(f"file      {told['path']}")
     print(f"size      {mega}, of which {spare} are free for new readings; write-ahead log {log}")
-    print(f"readings  {told['readings']} and revisions; {found.dropped} were dropped by age")
+    print(f"readings  {told['readings']}, each revision counted as one; {found.dropped} were dropped by age")
     if oldest:
         print(f"oldest    came {oldest:%Y-%m-%d %H:%M:%SZ}")
     for line in _followers(found):

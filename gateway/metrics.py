@@ -52,9 +52,28 @@ def of_accounts(found: Accounts) -> Iterator[Family]:
     yield _counter("homeward_readings_revised_total", "Parts that revised a reading.", found.revised)
     yield _counter("homeward_readings_duplicate_total", "Parts that were known already.", found.duplicate)
     yield _labelled(
-        "homeward_readings_refused_total", "Parts that wait as letters, by reason.", "reason", found.refused
+        "homeward_readings_refused_total",
+        "Parts that were refused when they came, by reason; homeward_parts_aside says what has become of them.",
+        "reason",
+        found.refused,
     )
-    yield _counter("homeward_readings_readmitted_total", "Readings that waited as letters first.", found.readmitted)
+    aside = found.aside
+    yield _counter("homeward_readings_readmitted_total", "Readings that waited as letters first.", aside.readings)
+    yield _labelled(
+        "homeward_parts_aside",
+        "Parts that were refused or not understood when they came, by what they are now.",
+        "now",
+        {
+            "readings": aside.readings,
+            "duplicate": aside.duplicate,
+            "repeated": aside.repeated,
+            "unkept": aside.unkept,
+            "discarded": aside.discarded,
+            "waiting": sum(aside.waiting.values()),
+            "untold": aside.untold,
+        },
+        "gauge",
+    )
     yield _counter("homeward_readings_journaled_total", "Readings and revisions on disk since ever.", found.journaled)
     yield _counter("homeward_readings_dropped_total", "Of these, dropped by age.", found.dropped)
     yield _labelled(

@@ -2,6 +2,8 @@
 
 Pure. `balance` says which of these do not hold:
 arrived = decoded + undecodable; decoded = admitted + revised + duplicate + refused;
+refused and undecodable = became readings + known already + came again + not kept + discarded + waiting
+(`Aside`);
 admitted, revised or admitted later = journaled; journaled = confirmed + waiting, for each follower;
 at a home post, packets kept for the hub = confirmed + waiting.
 """
@@ -36,12 +38,38 @@ class Forwarded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Aside:
+    """What has become of the parts that were set aside as letters when they came, in parts.
+
+    readings: new ones and revisions. duplicate: known already when they were tried again. repeated: came again while
+    the same octets waited, which wait once. unkept: came while too much of their device waited. discarded: by a
+    person, whether their letter is still kept or not. waiting: by reason, that of the last try. untold: came again
+    before that was counted, in a journal of an earlier format.
+    """
+
+    readings: int
+    duplicate: int
+    repeated: int
+    unkept: int
+    discarded: int
+    waiting: Mapping[str, int]
+    untold: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        closed = self.readings + self.duplicate + self.repeated + self.unkept + self.discarded + self.untold
+        return closed + sum(self.waiting.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accounts:
     """What the journal counted since it began, all of one moment.
 
-    parts: what a packet is made of, one for each measurement in it. refused: by reason. journaled: sequence numbers
-    given, which is one for each reading and each revision. dropped: those of them that were dropped by age.
-    letters: that wait. links: packets by the link that brought them. rejected: by follower, refused by its store.
+    parts: what a packet is made of, one for each measurement in it. refused: when they came, by reason. journaled:
+    sequence numbers given, which is one for each reading and each revision. dropped: those of them that were dropped
+    by age. letters: that wait. links: packets by the link that brought them. rejected: by follower, readings that its
+    store refused for good; the follower has dealt with them, so they count as confirmed.
     uplink: None for a house that has no hub.
     """
 
@@ -52,7 +80,7 @@ class Accounts:
     revised: int
     duplicate: int
     refused: Mapping[str, int]
-    readmitted: int
+    aside: Aside
     journaled: int
     dropped: int
     letters: int
@@ -63,9 +91,17 @@ class Accounts:
 
 
 def accounts(
-    counts: Mapping[str, int], journaled: int, letters: int, followers: Mapping[str, tuple[Progress, int, int]]
+    counts: Mapping[str, int],
+    journaled: int,
+    letters: int,
+    aside: Mapping[tuple[str, str], int],
+    followers: Mapping[str, tuple[Progress, int, int]],
 ) -> Accounts:
-    """Sort the journal's counters. followers: of each how far it is, what waits, and what of that is older."""
+    """Sort the journal's counters.
+
+    aside: parts in letters that are kept, by (state, reason). followers: of each how far it is, what
+    waits, what of that is older.
+    """
     dropped = counts.get("dropped", 0)
     return Accounts(
         parts=counts.get("parts", 0),
@@ -75,7 +111,16 @@ def accounts(
         revised=counts.get("revised", 0),
         duplicate=counts.get("duplicate", 0),
         refused=_labelled(counts, "refused"),
-        readmitted=counts.get("readmitted.admitted", 0) + counts.get("readmitted.revised", 0),
+        aside=Aside(
+            readings=counts.get("readmitted.admitted", 0) + counts.get("readmitted.revised", 0),
+            duplicate=counts.get("readmitted.duplicate", 0),
+            repeated=counts.get("aside.repeated", 0),
+            unkept=counts.get("aside.unkept", 0),
+            discarded=counts.get("aside.discarded", 0)
+            + sum(parts for (state, _), parts in aside.items() if state == "discarded"),
+            waiting={reason: parts for (state, reason), parts in aside.items() if state == "waiting"},
+            untold=counts.get("aside.untold", 0),
+        ),
         journaled=journaled,
         dropped=dropped,
         letters=letters,
@@ -100,8 +145,14 @@ def balance(found: Accounts) -> list[str]:
             found.admitted + found.revised + found.duplicate + refused,
         ),
         (
+            "refused and undecodable",
+            refused + found.undecodable,
+            "became readings, known already, repeated, not kept, discarded and waiting",
+            found.aside.total,
+        ),
+        (
             "admitted, at once or later,",
-            found.admitted + found.revised + found.readmitted,
+            found.admitted + found.revised + found.aside.readings,
             "journaled",
             found.journaled,
         ),

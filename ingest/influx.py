@@ -37,7 +37,7 @@ from ingest.vital import COMPONENTS, Vital
 
 _log = logging.getLogger(__name__)
 
-NAME: Final = "influx"  # of this follower, in what it sets aside
+NAME: Final = "influxdb"  # of this follower, in what it sets aside
 BATCH: Final = 5000  # lines per request: the knee of the throughput curve, and InfluxData's own advice
 BACKLOG: Final = 2 * BATCH  # more than this waits behind what is new
 CATCH_UP: Final = 20_000  # lines a second at most of a backlog: the hub and the server have other work
@@ -465,7 +465,7 @@ def resend(settings: InfluxSettings, line: bytes) -> str | None:
 
 def place_of(settings: InfluxSettings) -> str:
     """The name under which the journal keeps the cursor of a bucket's follower."""
-    return f"{NAME} {settings.url} {settings.org}/{settings.bucket}"
+    return f"influx {settings.url} {settings.org}/{settings.bucket}"
 
 
 def _seconds(retry_after: str | None, now: datetime) -> float | None:

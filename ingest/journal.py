@@ -36,7 +36,6 @@ from ingest.line_protocol import Point
 from ingest.progress import Progress, Stretch
 from ingest.quick import quick
 from ingest.reading import (
-    EPOCH,
     DecodeError,
     Packet,
     Reading,
@@ -104,6 +103,7 @@ Fate = tuple[int, Reading] | None  # what is kept under its sequence number; Non
 UNDECODABLE, ADMITTED, REVISED, DUPLICATE = "undecodable", "admitted", "revised", "duplicate"
 UNKEPT: Final = "aside.unkept"  # parts of which no letter was kept, for too many of their device wait
 FORGOTTEN: Final = "aside.discarded"  # parts of discarded letters that were dropped since
+REPEATED: Final = "aside.repeated"  # parts that came again while the same octets waited
 
 
 class LetterState(StrEnum):
@@ -111,6 +111,7 @@ class LetterState(StrEnum):
 
     WAITING = "waiting"
     ADMITTED = "admitted"  # everything in it has become readings
+    REPLACED = "replaced"  # it was tried again, and what is left of it waits as other letters
     DISCARDED = "discarded"
 
 
@@ -142,7 +143,7 @@ class Letter:
     reason: a RefusalReason, "too_short", "invalid", "rejected" (by a follower's store), "conflict" (another value of
     a known record, in a journal from before revisions), or "too-many" (it stands for all that is not kept of its
     device, and holds nothing). parts: the positions in the packet that wait. packet: as it came, so that it can be
-    tried again.
+    tried again. followed_by: the letters in which what is left of a replaced one waits.
     """
 
     id: int
@@ -152,6 +153,7 @@ class Letter:
     device: str
     parts: tuple[int, ...]
     packet: Packet
+    followed_by: tuple[int, ...]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -266,7 +268,7 @@ class Journal:
             for arrival in arrivals:
                 left = _settle(arrival.packet, enumerate(arrival.outcomes), fates, brought)
                 if left and (left := self._keepable(db, arrival.packet, left)):
-                    brought.appended.letters += self._write_letters(db, arrival.packet, left)
+                    brought.appended.letters += len(self._write_letters(db, arrival.packet, left))
             self._note_heard(db, brought)
             links = Counter([arrival.packet.link for arrival in arrivals])
             self._count(db, {**brought.tally(), **{f"packets.{link}": count for link, count in links.items()}})
@@ -287,8 +289,11 @@ class Journal:
                 fates = iter(self._insert_all(db, (outcome for _, outcome in parts)))
                 left = _settle(letter.packet, parts, fates, brought)
                 if {part: rest.reason for part, rest in left.items()} != dict.fromkeys(letter.parts, letter.reason):
-                    db.execute("UPDATE letters SET state=? WHERE id=?", (LetterState.ADMITTED, letter.id))
-                    self._write_letters(db, letter.packet, left)
+                    state = LetterState.REPLACED if left else LetterState.ADMITTED
+                    db.execute("UPDATE letters SET state=? WHERE id=?", (state, letter.id))
+                    others = self._write_letters(db, letter.packet, left)
+                    if others:
+                        db.execute("UPDATE letters SET followed_by=? WHERE id=?", (json.dumps(others), letter.id))
             self._note_heard(db, brought)
             known = {ADMITTED, REVISED, DUPLICATE}
             self._count(db, {f"readmitted.{what}": n for what, n in brought.tally().items() if what in known})
@@ -299,12 +304,28 @@ class Journal:
         """Take a letter off the waiting list; its bytes stay. False when no such letter waits."""
         return self._move(letter, LetterState.DISCARDED, f" | discarded: {because}")
 
-    def set_aside(self, follower: str, seq: int, line: bytes, status: int, answer: str) -> None:
-        """Keep a line that a follower's store refused for good, with the store's answer."""
-        packet = Packet(link=follower, sender=str(seq), channel="line", data=line, received_at=EPOCH)
-        because = f"{follower} refused arrival {seq} for good with status {status}: {answer}"
+    def take_back(self, letter: int) -> bool:
+        """Have a discarded letter wait again. False when it is not discarded, or the same waits as another letter."""
         with self._writing() as db:
-            self._write_letters(db, packet, {0: _Rest(REJECTED, because, follower)})
+            changed = db.execute(
+                "UPDATE OR IGNORE letters SET state=?, because=because || ' | taken back' WHERE id=? AND state=?",
+                (LetterState.WAITING, letter, LetterState.DISCARDED),
+            )
+            self._waiting.clear()
+            return changed.rowcount == 1
+
+    def set_aside(self, follower: str, seq: int, line: bytes, status: int, answer: str) -> None:
+        """Keep the line of a reading that a follower's store refused for good, with the store's answer."""
+        with self._writing() as db:
+            vital, patient, device, received = db.execute(
+                f"SELECT s.vital, s.patient, d.name, r.received_us FROM {_ARRIVED} WHERE a.seq=?", (seq,)
+            ).fetchone()
+            packet = Packet(link=follower, sender=device, channel="line", data=line, received_at=from_us(received))
+            because = (
+                f"{follower} refused arrival {seq}, {vital} of patient {patient}, for good with status {status}: "
+                f"{answer}"
+            )
+            self._write_letters(db, packet, {0: _Rest(REJECTED, because, device)})
             self._count(db, {f"rejected.{follower}": 1})
 
     def since(self, cursor: int, limit: int) -> list[tuple[int, Reading]]:
@@ -418,13 +439,18 @@ class Journal:
         limit: int = 100,
     ) -> list[Letter]:
         """Letters, newest first; `before` is the id of the last one of the page before."""
-        query, values = "SELECT * FROM letters WHERE state=?", [state.value]
-        for clause, value in (("device=?", device), ("reason=?", reason), ("id<?", before)):
-            if value is not None:
-                query += f" AND {clause}"
-                values.append(value)  # type: ignore[arg-type]
+        where, values = _such(state, device, reason, before)
         with self._reading() as db:
-            return [_letter(row) for row in db.execute(f"{query} ORDER BY id DESC LIMIT ?", (*values, limit))]
+            rows = db.execute(f"SELECT * FROM letters WHERE {where} ORDER BY id DESC LIMIT ?", (*values, limit))
+            return [_letter(row) for row in rows]
+
+    def count_letters(
+        self, state: LetterState = LetterState.WAITING, device: str | None = None, reason: str | None = None
+    ) -> int:
+        """How many such letters there are."""
+        where, values = _such(state, device, reason, None)
+        with self._reading() as db:
+            return int(db.execute(f"SELECT count(*) FROM letters WHERE {where}", values).fetchone()[0])
 
     def waiting_devices(self, reason: str) -> list[str]:
         """The devices of which letters wait for this reason."""
@@ -450,9 +476,9 @@ class Journal:
 
     def rejected(self, follower: str) -> int:
         """How many lines wait that this follower's store refused for good."""
-        query = "SELECT count(*) FROM letters WHERE state=? AND device=? AND reason=?"
+        query = "SELECT count(*) FROM letters WHERE state='waiting' AND reason='rejected' AND link=?"  # as its index
         with self._reading() as db:
-            return int(db.execute(query, (LetterState.WAITING, follower, REJECTED)).fetchone()[0])
+            return int(db.execute(query, (follower,)).fetchone()[0])
 
     def settle(self, letter: int) -> bool:
         """A letter became what it should, by another way than `readmit`. False when no such letter waits."""
@@ -747,11 +773,12 @@ class Journal:
             self._waiting.clear()
             return changed.rowcount == 1
 
-    def _write_letters(self, db: sqlite3.Connection, packet: Packet, left: Left) -> int:
+    def _write_letters(self, db: sqlite3.Connection, packet: Packet, left: Left) -> list[int]:
         """One letter for each reason, so that a batch whose parts fail alike is kept once and not once a part.
 
-        How many they are.
+        Their numbers. What comes again and still cannot be admitted waits once, and is counted.
         """
+        numbers: list[int] = []
         by_reason: dict[tuple[str, str], list[int]] = {}
         for part, rest in left.items():
             by_reason.setdefault((rest.reason, rest.device), []).append(part)
@@ -768,15 +795,18 @@ class Journal:
                 to_us(packet.received_at), packet.link, packet.channel, packet.data, packet.companion, session,
                 packet.fault, digest.digest(),
             )  # fmt: skip
-            # What comes again and still cannot be admitted waits once.
             written = db.execute(
                 "INSERT OR IGNORE INTO letters(state, reason, because, device, parts, received_us, link, channel, "
                 "data, companion, session, fault, digest) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 values,
             )
-            if device in self._waiting and written.rowcount:
+            if not written.rowcount and reason != REJECTED:
+                self._count(db, {REPEATED: len(parts)})
+            if written.rowcount and reason != REJECTED and device in self._waiting:
                 self._waiting[device] += len(packet.data) + len(packet.companion or b"") + _LETTER
-        return len(by_reason)
+            same = "SELECT id FROM letters WHERE digest=? AND state='waiting'"  # as its index
+            numbers += db.execute(same, (digest.digest(),)).fetchone()
+        return numbers
 
     def _keepable(self, db: sqlite3.Connection, packet: Packet, left: Left) -> Left:
         """What of it may wait. Of a device of which too much waits the rest is counted, and one letter says so.
@@ -873,6 +903,25 @@ def _waiting_letters(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT count(*) FROM letters WHERE state=?", (LetterState.WAITING,)).fetchone()[0])
 
 
+def _parts_aside(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
+    """How many parts of packets wait, and how many were discarded, by (state, reason); those that are still here."""
+    rows = db.execute(
+        "SELECT state, reason, sum(json_array_length(parts)) FROM letters WHERE reason NOT IN (?, ?) AND "
+        "state IN (?, ?) GROUP BY state, reason",
+        (REJECTED, TOO_MANY, LetterState.WAITING, LetterState.DISCARDED),
+    )
+    return {(state, reason): parts for state, reason, parts in rows}
+
+
+def _such(
+    state: LetterState, device: str | None, reason: str | None, before: int | None
+) -> tuple[str, list[str | int]]:
+    """The condition for letters of that kind, with its values."""
+    wanted = {"state=?": state.value, "device=?": device, "reason=?": reason, "id<?": before}
+    given = {clause: value for clause, value in wanted.items() if value is not None}
+    return " AND ".join(given), list(given.values())
+
+
 def _journaled(db: sqlite3.Connection) -> int:
     """How many sequence numbers were given; they have no gaps, for a rollback takes them back."""
     row = db.execute("SELECT seq FROM sqlite_sequence WHERE name='arrivals'").fetchone()
@@ -882,7 +931,7 @@ def _journaled(db: sqlite3.Connection) -> int:
 def accounts_of(db: sqlite3.Connection, followers: Mapping[str, Progress]) -> Accounts:
     """The accounts of an open journal file, see `Journal.accounts`."""
     waiting = {name: (progress, *_waiting(db, progress)) for name, progress in followers.items()}
-    return accounts(_counters(db), _journaled(db), _waiting_letters(db), waiting)
+    return accounts(_counters(db), _journaled(db), _waiting_letters(db), _parts_aside(db), waiting)
 
 
 @contextmanager
@@ -958,7 +1007,8 @@ def _session(text: str | None) -> Session | None:
 
 
 def _letter(row: Row) -> Letter:
-    number, state, reason, because, device, parts, received, link, channel, data, companion, session, fault, _ = row
+    (number, state, reason, because, device, parts, received, link, channel, data, companion, session, fault, _,
+     followed_by) = row  # fmt: skip
     packet = Packet(
         link=link,
         sender=device,
@@ -977,4 +1027,5 @@ def _letter(row: Row) -> Letter:
         device=device,
         parts=tuple(json.loads(parts)),
         packet=packet,
+        followed_by=tuple(json.loads(followed_by or "[]")),
     )

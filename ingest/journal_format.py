@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 _SUPERSEDED: Final = """
 CREATE TABLE superseded(                    -- what a device said before its newest revision
@@ -28,6 +28,7 @@ _DECODED: Final = (
     "SELECT 'decoded', sum(CASE name WHEN 'parts' THEN n ELSE -n END) FROM counters "
     "WHERE name IN ('parts', 'undecodable') HAVING count(*) > 0"
 )
+_REJECTED: Final = "CREATE INDEX letters_rejected ON letters(link) WHERE state='waiting' AND reason='rejected';"
 _SCHEMA: Final = f"""
 CREATE TABLE devices(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, last_sequence INTEGER,
                      last_received_us INTEGER);
@@ -51,14 +52,31 @@ CREATE TABLE claims(device INTEGER NOT NULL, vital TEXT NOT NULL, sequence INTEG
 CREATE TABLE letters(id INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT NOT NULL, reason TEXT NOT NULL,
                      because TEXT NOT NULL, device TEXT NOT NULL, parts TEXT NOT NULL, received_us INTEGER NOT NULL,
                      link TEXT NOT NULL, channel TEXT NOT NULL, data BLOB NOT NULL, companion BLOB, session TEXT,
-                     fault TEXT, digest BLOB NOT NULL);
+                     fault TEXT, digest BLOB NOT NULL,
+                     -- numbers of the letters in which what is left of this one waits, as JSON
+                     followed_by TEXT);
 CREATE UNIQUE INDEX letters_once ON letters(digest) WHERE state = 'waiting';
 CREATE INDEX letters_by_device ON letters(state, device);
 CREATE TABLE cursors(follower TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE counters(name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 {_SUPERSEDED}
 {_AHEAD}
+{_REJECTED}
 """
+# Until format 3 nobody counted what came again while it waited: it is what is missing in the account of the letters.
+_UNTOLD: Final = """
+UPDATE counters SET name='rejected.influxdb' WHERE name='rejected.influx';
+INSERT INTO counters SELECT 'aside.untold',
+    (SELECT coalesce(sum(n), 0) FROM counters WHERE name GLOB 'refused.*' OR name='undecodable')
+    - (SELECT coalesce(sum(n), 0) FROM counters WHERE name GLOB 'readmitted.*' OR name GLOB 'aside.*')
+    - (SELECT coalesce(sum(json_array_length(parts)), 0) FROM letters
+       WHERE reason<>'rejected' AND state IN ('waiting', 'discarded'));
+"""
+# "influx refused arrival 17 for good ..."
+_REFUSED_SEQ: Final = "CAST(substr(letters.because, length('influx refused arrival ') + 1) AS INTEGER)"
+_REFUSED: Final = (
+    "FROM arrivals a JOIN readings r ON r.series=a.series AND r.taken_us=a.taken_us AND r.device=a.device AND r.n=a.n"
+)
 _UPGRADES: Final = {
     1: f"""
 ALTER TABLE readings ADD COLUMN rev INTEGER NOT NULL DEFAULT 1;
@@ -66,10 +84,20 @@ ALTER TABLE arrivals ADD COLUMN rev INTEGER NOT NULL DEFAULT 1;
 INSERT INTO counters {_DECODED};
 {_SUPERSEDED}
 {_AHEAD}
-"""
+""",
+    # InfluxDB's letters get the name of their device and the arrival of their reading.
+    2: f"""
+ALTER TABLE letters ADD COLUMN followed_by TEXT;
+{_REJECTED}
+UPDATE letters SET link='influxdb',
+    device=coalesce((SELECT d.name {_REFUSED} JOIN devices d ON d.id=r.device WHERE a.seq={_REFUSED_SEQ}), device),
+    received_us=coalesce((SELECT r.received_us {_REFUSED} WHERE a.seq={_REFUSED_SEQ}), received_us)
+    WHERE reason='rejected' AND link='influx';
+{_UNTOLD}
+""",
 }
 
-# What an upgrade would make of a file of format 1, for who may not write: temporary names hide those of the file.
+# What an upgrade would make of a file of that format, for who may not write: temporary names hide those of the file.
 _SEEN: Final = {
     1: f"""
 CREATE TEMP VIEW readings AS SELECT *, 1 AS rev FROM main.readings;
@@ -78,7 +106,12 @@ CREATE TEMP TABLE counters AS SELECT name, n FROM main.counters;
 INSERT INTO counters {_DECODED};
 {_SUPERSEDED.replace("TABLE", "TEMP TABLE")}
 {_AHEAD.replace("TABLE", "TEMP TABLE")}
-"""
+""",
+    2: f"""
+CREATE TEMP VIEW letters AS SELECT *, NULL AS followed_by FROM main.letters;
+CREATE TEMP TABLE IF NOT EXISTS counters AS SELECT name, n FROM main.counters;
+{_UNTOLD}
+""",
 }
 
 

@@ -175,11 +175,12 @@ class DecodeError(Exception):
     """Octets that are not the message they claim to be.
 
     kind: "too_short" (octets are missing) or "invalid" (not this message). offset: the octet (or character of a
-    JSON text) at which decoding stopped. The text says what was expected and what was found.
+    JSON text) at which decoding stopped, 0 also where no single one is to blame. The text says what was expected and
+    what was found.
     """
 
     def __init__(self, kind: Literal["too_short", "invalid"], reason: str, offset: int = 0) -> None:
-        super().__init__(f"{reason} (at offset {offset})")
+        super().__init__(f"{reason} (at offset {offset})" if offset else reason)
         self.kind = kind
         self.reason = reason
         self.offset = offset

@@ -87,10 +87,14 @@ class Topics:
         )
 
     def _sender(self, topic: str) -> str:
-        """The best guess at who published to a topic that is not ours: the level where the device stands."""
+        """The best guess at who published to a topic that is not ours: the level where the device stands.
+
+        Where there is none the topic itself, which is not to be taken for a device.
+        """
         levels = topic.split("/")
         base = self._prefix.count("/") + 1
-        return levels[base + 1] if len(levels) > base + 1 and topic.startswith(f"{self._prefix}/") else topic
+        ours = len(levels) > base + 1 and topic.startswith(f"{self._prefix}/")
+        return levels[base + 1] if ours else f"topic:{topic}"
 
 
 def uplink_topic(post: str, prefix: str = PREFIX) -> str:

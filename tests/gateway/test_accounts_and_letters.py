@@ -300,7 +300,7 @@ def test_status_verify_and_compact(data: Path, capsys: pytest.CaptureFixture[str
     assert (told["readings"], told["letters"], told["oldest_arrival"]) == (4, 0, "2026-03-02T08:00:03+00:00")
     assert main(["journal", "status", "--data", str(data)]) == 0
     said = capsys.readouterr().out
-    assert "readings  4 and revisions; 0 were dropped by age" in said
+    assert "readings  4, each revision counted as one; 0 were dropped by age" in said
     assert "oldest    came 2026-03-02 08:00:03Z" in said
     assert main(["journal", "status", "--data", str(data / "none")]) == 2
     assert "there is no journal" in capsys.readouterr().err

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.path import judge
-from ingest.accounts import Followed, balance
+from ingest.accounts import Aside, Followed, balance
 from ingest.admit import Roster, Wearing
-from ingest.journal import Appended, Arrival, Journal, JournalError, LetterState
+from ingest.journal import Appended, Arrival, Journal, JournalError, Letter, LetterState
 from ingest.journal_care import compact, verify
 from ingest.journal_format import prepare
 from ingest.progress import Progress
@@ -241,7 +241,10 @@ def test_an_unassigned_reading_is_admitted_with_its_own_times(journal: Journal) 
     assert stored(journal) == [reading(5), reading(0)]
     (left,) = journal.letters()
     assert (left.reason, left.parts, left.packet.received_at) == ("impossible", (2,), START)
-    assert [one.id for one in journal.letters(LetterState.ADMITTED)] == [letter.id]
+    (replaced,) = journal.letters(LetterState.REPLACED)
+    assert (replaced.id, replaced.followed_by) == (letter.id, (left.id,))
+    journal.readmit([(left, (reading(0), reading(5), reading(7)))])
+    assert [one.id for one in journal.letters(LetterState.ADMITTED)] == [left.id]
 
 
 def test_what_comes_again_and_cannot_be_admitted_waits_once(journal: Journal) -> None:
@@ -295,7 +298,13 @@ def test_of_a_device_of_which_too_much_waits_the_rest_is_counted_and_said(
     with closing(Journal(path)) as again:
         append(again, unknown, packet=packets[5])
         assert again.counts()["aside.unkept"] == 9
-        assert balance(again.accounts({})) == []
+        found = again.accounts({})
+        assert (found.aside.unkept, found.aside.repeated, found.aside.waiting) == (
+            9,
+            2,
+            {"unassigned": 6, "invalid": 1},
+        )
+        assert balance(found) == []
         # What waited is worth more than what did not: the rest of a letter that was tried again always waits.
         impossible = Refusal(reason=RefusalReason.IMPOSSIBLE, because="no", device="cgm-1")
         assert again.readmit([(note, (impossible,)), (kept[-1], (impossible,))]).new == []
@@ -311,13 +320,18 @@ def test_letters_that_wait_no_more_are_dropped(journal: Journal) -> None:
         packet = replace(PACKET, data=bytes(9000 + hour), received_at=START + timedelta(hours=hour))
         append(journal, DecodeError("invalid", "junk"), packet=packet)
     late, _, early, waiting = journal.letters()
-    journal.settle(late.id)
+    journal.readmit([(late, (reading(0),))])
     journal.discard(early.id, "junk")
+    before = journal.accounts({}).aside
+    assert (before.readings, before.discarded, before.waiting) == (1, 1, {"invalid": 2})
     assert journal.drop_letters(START + timedelta(hours=2), 100) == 1
     assert journal.letter(early.id) is None
     assert journal.counts()["aside.discarded"] == 1
     assert journal.drop_letters(None, 100) == 1
     assert journal.drop_letters(None, 100) == 0
+    assert journal.accounts({}).aside == before
+    assert balance(journal.accounts({})) == []
+    assert not journal.take_back(early.id)
     assert len(journal.letters()) == 2
     assert journal.letter(waiting.id) == waiting
 
@@ -330,6 +344,55 @@ def test_discarding_a_letter_keeps_it_out_of_the_list(journal: Journal) -> None:
     assert journal.letters() == []
     (kept,) = journal.letters(LetterState.DISCARDED)
     assert "a test message" in kept.because
+
+
+def test_a_discarded_letter_is_taken_back_unless_the_same_waits_by_now(journal: Journal) -> None:
+    append(journal, DecodeError("invalid", "junk"))
+    (letter,) = journal.letters()
+    assert journal.take_back(letter.id) is False
+    journal.discard(letter.id, "a test message")
+    assert journal.take_back(letter.id) is True
+    (waiting,) = journal.letters()
+    assert (waiting.id, waiting.because) == (letter.id, "junk | discarded: a test message | taken back")
+    journal.discard(letter.id, "once more")
+    append(journal, DecodeError("invalid", "junk"))
+    assert journal.take_back(letter.id) is False
+    assert balance(journal.accounts({"watch": Progress()})) == []
+
+
+def test_each_part_that_was_set_aside_is_somewhere(journal: Journal) -> None:
+    unknown = Refusal(reason=RefusalReason.UNASSIGNED, because="-", device="cgm-1")
+    impossible = replace(unknown, reason=RefusalReason.IMPOSSIBLE)
+
+    def waiting(data: bytes) -> Letter:
+        return next(letter for letter in journal.letters(limit=-1) if letter.packet.data == data)
+
+    for data in (b"a", b"b", b"c", b"d", b"a", b"a"):
+        append(journal, unknown, unknown, unknown, packet=replace(PACKET, data=data))
+    append(journal, DecodeError("invalid", "-"), reading(0), packet=replace(PACKET, data=b"e"))
+    journal.readmit([(waiting(b"a"), (reading(0), reading(5), impossible))])
+    journal.readmit([(waiting(b"b"), (reading(0, 120.0), unknown, unknown))])
+    journal.readmit([(waiting(b"c"), (unknown, unknown, unknown))])
+    journal.discard(waiting(b"d").id, "a test")
+    found = journal.accounts({"watch": Progress()})
+    assert found.refused == {"unassigned": 18}
+    assert found.aside == Aside(
+        readings=2,
+        duplicate=1,
+        repeated=6,
+        unkept=0,
+        discarded=3,
+        waiting={"impossible": 1, "unassigned": 5, "invalid": 1},
+        untold=0,
+    )
+    assert found.aside.total == 19
+    assert balance(found) == []
+    journal.take_back(journal.letters(LetterState.DISCARDED)[0].id)
+    assert balance(journal.accounts({"watch": Progress()})) == []
+    with closing(sqlite3.connect(journal._path)) as db:
+        db.execute("DELETE FROM letters WHERE state='waiting' AND reason='invalid'").connection.commit()
+    (said,) = balance(journal.accounts({"watch": Progress()}))
+    assert said.startswith("19 refused and undecodable are not 18 became readings, known already")
 
 
 def test_the_accounts_balance(journal: Journal) -> None:
@@ -346,7 +409,7 @@ def test_the_accounts_balance(journal: Journal) -> None:
     (waiting,) = journal.letters(reason="unassigned")
     journal.readmit([(waiting, (reading(0),) * 4 + (reading(5),) + (reading(0),))])
     found = journal.accounts({"watch": Progress()})
-    assert (found.readmitted, found.journaled) == (1, 3)
+    assert (found.aside.readings, found.journaled) == (1, 3)
     assert balance(found) == []
 
 
@@ -460,7 +523,14 @@ def test_a_journal_of_the_first_format_is_upgraded(path: Path) -> None:
         ]
         follower = "influx http://x o/b"
         assert upgraded.progress(follower).upto > 0
-        assert balance(upgraded.accounts({"influx": upgraded.progress(follower)})) == []
+        found = upgraded.accounts({"influxdb": upgraded.progress(follower)})
+        assert balance(found) == []
+        assert (found.rejected, found.aside.untold) == ({"influxdb": 1}, 0)
+        assert found.aside.waiting == {"conflict": 1, "invalid": 1, "unassigned": 1}
+        (rejected,) = upgraded.letters(reason="rejected")
+        assert (rejected.device, rejected.packet.link) == ("cgm-1", "influxdb")
+        assert rejected.packet.received_at == reading(0).received_at
+        assert upgraded.rejected("influxdb") == 1
         (conflict,) = upgraded.letters(reason="conflict")
         ((_, revised),) = upgraded.readmit([(conflict, (reading(0, 101.0),))]).new
         assert (revised.rev, revised.values) == (2, (101.0,))
@@ -470,10 +540,19 @@ def test_a_journal_of_the_first_format_is_upgraded(path: Path) -> None:
     assert verify(path) == []
 
 
-def test_a_journal_of_the_first_format_is_verified_as_it_is(path: Path) -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_journal_of_an_earlier_format_is_verified_as_it_is(
+    path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as db:
         db.executescript(FORMAT_1.read_text(encoding="utf-8"))
+        # The same came again and waited once, which nobody counted.
+        db.execute("UPDATE counters SET n=n+4 WHERE name IN ('refused.unassigned', 'parts', 'decoded')")
+        db.commit()
+        with monkeypatch.context() as earlier:
+            earlier.setattr("ingest.journal_format.FORMAT", number)
+            prepare(db)
     before = path.read_bytes()
     path.chmod(0o400)
     assert verify(path) == []
@@ -496,6 +575,25 @@ def test_a_file_that_is_no_journal_of_ours_is_not_verified(path: Path, number: i
         db.execute("CREATE TABLE something(n)")
     (said,) = verify(path)
     assert says in said
+
+
+def test_what_an_older_journal_did_not_count_is_told(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(FORMAT_1.read_text(encoding="utf-8"))
+        # The same came again and waited once; one that nobody wanted was discarded.
+        db.execute("UPDATE counters SET n=n+4 WHERE name IN ('refused.unassigned', 'parts')")
+        db.execute("UPDATE letters SET state='discarded' WHERE reason='invalid'")
+        db.commit()
+    with closing(Journal(path)) as upgraded:
+        found = upgraded.accounts({"watch": Progress()})
+        assert (found.aside.untold, found.aside.discarded, found.aside.repeated) == (4, 1, 0)
+        assert balance(found) == []
+        again = Refusal(reason=RefusalReason.UNASSIGNED, because="-", device="cgm-7")
+        append(upgraded, again)
+        append(upgraded, again)
+        assert upgraded.accounts({}).aside.repeated == 1
+    assert verify(path) == []
 
 
 def test_an_upgrade_that_is_interrupted_leaves_the_file_as_it_was(path: Path) -> None:
@@ -600,10 +698,19 @@ def test_followers_go_on_where_they_were(journal: Journal, path: Path) -> None:
 
 
 def test_what_a_store_refused_is_set_aside_with_its_answer(journal: Journal) -> None:
-    journal.set_aside("influxdb", 12, b"glucose value=1i", 422, "field type conflict")
+    append(journal, reading(0), reading(5))
+    journal.set_aside("influxdb", 2, b"glucose value=1i", 422, "field type conflict")
     (letter,) = journal.letters()
     assert (letter.reason, letter.packet.data) == ("rejected", b"glucose value=1i")
-    assert "422: field type conflict" in letter.because
+    assert (letter.device, letter.packet.link) == ("cgm-1", "influxdb")
+    assert letter.packet.received_at == reading(5).received_at
+    assert letter.because == (
+        "influxdb refused arrival 2, cgm_glucose of patient anna, for good with status 422: field type conflict"
+    )
+    assert (journal.rejected("influxdb"), journal.rejected("another")) == (1, 0)
+    found = journal.accounts({"watch": Progress()})
+    assert (found.rejected, found.letters, found.aside.total) == ({"influxdb": 1}, 1, 0)
+    assert balance(found) == []
 
 
 def test_a_packet_whose_last_record_has_no_number_leaves_the_resume_point_where_it_is(journal: Journal) -> None:
