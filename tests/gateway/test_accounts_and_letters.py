@@ -197,7 +197,7 @@ async def test_letters_are_tried_again_beside_a_running_hub_and_without_it(
         assert [one.rev for _, one in journal.since(0, 10)] == [1, 2, 3]
         assert balance(journal.accounts({"watch": Progress()})) == []
     assert main(["letters", "list", "--state", "admitted", "-c", config]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 async def test_a_refused_line_is_sent_again_and_a_bucket_is_filled_again(
