@@ -70,6 +70,7 @@ Zone = Annotated[str, AfterValidator(_known_zone), Field(description="IANA time 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many")]
 LetterId = Annotated[int, Query(ge=1, le=2**63 - 1, description="Id of the last letter of the page before")]
+LetterNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 GlucoseUnit = Literal[Unit.MMOL_L, Unit.MG_DL]
 
@@ -521,6 +522,7 @@ class LetterOut(BaseModel):
     because: str
     device: str
     parts: list[int]
+    followed_by: list[int] = Field(description="Letters in which what is left of a replaced one waits")
     link: str
     channel: str
     received_at: datetime
@@ -537,11 +539,21 @@ class LetterOut(BaseModel):
             because=letter.because,
             device=letter.device,
             parts=list(letter.parts),
+            followed_by=list(letter.followed_by),
             link=packet.link,
             channel=packet.channel,
             received_at=packet.received_at,
             data=readable(packet.data, packet.channel),
         )
+
+
+class DiscardIn(_Door):
+    """A named person takes a letter off the waiting list. The text says why."""
+
+    by: Name
+    because: str = Field(min_length=1, max_length=2000, pattern=r"\S")
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"by": "Nurse Wu", "because": "a test in the ward"}]})
 
 
 class Problem(BaseModel):
@@ -732,17 +744,25 @@ async def health(house: House) -> Mapping[str, Any]:
 async def list_letters(
     house: House,
     state: LetterState = LetterState.WAITING,
+    device: str | None = None,
+    reason: str | None = None,
     limit: Limit = PAGE,
     before: LetterId | None = None,
 ) -> list[LetterOut]:
     """What came and could not be admitted, newest first."""
-    return [LetterOut.of(letter) for letter in await house.letters(state, limit, before)]
+    return [LetterOut.of(letter) for letter in await house.letters(state, device, reason, before, limit)]
 
 
 @router.post("/letters/{letter_id}/retry", tags=["house"])
-async def retry_letter(house: House, letter_id: Annotated[int, Path(ge=1, le=2**63 - 1)]) -> LetterOut:
-    """Try it again, after a correction; look at `state` for what came of it."""
+async def retry_letter(house: House, letter_id: LetterNumber) -> LetterOut:
+    """Try it again, after a correction, also when it was discarded; look at `state` for what came of it."""
     return LetterOut.of(await house.retry_letter(letter_id))
+
+
+@router.post("/letters/{letter_id}/discard", tags=["house"])
+async def discard_letter(house: House, letter_id: LetterNumber, body: DiscardIn) -> LetterOut:
+    """Take it off the waiting list; its octets stay, and a retry takes it back."""
+    return LetterOut.of(await discard(house, letter_id, body))
 
 
 @router.get(
@@ -816,6 +836,11 @@ async def ask_fully(house: HouseView, device_id: str) -> None:
     if await asyncio.to_thread(house.people.device, device_id) is None:
         raise HTTPException(404, f"no device has the id {device_id}")
     house.read_fully(device_id)
+
+
+async def discard(house: HouseView, letter_id: int, body: DiscardIn) -> Letter:
+    """Discard a letter, with who and why. UnknownLetter and NotWaiting pass through."""
+    return await house.discard_letter(letter_id, f"{body.because.strip()} ({body.by.strip()})")
 
 
 async def act(house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeIn | CloseIn) -> Alert:

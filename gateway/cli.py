@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from ingest.gatt import CHARACTERISTICS, describe
 from ingest.quirks import QUIRKS, named
@@ -23,7 +24,10 @@ from ingest.reading import DecodeError
 SIMULATORS = ("ble",)
 VITALS = ("glucose", "ketone", "cgm_glucose", "blood_pressure")
 _ENOUGH = 141  # the exit status of a program that SIGPIPE has ended
-LETTER_STATES = ("waiting", "admitted", "discarded")
+LETTER_STATES = ("waiting", "admitted", "replaced", "discarded")
+LETTER_REASONS = (
+    "unassigned", "no-value", "control-solution", "impossible", "too_short", "invalid", "rejected", "conflict",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,38 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     decode.add_argument("--json-errors", action="store_true", help="refusals as a JSON object on standard output")
 
-    letters = commands.add_parser("letters", help="list what could not be admitted, with the reason")
-    _add_journal(letters)
-    letters.add_argument("--state", choices=LETTER_STATES, default="waiting", help="which (waiting)")
-    letters.add_argument("--limit", type=_count, default=100, metavar="N", help="the newest N (100)")
-    actions = letters.add_subparsers(metavar="ACTION", dest="action", help="without one, the letters are listed")
-    # What stands before the action holds unless it is said again behind it.
-    listing = actions.add_parser("list", help="the same list", argument_default=argparse.SUPPRESS)
-    listing.add_argument("--state", choices=LETTER_STATES, help="which (waiting)")
-    listing.add_argument("--limit", type=_count, metavar="N", help="the newest N (100)")
-    _add_journal(listing)
-    show = actions.add_parser("show", help="one letter with all its octets", argument_default=argparse.SUPPRESS)
-    discard = actions.add_parser(
-        "discard",
-        help="take a letter off the waiting list; its octets stay",
-        argument_default=argparse.SUPPRESS,
-    )
-    for action in (show, discard):
-        action.add_argument(
-            "letter", type=_letter_id, metavar="ID", help="the number in the first column of the list"
-        )
-        _add_journal(action)
-    discard.add_argument("--because", type=_reason, required=True, metavar="TEXT", help="why; kept with the letter")
-
-    retry = actions.add_parser(
-        "retry",
-        help="try letters again, after what kept them was corrected",
-        argument_default=argparse.SUPPRESS,
-    )
-    retry.add_argument("letters", type=_letter_id, nargs="*", default=[], metavar="ID", help="numbers of letters")
-    retry.add_argument("--reason", default=None, metavar="REASON", help="without numbers: only those of this reason")
-    _add_journal(retry)
-
+    _add_letters(commands.add_parser("letters", help="what could not be admitted, with the reason"))
     _add_journal_actions(commands.add_parser("journal", help="look after the journal of readings"))
 
     simulate = commands.add_parser("simulate", help="be a device: for tests, never beside a patient")
@@ -144,6 +117,55 @@ def _add_journal_actions(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--vital", choices=VITALS, help="only these")
     export.add_argument("--since", type=_moment, metavar="TIME", help="taken then or later; ISO 8601 with its offset")
     export.add_argument("--until", type=_moment, metavar="TIME", help="taken before")
+
+
+def _add_letters(letters: argparse.ArgumentParser) -> None:
+    _add_journal(letters)
+    _add_listing(letters)
+    actions = letters.add_subparsers(metavar="ACTION", dest="action", help="without one, the letters are listed")
+
+    def add(name: str, says: str) -> argparse.ArgumentParser:
+        # What stands before the action holds unless it is said again behind it.
+        action = actions.add_parser(name, help=says, description=says, argument_default=argparse.SUPPRESS)
+        _add_journal(action)
+        return action
+
+    _add_listing(add("list", "the same list"), default=False)
+    number = "the number in the first column of the list"
+    add("show", "one letter with all its octets").add_argument("letter", type=_letter_id, metavar="ID", help=number)
+    retry = add(
+        "retry", "try letters again, after what kept them was corrected; one that was discarded by its number"
+    )
+    discard = add("discard", "take letters off the waiting list; their octets stay, and `retry` takes them back")
+    for several in (retry, discard):
+        several.add_argument("letters", type=_letter_id, nargs="*", default=[], metavar="ID", help=f"each {number}")
+        _add_choice(several, default=False)
+    discard.add_argument("--because", type=_reason, required=True, metavar="TEXT", help="why; kept with the letter")
+    discard.add_argument("--yes", action="store_true", default=False, help="do not ask before several are discarded")
+
+
+def _add_listing(parser: argparse.ArgumentParser, *, default: bool = True) -> None:
+    _add_choice(parser, default=default)
+    parser.add_argument("--state", choices=LETTER_STATES, help="which (waiting)", **_default("waiting", default))
+    parser.add_argument("--limit", type=_count, metavar="N", help="the newest N (100)", **_default(100, default))
+
+
+def _add_choice(parser: argparse.ArgumentParser, *, default: bool) -> None:
+    parser.add_argument("--device", metavar="NAME", help="only of this device", **_default(None, default))
+    parser.add_argument(
+        "--reason",
+        choices=LETTER_REASONS,
+        metavar="REASON",
+        help=f"only of this reason: {', '.join(LETTER_REASONS)}",
+        **_default(None, default),
+    )
+    parser.add_argument(
+        "--before", type=_letter_id, metavar="ID", help="only older ones than this", **_default(None, default)
+    )
+
+
+def _default(value: object, wanted: bool) -> dict[str, Any]:
+    return {"default": value} if wanted else {}
 
 
 def _add_pair(parser: argparse.ArgumentParser) -> None:

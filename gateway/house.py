@@ -229,23 +229,47 @@ class House:
             raise StoreAway(str(error)) from error
 
     async def letters(
-        self, state: LetterState = LetterState.WAITING, limit: int = 100, before: int | None = None
+        self,
+        state: LetterState = LetterState.WAITING,
+        device: str | None = None,
+        reason: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
     ) -> Sequence[Letter]:
         """See HouseView."""
-        return await asyncio.to_thread(self.journal.letters, state, limit=limit, before=before)
+        return await asyncio.to_thread(self.journal.letters, state, device, reason, before, limit)
+
+    async def count_letters(
+        self, state: LetterState = LetterState.WAITING, device: str | None = None, reason: str | None = None
+    ) -> int:
+        """See HouseView."""
+        return await asyncio.to_thread(self.journal.count_letters, state, device, reason)
 
     async def retry_letter(self, number: int) -> Letter:
         """See HouseView."""
-        letter = await asyncio.to_thread(self.journal.letter, number)
-        if letter is None:
-            raise UnknownLetter(f"there is no letter {number}")
-        if letter.state is not LetterState.WAITING:
+        letter = await self._letter(number)
+        if letter.state is LetterState.DISCARDED and not await asyncio.to_thread(self.journal.take_back, number):
+            raise NotWaiting(f"letter {number} is discarded, and the same waits as another letter")
+        if letter.state in {LetterState.ADMITTED, LetterState.REPLACED}:
             raise NotWaiting(f"letter {number} does not wait, it is {letter.state}")
         if letter.reason == REJECTED:
             await self._resend(letter)
         else:
             await self.path.errand(partial(self.path.retry, [letter]))
-        return await asyncio.to_thread(self.journal.letter, number) or letter
+        return await self._letter(number)
+
+    async def discard_letter(self, number: int, because: str) -> Letter:
+        """See HouseView."""
+        letter = await self._letter(number)
+        if not await asyncio.to_thread(self.journal.discard, number, because):
+            raise NotWaiting(f"letter {number} does not wait, it is {letter.state}")
+        return await self._letter(number)
+
+    async def _letter(self, number: int) -> Letter:
+        letter = await asyncio.to_thread(self.journal.letter, number)
+        if letter is None:
+            raise UnknownLetter(f"there is no letter {number}")
+        return letter
 
     async def _resend(self, letter: Letter) -> None:
         if self._influx_settings is None or letter.packet.link != INFLUX:

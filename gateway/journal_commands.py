@@ -1,4 +1,4 @@
-"""`homeward status`, `homeward journal` and `homeward letters retry`: beside a running hub and without one."""
+"""`homeward status` and `homeward journal`: beside a running hub and without one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -23,11 +23,10 @@ from gateway.check import address_of_hub, is_running
 from gateway.config import Config, load
 from gateway.house import BOOK, JOURNAL, PACKETS, HouseError, sole_tenant
 from gateway.keeper import WATCH
-from gateway.path import judge
 from gateway.people import People
 from ingest import export, influx
 from ingest.accounts import Accounts, Aside, balance
-from ingest.journal import REJECTED, Journal, JournalError, Letter, LetterState
+from ingest.journal import Journal, JournalError, Letter
 from ingest.journal_care import compact, verify
 from ingest.links import uplink
 from ingest.packet_log import PacketLog
@@ -93,48 +92,6 @@ def journal(options: argparse.Namespace) -> int:
             return _export(config, options)
 
 
-def retry(options: argparse.Namespace) -> int:
-    """Try letters again: through the hub that runs, else here."""
-    config = configured(options)
-    with opened(config) as journal:
-        if options.letters:
-            numbers = options.letters
-        else:
-            numbers = [letter.id for letter in reversed(journal.letters(reason=options.reason, limit=-1))]
-        running = is_running(config.data)
-        with nullcontext() if running else sole_tenant(config.data):
-            again = _Hub(config).retry if running else _by_hand(config, journal)
-            waiting = 0
-            for number in numbers:
-                before = journal.letter(number)
-                if before is None:
-                    raise JournalError(f"there is no letter {number}; `homeward letters` lists them")
-                if before.state is not LetterState.WAITING:
-                    print(f"Letter {number} does not wait, it is {before.state}")
-                    continue
-                trouble = again(number)
-                letter = journal.letter(number) or before
-                left = _left(journal, letter)
-                waiting += left is not None
-                print(f"Letter {number} {_became(letter, left)}{'; ' + trouble if trouble else ''}")
-    if not numbers:
-        print("No such letter waits.")
-    return 1 if waiting else 0
-
-
-def _left(journal: Journal, letter: Letter) -> Letter | None:
-    """The letter that waits on: it, or one that was written of the same packet for what is left of it."""
-    if letter.state is LetterState.REPLACED:
-        return journal.letter(letter.followed_by[0])
-    return letter if letter.state is LetterState.WAITING else None
-
-
-def _became(letter: Letter, left: Letter | None) -> str:
-    if left is None:
-        return f"is {letter.state}"
-    return f"still waits{'' if left is letter else f' in part as letter {left.id}'}: {left.because}"
-
-
 def _path(config: Config) -> Path:
     path = config.data / JOURNAL
     if not path.exists():
@@ -143,7 +100,7 @@ def _path(config: Config) -> Path:
 
 
 @contextmanager
-def _book(config: Config) -> Iterator[Engine | None]:
+def in_the_book(config: Config) -> Iterator[Engine | None]:
     """The database of patients and alerts; None where there is none."""
     path = config.data / BOOK
     if not path.exists() or not path.stat().st_size:
@@ -160,7 +117,7 @@ def _book(config: Config) -> Iterator[Engine | None]:
 
 def _progress(config: Config, journal: Journal) -> dict[str, Progress]:
     """As `gateway.house.House.progress`."""
-    with _book(config) as engine:
+    with in_the_book(config) as engine:
         followers = {} if engine is None else {WATCH: Progress(upto=Book(engine, routes={}).cursor())}
     if config.influxdb:
         followers["influxdb"] = journal.progress(influx.place_of(config.influxdb.settings()))
@@ -221,7 +178,7 @@ def _health(config: Config) -> dict[str, Any] | None:
     if not is_running(config.data):
         return None
     try:
-        return _Hub(config).health()
+        return Hub(config).health()
     except HouseError as error:
         return {"status": "degraded", "as_of": None, "parts": {"hub": {"status": "degraded", "detail": str(error)}}}
 
@@ -317,7 +274,7 @@ def _when(config: Config) -> str:
 
 
 def _export(config: Config, options: argparse.Namespace) -> int:
-    with _book(config) as engine:
+    with in_the_book(config) as engine:
         zones = {} if engine is None else {patient.id: patient.zone for patient in People(engine).patients()}
     with opened(config) as journal, _output(options.output) as out:
         write = _csv(out) if options.format == "csv" else _json_lines(out)
@@ -372,31 +329,7 @@ def _wanted(reading: Reading, options: argparse.Namespace) -> bool:
     )
 
 
-def _by_hand(config: Config, journal: Journal) -> Callable[[int], str]:
-    """Retry without a hub; the next one watches and sends what comes of it."""
-    with _book(config) as engine:
-        if engine is None:
-            raise HouseError(f"there are no patients in {config.data}; start Homeward and enrol them first")
-        roster = People(engine).roster()
-
-    def again(number: int) -> str:
-        letter = journal.letter(number)
-        if letter is None or letter.state is not LetterState.WAITING:
-            return ""
-        if letter.reason != REJECTED:
-            journal.readmit([(letter, judge(letter.packet, roster))])
-            return ""
-        if config.influxdb is None:
-            return "InfluxDB is not configured"
-        trouble = influx.resend(config.influxdb.settings(), letter.packet.data)
-        if trouble is None:
-            journal.settle(number)
-        return trouble or ""
-
-    return again
-
-
-class _Hub:
+class Hub:
     """The hub that runs, over its API."""
 
     def __init__(self, config: Config) -> None:
@@ -413,9 +346,9 @@ class _Hub:
         found: dict[str, Any] = self._ask("GET", "/health").json()
         return found
 
-    def retry(self, number: int) -> str:
+    def retry(self, letter: Letter) -> str:
         """What it says against it, "" when it has tried."""
-        answer = self._ask("POST", f"/letters/{number}/retry")
+        answer = self._ask("POST", f"/letters/{letter.id}/retry")
         return "" if answer.is_success else str(answer.json().get("detail", answer.status_code))
 
     def _ask(self, method: str, path: str) -> httpx.Response:

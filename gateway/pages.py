@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 from zoneinfo import ZoneInfo, available_timezones
 
 import numpy as np
@@ -25,13 +25,16 @@ from gateway.api import (
     AlertState,
     CloseIn,
     DeviceIn,
+    DiscardIn,
     House,
     LetterId,
+    LetterNumber,
     PairIn,
     PatientIn,
     act,
     ask_fully,
     device_health,
+    discard,
     find_alert,
     find_alerts,
     find_patient,
@@ -45,7 +48,7 @@ from gateway.language import LANGUAGES, Language, choose, load_languages
 from gateway.people import DeviceKind, DeviceLink, Patient
 from gateway.view import HouseView
 from gateway.words import BONDS, FACTS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS, clock_word, shown
-from ingest.journal import Letter
+from ingest.journal import Letter, LetterState
 from ingest.reading import EPOCH, Reading, RefusalReason, from_us
 from ingest.series import Series
 from ingest.vital import Vital
@@ -393,11 +396,45 @@ async def retire(request: Request, house: House, device_id: str) -> Response:
 
 
 @router.get("/letters")
-async def letters(request: Request, house: House, before: LetterId | None = None) -> Response:
-    """What came and could not become a reading."""
-    found = await house.letters(limit=PAGE, before=before)
-    older = found[-1].id if len(found) == PAGE else None
-    return _desk(request).page(request, "letters.html", now=house.now(), letters=found, older=older)
+async def letters(
+    request: Request,
+    house: House,
+    state: LetterState = LetterState.WAITING,
+    device: str | None = None,
+    reason: str | None = None,
+    before: LetterId | None = None,
+    tried: LetterId | None = None,
+) -> Response:
+    """What came and could not become a reading. tried: the letter that was just tried again."""
+    found = await house.letters(state, device, reason, before, PAGE)
+    such = {name: value for name, value in (("device", device), ("reason", reason)) if value}
+    return _desk(request).page(
+        request,
+        "letters.html",
+        now=house.now(),
+        letters=found,
+        count=await house.count_letters(state, device, reason),
+        older=urlencode({"state": state, **such, "before": found[-1].id}) if len(found) == PAGE else None,
+        state=state,
+        such=such,
+        tried=tried,
+        still=any(letter.id == tried for letter in found),
+    )
+
+
+@router.post("/letters/{letter_id}/retry")
+async def retry_letter(request: Request, house: House, letter_id: LetterNumber) -> Response:
+    """The button that has a letter tried again."""
+    letter = await house.retry_letter(letter_id)
+    return _go(request, f"/letters?tried={letter.id}")
+
+
+@router.post("/letters/{letter_id}/discard")
+async def discard_letter(request: Request, house: House, letter_id: LetterNumber) -> Response:
+    """The form that takes a letter off the list."""
+    body = _take(DiscardIn, await _fields(request))
+    await discard(house, letter_id, body)
+    return _remember_name(_go(request, "/letters"), request, body.by)
 
 
 @router.get("/health")

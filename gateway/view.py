@@ -30,7 +30,7 @@ class UnknownLetter(LookupError):
 
 
 class NotWaiting(Exception):
-    """The letter was admitted or discarded before. The text says which."""
+    """The letter was admitted, replaced or discarded before. The text says which."""
 
 
 class NotReadable(Exception):
@@ -124,14 +124,29 @@ class HouseView(Protocol):
         ...
 
     async def retry_letter(self, number: int) -> Letter:
-        """Try a letter again, and give it as it is then: it may still wait.
+        """Try a letter again, also one that was discarded, and give it as it is then: it may still wait.
 
         Raises UnknownLetter, NotWaiting, and StoreAway where InfluxDB refused its line and still does.
         """
         ...
 
+    async def discard_letter(self, number: int, because: str) -> Letter:
+        """Take a letter off the waiting list; its octets stay. Raises UnknownLetter, NotWaiting."""
+        ...
+
     async def letters(
-        self, state: LetterState = LetterState.WAITING, limit: int = 100, before: int | None = None
+        self,
+        state: LetterState = LetterState.WAITING,
+        device: str | None = None,
+        reason: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
     ) -> Sequence[Letter]:
         """Letters, newest first; `before` is the id of the last one of the page before."""
+        ...
+
+    async def count_letters(
+        self, state: LetterState = LetterState.WAITING, device: str | None = None, reason: str | None = None
+    ) -> int:
+        """How many such letters there are."""
         ...

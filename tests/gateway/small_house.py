@@ -106,9 +106,26 @@ class SmallHouse:
         return await asyncio.to_thread(self.journal.series, patient, vital, start, end)
 
     async def letters(
-        self, state: LetterState = LetterState.WAITING, limit: int = 100, before: int | None = None
+        self,
+        state: LetterState = LetterState.WAITING,
+        device: str | None = None,
+        reason: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
     ) -> Sequence[Letter]:
-        return await asyncio.to_thread(self.journal.letters, state=state, limit=limit, before=before)
+        return await asyncio.to_thread(self.journal.letters, state, device, reason, before, limit)
+
+    async def count_letters(
+        self, state: LetterState = LetterState.WAITING, device: str | None = None, reason: str | None = None
+    ) -> int:
+        return await asyncio.to_thread(self.journal.count_letters, state, device, reason)
+
+    async def discard_letter(self, number: int, because: str) -> Letter:
+        if not self.journal.discard(number, because):
+            raise NotWaiting(f"letter {number} does not wait")
+        letter = self.journal.letter(number)
+        assert letter is not None
+        return letter
 
     async def metrics(self) -> str:
         found = self.journal.accounts({"watch": Progress(upto=self.book.cursor())})
@@ -118,9 +135,11 @@ class SmallHouse:
         letter = self.journal.letter(number)
         if letter is None:
             raise UnknownLetter(f"there is no letter {number}")
-        if letter.state is not LetterState.WAITING:
+        if letter.state is LetterState.DISCARDED:
+            self.journal.take_back(number)
+        elif letter.state is not LetterState.WAITING:
             raise NotWaiting(f"letter {number} does not wait, it is {letter.state}")
-        return letter
+        return self.journal.letter(number) or letter
 
     def find(self, finding: Finding, minutes_ago: int = 0) -> Alert:
         """A rule has found something."""

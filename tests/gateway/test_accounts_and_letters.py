@@ -192,12 +192,36 @@ async def test_letters_are_tried_again_beside_a_running_hub_and_without_it(
     assert main(["letters", "retry", "-c", config]) == 1
     said = capsys.readouterr().out
     assert said.count("still waits") == 2
-    assert "in part as letter" in said
+    assert f"Letter {without + 1} still waits as letter {without + 3}: " in said
     with closing(Journal(tmp_path / "data" / "journal.db")) as journal:
         assert [one.rev for _, one in journal.since(0, 10)] == [1, 2, 3]
         assert balance(journal.accounts({"watch": Progress()})) == []
     assert main(["letters", "list", "--state", "admitted", "-c", config]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main(["letters", "list", "--state", "replaced", "-c", config]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith(f"as letter {without + 3}")
+
+
+async def test_a_letter_that_was_discarded_is_tried_again_by_the_hub(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with real_house(tmp_path, HandClock()) as house, httpx.AsyncClient(trust_env=False) as client:
+        client.base_url = httpx.URL(f"{house.address}/api/v1")
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        number = conflict_of_old(house.journal, 5.8)
+        for refused in ({}, {"by": "Wu", "because": " "}, {"by": "Wu", "because": "a test", "more": 1}):
+            assert (await client.post(f"/letters/{number}/discard", json=refused)).status_code == 422
+        discarded = (await client.post(f"/letters/{number}/discard", json={"by": "Wu", "because": "a test"})).json()
+        assert (discarded["state"], discarded["because"]) == ("discarded", "of old | discarded: a test (Wu)")
+        again = await client.post(f"/letters/{number}/discard", json={"by": "Wu", "because": "a test"})
+        assert (again.status_code, again.json()["detail"]) == (409, f"letter {number} does not wait, it is discarded")
+        assert (await client.post("/letters/99/discard", json={"by": "Wu", "because": "x"})).status_code == 404
+        foreign = {"Origin": "https://elsewhere.example"}
+        assert (await client.post(f"/letters/{number}/retry", headers=foreign)).status_code == 403
+        assert await in_a_thread(["letters", "retry", str(number), "-c", str(config_of(tmp_path, house))]) == 0
+        assert capsys.readouterr().out == f"Letter {number} is admitted\n"
+        assert balance(house.accounts()) == []
 
 
 async def test_a_refused_line_is_sent_again_and_a_bucket_is_filled_again(

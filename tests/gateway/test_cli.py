@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from alerts.book import connect
 from gateway.check import check
-from gateway.cli import LETTER_STATES, main
+from gateway.cli import LETTER_REASONS, LETTER_STATES, main
 from gateway.config import load
+from gateway.people import People
+from gateway.words import REASONS
 from ingest.journal import Arrival, Journal, JournalError, LetterState
-from ingest.reading import DecodeError, Packet
+from ingest.reading import DecodeError, Packet, Refusal, RefusalReason
 from tests.full_disk import FullDisk
 from tests.peers import certificate
 from tests.real_house import NOW, HandClock, real_house
@@ -128,6 +133,88 @@ def test_a_letter_is_discarded_once_and_with_a_reason(
     assert "discarded: a test of the installer" in capsys.readouterr().out
     assert main([*discard, "--because", "again"]) == 1
     assert "does not wait, it is discarded" in capsys.readouterr().err
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Five letters of d-1 and d-2, of two reasons, in a journal in `tmp_path`; nothing is known of the devices."""
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        for number, device in enumerate(("d-1", "d-1", "d-2", "d-1", "d-2")):
+            packet = Packet(link="listener", sender=device, channel="json", data=b"%d" % number, received_at=NOW)
+            unknown = Refusal(reason=RefusalReason.UNASSIGNED, because="pair it", device=device)
+            journal.append([Arrival(packet=packet, outcomes=(DecodeError("invalid", "-") if number else unknown,))])
+    return tmp_path
+
+
+def listed(capsys: pytest.CaptureFixture[str]) -> list[int]:
+    return [int(line.split()[0]) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_letters_are_chosen_by_device_reason_and_number(many: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", str(many)]
+    assert main(["letters", *data, "--limit", "2"]) == 0
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 2
+    assert said.err == "2 of 5 shown; --before 4 shows older ones\n"
+    for choice, expected in (
+        (["--before", "4"], [3, 2, 1]),
+        (["--device", "d-2"], [5, 3]),
+        (["--reason", "invalid", "--device", "d-1"], [4, 2]),
+        (["--reason", "unassigned"], [1]),
+    ):
+        assert main(["letters", "list", *data, *choice]) == 0
+        assert listed(capsys) == expected
+        assert main(["letters", *choice, "list", *data]) == 0
+        assert listed(capsys) == expected
+    assert main(["letters", *data, "--device", "d-9"]) == 0
+    assert capsys.readouterr().out == "No such letters are waiting.\n"
+    for action in ("list", "retry"):
+        with pytest.raises(SystemExit):
+            main(["letters", action, *data, "--reason", "bogus"])
+        assert "choose from 'unassigned', 'no-value'" in capsys.readouterr().err
+
+
+def test_the_reasons_of_the_command_line_are_those_of_letters() -> None:
+    assert set(LETTER_REASONS) == set(REASONS)
+
+
+def test_several_letters_are_discarded_after_a_question(
+    many: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discard = ["letters", "discard", "--data", str(many), "--because", "a test"]
+    assert main(discard) == 2
+    assert "by their numbers, or with --device or --reason" in capsys.readouterr().err
+    for answer in ("n\n", ""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        assert main([*discard, "--device", "d-1", "--reason", "invalid"]) == 1
+        said = capsys.readouterr()
+        assert said.out == "Discard 2 letters? [y/N] "
+        assert said.err == "Nothing was discarded.\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert main([*discard, "--device", "d-1", "--reason", "invalid"]) == 0
+    assert main([*discard, "3", "1", "--yes"]) == 0
+    capsys.readouterr()
+    assert main(["letters", "--data", str(many)]) == 0
+    assert listed(capsys) == [5]
+    assert main(["letters", "--data", str(many), "--state", "discarded"]) == 0
+    assert listed(capsys) == [4, 3, 2, 1]
+
+
+def test_a_discarded_letter_is_taken_back_by_trying_it_again(many: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", str(many)]
+    People(connect(f"sqlite:///{many / 'hub.db'}"))
+    assert main(["letters", "discard", "2", *data, "--because", "a test"]) == 0
+    assert main(["letters", "retry", "2", *data]) == 1
+    assert "Letter 2 still waits" in capsys.readouterr().out
+    assert main(["letters", *data]) == 0
+    assert listed(capsys) == [5, 4, 3, 2, 1]
+    assert main(["letters", "discard", "2", *data, "--because", "a test"]) == 0
+    with closing(Journal(many / "journal.db")) as journal:
+        same = Packet(link="listener", sender="d-1", channel="json", data=b"1", received_at=NOW)
+        journal.append([Arrival(packet=same, outcomes=(DecodeError("invalid", "-"),))])
+    capsys.readouterr()
+    assert main(["letters", "retry", "2", *data]) == 1
+    assert capsys.readouterr().out == "Letter 2 is still discarded: the same waits as another letter\n"
 
 
 def test_letters_of_no_journal_say_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -240,7 +240,7 @@ async def test_letters_and_health_say_what_is_wrong(furnished) -> None:
 
 async def test_the_api_describes_itself_and_needs_nothing_from_elsewhere(web) -> None:
     schema = (await web.get("/api/v1/openapi.json")).json()
-    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 17
+    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 18
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             assert operation.get("description"), (method, path)
@@ -705,3 +705,44 @@ async def test_a_device_is_retired_on_the_page_and_given_out_again(furnished, we
     assert [wearing.until for wearing in furnished.people.wearings(device="cgm-1")] == [furnished.now()]
     await web.post("/devices/cgm-1/pair", data={"patient": "p-018"})
     assert "retired<br>" not in (await web.get("/devices")).text
+
+
+def _set_aside(house: SmallHouse, *devices: str) -> list[int]:
+    """A letter of each device that nobody wears; their numbers."""
+    for number, device in enumerate(devices):
+        packet = Packet(link="listener", sender=device, channel="json", data=b"%d" % number, received_at=NOW)
+        refusal = Refusal(reason=RefusalReason.UNASSIGNED, because="pair it", device=device)
+        house.journal.append([Arrival(packet=packet, outcomes=(refusal,))])
+    return [letter.id for letter in reversed(house.journal.letters())]
+
+
+async def test_letters_are_tried_again_and_discarded_on_the_page(house, web) -> None:
+    first, _, third = _set_aside(house, "d-1", "d-2", "d-1")
+    page = (await web.get("/letters?device=d-1")).text
+    assert "2 of 2 shown" in page
+    assert page.count('href="/letters?state=waiting&amp;device=d-1"') == 2
+    assert (await web.get("/letters?reason=invalid")).text.count("<tr>") == 0
+    tried = await web.post(f"/letters/{first}/retry", follow_redirects=True)
+    assert f"Number {first} still cannot become a reading." in tried.text
+    answer = await web.post(f"/letters/{third}/discard", data={"by": "Wu", "because": "a test"})
+    assert answer.headers["location"] == "/letters"
+    assert "a test (Wu)" not in (await web.get("/letters")).text
+    discarded = (await web.get("/letters?state=discarded")).text
+    assert "a test (Wu)" in discarded
+    assert f"/letters/{third}/retry" in discarded
+    assert f"/letters/{third}/discard" not in discarded
+    await web.post(f"/letters/{third}/retry")
+    assert "1 of 1 shown" not in (await web.get("/letters?state=discarded")).text
+    foreign = await web.post(
+        f"/letters/{first}/discard", data={"by": "X", "because": "y"}, headers={"Origin": "https://elsewhere.example"}
+    )
+    assert foreign.status_code == 403
+
+
+async def test_a_page_of_letters_says_how_many_there_are(house, web) -> None:
+    _set_aside(house, *(f"d-{n}" for n in range(120)))
+    page = (await web.get("/letters")).text
+    assert "100 of 120 shown" in page
+    older = re.search('href="(/letters.before=[^"]*|/letters.state=waiting&amp;before=[^"]*)"', page)
+    assert older
+    assert (await web.get(older[1].replace("&amp;", "&"))).text.count("/retry") == 20
