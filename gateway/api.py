@@ -21,7 +21,7 @@ from alerts.alert import Act, ActKind, Alert, Audience, Notice, Outcome, Priorit
 from alerts.machine import Fact, FactKind
 from alerts.rules import parse_limits
 from gateway.device_book import DeviceState
-from gateway.people import BLUETOOTH_ADDRESS, Device, DeviceKind, DeviceLink, Patient
+from gateway.people import BLUETOOTH_ADDRESS, Correction, Device, DeviceKind, DeviceLink, Patient
 from gateway.stream import EventStream
 from gateway.view import HouseView, SeriesStore
 from ingest.admit import Wearing
@@ -126,8 +126,12 @@ class PatientPatch(_Door):
 
 
 class WearingOut(BaseModel):
-    """Who wears which device. since null: from its first record; until null: still."""
+    """Who wears which device. since null: from its first record; until null: still.
 
+    number: names it for a correction.
+    """
+
+    number: int
     device: str
     patient: str
     since: datetime | None
@@ -138,12 +142,46 @@ class WearingOut(BaseModel):
     def of(cls, wearing: Wearing) -> WearingOut:
         """Moments on the wearer's clock."""
         return cls(
+            number=wearing.number,
             device=wearing.device,
             patient=wearing.patient,
             since=wearing.since and wearing.since.astimezone(wearing.zone),
             until=wearing.until and wearing.until.astimezone(wearing.zone),
             zone=wearing.zone.key,
         )
+
+
+class CorrectionOut(BaseModel):
+    """When, by whom and why a wearing was corrected; moments in UTC. since null: from the device's first record."""
+
+    at: datetime
+    by: str
+    note: str
+    patient_before: str
+    since_before: datetime | None
+    patient: str
+    since: datetime | None
+
+    @classmethod
+    def of(cls, correction: Correction) -> CorrectionOut:
+        """The correction."""
+        return cls(**{name: getattr(correction, name) for name in cls.model_fields})
+
+
+class WearingDetail(BaseModel):
+    """A wearing with what was corrected of it, oldest first."""
+
+    wearing: WearingOut
+    corrections: list[CorrectionOut]
+
+
+class CorrectedOut(BaseModel):
+    """A corrected wearing."""
+
+    wearing: WearingOut
+    stay: int = Field(
+        description="Readings that were admitted before, for the patient who was named then: they stay where they are"
+    )
 
 
 class PatientOut(BaseModel):
@@ -288,6 +326,21 @@ class PairIn(_Door):
     since: Moment | None = Field(
         default=None,
         description="From when; left out: now, or, for a device nobody has worn yet, from its first record",
+    )
+
+
+class WearingPatch(_Door):
+    """What a named person corrects of a wearing; what is left out stays. The note says why."""
+
+    by: Name
+    patient: Identifier | None = None
+    since: Moment | None = Field(default=None, description="null: from the device's first record")
+    note: str = Field(default="", max_length=2000)
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"by": "Nurse Wu", "since": "2026-03-01T08:00:00+08:00", "note": "typed late"}]
+        }
     )
 
 
@@ -677,6 +730,26 @@ async def unpair(house: House, device_id: str) -> WearingOut:
     return WearingOut.of(await house.unpair(device_id))
 
 
+@router.get("/devices/{device_id}/wearings", tags=["devices"])
+async def list_wearings(house: House, device_id: str) -> list[WearingDetail]:
+    """Who wore it from when to when, in the order in which it was written, with what was corrected."""
+    wearings, corrections = await wearings_of(house, device_id)
+    return [
+        WearingDetail(
+            wearing=WearingOut.of(wearing),
+            corrections=[CorrectionOut.of(one) for one in corrections if one.wearing == wearing.number],
+        )
+        for wearing in wearings
+    ]
+
+
+@router.patch("/devices/{device_id}/wearings/{number}", tags=["devices"])
+async def correct_wearing(house: House, device_id: str, number: int, body: WearingPatch) -> CorrectedOut:
+    """Correct who wore it, or since when; readings that wait for an assignment are tried again."""
+    wearing, stay = await correct(house, device_id, number, body)
+    return CorrectedOut(wearing=WearingOut.of(wearing), stay=stay)
+
+
 @router.post("/devices/{device_id}/retire", tags=["devices"])
 async def retire(house: House, device_id: str) -> DeviceOut:
     """Take a device out of use, and from its wearer. Its history stays; paired again, it is in use again."""
@@ -814,11 +887,48 @@ async def find_alerts(
 
 async def give(house: HouseView, device_id: str, body: PairIn) -> Wearing:
     """Pair a device; an HTTP 422 when that is to begin in the future. UnknownPerson, AlreadyKnown pass through."""
-    if body.since is not None and body.since > house.now():
-        raise HTTPException(
-            422, f"since {body.since.isoformat()} is in the future; leave it out, and the device is worn from now on"
-        )
+    _refuse_the_future(house, body.since)
     return await house.pair(device_id, body.patient, body.since)
+
+
+async def correct(house: HouseView, device_id: str, number: int, body: WearingPatch) -> tuple[Wearing, int]:
+    """Correct a wearing; with it how many readings stay with the patient who was named before.
+
+    An HTTP 404 for an unknown one, a 422 for one of the future. UnknownPerson and AlreadyKnown pass through.
+    """
+    wearings, _ = await wearings_of(house, device_id)
+    before = next((wearing for wearing in wearings if wearing.number == number), None)
+    if before is None:
+        raise HTTPException(404, f"device {device_id} has no wearing {number}")
+    _refuse_the_future(house, body.since)
+    wanted = replace(
+        before,
+        patient=body.patient or before.patient,
+        since=body.since if "since" in body.model_fields_set else before.since,
+    )
+    corrected = await house.correct(before, wanted, by=body.by.strip(), note=body.note.strip())
+    return corrected, 0 if corrected.patient == before.patient else await house.count_readings(before)
+
+
+async def wearings_of(house: HouseView, device_id: str) -> tuple[list[Wearing], list[Correction]]:
+    """The wearings of a device with what was corrected; an HTTP 404 for an unknown device."""
+    device, wearings, corrections = await asyncio.to_thread(
+        lambda: (
+            house.people.device(device_id),
+            house.people.wearings(device=device_id),
+            house.people.corrections(device_id),
+        )
+    )
+    if device is None:
+        raise HTTPException(404, f"no device has the id {device_id}")
+    return wearings, corrections
+
+
+def _refuse_the_future(house: HouseView, since: datetime | None) -> None:
+    if since is not None and since > house.now():
+        raise HTTPException(
+            422, f"since {since.isoformat()} is in the future; leave it out, and the device is worn from now on"
+        )
 
 
 async def device_health(house: HouseView, wearings: Sequence[Wearing]) -> dict[str, DeviceHealthOut]:

@@ -164,17 +164,27 @@ class House:
 
         async def assign() -> Wearing:
             wearing = await asyncio.to_thread(self.people.assign, device, patient, since=since, now=self._clock.now())
-            await self._roster_changed(device, patient)
+            await self._roster_changed(device, {patient})
             return wearing
 
         return cast(Wearing, await self.path.errand(assign))
+
+    async def correct(self, before: Wearing, wanted: Wearing, *, by: str, note: str) -> Wearing:
+        """See HouseView."""
+
+        async def correct() -> Wearing:
+            corrected = await asyncio.to_thread(self.people.correct, wanted, by=by, note=note, now=self._clock.now())
+            await self._roster_changed(wanted.device, {before.patient, wanted.patient})
+            return corrected
+
+        return cast(Wearing, await self.path.errand(correct))
 
     async def unpair(self, device: str) -> Wearing:
         """See HouseView."""
 
         async def release() -> Wearing:
             wearing = await asyncio.to_thread(self.people.release, device, now=self._clock.now())
-            await self._roster_changed(device, wearing.patient)
+            await self._roster_changed(device, {wearing.patient})
             return wearing
 
         return cast(Wearing, await self.path.errand(release))
@@ -311,6 +321,12 @@ class House:
         read = self._read_states()
         return {device.id: read.get(device.id) or self._state_of(device) for device in self._devices.values()}
 
+    async def count_readings(self, wearing: Wearing) -> int:
+        """See HouseView."""
+        return await asyncio.to_thread(
+            self.journal.count, wearing.patient, wearing.device, wearing.since, wearing.until
+        )
+
     async def last_arrivals(self) -> Mapping[str, datetime | None]:
         """See HouseView."""
         arrivals = await asyncio.to_thread(self.journal.last_arrivals)
@@ -431,9 +447,9 @@ class House:
         self._pseudonyms = {**self._pseudonyms, **{patient.id: patient.pseudonym for patient in wearers}}
         self.path.roster = self.path.roster.changed(device, wearings)
 
-    async def _roster_changed(self, device: str, patient: str) -> None:
+    async def _roster_changed(self, device: str, patients: set[str]) -> None:
         await asyncio.to_thread(self._learn_device, device)
-        self.ward.forget([patient])
+        self.ward.forget(patients)
         await self.path.readmit(device)
 
     def _stored(self) -> None:

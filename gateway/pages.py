@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 from zoneinfo import ZoneInfo, available_timezones
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, ValidationError
@@ -31,8 +32,10 @@ from gateway.api import (
     LetterNumber,
     PairIn,
     PatientIn,
+    WearingPatch,
     act,
     ask_fully,
+    correct,
     device_health,
     discard,
     find_alert,
@@ -41,6 +44,7 @@ from gateway.api import (
     give,
     priority_name,
     readable,
+    wearings_of,
 )
 from gateway.charts import Span, glucose_figure, pressure_figure
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
@@ -370,8 +374,43 @@ async def add_device(request: Request, house: House) -> Response:
 @router.post("/devices/{device_id}/pair")
 async def pair(request: Request, house: House, device_id: str) -> Response:
     """The form that gives a device to a patient."""
-    await give(house, device_id, _take(PairIn, await _fields(request)))
+    fields = await _on_the_wearers_clock(house, await _fields(request))
+    await give(house, device_id, _take(PairIn, fields))
     return _go(request, "/devices")
+
+
+@router.get("/devices/{device_id}")
+async def one_device(
+    request: Request, house: House, device_id: str, stay: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0
+) -> Response:
+    """Who wore a device from when to when, and forms that correct it. stay: what the last correction left behind."""
+    wearings, corrections = await wearings_of(house, device_id)
+    people = await asyncio.to_thread(house.people.patients)
+    return _desk(request).page(
+        request,
+        "device.html",
+        now=house.now(),
+        device=device_id,
+        wearings=wearings[::-1],
+        corrections=corrections[::-1],
+        patients=people,
+        names={patient.id: patient.name for patient in people},
+        local=_local_time,
+        stay=stay,
+    )
+
+
+@router.post("/devices/{device_id}/wearings/{number}")
+async def correct_wearing(request: Request, house: House, device_id: str, number: int) -> Response:
+    """The form that corrects who wore a device, and since when. An empty time: from its first record."""
+    fields: dict[str, str | None] = {"since": None, **await _fields(request)}
+    wearings, _ = await wearings_of(house, device_id)
+    shown_before = next((_local_time(w.since, w.zone) for w in wearings if w.since and w.number == number), None)
+    if fields["since"] == shown_before:
+        del fields["since"]  # the form shows whole seconds: what nobody has touched stays as it is
+    body = _take(WearingPatch, await _on_the_wearers_clock(house, fields))
+    _, stay = await correct(house, device_id, number, body)
+    return _remember_name(_go(request, f"/devices/{quote(device_id)}?stay={stay}"), request, body.by)
 
 
 @router.post("/devices/{device_id}/read-fully")
@@ -511,7 +550,22 @@ async def _fields(request: Request) -> dict[str, str]:
     return dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
 
 
-def _take(form: type[_Form], fields: Mapping[str, str]) -> _Form:
+async def _on_the_wearers_clock(house: HouseView, fields: Mapping[str, str | None]) -> dict[str, str | None]:
+    """The fields with the local time of a form as a moment, in the zone of its patient."""
+    patient = await asyncio.to_thread(house.people.patient, fields.get("patient") or "")
+    with suppress(ValueError):  # it is told with the other fields
+        since = datetime.fromisoformat(fields.get("since") or "")
+        if patient and since.tzinfo is None:
+            return {**fields, "since": since.replace(tzinfo=ZoneInfo(patient.zone)).isoformat()}
+    return dict(fields)
+
+
+def _local_time(moment: datetime, zone: ZoneInfo) -> str:
+    """As a field for a local date and time takes it."""
+    return f"{moment.astimezone(zone):%Y-%m-%dT%H:%M:%S}"
+
+
+def _take(form: type[_Form], fields: Mapping[str, str | None]) -> _Form:
     """The fields that the form knows, checked. Raises RequestValidationError, which is shown as a sentence."""
     try:
         return form.model_validate({name: value for name, value in fields.items() if name in form.model_fields})

@@ -79,6 +79,21 @@ _wearings = Table(
     Column("assigned_us", BigInteger, nullable=False),
 )
 
+# What a wearing was before a person corrected it, and what it was from then on.
+_corrections = Table(
+    "wearing_corrections",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("wearing", ForeignKey("wearings.id"), nullable=False, index=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("by", String(200), nullable=False),
+    Column("note", String(2000), nullable=False),
+    Column("patient_before", ForeignKey("patients.id"), nullable=False),
+    Column("since_before_us", BigInteger),
+    Column("patient", ForeignKey("patients.id"), nullable=False),
+    Column("since_us", BigInteger),
+)
+
 _DEVICES: Final = select(_devices, _retirements.c.retired_us).outerjoin(_retirements)
 
 
@@ -131,6 +146,23 @@ class Device:
     link: DeviceLink
     model: str = ""
     retired_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """A wearing was corrected: when (aware UTC), by whom and why; whose and since when it was before, and is now.
+
+    since None: from the device's first record.
+    """
+
+    wearing: int
+    at: datetime
+    by: str
+    note: str
+    patient_before: str
+    since_before: datetime | None
+    patient: str
+    since: datetime | None
 
 
 class Worn(NamedTuple):
@@ -263,7 +295,7 @@ class People:
         start = since if since or not earlier else now
         for wearing in earlier:
             if wearing.until is None or start is None or start < wearing.until:
-                raise AlreadyKnown(f"patient {wearing.patient} wears device {device} at that time; unpair it first")
+                raise AlreadyKnown(_worn_then(wearing))
         wearing = Wearing(
             device=device,
             patient=patient,
@@ -274,16 +306,60 @@ class People:
         )
         with self._engine.begin() as db:
             db.execute(delete(_retirements).where(_retirements.c.device == device))
-            db.execute(
+            written = db.execute(
                 insert(_wearings).values(
-                    device=device,
-                    patient=patient,
-                    since_us=to_us(start) if start else None,
-                    slot=wearing.slot,
-                    assigned_us=to_us(now),
+                    device=device, patient=patient, since_us=_us(start), slot=wearing.slot, assigned_us=to_us(now)
                 )
             )
-        return wearing
+            (number,) = written.inserted_primary_key or ()
+        return replace(wearing, number=number)
+
+    def correct(self, wanted: Wearing, *, by: str, note: str, now: datetime) -> Wearing:
+        """Correct whose a wearing (of this number) was and since when; its end stays.
+
+        Raises UnknownPerson; AlreadyKnown where the device was worn by somebody then, or the wearing over before.
+        """
+        wearings = {wearing.number: wearing for wearing in self.wearings(device=wanted.device)}
+        known, device, person = (
+            wearings.pop(wanted.number, None),
+            self.device(wanted.device),
+            self.patient(wanted.patient),
+        )
+        if known is None or device is None:
+            raise UnknownPerson(f"device {wanted.device} has no wearing {wanted.number}")
+        if person is None:
+            raise UnknownPerson(f"no patient has the id {wanted.patient}; add the patient first")
+        if wanted.since and known.until and wanted.since >= known.until:
+            raise AlreadyKnown(f"that wearing was over at {known.until:%Y-%m-%d %H:%M} UTC; name an earlier time")
+        for other in wearings.values():
+            if _both(wanted.since, known.until, other):
+                raise AlreadyKnown(_worn_then(other))
+        slot = known.slot if person.id == known.patient else self._free_slot(device, person.id)
+        with self._engine.begin() as db:
+            db.execute(
+                update(_wearings)
+                .where(_wearings.c.id == known.number)
+                .values(patient=person.id, since_us=_us(wanted.since), slot=slot)
+            )
+            db.execute(
+                insert(_corrections).values(
+                    wearing=known.number,
+                    at_us=to_us(now),
+                    by=by,
+                    note=note,
+                    patient_before=known.patient,
+                    since_before_us=_us(known.since),
+                    patient=person.id,
+                    since_us=_us(wanted.since),
+                )
+            )
+        return replace(known, patient=person.id, since=wanted.since, slot=slot, zone=ZoneInfo(person.zone))
+
+    def corrections(self, device: str) -> list[Correction]:
+        """What was corrected of the wearings of a device, oldest first."""
+        query = select(_corrections).join(_wearings).where(_wearings.c.device == device).order_by(_corrections.c.id)
+        with self._engine.connect() as db:
+            return [_correction(row) for row in db.execute(query)]
 
     def release(self, device: str, *, now: datetime) -> Wearing:
         """End the current wearing of a device; its history stays. Raises UnknownPerson when nobody wears it."""
@@ -337,6 +413,28 @@ class People:
         return next(slot for slot in range(len(taken) + 1) if slot not in taken)
 
 
+def _both(since: datetime | None, until: datetime | None, other: Wearing) -> bool:
+    """Whether there is a moment in this time at which the other is worn."""
+    begins_before = since is None or other.until is None or since < other.until
+    ends_after = other.since is None or until is None or other.since < until
+    return begins_before and ends_after
+
+
+def _worn_then(wearing: Wearing) -> str:
+    said = f"patient {wearing.patient} wears device {wearing.device} at that time"
+    if wearing.until is None:
+        return f"{said}; unpair it first"
+    return f"{said}, until {wearing.until:%Y-%m-%d %H:%M} UTC; name a later one, or correct that wearing first"
+
+
+def _us(moment: datetime | None) -> int | None:
+    return None if moment is None else to_us(moment)
+
+
+def _moment(us: int | None) -> datetime | None:
+    return None if us is None else from_us(us)
+
+
 def _patient_row(patient: Patient) -> dict[str, Any]:
     return {
         "id": patient.id,
@@ -359,7 +457,7 @@ def _device(row: Row[Any]) -> Device:
         kind=DeviceKind(row.kind),
         link=DeviceLink(row.link),
         model=row.model,
-        retired_at=None if row.retired_us is None else from_us(row.retired_us),
+        retired_at=_moment(row.retired_us),
     )
 
 
@@ -368,8 +466,22 @@ def _wearing(row: Row[Any]) -> Wearing:
         device=row.device,
         patient=row.patient,
         zone=ZoneInfo(row.zone),
-        since=None if row.since_us is None else from_us(row.since_us),
-        until=None if row.until_us is None else from_us(row.until_us),
+        since=_moment(row.since_us),
+        until=_moment(row.until_us),
         slot=row.slot,
         assigned_at=from_us(row.assigned_us),
+        number=row.id,
+    )
+
+
+def _correction(row: Row[Any]) -> Correction:
+    return Correction(
+        wearing=row.wearing,
+        at=from_us(row.at_us),
+        by=row.by,
+        note=row.note,
+        patient_before=row.patient_before,
+        since_before=_moment(row.since_before_us),
+        patient=row.patient,
+        since=_moment(row.since_us),
     )

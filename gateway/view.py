@@ -91,6 +91,17 @@ class HouseView(Protocol):
         """Give a device to a patient and admit what waited for it. Raises UnknownPerson, AlreadyKnown."""
         ...
 
+    async def correct(self, before: Wearing, wanted: Wearing, *, by: str, note: str) -> Wearing:
+        """Correct whose a wearing was and since when, and try again what waits for an assignment.
+
+        What was admitted before stays with the patient for whom it was admitted. Raises UnknownPerson, AlreadyKnown.
+        """
+        ...
+
+    async def count_readings(self, wearing: Wearing) -> int:
+        """How many readings of the device in the time of a wearing are its patient's."""
+        ...
+
     async def unpair(self, device: str) -> Wearing:
         """End the wearing of a device. Raises UnknownPerson when nobody wears it."""
         ...

@@ -6,7 +6,7 @@ Pure. A measurement becomes a Reading, or a Refusal that says what a person can 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -29,7 +29,7 @@ class Wearing:
     zone: where the wearer lives; a device clock without a zone shows this local time.
     slot: number of the device among the wearer's devices of its kind at that time (0 for the first); it names the
     device in InfluxDB, where serial numbers would make a new series for every sensor.
-    assigned_at: when somebody said so; from then on the device is expected to be heard.
+    assigned_at: when somebody said so; from then on the device is expected to be heard. number: in the register.
     """
 
     device: str
@@ -39,6 +39,7 @@ class Wearing:
     until: datetime | None = None
     slot: int = 0
     assigned_at: datetime | None = None
+    number: int = field(default=0, compare=False)
 
     def covers(self, moment: datetime) -> bool:
         """Whether the device was worn at that moment (aware)."""
@@ -114,7 +115,7 @@ def _refuse(measurement: Measurement, reason: RefusalReason, because: str) -> Re
 
 def _unassigned(device: str, roster: Roster) -> str:
     if roster.of(device):
-        return f"nobody wore device {device} when this was taken; check from when to when it is assigned"
+        return f"nobody wore device {device} when this was taken; correct since when it is worn, and this is admitted"
     return f"device {device} is not assigned to a patient; pair it, and what it sent is admitted"
 
 

@@ -383,6 +383,16 @@ class Journal:
             rows = db.execute(query, (patient, vital, to_us(start), to_us(end), -1 if limit is None else limit))
             return [from_row(row) for row in rows][::-1]
 
+    def count(self, patient: str, device: str, start: datetime | None, end: datetime | None) -> int:
+        """How many readings of a device a patient has with start <= taken_at < end; None: without that bound."""
+        query = (
+            "SELECT count(*) FROM readings WHERE taken_us>=? AND taken_us<? "
+            "AND series IN (SELECT id FROM series WHERE patient=?) AND device=(SELECT id FROM devices WHERE name=?)"
+        )
+        span = (-_LAST if start is None else to_us(start), _LAST if end is None else to_us(end))
+        with self._reading() as db:
+            return int(db.execute(query, (*span, patient, device)).fetchone()[0])
+
     def series(self, patient: str, vital: Vital, start: datetime, end: datetime) -> Series:
         """See `ingest.series.SeriesSource`."""
         width = len(COMPONENTS[vital])

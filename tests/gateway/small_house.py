@@ -81,6 +81,12 @@ class SmallHouse:
     async def pair(self, device: str, patient: str, since: datetime | None = None) -> Wearing:
         return self.people.assign(device, patient, since=since, now=self.time)
 
+    async def correct(self, before: Wearing, wanted: Wearing, *, by: str, note: str) -> Wearing:
+        return self.people.correct(wanted, by=by, note=note, now=self.time)
+
+    async def count_readings(self, wearing: Wearing) -> int:
+        return self.journal.count(wearing.patient, wearing.device, wearing.since, wearing.until)
+
     async def unpair(self, device: str) -> Wearing:
         return self.people.release(device, now=self.time)
 

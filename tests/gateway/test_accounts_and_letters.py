@@ -224,6 +224,56 @@ async def test_a_letter_that_was_discarded_is_tried_again_by_the_hub(
         assert balance(house.accounts()) == []
 
 
+async def test_a_reading_of_the_gap_is_admitted_when_the_start_of_the_wearing_is_corrected(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house, httpx.AsyncClient(trust_env=False) as client:
+        client.base_url = httpx.URL(house.address)
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await enrol(house, "bo", "cgm-2", DeviceKind.CGM)
+        clock.advance(timedelta(minutes=-60))
+        await house.unpair("cgm-1")
+        clock.advance(timedelta(minutes=60))
+        await house.pair("cgm-1", "anna")
+        await send(house, 5.6)  # taken half an hour ago, when nobody wore it
+        assert "correct since when it is worn" in house.journal.letters()[0].because
+        refused = await client.post(
+            "/api/v1/devices/cgm-1/pair", json={"patient": "anna", "since": (NOW - timedelta(hours=2)).isoformat()}
+        )
+        assert refused.status_code == 409
+        detail = (await client.get("/api/v1/devices/cgm-1/wearings")).json()
+        number = detail[1]["wearing"]["number"]
+        here = f"/api/v1/devices/cgm-1/wearings/{number}"
+        late = {"by": "Wu", "since": (NOW + timedelta(minutes=1)).isoformat()}
+        assert (await client.patch(here, json=late)).status_code == 422
+        assert (await client.patch("/api/v1/devices/cgm-1/wearings/99", json={"by": "Wu"})).status_code == 404
+        too_early = {"by": "Wu", "since": (NOW - timedelta(hours=2)).isoformat()}
+        assert (await client.patch(here, json=too_early)).status_code == 409
+        right = {"by": "Wu", "since": (NOW - timedelta(minutes=45)).isoformat(), "note": "typed late"}
+        corrected = (await client.patch(here, json=right)).json()
+        assert corrected["wearing"]["since"] == "2026-03-02T19:15:00+08:00"
+        assert corrected["stay"] == 0
+        assert [one.patient for one in await stored(house, 1)] == ["anna"]
+        assert house.journal.letters() == []
+        # And on the page: it was bo all the time.
+        shown = (await client.get("/devices/cgm-1")).text
+        assert 'value="2026-03-02T19:15:00"' in shown
+        form = {"by": "Li", "patient": "bo", "since": "2026-03-02T19:15:00", "note": "wrong patient"}
+        answer = await client.post(f"/devices/cgm-1/wearings/{number}", data=form, follow_redirects=True)
+        assert "1 reading that was admitted before stays" in answer.text
+        assert "wrong patient" in answer.text
+        assert "typed late" in answer.text
+        await send(house, 6.6, minute=5)
+        assert [one.patient for one in await stored(house, 2)] == ["anna", "bo"]
+        foreign = {"Origin": "https://elsewhere.example"}
+        assert (await client.post(f"/devices/cgm-1/wearings/{number}", data=form, headers=foreign)).status_code == 403
+        *_, (last) = (await client.get("/api/v1/devices/cgm-1/wearings")).json()
+        assert [(one["by"], one["patient_before"], one["patient"]) for one in last["corrections"]] == [
+            ("Wu", "anna", "anna"),
+            ("Li", "anna", "bo"),
+        ]
+        assert balance(house.accounts()) == []
+
+
 async def test_a_refused_line_is_sent_again_and_a_bucket_is_filled_again(
     tmp_path: Path, influx_bucket: Bucket, capsys: pytest.CaptureFixture[str]
 ) -> None:

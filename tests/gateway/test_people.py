@@ -1,5 +1,6 @@
 """The register: patients, devices, and who wears what from when to when."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -7,7 +8,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-from gateway.people import AlreadyKnown, Device, DeviceKind, DeviceLink, Patient, People, UnknownPerson
+from gateway.people import AlreadyKnown, Correction, Device, DeviceKind, DeviceLink, Patient, People, UnknownPerson
+from ingest.admit import Wearing
 from ingest.vital import Unit
 
 NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
@@ -157,3 +159,52 @@ def test_a_database_of_the_version_before_is_used_as_it_is(engine: Engine) -> No
     assert people.devices() == [known]
     assert people.retire(known.id, now=NOW).retired_at == NOW
     assert [wearing.until for wearing in people.wearings()] == [NOW]
+
+
+def test_the_start_and_the_wearer_of_a_wearing_are_corrected_and_by_whom(people: People) -> None:
+    at = [NOW + timedelta(days=day) for day in range(6)]
+    people.assign("cgm-1", "anna", since=at[0], now=at[0])
+    people.release("cgm-1", now=at[1])
+    second = people.assign("cgm-1", "anna", since=None, now=at[3])
+    assert people.wearings("cgm-1")[1].number == second.number
+    earlier = people.correct(replace(second, since=at[2]), by="Wu", note="typed late", now=at[4])
+    assert people.wearings("cgm-1")[1] == earlier
+    assert (earlier.since, earlier.until, earlier.assigned_at) == (at[2], None, at[3])
+    others = people.correct(replace(earlier, patient="bo"), by="Li", note="", now=at[5])
+    assert people.wearings("cgm-1")[1] == others
+    assert (others.patient, others.zone.key) == ("bo", "Asia/Shanghai")
+    assert people.corrections("cgm-1") == [
+        Correction(
+            wearing=second.number, at=at[4], by="Wu", note="typed late",
+            patient_before="anna", since_before=at[3], patient="anna", since=at[2],
+        ),
+        Correction(
+            wearing=second.number, at=at[5], by="Li", note="",
+            patient_before="anna", since_before=at[2], patient="bo", since=at[2],
+        ),
+    ]  # fmt: skip
+    assert people.corrections("cgm-2") == []
+
+
+def test_a_wearing_is_not_corrected_into_another_one_or_beyond_its_end(people: People) -> None:
+    first = people.assign("cgm-1", "anna", since=NOW, now=NOW)
+    people.release("cgm-1", now=NOW + timedelta(days=1))
+    second = people.assign("cgm-1", "bo", since=None, now=NOW + timedelta(days=1))
+    other = people.assign("cgm-2", "bo", since=None, now=NOW)
+
+    def correct(wanted: Wearing) -> None:
+        people.correct(wanted, by="Wu", note="", now=NOW)
+
+    for since in (NOW + timedelta(hours=23), None):
+        with pytest.raises(AlreadyKnown, match="anna wears device cgm-1 at that time, until 2026-03-03 08:00 UTC"):
+            correct(replace(second, since=since))
+    with pytest.raises(AlreadyKnown, match="over at 2026-03-03 08:00 UTC"):
+        correct(replace(first, since=NOW + timedelta(days=1)))
+    with pytest.raises(UnknownPerson, match="device cgm-1 has no wearing"):
+        correct(replace(other, device="cgm-1"))
+    with pytest.raises(UnknownPerson, match="no patient has the id carl"):
+        correct(replace(second, patient="carl"))
+    correct(replace(first, since=None))
+    correct(replace(second, since=NOW + timedelta(days=1)))
+    assert [w.since for w in people.wearings("cgm-1")] == [None, NOW + timedelta(days=1)]
+    assert len(people.corrections("cgm-1")) == 2

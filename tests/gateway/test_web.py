@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from string import Formatter
 
@@ -240,7 +240,7 @@ async def test_letters_and_health_say_what_is_wrong(furnished) -> None:
 
 async def test_the_api_describes_itself_and_needs_nothing_from_elsewhere(web) -> None:
     schema = (await web.get("/api/v1/openapi.json")).json()
-    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 18
+    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 20
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             assert operation.get("description"), (method, path)
@@ -746,3 +746,19 @@ async def test_a_page_of_letters_says_how_many_there_are(house, web) -> None:
     older = re.search('href="(/letters.before=[^"]*|/letters.state=waiting&amp;before=[^"]*)"', page)
     assert older
     assert (await web.get(older[1].replace("&amp;", "&"))).text.count("/retry") == 20
+
+
+async def test_a_device_is_given_from_a_moment_on_the_patients_clock(furnished, web) -> None:
+    early = {"patient": "p-018", "since": "2026-03-01T09:00"}
+    await web.post("/devices/cuff-2/pair", data=early)
+    (wearing,) = furnished.people.wearings(device="cuff-2")
+    assert wearing.since == datetime(2026, 3, 1, 8, 0, tzinfo=UTC)  # Berlin
+    form = {"by": "Wu", "patient": "p-018"}
+    await web.post(f"/devices/cuff-2/wearings/{wearing.number}", data=form)
+    assert furnished.people.wearings(device="cuff-2")[0].since is None
+    assert (
+        await web.post(f"/devices/cuff-2/wearings/{wearing.number}", data={**form, "since": "x"})
+    ).status_code == 422
+    page = (await web.get("/devices/cuff-2")).text
+    assert page.count("<li>") == 1
+    assert (await web.get("/devices/cuff-9")).status_code == 404
