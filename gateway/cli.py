@@ -1,4 +1,4 @@
-"""The command line: `homeward run`, `check`, `status`, `pair`, `decode`, `letters`, `journal`, `simulate`.
+"""The command line: `homeward run`, `check`, `status`, `pair`, `decode`, `backup`, `letters`, `journal`, `simulate`.
 
 This module imports little, so that decoding a few octets does not wait for a database and a web server to load.
 """
@@ -79,6 +79,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"as sent by a device that differs from the specification: {', '.join(quirk.name for quirk in QUIRKS)}",
     )
     decode.add_argument("--json-errors", action="store_true", help="refusals as a JSON object on standard output")
+
+    backup = commands.add_parser("backup", help="copy journal, patients and alerts to a new folder; the hub goes on")
+    backup.add_argument("folder", type=Path, metavar="FOLDER", help="a folder that is not there yet")
+    _add_data(backup)
 
     _add_letters(commands.add_parser("letters", help="what could not be admitted, with the reason"))
     _add_journal_actions(commands.add_parser("journal", help="look after the journal of readings"))

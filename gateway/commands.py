@@ -9,6 +9,7 @@ import logging
 import sys
 
 from gateway import journal_commands, letter_commands
+from gateway.backup import backup
 from gateway.check import check
 from gateway.clock import SystemClock
 from gateway.config import Config, ConfigError, load
@@ -29,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
         "run": _serve_hub,
         "check": _check,
         "pair": _pair,
+        "backup": _backup,
         "letters": letter_commands.letters,
         "status": journal_commands.status,
         "journal": journal_commands.journal,
@@ -62,6 +64,12 @@ def _check(options: argparse.Namespace) -> int:
     for finding in findings:
         print(f"{'ok  ' if finding.ok else 'FAIL'} {finding.part}: {finding.says}")
     return 0 if all(finding.ok for finding in findings) else 1
+
+
+def _backup(options: argparse.Namespace) -> int:
+    sizes = backup(journal_commands.configured(options).data, options.folder)
+    print(f"{options.folder}: {', '.join(f'{name} {octets / 1e6:.1f} MB' for name, octets in sizes.items())}")
+    return 0
 
 
 def _pair(options: argparse.Namespace) -> int:

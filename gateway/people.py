@@ -306,12 +306,13 @@ class People:
         )
         with self._engine.begin() as db:
             db.execute(delete(_retirements).where(_retirements.c.device == device))
-            written = db.execute(
-                insert(_wearings).values(
+            number = db.scalar(
+                insert(_wearings)
+                .values(
                     device=device, patient=patient, since_us=_us(start), slot=wearing.slot, assigned_us=to_us(now)
                 )
+                .returning(_wearings.c.id)
             )
-            (number,) = written.inserted_primary_key or ()
         return replace(wearing, number=number)
 
     def correct(self, wanted: Wearing, *, by: str, note: str, now: datetime) -> Wearing:

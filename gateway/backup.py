@@ -1,0 +1,80 @@
+"""`homeward backup`: copies of a data directory's databases, all of one moment, beside a running hub as well."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from gateway.house import BOOK, JOURNAL, PACKETS, SESSIONS, HouseError
+
+# The moments of the copies lie some milliseconds apart. In this order nothing is lost by that: a book that is older
+# than the journal watches the last readings again, and a session that is older than the journal takes a message again
+# that is known; the other way round both would be left out. Packets that the journal has not are forwarded as well.
+_IN_ORDER: Final = (BOOK, SESSIONS, JOURNAL, PACKETS)
+
+
+def backup(data: Path, folder: Path) -> Mapping[str, int]:
+    """Copy what a data directory holds into a new folder; octets of each file. The hub goes on meanwhile.
+
+    The folder has its name only when all of it is on disk. Raises HouseError.
+    """
+    partial = folder.with_name(f"{folder.name}.partial")
+    try:
+        if folder.exists():
+            raise FileExistsError(f"{folder} is there already; name a new folder")
+        partial.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise HouseError(f"cannot write a backup to {folder}: {error}") from error
+    try:
+        sizes = _copy_all(data, partial)
+        partial.rename(folder)
+        _sync(folder.parent)
+    except (sqlite3.Error, OSError) as error:
+        raise HouseError(
+            f"{data} could not be copied to {folder}: {error}; check both, and the room there"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return sizes
+
+
+def _copy_all(data: Path, folder: Path) -> dict[str, int]:
+    names = [name for name in _IN_ORDER if (data / name).exists() and (data / name).stat().st_size]
+    if JOURNAL not in names:
+        raise HouseError(f"there is no journal in {data}; name the data directory with --data or -c")
+    with ExitStack() as stack:
+        sources = [(name, stack.enter_context(closing(_as_it_is_now(data / name)))) for name in names]
+        for name, source in sources:
+            copy = folder / name
+            copy.touch(mode=0o600)
+            with closing(sqlite3.connect(copy)) as target:
+                source.backup(target)
+    _sync(folder)
+    return {name: (folder / name).stat().st_size for name in names}
+
+
+def _as_it_is_now(path: Path) -> sqlite3.Connection:
+    """A connection that sees the file as it is now, whatever is written meanwhile."""
+    db = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
+    try:
+        db.execute("BEGIN")
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder on disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
