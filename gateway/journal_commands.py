@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import errno
 import json
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +29,7 @@ from gateway.people import People
 from ingest import export, influx
 from ingest.accounts import Accounts, Aside, balance
 from ingest.journal import Journal, JournalError, Letter
-from ingest.journal_care import compact, verify
+from ingest.journal_care import compact, hindrance, verify
 from ingest.links import uplink
 from ingest.packet_log import PacketLog
 from ingest.progress import Progress
@@ -51,7 +53,7 @@ def opened(config: Config) -> Iterator[Journal]:
         try:
             yield journal
         except sqlite3.Error as error:
-            raise JournalError(f"the journal {path} cannot be used now: {error}; try again") from error
+            raise JournalError(hindrance(path, error)) from error
 
 
 def status(options: argparse.Namespace) -> int:
@@ -276,21 +278,30 @@ def _when(config: Config) -> str:
 def _export(config: Config, options: argparse.Namespace) -> int:
     with in_the_book(config) as engine:
         zones = {} if engine is None else {patient.id: patient.zone for patient in People(engine).patients()}
-    with opened(config) as journal, _output(options.output) as out:
-        write = _csv(out) if options.format == "csv" else _json_lines(out)
-        seen = written = cursor = 0
-        last = journal.tail()
-        while cursor < last and (page := journal.since(cursor, _PAGE)):
-            cursor = page[-1][0]
-            for seq, reading in page:
-                if seq <= last and _wanted(reading, options):
-                    write(reading, zones.get(reading.patient, ""))
-                    written += 1
-            seen += len(page)
-            if seen % _TELL_EVERY == 0:
-                print(f"{seen} readings looked at, {written} written", file=sys.stderr, flush=True)
+    with opened(config) as journal:
+        if options.patient and options.patient not in zones and not journal.knows(options.patient):
+            raise JournalError(f"no patient has the id {options.patient}")
+        with _output(options.output) as out:
+            written = _write_all(journal, zones, options, out)
     print(f"{written} readings and revisions written", file=sys.stderr)
     return 0
+
+
+def _write_all(journal: Journal, zones: Mapping[str, str], options: argparse.Namespace, out: TextIO) -> int:
+    """Write what is wanted, in its order of arrival; how many readings and revisions that were."""
+    write = _csv(out) if options.format == "csv" else _json_lines(out)
+    seen = written = cursor = 0
+    last = journal.tail()
+    while cursor < last and (page := journal.since(cursor, _PAGE)):
+        cursor = page[-1][0]
+        for seq, reading in page:
+            if seq <= last and _wanted(reading, options):
+                write(reading, zones.get(reading.patient, ""))
+                written += 1
+        seen += len(page)
+        if seen % _TELL_EVERY == 0:
+            print(f"{seen} readings looked at, {written} written", file=sys.stderr, flush=True)
+    return written
 
 
 @contextmanager
@@ -298,11 +309,18 @@ def _output(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
+    # A file of health data is for its owner's eyes only, one that is there is not written over, half of one is none.
+    partial = path.with_name(f"{path.name}.partial")
     try:
-        # A file of health data is for its owner's eyes only, and one that is there is not written over.
-        path.touch(mode=0o600, exist_ok=False)
-        with path.open("w", encoding="utf-8", newline="") as out:
-            yield out
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        partial.touch(mode=0o600, exist_ok=False)
+        try:
+            with partial.open("w", encoding="utf-8", newline="") as out:
+                yield out
+            partial.rename(path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
         raise JournalError(f"cannot write {path}: {error.strerror or error}; name another file with -o") from error
 

@@ -121,7 +121,7 @@ def _try(journal: Journal, letter: Letter, again: Callable[[Letter], str]) -> bo
     now = journal.letter(letter.id)
     # A hub that wants room drops letters that wait no more, also between the two questions.
     if now is None or now.state is LetterState.ADMITTED:
-        print(f"Letter {letter.id} is admitted")
+        print(f"Letter {letter.id} is {'admitted' if now else 'kept no more'}")
         return True
     left = journal.letter(now.followed_by[0]) if now.followed_by else now
     waits = "is still discarded" if now.state is LetterState.DISCARDED else f"still waits{_where(now)}"

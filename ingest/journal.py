@@ -407,6 +407,11 @@ class Journal:
         table = np.array(rows, dtype=np.float64).reshape(len(rows), 1 + width)
         return Series(taken_us=table[:, 0].astype(np.int64), values=table[:, 1:])
 
+    def knows(self, patient: str) -> bool:
+        """Whether a patient ever had a reading."""
+        with self._reading() as db:
+            return db.execute("SELECT 1 FROM series WHERE patient=?", (patient,)).fetchone() is not None
+
     def last_arrival(self, device: str) -> datetime | None:
         """When a device last brought a new reading (UTC), None if it never did."""
         with self._reading() as db:

@@ -20,6 +20,7 @@ from gateway.cli import VITALS, main
 from gateway.house import House
 from gateway.people import DeviceKind
 from ingest.accounts import balance
+from ingest.export import COLUMNS
 from ingest.journal import Arrival, Journal
 from ingest.progress import Progress
 from ingest.reading import DecodeError, Packet, Refusal, RefusalReason, to_us
@@ -362,6 +363,42 @@ def test_a_reader_that_has_seen_enough_ends_an_export_in_silence(data: Path) -> 
         export.stdout.close()
         assert export.stderr.read() == ""
     assert export.returncode == 141
+
+
+def test_an_export_of_somebody_unknown_writes_nothing(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = data / "p-99.csv"
+    assert main(["journal", "export", "--data", str(data), "--patient", "p-99", "-o", str(target)]) == 2
+    assert capsys.readouterr().err == "no patient has the id p-99\n"
+    assert not target.exists()
+
+
+def test_the_columns_of_an_export_are_described() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    described = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert re.findall("`([a-z_]+)`", "".join(described)) == list(COLUMNS)
+
+
+def test_a_damaged_journal_is_told_with_what_to_do(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = data / "journal.db"
+    with closing(Journal(path)) as journal:
+        append(journal, *(reading(60 + minute, 100.0, raw=b"x" * 200) for minute in range(3000)))
+    octets = bytearray(path.read_bytes())
+    for page in range(12, len(octets) // 4096, 2):
+        octets[page * 4096 : page * 4096 + 100] = b"\xff" * 100
+    path.write_bytes(octets)
+    restore = "restore a backup, as docs/backup.md says"
+    assert main(["journal", "compact", "--data", str(data)]) == 2
+    said = capsys.readouterr().err
+    assert restore in said
+    assert len(said.splitlines()) == 1
+    target = data / "all.csv"
+    assert main(["journal", "export", "--data", str(data), "-o", str(target)]) == 2
+    assert restore in capsys.readouterr().err
+    assert sorted(data.glob("all*")) == []
+    assert main(["journal", "verify", "--data", str(data)]) == 1
+    *details, last = capsys.readouterr().out.splitlines()
+    assert restore in last
+    assert 1 <= len(details) <= 6
 
 
 def test_status_verify_and_compact(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
