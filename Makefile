@@ -9,7 +9,7 @@ help:
 	@echo "make test    run the tests (ARGS=\"-k influx\" chooses)"
 	@echo "make test-bluez-vm  the Bluetooth tests against a real bluetoothd, in a virtual machine (docs/bluetooth.md)"
 	@echo "make fuzz    any octets from any device, for FUZZ_SECONDS (600)"
-	@echo "make bench   measure beside a floor and peers (ARGS=--short: under a minute; docs/performance.md)"
+	@echo "make bench   measure beside a floor and peers (ARGS=--short: about a minute; docs/performance.md)"
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make lock    pin the dependencies of pyproject.toml again (needs uv)"
 	@echo "make clean   remove .venv and caches"

@@ -18,6 +18,7 @@ from typing import Final, Self
 ROOT: Final = Path(__file__).resolve().parent.parent
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "homeward-bench"
 _PATIENCE_S: Final = 60.0
+_IDLE: Final = 0.25  # of a processor at work is no more than a desktop does by itself
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -133,6 +134,16 @@ def sync_times(directory: Path, count: int = 300) -> list[float]:
             times.append((time.perf_counter() - before) * 1000)
     path.unlink()
     return times
+
+
+def others_at_work(load: float, processors: int) -> str | None:
+    """A warning where other programs work as well. load: how many were at work in the last minute."""
+    if load <= _IDLE * processors:
+        return None
+    return (
+        f"OTHER PROGRAMS ARE AT WORK: load {load:.1f} on {processors} processors. It takes longer, and rates and "
+        "latencies are worse than this machine can do; only ratios inside one case mean something."
+    )
 
 
 def described(directory: Path) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """`make bench`: measure Homeward beside a floor and its peers, print ratios, write docs/performance.md.
 
-`make bench ARGS=--short` takes under a minute, runs without peers, and writes nothing into docs.
+`make bench ARGS=--short` takes about a minute on a machine that does nothing else, runs without peers, and writes
+nothing into docs.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -17,7 +19,7 @@ from typing import Final
 from benchmarks.bench import FULL, SHORT, Bench
 from benchmarks.growth import growth, soak
 from benchmarks.latency import fan_out, latency, window
-from benchmarks.machine import CACHE, ROOT, BenchError, Missing, described
+from benchmarks.machine import CACHE, ROOT, BenchError, Missing, described, others_at_work
 from benchmarks.report import Case, keep, printed, write_page
 from benchmarks.stores import follower, reading_back
 from benchmarks.throughput import killed, throughput
@@ -45,6 +47,8 @@ def main() -> int:
         bench = Bench(SHORT if options.short else FULL, Path(folder), say=_say)
         machine = {"date": f"{datetime.now(UTC):%Y-%m-%d}", **described(Path(folder))}
         _say("; ".join(f"{name} {said}" for name, said in machine.items()))
+        if load := others_at_work(os.getloadavg()[0], os.cpu_count() or 1):
+            _say(load)
         todo = [lambda bench: soak(bench, options.soak)] if options.soak else _chosen(options)
         for run in todo:
             try:
@@ -60,6 +64,8 @@ def main() -> int:
         known = keep(cases, _DOCS / "performance.json")
         write_page(known, _DOCS / "performance.md", _DOCS / "performance.svg")
         _say(f"\nwritten: {_DOCS / 'performance.md'}, performance.json, performance.svg")
+    else:
+        _say("\nnothing was written into docs (--write does)")
     _say(f"\n{time.monotonic() - began:.0f} s")
     return 1 if failed else 0
 
@@ -72,7 +78,9 @@ def _chosen(options: argparse.Namespace) -> Sequence[Callable[[Bench], Case]]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="under a minute, without peers, writes nothing")
+    parser.add_argument(
+        "--short", action="store_true", help="about a minute on an idle machine, without peers, writes nothing"
+    )
     parser.add_argument("--write", action="store_true", help="write docs/performance.md also from the short form")
     parser.add_argument("--only", type=_letters, metavar="LETTERS", help=f"some cases alone, of {''.join(_CASES)}")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="only memory under 5000 readings/s")

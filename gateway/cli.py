@@ -21,7 +21,7 @@ from ingest.gatt import CHARACTERISTICS, describe
 from ingest.quirks import QUIRKS, named
 from ingest.reading import DecodeError
 
-SIMULATORS = ("ble",)
+SIMULATORS = ("ble", "mqtt")
 VITALS = ("glucose", "ketone", "cgm_glucose", "blood_pressure")
 _ENOUGH = 141  # the exit status of a program that SIGPIPE has ended
 LETTER_STATES = ("waiting", "admitted", "replaced", "discarded")
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_journal_actions(commands.add_parser("journal", help="look after the journal of readings"))
 
     simulate = commands.add_parser("simulate", help="be a device: for tests, never beside a patient")
-    simulate.add_argument("what", choices=SIMULATORS, help="`homeward simulate ble --help` tells its options")
+    simulate.add_argument("what", choices=SIMULATORS, help="`homeward simulate ble --help` tells the options of one")
     simulate.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS).required = False
     return parser
 

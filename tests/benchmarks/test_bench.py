@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.bench import deliver
 from benchmarks.load import Publisher, Ward, distinct
-from benchmarks.machine import BenchError, sync_times
+from benchmarks.machine import BenchError, others_at_work, sync_times
 from benchmarks.millions import ten_million
 from benchmarks.programs import Homeward
 from benchmarks.report import Case, keep, printed, write_page
@@ -75,3 +75,8 @@ def test_figures_become_text_json_a_page_and_a_chart(tmp_path: Path) -> None:
 
 def test_the_disk_is_asked(tmp_path: Path) -> None:
     assert all(milliseconds > 0 for milliseconds in sync_times(tmp_path, 3))
+
+
+def test_a_machine_that_does_other_work_is_judged() -> None:
+    assert others_at_work(0.4, 2) is None
+    assert "load 5.1 on 2 processors" in str(others_at_work(5.1, 2))
