@@ -79,7 +79,7 @@ def _chosen(options: argparse.Namespace) -> Sequence[Callable[[Bench], Case]]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument(
-        "--short", action="store_true", help="about a minute on an idle machine, without peers, writes nothing"
+        "--short", action="store_true", help="about a minute when idle, without peers, writes nothing"
     )
     parser.add_argument("--write", action="store_true", help="write docs/performance.md also from the short form")
     parser.add_argument("--only", type=_letters, metavar="LETTERS", help=f"some cases alone, of {''.join(_CASES)}")

@@ -5,7 +5,8 @@ only when the hub has confirmed it, in the order in which they came, and it is o
 All calls block; all are safe from any thread.
 
 On a full disk even a deletion needs room, for the write-ahead log. A file beside it holds some in reserve, to be
-given up then. From that moment on the log does not grow: what the hub has confirmed makes room in it for what comes.
+given up then. From that moment on the log does not grow: what the hub has confirmed makes room in it for what comes,
+and, beyond that, on the disk for the journal.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ KEPT: Final = timedelta(days=30)  # after this time a hub that lost its disk can
 RESERVE: Final = 8 * 1_048_576  # octets: twice what SQLite lets the write-ahead log grow to before it empties it
 _FORGOTTEN_AT_ONCE: Final = 1000
 _ANY_SIZE: Final = 2**32 - 2  # pages; SQLite's own bound
+_SPARE: Final = 256  # pages of a full disk that the log keeps for what comes
+_GIVEN_BACK: Final = 128  # pages at once: to move them takes room in the write-ahead log
 _FEWER_AND_FEWER: Final = (_FORGOTTEN_AT_ONCE, 30, 1)  # packets to forget where the last octets have to do
 _US: Final = timedelta(microseconds=1)
 # Packets that were read from a socket in one turn bear one stamp; so many of them at most.
@@ -59,6 +62,7 @@ class PacketLog:
             self._db.execute("PRAGMA synchronous=FULL")
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
             if found == 0:
+                self._db.execute("PRAGMA auto_vacuum=INCREMENTAL")
                 self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={FORMAT}; COMMIT;")
         except (sqlite3.Error, OSError) as error:
             raise JournalError(f"cannot use {path}: {error}; check the path, its owner and the disk") from error
@@ -119,6 +123,8 @@ class PacketLog:
             db.execute("DELETE FROM packets WHERE number<=?", (last,))
 
         self._write(hub, move)
+        if self.free() < RESERVE:
+            self._give_back(hub)
 
     def start_over(self, hub: str) -> int:
         """Have everything that is still kept forwarded to this hub once more; how many packets that are."""
@@ -203,11 +209,32 @@ class PacketLog:
             with suppress(sqlite3.OperationalError):
                 with self._lock:
                     self._db.execute("PRAGMA wal_checkpoint(RESTART)")
-                    (pages,) = self._db.execute("PRAGMA page_count").fetchone()
-                    self._db.execute(f"PRAGMA max_page_count={pages}")
+                    self._stop_growing()
                 with self._writing() as db:
                     self._forget(db, hub, limit)
                 return
+
+    def _give_back(self, hub: str) -> None:
+        """Give the disk some room of what the hub has, and the reserve when it has all.
+
+        A file from before it could shrink keeps the room for itself.
+        """
+        with suppress(sqlite3.OperationalError):
+            self.make_room(hub, _FORGOTTEN_AT_ONCE)
+        with self._lock, suppress(sqlite3.OperationalError):
+            (spare,) = self._db.execute("PRAGMA freelist_count").fetchone()
+            if spare > _SPARE:
+                self._db.execute(f"PRAGMA incremental_vacuum({min(spare - _SPARE, _GIVEN_BACK)})").fetchall()
+                self._db.execute("PRAGMA wal_checkpoint(RESTART)")
+                self._stop_growing()
+        if not self.waiting(hub)[0]:
+            with self._lock:
+                self._stop_growing()
+            self._reserve.unlink(missing_ok=True)
+
+    def _stop_growing(self) -> None:
+        (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+        self._db.execute(f"PRAGMA max_page_count={pages}")
 
     def _forget(self, db: sqlite3.Connection, hub: str, limit: int) -> int:
         oldest = db.execute(_OLDEST, (self._cursor(hub), limit)).fetchall()
