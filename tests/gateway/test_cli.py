@@ -359,3 +359,9 @@ def test_a_mistake_in_the_configuration_is_told_and_nothing_runs(
     for command in ("run", "check", "letters"):
         assert main([command, "-c", str(config)]) == 2
         assert "[web] prot: unknown key; did you mean port?" in capsys.readouterr().err
+
+
+def test_every_reason_and_state_of_a_letter_is_described() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "letters.md").read_text(encoding="utf-8")
+    described = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert re.findall("`([a-z_-]+)`", "".join(described)) == [*LETTER_REASONS, *LETTER_STATES]
