@@ -138,14 +138,15 @@ class PacketLog:
 
     def keep_reserve(self) -> None:
         """Set the reserve aside, and let the log grow, unless the disk has too little room for that."""
-        if self._reserve.exists() or self.free() < 2 * RESERVE:
-            return
-        try:
-            self._reserve.touch(mode=0o600)
-            self._reserve.write_bytes(bytes(RESERVE))
-        except OSError:  # others were quicker
-            self._reserve.unlink(missing_ok=True)
-            return
+        if not self._reserve.exists():
+            if self.free() < 2 * RESERVE:
+                return
+            try:
+                self._reserve.touch(mode=0o600)
+                self._reserve.write_bytes(bytes(RESERVE))
+            except OSError:  # others were quicker
+                self._reserve.unlink(missing_ok=True)
+                return
         with self._lock:
             self._db.execute(f"PRAGMA max_page_count={_ANY_SIZE}")
 

@@ -131,3 +131,14 @@ def test_a_full_file_makes_room_of_what_the_hub_has(log: PacketLog) -> None:
     with pytest.raises(sqlite3.OperationalError, match="full"):
         log.append([packet(3)] * 1000, "hub")
     assert log.forwarded("hub") == Forwarded(packets=1500, confirmed=900, waiting=600)
+
+
+def test_a_log_that_had_to_stop_grows_again_when_there_is_a_reserve_again(log: PacketLog, tmp_path: Path) -> None:
+    log._give_way("hub")
+    assert not (tmp_path / "packets.db-reserve").exists()
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        log.append([packet(1)] * 1000)
+    PacketLog(tmp_path / "packets.db").close()  # another program, `homeward status` for one, sets it aside
+    log.keep_reserve()
+    log.append([packet(1)] * 1000)
+    assert len(read(log, limit=2000)) == 1000
