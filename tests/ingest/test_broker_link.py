@@ -208,7 +208,7 @@ async def test_what_is_wrong_is_kept_and_acknowledged(broker: Mosquitto) -> None
         packets = [packet for packet, _ in await house.take_many(5)]
         await until(lambda: link.counts.acknowledged == 5)
     assert [packet.fault is None for packet in packets] == [False, False, False, False, True]
-    assert [packet.sender for packet in packets] == ["a_b", "homeward", "gm-1", "x" * 64, "gm-1"]
+    assert [packet.sender for packet in packets] == ["a_b", "topic:homeward", "gm-1", "x" * 64, "gm-1"]
     assert packets[2].data == b"7" * KEPT_OCTETS
     assert (link.counts.messages, link.counts.faults) == (5, 4)
 
