@@ -26,7 +26,8 @@ VITALS = ("glucose", "ketone", "cgm_glucose", "blood_pressure")
 _ENOUGH = 141  # the exit status of a program that SIGPIPE has ended
 LETTER_STATES = ("waiting", "admitted", "replaced", "discarded")
 LETTER_REASONS = (
-    "unassigned", "no-value", "control-solution", "impossible", "too_short", "invalid", "rejected", "conflict",
+    "unassigned", "no-value", "control-solution", "impossible", "too_short", "invalid", "rejected", "too-many",
+    "conflict",
 )  # fmt: skip
 
 

@@ -90,7 +90,7 @@ def _discard(journal: Journal, options: argparse.Namespace) -> int:
         elif options.json:
             print(json.dumps(_object(_letter(journal, letter.id))))
         else:
-            print(f"Letter {letter.id} is discarded; its octets stay in the journal for at most 90 days.")
+            print(f"Letter {letter.id} is discarded; its octets are kept for 90 days, if the disk has room.")
     if not chosen:
         print("No such letter waits.")
     return 1 if kept else 0

@@ -24,8 +24,8 @@ from tests.faults.load import (
     assert_same_in_influx,
     meant,
 )
-from tests.post_on_full_disk import on_a_small_disk
 from tests.influx_facade import Bucket, Fault
+from tests.post_on_full_disk import on_a_small_disk
 from tests.real_house import PATIENCE, HandClock, all_sent, real_house, ticking, until
 
 STEP = timedelta(minutes=15)
