@@ -13,63 +13,23 @@ Blood-pressure limits exist in mmHg only: no guideline gives home limits in kPa.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from alerts import spot_rules
 from alerts.alert import Audience, Priority, Text
+from alerts.rule import MG_DL as MG_DL
+from alerts.rule import MIN as MIN
+from alerts.rule import MMHG as MMHG
+from alerts.rule import MMOL_L as MMOL_L
+from alerts.rule import Comparison as Comparison
+from alerts.rule import Parameter as Parameter
+from alerts.rule import Rule as Rule
+from alerts.rule import both, minutes, mmhg
 from ingest.vital import MG_DL_PER_MMOL_L, Vital
-
-MG_DL: Final = "mg/dL"
-MMOL_L: Final = "mmol/L"
-MMHG: Final = "mmHg"
-MIN: Final = "min"
-
-
-class Comparison(StrEnum):
-    """How a value stands to the limit when the rule is broken."""
-
-    BELOW = "<"
-    ABOVE = ">"
-    AT_LEAST = ">="
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
-    """One number of a rule. lower and upper are the closed interval that a patient's own value must keep."""
-
-    name: str
-    unit: str
-    default: float
-    lower: float
-    upper: float
-    source: Text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One rule: the trouble it is about, its priority for staff, and who hears of it first.
-
-    audience: STAFF, or PATIENT for a rule that reaches staff only after its parameter "staff-after" (CGM).
-    meter_audience: the same for a spot reading of a meter; None for rules that no glucose feeds.
-    quiet: for a trouble that lasts for days whatever is done, a new episode that is no worse is told again only so
-    long after staff were told, acknowledged or closed; zero for troubles of which each episode counts.
-    """
-
-    name: str
-    title: Text
-    problem: str
-    vitals: tuple[Vital, ...]
-    comparison: Comparison
-    priority: Priority
-    audience: Audience
-    parameters: tuple[Parameter, ...]
-    meter_audience: Audience | None = None
-    quiet: timedelta = timedelta()
-
 
 _OWN: Final = Text(en="Homeward default, to be confirmed by the clinic", zh="Homeward 默认值，由医疗机构确认")
 _LEVEL_1_LOW: Final = Text(en="Battelino 2019, level 1; CDS 2024", zh="Battelino 2019 共识 1 级；CDS 2024 指南")
@@ -98,25 +58,9 @@ _AHA_REPEAT: Final = Text(en="AHA: repeat a severe reading before acting on it",
 _IEC: Final = Text(en="priority after IEC 60601-1-8", zh="优先级参照 IEC 60601-1-8")
 
 
-def _both(
-    name: str, source: Text, mg_dl: tuple[float, float, float], mmol_l: tuple[float, float, float]
-) -> Iterator[Parameter]:
-    """A glucose limit in both units: each (default, lower, upper)."""
-    for unit, (default, lower, upper) in ((MG_DL, mg_dl), (MMOL_L, mmol_l)):
-        yield Parameter(name=name, unit=unit, default=default, lower=lower, upper=upper, source=source)
-
-
-def _minutes(name: str, default: float, lower: float, upper: float, source: Text) -> Parameter:
-    return Parameter(name=name, unit=MIN, default=default, lower=lower, upper=upper, source=source)
-
-
-def _mmhg(name: str, default: float, lower: float, upper: float, source: Text) -> Parameter:
-    return Parameter(name=name, unit=MMHG, default=default, lower=lower, upper=upper, source=source)
-
-
 # A reading older than this raises nothing: a sensor's reading loses its meaning within the hour, a spot reading keeps
 # it for the rest of the waking day (a meter is often read out hours after the measurement).
-_FRESH: Final = (_minutes("fresh-sensor", 60, 15, 240, _OWN), _minutes("fresh-meter", 720, 360, 1440, _OWN))
+_FRESH: Final = (minutes("fresh-sensor", 60, 15, 240, _OWN), minutes("fresh-meter", 720, 360, 1440, _OWN))
 _GLUCOSE: Final = (Vital.GLUCOSE, Vital.CGM)
 _DAY: Final = timedelta(days=1)
 
@@ -130,10 +74,10 @@ GLUCOSE_LOW: Final = Rule(
     audience=Audience.PATIENT,
     meter_audience=Audience.STAFF,
     parameters=(
-        *_both("limit", _LEVEL_1_LOW, (70, 60, 100), (3.9, 3.3, 5.6)),
-        *_both("clear", _LOW_ENDS, (70, 60, 126), (3.9, 3.3, 7.0)),
-        _minutes("hold", 15, 0, 60, _CONSENSUS_15),
-        _minutes("staff-after", 180, 15, 360, _OWN),
+        *both("limit", _LEVEL_1_LOW, (70, 60, 100), (3.9, 3.3, 5.6)),
+        *both("clear", _LOW_ENDS, (70, 60, 126), (3.9, 3.3, 7.0)),
+        minutes("hold", 15, 0, 60, _CONSENSUS_15),
+        minutes("staff-after", 180, 15, 360, _OWN),
         *_FRESH,
     ),
 )
@@ -147,10 +91,10 @@ GLUCOSE_VERY_LOW: Final = Rule(
     audience=Audience.STAFF,
     meter_audience=Audience.STAFF,
     parameters=(
-        *_both("limit", _LEVEL_2_LOW, (54, 45, 70), (3.0, 2.5, 3.9)),
-        *_both("clear", _LOW_ENDS, (70, 45, 100), (3.9, 2.5, 5.6)),
-        _minutes("hold", 15, 0, 30, _CONSENSUS_15),
-        _minutes("unrecovered", 30, 15, 120, _IEC),
+        *both("limit", _LEVEL_2_LOW, (54, 45, 70), (3.0, 2.5, 3.9)),
+        *both("clear", _LOW_ENDS, (70, 45, 100), (3.9, 2.5, 5.6)),
+        minutes("hold", 15, 0, 30, _CONSENSUS_15),
+        minutes("unrecovered", 30, 15, 120, _IEC),
         *_FRESH,
     ),
 )
@@ -165,10 +109,10 @@ GLUCOSE_HIGH: Final = Rule(
     meter_audience=Audience.PATIENT,
     quiet=_DAY,
     parameters=(
-        *_both("limit", _LEVEL_1_HIGH, (180, 140, 250), (10.0, 7.8, 13.9)),
-        *_both("clear", _HIGH_ENDS, (180, 100, 250), (10.0, 5.6, 13.9)),
-        _minutes("hold", 240, 15, 720, _OWN),
-        _minutes("staff-after", 1440, 60, 2880, _OWN),
+        *both("limit", _LEVEL_1_HIGH, (180, 140, 250), (10.0, 7.8, 13.9)),
+        *both("clear", _HIGH_ENDS, (180, 100, 250), (10.0, 5.6, 13.9)),
+        minutes("hold", 240, 15, 720, _OWN),
+        minutes("staff-after", 1440, 60, 2880, _OWN),
         *_FRESH,
     ),
 )
@@ -183,10 +127,10 @@ GLUCOSE_VERY_HIGH: Final = Rule(
     meter_audience=Audience.STAFF,
     quiet=_DAY,
     parameters=(
-        *_both("limit", _LEVEL_2_HIGH, (250, 180, 350), (13.9, 10.0, 19.4)),
-        *_both("clear", _HIGH_ENDS, (180, 140, 350), (10.0, 7.8, 19.4)),
-        _minutes("hold", 120, 15, 360, _EXTENDED),
-        _minutes("staff-after", 360, 15, 1440, _OWN),
+        *both("limit", _LEVEL_2_HIGH, (250, 180, 350), (13.9, 10.0, 19.4)),
+        *both("clear", _HIGH_ENDS, (180, 140, 350), (10.0, 7.8, 19.4)),
+        minutes("hold", 120, 15, 360, _EXTENDED),
+        minutes("staff-after", 360, 15, 1440, _OWN),
         *_FRESH,
     ),
 )
@@ -200,9 +144,9 @@ GLUCOSE_REFERRAL: Final = Rule(
     audience=Audience.STAFF,
     meter_audience=Audience.STAFF,
     parameters=(
-        *_both("limit", _CHINA_REFERRAL, (300, 200, 400), (16.7, 11.1, 22.2)),
-        *_both("clear", _LEVEL_2_HIGH, (250, 180, 400), (13.9, 10.0, 22.2)),
-        _minutes("hold", 120, 15, 360, _EXTENDED),
+        *both("limit", _CHINA_REFERRAL, (300, 200, 400), (16.7, 11.1, 22.2)),
+        *both("clear", _LEVEL_2_HIGH, (250, 180, 400), (13.9, 10.0, 22.2)),
+        minutes("hold", 120, 15, 360, _EXTENDED),
         *_FRESH,
     ),
 )
@@ -216,18 +160,18 @@ BLOOD_PRESSURE_HIGH: Final = Rule(
     audience=Audience.STAFF,
     quiet=7 * _DAY,
     parameters=(
-        _mmhg("systolic", 135, 120, 180, _HOME_135),
-        _mmhg("diastolic", 85, 70, 110, _HOME_135),
-        _mmhg("clear-systolic", 130, 110, 180, _HOME_GOAL),
-        _mmhg("clear-diastolic", 80, 65, 110, _HOME_GOAL),
-        _minutes(
+        mmhg("systolic", 135, 120, 180, _HOME_135),
+        mmhg("diastolic", 85, 70, 110, _HOME_135),
+        mmhg("clear-systolic", 130, 110, 180, _HOME_GOAL),
+        mmhg("clear-diastolic", 80, 65, 110, _HOME_GOAL),
+        minutes(
             "session",
             10,
             5,
             30,
             Text(en="home protocol: mean of the last two", zh="家庭血压测量方案：取最后两次平均"),
         ),
-        _minutes("fresh-meter", 720, 360, 1440, _OWN),
+        minutes("fresh-meter", 720, 360, 1440, _OWN),
     ),
 )
 BLOOD_PRESSURE_SEVERE: Final = Rule(
@@ -239,13 +183,13 @@ BLOOD_PRESSURE_SEVERE: Final = Rule(
     priority=Priority.MEDIUM,
     audience=Audience.STAFF,
     parameters=(
-        _mmhg("systolic", 180, 150, 200, _GRADE_3),
-        _mmhg("diastolic", 110, 95, 130, _GRADE_3),
-        _mmhg("crisis-systolic", 180, 160, 220, _CRISIS),
-        _mmhg("crisis-diastolic", 120, 100, 140, _CRISIS),
-        _minutes("apart", 1, 0, 5, _AHA_REPEAT),
-        _minutes("wait", 15, 5, 60, _AHA_REPEAT),
-        _minutes("fresh-meter", 720, 360, 1440, _OWN),
+        mmhg("systolic", 180, 150, 200, _GRADE_3),
+        mmhg("diastolic", 110, 95, 130, _GRADE_3),
+        mmhg("crisis-systolic", 180, 160, 220, _CRISIS),
+        mmhg("crisis-diastolic", 120, 100, 140, _CRISIS),
+        minutes("apart", 1, 0, 5, _AHA_REPEAT),
+        minutes("wait", 15, 5, 60, _AHA_REPEAT),
+        minutes("fresh-meter", 720, 360, 1440, _OWN),
     ),
 )
 NO_DATA: Final = Rule(
@@ -257,9 +201,9 @@ NO_DATA: Final = Rule(
     priority=Priority.LOW,
     audience=Audience.STAFF,
     parameters=(
-        _minutes("silence-cgm_glucose", 360, 30, 2880, _OWN),
-        _minutes("silence-glucose", 2880, 360, 20160, _OWN),
-        _minutes("silence-blood_pressure", 2880, 360, 20160, _OWN),
+        minutes("silence-cgm_glucose", 360, 30, 2880, _OWN),
+        minutes("silence-glucose", 2880, 360, 20160, _OWN),
+        minutes("silence-blood_pressure", 2880, 360, 20160, _OWN),
     ),
 )
 LATE_DATA: Final = Rule(
@@ -298,6 +242,7 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
             NO_DATA,
             LATE_DATA,
             BATTERY_LOW,
+            *spot_rules.SPOT_RULES,
         )
     }
 )
@@ -336,6 +281,7 @@ _NOT_ABOVE: Final = (
     (("blood-pressure-high", "diastolic"), ("blood-pressure-severe", "diastolic")),
     (("blood-pressure-severe", "systolic"), ("blood-pressure-severe", "crisis-systolic")),
     (("blood-pressure-severe", "diastolic"), ("blood-pressure-severe", "crisis-diastolic")),
+    *spot_rules.NOT_ABOVE,
 )
 # Where a limit was moved past its clear limit and the clear limit was not given, the clear limit moves along.
 _FOLLOWS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
@@ -349,6 +295,7 @@ _FOLLOWS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
         ("blood-pressure-high", "clear-diastolic"): "diastolic",
         ("blood-pressure-severe", "crisis-systolic"): "systolic",
         ("blood-pressure-severe", "crisis-diastolic"): "diastolic",
+        **spot_rules.FOLLOWS,
     }
 )
 
