@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from alerts.alert import Audience, Priority, Text
 from ingest.vital import Vital
@@ -98,8 +98,50 @@ class Rule:
     priority: Priority
     audience: Audience
     parameters: tuple[Parameter, ...] = ()
-    meter_audience: Audience | None = None
     quiet: timedelta = timedelta()
+
+
+class Key(NamedTuple):
+    """A parameter of a rule in one unit."""
+
+    rule: str
+    parameter: str
+    unit: str
+
+
+class LimitsError(ValueError):
+    """Limits that were refused. The text says where, what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The numbers that hold for somebody at some time, each with its source.
+
+    given: what was set for the patient alone. values and sources hold every parameter of the catalogue.
+    """
+
+    given: Mapping[Key, float] = field(default_factory=dict)
+    values: Mapping[Key, float] = field(repr=False)
+    sources: Mapping[Key, Text] = field(repr=False)
+
+    def value(self, rule: str, parameter: str, unit: str) -> float:
+        """The number that holds. KeyError when the rule has no such parameter in that unit."""
+        return self.values[Key(rule, parameter, unit)]
+
+    def minutes(self, rule: str, parameter: str) -> timedelta:
+        """A parameter of time."""
+        return timedelta(minutes=self.values[Key(rule, parameter, MIN)])
+
+    def source(self, rule: str, parameter: str, unit: str) -> Text:
+        """Where the number comes from: its guideline, or by whom it was set."""
+        return self.sources[Key(rule, parameter, unit)]
+
+    def to_json(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """What was given: {rule: {parameter: [{"value": number, "unit": unit}, ...]}}."""
+        out: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        for key, value in sorted(self.given.items()):
+            out.setdefault(key.rule, {}).setdefault(key.parameter, []).append({"value": value, "unit": key.unit})
+        return out
 
 
 def both(

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
-from alerts.rules import MIN, Limits, Rule
+from alerts.rule import MIN, Limits, Rule
 from ingest.reading import Reading
 from ingest.vital import Vital
 

@@ -24,7 +24,11 @@ def shown(reading: Reading) -> tuple[float, Unit]:
 
 def words(reading: Reading) -> Text:
     """The value in both units, the one received first; HI and LO as words."""
-    value, unit = shown(reading)
+    return value_words(*shown(reading))
+
+
+def value_words(value: float, unit: Unit) -> Text:
+    """A value as `shown` gives it, in both units, its own first; HI and LO as words."""
     if math.isnan(value):
         return Text(en="without a value", zh="无数值")
     if math.isinf(value):

@@ -15,7 +15,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from alerts.rules import Limits
+from alerts.rule import Limits
 from gateway.language import utc_offset
 from ingest.reading import Flag, Reading, from_us
 from ingest.series import Series

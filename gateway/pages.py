@@ -18,7 +18,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from alerts.alert import ActKind, Alert, Outcome
-from alerts.rules import DEFAULTS, RULES, Limits, LimitsError, parse_limits
+from alerts.rule import Limits, LimitsError
+from alerts.rules import DEFAULTS, RULES, parse_limits
 from gateway.api import (
     PAGE,
     AcknowledgeIn,

@@ -1,0 +1,810 @@
+"""Detectors for a glucose sensor: each reading costs a few steps, whatever came before. Pure.
+
+A sensor's state holds no readings, only what they came to: for each limit since when it has been passed and what was
+told of it, the rhythm, the last few values for the rate. What is found comes out at transitions only: an event is
+known, it is told to the patient, it is handed to staff, it is over.
+
+- **Events** follow the consensus: beyond the limit for 15 minutes, over after 15 minutes on the right side of the
+  clear limit. 15 minutes are as many readings as stand for them in this sensor's rhythm (`alerts.rhythm`); a gap
+  breaks an event.
+- **Ladder.** While an event lasts it climbs the rungs of its rules (`alerts.sensor_rules`). A low of the sensor's
+  first day, or one that has the shape of pressure on the sensor, is told to the patient with that reason, and handed
+  to staff later than others; none that persists is held back for ever.
+- **Freshness.** Nothing is told on a reading that is older than "fresh-sensor"; an event that goes on is told at its
+  first fresh reading.
+- **Over** is told when readings show it. After a gap, or a restart, that takes as many readings as any recovery.
+- **Late readings** are not taken: the state is built again from the stored readings (`Sensor.rebuilt`), and what
+  then stands otherwise is told as such. A low that came and went unseen is told if its last reading is still fresh.
+- **Values** are compared in the unit received. LO and HI are beyond every limit; a value that the device itself
+  doubts (malfunction, temperature) says nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Final, NamedTuple
+
+from alerts.alert import Audience, Priority, Verdict
+from alerts.rhythm import GAP, Rhythm
+from alerts.rule import COUNT, RATE, Comparison, Limits, Rule
+from alerts.sensor_rules import (
+    FALLING_FAST,
+    GLUCOSE_REFERRAL,
+    HIGH_EVENT_1,
+    HIGH_EVENT_2,
+    HIGH_EXTENDED,
+    LOW_EVENT_1,
+    LOW_EVENT_2,
+    LOW_EXTENDED,
+    LOW_PROLONGED,
+    RISING_FAST,
+    SENSOR_COMPRESSION,
+    SENSOR_JUMP,
+    SENSOR_STUCK,
+    SENSOR_WARM_UP,
+)
+from ingest.reading import Flag, Reading
+from ingest.vital import Unit, family
+
+EVENT: Final = timedelta(minutes=15)
+# A sensor's start is its first reading, or the first after so long a silence.
+_NEW_SENSOR: Final = timedelta(days=1)
+# So far back the stored readings are needed to build a state again: the first day of a sensor, and a little more.
+HISTORY: Final = timedelta(hours=25)
+_GRACE: Final = timedelta(minutes=1)  # sensors do not keep their minutes to the second
+_NIGHT: Final = frozenset({22, 23, 0, 1, 2, 3, 4, 5, 6, 7})
+_UNRELIABLE: Final = frozenset({Flag.SENSOR_MALFUNCTION, Flag.TEMPERATURE_ERROR, Flag.SESSION_STOPPED})
+_OFF_SCALE: Final = {Flag.BELOW_RANGE: (-math.inf, 39.0), Flag.ABOVE_RANGE: (math.inf, 401.0)}
+# Rates are taken between readings at least so far apart, and at most.
+_SPACED_S: Final = 240.0
+_RATE_SPAN_S: Final = (480.0, 1000.0)
+_JUMP_S: Final = 400.0
+_FALL_S: Final = 1000.0
+_CALMED: Final = 1.0  # mg/dL/min, slower is not fast any more
+_GAP_S: Final = GAP.total_seconds()
+NEVER: Final = datetime.max.replace(tzinfo=UTC)
+_STEADY: Final = 0.5  # mg/dL/min, before the fall of a compression low
+_REBOUND: Final = (25.0, timedelta(minutes=30))  # mg/dL within this time of the lowest
+# An extended high is 90 of 120 minutes, counted in cells of 5 minutes.
+_CELL: Final = timedelta(minutes=5)
+_CELLS: Final = (1 << 24) - 1
+_STUCK_EDGES: Final = frozenset({39.0, 40.0, 400.0, 401.0, 500.0})
+
+
+class Rung(NamedTuple):
+    """A step of a ladder: after so long an event is told like this.
+
+    covers: the readings have to stand for the time, their own intervals included, as the consensus counts; else a
+    reading so long after the onset still shows it. unbroken: the time counts from the last reading that was not
+    beyond the limit.
+    """
+
+    rule: Rule
+    after: timedelta
+    audience: Audience
+    priority: Priority
+    covers: bool = False
+    unbroken: bool = False
+
+
+class Level(NamedTuple):
+    """One limit with its ladder, as it holds for a patient.
+
+    share: so many of the last 24 cells of 5 minutes, instead of readings in a row. held: the ladders for a reason to
+    wait, by the name of its rule.
+    """
+
+    rule: Rule
+    low: bool
+    includes: bool  # the limit itself is beyond it
+    bounds: dict[Unit, tuple[float, float]]
+    hold: timedelta
+    rungs: tuple[Rung, ...]
+    held: dict[str, tuple[Rung, ...]]
+    share: int = 0
+
+    def ladder(self, held: Rule | None) -> tuple[Rung, ...]:
+        """The rungs, for an event that is held for this reason."""
+        return self.held[held.name] if held else self.rungs
+
+
+class Value(NamedTuple):
+    """A glucose as received, and in mg/dL with LO as 39 and HI as 401."""
+
+    shown: float
+    unit: Unit
+    mg_dl: float
+
+
+class Told(NamedTuple):
+    """What a sensor has to tell, with the numbers for the sentence (`alerts.sensor_words`).
+
+    level: None for what is not about a limit. evidence: moments of the readings it rests on, oldest first.
+    numbers: of an artefact or a rate, as its sentence wants them.
+    """
+
+    rule: Rule
+    verdict: Verdict
+    audience: Audience
+    priority: Priority
+    since: datetime
+    reading: Reading
+    value: Value
+    level: Level | None = None
+    worst: Value | None = None
+    held: Rule | None = None
+    evidence: tuple[datetime, ...] = ()
+    numbers: tuple[float, ...] = ()
+
+
+class Slot:
+    """How one limit stands."""
+
+    __slots__ = (
+        "back",
+        "due",
+        "held",
+        "last",
+        "open",
+        "run",
+        "run_since",
+        "since",
+        "staff",
+        "standing",
+        "step",
+        "worst",
+        "worst_at",
+    )
+
+    def __init__(self, back: int, at: datetime) -> None:
+        self.back = back  # readings in a row on the right side of the clear limit
+        self.run = 0  # readings in a row beyond the limit; for a share, the cells
+        self.open = False  # an event goes on
+        self.standing: tuple[Rule, ...] = ()  # what was told and is not over
+        self.staff: Priority | None = None  # with which priority staff were told
+        self.step = 0  # rungs told
+        self.held: Rule | None = None
+        self.since = self.run_since = self.last = self.worst_at = self.due = at
+        self.worst: Value | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may be forgotten."""
+        return not (self.run or self.open or self.standing)
+
+
+class Ended(NamedTuple):
+    """An event that is over."""
+
+    since: datetime
+    last: datetime
+    worst: Value | None
+    worst_at: datetime
+    held: Rule | None
+
+
+class Plan:
+    """What the limits of a patient come to for a sensor; shared by all who have the same."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.levels = _levels(limits)
+        self.level_of = {rung.rule.name: place for place, level in enumerate(self.levels) for rung in level.rungs}
+        self.calm = {unit: _calm(self.levels, unit) for unit in (Unit.MG_DL, Unit.MMOL_L)}
+        self.fresh = {key.rule: limits.minutes(*key[:2]) for key in limits.values if key.parameter == "fresh-sensor"}
+        self.falling = -limits.value(FALLING_FAST.name, "limit", RATE)
+        self.rising = limits.value(RISING_FAST.name, "limit", RATE)
+        self.jump = limits.value(SENSOR_JUMP.name, "limit", RATE)
+        self.first_day = limits.minutes(SENSOR_WARM_UP.name, "first-day")
+        self.fall = -limits.value(SENSOR_COMPRESSION.name, "fall", RATE)
+        self.stuck = int(limits.value(SENSOR_STUCK.name, "count", COUNT))
+        self.stuck_hold = limits.minutes(SENSOR_STUCK.name, "hold")
+        # A smaller change over the points kept is no rate that any rule minds.
+        self.still = min(-self.falling, self.rising, -self.fall) * _RATE_SPAN_S[0] / 60
+
+
+def _levels(limits: Limits) -> tuple[Level, ...]:
+    patient, staff, weekly = Audience.PATIENT, Audience.STAFF, Audience.WEEKLY
+    low, medium = Priority.LOW, Priority.MEDIUM
+
+    def after(rule: Rule, name: str) -> timedelta:
+        return limits.minutes(rule.name, name)
+
+    def extended(rule: Rule, first: timedelta) -> tuple[Rung, Rung]:
+        return (
+            Rung(rule, first, patient, low, covers=True),
+            Rung(rule, after(rule, "staff-after"), staff, low, covers=True),
+        )
+
+    return (
+        _level(
+            limits,
+            LOW_EVENT_1,
+            after(LOW_EVENT_1, "hold"),
+            Rung(LOW_EVENT_1, timedelta(), patient, low),
+            *extended(LOW_EXTENDED, after(LOW_EXTENDED, "hold")),
+        ),
+        _level(
+            limits,
+            LOW_EVENT_2,
+            after(LOW_EVENT_2, "hold"),
+            *_very_low(limits, timedelta()),
+            held={
+                rule.name: _very_low(limits, after(rule, "staff-after"))
+                for rule in (SENSOR_WARM_UP, SENSOR_COMPRESSION)
+            },
+        ),
+        _level(
+            limits,
+            HIGH_EVENT_1,
+            after(HIGH_EVENT_1, "hold"),
+            Rung(HIGH_EVENT_1, timedelta(), weekly, low),
+            *extended(HIGH_EVENT_1, after(HIGH_EVENT_1, "patient-after")),
+        ),
+        _level(limits, HIGH_EVENT_2, after(HIGH_EVENT_2, "hold"), Rung(HIGH_EVENT_2, timedelta(), weekly, low)),
+        _level(
+            limits,
+            HIGH_EVENT_2,
+            EVENT,
+            *extended(HIGH_EXTENDED, timedelta()),
+            share=after(HIGH_EXTENDED, "hold") // _CELL,
+        ),
+        _level(
+            limits,
+            GLUCOSE_REFERRAL,
+            EVENT,
+            Rung(GLUCOSE_REFERRAL, after(GLUCOSE_REFERRAL, "hold"), staff, medium, covers=True, unbroken=True),
+        ),
+    )
+
+
+def _level(
+    limits: Limits,
+    rule: Rule,
+    hold: timedelta,
+    *rungs: Rung,
+    share: int = 0,
+    held: dict[str, tuple[Rung, ...]] | None = None,
+) -> Level:
+    return Level(
+        rule=rule,
+        low=rule.comparison is Comparison.BELOW,
+        includes=rule.comparison is Comparison.AT_LEAST,
+        bounds={
+            unit: (limits.value(rule.name, "limit", unit), limits.value(rule.name, "clear", unit))
+            for unit in (Unit.MG_DL, Unit.MMOL_L)
+        },
+        hold=hold,
+        rungs=_in_order(rungs),
+        held=held or {},
+        share=share,
+    )
+
+
+def _very_low(limits: Limits, wait: timedelta) -> tuple[Rung, ...]:
+    """The ladder of a level-2 low, of which staff hear only after `wait`."""
+    handed = max(wait, limits.minutes(LOW_EVENT_2.name, "staff-after"))
+    urgent = max(handed, limits.minutes(LOW_EVENT_2.name, "unrecovered"))
+    prolonged = limits.minutes(LOW_PROLONGED.name, "hold")
+    rungs = [
+        Rung(LOW_EVENT_2, timedelta(), Audience.PATIENT, Priority.MEDIUM),
+        Rung(LOW_EVENT_2, urgent, Audience.STAFF, Priority.HIGH),
+        Rung(LOW_PROLONGED, prolonged, Audience.STAFF, Priority.HIGH, covers=True, unbroken=True),
+    ]
+    if handed < urgent:
+        rungs.append(Rung(LOW_EVENT_2, handed, Audience.STAFF, Priority.MEDIUM, covers=True))
+    return _in_order(rungs)
+
+
+def _in_order(rungs: Iterable[Rung]) -> tuple[Rung, ...]:
+    return tuple(sorted(rungs, key=lambda rung: rung.after))
+
+
+def _calm(levels: Iterable[Level], unit: Unit) -> tuple[float, float, float]:
+    """Values that no limit minds: the first and the second are the lowest and highest, all below the third."""
+    lows, highs, top = [-math.inf], [math.inf], math.inf
+    for level in levels:
+        (lows if level.low else highs).extend(level.bounds[unit])
+        if level.includes:
+            top = min(top, level.bounds[unit][0])
+    return max(lows), min(highs), top
+
+
+NOTHING: Final[tuple[Told, ...]] = ()
+
+
+class Sensor:
+    """One sensor's state. zone: the wearer's, for what is night."""
+
+    __slots__ = (
+        "calm",
+        "device",
+        "ended",
+        "flat_since",
+        "last_at",
+        "mg_dl",
+        "moving",
+        "plan",
+        "points",
+        "pressed_at",
+        "rhythm",
+        "same",
+        "slots",
+        "started_at",
+        "value",
+        "zone",
+    )
+
+    def __init__(self, plan: Plan, device: str, zone: tzinfo) -> None:
+        self.plan = plan
+        self.device = device
+        self.zone = zone
+        self.rhythm = Rhythm()
+        self.last_at: datetime | None = None
+        self.started_at: datetime | None = None  # of a sensor in its first day
+        self.value = math.nan  # as received
+        self.mg_dl = math.nan
+        self.same = 0  # readings in a row with this value
+        self.flat_since: datetime | None = None
+        self.calm = 0  # readings in a row that no limit minds, while there are no slots
+        self.slots: tuple[Slot, ...] | None = None
+        self.ended: dict[int, Ended] = {}  # by level: the newest event before
+        self.points: tuple[tuple[datetime, float], ...] = ()  # newest first, apart from each other
+        self.moving = 0
+        self.pressed_at: datetime | None = None  # a fall that may be pressure on the sensor
+
+    def take(self, reading: Reading, now: datetime | None) -> Sequence[Told] | None:
+        """Take a reading in, in the order in which they were taken; what is to be told.
+
+        None: it is not newer than the last one, and nothing was done with it. now: None tells nothing, as if no
+        reading were fresh.
+        """
+        taken, last = reading.taken_at, self.last_at
+        value, unit, mg_dl = reading.sent[0], reading.unit, reading.values[0]
+        calm = self.plan.calm.get(unit)
+        if last is not None and taken <= last:
+            return None
+        if reading.flags or value is None or mg_dl is None or calm is None:
+            known = _value(reading)
+            if known is None:
+                return NOTHING
+            value, unit, mg_dl = known
+            calm = self.plan.calm[unit]
+        self.last_at = taken
+        told: Sequence[Told] = NOTHING
+        if last is None:
+            self.started_at = taken
+        else:
+            seconds = (taken - last).total_seconds()
+            self.rhythm.note(seconds)
+            if seconds > _GAP_S:
+                self._pause(last, taken)
+        lowest, highest, top = calm
+        if self.slots is None and lowest <= value <= highest and value < top:
+            self.calm += 1
+        else:
+            told = self._judge(reading, Value(value, unit, mg_dl), now)
+        points = self.points
+        if points:
+            if self.moving or not -self.plan.still < mg_dl - points[-1][1] < self.plan.still:
+                told = (*told, *self._move(reading, Value(value, unit, mg_dl), now))
+            if (taken - points[0][0]).total_seconds() >= _SPACED_S:
+                self.points = ((taken, mg_dl), *points[:3])
+        else:
+            self.points = ((taken, mg_dl),)
+        if value == self.value:
+            self.same += 1
+            if self.same >= self.plan.stuck:
+                told = (*told, *self._stand_still(reading, Value(value, unit, mg_dl), now))
+        else:
+            self.value = value
+            self.same = 1
+            self.flat_since = taken
+        self.mg_dl = mg_dl
+        return told
+
+    def shows_over(self, rule: str, reading: Reading) -> Told | None:
+        """That the newest readings, of which this is the last, are on the right side of a rule's clear limit."""
+        index = self.plan.level_of[rule]
+        back = self.slots[index].back if self.slots else self.calm
+        value = _value(reading)
+        if value is None or back < self.rhythm.readings(EVENT):
+            return None
+        level = self.plan.levels[index]
+        return _over(next(rung.rule for rung in level.rungs if rung.rule.name == rule), level, reading, value)
+
+    def shows(self, rule: str, now: datetime) -> bool:
+        """Whether readings that are hardly older than now do not show that a rule's trouble is over."""
+        if self.last_at is None or now - self.last_at > EVENT:
+            return False
+        slot = self.slots[self.plan.level_of[rule]] if self.slots else None
+        return slot is not None and slot.back < self.rhythm.readings(EVENT)
+
+    def believe(self, standing: Mapping[str, datetime], start: datetime) -> None:
+        """Take as told what is known to stand: by rule, since when. start: of the readings that made this state."""
+        for level, slot in zip(self.plan.levels, self.slots or (), strict=False):
+            rungs = level.ladder(slot.held)
+            for rung in rungs if slot.open else ():
+                since = standing.get(rung.rule.name)
+                if since is not None and (slot.since <= since or slot.since <= start):
+                    slot.step = rungs.index(rung) + 1
+                    slot.standing = (*slot.standing, rung.rule)
+                    slot.staff = max(rung.priority, slot.staff or rung.priority)
+                    slot.due = self._due(level, slot)
+
+    def _pause(self, last: datetime, taken: datetime) -> None:
+        """A long interval: if it is a gap, what went on before does not go on."""
+        if taken - last <= self.rhythm.gap:
+            return
+        if taken - last >= _NEW_SENSOR:
+            self.started_at = taken
+        self.calm = 0
+        self.points = ()
+        self.moving = 0
+        self.same = 0
+        self.pressed_at = None
+        for index, slot in enumerate(self.slots or ()):
+            self._end(index, slot)
+            slot.run = slot.back = 0
+
+    def _end(self, index: int, slot: Slot) -> None:
+        if slot.open:
+            self.ended[index] = Ended(slot.since, slot.last, slot.worst, slot.worst_at, slot.held)
+        slot.open = False
+        slot.step = 0
+        slot.held = slot.staff = None
+
+    def _judge(self, reading: Reading, value: Value, now: datetime | None) -> Sequence[Told]:
+        """Hold the value against every limit."""
+        taken = reading.taken_at
+        if self.slots is None:
+            self.slots = tuple(Slot(self.calm, taken) for _ in self.plan.levels)
+            self.calm = 0
+        told: list[Told] = []
+        for index, (level, slot) in enumerate(zip(self.plan.levels, self.slots, strict=True)):
+            limit, clear = level.bounds[value.unit]
+            shown = value.shown
+            if level.low:
+                beyond, recovered = shown < limit, shown >= clear
+            else:
+                beyond = shown > limit or (level.includes and shown == limit)
+                recovered = shown <= clear and not beyond
+            if level.share:
+                _count_cells(slot, taken, beyond=beyond)
+            if beyond:
+                self._beyond(level, slot, value, taken)
+                if slot.open and taken >= slot.due:
+                    told += self._climb(level, slot, reading, value, now)
+            else:
+                if not level.share:
+                    slot.run = 0
+                told += self._back(index, level, slot, reading, value, now, recovered=recovered)
+        if all(slot.idle for slot in self.slots):
+            self.calm = min(slot.back for slot in self.slots)
+            self.slots = None
+        return told
+
+    def _beyond(self, level: Level, slot: Slot, value: Value, taken: datetime) -> None:
+        slot.back = 0
+        slot.last = taken
+        if not level.share:
+            slot.run += 1
+            if slot.run == 1:
+                slot.run_since = taken
+        if (not slot.open and (slot.run == 1 or slot.worst is None)) or _worse(
+            value.mg_dl, slot.worst, low=level.low
+        ):
+            slot.worst, slot.worst_at = value, taken
+        if slot.open:
+            if slot.run == 1 and not level.share:
+                slot.due = self._due(level, slot)
+        elif slot.run.bit_count() >= level.share if level.share else slot.run >= self.rhythm.readings(level.hold):
+            slot.open = True
+            slot.step = 0
+            slot.since = taken - slot.run.bit_length() * _CELL if level.share else slot.run_since
+            slot.held = self._reason_to_wait(slot) if level.held else None
+            slot.due = self._due(level, slot)
+
+    def _reason_to_wait(self, slot: Slot) -> Rule | None:
+        if self.started_at is not None:
+            if slot.since - self.started_at < self.plan.first_day:
+                return SENSOR_WARM_UP
+            self.started_at = None
+        if self.pressed_at is not None and slot.since - self.pressed_at <= _REBOUND[1]:
+            return SENSOR_COMPRESSION
+        return None
+
+    def _due(self, level: Level, slot: Slot) -> datetime:
+        """When the next rung may be told."""
+        rungs = level.ladder(slot.held)
+        if slot.step >= len(rungs):
+            return NEVER
+        rung = rungs[slot.step]
+        grace = 1.5 * self.rhythm.cadence if rung.covers else _GRACE
+        return (slot.run_since if rung.unbroken else slot.since) + rung.after - grace
+
+    def _climb(
+        self, level: Level, slot: Slot, reading: Reading, value: Value, now: datetime | None
+    ) -> Iterator[Told]:
+        """Tell the rungs that the event has reached."""
+        rungs = level.ladder(slot.held)
+        while slot.step < len(rungs) and slot.last >= slot.due:
+            rung = rungs[slot.step]
+            if now is None or now - reading.taken_at > self.plan.fresh[rung.rule.name]:
+                return
+            yield self._event(level, slot, rung, reading, value)
+            slot.step += 1
+            slot.standing = (*slot.standing, rung.rule)
+            slot.due = self._due(level, slot)
+
+    def _event(self, level: Level, slot: Slot, rung: Rung, reading: Reading, value: Value) -> Told:
+        audience = rung.audience
+        if audience is Audience.STAFF:
+            # Staff have this trouble already, and it has not become worse.
+            known = [
+                each.staff
+                for each, other in zip(self.slots or (), self.plan.levels, strict=True)
+                if each.staff is not None and other.rule.problem == level.rule.problem
+            ]
+            if known and max(known) >= rung.priority:
+                audience = Audience.WEEKLY
+            slot.staff = max(rung.priority, slot.staff or rung.priority)
+        return Told(
+            rule=rung.rule,
+            verdict=Verdict.RAISE,
+            audience=audience,
+            priority=rung.priority,
+            since=slot.run_since if rung.unbroken else slot.since,
+            reading=reading,
+            value=value,
+            level=level,
+            worst=slot.worst,
+            held=slot.held if audience is Audience.PATIENT else None,
+            evidence=(slot.since, slot.worst_at, reading.taken_at),
+        )
+
+    def _back(
+        self,
+        index: int,
+        level: Level,
+        slot: Slot,
+        reading: Reading,
+        value: Value,
+        now: datetime | None,
+        *,
+        recovered: bool,
+    ) -> Iterator[Told]:
+        """Not beyond the limit any more."""
+        if slot.open and slot.held is SENSOR_COMPRESSION and (seen := self._compression(slot, reading, value, now)):
+            yield seen
+        if not recovered:
+            slot.back = 0
+            return
+        slot.back += 1
+        goes_on = slot.open or slot.standing or slot.run
+        if not goes_on or slot.back < self.rhythm.readings(EVENT):
+            return
+        yield from self._over(level, slot, reading, value)
+        self._end(index, slot)
+        slot.run = 0
+        slot.worst = None
+
+    def _over(self, level: Level, slot: Slot, reading: Reading, value: Value) -> Iterator[Told]:
+        for rule in {rule.name: rule for rule in slot.standing}.values():
+            yield _over(rule, level, reading, value)
+        slot.standing = ()
+
+    def _compression(self, slot: Slot, reading: Reading, value: Value, now: datetime | None) -> Told | None:
+        """The rebound that tells pressure on the sensor from a low; told once for an event."""
+        rise, within = _REBOUND
+        if self.pressed_at is None or slot.worst is None or not self._fresh(SENSOR_COMPRESSION, reading, now):
+            return None
+        if value.mg_dl - slot.worst.mg_dl < rise or reading.taken_at - slot.worst_at > within:
+            return None
+        self.pressed_at = None
+        return self._note(
+            SENSOR_COMPRESSION,
+            reading,
+            value,
+            slot.since,
+            (slot.since, slot.worst_at, reading.taken_at),
+            ((reading.taken_at - slot.worst_at) / _GRACE,),
+            slot.worst,
+        )
+
+    def _move(self, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
+        """Judge a change over the last points: a jump, a fast fall or rise, the beginning of a compression low."""
+        taken, points = reading.taken_at, self.points
+        if math.isinf(value.shown):
+            return
+        step, seconds = value.mg_dl - points[0][1], (taken - points[0][0]).total_seconds()
+        if seconds <= _JUMP_S and abs(step) > self.plan.jump * max(seconds, _SPACED_S) / 60:
+            self.points = ()
+            self.moving = 0
+            if self._fresh(SENSOR_JUMP, reading, now):
+                yield self._note(
+                    SENSOR_JUMP, reading, value, points[0][0], (points[0][0], taken), (points[0][1], seconds / 60)
+                )
+            return
+        if value.mg_dl < points[0][1]:
+            self._feel_pressure(value, taken)
+        spans = [(at, mg_dl, (taken - at).total_seconds()) for at, mg_dl in points]
+        fitting = [each for each in spans if _RATE_SPAN_S[0] <= each[2] <= _RATE_SPAN_S[1]]
+        if not fitting:
+            return
+        at, mg_dl, seconds = fitting[-1]
+        rate = (value.mg_dl - mg_dl) / seconds * 60
+        if self.moving:
+            if abs(rate) < _CALMED or rate * self.moving < 0:
+                self.moving = 0
+        elif rate <= self.plan.falling or rate >= self.plan.rising:
+            rule = FALLING_FAST if rate < 0 else RISING_FAST
+            if self._fresh(rule, reading, now):
+                self.moving = -1 if rate < 0 else 1
+                yield self._note(rule, reading, value, at, (at, taken), (rate, mg_dl))
+
+    def _feel_pressure(self, value: Value, taken: datetime) -> None:
+        """A steep fall at night from a steady trace."""
+        points = self.points
+        for (top_at, top), (_, _middle), (before_at, before) in zip(points, points[1:], points[2:], strict=False):
+            fell = (taken - top_at).total_seconds()
+            steady = abs(top - before) <= _STEADY * (top_at - before_at).total_seconds() / 60
+            if steady and fell <= _FALL_S and value.mg_dl - top <= self.plan.fall * fell / 60:
+                if taken.astimezone(self.zone).hour in _NIGHT:
+                    self.pressed_at = taken
+                return
+
+    def _stand_still(self, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
+        """Told once, when both the count and the time are reached."""
+        since = self.flat_since
+        if since is None or value.mg_dl in _STUCK_EDGES or math.isinf(value.shown):
+            return
+        if reading.taken_at - since >= self.plan.stuck_hold and self._fresh(SENSOR_STUCK, reading, now):
+            self.flat_since = None
+            lasted = (reading.taken_at - since) / _GRACE
+            yield self._note(SENSOR_STUCK, reading, value, since, (since, reading.taken_at), (self.same, lasted))
+
+    def _fresh(self, rule: Rule, reading: Reading, now: datetime | None) -> bool:
+        return now is not None and now - reading.taken_at <= self.plan.fresh[rule.name]
+
+    def _note(
+        self,
+        rule: Rule,
+        reading: Reading,
+        value: Value,
+        since: datetime,
+        evidence: tuple[datetime, ...],
+        numbers: tuple[float, ...],
+        worst: Value | None = None,
+    ) -> Told:
+        return Told(
+            rule=rule,
+            verdict=Verdict.RAISE,
+            audience=rule.audience,
+            priority=rule.priority,
+            since=since,
+            reading=reading,
+            value=value,
+            worst=worst,
+            evidence=evidence,
+            numbers=numbers,
+        )
+
+    # Late readings
+
+    def rebuilt(self, readings: Sequence[Reading], now: datetime) -> tuple[Sensor, list[Told]]:
+        """The state that these readings make, with what was told before carried over; what is to be told of it.
+
+        readings: the stored ones of this sensor since HISTORY before now and one from before, oldest first.
+        """
+        new = built(self.plan, self.device, self.zone, readings)
+        if new.rhythm.total < self.rhythm.total:
+            new.rhythm.adopt(self.rhythm)
+        if not readings:
+            return new, []
+        newest = readings[-1]
+        value = _value(newest) or Value(math.nan, Unit.MG_DL, math.nan)
+        told: list[Told] = []
+        old_slots = self.slots or _slots(self)
+        new_slots = new.slots or _slots(new)
+        new.slots = new_slots
+        for index, (level, old, slot) in enumerate(zip(self.plan.levels, old_slots, new_slots, strict=True)):
+            known = [event for event in (self.ended.get(index), _running(old)) if event]
+            slot.standing = old.standing
+            if slot.open and (before := _running(old)) and _meet(before, slot):
+                slot.step, slot.staff = old.step, old.staff
+                slot.due = new._due(level, slot)
+            passed = new.ended.get(index)
+            if passed and not slot.open and not any(_meet(event, passed) for event in known):
+                told += new._passed(level, slot, passed, newest, value, now)
+            if slot.open:
+                told += new._climb(level, slot, newest, value, now)
+            elif slot.standing and slot.back >= new.rhythm.readings(EVENT):
+                told += new._over(level, slot, newest, value)
+        new.moving, new.flat_since = self.moving, self.flat_since if self.same >= self.plan.stuck else new.flat_since
+        new._rest()
+        return new, told
+
+    def _passed(
+        self, level: Level, slot: Slot, event: Ended, newest: Reading, value: Value, now: datetime
+    ) -> list[Told]:
+        """An event that came and went in readings that came late; told while its last reading is fresh."""
+        if now - event.last > min(self.plan.fresh[rung.rule.name] for rung in level.rungs):
+            return []
+        shadow = Slot(0, event.since)
+        shadow.since = shadow.run_since = event.since
+        shadow.last, shadow.worst, shadow.worst_at, shadow.held = event.last, event.worst, event.worst_at, event.held
+        shadow.due = self._due(level, shadow)
+        told = list(self._climb(level, shadow, newest, value, now))
+        slot.standing = (*slot.standing, *shadow.standing)
+        return told
+
+    def _rest(self) -> None:
+        if self.slots and all(slot.idle for slot in self.slots):
+            self.calm = min(slot.back for slot in self.slots)
+            self.slots = None
+
+
+def built(plan: Plan, device: str, zone: tzinfo, readings: Iterable[Reading]) -> Sensor:
+    """The state that stored readings make, oldest first; nothing of them counts as told."""
+    sensor = Sensor(plan, device, zone)
+    for reading in readings:
+        sensor.take(reading, None)
+    return sensor
+
+
+def _over(rule: Rule, level: Level, reading: Reading, value: Value) -> Told:
+    return Told(
+        rule=rule,
+        verdict=Verdict.CLEAR,
+        audience=Audience.STAFF,
+        priority=rule.priority,
+        since=reading.taken_at,
+        reading=reading,
+        value=value,
+        level=level,
+        evidence=(reading.taken_at,),
+    )
+
+
+def _slots(sensor: Sensor) -> tuple[Slot, ...]:
+    at = sensor.last_at or NEVER
+    return tuple(Slot(sensor.calm, at) for _ in sensor.plan.levels)
+
+
+def _running(slot: Slot) -> Ended | None:
+    return Ended(slot.since, slot.last, slot.worst, slot.worst_at, slot.held) if slot.open else None
+
+
+def _meet(one: Ended, other: Ended | Slot) -> bool:
+    return one.since <= other.last and other.since <= one.last
+
+
+def _count_cells(slot: Slot, taken: datetime, *, beyond: bool) -> None:
+    """Move the cells of a share on to this moment; a reading stands for the time since the one before it."""
+    passed = min(24, round((taken - slot.run_since) / _CELL))
+    if passed > 0:
+        slot.run = (slot.run << passed) & _CELLS
+        slot.run_since = taken
+    if beyond:
+        slot.run |= (1 << max(1, min(passed, 3))) - 1
+
+
+def _worse(mg_dl: float, worst: Value | None, *, low: bool) -> bool:
+    return worst is None or (mg_dl < worst.mg_dl if low else mg_dl > worst.mg_dl)
+
+
+def _value(reading: Reading) -> Value | None:
+    """The value in the unit family received; None where the device gives none or doubts it."""
+    if not _UNRELIABLE.isdisjoint(reading.flags):
+        return None
+    sent, mg_dl = reading.sent[0], reading.values[0]
+    shown, unit = family(math.nan if sent is None else sent, reading.unit)
+    if sent is not None and mg_dl is not None:
+        return Value(shown, unit, mg_dl)
+    for flag, (beyond, stands_for) in _OFF_SCALE.items():
+        if flag in reading.flags:
+            return Value(beyond, unit, stands_for)
+    return None
