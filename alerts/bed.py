@@ -14,6 +14,7 @@ a spot measurement (`alerts.spot`), a deadline. So a bed holds no readings.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, tzinfo
 from typing import Final, Protocol
 
@@ -140,7 +141,7 @@ class Bed:
         self._late = frozenset()
         if self._asks or self._again <= now:
             judged = spot.judge(scene, stored.spot(), raising=self.standing.keys())
-            found += judged.findings
+            found += map(self._as_seen_by_sensors, judged.findings)
             self._again = judged.again or NEVER
             self._asks = False
         found += self._of_devices(now)
@@ -176,6 +177,13 @@ class Bed:
                 if not any(other.shows(rule, reading.taken_at) for other in others):
                     over.append(finding(self._scene(now), told))
         return over
+
+    def _as_seen_by_sensors(self, spot_finding: Finding) -> Finding:
+        """A meter's low that a sensor has shown before is no new one."""
+        if spot_finding.verdict is not Verdict.RAISE or spot_finding.rule not in _METER_LOWS:
+            return spot_finding
+        seen = [sensor.low_since(spot_finding.since) for sensor in self._sensors.values()]
+        return replace(spot_finding, since=min([spot_finding.since, *filter(None, seen)]))
 
     def _of_devices(self, now: datetime) -> list[Finding]:
         """No data and late data, as far as they are heard."""

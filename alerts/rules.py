@@ -24,6 +24,10 @@ from ingest.vital import MG_DL_PER_MMOL_L
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
     {rule.name: rule for rule in (*sensor_rules.SENSOR_RULES, *spot_rules.SPOT_RULES, *DEVICE_RULES)}
 )
+# A trouble is called by its mildest rule.
+PROBLEMS: Final[Mapping[str, Text]] = MappingProxyType(
+    {rule.problem: rule.title for rule in sorted(reversed(RULES.values()), key=lambda rule: -rule.priority)}
+)
 PARAMETERS: Final[Mapping[Key, Parameter]] = MappingProxyType(
     {
         Key(rule.name, parameter.name, parameter.unit): parameter

@@ -422,6 +422,13 @@ class Sensor:
         slot = self.slots[self.plan.level_of[rule]] if self.slots else None
         return slot is not None and slot.back < self.rhythm.readings(EVENT)
 
+    def low_since(self, at: datetime) -> datetime | None:
+        """Since when the sensor has shown a low that goes on at a moment."""
+        slots = [
+            slot for level, slot in zip(self.plan.levels, self.slots or (), strict=False) if level.low and slot.open
+        ]
+        return min((slot.since for slot in slots if slot.since <= at <= slot.last + EVENT), default=None)
+
     def believe(self, standing: Mapping[str, datetime], start: datetime) -> None:
         """Take as told what is known to stand: by rule, since when. start: of the readings that made this state."""
         for level, slot in zip(self.plan.levels, self.slots or (), strict=False):

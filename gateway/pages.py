@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from alerts.alert import ActKind, Alert, Outcome
 from alerts.rule import Limits, LimitsError
-from alerts.rules import DEFAULTS, RULES, parse_limits
+from alerts.rules import DEFAULTS, PROBLEMS, RULES, parse_limits
 from gateway.api import (
     PAGE,
     AcknowledgeIn,
@@ -56,6 +56,8 @@ _NAME_COOKIE: Final = "homeward_name"
 _LANGUAGE_COOKIE: Final = "homeward_language"
 _RANGES: Final = {"24h": timedelta(days=1), "3d": timedelta(days=3), "14d": timedelta(days=14)}
 _NEWEST: Final = 12
+# What a trouble or a rule is called.
+_TITLES: Final = {**PROBLEMS, **{rule.name: rule.title for rule in RULES.values()}}
 # Devices run a little ahead of the house at times; what they send is shown all the same.
 _AHEAD: Final = timedelta(hours=1)
 
@@ -114,7 +116,7 @@ def _environment(language: Language) -> Environment:
         links=list(DeviceLink),
         priority_name=priority_name,
         readable=readable,
-        problem_word=lambda problem: language.text(RULES[problem].title) if problem in RULES else problem,
+        problem_word=lambda problem: language.text(_TITLES[problem]) if problem in _TITLES else problem,
         outcome_word=lambda outcome: say(OUTCOMES[outcome]),
         kind_word=lambda kind: say(KINDS[kind]),
         link_word=lambda link: say(LINKS[link]),

@@ -619,7 +619,7 @@ async def test_a_patients_own_limit_is_used_from_the_next_reading(tmp_path: Path
         await enrol(house, "anna", "meter-1", DeviceKind.METER)
         anna = house.people.patient("anna")
         assert anna is not None
-        limits = {"glucose-low": {"limit": {"value": 4.4, "unit": "mmol/L"}}}
+        limits = {"low-event-1": {"limit": {"value": 4.4, "unit": "mmol/L"}}}
         await house.change_patient(replace(anna, limits=limits))
         assert house.listener is not None
         async with Publisher("meter-1", "127.0.0.1", house.listener.port) as meter:

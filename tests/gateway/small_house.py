@@ -134,7 +134,7 @@ def very_low(patient: Patient = WANG, minutes_ago: int = 20, **changed: Any) -> 
     local = since.astimezone(ZoneInfo(patient.zone))
     plain = Finding(
         patient=patient.id,
-        rule="glucose-very-low",
+        rule="low-event-2",
         problem="glucose-low",
         verdict=Verdict.RAISE,
         priority=Priority.HIGH,
@@ -154,7 +154,7 @@ def severe_pressure(patient: Patient = MILLER) -> Finding:
     return very_low(
         patient,
         45,
-        rule="blood-pressure-severe",
+        rule="bp-severe",
         problem="blood-pressure-high",
         priority=Priority.MEDIUM,
         because=Text(
