@@ -61,15 +61,19 @@ _OFF_SCALE: Final = {Flag.BELOW_RANGE: (-math.inf, 39.0), Flag.ABOVE_RANGE: (mat
 _SPACED_S: Final = 240.0
 _RATE_SPAN_S: Final = (480.0, 1000.0)
 _JUMP_S: Final = 400.0
+_SUDDEN: Final = 4  # a jump is so many times the step before it
 _FALL_S: Final = 1000.0
 _CALMED: Final = 1.0  # mg/dL/min, slower is not fast any more
 _GAP_S: Final = GAP.total_seconds()
+_SETTLED: Final = 15  # readings in a row: in any rhythm a recovery, for no cadence is below a minute
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _STEADY: Final = 0.5  # mg/dL/min, before the fall of a compression low
 _REBOUND: Final = (25.0, timedelta(minutes=30))  # mg/dL within this time of the lowest
 # An extended high is 90 of 120 minutes, counted in cells of 5 minutes.
 _CELL: Final = timedelta(minutes=5)
-_CELLS: Final = (1 << 24) - 1
+_CELL_S: Final = 300
+_CELLS: Final = 24
+_ALL_CELLS: Final = (1 << _CELLS) - 1
 _STUCK_EDGES: Final = frozenset({39.0, 40.0, 400.0, 401.0, 500.0})
 
 
@@ -144,6 +148,7 @@ class Slot:
 
     __slots__ = (
         "back",
+        "cell",
         "due",
         "held",
         "last",
@@ -160,7 +165,8 @@ class Slot:
 
     def __init__(self, back: int, at: datetime) -> None:
         self.back = back  # readings in a row on the right side of the clear limit
-        self.run = 0  # readings in a row beyond the limit; for a share, the cells
+        self.run = 0  # readings in a row beyond the limit; for a share, the cells, the newest the lowest bit
+        self.cell = _cell(at)
         self.open = False  # an event goes on
         self.standing: tuple[Rule, ...] = ()  # what was told and is not over
         self.staff: Priority | None = None  # with which priority staff were told
@@ -383,12 +389,14 @@ class Sensor:
                 self._pause(last, taken)
         lowest, highest, top = calm
         if self.slots is None and lowest <= value <= highest and value < top:
-            self.calm += 1
+            if self.calm < _SETTLED:
+                self.calm += 1
         else:
-            told = self._judge(reading, Value(value, unit, mg_dl), now)
+            told = self._judge(reading, Value(value, unit, mg_dl), last, now)
         points = self.points
         if points:
-            if self.moving or not -self.plan.still < mg_dl - points[-1][1] < self.plan.still:
+            still = self.plan.still
+            if self.moving or not (-still < mg_dl - points[-1][1] < still and -still < mg_dl - points[0][1] < still):
                 told = (*told, *self._move(reading, Value(value, unit, mg_dl), now))
             if (taken - points[0][0]).total_seconds() >= _SPACED_S:
                 self.points = ((taken, mg_dl), *points[:3])
@@ -461,10 +469,10 @@ class Sensor:
             self.ended[index] = Ended(slot.since, slot.last, slot.worst, slot.worst_at, slot.held)
         slot.open = False
         slot.step = 0
-        slot.held = slot.staff = None
+        slot.held = slot.staff = slot.worst = None
 
-    def _judge(self, reading: Reading, value: Value, now: datetime | None) -> Sequence[Told]:
-        """Hold the value against every limit."""
+    def _judge(self, reading: Reading, value: Value, before: datetime | None, now: datetime | None) -> Sequence[Told]:
+        """Hold the value against every limit; before: when the last reading was taken."""
         taken = reading.taken_at
         if self.slots is None:
             self.slots = tuple(Slot(self.calm, taken) for _ in self.plan.levels)
@@ -479,7 +487,7 @@ class Sensor:
                 beyond = shown > limit or (level.includes and shown == limit)
                 recovered = shown <= clear and not beyond
             if level.share:
-                _count_cells(slot, taken, beyond=beyond)
+                _count_cells(slot, before, taken, beyond=beyond)
             if beyond:
                 self._beyond(level, slot, value, taken)
                 if slot.open and taken >= slot.due:
@@ -488,9 +496,8 @@ class Sensor:
                 if not level.share:
                     slot.run = 0
                 told += self._back(index, level, slot, reading, value, now, recovered=recovered)
-        if all(slot.idle for slot in self.slots):
-            self.calm = min(slot.back for slot in self.slots)
-            self.slots = None
+        if value.mg_dl < self.plan.calm[Unit.MG_DL][1]:
+            self._rest()
         return told
 
     def _beyond(self, level: Level, slot: Slot, value: Value, taken: datetime) -> None:
@@ -510,7 +517,7 @@ class Sensor:
         elif slot.run.bit_count() >= level.share if level.share else slot.run >= self.rhythm.readings(level.hold):
             slot.open = True
             slot.step = 0
-            slot.since = taken - slot.run.bit_length() * _CELL if level.share else slot.run_since
+            slot.since = taken - (slot.run.bit_length() - 1) * _CELL if level.share else slot.run_since
             slot.held = self._reason_to_wait(slot) if level.held else None
             slot.due = self._due(level, slot)
 
@@ -589,14 +596,13 @@ class Sensor:
         if not recovered:
             slot.back = 0
             return
-        slot.back += 1
+        slot.back = min(_SETTLED, slot.back + 1)
         goes_on = slot.open or slot.standing or slot.run
         if not goes_on or slot.back < self.rhythm.readings(EVENT):
             return
         yield from self._over(level, slot, reading, value)
         self._end(index, slot)
         slot.run = 0
-        slot.worst = None
 
     def _over(self, level: Level, slot: Slot, reading: Reading, value: Value) -> Iterator[Told]:
         for rule in {rule.name: rule for rule in slot.standing}.values():
@@ -627,7 +633,11 @@ class Sensor:
         if math.isinf(value.shown):
             return
         step, seconds = value.mg_dl - points[0][1], (taken - points[0][0]).total_seconds()
-        if seconds <= _JUMP_S and abs(step) > self.plan.jump * max(seconds, _SPACED_S) / 60:
+        before = points[1][1] if len(points) > 1 else points[0][1]
+        sudden = abs(step) > self.plan.jump * max(seconds, _SPACED_S) / 60 and abs(step) > _SUDDEN * abs(
+            points[0][1] - before
+        )
+        if seconds <= _JUMP_S and sudden:
             self.points = ()
             self.moving = 0
             if self._fresh(SENSOR_JUMP, reading, now):
@@ -648,8 +658,8 @@ class Sensor:
                 self.moving = 0
         elif rate <= self.plan.falling or rate >= self.plan.rising:
             rule = FALLING_FAST if rate < 0 else RISING_FAST
+            self.moving = -1 if rate < 0 else 1
             if self._fresh(rule, reading, now):
-                self.moving = -1 if rate < 0 else 1
                 yield self._note(rule, reading, value, at, (at, taken), (rate, mg_dl))
 
     def _feel_pressure(self, value: Value, taken: datetime) -> None:
@@ -730,7 +740,8 @@ class Sensor:
                 told += new._climb(level, slot, newest, value, now)
             elif slot.standing and slot.back >= new.rhythm.readings(EVENT):
                 told += new._over(level, slot, newest, value)
-        new.moving, new.flat_since = self.moving, self.flat_since if self.same >= self.plan.stuck else new.flat_since
+        if self.same >= self.plan.stuck and self.flat_since is None:
+            new.flat_since = None
         new._rest()
         return new, told
 
@@ -749,8 +760,9 @@ class Sensor:
         return told
 
     def _rest(self) -> None:
-        if self.slots and all(slot.idle for slot in self.slots):
-            self.calm = min(slot.back for slot in self.slots)
+        """Forget the slots when nothing goes on and each has recovered in any rhythm."""
+        if self.slots and all(slot.back == _SETTLED and slot.idle for slot in self.slots):
+            self.calm = _SETTLED
             self.slots = None
 
 
@@ -789,14 +801,18 @@ def _meet(one: Ended, other: Ended | Slot) -> bool:
     return one.since <= other.last and other.since <= one.last
 
 
-def _count_cells(slot: Slot, taken: datetime, *, beyond: bool) -> None:
+def _count_cells(slot: Slot, before: datetime | None, taken: datetime, *, beyond: bool) -> None:
     """Move the cells of a share on to this moment; a reading stands for the time since the one before it."""
-    passed = min(24, round((taken - slot.run_since) / _CELL))
-    if passed > 0:
-        slot.run = (slot.run << passed) & _CELLS
-        slot.run_since = taken
+    cell = _cell(taken)
+    slot.run = (slot.run << min(_CELLS, cell - slot.cell)) & _ALL_CELLS
+    slot.cell = cell
     if beyond:
-        slot.run |= (1 << max(1, min(passed, 3))) - 1
+        covered = cell - _cell(before) if before else 1
+        slot.run |= (1 << max(1, min(covered, 3))) - 1
+
+
+def _cell(moment: datetime) -> int:
+    return int(moment.timestamp()) // _CELL_S
 
 
 def _worse(mg_dl: float, worst: Value | None, *, low: bool) -> bool:

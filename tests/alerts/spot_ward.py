@@ -79,9 +79,7 @@ def ketone(at: float, value: float | str, **more: object) -> Reading:
     return _worded(Vital.KETONE, at, value, Unit.MMOL_L, more)
 
 
-def cuff(
-    at: float, systolic: float | str, diastolic: float = 0, unit: Unit = Unit.MMHG, **more: object
-) -> Reading:
+def cuff(at: float, systolic: float | str, diastolic: float = 0, unit: Unit = Unit.MMHG, **more: object) -> Reading:
     if isinstance(systolic, str):
         flag = Flag.ABOVE_RANGE if systolic == "HI" else Flag.BELOW_RANGE
         flags = {flag, *more.pop("flags", ())}  # type: ignore[misc]
