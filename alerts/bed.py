@@ -147,10 +147,11 @@ class Bed:
         found += self._of_devices(now)
         return found
 
-    def settle(self, standing: Mapping[str, datetime]) -> datetime:
-        """Note the rules that hold an alert up now, and since when; the moment at which to look again."""
+    def settle(self, standing: Mapping[str, datetime], now: datetime) -> datetime:
+        """Note the rules that hold an alert up now, and since when; the moment after now at which to look again."""
         self.standing = standing
-        self._due = min((*self._silences(), self._again, self.until))
+        moments = (*self._silences(), self._again, self.until)
+        self._due = min((moment for moment in moments if moment > now), default=NEVER)
         return self._due
 
     def due(self, now: datetime) -> datetime:

@@ -120,6 +120,9 @@ class Ward:
         self._ticked_at = now
         for patient in self._agenda.due(now, SLICE):
             bed = self._beds.get(patient)
+            if bed is not None and bed.until <= now:
+                self._drop(patient)
+                bed = None
             if bed is None or bed.due(now) <= now:
                 self._again.add(patient)
             else:
@@ -223,7 +226,7 @@ class Ward:
             changes += heard.changes
             notices += heard.notices
         await self._write(changes, notices)
-        self._settle(found, alerts)
+        self._settle(found, alerts, now)
 
     def _findings(
         self, patients: Sequence[str], standing: Mapping[tuple[str, str], Alert], now: datetime
@@ -257,11 +260,14 @@ class Ward:
         return groups
 
     def _settle(
-        self, found: Mapping[str, Sequence[Sequence[Finding]]], alerts: Mapping[tuple[str, str], Alert]
+        self,
+        found: Mapping[str, Sequence[Sequence[Finding]]],
+        alerts: Mapping[tuple[str, str], Alert],
+        now: datetime,
     ) -> None:
         """Note what now stands, and when to look at each of these patients again."""
         for patient in found:
-            due = self._beds[patient].settle(_rules_up(alerts, patient))
+            due = self._beds[patient].settle(_rules_up(alerts, patient), now)
             if due is not NEVER:
                 self._agenda.add(patient, due)
         while len(self._beds) > _BEDS:

@@ -59,7 +59,7 @@ class Clinic:
             heard = hear_findings(self.book.standing(), group, now)
             new += self.book.record(heard.changes, heard.notices)
             self.ward.standing = self._standing()
-            self.ward.bed.settle(self.ward.standing)
+            self.ward.bed.settle(self.ward.standing, now)
         return [notice for notice in new if notice.audience is Audience.STAFF]
 
     def _standing(self) -> dict[str, datetime]:

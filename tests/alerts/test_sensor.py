@@ -331,7 +331,7 @@ def test_a_low_stands_until_no_sensor_shows_it() -> None:
     both = [(cgm(5.0 * n, 53), cgm(5.0 * n + 1, 90, device="cgm-2")) for n in range(6)]
     ward.comes(*[each for pair in both for each in pair])
     ward.standing = {"low-event-2": minute(0)}
-    ward.bed.settle(ward.standing)
+    ward.bed.settle(ward.standing, minute(26))
     assert ward.comes(cgm(31, 90, device="cgm-2")) == []
     over = [cgm(30 + 5.0 * n, 90, device="cgm-2") for n in range(1, 5)]
     assert ward.comes(*over[:2]) == []  # the other one showed it fifteen minutes ago
