@@ -26,7 +26,7 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
 )
 # A trouble is called by its mildest rule.
 PROBLEMS: Final[Mapping[str, Text]] = MappingProxyType(
-    {rule.problem: rule.title for rule in sorted(reversed(RULES.values()), key=lambda rule: -rule.priority)}
+    {rule.problem: rule.title for rule in sorted(RULES.values(), key=lambda rule: rule.priority)[::-1]}
 )
 PARAMETERS: Final[Mapping[Key, Parameter]] = MappingProxyType(
     {
@@ -38,8 +38,15 @@ PARAMETERS: Final[Mapping[Key, Parameter]] = MappingProxyType(
 
 # (this number, that number): this must not be above that. Checked in every unit both have.
 _NOT_ABOVE: Final = (*sensor_rules.NOT_ABOVE, *spot_rules.NOT_ABOVE)
-# A number that was not given moves along with another one where it would stand on its wrong side.
-_FOLLOWS: Final[Mapping[tuple[str, str], str]] = MappingProxyType({**sensor_rules.FOLLOWS, **spot_rules.FOLLOWS})
+_PAIRS: Final = tuple((key, Key(*high, key.unit)) for low, high in _NOT_ABOVE for key in PARAMETERS if key[:2] == low)
+# (a number, another one, whether that is from below): it moves along where it was not given and would stand on the
+# wrong side.
+_FOLLOWERS: Final = tuple(
+    (key, Key(key.rule, leader, key.unit), ((key.rule, leader), key[:2]) in _NOT_ABOVE)
+    for (rule, name), leader in {**sensor_rules.FOLLOWS, **spot_rules.FOLLOWS}.items()
+    for key in PARAMETERS
+    if key[:2] == (rule, name)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +100,9 @@ def limits_for(
         own.update(given)
         if override.scope.startswith("patient"):
             patients.update(override.given)
-    for (rule, name), leader in _FOLLOWS.items():
-        for key in [key for key in values if key[:2] == (rule, name) and key not in own]:
-            values[key] = _follow(key, values[key], values[Key(rule, leader, key.unit)])
+    for key, leader, from_below in _FOLLOWERS:
+        if key not in own:
+            values[key] = (max if from_below else min)(values[key], values[leader])
     limits = Limits(given=MappingProxyType(patients), values=values, sources=sources)
     _refuse_contradictions(limits)
     return limits
@@ -117,21 +124,14 @@ def _other_units(given: Mapping[Key, float]) -> dict[Key, float]:
     return out
 
 
-def _follow(key: Key, value: float, leader: float) -> float:
-    """The value, or the leader's where the value would stand on its wrong side."""
-    leads_from_below = any(pair == ((key.rule, _FOLLOWS[key[:2]]), key[:2]) for pair in _NOT_ABOVE)
-    return max(value, leader) if leads_from_below else min(value, leader)
-
-
 def _refuse_contradictions(limits: Limits) -> None:
-    for low, high in _NOT_ABOVE:
-        for key in [key for key in PARAMETERS if key[:2] == low]:
-            low_value, high_value = limits.values[key], limits.values[Key(*high, key.unit)]
-            if low_value > high_value:
-                raise LimitsError(
-                    f"{'.'.join(low)} is {low_value:g} {key.unit}, "
-                    f"above {'.'.join(high)} with {high_value:g} {key.unit}. Change one of the two."
-                )
+    for low, high in _PAIRS:
+        low_value, high_value = limits.values[low], limits.values[high]
+        if low_value > high_value:
+            raise LimitsError(
+                f"{low.rule}.{low.parameter} is {low_value:g} {low.unit}, "
+                f"above {high.rule}.{high.parameter} with {high_value:g} {high.unit}. Change one of the two."
+            )
 
 
 DEFAULTS: Final = limits_for()

@@ -169,8 +169,8 @@ def _compression(scene: Scene, told: Told) -> Text:
         en=f"{_VITAL.en} fell at night from a steady trace to {_say(worst).en} at {scene.clock(told.since)} and came "
         f"back by {rise} within {minutes:.0f} min: this looks like pressure on the sensor. "
         f"Limit: a fall of {_rate_words(fall, told.value.unit)}, {source.en}.",
-        zh=f"{scene.clock(told.since)} {_VITAL.zh}夜间由平稳骤降至 {_say(worst).zh}，{minutes:.0f} 分钟内回升 {rise}："
-        f"疑为传感器受压。限值：下降 {_rate_words(fall, told.value.unit)}，{source.zh}。",
+        zh=f"{scene.clock(told.since)} {_VITAL.zh}夜间由平稳骤降至 {_say(worst).zh}，{minutes:.0f} 分钟内"
+        f"回升 {rise}：疑为传感器受压。限值：下降 {_rate_words(fall, told.value.unit)}，{source.zh}。",
     )
 
 

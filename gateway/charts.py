@@ -56,8 +56,7 @@ def glucose_figure(
     off_scale: readings of either vital without a number, flagged ABOVE_RANGE or BELOW_RANGE. unit: mg/dL or mmol/L.
     """
     very_low, low, high, very_high = (
-        limits.value(rule, "limit", unit)
-        for rule in ("low-event-2", "low-event-1", "high-event-1", "high-event-2")
+        limits.value(rule, "limit", unit) for rule in ("low-event-2", "low-event-1", "high-event-1", "high-event-2")
     )
     figure = go.Figure()
     factor = 1.0 if unit is Unit.MG_DL else 1 / MG_DL_PER_MMOL_L

@@ -1,4 +1,4 @@
-"""The command line: `homeward run`, `check`, `status`, `pair`, `decode`, `letters`, `journal`, `simulate`.
+"""The command line: `homeward run`, `check`, `status`, `pair`, `decode`, `letters`, `journal`, `rules`, `simulate`.
 
 This module imports little, so that decoding a few octets does not wait for a database and a web server to load.
 """
@@ -31,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _decode(options)
     if options.command == "simulate":
         return _simulate(options)
+    if options.command == "rules":
+        from gateway import rule_commands
+
+        return rule_commands.run(options)
     from gateway import commands
 
     return commands.run(options)
@@ -99,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_journal_actions(commands.add_parser("journal", help="look after the journal of readings"))
 
+    _add_rules(commands.add_parser("rules", help="every rule with its numbers and their sources; check a rule file"))
+
     simulate = commands.add_parser("simulate", help="be a device: for tests, never beside a patient")
     simulate.add_argument("what", choices=SIMULATORS, help="`homeward simulate ble --help` tells its options")
     simulate.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS).required = False
@@ -133,6 +139,20 @@ def _add_journal_actions(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--vital", choices=VITALS, help="only these")
     export.add_argument("--since", type=_moment, metavar="TIME", help="taken then or later; ISO 8601 with its offset")
     export.add_argument("--until", type=_moment, metavar="TIME", help="taken before")
+
+
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", dest="action", required=True)
+    listing = actions.add_parser("list", help="one line for each rule")
+    showing = actions.add_parser("show", help="one rule with its numbers, bounds and sources")
+    showing.add_argument("rule", metavar="RULE", help="its name, as in the list")
+    checking = actions.add_parser("check", help="read a rule file and say what it changes, or why it is refused")
+    checking.add_argument("file", type=Path, metavar="FILE", help="TOML, see docs/rules.md")
+    for action in (listing, showing):
+        action.add_argument(
+            "--lang", choices=("en", "zh"), default="en", help="the language of titles and sources (en)"
+        )
+        action.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _add_pair(parser: argparse.ArgumentParser) -> None:

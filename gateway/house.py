@@ -25,7 +25,7 @@ from sqlalchemy.exc import DatabaseError
 from alerts.alert import Act, Alert
 from alerts.book import Book, connect
 from alerts.channels import Channel, LogChannel, Speaker, routes
-from alerts.rules import parse_limits
+from alerts.rules import PLAIN, parse_limits
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
 from gateway.config import Config
@@ -35,6 +35,7 @@ from gateway.keeper import WATCH, Keeper
 from gateway.metrics import measure
 from gateway.path import StraightPath
 from gateway.people import Device, DeviceLink, Patient, People
+from gateway.rule_file import load_rules
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from gateway.ward import Ward
 from gateway.web import create_app
@@ -129,7 +130,10 @@ class House:
         self._unwritten: set[str] = set()  # devices whose state may differ from what is written
         # Told through attributes, because the channels that speak and the follower that sends are made after these.
         self.speaker: Speaker
-        self.ward = Ward(journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake())
+        rules = load_rules(config.clinic.rules) if config.clinic.rules else PLAIN
+        self.ward = Ward(
+            journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake(), rules=rules
+        )
         self.path = StraightPath(journal, self.ward, clock, people.roster(), stored=self._stored)
         self._learn()
 

@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 
 from alerts.alert import Act, ActKind, Alert, Audience, Finding, Notice, Outcome
 from alerts.book import Book, connect
-from alerts.machine import FactKind, hear, hear_findings
 from alerts.devices import Expected
+from alerts.machine import FactKind, hear, hear_findings
 from ingest.reading import Reading
 from ingest.vital import Vital
 from tests.alerts.ward import START, Ward, cgm, cuff, meter, minute, said, trace

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from alerts.alert import Audience, Finding, Priority, Verdict
 from alerts.rule import Group
-from alerts.rules import DEFAULTS, limits_for, parse_limits
+from alerts.rules import DEFAULTS, limits_for
 from alerts.sensor import Plan, Sensor
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit, Vital
