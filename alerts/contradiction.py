@@ -3,27 +3,27 @@
 The bounds are Homeward's own, wide enough that a good device crosses them in fewer than one of a hundred pairs:
 
 - *meter and sensor*, 15 minutes apart at most: the meter is outside of everything the sensor showed in that time by
-  more than 40 mg/dL (2.2 mmol/L) and 40 %. Integrated sensors keep 99 % of their values within 40 % (21 CFR 862.1355).
+  more than 40 mg/dL (2.2 mmol/L) and 40 %. Integrated sensors keep 99 % within 40 % (21 CFR 862.1355).
 - *two of a meter*, 15 minutes apart at most: they differ by more than 30 mg/dL (1.7 mmol/L), by 30 %, and by
   more than blood can change in the time (4 mg/dL a minute). Each may be wrong by 15 mg/dL or 15 % (ISO 15197).
 - *two of a cuff*, in a row in one session: they differ by more than 35 systolic or 20 diastolic. That is four times
   the spread of such differences (7.4 mmHg).
 
-Nobody can say which of the two is wrong, so the patient is asked for a third, which outvotes one of them. What each of
+Nobody can say which of the two is wrong, so the patient is asked for a third, which outvotes one. What each of
 them raised stays raised meanwhile.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Final
 
 from alerts.alert import Audience, Finding, Text, Verdict
 from alerts.cuff import Pressure, pressures
 from alerts.rule import MG_DL, MMHG, PERCENT
-from alerts.scene import MINUTE, Scene
+from alerts.scene import MINUTE, Scene, is_heard
 from alerts.shown import words
 from alerts.spot_rules import BP_SESSION_HIGH, CONTRADICTION
 from ingest.reading import Flag, Reading
@@ -34,20 +34,26 @@ _CHANGE_MG_DL: Final = 4.0  # a minute
 _RANGE: Final = {Vital.GLUCOSE: (20.0, 600.0), Vital.CGM: (40.0, 400.0)}
 # Of three readings in this time two that agree outvote the third.
 _VOTE: Final = timedelta(minutes=30)
+_FEW: Final = 6  # readings in which to find three that are in no doubt
 
 
 def judge(
-    scene: Scene, glucose: Sequence[Reading], sensor: Sequence[Reading], cuff: Sequence[Reading]
+    scene: Scene,
+    glucose: Sequence[Reading],
+    sensor: Sequence[Reading],
+    cuff: Sequence[Reading],
+    *,
+    raising: Collection[str] | None = None,
 ) -> tuple[Finding, ...]:
     """Judge the newest readings of a meter and a cuff, each oldest first, of the last `spot.SPAN`.
 
-    sensor: those within `apart` (15 min) of the newest reading of the meter, and may be more.
+    sensor: those within `apart` (15 min) of the newest reading of the meter, and may be more. raising: as in `spot`.
     """
-    found = _sensor(scene, glucose, sensor) or _meter(scene, glucose) or _cuff(scene, pressures(cuff))
+    found = _sensor(scene, glucose, sensor) or _meter(scene, glucose) or _cuff(scene, pressures(cuff[-_FEW:]))
     if found:
         return (found,)
     newest = [each[-1] for each in (glucose, cuff) if each]
-    if not newest:
+    if not newest or not is_heard(CONTRADICTION, raising):
         return ()
     because = Text(en="The newest readings do not contradict each other.", zh="最近的读数相互一致。")
     evidence = (max(newest, key=lambda each: each.taken_at),)
@@ -91,8 +97,8 @@ def _sensor(scene: Scene, glucose: Sequence[Reading], sensor: Sequence[Reading])
         scene,
         Text(
             en=f"Your meter showed {one.en} at {at} and your sensor nothing nearer than {nearest.en} within "
-            f"{apart // MINUTE} min: they differ by more than {_bound(scene, 'sensor', meter)}. Please wash your hands "
-            "and measure again; if the meter is right, the sensor needs to be calibrated or replaced.",
+            f"{apart // MINUTE} min: they differ by more than {_bound(scene, 'sensor', meter)}. Please wash your "
+            "hands and measure again; if the meter is right, the sensor needs to be calibrated or replaced.",
             zh=f"{at} 血糖仪 {one.zh}，传感器前后 {apart // MINUTE} 分钟内最接近的为 {nearest.zh}："
             f"相差超过 {_bound(scene, 'sensor', meter)}。请洗手后复测；如血糖仪无误，传感器需校准或更换。",
         ),
@@ -116,9 +122,9 @@ def _meter(scene: Scene, glucose: Sequence[Reading]) -> Finding | None:
         scene,
         Text(
             en=f"Your meter showed {one.en} and {apart // MINUTE} min later, at {at}, {other.en}: they differ by "
-            f"more than {_bound(scene, 'meter', first)}. Please wash your hands and measure a third time with a new strip.",
+            f"more than {_bound(scene, 'meter', first)}. Please measure a third time, with clean hands.",
             zh=f"血糖仪先后显示 {one.zh} 和 {other.zh}（{at}，相隔 {apart // MINUTE} 分钟）："
-            f"相差超过 {_bound(scene, 'meter', first)}。请洗手、换新试纸再测一次。",
+            f"相差超过 {_bound(scene, 'meter', first)}。请洗手后再测一次。",
         ),
         (first, second),
     )

@@ -13,14 +13,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
 from alerts.rule import MMHG, Rule
-from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene
+from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard
 from alerts.spot_rules import BP_LOW, BP_SESSION_HIGH, BP_SEVERE, PRIORITY
 from ingest.reading import Flag, Reading
 
@@ -73,14 +73,15 @@ def pressures(readings: Iterable[Reading]) -> list[Pressure]:
     return whole
 
 
-def judge(scene: Scene, readings: Sequence[Reading]) -> Judged:
-    """Judge the readings of a cuff, oldest first, of the last `spot.SPAN`."""
+def judge(scene: Scene, readings: Sequence[Reading], *, raising: Collection[str] | None = None) -> Judged:
+    """Judge the readings of a cuff, oldest first, of the last `spot.SPAN`; raising: as in `spot`."""
     taken = pressures(readings)
     if not taken:
         return Judged((), None)
-    severe, again = _severe(scene, taken)
+    severe, again = _severe(scene, taken, raising)
     sessions = _sessions(scene, taken)
-    return Judged((severe, _session_high(scene, sessions), _low(scene, sessions)), again)
+    findings = (severe, _session_high(scene, sessions, raising), _low(scene, sessions, raising))
+    return Judged(tuple(each for each in findings if each), again)
 
 
 def reaches(scene: Scene, rule: Rule, systolic: float, diastolic: float, prefix: str = "") -> bool:
@@ -123,27 +124,13 @@ class _Case(NamedTuple):
     calm: int = 0
 
 
-def _severe(scene: Scene, taken: Sequence[Pressure]) -> tuple[Finding, datetime | None]:
+def _severe(
+    scene: Scene, taken: Sequence[Pressure], raising: Collection[str] | None
+) -> tuple[Finding | None, datetime | None]:
     rule, newest = BP_SEVERE, taken[-1]
-    case: _Case | None = None
-    for pressure in taken:
-        case = _next(scene, _overdue(scene, case, pressure.at), pressure)
-    case = _overdue(scene, case, scene.now)
-    at = scene.clock(newest.at)
-    if case is None:
-        limit = limit_words(scene, rule)
-        because = Text(
-            en=f"Blood pressure {newest.words} at {at}: not severe, or not confirmed by a second reading. "
-            f"Limit: {limit.en}.",
-            zh=f"{at} 血压 {newest.words}：未达重度，或复测未确认。限值：{limit.zh}。",
-        )
-        return scene.finding(rule, Verdict.CLEAR, because, newest.at, (newest.reading,)), None
-    if not scene.fresh(rule, "fresh-meter", newest.reading):
-        because = Text(
-            en=f"Blood pressure {newest.words} at {at}: too old to judge by.",
-            zh=f"{at} 血压 {newest.words}：读数过旧，无法判断。",
-        )
-        return scene.finding(rule, Verdict.HOLD, because, newest.at, (newest.reading,)), None
+    case = _case(scene, taken)
+    if case is None or not scene.fresh(rule, "fresh-meter", newest.reading):
+        return _not_severe(scene, newest, raising, over=case is None), None
     asked = case.stage is _Stage.ASKED
     finding = scene.finding(
         rule,
@@ -158,8 +145,32 @@ def _severe(scene: Scene, taken: Sequence[Pressure]) -> tuple[Finding, datetime 
     return finding, _deadline(scene, case.proof[0]) + _INSTANT if asked else None
 
 
-def _is_severe(scene: Scene, pressure: Pressure) -> bool:
-    return reaches(scene, BP_SEVERE, pressure.systolic, pressure.diastolic)
+def _case(scene: Scene, taken: Sequence[Pressure]) -> _Case | None:
+    """The case as it stands now, None where there is none."""
+    systolic, diastolic = (scene.number(BP_SEVERE, name, MMHG) for name in ("systolic", "diastolic"))
+    case: _Case | None = None
+    for pressure in taken:
+        severe = pressure.systolic >= systolic or pressure.diastolic >= diastolic
+        if case or severe:
+            case = _next(scene, _overdue(scene, case, pressure.at), pressure, severe=severe)
+    return _overdue(scene, case, scene.now)
+
+
+def _not_severe(scene: Scene, newest: Pressure, raising: Collection[str] | None, *, over: bool) -> Finding | None:
+    if not is_heard(BP_SEVERE, raising):
+        return None
+    at, limit = scene.clock(newest.at), limit_words(scene, BP_SEVERE)
+    stand = (
+        Text(en="not severe, or not confirmed by a second reading", zh="未达重度，或复测未确认")
+        if over
+        else Text(en="too old to judge by", zh="读数过旧，无法判断")
+    )
+    because = Text(
+        en=f"Blood pressure {newest.words} at {at}: {stand.en}. Limit: {limit.en}.",
+        zh=f"{at} 血压 {newest.words}：{stand.zh}。限值：{limit.zh}。",
+    )
+    verdict = Verdict.CLEAR if over else Verdict.HOLD
+    return scene.finding(BP_SEVERE, verdict, because, newest.at, (newest.reading,))
 
 
 def _is_crisis(scene: Scene, pressure: Pressure) -> tuple[bool, bool]:
@@ -186,9 +197,8 @@ def _overdue(scene: Scene, case: _Case | None, moment: datetime) -> _Case | None
     return case
 
 
-def _next(scene: Scene, case: _Case | None, newest: Pressure) -> _Case | None:
+def _next(scene: Scene, case: _Case | None, newest: Pressure, *, severe: bool) -> _Case | None:
     """The case after one more reading."""
-    severe = _is_severe(scene, newest)
     if case is None or (severe and newest.at - case.proof[-1].at > SPOT_GAP):
         return _Case(_Stage.ASKED, (newest,), newest.at, newest.reading.received_at) if severe else None
     if newest.doubtful:
@@ -272,33 +282,53 @@ def _is_high(scene: Scene, session: Sequence[Pressure]) -> bool:
     )
 
 
-def _session_high(scene: Scene, sessions: Sequence[Sequence[Pressure]]) -> Finding:
+def _session_high(
+    scene: Scene, sessions: Sequence[Sequence[Pressure]], raising: Collection[str] | None
+) -> Finding | None:
     rule, session = BP_SESSION_HIGH, sessions[-1]
-    pair, at = _judged(session), scene.clock(session[0].at)
+    if not _is_high(scene, session) or not scene.fresh(rule, "fresh-meter", session[-1].reading):
+        return _not_high(scene, session, raising)
+    return scene.finding(
+        rule,
+        Verdict.RAISE,
+        _session_words(scene, session, Text(en="at or above", zh="达到或高于"), limit_words(scene, rule)),
+        _onset(scene, sessions, _is_high),
+        [each.reading for each in _judged(session)],
+        audience=Audience.PATIENT,
+    )
+
+
+def _not_high(scene: Scene, session: Sequence[Pressure], raising: Collection[str] | None) -> Finding | None:
+    rule, pair, newest = BP_SESSION_HIGH, _judged(session), session[-1]
+    if not is_heard(rule, raising):
+        return None
+    verdict = Verdict.HOLD
     if len(pair) < 2:
+        at = scene.clock(newest.at)
         because = Text(
-            en=f"Blood pressure {session[-1].words} at {at}: one good reading alone is not judged; two in a session "
-            "are averaged.",
-            zh=f"{at} 血压 {session[-1].words}：仅一次可靠读数不作判断，每次测量取两次平均。",
+            en=f"Blood pressure {newest.words} at {at}: one good reading alone is not judged; two in a session are "
+            "averaged.",
+            zh=f"{at} 血压 {newest.words}：仅一次可靠读数不作判断，每次测量取两次平均。",
         )
-        return scene.finding(rule, Verdict.HOLD, because, session[0].at, (session[-1].reading,))
-    mean = _mean(pair)
-    if _is_high(scene, session) and scene.fresh(rule, "fresh-meter", pair[1].reading):
-        verdict, limit, stand = Verdict.RAISE, limit_words(scene, rule), Text(en="at or above", zh="达到或高于")
-    elif reaches(scene, rule, *mean, "clear-"):
-        verdict, limit = Verdict.HOLD, limit_words(scene, rule, "clear-")
+    elif reaches(scene, rule, *_mean(pair), "clear-"):
         stand = Text(en="too old or too little to raise, not yet below", zh="读数过旧或依据不足，尚未低于")
+        because = _session_words(scene, session, stand, limit_words(scene, rule, "clear-"))
     else:
-        verdict, limit, stand = Verdict.CLEAR, limit_words(scene, rule, "clear-"), Text(en="below", zh="低于")
-    because = Text(
-        en=f"Home blood pressure {mean[0]:.0f}/{mean[1]:.0f} mmHg (mean of {pair[0].words} and {pair[1].words}, "
-        f"session of {at}), {stand.en} {limit.en}.",
-        zh=f"家庭血压 {mean[0]:.0f}/{mean[1]:.0f} mmHg（{at} 测量，{pair[0].words} 与 {pair[1].words} 的平均值），"
+        verdict, stand = Verdict.CLEAR, Text(en="below", zh="低于")
+        because = _session_words(scene, session, stand, limit_words(scene, rule, "clear-"))
+    evidence = [each.reading for each in pair] or [newest.reading]
+    return scene.finding(rule, verdict, because, session[0].at, evidence, audience=Audience.PATIENT)
+
+
+def _session_words(scene: Scene, session: Sequence[Pressure], stand: Text, limit: Text) -> Text:
+    pair, at = _judged(session), scene.clock(session[0].at)
+    (systolic, diastolic), (first, second) = _mean(pair), (each.words for each in pair)
+    return Text(
+        en=f"Home blood pressure {systolic:.0f}/{diastolic:.0f} mmHg (mean of {first} and {second}, session of "
+        f"{at}), {stand.en} {limit.en}.",
+        zh=f"家庭血压 {systolic:.0f}/{diastolic:.0f} mmHg（{at} 测量，{first} 与 {second} 的平均值），"
         f"{stand.zh} {limit.zh}。",
     )
-    since = session[0].at if verdict is not Verdict.RAISE else _onset(scene, sessions, _is_high)
-    evidence = [each.reading for each in pair]
-    return scene.finding(rule, verdict, because, since, evidence, audience=Audience.PATIENT)
 
 
 def _onset(
@@ -322,21 +352,12 @@ def _ends_low(scene: Scene, session: Sequence[Pressure]) -> bool:
     return _is_low(scene, session[-1])
 
 
-def _low(scene: Scene, sessions: Sequence[Sequence[Pressure]]) -> Finding:
+def _low(scene: Scene, sessions: Sequence[Sequence[Pressure]], raising: Collection[str] | None) -> Finding | None:
     rule, session = BP_LOW, sessions[-1]
     newest = session[-1]
-    at, limit = scene.clock(newest.at), limit_words(scene, rule)
     if not _is_low(scene, newest) or not scene.fresh(rule, "fresh-meter", newest.reading):
-        over = all(value >= scene.number(rule, f"clear-{name}", MMHG) for name, value in _both(newest))
-        stand = Text(
-            en="not low" if over else "near the limit, or old", zh="不低" if over else "接近限值，或读数过旧"
-        )
-        because = Text(
-            en=f"Blood pressure {newest.words} at {at}: {stand.en}. Limit: {limit.en}.",
-            zh=f"{at} 血压 {newest.words}：{stand.zh}。限值：{limit.zh}。",
-        )
-        verdict = Verdict.CLEAR if over and not newest.doubtful else Verdict.HOLD
-        return scene.finding(rule, verdict, because, newest.at, (newest.reading,), audience=Audience.PATIENT)
+        return _not_low(scene, newest, raising)
+    at, limit = scene.clock(newest.at), limit_words(scene, rule)
     pair = [each for each in session if not each.doubtful][-2:]
     confirmed = len(pair) == 2 and all(_is_low(scene, each) for each in pair)
     said = " and ".join(each.words for each in (pair if confirmed else [newest]))
@@ -362,5 +383,16 @@ def _low(scene: Scene, sessions: Sequence[Sequence[Pressure]]) -> Finding:
     )
 
 
-def _both(pressure: Pressure) -> tuple[tuple[str, float], ...]:
-    return (("systolic", pressure.systolic), ("diastolic", pressure.diastolic))
+def _not_low(scene: Scene, newest: Pressure, raising: Collection[str] | None) -> Finding | None:
+    if not is_heard(BP_LOW, raising):
+        return None
+    least = [scene.number(BP_LOW, f"clear-{name}", MMHG) for name in ("systolic", "diastolic")]
+    over = not newest.doubtful and newest.systolic >= least[0] and newest.diastolic >= least[1]
+    stand = Text(en="not low" if over else "near the limit, or old", zh="不低" if over else "接近限值，或读数过旧")
+    at, limit = scene.clock(newest.at), limit_words(scene, BP_LOW)
+    because = Text(
+        en=f"Blood pressure {newest.words} at {at}: {stand.en}. Limit: {limit.en}.",
+        zh=f"{at} 血压 {newest.words}：{stand.zh}。限值：{limit.zh}。",
+    )
+    verdict = Verdict.CLEAR if over else Verdict.HOLD
+    return scene.finding(BP_LOW, verdict, because, newest.at, (newest.reading,), audience=Audience.PATIENT)

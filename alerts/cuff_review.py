@@ -7,6 +7,7 @@ readings or more, half an hour apart, within one night; one reading at three o'c
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
@@ -51,21 +52,37 @@ class Mean(NamedTuple):
         return f"{self.systolic:.0f}/{self.diastolic:.0f} mmHg"
 
 
+class Home(NamedTuple):
+    """Home blood pressure of a stretch of days, as `alerts.home_pressure` defines it; NaN where nothing was measured.
+
+    morning, day_sd: (systolic, diastolic). evening: systolic. sufficient: whether the mean stands for the patient.
+    """
+
+    mean: Mean
+    sufficient: bool
+    days: int
+    day_sd: tuple[float, float]
+    mornings: int
+    morning: tuple[float, float]
+    evening: float
+
+
 def review(scene: Scene, readings: Sequence[Reading]) -> tuple[Finding, ...]:
     """Judge the days before `now`; readings: of a cuff, of the last `spot.REVIEW_SPAN`, oldest first."""
     taken = [each for each in pressures(readings) if scene.now - each.at < 2 * _WEEK]
     if not taken:
         return ()
-    nights, sure = _automatic_nights(scene, taken), [each for each in taken if not each.doubtful]
-    at_night = {id(each) for night in nights.values() for each in night}
-    awake = [each for each in sure if id(each) not in at_night and abs(each.systolic) < float("inf")]
+    nights = _automatic_nights(scene, taken)
+    asleep = {id(each) for night in nights.values() for each in night}
+    awake = [each for each in taken if not each.doubtful and math.isfinite(each.systolic) and id(each) not in asleep]
     week, before = _weeks(scene, awake)
-    home = _home(scene, week, began=not before)
+    of_week, of_before, of_both = homes(scene, week, before, awake)
+    protocol = of_week if before else homes(scene, week, drop_first_day=True)[0]
     return (
-        not_at_goal(scene, home, week),
-        _morning(scene, home, week),
-        rising(scene, mean_of(scene, before), mean_of(scene, week), week),
-        _variability(scene, awake),
+        not_at_goal(scene, protocol, week),
+        _morning(scene, protocol, week),
+        rising(scene, of_before.mean, of_week.mean, week),
+        _variability(scene, of_both, awake),
         _non_dipping(scene, nights, awake),
         _irregular_pulse(scene, taken),
         _cuff_error(scene, taken),
@@ -79,28 +96,36 @@ def _weeks(scene: Scene, taken: Sequence[Pressure]) -> tuple[list[Pressure], lis
     return [each for age, each in ages if age < _WEEK], [each for age, each in ages if _WEEK <= age < 2 * _WEEK]
 
 
-def _home(scene: Scene, taken: Sequence[Pressure], *, began: bool) -> HomePressure:
-    """Home blood pressure; began: whether the measuring began with these readings."""
+def homes(scene: Scene, *stretches: Sequence[Pressure], drop_first_day: bool = False) -> list[Home]:
+    """Home blood pressure of each stretch of readings, each oldest first.
+
+    drop_first_day: where the measuring began with the stretch.
+    """
+    taken = [each for stretch in stretches for each in stretch]
     taken_us = np.array([to_us(each.at) for each in taken], dtype=np.int64)
     ahead = [(each.at.astimezone(scene.zone).utcoffset() or timedelta()) // _US for each in taken]
     whole = Pressures(
-        offsets=np.array([0, len(taken)], dtype=np.int64),
+        offsets=np.cumsum([0, *(len(stretch) for stretch in stretches)], dtype=np.int64),
         taken_us=taken_us,
         clock_us=taken_us + np.array(ahead, dtype=np.int64),
         systolic=np.array([each.systolic for each in taken], dtype=np.float64),
         diastolic=np.array([each.diastolic for each in taken], dtype=np.float64),
     )
-    return home_pressure(whole, drop_first_day=began)
+    found = home_pressure(whole, drop_first_day=drop_first_day)
+    return [_home_of(found, place) for place in range(len(stretches))]
 
 
-def mean_of(scene: Scene, taken: Sequence[Pressure]) -> Mean:
-    """The home mean of a stretch of days of which none is the first."""
-    home = _home(scene, taken, began=False)
-    return _mean(home)
-
-
-def _mean(home: HomePressure) -> Mean:
-    return Mean(float(home.systolic.mean[0]), float(home.diastolic.mean[0]), int(home.readings[0]))
+def _home_of(found: HomePressure, place: int) -> Home:
+    systolic, diastolic = found.systolic, found.diastolic
+    return Home(
+        mean=Mean(float(systolic.mean[place]), float(diastolic.mean[place]), int(found.readings[place])),
+        sufficient=bool(found.sufficient[place]),
+        days=int(found.days[place]),
+        day_sd=(float(systolic.day_sd[place]), float(diastolic.day_sd[place])),
+        mornings=int(found.mornings[place]),
+        morning=(float(systolic.morning[place]), float(diastolic.morning[place])),
+        evening=float(systolic.evening[place]),
+    )
 
 
 def _span(scene: Scene, taken: Sequence[Pressure]) -> str:
@@ -124,10 +149,10 @@ def _about(
 # Goal, mornings, trend
 
 
-def not_at_goal(scene: Scene, home: HomePressure, week: Sequence[Pressure]) -> Finding:
+def not_at_goal(scene: Scene, home: Home, week: Sequence[Pressure]) -> Finding:
     """Judge a home mean against the goal; week: the readings it was made of, for the evidence."""
-    rule, mean = BP_NOT_AT_GOAL, _mean(home)
-    if not week or not home.sufficient[0]:
+    rule, mean = BP_NOT_AT_GOAL, home.mean
+    if not week or not home.sufficient:
         return _too_little(scene, rule, week, mean.readings, ENOUGH_READINGS)
     span, counted = _span(scene, week), mean.readings
     if reaches(scene, rule, *mean[:2], "uncontrolled-"):
@@ -154,17 +179,16 @@ def _too_little(scene: Scene, rule: Rule, taken: Sequence[Pressure], found: int,
     return _about(scene, rule, Verdict.HOLD, because, taken)
 
 
-def _morning(scene: Scene, home: HomePressure, week: Sequence[Pressure]) -> Finding:
-    rule = BP_MORNING
-    mornings = int(home.mornings[0])
+def _morning(scene: Scene, home: Home, week: Sequence[Pressure]) -> Finding:
+    rule, mornings = BP_MORNING, home.mornings
     if mornings < scene.number(rule, "mornings", DAYS):
         because = Text(
             en=f"{mornings} morning sessions in the last 7 days: too few.",
             zh=f"近 7 天清晨测量 {mornings} 次：不足。",
         )
         return _about(scene, rule, Verdict.HOLD, because, week)
-    systolic, diastolic = float(home.systolic.morning[0]), float(home.diastolic.morning[0])
-    evening, excess = float(home.systolic.evening[0]), float(home.systolic.morning_less_evening[0])
+    (systolic, diastolic), evening = home.morning, home.evening
+    excess = systolic - evening
     limit, raised = limit_words(scene, rule), reaches(scene, rule, systolic, diastolic)
     much = raised and excess >= scene.number(rule, "excess", MMHG)
     more = Text(
@@ -203,17 +227,15 @@ def rising(scene: Scene, before: Mean, now: Mean, week: Sequence[Pressure]) -> F
 # Variability, nights
 
 
-def _variability(scene: Scene, taken: Sequence[Pressure]) -> Finding:
-    rule, needed = BP_VARIABILITY, scene.number(BP_VARIABILITY, "days", DAYS)
-    home = _home(scene, taken, began=False)
-    days = int(home.days[0])
+def _variability(scene: Scene, home: Home, taken: Sequence[Pressure]) -> Finding:
+    rule, needed, days = BP_VARIABILITY, scene.number(BP_VARIABILITY, "days", DAYS), home.days
     if days < needed:
         because = Text(
             en=f"{days} days measured in the last 14: too few, {needed:g} are needed.",
             zh=f"近 14 天测量 {days} 天：不足 {needed:g} 天。",
         )
         return _about(scene, rule, Verdict.HOLD, because, taken)
-    systolic, diastolic = float(home.systolic.day_sd[0]), float(home.diastolic.day_sd[0])
+    systolic, diastolic = home.day_sd
     raised, limit = reaches(scene, rule, systolic, diastolic), limit_words(scene, rule)
     stand = Text(en="at or above", zh="达到或超过") if raised else Text(en="below", zh="小于")
     because = Text(

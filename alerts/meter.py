@@ -1,13 +1,12 @@
 """What a glucose meter says: lows, levels by meal, the referral level, and ketones; and the patterns of a week. Pure.
 
 - **Low** (level 1) is the patient's own: eat sugar, measure again. A second low reading a quarter of an hour later
-  says that it does not pass, and goes to staff. **Very low** (level 2) goes to staff at once, and is of high priority
-  when nothing has shown recovery in half an hour, for silence after such a reading is no good sign.
+  says that it does not pass, and goes to staff. **Very low** (level 2) likewise, but staff also hear when no second
+  comes within half an hour, for silence after such a reading is no good sign; very low for half an hour is of high
+  priority.
 - **Referral level** (China's public health service): staff, once until the check within two weeks that it asks for.
-  A reading that is told as very low is not told a second time.
-- **Above the goal** of its meal: the patient's own, once a day and again when it becomes very high.
-- A reading of which the meter itself says that something was wrong with strip or sample is the patient's to repeat;
-  of a very low one staff hear when it is not.
+- **Above the goal** of its meal: the patient's own, once a week, and very high once a day.
+- A reading of which the meter itself says that something was wrong with strip or sample confirms nothing.
 - A sensor raises nothing here, but its newest reading ends a low as a meter's would, once its lag is over.
 """
 
@@ -15,14 +14,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from statistics import fmean
 from typing import Final
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
 from alerts.rule import DAYS, MMOL_L, PERCENT, Rule
-from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, last_arrival
+from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard, last_arrival
 from alerts.shown import limit_words, number, shown, words
 from alerts.spot_rules import (
     KETONE,
@@ -59,20 +58,37 @@ _GROUPS: Final = {
 
 
 def judge(
-    scene: Scene, glucose: Sequence[Reading], ketones: Sequence[Reading] = (), sensor: Reading | None = None
+    scene: Scene,
+    glucose: Sequence[Reading],
+    ketones: Sequence[Reading] = (),
+    sensor: Reading | None = None,
+    *,
+    raising: Collection[str] | None = None,
 ) -> Judged:
-    """Judge the readings of a meter, oldest first, of the last `spot.SPAN`; sensor: a sensor's newest, if any."""
-    findings: list[Finding] = []
+    """Judge the readings of a meter, oldest first, of the last `spot.SPAN`; sensor: a sensor's newest, if any.
+
+    raising: as in `spot`.
+    """
+    findings: list[Finding | None] = []
     again = None
     if glucose:
         taken = list(glucose)
         if sensor is not None and sensor.taken_at - taken[-1].taken_at >= _SENSOR_LAG:
             taken.append(sensor)
-        very_low, again = _very_low(scene, taken)
-        findings += [_low(scene, taken), very_low, _referral(scene, glucose), _high(scene, glucose)]
+        very_low, again = _very_low(scene, taken, raising)
+        low = _low(scene, taken, raising)
+        # The patient is asked once, by the worse.
+        if low and low.audience is Audience.PATIENT and very_low and very_low.verdict is Verdict.RAISE:
+            low = None
+        findings += [
+            low,
+            very_low,
+            _referral(scene, glucose, raising),
+            _high(scene, glucose, raising),
+        ]
     if ketones:
-        findings.append(_ketone(scene, ketones, glucose))
-    return Judged(tuple(findings), again)
+        findings.append(_ketone(scene, ketones, glucose, raising))
+    return Judged(tuple(each for each in findings if each), again)
 
 
 # Lows
@@ -95,70 +111,75 @@ def _episode(
     return taken[first:]
 
 
-def _below(scene: Scene, rule: Rule, parameter: str) -> Callable[[Reading], bool]:
-    def is_below(reading: Reading) -> bool:
-        value, unit = shown(reading)
-        return value < scene.number(rule, parameter, unit)
-
-    return is_below
+def _is_below(scene: Scene, reading: Reading, rule: Rule, parameter: str) -> bool:
+    value, unit = shown(reading)
+    return value < scene.number(rule, parameter, unit)
 
 
-def _measured_below(scene: Scene, rule: Rule, event: Sequence[Reading]) -> list[Reading]:
-    is_below = _below(scene, rule, "limit")
-    return [each for each in event if each.vital is Vital.GLUCOSE and is_below(each)]
+def _is_recovered(scene: Scene, reading: Reading, rule: Rule) -> bool:
+    value, unit = shown(reading)
+    return value >= scene.number(rule, "clear", unit)
 
 
 def _low_episode(scene: Scene, rule: Rule, taken: Sequence[Reading]) -> Sequence[Reading]:
-    is_below, not_clear = _below(scene, rule, "limit"), _below(scene, rule, "clear")
-    return _episode(
+    """Since the first reading of the meter below the limit; empty when it recovered, or is too old to judge by."""
+    event = _episode(
         taken,
-        lambda reading: reading.vital is Vital.GLUCOSE and is_below(reading),
-        lambda reading: not math.isnan(shown(reading)[0]) and not not_clear(reading),
+        lambda reading: reading.vital is Vital.GLUCOSE and _is_below(scene, reading, rule, "limit"),
+        lambda reading: _is_recovered(scene, reading, rule),
+    )
+    return event if event and scene.fresh(rule, "fresh-meter", event[-1]) else ()
+
+
+def _lasts(scene: Scene, rule: Rule, event: Sequence[Reading], parameter: str) -> bool:
+    """Whether a reading of the meter that is in no doubt is below the limit so long after the first."""
+    since = event[0].taken_at + scene.minutes(rule, parameter)
+    return any(
+        each.taken_at >= since
+        and each.vital is Vital.GLUCOSE
+        and not _DOUBTS & each.flags
+        and _is_below(scene, each, rule, "limit")
+        for each in event
     )
 
 
-def _low(scene: Scene, taken: Sequence[Reading]) -> Finding:
+def _low(scene: Scene, taken: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
     rule = METER_LOW
     event = _low_episode(scene, rule, taken)
-    if not event or not scene.fresh(rule, "fresh-meter", event[-1]):
-        return _not_low(scene, rule, taken)
-    low = _measured_below(scene, rule, event)
-    lasts = low[-1].taken_at - event[0].taken_at >= scene.minutes(rule, "recheck")
+    if not event:
+        return _not_low(scene, rule, taken, raising)
+    lasts = _lasts(scene, rule, event, "recheck")
     said = _low_words(scene, rule, event)
-    advice = Text(
-        en=f" Please eat or drink 15 g of sugar and measure again in {scene.minutes(rule, 'recheck') // MINUTE} min.",
-        zh=f"请立即进食 15 克糖，{scene.minutes(rule, 'recheck') // MINUTE} 分钟后复测。",
-    )
     return scene.finding(
         rule,
         Verdict.RAISE,
-        said if lasts else Text(en=said.en + advice.en, zh=said.zh + advice.zh),
+        said if lasts else _with_advice(scene, rule, said),
         event[0].taken_at,
         event,
         audience=Audience.STAFF if lasts else Audience.PATIENT,
     )
 
 
-def _very_low(scene: Scene, taken: Sequence[Reading]) -> tuple[Finding, datetime | None]:
+def _very_low(
+    scene: Scene, taken: Sequence[Reading], raising: Collection[str] | None
+) -> tuple[Finding | None, datetime | None]:
     rule = METER_VERY_LOW
     event = _low_episode(scene, rule, taken)
-    if not event or not scene.fresh(rule, "fresh-meter", event[-1]):
-        return _not_low(scene, rule, taken), None
+    if not event:
+        return _not_low(scene, rule, taken, raising), None
     onset = event[0]
+    # Nobody can be asked before the reading has come.
     deadline = max(onset.taken_at, onset.received_at) + scene.minutes(rule, "unrecovered")
-    overdue = scene.now > deadline
-    low = _measured_below(scene, rule, event)
-    sure = [reading for reading in low if not _DOUBTS & reading.flags]
+    unanswered = scene.now > deadline
+    confirmed = _lasts(scene, rule, event, "recheck")
     said = _low_words(scene, rule, event)
-    if not sure:
+    if not confirmed and not unanswered:
+        said = _with_advice(scene, rule, said)
+    elif not confirmed:
+        asked = (scene.now - onset.taken_at) // MINUTE
         said = Text(
-            en=f"{said.en} The meter reports a fault of strip or sample: please measure again.",
-            zh=f"{said.zh}血糖仪提示试纸或采血有误：请复测。",
-        )
-    elif overdue:
-        said = Text(
-            en=f"{said.en} No recovery was seen for {(scene.now - onset.taken_at) // MINUTE} min.",
-            zh=f"{said.zh}{(scene.now - onset.taken_at) // MINUTE} 分钟内未见恢复。",
+            en=f"{said.en} The patient was asked to measure again; no recovery was seen in {asked} min.",
+            zh=f"{said.zh}已请患者复测，{asked} 分钟内未见恢复。",
         )
     finding = scene.finding(
         rule,
@@ -166,11 +187,19 @@ def _very_low(scene: Scene, taken: Sequence[Reading]) -> tuple[Finding, datetime
         said,
         onset.taken_at,
         event,
-        known_at=deadline if overdue else last_arrival(sure or low),
-        priority=Priority.HIGH if overdue else rule.priority,
-        audience=Audience.STAFF if sure or overdue else Audience.PATIENT,
+        known_at=last_arrival(event) if confirmed or not unanswered else deadline,
+        priority=Priority.HIGH if _lasts(scene, rule, event, "unrecovered") else rule.priority,
+        audience=Audience.STAFF if confirmed or unanswered else Audience.PATIENT,
     )
-    return finding, None if overdue else deadline + _INSTANT
+    return finding, None if confirmed or unanswered else deadline + _INSTANT
+
+
+def _with_advice(scene: Scene, rule: Rule, said: Text) -> Text:
+    recheck = scene.minutes(rule, "recheck") // MINUTE
+    return Text(
+        en=f"{said.en} Please eat or drink 15 g of sugar now and measure again in {recheck} min.",
+        zh=f"{said.zh}请立即进食 15 克糖，{recheck} 分钟后复测。",
+    )
 
 
 def _low_words(scene: Scene, rule: Rule, event: Sequence[Reading]) -> Text:
@@ -191,23 +220,25 @@ def _low_words(scene: Scene, rule: Rule, event: Sequence[Reading]) -> Text:
     )
 
 
-def _not_low(scene: Scene, rule: Rule, taken: Sequence[Reading]) -> Finding:
+def _not_low(scene: Scene, rule: Rule, taken: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
+    if not is_heard(rule, raising):
+        return None
     newest = taken[-1]
-    value, unit = shown(newest)
-    now, at, limit = words(newest), scene.clock(newest.taken_at), limit_words(scene, rule, "clear", unit)
-    over = value >= scene.number(rule, "clear", unit)
+    now, at, limit = words(newest), scene.clock(newest.taken_at), limit_words(scene, rule, "clear", shown(newest)[1])
+    over = _is_recovered(scene, newest, rule)
     return scene.finding(
         rule,
         Verdict.CLEAR if over else Verdict.HOLD,
         Text(en=f"Glucose {now.en} at {at}: at or above {limit.en}.", zh=f"{at} 血糖 {now.zh}：不低于 {limit.zh}。")
         if over
-        else _undecided(now, at),
+        else _undecided(newest, at),
         newest.taken_at,
         (newest,),
     )
 
 
-def _undecided(now: Text, at: str) -> Text:
+def _undecided(newest: Reading, at: str) -> Text:
+    now = words(newest)
     return Text(
         en=f"Glucose {now.en} at {at}: too old to judge by, or neither raised nor over.",
         zh=f"{at} 血糖 {now.zh}：读数过旧，或未达到报警条件、也未恢复。",
@@ -225,13 +256,13 @@ def _at_referral(scene: Scene, reading: Reading) -> str | None:
     return "high" if value >= scene.number(METER_REFERRAL, "high", unit) else None
 
 
-def _referral(scene: Scene, glucose: Sequence[Reading]) -> Finding:
+def _referral(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
     rule, newest = METER_REFERRAL, glucose[-1]
-    side, at, now = _at_referral(scene, newest), scene.clock(newest.taken_at), words(newest)
-    told = _below(scene, METER_VERY_LOW, "limit")(newest)
-    if side is None or told or _DOUBTS & newest.flags or not scene.fresh(rule, "fresh-meter", newest):
+    side = _at_referral(scene, newest)
+    if side is None or _DOUBTS & newest.flags or not scene.fresh(rule, "fresh-meter", newest):
         # Whether two weeks have passed without such a reading, the review says.
-        return scene.finding(rule, Verdict.HOLD, _undecided(now, at), newest.taken_at, (newest,))
+        return _held(scene, rule, newest, raising)
+    at, now = scene.clock(newest.taken_at), words(newest)
     unit = shown(newest)[1]
     limit, source = limit_words(scene, rule, side, unit), scene.limits.source(rule.name, side, unit)
     earlier = [each for each in _of_one_day(glucose) if side == "high" and _at_referral(scene, each) == "high"]
@@ -252,6 +283,13 @@ def _referral(scene: Scene, glucose: Sequence[Reading]) -> Finding:
         known_at=newest.received_at,
         priority=Priority.MEDIUM if earlier else rule.priority,
     )
+
+
+def _held(scene: Scene, rule: Rule, newest: Reading, raising: Collection[str] | None) -> Finding | None:
+    if raising is not None:
+        return None
+    because = _undecided(newest, scene.clock(newest.taken_at))
+    return scene.finding(rule, Verdict.HOLD, because, newest.taken_at, (newest,))
 
 
 def _of_one_day(glucose: Sequence[Reading]) -> Iterator[Reading]:
@@ -277,28 +315,17 @@ def _above(scene: Scene, reading: Reading, parameter: str) -> bool:
     return value >= limit if parameter == "after-meal" else value > limit
 
 
-def _high(scene: Scene, glucose: Sequence[Reading]) -> Finding:
+def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
     rule, newest = METER_HIGH, glucose[-1]
-    at, now, goal = scene.clock(newest.taken_at), words(newest), _goal(newest)
-    limit = limit_words(scene, rule, goal, unit := shown(newest)[1])
-    meal = _MEALS.get(str(newest.context.get("meal")), _MEALS["casual"])
+    goal = _goal(newest)
     if not _above(scene, newest, goal):
-        over = not math.isnan(shown(newest)[0])
-        return scene.finding(
-            rule,
-            Verdict.CLEAR if over else Verdict.HOLD,
-            Text(
-                en=f"Glucose {now.en} {meal.en} at {at}: not above its goal of {limit.en}.",
-                zh=f"{at} {meal.zh}血糖 {now.zh}：未高于目标 {limit.zh}。",
-            ),
-            newest.taken_at,
-            (newest,),
-        )
+        return _not_high(scene, newest, goal, raising)
     if not scene.fresh(rule, "fresh-meter", newest):
-        return scene.finding(rule, Verdict.HOLD, _undecided(now, at), newest.taken_at, (newest,))
-    source, very = scene.limits.source(rule.name, goal, unit), _above(scene, newest, "very-high")
-    today = [each for each in glucose if scene.day(each.taken_at) == scene.day(newest.taken_at)]
-    alike = [each for each in today if _above(scene, each, "very-high" if very else _goal(each))]
+        return _held(scene, rule, newest, raising)
+    unit, very = shown(newest)[1], _above(scene, newest, "very-high")
+    at, now, meal = scene.clock(newest.taken_at), words(newest), _meal(newest)
+    parameter = "very-high" if very else goal
+    limit, source = limit_words(scene, rule, parameter, unit), scene.limits.source(rule.name, parameter, unit)
     advice = Text(
         en=" Please drink water, wash your hands and measure again in 2 h; if you feel ill, measure ketones too."
         if very
@@ -312,10 +339,47 @@ def _high(scene: Scene, glucose: Sequence[Reading]) -> Finding:
             en=f"Meter glucose {now.en} {meal.en} at {at}: above {limit.en}. Limit: {source.en}.{advice.en}",
             zh=f"{at} {meal.zh}指尖血糖 {now.zh}：高于 {limit.zh}。限值依据：{source.zh}。{advice.zh}",
         ),
-        alike[0].taken_at,
+        _first_high(scene, glucose, very=very),
         (newest,),
         audience=Audience.PATIENT,
     )
+
+
+def _first_high(scene: Scene, glucose: Sequence[Reading], *, very: bool) -> datetime:
+    """The first such reading of the patient's week, or day if very high: a patient is told no oftener."""
+    newest = glucose[-1]
+    if very:
+        today = [each for each in glucose if scene.day(each.taken_at) == scene.day(newest.taken_at)]
+        return next(each.taken_at for each in today if _above(scene, each, "very-high"))
+    week = scene.week_of(newest.taken_at)
+    return next(each.taken_at for each in glucose if each.taken_at >= week and _above(scene, each, _goal(each)))
+
+
+def _not_high(scene: Scene, newest: Reading, goal: str, raising: Collection[str] | None) -> Finding | None:
+    rule = METER_HIGH
+    if not is_heard(rule, raising):
+        return None
+    value, unit = shown(newest)
+    at, now, meal, limit = (
+        scene.clock(newest.taken_at),
+        words(newest),
+        _meal(newest),
+        limit_words(scene, rule, goal, unit),
+    )
+    return scene.finding(
+        rule,
+        Verdict.HOLD if math.isnan(value) else Verdict.CLEAR,
+        Text(
+            en=f"Glucose {now.en} {meal.en} at {at}: not above its goal of {limit.en}.",
+            zh=f"{at} {meal.zh}血糖 {now.zh}：未高于目标 {limit.zh}。",
+        ),
+        newest.taken_at,
+        (newest,),
+    )
+
+
+def _meal(reading: Reading) -> Text:
+    return _MEALS.get(str(reading.context.get("meal")), _MEALS["casual"])
 
 
 # Ketones
@@ -327,12 +391,16 @@ _KETONE_LEVELS: Final = (
 )
 
 
-def _ketone(scene: Scene, ketones: Sequence[Reading], glucose: Sequence[Reading]) -> Finding:
+def _ketone(
+    scene: Scene, ketones: Sequence[Reading], glucose: Sequence[Reading], raising: Collection[str] | None
+) -> Finding | None:
     rule, newest = KETONE, ketones[-1]
     watch = scene.number(rule, "watch", MMOL_L)
     value, at, now = shown(newest)[0], scene.clock(newest.taken_at), _ketone_words(newest)
     level = next((each for each in _KETONE_LEVELS if value >= scene.number(rule, each[0], MMOL_L)), None)
     if level is None or not scene.fresh(rule, "fresh-meter", newest):
+        if not is_heard(rule, raising):
+            return None
         over = value < watch
         return scene.finding(
             rule,
@@ -457,7 +525,7 @@ def _group_words(scene: Scene, goal: str, all_of_it: Sequence[Reading], high: Se
 
 def _repeated_low(scene: Scene, week: Sequence[Reading]) -> Finding:
     rule = METER_REPEATED_LOW
-    low = [each for each in week if _below(scene, METER_LOW, "limit")(each) and not _DOUBTS & each.flags]
+    low = [each for each in week if _is_below(scene, each, METER_LOW, "limit") and not _DOUBTS & each.flags]
     days = len(_days_of(scene, low))
     if days < scene.number(rule, "days", DAYS):
         return _no_pattern(scene, rule, week)

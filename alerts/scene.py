@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, NamedTuple
 
@@ -27,6 +27,11 @@ class Judged(NamedTuple):
 
     findings: tuple[Finding, ...]
     again: datetime | None
+
+
+def is_heard(rule: Rule, raising: Collection[str] | None) -> bool:
+    """Whether anybody hears that the rule does not raise. raising: those that hold up an alert; None: all of them."""
+    return raising is None or rule.name in raising
 
 
 def last_arrival(readings: Iterable[Reading]) -> datetime | None:

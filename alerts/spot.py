@@ -18,9 +18,9 @@ from alerts.scene import Judged, Scene
 from ingest.reading import Reading
 from ingest.vital import Vital
 
-# How far back `judge` looks. A trouble of most days is told once a week, so a cuff's readings reach back for one.
+# How far back `judge` looks. A trouble of most days is told once a week, so most readings reach back for one.
 SPAN: Final[Mapping[Vital, timedelta]] = {
-    Vital.GLUCOSE: timedelta(days=2),
+    Vital.GLUCOSE: timedelta(days=8),
     Vital.KETONE: timedelta(days=2),
     Vital.BLOOD_PRESSURE: timedelta(days=8),
     Vital.CGM: timedelta(minutes=30),
@@ -39,9 +39,9 @@ def judge(scene: Scene, taken: Taken, *, raising: Collection[str] | None = None)
     """
     glucose, sensor, pressures = (taken.get(vital, ()) for vital in (Vital.GLUCOSE, Vital.CGM, Vital.BLOOD_PRESSURE))
     newest = sensor[-1] if sensor else None
-    of_meter = meter.judge(scene, glucose, taken.get(Vital.KETONE, ()), newest)
-    of_cuff = cuff.judge(scene, pressures)
-    against = contradiction.judge(scene, glucose, sensor, pressures)
+    of_meter = meter.judge(scene, glucose, taken.get(Vital.KETONE, ()), newest, raising=raising)
+    of_cuff = cuff.judge(scene, pressures, raising=raising)
+    against = contradiction.judge(scene, glucose, sensor, pressures, raising=raising)
     moments = [each.again for each in (of_meter, of_cuff) if each.again]
     findings = (*of_meter.findings, *of_cuff.findings, *against)
     return Judged(_heard(findings, raising), min(moments, default=None))

@@ -1,8 +1,8 @@
 """The rules of spot measurements as data: meters, ketone strips and cuffs, which measure a few times a day.
 
-Where each goes: a warning is for the patient's own device. Staff hear of what is severe or was confirmed by a second
-reading. A pattern of days belongs on the weekly list. A single high reading is worth nobody's time but the patient's,
-and not more than once a day.
+Where each goes: a warning is for the patient's own device, which asks for a second reading where it matters. Staff
+hear of what the second confirms, or when none comes. A pattern of days belongs on the weekly list. A single reading
+above its goal is worth nobody's time but the patient's, and not more than once a week.
 """
 
 from __future__ import annotations
@@ -130,10 +130,11 @@ METER_VERY_LOW: Final = Rule(
     vitals=_METER,
     comparison=Comparison.BELOW,
     priority=Priority.MEDIUM,
-    audience=Audience.STAFF,
+    audience=Audience.PATIENT,
     parameters=(
         *both("limit", _LEVEL_2_LOW, (54, 45, 70), (3.0, 2.5, 3.9)),
         *both("clear", _LEVEL_1_LOW, (70, 45, 100), (3.9, 2.5, 5.6)),
+        minutes("recheck", 15, 10, 30, _RULE_OF_15),
         minutes("unrecovered", 30, 15, 120, _IEC),
         _FRESH,
     ),
