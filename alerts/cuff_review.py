@@ -1,8 +1,8 @@
 """What a cuff says over days: home blood pressure against its goal, trend, mornings, nights, quality. Pure.
 
 Home means are those of `alerts.home_pressure`: of session values, the first day dropped where the measuring began in
-the week, at least 12 readings. Measuring by night, which only a cuff that starts by itself does, is told by two
-readings or more, half an hour apart, within one night; one reading at three o'clock is somebody who is awake.
+the week, at least 12 readings. Measuring by night, which only a cuff that starts by itself does, is told by three
+times or more within one night; one or two at three o'clock are somebody who is awake.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -36,7 +37,8 @@ _US: Final = timedelta(microseconds=1)
 # ESH: fixed hours that leave out those in which people go to bed and rise.
 _NIGHT: Final = range(1, 6)
 _DAYTIME: Final = range(9, 21)
-_NIGHT_APART: Final = timedelta(minutes=30)
+_NIGHT_TIMES: Final = 3
+_ONE_TIME: Final = timedelta(minutes=10)
 
 
 class Mean(NamedTuple):
@@ -216,10 +218,10 @@ def rising(scene: Scene, before: Mean, now: Mean, week: Sequence[Pressure]) -> F
     stand = Text(en="at or above", zh="达到或超过") if raised else Text(en="below", zh="小于")
     because = Text(
         en=f"Home blood pressure {now.words} in the last 7 days ({now.readings} readings) after {before.words} in "
-        f"the 7 days before ({before.readings}): a change of {systolic:+.0f}/{diastolic:+.0f}, "
+        f"the 7 days before ({before.readings}): a change of {systolic:+.1f}/{diastolic:+.1f}, "
         f"{stand.en} {limit.en}.",
         zh=f"近 7 天家庭血压 {now.words}（{now.readings} 次），此前 7 天 {before.words}（{before.readings} 次）："
-        f"变化 {systolic:+.0f}/{diastolic:+.0f}，{stand.zh} {limit.zh}。",
+        f"变化 {systolic:+.1f}/{diastolic:+.1f}，{stand.zh} {limit.zh}。",
     )
     return _about(scene, rule, Verdict.RAISE if raised else Verdict.CLEAR, because, week)
 
@@ -253,7 +255,12 @@ def _automatic_nights(scene: Scene, taken: Sequence[Pressure]) -> dict[date, lis
     for each in taken:
         if each.at.astimezone(scene.zone).hour in _NIGHT and not each.doubtful:
             nights[scene.day(each.at)].append(each)
-    return {day: night for day, night in nights.items() if night[-1].at - night[0].at >= _NIGHT_APART}
+    return {day: night for day, night in nights.items() if _times(night) >= _NIGHT_TIMES}
+
+
+def _times(night: Sequence[Pressure]) -> int:
+    """How often somebody or something measured; readings a few minutes apart are one time."""
+    return 1 + sum(later.at - earlier.at > _ONE_TIME for earlier, later in pairwise(night))
 
 
 def _non_dipping(scene: Scene, nights: dict[date, list[Pressure]], awake: Sequence[Pressure]) -> Finding:
@@ -267,7 +274,7 @@ def _non_dipping(scene: Scene, nights: dict[date, list[Pressure]], awake: Sequen
         )
         return _about(scene, rule, Verdict.HOLD, because, asleep)
     by_night, by_day = _plain_mean(asleep), _plain_mean(days)
-    dip, least = 100 * (1 - by_night.systolic / by_day.systolic), scene.number(rule, "dip", PERCENT)
+    dip, least = 100 * (by_day.systolic - by_night.systolic) / by_day.systolic, scene.number(rule, "dip", PERCENT)
     raised, source = dip < least, scene.limits.source(rule.name, "dip", PERCENT)
     kind = Text(en="rises", zh="升高") if dip < 0 else Text(en="falls", zh="下降")
     stand = Text(en="less than", zh="小于") if raised else Text(en="at least", zh="不小于")

@@ -9,10 +9,9 @@ from zoneinfo import ZoneInfo
 from alerts import spot
 from alerts.alert import Finding, Verdict
 from alerts.plan import Plan
-from alerts.rule import Group
-from alerts.rules import Key, Limits
+from alerts.rule import POPULATIONS, REGIONS, Group, Key, Limits
+from alerts.rules import Override, limits_for
 from alerts.scene import Judged, Scene
-from alerts.spot_rules import SPOT_RULES
 from ingest.reading import Flag, Reading, TimeBasis
 from ingest.vital import Unit, Vital, canonical
 
@@ -32,13 +31,10 @@ def day(number: int, clock: str = "07:00") -> float:
 
 
 def limits(*groups: Group, given: Mapping[Key, float] | None = None) -> Limits:
-    values = {
-        Key(rule.name, parameter.name, parameter.unit): parameter.of(groups).default
-        for rule in SPOT_RULES
-        for parameter in rule.parameters
-        if any(group in parameter.variants for group in groups)
-    }
-    return Limits(given={**values, **(given or {})})
+    overrides = [Override(given=given, scope="patient")] if given else []
+    population = next((group for group in groups if group in POPULATIONS), Group.ADULT)
+    region = next((group for group in groups if group in REGIONS), Group.INTERNATIONAL)
+    return limits_for(overrides, population=population, region=region)
 
 
 def reading(
