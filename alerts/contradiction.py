@@ -21,7 +21,7 @@ from datetime import timedelta
 from typing import Final
 
 from alerts.alert import Audience, Finding, Text, Verdict
-from alerts.cuff import Pressure, pressures
+from alerts.cuff import Pressure, limit_words, pressures
 from alerts.rule import MG_DL, MMHG, PERCENT
 from alerts.scene import MINUTE, Scene, is_heard
 from alerts.shown import words
@@ -93,14 +93,15 @@ def _sensor(scene: Scene, glucose: Sequence[Reading], sensor: Sequence[Reading])
         return None
     _, closest = min(near, key=lambda each: abs(each[0] - value))
     one, nearest, at = words(meter), words(closest), scene.clock(meter.taken_at)
+    bound = _bound(scene, "sensor", meter)
     return _raise(
         scene,
         Text(
             en=f"Your meter showed {one.en} at {at} and your sensor nothing nearer than {nearest.en} within "
-            f"{apart // MINUTE} min: they differ by more than {_bound(scene, 'sensor', meter)}. Please wash your "
+            f"{apart // MINUTE} min: they differ by more than {bound.en}. Please wash your "
             "hands and measure again; if the meter is right, the sensor needs to be calibrated or replaced.",
             zh=f"{at} 血糖仪 {one.zh}，传感器前后 {apart // MINUTE} 分钟内最接近的为 {nearest.zh}："
-            f"相差超过 {_bound(scene, 'sensor', meter)}。请洗手后复测；如血糖仪无误，传感器需校准或更换。",
+            f"相差超过 {bound.zh}。请洗手后复测；如血糖仪无误，传感器需校准或更换。",
         ),
         (closest, meter),
     )
@@ -118,13 +119,14 @@ def _meter(scene: Scene, glucose: Sequence[Reading]) -> Finding | None:
     ):
         return None
     one, other, at = words(first), words(second), scene.clock(second.taken_at)
+    bound = _bound(scene, "meter", first)
     return _raise(
         scene,
         Text(
             en=f"Your meter showed {one.en} and {apart // MINUTE} min later, at {at}, {other.en}: they differ by "
-            f"more than {_bound(scene, 'meter', first)}. Please measure a third time, with clean hands.",
+            f"more than {bound.en}. Please measure a third time, with clean hands.",
             zh=f"血糖仪先后显示 {one.zh} 和 {other.zh}（{at}，相隔 {apart // MINUTE} 分钟）："
-            f"相差超过 {_bound(scene, 'meter', first)}。请洗手后再测一次。",
+            f"相差超过 {bound.zh}。请洗手后再测一次。",
         ),
         (first, second),
     )
@@ -146,10 +148,12 @@ def _least(scene: Scene, kind: str) -> float:
     return scene.number(CONTRADICTION, kind, MG_DL)
 
 
-def _bound(scene: Scene, kind: str, reading: Reading) -> str:
+def _bound(scene: Scene, kind: str, reading: Reading) -> Text:
     least, share = _least(scene, kind), scene.number(CONTRADICTION, f"{kind}-share", PERCENT)
     in_mmol = reading.unit in {Unit.MMOL_L, Unit.MOL_L}
-    return f"{f'{least / MG_DL_PER_MMOL_L:.1f} mmol/L' if in_mmol else f'{least:g} mg/dL'} / {share:g} %"
+    number = f"{f'{least / MG_DL_PER_MMOL_L:.1f} mmol/L' if in_mmol else f'{least:g} mg/dL'} / {share:g} %"
+    source = scene.limits.source(CONTRADICTION.name, kind, MG_DL)
+    return Text(en=f"{number} ({source.en})", zh=f"{number}（{source.zh}）")
 
 
 def _cuff(scene: Scene, taken: Sequence[Pressure]) -> Finding | None:
@@ -161,24 +165,20 @@ def _cuff(scene: Scene, taken: Sequence[Pressure]) -> Finding | None:
         return None
     if any(second.at - each.at <= _VOTE and _cuffs_agree(scene, each, second) for each in sure[:-2]):
         return None
-    systolic, diastolic = _cuff_bounds(scene)
     at, later = scene.clock(second.at), (second.at - first.at) // MINUTE
+    limit = limit_words(scene, CONTRADICTION)
     return _raise(
         scene,
         Text(
             en=f"Your cuff showed {first.words} and {later} min later, at {at}, {second.words}: they differ by more "
-            f"than {systolic:g}/{diastolic:g} mmHg. Please sit still for 5 min and measure a third time.",
+            f"than {limit.en}. Please sit still for 5 min and measure a third time.",
             zh=f"血压计先后显示 {first.words} 和 {second.words}（{at}，相隔 {later} 分钟）："
-            f"相差超过 {systolic:g}/{diastolic:g} mmHg。请静坐 5 分钟后再测一次。",
+            f"相差超过 {limit.zh}。请静坐 5 分钟后再测一次。",
         ),
         (first.reading, second.reading),
     )
 
 
-def _cuff_bounds(scene: Scene) -> tuple[float, float]:
-    return scene.number(CONTRADICTION, "systolic", MMHG), scene.number(CONTRADICTION, "diastolic", MMHG)
-
-
 def _cuffs_agree(scene: Scene, one: Pressure, other: Pressure) -> bool:
-    systolic, diastolic = _cuff_bounds(scene)
+    systolic, diastolic = (scene.number(CONTRADICTION, name, MMHG) for name in ("systolic", "diastolic"))
     return abs(one.systolic - other.systolic) <= systolic and abs(one.diastolic - other.diastolic) <= diastolic

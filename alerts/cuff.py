@@ -5,6 +5,7 @@
   it is above 180/120, after 45 min below that, since a repetition half an hour later is then still in time.
 - **Session.** Readings of which each follows the one before within 10 min; its value is the mean of the last two. A
   mean that only the first of the two carries over the limit raises nothing, for first readings are often too high.
+  The patient is told once a week; staff when it is 160/100 on three days of seven.
 - **Low.** The patient is asked to measure again; staff hear of two of one session.
 - A reading taken with the arm moving, the cuff loose or in the wrong place, or with a pulse pressure that nobody has,
   is doubtful: it asks for another one, but neither confirms nor ends anything, and enters no mean.
@@ -19,12 +20,13 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
-from alerts.rule import MMHG, Rule
+from alerts.rule import DAYS, MMHG, Rule
 from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard
 from alerts.spot_rules import BP_LOW, BP_SESSION_HIGH, BP_SEVERE, PRIORITY
 from ingest.reading import Flag, Reading
 
 _INSTANT: Final = timedelta(microseconds=1)
+_WEEK: Final = timedelta(days=7)
 MISUSE: Final = frozenset({Flag.BODY_MOVEMENT, Flag.CUFF_LOOSE, Flag.IMPROPER_POSITION})
 # Outside of it the cuff has found something else than a pulse (mmHg).
 _PULSE_PRESSURE: Final = (15.0, 130.0)
@@ -282,19 +284,34 @@ def _is_high(scene: Scene, session: Sequence[Pressure]) -> bool:
     )
 
 
+def _is_very_high(scene: Scene, session: Sequence[Pressure]) -> bool:
+    return _is_high(scene, session) and reaches(scene, BP_SESSION_HIGH, *_mean(_judged(session)), "staff-")
+
+
 def _session_high(
     scene: Scene, sessions: Sequence[Sequence[Pressure]], raising: Collection[str] | None
 ) -> Finding | None:
     rule, session = BP_SESSION_HIGH, sessions[-1]
     if not _is_high(scene, session) or not scene.fresh(rule, "fresh-meter", session[-1].reading):
         return _not_high(scene, session, raising)
+    said = _session_words(scene, session, Text(en="at or above", zh="达到或高于"), limit_words(scene, rule))
+    days = {
+        scene.day(each[0].at) for each in sessions if scene.now - each[0].at < _WEEK and _is_very_high(scene, each)
+    }
+    lasts = _is_very_high(scene, session) and len(days) >= scene.number(rule, "staff-days", DAYS)
+    if lasts:
+        limit = limit_words(scene, rule, "staff-")
+        said = Text(
+            en=f"{said.en} On {len(days)} of the last 7 days at or above {limit.en}.",
+            zh=f"{said.zh}近 7 天中有 {len(days)} 天达到或高于 {limit.zh}。",
+        )
     return scene.finding(
         rule,
         Verdict.RAISE,
-        _session_words(scene, session, Text(en="at or above", zh="达到或高于"), limit_words(scene, rule)),
-        _onset(scene, sessions, _is_high),
+        said,
+        _onset(scene, sessions, _is_very_high if lasts else _is_high),
         [each.reading for each in _judged(session)],
-        audience=Audience.PATIENT,
+        audience=Audience.STAFF if lasts else Audience.PATIENT,
     )
 
 

@@ -311,7 +311,7 @@ def _irregular_pulse(scene: Scene, taken: Sequence[Pressure]) -> Finding:
         for day in _by_day(scene, taken)
         if any(
             sum(Flag.IRREGULAR_PULSE in each.reading.flags for each in day[first : first + 3]) >= 2
-            for first in range(len(day) - 1)
+            for first in range(len(day))
         )
     ]
     needed, source = int(scene.number(rule, "days", DAYS)), scene.limits.source(rule.name, "days", DAYS)
@@ -345,17 +345,20 @@ def _cuff_error(scene: Scene, taken: Sequence[Pressure]) -> Finding:
     rule = BP_CUFF_ERROR
     week = [each for each in taken if scene.now - each.at < _WEEK]
     wrong = [each for each in week if each.reading.flags & MISUSE]
-    many = len(wrong) >= scene.number(rule, "readings", COUNT)
-    if not many or 100 * len(wrong) < scene.number(rule, "share", PERCENT) * len(week):
+    least, share = scene.number(rule, "readings", COUNT), scene.number(rule, "share", PERCENT)
+    if len(wrong) < least or 100 * len(wrong) < share * len(week):
         because = Text(
             en=f"{len(wrong)} of {len(week)} readings of the last 7 days with a fault of the cuff's use.",
             zh=f"近 7 天 {len(week)} 次测量中 {len(wrong)} 次提示使用不当。",
         )
         return scene.finding(rule, Verdict.CLEAR, because, taken[-1].at, (), audience=Audience.PATIENT)
+    source = scene.limits.source(rule.name, "readings", COUNT)
     advice = [said for flag, said in _MISUSE_WORDS.items() if any(flag in each.reading.flags for each in wrong)]
     because = Text(
-        en=f"Your cuff reported a fault in {len(wrong)} of {len(week)} readings of the last 7 days. Please "
+        en=f"Your cuff reported a fault in {len(wrong)} of {len(week)} readings of the last 7 days, at least "
+        f"{least:g} and {share:g} % ({source.en}). Please "
         f"{', and '.join(each.en for each in advice)}.",
-        zh=f"近 7 天 {len(week)} 次测量中血压计 {len(wrong)} 次提示有误。请{'，'.join(each.zh for each in advice)}。",
+        zh=f"近 7 天 {len(week)} 次测量中血压计 {len(wrong)} 次提示有误，不少于 {least:g} 次且不低于 {share:g}%"
+        f"（{source.zh}）。请{'，'.join(each.zh for each in advice)}。",
     )
     return _about(scene, rule, Verdict.RAISE, because, wrong)

@@ -78,6 +78,10 @@ _NOISE: Final = Text(
     zh="超过 7 日均值噪声的两倍（Ohasama：日间标准差 8.6 mmHg）",
 )
 _USUAL_PULSE: Final = Text(en="2 of 3 readings on 2 days, usual practice", zh="2 天中 3 次有 2 次，常用标准")
+_PENN: Final = Text(
+    en="three high readings before staff are told, JAMA Netw Open 2022",
+    zh="三次升高后通知医护，JAMA Netw Open 2022",
+)
 _SESSION: Final = Text(en="home protocol: mean of the last two", zh="家庭血压测量方案：取最后两次平均")
 _DIPPING: Final = Text(en="normal fall by night 10 to 20 %", zh="夜间正常下降 10% 至 20%")
 
@@ -298,11 +302,15 @@ BP_SESSION_HIGH: Final = Rule(
     comparison=Comparison.AT_LEAST,
     priority=Priority.LOW,
     audience=Audience.PATIENT,
+    quiet=_WEEK,
     parameters=(
         mmhg("systolic", 135, 120, 180, _HOME_135, _older(140)),
         mmhg("diastolic", 85, 70, 110, _HOME_135, _older(85)),
         mmhg("clear-systolic", 130, 110, 180, _HOME_GOAL, _older(135)),
         mmhg("clear-diastolic", 80, 65, 110, _HOME_GOAL, _older(80)),
+        mmhg("staff-systolic", 160, 140, 180, OWN),
+        mmhg("staff-diastolic", 100, 85, 110, OWN),
+        _days("staff-days", 3, 2, 7, _PENN),
         minutes("session", 10, 5, 30, _SESSION),
         _FRESH,
     ),
@@ -458,8 +466,8 @@ NOT_ABOVE: Final = (
     (("bp-severe", "wait"), ("bp-severe", "wait-severe")),
     (("bp-session-high", "clear-systolic"), ("bp-session-high", "systolic")),
     (("bp-session-high", "clear-diastolic"), ("bp-session-high", "diastolic")),
-    (("bp-session-high", "systolic"), ("bp-severe", "systolic")),
-    (("bp-session-high", "diastolic"), ("bp-severe", "diastolic")),
+    (("bp-session-high", "systolic"), ("bp-session-high", "staff-systolic")),
+    (("bp-session-high", "diastolic"), ("bp-session-high", "staff-diastolic")),
     (("bp-low", "very-low-systolic"), ("bp-low", "systolic")),
     (("bp-low", "systolic"), ("bp-low", "clear-systolic")),
     (("bp-low", "diastolic"), ("bp-low", "clear-diastolic")),
@@ -476,6 +484,8 @@ FOLLOWS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
         ("bp-severe", "wait-severe"): "wait",
         ("bp-severe", "crisis-systolic"): "systolic",
         ("bp-severe", "crisis-diastolic"): "diastolic",
+        ("bp-session-high", "staff-systolic"): "systolic",
+        ("bp-session-high", "staff-diastolic"): "diastolic",
         ("bp-session-high", "clear-systolic"): "systolic",
         ("bp-session-high", "clear-diastolic"): "diastolic",
         ("bp-low", "clear-systolic"): "systolic",

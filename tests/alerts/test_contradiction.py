@@ -32,8 +32,9 @@ def test_the_sentence_names_both_and_asks_for_a_third() -> None:
     found = home.at(0)["contradiction"]
     assert found.because.en == (
         "Your meter showed 4.1 mmol/L (74 mg/dL) at 2026-03-02 07:00 and your sensor nothing nearer than 9.8 mmol/L "
-        "(177 mg/dL) within 15 min: they differ by more than 2.2 mmol/L / 40 %. Please wash your hands and measure "
-        "again; if the meter is right, the sensor needs to be calibrated or replaced."
+        "(177 mg/dL) within 15 min: they differ by more than 2.2 mmol/L / 40 % (Homeward default, to be confirmed "
+        "by the clinic). Please wash your hands and measure again; if the meter is right, the sensor "
+        "needs to be calibrated or replaced."
     )
     assert set(found.evidence) == {each.key for each in home.readings}
 

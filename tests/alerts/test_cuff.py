@@ -183,6 +183,19 @@ def test_high_sessions_of_most_days_are_told_once_a_week() -> None:
     assert home.at(day(7, "07:32"))["bp-session-high"].since == minute(day(7, "07:30"))
 
 
+def test_staff_hear_of_sessions_far_above_the_limit_on_three_days_of_seven() -> None:
+    home = Home()
+    for number in (0, 1):
+        home.take(*at_home(number, (164, 96), (162, 95)), *at_home(number, (164, 96), (162, 95), clock="19:30"))
+    assert home.at(day(1, "19:32"))["bp-session-high"].audience is PATIENT  # two days, four sessions
+    home.take(*at_home(3, (150, 92), (148, 90)))
+    assert home.at(day(3, "07:32"))["bp-session-high"].audience is PATIENT  # high, but not so high
+    home.take(*at_home(4, (164, 96), (162, 95)))
+    found = home.at(day(4, "07:32"))["bp-session-high"]
+    assert (found.audience, found.priority, found.since) == (STAFF, Priority.LOW, minute(30))
+    assert "On 3 of the last 7 days at or above 160/100 mmHg" in found.because.en
+
+
 def test_kilopascal_are_judged_and_said_as_received() -> None:
     home = Home().take(cuff(0, 18.0, 11.3, Unit.KPA), cuff(2, 18.0, 11.3, Unit.KPA))
     found = home.at(2)["bp-session-high"]
