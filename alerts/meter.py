@@ -2,9 +2,10 @@
 
 - **Low** (level 1) is the patient's own: eat sugar, measure again. A second low reading a quarter of an hour later
   says that it does not pass, and goes to staff. **Very low** (level 2) likewise, but staff also hear when no second
-  comes within half an hour, for silence after such a reading is no good sign; very low for half an hour is of high
-  priority.
-- **Referral level** (China's public health service): staff, once until the check within two weeks that it asks for.
+  comes within half an hour, for silence after such a reading is no good sign, and at once below 40 mg/dL, at which
+  nobody can be expected to act alone. What was confirmed and has not recovered in half an hour is of high priority.
+- **Referral level** (China's public health service): staff, once until the check within two weeks that it asks for. A
+  very low reading counts when it has recovered in time; otherwise staff hear of it as very low.
 - **Above the goal** of its meal: the patient's own, once a week, and very high once a day.
 - A reading of which the meter itself says that something was wrong with strip or sample confirms nothing.
 - A sensor raises nothing here, but its newest reading ends a low as a meter's would, once its lag is over.
@@ -123,12 +124,16 @@ def _is_recovered(scene: Scene, reading: Reading, rule: Rule) -> bool:
 
 def _low_episode(scene: Scene, rule: Rule, taken: Sequence[Reading]) -> Sequence[Reading]:
     """Since the first reading of the meter below the limit; empty when it recovered, or is too old to judge by."""
-    event = _episode(
+    event = _since_low(scene, rule, taken)
+    return event if event and scene.fresh(rule, "fresh-meter", event[-1]) else ()
+
+
+def _since_low(scene: Scene, rule: Rule, taken: Sequence[Reading]) -> Sequence[Reading]:
+    return _episode(
         taken,
         lambda reading: reading.vital is Vital.GLUCOSE and _is_below(scene, reading, rule, "limit"),
         lambda reading: _is_recovered(scene, reading, rule),
     )
-    return event if event and scene.fresh(rule, "fresh-meter", event[-1]) else ()
 
 
 def _lasts(scene: Scene, rule: Rule, event: Sequence[Reading], parameter: str) -> bool:
@@ -167,15 +172,12 @@ def _very_low(
     event = _low_episode(scene, rule, taken)
     if not event:
         return _not_low(scene, rule, taken, raising), None
-    onset = event[0]
-    # Nobody can be asked before the reading has come.
-    deadline = max(onset.taken_at, onset.received_at) + scene.minutes(rule, "unrecovered")
-    unanswered = scene.now > deadline
-    confirmed = _lasts(scene, rule, event, "recheck")
+    onset, deadline = event[0], _deadline(scene, event[0])
+    overdue, confirmed = scene.now > deadline, _is_confirmed(scene, event)
     said = _low_words(scene, rule, event)
-    if not confirmed and not unanswered:
+    if not confirmed and not overdue:
         said = _with_advice(scene, rule, said)
-    elif not confirmed:
+    elif overdue:
         asked = (scene.now - onset.taken_at) // MINUTE
         said = Text(
             en=f"{said.en} The patient was asked to measure again; no recovery was seen in {asked} min.",
@@ -187,11 +189,24 @@ def _very_low(
         said,
         onset.taken_at,
         event,
-        known_at=last_arrival(event) if confirmed or not unanswered else deadline,
-        priority=Priority.HIGH if _lasts(scene, rule, event, "unrecovered") else rule.priority,
-        audience=Audience.STAFF if confirmed or unanswered else Audience.PATIENT,
+        known_at=last_arrival(event) if confirmed or not overdue else deadline,
+        priority=Priority.HIGH if confirmed and overdue else rule.priority,
+        audience=Audience.STAFF if confirmed or overdue else Audience.PATIENT,
     )
-    return finding, None if confirmed or unanswered else deadline + _INSTANT
+    return finding, None if overdue else deadline + _INSTANT
+
+
+def _deadline(scene: Scene, onset: Reading) -> datetime:
+    """Nobody can be asked before the reading has come."""
+    return max(onset.taken_at, onset.received_at) + scene.minutes(METER_VERY_LOW, "unrecovered")
+
+
+def _is_confirmed(scene: Scene, event: Sequence[Reading]) -> bool:
+    """Whether it is still very low at the second measurement, or at the first so low that none is waited for."""
+    return _lasts(scene, METER_VERY_LOW, event, "recheck") or any(
+        each.vital is Vital.GLUCOSE and not _DOUBTS & each.flags and _is_below(scene, each, METER_VERY_LOW, "at-once")
+        for each in event
+    )
 
 
 def _with_advice(scene: Scene, rule: Rule, said: Text) -> Text:
@@ -249,7 +264,9 @@ def _undecided(newest: Reading, at: str) -> Text:
 
 
 def _at_referral(scene: Scene, reading: Reading) -> str | None:
-    """The side on which a reading reaches the referral level, "low" or "high"."""
+    """The side on which a reading that is in no doubt reaches the referral level, "low" or "high"."""
+    if _DOUBTS & reading.flags:
+        return None
     value, unit = shown(reading)
     if value <= scene.number(METER_REFERRAL, "low", unit):
         return "low"
@@ -257,15 +274,22 @@ def _at_referral(scene: Scene, reading: Reading) -> str | None:
 
 
 def _referral(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
-    rule, newest = METER_REFERRAL, glucose[-1]
-    side = _at_referral(scene, newest)
-    if side is None or _DOUBTS & newest.flags or not scene.fresh(rule, "fresh-meter", newest):
+    rule = METER_REFERRAL
+    place = next((n for n in range(len(glucose) - 1, -1, -1) if _at_referral(scene, glucose[n])), None)
+    if (
+        place is None
+        or not scene.fresh(rule, "fresh-meter", glucose[place])
+        or (known := _known_at(scene, glucose, place)) is None
+    ):
         # Whether two weeks have passed without such a reading, the review says.
-        return _held(scene, rule, newest, raising)
+        return _held(scene, rule, glucose[-1], raising)
+    newest, side = glucose[place], _at_referral(scene, glucose[place]) or "low"
     at, now = scene.clock(newest.taken_at), words(newest)
     unit = shown(newest)[1]
     limit, source = limit_words(scene, rule, side, unit), scene.limits.source(rule.name, side, unit)
-    earlier = [each for each in _of_one_day(glucose) if side == "high" and _at_referral(scene, each) == "high"]
+    earlier = [
+        each for each in _of_one_day(glucose[: place + 1]) if side == "high" and _at_referral(scene, each) == "high"
+    ]
     stand = Text(en="at or below", zh="不高于") if side == "low" else Text(en="at or above", zh="不低于")
     before = Text(
         en=f" after {words(earlier[0]).en} at {scene.clock(earlier[0].taken_at)}" if earlier else "",
@@ -280,9 +304,23 @@ def _referral(scene: Scene, glucose: Sequence[Reading], raising: Collection[str]
         ),
         (earlier[0] if earlier else newest).taken_at,
         (*earlier[:1], newest),
-        known_at=newest.received_at,
+        known_at=known,
         priority=Priority.MEDIUM if earlier else rule.priority,
     )
+
+
+def _known_at(scene: Scene, glucose: Sequence[Reading], place: int) -> datetime | None:
+    """When a reading at referral level is known to be no more; None while, or if, staff hear of it as very low."""
+    event = _since_low(scene, METER_VERY_LOW, glucose[: place + 1])
+    if not event:
+        return glucose[place].received_at
+    ends = (n for n in range(place + 1, len(glucose)) if _is_recovered(scene, glucose[n], METER_VERY_LOW))
+    end = next(ends, None)
+    if end is None:
+        return None
+    whole = glucose[place + 1 - len(event) : end]
+    told = _is_confirmed(scene, whole) or glucose[end].received_at > _deadline(scene, whole[0])
+    return None if told else glucose[end].received_at
 
 
 def _held(scene: Scene, rule: Rule, newest: Reading, raising: Collection[str] | None) -> Finding | None:

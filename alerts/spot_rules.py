@@ -138,6 +138,7 @@ METER_VERY_LOW: Final = Rule(
     parameters=(
         *both("limit", _LEVEL_2_LOW, (54, 45, 70), (3.0, 2.5, 3.9)),
         *both("clear", _LEVEL_1_LOW, (70, 45, 100), (3.9, 2.5, 5.6)),
+        *both("at-once", OWN, (40, 30, 54), (2.2, 1.7, 3.0)),
         minutes("recheck", 15, 10, 30, _RULE_OF_15),
         minutes("unrecovered", 30, 15, 120, _IEC),
         _FRESH,
@@ -454,6 +455,7 @@ SPOT_RULES: Final = (
 NOT_ABOVE: Final = (
     (("meter-low", "limit"), ("meter-low", "clear")),
     (("meter-very-low", "limit"), ("meter-very-low", "clear")),
+    (("meter-very-low", "at-once"), ("meter-very-low", "limit")),
     (("meter-very-low", "limit"), ("meter-low", "limit")),
     (("meter-very-low", "limit"), ("meter-referral", "low")),
     (("meter-high", "before-meal"), ("meter-high", "after-meal")),
@@ -481,6 +483,7 @@ FOLLOWS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
     {
         ("meter-low", "clear"): "limit",
         ("meter-very-low", "clear"): "limit",
+        ("meter-very-low", "at-once"): "limit",
         ("bp-severe", "wait-severe"): "wait",
         ("bp-severe", "crisis-systolic"): "systolic",
         ("bp-severe", "crisis-diastolic"): "diastolic",

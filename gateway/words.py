@@ -81,6 +81,7 @@ PARAMETERS: Final[Mapping[str, str]] = {
     "low": N_("lower limit"),
     "high": N_("upper limit"),
     "follow-up": N_("next check within"),
+    "at-once": N_("staff are told at once below"),
     "recheck": N_("measure again after"),
     "watch": N_("watched from"),
     "call": N_("staff are told from"),

@@ -113,11 +113,11 @@ def subjects(notices: list[Notice]) -> list[str]:
 
 
 def test_a_low_after_yesterdays_was_closed_opens_a_new_alert(clinic: Clinic) -> None:
-    assert subjects(clinic.comes(meter(0, 45))) == ["Medium priority: Very low glucose on the meter"]
+    assert subjects(clinic.comes(meter(0, 38))) == ["Medium priority: Very low glucose on the meter"]
     assert subjects(clinic.look(31)) == ["High priority now: Very low glucose on the meter"]
     first = clinic.close(at=40)
     assert clinic.watched(60, 20 * HOUR) == []  # the reading grows old: neither raised again nor over
-    assert subjects(clinic.comes(meter(20 * HOUR, 45))) == ["Medium priority: Very low glucose on the meter"]
+    assert subjects(clinic.comes(meter(20 * HOUR, 38))) == ["Medium priority: Very low glucose on the meter"]
     assert clinic.alert.id != first.id
     assert clinic.alert.since == minute(20 * HOUR)
     assert clinic.facts(first)[-1] is FactKind.SUPERSEDED
@@ -125,54 +125,54 @@ def test_a_low_after_yesterdays_was_closed_opens_a_new_alert(clinic: Clinic) -> 
 
 
 def test_a_month_and_a_restart_later_a_low_is_told_as_well(clinic: Clinic) -> None:
-    clinic.comes(meter(0, 45))
+    clinic.comes(meter(0, 38))
     clinic.close(at=20)
     clinic.restart()
     assert clinic.watched(DAY, 3 * DAY) == []
-    assert len(clinic.comes(meter(30 * DAY, 45))) == 1
+    assert len(clinic.comes(meter(30 * DAY, 38))) == 1
     assert clinic.alert.opened_at == minute(30 * DAY)
 
 
 def test_a_low_after_yesterdays_was_acknowledged_is_told_again_and_says_todays_numbers(clinic: Clinic) -> None:
-    clinic.comes(meter(0, 45))
+    clinic.comes(meter(0, 38))
     clinic.acknowledge(at=5)
     first = clinic.alert
-    assert subjects(clinic.comes(meter(DAY, 40))) == ["Medium priority, again: Very low glucose on the meter"]
+    assert subjects(clinic.comes(meter(DAY, 36))) == ["Medium priority, again: Very low glucose on the meter"]
     again = clinic.alert
     assert again.id == first.id
     assert (again.since, again.opened_at) == (minute(DAY), START)
-    assert again.evidence == (meter(DAY, 40).key,)
-    assert "40 mg/dL" in again.because.en
+    assert again.evidence == (meter(DAY, 36).key,)
+    assert "36 mg/dL" in again.because.en
     assert clinic.facts(again)[-1] is FactKind.RELAPSED
     assert len(clinic.watched(DAY, 3 * DAY)) == 1  # that it has not recovered, once
-    assert "45 mg/dL" in str(clinic.book.history(again.id)[0].because)  # what was said stays written
+    assert "38 mg/dL" in str(clinic.book.history(again.id)[0].because)  # what was said stays written
 
 
 def test_nobody_is_told_that_a_low_is_over_because_nothing_more_came(clinic: Clinic) -> None:
-    clinic.comes(meter(0, 45))
+    clinic.comes(meter(0, 38))
     assert len(clinic.watched(0, 10 * DAY)) == 1  # that it has not recovered
     assert clinic.alert.condition_gone_at is None
-    assert subjects(clinic.comes(meter(10 * DAY, 95))) == ["Condition over: Low glucose on the meter"]
+    assert subjects(clinic.comes(meter(10 * DAY, 95))) == ["Condition over: Very low glucose on the meter"]
 
 
 def test_the_same_low_measured_again_within_two_hours_is_one_episode(clinic: Clinic) -> None:
-    clinic.comes(meter(0, 50))
+    clinic.comes(meter(0, 37))
     clinic.acknowledge(at=5)
-    assert clinic.comes(meter(15, 52), meter(28, 53)) == []
+    assert clinic.comes(meter(15, 38), meter(28, 39)) == []
     assert clinic.facts(clinic.alert).count(FactKind.RELAPSED) == 0
 
 
 def test_a_low_that_was_measured_before_the_closing_and_read_out_after_it_is_told(clinic: Clinic) -> None:
-    clinic.comes(meter(0, 45))
+    clinic.comes(meter(0, 38))
     clinic.close(at=8 * HOUR)
-    assert len(clinic.comes(meter(7 * HOUR, 44, arrives=minute(9 * HOUR)))) == 1
+    assert len(clinic.comes(meter(7 * HOUR, 37, arrives=minute(9 * HOUR)))) == 1
     assert clinic.alert.opened_at == minute(9 * HOUR)
 
 
 def test_a_late_reading_that_shows_an_earlier_onset_of_the_same_low_tells_nothing(clinic: Clinic) -> None:
-    clinic.comes(meter(60, 45))
+    clinic.comes(meter(60, 38))
     clinic.close(at=70)
-    assert clinic.comes(meter(40, 47, arrives=minute(90))) == []
+    assert clinic.comes(meter(40, 39, arrives=minute(90))) == []
     assert clinic.book.open_alerts() == []
 
 
@@ -339,7 +339,7 @@ def test_a_meter_that_is_read_out_in_the_evening_is_not_late() -> None:
 
 def test_the_times_of_two_episodes_never_run_backwards(clinic: Clinic) -> None:
     for day in range(5):
-        clinic.comes(meter(day * DAY, 45))
+        clinic.comes(meter(day * DAY, 38))
         clinic.close(at=day * DAY + 30)
     opened = sorted(clinic.book.alerts(), key=lambda alert: alert.opened_at)
     assert len(opened) == 5

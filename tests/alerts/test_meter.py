@@ -82,8 +82,22 @@ def test_a_very_low_confirmed_after_15_min_is_for_staff_and_after_30_min_of_high
     home = Home().take(meter(0, 48), meter(15, 52))
     found = home.at(15)["meter-very-low"]
     assert (found.audience, found.priority) == (STAFF, Priority.MEDIUM)
-    found = home.take(meter(30, 50)).at(30)["meter-very-low"]
+    assert home.judged(15).again == minute(30) + timedelta(microseconds=1)
+    found = home.take(meter(30, 50)).at(30.1)["meter-very-low"]
     assert (found.audience, found.priority) == (STAFF, Priority.HIGH)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "audience"),
+    [(40, Unit.MG_DL, PATIENT), (39, Unit.MG_DL, STAFF), (2.2, Unit.MMOL_L, PATIENT), ("LO", Unit.MG_DL, STAFF)],
+)
+def test_staff_hear_at_once_of_a_value_at_which_nobody_acts_alone(
+    value: float | str, unit: Unit, audience: Audience
+) -> None:
+    found = Home().take(meter(0, value, unit)).at(0)["meter-very-low"]
+    assert (found.audience, found.priority) == (audience, Priority.MEDIUM)
+    doubtful = Home().take(meter(0, 35, flags={Flag.SAMPLE_INSUFFICIENT})).at(0)["meter-very-low"]
+    assert doubtful.audience is PATIENT
 
 
 def test_a_value_between_the_levels_does_not_end_a_very_low() -> None:
@@ -120,7 +134,7 @@ def test_hi_and_lo_are_beyond_every_limit() -> None:
     low = Home().take(meter(0, "LO")).at(0)
     assert low["meter-very-low"].verdict is RAISE
     assert "LO (below the device's range)" in low["meter-very-low"].because.en
-    assert low["meter-referral"].verdict is RAISE
+    assert low["meter-high"].verdict is CLEAR
     high = Home().take(meter(0, "HI", Unit.MMOL_L)).at(0)
     assert high["meter-high"].verdict is high["meter-referral"].verdict is RAISE
     assert high["meter-low"].verdict is high["meter-very-low"].verdict is CLEAR
@@ -183,6 +197,20 @@ def test_a_referral_stands_for_the_two_weeks_in_which_it_is_to_be_followed_up() 
     assert home.verdict("meter-referral", day(1)) is HOLD
     assert "meter-referral" not in home.review(day(13))
     assert home.review(day(14, "08:00"))["meter-referral"].verdict is CLEAR
+
+
+def test_a_very_low_reading_is_a_referral_once_it_has_recovered_and_never_both() -> None:
+    home = Home().take(meter(0, 50))
+    assert home.verdict("meter-referral", 0) is home.verdict("meter-referral", 31) is HOLD
+    answered = Home().take(meter(0, 50), meter(12, 62), meter(20, 95))
+    assert answered.verdict("meter-referral", 12) is HOLD
+    found = answered.at(20)["meter-referral"]
+    assert (found.verdict, found.since, found.known_at) == (RAISE, minute(12), minute(20))
+    late = Home().take(meter(0, 50), meter(40, 95))
+    assert late.verdict("meter-referral", 40) is HOLD  # staff have heard at 30
+    confirmed = Home().take(meter(0, 50), meter(16, 52), meter(25, 95))
+    assert confirmed.verdict("meter-referral", 25) is HOLD
+    assert Home().take(meter(0, 35), meter(10, 95)).verdict("meter-referral", 10) is HOLD
 
 
 # Goals by meal
