@@ -56,9 +56,10 @@ from ingest.rows import (
     is_anonymous,
     revised,
     same_value,
+    to_glucose,
     to_row,
 )
-from ingest.series import Series
+from ingest.series import GlucoseSeries, Series
 from ingest.vital import COMPONENTS, Vital
 
 _US: Final = timedelta(microseconds=1)
@@ -307,6 +308,18 @@ class Journal:
             taken_us=np.array([row[0] for row in rows], dtype=np.int64),
             values=np.array([row[1:] for row in rows], dtype=np.float64).reshape(len(rows), width),
         )
+
+    def glucose(self, patient: str, vital: Vital, start: datetime, end: datetime) -> GlucoseSeries:
+        """Glucose with start <= taken_at < end as displays showed it; of one moment what came first."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT r.taken_us, coalesce(r.s0, r.v0), r.unit, r.flags, d.name FROM readings r "
+                "JOIN devices d ON d.id=r.device WHERE r.taken_us>=? AND r.taken_us<? AND "
+                "r.series=(SELECT id FROM series WHERE patient=? AND vital=?) "
+                "ORDER BY r.taken_us, r.received_us",
+                (to_us(start), to_us(end), patient, vital),
+            ).fetchall()
+        return to_glucose(rows)
 
     def last_arrival(self, device: str) -> datetime | None:
         """When a device last brought a new reading (UTC), None if it never did."""

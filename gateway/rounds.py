@@ -1,0 +1,173 @@
+"""The rounds: every night each patient's last weeks are read from the journal and judged as a whole.
+
+At the patient's own night hour, spread over two hours, and once for each day: how the patient stands (`alerts.risk`);
+once for each week that is over: its review (`alerts.review`). What fell due while the house was down is done after
+the start, of missed weeks the last one, and what is written is never done again. The rounds read the journal beside
+the straight path, and rest longer than they work, so that no reading waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from hashlib import blake2b
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from alerts.metrics import Population, Traces, wall_clock
+from alerts.review import WEEK_NOCTURNAL_LOWS, Review, review, usual_limits
+from alerts.review_book import ReviewBook
+from alerts.risk import Standing
+from alerts.week import WEEK, Pressure, figures, halves, last_monday, midnight_us, pressures
+from gateway.agenda import Agenda
+from gateway.clock import Clock
+from gateway.patience import Patience
+from gateway.people import DeviceKind, Patient, People
+from ingest.journal import Journal
+from ingest.reading import from_us
+from ingest.series import GlucoseSeries
+from ingest.vital import Vital
+
+logger = logging.getLogger(__name__)
+
+# What was measured until midnight has come in by then, where a device is read at all at night.
+NIGHT_HOUR: Final = 3
+SPREAD: Final = timedelta(hours=2)
+SLICE: Final = 100
+# Rest after each patient, in times of the work it took: a catch-up takes a fifth of one core.
+_REST: Final = 4.0
+_DAY: Final = timedelta(days=1)
+_LIMITS: Final = usual_limits()
+
+
+class Round(NamedTuple):
+    """A patient's visit of one day. at: when it was due (UTC). monday: the week that was over by then."""
+
+    at: datetime
+    day: date
+    monday: date
+
+
+def round_of(patient: str, zone: tzinfo, now: datetime) -> Round:
+    """The last visit of a patient that was due by now (aware), on the clock of the patient's zone."""
+    spread = SPREAD * (int.from_bytes(blake2b(patient.encode(), digest_size=4).digest()) / 2**32)
+    day = now.astimezone(zone).date()
+    while (at := _night(day, zone) + spread) > now:
+        day -= _DAY
+    return Round(at, day, last_monday(at, zone))
+
+
+def _night(day: date, zone: tzinfo) -> datetime:
+    return datetime(day.year, day.month, day.day, NIGHT_HOUR, tzinfo=zone).astimezone(UTC)
+
+
+class Rounds:
+    """Visits the patients who wear or wore a device."""
+
+    def __init__(self, journal: Journal, people: People, book: ReviewBook, clock: Clock) -> None:
+        self.patience = Patience("book of reviews", clock)
+        self.trouble: str | None = None
+        self._journal = journal
+        self._people = people
+        self._book = book
+        self._now = clock.now
+        self._agenda = Agenda()
+        self._went_at: datetime | None = None
+
+    def expect(self, patients: Iterable[str]) -> None:
+        """See whether these patients are due: they are new, or live elsewhere now."""
+        for patient in patients:
+            self._agenda.add(patient, self._now())
+
+    async def go(self) -> bool:
+        """Visit those who are due, at most SLICE of them; True when more are waiting."""
+        now = self._now()
+        if self._went_at is None or now < self._went_at:
+            # The start, or the time was wrong before, and so is what was noted by it.
+            await self.patience.call(self._begin, now)
+        self._went_at = now
+        loop = asyncio.get_running_loop()
+        for patient in self._agenda.due(now, SLICE):
+            began = loop.time()
+            self._agenda.add(patient, await self._visit(patient, now))
+            await asyncio.sleep(_REST * (loop.time() - began))
+        return self._agenda.is_due(now)
+
+    def _begin(self, now: datetime) -> None:
+        days = self._book.days()
+        zones = {patient.id: ZoneInfo(patient.zone) for patient in self._people.patients()}
+        self._agenda = Agenda()
+        for patient in {wearing.patient for wearing in self._people.wearings()}:
+            due = round_of(patient, zones[patient], now)
+            self._agenda.add(patient, now if days.get(patient) != due.day else due.at + _DAY)
+
+    async def _visit(self, patient: str, now: datetime) -> datetime:
+        """Visit a patient; when to come again. A fault of ours in one must not keep the others from being seen."""
+        try:
+            return await self.patience.call(self._look_at, patient, now)
+        except Exception:
+            logger.exception("patient %s could not be reviewed", patient)
+            self.trouble = f"patient {patient} cannot be reviewed; the log says why, and this is to be reported"
+            return now + _DAY
+
+    def _look_at(self, patient: str, now: datetime) -> datetime:
+        """Write down how a patient stands, and the review of the week if there is none; when to come again."""
+        person = self._people.patient(patient)
+        if person is None:
+            return now + _DAY
+        zone = ZoneInfo(person.zone)
+        due = round_of(patient, zone, now)
+        standing = self._book.standings([patient]).get(patient)
+        reviewed = self._book.reviewed(patient, due.monday)
+        if standing is None or standing.day != due.day or not reviewed:
+            series, traces = self._traces(patient, due, zone)
+            made = None
+            if not reviewed and (series.taken_us < midnight_us(due.monday + WEEK, zone)).any():
+                made = review(patient, traces, series.devices, due.monday, _LIMITS, zone=zone, now=now)
+            self._book.write(self._standing(person, due, traces, made, now), made)
+        return due.at + _DAY
+
+    def _traces(self, patient: str, due: Round, zone: tzinfo) -> tuple[GlucoseSeries, Traces]:
+        """All that the review of the week and the last fourteen days need of the sensor."""
+        start, end = (from_us(midnight_us(day, zone)) for day in (due.monday - WEEK, due.day))
+        series = self._journal.glucose(patient, Vital.CGM, start, end)
+        traces = Traces(
+            offsets=np.array([0, len(series.taken_us)], dtype=np.int64),
+            taken_us=series.taken_us,
+            clock_us=wall_clock(series.taken_us, zone),
+            shown=series.shown,
+            mmol=series.mmol,
+        )
+        return series, traces
+
+    def _standing(self, person: Patient, due: Round, traces: Traces, made: Review | None, now: datetime) -> Standing:
+        zone = ZoneInfo(person.zone)
+        start_us, middle_us, end_us = (midnight_us(due.day - weeks * WEEK, zone) for weeks in (2, 1, 0))
+        two, _ = halves(traces, start_us, middle_us, end_us)
+        before, week = figures(two, Population.ADULT)
+        pressure_before, pressure = self._pressures(person.id, zone, start_us, middle_us, end_us)
+        last = made or next(iter(self._book.of_patient(person.id, 1)), None)
+        return Standing(
+            patient=person.id,
+            day=due.day,
+            made_at=now,
+            week=week,
+            before=before,
+            pressure=pressure,
+            pressure_before=pressure_before,
+            sensor=any(worn.kind is DeviceKind.CGM for worn in self._people.worn([person.id])),
+            night_lows=last is not None
+            and last.monday == due.monday
+            and any(finding.rule == WEEK_NOCTURNAL_LOWS.name for finding in last.raised),
+        )
+
+    def _pressures(
+        self, patient: str, zone: tzinfo, start_us: int, middle_us: int, end_us: int
+    ) -> tuple[Pressure | None, Pressure | None]:
+        found = self._journal.series(patient, Vital.BLOOD_PRESSURE, from_us(start_us), from_us(end_us))
+        clock_us = wall_clock(found.taken_us, zone)
+        return pressures(found.taken_us, clock_us, found.values, start_us, middle_us, end_us)
