@@ -308,7 +308,7 @@ def _raise_if(missed: bool) -> Verdict:
 
 
 def _covered(week: Figures) -> Text:
-    return Text(en=f"The sensor gave {week.wear:.0f} % of its readings.", zh=f"传感器数据完整度 {week.wear:.0f}%。")
+    return Text(en=f"The sensor gave {week.known} % of its readings.", zh=f"传感器数据完整度 {week.known}%。")
 
 
 def _enough(case: _Case, week: Figures | None) -> bool:
@@ -317,15 +317,15 @@ def _enough(case: _Case, week: Figures | None) -> bool:
 
 def _too_little(case: _Case, subject: Text, *, before: bool = False) -> _Said:
     week = case.before if before else case.week
-    wear = week.wear if week else 0.0
+    wear = week.known if week else 0
     which = Text(en="the week before", zh="前一周") if before else Text(en="the week", zh="本周")
     needed, source = case.value(WEEK_WEAR), case.source(WEEK_WEAR)
     return _Said(
         Verdict.HOLD,
         Text(
-            en=f"{subject.en} cannot be judged {case.dates.en}: the sensor gave {wear:.0f} % of the readings of "
+            en=f"{subject.en} cannot be judged {case.dates.en}: the sensor gave {wear} % of the readings of "
             f"{which.en}, at least {needed:g} % are needed ({source.en}).",
-            zh=f"{case.dates.zh}{subject.zh}无法评估：{which.zh}传感器数据完整度 {wear:.0f}%，"
+            zh=f"{case.dates.zh}{subject.zh}无法评估：{which.zh}传感器数据完整度 {wear}%，"
             f"至少需 {needed:g}%（{source.zh}）。",
         ),
     )
@@ -432,10 +432,10 @@ def _tir_falling(case: _Case) -> _Said:
         Text(
             en=f"Time in range {moved.en} {case.dates.en}, from {before.tir:.1f} % the week before to "
             f"{week.tir:.1f} %; a fall of {limit:g} points is flagged ({source.en}). The sensor gave "
-            f"{before.wear:.0f} % and {week.wear:.0f} % of its readings.",
+            f"{before.known} % and {week.known} % of its readings.",
             zh=f"{case.dates.zh}目标范围内时间{moved.zh}，由前一周的 {before.tir:.1f}% 变为 {week.tir:.1f}%；"
             f"下降 {limit:g} 个百分点即提示（{source.zh}）。"
-            f"两周传感器数据完整度分别为 {before.wear:.0f}% 和 {week.wear:.0f}%。",
+            f"两周传感器数据完整度分别为 {before.known}% 和 {week.known}%。",
         ),
         case.edges,
     )
@@ -503,9 +503,9 @@ def _wear(case: _Case) -> _Said:
     return _Said(
         _raise_if(wear < limit),
         Text(
-            en=f"The sensor gave {wear:.0f} % of its readings while it was worn {case.dates.en}, from {begun} to "
+            en=f"The sensor gave {math.floor(wear)} % of its readings while it was worn {case.dates.en}, from {begun} to "
             f"{ended}; at least {limit:g} % are needed to judge a week ({source.en}).",
-            zh=f"{case.dates.zh}传感器佩戴期间（{begun} 至 {ended}）数据完整度 {wear:.0f}%，"
+            zh=f"{case.dates.zh}传感器佩戴期间（{begun} 至 {ended}）数据完整度 {math.floor(wear)}%，"
             f"评估一周至少需 {limit:g}%（{source.zh}）。",
         ),
         case.edges,

@@ -165,9 +165,9 @@ def _known_too_little(standing: Standing) -> Iterator[Reason]:
             name="little-data",
             points=LITTLE_DATA,
             because=Text(
-                en=f"The sensor gave {week.wear:.0f} % of its readings in the last 7 days; 70 % are needed to "
+                en=f"The sensor gave {week.known} % of its readings in the last 7 days; 70 % are needed to "
                 "judge them (Battelino 2019).",
-                zh=f"近 7 天传感器数据完整度 {week.wear:.0f}%，评估至少需 70%（Battelino 2019 共识）。",
+                zh=f"近 7 天传感器数据完整度 {week.known}%，评估至少需 70%（Battelino 2019 共识）。",
             ),
         )
 
@@ -188,8 +188,8 @@ def _levels(week: Figures | None) -> Iterator[Reason]:
                 points=points,
                 because=Text(
                     en=f"{what.en} {value:.1f} in the last 7 days, {limit:g} or more ({source.en}); "
-                    f"{week.wear:.0f} % of the readings.",
-                    zh=f"近 7 天{what.zh} {value:.1f}，达到 {limit:g}（{source.zh}）；数据完整度 {week.wear:.0f}%。",
+                    f"{week.known} % of the readings.",
+                    zh=f"近 7 天{what.zh} {value:.1f}，达到 {limit:g}（{source.zh}）；数据完整度 {week.known}%。",
                 ),
             )
 

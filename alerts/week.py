@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
@@ -36,6 +37,11 @@ class Figures:
     lbgi: float
     hbgi: float
     gri: float
+
+    @property
+    def known(self) -> int:
+        """The wear in whole percent, never more than it is: 69.9 % are not yet 70 %."""
+        return math.floor(self.wear)
 
     @property
     def enough(self) -> bool:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from alerts.alert import Act, Alert, Audience, Finding, Priority, Text, Verdict
 from alerts.book import Book, connect
 from alerts.machine import Heard, hear
+from alerts.review_book import ReviewBook
 from gateway import metrics
 from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
@@ -41,6 +42,7 @@ class SmallHouse:
         self.journal = Journal(folder / "journal.sqlite")
         self.book = Book(self.engine, routes={})
         self.book.create()
+        self.reviews = ReviewBook(self.engine)
         self.bulletin = Bulletin()
         self.time = NOW
         self.trouble = ""
