@@ -25,117 +25,32 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from alerts.alert import Audience, Finding, Priority, Text, Verdict
+from alerts.alert import Finding, Text, Verdict
 from alerts.glucose_events import LEVEL_1_LOW, Events, Finder, Kind, night_lows
-from alerts.metrics import BANDS, DAY_US, ENOUGH_WEAR, MINUTE_US, Bands, Limit, Population, Traces
-from alerts.rule import OWN, PERCENT, Comparison, Group, Key, Limits, Parameter, Rule, Variant
+from alerts.metrics import BANDS, DAY_US, MINUTE_US, Bands, Limit, Population, Traces
+from alerts.review_rules import (
+    NIGHTS,
+    POINTS,
+    REVIEW_RULES,
+    WEEK_CV,
+    WEEK_NOCTURNAL_LOWS,
+    WEEK_TAR,
+    WEEK_TBR,
+    WEEK_TIR,
+    WEEK_TIR_FALLING,
+    WEEK_WEAR,
+)
+from alerts.rule import OWN, PERCENT, Group, Limits, Rule
 from alerts.segments import Bools
 from alerts.week import WEEK, Figures, figures, halves, midnight_us
 from ingest.reading import from_us
 from ingest.vital import Vital
 
-POINTS: Final = "points"
-NIGHTS: Final = "nights"
 # Of the nights of two weeks so many must be known before it can be said that no low comes back.
 ENOUGH_NIGHTS: Final = 10
 _MOST_EVIDENCE: Final = 20
 _SILENT: Final = timedelta(days=1)
 _HOUR_US: Final = 60 * MINUTE_US
-
-_CONSENSUS: Final = Text(en="Battelino 2019", zh="Battelino 2019 共识")
-_OLDER: Final = Text(en="Battelino 2019, older or at high risk", zh="Battelino 2019 共识，老年或高风险")
-_CHINA: Final = Text(en="Chinese AGP template 2023", zh="中国 AGP 报告模板 2023")
-_TIDE: Final = Text(
-    en="TIDE flag; 5 points are meaningful, Battelino 2019", zh="TIDE 标准；Battelino 2019：5 个百分点即有意义"
-)
-
-
-def _rule(name: str, title: Text, comparison: Comparison, *parameters: Parameter) -> Rule:
-    return Rule(
-        name=name,
-        title=title,
-        problem=name,
-        vitals=(Vital.CGM,),
-        comparison=comparison,
-        priority=Priority.LOW,
-        audience=Audience.WEEKLY,
-        parameters=parameters,
-    )
-
-
-def _percent(
-    name: str, default: float, lower: float, upper: float, variants: Mapping[Group, Variant] | None = None
-) -> Parameter:
-    return Parameter(
-        name=name,
-        unit=PERCENT,
-        default=default,
-        lower=lower,
-        upper=upper,
-        source=_CONSENSUS,
-        variants=variants or {},
-    )
-
-
-WEEK_TIR: Final = _rule(
-    "week-tir",
-    Text(en="Time in range below target", zh="目标范围内时间未达标"),
-    Comparison.AT_MOST,
-    _percent("limit", 70, 30, 95, {Group.OLDER: Variant(50, _OLDER)}),
-)
-WEEK_TBR: Final = _rule(
-    "week-tbr",
-    Text(en="Too much time below range", zh="低于目标范围时间过长"),
-    Comparison.AT_LEAST,
-    _percent("limit", 4, 0.5, 10, {Group.OLDER: Variant(1, _OLDER)}),
-    _percent("limit-level-2", 1, 0.2, 4),
-)
-# The consensus names no first level for older people; theirs is what more than 50 % in range leaves.
-WEEK_TAR: Final = _rule(
-    "week-tar",
-    Text(en="Too much time above range", zh="高于目标范围时间过长"),
-    Comparison.AT_LEAST,
-    _percent("limit", 25, 5, 70, {Group.OLDER: Variant(50, _OLDER)}),
-    _percent("limit-level-2", 5, 1, 40, {Group.OLDER: Variant(10, _OLDER)}),
-)
-WEEK_CV: Final = _rule(
-    "week-cv",
-    Text(en="Glucose varies widely", zh="血糖波动过大"),
-    Comparison.ABOVE,
-    _percent("limit", 36, 30, 50, {Group.CHINA: Variant(33, _CHINA)}),
-)
-WEEK_TIR_FALLING: Final = _rule(
-    "week-tir-falling",
-    Text(en="Time in range is falling", zh="目标范围内时间下降"),
-    Comparison.AT_LEAST,
-    Parameter(name="limit", unit=POINTS, default=15, lower=5, upper=30, source=_TIDE),
-)
-WEEK_NOCTURNAL_LOWS: Final = _rule(
-    "week-nocturnal-lows",
-    Text(en="Lows at the same hours of the night", zh="夜间同一时段反复低血糖"),
-    Comparison.AT_LEAST,
-    Parameter(name="nights", unit=NIGHTS, default=3, lower=2, upper=7, source=OWN),
-)
-WEEK_WEAR: Final = _rule(
-    "week-wear",
-    Text(en="Too few readings of the sensor", zh="传感器数据不足"),
-    Comparison.BELOW,
-    _percent("limit", ENOUGH_WEAR, 30, 90),
-)
-REVIEW_RULES: Final[Mapping[str, Rule]] = MappingProxyType(
-    {
-        rule.name: rule
-        for rule in (
-            WEEK_TIR,
-            WEEK_TBR,
-            WEEK_TAR,
-            WEEK_CV,
-            WEEK_TIR_FALLING,
-            WEEK_NOCTURNAL_LOWS,
-            WEEK_WEAR,
-        )
-    }
-)
 
 # Whose ranges hold for whom. The targets of pregnancy with type 1 diabetes stand for every pregnancy: for the others
 # the consensus has none that is firm.
@@ -148,24 +63,11 @@ RANGES: Final[Mapping[Group, Population]] = MappingProxyType(
 )
 
 
-def usual_limits(*groups: Group) -> Limits:
-    """The defaults of these rules for somebody in these groups."""
-    found = {
-        Key(rule.name, parameter.name, parameter.unit): parameter.of(groups)
-        for rule in REVIEW_RULES.values()
-        for parameter in rule.parameters
-    }
-    return Limits(
-        values={key: variant.default for key, variant in found.items()},
-        sources={key: variant.source for key, variant in found.items()},
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
     """One patient's week. monday: its first day. Figures are None for a week without two readings.
 
-    findings: one of each rule of REVIEW_RULES, in that order.
+    findings: one of each rule of REVIEW_RULES, in that order, then what meter and cuff said of the week.
     """
 
     patient: str
@@ -214,7 +116,7 @@ def review(
         mmol=len(two.mmol) == 0 or bool(np.mean(two.mmol) > 0.5),
     )
     findings = []
-    for rule in REVIEW_RULES.values():
+    for rule in REVIEW_RULES:
         said = _RULES[rule.name](case)
         findings.append(
             Finding(
@@ -503,8 +405,8 @@ def _wear(case: _Case) -> _Said:
     return _Said(
         _raise_if(wear < limit),
         Text(
-            en=f"The sensor gave {math.floor(wear)} % of its readings while it was worn {case.dates.en}, from {begun} to "
-            f"{ended}; at least {limit:g} % are needed to judge a week ({source.en}).",
+            en=f"The sensor gave {math.floor(wear)} % of its readings while it was worn {case.dates.en}, from "
+            f"{begun} to {ended}; at least {limit:g} % are needed to judge a week ({source.en}).",
             zh=f"{case.dates.zh}传感器佩戴期间（{begun} 至 {ended}）数据完整度 {math.floor(wear)}%，"
             f"评估一周至少需 {limit:g}%（{source.zh}）。",
         ),

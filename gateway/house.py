@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 import uvicorn
 from sqlalchemy.exc import DatabaseError
 
-from alerts.alert import Act, Alert
+from alerts.alert import Act, Alert, Finding
 from alerts.book import Book, connect
 from alerts.channels import Channel, LogChannel, Speaker, routes
 from alerts.review_book import ReviewBook
@@ -139,7 +139,7 @@ class House:
             journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake(), rules=rules
         )
         self.path = StraightPath(journal, self.ward, clock, people.roster(), stored=self._stored)
-        self.rounds = Rounds(journal, people, reviews, clock)
+        self.rounds = Rounds(journal, people, reviews, clock=clock, hear=self._hear)
         self._learn()
 
     def now(self) -> datetime:
@@ -403,6 +403,10 @@ class House:
         self.ward.forget([patient])
         self.rounds.expect([patient])
         await self.path.readmit(device)
+
+    async def _hear(self, findings: Sequence[Finding]) -> None:
+        """Have the alerts hear what the rounds have found."""
+        await self.path.errand(partial(self.ward.hear, findings))
 
     def _stored(self) -> None:
         if self.influx:

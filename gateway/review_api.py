@@ -14,8 +14,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from alerts.alert import Alert, Finding, Verdict
-from alerts.review import REVIEW_RULES, Review
+from alerts.review import Review
 from alerts.risk import Reason, Risk, Standing, ranked, risk
+from alerts.rules import RULES
 from alerts.week import Figures
 from gateway.api import PAGE, House, Limit, PriorityName, Problem, SentenceOut, find_patient, priority_name
 from gateway.people import Patient
@@ -156,7 +157,7 @@ class PatternOut(BaseModel):
         """A finding of a review."""
         return cls(
             rule=finding.rule,
-            title=SentenceOut.of(REVIEW_RULES[finding.rule].title),
+            title=SentenceOut.of(RULES[finding.rule].title),
             verdict=finding.verdict,
             priority=priority_name(finding.priority),
             because=SentenceOut.of(finding.because),

@@ -1,16 +1,18 @@
 """The rounds: every night each patient's last weeks are read from the journal and judged as a whole.
 
-At the patient's own night hour, spread over two hours, and once for each day: how the patient stands (`alerts.risk`);
-once for each week that is over: its review (`alerts.review`). What fell due while the house was down is done after
-the start, of missed weeks the last one, and what is written is never done again. The rounds read the journal beside
-the straight path, and rest longer than they work, so that no reading waits for them.
+At the patient's own night hour, spread over two hours, and once for each day: how the patient stands (`alerts.risk`),
+and what meter and cuff say over days (`alerts.spot.review`), which the ward hears; once for each week that is over:
+its review, of sensor, meter and cuff (`alerts.review`). What fell due while the house was down is done after the
+start, of missed weeks the last one, and what is written is never done again. The rounds read the journal beside the
+straight path, and rest longer than they work, so that no reading waits for them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -18,10 +20,16 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from alerts.metrics import Population, Traces, wall_clock
-from alerts.review import WEEK_NOCTURNAL_LOWS, Review, review, usual_limits
+from alerts import spot
+from alerts.alert import Audience, Finding, Verdict
+from alerts.metrics import Traces, wall_clock
+from alerts.review import RANGES, Review, review
 from alerts.review_book import ReviewBook
+from alerts.review_rules import WEEK_NOCTURNAL_LOWS
 from alerts.risk import Standing
+from alerts.rule import Group, Limits, LimitsError
+from alerts.rules import PLAIN, RuleBook, parse_overrides
+from alerts.scene import Scene
 from alerts.week import WEEK, Pressure, figures, halves, last_monday, midnight_us, pressures
 from gateway.agenda import Agenda
 from gateway.clock import Clock
@@ -41,7 +49,7 @@ SLICE: Final = 100
 # Rest after each patient, in times of the work it took: a catch-up takes a fifth of one core.
 _REST: Final = 4.0
 _DAY: Final = timedelta(days=1)
-_LIMITS: Final = usual_limits()
+_INSTANT: Final = timedelta(microseconds=1)
 
 
 class Round(NamedTuple):
@@ -50,6 +58,14 @@ class Round(NamedTuple):
     at: datetime
     day: date
     monday: date
+
+
+class _Seen(NamedTuple):
+    """What a visit has found. review: None where the week has one, or nothing was measured in it."""
+
+    standing: Standing
+    review: Review | None
+    found: tuple[Finding, ...]
 
 
 def round_of(patient: str, zone: tzinfo, now: datetime) -> Round:
@@ -66,15 +82,26 @@ def _night(day: date, zone: tzinfo) -> datetime:
 
 
 class Rounds:
-    """Visits the patients who wear or wore a device."""
+    """Visits the patients who wear or wore a device. hear() is given what the alerts have to hear of."""
 
-    def __init__(self, journal: Journal, people: People, book: ReviewBook, clock: Clock) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        people: People,
+        book: ReviewBook,
+        *,
+        clock: Clock,
+        hear: Callable[[Sequence[Finding]], Awaitable[object]],
+        rules: RuleBook = PLAIN,
+    ) -> None:
         self.patience = Patience("book of reviews", clock)
         self.trouble: str | None = None
         self._journal = journal
         self._people = people
         self._book = book
         self._now = clock.now
+        self._hear = hear
+        self._rules = rules
         self._agenda = Agenda()
         self._went_at: datetime | None = None
 
@@ -108,28 +135,67 @@ class Rounds:
     async def _visit(self, patient: str, now: datetime) -> datetime:
         """Visit a patient; when to come again. A fault of ours in one must not keep the others from being seen."""
         try:
-            return await self.patience.call(self._look_at, patient, now)
+            person = await self.patience.call(self._people.patient, patient)
+            if person is None:
+                return now + _DAY
+            due = round_of(patient, ZoneInfo(person.zone), now)
+            if await self.patience.call(self._is_done, person.id, due):
+                return due.at + _DAY
+            seen = await self.patience.call(self._look_at, person, due, now)
+            # Heard before it is written that the patient was seen: heard twice is harmless.
+            if seen.found:
+                await self._hear(seen.found)
+            await self.patience.call(self._book.write, seen.standing, seen.review)
         except Exception:
             logger.exception("patient %s could not be reviewed", patient)
             self.trouble = f"patient {patient} cannot be reviewed; the log says why, and this is to be reported"
             return now + _DAY
-
-    def _look_at(self, patient: str, now: datetime) -> datetime:
-        """Write down how a patient stands, and the review of the week if there is none; when to come again."""
-        person = self._people.patient(patient)
-        if person is None:
-            return now + _DAY
-        zone = ZoneInfo(person.zone)
-        due = round_of(patient, zone, now)
-        standing = self._book.standings([patient]).get(patient)
-        reviewed = self._book.reviewed(patient, due.monday)
-        if standing is None or standing.day != due.day or not reviewed:
-            series, traces = self._traces(patient, due, zone)
-            made = None
-            if not reviewed and (series.taken_us < midnight_us(due.monday + WEEK, zone)).any():
-                made = review(patient, traces, series.devices, due.monday, _LIMITS, zone=zone, now=now)
-            self._book.write(self._standing(person, due, traces, made, now), made)
         return due.at + _DAY
+
+    def _is_done(self, patient: str, due: Round) -> bool:
+        standing = self._book.standings([patient]).get(patient)
+        return standing is not None and standing.day == due.day and self._book.reviewed(patient, due.monday)
+
+    def _look_at(self, person: Patient, due: Round, now: datetime) -> _Seen:
+        """How a patient stands, the review of the week if there is none, and what is to be heard of."""
+        zone = ZoneInfo(person.zone)
+        series, traces = self._traces(person.id, due, zone)
+        reviewed = self._book.reviewed(person.id, due.monday)
+        made = None if reviewed else self._review(person, due, series, traces, now)
+        standing = self._standing(person, due, traces, made, now)
+        return _Seen(standing, made, self._spot(person, due.day, zone))
+
+    def _review(
+        self, person: Patient, due: Round, series: GlucoseSeries, traces: Traces, now: datetime
+    ) -> Review | None:
+        """The review of the week; None where nothing was measured."""
+        zone = ZoneInfo(person.zone)
+        of_spot = tuple(
+            finding
+            for finding in self._spot(person, due.monday + WEEK, zone)
+            if finding.audience is Audience.WEEKLY and finding.verdict is not Verdict.HOLD
+        )
+        if (series.taken_us < midnight_us(due.monday + WEEK, zone)).any():
+            limits, population = self._limits(person, due.day), RANGES[self._group(person.id)]
+            made = review(
+                person.id, traces, series.devices, due.monday, limits, population=population, zone=zone, now=now
+            )
+            return replace(made, findings=made.findings + of_spot)
+        if not of_spot:
+            return None
+        return Review(patient=person.id, monday=due.monday, made_at=now, week=None, before=None, findings=of_spot)
+
+    def _spot(self, person: Patient, day: date, zone: tzinfo) -> tuple[Finding, ...]:
+        """What meter and cuff say over the days before this one."""
+        end = from_us(midnight_us(day, zone))
+        taken = {
+            vital: self._journal.readings(person.id, vital, end - spot.REVIEW_SPAN, end)
+            for vital in (Vital.GLUCOSE, Vital.BLOOD_PRESSURE)
+        }
+        if not any(taken.values()):
+            return ()
+        scene = Scene(person.id, self._limits(person, day), end - _INSTANT, zone)
+        return spot.review(scene, taken).findings
 
     def _traces(self, patient: str, due: Round, zone: tzinfo) -> tuple[GlucoseSeries, Traces]:
         """All that the review of the week and the last fourteen days need of the sensor."""
@@ -148,7 +214,7 @@ class Rounds:
         zone = ZoneInfo(person.zone)
         start_us, middle_us, end_us = (midnight_us(due.day - weeks * WEEK, zone) for weeks in (2, 1, 0))
         two, _ = halves(traces, start_us, middle_us, end_us)
-        before, week = figures(two, Population.ADULT)
+        before, week = figures(two, RANGES[self._group(person.id)])
         pressure_before, pressure = self._pressures(person.id, zone, start_us, middle_us, end_us)
         last = made or next(iter(self._book.of_patient(person.id, 1)), None)
         return Standing(
@@ -171,3 +237,15 @@ class Rounds:
         found = self._journal.series(patient, Vital.BLOOD_PRESSURE, from_us(start_us), from_us(end_us))
         clock_us = wall_clock(found.taken_us, zone)
         return pressures(found.taken_us, clock_us, found.values, start_us, middle_us, end_us)
+
+    def _group(self, patient: str) -> Group:
+        """The population of a patient."""
+        population, _ = self._rules.patients.get(patient, (None, None))
+        return population or self._rules.population
+
+    def _limits(self, person: Patient, day: date) -> Limits:
+        """The numbers that hold for a patient; where the own ones cannot be used, the ward says so in the log."""
+        try:
+            return self._rules.limits(person.id, parse_overrides(person.limits, "patient"), day)
+        except LimitsError:
+            return self._rules.limits(person.id, (), day)

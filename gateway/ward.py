@@ -145,6 +145,13 @@ class Ward:
         ]
         await self._write((), hear_findings({}, findings, self._now()).notices)
 
+    async def hear(self, findings: Sequence[Finding]) -> None:
+        """Have the alerts hear findings that were made elsewhere."""
+        patients = sorted({finding.patient for finding in findings})
+        standing = await self.patience.call(self._book.standing, patients)
+        heard = hear_findings(standing, findings, self._now())
+        await self._write(heard.changes, heard.notices)
+
     async def act(self, act: Act) -> Alert:
         """Do what a person decided. Raises IllegalAct, or KeyError for an unknown alert."""
         alert = await self.patience.call(self._book.alert, act.alert)

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from alerts.alert import Audience, Finding, Verdict
 from alerts.metrics import Population, Traces, wall_clock
-from alerts.review import RANGES, REVIEW_RULES, Review, review, usual_limits
+from alerts.review import RANGES, Review, review
+from alerts.review_rules import REVIEW_RULES
 from alerts.rule import Comparison, Group
+from alerts.rules import RULES, limits_for
 from alerts.week import last_monday, midnight_us
 from ingest.reading import Reading, TimeBasis, from_us, to_us
 from ingest.vital import Unit, Vital
@@ -48,13 +50,15 @@ def week(*parts: tuple[int, float], start: datetime = START) -> dict[datetime, f
 
 def judged(values: Mapping[datetime, float], *groups: Group, mmol: bool = False) -> Review:
     traces = trace(values, mmol=mmol)
+    region = Group.CHINA if Group.CHINA in groups else Group.INTERNATIONAL
+    limits = limits_for(population=next(iter(groups), Group.ADULT), region=region)
     population = RANGES[groups[0]] if groups and groups[0] in RANGES else Population.ADULT
     return review(
         "p-1",
         traces,
         ["cgm-1"] * len(values),
         MONDAY,
-        usual_limits(*groups),
+        limits,
         population=population,
         zone=SHANGHAI,
         now=NOW.astimezone(UTC),
@@ -75,7 +79,7 @@ RAISED, CLEARED, HELD = Verdict.RAISE, Verdict.CLEAR, Verdict.HOLD
 def test_a_quiet_week_raises_nothing_and_says_so() -> None:
     before = week((672, 100.0), start=START - WEEK)
     result = judged(before | week((672, 110.0)))
-    assert verdicts(result) == dict.fromkeys(REVIEW_RULES, CLEARED)
+    assert verdicts(result) == {rule.name: CLEARED for rule in REVIEW_RULES}
     assert result.raised == ()
     assert result.week is not None
     assert (result.week.readings, result.week.wear, result.week.tir) == (672, 100.0, 100.0)
@@ -241,7 +245,7 @@ def test_a_week_in_which_the_clocks_change_is_whole() -> None:
     values = {start + QUARTER * number: 100.0 for number in range(-10, 700)}
     traces = trace(values, zone=berlin)
     result = review(
-        "p-1", traces, ["cgm-1"] * len(values), monday, usual_limits(), zone=berlin, now=end + timedelta(hours=4)
+        "p-1", traces, ["cgm-1"] * len(values), monday, limits_for(), zone=berlin, now=end + timedelta(hours=4)
     )
     assert result.week is not None
     assert result.week.readings == 668
@@ -257,8 +261,8 @@ def test_findings_are_for_the_weekly_list_and_name_their_readings() -> None:
 
 
 def test_rules_name_units_bounds_and_sources() -> None:
-    for name, rule in REVIEW_RULES.items():
-        assert rule.name == name
+    for rule in REVIEW_RULES:
+        assert RULES[rule.name] is rule
         assert isinstance(rule.comparison, Comparison)
         assert rule.audience is Audience.WEEKLY
         for parameter in rule.parameters:
@@ -287,7 +291,7 @@ READINGS = st.lists(
 def test_any_two_weeks_get_one_answer_of_each_rule_in_both_languages(readings, groups) -> None:
     values = {START + QUARTER * number: value for number, value in readings}
     result = judged(values, *groups)
-    assert tuple(finding.rule for finding in result.findings) == tuple(REVIEW_RULES)
+    assert tuple(finding.rule for finding in result.findings) == tuple(rule.name for rule in REVIEW_RULES)
     known = {_reading(at).key for at in values if START - WEEK <= at < START + WEEK}
     for finding in result.findings:
         assert finding.because.en.endswith(".")

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alerts.alert import Audience, Finding, Verdict
 from alerts.book import connect
 from alerts.review_book import ReviewBook
 from gateway.house import TICK
@@ -45,7 +46,8 @@ class Night:
         self.journal = Journal(folder / "journal.db")
         self.people = People(engine)
         self.reviews = ReviewBook(engine)
-        self.rounds = Rounds(self.journal, self.people, self.reviews, clock)
+        self.heard: list[Finding] = []
+        self.rounds = Rounds(self.journal, self.people, self.reviews, clock=clock, hear=self._hear)
 
     def enrol(
         self, patient: str, device: str, kind: DeviceKind = DeviceKind.CGM, zone: str = "Asia/Shanghai"
@@ -57,6 +59,9 @@ class Night:
     def keep(self, readings: Sequence[Reading]) -> None:
         packet = Packet(link="listener", sender="x", channel="json", data=b"{}", received_at=self.clock.now())
         self.journal.append([Arrival(packet=packet, outcomes=tuple(readings))])
+
+    async def _hear(self, findings: Sequence[Finding]) -> None:
+        self.heard += findings
 
     async def go(self) -> None:
         while await self.rounds.go():
@@ -191,9 +196,9 @@ async def test_values_are_judged_as_they_were_shown(tmp_path: Path) -> None:
 async def test_home_pressure_is_part_of_how_a_patient_stands(tmp_path: Path) -> None:
     with night(tmp_path, HandClock(MORNING)) as house:
         house.enrol("carl", "cuff-1", DeviceKind.CUFF)
-        for number in range(14):
-            values = (150.0 if number >= 7 else 138.0, 85.0, None, 70.0)
-            at = local(MONDAY - WEEK + timedelta(days=number), 8)
+        for number in range(28):
+            values = (150.0 if number >= 14 else 138.0, 85.0, None, 70.0)
+            at = local(MONDAY - WEEK + timedelta(days=number // 2), 20 if number % 2 else 8)
             plain = sensor("carl", at, 2 / 1440, 100, every=1)
             house.keep(
                 [
@@ -204,9 +209,14 @@ async def test_home_pressure_is_part_of_how_a_patient_stands(tmp_path: Path) -> 
         await house.go()
         standing = house.reviews.standings(["carl"])["carl"]
         assert (standing.week, standing.sensor) == (None, False)
-        assert standing.pressure == (150.0, 85.0, 14)
-        assert standing.pressure_before == (138.0, 85.0, 14)
-        assert house.reviews.weeks() == []
+        assert standing.pressure == (150.0, 85.0, 28)
+        assert standing.pressure_before == (138.0, 85.0, 28)
+        # What the cuff says over days: the pattern is on the list, and what is for staff was heard.
+        (review,) = house.reviews.weekly_list(MONDAY)
+        assert "bp-rising" in {finding.rule for finding in review.raised}
+        assert {finding.audience for finding in review.findings} == {Audience.WEEKLY}
+        heard = {finding.rule for finding in house.heard if finding.verdict is Verdict.RAISE}
+        assert "bp-not-at-goal" in heard
 
 
 async def test_the_house_goes_round_by_itself(tmp_path: Path) -> None:
