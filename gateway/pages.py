@@ -130,7 +130,7 @@ def _environment(language: Language) -> Environment:
         parameter_word=lambda parameter: say(PARAMETERS[parameter]),
         fact_word=lambda what: say(FACTS[what]),
         reason_word=lambda reason: say(REASONS.get(reason, reason)),
-        pattern_word=lambda rule: language.text(RULES[rule].title),
+        pattern_word=lambda rule: language.text(_TITLES[rule]),
         week_name=week_name,
     )
     return room

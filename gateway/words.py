@@ -56,6 +56,7 @@ BONDS: Final[Mapping[Bond, str]] = {
 # Every parameter of every rule; a limit set for a patient is shown with it.
 PARAMETERS: Final[Mapping[str, str]] = {
     "limit": N_("limit"),
+    "limit-level-2": N_("limit of the second level"),
     "clear": N_("over again at"),
     "hold": N_("has to last"),
     "staff-after": N_("staff are told after"),

@@ -30,6 +30,7 @@ _MISSING: Final = [_ALL_MISSING[width:] for width in range(MOST_COMPONENTS + 1)]
 # Claims have no NULL in their key, or two absent sequences would count as different.
 _NONE: Final = -(2**62)
 _MMOL: Final = frozenset({Unit.MMOL_L, Unit.MOL_L})
+_DISPLAYED: Final = frozenset({Unit.MG_DL, Unit.MMOL_L})
 
 Row = tuple[Any, ...]
 
@@ -100,7 +101,9 @@ def to_glucose(rows: Iterable[Row]) -> GlucoseSeries:
     mmol: list[bool] = []
     devices: list[str] = []
     for taken_us, sent, unit, flags, device in rows:
-        value = _word(flags) if sent is None else family(sent, Unit(unit))[0]
+        if sent is not None and unit not in _DISPLAYED:
+            sent, _ = family(sent, Unit(unit))
+        value = _word(flags) if sent is None else sent
         if value is None or (taken and taken[-1] == taken_us):
             continue
         taken.append(taken_us)

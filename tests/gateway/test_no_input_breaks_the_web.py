@@ -76,7 +76,7 @@ KNOWN = st.sampled_from(
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 ODD = st.sampled_from(["", " ", "\0", "\x1b[2J", "..", "../../etc/passwd", "王芳", "'\"--", "x" * 5000, "%", "{}"])
 VALUE = st.one_of(KNOWN, MOMENTS, NUMBERS, ODD, TEXT)
-NAMES = ["vital", "start", "end", "limit", "source", "state", "patient", "before", "range", "next"]
+NAMES = ["vital", "start", "end", "limit", "source", "state", "patient", "before", "range", "next", "week"]
 QUERY = st.dictionaries(st.sampled_from(NAMES), VALUE, max_size=4)
 
 LEAF = st.one_of(
