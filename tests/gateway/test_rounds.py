@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from alerts.alert import Audience, Finding, Verdict
 from alerts.book import connect
 from alerts.review_book import ReviewBook
-from gateway.house import TICK
 from gateway.people import Device, DeviceKind, DeviceLink, Patient, People
 from gateway.rounds import SPREAD, Rounds, round_of
 from ingest.journal import Arrival, Journal
@@ -223,10 +222,11 @@ async def test_the_house_goes_round_by_itself(tmp_path: Path) -> None:
     clock = HandClock(local(MONDAY + WEEK, 1))
     async with real_house(tmp_path, clock) as house:
         await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
-        await until(lambda: clock.advance(TICK) or house.reviews.days() == {"anna": MONDAY + timedelta(days=6)})
+        second = timedelta(seconds=1)
+        await until(lambda: clock.advance(second) or house.reviews.days() == {"anna": MONDAY + timedelta(days=6)})
         clock.set(MORNING)
-        await until(lambda: clock.advance(TICK) or house.reviews.days() == {"anna": MONDAY + WEEK})
-        await house.tick()
+        await until(lambda: clock.advance(second) or house.reviews.days() == {"anna": MONDAY + WEEK})
+        await house.feel()
         assert house.health()["parts"]["rounds"]["status"] == "ok"
 
 
