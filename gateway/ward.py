@@ -20,7 +20,6 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy.exc
 
-from alerts import spot
 from alerts.alert import Act, Alert, Finding, Notice
 from alerts.battery import low_battery
 from alerts.bed import Bed
@@ -30,13 +29,14 @@ from alerts.devices import Expected
 from alerts.machine import Change, hear, hear_findings
 from alerts.rule import MIN, Key, Limits, LimitsError
 from alerts.rules import DEFAULTS, PLAIN, Override, RuleBook, parse_overrides
-from alerts.sensor import HISTORY, NEVER, Plan
+from alerts.sensor import NEVER, Plan
 from alerts.spot_rules import BP_SEVERE
 from gateway.agenda import Agenda
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
 from gateway.patience import Patience
 from gateway.people import DeviceKind, Patient, People, Worn
+from gateway.stored import StoredReadings
 from ingest.journal import Journal
 from ingest.reading import Flag, Reading
 from ingest.vital import Vital
@@ -60,7 +60,6 @@ _FRESH: Final = timedelta(days=1)
 _SEVERE: Final = tuple(
     parameter.lower for parameter in BP_SEVERE.parameters if parameter.name in {"systolic", "diastolic"}
 )
-_DAY: Final = timedelta(days=1)
 _BATTERY_NEWS: Final = timedelta(days=1)
 
 
@@ -258,7 +257,7 @@ class Ward:
 
     def _look_at(self, patient: str, now: datetime) -> list[Sequence[Finding]]:
         bed = self._beds[patient]
-        stored = _Stored(self._journal, patient, now)
+        stored = StoredReadings(self._journal, patient, now)
         groups = self._found[patient]
         groups += [bed.take(reading, now) for reading in self._new.pop(patient, ())]
         groups.append(bed.look(stored, now))
@@ -340,7 +339,7 @@ class Ward:
             )
             new = {(each.device, each.taken_at) for each in self._new[patient]}
             sensors: defaultdict[str, list[Reading]] = defaultdict(list)
-            for reading in _Stored(self._journal, patient, now).sensors():
+            for reading in StoredReadings(self._journal, patient, now).sensors():
                 if (reading.device, reading.taken_at) not in new:
                     sensors[reading.device].append(reading)
             bed.start(sensors, up)
@@ -373,38 +372,6 @@ class Ward:
         """From when silence counts; one that was told before the start is not over because we were away."""
         graced = None if silent else self._started_at - silence + GRACE
         return max(moment for moment in (worn.assigned_at, arrival, graced) if moment is not None)
-
-
-class _Stored:
-    """A patient's readings in the journal, as `alerts.bed.Stored` wants them."""
-
-    def __init__(self, journal: Journal, patient: str, now: datetime) -> None:
-        self._journal = journal
-        self._patient = patient
-        self._now = now
-
-    def sensors(self) -> list[Reading]:
-        """Of all sensors, the last hours and the one reading before, oldest first."""
-        start, end = self._now - HISTORY, self._now + _DAY
-        before = self._journal.readings(self._patient, Vital.CGM, start - _DAY, start, 1)
-        return before + self._journal.readings(self._patient, Vital.CGM, start, end)
-
-    def sensor(self, device: str) -> Sequence[Reading]:
-        """See `alerts.bed.Stored`."""
-        return [reading for reading in self.sensors() if reading.device == device]
-
-    def spot(self) -> spot.Taken:
-        """See `alerts.bed.Stored`."""
-        end = self._now + _DAY
-        taken = {
-            vital: self._journal.readings(self._patient, vital, self._now - span, end)
-            for vital, span in spot.SPAN.items()
-        }
-        if taken[Vital.GLUCOSE]:
-            at, about = taken[Vital.GLUCOSE][-1].taken_at, spot.SPAN[Vital.CGM]
-            then = self._journal.readings(self._patient, Vital.CGM, at - about, min(at + about, self._now - about))
-            taken[Vital.CGM] = then + taken[Vital.CGM]
-        return taken
 
 
 def _rules_up(alerts: Mapping[tuple[str, str], Alert], patient: str) -> dict[str, datetime]:

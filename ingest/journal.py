@@ -158,10 +158,14 @@ class JournalError(Exception):
 
 
 class Journal:
-    """The journal in one file; creates it when it is not there. Raises JournalError."""
+    """The journal in one file; creates it when it is not there. Raises JournalError.
 
-    def __init__(self, path: Path) -> None:
+    durable: False where nothing is lost with it (a replay), so that no commit waits for the disk.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         self._path = path
+        self._synchronous = "FULL" if durable else "OFF"
         self._lock = Lock()
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         try:
@@ -437,7 +441,7 @@ class Journal:
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
         db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
+        db.execute(f"PRAGMA synchronous={self._synchronous}")
         return db
 
     def _prepare(self) -> None:
