@@ -254,8 +254,8 @@ def _pressures(data: Path, limits: Limits) -> None:
     refuted = sum(_is_refuted(preg.rows[each.finding.patient], each, severe_from) for each in staff)
     print(
         f"\nbp-preg: {len(first)} severe readings with a next one, {confirmed} of them confirmed by it; "
-        f"{len(severe) - len(staff)} requests to the patient, {len(staff)} findings for staff, {refuted} of them though "
-        "the next one was below"
+        f"{len(severe) - len(staff)} requests to the patient, {len(staff)} findings for staff, {refuted} of them "
+        "though the next one was below"
     )
     for name, file, meter in (("bp-jhs", "bp-jhs/bp.csv", False), ("smbg-uci", "smbg-uci/smbg.csv", True)):
         outcome = replay(read_table(data / file, meter=meter), limits, only=(), progress=_quiet)
