@@ -12,52 +12,34 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta, tzinfo
-from hashlib import blake2b
+from datetime import date, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-import numpy as np
-
-from alerts import spot
-from alerts.alert import Audience, Finding, Verdict
+from alerts.alert import Finding
 from alerts.metrics import Traces, wall_clock
-from alerts.review import RANGES, Review, review
+from alerts.review import RANGES, Review
 from alerts.review_book import ReviewBook
 from alerts.review_rules import WEEK_NOCTURNAL_LOWS
 from alerts.risk import Standing
 from alerts.rule import Group, Limits, LimitsError
 from alerts.rules import PLAIN, RuleBook, parse_overrides
-from alerts.scene import Scene
-from alerts.week import WEEK, Pressure, figures, halves, last_monday, midnight_us, pressures
+from alerts.week import WEEK, Pressure, figures, halves, midnight_us, pressures
 from gateway.agenda import Agenda
 from gateway.clock import Clock
+from gateway.past import Past, Round, round_of
 from gateway.patience import Patience
 from gateway.people import DeviceKind, Patient, People
 from ingest.journal import Journal
 from ingest.reading import from_us
-from ingest.series import GlucoseSeries
 from ingest.vital import Vital
 
 logger = logging.getLogger(__name__)
 
-# What was measured until midnight has come in by then, where a device is read at all at night.
-NIGHT_HOUR: Final = 3
-SPREAD: Final = timedelta(hours=2)
 SLICE: Final = 100
 # Rest after each patient, in times of the work it took: a catch-up takes a fifth of one core.
 _REST: Final = 4.0
 _DAY: Final = timedelta(days=1)
-_INSTANT: Final = timedelta(microseconds=1)
-
-
-class Round(NamedTuple):
-    """A patient's visit of one day. at: when it was due (UTC). monday: the week that was over by then."""
-
-    at: datetime
-    day: date
-    monday: date
 
 
 class _Seen(NamedTuple):
@@ -66,19 +48,6 @@ class _Seen(NamedTuple):
     standing: Standing
     review: Review | None
     found: tuple[Finding, ...]
-
-
-def round_of(patient: str, zone: tzinfo, now: datetime) -> Round:
-    """The last visit of a patient that was due by now (aware), on the clock of the patient's zone."""
-    spread = SPREAD * (int.from_bytes(blake2b(patient.encode(), digest_size=4).digest()) / 2**32)
-    day = now.astimezone(zone).date()
-    while (at := _night(day, zone) + spread) > now:
-        day -= _DAY
-    return Round(at, day, last_monday(at, zone))
-
-
-def _night(day: date, zone: tzinfo) -> datetime:
-    return datetime(day.year, day.month, day.day, NIGHT_HOUR, tzinfo=zone).astimezone(UTC)
 
 
 class Rounds:
@@ -158,57 +127,15 @@ class Rounds:
 
     def _look_at(self, person: Patient, due: Round, now: datetime) -> _Seen:
         """How a patient stands, the review of the week if there is none, and what is to be heard of."""
-        zone = ZoneInfo(person.zone)
-        series, traces = self._traces(person.id, due, zone)
-        reviewed = self._book.reviewed(person.id, due.monday)
-        made = None if reviewed else self._review(person, due, series, traces, now)
-        standing = self._standing(person, due, traces, made, now)
-        return _Seen(standing, made, self._spot(person, due.day, zone))
-
-    def _review(
-        self, person: Patient, due: Round, series: GlucoseSeries, traces: Traces, now: datetime
-    ) -> Review | None:
-        """The review of the week; None where nothing was measured."""
-        zone = ZoneInfo(person.zone)
-        of_spot = tuple(
-            finding
-            for finding in self._spot(person, due.monday + WEEK, zone)
-            if finding.audience is Audience.WEEKLY and finding.verdict is not Verdict.HOLD
+        past = Past(
+            self._journal,
+            person.id,
+            ZoneInfo(person.zone),
+            population=RANGES[self._group(person.id)],
+            limits=lambda day: self._limits(person, day),
         )
-        if (series.taken_us < midnight_us(due.monday + WEEK, zone)).any():
-            limits, population = self._limits(person, due.day), RANGES[self._group(person.id)]
-            made = review(
-                person.id, traces, series.devices, due.monday, limits, population=population, zone=zone, now=now
-            )
-            return replace(made, findings=made.findings + of_spot)
-        if not of_spot:
-            return None
-        return Review(patient=person.id, monday=due.monday, made_at=now, week=None, before=None, findings=of_spot)
-
-    def _spot(self, person: Patient, day: date, zone: tzinfo) -> tuple[Finding, ...]:
-        """What meter and cuff say over the days before this one."""
-        end = from_us(midnight_us(day, zone))
-        taken = {
-            vital: self._journal.readings(person.id, vital, end - spot.REVIEW_SPAN, end)
-            for vital in (Vital.GLUCOSE, Vital.BLOOD_PRESSURE)
-        }
-        if not any(taken.values()):
-            return ()
-        scene = Scene(person.id, self._limits(person, day), end - _INSTANT, zone)
-        return spot.review(scene, taken).findings
-
-    def _traces(self, patient: str, due: Round, zone: tzinfo) -> tuple[GlucoseSeries, Traces]:
-        """All that the review of the week and the last fourteen days need of the sensor."""
-        start, end = (from_us(midnight_us(day, zone)) for day in (due.monday - WEEK, due.day))
-        series = self._journal.glucose(patient, Vital.CGM, start, end)
-        traces = Traces(
-            offsets=np.array([0, len(series.taken_us)], dtype=np.int64),
-            taken_us=series.taken_us,
-            clock_us=wall_clock(series.taken_us, zone),
-            shown=series.shown,
-            mmol=series.mmol,
-        )
-        return series, traces
+        made = None if self._book.reviewed(person.id, due.monday) else past.review(due, now)
+        return _Seen(self._standing(person, due, past.traces(due), made, now), made, past.spot(due.day))
 
     def _standing(self, person: Patient, due: Round, traces: Traces, made: Review | None, now: datetime) -> Standing:
         zone = ZoneInfo(person.zone)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 
 from alerts.alert import Alert, Audience, Finding, Priority, Verdict
@@ -11,12 +11,16 @@ from alerts.bed import Bed
 from alerts.device_rules import NO_DATA
 from alerts.devices import Expected
 from alerts.machine import FactKind, hear_findings
-from alerts.rule import MIN
+from alerts.review import RANGES
+from alerts.rule import MIN, Group
 from alerts.sensor import Plan
+from gateway.past import Past, round_of
 from gateway.stored import StoredReadings
 from ingest.journal import Journal
 from ingest.reading import Reading
 from ingest.vital import Vital
+
+_DAY: Final = timedelta(days=1)
 
 
 class _Known(NamedTuple):
@@ -39,7 +43,7 @@ NOTHING: Final = News((), ())
 
 
 class Bedside:
-    """The watch over one subject, who wears one device from `since` on.
+    """The watch over one subject, an adult who wears one device from `since` on, and the rounds at night.
 
     Every item in the doctor's queue is closed as soon as its condition is over.
     """
@@ -56,12 +60,16 @@ class Bedside:
             zone=zone,
             expected=(Expected(device=subject, vital=vital, silence=silence, since=since),),
         )
+        self._past = Past(journal, subject, zone, population=RANGES[Group.ADULT], limits=lambda _: plan.limits)
+        self._zone = zone
+        self._visit_at = round_of(subject, zone, since).at + _DAY
+        self._reviewed: date | None = None
         self._alerts: dict[tuple[str, str], Alert] = {}
         self._known: dict[str, _Known] = {}
 
     def due(self, now: datetime) -> datetime:
         """When time alone may bring something about."""
-        return self._bed.due(now)
+        return min(self._bed.due(now), self._visit_at)
 
     def take(self, readings: Sequence[Reading], now: datetime) -> News:
         """Take readings in that have come at this moment; what is new by them."""
@@ -72,7 +80,19 @@ class Bedside:
 
     def tick(self, now: datetime) -> News:
         """Look because it is due; what is new."""
-        return self._hear([self._bed.look(StoredReadings(self._journal, self._subject, now), now)], now)
+        weekly: Sequence[Finding] = ()
+        groups: list[Sequence[Finding]] = []
+        if self._visit_at <= now:
+            visit = round_of(self._subject, self._zone, now)
+            self._visit_at = visit.at + _DAY
+            groups.append([each for each in self._past.spot(visit.day) if each.audience is not Audience.WEEKLY])
+            if visit.monday != self._reviewed:
+                self._reviewed = visit.monday
+                review = self._past.review(visit, now)
+                weekly = review.raised if review else ()
+        groups.append(self._bed.look(StoredReadings(self._journal, self._subject, now), now))
+        news = self._hear(groups, now)
+        return news._replace(findings=(*news.findings, *weekly))
 
     def _hear(self, groups: Iterable[Sequence[Finding]], now: datetime) -> News:
         news: list[Finding] = []

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from alerts.alert import Audience, Finding, Verdict
 from alerts.book import connect
 from alerts.review_book import ReviewBook
+from gateway.past import SPREAD, round_of
 from gateway.people import Device, DeviceKind, DeviceLink, Patient, People
-from gateway.rounds import SPREAD, Rounds, round_of
+from gateway.rounds import Rounds
 from ingest.journal import Arrival, Journal
 from ingest.reading import Flag, Packet, Reading, TimeBasis
 from ingest.vital import Unit, Vital, canonical

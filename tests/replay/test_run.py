@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alerts.alert import Audience
 from alerts.rules import parse_limits
 from gateway.replay.disturb import disturb
 from gateway.replay.report import write_rows
@@ -88,6 +90,18 @@ def test_subjects_do_not_touch_each_other(tmp_path: Path) -> None:
 def test_silence_is_told_when_it_is_long_enough_and_not_after_the_data(tmp_path: Path) -> None:
     found = outcome(table(tmp_path, [f"p-1,{at(0)},100", f"p-1,{at(400)},100"]), only=[NO_DATA])
     assert said(found.told) == [("p-1", "14:00", NO_DATA, "staff")]
+
+
+def test_a_week_is_reviewed_in_the_night_after_it_by_the_subjects_clock(tmp_path: Path) -> None:
+    # From Sunday 08:00 in Shanghai on, two thirds of each three hours above the range; the whole week ends on 8 March.
+    zone = ZoneInfo("Asia/Shanghai")
+    values = [200 + n % 3 if n % 12 < 8 else 120 + n % 3 for n in range(4 * 24 * 9)]
+    found = outcome(table(tmp_path, glucose_lines(values, every=15), zone=zone), only=["week-tir"])
+    (told,) = found.told
+    assert f"{told.at.astimezone(zone):%Y-%m-%d}" == "2026-03-09"
+    assert 3 <= told.at.astimezone(zone).hour < 5
+    assert (told.finding.audience, found.items) == (Audience.WEEKLY, [])
+    assert "33.3 % in the week from 2026-03-02 to 2026-03-08" in told.finding.because.en
 
 
 def test_a_severe_pressure_waits_for_the_second_one(tmp_path: Path) -> None:

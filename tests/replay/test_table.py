@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.replay.table import ReplayError, read_table
@@ -111,6 +111,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=300))
+@settings(deadline=None)
 def test_any_octets_are_rows_or_bad_rows(tmp_path_factory: pytest.TempPathFactory, octets: bytes) -> None:
     path = file(tmp_path_factory.mktemp("any"), [])
     with path.open("ab") as more:
