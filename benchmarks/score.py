@@ -31,12 +31,12 @@ from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 from alerts.alert import Audience
-from alerts.rule import MMHG, Group, Limits
-from alerts.rules import limits_for
+from alerts.rule import MMHG, Group
+from alerts.rules import RuleBook
 from alerts.spot_rules import BP_SEVERE
 from gateway.replay.command import read_rules
 from gateway.replay.disturb import disturb
-from gateway.replay.run import Outcome, Told, replay
+from gateway.replay.run import Outcome, Told, limits_tried, replay
 from gateway.replay.table import WORD_OF, Row, Table, read_table
 from ingest.reading import EPOCH, Flag
 
@@ -82,20 +82,20 @@ def main() -> int:
         print(f"{options.shared} has no eval_hypo.py and data; name their place with --shared", file=sys.stderr)
         return 2
     scorer = _scorer(options.shared / "eval_hypo.py")
-    limits = read_rules(options.rules)
+    rules = read_rules(options.rules)
     print(_HEAD)
     for name in options.set or SETS:
         table = read_table(options.shared / "data" / f"cgm-{name}" / "cgm.csv")
         if options.disturb is not None:
             rows = {one: disturb(rows, f"{options.disturb} {one}") for one, rows in table.rows.items()}
             table = replace(table, rows=rows)
-        outcome = replay(table, limits, only=(), progress=_quiet)
+        outcome = replay(table, rules, only=(), progress=_quiet)
         for line in _scores(scorer, name, table, outcome, details=options.details):
             print(line, flush=True)
         if options.details:
             _list_items(outcome)
     if not options.set:
-        _pressures(options.shared / "data", limits)
+        _pressures(options.shared / "data", rules)
     return 0
 
 
@@ -231,10 +231,11 @@ def _list_items(outcome: Outcome) -> None:
         print(f"    item: {finding.patient}  {at:%Y-%m-%d %H:%M}  {finding.rule}: {finding.because.en}")
 
 
-def _pressures(data: Path, limits: Limits) -> None:
+def _pressures(data: Path, rules: RuleBook) -> None:
     """bp-preg by the limits of pregnancy, 5 min apart instead of 30: the next one is the second that is asked for."""
-    pregnant = limits_for(population=Group.PREGNANCY)
-    severe_from = tuple(pregnant.value(BP_SEVERE.name, name, MMHG) for name in ("systolic", "diastolic"))
+    pregnant = RuleBook(population=Group.PREGNANCY)
+    limits = limits_tried(pregnant, "")
+    severe_from = tuple(limits.value(BP_SEVERE.name, name, MMHG) for name in ("systolic", "diastolic"))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "preg.csv"
         with (data / "bp-preg" / "bp.csv").open() as source, path.open("w") as target:
@@ -258,7 +259,7 @@ def _pressures(data: Path, limits: Limits) -> None:
         "though the next one was below"
     )
     for name, file, meter in (("bp-jhs", "bp-jhs/bp.csv", False), ("smbg-uci", "smbg-uci/smbg.csv", True)):
-        outcome = replay(read_table(data / file, meter=meter), limits, only=(), progress=_quiet)
+        outcome = replay(read_table(data / file, meter=meter), rules, only=(), progress=_quiet)
         counts = Counter((each.finding.rule, str(each.finding.audience)) for each in outcome.told)
         said = ", ".join(f"{rule} {audience} {count}" for (rule, audience), count in sorted(counts.items()))
         print(f"{name}: {outcome.days:.0f} days, {len(outcome.items)} items in the doctor's queue; {said}")

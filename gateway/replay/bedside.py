@@ -43,13 +43,21 @@ NOTHING: Final = News((), ())
 
 
 class Bedside:
-    """The watch over one subject, an adult who wears one device from `since` on, and the rounds at night.
+    """The watch over one subject, who wears one device from `since` on, and the rounds at night.
 
     Every item in the doctor's queue is closed as soon as its condition is over.
     """
 
     def __init__(
-        self, subject: str, vital: Vital, plan: Plan, zone: tzinfo, journal: Journal, *, since: datetime
+        self,
+        subject: str,
+        vital: Vital,
+        plan: Plan,
+        zone: tzinfo,
+        journal: Journal,
+        *,
+        population: Group,
+        since: datetime,
     ) -> None:
         silence = timedelta(minutes=plan.limits.value(NO_DATA.name, f"silence-{vital}", MIN))
         self._subject = subject
@@ -60,7 +68,7 @@ class Bedside:
             zone=zone,
             expected=(Expected(device=subject, vital=vital, silence=silence, since=since),),
         )
-        self._past = Past(journal, subject, zone, population=RANGES[Group.ADULT], limits=lambda _: plan.limits)
+        self._past = Past(journal, subject, zone, population=RANGES[population], limits=lambda _: plan.limits)
         self._zone = zone
         self._visit_at = round_of(subject, zone, since).at + _DAY
         self._reviewed: date | None = None
@@ -100,7 +108,7 @@ class Bedside:
         for group in groups:
             news += [finding for finding in group if self._is_news(finding, now)]
             items += self._queue(group, now)
-        self._bed.settle({rule: alert.since for alert in self._alerts.values() for rule in alert.raising})
+        self._bed.settle({rule: alert.since for alert in self._alerts.values() for rule in alert.raising}, now)
         return News(news, items)
 
     def _queue(self, findings: Sequence[Finding], now: datetime) -> list[Finding]:

@@ -19,8 +19,9 @@ import plotly.graph_objects as go
 
 from alerts.alert import Audience
 from alerts.rule import Limits
+from alerts.rules import RuleBook
 from gateway.charts import Span, glucose_figure, pressure_figure
-from gateway.replay.run import Lasted, Outcome, Told
+from gateway.replay.run import Lasted, Outcome, Told, limits_tried
 from gateway.replay.table import Row, Table
 from ingest.reading import Reading, TimeBasis, to_us
 from ingest.series import Series
@@ -46,7 +47,7 @@ class _Page(NamedTuple):
     rows: Sequence[Row]
 
 
-def write_chart(path: Path, table: Table, outcome: Outcome, limits: Limits) -> list[str]:
+def write_chart(path: Path, table: Table, outcome: Outcome, rules: RuleBook) -> list[str]:
     """Write the page; what there is to say about it. At most MOST fortnights are drawn, the first ones."""
     pages = [page for subject, rows in table.rows.items() for page in _pages(subject, rows, table)]
     left_out = (
@@ -54,7 +55,7 @@ def write_chart(path: Path, table: Table, outcome: Outcome, limits: Limits) -> l
         if len(pages) > MOST
         else ""
     )
-    parts = [_figure(page, table, outcome, limits) for page in pages[:MOST]]
+    parts = [_figure(page, table, outcome, limits_tried(rules, page.subject)) for page in pages[:MOST]]
     path.write_text(
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Homeward replay</title><style>{_STYLE}</style>"
         f"<script>{_SCRIPT.read_text(encoding='utf-8')}</script><h1>Replay</h1><p>{escape(left_out)}</p>"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from alerts.rule import Limits, LimitsError
-from alerts.rules import DEFAULTS, RULES, parse_limits
+from alerts.rules import PLAIN, RULES, RuleBook, parse_book
 from gateway.replay.compare import comparison
 from gateway.replay.disturb import disturb
 from gateway.replay.report import (
@@ -31,13 +29,13 @@ from ingest.vital import Unit
 def run(options: argparse.Namespace) -> int:
     """Do what the options say. Raises ReplayError with a sentence for whoever typed them."""
     only = _known(options.only)
-    limits = read_rules(options.rules)
+    rules = read_rules(options.rules)
     others = read_rules(options.compare) if options.compare else None
     table = _table(options)
     _say(clock_line(table.clock, given=options.zone is not None))
     if table.unused:
         _say(f"Columns that are not read: {', '.join(table.unused)}.")
-    outcome = _replayed(table, limits, only)
+    outcome = _replayed(table, rules, only)
     bad = sorted([*table.bad, *outcome.refused])
     for line in bad_lines(bad):
         _say(line, error=True)
@@ -46,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     if options.chart:
         from gateway.replay.chart import write_chart  # here: it loads the library of charts, which only it needs
 
-        _write(options.chart, lambda path: write_chart(path, table, outcome, limits))
+        _write(options.chart, lambda path: write_chart(path, table, outcome, rules))
     if others is None:
         _say(*summary(outcome))
     else:
@@ -55,16 +53,15 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def read_rules(path: Path | None) -> Limits:
-    """The limits of a rule file (TOML, or JSON by its name), the defaults without one. Raises ReplayError."""
+def read_rules(path: Path | None) -> RuleBook:
+    """A rule file (TOML), the defaults without one. Raises ReplayError."""
     if path is None:
-        return DEFAULTS
+        return PLAIN
     try:
-        text = path.read_text(encoding="utf-8")
-        return parse_limits(json.loads(text) if path.suffix == ".json" else tomllib.loads(text))
+        return parse_book(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ReplayError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, LimitsError) as error:
+    except ValueError as error:  # no TOML, or rules that are refused
         raise ReplayError(f"{path}: {error}") from error
 
 
@@ -89,10 +86,10 @@ def _table(options: argparse.Namespace) -> Table:
     return table
 
 
-def _replayed(table: Table, limits: Limits, only: Collection[str]) -> Outcome:
+def _replayed(table: Table, rules: RuleBook, only: Collection[str]) -> Outcome:
     progress = _Progress(len(table))
     try:
-        return replay(table, limits, only=only, progress=progress.show)
+        return replay(table, rules, only=only, progress=progress.show)
     finally:
         progress.end()
 

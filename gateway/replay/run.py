@@ -12,7 +12,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import groupby, pairwise
 from operator import attrgetter
 from pathlib import Path
@@ -20,7 +20,8 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 from alerts.alert import Finding, Verdict
-from alerts.rule import Limits
+from alerts.rule import Key, Limits
+from alerts.rules import RuleBook
 from alerts.sensor import Plan
 from gateway.replay.bedside import NOTHING, Bedside, News
 from gateway.replay.table import BadRow, ReplayError, Row, Table
@@ -31,8 +32,8 @@ from ingest.vital import Vital
 
 # What was asked for with the last reading may still come due; no silence is told so soon.
 AFTERWARDS: Final = timedelta(minutes=60)
-# Who is due and stays so is looked at again so soon.
-_TICK: Final = timedelta(minutes=1)
+# A hub looks no more often.
+_TICK: Final = timedelta(seconds=15)
 _SENSOR_GAP: Final = timedelta(minutes=20)
 
 
@@ -70,7 +71,12 @@ class Outcome:
     refused: list[BadRow] = field(default_factory=list)
 
 
-def replay(table: Table, limits: Limits, *, only: Collection[str], progress: Callable[[int], None]) -> Outcome:
+def limits_tried(rules: RuleBook, subject: str) -> Limits:
+    """The numbers to which the rules come in the end: what is tried is not tried in its own time."""
+    return rules.limits(subject, (), date.max)
+
+
+def replay(table: Table, rules: RuleBook, *, only: Collection[str], progress: Callable[[int], None]) -> Outcome:
     """Run the rows of a table through admission, journal and watch.
 
     only: names of the rules whose findings are wanted, all if empty. progress: called with the number of rows done.
@@ -79,7 +85,7 @@ def replay(table: Table, limits: Limits, *, only: Collection[str], progress: Cal
     with TemporaryDirectory(prefix="homeward-replay-") as folder:
         journal = Journal(Path(folder) / "journal.db", durable=False)
         try:
-            return _Replay(table, limits, journal, only).run(progress)
+            return _Replay(table, rules, journal, only).run(progress)
         except sqlite3.OperationalError as error:
             raise ReplayError(f"the journal in {folder} cannot be written: {error}; check the disk") from error
         finally:
@@ -87,17 +93,27 @@ def replay(table: Table, limits: Limits, *, only: Collection[str], progress: Cal
 
 
 class _Replay:
-    def __init__(self, table: Table, limits: Limits, journal: Journal, only: Collection[str]) -> None:
+    def __init__(self, table: Table, rules: RuleBook, journal: Journal, only: Collection[str]) -> None:
         self._vital, self._unit = table.vital, table.unit
         self._journal = journal
         self._only = only
         zone = table.clock.zone
-        plan = Plan(limits)
         self._roster = Roster([Wearing(device=name, patient=name, zone=zone) for name in table.rows])
-        self._subjects = [
-            _Subject(name, _moments(rows), Bedside(name, table.vital, plan, zone, journal, since=_first(rows)))
-            for name, rows in table.rows.items()
-        ]
+        plans: dict[frozenset[tuple[Key, float]], Plan] = {}
+        self._subjects = []
+        for name, rows in table.rows.items():
+            limits = limits_tried(rules, name)
+            plan = plans.setdefault(frozenset(limits.values.items()), Plan(limits))
+            bed = Bedside(
+                name,
+                table.vital,
+                plan,
+                zone,
+                journal,
+                population=rules.patients.get(name, (None, None))[0] or rules.population,
+                since=min(row.received_at for row in rows),
+            )
+            self._subjects.append(_Subject(name, _moments(rows), bed))
         self._outcome = Outcome(
             subjects=len(table.rows), days=sum(_days(table.vital, rows) for rows in table.rows.values())
         )
@@ -210,10 +226,6 @@ def _moments(rows: Sequence[Row]) -> Iterator[tuple[datetime, list[Row]]]:
     by_arrival = sorted(rows, key=attrgetter("received_at"))
     for moment, together in groupby(by_arrival, key=attrgetter("received_at")):
         yield moment, list(together)
-
-
-def _first(rows: Sequence[Row]) -> datetime:
-    return min(row.received_at for row in rows)
 
 
 def _days(vital: Vital, rows: Sequence[Row]) -> float:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from alerts.rule import Limits
-from alerts.rules import DEFAULTS
+from alerts.rules import PLAIN, RuleBook, parse_book
 from gateway.replay.run import Outcome, Told, replay
 from gateway.replay.table import Table, read_table
 
@@ -36,10 +35,15 @@ def table(tmp_path: Path, lines: Sequence[str], header: str = "subject,time,gluc
     return read_table(file(tmp_path, lines, header), **how)  # type: ignore[arg-type]
 
 
-def outcome(what: Table, limits: Limits = DEFAULTS, only: Sequence[str] = ()) -> Outcome:
-    return replay(what, limits, only=frozenset(only), progress=lambda _: None)
+def outcome(what: Table, rules: RuleBook = PLAIN, only: Sequence[str] = ()) -> Outcome:
+    return replay(what, rules, only=frozenset(only), progress=lambda _: None)
 
 
 def said(told: Sequence[Told]) -> list[tuple[str, str, str, str]]:
     """(subject, local time, rule, audience) of each."""
     return [(finding.patient, f"{moment:%H:%M}", finding.rule, str(finding.audience)) for moment, finding in told]
+
+
+def low_at(mg_dl: float) -> RuleBook:
+    """A clinic's rules: level-1 lows begin below another limit."""
+    return parse_book({"clinic": {LOW: {"limit": {"value": mg_dl, "unit": "mg/dL"}}}})

@@ -50,12 +50,9 @@ def test_times_with_an_offset_are_answered_with_one(tmp_path: Path, capsys: pyte
 
 def test_rules_of_a_clinic_are_tried_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clinic, data = tmp_path / "clinic.toml", file(tmp_path, glucose_lines((100, 80, 80, 80, 100)))
-    clinic.write_text(f'[{LOW}]\nlimit = {{ value = 85, unit = "mg/dL" }}\n')
-    as_json = tmp_path / "clinic.json"
-    as_json.write_text(json.dumps({LOW: {"limit": {"value": 85, "unit": "mg/dL"}}}))
-    for rules in (clinic, as_json):
-        assert _replay(data, "--rules", rules, "--findings", tmp_path / "out.csv") == 0
-        assert [row["rule"] for row in _rows(tmp_path / "out.csv")] == [LOW]
+    clinic.write_text(f'[clinic.{LOW}]\nlimit = {{ value = 85, unit = "mg/dL" }}\n')
+    assert _replay(data, "--rules", clinic, "--findings", tmp_path / "out.csv") == 0
+    assert [row["rule"] for row in _rows(tmp_path / "out.csv")] == [LOW]
     capsys.readouterr()
     assert _replay(data, "--compare", clinic) == 0
     assert "B only" in capsys.readouterr().out
@@ -106,7 +103,7 @@ def test_what_cannot_be_done_is_a_sentence(
 
 def test_unsafe_rules_are_refused_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rules = tmp_path / "rules.toml"
-    rules.write_text(f"[{LOW}]\nlimit = 85\n")
+    rules.write_text(f"[clinic.{LOW}]\nlimit = 85\n")
     assert _replay(file(tmp_path, []), "--rules", rules) == 2
     assert "a number without a unit is refused" in capsys.readouterr().err
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alerts.rules import parse_limits
 from gateway.replay.compare import comparison, differences
-from tests.replay.histories import LOW, glucose_lines, outcome, table
+from tests.replay.histories import LOW, glucose_lines, low_at, outcome, table
 
 
 def test_what_differs_is_told_and_what_has_only_moved_is_told_as_such(tmp_path: Path) -> None:
@@ -14,7 +13,7 @@ def test_what_differs_is_told_and_what_has_only_moved_is_told_as_such(tmp_path: 
     values = (100, 95, 80, 65, 64, 63, 90, 95, 100, *[100] * 12, 80, 79, 78, 100, 100, 100)
     rows = table(tmp_path, glucose_lines(values))
     left = outcome(rows, only=[LOW])
-    right = outcome(rows, parse_limits({LOW: {"limit": {"value": 85, "unit": "mg/dL"}}}), only=[LOW])
+    right = outcome(rows, low_at(85), only=[LOW])
     found = differences(left.told, right.told)
     assert [(bool(each.left), bool(each.right)) for each in found] == [(True, True), (False, True)]
     lines = list(comparison((left, right), ("defaults", "clinic.toml"), rows.clock))

@@ -12,13 +12,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alerts.alert import Audience
-from alerts.rules import parse_limits
+from alerts.rules import parse_book
 from gateway.replay.disturb import disturb
 from gateway.replay.report import write_rows
 from gateway.replay.run import AFTERWARDS
 from gateway.replay.table import Table, read_table
 from ingest.vital import Unit
-from tests.replay.histories import LOW, LOWS, NO_DATA, SEVERE, VERY_LOW, at, glucose_lines, outcome, said, table
+from tests.replay.histories import (
+    LOW,
+    LOWS,
+    NO_DATA,
+    SEVERE,
+    VERY_LOW,
+    at,
+    glucose_lines,
+    low_at,
+    outcome,
+    said,
+    table,
+)
 
 _PRESSURE = "subject,time,systolic,diastolic"
 
@@ -93,7 +105,7 @@ def test_silence_is_told_when_it_is_long_enough_and_not_after_the_data(tmp_path:
 
 
 def test_a_week_is_reviewed_in_the_night_after_it_by_the_subjects_clock(tmp_path: Path) -> None:
-    # From Sunday 08:00 in Shanghai on, two thirds of each three hours above the range; the whole week ends on 8 March.
+    # From Sunday 08:00 in Shanghai on, two of each three hours above the range; the first whole week ends on 8 March.
     zone = ZoneInfo("Asia/Shanghai")
     values = [200 + n % 3 if n % 12 < 8 else 120 + n % 3 for n in range(4 * 24 * 9)]
     found = outcome(table(tmp_path, glucose_lines(values, every=15), zone=zone), only=["week-tir"])
@@ -118,10 +130,17 @@ def test_a_severe_pressure_waits_for_the_second_one(tmp_path: Path) -> None:
 
 
 def test_limits_are_those_given(tmp_path: Path) -> None:
-    limits = parse_limits({LOW: {"limit": {"value": 85, "unit": "mg/dL"}}})
     rows = table(tmp_path, glucose_lines((100, 84, 84, 84, 100)))
     assert not outcome(rows).told
-    assert [row[2] for row in said(outcome(rows, limits).told)] == [LOW]
+    assert [row[2] for row in said(outcome(rows, low_at(85)).told)] == [LOW]
+
+
+def test_limits_may_be_one_patients_and_are_tried_whenever_they_begin(tmp_path: Path) -> None:
+    entry = {"value": 85, "unit": "mg/dL", "from": "2030-01-01", "author": "Dr Lin"}
+    rules = parse_book({"patient": {"p-2": {LOW: {"limit": entry}}}})
+    values = (100, 84, 84, 84, 100)
+    rows = table(tmp_path, [*glucose_lines(values), *glucose_lines(values, subject="p-2")])
+    assert [row[:3:2] for row in said(outcome(rows, rules).told)] == [("p-2", LOW)]
 
 
 @given(
