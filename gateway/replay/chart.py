@@ -31,8 +31,16 @@ FORTNIGHT: Final = timedelta(days=14)
 _DAY: Final = timedelta(days=1)
 MOST: Final = 24
 _SCRIPT: Final = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-_COLOURS: Final = {Audience.STAFF: "#b3261e", Audience.PATIENT: "#c77700", Audience.WEEKLY: "#6a2c91"}
-_LANE: Final = 0.055  # of the height of the figure
+# The last is drawn on top.
+_COLOURS: Final = {Audience.WEEKLY: "#6a2c91", Audience.PATIENT: "#c77700", Audience.STAFF: "#b3261e"}
+_AUDIENCES: Final = {
+    Audience.STAFF: "told to staff",
+    Audience.PATIENT: "told to the patient",
+    Audience.WEEKLY: "for the weekly list",
+}
+_BAR: Final = "#b9c7d3"
+_LANE: Final = 0.05  # of the height of the figure
+_BETWEEN: Final = 0.08
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 1200px; margin: 2rem auto; padding: 0 1rem }
 h2 { margin: 2.5rem 0 0; font-size: 1.1rem } td { padding: .1rem .8rem .1rem 0; vertical-align: top }
@@ -78,21 +86,15 @@ def _pages(subject: str, rows: Sequence[Row], table: Table) -> Iterator[_Page]:
 
 
 def _figure(page: _Page, table: Table, outcome: Outcome, limits: Limits) -> str:
-    figure = _trace(page, table, limits)
-    here = [each for each in outcome.lasted if each.told.finding.patient == page.subject]
-    lanes = sorted({each.told.finding.rule for each in here if _overlaps(each, page)})
-    _add_lanes(figure, lanes, here, page)
+    figure, span = _trace(page, table, limits), page.span
+    lasted = [each for each in outcome.lasted if each.told.finding.patient == page.subject and _overlaps(each, span)]
     told = [
-        each
-        for each in outcome.told
-        if each.finding.patient == page.subject and page.span.start <= each.at < page.span.end
+        each for each in outcome.told if each.finding.patient == page.subject and span.start <= each.at < span.end
     ]
-    start, end = page.rows[0].taken_at, page.rows[-1].taken_at
-    drawn = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
-    return (
-        f"<h2>{escape(page.subject)}, {page.span.local(start):%Y-%m-%d} to {page.span.local(end):%Y-%m-%d}</h2>"
-        f"{drawn}{_list(told, page.span)}"
-    )
+    _add_lanes(figure, lasted, told, span)
+    start, end = (span.local(page.rows[n].taken_at) for n in (0, -1))
+    drawn = figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False})
+    return f"<h2>{escape(page.subject)}, {start:%Y-%m-%d} to {end:%Y-%m-%d}</h2>{drawn}{_list(told, span)}"
 
 
 def _trace(page: _Page, table: Table, limits: Limits) -> go.Figure:
@@ -130,48 +132,42 @@ def _off_scale(page: _Page, table: Table) -> list[Reading]:
     ]
 
 
-def _overlaps(each: Lasted, page: _Page) -> bool:
-    return each.told.finding.since < page.span.end and (each.end or each.told.at) >= page.span.start
+def _overlaps(each: Lasted, span: Span) -> bool:
+    return each.told.finding.since < span.end and (each.end or each.told.at) >= span.start
 
 
-def _add_lanes(figure: go.Figure, lanes: Sequence[str], lasted: Sequence[Lasted], page: _Page) -> None:
-    """Below the trace a lane for each rule: a mark where it was told, a bar from the onset to the end where known."""
-    height = _LANE * max(1, len(lanes))
-    span = page.span
+def _add_lanes(figure: go.Figure, lasted: Sequence[Lasted], told: Sequence[Told], span: Span) -> None:
+    """Below the trace a lane for each rule: a bar from the onset to the end if known, marks where it was told."""
+    bars: list[tuple[datetime | None, str | None]] = []
+    for each in lasted:
+        finding = each.told.finding
+        start = max(finding.since, span.start)
+        end = max(start, min(each.end or each.told.at, span.end))
+        bars += [(span.local(start), finding.rule), (span.local(end), finding.rule), (None, None)]
+    figure.add_scatter(
+        x=[moment for moment, _ in bars],
+        y=[rule for _, rule in bars],
+        mode="lines",
+        line={"color": _BAR, "width": 9},
+        yaxis="y3",
+        showlegend=False,
+        hoverinfo="skip",
+    )
     for audience, colour in _COLOURS.items():
-        mine = [
-            each
-            for each in lasted
-            if each.told.finding.audience is audience and each.told.finding.rule in lanes and _overlaps(each, page)
-        ]
-        if not mine:
-            continue
-        bars: list[tuple[datetime | None, str | None]] = []
-        for each in mine:
-            rule = each.told.finding.rule
-            start, end = max(each.told.finding.since, span.start), min(each.end or each.told.at, span.end)
-            bars += [(span.local(start), rule), (span.local(max(start, end)), rule), (None, None)]
+        mine = [each for each in told if each.finding.audience is audience]
         figure.add_scatter(
-            x=[moment for moment, _ in bars],
-            y=[rule for _, rule in bars],
-            mode="lines",
-            line={"color": colour, "width": 7},
-            yaxis="y3",
-            showlegend=False,
-            hoverinfo="skip",
-        )
-        figure.add_scatter(
-            x=[span.local(each.told.at) for each in mine],
-            y=[each.told.finding.rule for each in mine],
-            name=f"told to {audience}",
+            x=[span.local(each.at) for each in mine],
+            y=[each.finding.rule for each in mine],
+            name=_AUDIENCES[audience],
             mode="markers",
             marker={"color": colour, "size": 10, "symbol": "triangle-down", "line": {"color": "white", "width": 1}},
             yaxis="y3",
-            customdata=[_wrapped(each.told.finding.because.en) for each in mine],
+            customdata=[_wrapped(each.finding.because.en) for each in mine],
             hovertemplate="%{x|%Y-%m-%d %H:%M}<br>%{customdata}<extra></extra>",
         )
-    top = height + 0.12
-    _squeeze(figure, top)
+    lanes = sorted({each.told.finding.rule for each in lasted} | {each.finding.rule for each in told}, reverse=True)
+    height = _LANE * max(1, len(lanes))
+    _squeeze(figure, height + _BETWEEN)
     figure.update_layout(
         yaxis3={"domain": [0, height], "type": "category", "categoryarray": lanes, "anchor": "x", "fixedrange": True},
         height=420 + 26 * len(lanes),
