@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tomllib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from alerts.rules import PLAIN, RULES, RuleBook, parse_book
+from alerts.rule import LimitsError
+from alerts.rules import PLAIN, RULES, RuleBook
 from gateway.replay.compare import comparison
 from gateway.replay.disturb import disturb
 from gateway.replay.report import (
@@ -22,6 +22,7 @@ from gateway.replay.report import (
 )
 from gateway.replay.run import Outcome, replay
 from gateway.replay.table import ReplayError, Table, read_table
+from gateway.rule_file import load_rules
 from gateway.terminal import printable
 from ingest.vital import Unit
 
@@ -54,15 +55,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_rules(path: Path | None) -> RuleBook:
-    """A rule file (TOML), the defaults without one. Raises ReplayError."""
-    if path is None:
-        return PLAIN
+    """A rule file, the defaults without one. Raises ReplayError."""
     try:
-        return parse_book(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ReplayError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # no TOML, or rules that are refused
-        raise ReplayError(f"{path}: {error}") from error
+        return load_rules(path) if path else PLAIN
+    except LimitsError as error:
+        raise ReplayError(str(error)) from error
 
 
 def _known(names: Sequence[str]) -> frozenset[str]:

@@ -89,7 +89,7 @@ def test_a_chart_of_pressures(tmp_path: Path) -> None:
     [
         (["--only", "glucose-lo"], "there is no rule glucose-lo; the rules are"),
         (["--subject", "p-2"], "has no subject p-2"),
-        (["--rules", "nowhere.toml"], "nowhere.toml cannot be read"),
+        (["--rules", "nowhere.toml"], "nowhere.toml: it cannot be read"),
         (["--unit", "mmHg"], "in mg/dL or mmol/L, not in mmHg"),
         (["--findings", "/nowhere/out.csv"], "/nowhere/out.csv cannot be written"),
     ],
