@@ -21,10 +21,11 @@ from typing import Final, Protocol
 from alerts import spot
 from alerts.alert import Finding, Verdict
 from alerts.device_rules import LATE_DATA, NO_DATA
-from alerts.devices import LATE_COUNT, Arrivals, Expected, after, late_data, no_data
+from alerts.devices import LATE_COUNT, Arrivals, Expected, late_data, no_data
+from alerts.ladder import Plan
 from alerts.rule import Limits
 from alerts.scene import Scene
-from alerts.sensor import NEVER, Plan, Sensor, built
+from alerts.sensor import NEVER, Sensor, built
 from alerts.sensor_words import finding
 from alerts.spot_rules import METER_LOW, METER_VERY_LOW
 from ingest.reading import Reading
@@ -92,7 +93,7 @@ class Bed:
             if readings:
                 sensor.believe(standing, readings[0].taken_at)
             for reading in readings:
-                self._arrivals[device] = after(self._arrivals.get(device), reading)
+                self._note(reading)
 
     @property
     def limits(self) -> Limits:
@@ -107,7 +108,7 @@ class Bed:
     def take(self, reading: Reading, now: datetime) -> Sequence[Finding]:
         """Take a reading in; what is found at once. Afterwards `asks` says whether to `look`."""
         device = reading.device
-        came = self._arrivals[device] = after(self._arrivals.get(device), reading)
+        came = self._note(reading)
         found: Sequence[Finding] = NONE
         if reading.vital is Vital.CGM:
             sensor = self._sensors.get(device)
@@ -126,6 +127,14 @@ class Bed:
         if came.late or self.standing:
             found = (*found, *self._of_devices(now))
         return found
+
+    def _note(self, reading: Reading) -> Arrivals:
+        came = self._arrivals.get(reading.device)
+        if came is None:
+            came = self._arrivals[reading.device] = Arrivals(reading)
+        else:
+            came.take(reading)
+        return came
 
     def look(self, stored: Stored, now: datetime) -> Sequence[Finding]:
         """What is found on stored readings, and by the clock."""

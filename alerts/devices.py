@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
 
 from alerts.alert import Finding, Text, Verdict
 from alerts.device_rules import LATE_DATA, NO_DATA
@@ -31,37 +31,40 @@ LATE: Final = {
 LATE_COUNT: Final = 3
 
 
-class Arrivals(NamedTuple):
+class Arrivals:
     """How a device's readings come in; all but taken_at by the house's clock.
 
     late: the first arrivals, up to LATE_COUNT, of a row in which every reading came late and none came faster than
     twice the pace at which they were taken, as what was stored during an outage does. Empty after one in time.
     """
 
-    received_at: datetime
-    taken_at: datetime
-    late: tuple[datetime, ...]
+    __slots__ = ("late", "received_at", "taken_at")
+
+    def __init__(self, reading: Reading) -> None:
+        self.received_at = reading.received_at
+        self.taken_at = reading.taken_at
+        in_time = reading.received_at - reading.taken_at <= LATE[reading.vital]
+        self.late: tuple[datetime, ...] = () if in_time else (reading.received_at,)
 
     @property
     def behind(self) -> timedelta:
         """How old the newest reading was when it came."""
         return self.received_at - self.taken_at
 
-
-def after(before: Arrivals | None, reading: Reading) -> Arrivals:
-    """The arrivals of a device after this one; what came before the newest, or came with it, changes nothing."""
-    received, taken = reading.received_at, reading.taken_at
-    if before and (received, taken) <= (before.received_at, before.taken_at):
-        return before
-    if received - taken <= LATE[reading.vital]:
-        return Arrivals(received, taken, ())
-    if (
-        before
-        and received > before.received_at
-        and timedelta() <= taken - before.taken_at <= 2 * (received - before.received_at)
-    ):
-        return Arrivals(received, taken, (*before.late, received)[:LATE_COUNT])
-    return Arrivals(received, taken, (received,))
+    def take(self, reading: Reading) -> None:
+        """Note a further one; what came before the newest, or came with it, changes nothing."""
+        received, taken = reading.received_at, reading.taken_at
+        if received < self.received_at or (received == self.received_at and taken <= self.taken_at):
+            return
+        if received - taken <= LATE[reading.vital]:
+            self.late = ()
+        elif received > self.received_at and timedelta() <= taken - self.taken_at <= 2 * (
+            received - self.received_at
+        ):
+            self.late = (*self.late, received)[:LATE_COUNT]
+        else:
+            self.late = (received,)
+        self.received_at, self.taken_at = received, taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

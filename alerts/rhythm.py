@@ -16,6 +16,8 @@ from datetime import timedelta
 from typing import Final
 
 _LONGEST: Final = 31  # minutes; longer intervals count as this
+_LONGEST_S: Final = 60.0 * _LONGEST
+_PER_MINUTE: Final = 1 / 60
 _RECENT: Final = 33
 _USUAL: Final = 5
 _MINUTE: Final = timedelta(minutes=1)
@@ -29,20 +31,15 @@ class Rhythm:
 
     def __init__(self) -> None:
         self._all = array("I", bytes(4 * (_LONGEST + 1)))
-        self._recent = bytearray()
+        self._recent = bytearray(_RECENT)
         self._at = 0
 
     def note(self, seconds: float) -> None:
         """Take the time from one reading to the next, in seconds."""
-        minutes = int(seconds / 60 + 0.5)
-        if minutes > _LONGEST:
-            minutes = _LONGEST
+        minutes = int(seconds * _PER_MINUTE + 0.5) if seconds < _LONGEST_S else _LONGEST
         self._all[minutes] += 1
-        if len(self._recent) < _RECENT:
-            self._recent.append(minutes)
-        else:
-            self._recent[self._at] = minutes
-            self._at = (self._at + 1) % _RECENT
+        self._recent[self._at] = minutes
+        self._at = (self._at + 1) % _RECENT
 
     def adopt(self, other: Rhythm) -> None:
         """Take over all the intervals of another, but not which were the last."""
@@ -68,8 +65,8 @@ class Rhythm:
         return max(GAP, 2.5 * self._median() * _MINUTE)
 
     def _median(self) -> int:
-        half = sum(self._all) // 2
-        if not self._recent:
+        half = self.total // 2
+        if not self.total:
             return _USUAL
         minutes = 0
         below = self._all[0]
@@ -79,13 +76,17 @@ class Rhythm:
         return minutes
 
     def _recent_median(self) -> int:
-        return sorted(self._recent)[len(self._recent) // 2] if self._recent else _USUAL
+        last = self._last()
+        return last[len(last) // 2] if last else _USUAL
+
+    def _last(self) -> list[int]:
+        return sorted(self._recent[: self.total])
 
     def __eq__(self, other: object) -> bool:
         """Whether both know the same intervals; which of the last came first does not matter."""
         if not isinstance(other, Rhythm):
             return NotImplemented
-        return self._all == other._all and sorted(self._recent) == sorted(other._recent)
+        return self._all == other._all and self._last() == other._last()
 
     __hash__ = None  # type: ignore[assignment]
 

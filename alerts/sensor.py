@@ -27,18 +27,11 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Priority, Verdict
+from alerts.ladder import CELL, EVENT, RATE_SPAN_S, Level, Plan, Rung
 from alerts.rhythm import GAP, Rhythm
-from alerts.rule import COUNT, RATE, Comparison, Limits, Rule
+from alerts.rule import Rule
 from alerts.sensor_rules import (
     FALLING_FAST,
-    GLUCOSE_REFERRAL,
-    HIGH_EVENT_1,
-    HIGH_EVENT_2,
-    HIGH_EXTENDED,
-    LOW_EVENT_1,
-    LOW_EVENT_2,
-    LOW_EXTENDED,
-    LOW_PROLONGED,
     RISING_FAST,
     SENSOR_COMPRESSION,
     SENSOR_JUMP,
@@ -48,7 +41,6 @@ from alerts.sensor_rules import (
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit, family
 
-EVENT: Final = timedelta(minutes=15)
 # A sensor's start is its first reading, or the first after so long a silence.
 _NEW_SENSOR: Final = timedelta(days=1)
 # So far back the stored readings are needed to build a state again: the first day of a sensor, and a little more.
@@ -57,9 +49,7 @@ _GRACE: Final = timedelta(minutes=1)  # sensors do not keep their minutes to the
 _NIGHT: Final = frozenset({22, 23, 0, 1, 2, 3, 4, 5, 6, 7})
 _UNRELIABLE: Final = frozenset({Flag.SENSOR_MALFUNCTION, Flag.TEMPERATURE_ERROR, Flag.SESSION_STOPPED})
 _OFF_SCALE: Final = {Flag.BELOW_RANGE: (-math.inf, 39.0), Flag.ABOVE_RANGE: (math.inf, 401.0)}
-# Rates are taken between readings at least so far apart, and at most.
-_SPACED_S: Final = 240.0
-_RATE_SPAN_S: Final = (480.0, 1000.0)
+_SPACED_S: Final = 240.0  # points are kept so far apart
 _JUMP_S: Final = 400.0
 _SUDDEN: Final = 4  # a jump is so many times the step before it
 _FALL_S: Final = 1000.0
@@ -69,49 +59,10 @@ _SETTLED: Final = 15  # readings in a row: in any rhythm a recovery, for no cade
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _STEADY: Final = 0.5  # mg/dL/min, before the fall of a compression low
 _REBOUND: Final = (25.0, timedelta(minutes=30))  # mg/dL within this time of the lowest
-# An extended high is 90 of 120 minutes, counted in cells of 5 minutes.
-_CELL: Final = timedelta(minutes=5)
-_CELL_S: Final = 300
+_CELL_S: Final = CELL.total_seconds()
 _CELLS: Final = 24
 _ALL_CELLS: Final = (1 << _CELLS) - 1
 _STUCK_EDGES: Final = frozenset({39.0, 40.0, 400.0, 401.0, 500.0})
-
-
-class Rung(NamedTuple):
-    """A step of a ladder: after so long an event is told like this.
-
-    covers: the readings have to stand for the time, their own intervals included, as the consensus counts; else a
-    reading so long after the onset still shows it. unbroken: the time counts from the last reading that was not
-    beyond the limit.
-    """
-
-    rule: Rule
-    after: timedelta
-    audience: Audience
-    priority: Priority
-    covers: bool = False
-    unbroken: bool = False
-
-
-class Level(NamedTuple):
-    """One limit with its ladder, as it holds for a patient.
-
-    share: so many of the last 24 cells of 5 minutes, instead of readings in a row. held: the ladders for a reason to
-    wait, by the name of its rule.
-    """
-
-    rule: Rule
-    low: bool
-    includes: bool  # the limit itself is beyond it
-    bounds: dict[Unit, tuple[float, float]]
-    hold: timedelta
-    rungs: tuple[Rung, ...]
-    held: dict[str, tuple[Rung, ...]]
-    share: int = 0
-
-    def ladder(self, held: Rule | None) -> tuple[Rung, ...]:
-        """The rungs, for an event that is held for this reason."""
-        return self.held[held.name] if held else self.rungs
 
 
 class Value(NamedTuple):
@@ -189,133 +140,6 @@ class Ended(NamedTuple):
     worst: Value | None
     worst_at: datetime
     held: Rule | None
-
-
-class Plan:
-    """What the limits of a patient come to for a sensor; shared by all who have the same."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.levels = _levels(limits)
-        self.level_of = {rung.rule.name: place for place, level in enumerate(self.levels) for rung in level.rungs}
-        self.calm = {unit: _calm(self.levels, unit) for unit in (Unit.MG_DL, Unit.MMOL_L)}
-        self.fresh = {key.rule: limits.minutes(*key[:2]) for key in limits.values if key.parameter == "fresh-sensor"}
-        self.falling = -limits.value(FALLING_FAST.name, "limit", RATE)
-        self.rising = limits.value(RISING_FAST.name, "limit", RATE)
-        self.jump = limits.value(SENSOR_JUMP.name, "limit", RATE)
-        self.first_day = limits.minutes(SENSOR_WARM_UP.name, "first-day")
-        self.fall = -limits.value(SENSOR_COMPRESSION.name, "fall", RATE)
-        self.stuck = int(limits.value(SENSOR_STUCK.name, "count", COUNT))
-        self.stuck_hold = limits.minutes(SENSOR_STUCK.name, "hold")
-        # A smaller change over the points kept is no rate that any rule minds.
-        self.still = min(-self.falling, self.rising, -self.fall) * _RATE_SPAN_S[0] / 60
-
-
-def _levels(limits: Limits) -> tuple[Level, ...]:
-    patient, staff, weekly = Audience.PATIENT, Audience.STAFF, Audience.WEEKLY
-    low, medium = Priority.LOW, Priority.MEDIUM
-
-    def after(rule: Rule, name: str) -> timedelta:
-        return limits.minutes(rule.name, name)
-
-    def extended(rule: Rule, first: timedelta) -> tuple[Rung, Rung]:
-        return (
-            Rung(rule, first, patient, low, covers=True),
-            Rung(rule, after(rule, "staff-after"), staff, low, covers=True),
-        )
-
-    return (
-        _level(
-            limits,
-            LOW_EVENT_1,
-            after(LOW_EVENT_1, "hold"),
-            Rung(LOW_EVENT_1, timedelta(), patient, low),
-            *extended(LOW_EXTENDED, after(LOW_EXTENDED, "hold")),
-        ),
-        _level(
-            limits,
-            LOW_EVENT_2,
-            after(LOW_EVENT_2, "hold"),
-            *_very_low(limits, timedelta()),
-            held={
-                rule.name: _very_low(limits, after(rule, "staff-after"))
-                for rule in (SENSOR_WARM_UP, SENSOR_COMPRESSION)
-            },
-        ),
-        _level(
-            limits,
-            HIGH_EVENT_1,
-            after(HIGH_EVENT_1, "hold"),
-            Rung(HIGH_EVENT_1, timedelta(), weekly, low),
-            *extended(HIGH_EVENT_1, after(HIGH_EVENT_1, "patient-after")),
-        ),
-        _level(limits, HIGH_EVENT_2, after(HIGH_EVENT_2, "hold"), Rung(HIGH_EVENT_2, timedelta(), weekly, low)),
-        _level(
-            limits,
-            HIGH_EVENT_2,
-            EVENT,
-            *extended(HIGH_EXTENDED, timedelta()),
-            share=after(HIGH_EXTENDED, "hold") // _CELL,
-        ),
-        _level(
-            limits,
-            GLUCOSE_REFERRAL,
-            EVENT,
-            Rung(GLUCOSE_REFERRAL, after(GLUCOSE_REFERRAL, "hold"), staff, medium, covers=True, unbroken=True),
-        ),
-    )
-
-
-def _level(
-    limits: Limits,
-    rule: Rule,
-    hold: timedelta,
-    *rungs: Rung,
-    share: int = 0,
-    held: dict[str, tuple[Rung, ...]] | None = None,
-) -> Level:
-    return Level(
-        rule=rule,
-        low=rule.comparison is Comparison.BELOW,
-        includes=rule.comparison is Comparison.AT_LEAST,
-        bounds={
-            unit: (limits.value(rule.name, "limit", unit), limits.value(rule.name, "clear", unit))
-            for unit in (Unit.MG_DL, Unit.MMOL_L)
-        },
-        hold=hold,
-        rungs=_in_order(rungs),
-        held=held or {},
-        share=share,
-    )
-
-
-def _very_low(limits: Limits, wait: timedelta) -> tuple[Rung, ...]:
-    """The ladder of a level-2 low, of which staff hear only after `wait`."""
-    handed = max(wait, limits.minutes(LOW_EVENT_2.name, "staff-after"))
-    urgent = max(handed, limits.minutes(LOW_EVENT_2.name, "unrecovered"))
-    prolonged = limits.minutes(LOW_PROLONGED.name, "hold")
-    rungs = [
-        Rung(LOW_EVENT_2, timedelta(), Audience.PATIENT, Priority.MEDIUM),
-        Rung(LOW_EVENT_2, urgent, Audience.STAFF, Priority.HIGH),
-        Rung(LOW_PROLONGED, prolonged, Audience.STAFF, Priority.HIGH, covers=True, unbroken=True),
-    ]
-    if handed < urgent:
-        rungs.append(Rung(LOW_EVENT_2, handed, Audience.STAFF, Priority.MEDIUM, covers=True))
-    return _in_order(rungs)
-
-
-def _in_order(rungs: Iterable[Rung]) -> tuple[Rung, ...]:
-    return tuple(sorted(rungs, key=lambda rung: rung.after))
-
-
-def _calm(levels: Iterable[Level], unit: Unit) -> tuple[float, float, float]:
-    """Values that no limit minds: the first and the second are the lowest and highest, all below the third."""
-    lows, highs, top = [-math.inf], [math.inf], math.inf
-    for level in levels:
-        (lows if level.low else highs).extend(level.bounds[unit])
-        if level.includes:
-            top = min(top, level.bounds[unit][0])
-    return max(lows), min(highs), top
 
 
 NOTHING: Final[tuple[Told, ...]] = ()
@@ -477,26 +301,29 @@ class Sensor:
         if self.slots is None:
             self.slots = tuple(Slot(self.calm, taken) for _ in self.plan.levels)
             self.calm = 0
-        told: list[Told] = []
-        for index, (level, slot) in enumerate(zip(self.plan.levels, self.slots, strict=True)):
-            limit, clear = level.bounds[value.unit]
-            shown = value.shown
-            if level.low:
+        told: Sequence[Told] = NOTHING
+        shown = value.shown
+        for place, (slot, bound) in enumerate(zip(self.slots, self.plan.bounds[value.unit], strict=True)):
+            limit, clear, low, includes, share = bound
+            if low:
                 beyond, recovered = shown < limit, shown >= clear
             else:
-                beyond = shown > limit or (level.includes and shown == limit)
+                beyond = shown > limit or (includes and shown == limit)
                 recovered = shown <= clear and not beyond
-            if level.share:
+            if share and (beyond or slot.run):
                 _count_cells(slot, before, taken, beyond=beyond)
             if beyond:
+                level = self.plan.levels[place]
                 self._beyond(level, slot, value, taken)
                 if slot.open and taken >= slot.due:
-                    told += self._climb(level, slot, reading, value, now)
-            else:
-                if not level.share:
-                    slot.run = 0
-                told += self._back(index, level, slot, reading, value, now, recovered=recovered)
-        if value.mg_dl < self.plan.calm[Unit.MG_DL][1]:
+                    told = (*told, *self._climb(level, slot, reading, value, now))
+            elif slot.open or slot.standing or slot.run:
+                told = (*told, *self._back(place, slot, reading, value, now, recovered=recovered))
+            elif not recovered:
+                slot.back = 0
+            elif slot.back < _SETTLED:
+                slot.back += 1
+        if self.slots[0].back == _SETTLED == self.slots[-1].back:
             self._rest()
         return told
 
@@ -517,7 +344,7 @@ class Sensor:
         elif slot.run.bit_count() >= level.share if level.share else slot.run >= self.rhythm.readings(level.hold):
             slot.open = True
             slot.step = 0
-            slot.since = taken - (slot.run.bit_length() - 1) * _CELL if level.share else slot.run_since
+            slot.since = taken - (slot.run.bit_length() - 1) * CELL if level.share else slot.run_since
             slot.held = self._reason_to_wait(slot) if level.held else None
             slot.due = self._due(level, slot)
 
@@ -580,28 +407,22 @@ class Sensor:
         )
 
     def _back(
-        self,
-        index: int,
-        level: Level,
-        slot: Slot,
-        reading: Reading,
-        value: Value,
-        now: datetime | None,
-        *,
-        recovered: bool,
+        self, place: int, slot: Slot, reading: Reading, value: Value, now: datetime | None, *, recovered: bool
     ) -> Iterator[Told]:
-        """Not beyond the limit any more."""
+        """Not beyond the limit any more, while something goes on."""
+        level = self.plan.levels[place]
+        if not level.share:
+            slot.run = 0
         if slot.open and slot.held is SENSOR_COMPRESSION and (seen := self._compression(slot, reading, value, now)):
             yield seen
         if not recovered:
             slot.back = 0
             return
         slot.back = min(_SETTLED, slot.back + 1)
-        goes_on = slot.open or slot.standing or slot.run
-        if not goes_on or slot.back < self.rhythm.readings(EVENT):
+        if slot.back < self.rhythm.readings(EVENT):
             return
         yield from self._over(level, slot, reading, value)
-        self._end(index, slot)
+        self._end(place, slot)
         slot.run = 0
 
     def _over(self, level: Level, slot: Slot, reading: Reading, value: Value) -> Iterator[Told]:
@@ -648,7 +469,7 @@ class Sensor:
         if value.mg_dl < points[0][1]:
             self._feel_pressure(value, taken)
         spans = [(at, mg_dl, (taken - at).total_seconds()) for at, mg_dl in points]
-        fitting = [each for each in spans if _RATE_SPAN_S[0] <= each[2] <= _RATE_SPAN_S[1]]
+        fitting = [each for each in spans if RATE_SPAN_S[0] <= each[2] <= RATE_SPAN_S[1]]
         if not fitting:
             return
         at, mg_dl, seconds = fitting[-1]
@@ -812,7 +633,7 @@ def _count_cells(slot: Slot, before: datetime | None, taken: datetime, *, beyond
 
 
 def _cell(moment: datetime) -> int:
-    return int(moment.timestamp()) // _CELL_S
+    return int(moment.timestamp()) // int(_CELL_S)
 
 
 def _worse(mg_dl: float, worst: Value | None, *, low: bool) -> bool:

@@ -26,8 +26,8 @@ from statistics import median
 
 from alerts.bed import Bed, take_all
 from alerts.devices import Expected
+from alerts.ladder import Plan
 from alerts.rules import DEFAULTS
-from alerts.sensor import Plan
 from ingest.reading import Flag, Reading, TimeBasis
 from ingest.vital import Unit, Vital
 

@@ -26,10 +26,11 @@ from alerts.bed import Bed
 from alerts.book import Book
 from alerts.device_rules import NO_DATA
 from alerts.devices import Expected
+from alerts.ladder import Plan
 from alerts.machine import Change, hear, hear_findings
 from alerts.rule import MIN, Key, Limits, LimitsError
 from alerts.rules import DEFAULTS, PLAIN, Override, RuleBook, parse_overrides
-from alerts.sensor import NEVER, Plan
+from alerts.sensor import NEVER
 from alerts.spot_rules import BP_SEVERE
 from gateway.agenda import Agenda
 from gateway.bulletin import Bulletin

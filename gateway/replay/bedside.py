@@ -10,10 +10,10 @@ from alerts.alert import Alert, Audience, Finding, Priority, Verdict
 from alerts.bed import Bed
 from alerts.device_rules import NO_DATA
 from alerts.devices import Expected
+from alerts.ladder import Plan
 from alerts.machine import FactKind, hear_findings
 from alerts.review import RANGES
 from alerts.rule import MIN, Group
-from alerts.sensor import Plan
 from gateway.past import Past, round_of
 from gateway.stored import StoredReadings
 from ingest.journal import Journal

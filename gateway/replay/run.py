@@ -20,9 +20,9 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 from alerts.alert import Finding, Verdict
+from alerts.ladder import Plan
 from alerts.rule import Key, Limits
 from alerts.rules import RuleBook
-from alerts.sensor import Plan
 from gateway.replay.bedside import NOTHING, Bedside, News
 from gateway.replay.table import BadRow, ReplayError, Row, Table
 from ingest.admit import Roster, Wearing, admit

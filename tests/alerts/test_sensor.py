@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerts.alert import Audience, Finding, Priority, Verdict
+from alerts.ladder import Plan
 from alerts.rule import Group
 from alerts.rules import DEFAULTS, limits_for
-from alerts.sensor import Plan, Sensor
+from alerts.sensor import Sensor
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit, Vital
 from tests.alerts.ward import START, ZONE, Ward, cgm, meter, minute, reading, said, trace

@@ -9,9 +9,10 @@ from zoneinfo import ZoneInfo
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
 from alerts.bed import Bed
 from alerts.devices import Expected
+from alerts.ladder import Plan
 from alerts.rule import Limits
 from alerts.rules import DEFAULTS, RULES
-from alerts.sensor import HISTORY, Plan
+from alerts.sensor import HISTORY
 from alerts.spot import SPAN, Taken
 from ingest.reading import Flag, Reading, TimeBasis
 from ingest.vital import Unit, Vital, canonical
