@@ -1,5 +1,4 @@
-"""The command line: `homeward run`, `check`, `status`, `pair`, `decode`, `letters`, `journal`, `rules`, `replay`,
-`simulate`.
+"""The command line: `homeward --help` lists what there is.
 
 This module imports little, so that decoding a few octets does not wait for a database and a web server to load.
 """

@@ -139,7 +139,7 @@ class House:
             journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake(), rules=rules
         )
         self.path = StraightPath(journal, self.ward, clock, people.roster(), stored=self._stored)
-        self.rounds = Rounds(journal, people, reviews, clock=clock, hear=self._hear)
+        self.rounds = Rounds(journal, people, reviews, clock=clock, hear=self._hear, rules=rules)
         self._learn()
 
     def now(self) -> datetime:
