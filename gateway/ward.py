@@ -103,7 +103,7 @@ class Ward:
         if not entries:
             return
         self.cursor = max(self.cursor, entries[-1][0])
-        # A window holds each record once: the journal gives it again with the revision instead.
+        # A bed has judged what a reading said before its revision: it is made anew from what is stored now.
         self.forget({reading.patient for _, reading in entries if reading.rev > 1})
         self._look_at_batteries(reading for _, reading in entries)
         await self._judge(self._take(reading for _, reading in entries))
