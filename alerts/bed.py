@@ -25,7 +25,7 @@ from alerts.devices import LATE_COUNT, Arrivals, Expected, late_data, no_data
 from alerts.ladder import Plan
 from alerts.rule import Limits
 from alerts.scene import Scene
-from alerts.sensor import NEVER, Sensor, built
+from alerts.sensor import NEVER, Sensor, Told, built
 from alerts.sensor_words import finding
 from alerts.spot_rules import METER_LOW, METER_VERY_LOW
 from ingest.reading import Reading
@@ -118,8 +118,7 @@ class Bed:
             if told is None:
                 self._late |= {device}
             elif told:
-                scene = self._scene(now)
-                found = [finding(scene, each) for each in told]
+                found = self._heard(told, now)
             if self.standing:
                 found = (*found, *self._over(sensor, reading, now, found))
         else:
@@ -144,7 +143,7 @@ class Bed:
             readings = stored.sensor(device)
             sensor, told = self._sensors[device].rebuilt(readings, now)
             self._sensors[device] = sensor
-            found += [finding(scene, each) for each in told]
+            found += self._heard(told, now)
             if readings:
                 found += self._over(sensor, readings[-1], now, found)
         self._late = frozenset()
@@ -174,6 +173,15 @@ class Bed:
 
     def _scene(self, now: datetime) -> Scene:
         return Scene(self.patient, self._plan.limits, now, self.zone)
+
+    def _heard(self, told: Sequence[Told], now: datetime) -> list[Finding]:
+        """In words, without the end of what nobody but the patient was told of."""
+        scene = self._scene(now)
+        return [
+            finding(scene, each)
+            for each in told
+            if each.verdict is Verdict.RAISE or each.staff or each.rule.name in self.standing
+        ]
 
     def _over(self, sensor: Sensor, reading: Reading, now: datetime, found: Sequence[Finding]) -> Sequence[Finding]:
         """What stands and is over by what this sensor shows."""

@@ -77,7 +77,7 @@ class Told(NamedTuple):
     """What a sensor has to tell, with the numbers for the sentence (`alerts.sensor_words`).
 
     level: None for what is not about a limit. evidence: moments of the readings it rests on, oldest first.
-    numbers: of an artefact or a rate, as its sentence wants them.
+    numbers: of an artefact or a rate, as its sentence wants them. staff: of an end, whether staff knew of it.
     """
 
     rule: Rule
@@ -92,6 +92,7 @@ class Told(NamedTuple):
     held: Rule | None = None
     evidence: tuple[datetime, ...] = ()
     numbers: tuple[float, ...] = ()
+    staff: bool = False
 
 
 class Slot:
@@ -205,6 +206,7 @@ class Sensor:
         self.last_at = taken
         told: Sequence[Told] = NOTHING
         if last is None:
+            seconds = 0.0
             self.started_at = taken
         else:
             seconds = (taken - last).total_seconds()
@@ -222,7 +224,7 @@ class Sensor:
             still = self.plan.still
             if self.moving or not (-still < mg_dl - points[-1][1] < still and -still < mg_dl - points[0][1] < still):
                 told = (*told, *self._move(reading, Value(value, unit, mg_dl), now))
-            if (taken - points[0][0]).total_seconds() >= _SPACED_S:
+            if seconds >= _SPACED_S or (taken - points[0][0]).total_seconds() >= _SPACED_S:
                 self.points = ((taken, mg_dl), *points[:3])
         else:
             self.points = ((taken, mg_dl),)
@@ -305,6 +307,15 @@ class Sensor:
         shown = value.shown
         for place, (slot, bound) in enumerate(zip(self.slots, self.plan.bounds[value.unit], strict=True)):
             limit, clear, low, includes, share = bound
+            if slot.run and slot.open and not share and (shown < limit if low else shown > limit):
+                # What goes on and has nothing to tell yet: the usual case of those who are not well.
+                slot.run += 1
+                slot.last = taken
+                if _worse(value.mg_dl, slot.worst, low=low):
+                    slot.worst, slot.worst_at = value, taken
+                if taken >= slot.due:
+                    told = (*told, *self._climb(self.plan.levels[place], slot, reading, value, now))
+                continue
             if low:
                 beyond, recovered = shown < limit, shown >= clear
             else:
@@ -427,7 +438,7 @@ class Sensor:
 
     def _over(self, level: Level, slot: Slot, reading: Reading, value: Value) -> Iterator[Told]:
         for rule in {rule.name: rule for rule in slot.standing}.values():
-            yield _over(rule, level, reading, value)
+            yield _over(rule, level, reading, value)._replace(staff=slot.staff is not None)
         slot.standing = ()
 
     def _compression(self, slot: Slot, reading: Reading, value: Value, now: datetime | None) -> Told | None:
