@@ -30,6 +30,7 @@ from ingest.vital import Unit
 EVENT: Final = timedelta(minutes=15)
 # An extended high is 90 of 120 minutes, counted in cells of 5 minutes.
 CELL: Final = timedelta(minutes=5)
+SPACED_S: Final = 240.0  # points are kept so far apart
 # Rates are taken between readings at least so far apart (s), and at most.
 RATE_SPAN_S: Final = (480.0, 1000.0)
 
@@ -101,8 +102,9 @@ class Plan:
         self.fall = -limits.value(SENSOR_COMPRESSION.name, "fall", RATE)
         self.stuck = int(limits.value(SENSOR_STUCK.name, "count", COUNT))
         self.stuck_hold = limits.minutes(SENSOR_STUCK.name, "hold")
-        # A smaller change over the points kept is no rate that any rule minds.
-        self.still = min(-self.falling, self.rising, -self.fall) * RATE_SPAN_S[0] / 60
+        # Changes (mg/dL) since the last point, and since one of those before it, that are no rate any rule minds.
+        self.drop, self.leap = self.fall * SPACED_S / 60, self.jump * SPACED_S / 60
+        self.down, self.up = self.falling * RATE_SPAN_S[0] / 60, self.rising * RATE_SPAN_S[0] / 60
 
 
 def _levels(limits: Limits) -> tuple[Level, ...]:

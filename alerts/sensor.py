@@ -27,7 +27,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Priority, Verdict
-from alerts.ladder import CELL, EVENT, RATE_SPAN_S, Level, Plan, Rung
+from alerts.ladder import CELL, EVENT, RATE_SPAN_S, SPACED_S, Level, Plan, Rung
 from alerts.rhythm import GAP, Rhythm
 from alerts.rule import Rule
 from alerts.sensor_rules import (
@@ -49,7 +49,6 @@ _GRACE: Final = timedelta(minutes=1)  # sensors do not keep their minutes to the
 _NIGHT: Final = frozenset({22, 23, 0, 1, 2, 3, 4, 5, 6, 7})
 _UNRELIABLE: Final = frozenset({Flag.SENSOR_MALFUNCTION, Flag.TEMPERATURE_ERROR, Flag.SESSION_STOPPED})
 _OFF_SCALE: Final = {Flag.BELOW_RANGE: (-math.inf, 39.0), Flag.ABOVE_RANGE: (math.inf, 401.0)}
-_SPACED_S: Final = 240.0  # points are kept so far apart
 _JUMP_S: Final = 400.0
 _SUDDEN: Final = 4  # a jump is so many times the step before it
 _FALL_S: Final = 1000.0
@@ -221,10 +220,16 @@ class Sensor:
             told = self._judge(reading, Value(value, unit, mg_dl), last, now)
         points = self.points
         if points:
-            still = self.plan.still
-            if self.moving or not (-still < mg_dl - points[-1][1] < still and -still < mg_dl - points[0][1] < still):
+            plan, step = self.plan, mg_dl - points[0][1]
+            longer = mg_dl - points[-1][1]
+            if (
+                self.moving
+                or not plan.drop < step < plan.leap
+                or not plan.down < longer < plan.up
+                or (len(points) > 1 and not plan.down < mg_dl - points[1][1] < plan.up)
+            ):
                 told = (*told, *self._move(reading, Value(value, unit, mg_dl), now))
-            if seconds >= _SPACED_S or (taken - points[0][0]).total_seconds() >= _SPACED_S:
+            if seconds >= SPACED_S or (taken - points[0][0]).total_seconds() >= SPACED_S:
                 self.points = ((taken, mg_dl), *points[:3])
         else:
             self.points = ((taken, mg_dl),)
@@ -466,7 +471,7 @@ class Sensor:
             return
         step, seconds = value.mg_dl - points[0][1], (taken - points[0][0]).total_seconds()
         before = points[1][1] if len(points) > 1 else points[0][1]
-        sudden = abs(step) > self.plan.jump * max(seconds, _SPACED_S) / 60 and abs(step) > _SUDDEN * abs(
+        sudden = abs(step) > self.plan.jump * max(seconds, SPACED_S) / 60 and abs(step) > _SUDDEN * abs(
             points[0][1] - before
         )
         if seconds <= _JUMP_S and sudden:
@@ -479,12 +484,11 @@ class Sensor:
             return
         if value.mg_dl < points[0][1]:
             self._feel_pressure(value, taken)
-        spans = [(at, mg_dl, (taken - at).total_seconds()) for at, mg_dl in points]
-        fitting = [each for each in spans if RATE_SPAN_S[0] <= each[2] <= RATE_SPAN_S[1]]
-        if not fitting:
+        since = _rate_since(points, taken)
+        if since is None:
             return
-        at, mg_dl, seconds = fitting[-1]
-        rate = (value.mg_dl - mg_dl) / seconds * 60
+        at, mg_dl = since
+        rate = (value.mg_dl - mg_dl) / (taken - at).total_seconds() * 60
         if self.moving:
             if abs(rate) < _CALMED or rate * self.moving < 0:
                 self.moving = 0
@@ -623,6 +627,12 @@ def _over(rule: Rule, level: Level, reading: Reading, value: Value) -> Told:
 def _slots(sensor: Sensor) -> tuple[Slot, ...]:
     at = sensor.last_at or NEVER
     return tuple(Slot(sensor.calm, at) for _ in sensor.plan.levels)
+
+
+def _rate_since(points: Sequence[tuple[datetime, float]], taken: datetime) -> tuple[datetime, float] | None:
+    """The point from which a rate is taken: the farthest in the span of rates."""
+    shortest, longest = RATE_SPAN_S
+    return next((each for each in reversed(points) if shortest <= (taken - each[0]).total_seconds() <= longest), None)
 
 
 def _running(slot: Slot) -> Ended | None:
