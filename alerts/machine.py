@@ -29,7 +29,8 @@ adds its evidence only. A closed alert says what it said when it was closed. A f
 nothing, and every sentence that was written stays in the facts.
 
 Acts: acknowledging an open alert once, closing an open alert with outcome and note; all else is an IllegalAct.
-A RAISE for the patient also writes the patient a notice, whatever the alert's state.
+A RAISE for the patient also writes the patient a notice, whatever the alert's state. What is for the weekly list is
+not heard here: it opens no alert and tells nobody at once.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def hear(alert: Alert | None, event: Finding | Act, now: datetime) -> Heard:
         raise ValueError(f"a finding on {event.problem} of {event.patient} does not belong to alert {alert.id}")
     if event.verdict is Verdict.CLEAR:
         return _clear(alert, event, now) if alert and event.rule in alert.raising else NOTHING
-    if event.verdict is Verdict.HOLD:
+    if event.verdict is Verdict.HOLD or event.audience is Audience.WEEKLY:
         return NOTHING
     return (
         _raise_patient(alert, event, now) if event.audience is Audience.PATIENT else _raise_staff(alert, event, now)

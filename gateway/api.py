@@ -120,7 +120,7 @@ class PatientPatch(_Door):
     limits: Annotated[dict[str, Any], AfterValidator(_known_limits)] | None = Field(
         default=None,
         description="The patient's own limits, by rule and parameter, each with its unit",
-        examples=[{"glucose-low": {"limit": {"value": 4.4, "unit": "mmol/L"}}}],
+        examples=[{"low-event-1": {"limit": {"value": 4.4, "unit": "mmol/L"}}}],
     )
 
 

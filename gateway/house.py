@@ -22,10 +22,11 @@ from zoneinfo import ZoneInfo
 import uvicorn
 from sqlalchemy.exc import DatabaseError
 
-from alerts.alert import Act, Alert
+from alerts.alert import Act, Alert, Finding
 from alerts.book import Book, connect
 from alerts.channels import Channel, LogChannel, Speaker, routes
-from alerts.rules import parse_limits
+from alerts.review_book import ReviewBook
+from alerts.rules import PLAIN, parse_limits
 from gateway.bulletin import Bulletin
 from gateway.check import local_address
 from gateway.clock import Clock
@@ -36,6 +37,8 @@ from gateway.keeper import WATCH, Keeper
 from gateway.metrics import measure
 from gateway.path import StraightPath
 from gateway.people import Device, DeviceLink, Patient, People
+from gateway.rounds import Rounds
+from gateway.rule_file import load_rules
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from gateway.ward import Ward
 from gateway.web import create_app
@@ -102,9 +105,11 @@ class House:
         people: People,
         book: Book,
         device_book: DeviceBook,
+        reviews: ReviewBook,
     ) -> None:
         self.people = people
         self.book = book
+        self.reviews = reviews
         self.journal = journal
         self.bulletin = Bulletin()
         self.address = ""
@@ -131,8 +136,12 @@ class House:
         self._unwritten: set[str] = set()  # devices whose state may differ from what is written
         # Told through attributes, because the channels that speak and the follower that sends are made after these.
         self.speaker: Speaker
-        self.ward = Ward(journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake())
+        rules = load_rules(config.clinic.rules) if config.clinic.rules else PLAIN
+        self.ward = Ward(
+            journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake(), rules=rules
+        )
         self.path = StraightPath(journal, self.ward, clock, people.roster(), stored=self._stored)
+        self.rounds = Rounds(journal, people, reviews, clock=clock, hear=self._hear, rules=rules)
         self._learn()
 
     def now(self) -> datetime:
@@ -193,6 +202,7 @@ class House:
             for worn in await asyncio.to_thread(self.people.wearings, patient=patient.id):
                 await asyncio.to_thread(self._learn_device, worn.device)
             self.ward.forget([patient.id])
+            self.rounds.expect([patient.id])
 
         await self.path.errand(change)
 
@@ -393,7 +403,12 @@ class House:
     async def _roster_changed(self, device: str, patient: str) -> None:
         await asyncio.to_thread(self._learn_device, device)
         self.ward.forget([patient])
+        self.rounds.expect([patient])
         await self.path.readmit(device)
+
+    async def _hear(self, findings: Sequence[Finding]) -> None:
+        """Have the alerts hear what the rounds have found."""
+        await self.path.errand(partial(self.ward.hear, findings))
 
     def _stored(self) -> None:
         if self.influx:
@@ -435,11 +450,12 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
             channels += config.email.channels()
         try:
             people, book, device_book = People(engine), Book(engine, routes=routes(channels)), DeviceBook(engine)
+            reviews = ReviewBook(engine)
             book.create()
         except DatabaseError as error:
             where = config.data / BOOK
             raise HouseError(f"cannot use {where}: {error.orig}; check the file, its owner and the disk") from error
-        house = House(config, clock, journal, people, book, device_book)
+        house = House(config, clock, journal, people, book, device_book, reviews)
         door = stack.enter_context(_door(config.web.host, config.web.port))
         house.address = f"http://{_shown_host(config.web.host)}:{door.getsockname()[1]}"
         # For the commands of this computer, which may know no more than the data directory.
@@ -495,6 +511,7 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
                 agent = Unattended(house.reads)
                 start(keep_offered(agent, radio.offer, pause=TICK.total_seconds()), "pairing agent")
         start(_tick(house, clock), "tick")
+        start(_go_round(house.rounds, clock), "rounds")
         server = _Server(_server_config(create_app(house, config.web.guard())))
         stack.push_async_callback(_close_web, server, house.bulletin, group.create_task(server.serve([door])))
         logger.info("open at %s, data in %s", house.address, config.data)
@@ -509,6 +526,17 @@ async def _tick(house: House, clock: Clock) -> None:
             await house.tick()
         except Exception:
             logger.exception("a tick failed")
+        await clock.sleep(TICK)
+
+
+async def _go_round(rounds: Rounds, clock: Clock) -> None:
+    """See whose night hour has come, again and again."""
+    while True:
+        try:
+            while await rounds.go():
+                pass
+        except Exception:
+            logger.exception("the rounds failed")
         await clock.sleep(TICK)
 
 

@@ -1,8 +1,7 @@
-"""The ward: every patient has a bed, and is judged when a reading or the time asks for it (`alerts.calm`).
+"""The ward: every patient has a bed, and is judged when a reading or the time asks for it (`alerts.bed`).
 
-Patients who rest cost a few microseconds a reading and no memory for readings: what judging needs is read from the
-journal when they stir. Beds are made on demand, those of an idle patient not before something is due, and the ones
-not used for longest are dropped.
+A sensor's reading is judged in memory, as it comes; what needs stored readings is read from the journal. Beds are
+made on demand, those of an idle patient not before something is due, and the ones not used for longest are dropped.
 What follows is written into the book before anything is said. Only the worker of the straight path calls it, so that
 a patient is never judged twice at once.
 """
@@ -13,27 +12,32 @@ import asyncio
 import logging
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import sqlalchemy.exc
 
-from alerts.alert import Act, Alert, Finding, Notice, Verdict
+from alerts.alert import Act, Alert, Finding, Notice
 from alerts.battery import low_battery
+from alerts.bed import Bed
 from alerts.book import Book
-from alerts.calm import DEFAULT_CALM, NEVER, Bed, Calm
+from alerts.device_rules import NO_DATA
+from alerts.devices import Expected
+from alerts.ladder import Plan
 from alerts.machine import Change, hear, hear_findings
-from alerts.rules import BLOOD_PRESSURE_SEVERE, DEFAULTS, MIN, NO_DATA, Limits, LimitsError, parse_limits
-from alerts.watch import Expected
-from alerts.window import SPAN
+from alerts.rule import MIN, Key, Limits, LimitsError
+from alerts.rules import DEFAULTS, PLAIN, Override, RuleBook, parse_overrides
+from alerts.sensor import NEVER
+from alerts.spot_rules import BP_SEVERE
 from gateway.agenda import Agenda
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
 from gateway.patience import Patience
-from gateway.people import DeviceKind, People, Worn
+from gateway.people import DeviceKind, Patient, People, Worn
+from gateway.stored import StoredReadings
 from ingest.journal import Journal
 from ingest.reading import Flag, Reading
 from ingest.vital import Vital
@@ -51,13 +55,11 @@ GRACE: Final = timedelta(minutes=15)
 _UNWRITTEN: Final = 10_000
 # Patients judged at once: others are not kept waiting, and what is asked for by name has few names.
 SLICE: Final = 500
-# Beds in memory, about 1 KB each, and those of them that hold readings, up to 300 KB each.
-_BEDS: Final = 250_000
-_WINDOWS: Final = 2000
+_BEDS: Final = 250_000  # in memory, some KB each
 # The most that a patient's limits can make of "fresh-meter", and the least of a severe blood pressure (mmHg).
 _FRESH: Final = timedelta(days=1)
 _SEVERE: Final = tuple(
-    parameter.lower for parameter in BLOOD_PRESSURE_SEVERE.parameters if parameter.name in {"systolic", "diastolic"}
+    parameter.lower for parameter in BP_SEVERE.parameters if parameter.name in {"systolic", "diastolic"}
 )
 _BATTERY_NEWS: Final = timedelta(days=1)
 
@@ -74,8 +76,10 @@ class Ward:
         *,
         clock: Clock,
         told: Callable[[], None],
+        rules: RuleBook = PLAIN,
     ) -> None:
         self.patience = Patience("book of alerts", clock)
+        self._rules = rules
         self._journal = journal
         self._people = people
         self._book = book
@@ -83,7 +87,9 @@ class Ward:
         self._now = clock.now
         self._told = told
         self._beds: dict[str, Bed] = {}  # the one used last at the end
-        self._opened: dict[str, Bed] = {}  # of these, the beds that hold readings
+        self._plans: dict[frozenset[tuple[Key, float]], Plan] = {}
+        self._new: defaultdict[str, list[Reading]] = defaultdict(list)  # of patients who have no bed
+        self._found: defaultdict[str, list[Sequence[Finding]]] = defaultdict(list)  # what was not yet heard
         self._agenda = Agenda()
         self._again: set[str] = set()  # to be judged at the next tick whatever time it is
         self._ticked_at: datetime | None = None
@@ -97,10 +103,10 @@ class Ward:
         if not entries:
             return
         self.cursor = max(self.cursor, entries[-1][0])
-        # A window holds each record once: the journal gives it again with the revision instead.
+        # A bed has judged what a reading said before its revision: it is made anew from what is stored now.
         self.forget({reading.patient for _, reading in entries if reading.rev > 1})
         self._look_at_batteries(reading for _, reading in entries)
-        await self._judge(self._stirred(reading for _, reading in entries))
+        await self._judge(self._take(reading for _, reading in entries))
         for patient, vital in sorted({(reading.patient, reading.vital) for _, reading in entries}):
             self._bulletin.publish({"type": "reading", "patient": patient, "vital": vital})
 
@@ -114,10 +120,13 @@ class Ward:
         self._ticked_at = now
         for patient in self._agenda.due(now, SLICE):
             bed = self._beds.get(patient)
-            if bed is None or bed.is_due(now):
+            if bed is not None and bed.until <= now:
+                self._drop(patient)
+                bed = None
+            if bed is None or bed.due(now) <= now:
                 self._again.add(patient)
             else:
-                self._agenda.add(patient, bed.due)
+                self._agenda.add(patient, bed.due(now))
         patients = sorted(self._again)[:SLICE]
         self._again.difference_update(patients)
         unfinished = bool(self._again)
@@ -135,6 +144,13 @@ class Ward:
             if known and wearing.until is None
         ]
         await self._write((), hear_findings({}, findings, self._now()).notices)
+
+    async def hear(self, findings: Sequence[Finding]) -> None:
+        """Have the alerts hear findings that were made elsewhere."""
+        patients = sorted({finding.patient for finding in findings})
+        standing = await self.patience.call(self._book.standing, patients)
+        heard = hear_findings(standing, findings, self._now())
+        await self._write(heard.changes, heard.notices)
 
     async def act(self, act: Act) -> Alert:
         """Do what a person decided. Raises IllegalAct, or KeyError for an unknown alert."""
@@ -169,18 +185,24 @@ class Ward:
             if now - reading.taken_at < _BATTERY_NEWS:
                 self.batteries[device] = Flag.BATTERY_LOW in reading.flags
 
-    def _stirred(self, readings: Iterable[Reading]) -> set[str]:
-        """Take readings in; the patients who have to be judged."""
+    def _take(self, readings: Iterable[Reading]) -> set[str]:
+        """Take readings in; the patients of whom there is more to do."""
         now = self._now()
         stirred = set()
         for reading in readings:
-            bed = self._beds.pop(reading.patient, None)
+            patient = reading.patient
+            bed = self._beds.pop(patient, None)
             if bed is None:
-                stirred.add(reading.patient)
+                self._new[patient].append(reading)
+                stirred.add(patient)
                 continue
-            self._beds[reading.patient] = bed
-            if bed.take(reading, now):
-                stirred.add(reading.patient)
+            self._beds[patient] = bed
+            found = bed.take(reading, now)
+            if found:
+                self._found[patient].append(found)
+                stirred.add(patient)
+            elif bed.asks:
+                stirred.add(patient)
         return stirred
 
     async def _judge(self, patients: Iterable[str], *, write_cursor: bool = False) -> None:
@@ -193,28 +215,38 @@ class Ward:
         except Exception:
             logger.exception("what follows from new readings could not be written down")
             self.trouble = "alerts could not be written down; the log says why, and this is to be reported"
+            # Their beds believe that it was told, so they are made anew.
+            for patient in names:
+                self._drop(patient)
             self._again.update(names)
 
     async def _judge_slice(self, patients: Sequence[str]) -> None:
         now = self._now()
         standing = await self.patience.call(self._book.standing, patients)
-        findings = await self.patience.call(self._findings, patients, standing, now)
-        heard = hear_findings(standing, _audible(findings), now)
-        await self._write(heard.changes, heard.notices)
-        self._settle(findings, standing, heard.changes, now)
+        found = await self.patience.call(self._findings, patients, standing, now)
+        changes: list[Change] = []
+        notices: list[Notice] = []
+        alerts = dict(standing)
+        for group in (group for groups in found.values() for group in groups):
+            heard = hear_findings(alerts, group, now)
+            alerts.update({(change.alert.patient, change.alert.problem): change.alert for change in heard.changes})
+            changes += heard.changes
+            notices += heard.notices
+        await self._write(changes, notices)
+        self._settle(found, alerts, now)
 
     def _findings(
         self, patients: Sequence[str], standing: Mapping[tuple[str, str], Alert], now: datetime
-    ) -> dict[str, tuple[Finding, ...]]:
-        """Judge one patient after the other. A fault of ours in one must not take the ward from all the others."""
-        findings = {}
-        raising: defaultdict[str, set[str]] = defaultdict(set)
-        for (patient, _), alert in standing.items():
-            raising[patient] |= alert.raising
-        self._make_beds([patient for patient in patients if patient not in self._beds], standing)
+    ) -> dict[str, list[Sequence[Finding]]]:
+        """What is to be heard of each patient, in groups of one moment each.
+
+        A fault of ours in one must not take the ward from all the others.
+        """
+        self._make_beds([patient for patient in patients if patient not in self._beds], standing, now)
+        found = {}
         for patient in patients:
             try:
-                findings[patient] = self._look_at(patient, raising[patient], now)
+                found[patient] = self._look_at(patient, now)
             except (sqlite3.OperationalError, sqlalchemy.exc.OperationalError):
                 raise
             except Exception:
@@ -222,43 +254,36 @@ class Ward:
                 self.trouble = f"patient {patient} cannot be judged; the log says why, and this is to be reported"
                 self._drop(patient)
                 self._again.add(patient)
-        return findings
+        return found
 
-    def _look_at(self, patient: str, raising: Collection[str], now: datetime) -> tuple[Finding, ...]:
+    def _look_at(self, patient: str, now: datetime) -> list[Sequence[Finding]]:
         bed = self._beds[patient]
-        if bed.window is None:
-            start, end = now - 2 * SPAN, now + SPAN
-            bed.fill(lambda vital, limit: self._journal.readings(patient, vital, start, end, limit))
-            self._opened[patient] = bed
-        return bed.look(now, raising)
+        stored = StoredReadings(self._journal, patient, now)
+        groups = self._found[patient]
+        groups += [bed.take(reading, now) for reading in self._new.pop(patient, ())]
+        groups.append(bed.look(stored, now))
+        # Kept until here, for the book or the journal may have had to be asked again.
+        del self._found[patient]
+        return groups
 
     def _settle(
         self,
-        findings: Mapping[str, Sequence[Finding]],
-        standing: Mapping[tuple[str, str], Alert],
-        changes: Sequence[Change],
+        found: Mapping[str, Sequence[Sequence[Finding]]],
+        alerts: Mapping[tuple[str, str], Alert],
         now: datetime,
     ) -> None:
-        """Note what judging these patients has led to, and when to look at each of them again."""
-        alerts = {**standing, **{(change.alert.patient, change.alert.problem): change.alert for change in changes}}
-        present = {alert.patient for alert in alerts.values() if alert.raising}
-        changed = {change.alert.patient for change in changes}
-        for patient, found in findings.items():
-            bed = self._beds[patient]
-            bed.settle(found, present=patient in present, changed=patient in changed, now=now)
-            if bed.due is not NEVER:
-                self._agenda.add(patient, bed.due)
-            self._opened.pop(patient, None)
-            if bed.window is not None:
-                self._opened[patient] = bed
-        while len(self._opened) > _WINDOWS:
-            self._opened.pop(next(iter(self._opened))).put_away()
+        """Note what now stands, and when to look at each of these patients again."""
+        for patient in found:
+            due = self._beds[patient].settle(_rules_up(alerts, patient), now)
+            if due is not NEVER:
+                self._agenda.add(patient, due)
         while len(self._beds) > _BEDS:
             self._drop(next(iter(self._beds)))
 
     def _drop(self, patient: str) -> None:
         self._beds.pop(patient, None)
-        self._opened.pop(patient, None)
+        self._found.pop(patient, None)
+        self._new.pop(patient, None)
 
     async def _write(
         self, changes: Sequence[Change], notices: Sequence[Notice], *, write_cursor: bool = False
@@ -281,7 +306,10 @@ class Ward:
         These are the patients about whom something stands, those who may have been asked for a second blood
         pressure, and, when its time comes, whoever wears a device that is not heard.
         """
-        limits = {patient.id: _limits(patient.limits) for patient in self._people.with_limits()}
+        limits = {
+            patient.id: self._limits(patient.id, patient, ZoneInfo(patient.zone), self._started_at)[0]
+            for patient in self._people.with_limits()
+        }
         arrivals = self._journal.last_arrivals()
         for worn in self._people.worn():
             silence = _silence(limits.get(worn.patient, DEFAULTS), worn)
@@ -291,7 +319,7 @@ class Ward:
         severe = self._journal.patients_reaching(Vital.BLOOD_PRESSURE, self._started_at - _FRESH, _SEVERE)
         self._again.update(severe)
 
-    def _make_beds(self, patients: Sequence[str], standing: Mapping[tuple[str, str], Alert]) -> None:
+    def _make_beds(self, patients: Sequence[str], standing: Mapping[tuple[str, str], Alert], now: datetime) -> None:
         if not patients:
             return
         known = {patient.id: patient for patient in self._people.some(patients)}
@@ -299,16 +327,42 @@ class Ward:
         for worn in self._people.worn(patients):
             wearings.setdefault(worn.patient, []).append(worn)
         for patient in patients:
-            person = known.get(patient)
-            limits = _limits(person.limits) if person else DEFAULTS
-            no_data = standing.get((patient, NO_DATA.problem))
-            silent = no_data is not None and bool(no_data.raising)
-            self._beds[patient] = Bed(
+            zone = ZoneInfo(known[patient].zone if patient in known else "UTC")
+            limits, until = self._limits(patient, known.get(patient), zone, now)
+            up = _rules_up(standing, patient)
+            silent = NO_DATA.name in up
+            bed = Bed(
                 patient,
-                calm=DEFAULT_CALM if limits is DEFAULTS else Calm(limits),
-                zone=ZoneInfo(person.zone if person else "UTC"),
+                plan=self._plan(limits),
+                zone=zone,
                 expected=tuple(self._expect(worn, limits, silent=silent) for worn in wearings.get(patient, ())),
+                until=until,
             )
+            new = {(each.device, each.taken_at) for each in self._new[patient]}
+            sensors: defaultdict[str, list[Reading]] = defaultdict(list)
+            for reading in StoredReadings(self._journal, patient, now).sensors():
+                if (reading.device, reading.taken_at) not in new:
+                    sensors[reading.device].append(reading)
+            bed.start(sensors, up)
+            self._beds[patient] = bed
+
+    def _limits(self, patient: str, person: Patient | None, zone: ZoneInfo, now: datetime) -> tuple[Limits, datetime]:
+        """The numbers that hold for a patient today, and until when."""
+        given = _given(person.limits if person else {})
+        day = now.astimezone(zone).date()
+        until = self._rules.changes_after(patient, given, day)
+        try:
+            limits = self._rules.limits(patient, given, day)
+        except LimitsError as error:
+            logger.warning("a patient's own limits are not used: %s", error)
+            limits = self._rules.limits(patient, (), day)
+        return limits, datetime.combine(until, time(), zone) if until else NEVER
+
+    def _plan(self, limits: Limits) -> Plan:
+        key = frozenset(limits.values.items())
+        if key not in self._plans:
+            self._plans[key] = Plan(limits)
+        return self._plans[key]
 
     def _expect(self, worn: Worn, limits: Limits, *, silent: bool) -> Expected:
         silence = _silence(limits, worn)
@@ -321,20 +375,19 @@ class Ward:
         return max(moment for moment in (worn.assigned_at, arrival, graced) if moment is not None)
 
 
-def _audible(findings: Mapping[str, Sequence[Finding]]) -> list[Finding]:
-    return [finding for found in findings.values() for finding in found if finding.verdict is not Verdict.HOLD]
+def _rules_up(alerts: Mapping[tuple[str, str], Alert], patient: str) -> dict[str, datetime]:
+    """The rules that hold alerts of a patient up, and since when."""
+    return {rule: alert.since for (whose, _), alert in alerts.items() if whose == patient for rule in alert.raising}
 
 
 def _silence(limits: Limits, worn: Worn) -> timedelta:
     return timedelta(minutes=limits.value(NO_DATA.name, f"silence-{VITAL_OF[worn.kind]}", MIN))
 
 
-def _limits(stored: Mapping[str, Any]) -> Limits:
-    """A patient's limits; the defaults where an older Homeward wrote down what this one refuses."""
-    if not stored:
-        return DEFAULTS
+def _given(stored: Mapping[str, Any]) -> list[Override]:
+    """A patient's own limits; none where an older Homeward wrote down what this one refuses."""
     try:
-        return parse_limits(stored)
+        return parse_overrides(stored, "patient")
     except LimitsError as error:
         logger.warning("a patient's own limits are not used: %s", error)
-        return DEFAULTS
+        return []

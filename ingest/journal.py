@@ -58,9 +58,10 @@ from ingest.rows import (
     is_anonymous,
     revised,
     same_value,
+    to_glucose,
     to_row,
 )
-from ingest.series import Series
+from ingest.series import GlucoseSeries, Series
 from ingest.vital import COMPONENTS, Vital
 
 _US: Final = timedelta(microseconds=1)
@@ -168,10 +169,14 @@ class JournalError(Exception):
 
 
 class Journal:
-    """The journal in one file; creates it when it is not there. Raises JournalError."""
+    """The journal in one file; creates it when it is not there. Raises JournalError.
 
-    def __init__(self, path: Path) -> None:
+    durable: False where nothing is lost with it (a replay), so that no commit waits for the disk.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         self._path = path
+        self._synchronous = "FULL" if durable else "OFF"
         self._lock = Lock()
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         try:
@@ -328,6 +333,18 @@ class Journal:
             values=np.array([row[1:] for row in rows], dtype=np.float64).reshape(len(rows), width),
         )
 
+    def glucose(self, patient: str, vital: Vital, start: datetime, end: datetime) -> GlucoseSeries:
+        """Glucose with start <= taken_at < end as displays showed it; of one moment what came first."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT r.taken_us, coalesce(r.s0, r.v0), r.unit, r.flags, d.name FROM readings r "
+                "JOIN devices d ON d.id=r.device WHERE r.taken_us>=? AND r.taken_us<? AND "
+                "r.series=(SELECT id FROM series WHERE patient=? AND vital=?) "
+                "ORDER BY r.taken_us, r.received_us",
+                (to_us(start), to_us(end), patient, vital),
+            ).fetchall()
+        return to_glucose(rows)
+
     def last_arrival(self, device: str) -> datetime | None:
         """When a device last brought a new reading (UTC), None if it never did."""
         with self._reading() as db:
@@ -442,7 +459,7 @@ class Journal:
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
         db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
+        db.execute(f"PRAGMA synchronous={self._synchronous}")
         return db
 
     def _prepare(self) -> None:

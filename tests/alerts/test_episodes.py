@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from alerts.alert import Act, ActKind, Alert, Audience, Notice, Outcome
+from alerts.alert import Act, ActKind, Alert, Audience, Finding, Notice, Outcome
 from alerts.book import Book, connect
+from alerts.devices import Expected
 from alerts.machine import FactKind, hear, hear_findings
-from alerts.watch import Expected
 from ingest.reading import Reading
 from ingest.vital import Vital
-from tests.alerts.ward import START, Ward, cgm, cuff, meter, minute, trace
+from tests.alerts.ward import START, Ward, cgm, cuff, meter, minute, said, trace
 
 HOUR = 60.0
 DAY = 24 * HOUR
@@ -29,29 +29,41 @@ class Clinic:
     def __init__(self, engine: Engine, expected: tuple[Expected, ...] = ()) -> None:
         self._engine = engine
         self._expected = expected
-        self._came: list[Reading] = []
+        self.ward = Ward()
+        self.book = Book(engine, routes={})
+        self.book.create()
         self.restart()
 
     def restart(self) -> None:
         self.book = Book(self._engine, routes={})
         self.book.create()
-        self.ward = Ward(expected=self._expected).take(*self._came)
+        stored, self.ward = self.ward.stored, Ward(expected=self._expected)
+        self.ward.stored = stored
+        self.ward.standing = self._standing()
+        self.ward.restart(stored.now)
 
     def comes(self, *readings: Reading) -> list[Notice]:
         """The readings come in one by one and are judged; what staff are told of it."""
         told = []
         for each in readings:
-            self._came.append(each)
-            self.ward.take(each)
-            told += self.look(each.received_at)
+            told += self._hear(self.ward.groups(each), self.ward.stored.now)
         return told
 
     def look(self, now: float | datetime) -> list[Notice]:
         """Time has passed; what staff are told."""
-        moment = now if isinstance(now, datetime) else minute(now)
-        heard = hear_findings(self.book.standing(), self.ward.at(moment).values(), moment)
-        new = self.book.record(heard.changes, heard.notices)
+        return self._hear([self.ward.at(now)], self.ward.stored.now)
+
+    def _hear(self, groups: Iterable[Sequence[Finding]], now: datetime) -> list[Notice]:
+        new: list[Notice] = []
+        for group in groups:
+            heard = hear_findings(self.book.standing(), group, now)
+            new += self.book.record(heard.changes, heard.notices)
+            self.ward.standing = self._standing()
+            self.ward.bed.settle(self.ward.standing, now)
         return [notice for notice in new if notice.audience is Audience.STAFF]
+
+    def _standing(self) -> dict[str, datetime]:
+        return {rule: alert.since for alert in self.book.standing().values() for rule in alert.raising}
 
     def watched(self, start: float, end: float, *, every: float = HOUR) -> list[Notice]:
         """Nothing comes from start to end, and the clock ticks; what staff are told."""
@@ -101,10 +113,11 @@ def subjects(notices: list[Notice]) -> list[str]:
 
 
 def test_a_low_after_yesterdays_was_closed_opens_a_new_alert(clinic: Clinic) -> None:
-    assert subjects(clinic.comes(meter(0, 45))) == ["Medium priority: Very low glucose"]
-    first = clinic.close(at=20)
+    assert subjects(clinic.comes(meter(0, 38))) == ["Medium priority: Very low glucose on the meter"]
+    assert subjects(clinic.look(31)) == ["High priority now: Very low glucose on the meter"]
+    first = clinic.close(at=40)
     assert clinic.watched(60, 20 * HOUR) == []  # the reading grows old: neither raised again nor over
-    assert subjects(clinic.comes(meter(20 * HOUR, 45))) == ["Medium priority: Very low glucose"]
+    assert subjects(clinic.comes(meter(20 * HOUR, 38))) == ["Medium priority: Very low glucose on the meter"]
     assert clinic.alert.id != first.id
     assert clinic.alert.since == minute(20 * HOUR)
     assert clinic.facts(first)[-1] is FactKind.SUPERSEDED
@@ -112,94 +125,120 @@ def test_a_low_after_yesterdays_was_closed_opens_a_new_alert(clinic: Clinic) -> 
 
 
 def test_a_month_and_a_restart_later_a_low_is_told_as_well(clinic: Clinic) -> None:
-    clinic.comes(meter(0, 45))
+    clinic.comes(meter(0, 38))
     clinic.close(at=20)
     clinic.restart()
     assert clinic.watched(DAY, 3 * DAY) == []
-    assert len(clinic.comes(meter(30 * DAY, 45))) == 1
+    assert len(clinic.comes(meter(30 * DAY, 38))) == 1
     assert clinic.alert.opened_at == minute(30 * DAY)
 
 
 def test_a_low_after_yesterdays_was_acknowledged_is_told_again_and_says_todays_numbers(clinic: Clinic) -> None:
-    clinic.comes(meter(0, 45))
+    clinic.comes(meter(0, 38))
     clinic.acknowledge(at=5)
     first = clinic.alert
-    assert subjects(clinic.comes(meter(DAY, 40))) == ["Medium priority, again: Very low glucose"]
+    assert subjects(clinic.comes(meter(DAY, 36))) == ["Medium priority, again: Very low glucose on the meter"]
     again = clinic.alert
     assert again.id == first.id
     assert (again.since, again.opened_at) == (minute(DAY), START)
-    assert again.evidence == (meter(DAY, 40).key,)
-    assert "40 mg/dL" in again.because.en
+    assert again.evidence == (meter(DAY, 36).key,)
+    assert "36 mg/dL" in again.because.en
     assert clinic.facts(again)[-1] is FactKind.RELAPSED
-    assert clinic.watched(DAY, 3 * DAY) == []  # once
-    assert "45 mg/dL" in str(clinic.book.history(again.id)[0].because)  # what was said stays written
+    assert len(clinic.watched(DAY, 3 * DAY)) == 1  # that it has not recovered, once
+    assert "38 mg/dL" in str(clinic.book.history(again.id)[0].because)  # what was said stays written
 
 
 def test_nobody_is_told_that_a_low_is_over_because_nothing_more_came(clinic: Clinic) -> None:
-    clinic.comes(meter(0, 45))
-    assert clinic.watched(0, 10 * DAY) == []
+    clinic.comes(meter(0, 38))
+    assert len(clinic.watched(0, 10 * DAY)) == 1  # that it has not recovered
     assert clinic.alert.condition_gone_at is None
-    assert subjects(clinic.comes(meter(10 * DAY, 95))) == ["Condition over: Low glucose"]
+    assert subjects(clinic.comes(meter(10 * DAY, 95))) == ["Condition over: Very low glucose on the meter"]
 
 
 def test_the_same_low_measured_again_within_two_hours_is_one_episode(clinic: Clinic) -> None:
-    clinic.comes(meter(0, 50))
+    clinic.comes(meter(0, 37))
     clinic.acknowledge(at=5)
-    assert clinic.comes(meter(15, 52), meter(28, 53)) == []
+    assert clinic.comes(meter(15, 38), meter(28, 39)) == []
     assert clinic.facts(clinic.alert).count(FactKind.RELAPSED) == 0
 
 
 def test_a_low_that_was_measured_before_the_closing_and_read_out_after_it_is_told(clinic: Clinic) -> None:
-    clinic.comes(meter(0, 45))
+    clinic.comes(meter(0, 38))
     clinic.close(at=8 * HOUR)
-    assert len(clinic.comes(meter(7 * HOUR, 44, arrives=minute(9 * HOUR)))) == 1
+    assert len(clinic.comes(meter(7 * HOUR, 37, arrives=minute(9 * HOUR)))) == 1
     assert clinic.alert.opened_at == minute(9 * HOUR)
 
 
 def test_a_late_reading_that_shows_an_earlier_onset_of_the_same_low_tells_nothing(clinic: Clinic) -> None:
-    clinic.comes(meter(60, 45))
+    clinic.comes(meter(60, 38))
     clinic.close(at=70)
-    assert clinic.comes(meter(40, 47, arrives=minute(90))) == []
+    assert clinic.comes(meter(40, 39, arrives=minute(90))) == []
     assert clinic.book.open_alerts() == []
 
 
 # Lows of a sensor
 
 
+def worn(clinic: Clinic) -> None:
+    """The sensor's first day is over."""
+    clinic.comes(*trace([*[110] * 92, 100, 90, 80, 70, 60], every=15, start=-DAY))
+
+
+def test_staff_hear_of_a_sensors_very_low_when_it_has_not_recovered_in_half_an_hour(clinic: Clinic) -> None:
+    worn(clinic)
+    assert clinic.comes(*trace([53] * 6, start=5)) == []  # 25 minutes
+    assert subjects(clinic.comes(cgm(35, 52))) == ["High priority: Very low glucose"]
+    assert clinic.alert.since == minute(5)
+
+
 def test_a_sensor_that_stays_low_after_closing_keeps_quiet_until_a_gap_and_a_new_low(clinic: Clinic) -> None:
-    clinic.comes(*trace([90, 70, 53, 52, 51]))
-    clinic.close(at=22)
-    assert clinic.comes(*trace([52, 52, 53], start=25)) == []
-    told = clinic.comes(*trace([52, 51, 50], start=80))
-    assert subjects(told) == ["Medium priority: Very low glucose"]
-    assert clinic.alert.since == minute(80)
+    worn(clinic)
+    assert len(clinic.comes(*trace([52] * 10, start=5))) == 1
+    clinic.close(at=52)
+    assert clinic.comes(*trace([52, 52, 53], start=55)) == []
+    told = clinic.comes(*trace([51] * 7, start=120))
+    assert subjects(told) == ["High priority: Very low glucose"]
+    assert clinic.alert.since == minute(120)
 
 
 def test_an_onset_before_the_closing_that_was_proven_after_it_is_a_new_episode(clinic: Clinic) -> None:
-    clinic.comes(*trace([90, 70, 53, 52, 51]))
-    clinic.comes(cgm(80, 52))
-    clinic.close(at=82)
-    assert len(clinic.comes(cgm(85, 52), cgm(90, 51))) == 1
+    worn(clinic)
+    clinic.comes(*trace([52] * 8, start=5))
+    clinic.comes(*trace([52, 52], start=105))
+    clinic.close(at=112)
+    assert len(clinic.comes(*trace([52] * 5, start=115))) == 1
 
 
 def test_a_meter_that_confirms_the_sensor_after_the_acknowledgement_tells_nothing_new(clinic: Clinic) -> None:
-    clinic.comes(*trace([90, 70, 53, 52, 51]))
-    clinic.acknowledge(at=22)
-    assert clinic.comes(meter(24, 50), cgm(25, 51), cgm(30, 52)) == []
+    worn(clinic)
+    clinic.comes(*trace([52] * 8, start=5))
+    clinic.acknowledge(at=46)
+    assert clinic.comes(meter(47, 50), cgm(50, 51), cgm(55, 52)) == []
 
 
-def test_a_low_that_never_ends_is_told_again_when_the_window_has_forgotten_its_beginning(clinic: Clinic) -> None:
-    clinic.comes(*trace([90, 70, 53, 52, 51], every=15))
-    clinic.acknowledge(at=61)
-    told = clinic.comes(*trace([50.0] * 4 * 100, every=15, start=75))
-    assert len(told) == 2  # in 100 hours, of which it knows 48
-    assert all("again" in subject for subject in subjects(told))
+def test_a_low_that_never_ends_is_told_as_it_gets_worse_and_not_again_after_a_restart(clinic: Clinic) -> None:
+    worn(clinic)
+    assert subjects(clinic.comes(*trace([53.0] * 400, every=15, start=15))) == ["High priority: Very low glucose"]
+    clinic.acknowledge(at=6020)
+    clinic.restart()
+    assert clinic.comes(*trace([53.0] * 10, every=15, start=6030)) == []
+    assert subjects(clinic.comes(cgm(6180, 90))) == ["Condition over: Low glucose that lasts"]
 
 
-def test_a_meters_low_is_told_though_the_sensors_was_the_patients_own_before_the_closing(clinic: Clinic) -> None:
-    clinic.comes(meter(-DAY, 45), *trace([90, 68, 66, 65, 66]))
-    clinic.close(at=22)
-    assert subjects(clinic.comes(meter(24, 65))) == ["Low priority: Low glucose"]
+def test_a_low_that_is_over_when_the_house_comes_back_is_told_to_be_over(clinic: Clinic) -> None:
+    worn(clinic)
+    clinic.comes(*trace([53.0] * 4, every=15, start=15))
+    clinic.ward.stored.add(cgm(75, 80))
+    clinic.restart()
+    assert subjects(clinic.comes(cgm(90, 90))) == ["Condition over: Very low glucose"]
+
+
+def test_a_sensor_that_was_replaced_holds_nothing_up(clinic: Clinic) -> None:
+    worn(clinic)
+    clinic.comes(*trace([53.0] * 4, every=15, start=15))
+    assert clinic.comes(*[cgm(65 + 5 * n, 100, device="cgm-2") for n in range(2)]) == []
+    over = clinic.comes(cgm(80, 100, device="cgm-2"))
+    assert subjects(over) == ["Condition over: Very low glucose"]
 
 
 # Blood pressure
@@ -218,23 +257,10 @@ def test_a_severe_pressure_of_the_next_day_is_a_case_of_its_own(clinic: Clinic) 
     clinic.comes(cuff(0, 200, 115), cuff(5, 200, 115))
     clinic.acknowledge(at=30)
     assert clinic.comes(cuff(8, 198, 115)) == []  # the same case goes on
-    asked = clinic.ward.take(cuff(DAY, 200, 115)).at(DAY)["blood-pressure-severe"]
+    asked = said(clinic.ward.comes(cuff(DAY, 200, 115)), "bp-severe")[0]
     assert asked.audience is Audience.PATIENT
     # No second reading comes: the first stands alone.
     assert subjects(clinic.watched(DAY, DAY + 20, every=1)) == ["Medium priority, again: Severe blood pressure"]
-
-
-def test_a_high_pressure_that_lasts_is_told_once_a_week_and_shows_the_newest_session(clinic: Clinic) -> None:
-    clinic.comes(cuff(0, 144, 92), cuff(2, 144, 92))
-    clinic.acknowledge(at=30)
-    for day in range(1, 7):
-        assert clinic.comes(cuff(day * DAY, 140 + day, 92), cuff(day * DAY + 2, 140 + day, 92)) == []
-    assert "146/92" in clinic.alert.because.en
-    told = clinic.comes(cuff(8 * DAY, 150, 92), cuff(8 * DAY + 2, 150, 92))
-    assert subjects(told) == ["Low priority, again: High home blood pressure"]
-    clinic.close(at=8 * DAY + 30)
-    assert clinic.comes(cuff(9 * DAY, 150, 92), cuff(9 * DAY + 2, 150, 92)) == []
-    assert len(clinic.comes(cuff(16 * DAY, 150, 92), cuff(16 * DAY + 2, 150, 92))) == 1
 
 
 # Silence and late data
@@ -268,7 +294,7 @@ def test_a_clock_that_is_behind_is_told_within_three_readings_and_once(engine: E
 
 
 def test_who_is_told_that_a_clock_is_behind_learns_which_and_how_much_and_what_to_do() -> None:
-    found = Ward(expected=[CGM]).take(*behind(3, 61)).at(10)["late-data"]
+    (found,) = said(Ward(expected=[CGM]).comes(*behind(3, 61)), "late-data")
     assert found.because.en == (
         "Sensor glucose: what device cgm-1 sends is 61 min old when it comes (expected within 15 min) and may be too "
         "old to raise an alert; its clock is 61 min behind, or something delays its data: set its clock, then check "
@@ -306,13 +332,14 @@ def test_a_meter_that_is_read_out_in_the_evening_is_not_late() -> None:
     ward = Ward(expected=[METER])
     for day in range(5):
         evening = minute(day * DAY + 12 * HOUR)
-        ward.take(*(meter(day * DAY + hour * HOUR, 110, arrives=evening) for hour in (0, 4, 8, 11)))
-        assert all(ward.verdict("late-data", day * DAY + HOUR * hour).value != "raise" for hour in (12, 13, 23))
+        ward.comes(*(meter(day * DAY + hour * HOUR, 110, arrives=evening) for hour in (0, 4, 8, 11)))
+        ward.at(day * DAY + 23 * HOUR)
+    assert said(ward.found, "late-data") == []
 
 
 def test_the_times_of_two_episodes_never_run_backwards(clinic: Clinic) -> None:
     for day in range(5):
-        clinic.comes(meter(day * DAY, 45))
+        clinic.comes(meter(day * DAY, 38))
         clinic.close(at=day * DAY + 30)
     opened = sorted(clinic.book.alerts(), key=lambda alert: alert.opened_at)
     assert len(opened) == 5

@@ -20,7 +20,7 @@ from ingest.journal import Appended, Arrival, Journal, JournalError, LetterState
 from ingest.journal_care import compact, verify
 from ingest.journal_format import prepare
 from ingest.progress import Progress
-from ingest.reading import DecodeError, Flag, Packet, Reading, Refusal, RefusalReason, Session, TimeBasis
+from ingest.reading import DecodeError, Flag, Packet, Reading, Refusal, RefusalReason, Session, TimeBasis, to_us
 from ingest.rows import from_row, to_row
 from ingest.vital import Unit, Vital, canonical
 
@@ -190,6 +190,25 @@ def test_a_record_read_again_after_its_wearer_moved_is_the_same(journal: Journal
     append(journal, reading(0, sequence=9, device_time=claim))
     assert append(journal, reading(7 * 60, sequence=9, device_time=claim)).duplicates == 1
     assert append(journal, reading(7 * 60, sequence=10, device_time=claim)).duplicates == 0
+
+
+def test_glucose_is_read_as_the_displays_showed_it(journal: Journal) -> None:
+    """0.0039 mol/L is shown as 3.9 mmol/L and 0.00054 kg/L as 54 mg/dL; HI and LO are beyond every number."""
+    sent = ((0, 3.9, Unit.MMOL_L), (5, 0.0039, Unit.MOL_L), (10, 0.00054, Unit.KG_L), (15, 250.0, Unit.MG_DL))
+    for minute, value, unit in sent:
+        values = canonical(Vital.CGM, (value,), unit)
+        append(journal, reading(minute, sent=(value,), values=values, unit=unit))
+    append(journal, reading(20, None, flags=frozenset({Flag.BELOW_RANGE, Flag.BATTERY_LOW})))
+    append(journal, reading(25, None, flags=frozenset({Flag.ABOVE_RANGE})))
+    append(journal, reading(30, None, flags=frozenset({Flag.SENSOR_MALFUNCTION})))
+    append(journal, reading(0, 99.0, device="cgm-2", received_at=START + timedelta(hours=1)))
+    append(journal, reading(40, 99.0, device="cgm-2"), reading(45, patient="bo"))
+    found = journal.glucose("anna", Vital.CGM, START, START + timedelta(hours=1))
+    assert found.shown.tolist() == [3.9, 3.9, 54.0, 250.0, -np.inf, np.inf, 99.0]
+    assert found.mmol.tolist() == [True, True, False, False, False, False, False]
+    assert ((found.taken_us - to_us(START)) // 60_000_000).tolist() == [0, 5, 10, 15, 20, 25, 40]
+    assert found.devices == ("cgm-1",) * 6 + ("cgm-2",)
+    assert journal.glucose("anna", Vital.CGM, START, START).devices == ()
 
 
 def test_two_patients_do_not_share_a_series(journal: Journal) -> None:

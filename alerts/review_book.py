@@ -1,0 +1,218 @@
+"""The book of reviews: every weekly review that was made, and how each patient stood last, in the house's database.
+
+A week is reviewed once: what is written of it stays. How a patient stands is replaced every day. Every call blocks
+for one short transaction, so call it off the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import date
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    Select,
+    String,
+    Table,
+    delete,
+    insert,
+    select,
+)
+
+from alerts.alert import Audience, Finding, Priority, Text, Verdict
+from alerts.review import Review
+from alerts.risk import Standing
+from alerts.week import Figures, Pressure
+from ingest.reading import from_us, to_us
+
+_METADATA: Final = MetaData()
+
+# Days are ISO dates, moments integer microseconds UTC: exact, sortable, the same on every database.
+_reviews = Table(
+    "reviews",
+    _METADATA,
+    Column("patient", String(64), primary_key=True),
+    Column("monday", String(10), primary_key=True),
+    Column("made_at_us", BigInteger, nullable=False),
+    Column("raised", Integer, nullable=False),
+    Column("said", JSON, nullable=False),
+)
+Index("reviews_by_week", _reviews.c.monday, _reviews.c.raised)
+_standings = Table(
+    "standings",
+    _METADATA,
+    Column("patient", String(64), primary_key=True),
+    Column("day", String(10), nullable=False),
+    Column("made_at_us", BigInteger, nullable=False),
+    Column("figures", JSON, nullable=False),
+)
+
+
+class ReviewBook:
+    """The reviews and standings of all patients."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        _METADATA.create_all(engine)
+
+    def write(self, standing: Standing, review: Review | None) -> None:
+        """Write down how a patient stands, and the week's review if it was made now, all or nothing.
+
+        A week that has been reviewed stays as it is.
+        """
+        with self._engine.begin() as db:
+            db.execute(delete(_standings).where(_standings.c.patient == standing.patient))
+            db.execute(insert(_standings).values(**_standing_row(standing)))
+            if review is not None and not _is_reviewed(db, review.patient, review.monday):
+                db.execute(insert(_reviews).values(**_review_row(review)))
+
+    def reviewed(self, patient: str, monday: date) -> bool:
+        """Whether the week that begins with that day has been reviewed."""
+        with self._engine.connect() as db:
+            return _is_reviewed(db, patient, monday)
+
+    def weeks(self, limit: int = 12) -> list[date]:
+        """The first days of the weeks that were reviewed, the newest first."""
+        query = select(_reviews.c.monday).distinct().order_by(_reviews.c.monday.desc()).limit(limit)
+        with self._engine.connect() as db:
+            return [date.fromisoformat(monday) for monday in db.scalars(query)]
+
+    def weekly_list(self, monday: date) -> list[Review]:
+        """The reviews of a week that have something to say, by patient."""
+        query = select(_reviews).where(_reviews.c.monday == monday.isoformat(), _reviews.c.raised > 0)
+        return self._found(query.order_by(_reviews.c.patient))
+
+    def of_patient(self, patient: str, limit: int = 12) -> list[Review]:
+        """A patient's reviews, the newest first."""
+        query = select(_reviews).where(_reviews.c.patient == patient)
+        return self._found(query.order_by(_reviews.c.monday.desc()).limit(limit))
+
+    def days(self) -> dict[str, date]:
+        """On which day of theirs the standing of each patient was made."""
+        with self._engine.connect() as db:
+            rows = db.execute(select(_standings.c.patient, _standings.c.day))
+            return {patient: date.fromisoformat(day) for patient, day in rows}
+
+    def standings(self, patients: Sequence[str] | None = None) -> dict[str, Standing]:
+        """How these patients (None: all) stood last, by patient."""
+        query = select(_standings)
+        if patients is not None:
+            query = query.where(_standings.c.patient.in_(patients))
+        with self._engine.connect() as db:
+            return {row.patient: _standing(row) for row in db.execute(query)}
+
+    def _found(self, query: Select[Any]) -> list[Review]:
+        with self._engine.connect() as db:
+            return [_review(row) for row in db.execute(query)]
+
+
+def _is_reviewed(db: Connection, patient: str, monday: date) -> bool:
+    found = select(_reviews.c.monday).where(_reviews.c.patient == patient, _reviews.c.monday == monday.isoformat())
+    return db.execute(found).first() is not None
+
+
+def _review_row(review: Review) -> dict[str, Any]:
+    return {
+        "patient": review.patient,
+        "monday": review.monday.isoformat(),
+        "made_at_us": to_us(review.made_at),
+        "raised": len(review.raised),
+        "said": {
+            "week": _plain(review.week),
+            "before": _plain(review.before),
+            "findings": [_finding_row(finding) for finding in review.findings],
+        },
+    }
+
+
+def _review(row: Row[Any]) -> Review:
+    return Review(
+        patient=row.patient,
+        monday=date.fromisoformat(row.monday),
+        made_at=from_us(row.made_at_us),
+        week=_figures(row.said["week"]),
+        before=_figures(row.said["before"]),
+        findings=tuple(_finding(row.patient, said) for said in row.said["findings"]),
+    )
+
+
+def _finding_row(finding: Finding) -> dict[str, Any]:
+    return {
+        "rule": finding.rule,
+        "problem": finding.problem,
+        "verdict": finding.verdict,
+        "priority": int(finding.priority),
+        "en": finding.because.en,
+        "zh": finding.because.zh,
+        "since_us": to_us(finding.since),
+        "known_at_us": to_us(finding.known_at),
+        "evidence": list(finding.evidence),
+    }
+
+
+def _finding(patient: str, said: Mapping[str, Any]) -> Finding:
+    return Finding(
+        patient=patient,
+        rule=said["rule"],
+        problem=said["problem"],
+        verdict=Verdict(said["verdict"]),
+        priority=Priority(said["priority"]),
+        audience=Audience.WEEKLY,
+        because=Text(en=said["en"], zh=said["zh"]),
+        since=from_us(said["since_us"]),
+        known_at=from_us(said["known_at_us"]),
+        evidence=tuple(said["evidence"]),
+    )
+
+
+def _standing_row(standing: Standing) -> dict[str, Any]:
+    return {
+        "patient": standing.patient,
+        "day": standing.day.isoformat(),
+        "made_at_us": to_us(standing.made_at),
+        "figures": {
+            "week": _plain(standing.week),
+            "before": _plain(standing.before),
+            "pressure": standing.pressure,
+            "pressure_before": standing.pressure_before,
+            "sensor": standing.sensor,
+            "night_lows": standing.night_lows,
+        },
+    }
+
+
+def _standing(row: Row[Any]) -> Standing:
+    found = row.figures
+    return Standing(
+        patient=row.patient,
+        day=date.fromisoformat(row.day),
+        made_at=from_us(row.made_at_us),
+        week=_figures(found["week"]),
+        before=_figures(found["before"]),
+        pressure=_pressure(found["pressure"]),
+        pressure_before=_pressure(found["pressure_before"]),
+        sensor=found["sensor"],
+        night_lows=found["night_lows"],
+    )
+
+
+def _plain(figures: Figures | None) -> dict[str, float] | None:
+    return None if figures is None else asdict(figures)
+
+
+def _figures(plain: Mapping[str, Any] | None) -> Figures | None:
+    return None if plain is None else Figures(**plain)
+
+
+def _pressure(plain: Sequence[Any] | None) -> Pressure | None:
+    return None if plain is None else Pressure(*plain)
