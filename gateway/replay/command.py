@@ -47,10 +47,10 @@ def run(options: argparse.Namespace) -> int:
 
         _write(options.chart, lambda path: write_chart(path, table, outcome, rules))
     if others is None:
-        _say(*summary(outcome))
+        _say(*summary(outcome, len(bad)))
     else:
         names = (str(options.rules or "defaults"), str(options.compare))
-        _say(*comparison((outcome, _replayed(table, others, only)), names, table.clock))
+        _say(*comparison((outcome, _replayed(table, others, only)), names, table.clock, len(bad)))
     return 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from gateway.replay.report import amount
 from gateway.replay.run import Outcome, Told
 from gateway.replay.table import Clock
 
@@ -23,12 +24,12 @@ class Difference(NamedTuple):
     right: Told | None
 
 
-def comparison(outcomes: tuple[Outcome, Outcome], names: tuple[str, str], clock: Clock) -> Iterator[str]:
-    """The lines of the comparison: findings by rule and audience, then those that differ."""
+def comparison(outcomes: tuple[Outcome, Outcome], names: tuple[str, str], clock: Clock, bad: int) -> Iterator[str]:
+    """The lines of the comparison: findings by rule and audience, then those that differ; bad: as in `summary`."""
     left, right = outcomes
     yield f"A: {names[0]}"
     yield f"B: {names[1]}"
-    yield f"{left.subjects} subjects, {left.readings} readings, {left.days:.1f} patient-days with data"
+    yield amount(left, bad)
     yield f"{'rule':<28} {'audience':<9} {'A':>8} {'B':>8} {'A per day':>10} {'B per day':>10}"
     counts = [Counter((each.finding.rule, str(each.finding.audience)) for each in one.told) for one in outcomes]
     for rule, audience in sorted(counts[0] | counts[1]):

@@ -47,17 +47,22 @@ def clock_line(clock: Clock, *, given: bool) -> str:
     return "Times have no offset: each is what the subject's clock showed; no hour of it is left out or repeated."
 
 
-def summary(outcome: Outcome) -> Iterator[str]:
-    """The lines of the table at the end."""
-    yield (
-        f"{outcome.subjects} subjects, {outcome.readings} readings, {outcome.days:.1f} patient-days with data; "
-        f"{outcome.repeats} rows known already"
-    )
+def summary(outcome: Outcome, bad: int) -> Iterator[str]:
+    """The lines of the table at the end. bad: number of rows that were not used."""
+    yield amount(outcome, bad)
     counts = Counter((each.finding.rule, each.finding.audience) for each in outcome.told)
     yield f"{'rule':<28} {'audience':<9} {'findings':>9} {'per patient-day':>16}"
     for (rule, audience), count in sorted(counts.items()):
         yield f"{rule:<28} {audience:<9} {count:>9} {_rate(count, outcome.days):>16}"
     yield f"{'items in the doctor queue':<38} {len(outcome.items):>9} {_rate(len(outcome.items), outcome.days):>16}"
+
+
+def amount(outcome: Outcome, bad: int) -> str:
+    """How much was replayed."""
+    return (
+        f"{outcome.subjects} subjects, {outcome.readings} readings, {outcome.days:.1f} patient-days with data; "
+        f"{outcome.repeats} rows were repeated, {bad} could not be used"
+    )
 
 
 def bad_lines(bad: Sequence[BadRow]) -> Iterator[str]:

@@ -36,6 +36,9 @@ def test_findings_are_rows_on_the_clock_of_the_data(tmp_path: Path, capsys: pyte
     assert "each is what a clock in Asia/Shanghai showed" in said.out
     assert f"{VERY_LOW:<28} patient           1" in said.out
     assert "line 20: 'soon' is no time" in said.err
+    assert (
+        "1 subjects, 18 readings, 0.1 patient-days with data; 0 rows were repeated, 1 could not be used" in said.out
+    )
     assert "100 %, 18 of 18 readings" in said.err
     assert [(row["line"], row["because"][:6]) for row in _rows(bad)] == [("20", "'soon'")]
 
@@ -99,6 +102,13 @@ def test_what_cannot_be_done_is_a_sentence(
 ) -> None:
     assert _replay(file(tmp_path, glucose_lines(LOWS)), *arguments) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_file_without_rows_has_no_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, chart = tmp_path / "out.csv", tmp_path / "chart.html"
+    assert _replay(file(tmp_path, []), "--findings", out, "--chart", chart, "--disturb", 1) == 0
+    assert _rows(out) == []
+    assert "0 readings" in capsys.readouterr().out
 
 
 def test_unsafe_rules_are_refused_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
