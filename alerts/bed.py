@@ -140,8 +140,11 @@ class Bed:
         found: list[Finding] = []
         scene = self._scene(now)
         for device in sorted(self._late):
-            readings = stored.sensor(device)
-            sensor, told = self._sensors[device].rebuilt(readings, now)
+            before = self._sensors[device]
+            # What is newer than the last one taken is still to come, and is judged when it does.
+            newest = before.last_at or now
+            readings = [each for each in stored.sensor(device) if each.taken_at <= newest]
+            sensor, told = before.rebuilt(readings, now)
             self._sensors[device] = sensor
             found += self._heard(told, now)
             if readings:

@@ -1,15 +1,15 @@
-"""A patient's readings in the journal, as `alerts.bed.Stored` wants them."""
+"""Patients' readings in the journal, as `alerts.bed` wants them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from alerts import spot
 from alerts.sensor import HISTORY
 from ingest.journal import Journal
-from ingest.reading import Reading
+from ingest.reading import Reading, to_us
 from ingest.vital import Vital
 
 _DAY: Final = timedelta(days=1)
@@ -45,3 +45,23 @@ class StoredReadings:
             then = self._journal.readings(self._patient, Vital.CGM, at - about, min(at + about, self._now - about))
             taken[Vital.CGM] = then + taken[Vital.CGM]
         return taken
+
+
+class Unseen:
+    """Which of these patients' sensor readings are stored already, but come after a cursor."""
+
+    def __init__(self, journal: Journal, cursor: int, patients: Collection[str], now: datetime) -> None:
+        self._journal = journal
+        self._patients = patients
+        self._start = now - HISTORY - _DAY
+        self._upto = cursor
+        self._keys: set[tuple[str, int, int]] = set()
+
+    def left_out_of(self, readings: Iterable[Reading]) -> Iterator[Reading]:
+        """Those of stored readings that come before the cursor.
+
+        The journal is asked now, after they were read, so that none that was committed meanwhile is missed.
+        """
+        self._upto, keys = self._journal.arrived(self._upto, self._patients, Vital.CGM, self._start)
+        self._keys |= keys
+        return (each for each in readings if (each.device, to_us(each.taken_at), each.twin) not in self._keys)

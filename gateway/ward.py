@@ -37,7 +37,7 @@ from gateway.bulletin import Bulletin
 from gateway.clock import Clock
 from gateway.patience import Patience
 from gateway.people import DeviceKind, Patient, People, Worn
-from gateway.stored import StoredReadings
+from gateway.stored import StoredReadings, Unseen
 from ingest.journal import Journal
 from ingest.reading import Flag, Reading
 from ingest.vital import Vital
@@ -102,11 +102,12 @@ class Ward:
         """Judge the patients of new readings, given with their sequence numbers in order."""
         if not entries:
             return
-        self.cursor = max(self.cursor, entries[-1][0])
         # A bed has judged what a reading said before its revision: it is made anew from what is stored now.
         self.forget({reading.patient for _, reading in entries if reading.rev > 1})
         self._look_at_batteries(reading for _, reading in entries)
         await self._judge(self._take(reading for _, reading in entries))
+        # Not before: what was written down on the way must not say that the rest was watched, too.
+        self.cursor = max(self.cursor, entries[-1][0])
         for patient, vital in sorted({(reading.patient, reading.vital) for _, reading in entries}):
             self._bulletin.publish({"type": "reading", "patient": patient, "vital": vital})
 
@@ -326,6 +327,7 @@ class Ward:
         wearings: dict[str, list[Worn]] = {}
         for worn in self._people.worn(patients):
             wearings.setdefault(worn.patient, []).append(worn)
+        unseen = Unseen(self._journal, self.cursor, patients, now)
         for patient in patients:
             zone = ZoneInfo(known[patient].zone if patient in known else "UTC")
             limits, until = self._limits(patient, known.get(patient), zone, now)
@@ -338,11 +340,9 @@ class Ward:
                 expected=tuple(self._expect(worn, limits, silent=silent) for worn in wearings.get(patient, ())),
                 until=until,
             )
-            new = {(each.device, each.taken_at) for each in self._new[patient]}
             sensors: defaultdict[str, list[Reading]] = defaultdict(list)
-            for reading in StoredReadings(self._journal, patient, now).sensors():
-                if (reading.device, reading.taken_at) not in new:
-                    sensors[reading.device].append(reading)
+            for reading in unseen.left_out_of(StoredReadings(self._journal, patient, now).sensors()):
+                sensors[reading.device].append(reading)
             bed.start(sensors, up)
             self._beds[patient] = bed
 

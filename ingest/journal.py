@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -283,6 +283,23 @@ class Journal:
         """A reading that was revised since then, as it was."""
         [(_, reading)] = self.since(seq - 1, 1)
         return line_protocol.point(reading, seq)
+
+    def arrived(
+        self, cursor: int, patients: Collection[str], vital: Vital, start: datetime
+    ) -> tuple[int, set[tuple[str, int, int]]]:
+        """What came after sequence number `cursor` of a vital of these patients, taken from `start` on.
+
+        Returns the highest sequence number there is, and (device, taken_us, n) of the readings, as in their key.
+        """
+        marks = ",".join("?" * len(patients))
+        with self._reading() as db, _moment(db):
+            rows = db.execute(
+                # The + keeps SQLite from looking for the series first: there is one stretch of arrivals to read.
+                "SELECT d.name, a.taken_us, a.n FROM arrivals a JOIN devices d ON d.id=a.device WHERE a.seq>? AND "
+                f"a.taken_us>=? AND +a.series IN (SELECT id FROM series WHERE vital=? AND patient IN ({marks}))",
+                (cursor, to_us(start), vital, *patients),
+            )
+            return _journaled(db), set(rows)
 
     def tail(self) -> int:
         """The highest sequence number given so far, 0 when there is none."""

@@ -325,6 +325,17 @@ def test_a_late_reading_that_shows_an_earlier_onset_tells_nothing_again() -> Non
     assert ward.comes(replace(first, received_at=minute(31))) == []
 
 
+def test_a_late_reading_does_not_hush_what_is_stored_already_and_still_to_come() -> None:
+    ward = Ward()
+    ward.comes(*trace([220, 221, 220, None, 220]))
+    falling = trace([200, 180, 160], start=25)
+    for each in falling:
+        ward.stored.add(each)
+    assert ward.comes(replace(cgm(15, 221), received_at=minute(21))) == []
+    found = [one for each in falling for one in ward.bed.take(each, each.taken_at)]
+    assert [each.rule for each in found] == ["falling-fast"]
+
+
 def test_a_repeated_reading_changes_nothing() -> None:
     once, twice = worn(), worn()
     once.comes(*trace(LOW))

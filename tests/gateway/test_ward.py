@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from gateway.agenda import Agenda
 from gateway.house import House
+from gateway.path import judge
 from gateway.people import DeviceKind
-from ingest.reading import Packet
+from ingest.journal import Arrival
+from ingest.reading import Packet, Reading
 from simulators.publisher import Publisher, blood_pressure
-from tests.real_house import NOW, HandClock, enrol, real_house, until
+from tests.real_house import AT_ONCE, NOW, HandClock, enrol, real_house, until
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -33,18 +36,17 @@ def test_a_name_comes_up_at_the_earliest_moment_it_was_given(steps: list[tuple[s
         expected = {each: at for each, at in expected.items() if each not in due}
 
 
+def cgm_payload(device: str, values: Sequence[tuple[datetime, float]]) -> bytes:
+    readings = [
+        {"kind": "cgm_glucose", "value": value, "unit": "mg/dL", "time": at.isoformat()} for at, value in values
+    ]
+    return json.dumps({"version": 1, "device": device, "readings": readings}).encode()
+
+
 async def send(house: House, device: str, now: datetime, *values: float) -> None:
     """A sensor's last readings, one each five minutes, through the door; returns when they were watched."""
-    readings = [
-        {
-            "kind": "cgm_glucose",
-            "value": value,
-            "unit": "mg/dL",
-            "time": (now - timedelta(minutes=5 * (len(values) - 1 - number))).isoformat(),
-        }
-        for number, value in enumerate(values)
-    ]
-    data = json.dumps({"version": 1, "device": device, "readings": readings}).encode()
+    moments = [now - timedelta(minutes=5 * number) for number in range(len(values))]
+    data = cgm_payload(device, list(zip(reversed(moments), values, strict=True)))
     one = Packet(link="listener", sender=device, channel="json", data=data, received_at=now)
     await house.path.deliver(one, lambda: None)
 
@@ -135,3 +137,32 @@ async def test_silence_told_by_a_wrong_clock_is_over_when_the_clock_is_right_aga
         clock.set(NOW + timedelta(minutes=5))
         await house.tick()
         await until(lambda: house.book.open_alerts()[0].condition_gone_at is not None)
+
+
+async def test_what_is_stored_and_not_yet_watched_is_left_to_be_watched(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=AT_ONCE)
+        await send(house, "cgm-1", clock.now() - timedelta(minutes=60), *[100, 101] * 150)
+        # As while the straight path commits faster than it watches: a low that was over by the last reading.
+        values = [95, 90, 85, 80, 72, 50, 50, 50, 50, 80, 90, 95]
+        commits = [committed(house, "cgm-1", clock.now() - timedelta(minutes=55), values[:2])]
+        commits.append(committed(house, "cgm-1", clock.now() - timedelta(minutes=45), values[2:]))
+        house.ward.forget(["anna"])
+        for entries in commits:
+            await house.ward.see(entries)
+        (alert,) = house.book.open_alerts()
+        assert alert.because.en.startswith("Sensor glucose below 54 mg/dL (3.0 mmol/L) since 2026-03-02 19:30")
+        assert "low-event-2" not in alert.raising  # over as well
+        assert house.ward.cursor == house.journal.tail()
+
+
+def committed(house: House, device: str, start: datetime, values: list[float]) -> list[tuple[int, Reading]]:
+    """Readings of a sensor, one each five minutes from `start` on, committed but not watched."""
+    arrivals = []
+    for number, value in enumerate(values):
+        at = start + timedelta(minutes=5 * number)
+        data = cgm_payload(device, [(at, value)])
+        packet = Packet(link="listener", sender=device, channel="json", data=data, received_at=at)
+        arrivals.append(Arrival(packet=packet, outcomes=judge(packet, house.path.roster)))
+    return house.journal.append(arrivals).new

@@ -98,6 +98,16 @@ def test_a_redelivery_is_the_same_reading(journal: Journal) -> None:
     assert stored(journal) == [reading(0), reading(5)]
 
 
+def test_what_came_after_a_number_is_known_by_its_key(journal: Journal) -> None:
+    append(journal, reading(0), reading(5))
+    append(journal, reading(10), reading(15, patient="bo"), reading(20, device="cgm-2"))
+    keys = {("cgm-1", to_us(START + timedelta(minutes=10)), 0), ("cgm-2", to_us(START + timedelta(minutes=20)), 0)}
+    assert journal.arrived(2, ["anna"], Vital.CGM, START) == (5, keys)
+    assert journal.arrived(2, ["anna", "bo"], Vital.CGM, START + timedelta(minutes=20))[1] == {max(keys)}
+    assert journal.arrived(2, ["anna"], Vital.GLUCOSE, START) == (5, set())
+    assert journal.arrived(5, [], Vital.CGM, START) == (5, set())
+
+
 def test_twice_in_one_batch_is_once(journal: Journal) -> None:
     appended = append(journal, reading(0), reading(0))
     assert (len(appended.new), appended.duplicates) == (1, 1)
