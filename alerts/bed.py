@@ -172,7 +172,7 @@ class Bed:
         return self._due
 
     def _silences(self) -> list[datetime]:
-        return [each.heard_at(self._arrivals) + each.silence for each in self.expected]
+        return [moment for each in self.expected for moment in each.told_at(self._arrivals)]
 
     def _scene(self, now: datetime) -> Scene:
         return Scene(self.patient, self._plan.limits, now, self.zone)
@@ -211,7 +211,7 @@ class Bed:
         found = []
         silent = any(moment <= now for moment in self._silences())
         if silent or NO_DATA.name in self.standing:
-            found.append(no_data(self._scene(now), self.expected, self._arrivals))
+            found += no_data(self._scene(now), self.expected, self._arrivals)
         late = any(len(came.late) == LATE_COUNT for came in self._arrivals.values())
         if late or LATE_DATA.name in self.standing:
             found.append(late_data(self._scene(now), self.expected, self._arrivals))

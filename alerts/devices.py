@@ -1,6 +1,7 @@
 """Devices that are not heard, or whose readings come too late to be judged. Pure.
 
-- **No data**: nothing came for the time that is usual for the device.
+- **No data**: nothing came for the time that is usual for the device. The patient, who can do something about it, is
+  told first; a device that does not come back reaches staff.
 - **Late data**: a device whose readings come too late to be fresh, because its clock is behind or something keeps
   them, is watched by nobody: told after three such arrivals in a row. Readings stored during an outage come faster
   than they were taken, and are not meant.
@@ -8,12 +9,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from alerts.alert import Finding, Text, Verdict
+from alerts.alert import Audience, Finding, Text, Verdict
 from alerts.device_rules import LATE_DATA, NO_DATA
 from alerts.scene import MINUTE, VITALS, Scene
 from ingest.reading import Reading
@@ -71,31 +72,50 @@ class Arrivals:
 class Expected:
     """A device that ought to be heard.
 
-    no-data is raised when nothing came for `silence`, counted from the newest arrival, or from `since` (when it was
-    paired, or this house began to listen) if that is later.
+    no-data is raised when nothing came for `silence`, for the patient, and for `staff_after`, for staff; counted from
+    the newest arrival, or from `since` (when it was paired) if that is later. not_before: nothing is raised before
+    (this house may have been what was not there).
     """
 
     device: str
     vital: Vital
     silence: timedelta
+    staff_after: timedelta
     since: datetime
+    not_before: datetime
 
     def heard_at(self, arrivals: Mapping[str, Arrivals]) -> datetime:
         """From when its silence counts."""
         heard = arrivals.get(self.device)
         return max(self.since, heard.received_at) if heard else self.since
 
+    def told_at(self, arrivals: Mapping[str, Arrivals]) -> tuple[datetime, datetime]:
+        """When the patient hears of its silence, and when staff do, unless it is heard before."""
+        heard = self.heard_at(arrivals)
+        return max(heard + self.silence, self.not_before), max(heard + self.staff_after, self.not_before)
 
-def no_data(scene: Scene, expected: Sequence[Expected], arrivals: Mapping[str, Arrivals]) -> Finding:
-    """RAISE with the devices that are silent, or CLEAR."""
-    heard = {each: each.heard_at(arrivals) for each in expected}
-    silent = sorted(
-        (each for each in expected if scene.now - heard[each] >= each.silence),
-        key=lambda each: (heard[each], each.device),
-    )
-    if not silent:
+
+def no_data(scene: Scene, expected: Sequence[Expected], arrivals: Mapping[str, Arrivals]) -> list[Finding]:
+    """RAISE for staff with the devices that are silent for so long, else CLEAR; RAISE for the patient with others."""
+    told_at = {each: each.told_at(arrivals) for each in expected}
+    handed = [each for each in expected if told_at[each][1] <= scene.now]
+    silent = [each for each in expected if told_at[each][0] <= scene.now and each not in handed]
+    found = []
+    if silent:
+        found.append(_silent(scene, silent, arrivals, Audience.PATIENT))
+    if handed:
+        found.append(_silent(scene, handed, arrivals, Audience.STAFF))
+    else:
+        heard = max((each.heard_at(arrivals) for each in expected), default=scene.now)
         because = Text(en="Every expected device has been heard in its time.", zh="所有设备均按时上传数据。")
-        return scene.finding(NO_DATA, Verdict.CLEAR, because, max(heard.values(), default=scene.now), ())
+        found.append(scene.finding(NO_DATA, Verdict.CLEAR, because, heard, ()))
+    return found
+
+
+def _silent(
+    scene: Scene, devices: Iterable[Expected], arrivals: Mapping[str, Arrivals], audience: Audience
+) -> Finding:
+    heard = {each: each.heard_at(arrivals) for each in devices}
     parts = [
         Text(
             en=f"{VITALS[each.vital].en}: nothing from device {each.device} since {scene.clock(heard[each])} "
@@ -103,11 +123,13 @@ def no_data(scene: Scene, expected: Sequence[Expected], arrivals: Mapping[str, A
             zh=f"{VITALS[each.vital].zh}：设备 {each.device} 自 {scene.clock(heard[each])} 起无数据"
             f"（{(scene.now - heard[each]) // MINUTE} 分钟，应在 {each.silence // MINUTE} 分钟内）",
         )
-        for each in silent
+        for each in sorted(heard, key=lambda each: (heard[each], each.device))
     ]
     # A device that falls silent while another one is silent already is news.
-    overdue = max(heard[each] + each.silence for each in silent)
-    return scene.finding(NO_DATA, Verdict.RAISE, _listed(parts), overdue, (), known_at=overdue)
+    staff = audience is Audience.STAFF
+    since = max(heard[each] + (each.staff_after if staff else each.silence) for each in heard)
+    known_at = max(each.told_at(arrivals)[staff] for each in heard)
+    return scene.finding(NO_DATA, Verdict.RAISE, _listed(parts), since, (), known_at=known_at, audience=audience)
 
 
 def late_data(scene: Scene, expected: Sequence[Expected], arrivals: Mapping[str, Arrivals]) -> Finding:

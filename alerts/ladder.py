@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Priority
-from alerts.rule import COUNT, RATE, Comparison, Limits, Rule
+from alerts.forecast import CEILING
+from alerts.rule import COUNT, MG_DL, RATE, SWITCH, Comparison, Limits, Rule
 from alerts.sensor_rules import (
     FALLING_FAST,
     GLUCOSE_REFERRAL,
@@ -19,6 +20,8 @@ from alerts.sensor_rules import (
     LOW_EVENT_2,
     LOW_EXTENDED,
     LOW_PROLONGED,
+    PREDICTED_LOW,
+    PREDICTED_URGENT_LOW,
     RISING_FAST,
     SENSOR_COMPRESSION,
     SENSOR_JUMP,
@@ -82,6 +85,18 @@ class Level(NamedTuple):
         return self.held[held.name] if held else self.rungs
 
 
+class Ahead(NamedTuple):
+    """A level (mg/dL) that is looked ahead for, the limit of the level of the same number in `Plan.levels`.
+
+    warm_up: of a sensor, in which nothing is foretold.
+    """
+
+    rule: Rule
+    level: float
+    on: bool
+    warm_up: timedelta
+
+
 class Plan:
     """What the limits of a patient come to for a sensor; shared by all who have the same."""
 
@@ -105,6 +120,16 @@ class Plan:
         # Changes (mg/dL) since the last point, and since one of those before it, that are no rate any rule minds.
         self.drop, self.leap = self.fall * SPACED_S / 60, self.jump * SPACED_S / 60
         self.down, self.up = self.falling * RATE_SPAN_S[0] / 60, self.rising * RATE_SPAN_S[0] / 60
+        self.ahead = tuple(
+            Ahead(
+                rule=rule,
+                level=limits.value(low.name, "limit", MG_DL),
+                on=limits.value(rule.name, "on", SWITCH) == 1,
+                warm_up=limits.minutes(rule.name, "warm-up"),
+            )
+            for rule, low in ((PREDICTED_LOW, LOW_EVENT_1), (PREDICTED_URGENT_LOW, LOW_EVENT_2))
+        )
+        self.far_above = max(each.level for each in self.ahead) + CEILING  # mg/dL, from which nothing is ahead
 
 
 def _levels(limits: Limits) -> tuple[Level, ...]:

@@ -25,6 +25,7 @@ DAYS: Final = "d"
 PERCENT: Final = "%"
 COUNT: Final = "readings"
 RATE: Final = "mg/dL/min"
+SWITCH: Final = "switch"  # 1: on, 0: off
 
 OWN: Final = Text(en="Homeward default, to be confirmed by the clinic", zh="Homeward 默认值，由医疗机构确认")
 
@@ -194,3 +195,8 @@ def mmhg(
     return Parameter(
         name=name, unit=MMHG, default=default, lower=lower, upper=upper, source=source, variants=variants or {}
     )
+
+
+def switch(source: Text) -> Parameter:
+    """Whether a rule is on; it is by default."""
+    return Parameter(name="on", unit=SWITCH, default=1, lower=0, upper=1, source=source)

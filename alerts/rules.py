@@ -15,16 +15,20 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
-from alerts import review_rules, sensor_rules, spot_rules
+from alerts import device_rules, review_rules, sensor_rules, spot_rules
 from alerts.alert import Text
-from alerts.device_rules import DEVICE_RULES
-from alerts.rule import MG_DL, MMOL_L, POPULATIONS, REGIONS, Group, Key, Limits, LimitsError, Parameter, Rule
+from alerts.rule import MG_DL, MMOL_L, POPULATIONS, REGIONS, SWITCH, Group, Key, Limits, LimitsError, Parameter, Rule
 from ingest.vital import MG_DL_PER_MMOL_L
 
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
     {
         rule.name: rule
-        for rule in (*sensor_rules.SENSOR_RULES, *spot_rules.SPOT_RULES, *review_rules.REVIEW_RULES, *DEVICE_RULES)
+        for rule in (
+            *sensor_rules.SENSOR_RULES,
+            *spot_rules.SPOT_RULES,
+            *review_rules.REVIEW_RULES,
+            *device_rules.DEVICE_RULES,
+        )
     }
 )
 # A trouble is called by its mildest rule.
@@ -40,13 +44,17 @@ PARAMETERS: Final[Mapping[Key, Parameter]] = MappingProxyType(
 )
 
 # (this number, that number): this must not be above that. Checked in every unit both have.
-_NOT_ABOVE: Final = (*sensor_rules.NOT_ABOVE, *spot_rules.NOT_ABOVE, *review_rules.NOT_ABOVE)
+_FAMILIES: Final = (sensor_rules, spot_rules, review_rules, device_rules)
+_NOT_ABOVE: Final[tuple[tuple[tuple[str, str], tuple[str, str]], ...]] = tuple(
+    pair for family in _FAMILIES for pair in family.NOT_ABOVE
+)
 _PAIRS: Final = tuple((key, Key(*high, key.unit)) for low, high in _NOT_ABOVE for key in PARAMETERS if key[:2] == low)
 # (a number, another one, whether that is from below): it moves along where it was not given and would stand on the
 # wrong side.
 _FOLLOWERS: Final = tuple(
     (key, Key(key.rule, leader, key.unit), ((key.rule, leader), key[:2]) in _NOT_ABOVE)
-    for (rule, name), leader in {**sensor_rules.FOLLOWS, **spot_rules.FOLLOWS, **review_rules.FOLLOWS}.items()
+    for family in _FAMILIES
+    for (rule, name), leader in family.FOLLOWS.items()
     for key in PARAMETERS
     if key[:2] == (rule, name)
 )
@@ -190,6 +198,8 @@ def parse_number(rule: Rule, name: str, entry: Any) -> tuple[Key, float]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise LimitsError(f"{where}: {value!r} is not a number. Write it as {example}.")
     parameter = PARAMETERS[key := Key(rule.name, name, unit)]
+    if unit == SWITCH and value not in (0, 1):
+        raise LimitsError(f"{where}: {value:g} is neither 1 (on) nor 0 (off). Write it as {example}.")
     if not parameter.lower <= value <= parameter.upper:
         raise LimitsError(
             f"{where}: {value:g} {unit} is not safe. "

@@ -13,8 +13,10 @@ known, it is told to the patient, it is handed to staff, it is over.
 - **Freshness.** Nothing is told on a reading that is older than "fresh-sensor"; an event that goes on is told at its
   first fresh reading.
 - **Over** is told when readings show it. After a gap, or a restart, that takes as many readings as any recovery.
+- **Ahead** (`alerts.forecast`): nothing is foretold from readings that are late, of a sensor that warms up, or right
+  after a jump; what may be pressure on the sensor is foretold with that reason.
 - **Late readings** are not taken: the state is built again from the stored readings (`Sensor.rebuilt`), and what
-  then stands otherwise is told as such. A low that came and went unseen is told if its last reading is still fresh.
+  then stands otherwise is told as such. A low that came and went unseen is told if it was only just over.
 - **Values** are compared in the unit received. LO and HI are beyond every limit; a value that the device itself
   doubts (malfunction, temperature) says nothing.
 """
@@ -27,7 +29,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Priority, Verdict
-from alerts.ladder import CELL, EVENT, RATE_SPAN_S, SPACED_S, Level, Plan, Rung
+from alerts.forecast import Forecast, Forewarning
+from alerts.ladder import CELL, EVENT, RATE_SPAN_S, SPACED_S, Ahead, Level, Plan, Rung
 from alerts.rhythm import GAP, Rhythm
 from alerts.rule import Rule
 from alerts.sensor_rules import (
@@ -99,6 +102,7 @@ class Slot:
 
     __slots__ = (
         "back",
+        "back_at",
         "cell",
         "due",
         "held",
@@ -123,7 +127,7 @@ class Slot:
         self.staff: Priority | None = None  # with which priority staff were told
         self.step = 0  # rungs told
         self.held: Rule | None = None
-        self.since = self.run_since = self.last = self.worst_at = self.due = at
+        self.since = self.run_since = self.last = self.back_at = self.worst_at = self.due = at
         self.worst: Value | None = None
 
     @property
@@ -133,10 +137,11 @@ class Slot:
 
 
 class Ended(NamedTuple):
-    """An event that is over."""
+    """An event that is over. last: the last reading beyond the limit; end: the first that shows it is over."""
 
     since: datetime
     last: datetime
+    end: datetime
     worst: Value | None
     worst_at: datetime
     held: Rule | None
@@ -153,6 +158,7 @@ class Sensor:
         "device",
         "ended",
         "flat_since",
+        "forecast",
         "last_at",
         "mg_dl",
         "moving",
@@ -172,6 +178,7 @@ class Sensor:
         self.device = device
         self.zone = zone
         self.rhythm = Rhythm()
+        self.forecast = Forecast([each.level for each in plan.ahead])
         self.last_at: datetime | None = None
         self.started_at: datetime | None = None  # of a sensor in its first day
         self.value = math.nan  # as received
@@ -230,9 +237,11 @@ class Sensor:
             ):
                 told = (*told, *self._move(reading, Value(value, unit, mg_dl), now))
             if seconds >= SPACED_S or (taken - points[0][0]).total_seconds() >= SPACED_S:
-                self.points = ((taken, mg_dl), *points[:3])
+                self.points = ((taken, mg_dl), *self.points[:3])  # what a jump has left of them
         else:
             self.points = ((taken, mg_dl),)
+        if self.forecast.take(taken.timestamp() / 60, mg_dl) and mg_dl < self.plan.far_above:
+            told = (*told, *self._look_ahead(reading, Value(value, unit, mg_dl), now))
         if value == self.value:
             self.same += 1
             if self.same >= self.plan.stuck:
@@ -297,7 +306,8 @@ class Sensor:
 
     def _end(self, index: int, slot: Slot) -> None:
         if slot.open:
-            self.ended[index] = Ended(slot.since, slot.last, slot.worst, slot.worst_at, slot.held)
+            end = slot.back_at if slot.back else slot.last
+            self.ended[index] = Ended(slot.since, slot.last, end, slot.worst, slot.worst_at, slot.held)
         slot.open = False
         slot.step = 0
         slot.held = slot.staff = slot.worst = None
@@ -369,9 +379,7 @@ class Sensor:
             if slot.since - self.started_at < self.plan.first_day:
                 return SENSOR_WARM_UP
             self.started_at = None
-        if self.pressed_at is not None and slot.since - self.pressed_at <= _REBOUND[1]:
-            return SENSOR_COMPRESSION
-        return None
+        return SENSOR_COMPRESSION if self._is_pressed(slot.since) else None
 
     def _due(self, level: Level, slot: Slot) -> datetime:
         """When the next rung may be told."""
@@ -434,6 +442,8 @@ class Sensor:
         if not recovered:
             slot.back = 0
             return
+        if not slot.back:
+            slot.back_at = reading.taken_at
         slot.back = min(_SETTLED, slot.back + 1)
         if slot.back < self.rhythm.readings(EVENT):
             return
@@ -463,6 +473,37 @@ class Sensor:
             ((reading.taken_at - slot.worst_at) / _GRACE,),
             slot.worst,
         )
+
+    def _look_ahead(self, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
+        """The lows ahead. now: None counts as told what was fresh when it came."""
+        for number, ahead in enumerate(self.plan.ahead):
+            if (
+                ahead.on
+                and self._fresh(ahead.rule, reading, now or reading.received_at)
+                and not self.hides_what_is_ahead(number, reading.taken_at)
+                and (warning := self.forecast.warning(number))
+                and now is not None
+            ):
+                yield self._warned(ahead, warning, reading, value)
+
+    def hides_what_is_ahead(self, number: int, taken: datetime) -> bool:
+        """Whether nothing is foretold of a level (by its number in `Plan.ahead`) from the reading of this moment.
+
+        The sensor warms up, or its value has just jumped; or the low goes on already.
+        """
+        if self.started_at is not None and taken - self.started_at < self.plan.ahead[number].warm_up:
+            return True
+        return len(self.points) < 2 or (self.slots is not None and self.slots[number].open)
+
+    def _warned(self, ahead: Ahead, warning: Forewarning, reading: Reading, value: Value) -> Told:
+        at, low = reading.taken_at, warning.since_low
+        numbers = (warning.rate, warning.expected, *(() if low is None else (low,)))
+        told = self._note(ahead.rule, reading, value, at, (at,), numbers)
+        return told._replace(held=SENSOR_COMPRESSION) if self._is_pressed(at) else told
+
+    def _is_pressed(self, at: datetime) -> bool:
+        """Whether a low that begins now may be pressure on the sensor."""
+        return self.pressed_at is not None and at - self.pressed_at <= _REBOUND[1]
 
     def _move(self, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
         """Judge a change over the last points: a jump, a fast fall or rise, the beginning of a compression low."""
@@ -555,6 +596,8 @@ class Sensor:
         new = built(self.plan, self.device, self.zone, readings)
         if new.rhythm.total < self.rhythm.total:
             new.rhythm.adopt(self.rhythm)
+        # It knows more than a day, and what came late is no news of what is ahead.
+        new.forecast = self.forecast
         if not readings:
             return new, []
         newest = readings[-1]
@@ -584,8 +627,8 @@ class Sensor:
     def _passed(
         self, level: Level, slot: Slot, event: Ended, newest: Reading, value: Value, now: datetime
     ) -> list[Told]:
-        """An event that came and went in readings that came late; told while its last reading is fresh."""
-        if now - event.last > min(self.plan.fresh[rung.rule.name] for rung in level.rungs):
+        """An event that came and went in readings that came late; told unless it has been over for 15 minutes."""
+        if now - event.end > EVENT:
             return []
         shadow = Slot(0, event.since)
         shadow.since = shadow.run_since = event.since
@@ -636,7 +679,9 @@ def _rate_since(points: Sequence[tuple[datetime, float]], taken: datetime) -> tu
 
 
 def _running(slot: Slot) -> Ended | None:
-    return Ended(slot.since, slot.last, slot.worst, slot.worst_at, slot.held) if slot.open else None
+    if not slot.open:
+        return None
+    return Ended(slot.since, slot.last, slot.last, slot.worst, slot.worst_at, slot.held)
 
 
 def _meet(one: Ended, other: Ended | Slot) -> bool:

@@ -28,6 +28,7 @@ from alerts.rule import (
     Variant,
     both,
     minutes,
+    switch,
 )
 from ingest.vital import Vital
 
@@ -55,6 +56,7 @@ _CHINA_REFERRAL: Final = Text(
 _IEC: Final = Text(en="priority after IEC 60601-1-8", zh="优先级参照 IEC 60601-1-8")
 _DOUBLE_ARROW: Final = Text(en="double arrow of a Dexcom sensor", zh="Dexcom 传感器双箭头")
 _OREF0: Final = Text(en="oref0 calls such data too flat", zh="oref0：数据过平")
+_WARM_UP: Final = Text(en="warm-up of Libre and Sibionics sensors, 1 h", zh="Libre、硅基传感器预热时间 1 小时")
 _AT_RISK: Final = Text(
     en="at high risk staff hear of a confirmed level-2 low at once (Homeward default)",
     zh="高危人群：2 级低血糖一经确认即通知医护（Homeward 默认值）",
@@ -94,6 +96,7 @@ def _rule(
     priority: Priority = Priority.LOW,
     audience: Audience = Audience.PATIENT,
     quiet: timedelta = timedelta(),
+    fresh: Parameter = _FRESH,
 ) -> Rule:
     return Rule(
         name=name,
@@ -103,7 +106,7 @@ def _rule(
         comparison=comparison,
         priority=priority,
         audience=audience,
-        parameters=(*parameters, _FRESH),
+        parameters=(*parameters, fresh),
         quiet=quiet,
     )
 
@@ -207,21 +210,29 @@ GLUCOSE_REFERRAL: Final = _rule(
     priority=Priority.MEDIUM,
     audience=Audience.STAFF,
 )
-PREDICTED_LOW: Final = _rule(
-    "predicted-low",
-    "Low glucose ahead",
-    "即将发生低血糖",
-    "predicted-low",
-    _BELOW,
-    priority=Priority.LOW,
-)
-PREDICTED_URGENT_LOW: Final = _rule(
-    "predicted-urgent-low",
-    "Very low glucose ahead",
-    "即将发生严重低血糖",
-    "predicted-low",
-    _BELOW,
-    priority=Priority.MEDIUM,
+
+
+def _predicted(name: str, en: str, zh: str, priority: Priority) -> Rule:
+    """What is ahead is for the patient's own device: of such warnings more are false than true (docs/forecast.md).
+
+    The level looked ahead for is the limit of low-event-1 or of low-event-2.
+    """
+    return _rule(
+        name,
+        en,
+        zh,
+        "predicted-low",
+        _BELOW,
+        switch(OWN),
+        minutes("warm-up", 60, 0, 1440, _WARM_UP),
+        priority=priority,
+        fresh=minutes("fresh-sensor", 15, 15, 30, OWN),
+    )
+
+
+PREDICTED_LOW: Final = _predicted("predicted-low", "Low glucose ahead", "即将发生低血糖", Priority.LOW)
+PREDICTED_URGENT_LOW: Final = _predicted(
+    "predicted-urgent-low", "Very low glucose ahead", "即将发生严重低血糖", Priority.MEDIUM
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from alerts.alert import Finding, Text, Verdict
+from alerts.forecast import HORIZON
 from alerts.rule import COUNT, MIN, RATE, Comparison, Rule
 from alerts.scene import MINUTE, VITALS, Scene
 from alerts.sensor import Told, Value
@@ -12,7 +13,10 @@ from alerts.sensor_rules import (
     FALLING_FAST,
     GLUCOSE_REFERRAL,
     HIGH_EXTENDED,
+    LOW_EVENT_1,
     LOW_EVENT_2,
+    PREDICTED_LOW,
+    PREDICTED_URGENT_LOW,
     RISING_FAST,
     SENSOR_COMPRESSION,
     SENSOR_JUMP,
@@ -66,7 +70,12 @@ def _event(scene: Scene, told: Told) -> Text:
     since, now, worst = scene.clock(told.since), _say(told.value), _say(told.worst or told.value)
     extreme = Text(en="lowest", zh="最低") if told.level.low else Text(en="highest", zh="最高")
     minutes = (told.reading.taken_at - told.since) // MINUTE
-    if minutes:
+    if _has_recovered(scene, told):
+        said = Text(
+            en=f"{_VITAL.en} was {words.en} {limit.en} from {since} on, {extreme.en} {worst.en}; now {now.en}.",
+            zh=f"{_VITAL.zh}自 {since} 起曾{words.zh} {limit.zh}，{extreme.zh} {worst.zh}；目前 {now.zh}。",
+        )
+    elif minutes:
         said = Text(
             en=f"{_VITAL.en} {words.en} {limit.en} since {since}, not yet recovered: {minutes} min, "
             f"{extreme.en} {worst.en}; now {now.en}.",
@@ -85,6 +94,13 @@ def _event(scene: Scene, told: Told) -> Text:
     )
 
 
+def _has_recovered(scene: Scene, told: Told) -> bool:
+    """Whether the newest value is on the right side of the clear limit, as of an event known only afterwards."""
+    assert told.level is not None  # noqa: S101  as its caller found
+    clear = scene.limits.value(told.level.rule.name, "clear", told.value.unit)
+    return told.value.shown >= clear if told.level.low else told.value.shown <= clear
+
+
 def _after(scene: Scene, told: Told) -> Text:
     """For what is told because it lasts: how long, and who says so."""
     assert told.level is not None  # noqa: S101  as its caller found
@@ -96,19 +112,22 @@ def _after(scene: Scene, told: Told) -> Text:
     return Text(en=f"; for {count:g} min: {source.en}", zh=f"；持续 {count:g} 分钟：{source.zh}")
 
 
+_REASONS: Final = {
+    SENSOR_WARM_UP.name: Text(en="the sensor is in its first day", zh="传感器处于首日"),
+    SENSOR_COMPRESSION.name: Text(
+        en="a steep fall at night from a steady trace may be pressure on the sensor",
+        zh="夜间由平稳骤降，可能为传感器受压",
+    ),
+}
+
+
 def _waits(scene: Scene, held: Rule | None) -> Text:
     """Why staff are told later than of other lows."""
     if held is None:
         return Text(en="", zh="")
     wait = scene.minutes(held, "staff-after") // MINUTE
     usual = scene.minutes(LOW_EVENT_2, "staff-after") // MINUTE
-    reason = {
-        SENSOR_WARM_UP.name: Text(en="the sensor is in its first day", zh="传感器处于首日"),
-        SENSOR_COMPRESSION.name: Text(
-            en="a steep fall at night from a steady trace may be pressure on the sensor",
-            zh="夜间由平稳骤降，可能为传感器受压",
-        ),
-    }[held.name]
+    reason = _REASONS[held.name]
     return Text(
         en=f" Staff are told after {wait} min instead of {usual}: {reason.en}. Please measure by finger.",
         zh=f"{reason.zh}，{wait} 分钟（而非 {usual} 分钟）后通知医护；请测指尖血糖。",
@@ -152,6 +171,30 @@ def _rate(scene: Scene, told: Told) -> Text:
         f"{scene.clock(told.since)} ({speed}). Limit: {_rate_words(limit, unit)}, {source.en}.",
         zh=f"{_VITAL.zh}快速{falls.zh}：自 {scene.clock(told.since)} 起 {minutes} 分钟内由 {start.zh} 至 {now.zh}"
         f"（{speed}）。限值：{_rate_words(limit, unit)}，{source.zh}。",
+    )
+
+
+def _ahead(scene: Scene, told: Told) -> Text:
+    rate, expected, *since_low = told.numbers
+    base = LOW_EVENT_1 if told.rule is PREDICTED_LOW else LOW_EVENT_2
+    unit = told.value.unit
+    limit, source = limit_words(scene, base, "limit", unit), scene.limits.source(base.name, "limit", unit)
+    now, then, at = _say(told.value), _level(round(expected), unit), scene.clock(told.since)
+    speed = f"{'-' if rate < 0 else '+'}{_rate_words(rate, unit)}"
+    again, pressed = Text(en="", zh=""), Text(en="", zh="")
+    if since_low:
+        again = Text(
+            en=f" The last value below it was {since_low[0]:.0f} min before.",
+            zh=f"{since_low[0]:.0f} 分钟前曾低于此值。",
+        )
+    if told.held is not None:
+        reason = _REASONS[told.held.name]
+        pressed = Text(en=f" But {reason.en}: please measure by finger.", zh=f"但{reason.zh}：请测指尖血糖。")
+    return Text(
+        en=f"{_VITAL.en} {now.en} at {at}, changing by {speed}; about {then.en} is expected in {HORIZON:.0f} min, "
+        f"and it may fall below {limit.en} within 60 min.{again.en}{pressed.en} Limit: {source.en}.",
+        zh=f"{at} {_VITAL.zh} {now.zh}，变化 {speed}；预计 {HORIZON:.0f} 分钟后约 {then.zh}，"
+        f"60 分钟内可能低于 {limit.zh}。{again.zh}{pressed.zh}限值依据：{source.zh}。",
     )
 
 
@@ -201,6 +244,8 @@ def _stuck(scene: Scene, told: Told) -> Text:
 _ARTEFACTS: Final = {
     FALLING_FAST.name: _rate,
     RISING_FAST.name: _rate,
+    PREDICTED_LOW.name: _ahead,
+    PREDICTED_URGENT_LOW.name: _ahead,
     SENSOR_COMPRESSION.name: _compression,
     SENSOR_JUMP.name: _jump,
     SENSOR_STUCK.name: _stuck,

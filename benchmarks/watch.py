@@ -90,7 +90,14 @@ def beds_for(readings: Iterable[Reading]) -> dict[str, Bed]:
     plan = Plan(DEFAULTS)
     beds = {}
     for reading in readings:
-        expected = Expected(device=reading.device, vital=Vital.CGM, silence=timedelta(hours=6), since=START)
+        expected = Expected(
+            device=reading.device,
+            vital=Vital.CGM,
+            silence=timedelta(hours=6),
+            staff_after=timedelta(days=1),
+            since=START,
+            not_before=START,
+        )
         beds[reading.patient] = bed = Bed(reading.patient, plan=plan, zone=UTC, expected=(expected,))
         before = replace(reading, taken_at=START - timedelta(hours=23), received_at=START - timedelta(hours=23))
         bed.start({reading.device: [replace(before, taken_at=START - timedelta(hours=46)), before]}, {})

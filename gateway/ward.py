@@ -28,7 +28,7 @@ from alerts.device_rules import NO_DATA
 from alerts.devices import Expected
 from alerts.ladder import Plan
 from alerts.machine import Change, hear, hear_findings
-from alerts.rule import MIN, Key, Limits, LimitsError
+from alerts.rule import Key, Limits, LimitsError
 from alerts.rules import DEFAULTS, PLAIN, Override, RuleBook, parse_overrides
 from alerts.sensor import NEVER
 from alerts.spot_rules import BP_SEVERE
@@ -313,9 +313,8 @@ class Ward:
         }
         arrivals = self._journal.last_arrivals()
         for worn in self._people.worn():
-            silence = _silence(limits.get(worn.patient, DEFAULTS), worn)
-            since = self._since(worn, arrivals.get(worn.device), silence, silent=False)
-            self._agenda.add(worn.patient, since + silence)
+            expected = self._expect(worn, arrivals.get(worn.device), limits.get(worn.patient, DEFAULTS), silent=False)
+            self._agenda.add(worn.patient, min(expected.told_at({})))
         self._again.update(patient for patient, _ in self._book.standing())
         severe = self._journal.patients_reaching(Vital.BLOOD_PRESSURE, self._started_at - _FRESH, _SEVERE)
         self._again.update(severe)
@@ -337,7 +336,10 @@ class Ward:
                 patient,
                 plan=self._plan(limits),
                 zone=zone,
-                expected=tuple(self._expect(worn, limits, silent=silent) for worn in wearings.get(patient, ())),
+                expected=tuple(
+                    self._expect(worn, self._journal.last_arrival(worn.device), limits, silent=silent)
+                    for worn in wearings.get(patient, ())
+                ),
                 until=until,
             )
             sensors: defaultdict[str, list[Reading]] = defaultdict(list)
@@ -364,24 +366,22 @@ class Ward:
             self._plans[key] = Plan(limits)
         return self._plans[key]
 
-    def _expect(self, worn: Worn, limits: Limits, *, silent: bool) -> Expected:
-        silence = _silence(limits, worn)
-        since = self._since(worn, self._journal.last_arrival(worn.device), silence, silent=silent)
-        return Expected(device=worn.device, vital=VITAL_OF[worn.kind], silence=silence, since=since)
-
-    def _since(self, worn: Worn, arrival: datetime | None, silence: timedelta, *, silent: bool) -> datetime:
-        """From when silence counts; one that was told before the start is not over because we were away."""
-        graced = None if silent else self._started_at - silence + GRACE
-        return max(moment for moment in (worn.assigned_at, arrival, graced) if moment is not None)
+    def _expect(self, worn: Worn, arrival: datetime | None, limits: Limits, *, silent: bool) -> Expected:
+        """silent: staff were told before the start; that is not over because we were away."""
+        vital = VITAL_OF[worn.kind]
+        return Expected(
+            device=worn.device,
+            vital=vital,
+            silence=limits.minutes(NO_DATA.name, f"silence-{vital}"),
+            staff_after=limits.minutes(NO_DATA.name, f"staff-after-{vital}"),
+            since=max(worn.assigned_at, arrival or worn.assigned_at),
+            not_before=worn.assigned_at if silent else self._started_at + GRACE,
+        )
 
 
 def _rules_up(alerts: Mapping[tuple[str, str], Alert], patient: str) -> dict[str, datetime]:
     """The rules that hold alerts of a patient up, and since when."""
     return {rule: alert.since for (whose, _), alert in alerts.items() if whose == patient for rule in alert.raising}
-
-
-def _silence(limits: Limits, worn: Worn) -> timedelta:
-    return timedelta(minutes=limits.value(NO_DATA.name, f"silence-{VITAL_OF[worn.kind]}", MIN))
 
 
 def _given(stored: Mapping[str, Any]) -> list[Override]:

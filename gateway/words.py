@@ -110,6 +110,11 @@ PARAMETERS: Final[Mapping[str, str]] = {
     "silence-cgm_glucose": N_("silence of a sensor"),
     "silence-glucose": N_("silence of a meter"),
     "silence-blood_pressure": N_("silence of a cuff"),
+    "staff-after-cgm_glucose": N_("silence of a sensor, staff are told after"),
+    "staff-after-glucose": N_("silence of a meter, staff are told after"),
+    "staff-after-blood_pressure": N_("silence of a cuff, staff are told after"),
+    "on": N_("switched on"),
+    "warm-up": N_("warm-up of a sensor"),
 }
 VITALS: Final[Mapping[Vital, str]] = {
     Vital.CGM: N_("Glucose, sensor"),

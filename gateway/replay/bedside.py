@@ -13,7 +13,7 @@ from alerts.devices import Expected
 from alerts.ladder import Plan
 from alerts.machine import FactKind, hear_findings
 from alerts.review import RANGES
-from alerts.rule import MIN, Group
+from alerts.rule import Group
 from gateway.past import Past, round_of
 from gateway.stored import StoredReadings
 from ingest.journal import Journal
@@ -59,14 +59,25 @@ class Bedside:
         population: Group,
         since: datetime,
     ) -> None:
-        silence = timedelta(minutes=plan.limits.value(NO_DATA.name, f"silence-{vital}", MIN))
+        silence, staff_after = (
+            plan.limits.minutes(NO_DATA.name, f"{name}-{vital}") for name in ("silence", "staff-after")
+        )
         self._subject = subject
         self._journal = journal
         self._bed = Bed(
             subject,
             plan=plan,
             zone=zone,
-            expected=(Expected(device=subject, vital=vital, silence=silence, since=since),),
+            expected=(
+                Expected(
+                    device=subject,
+                    vital=vital,
+                    silence=silence,
+                    staff_after=staff_after,
+                    since=since,
+                    not_before=since,
+                ),
+            ),
         )
         self._past = Past(journal, subject, zone, population=RANGES[population], limits=lambda _: plan.limits)
         self._zone = zone

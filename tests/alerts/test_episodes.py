@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from alerts.alert import Act, ActKind, Alert, Audience, Finding, Notice, Outcome
+from alerts.alert import Act, ActKind, Alert, Audience, Finding, Notice, Outcome, Verdict
 from alerts.book import Book, connect
 from alerts.devices import Expected
 from alerts.machine import FactKind, hear, hear_findings
@@ -265,15 +265,67 @@ def test_a_severe_pressure_of_the_next_day_is_a_case_of_its_own(clinic: Clinic) 
 
 # Silence and late data
 
-CGM = Expected(device="cgm-1", vital=Vital.CGM, silence=timedelta(hours=6), since=START)
-METER = Expected(device="meter-1", vital=Vital.GLUCOSE, silence=timedelta(hours=48), since=START)
+
+def paired(device: str, vital: Vital, silence: float, staff_after: float, *, not_before: float = 0) -> Expected:
+    """A device that was paired at the start; the times in hours."""
+    return Expected(
+        device=device,
+        vital=vital,
+        silence=timedelta(hours=silence),
+        staff_after=timedelta(hours=staff_after),
+        since=START,
+        not_before=minute(not_before * HOUR),
+    )
+
+
+CGM = paired("cgm-1", Vital.CGM, 6, 24)
+METER = paired("meter-1", Vital.GLUCOSE, 48, 48)
+
+
+def silences(found: Iterable[Finding]) -> list[Audience]:
+    return [each.audience for each in said(list(found), "no-data") if each.verdict is Verdict.RAISE]
+
+
+def test_of_a_silent_sensor_the_patient_hears_first_and_staff_when_it_does_not_come_back(engine: Engine) -> None:
+    clinic = Clinic(engine, (CGM,))
+    clinic.comes(cgm(0, 110))
+    clinic.watched(0, 5 * HOUR)
+    assert silences(clinic.ward.found) == []
+    assert clinic.watched(6 * HOUR, 23 * HOUR) == []
+    assert set(silences(clinic.ward.found)) == {Audience.PATIENT}
+    assert len({each.since for each in clinic.ward.found}) == 1  # one notice, however often it is found
+    assert subjects(clinic.watched(24 * HOUR, 10 * DAY)) == ["Low priority: No data"]
+    assert "nothing from device cgm-1 since 2026-03-02 02:00 (1440 min; expected within 360 min)" in str(clinic.alert)
+    assert subjects(clinic.comes(cgm(10 * DAY + 60, 110))) == ["Condition over: No data"]
+
+
+def test_a_sensor_that_comes_back_within_the_day_is_no_item_for_staff(engine: Engine) -> None:
+    clinic = Clinic(engine, (CGM,))
+    assert clinic.comes(cgm(0, 110)) + clinic.watched(0, 23 * HOUR) + clinic.comes(cgm(23.5 * HOUR, 110)) == []
+    assert clinic.watched(24 * HOUR, 47 * HOUR) == []
+    assert subjects(clinic.watched(47.5 * HOUR, 48 * HOUR)) == ["Low priority: No data"]
+
+
+def test_a_house_that_is_started_every_day_does_not_forget_how_long_a_sensor_has_been_silent() -> None:
+    ward = Ward(expected=[paired("cgm-1", Vital.CGM, 6, 24, not_before=23.9)])
+    assert silences(ward.at(23.8 * HOUR)) == []
+    patient = said(list(ward.at(23.9 * HOUR)), "no-data")[0]
+    assert (patient.audience, patient.since) == (Audience.PATIENT, minute(6 * HOUR))  # the same notice as before
+    assert silences(ward.at(24 * HOUR)) == [Audience.STAFF]
+
+
+def test_a_second_sensor_that_falls_silent_is_told_to_the_patient_while_staff_have_the_first() -> None:
+    ward = Ward(expected=[CGM, paired("cgm-2", Vital.CGM, 6, 24)])
+    ward.comes(cgm(20 * HOUR, 110, device="cgm-2"))
+    assert silences(ward.at(24 * HOUR)) == [Audience.STAFF]
+    assert silences(ward.at(26 * HOUR)) == [Audience.PATIENT, Audience.STAFF]
 
 
 def test_a_second_device_that_falls_silent_is_told_though_the_first_was_closed(engine: Engine) -> None:
     clinic = Clinic(engine, (CGM, METER))
-    assert len(clinic.look(6 * HOUR)) == 1
-    clinic.close(at=7 * HOUR)
-    assert clinic.watched(7 * HOUR, 47 * HOUR) == []
+    assert len(clinic.look(24 * HOUR)) == 1
+    clinic.close(at=25 * HOUR)
+    assert clinic.watched(25 * HOUR, 47 * HOUR) == []
     assert subjects(clinic.look(48 * HOUR)) == ["Low priority: No data"]
     assert "meter-1" in clinic.alert.because.en
 

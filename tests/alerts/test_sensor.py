@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from alerts.alert import Audience, Finding, Priority, Verdict
 from alerts.ladder import Plan
 from alerts.rule import Group
-from alerts.rules import DEFAULTS, limits_for
+from alerts.rules import DEFAULTS, limits_for, parse_overrides
 from alerts.sensor import Sensor
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit, Vital
@@ -52,10 +52,14 @@ def at(finding: Finding) -> float:
 def test_a_low_of_both_levels_reads_as_it_happened() -> None:
     found = worn().comes(*trace(LOW))
     assert [(at(each), each.rule, each.verdict) for each in found] == [
+        (20, "predicted-low", RAISE),
+        (30, "predicted-urgent-low", RAISE),
         (40, "low-event-1", RAISE),  # 66, 61, 57: fifteen minutes
         (55, "low-event-2", RAISE),  # 53, 51, 49
     ]
     assert [(each.audience, each.priority) for each in found] == [
+        (PATIENT, Priority.LOW),
+        (PATIENT, Priority.MEDIUM),
         (PATIENT, Priority.LOW),
         (PATIENT, Priority.MEDIUM),
     ]
@@ -114,14 +118,16 @@ def test_an_extended_low_is_told_to_the_patient_at_two_hours_and_handed_on_at_ei
 
 
 def test_a_dip_of_ten_minutes_is_no_event() -> None:
-    assert worn().comes(*trace([90, 80, 69, 68, 75, 69, 80, 90])) == []
+    found = worn().comes(*trace([90, 80, 69, 68, 75, 69, 80, 90]))
+    assert [each.rule for each in found] == ["predicted-low", "predicted-urgent-low"]
 
 
 def test_an_event_is_over_after_fifteen_minutes_on_the_right_side() -> None:
     ward = worn()
     ward.comes(*trace([80, 75, 66, 66, 66, 71, 72]))
-    assert ward.comes(*trace([69, 66, 66, 66, 71, 72, 73], start=35)) == []  # still the same event
-    (again,) = ward.comes(*trace([66, 66, 66], start=70))
+    (ahead,) = ward.comes(*trace([69, 66, 66, 66, 71, 72, 73], start=35))  # still the same event, over at the end
+    assert (ahead.rule, at(ahead)) == ("predicted-low", 65)
+    (_, again) = ward.comes(*trace([66, 66, 66], start=70))
     assert (again.rule, again.since) == ("low-event-1", minute(70))
 
 
@@ -289,6 +295,102 @@ def test_a_sensor_that_does_not_move_for_an_hour_is_told_to_the_patient_once() -
     assert floor == []  # the end of the scale
 
 
+# What is ahead
+
+FALLING = [93, 90, 87, 84, 81, 78, 75]
+
+
+def ahead(found: Sequence[Finding]) -> list[tuple[str, float]]:
+    return [(each.rule, at(each)) for each in found if each.rule.startswith("predicted")]
+
+
+def test_a_low_ahead_is_told_to_the_patient_with_its_numbers() -> None:
+    (found,) = worn().comes(*trace(FALLING))
+    assert (found.rule, found.audience, found.priority) == ("predicted-low", PATIENT, Priority.LOW)
+    assert found.because.en == (
+        "Sensor glucose 75 mg/dL (4.2 mmol/L) at 2026-03-02 02:30, changing by -0.6 mg/dL/min; about 71 mg/dL "
+        "(3.9 mmol/L) is expected in 20 min, and it may fall below 70 mg/dL (3.9 mmol/L) within 60 min. "
+        "Limit: Battelino 2019, level 1; CDS 2024."
+    )
+    assert found.because.zh == (
+        "2026-03-02 02:30 动态血糖 75 mg/dL（4.2 mmol/L），变化 -0.6 mg/dL/min；预计 20 分钟后约 71 mg/dL"
+        "（3.9 mmol/L），60 分钟内可能低于 70 mg/dL（3.9 mmol/L）。"
+        "限值依据：Battelino 2019 共识 1 级；CDS 2024 指南。"
+    )
+    assert found.evidence == (cgm(30, 75).key,)
+
+
+def test_what_is_ahead_is_said_in_the_unit_received() -> None:
+    found = worn().comes(*trace([5.2, 5.0, 4.8, 4.7, 4.5, 4.3, 4.2, 4.0], unit=Unit.MMOL_L))
+    words = found[0].because.en
+    assert "changing by -0.0" in words
+    assert "it may fall below 3.9 mmol/L (70 mg/dL) within 60 min." in words
+
+
+def test_a_very_low_ahead_is_told_for_itself_while_a_low_goes_on() -> None:
+    ward = worn()
+    found = ward.comes(*trace([*FALLING, 72, 68, 64, 60, 56]))
+    assert [name for name, _ in ahead(found)] == ["predicted-low", "predicted-urgent-low"]
+    assert [each.priority for each in said(found, "predicted-urgent-low")] == [Priority.MEDIUM]
+
+
+def test_what_is_ahead_is_looked_for_at_the_patients_own_limits() -> None:
+    given = {"low-event-1": {"limit": {"value": 85, "unit": "mg/dL"}}}
+    limits = limits_for(parse_overrides(given, "patient"))
+    usual, own = (ahead(worn(each).comes(*trace(FALLING)))[0] for each in (DEFAULTS, limits))
+    assert own[1] < usual[1]
+
+
+@pytest.mark.parametrize("rule", ["predicted-low", "predicted-urgent-low"])
+def test_each_warning_can_be_switched_off(rule: str) -> None:
+    limits = limits_for(parse_overrides({rule: {"on": {"value": 0, "unit": "switch"}}}, "patient"))
+    names = {name for name, _ in ahead(worn(limits).comes(*trace([*FALLING, 72, 68, 64, 60, 56])))}
+    assert names == {"predicted-low", "predicted-urgent-low"} - {rule}
+
+
+def test_what_comes_more_than_a_quarter_of_an_hour_late_foretells_nothing() -> None:
+    comes = [replace(each, received_at=each.taken_at + timedelta(minutes=16)) for each in trace(FALLING)]
+    assert ahead(worn().comes(*comes)) == []
+
+
+def test_in_the_first_hour_of_a_sensor_nothing_is_foretold() -> None:
+    ward = Ward()
+    ward.comes(*trace([95, 96], start=-10))
+    assert ahead(ward.comes(*trace(FALLING))) == []
+    ward = Ward()
+    ward.comes(*trace([95, 96] * 6, start=-60))
+    assert ahead(ward.comes(*trace(FALLING)))
+
+
+def test_right_after_a_jump_nothing_is_foretold() -> None:
+    ward = worn()
+    ward.comes(*trace([115, 116] * 6, start=-60))
+    (found,) = ward.comes(*trace([115, 116, 78]))
+    assert found.rule == "sensor-jump"
+    assert ahead(ward.comes(*trace([76], start=15)))  # and it goes on
+
+
+def test_what_may_be_pressure_on_the_sensor_is_foretold_with_that_reason() -> None:
+    found = said(worn().comes(*trace([95, 95, 94, 82])), "predicted-low")
+    assert (
+        "But a steep fall at night from a steady trace may be pressure on the sensor: please measure by finger."
+    ) in found[0].because.en
+    assert "但夜间由平稳骤降，可能为传感器受压：请测指尖血糖。" in found[0].because.zh
+
+
+def test_a_warning_is_not_given_again_after_a_restart() -> None:
+    ward = worn()
+    assert ahead(ward.comes(*trace(FALLING)))
+    ward.restart(32)
+    assert ahead(ward.comes(*trace([73, 72], start=35))) == []
+
+
+def test_after_a_low_a_warning_says_when_it_was() -> None:
+    glucose = [100.0, 95, 85, 76, 66, 63, 66, 70, 74, 77, 78, 77, 75, 73, 71]
+    found = said(worn().comes(*trace(glucose)), "predicted-low")
+    assert "The last value below it was 30 min before." in found[-1].because.en
+
+
 # Late, repeated and several
 
 
@@ -307,14 +409,20 @@ def test_a_low_that_goes_on_is_told_at_its_first_fresh_reading() -> None:
     assert [(at(each), each.audience) for each in said(ward.found, "low-event-2")] == [(200, PATIENT), (200, STAFF)]
 
 
-def test_a_late_reading_completes_an_event_that_has_passed_within_the_hour() -> None:
+@pytest.mark.parametrize(("arrives", "told"), [(64, True), (66, False)])
+def test_a_late_reading_completes_an_event_that_has_not_been_over_for_15_minutes(arrives: float, told: bool) -> None:
     ward = worn()
-    low = trace([90, 70, 65, 60, 56, 53, 52, 51, 60, 66, 75, 80, 85])
+    low = trace([90, 70, 65, 60, 56, 53, 52, 51, 60, 66, 75, 80, 85])  # over at 50 by the readings up to 60
     missing = low.pop(6)
     ward.comes(*low)
     assert said(ward.found, "low-event-2") == []
-    found = said(ward.comes(replace(missing, received_at=minute(62))), "low-event-2")
-    assert [(each.verdict, each.since) for each in found] == [(RAISE, minute(25))]
+    found = said(ward.comes(replace(missing, received_at=minute(arrives))), "low-event-2")
+    assert [(each.verdict, each.since) for each in found] == [(RAISE, minute(25))] * told
+    if found:
+        assert found[0].because.en.startswith(
+            "Sensor glucose was below 54 mg/dL (3.0 mmol/L) from 2026-03-02 02:25 on, lowest 51 mg/dL (2.8 mmol/L); "
+            "now 85 mg/dL (4.7 mmol/L). Limit: "
+        )
 
 
 def test_a_late_reading_that_shows_an_earlier_onset_tells_nothing_again() -> None:
@@ -362,7 +470,7 @@ def test_a_meter_does_not_change_what_the_sensor_has_to_tell() -> None:
     alone, beside = worn(), worn()
     alone.comes(*trace(LOW))
     beside.comes(*[each for one in trace(LOW) for each in (one, meter((one.taken_at - START).seconds / 60 + 1, 95))])
-    of_sensor = [each for each in beside.found if each.rule.startswith("low")]
+    of_sensor = [each for each in beside.found if each.rule.startswith(("low", "predicted"))]
     assert [each.because for each in of_sensor] == [each.because for each in alone.found]
 
 
@@ -435,6 +543,7 @@ def test_every_finding_speaks_both_languages_and_names_its_limit(readings: list[
         assert each.because.zh.endswith("。")
         assert "Limit: " in each.because.en
         assert "p-1" not in each.because.en
+        assert each.audience is PATIENT or not each.rule.startswith("predicted")
         assert each.evidence
 
 

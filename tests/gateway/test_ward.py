@@ -76,7 +76,7 @@ async def test_who_is_not_heard_has_no_bed_and_who_is_low_is_told_of(tmp_path: P
         clock.advance(timedelta(minutes=85))
         await send(house, "cgm-calm", clock.now(), *SLOWLY_LOW)
         assert {alert.patient for alert in house.book.open_alerts()} == {"calm", "low"}
-        clock.advance(timedelta(hours=6))
+        clock.advance(timedelta(hours=24))
         await house.tick()
         silent = {alert.patient for alert in house.book.open_alerts() if alert.problem == "no-data"}
         assert silent == {"idle", "calm", "low"}
