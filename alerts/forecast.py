@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import mul
 from typing import Any, Final
 
 from alerts.forecast_weights import FAST, SLOW, Weights
@@ -143,13 +144,6 @@ def terms(
     return row
 
 
-def _score(weights: Weights, row: Sequence[Any]) -> Any:
-    total: Any = weights.constant
-    for weight, term in zip(weights.terms, row, strict=True):  # in one order, so that both forms round alike
-        total = total + weight * term
-    return total
-
-
 class _Near:
     """What is kept for one level: shares of readings, the last low, the last warning."""
 
@@ -261,25 +255,32 @@ class Forecast:
         shape = (glucose - self.floor, self.crest - glucose, minute - self.crest_at)
         return expected, terms(glucose - level, expected - level, lags, shape, minute - near.last_low, person)
 
+    @property
+    def near_levels(self) -> Sequence[int]:
+        """The numbers of the levels that the glucose expected comes so near to that a `warning` is thought of."""
+        glucose, numbers = self.glucose, []
+        weights = SLOW if self.cadence >= SLOW_CADENCE else FAST
+        change = expected_change(weights[0], self.lag5, self.lag10, self.lag20, self.lag40, self.lag80)
+        for number, near in enumerate(self.near):
+            over = glucose - near.level
+            if over + change < weights[number].reach and 0.0 <= over < CEILING:
+                numbers.append(number)
+        return numbers
+
     def warning(self, number: int) -> Forewarning | None:
-        """The warning of a level, by its number, that the reading taken last gives."""
-        near, minute, glucose = self.near[number], self.minute, self.glucose
-        if not 0.0 <= glucose - near.level < CEILING or minute - self.since < YOUNGEST:
-            return None
-        if minute - near.warned < REST or minute - near.last_low < RECOVERY:
+        """The warning of one of the levels that are near, after the reading taken last."""
+        near, minute = self.near[number], self.minute
+        if minute - near.warned < REST or minute - near.last_low < RECOVERY or minute - self.since < YOUNGEST:
             return None
         weights = (SLOW if self.cadence >= SLOW_CADENCE else FAST)[number]
-        drift = expected_change(weights, self.lag5, self.lag10, self.lag20, self.lag40, self.lag80)
-        if glucose + drift - near.level >= weights.reach:
-            return None
         expected, row = self.seen(near, weights)
-        if not _score(weights, row) > weights.threshold:
+        if not sum(map(mul, weights.terms, row), weights.constant) > weights.threshold:
             return None
         near.warned = minute
         since_low = minute - near.last_low
         return Forewarning(
             level=near.level,
-            glucose=glucose,
+            glucose=self.glucose,
             rate=self.lag10 / 10.0,
             expected=expected,
             since_low=since_low if since_low < RECENT else None,

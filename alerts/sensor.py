@@ -476,7 +476,8 @@ class Sensor:
 
     def _look_ahead(self, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
         """The lows ahead. now: None counts as told what was fresh when it came."""
-        for number, ahead in enumerate(self.plan.ahead):
+        for number in self.forecast.near_levels:
+            ahead = self.plan.ahead[number]
             if (
                 ahead.on
                 and self._fresh(ahead.rule, reading, now or reading.received_at)

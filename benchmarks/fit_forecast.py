@@ -615,9 +615,9 @@ from typing import Final
 class Weights:
     """One model: for one level and one kind of sensor.
 
-    drift: weights of the five lags in the change of glucose expected within 20 minutes. reach: mg/dL above the level
-    that the expected glucose must be below for a warning to be thought of. It is given when constant + the weighted
-    `terms` is above the threshold; the unit of both is a found low.
+    drift: weights of the five lags in the change of glucose expected within 20 minutes, one for both levels. reach:
+    mg/dL above the level that the expected glucose must be below for a warning to be thought of. It is given when
+    constant + the weighted `terms` is above the threshold; the unit of both is a found low.
     """
 
     drift: tuple[float, ...]

@@ -20,7 +20,7 @@ def tell(minutes: Sequence[float], glucose: Sequence[float], forecast: Forecast 
         (m, warning)
         for m, g in zip(minutes, glucose, strict=True)
         if forecast.take(m, g)
-        for number in range(2)
+        for number in forecast.near_levels
         if (warning := forecast.warning(number))
     ]
 
