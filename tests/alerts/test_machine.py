@@ -229,6 +229,23 @@ def test_an_open_alert_says_what_joined_it_last_unless_that_is_less_urgent() -> 
     assert (unheard.because, unheard.evidence) == (CLOSED_EARLY.because, CLOSED_EARLY.evidence)
 
 
+def test_a_milder_low_that_brings_an_alert_back_does_not_speak_for_the_worse_one() -> None:
+    worst = after(hear(OPEN, WORSE, LATER))
+    gone = after(hear(worst, OVER, minute(70)))
+    milder = finding("low-event-1", audience=Audience.PATIENT, since=minute(80), known_at=minute(85))
+    back = after(hear(gone, milder, minute(85)))
+    assert (back.priority, back.because, back.condition_gone_at) == (Priority.HIGH, WORSE.because, None)
+
+
+def test_a_relapse_is_as_urgent_as_it_is_once_the_worst_was_seen() -> None:
+    worst = after(hear(OPEN, WORSE, LATER))
+    unseen = after(hear(worst, OVER, minute(70)))
+    seen = after(hear(after(hear(worst, acknowledge(worst), minute(65))), OVER, minute(70)))
+    again = [after(hear(alert, ANEW, minute(90))) for alert in (unseen, seen)]
+    assert [alert.priority for alert in again] == [Priority.HIGH, Priority.MEDIUM]
+    assert {alert.because for alert in again} == {ANEW.because}
+
+
 def test_the_same_request_to_the_patient_is_the_same_notice() -> None:
     first, again = (hear(None, PATIENT, minute(count)).notices[0] for count in (1, 2))
     assert first.id == again.id
