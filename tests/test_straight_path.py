@@ -35,7 +35,7 @@ from simulators.cuff import BloodPressureCuff
 from simulators.encode import CgmRecord, GlucoseContext, GlucoseRecord, PressureRecord
 from simulators.gatt_server import DeviceClock
 from simulators.meter import GlucoseMeter
-from simulators.publisher import Publisher, RefusedError, blood_pressure, glucose
+from simulators.publisher import Publisher, RefusedError, blood_pressure, glucose, ketone
 from tests.accounts import assert_all_accounted_for, assert_balanced
 from tests.influx_facade import Bucket
 from tests.peers import mosquitto_broker
@@ -613,6 +613,18 @@ async def test_a_severe_blood_pressure_is_asked_for_again(
             (alert,) = alerts
             assert alert.problem == "blood-pressure-high"
             assert len(alert.evidence) == (2 if confirmed else 1)
+
+
+async def test_a_ketone_of_a_meter_opens_an_alert(tmp_path: Path, clock: HandClock) -> None:
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        assert house.listener is not None
+        async with Publisher("meter-1", "127.0.0.1", house.listener.port) as meter:
+            await meter.publish(ketone(Decimal("3.2"), clock.now()))
+        await until(lambda: bool(house.book.open_alerts()))
+        (alert,) = house.book.open_alerts()
+        assert (alert.raising, alert.priority) == ({"ketone"}, Priority.HIGH)
+        assert "3.2 mmol/L" in alert.because.en
 
 
 async def test_a_patients_own_limit_is_used_from_the_next_reading(tmp_path: Path, clock: HandClock) -> None:
