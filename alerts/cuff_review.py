@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -69,11 +69,14 @@ class Home(NamedTuple):
     evening: float
 
 
-def review(scene: Scene, readings: Sequence[Reading]) -> tuple[Finding, ...]:
-    """Judge the days before `now`; readings: of a cuff, of the last `spot.REVIEW_SPAN`, oldest first."""
+def review(scene: Scene, readings: Sequence[Reading], failed: Sequence[datetime] = ()) -> tuple[Finding, ...]:
+    """Judge the days before `now`; readings: of a cuff, of the last `spot.REVIEW_SPAN`, oldest first.
+
+    failed: when measurements that gave no value came in.
+    """
     taken = [each for each in pressures(readings) if scene.now - each.at < 2 * _WEEK]
     if not taken:
-        return ()
+        return (_cuff_error(scene, (), failed),) if failed else ()
     nights = _automatic_nights(scene, taken)
     asleep = {id(each) for night in nights.values() for each in night}
     awake = [each for each in taken if not each.doubtful and math.isfinite(each.systolic) and id(each) not in asleep]
@@ -87,7 +90,7 @@ def review(scene: Scene, readings: Sequence[Reading]) -> tuple[Finding, ...]:
         _variability(scene, of_both, awake),
         _non_dipping(scene, nights, awake),
         _irregular_pulse(scene, taken),
-        _cuff_error(scene, taken),
+        _cuff_error(scene, taken, failed),
     )
 
 
@@ -341,24 +344,40 @@ _MISUSE_WORDS: Final = {
 }
 
 
-def _cuff_error(scene: Scene, taken: Sequence[Pressure]) -> Finding:
+def _cuff_error(scene: Scene, taken: Sequence[Pressure], failed: Sequence[datetime]) -> Finding:
+    """Measurements that gave no value are refused at admission, but here they count."""
     rule = BP_CUFF_ERROR
     week = [each for each in taken if scene.now - each.at < _WEEK]
     wrong = [each for each in week if each.reading.flags & MISUSE]
+    empty = [moment for moment in failed if scene.now - moment < _WEEK]
+    count, among = len(wrong) + len(empty), len(week) + len(empty)
     least, share = scene.number(rule, "readings", COUNT), scene.number(rule, "share", PERCENT)
-    if len(wrong) < least or 100 * len(wrong) < share * len(week):
+    newest = max([*(each.at for each in taken), *failed])
+    if count < least or 100 * count < share * among:
         because = Text(
-            en=f"{len(wrong)} of {len(week)} readings of the last 7 days with a fault of the cuff's use.",
-            zh=f"近 7 天 {len(week)} 次测量中 {len(wrong)} 次提示使用不当。",
+            en=f"{count} of {among} measurements of the last 7 days with a fault of the cuff's use.",
+            zh=f"近 7 天 {among} 次测量中 {count} 次提示使用不当。",
         )
-        return scene.finding(rule, Verdict.CLEAR, because, taken[-1].at, (), audience=Audience.PATIENT)
+        return scene.finding(rule, Verdict.CLEAR, because, newest, (), audience=Audience.PATIENT)
     source = scene.limits.source(rule.name, "readings", COUNT)
-    advice = [said for flag, said in _MISUSE_WORDS.items() if any(flag in each.reading.flags for each in wrong)]
+    named = [said for flag, said in _MISUSE_WORDS.items() if any(flag in each.reading.flags for each in wrong)]
+    advice = named or list(_MISUSE_WORDS.values())
+    without = Text(en="", zh="")
+    if empty:
+        without = Text(en=f", {len(empty)} of them without a value", zh=f"（其中 {len(empty)} 次无数值）")
     because = Text(
-        en=f"Your cuff reported a fault in {len(wrong)} of {len(week)} readings of the last 7 days, at least "
-        f"{least:g} and {share:g} % ({source.en}). Please "
-        f"{', and '.join(each.en for each in advice)}.",
-        zh=f"近 7 天 {len(week)} 次测量中血压计 {len(wrong)} 次提示有误，不少于 {least:g} 次且不低于 {share:g}%"
+        en=f"Your cuff reported a fault in {count} of {among} measurements of the last 7 days{without.en}, at least "
+        f"{least:g} and {share:g} % ({source.en}). Please {', and '.join(each.en for each in advice)}.",
+        zh=f"近 7 天 {among} 次测量中血压计 {count} 次提示有误{without.zh}，不少于 {least:g} 次且不低于 {share:g}%"
         f"（{source.zh}）。请{'，'.join(each.zh for each in advice)}。",
     )
-    return _about(scene, rule, Verdict.RAISE, because, wrong)
+    readings = [each.reading for each in wrong]
+    return scene.finding(
+        rule,
+        Verdict.RAISE,
+        because,
+        scene.week_of(max([*empty, *(each.taken_at for each in readings)])),
+        readings,
+        known_at=max([*empty, *(each.received_at for each in readings)]),
+        audience=rule.audience,
+    )

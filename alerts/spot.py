@@ -8,7 +8,7 @@ moment give the same findings, in whatever order they came. A reading that came 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from alerts import contradiction, cuff, cuff_review, meter, plan
@@ -48,15 +48,21 @@ def judge(scene: Scene, taken: Taken, *, raising: Collection[str] | None = None)
 
 
 def review(
-    scene: Scene, taken: Taken, plans: Iterable[Plan] = (), *, raising: Collection[str] | None = None
+    scene: Scene,
+    taken: Taken,
+    plans: Iterable[Plan] = (),
+    *,
+    failed: Sequence[datetime] = (),
+    raising: Collection[str] | None = None,
 ) -> Judged:
     """Judge the readings of `REVIEW_SPAN`, oldest first, by vital; `again`: the next reminder of a plan.
 
-    plans: what the patient agreed to measure, at most one for each vital. raising: as for `judge`.
+    plans: what the patient agreed to measure, at most one for each vital. failed: when the patient's cuffs reported
+    measurements that gave no value. raising: as for `judge`.
     """
     findings = [
         *meter.review(scene, taken.get(Vital.GLUCOSE, ())),
-        *cuff_review.review(scene, taken.get(Vital.BLOOD_PRESSURE, ())),
+        *cuff_review.review(scene, taken.get(Vital.BLOOD_PRESSURE, ()), failed),
     ]
     moments = []
     for each in plans:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from hashlib import blake2b
@@ -51,7 +51,10 @@ def _night(day: date, zone: tzinfo) -> datetime:
 
 
 class Past:
-    """What the journal says of one patient's last weeks. limits: those that hold on a day."""
+    """What the journal says of one patient's last weeks.
+
+    limits: those that hold on a day. cuffs: those the patient wears, and since when.
+    """
 
     def __init__(
         self,
@@ -61,12 +64,14 @@ class Past:
         *,
         population: Population,
         limits: Callable[[date], Limits],
+        cuffs: Mapping[str, datetime],
     ) -> None:
         self._journal = journal
         self._patient = patient
         self._zone = zone
         self._population = population
         self._limits = limits
+        self._cuffs = cuffs
 
     def review(self, due: Round, now: datetime) -> Review | None:
         """The review of the week that was over; None where nothing was measured."""
@@ -100,10 +105,15 @@ class Past:
             vital: self._journal.readings(self._patient, vital, end - spot.REVIEW_SPAN, end)
             for vital in (Vital.GLUCOSE, Vital.BLOOD_PRESSURE)
         }
-        if not any(taken.values()):
+        failed = [
+            moment
+            for device, since in self._cuffs.items()
+            for moment in self._journal.failures(device, max(since, end - spot.REVIEW_SPAN), end)
+        ]
+        if not any(taken.values()) and not failed:
             return ()
         scene = Scene(self._patient, self._limits(day), end - _INSTANT, self._zone)
-        return spot.review(scene, taken).findings
+        return spot.review(scene, taken, failed=failed).findings
 
     def traces(self, due: Round) -> Traces:
         """All that the review of the week and the last fourteen days need of the sensor."""

@@ -133,6 +133,11 @@ class Rounds:
             ZoneInfo(person.zone),
             population=RANGES[self._group(person.id)],
             limits=lambda day: self._limits(person, day),
+            cuffs={
+                worn.device: worn.assigned_at
+                for worn in self._people.worn([person.id])
+                if worn.kind is DeviceKind.CUFF
+            },
         )
         made = None if self._book.reviewed(person.id, due.monday) else past.review(due, now)
         return _Seen(self._standing(person, due, past.traces(due), made, now), made, past.spot(due.day))

@@ -40,6 +40,7 @@ from ingest.reading import (
     Packet,
     Reading,
     Refusal,
+    RefusalReason,
     Session,
     TimeBasis,
     from_us,
@@ -411,6 +412,16 @@ class Journal:
                 values.append(value)  # type: ignore[arg-type]
         with self._reading() as db:
             return [_letter(row) for row in db.execute(f"{query} ORDER BY id DESC LIMIT ?", (*values, limit))]
+
+    def failures(self, device: str, start: datetime, end: datetime) -> list[datetime]:
+        """When measurements that a device reported as failed came in, start <= then < end, oldest first."""
+        query = (
+            "SELECT received_us, parts FROM letters WHERE state IN (?,?,?) AND device=? AND reason=? "
+            "AND received_us>=? AND received_us<? ORDER BY received_us"
+        )
+        with self._reading() as db:
+            rows = db.execute(query, (*LetterState, device, RefusalReason.NO_VALUE, to_us(start), to_us(end)))
+            return [from_us(received) for received, parts in rows for _ in json.loads(parts)]
 
     def counts(self) -> dict[str, int]:
         """All counters since the journal began; letters.waiting is counted now."""

@@ -79,7 +79,9 @@ class Bedside:
                 ),
             ),
         )
-        self._past = Past(journal, subject, zone, population=RANGES[population], limits=lambda _: plan.limits)
+        self._past = Past(
+            journal, subject, zone, population=RANGES[population], limits=lambda _: plan.limits, cuffs={}
+        )
         self._zone = zone
         self._visit_at = round_of(subject, zone, since).at + _DAY
         self._reviewed: date | None = None

@@ -8,7 +8,7 @@ import pytest
 
 from alerts.alert import Audience, Verdict
 from alerts.cuff import pressures
-from alerts.cuff_review import homes
+from alerts.cuff_review import homes, review
 from alerts.rule import Group
 from alerts.scene import Scene
 from ingest.reading import Flag, Reading
@@ -162,11 +162,26 @@ def test_a_cuff_that_is_used_badly_again_and_again_is_the_patients_to_mend() -> 
     found = Home().take(*loose, *good).review(day(6, "22:00"))["bp-cuff-error"]
     assert (found.verdict, found.audience) == (RAISE, Audience.PATIENT)
     assert found.because.en == (
-        "Your cuff reported a fault in 3 of 10 readings of the last 7 days, at least 3 and 30 % (Homeward default, "
-        "to be confirmed by the clinic). Please sit still and do not talk, and close the cuff so that "
+        "Your cuff reported a fault in 3 of 10 measurements of the last 7 days, at least 3 and 30 % "
+        "(Homeward default, to be confirmed by the clinic). Please sit still and do not talk, and close the cuff so that "
         "two fingers fit below it."
     )
     assert Home().take(*loose[:2], *good).review(day(6, "22:00"))["bp-cuff-error"].verdict is CLEAR
+
+
+def test_measurements_that_gave_no_value_count_among_the_faults_of_a_cuff() -> None:
+    scene = Scene("p-1", limits(), minute(day(6, "22:00")), ZONE)
+    failed = [minute(day(n, "08:01")) for n in (1, 2, 4)]
+    good = [cuff(day(n, "20:00"), 130, 80) for n in range(6)]
+    (found,) = [each for each in review(scene, good, failed) if each.rule == "bp-cuff-error"]
+    assert (found.verdict, found.audience, found.evidence) == (RAISE, Audience.PATIENT, ())
+    assert "in 3 of 9 measurements of the last 7 days, 3 of them without a value, at least 3" in found.because.en
+    assert "其中 3 次无数值" in found.because.zh
+    assert (found.since, found.known_at) == (minute(day(0, "00:00")), failed[-1])
+    assert [each.verdict for each in review(scene, (), failed)] == [RAISE]  # a cuff that only fails
+    assert [each.verdict for each in review(scene, (), failed[:2])] == [CLEAR]
+    long_past = Scene("p-1", limits(), minute(day(12)), ZONE)
+    assert [each.verdict for each in review(long_past, (), failed)] == [CLEAR]
 
 
 def test_homes_of_several_stretches_are_each_its_own() -> None:

@@ -20,7 +20,7 @@ from gateway.past import SPREAD, round_of
 from gateway.people import Device, DeviceKind, DeviceLink, Patient, People
 from gateway.rounds import Rounds
 from ingest.journal import Arrival, Journal
-from ingest.reading import Flag, Packet, Reading, TimeBasis
+from ingest.reading import Flag, Packet, Reading, Refusal, RefusalReason, TimeBasis
 from ingest.vital import Unit, Vital, canonical
 from tests.real_house import HandClock, enrol, real_house, until
 
@@ -253,3 +253,23 @@ def test_patients_are_spread_over_the_hours() -> None:
     assert max(moments) - min(moments) > SPREAD * 0.95
     quarter = [at for at in moments if at - min(moments) < SPREAD / 4]
     assert len(quarter) == pytest.approx(250, abs=60)
+
+
+async def test_a_cuff_that_fails_again_and_again_is_heard_though_its_values_are_refused(tmp_path: Path) -> None:
+    clock = HandClock(local(MONDAY, 12))
+    with night(tmp_path, clock) as house:
+        house.enrol("anna", "cuff-1", DeviceKind.CUFF)
+        for hours in (1, 5, 9):
+            no_value = Refusal(reason=RefusalReason.NO_VALUE, because="cuff-loose", device="cuff-1", sequence=hours)
+            packet = Packet(
+                link="listener",
+                sender="cuff-1",
+                channel="json",
+                data=str(hours).encode(),
+                received_at=clock.now() + timedelta(hours=hours),
+            )
+            house.journal.append([Arrival(packet=packet, outcomes=(no_value,))])
+        clock.set(local(MONDAY + timedelta(days=1), 6))
+        await house.go()
+        assert [(each.rule, each.verdict) for each in house.heard] == [("bp-cuff-error", Verdict.RAISE)]
+        assert "3 of 3 measurements of the last 7 days, 3 of them without a value" in house.heard[0].because.en
