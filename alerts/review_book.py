@@ -36,6 +36,7 @@ from alerts.week import Figures, Pressure
 from ingest.reading import from_us, to_us
 
 _METADATA: Final = MetaData()
+_CHUNK: Final = 1000  # names in one question
 
 # Days are ISO dates, moments integer microseconds UTC: exact, sortable, the same on every database.
 _reviews = Table(
@@ -63,6 +64,8 @@ class ReviewBook:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        # As read last, by patient: all are asked for at each look at the ranking, and few are new.
+        self._known: dict[str, Standing] = {}
         _METADATA.create_all(engine)
 
     def write(self, standing: Standing, review: Review | None) -> None:
@@ -75,6 +78,7 @@ class ReviewBook:
             db.execute(insert(_standings).values(**_standing_row(standing)))
             if review is not None and not _is_reviewed(db, review.patient, review.monday):
                 db.execute(insert(_reviews).values(**_review_row(review)))
+        self._known.pop(standing.patient, None)
 
     def reviewed(self, patient: str, monday: date) -> bool:
         """Whether the week that begins with that day has been reviewed."""
@@ -105,15 +109,33 @@ class ReviewBook:
 
     def standings(self, patients: Sequence[str] | None = None) -> dict[str, Standing]:
         """How these patients (None: all) stood last, by patient."""
-        query = select(_standings)
-        if patients is not None:
-            query = query.where(_standings.c.patient.in_(patients))
+        if patients is None:
+            return self._all_standings()
         with self._engine.connect() as db:
-            return {row.patient: _standing(row) for row in db.execute(query)}
+            return _standings_of(db, patients)
+
+    def _all_standings(self) -> dict[str, Standing]:
+        """One made at another moment than the one known is read anew; another process may have written it."""
+        known = self._known
+        with self._engine.connect() as db:
+            made = dict(db.execute(select(_standings.c.patient, _standings.c.made_at_us)).tuples().all())
+            standings = {name: known[name] for name in made.keys() & known.keys()}
+            stale = [
+                name for name, at in made.items() if name not in standings or to_us(standings[name].made_at) != at
+            ]
+            for first in range(0, len(stale), _CHUNK):
+                standings |= _standings_of(db, stale[first : first + _CHUNK])
+        self._known = dict(standings)
+        return standings
 
     def _found(self, query: Select[Any]) -> list[Review]:
         with self._engine.connect() as db:
             return [_review(row) for row in db.execute(query)]
+
+
+def _standings_of(db: Connection, patients: Sequence[str]) -> dict[str, Standing]:
+    query = select(_standings).where(_standings.c.patient.in_(patients))
+    return {row.patient: _standing(row) for row in db.execute(query)}
 
 
 def _is_reviewed(db: Connection, patient: str, monday: date) -> bool:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from alerts.alert import Alert, Priority, Text
@@ -100,12 +101,20 @@ def risk(patient: str, standing: Standing | None, alerts: Iterable[Alert], now: 
     """Why to look at a patient at the moment `now` (aware). alerts: the open ones of the patient."""
     reasons = [reason for alert in alerts for reason in _alert(alert, now)]
     if standing is not None:
-        reasons += _known_too_little(standing)
-        reasons += _levels(standing.week)
-        reasons += _changes(standing.week, standing.before)
-        reasons += _pressures(standing.pressure, standing.pressure_before)
-        reasons += _nights(standing)
+        reasons += _of_standing(standing)
     return Risk(patient=patient, reasons=tuple(sorted(reasons, key=lambda reason: -reason.points)))
+
+
+@lru_cache(maxsize=20_000)
+def _of_standing(standing: Standing) -> tuple[Reason, ...]:
+    """Does not hang on the moment, and a standing stays for a day; the worklist is looked at all day."""
+    return (
+        *_known_too_little(standing),
+        *_levels(standing.week),
+        *_changes(standing.week, standing.before),
+        *_pressures(standing.pressure, standing.pressure_before),
+        *_nights(standing),
+    )
 
 
 def ranked(risks: Iterable[Risk]) -> list[Risk]:

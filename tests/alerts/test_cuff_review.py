@@ -163,8 +163,8 @@ def test_a_cuff_that_is_used_badly_again_and_again_is_the_patients_to_mend() -> 
     assert (found.verdict, found.audience) == (RAISE, Audience.PATIENT)
     assert found.because.en == (
         "Your cuff reported a fault in 3 of 10 measurements of the last 7 days, at least 3 and 30 % "
-        "(Homeward default, to be confirmed by the clinic). Please sit still and do not talk, and close the cuff so that "
-        "two fingers fit below it."
+        "(Homeward default, to be confirmed by the clinic). Please sit still and do not talk, and close the cuff "
+        "so that two fingers fit below it."
     )
     assert Home().take(*loose[:2], *good).review(day(6, "22:00"))["bp-cuff-error"].verdict is CLEAR
 

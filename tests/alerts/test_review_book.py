@@ -64,6 +64,20 @@ def test_a_week_is_reviewed_once_and_the_standing_is_renewed(book: ReviewBook) -
     assert [review.monday for review in book.of_patient("p-1", 1)] == [MONDAY + WEEK]
 
 
+def test_standings_that_another_process_renews_are_read_anew(book: ReviewBook, tmp_path: Path) -> None:
+    engine = connect(f"sqlite:///{tmp_path / 'hub.db'}")
+    other = ReviewBook(engine)
+    book.write(CALM, None)
+    book.write(replace(CALM, patient="p-2"), None)
+    assert set(book.standings()) == {"p-1", "p-2"}
+    renewed = replace(CALM, made_at=CALM.made_at + timedelta(days=1), night_lows=True)
+    other.write(renewed, None)
+    other.write(replace(CALM, patient="p-3"), None)
+    assert book.standings() == other.standings()
+    assert book.standings()["p-1"] == renewed
+    engine.dispose()
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(STANDINGS)
 def test_any_standing_is_read_as_it_was_written(book: ReviewBook, standing: Standing | None) -> None:
