@@ -118,7 +118,7 @@ class ReviewBook:
         """One made at another moment than the one known is read anew; another process may have written it."""
         known = self._known
         with self._engine.connect() as db:
-            made = dict(db.execute(select(_standings.c.patient, _standings.c.made_at_us)).tuples().all())
+            made = {name: at for name, at in db.execute(select(_standings.c.patient, _standings.c.made_at_us))}
             standings = {name: known[name] for name in made.keys() & known.keys()}
             stale = [
                 name for name, at in made.items() if name not in standings or to_us(standings[name].made_at) != at
