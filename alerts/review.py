@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -63,11 +63,19 @@ RANGES: Final[Mapping[Group, Population]] = MappingProxyType(
 )
 
 
+class Done(NamedTuple):
+    """A named person has dealt with a line of the weekly list."""
+
+    by: str
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
     """One patient's week. monday: its first day. Figures are None for a week without two readings.
 
-    findings: one of each rule of REVIEW_RULES, in that order, then what meter and cuff said of the week.
+    findings: one of each rule of REVIEW_RULES, in that order, then what meter and cuff said of the week. done: which
+    of them somebody has dealt with, by rule.
     """
 
     patient: str
@@ -76,6 +84,7 @@ class Review:
     week: Figures | None
     before: Figures | None
     findings: tuple[Finding, ...]
+    done: Mapping[str, Done] = field(default_factory=dict)
 
     @property
     def raised(self) -> tuple[Finding, ...]:

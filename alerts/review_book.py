@@ -6,9 +6,10 @@ for one short transaction, so call it off the loop.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -28,9 +29,10 @@ from sqlalchemy import (
     insert,
     select,
 )
+from sqlalchemy.exc import IntegrityError
 
-from alerts.alert import Audience, Finding, Priority, Text, Verdict
-from alerts.review import Review
+from alerts.alert import Audience, Finding, IllegalAct, Priority, Text, Verdict
+from alerts.review import Done, Review
 from alerts.risk import Standing
 from alerts.week import Figures, Pressure
 from ingest.reading import from_us, to_us
@@ -49,6 +51,15 @@ _reviews = Table(
     Column("said", JSON, nullable=False),
 )
 Index("reviews_by_week", _reviews.c.monday, _reviews.c.raised)
+_done = Table(
+    "reviews_done",
+    _METADATA,
+    Column("patient", String(64), primary_key=True),
+    Column("monday", String(10), primary_key=True),
+    Column("rule", String(64), primary_key=True),
+    Column("by", String(200), nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+)
 _standings = Table(
     "standings",
     _METADATA,
@@ -85,6 +96,26 @@ class ReviewBook:
         with self._engine.connect() as db:
             return _is_reviewed(db, patient, monday)
 
+    def tick(self, patient: str, monday: date, rule: str, *, by: str, at: datetime) -> Review:
+        """Write down who has dealt with a line of the weekly list; the review with it.
+
+        Raises KeyError where the list of that week has no such line, IllegalAct where somebody has done it before.
+        """
+        query = select(_reviews).where(_reviews.c.patient == patient, _reviews.c.monday == monday.isoformat())
+        found = self._found(query)
+        if not found or rule not in {finding.rule for finding in found[0].raised}:
+            raise KeyError(f"{patient} {monday} {rule}")
+        row = {"patient": patient, "monday": monday.isoformat(), "rule": rule, "by": by, "at_us": to_us(at)}
+        try:
+            with self._engine.begin() as db:
+                db.execute(insert(_done).values(**row))
+        except IntegrityError as error:
+            done = self._found(query)[0].done[rule]
+            raise IllegalAct(
+                f"{done.by} has dealt with {rule} of that week already, at {done.at:%Y-%m-%d %H:%M} UTC."
+            ) from error
+        return self._found(query)[0]
+
     def weeks(self, limit: int = 12) -> list[date]:
         """The first days of the weeks that were reviewed, the newest first."""
         query = select(_reviews.c.monday).distinct().order_by(_reviews.c.monday.desc()).limit(limit)
@@ -118,7 +149,10 @@ class ReviewBook:
         """One made at another moment than the one known is read anew; another process may have written it."""
         known = self._known
         with self._engine.connect() as db:
-            made = {name: at for name, at in db.execute(select(_standings.c.patient, _standings.c.made_at_us))}
+            made = {
+                row.patient: row.made_at_us
+                for row in db.execute(select(_standings.c.patient, _standings.c.made_at_us))
+            }
             standings = {name: known[name] for name in made.keys() & known.keys()}
             stale = [
                 name for name, at in made.items() if name not in standings or to_us(standings[name].made_at) != at
@@ -130,7 +164,9 @@ class ReviewBook:
 
     def _found(self, query: Select[Any]) -> list[Review]:
         with self._engine.connect() as db:
-            return [_review(row) for row in db.execute(query)]
+            rows = list(db.execute(query))
+            done = _done_of(db, rows)
+            return [_review(row, done[row.patient, row.monday]) for row in rows]
 
 
 def _standings_of(db: Connection, patients: Sequence[str]) -> dict[str, Standing]:
@@ -157,7 +193,20 @@ def _review_row(review: Review) -> dict[str, Any]:
     }
 
 
-def _review(row: Row[Any]) -> Review:
+def _done_of(db: Connection, reviews: Sequence[Row[Any]]) -> Mapping[tuple[str, str], Mapping[str, Done]]:
+    """What was dealt with, by patient and Monday, and by rule."""
+    found: defaultdict[tuple[str, str], dict[str, Done]] = defaultdict(dict)
+    for first in range(0, len(reviews), _CHUNK):
+        some = reviews[first : first + _CHUNK]
+        query = select(_done).where(
+            _done.c.patient.in_({row.patient for row in some}), _done.c.monday.in_({row.monday for row in some})
+        )
+        for row in db.execute(query):
+            found[row.patient, row.monday][row.rule] = Done(row.by, from_us(row.at_us))
+    return found
+
+
+def _review(row: Row[Any], done: Mapping[str, Done]) -> Review:
     return Review(
         patient=row.patient,
         monday=date.fromisoformat(row.monday),
@@ -165,6 +214,7 @@ def _review(row: Row[Any]) -> Review:
         week=_figures(row.said["week"]),
         before=_figures(row.said["before"]),
         findings=tuple(_finding(row.patient, said) for said in row.said["findings"]),
+        done=done,
     )
 
 

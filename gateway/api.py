@@ -74,7 +74,7 @@ Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 GlucoseUnit = Literal[Unit.MMOL_L, Unit.MG_DL]
 
 
-class _Door(BaseModel):
+class Door(BaseModel):
     """What comes in: an unknown field is refused, so that a typing error does not vanish."""
 
     model_config = ConfigDict(extra="forbid")
@@ -90,7 +90,7 @@ class _Door(BaseModel):
         return body
 
 
-class PatientIn(_Door):
+class PatientIn(Door):
     """A new patient."""
 
     id: Identifier
@@ -110,7 +110,7 @@ class PatientIn(_Door):
         return Patient(**self.model_dump())
 
 
-class PatientPatch(_Door):
+class PatientPatch(Door):
     """What changes; everything left out stays. `limits` replaces all of the patient's own limits."""
 
     name: Name | None = None
@@ -170,7 +170,7 @@ class PatientOut(BaseModel):
         )
 
 
-class DeviceIn(_Door):
+class DeviceIn(Door):
     """A new device."""
 
     id: Identifier = Field(description="Bluetooth address, kept in upper case, or the name it publishes under")
@@ -280,7 +280,7 @@ class DeviceOut(BaseModel):
         )
 
 
-class PairIn(_Door):
+class PairIn(Door):
     """Who wears the device from now on, or from `since`."""
 
     patient: str
@@ -491,7 +491,7 @@ class AlertDetail(BaseModel):
     notices: list[NoticeOut]
 
 
-class AcknowledgeIn(_Door):
+class AcknowledgeIn(Door):
     """A named person has seen the alert."""
 
     by: Name
@@ -500,7 +500,7 @@ class AcknowledgeIn(_Door):
     model_config = ConfigDict(json_schema_extra={"examples": [{"by": "Dr Li", "note": "Calling her now"}]})
 
 
-class CloseIn(_Door):
+class CloseIn(Door):
     """A named person ends the alert. The note says what was done, or why nothing was."""
 
     by: Name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, quote, unquote
@@ -45,7 +45,7 @@ from gateway.charts import Span, glucose_figure, pressure_figure
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
 from gateway.language import LANGUAGES, Language, choose, load_languages
 from gateway.people import DeviceKind, DeviceLink, Patient
-from gateway.review_api import Day, ranking, week_name, weekly_list
+from gateway.review_api import Day, DoneIn, ranking, tick, week_name, weekly_list
 from gateway.view import HouseView
 from gateway.words import BONDS, FACTS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS, clock_word, shown
 from ingest.journal import Letter
@@ -255,6 +255,14 @@ async def weekly(request: Request, house: House, week: Day | None = None) -> Res
         week=shown_week,
         rows=[(review, people[review.patient], places[review.patient]) for review in reviews],
     )
+
+
+@router.post("/weekly/{patient_id}/{monday}/{rule}/done")
+async def mark_done(request: Request, house: House, patient_id: str, monday: date, rule: str) -> Response:
+    """The form beside a line of the weekly list."""
+    body = _take(DoneIn, await _fields(request))
+    await tick(house, patient_id, monday, rule, body)
+    return _remember_name(_go(request, f"/weekly?week={monday}#{quote(patient_id)}"), request, body.by)
 
 
 @router.post("/patients")

@@ -9,16 +9,27 @@ from datetime import date, datetime, timedelta
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, HTTPException, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from alerts.alert import Alert, Finding, Verdict
-from alerts.review import Review
+from alerts.review import Done, Review
 from alerts.risk import Reason, Risk, Standing, ranked, risk
 from alerts.rules import RULES
 from alerts.week import Figures
-from gateway.api import PAGE, House, Limit, PriorityName, Problem, SentenceOut, find_patient, priority_name
+from gateway.api import (
+    PAGE,
+    Door,
+    House,
+    Limit,
+    Name,
+    PriorityName,
+    Problem,
+    SentenceOut,
+    find_patient,
+    priority_name,
+)
 from gateway.people import Patient
 from gateway.view import HouseView
 
@@ -142,6 +153,14 @@ class RiskOut(BaseModel):
         )
 
 
+class DoneIn(Door):
+    """A named person has dealt with a line of the weekly list."""
+
+    by: Name
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"by": "Dr Li"}]})
+
+
 class PatternOut(BaseModel):
     """What one rule says of a week: raise (it is on the weekly list), clear, or hold (it cannot tell, and why)."""
 
@@ -151,9 +170,11 @@ class PatternOut(BaseModel):
     priority: PriorityName
     because: SentenceOut
     evidence: list[str] = Field(description="Keys of readings: vital/moment/device")
+    done_by: str | None = Field(description="Who has dealt with it")
+    done_at: datetime | None
 
     @classmethod
-    def of(cls, finding: Finding) -> PatternOut:
+    def of(cls, finding: Finding, done: Done | None, zone: ZoneInfo) -> PatternOut:
         """A finding of a review."""
         return cls(
             rule=finding.rule,
@@ -162,6 +183,8 @@ class PatternOut(BaseModel):
             priority=priority_name(finding.priority),
             because=SentenceOut.of(finding.because),
             evidence=list(finding.evidence),
+            done_by=done and done.by,
+            done_at=done and done.at.astimezone(zone),
         )
 
 
@@ -202,6 +225,8 @@ class ReviewOut(BaseModel):
                                 "目标高于 70%（Battelino 2019 共识）。传感器数据完整度 93%。",
                             },
                             "evidence": ["cgm_glucose/2026-03-01T16:02:11.000000Z/cgm-1"],
+                            "done_by": "Dr Li",
+                            "done_at": "2026-03-09T10:12:00+08:00",
                         }
                     ],
                 }
@@ -220,7 +245,7 @@ class ReviewOut(BaseModel):
             made_at=review.made_at.astimezone(zone),
             figures=FiguresOut.of(review.week),
             before=FiguresOut.of(review.before),
-            findings=[PatternOut.of(finding) for finding in review.findings],
+            findings=[PatternOut.of(finding, review.done.get(finding.rule), zone) for finding in review.findings],
         )
 
 
@@ -249,6 +274,26 @@ async def list_reviews(house: House, patient_id: str, limit: Limit = 12) -> list
     patient = await find_patient(house, patient_id)
     reviews = await asyncio.to_thread(house.reviews.of_patient, patient.id, limit)
     return [ReviewOut.of(review, ZoneInfo(patient.zone)) for review in reviews]
+
+
+@router.post(
+    "/patients/{patient_id}/reviews/{monday}/{rule}/done",
+    responses={status: {"model": Problem} for status in (404, 409)},
+)
+async def mark_done(house: House, patient_id: str, monday: date, rule: str, body: DoneIn) -> ReviewOut:
+    """Say that a named person has dealt with a line of the weekly list; once."""
+    review = await tick(house, patient_id, monday, rule, body)
+    patient = await find_patient(house, patient_id)
+    return ReviewOut.of(review, ZoneInfo(patient.zone))
+
+
+async def tick(house: HouseView, patient: str, monday: date, rule: str, body: DoneIn) -> Review:
+    """Tick a line off, now. One that there is not is an HTTP 404; IllegalAct passes through."""
+    by, at = body.by.strip(), house.now()
+    try:
+        return await asyncio.to_thread(house.reviews.tick, patient, monday, rule, by=by, at=at)
+    except KeyError as error:
+        raise HTTPException(404, f"the weekly list of {monday} has no {rule} of patient {patient}") from error
 
 
 def week_name(monday: date) -> str:

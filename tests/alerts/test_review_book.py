@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from alerts.alert import Verdict
+from alerts.alert import IllegalAct, Verdict
 from alerts.book import connect
-from alerts.review import Review
+from alerts.review import Done, Review
 from alerts.review_book import ReviewBook
 from alerts.risk import Standing
 from tests.alerts.test_review import MONDAY, START, judged, week
@@ -62,6 +62,21 @@ def test_a_week_is_reviewed_once_and_the_standing_is_renewed(book: ReviewBook) -
     book.write(tomorrow, replace(of("p-1", GOOD), monday=MONDAY + WEEK))
     assert book.weeks() == [MONDAY + WEEK, MONDAY]
     assert [review.monday for review in book.of_patient("p-1", 1)] == [MONDAY + WEEK]
+
+
+def test_a_line_is_ticked_off_once_and_stays_so(book: ReviewBook, tmp_path: Path) -> None:
+    book.write(CALM, BAD)
+    rule = BAD.raised[0].rule
+    done = book.tick("p-1", MONDAY, rule, by="Dr Li", at=CALM.made_at)
+    assert done == replace(BAD, done={rule: Done("Dr Li", CALM.made_at)})
+    with pytest.raises(IllegalAct, match="Dr Li has dealt with"):
+        book.tick("p-1", MONDAY, rule, by="Nurse Wu", at=CALM.made_at)
+    for patient, monday, name in (("p-9", MONDAY, rule), ("p-1", MONDAY + WEEK, rule), ("p-1", MONDAY, "week-none")):
+        with pytest.raises(KeyError):
+            book.tick(patient, monday, name, by="Dr Li", at=CALM.made_at)
+    engine = connect(f"sqlite:///{tmp_path / 'hub.db'}")
+    assert ReviewBook(engine).weekly_list(MONDAY) == [done]
+    engine.dispose()
 
 
 def test_standings_that_another_process_renews_are_read_anew(book: ReviewBook, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -77,6 +78,35 @@ async def test_the_weekly_list_of_the_api_holds_the_same(house) -> None:
         reviews = (await web.get(f"/api/v1/patients/{MILLER.id}/reviews")).json()
         assert [finding["verdict"] for finding in reviews[0]["findings"]].count("raise") == 0
         assert (await web.get("/api/v1/patients/p-999/reviews")).status_code == 404
+
+
+async def test_a_line_of_the_weekly_list_is_ticked_off_once_by_a_named_person(house) -> None:
+    line = f"/api/v1/patients/{WANG.id}/reviews/2026-03-02/week-tir/done"
+    async with browser(house) as web:
+        assert 'action="/weekly/p-017/2026-03-02/week-tbr/done"' in (await web.get("/weekly")).text
+        assert (await web.post(line, json={"by": " "})).status_code == 422
+        answer = await web.post(line, json={"by": "Dr Li"})
+        ticked = {each["rule"]: (each["done_by"], each["done_at"]) for each in answer.json()["findings"]}
+        assert ticked["week-tir"] == ("Dr Li", NOW.astimezone(ZoneInfo(WANG.zone)).isoformat())
+        assert ticked["week-tbr"] == (None, None)
+        again = await web.post(line, json={"by": "Nurse Wu"})
+        assert again.status_code == 409
+        assert again.json()["detail"].startswith("Dr Li has dealt with week-tir of that week already, at ")
+        for missing in (
+            "p-017/reviews/2026-03-02/week-wear",
+            "p-017/reviews/2026-03-09/week-tir",
+            "x/reviews/2026-03-02/y",
+        ):
+            assert (await web.post(f"/api/v1/patients/{missing}/done", json={"by": "Dr Li"})).status_code in {
+                404,
+                422,
+            }
+        page = await web.post("/weekly/p-017/2026-03-02/week-tbr/done", data={"by": "Nurse Wu"})
+        assert page.status_code == 303
+        shown = (await web.get(page.headers["location"])).text
+        assert "Dealt with by Dr Li" in shown
+        assert "Dealt with by Nurse Wu" in shown
+        assert '<input type="hidden" name="by" value="Nurse Wu">' in shown  # the name is remembered for the next line
 
 
 async def test_patients_are_listed_by_risk_with_the_reasons(house) -> None:
