@@ -181,6 +181,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, metavar="DATA.csv", help="subject,time,glucose or ...,systolic,diastolic")
     parser.add_argument("--findings", type=Path, metavar="OUT.csv", help="write one row per finding")
     parser.add_argument("--chart", type=Path, metavar="OUT.html", help="draw traces, events and findings")
+    parser.add_argument("--lang", choices=("en", "zh"), default="en", help="the language of findings and chart (en)")
     parser.add_argument("--bad-rows", type=Path, metavar="OUT.csv", help="write the rows that were not used, and why")
     parser.add_argument("--rules", type=Path, metavar="FILE", help="limits to try, instead of the defaults")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="other limits, to see side by side")

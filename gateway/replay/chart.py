@@ -17,10 +17,11 @@ import numpy as np
 import plotly
 import plotly.graph_objects as go
 
-from alerts.alert import Audience
+from alerts.alert import Audience, Text
 from alerts.rule import Limits
 from alerts.rules import RuleBook
 from gateway.charts import Span, glucose_figure, pressure_figure
+from gateway.language import Language
 from gateway.replay.run import Lasted, Outcome, Told, limits_tried
 from gateway.replay.table import Row, Table
 from ingest.reading import Reading, TimeBasis, to_us
@@ -34,9 +35,9 @@ _SCRIPT: Final = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 # The last is drawn on top.
 _COLOURS: Final = {Audience.WEEKLY: "#6a2c91", Audience.PATIENT: "#c77700", Audience.STAFF: "#b3261e"}
 _AUDIENCES: Final = {
-    Audience.STAFF: "told to staff",
-    Audience.PATIENT: "told to the patient",
-    Audience.WEEKLY: "for the weekly list",
+    Audience.STAFF: Text(en="told to staff", zh="已通知医护"),
+    Audience.PATIENT: Text(en="told to the patient", zh="已通知患者"),
+    Audience.WEEKLY: Text(en="for the weekly list", zh="列入每周清单"),
 }
 _BAR: Final = "#b9c7d3"
 _LANE: Final = 0.05  # of the height of the figure
@@ -55,22 +56,29 @@ class _Page(NamedTuple):
     rows: Sequence[Row]
 
 
-def write_chart(path: Path, table: Table, outcome: Outcome, rules: RuleBook) -> list[str]:
+def write_chart(path: Path, table: Table, outcome: Outcome, rules: RuleBook, language: Language) -> list[str]:
     """Write the page; what there is to say about it. At most MOST fortnights are drawn, the first ones."""
     pages = [page for subject, rows in table.rows.items() for page in _pages(subject, rows, table)]
     left_out = (
-        f"The chart shows the first {MOST} of {len(pages)} fortnights; --subject NAME chooses whose are drawn."
+        Text(
+            en=f"The chart shows the first {MOST} of {len(pages)} fortnights; "
+            "--subject NAME chooses whose are drawn.",
+            zh=f"图中仅显示 {len(pages)} 段（每段 14 天）中的前 {MOST} 段；用 --subject NAME 选择对象。",
+        )
         if len(pages) > MOST
-        else ""
+        else Text(en="", zh="")
     )
-    parts = [_figure(page, table, outcome, limits_tried(rules, page.subject)) for page in pages[:MOST]]
+    title = Text(en="Replay", zh="回放")
+    parts = [_figure(page, table, outcome, limits_tried(rules, page.subject), language) for page in pages[:MOST]]
     path.write_text(
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Homeward replay</title><style>{_STYLE}</style>"
-        f"<script>{_SCRIPT.read_text(encoding='utf-8')}</script><h1>Replay</h1><p>{escape(left_out)}</p>"
+        f"<!doctype html><html lang={language.html}><meta charset=utf-8><title>Homeward replay</title>"
+        f"<style>{_STYLE}</style>"
+        f"<script>{_SCRIPT.read_text(encoding='utf-8')}</script><h1>{language.text(title)}</h1>"
+        f"<p>{escape(language.text(left_out))}</p>"
         f"{''.join(parts)}</html>\n",
         encoding="utf-8",
     )
-    return [left_out] if left_out else []
+    return [left_out.en] if left_out.en else []
 
 
 def _pages(subject: str, rows: Sequence[Row], table: Table) -> Iterator[_Page]:
@@ -85,20 +93,20 @@ def _pages(subject: str, rows: Sequence[Row], table: Table) -> Iterator[_Page]:
         yield _Page(subject, Span(start=start, end=start + days * _DAY, zone=zone), drawn)
 
 
-def _figure(page: _Page, table: Table, outcome: Outcome, limits: Limits) -> str:
-    figure, span = _trace(page, table, limits), page.span
+def _figure(page: _Page, table: Table, outcome: Outcome, limits: Limits, language: Language) -> str:
+    figure, span = _trace(page, table, limits, language.gettext), page.span
     lasted = [each for each in outcome.lasted if each.told.finding.patient == page.subject and _overlaps(each, span)]
     told = [
         each for each in outcome.told if each.finding.patient == page.subject and span.start <= each.at < span.end
     ]
-    _add_lanes(figure, lasted, told, span)
+    _add_lanes(figure, lasted, told, span, language)
     start, end = (span.local(page.rows[n].taken_at) for n in (0, -1))
     drawn = figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False})
-    return f"<h2>{escape(page.subject)}, {start:%Y-%m-%d} to {end:%Y-%m-%d}</h2>{drawn}{_list(told, span)}"
+    days = Text(en=f"{start:%Y-%m-%d} to {end:%Y-%m-%d}", zh=f"{start:%Y-%m-%d} 至 {end:%Y-%m-%d}")
+    return f"<h2>{escape(page.subject)}, {language.text(days)}</h2>{drawn}{_list(told, span, language)}"
 
 
-def _trace(page: _Page, table: Table, limits: Limits) -> go.Figure:
-    say: Callable[[str], str] = str
+def _trace(page: _Page, table: Table, limits: Limits, say: Callable[[str], str]) -> go.Figure:
     width = len(COMPONENTS[table.vital])
     values = [canonical(table.vital, row.sent, table.unit) for row in page.rows]
     series = Series(
@@ -136,7 +144,9 @@ def _overlaps(each: Lasted, span: Span) -> bool:
     return each.told.finding.since < span.end and (each.end or each.told.at) >= span.start
 
 
-def _add_lanes(figure: go.Figure, lasted: Sequence[Lasted], told: Sequence[Told], span: Span) -> None:
+def _add_lanes(
+    figure: go.Figure, lasted: Sequence[Lasted], told: Sequence[Told], span: Span, language: Language
+) -> None:
     """Below the trace a lane for each rule: a bar from the onset to the end if known, marks where it was told."""
     bars: list[tuple[datetime | None, str | None]] = []
     for each in lasted:
@@ -158,11 +168,11 @@ def _add_lanes(figure: go.Figure, lasted: Sequence[Lasted], told: Sequence[Told]
         figure.add_scatter(
             x=[span.local(each.at) for each in mine],
             y=[each.finding.rule for each in mine],
-            name=_AUDIENCES[audience],
+            name=language.text(_AUDIENCES[audience]),
             mode="markers",
             marker={"color": colour, "size": 10, "symbol": "triangle-down", "line": {"color": "white", "width": 1}},
             yaxis="y3",
-            customdata=[_wrapped(each.finding.because.en) for each in mine],
+            customdata=[_wrapped(language.text(each.finding.because)) for each in mine],
             hovertemplate="%{x|%Y-%m-%d %H:%M}<br>%{customdata}<extra></extra>",
         )
     lanes = sorted({each.told.finding.rule for each in lasted} | {each.finding.rule for each in told}, reverse=True)
@@ -195,12 +205,13 @@ def _wrapped(text: str) -> str:
     return "<br>".join(lines)
 
 
-def _list(told: Sequence[Told], span: Span) -> str:
+def _list(told: Sequence[Told], span: Span, language: Language) -> str:
     if not told:
-        return "<p>No findings.</p>"
+        return f"<p>{language.text(Text(en='No findings.', zh='无发现。'))}</p>"
     rows = "".join(
         f"<tr><td>{span.local(at):%m-%d %H:%M}<td>{escape(finding.rule)}<td>{finding.priority.name.lower()}"
-        f"<td>{finding.audience}<td>{escape(finding.because.en)}"
+        f"<td>{finding.audience}<td>{escape(language.text(finding.because))}"
         for at, finding in told
     )
-    return f"<details><summary>{len(told)} findings</summary><table>{rows}</table></details>"
+    count = language.text(Text(en=f"{len(told)} findings", zh=f"{len(told)} 项发现"))
+    return f"<details><summary>{count}</summary><table>{rows}</table></details>"

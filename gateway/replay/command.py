@@ -10,6 +10,7 @@ from pathlib import Path
 
 from alerts.rule import LimitsError
 from alerts.rules import PLAIN, RULES, RuleBook
+from gateway.language import Language
 from gateway.replay.compare import comparison
 from gateway.replay.disturb import disturb
 from gateway.replay.report import (
@@ -41,11 +42,12 @@ def run(options: argparse.Namespace) -> int:
     for line in bad_lines(bad):
         _say(line, error=True)
     _write(options.bad_rows, lambda path: write_bad_rows(path, bad))
-    _write(options.findings, lambda path: write_findings(path, outcome.told, table.clock))
+    language = Language("zh_CN" if options.lang == "zh" else "en")
+    _write(options.findings, lambda path: write_findings(path, outcome.told, table.clock, language))
     if options.chart:
         from gateway.replay.chart import write_chart  # here: it loads the library of charts, which only it needs
 
-        _write(options.chart, lambda path: write_chart(path, table, outcome, rules))
+        _write(options.chart, lambda path: write_chart(path, table, outcome, rules, language))
     if others is None:
         _say(*summary(outcome, len(bad)))
     else:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from gateway.language import Language
 from gateway.replay.run import Outcome, Told
 from gateway.replay.table import WORD_OF, BadRow, Clock, Row, Table
 from ingest.vital import Vital
@@ -17,9 +18,9 @@ COLUMNS: Final = ("subject", "time", "rule", "severity", "audience", "because")
 _SHOWN: Final = 20
 
 
-def write_findings(path: Path, told: Iterable[Told], clock: Clock) -> None:
+def write_findings(path: Path, told: Iterable[Told], clock: Clock, language: Language) -> None:
     """One row per finding, never earlier than it was made; severity is its IEC 60601-1-8 priority."""
-    _write_csv(path, COLUMNS, (_finding(each, clock) for each in told))
+    _write_csv(path, COLUMNS, (_finding(each, clock, language) for each in told))
 
 
 def write_bad_rows(path: Path, bad: Iterable[BadRow]) -> None:
@@ -80,11 +81,12 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object
         writer.writerows(rows)
 
 
-def _finding(told: Told, clock: Clock) -> tuple[str, ...]:
+def _finding(told: Told, clock: Clock, language: Language) -> tuple[str, ...]:
     at, finding = told
     severity = finding.priority.name.lower()
     whole = at if not at.microsecond else at.replace(microsecond=0) + timedelta(seconds=1)
-    return finding.patient, clock.shows(whole), finding.rule, severity, finding.audience, finding.because.en
+    because = language.text(finding.because)
+    return finding.patient, clock.shows(whole), finding.rule, severity, finding.audience, because
 
 
 def _delivery(subject: str, row: Row, table: Table) -> tuple[object, ...]:

@@ -104,6 +104,16 @@ def test_what_cannot_be_done_is_a_sentence(
     assert said in capsys.readouterr().err
 
 
+def test_findings_and_chart_may_be_in_chinese(tmp_path: Path) -> None:
+    out, chart = tmp_path / "out.csv", tmp_path / "chart.html"
+    data = file(tmp_path, glucose_lines(LOWS))
+    assert _replay(data, "--only", VERY_LOW, "--findings", out, "--chart", chart, "--lang", "zh") == 0
+    assert _rows(out)[0]["because"].startswith("动态血糖自 2026-03-01 08:30 起低于 54 mg/dL")
+    page = chart.read_text(encoding="utf-8")
+    assert "<html lang=zh-CN>" in page
+    assert "1 项发现" in page
+
+
 def test_a_file_without_rows_has_no_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, chart = tmp_path / "out.csv", tmp_path / "chart.html"
     assert _replay(file(tmp_path, []), "--findings", out, "--chart", chart, "--disturb", 1) == 0
