@@ -131,12 +131,13 @@ def terms(
         _within(shape[1] * 0.025, 4.0),
         _within(shape[2] * (1 / 60), 3.0),
     )
+    # max(value - knee, 0), written out: calls would cost as much as all the rest.
     row = [y, p, a, b, _within(lag20 * 0.08, 4.0), d, _within(lag80 * 0.03, 4.0)]
-    row += [_above(over, knee) for knee in (4.0, 9.0, 15.0, 25.0)]
-    row += [_above(ahead, knee) for knee in (-30.0, -20.0, -12.0, -6.0, -1.0, 4.0, 8.0)]
-    row += [_above(lag5, knee) for knee in (-8.0, -4.0, 0.0)]
-    row += [_above(lag10, knee) for knee in (-8.0, -3.0, 0.0)]
-    row += [_above(lag40, knee) for knee in (-25.0, -12.0, -4.0)]
+    row += [0.5 * (over - knee + abs(over - knee)) for knee in (4.0, 9.0, 15.0, 25.0)]
+    row += [0.5 * (ahead - knee + abs(ahead - knee)) for knee in (-30.0, -20.0, -12.0, -6.0, -1.0, 4.0, 8.0)]
+    row += [0.5 * (lag5 - knee + abs(lag5 - knee)) for knee in (-8.0, -4.0, 0.0)]
+    row += [0.5 * (lag10 - knee + abs(lag10 - knee)) for knee in (-8.0, -3.0, 0.0)]
+    row += [0.5 * (lag40 - knee + abs(lag40 - knee)) for knee in (-25.0, -12.0, -4.0)]
     row += [y * y, y * p, y * b, y * d, y * a, p * p, p * b, p * d, p * a, b * b, b * d, b * a, d * d, d * a, a * a]
     row += [near, near * y, near * a, near * d]
     row += who
