@@ -2,7 +2,7 @@
 # PYTHON=... chooses the interpreter, ARGS=... goes to the demo or to pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-bluez-vm fuzz bench check lock clean
+.PHONY: help demo test test-bluez-vm fuzz bench score check lock clean
 
 help:
 	@echo "make demo    simulated patients, readings, alerts and the doctor's page (ARGS=\"--fresh --port 8010\")"
@@ -10,6 +10,7 @@ help:
 	@echo "make test-bluez-vm  the Bluetooth tests against a real bluetoothd, in a virtual machine (docs/bluetooth.md)"
 	@echo "make fuzz    any octets from any device, for FUZZ_SECONDS (600)"
 	@echo "make bench   measure beside a floor and peers (ARGS=--short: about a minute; docs/performance.md)"
+	@echo "make score   what the detectors find and miss on recorded traces (ARGS=\"--shared ../shared --disturb 1\")"
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make lock    pin the dependencies of pyproject.toml again (needs uv)"
 	@echo "make clean   remove .venv and caches"
@@ -36,6 +37,9 @@ fuzz: .venv/dev
 
 bench: .venv/dev
 	.venv/bin/python -m benchmarks.run $(ARGS)
+
+score: .venv/runtime
+	.venv/bin/python -m benchmarks.score $(ARGS)
 
 check: .venv/dev
 	.venv/bin/ruff format --check .

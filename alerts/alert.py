@@ -32,6 +32,7 @@ class Audience(StrEnum):
 
     STAFF = "staff"  # opens or joins an alert
     PATIENT = "patient"  # asks the patient for something (a second reading); opens no alert
+    WEEKLY = "weekly"  # a pattern of days: a line of the weekly list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from alerts.alert import Finding, Text, Verdict
-from alerts.rules import BATTERY_LOW
+from alerts.device_rules import BATTERY_LOW
 from ingest.vital import Vital
 
 _DEVICES: Final = {

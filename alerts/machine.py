@@ -23,13 +23,15 @@ episode that is no worse only joins an open alert, and leaves a closed one as it
 An alert closed while its condition is present stays present, and so keeps the same episode from opening another one;
 a worse priority opens one all the same. This memory is in the alert itself and survives a restart.
 
-**What an open alert says** follows what happens to it. A relapse begins its since, sentence and evidence anew. What
-worsens it, or joins it with at least its priority, gives its own sentence and adds its evidence; what joins with less
-adds its evidence only. A closed alert says what it said when it was closed. A finding that changes nothing writes
-nothing, and every sentence that was written stays in the facts.
+**What an open alert says** follows what happens to it. A relapse begins its since, sentence and evidence anew, and
+once somebody has acknowledged the alert its priority as well. What worsens it, joins it or brings it back with at
+least its priority gives its own sentence and adds its evidence; what does so with less adds its evidence only. A
+closed alert says what it said when it was closed. A finding that changes nothing writes nothing, and every sentence
+that was written stays in the facts.
 
 Acts: acknowledging an open alert once, closing an open alert with outcome and note; all else is an IllegalAct.
-A RAISE for the patient also writes the patient a notice, whatever the alert's state.
+A RAISE for the patient also writes the patient a notice, whatever the alert's state. What is for the weekly list is
+not heard here: it opens no alert and tells nobody at once.
 """
 
 from __future__ import annotations
@@ -120,7 +122,7 @@ def hear(alert: Alert | None, event: Finding | Act, now: datetime) -> Heard:
         raise ValueError(f"a finding on {event.problem} of {event.patient} does not belong to alert {alert.id}")
     if event.verdict is Verdict.CLEAR:
         return _clear(alert, event, now) if alert and event.rule in alert.raising else NOTHING
-    if event.verdict is Verdict.HOLD:
+    if event.verdict is Verdict.HOLD or event.audience is Audience.WEEKLY:
         return NOTHING
     return (
         _raise_patient(alert, event, now) if event.audience is Audience.PATIENT else _raise_staff(alert, event, now)
@@ -210,22 +212,29 @@ def _relapse(alert: Alert, finding: Finding, now: datetime) -> Heard:
     again = replace(
         _with(alert, finding, now), since=finding.since, evidence=finding.evidence, condition_gone_at=None
     )
+    if alert.acknowledged_at:
+        # Somebody has seen the worst of it; what comes now is as urgent as it is.
+        again = replace(again, priority=finding.priority)
     return _told(again, FactKind.RELAPSED, finding, now)
 
 
 def _return(alert: Alert, finding: Finding, now: datetime) -> Change:
     """Nobody is told, but nobody may read that it is over either; `since` stays, so staff still hears of more."""
-    back = replace(_with(alert, finding, now), condition_gone_at=None)
+    back = replace(_joined(alert, finding, now), condition_gone_at=None)
     return _change(back, FactKind.RELAPSED, now, because=finding.because)
 
 
 def _join(alert: Alert, finding: Finding, now: datetime) -> Change:
-    joined = _with(alert, finding, now)
+    joined = _joined(alert, finding, now)
     if alert.closed_at:
         joined = replace(alert, raising=joined.raising, updated_at=now)
-    elif finding.priority < alert.priority:
-        joined = replace(joined, because=alert.because)
     return _change(joined, FactKind.JOINED, now, because=finding.because)
+
+
+def _joined(alert: Alert, finding: Finding, now: datetime) -> Alert:
+    """A priority and the sentence that gave it stay together."""
+    joined = _with(alert, finding, now)
+    return replace(joined, because=alert.because) if finding.priority < alert.priority else joined
 
 
 def _with(alert: Alert, finding: Finding, now: datetime) -> Alert:

@@ -1,398 +1,128 @@
-"""Rules as data: what is watched, how urgent it is, and every number with its unit, bounds and source.
+"""The catalogue: every rule, and whose numbers hold.
 
-Which finding goes where follows the load of these rules on the CGM traces of ShanghaiT2DM (100 patients, 549 days):
-all that a sensor brings to staff is 0.10 alerts per patient-day if each is closed the moment its condition has gone,
-and 0.08 if they are closed once a day; the budget is 0.10. So a level-1 low and a high that lasts are the patient's
-own warnings (0.7 a day) and reach staff only after "staff-after"; at the consensus' two hours, lows alone would break
-the budget. A level-2 low (0.06) and the Chinese referral level held for two hours (0.02) go to staff. A meter's low
-goes to staff at once: such readings are few, and nothing shows the recovery.
-
-Glucose limits exist in mg/dL and in mmol/L and are compared in the unit received, because 3.9 mmol/L is 70.26 mg/dL.
-Blood-pressure limits exist in mmHg only: no guideline gives home limits in kPa.
+The rules are values at the top of the modules of their families. Each parameter has a default for an adult by
+international guidelines, other defaults for populations and regions, bounds and a source. What is set over it, for
+the clinic, a programme or one patient, is an `Override` with its author and the days for which it holds; the narrower
+one counts. A number without unit, out of its bounds, or one that contradicts another is refused with the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from enum import StrEnum
+from datetime import date
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from alerts.alert import Audience, Priority, Text
-from ingest.vital import MG_DL_PER_MMOL_L, Vital
-
-MG_DL: Final = "mg/dL"
-MMOL_L: Final = "mmol/L"
-MMHG: Final = "mmHg"
-MIN: Final = "min"
-
-
-class Comparison(StrEnum):
-    """How a value stands to the limit when the rule is broken."""
-
-    BELOW = "<"
-    ABOVE = ">"
-    AT_LEAST = ">="
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
-    """One number of a rule. lower and upper are the closed interval that a patient's own value must keep."""
-
-    name: str
-    unit: str
-    default: float
-    lower: float
-    upper: float
-    source: Text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One rule: the trouble it is about, its priority for staff, and who hears of it first.
-
-    audience: STAFF, or PATIENT for a rule that reaches staff only after its parameter "staff-after" (CGM).
-    meter_audience: the same for a spot reading of a meter; None for rules that no glucose feeds.
-    quiet: for a trouble that lasts for days whatever is done, a new episode that is no worse is told again only so
-    long after staff were told, acknowledged or closed; zero for troubles of which each episode counts.
-    """
-
-    name: str
-    title: Text
-    problem: str
-    vitals: tuple[Vital, ...]
-    comparison: Comparison
-    priority: Priority
-    audience: Audience
-    parameters: tuple[Parameter, ...]
-    meter_audience: Audience | None = None
-    quiet: timedelta = timedelta()
-
-
-_OWN: Final = Text(en="Homeward default, to be confirmed by the clinic", zh="Homeward 默认值，由医疗机构确认")
-_LEVEL_1_LOW: Final = Text(en="Battelino 2019, level 1; CDS 2024", zh="Battelino 2019 共识 1 级；CDS 2024 指南")
-_LEVEL_2_LOW: Final = Text(en="Battelino 2019, level 2; CDS 2024", zh="Battelino 2019 共识 2 级；CDS 2024 指南")
-_LEVEL_1_HIGH: Final = Text(en="Battelino 2019, level 1", zh="Battelino 2019 共识 1 级")
-_LEVEL_2_HIGH: Final = Text(en="Battelino 2019, level 2", zh="Battelino 2019 共识 2 级")
-_LOW_ENDS: Final = Text(
-    en="Danne 2017: a low ends at 70 mg/dL held 15 min", zh="Danne 2017：恢复至 3.9 mmol/L 并持续 15 分钟"
-)
-_HIGH_ENDS: Final = Text(
-    en="Battelino 2023: ends at 180 mg/dL held 15 min", zh="Battelino 2023：降至 10.0 mmol/L 并持续 15 分钟"
-)
-_CONSENSUS_15: Final = Text(en="Danne 2017: an event lasts 15 min", zh="Danne 2017：事件持续 15 分钟")
-_EXTENDED: Final = Text(en="Battelino 2023, extended event", zh="Battelino 2023 延长事件")
-_CHINA_REFERRAL: Final = Text(
-    en="China basic public health service: referral at 16.7 mmol/L (300 mg/dL)",
-    zh="国家基本公共卫生服务规范：≥16.7 mmol/L 需处理并转诊",
-)
-_HOME_135: Final = Text(
-    en="home limit, ESH 2023, ESC 2024, China 2024", zh="家庭血压标准，ESH 2023、ESC 2024、中国 2024 指南"
-)
-_HOME_GOAL: Final = Text(en="home goal below 130/80, AHA/ACC 2025", zh="家庭血压目标低于 130/80，AHA/ACC 2025")
-_GRADE_3: Final = Text(en="grade 3, China public health service", zh="3 级高血压，国家基本公共卫生服务规范")
-_CRISIS: Final = Text(en="above 180/120, AHA/ACC 2025", zh="高于 180/120，AHA/ACC 2025")
-_AHA_REPEAT: Final = Text(en="AHA: repeat a severe reading before acting on it", zh="AHA：重度升高须复测后再处理")
-_IEC: Final = Text(en="priority after IEC 60601-1-8", zh="优先级参照 IEC 60601-1-8")
-
-
-def _both(
-    name: str, source: Text, mg_dl: tuple[float, float, float], mmol_l: tuple[float, float, float]
-) -> Iterator[Parameter]:
-    """A glucose limit in both units: each (default, lower, upper)."""
-    for unit, (default, lower, upper) in ((MG_DL, mg_dl), (MMOL_L, mmol_l)):
-        yield Parameter(name=name, unit=unit, default=default, lower=lower, upper=upper, source=source)
-
-
-def _minutes(name: str, default: float, lower: float, upper: float, source: Text) -> Parameter:
-    return Parameter(name=name, unit=MIN, default=default, lower=lower, upper=upper, source=source)
-
-
-def _mmhg(name: str, default: float, lower: float, upper: float, source: Text) -> Parameter:
-    return Parameter(name=name, unit=MMHG, default=default, lower=lower, upper=upper, source=source)
-
-
-# A reading older than this raises nothing: a sensor's reading loses its meaning within the hour, a spot reading keeps
-# it for the rest of the waking day (a meter is often read out hours after the measurement).
-_FRESH: Final = (_minutes("fresh-sensor", 60, 15, 240, _OWN), _minutes("fresh-meter", 720, 360, 1440, _OWN))
-_GLUCOSE: Final = (Vital.GLUCOSE, Vital.CGM)
-_DAY: Final = timedelta(days=1)
-
-GLUCOSE_LOW: Final = Rule(
-    name="glucose-low",
-    title=Text(en="Low glucose", zh="低血糖"),
-    problem="glucose-low",
-    vitals=_GLUCOSE,
-    comparison=Comparison.BELOW,
-    priority=Priority.LOW,
-    audience=Audience.PATIENT,
-    meter_audience=Audience.STAFF,
-    parameters=(
-        *_both("limit", _LEVEL_1_LOW, (70, 60, 100), (3.9, 3.3, 5.6)),
-        *_both("clear", _LOW_ENDS, (70, 60, 126), (3.9, 3.3, 7.0)),
-        _minutes("hold", 15, 0, 60, _CONSENSUS_15),
-        _minutes("staff-after", 180, 15, 360, _OWN),
-        *_FRESH,
-    ),
-)
-GLUCOSE_VERY_LOW: Final = Rule(
-    name="glucose-very-low",
-    title=Text(en="Very low glucose", zh="严重偏低血糖"),
-    problem="glucose-low",
-    vitals=_GLUCOSE,
-    comparison=Comparison.BELOW,
-    priority=Priority.MEDIUM,
-    audience=Audience.STAFF,
-    meter_audience=Audience.STAFF,
-    parameters=(
-        *_both("limit", _LEVEL_2_LOW, (54, 45, 70), (3.0, 2.5, 3.9)),
-        *_both("clear", _LOW_ENDS, (70, 45, 100), (3.9, 2.5, 5.6)),
-        _minutes("hold", 15, 0, 30, _CONSENSUS_15),
-        _minutes("unrecovered", 30, 15, 120, _IEC),
-        *_FRESH,
-    ),
-)
-GLUCOSE_HIGH: Final = Rule(
-    name="glucose-high",
-    title=Text(en="High glucose", zh="高血糖"),
-    problem="glucose-high",
-    vitals=_GLUCOSE,
-    comparison=Comparison.ABOVE,
-    priority=Priority.LOW,
-    audience=Audience.PATIENT,
-    meter_audience=Audience.PATIENT,
-    quiet=_DAY,
-    parameters=(
-        *_both("limit", _LEVEL_1_HIGH, (180, 140, 250), (10.0, 7.8, 13.9)),
-        *_both("clear", _HIGH_ENDS, (180, 100, 250), (10.0, 5.6, 13.9)),
-        _minutes("hold", 240, 15, 720, _OWN),
-        _minutes("staff-after", 1440, 60, 2880, _OWN),
-        *_FRESH,
-    ),
-)
-GLUCOSE_VERY_HIGH: Final = Rule(
-    name="glucose-very-high",
-    title=Text(en="Very high glucose", zh="血糖很高"),
-    problem="glucose-high",
-    vitals=_GLUCOSE,
-    comparison=Comparison.ABOVE,
-    priority=Priority.LOW,
-    audience=Audience.PATIENT,
-    meter_audience=Audience.STAFF,
-    quiet=_DAY,
-    parameters=(
-        *_both("limit", _LEVEL_2_HIGH, (250, 180, 350), (13.9, 10.0, 19.4)),
-        *_both("clear", _HIGH_ENDS, (180, 140, 350), (10.0, 7.8, 19.4)),
-        _minutes("hold", 120, 15, 360, _EXTENDED),
-        _minutes("staff-after", 360, 15, 1440, _OWN),
-        *_FRESH,
-    ),
-)
-GLUCOSE_REFERRAL: Final = Rule(
-    name="glucose-referral",
-    title=Text(en="Glucose at referral level", zh="血糖达到转诊标准"),
-    problem="glucose-high",
-    vitals=_GLUCOSE,
-    comparison=Comparison.AT_LEAST,
-    priority=Priority.MEDIUM,
-    audience=Audience.STAFF,
-    meter_audience=Audience.STAFF,
-    parameters=(
-        *_both("limit", _CHINA_REFERRAL, (300, 200, 400), (16.7, 11.1, 22.2)),
-        *_both("clear", _LEVEL_2_HIGH, (250, 180, 400), (13.9, 10.0, 22.2)),
-        _minutes("hold", 120, 15, 360, _EXTENDED),
-        *_FRESH,
-    ),
-)
-BLOOD_PRESSURE_HIGH: Final = Rule(
-    name="blood-pressure-high",
-    title=Text(en="High home blood pressure", zh="家庭血压升高"),
-    problem="blood-pressure-high",
-    vitals=(Vital.BLOOD_PRESSURE,),
-    comparison=Comparison.AT_LEAST,
-    priority=Priority.LOW,
-    audience=Audience.STAFF,
-    quiet=7 * _DAY,
-    parameters=(
-        _mmhg("systolic", 135, 120, 180, _HOME_135),
-        _mmhg("diastolic", 85, 70, 110, _HOME_135),
-        _mmhg("clear-systolic", 130, 110, 180, _HOME_GOAL),
-        _mmhg("clear-diastolic", 80, 65, 110, _HOME_GOAL),
-        _minutes(
-            "session",
-            10,
-            5,
-            30,
-            Text(en="home protocol: mean of the last two", zh="家庭血压测量方案：取最后两次平均"),
-        ),
-        _minutes("fresh-meter", 720, 360, 1440, _OWN),
-    ),
-)
-BLOOD_PRESSURE_SEVERE: Final = Rule(
-    name="blood-pressure-severe",
-    title=Text(en="Severe blood pressure", zh="血压重度升高"),
-    problem="blood-pressure-high",
-    vitals=(Vital.BLOOD_PRESSURE,),
-    comparison=Comparison.AT_LEAST,
-    priority=Priority.MEDIUM,
-    audience=Audience.STAFF,
-    parameters=(
-        _mmhg("systolic", 180, 150, 200, _GRADE_3),
-        _mmhg("diastolic", 110, 95, 130, _GRADE_3),
-        _mmhg("crisis-systolic", 180, 160, 220, _CRISIS),
-        _mmhg("crisis-diastolic", 120, 100, 140, _CRISIS),
-        _minutes("apart", 1, 0, 5, _AHA_REPEAT),
-        _minutes("wait", 15, 5, 60, _AHA_REPEAT),
-        _minutes("fresh-meter", 720, 360, 1440, _OWN),
-    ),
-)
-NO_DATA: Final = Rule(
-    name="no-data",
-    title=Text(en="No data", zh="没有数据"),
-    problem="no-data",
-    vitals=tuple(Vital),
-    comparison=Comparison.AT_LEAST,
-    priority=Priority.LOW,
-    audience=Audience.STAFF,
-    parameters=(
-        _minutes("silence-cgm_glucose", 360, 30, 2880, _OWN),
-        _minutes("silence-glucose", 2880, 360, 20160, _OWN),
-        _minutes("silence-blood_pressure", 2880, 360, 20160, _OWN),
-    ),
-)
-LATE_DATA: Final = Rule(
-    name="late-data",
-    title=Text(en="Data comes too late", zh="数据迟到"),
-    problem="late-data",
-    vitals=tuple(Vital),
-    comparison=Comparison.AT_LEAST,
-    priority=Priority.LOW,
-    audience=Audience.STAFF,
-    parameters=(),
-    quiet=_DAY,
-)
-BATTERY_LOW: Final = Rule(
-    name="battery-low",
-    title=Text(en="Battery low", zh="电量不足"),
-    problem="battery-low",
-    vitals=tuple(Vital),
-    comparison=Comparison.BELOW,
-    priority=Priority.LOW,
-    audience=Audience.PATIENT,
-    parameters=(),
-)
+from alerts import device_rules, review_rules, sensor_rules, spot_rules
+from alerts.alert import Text
+from alerts.rule import MG_DL, MMOL_L, POPULATIONS, REGIONS, SWITCH, Group, Key, Limits, LimitsError, Parameter, Rule
+from ingest.vital import MG_DL_PER_MMOL_L
 
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
     {
         rule.name: rule
         for rule in (
-            GLUCOSE_LOW,
-            GLUCOSE_VERY_LOW,
-            GLUCOSE_HIGH,
-            GLUCOSE_VERY_HIGH,
-            GLUCOSE_REFERRAL,
-            BLOOD_PRESSURE_HIGH,
-            BLOOD_PRESSURE_SEVERE,
-            NO_DATA,
-            LATE_DATA,
-            BATTERY_LOW,
+            *sensor_rules.SENSOR_RULES,
+            *spot_rules.SPOT_RULES,
+            *review_rules.REVIEW_RULES,
+            *device_rules.DEVICE_RULES,
         )
     }
 )
-
-
-class Key(NamedTuple):
-    """Which number: rule, parameter and unit by name."""
-
-    rule: str
-    parameter: str
-    unit: str
-
-
-_PARAMETERS: Final[Mapping[Key, Parameter]] = MappingProxyType(
+# A trouble is called by its mildest rule.
+PROBLEMS: Final[Mapping[str, Text]] = MappingProxyType(
+    {rule.problem: rule.title for rule in sorted(RULES.values(), key=lambda rule: rule.priority)[::-1]}
+)
+PARAMETERS: Final[Mapping[Key, Parameter]] = MappingProxyType(
     {
         Key(rule.name, parameter.name, parameter.unit): parameter
         for rule in RULES.values()
         for parameter in rule.parameters
     }
 )
-_PATIENTS_OWN: Final = Text(en="set for this patient", zh="为该患者单独设定")
 
 # (this number, that number): this must not be above that. Checked in every unit both have.
-_NOT_ABOVE: Final = (
-    (("glucose-low", "limit"), ("glucose-low", "clear")),
-    (("glucose-very-low", "limit"), ("glucose-very-low", "clear")),
-    (("glucose-very-low", "limit"), ("glucose-low", "limit")),
-    (("glucose-high", "clear"), ("glucose-high", "limit")),
-    (("glucose-very-high", "clear"), ("glucose-very-high", "limit")),
-    (("glucose-referral", "clear"), ("glucose-referral", "limit")),
-    (("glucose-high", "limit"), ("glucose-very-high", "limit")),
-    (("glucose-very-high", "limit"), ("glucose-referral", "limit")),
-    (("blood-pressure-high", "clear-systolic"), ("blood-pressure-high", "systolic")),
-    (("blood-pressure-high", "clear-diastolic"), ("blood-pressure-high", "diastolic")),
-    (("blood-pressure-high", "systolic"), ("blood-pressure-severe", "systolic")),
-    (("blood-pressure-high", "diastolic"), ("blood-pressure-severe", "diastolic")),
-    (("blood-pressure-severe", "systolic"), ("blood-pressure-severe", "crisis-systolic")),
-    (("blood-pressure-severe", "diastolic"), ("blood-pressure-severe", "crisis-diastolic")),
+_FAMILIES: Final = (sensor_rules, spot_rules, review_rules, device_rules)
+_NOT_ABOVE: Final[tuple[tuple[tuple[str, str], tuple[str, str]], ...]] = tuple(
+    pair for family in _FAMILIES for pair in family.NOT_ABOVE
 )
-# Where a limit was moved past its clear limit and the clear limit was not given, the clear limit moves along.
-_FOLLOWS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
-    {
-        ("glucose-low", "clear"): "limit",
-        ("glucose-very-low", "clear"): "limit",
-        ("glucose-high", "clear"): "limit",
-        ("glucose-very-high", "clear"): "limit",
-        ("glucose-referral", "clear"): "limit",
-        ("blood-pressure-high", "clear-systolic"): "systolic",
-        ("blood-pressure-high", "clear-diastolic"): "diastolic",
-        ("blood-pressure-severe", "crisis-systolic"): "systolic",
-        ("blood-pressure-severe", "crisis-diastolic"): "diastolic",
-    }
+_PAIRS: Final = tuple((key, Key(*high, key.unit)) for low, high in _NOT_ABOVE for key in PARAMETERS if key[:2] == low)
+# (a number, another one, whether that is from below): it moves along where it was not given and would stand on the
+# wrong side.
+_FOLLOWERS: Final = tuple(
+    (key, Key(key.rule, leader, key.unit), ((key.rule, leader), key[:2]) in _NOT_ABOVE)
+    for family in _FAMILIES
+    for (rule, name), leader in family.FOLLOWS.items()
+    for key in PARAMETERS
+    if key[:2] == (rule, name)
 )
-
-
-class LimitsError(ValueError):
-    """Limits that were refused. The text says where, what is wrong and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """A patient's own numbers over the defaults.
+class Override:
+    """Numbers that somebody has set for a time. first and last are days, both included; None: always.
 
-    given: what was set for the patient. A glucose limit given in one unit holds in the other one too, converted and
-    rounded as a display rounds (1 mg/dL, 0.1 mmol/L), unless that is given as well.
+    scope: "clinic", "programme NAME" or "patient ID", as it is told with the number.
     """
 
-    given: Mapping[Key, float] = field(default_factory=dict)
-    _values: Mapping[Key, float] = field(init=False, repr=False, compare=False)
-    _own: frozenset[Key] = field(init=False, repr=False, compare=False)
+    given: Mapping[Key, float]
+    scope: str
+    author: str = ""
+    first: date | None = None
+    last: date | None = None
 
-    def __post_init__(self) -> None:
-        own = {**_other_units(self.given), **self.given}
-        values = {key: own.get(key, parameter.default) for key, parameter in _PARAMETERS.items()}
-        for (rule, name), leader in _FOLLOWS.items():
-            for key in [key for key in values if key[:2] == (rule, name) and key not in own]:
-                values[key] = _follow(key, values[key], Key(rule, leader, key.unit), values)
-        object.__setattr__(self, "_values", values)
-        object.__setattr__(self, "_own", frozenset(own))
+    def holds(self, day: date) -> bool:
+        """Whether it holds on this day."""
+        return (self.first is None or self.first <= day) and (self.last is None or day <= self.last)
 
-    def value(self, rule: str, parameter: str, unit: str) -> float:
-        """The number that holds for this patient. KeyError when the rule has no such parameter in that unit."""
-        return self._values[Key(rule, parameter, unit)]
+    @property
+    def source(self) -> Text:
+        """By whom the number was set, for whom and since when."""
+        kind, _, name = self.scope.partition(" ")
+        en = {"clinic": "set by the clinic", "programme": f"set for programme {name}"}.get(
+            kind, "set for this patient"
+        )
+        zh = {"clinic": "由医疗机构设定", "programme": f"为项目 {name} 设定"}.get(kind, "为该患者单独设定")
+        if self.author:
+            en, zh = f"{en} by {self.author}", f"{zh}（{self.author}）"
+        if self.first:
+            en, zh = f"{en}, {self.first}", f"{zh}，{self.first}"
+        return Text(en=en, zh=zh)
 
-    def source(self, rule: str, parameter: str, unit: str) -> Text:
-        """Where the number comes from: its guideline, or that it was set for this patient."""
-        key = Key(rule, parameter, unit)
-        return _PATIENTS_OWN if key in self._own else _PARAMETERS[key].source
 
-    def to_json(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
-        """The form that `parse_limits` reads: {rule: {parameter: [{"value": number, "unit": unit}, ...]}}."""
-        out: dict[str, dict[str, list[dict[str, Any]]]] = {}
-        for key, value in sorted(self.given.items()):
-            out.setdefault(key.rule, {}).setdefault(key.parameter, []).append({"value": value, "unit": key.unit})
-        return out
+def limits_for(
+    overrides: Iterable[Override] = (), *, population: Group = Group.ADULT, region: Group = Group.INTERNATIONAL
+) -> Limits:
+    """The numbers that hold with these overrides, the narrower ones later.
+
+    A glucose limit given in one unit holds in the other one too, converted and rounded as a display rounds (1 mg/dL,
+    0.1 mmol/L), unless that is given as well. Raises LimitsError where two of them contradict each other.
+    """
+    usual_values, usual_sources = _defaults((region, population))
+    values, sources = dict(usual_values), dict(usual_sources)
+    own: set[Key] = set()
+    patients: dict[Key, float] = {}
+    for override in overrides:
+        given = {**_other_units(override.given), **override.given}
+        values.update(given)
+        sources.update(dict.fromkeys(given, override.source))
+        own.update(given)
+        if override.scope.startswith("patient"):
+            patients.update(override.given)
+    for key, leader, from_below in _FOLLOWERS:
+        if key not in own:
+            values[key] = (max if from_below else min)(values[key], values[leader])
+    limits = Limits(given=MappingProxyType(patients), values=values, sources=sources)
+    _refuse_contradictions(limits)
+    return limits
+
+
+@lru_cache
+def _defaults(groups: tuple[Group, ...]) -> tuple[Mapping[Key, float], Mapping[Key, Text]]:
+    found = {key: parameter.of(groups) for key, parameter in PARAMETERS.items()}
+    return {key: each.default for key, each in found.items()}, {key: each.source for key, each in found.items()}
 
 
 def _other_units(given: Mapping[Key, float]) -> dict[Key, float]:
@@ -400,27 +130,36 @@ def _other_units(given: Mapping[Key, float]) -> dict[Key, float]:
     for key, value in given.items():
         if key.unit == MG_DL:
             out[key._replace(unit=MMOL_L)] = round(value / MG_DL_PER_MMOL_L, 1)
-        elif key.unit == MMOL_L:
+        elif key.unit == MMOL_L and key._replace(unit=MG_DL) in PARAMETERS:
             out[key._replace(unit=MG_DL)] = float(round(value * MG_DL_PER_MMOL_L))
     return out
 
 
-def _follow(key: Key, default: float, leader: Key, values: Mapping[Key, float]) -> float:
-    """The default, or the leader's value where the default would stand on its wrong side."""
-    below = any(pair == (leader[:2], key[:2]) for pair in _NOT_ABOVE)
-    return max(default, values[leader]) if below else min(default, values[leader])
+def _refuse_contradictions(limits: Limits) -> None:
+    for low, high in _PAIRS:
+        low_value, high_value = limits.values[low], limits.values[high]
+        if low_value > high_value:
+            raise LimitsError(
+                f"{low.rule}.{low.parameter} is {low_value:g} {low.unit}, "
+                f"above {high.rule}.{high.parameter} with {high_value:g} {high.unit}. Change one of the two."
+            )
 
 
-DEFAULTS: Final = Limits()
+DEFAULTS: Final = limits_for()
 
 
 def parse_limits(data: Mapping[str, Any]) -> Limits:
-    """Read a patient's limits: {rule: {parameter: {"value": number, "unit": unit}}}, or a list of such for two units.
+    """Read a patient's limits over the defaults of an adult; see `parse_overrides`."""
+    return limits_for(parse_overrides(data, "patient")) if data else DEFAULTS
 
-    Raises LimitsError for a rule, parameter or unit that does not exist, a number without unit or out of its bounds,
-    and numbers that contradict each other (a clear limit on the wrong side, very low above low).
+
+def parse_overrides(data: Mapping[str, Any], scope: str) -> list[Override]:
+    """Read {rule: {parameter: {"value": number, "unit": unit}}}, or a list of such for two units or two times.
+
+    Each may say "author", and "from" and "to" (days as YYYY-MM-DD, or dates). What stands later counts.
+    Raises LimitsError for a rule, parameter or unit that does not exist, and a number without unit or out of bounds.
     """
-    given: dict[Key, float] = {}
+    found: dict[tuple[str, date | None, date | None], dict[Key, float]] = {}
     for rule_name, parameters in data.items():
         if rule_name not in RULES:
             raise LimitsError(f"{rule_name}: there is no such rule. Use one of: {', '.join(RULES)}.")
@@ -428,25 +167,28 @@ def parse_limits(data: Mapping[str, Any]) -> Limits:
             raise LimitsError(f'{rule_name}: expected {{parameter: {{"value": ..., "unit": ...}}}}.')
         for name, entries in parameters.items():
             for entry in entries if isinstance(entries, list) else [entries]:
-                key, value = _parse_entry(RULES[rule_name], name, entry)
+                key, value = parse_number(RULES[rule_name], name, entry)
+                given = found.setdefault(_said(f"{rule_name}.{name}", entry), {})
                 if key in given:
                     raise LimitsError(f"{rule_name}.{name}: given twice in {key.unit}. Keep one.")
                 given[key] = value
-    limits = Limits(given=MappingProxyType(given))
-    _refuse_contradictions(limits)
-    return limits
+    return [
+        Override(given=MappingProxyType(given), scope=scope, author=author, first=first, last=last)
+        for (author, first, last), given in found.items()
+    ]
 
 
-def _parse_entry(rule: Rule, name: str, entry: Any) -> tuple[Key, float]:
+def parse_number(rule: Rule, name: str, entry: Any) -> tuple[Key, float]:
+    """Read one number of a rule: a mapping with "value" and "unit". Raises LimitsError."""
     where = f"{rule.name}.{name}"
     units = [parameter.unit for parameter in rule.parameters if parameter.name == name]
     if not units:
-        names = sorted({parameter.name for parameter in rule.parameters})
+        names = sorted({parameter.name for parameter in rule.parameters}) or ["none"]
         raise LimitsError(f"{where}: this rule has no such parameter. Use one of: {', '.join(names)}.")
-    example = f'{{"value": {_PARAMETERS[Key(rule.name, name, units[0])].default:g}, "unit": "{units[0]}"}}'
+    example = f'{{"value": {PARAMETERS[Key(rule.name, name, units[0])].default:g}, "unit": "{units[0]}"}}'
     if not isinstance(entry, Mapping) or "unit" not in entry:
         raise LimitsError(f"{where}: a number without a unit is refused. Write it as {example}.")
-    if set(entry) != {"value", "unit"}:
+    if set(entry) - {"author", "from", "to"} != {"value", "unit"}:
         raise LimitsError(
             f"{where}: expected exactly value and unit, found {', '.join(map(str, entry))}. Write {example}."
         )
@@ -455,7 +197,9 @@ def _parse_entry(rule: Rule, name: str, entry: Any) -> tuple[Key, float]:
         raise LimitsError(f"{where}: unit {unit!r} does not fit. Use {' or '.join(units)}, for example {example}.")
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise LimitsError(f"{where}: {value!r} is not a number. Write it as {example}.")
-    parameter = _PARAMETERS[key := Key(rule.name, name, unit)]
+    parameter = PARAMETERS[key := Key(rule.name, name, unit)]
+    if unit == SWITCH and value not in (0, 1):
+        raise LimitsError(f"{where}: {value:g} is neither 1 (on) nor 0 (off). Write it as {example}.")
     if not parameter.lower <= value <= parameter.upper:
         raise LimitsError(
             f"{where}: {value:g} {unit} is not safe. "
@@ -464,12 +208,116 @@ def _parse_entry(rule: Rule, name: str, entry: Any) -> tuple[Key, float]:
     return key, float(value)
 
 
-def _refuse_contradictions(limits: Limits) -> None:
-    for low, high in _NOT_ABOVE:
-        for key in [key for key in _PARAMETERS if key[:2] == low]:
-            low_value, high_value = limits.value(*key), limits.value(*high, key.unit)
-            if low_value > high_value:
-                raise LimitsError(
-                    f"{'.'.join(low)} is {low_value:g} {key.unit}, "
-                    f"above {'.'.join(high)} with {high_value:g} {key.unit}. Change one of the two."
-                )
+def _said(where: str, entry: Mapping[str, Any]) -> tuple[str, date | None, date | None]:
+    first, last = _day(where, entry.get("from")), _day(where, entry.get("to"))
+    if first and last and last < first:
+        raise LimitsError(f"{where}: it would end on {last}, before it begins on {first}. Exchange the two days.")
+    author = entry.get("author", "")
+    if not isinstance(author, str):
+        raise LimitsError(f"{where}: the author {author!r} is not a name. Write it in quotes.")
+    return author, first, last
+
+
+def _day(where: str, said: Any) -> date | None:
+    if said is None or type(said) is date:
+        return said
+    try:
+        return date.fromisoformat(said)
+    except (TypeError, ValueError):
+        raise LimitsError(f"{where}: {said!r} is not a day. Write it as 2026-03-01.") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleBook:
+    """What a clinic has set: its region and usual population, who belongs where, and its overrides.
+
+    patients: by id, (population or None, programme or None).
+    """
+
+    region: Group = Group.INTERNATIONAL
+    population: Group = Group.ADULT
+    clinic: Sequence[Override] = ()
+    programmes: Mapping[str, Sequence[Override]] = field(default_factory=dict)
+    patients: Mapping[str, tuple[Group | None, str | None]] = field(default_factory=dict)
+    own: Mapping[str, Sequence[Override]] = field(default_factory=dict)
+
+    def limits(self, patient: str, given: Sequence[Override], day: date) -> Limits:
+        """The numbers that hold for a patient on a day; given: the patient's own besides those of the file."""
+        population, programme = self.patients.get(patient, (None, None))
+        layers = (self.clinic, self.programmes.get(programme or "", ()), self.own.get(patient, ()), given)
+        holding = [override for layer in layers for override in layer if override.holds(day)]
+        if not holding and population is None and self == PLAIN:
+            return DEFAULTS
+        return limits_for(holding, population=population or self.population, region=self.region)
+
+    def changes_after(self, patient: str, given: Sequence[Override], day: date) -> date | None:
+        """The next day from which other numbers may hold for a patient."""
+        _, programme = self.patients.get(patient, (None, None))
+        layers = (self.clinic, self.programmes.get(programme or "", ()), self.own.get(patient, ()), given)
+        days = [
+            moment
+            for layer in layers
+            for override in layer
+            for moment in (override.first, override.last and date.fromordinal(override.last.toordinal() + 1))
+            if moment and moment > day
+        ]
+        return min(days, default=None)
+
+
+PLAIN: Final = RuleBook()
+
+
+def parse_book(data: Mapping[str, Any]) -> RuleBook:
+    """Read a rule file (TOML, docs/rules.md). Raises LimitsError with the place and what to do."""
+    known = {"region", "population", "clinic", "programme", "patient"}
+    if unknown := set(data) - known:
+        raise LimitsError(f"{min(unknown)}: there is no such key. Use one of: {', '.join(sorted(known))}.")
+    programmes = {
+        name: parse_overrides(rules, f"programme {name}") for name, rules in _tables(data, "programme").items()
+    }
+    patients: dict[str, tuple[Group | None, str | None]] = {}
+    own: dict[str, list[Override]] = {}
+    for name, said in _tables(data, "patient").items():
+        rules = dict(said)
+        population = rules.pop("population", None)
+        programme = rules.pop("programme", None)
+        if programme is not None and programme not in programmes:
+            raise LimitsError(
+                f"patient.{name}: there is no programme {programme!r}. Write a table [programme.{programme}]."
+            )
+        group = None if population is None else _group(f"patient.{name}.population", population, POPULATIONS)
+        patients[name] = (group, programme)
+        own[name] = parse_overrides(rules, f"patient {name}")
+    book = RuleBook(
+        region=_group("region", data.get("region", Group.INTERNATIONAL), REGIONS),
+        population=_group("population", data.get("population", Group.ADULT), POPULATIONS),
+        clinic=parse_overrides(_table("clinic", data.get("clinic", {})), "clinic"),
+        programmes=programmes,
+        patients=patients,
+        own=own,
+    )
+    for patient in ("", *patients):
+        for day in _days_of_change(book):
+            book.limits(patient, (), day)
+    return book
+
+
+def _days_of_change(book: RuleBook) -> set[date]:
+    layers = (book.clinic, *book.programmes.values(), *book.own.values())
+    return {day for layer in layers for each in layer for day in (each.first, each.last) if day} | {date.max}
+
+
+def _tables(data: Mapping[str, Any], key: str) -> Mapping[str, Mapping[str, Any]]:
+    return {name: _table(f"{key}.{name}", table) for name, table in _table(key, data.get(key, {})).items()}
+
+
+def _table(where: str, said: Any) -> Mapping[str, Any]:
+    if not isinstance(said, Mapping):
+        raise LimitsError(f"{where}: expected a table, found {said!r}. Write [{where}] above its lines.")
+    return said
+
+
+def _group(where: str, said: Any, among: Sequence[Group]) -> Group:
+    if said not in among:
+        raise LimitsError(f"{where}: {said!r} is not known. Use one of: {', '.join(among)}.")
+    return Group(said)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta, tzinfo
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
-from alerts.rules import MIN, Limits, Rule
+from alerts.rule import MIN, Limits, Rule
 from ingest.reading import Reading
 from ingest.vital import Vital
 
@@ -20,6 +20,18 @@ VITALS: Final = {
     Vital.KETONE: Text(en="Blood ketone", zh="血酮"),
     Vital.BLOOD_PRESSURE: Text(en="Blood pressure", zh="血压"),
 }
+
+
+class Judged(NamedTuple):
+    """Findings, and when time alone may change them: None where only a further reading can."""
+
+    findings: tuple[Finding, ...]
+    again: datetime | None
+
+
+def is_heard(rule: Rule, raising: Collection[str] | None) -> bool:
+    """Whether anybody hears that the rule does not raise. raising: those that hold up an alert; None: all of them."""
+    return raising is None or rule.name in raising
 
 
 def last_arrival(readings: Iterable[Reading]) -> datetime | None:
@@ -42,6 +54,20 @@ class Scene(NamedTuple):
     def minutes(self, rule: Rule, parameter: str) -> timedelta:
         """A parameter of time as it holds for this patient."""
         return timedelta(minutes=self.limits.value(rule.name, parameter, MIN))
+
+    def number(self, rule: Rule, parameter: str, unit: str) -> float:
+        """A parameter as it holds for this patient, in the unit named."""
+        return self.limits.value(rule.name, parameter, unit)
+
+    def day(self, moment: datetime) -> date:
+        """The day of the moment by the patient's own clock."""
+        return moment.astimezone(self.zone).date()
+
+    def week_of(self, moment: datetime) -> datetime:
+        """When the patient's own week (from Monday) of the moment began."""
+        local = moment.astimezone(self.zone)
+        monday = datetime.combine(local.date() - timedelta(days=local.weekday()), time(), self.zone)
+        return monday.astimezone(UTC)
 
     def fresh(self, rule: Rule, parameter: str, newest: Reading) -> bool:
         """Whether the reading is recent enough to raise anything."""

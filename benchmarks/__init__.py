@@ -1,1 +1,1 @@
-"""How fast and how frugal Homeward is, beside a floor and its peers, on the machine at hand: `make bench`."""
+"""How fast and frugal Homeward is beside a floor and its peers (`make bench`), and what it finds (`make score`)."""

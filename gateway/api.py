@@ -75,7 +75,7 @@ Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 GlucoseUnit = Literal[Unit.MMOL_L, Unit.MG_DL]
 
 
-class _Door(BaseModel):
+class Door(BaseModel):
     """What comes in: an unknown field is refused, so that a typing error does not vanish."""
 
     model_config = ConfigDict(extra="forbid")
@@ -91,7 +91,7 @@ class _Door(BaseModel):
         return body
 
 
-class PatientIn(_Door):
+class PatientIn(Door):
     """A new patient."""
 
     id: Identifier
@@ -111,7 +111,7 @@ class PatientIn(_Door):
         return Patient(**self.model_dump())
 
 
-class PatientPatch(_Door):
+class PatientPatch(Door):
     """What changes; everything left out stays. `limits` replaces all of the patient's own limits."""
 
     name: Name | None = None
@@ -121,7 +121,7 @@ class PatientPatch(_Door):
     limits: Annotated[dict[str, Any], AfterValidator(_known_limits)] | None = Field(
         default=None,
         description="The patient's own limits, by rule and parameter, each with its unit",
-        examples=[{"glucose-low": {"limit": {"value": 4.4, "unit": "mmol/L"}}}],
+        examples=[{"low-event-1": {"limit": {"value": 4.4, "unit": "mmol/L"}}}],
     )
 
 
@@ -209,7 +209,7 @@ class PatientOut(BaseModel):
         )
 
 
-class DeviceIn(_Door):
+class DeviceIn(Door):
     """A new device."""
 
     id: Identifier = Field(description="Bluetooth address, kept in upper case, or the name it publishes under")
@@ -319,7 +319,7 @@ class DeviceOut(BaseModel):
         )
 
 
-class PairIn(_Door):
+class PairIn(Door):
     """Who wears the device from now on, or from `since`."""
 
     patient: str
@@ -329,7 +329,7 @@ class PairIn(_Door):
     )
 
 
-class WearingPatch(_Door):
+class WearingPatch(Door):
     """What a named person corrects of a wearing; what is left out stays. The note says why."""
 
     by: Name
@@ -545,7 +545,7 @@ class AlertDetail(BaseModel):
     notices: list[NoticeOut]
 
 
-class AcknowledgeIn(_Door):
+class AcknowledgeIn(Door):
     """A named person has seen the alert."""
 
     by: Name
@@ -554,7 +554,7 @@ class AcknowledgeIn(_Door):
     model_config = ConfigDict(json_schema_extra={"examples": [{"by": "Dr Li", "note": "Calling her now"}]})
 
 
-class CloseIn(_Door):
+class CloseIn(Door):
     """A named person ends the alert. The note says what was done, or why nothing was."""
 
     by: Name
@@ -600,7 +600,7 @@ class LetterOut(BaseModel):
         )
 
 
-class DiscardIn(_Door):
+class DiscardIn(Door):
     """A named person takes a letter off the waiting list. The text says why."""
 
     by: Name

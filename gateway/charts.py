@@ -15,7 +15,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from alerts.rules import Limits
+from alerts.rule import Limits
 from gateway.language import utc_offset
 from ingest.reading import Flag, Reading, from_us
 from ingest.series import Series
@@ -56,8 +56,7 @@ def glucose_figure(
     off_scale: readings of either vital without a number, flagged ABOVE_RANGE or BELOW_RANGE. unit: mg/dL or mmol/L.
     """
     very_low, low, high, very_high = (
-        limits.value(rule, "limit", unit)
-        for rule in ("glucose-very-low", "glucose-low", "glucose-high", "glucose-very-high")
+        limits.value(rule, "limit", unit) for rule in ("low-event-2", "low-event-1", "high-event-1", "high-event-2")
     )
     figure = go.Figure()
     factor = 1.0 if unit is Unit.MG_DL else 1 / MG_DL_PER_MMOL_L
@@ -120,7 +119,7 @@ def pressure_figure(series: Series, limits: Limits, span: Span, say: Say) -> go.
         customdata=stamps,
         hovertemplate="%{customdata}<br><b>%{y:.0f} 1/min</b><extra></extra>",
     )
-    for rule, colour, dash in (("blood-pressure-high", _HIGH, "dash"), ("blood-pressure-severe", _WORST, "solid")):
+    for rule, colour, dash in (("bp-session-high", _HIGH, "dash"), ("bp-severe", _WORST, "solid")):
         for side in ("systolic", "diastolic"):
             limit = limits.value(rule, side, Unit.MMHG)
             _rule(figure, limit, colour, dash, f"{limit:g}")

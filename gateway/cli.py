@@ -1,4 +1,4 @@
-"""The command line: `homeward run`, `check`, `status`, `pair`, `decode`, `backup`, `letters`, `journal`, `simulate`.
+"""The command line: `homeward --help` lists what there is.
 
 This module imports little, so that decoding a few octets does not wait for a database and a web server to load.
 """
@@ -16,6 +16,7 @@ from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from ingest.gatt import CHARACTERISTICS, describe
 from ingest.quirks import QUIRKS, named
@@ -38,6 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _decode(options)
     if options.command == "simulate":
         return _simulate(options)
+    if options.command == "rules":
+        from gateway import rule_commands
+
+        return rule_commands.run(options)
+    if options.command == "replay":
+        return _replay(options)
     from gateway import commands
 
     try:
@@ -87,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_letters(commands.add_parser("letters", help="what could not be admitted, with the reason"))
     _add_journal_actions(commands.add_parser("journal", help="look after the journal of readings"))
+
+    _add_rules(commands.add_parser("rules", help="every rule with its numbers and their sources; check a rule file"))
+    _add_replay(commands.add_parser("replay", help="try the rules on a history in a CSV file (docs/replay.md)"))
 
     simulate = commands.add_parser("simulate", help="be a device: for tests, never beside a patient")
     simulate.add_argument("what", choices=SIMULATORS, help="`homeward simulate ble --help` tells the options of one")
@@ -173,6 +183,20 @@ def _default(value: object, wanted: bool) -> dict[str, Any]:
     return {"default": value} if wanted else {}
 
 
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", dest="action", required=True)
+    listing = actions.add_parser("list", help="one line for each rule")
+    showing = actions.add_parser("show", help="one rule with its numbers, bounds and sources")
+    showing.add_argument("rule", metavar="RULE", help="its name, as in the list")
+    checking = actions.add_parser("check", help="read a rule file and say what it changes, or why it is refused")
+    checking.add_argument("file", type=Path, metavar="FILE", help="TOML, see docs/rules.md")
+    for action in (listing, showing):
+        action.add_argument(
+            "--lang", choices=("en", "zh"), default="en", help="the language of titles and sources (en)"
+        )
+        action.add_argument("--json", action="store_true", help="as JSON")
+
+
 def _add_pair(parser: argparse.ArgumentParser) -> None:
     _add_config(parser)
     parser.add_argument("--lang", choices=("en", "zh"), help="the language to speak (that of the terminal)")
@@ -183,6 +207,27 @@ def _add_pair(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--anyway", action="store_true", help="also a device that offers nothing Homeward can read")
     parser.add_argument("--kind", choices=("meter", "cgm", "cuff"), help="what the device is, for --anyway")
     parser.add_argument("--seconds", type=_seconds, default=8.0, metavar="N", help="how long to look around (8)")
+
+
+def _add_replay(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", type=Path, metavar="DATA.csv", help="subject,time,glucose or ...,systolic,diastolic")
+    parser.add_argument("--findings", type=Path, metavar="OUT.csv", help="write one row per finding")
+    parser.add_argument("--chart", type=Path, metavar="OUT.html", help="draw traces, events and findings")
+    parser.add_argument("--lang", choices=("en", "zh"), default="en", help="the language of findings and chart (en)")
+    parser.add_argument("--bad-rows", type=Path, metavar="OUT.csv", help="write the rows that were not used, and why")
+    parser.add_argument("--rules", type=Path, metavar="FILE", help="limits to try, instead of the defaults")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="other limits, to see side by side")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="RULE", help="this rule alone; may be repeated"
+    )
+    parser.add_argument("--subject", action="append", default=[], metavar="NAME", help="these alone; may be repeated")
+    parser.add_argument("--unit", choices=("mg/dL", "mmol/L", "mmHg", "kPa"), help="of the values (mg/dL, mmHg)")
+    parser.add_argument("--meter", action="store_true", help="the glucose is a meter's, not a sensor's")
+    parser.add_argument("--zone", type=_zone, metavar="NAME", help="the subjects' clock, such as Asia/Shanghai")
+    parser.add_argument(
+        "--disturb", type=int, metavar="SEED", help="with gaps, repeats, late and shuffled deliveries"
+    )
+    parser.add_argument("--disturbed", type=Path, metavar="OUT.csv", help="write what was delivered, in that order")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -239,6 +284,13 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time zone such as Asia/Shanghai") from None
+
+
 def _reason(text: str) -> str:
     if not text.strip() or not text.isprintable():
         raise argparse.ArgumentTypeError("say why, in one line of text")
@@ -273,6 +325,17 @@ def _simulate(options: argparse.Namespace) -> int:
     sys.argv = [f"homeward simulate {options.what}", *options.arguments]
     runpy.run_module(f"simulators.{options.what}", run_name="__main__")
     return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from gateway.replay import command
+    from gateway.replay.table import ReplayError
+
+    try:
+        return command.run(options)
+    except ReplayError as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 def _octets(text: str) -> bytes:

@@ -35,6 +35,7 @@ from pydantic_core import ErrorDetails
 from alerts.alert import Audience
 from alerts.channels import MailChannel, MailServer, WebhookChannel
 from gateway.guard import WebSettings
+from gateway.rule_file import load_rules
 from ingest.influx import InfluxSettings
 from ingest.links.broker import BrokerSettings
 from ingest.links.listener import ListenerSettings
@@ -99,6 +100,11 @@ def _zone(name: str) -> str:
     return name
 
 
+def _rules(path: Path) -> Path:
+    load_rules(path)
+    return path
+
+
 def is_loopback(host: str) -> bool:
     """Whether an address to listen on is reachable from this machine only."""
     try:
@@ -122,9 +128,13 @@ class Section(BaseModel):
 
 
 class Clinic(Section):
-    """zone: of the clock on the pages, of a new patient unless another is given, of a device nobody wears."""
+    """zone: of the clock on the pages, of a new patient unless another is given, of a device nobody wears.
+
+    rules: the file with the clinic's own limits (docs/rules.md).
+    """
 
     zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    rules: Annotated[FilePath, AfterValidator(_rules)] | None = None
 
 
 class Web(Section):

@@ -151,6 +151,8 @@ def _standing(house: House) -> Iterator[tuple[str, Part]]:
     yield "journal", Part(ok=trouble is None, detail=trouble or "Readings are kept as they come.")
     trouble = house.ward.patience.trouble or house.ward.trouble
     yield "watch", Part(ok=trouble is None, detail=trouble or "Every patient is watched.")
+    trouble = house.rounds.patience.trouble or house.rounds.trouble
+    yield "rounds", Part(ok=trouble is None, detail=trouble or "Every patient's week is reviewed when it is over.")
     if listener := house.listener:
         open_now = f"Open at port {listener.port}; connections now: {listener.counts.connections}."
         if listener.gone:

@@ -22,10 +22,11 @@ from zoneinfo import ZoneInfo
 import uvicorn
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from alerts.alert import Act, Alert
+from alerts.alert import Act, Alert, Finding
 from alerts.book import Book, connect
 from alerts.channels import Channel, LogChannel, Speaker, routes
-from alerts.rules import parse_limits
+from alerts.review_book import ReviewBook
+from alerts.rules import PLAIN, parse_limits
 from gateway.bulletin import Bulletin
 from gateway.check import local_address
 from gateway.clock import Clock
@@ -36,6 +37,8 @@ from gateway.keeper import WATCH, Keeper
 from gateway.metrics import measure
 from gateway.path import StraightPath
 from gateway.people import Device, DeviceLink, Patient, People
+from gateway.rounds import Rounds
+from gateway.rule_file import load_rules
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from gateway.ward import Ward
 from gateway.web import create_app
@@ -102,9 +105,11 @@ class House:
         people: People,
         book: Book,
         device_book: DeviceBook,
+        reviews: ReviewBook,
     ) -> None:
         self.people = people
         self.book = book
+        self.reviews = reviews
         self.journal = journal
         self.bulletin = Bulletin()
         self.address = ""
@@ -138,8 +143,12 @@ class House:
         self._unwritten: set[str] = set()  # devices whose state may differ from what is written
         # Told through attributes, because the channels that speak and the follower that sends are made after these.
         self.speaker: Speaker
-        self.ward = Ward(journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake())
+        rules = load_rules(config.clinic.rules) if config.clinic.rules else PLAIN
+        self.ward = Ward(
+            journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake(), rules=rules
+        )
         self.path = StraightPath(journal, self.ward, clock, people.roster(), stored=self._stored)
+        self.rounds = Rounds(journal, people, reviews, clock=clock, hear=self._hear, rules=rules)
         self.pulse = Pulse(self)
         self._told: dict[str, str] = {}
         self._learn()
@@ -212,6 +221,7 @@ class House:
             for worn in await asyncio.to_thread(self.people.wearings, patient=patient.id):
                 await asyncio.to_thread(self._learn_device, worn.device)
             self.ward.forget([patient.id])
+            self.rounds.expect([patient.id])
 
         await self.path.errand(change)
 
@@ -309,6 +319,11 @@ class House:
         while await self.path.round(self.ward.tick):
             pass  # others had their turn
         await self.path.round(self._look_after_devices)
+
+    async def go_round(self) -> None:
+        """What is done for each patient once a night, beside the worker."""
+        while await self.rounds.go():
+            pass  # others had their turn
 
     async def upkeep(self) -> None:
         """What the house does for itself, whatever the worker waits for: health, room, the followers."""
@@ -450,7 +465,12 @@ class House:
     async def _roster_changed(self, device: str, patients: set[str]) -> None:
         await asyncio.to_thread(self._learn_device, device)
         self.ward.forget(patients)
+        self.rounds.expect(patients)
         await self.path.readmit(device)
+
+    async def _hear(self, findings: Sequence[Finding]) -> None:
+        """Have the alerts hear what the rounds have found."""
+        await self.path.round(partial(self.ward.hear, findings))
 
     def _stored(self) -> None:
         if self.influx:
@@ -492,11 +512,12 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
             channels += config.email.channels()
         try:
             people, book, device_book = People(engine), Book(engine, routes=routes(channels)), DeviceBook(engine)
+            reviews = ReviewBook(engine)
             book.create()
         except DatabaseError as error:
             where = config.data / BOOK
             raise HouseError(f"cannot use {where}: {error.orig}; check the file, its owner and the disk") from error
-        house = House(config, clock, journal, people, book, device_book)
+        house = House(config, clock, journal, people, book, device_book, reviews)
         door = stack.enter_context(_door(config.web.host, config.web.port))
         house.address = f"http://{_shown_host(config.web.host)}:{door.getsockname()[1]}"
         # For the commands of this computer, which may know no more than the data directory.
@@ -521,13 +542,13 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
             stack.callback(series.close)
             follower = InfluxFollower(settings, journal, house.label, now=clock.now, pause=pause)
             house.follow(follower, series)
-            start(_revived("influxdb", follower.run, house, clock), "influxdb")
+            start(_kept_going("influxdb", follower.run, house, clock), "influxdb")
         if config.uplink:
             log = PacketLog(config.data / PACKETS)
             stack.callback(log.close)
             uplink = Uplink(config.uplink.settings(), log, now=clock.now, pause=pause)
             house.forward(uplink, log)
-            start(_revived("uplink", uplink.run, house, clock), "uplink")
+            start(_kept_going("uplink", uplink.run, house, clock), "uplink")
         # Before anything is watched: on a full disk the worker waits with the first of it, and the page is open then.
         stack.push_async_callback(house.pulse.close)
         await house.feel()
@@ -552,12 +573,12 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
         if radio or config.bluetooth:
             radio = radio or SYSTEM_RADIO
             house.ble = BleLink(house.ble_devices, _wiring(house, radio))
-            start(_revived("bluetooth", house.ble.run, house, clock), "bluetooth")
+            start(_kept_going("bluetooth", house.ble.run, house, clock), "bluetooth")
             if radio.offer:
                 agent = Unattended(house.reads)
                 start(keep_offered(agent, radio.offer, pause=TICK.total_seconds()), "pairing agent")
-        start(_each_tick(house.tick, clock), "tick")
-        start(_each_tick(house.upkeep, clock), "upkeep")
+        for name, work in (("tick", house.tick), ("upkeep", house.upkeep), ("rounds", house.go_round)):
+            start(_kept_going(name, work, house, clock), name)
         server = _Server(_server_config(create_app(house, config.web.guard())))
         stack.push_async_callback(_close_web, server, house.bulletin, group.create_task(server.serve([door])))
         logger.info("open at %s, data in %s", house.address, config.data)
@@ -565,18 +586,8 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
         logger.info("closing")
 
 
-async def _each_tick(work: Callable[[], Awaitable[None]], clock: Clock) -> None:
-    """Again and again: what goes wrong in one tick is told, and does not end the ticks."""
-    while True:
-        try:
-            await work()
-        except Exception:
-            logger.exception("a tick failed")
-        await clock.sleep(TICK)
-
-
-async def _revived(name: str, work: Callable[[], Awaitable[None]], house: House, clock: Clock) -> None:
-    """Bring a part back that failed, mostly on a locked or full store; the others go on meanwhile."""
+async def _kept_going(name: str, work: Callable[[], Awaitable[None]], house: House, clock: Clock) -> None:
+    """Again and again. What goes wrong, mostly on a locked or full store, is told, and keeps nothing else."""
     while True:
         try:
             await work()

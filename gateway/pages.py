@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -19,7 +20,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from alerts.alert import ActKind, Alert, Outcome
-from alerts.rules import DEFAULTS, RULES, Limits, LimitsError, parse_limits
+from alerts.rule import Limits, LimitsError
+from alerts.rules import DEFAULTS, PROBLEMS, RULES, parse_limits
 from gateway.api import (
     PAGE,
     AcknowledgeIn,
@@ -50,6 +52,7 @@ from gateway.charts import Span, glucose_figure, pressure_figure
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
 from gateway.language import LANGUAGES, Language, choose, load_languages
 from gateway.people import DeviceKind, DeviceLink, Patient
+from gateway.review_api import Day, DoneIn, ranking, tick, week_name, weekly_list
 from gateway.view import HouseView
 from gateway.words import BONDS, FACTS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS, clock_word, shown
 from ingest.journal import Letter, LetterState
@@ -62,6 +65,9 @@ _NAME_COOKIE: Final = "homeward_name"
 _LANGUAGE_COOKIE: Final = "homeward_language"
 _RANGES: Final = {"24h": timedelta(days=1), "3d": timedelta(days=3), "14d": timedelta(days=14)}
 _NEWEST: Final = 12
+# What a trouble or a rule is called.
+_TITLES: Final = {**PROBLEMS, **{rule.name: rule.title for rule in RULES.values()}}
+_WEEKS: Final = 4
 # Devices run a little ahead of the house at times; what they send is shown all the same.
 _AHEAD: Final = timedelta(hours=1)
 
@@ -93,6 +99,7 @@ class Desk:
             "me": unquote(request.cookies.get(_NAME_COOKIE, "")),
             "events": None,
             "now": None,
+            "points": None,
             "clinic_zone": request.app.state.house.zone,
         }
         text = self._rooms[language.code].get_template(template).render({**frame, **shown})
@@ -120,7 +127,7 @@ def _environment(language: Language) -> Environment:
         links=list(DeviceLink),
         priority_name=priority_name,
         readable=readable,
-        problem_word=lambda problem: language.text(RULES[problem].title) if problem in RULES else problem,
+        problem_word=lambda problem: language.text(_TITLES[problem]) if problem in _TITLES else problem,
         outcome_word=lambda outcome: say(OUTCOMES[outcome]),
         kind_word=lambda kind: say(KINDS[kind]),
         link_word=lambda link: say(LINKS[link]),
@@ -130,6 +137,8 @@ def _environment(language: Language) -> Environment:
         parameter_word=lambda parameter: say(PARAMETERS[parameter]),
         fact_word=lambda what: say(FACTS[what]),
         reason_word=lambda reason: say(REASONS.get(reason, reason)),
+        pattern_word=lambda rule: language.text(_TITLES[rule]),
+        week_name=week_name,
     )
     return room
 
@@ -142,15 +151,19 @@ def show_error(request: Request, status: int, detail: str) -> Response:
 
 @router.get("/")
 async def worklist(request: Request, house: House) -> Response:
-    """Open alerts: those that wait for an answer, the most urgent first and the newest first among them."""
+    """Open alerts: those that wait for an answer, the most urgent first; among them by the patient's risk."""
     opened = await asyncio.to_thread(house.book.open_alerts)
-    rows = await _with_patients(house, sorted(opened, key=lambda a: (a.priority, a.opened_at), reverse=True))
+    places, _ = await asyncio.to_thread(ranking, house, sorted({alert.patient for alert in opened}))
+    points = {place.patient: place.points for place in places}
+    opened.sort(key=lambda alert: (alert.priority, points[alert.patient], alert.opened_at), reverse=True)
+    rows = await _with_patients(house, opened)
     health = house.health()
     return _desk(request).page(
         request,
         "worklist.html",
         events="/api/v1/events?type=alert&type=health",
         now=house.now(),
+        points=points,
         waiting=[row for row in rows if row[0].acknowledged_at is None],
         handled=[row for row in rows if row[0].acknowledged_at is not None],
         degraded=[part["detail"] for part in health["parts"].values() if part["status"] != "ok"],
@@ -211,17 +224,19 @@ async def close(request: Request, house: House, alert_id: str) -> Response:
 
 @router.get("/patients")
 async def patients(request: Request, house: House) -> Response:
-    """All patients, and a form for a new one."""
-    people, wearings, opened = await asyncio.to_thread(
-        lambda: (house.people.patients(), house.people.wearings(), house.book.open_alerts())
+    """All patients, those to look at first on top with the reasons, and a form for a new one."""
+    people, worn, opened, (places, _) = await asyncio.to_thread(
+        lambda: (house.people.patients(), house.people.worn(), house.book.open_alerts(), ranking(house))
     )
+    devices: defaultdict[str, list[str]] = defaultdict(list)
+    for each in worn:
+        devices[each.patient].append(each.device)
+    open_count = Counter(alert.patient for alert in opened)
+    by_id = {patient.id: patient for patient in people}
     rows = [
-        (
-            patient,
-            [wearing.device for wearing in wearings if wearing.patient == patient.id and wearing.until is None],
-            sum(alert.patient == patient.id for alert in opened),
-        )
-        for patient in people
+        (by_id[place.patient], place, devices[place.patient], open_count[place.patient])
+        for place in sorted(places, key=lambda place: (-place.points, by_id[place.patient].name))
+        if place.patient in by_id
     ]
     return _desk(request).page(
         request,
@@ -231,6 +246,30 @@ async def patients(request: Request, house: House) -> Response:
         zone=house.zone.key,
         zones=sorted(zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")),
     )
+
+
+@router.get("/weekly")
+async def weekly(request: Request, house: House, week: Day | None = None) -> Response:
+    """The weekly list: whose week had a pattern to talk about, in the order of risk."""
+    weeks = await asyncio.to_thread(house.reviews.weeks)
+    reviews, people, places = await weekly_list(house, week)
+    shown_week = week - timedelta(days=week.weekday()) if week else next(iter(weeks), None)
+    return _desk(request).page(
+        request,
+        "weekly.html",
+        now=house.now(),
+        weeks=weeks,
+        week=shown_week,
+        rows=[(review, people[review.patient], places[review.patient]) for review in reviews],
+    )
+
+
+@router.post("/weekly/{patient_id}/{monday}/{rule}/done")
+async def mark_done(request: Request, house: House, patient_id: str, monday: date, rule: str) -> Response:
+    """The form beside a line of the weekly list."""
+    body = _take(DoneIn, await _fields(request))
+    await tick(house, patient_id, monday, rule, body)
+    return _remember_name(_go(request, f"/weekly?week={monday}#{quote(patient_id)}"), request, body.by)
 
 
 @router.post("/patients")
@@ -259,6 +298,9 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         charts.append({"name": "pressure", "title": say("Blood pressure")})
     every = sorted((r for found in newest.values() for r in found), key=lambda r: r.taken_at, reverse=True)[:_NEWEST]
     mine = [alert for alert in opened if alert.patient == patient.id]
+    ((place,), _), reviews = await asyncio.to_thread(
+        lambda: (ranking(house, [patient.id]), house.reviews.of_patient(patient.id, _WEEKS))
+    )
     limits, mistake = _limits(patient)
     return _desk(request).page(
         request,
@@ -276,6 +318,8 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         devices=[(wearing, kinds[wearing.device]) for wearing in reversed(wearings)],
         limits=[(key, value, DEFAULTS.value(*key)) for key, value in sorted(limits.given.items())],
         limits_mistake=mistake,
+        place=place,
+        reviews=reviews,
     )
 
 

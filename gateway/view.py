@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from alerts.alert import Act, Alert
 from alerts.book import Book
+from alerts.review_book import ReviewBook
 from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
 from gateway.people import Device, Patient, People
@@ -48,6 +49,11 @@ class HouseView(Protocol):
     @property
     def book(self) -> Book:
         """The alerts and what is written down about them."""
+        ...
+
+    @property
+    def reviews(self) -> ReviewBook:
+        """The weekly reviews, and how each patient stands. Blocks: call it off the loop."""
         ...
 
     @property

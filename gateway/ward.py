@@ -1,8 +1,7 @@
-"""The ward: every patient has a bed, and is judged when a reading or the time asks for it (`alerts.calm`).
+"""The ward: every patient has a bed, and is judged when a reading or the time asks for it (`alerts.bed`).
 
-Patients who rest cost a few microseconds a reading and no memory for readings: what judging needs is read from the
-journal when they stir. Beds are made on demand, those of an idle patient not before something is due, and the ones
-not used for longest are dropped.
+A sensor's reading is judged in memory, as it comes; what needs stored readings is read from the journal. Beds are
+made on demand, those of an idle patient not before something is due, and the ones not used for longest are dropped.
 What follows is written into the book before anything is said. Only the straight path calls it, one call after the
 other, so that a patient is never judged twice at once.
 """
@@ -13,28 +12,32 @@ import asyncio
 import logging
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import sqlalchemy.exc
 
-from alerts.alert import Act, Alert, Finding, Notice, Verdict
+from alerts.alert import Act, Alert, Finding, Notice
 from alerts.battery import low_battery
+from alerts.bed import Bed
 from alerts.book import Book
-from alerts.calm import DEFAULT_CALM, NEVER, Bed, Calm
+from alerts.device_rules import NO_DATA
+from alerts.devices import Expected
+from alerts.ladder import Plan
 from alerts.machine import Change, hear, hear_findings
-from alerts.rules import BLOOD_PRESSURE_SEVERE, DEFAULTS, MIN, NO_DATA, Limits, LimitsError, parse_limits
-from alerts.watch import Expected
-from alerts.window import SPAN
+from alerts.rule import Key, Limits, LimitsError
+from alerts.rules import DEFAULTS, PLAIN, Override, RuleBook, parse_overrides
+from alerts.sensor import NEVER
+from alerts.spot_rules import BP_SEVERE
 from gateway.agenda import Agenda
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
 from gateway.patience import Patience
-from gateway.people import DeviceKind, People, Worn
+from gateway.people import DeviceKind, Patient, People, Worn
+from gateway.stored import StoredReadings, Unseen
 from ingest.journal import Journal
 from ingest.reading import Flag, Reading
 from ingest.vital import Vital
@@ -53,13 +56,11 @@ _UNWRITTEN: Final = 10_000
 _TOLD_AT_ONCE: Final = 100  # events; then others have their turn of the loop
 # Patients judged at once: others are not kept waiting, and what is asked for by name has few names.
 SLICE: Final = 500
-# Beds in memory, about 1 KB each, and those of them that hold readings, up to 300 KB each.
-_BEDS: Final = 250_000
-_WINDOWS: Final = 2000
+_BEDS: Final = 250_000  # in memory, some KB each
 # The most that a patient's limits can make of "fresh-meter", and the least of a severe blood pressure (mmHg).
 _FRESH: Final = timedelta(days=1)
 _SEVERE: Final = tuple(
-    parameter.lower for parameter in BLOOD_PRESSURE_SEVERE.parameters if parameter.name in {"systolic", "diastolic"}
+    parameter.lower for parameter in BP_SEVERE.parameters if parameter.name in {"systolic", "diastolic"}
 )
 _BATTERY_NEWS: Final = timedelta(days=1)
 
@@ -76,8 +77,10 @@ class Ward:
         *,
         clock: Clock,
         told: Callable[[], None],
+        rules: RuleBook = PLAIN,
     ) -> None:
         self.patience = Patience("book of alerts", clock)
+        self._rules = rules
         self._journal = journal
         self._people = people
         self._book = book
@@ -85,7 +88,9 @@ class Ward:
         self._now = clock.now
         self._told = told
         self._beds: dict[str, Bed] = {}  # the one used last at the end
-        self._opened: dict[str, Bed] = {}  # of these, the beds that hold readings
+        self._plans: dict[frozenset[tuple[Key, float]], Plan] = {}
+        self._new: defaultdict[str, list[Reading]] = defaultdict(list)  # of patients who have no bed
+        self._found: defaultdict[str, list[Sequence[Finding]]] = defaultdict(list)  # what was not yet heard
         self._agenda = Agenda()
         self._again: set[str] = set()  # to be judged at the next tick whatever time it is
         self._ticked_at: datetime | None = None
@@ -109,11 +114,12 @@ class Ward:
         """Judge the patients of new readings, given with their sequence numbers in order."""
         if not entries:
             return
-        self.cursor = max(self.cursor, entries[-1][0])
-        # A window holds each record once: the journal gives it again with the revision instead.
+        # A bed has judged what a reading said before its revision: it is made anew from what is stored now.
         self.forget({reading.patient for _, reading in entries if reading.rev > 1})
         self._look_at_batteries(reading for _, reading in entries)
-        await self._judge(self._stirred(reading for _, reading in entries))
+        await self._judge(self._take(reading for _, reading in entries))
+        # Not before: a bed that is made for them is made of what came before them.
+        await self._note_judged(max(self.cursor, entries[-1][0]))
         for number, (patient, vital) in enumerate(sorted({(each.patient, each.vital) for _, each in entries})):
             self._bulletin.publish({"type": "reading", "patient": patient, "vital": vital})
             if number % _TOLD_AT_ONCE == 0:
@@ -130,14 +136,18 @@ class Ward:
         self._ticked_at = now
         for patient in self._agenda.due(now, SLICE):
             bed = self._beds.get(patient)
-            if bed is None or bed.is_due(now):
+            if bed is not None and bed.until <= now:
+                self._drop(patient)
+                bed = None
+            if bed is None or bed.due(now) <= now:
                 self._again.add(patient)
             else:
-                self._agenda.add(patient, bed.due)
+                self._agenda.add(patient, bed.due(now))
         patients = sorted(self._again)[:SLICE]
         self._again.difference_update(patients)
         unfinished = bool(self._again)
-        await self._judge(patients, write_cursor=True)
+        await self._judge(patients)
+        await self._note_judged(self.cursor, write=True)
         self._told()
         return unfinished or self._agenda.is_due(now)
 
@@ -151,6 +161,13 @@ class Ward:
             if known and wearing.until is None
         ]
         await self._write((), hear_findings({}, findings, self._now()).notices)
+
+    async def hear(self, findings: Sequence[Finding]) -> None:
+        """Have the alerts hear findings that were made elsewhere."""
+        patients = sorted({finding.patient for finding in findings})
+        standing = await self.patience.call(self._book.standing, patients)
+        heard = hear_findings(standing, findings, self._now())
+        await self._write(heard.changes, heard.notices)
 
     async def act(self, act: Act) -> Alert:
         """Do what a person decided. Raises IllegalAct, or KeyError for an unknown alert."""
@@ -185,26 +202,34 @@ class Ward:
             if now - reading.taken_at < _BATTERY_NEWS:
                 self.batteries[device] = Flag.BATTERY_LOW in reading.flags
 
-    def _stirred(self, readings: Iterable[Reading]) -> set[str]:
-        """Take readings in; the patients who have to be judged."""
+    def _take(self, readings: Iterable[Reading]) -> set[str]:
+        """Take readings in; the patients of whom there is more to do."""
         now = self._now()
-        stirred = set()
+        stirred, faulty = set[str](), set[str]()
         for reading in readings:
-            bed = self._beds.pop(reading.patient, None)
+            patient = reading.patient
+            bed = self._beds.pop(patient, None)
             if bed is None:
-                stirred.add(reading.patient)
+                self._new[patient].append(reading)
+                stirred.add(patient)
                 continue
-            self._beds[reading.patient] = bed
+            self._beds[patient] = bed
             try:
-                stirs = bed.take(reading, now)
+                found = bed.take(reading, now)
             except Exception:  # noqa: BLE001  told there
-                self._cannot_judge(reading.patient)
+                self._cannot_judge(patient)
+                faulty.add(patient)
                 continue
-            if stirs:
-                stirred.add(reading.patient)
-        return stirred
+            if found:
+                self._found[patient].append(found)
+                stirred.add(patient)
+            elif bed.asks:
+                stirred.add(patient)
+        for patient in faulty:
+            self._drop(patient)  # what came after the fault is judged with the rest
+        return stirred - faulty
 
-    async def _judge(self, patients: Iterable[str], *, write_cursor: bool = False) -> None:
+    async def _judge(self, patients: Iterable[str]) -> None:
         """Judge patients on what is in the journal. What fails here is done again at the next tick."""
         names = sorted(patients)
         for first in range(0, len(names), SLICE):
@@ -213,18 +238,21 @@ class Ward:
                 await self._judge_slice(part)
             except Exception:
                 logger.exception("what follows from new readings could not be written down")
-                self._again.update(part)
+                # Their beds believe that it was told, so they are made anew.
+                self.forget(part)
                 self._unjudged.update(part)
             else:
                 self._unjudged.difference_update(part)
-        # A crash must not leave anybody behind the cursor who has not been judged.
-        if not self._unjudged:
-            self._judged = self.cursor
-            await self._note_cursor(now=write_cursor)
 
-    async def _note_cursor(self, *, now: bool) -> None:
+    async def _note_judged(self, cursor: int, *, write: bool = False) -> None:
+        """All up to this number was taken in, and is judged but for those who could not be."""
+        self.cursor = cursor
+        # A crash must not leave anybody behind the cursor who has not been judged.
+        if self._unjudged:
+            return
+        self._judged = cursor
         behind = self._judged - self._written
-        if behind >= _UNWRITTEN or (now and behind):
+        if behind >= _UNWRITTEN or (write and behind):
             try:
                 await self._write((), ())
             except Exception:
@@ -233,77 +261,73 @@ class Ward:
     async def _judge_slice(self, patients: Sequence[str]) -> None:
         now = self._now()
         standing = await self.patience.call(self._book.standing, patients)
-        findings = await self.patience.call(self._findings, patients, standing, now)
-        heard = hear_findings(standing, _audible(findings), now)
-        await self._write(heard.changes, heard.notices)
-        self._settle(findings, standing, heard.changes, now)
+        found = await self.patience.call(self._findings, patients, standing, now)
+        changes: list[Change] = []
+        notices: list[Notice] = []
+        alerts = dict(standing)
+        for group in (group for groups in found.values() for group in groups):
+            heard = hear_findings(alerts, group, now)
+            alerts.update({(change.alert.patient, change.alert.problem): change.alert for change in heard.changes})
+            changes += heard.changes
+            notices += heard.notices
+        await self._write(changes, notices)
+        self._settle(found, alerts, now)
 
     def _findings(
         self, patients: Sequence[str], standing: Mapping[tuple[str, str], Alert], now: datetime
-    ) -> dict[str, tuple[Finding, ...]]:
-        """Judge one patient after the other. A fault of ours in one must not take the ward from all the others."""
-        findings = {}
-        raising: defaultdict[str, set[str]] = defaultdict(set)
-        for (patient, _), alert in standing.items():
-            raising[patient] |= alert.raising
-        self._make_beds([patient for patient in patients if patient not in self._beds], standing)
-        for patient in patients:
-            try:
-                findings[patient] = self._look_at(patient, raising[patient], now)
-            except (sqlite3.OperationalError, sqlalchemy.exc.OperationalError):
-                raise
-            except Exception:  # noqa: BLE001  told there
-                self._cannot_judge(patient)
-        return findings
+    ) -> dict[str, list[Sequence[Finding]]]:
+        """What is to be heard of each patient who can be judged, in groups of one moment each."""
+        self._make_beds([patient for patient in patients if patient not in self._beds], standing, now)
+        found = {}
+        for patient in (patient for patient in patients if patient in self._beds):
+            with self._alone(patient):
+                found[patient] = self._look_at(patient, now)
+        return found
+
+    @contextmanager
+    def _alone(self, patient: str) -> Iterator[None]:
+        """A fault of ours in one patient must not take the ward from all the others."""
+        try:
+            yield
+        except (sqlite3.OperationalError, sqlalchemy.exc.OperationalError):
+            raise
+        except Exception:  # noqa: BLE001  told there
+            self._cannot_judge(patient)
 
     def _cannot_judge(self, patient: str) -> None:
         """A fault of ours: the patient is tried again at each tick, and it is told. Called while it is handled."""
         logger.exception("patient %s could not be judged", patient)
         self._faulty.add(patient)
-        self._drop(patient)
-        self._again.add(patient)
+        self.forget([patient])
 
-    def _look_at(self, patient: str, raising: Collection[str], now: datetime) -> tuple[Finding, ...]:
+    def _look_at(self, patient: str, now: datetime) -> list[Sequence[Finding]]:
         bed = self._beds[patient]
-        if bed.window is None:
-            start, end = now - 2 * SPAN, now + SPAN
-            bed.fill(
-                lambda vital, limit: [
-                    _as_it_may_have_come(reading, now)
-                    for reading in self._journal.readings(patient, vital, start, end, limit)
-                ]
-            )
-            self._opened[patient] = bed
-        return bed.look(now, raising)
+        stored = StoredReadings(self._journal, patient, now)
+        groups = self._found[patient]
+        groups += [bed.take(reading, now) for reading in self._new.pop(patient, ())]
+        groups.append(bed.look(stored, now))
+        return groups  # they stay until all is settled, for the journal may have to be asked again
 
     def _settle(
         self,
-        findings: Mapping[str, Sequence[Finding]],
-        standing: Mapping[tuple[str, str], Alert],
-        changes: Sequence[Change],
+        found: Mapping[str, Sequence[Sequence[Finding]]],
+        alerts: Mapping[tuple[str, str], Alert],
         now: datetime,
     ) -> None:
-        """Note what judging these patients has led to, and when to look at each of them again."""
-        alerts = {**standing, **{(change.alert.patient, change.alert.problem): change.alert for change in changes}}
-        present = {alert.patient for alert in alerts.values() if alert.raising}
-        changed = {change.alert.patient for change in changes}
-        self._faulty.difference_update(findings)
-        for patient, found in findings.items():
-            bed = self._beds[patient]
-            bed.settle(found, present=patient in present, changed=patient in changed, now=now)
-            if bed.due is not NEVER:
-                self._agenda.add(patient, bed.due)
-            self._opened.pop(patient, None)
-            if bed.window is not None:
-                self._opened[patient] = bed
-        while len(self._opened) > _WINDOWS:
-            self._opened.pop(next(iter(self._opened))).put_away()
+        """Note what now stands, and when to look at each of these patients again."""
+        self._faulty.difference_update(found)
+        for patient in found:
+            self._found.pop(patient, None)
+            due = self._beds[patient].settle(_rules_up(alerts, patient), now)
+            if due is not NEVER:
+                self._agenda.add(patient, due)
         while len(self._beds) > _BEDS:
             self._drop(next(iter(self._beds)))
 
     def _drop(self, patient: str) -> None:
         self._beds.pop(patient, None)
-        self._opened.pop(patient, None)
+        self._found.pop(patient, None)
+        self._new.pop(patient, None)
 
     async def _write(self, changes: Sequence[Change], notices: Sequence[Notice]) -> None:
         cursor = self._judged if self._judged > self._written else None
@@ -322,70 +346,108 @@ class Ward:
         These are the patients about whom something stands, those who may have been asked for a second blood
         pressure, and, when its time comes, whoever wears a device that is not heard.
         """
-        limits = {patient.id: _limits(patient.limits) for patient in self._people.with_limits()}
+        limits = {
+            patient.id: self._limits(patient.id, patient, ZoneInfo(patient.zone), self._now())[0]
+            for patient in self._people.with_limits()
+        }
         arrivals = self._journal.last_arrivals()
         for worn in self._people.worn():
-            silence = _silence(limits.get(worn.patient, DEFAULTS), worn)
-            since = self._since(worn, arrivals.get(worn.device), silence, silent=False)
-            self._agenda.add(worn.patient, since + silence)
+            expected = self._expect(worn, arrivals.get(worn.device), limits.get(worn.patient, DEFAULTS), silent=False)
+            self._agenda.add(worn.patient, min(expected.told_at({})))
         self._again.update(patient for patient, _ in self._book.standing())
         severe = self._journal.patients_reaching(Vital.BLOOD_PRESSURE, self._started_at - _FRESH, _SEVERE)
         self._again.update(severe)
 
-    def _make_beds(self, patients: Sequence[str], standing: Mapping[tuple[str, str], Alert]) -> None:
+    def _make_beds(self, patients: Sequence[str], standing: Mapping[tuple[str, str], Alert], now: datetime) -> None:
         if not patients:
             return
         known = {patient.id: patient for patient in self._people.some(patients)}
         wearings: dict[str, list[Worn]] = {}
         for worn in self._people.worn(patients):
             wearings.setdefault(worn.patient, []).append(worn)
+        unseen = Unseen(self._journal, self.cursor, patients, now)
+        lost = Unseen(self._journal, self._judged, self._unjudged.intersection(patients), now)
         for patient in patients:
-            person = known.get(patient)
-            limits = _limits(person.limits) if person else DEFAULTS
-            no_data = standing.get((patient, NO_DATA.problem))
-            silent = no_data is not None and bool(no_data.raising)
-            self._beds[patient] = Bed(
-                patient,
-                calm=DEFAULT_CALM if limits is DEFAULTS else Calm(limits),
-                zone=ZoneInfo(person.zone if person else "UTC"),
-                expected=tuple(self._expect(worn, limits, silent=silent) for worn in wearings.get(patient, ())),
-            )
+            with self._alone(patient):
+                bed = self._bed(patient, known.get(patient), wearings.get(patient, ()), standing, now)
+                stored, _ = unseen.split(StoredReadings(self._journal, patient, now).sensors())
+                if patient in self._unjudged:
+                    # What followed of these was not written down, so they are taken once more.
+                    stored, again = lost.split(stored)
+                    self._new[patient][:0] = again
+                sensors: defaultdict[str, list[Reading]] = defaultdict(list)
+                for reading in stored:
+                    sensors[reading.device].append(reading)
+                bed.start(sensors, _rules_up(standing, patient))
+                self._beds[patient] = bed
 
-    def _expect(self, worn: Worn, limits: Limits, *, silent: bool) -> Expected:
-        silence = _silence(limits, worn)
-        since = self._since(worn, self._journal.last_arrival(worn.device), silence, silent=silent)
-        return Expected(device=worn.device, vital=VITAL_OF[worn.kind], silence=silence, since=since)
+    def _bed(
+        self,
+        patient: str,
+        person: Patient | None,
+        wearings: Sequence[Worn],
+        standing: Mapping[tuple[str, str], Alert],
+        now: datetime,
+    ) -> Bed:
+        zone = ZoneInfo(person.zone if person else "UTC")
+        limits, until = self._limits(patient, person, zone, now)
+        silent = NO_DATA.name in _rules_up(standing, patient)
+        return Bed(
+            patient,
+            plan=self._plan(limits),
+            zone=zone,
+            expected=tuple(
+                self._expect(worn, self._journal.last_arrival(worn.device), limits, silent=silent)
+                for worn in wearings
+            ),
+            until=until,
+        )
 
-    def _since(self, worn: Worn, arrival: datetime | None, silence: timedelta, *, silent: bool) -> datetime:
-        """From when silence counts; one that was told before the start is not over because we were away.
+    def _limits(self, patient: str, person: Patient | None, zone: ZoneInfo, now: datetime) -> tuple[Limits, datetime]:
+        """The numbers that hold for a patient today, and until when."""
+        given = _given(person.limits if person else {})
+        day = now.astimezone(zone).date()
+        until = self._rules.changes_after(patient, given, day)
+        try:
+            limits = self._rules.limits(patient, given, day)
+        except LimitsError as error:
+            logger.warning("a patient's own limits are not used: %s", error)
+            limits = self._rules.limits(patient, (), day)
+        return limits, datetime.combine(until, time(), zone) if until else NEVER
+
+    def _plan(self, limits: Limits) -> Plan:
+        key = frozenset(limits.values.items())
+        if key not in self._plans:
+            self._plans[key] = Plan(limits)
+        return self._plans[key]
+
+    def _expect(self, worn: Worn, arrival: datetime | None, limits: Limits, *, silent: bool) -> Expected:
+        """silent: staff were told before the start; that is not over because we were away.
 
         What is noted for a moment to come was noted while the clock was ahead, and says nothing.
         """
-        now = self._now()
+        vital, now = VITAL_OF[worn.kind], self._now()
         known = [moment for moment in (worn.assigned_at, arrival) if moment is not None and moment <= now]
-        graced = [] if silent else [self._started_at - silence + GRACE]
-        return max(known + graced, default=now)
+        since = max(known, default=now)
+        return Expected(
+            device=worn.device,
+            vital=vital,
+            silence=limits.minutes(NO_DATA.name, f"silence-{vital}"),
+            staff_after=limits.minutes(NO_DATA.name, f"staff-after-{vital}"),
+            since=since,
+            not_before=since if silent else self._started_at + GRACE,
+        )
 
 
-def _audible(findings: Mapping[str, Sequence[Finding]]) -> list[Finding]:
-    return [finding for found in findings.values() for finding in found if finding.verdict is not Verdict.HOLD]
+def _rules_up(alerts: Mapping[tuple[str, str], Alert], patient: str) -> dict[str, datetime]:
+    """The rules that hold alerts of a patient up, and since when."""
+    return {rule: alert.since for (whose, _), alert in alerts.items() if whose == patient for rule in alert.raising}
 
 
-def _as_it_may_have_come(reading: Reading, now: datetime) -> Reading:
-    """A reading that came while the clock was ahead came when it was taken, for all that is known."""
-    return reading if reading.received_at <= now else replace(reading, received_at=min(reading.taken_at, now))
-
-
-def _silence(limits: Limits, worn: Worn) -> timedelta:
-    return timedelta(minutes=limits.value(NO_DATA.name, f"silence-{VITAL_OF[worn.kind]}", MIN))
-
-
-def _limits(stored: Mapping[str, Any]) -> Limits:
-    """A patient's limits; the defaults where an older Homeward wrote down what this one refuses."""
-    if not stored:
-        return DEFAULTS
+def _given(stored: Mapping[str, Any]) -> list[Override]:
+    """A patient's own limits; none where an older Homeward wrote down what this one refuses."""
     try:
-        return parse_limits(stored)
+        return parse_overrides(stored, "patient")
     except LimitsError as error:
         logger.warning("a patient's own limits are not used: %s", error)
-        return DEFAULTS
+        return []

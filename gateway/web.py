@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from alerts.alert import IllegalAct
-from gateway import api, metrics, pages
+from gateway import api, metrics, pages, review_api
 from gateway.guard import Guard, WebSettings, problem
 from gateway.people import AlreadyKnown, UnknownPerson
 from gateway.view import HouseView, NotReadable, NotWaiting, StoreAway, UnknownLetter
@@ -52,6 +52,7 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
     app.state.desk = pages.Desk()
     app.add_middleware(Guard, settings=settings)
     app.include_router(api.router)
+    app.include_router(review_api.router)
     app.include_router(pages.router)
     app.add_api_route("/static/plotly.min.js", _plotly_script, include_in_schema=False)
     app.add_api_route("/metrics", _metrics, include_in_schema=False)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -40,6 +40,7 @@ from ingest.reading import (
     Packet,
     Reading,
     Refusal,
+    RefusalReason,
     Session,
     TimeBasis,
     from_us,
@@ -58,9 +59,10 @@ from ingest.rows import (
     is_anonymous,
     revised,
     same_value,
+    to_glucose,
     to_row,
 )
-from ingest.series import Series
+from ingest.series import GlucoseSeries, Series
 from ingest.vital import COMPONENTS, Vital
 
 _US: Final = timedelta(microseconds=1)
@@ -225,10 +227,14 @@ class JournalError(Exception):
 
 
 class Journal:
-    """The journal in one file; creates it when it is not there. Raises JournalError."""
+    """The journal in one file; creates it when it is not there. Raises JournalError.
 
-    def __init__(self, path: Path) -> None:
+    durable: False where nothing is lost with it (a replay), so that no commit waits for the disk.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         self._path = path
+        self._synchronous = "FULL" if durable else "OFF"
         self._lock = Lock()
         self._numbers_hold = False
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
@@ -349,6 +355,23 @@ class Journal:
         [(_, reading)] = self.since(seq - 1, 1)
         return line_protocol.point(reading, seq)
 
+    def arrived(
+        self, cursor: int, patients: Collection[str], vital: Vital, start: datetime
+    ) -> tuple[int, set[tuple[str, int, int]]]:
+        """What came after sequence number `cursor` of a vital of these patients, taken from `start` on.
+
+        Returns the highest sequence number there is, and (device, taken_us, n) of the readings, as in their key.
+        """
+        marks = ",".join("?" * len(patients))
+        with self._reading() as db, moment(db):
+            rows = db.execute(
+                # The + keeps SQLite from looking for the series first: there is one stretch of arrivals to read.
+                "SELECT d.name, a.taken_us, a.n FROM arrivals a JOIN devices d ON d.id=a.device WHERE a.seq>? AND "
+                f"a.taken_us>=? AND +a.series IN (SELECT id FROM series WHERE vital=? AND patient IN ({marks}))",
+                (cursor, to_us(start), vital, *patients),
+            )
+            return _journaled(db), set(rows)
+
     def tail(self) -> int:
         """The highest sequence number given so far, 0 when there is none."""
         with self._reading() as db:
@@ -411,6 +434,18 @@ class Journal:
         """Whether a patient ever had a reading."""
         with self._reading() as db:
             return db.execute("SELECT 1 FROM series WHERE patient=?", (patient,)).fetchone() is not None
+
+    def glucose(self, patient: str, vital: Vital, start: datetime, end: datetime) -> GlucoseSeries:
+        """Glucose with start <= taken_at < end as displays showed it; of one moment what came first."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT r.taken_us, coalesce(r.s0, r.v0), r.unit, r.flags, d.name FROM readings r "
+                "JOIN devices d ON d.id=r.device WHERE r.taken_us>=? AND r.taken_us<? AND "
+                "r.series=(SELECT id FROM series WHERE patient=? AND vital=?) "
+                "ORDER BY r.taken_us, r.received_us",
+                (to_us(start), to_us(end), patient, vital),
+            ).fetchall()
+        return to_glucose(rows)
 
     def last_arrival(self, device: str) -> datetime | None:
         """When a device last brought a new reading (UTC), None if it never did."""
@@ -478,6 +513,17 @@ class Journal:
         query = "SELECT * FROM letters WHERE state=? AND device=? AND reason=? AND id>? ORDER BY id LIMIT ?"
         with self._reading() as db:
             return [_letter(row) for row in db.execute(query, (LetterState.WAITING, device, reason, after, limit))]
+
+    def failures(self, device: str, start: datetime, end: datetime) -> list[datetime]:
+        """When measurements that a device reported as failed came in, start <= then < end, oldest first."""
+        # What is left of a replaced letter waits in others.
+        query = (
+            "SELECT received_us, parts FROM letters WHERE state IN ('waiting', 'discarded') AND device=? "
+            "AND reason=? AND received_us>=? AND received_us<? ORDER BY received_us"
+        )
+        with self._reading() as db:
+            rows = db.execute(query, (device, RefusalReason.NO_VALUE, to_us(start), to_us(end)))
+            return [from_us(received) for received, parts in rows for _ in json.loads(parts)]
 
     def counts(self) -> dict[str, int]:
         """All counters since the journal began; letters.waiting is counted now."""
@@ -566,7 +612,7 @@ class Journal:
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
         db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
+        db.execute(f"PRAGMA synchronous={self._synchronous}")
         return db
 
     def _prepare(self) -> None:

@@ -64,17 +64,17 @@ _TIME_OR_SEQUENCE: Final[list[JsonValue]] = [
     {"required": ["time"], "properties": {"time": {"type": "string"}}},
     {"required": ["sequence"], "properties": {"sequence": {"type": "integer"}}},
 ]
-_GLUCOSE_RULES: Final[JsonDict] = {
+_VALUE_RULES: Final[JsonDict] = {
     "anyOf": _TIME_OR_SEQUENCE,
     "if": {"properties": {"value": {"type": "number"}}},
     "then": {"required": ["unit"]},
 }
-_strict_glucose = ConfigDict(strict=True, extra="forbid", json_schema_extra=_GLUCOSE_RULES)
+_strict_value = ConfigDict(strict=True, extra="forbid", json_schema_extra=_VALUE_RULES)
 _strict_pressure = ConfigDict(strict=True, extra="forbid", json_schema_extra={"anyOf": _TIME_OR_SEQUENCE})
 _strict = ConfigDict(strict=True, extra="forbid")
 
 
-@with_config(_strict_glucose)
+@with_config(_strict_value)
 class GlucoseReading(TypedDict):
     """A glucose value from a meter (glucose) or a sensor (cgm_glucose)."""
 
@@ -86,6 +86,22 @@ class GlucoseReading(TypedDict):
         Field(description="A number in `unit`, or the word on the display when it shows no number."),
     ]
     unit: NotRequired[Literal["mg/dL", "mmol/L"]]
+    flags: NotRequired[_Flags]
+    context: NotRequired[_Context]
+
+
+@with_config(_strict_value)
+class KetoneReading(TypedDict):
+    """A blood ketone (beta-hydroxybutyrate) from a meter."""
+
+    kind: Literal["ketone"]
+    time: NotRequired[_Time | None]
+    sequence: NotRequired[_Sequence | None]
+    value: Annotated[
+        _Number | Literal["HI", "LO"],
+        Field(description="A number in `unit`, or the word on the display when it shows no number."),
+    ]
+    unit: NotRequired[Literal["mmol/L"]]
     flags: NotRequired[_Flags]
     context: NotRequired[_Context]
 
@@ -106,9 +122,17 @@ class BloodPressureReading(TypedDict):
     context: NotRequired[_Context]
 
 
-@with_config(_strict_glucose)
+@with_config(_strict_value)
 class SingleGlucose(GlucoseReading):
     """One glucose value with its device."""
+
+    version: _Version
+    device: _Device
+
+
+@with_config(_strict_value)
+class SingleKetone(KetoneReading):
+    """One ketone value with its device."""
 
     version: _Version
     device: _Device
@@ -122,8 +146,8 @@ class SingleBloodPressure(BloodPressureReading):
     device: _Device
 
 
-_Reading = Annotated[GlucoseReading | BloodPressureReading, Field(discriminator="kind")]
-_Single = Annotated[SingleGlucose | SingleBloodPressure, Field(discriminator="kind")]
+_Reading = Annotated[GlucoseReading | KetoneReading | BloodPressureReading, Field(discriminator="kind")]
+_Single = Annotated[SingleGlucose | SingleKetone | SingleBloodPressure, Field(discriminator="kind")]
 
 
 @with_config(_strict)
@@ -144,18 +168,18 @@ class _Envelope(TypedDict):
     readings: Annotated[list[Any], Field(min_length=1, max_length=1000)]
 
 
-_SINGLE: Final[TypeAdapter[SingleGlucose | SingleBloodPressure]] = TypeAdapter(_Single)
+_SINGLE: Final[TypeAdapter[SingleGlucose | SingleKetone | SingleBloodPressure]] = TypeAdapter(_Single)
 _BATCH: Final = TypeAdapter(Batch)
 _ENVELOPE: Final = TypeAdapter(_Envelope)
-_READING: Final[TypeAdapter[GlucoseReading | BloodPressureReading]] = TypeAdapter(_Reading)
+_READING: Final[TypeAdapter[GlucoseReading | KetoneReading | BloodPressureReading]] = TypeAdapter(_Reading)
 
 # Tables, because calling an enumeration costs as much as validating a field.
-_VITALS: Final = {"glucose": Vital.GLUCOSE, "cgm_glucose": Vital.CGM}
+_VITALS: Final = {"glucose": Vital.GLUCOSE, "cgm_glucose": Vital.CGM, "ketone": Vital.KETONE}
 _UNITS: Final = {"mg/dL": Unit.MG_DL, "mmol/L": Unit.MMOL_L, "mmHg": Unit.MMHG, "kPa": Unit.KPA}
 _WORDS: Final = {"HI": Flag.ABOVE_RANGE, "LO": Flag.BELOW_RANGE}
 _BEYOND_RANGE: Final = frozenset(_WORDS.values())
 _NO_FLAGS: Final[frozenset[Flag]] = frozenset()
-_KINDS: Final = ("glucose", "cgm_glucose", "blood_pressure")
+_KINDS: Final = ("glucose", "cgm_glucose", "ketone", "blood_pressure")
 
 EXAMPLES: Final[tuple[dict[str, Any], ...]] = (
     {
@@ -194,6 +218,14 @@ EXAMPLES: Final[tuple[dict[str, Any], ...]] = (
         "pulse": 71,
         "flags": ["irregular-pulse"],
     },
+    {
+        "version": 1,
+        "device": "meter-0017",
+        "kind": "ketone",
+        "time": "2026-10-05T07:34:00+08:00",
+        "value": 1.2,
+        "unit": "mmol/L",
+    },
 )
 
 
@@ -230,7 +262,9 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _outcome(device: str, reading: GlucoseReading | BloodPressureReading) -> Measurement | DecodeError:
+def _outcome(
+    device: str, reading: GlucoseReading | KetoneReading | BloodPressureReading
+) -> Measurement | DecodeError:
     time, sequence = reading.get("time"), reading.get("sequence")
     if time is None and sequence is None:
         return _refusal("time or sequence: one of them is needed to tell a redelivery from a new reading")
@@ -255,7 +289,7 @@ def _outcome(device: str, reading: GlucoseReading | BloodPressureReading) -> Mea
     value, unit = reading["value"], reading.get("unit")
     if isinstance(value, str):
         flags |= {_WORDS[value]}
-        unit = unit or "mg/dL"
+        unit = unit or ("mmol/L" if reading["kind"] == "ketone" else "mg/dL")
     if unit is None:
         return _refusal("unit: is missing beside a number")
     return Measurement(

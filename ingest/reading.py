@@ -168,7 +168,12 @@ class Reading:
     @property
     def key(self) -> str:
         """How evidence names this reading: vital, moment (UTC, microseconds) and device."""
-        return f"{self.vital}/{self.taken_at:%Y-%m-%dT%H:%M:%S.%fZ}/{self.device}"
+        return reading_key(self.vital, self.taken_at, self.device)
+
+
+def reading_key(vital: Vital, taken_at: datetime, device: str) -> str:
+    """How evidence names the reading of a device at a moment."""
+    return f"{vital}/{taken_at:%Y-%m-%dT%H:%M:%S.%fZ}/{device}"
 
 
 class DecodeError(Exception):

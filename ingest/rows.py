@@ -6,11 +6,16 @@ Pure. `COLUMNS` is the order of every row here; in a row that was read, the numb
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 
+import numpy as np
+
 from ingest.reading import NO_CONTEXT, Flag, Reading, TimeBasis, from_us, to_us
-from ingest.vital import COMPONENTS, Unit, Vital
+from ingest.series import GlucoseSeries
+from ingest.vital import COMPONENTS, Unit, Vital, family
 
 MOST_COMPONENTS: Final = 4
 COLUMNS: Final = (
@@ -28,6 +33,8 @@ _ALL_MISSING: Final = (None,) * MOST_COMPONENTS
 _MISSING: Final = [_ALL_MISSING[width:] for width in range(MOST_COMPONENTS + 1)]
 # Claims have no NULL in their key, or two absent sequences would count as different.
 _NONE: Final = -(2**62)
+_MMOL: Final = frozenset({Unit.MMOL_L, Unit.MOL_L})
+_DISPLAYED: Final = frozenset({Unit.MG_DL, Unit.MMOL_L})
 
 Row = tuple[Any, ...]
 
@@ -86,6 +93,42 @@ def from_row(row: Row) -> Reading:
         twin=twin,
         rev=rev,
     )
+
+
+def to_glucose(rows: Iterable[Row]) -> GlucoseSeries:
+    """The series of rows (taken_us, value sent, unit, flags, device) in time order; of one moment the first row.
+
+    A row that has neither a number nor HI or LO is left out.
+    """
+    taken: list[int] = []
+    shown: list[float] = []
+    mmol: list[bool] = []
+    devices: list[str] = []
+    for taken_us, sent, unit, flags, device in rows:
+        if sent is not None and unit not in _DISPLAYED:
+            sent, _ = family(sent, Unit(unit))
+        value = _word(flags) if sent is None else sent
+        if value is None or (taken and taken[-1] == taken_us):
+            continue
+        taken.append(taken_us)
+        shown.append(value)
+        mmol.append(unit in _MMOL)
+        devices.append(device)
+    return GlucoseSeries(
+        taken_us=np.array(taken, dtype=np.int64),
+        shown=np.array(shown, dtype=np.float64),
+        mmol=np.array(mmol, dtype=np.bool_),
+        devices=tuple(devices),
+    )
+
+
+def _word(flags: str | None) -> float | None:
+    if flags is None:
+        return None
+    said = flags.split()
+    if Flag.BELOW_RANGE in said:
+        return -math.inf
+    return math.inf if Flag.ABOVE_RANGE in said else None
 
 
 def _claim_time(claim_us: int | None, zone_s: int | None) -> datetime | None:

@@ -24,6 +24,20 @@ class Series:
     values: NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GlucoseSeries:
+    """Readings of glucose of one patient in time order, each moment once, as the devices' displays showed them.
+
+    taken_us: int64, shape (n,), microseconds since 1970-01-01 UTC. shown: float64, (n,), in the unit family received,
+    -inf for LO and +inf for HI. mmol: bool, (n,), True where that is mmol/L, else mg/dL. devices: n names.
+    """
+
+    taken_us: NDArray[np.int64]
+    shown: NDArray[np.float64]
+    mmol: NDArray[np.bool_]
+    devices: tuple[str, ...]
+
+
 class SeriesSource(Protocol):
     """A store that can be asked for a patient's series."""
 

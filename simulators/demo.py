@@ -108,7 +108,7 @@ def _guests() -> list[Guest]:
     american: dict[str, Any] = {"glucose_unit": Unit.MG_DL}
     # Guidelines call 160/110 severe in pregnancy: a patient's own limit.
     pregnant = {
-        "blood-pressure-severe": {
+        "bp-severe": {
             "systolic": {"value": 160, "unit": "mmHg"},
             "diastolic": {"value": 110, "unit": "mmHg"},
         }

@@ -43,6 +43,18 @@ def glucose(
     return _reading(kind, {"value": _number(value)}, unit, time, sequence, flags, context)
 
 
+def ketone(
+    value: Decimal,
+    time: datetime,
+    *,
+    sequence: int | None = None,
+    flags: Sequence[str] = (),
+    context: Mapping[str, str | float] | None = None,
+) -> Reading:
+    """One blood ketone (mmol/L) of a meter, the infinities as "HI" and "LO". time: aware, on the device's clock."""
+    return _reading("ketone", {"value": _number(value)}, "mmol/L", time, sequence, flags, context)
+
+
 def blood_pressure(
     systolic: Decimal,
     diastolic: Decimal,

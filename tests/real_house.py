@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gateway.config import Config
 from gateway.house import House, Radio, keep_house
@@ -85,6 +85,14 @@ async def real_house(
     )
     async with keep_house(config, clock, radio=radio) as house:
         yield house
+
+
+# A patient of whose sensor's lows staff hear when they are confirmed, on the sensor's first day as well.
+AT_ONCE: Final[dict[str, Any]] = {
+    "low-event-2": {"staff-after": {"value": 15, "unit": "min"}},
+    "sensor-warm-up": {"first-day": {"value": 0, "unit": "min"}},
+    "sensor-compression": {"staff-after": {"value": 15, "unit": "min"}},
+}
 
 
 async def enrol(

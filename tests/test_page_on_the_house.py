@@ -10,7 +10,7 @@ from playwright.async_api import async_playwright, expect
 
 from gateway.people import DeviceKind
 from simulators.publisher import Publisher, glucose
-from tests.real_house import HandClock, enrol, real_house
+from tests.real_house import AT_ONCE, HandClock, enrol, real_house
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
 
@@ -23,7 +23,7 @@ async def test_an_alert_arrives_live_and_its_acknowledgement_survives_a_restart(
     async with async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=chromium, args=FLAGS)
         async with real_house(tmp_path, clock) as house:
-            await enrol(house, "p-1", "cgm-1", DeviceKind.CGM, name="王芳")
+            await enrol(house, "p-1", "cgm-1", DeviceKind.CGM, name="王芳", limits=AT_ONCE)
             page = await browser.new_page(locale="zh-CN")
             complaints: list[str] = []
             page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -35,11 +35,12 @@ from simulators.cuff import BloodPressureCuff
 from simulators.encode import CgmRecord, GlucoseContext, GlucoseRecord, PressureRecord
 from simulators.gatt_server import DeviceClock
 from simulators.meter import GlucoseMeter
-from simulators.publisher import Publisher, RefusedError, blood_pressure, glucose
+from simulators.publisher import Publisher, RefusedError, blood_pressure, glucose, ketone
 from tests.accounts import assert_all_accounted_for, assert_balanced
 from tests.influx_facade import Bucket
 from tests.peers import mosquitto_broker
 from tests.real_house import (
+    AT_ONCE,
     NOW,
     HandClock,
     all_sent,
@@ -145,7 +146,7 @@ async def test_bluetooth_devices_to_journal_influxdb_and_alert(
     meter, sensor, cuff = await _meter(air, slow), await _sensor(air, watch), await _cuff(air, watch)
     async with real_house(tmp_path, clock, radio=radio, influxdb=influxdb(influx_bucket)) as house:
         await enrol(house, "anna", METER, DeviceKind.METER, DeviceLink.BLE)
-        await enrol(house, "bo", CGM, DeviceKind.CGM, DeviceLink.BLE)
+        await enrol(house, "bo", CGM, DeviceKind.CGM, DeviceLink.BLE, limits=AT_ONCE)
         await enrol(house, "chen", CUFF, DeviceKind.CUFF, DeviceLink.BLE)
         readings = await stored(house, 40 + 12 + 2)
 
@@ -271,7 +272,7 @@ def believed(reading: Reading) -> tuple[object, ...]:
 async def publish_and_compare(house: House, port: int, protocol: MQTTProtocolVersion) -> None:
     """Singles and one batch, from three devices, each compared with what was meant; and a redelivery of it all."""
     for device, kind in (("cgm-1", DeviceKind.CGM), ("meter-1", DeviceKind.METER), ("cuff-1", DeviceKind.CUFF)):
-        await enrol(house, f"wearer of {device}".replace(" ", "-"), device, kind)
+        await enrol(house, f"wearer of {device}".replace(" ", "-"), device, kind, limits=AT_ONCE)
     messages = mqtt_messages()
     for _ in ("first", "again"):
         for device in ("cgm-1", "meter-1", "cuff-1"):
@@ -381,7 +382,7 @@ async def test_a_reading_of_an_unknown_device_waits_and_is_admitted_with_its_own
         assert house.listener is not None
         async with Publisher("meter-9", "127.0.0.1", house.listener.port) as device:
             await device.publish(glucose(Decimal(45), NOW - timedelta(hours=3), kind="glucose", sequence=1))
-            await device.publish(glucose(Decimal(47), NOW, kind="glucose", sequence=2))
+            await device.publish(glucose(Decimal(37), NOW, kind="glucose", sequence=2))
         assert len(house.journal.letters()) == 2
         clock.advance(timedelta(minutes=30))
         await enrol(house, "anna", "meter-9", DeviceKind.METER)
@@ -414,7 +415,7 @@ async def test_an_acknowledgement_survives_a_restart_and_the_episode_goes_on(
     tmp_path: Path, clock: HandClock
 ) -> None:
     async with real_house(tmp_path, clock) as house:
-        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=AT_ONCE)
         await low(house)
         await until(lambda: bool(house.book.open_alerts()))
         (opened,) = house.book.open_alerts()
@@ -453,7 +454,7 @@ async def test_what_was_committed_but_not_watched_is_watched_at_the_next_start(
     tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with real_house(tmp_path, clock) as house:
-        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=AT_ONCE)
 
         async def crash(_entries: object) -> None:
             return
@@ -483,7 +484,7 @@ async def test_a_pairing_that_was_cut_short_admits_at_the_next_start(tmp_path: P
 
 async def test_a_locked_book_is_waited_for(tmp_path: Path, clock: HandClock) -> None:
     async with real_house(tmp_path, clock) as house:
-        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=AT_ONCE)
         with sqlite3.connect(tmp_path / "data" / "hub.db", isolation_level=None) as other:
             event.listen(house.book._engine, "connect", lambda connection, _: connection.execute(_IMPATIENT))
             house.book._engine.dispose()  # so that the new connections do not wait for 30 s in this test
@@ -504,7 +505,7 @@ async def test_influxdb_is_followed_on_after_a_restart_and_after_an_outage(
     facade = influx_bucket.facade
     facade.token = "another"  # 401 for everything: the follower pauses, the house goes on
     async with real_house(tmp_path, clock, influxdb=influxdb(influx_bucket)) as house:
-        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=AT_ONCE)
         await low(house)
         follower = house.influx
         assert follower is not None
@@ -554,8 +555,8 @@ async def test_a_port_that_is_taken_is_said_in_one_sentence(tmp_path: Path, cloc
 
 async def test_silence_opens_an_alert_and_a_reading_ends_it(tmp_path: Path, clock: HandClock) -> None:
     async with real_house(tmp_path, clock) as house:
-        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
-        clock.advance(timedelta(hours=5, minutes=59))
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=AT_ONCE)
+        clock.advance(timedelta(hours=23, minutes=59))
         await house.tick()
         assert house.book.open_alerts() == []
         clock.advance(timedelta(minutes=1))
@@ -572,7 +573,7 @@ async def test_silence_opens_an_alert_and_a_reading_ends_it(tmp_path: Path, cloc
 
 async def test_a_restart_is_not_taken_for_the_patients_silence(tmp_path: Path, clock: HandClock) -> None:
     async with real_house(tmp_path, clock) as house:
-        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=AT_ONCE)
     clock.advance(timedelta(days=2))
     async with real_house(tmp_path, clock) as house:
         await house.tick()
@@ -614,18 +615,33 @@ async def test_a_severe_blood_pressure_is_asked_for_again(
             assert len(alert.evidence) == (2 if confirmed else 1)
 
 
-async def test_a_patients_own_limit_is_used_from_the_next_reading(tmp_path: Path, clock: HandClock) -> None:
+async def test_a_ketone_of_a_meter_opens_an_alert(tmp_path: Path, clock: HandClock) -> None:
     async with real_house(tmp_path, clock) as house:
         await enrol(house, "anna", "meter-1", DeviceKind.METER)
-        anna = house.people.patient("anna")
-        assert anna is not None
-        limits = {"glucose-low": {"limit": {"value": 4.4, "unit": "mmol/L"}}}
-        await house.change_patient(replace(anna, limits=limits))
         assert house.listener is not None
         async with Publisher("meter-1", "127.0.0.1", house.listener.port) as meter:
-            await meter.publish(glucose(Decimal("4.3"), NOW, kind="glucose", unit="mmol/L"))
+            await meter.publish(ketone(Decimal("3.2"), clock.now()))
         await until(lambda: bool(house.book.open_alerts()))
-        assert "4.4 mmol/L" in house.book.open_alerts()[0].because.en
+        (alert,) = house.book.open_alerts()
+        assert (alert.raising, alert.priority) == ({"ketone"}, Priority.HIGH)
+        assert "3.2 mmol/L" in alert.because.en
+
+
+async def test_a_patients_own_limit_is_used_from_the_next_reading(tmp_path: Path, clock: HandClock) -> None:
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        anna = house.people.patient("anna")
+        assert anna is not None
+        assert house.listener is not None
+        async with Publisher("cgm-1", "127.0.0.1", house.listener.port) as sensor:
+            for minutes in (20, 15, 10, 5):
+                at = NOW - timedelta(minutes=minutes)
+                await sensor.publish(glucose(Decimal("3.5"), at, kind="cgm_glucose", unit="mmol/L"))
+            limit = {**AT_ONCE["low-event-2"], "limit": {"value": 3.6, "unit": "mmol/L"}}
+            await house.change_patient(replace(anna, limits={**AT_ONCE, "low-event-2": limit}))
+            await sensor.publish(glucose(Decimal("3.5"), NOW, kind="cgm_glucose", unit="mmol/L"))
+        await until(lambda: bool(house.book.open_alerts()))
+        assert "3.6 mmol/L" in house.book.open_alerts()[0].because.en
 
 
 async def test_a_patient_is_added_and_an_unknown_device_is_refused(tmp_path: Path, clock: HandClock) -> None:
@@ -644,7 +660,7 @@ async def test_the_disk_is_full_and_then_it_is_not(
     tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with real_house(tmp_path, clock) as house:
-        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=AT_ONCE)
         pages = house.journal._db.execute("PRAGMA page_count").fetchone()[0]
         house.journal._db.execute(f"PRAGMA max_page_count={pages}")
         sending = asyncio.create_task(low(house))
@@ -731,7 +747,7 @@ async def test_a_house_with_a_full_disk_can_be_stopped(
 ) -> None:
     monkeypatch.setattr("gateway.house.LAST_WORK_S", 0.2)
     async with real_house(tmp_path, clock) as house:
-        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=AT_ONCE)
         pages = house.journal._db.execute("PRAGMA page_count").fetchone()[0]
         house.journal._db.execute(f"PRAGMA max_page_count={pages}")
         many = asyncio.create_task(_fill(house))

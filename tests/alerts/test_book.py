@@ -132,7 +132,7 @@ def test_pages_of_alerts_miss_none_and_repeat_none(book: Book) -> None:
 
 
 def test_a_notice_is_written_once(book: Book) -> None:
-    asked = hear(None, finding("glucose-low", audience=Audience.PATIENT), START).notices
+    asked = hear(None, finding("low-event-1", audience=Audience.PATIENT), START).notices
     assert book.record(notices=asked) == list(asked)
     assert book.record(notices=asked) == []
     assert len(book.pending_notices("log", START)) == 1
@@ -174,7 +174,7 @@ def test_the_urgent_goes_out_first(book: Book) -> None:
 
 
 def test_a_step_without_news_writes_nothing(book: Book, tmp_path: Path) -> None:
-    asked = hear(None, finding("glucose-low", audience=Audience.PATIENT), START).notices
+    asked = hear(None, finding("low-event-1", audience=Audience.PATIENT), START).notices
     book.record(notices=asked)
     with closing(sqlite3.connect(tmp_path / "hub.sqlite")) as watcher:
         before = watcher.execute("PRAGMA data_version").fetchone()

@@ -221,7 +221,7 @@ async def test_a_trusted_webhook_gets_the_sentence(desk: Desk) -> None:
         await speaker.speak()
     body = receiver.requests[0][1]
     assert body["subject"]["en"] == "Medium priority: Very low glucose"
-    assert body["body"] == {"en": "glucose-very-low raise.", "zh": "glucose-very-low raise。"}
+    assert body["body"] == {"en": "low-event-2 raise.", "zh": "low-event-2 raise。"}
 
 
 async def test_a_webhook_that_fails_is_tried_again_with_the_same_id_and_then_delivers(
@@ -307,7 +307,7 @@ async def test_an_email_carries_both_languages_and_the_notices_id(desk: Desk) ->
     assert plain is not None
     assert html is not None
     link = f"{BASE}/alerts/{notice.alert}"
-    assert plain.get_content().split() == ["glucose-very-low", "raise。", "glucose-very-low", "raise.", link]
+    assert plain.get_content().split() == ["low-event-2", "raise。", "low-event-2", "raise.", link]
     assert f'<a href="{link}">' in html.get_content()
 
 
@@ -476,7 +476,7 @@ async def test_a_request_to_the_patient_goes_to_channels_of_patients_only(desk: 
     async with receiving() as staff, receiving() as patient:
         to_patient = webhook(patient, name="app", trusted=True, audiences=frozenset({Audience.PATIENT}))
         speaker = desk.through(webhook(staff, name="staff"), to_patient)
-        desk.book.record(notices=hear(None, finding("glucose-low", audience=Audience.PATIENT), START).notices)
+        desk.book.record(notices=hear(None, finding("low-event-1", audience=Audience.PATIENT), START).notices)
         await speaker.speak()
     assert staff.requests == []
     assert patient.requests[0][1]["subject"]["zh"] == "请注意：低血糖"

@@ -14,14 +14,14 @@ from tests.alerts.ward import START, finding, minute
 
 LATER = minute(60)
 RAISED = finding()
-PATIENT = finding("glucose-low", audience=Audience.PATIENT, priority=Priority.LOW)
-LOW_STAFF = finding("glucose-low", priority=Priority.LOW)
+PATIENT = finding("low-event-1", audience=Audience.PATIENT, priority=Priority.LOW)
+LOW_STAFF = finding("low-event-1", priority=Priority.LOW)
 WORSE = finding(priority=Priority.HIGH)
 ANEW = finding(since=minute(80))
-ANEW_LOW = finding("glucose-low", priority=Priority.LOW, since=minute(80))
+ANEW_LOW = finding("low-event-1", priority=Priority.LOW, since=minute(80))
 HELD = finding(verdict=Verdict.HOLD)
 OVER = finding(verdict=Verdict.CLEAR)
-OTHER_OVER = finding("glucose-low", verdict=Verdict.CLEAR)
+OTHER_OVER = finding("low-event-1", verdict=Verdict.CLEAR)
 
 
 def after(heard: Heard) -> Alert:
@@ -136,7 +136,7 @@ def test_an_opened_alert_carries_the_finding_and_an_id_that_a_replay_gives_again
     heard = hear(None, RAISED, LATER)
     alert = after(heard)
     assert (alert.patient, alert.problem, alert.priority) == ("p-1", "glucose-low", Priority.MEDIUM)
-    assert (alert.since, alert.opened_at, alert.raising) == (START, LATER, frozenset({"glucose-very-low"}))
+    assert (alert.since, alert.opened_at, alert.raising) == (START, LATER, frozenset({"low-event-2"}))
     assert alert.id.startswith("a-")
     assert len(alert.id) == 18
     assert hear(None, RAISED, LATER) == heard
@@ -155,7 +155,7 @@ def test_a_worse_priority_is_told_again_and_the_same_is_not() -> None:
 def test_very_low_over_while_low_holds_keeps_the_condition() -> None:
     eased = after(hear(TWO_RULES, OVER, LATER))
     assert eased.condition_gone_at is None
-    assert eased.raising == {"glucose-low"}
+    assert eased.raising == {"low-event-1"}
     gone = hear(eased, OTHER_OVER, minute(70))
     assert after(gone).condition_gone_at == minute(70)
     assert gone.notices[0].subject.zh == "状况已解除：低血糖"
@@ -183,7 +183,7 @@ def test_closing_while_the_condition_is_present_does_not_reopen_every_minute() -
 def test_a_worse_condition_after_an_early_close_opens_a_new_alert_that_takes_the_rules_over() -> None:
     old, new = hear(CLOSED_EARLY, WORSE, minute(90)).changes
     assert (old.alert.id, old.alert.raising, old.fact.note) == (OPEN.id, frozenset(), new.alert.id)
-    assert new.alert.raising == {"glucose-very-low"}
+    assert new.alert.raising == {"low-event-2"}
     assert new.alert.closed_at is None
 
 
@@ -207,7 +207,7 @@ def test_one_new_episode_is_told_once_and_begins_since_sentence_and_evidence_ane
 
 
 def test_a_trouble_that_lasts_for_days_keeps_its_quiet_time() -> None:
-    high = finding("blood-pressure-high")
+    high = finding("bp-low")
     opened = after(hear(None, high, START))
     next_day = replace(high, since=minute(1440), known_at=minute(1442))
     joined = hear(opened, next_day, minute(1442))
@@ -223,10 +223,27 @@ def test_a_trouble_that_lasts_for_days_keeps_its_quiet_time() -> None:
 def test_an_open_alert_says_what_joined_it_last_unless_that_is_less_urgent() -> None:
     lesser = after(hear(OPEN, replace(LOW_STAFF, evidence=("r-2",)), LATER))
     assert (lesser.because, lesser.evidence) == (RAISED.because, ("r-1", "r-2"))
-    equal = finding("glucose-low", priority=Priority.MEDIUM, evidence=("r-2",))
+    equal = finding("low-event-1", priority=Priority.MEDIUM, evidence=("r-2",))
     assert after(hear(OPEN, equal, LATER)).because == equal.because
     unheard = after(hear(CLOSED_EARLY, equal, LATER))
     assert (unheard.because, unheard.evidence) == (CLOSED_EARLY.because, CLOSED_EARLY.evidence)
+
+
+def test_a_milder_low_that_brings_an_alert_back_does_not_speak_for_the_worse_one() -> None:
+    worst = after(hear(OPEN, WORSE, LATER))
+    gone = after(hear(worst, OVER, minute(70)))
+    milder = finding("low-event-1", audience=Audience.PATIENT, since=minute(80), known_at=minute(85))
+    back = after(hear(gone, milder, minute(85)))
+    assert (back.priority, back.because, back.condition_gone_at) == (Priority.HIGH, WORSE.because, None)
+
+
+def test_a_relapse_is_as_urgent_as_it_is_once_the_worst_was_seen() -> None:
+    worst = after(hear(OPEN, WORSE, LATER))
+    unseen = after(hear(worst, OVER, minute(70)))
+    seen = after(hear(after(hear(worst, acknowledge(worst), minute(65))), OVER, minute(70)))
+    again = [after(hear(alert, ANEW, minute(90))) for alert in (unseen, seen)]
+    assert [alert.priority for alert in again] == [Priority.HIGH, Priority.MEDIUM]
+    assert {alert.because for alert in again} == {ANEW.because}
 
 
 def test_the_same_request_to_the_patient_is_the_same_notice() -> None:
@@ -272,7 +289,7 @@ def test_what_rises_is_heard_before_what_is_over() -> None:
 
 
 ANEW_NOW = START - timedelta(days=1)  # stands for the moment of the step
-RULE_OF = st.sampled_from(["glucose-low", "glucose-very-low"])
+RULE_OF = st.sampled_from(["low-event-1", "low-event-2"])
 STEP = st.one_of(
     st.builds(
         finding,

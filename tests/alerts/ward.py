@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
-from alerts.rules import DEFAULTS, RULES, Limits
-from alerts.watch import Expected, watch
-from alerts.window import Window
+from alerts.bed import Bed
+from alerts.devices import Expected
+from alerts.ladder import Plan
+from alerts.rule import Limits
+from alerts.rules import DEFAULTS, RULES
+from alerts.sensor import HISTORY
+from alerts.spot import SPAN, Taken
 from ingest.reading import Flag, Reading, TimeBasis
 from ingest.vital import Unit, Vital, canonical
 
@@ -66,31 +70,90 @@ def trace(
     return [cgm(start + every * n, value, unit) for n, value in enumerate(values) if value is not None]
 
 
+class Memory:
+    """The stored readings of one patient, as the journal gives them: each once, in the order of their moments."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[object, ...], Reading] = {}
+        self.now = START
+
+    def add(self, reading: Reading) -> bool:
+        """Whether it is new."""
+        key = (reading.device, reading.vital, reading.sequence, reading.device_time or reading.taken_at, reading.sent)
+        if key in self.kept:
+            return False
+        self.kept[key] = reading
+        return True
+
+    def _of(self, vital: Vital, start: datetime, end: datetime) -> list[Reading]:
+        found = [each for each in self.kept.values() if each.vital is vital and start <= each.taken_at < end]
+        return sorted(found, key=lambda each: (each.taken_at, each.device))
+
+    def sensor(self, device: str) -> list[Reading]:
+        start = self.now - HISTORY
+        before = self._of(Vital.CGM, start - timedelta(days=1), start)[-1:]
+        return [each for each in before + self._of(Vital.CGM, start, self.now + HISTORY) if each.device == device]
+
+    def spot(self) -> Taken:
+        return {vital: self._of(vital, self.now - span, self.now + HISTORY) for vital, span in SPAN.items()}
+
+
 class Ward:
-    """One patient: readings are taken in, and the findings of any minute are asked for by rule."""
+    """One patient: readings come in at their moments, and what is found of them is kept."""
 
     def __init__(self, limits: Limits = DEFAULTS, expected: Sequence[Expected] = ()) -> None:
-        self.window = Window("p-1")
         self.limits = limits
-        self.expected = expected
+        self.expected = tuple(expected)
+        self.stored = Memory()
+        self.found: list[Finding] = []
+        self.standing: Mapping[str, datetime] = {}
+        self.bed = self._make()
 
-    def take(self, *readings: Reading) -> Ward:
+    def _make(self) -> Bed:
+        return Bed("p-1", plan=Plan(self.limits), zone=ZONE, expected=self.expected)
+
+    def restart(self, now: float | datetime) -> None:
+        """The house was down: the bed is made from what is stored."""
+        self.stored.now = now if isinstance(now, datetime) else minute(now)
+        devices = {each.device for each in self.stored.kept.values() if each.vital is Vital.CGM}
+        self.bed = self._make()
+        self.bed.start({device: self.stored.sensor(device) for device in sorted(devices)}, self.standing)
+
+    def comes(self, *readings: Reading) -> list[Finding]:
+        """Readings come in one by one, at the moments of their arrival; what is found."""
+        found = []
         for each in readings:
-            self.window.add(each)
-        return self
+            found += [finding for group in self.groups(each) for finding in group]
+            self.bed.settle(self.standing, self.stored.now)
+        return found
 
-    def at(self, now: float | datetime) -> dict[str, Finding]:
-        moment = now if isinstance(now, datetime) else minute(now)
-        found = watch(self.window, self.limits, self.expected, moment, zone=ZONE)
-        assert len({finding.rule for finding in found}) == len(found)
-        return {finding.rule: finding for finding in found}
+    def groups(self, *readings: Reading) -> list[Sequence[Finding]]:
+        """The same, by reading, before anybody has heard of it."""
+        groups: list[Sequence[Finding]] = []
+        for each in readings:
+            if self.stored.add(each):
+                self.stored.now = max(self.stored.now, each.received_at)
+                groups.append(self.bed.take(each, self.stored.now))
+                if self.bed.asks:
+                    groups.append(self.bed.look(self.stored, self.stored.now))
+        self.found += [each for group in groups for each in group]
+        return groups
 
-    def verdict(self, rule: str, now: float) -> Verdict:
-        return self.at(now)[rule].verdict
+    def at(self, now: float | datetime) -> Sequence[Finding]:
+        """What the clock brings about."""
+        self.stored.now = now if isinstance(now, datetime) else minute(now)
+        found = self.bed.look(self.stored, self.stored.now)
+        self.found += found
+        return found
+
+
+def said(found: Sequence[Finding], rule: str) -> list[Finding]:
+    """Those of a rule."""
+    return [each for each in found if each.rule == rule]
 
 
 def finding(
-    rule: str = "glucose-very-low",
+    rule: str = "low-event-2",
     verdict: Verdict = Verdict.RAISE,
     *,
     priority: Priority | None = None,

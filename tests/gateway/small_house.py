@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from alerts.alert import Act, Alert, Audience, Finding, Priority, Text, Verdict
 from alerts.book import Book, connect
 from alerts.machine import Heard, hear
+from alerts.review_book import ReviewBook
 from gateway import metrics
 from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
@@ -41,6 +42,7 @@ class SmallHouse:
         self.journal = Journal(folder / "journal.sqlite")
         self.book = Book(self.engine, routes={})
         self.book.create()
+        self.reviews = ReviewBook(self.engine)
         self.bulletin = Bulletin()
         self.time = NOW
         self.felt_at = NOW
@@ -164,7 +166,7 @@ def very_low(patient: Patient = WANG, minutes_ago: int = 20, **changed: Any) -> 
     local = since.astimezone(ZoneInfo(patient.zone))
     plain = Finding(
         patient=patient.id,
-        rule="glucose-very-low",
+        rule="low-event-2",
         problem="glucose-low",
         verdict=Verdict.RAISE,
         priority=Priority.HIGH,
@@ -184,7 +186,7 @@ def severe_pressure(patient: Patient = MILLER) -> Finding:
     return very_low(
         patient,
         45,
-        rule="blood-pressure-severe",
+        rule="bp-severe",
         problem="blood-pressure-high",
         priority=Priority.MEDIUM,
         because=Text(

@@ -110,13 +110,13 @@ async def test_the_metrics_ask_for_the_token(tmp_path: Path) -> None:
 async def test_a_revision_is_what_the_rules_and_the_charts_believe(tmp_path: Path) -> None:
     async with real_house(tmp_path, HandClock()) as house:
         await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
-        for minute in range(0, 30, 5):
+        for minute in range(-150, 30, 5):
             await send(house, 2.5, minute=minute)
         await house.tick()
         assert {alert.problem for alert in house.book.standing(["anna"]).values()} >= {"glucose-low"}
-        for minute in range(0, 30, 5):
+        for minute in range(-150, 30, 5):
             await send(house, 7.5, minute=minute)
-        series = await house.series("anna", Vital.CGM, NOW - timedelta(hours=2), NOW)
+        series = await house.series("anna", Vital.CGM, NOW - timedelta(hours=4), NOW)
         assert set(series.values[:, 0]) == {135.116925}
         await house.tick()
         standing = house.book.standing(["anna"]).get(("anna", "glucose-low"))

@@ -79,7 +79,7 @@ def test_values_and_limits_stand_in_the_patients_unit_and_its_own_round_numbers(
 
 
 def test_the_patients_own_limit_is_drawn() -> None:
-    own = parse_limits({"glucose-low": {"limit": {"value": 4.4, "unit": "mmol/L"}}})
+    own = parse_limits({"low-event-1": {"limit": {"value": 4.4, "unit": "mmol/L"}}})
     assert 4.4 in lines(glucose(sensor([0]), Unit.MMOL_L, limits=own))
 
 

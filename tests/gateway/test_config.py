@@ -190,6 +190,7 @@ def test_the_example_with_every_line_in_force_holds_every_key_and_is_valid(tmp_p
     for file in re.findall('"file:(.+?)"', text):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text("s3cret\n", encoding="utf-8")
+    (tmp_path / "rules.toml").write_text('region = "china"\n', encoding="utf-8")
     load(written(tmp_path, text))
     found = tomllib.loads(text)
     assert found.keys() == Config.model_fields.keys()

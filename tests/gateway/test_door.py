@@ -139,7 +139,7 @@ async def test_an_urgent_reading_is_told_while_fifty_thousand_of_a_backfill_wait
             "version": 1,
             "device": "meter",
             "kind": "glucose",
-            "value": 45,
+            "value": 38,
             "unit": "mg/dL",
             "time": NOW.isoformat(),
         }

@@ -269,6 +269,30 @@ async def test_a_part_that_falls_over_is_told_until_it_has_stood_for_a_while(
         assert (await asked(house))["parts"]["influxdb"]["detail"].startswith("InfluxDB follows the journal")
 
 
+@pytest.mark.parametrize(
+    ("part", "work"), [("tick", "gateway.ward.Ward.tick"), ("rounds", "gateway.rounds.Rounds.go")]
+)
+async def test_what_is_done_again_and_again_is_told_when_it_fails(
+    tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch, part: str, work: str
+) -> None:
+    faults = [ValueError("a fault of ours")]
+
+    async def fails(_: object) -> bool:
+        if faults:
+            raise faults.pop()
+        return False
+
+    monkeypatch.setattr(work, fails)
+    async with real_house(tmp_path, clock) as house:
+        await until(lambda: part in house.fallen)
+        assert (await asked(house))["parts"][part] == {
+            "status": "degraded",
+            "detail": "It stopped (a fault of ours) and is started again within 15 s; the log says more.",
+        }
+        clock.advance(timedelta(seconds=30))
+        assert (await asked(house))["status"] == "ok"
+
+
 # The listener -------------------------------------------------------------------------------------------------------
 
 

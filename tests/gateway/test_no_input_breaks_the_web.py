@@ -76,7 +76,7 @@ KNOWN = st.sampled_from(
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 ODD = st.sampled_from(["", " ", "\0", "\x1b[2J", "..", "../../etc/passwd", "王芳", "'\"--", "x" * 5000, "%", "{}"])
 VALUE = st.one_of(KNOWN, MOMENTS, NUMBERS, ODD, TEXT)
-NAMES = ["vital", "start", "end", "limit", "source", "state", "patient", "before", "range", "next"]
+NAMES = ["vital", "start", "end", "limit", "source", "state", "patient", "before", "range", "next", "week"]
 QUERY = st.dictionaries(st.sampled_from(NAMES), VALUE, max_size=4)
 
 LEAF = st.one_of(
@@ -90,7 +90,7 @@ LEAF = st.one_of(
     ODD,
     st.sampled_from(["\ud800", "ble", "mqtt", "meter", "mmol/L", "mg/dL", "advice", "2030-01-01T00:00:00Z"]),
 )
-RULES = ["glucose-low", "no-data", "\ud800", "x"]
+RULES = ["low-event-1", "no-data", "\ud800", "x"]
 LIMIT = st.fixed_dictionaries({}, optional={"value": LEAF, "unit": LEAF, "\ud800": LEAF})
 LIMITS = st.dictionaries(
     st.sampled_from(RULES),
@@ -171,7 +171,7 @@ async def test_octets(door: Door, data: st.DataObject, body: bytes) -> None:
 
 @pytest.mark.parametrize("depth", range(50, 1000, 50))
 async def test_a_body_nested_deeply(door: Door, depth: int) -> None:
-    body = '{"limits":{"glucose-low":{"limit":{"value":1,"unit":' + "[" * depth + "]" * depth + "}}}}"
+    body = '{"limits":{"low-event-1":{"limit":{"value":1,"unit":' + "[" * depth + "]" * depth + "}}}}"
     answer = await door.send("PATCH", "/api/v1/patients/p-017", content=body, headers=JSON_TYPE)
     assert answer.status_code in {400, 422}
 

@@ -10,20 +10,26 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alerts.alert import Finding
+from alerts.bed import Bed
+from alerts.spot import Taken
 from gateway import ward as ward_module
 from gateway.agenda import Agenda
 from gateway.house import House
+from gateway.path import judge
 from gateway.people import DeviceKind
+from gateway.stored import StoredReadings
 from gateway.ward import Ward
-from ingest.reading import Packet
-from ingest.vital import Vital
+from ingest.journal import Arrival
+from ingest.reading import Packet, Reading
 from simulators.publisher import Publisher, blood_pressure
-from tests.real_house import NOW, HandClock, enrol, real_house, until
+from tests.real_house import AT_ONCE, NOW, HandClock, enrol, real_house, ticking, until
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -74,7 +80,10 @@ async def send(house: House, device: str, now: datetime, *values: float, came: d
     await house.path.errand(nothing, last=True)
 
 
-async def test_who_is_not_heard_has_no_bed_and_who_rests_keeps_no_readings(tmp_path: Path) -> None:
+SLOWLY_LOW = [95, 90, 85, 80, 75, 70, 65, 60, 57, *[50] * 8]
+
+
+async def test_who_is_not_heard_has_no_bed_and_who_is_low_is_told_of(tmp_path: Path) -> None:
     clock = HandClock()
     async with real_house(tmp_path, clock) as house:
         for name in ("idle", "calm", "low"):
@@ -82,24 +91,22 @@ async def test_who_is_not_heard_has_no_bed_and_who_rests_keeps_no_readings(tmp_p
     clock.advance(timedelta(minutes=1))
     async with real_house(tmp_path, clock) as house:
         await house.tick()
-        await send(house, "cgm-calm", clock.now(), *[100] * 30)
-        await send(house, "cgm-low", clock.now(), *[100] * 200, 50, 50, 50)
+        await send(house, "cgm-calm", clock.now(), *[100, 101] * 150)
+        await send(house, "cgm-low", clock.now(), *[100, 101] * 150, *SLOWLY_LOW)
         beds = house.ward._beds
         assert set(beds) == {"calm", "low"}
-        assert beds["calm"].rests
-        assert beds["calm"].window is None
-        window = beds["low"].window
-        assert window is not None
-        assert len(window.traces(Vital.CGM)[0][1]) == 64
         assert [alert.patient for alert in house.book.open_alerts()] == ["low"]
-        # The calm one stirs: what is needed is read from the journal.
-        clock.advance(timedelta(minutes=15))
-        await send(house, "cgm-calm", clock.now(), 50, 50, 50)
+        # The calm one stirs.
+        clock.advance(timedelta(minutes=85))
+        await send(house, "cgm-calm", clock.now(), *SLOWLY_LOW)
         assert {alert.patient for alert in house.book.open_alerts()} == {"calm", "low"}
-        clock.advance(timedelta(hours=6))
+        clock.advance(timedelta(hours=24))
         await house.tick()
         silent = {alert.patient for alert in house.book.open_alerts() if alert.problem == "no-data"}
         assert silent == {"idle", "calm", "low"}
+
+
+STAFF_AT_SIX_HOURS = {"no-data": {"staff-after-cgm_glucose": {"value": 360, "unit": "min"}}}
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -109,7 +116,7 @@ async def test_a_clock_that_was_ahead_for_a_while_does_not_hide_the_silence_afte
 ) -> None:
     clock, ahead = HandClock(), NOW + timedelta(days=400)
     async with real_house(tmp_path, clock) as house:
-        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=STAFF_AT_SIX_HOURS)
         await send(house, "cgm-1", NOW, 100)
         clock.set(ahead)
         await send(house, "cgm-1", ahead if sensor_is_ahead else NOW + timedelta(minutes=5), 100, came=ahead)
@@ -143,7 +150,7 @@ async def test_what_comes_is_kept_while_the_book_of_alerts_is_locked_and_what_it
 ) -> None:
     clock = HandClock()
     async with real_house(tmp_path, clock) as house:
-        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=AT_ONCE)
         with closing(sqlite3.connect(tmp_path / "data" / "hub.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             for minute, value in enumerate((50, 50, 50, 51, 52, 53)):
@@ -159,6 +166,87 @@ async def test_what_comes_is_kept_while_the_book_of_alerts_is_locked_and_what_it
         await ticking
         await house.tick()
         assert [alert.patient for alert in house.book.open_alerts()] == ["anna"]
+
+
+async def test_what_could_not_be_written_down_is_told_once_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = HandClock()
+    faults = [ValueError("a fault of ours")] * 2
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=AT_ONCE)
+        await house.tick()
+        record = house.book.record
+
+        def recorded(*what: Any) -> Any:
+            if faults:
+                raise faults.pop()
+            return record(*what)
+
+        monkeypatch.setattr(house.book, "record", recorded)
+        await send(house, "cgm-1", clock.now(), 50, 50, 50)
+        assert house.ward.trouble is not None
+        await house.tick()
+        assert house.ward.trouble is not None
+        assert house.book.cursor() == 0
+        # Nothing more comes of the sensor: what it said before is judged again.
+        await house.tick()
+        assert [alert.patient for alert in house.book.open_alerts()] == ["anna"]
+        assert house.ward.trouble is None
+        assert house.book.cursor() == house.journal.tail() == 3
+
+
+async def test_nothing_is_lost_when_the_journal_has_to_be_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = HandClock()
+    spot, errors = StoredReadings.spot, [sqlite3.OperationalError("disk I/O error")]
+
+    def fails_once(stored: StoredReadings) -> Taken:
+        if stored._patient == "ben" and errors:
+            raise errors.pop()
+        return spot(stored)
+
+    async with real_house(tmp_path, clock) as house:
+        for name in ("anna", "ben"):
+            await enrol(house, name, f"cgm-{name}", DeviceKind.CGM, limits=AT_ONCE)
+        await house.tick()
+        monkeypatch.setattr(StoredReadings, "spot", fails_once)
+        house.ward.forget(["ben"])
+        for name in ("anna", "ben"):  # delivered in one go, so they are watched in one go
+            await house.path.deliver(lows(f"cgm-{name}", clock.now()), lambda: None)
+        async with ticking(clock):
+            await until(lambda: len(house.book.open_alerts()) == 2)
+        assert not errors
+
+
+async def test_one_patient_who_cannot_be_judged_keeps_nobody_else_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = HandClock()
+    take = Bed.take
+
+    def fails(bed: Bed, reading: Reading, now: datetime) -> Sequence[Finding]:
+        if bed.patient == "anna":
+            raise ValueError("a fault of ours")
+        return take(bed, reading, now)
+
+    async with real_house(tmp_path, clock) as house:
+        for name in ("anna", "ben"):
+            await enrol(house, name, f"cgm-{name}", DeviceKind.CGM, limits=AT_ONCE)
+            await send(house, f"cgm-{name}", clock.now() - timedelta(minutes=15), 100)
+        monkeypatch.setattr(Bed, "take", fails)
+        for name in ("anna", "ben"):
+            await send(house, f"cgm-{name}", clock.now(), 50, 50, 50)
+        assert [alert.patient for alert in house.book.open_alerts()] == ["ben"]
+        assert "patient anna cannot be judged" in (house.ward.trouble or "")
+        assert "a fault of ours" in caplog.text
+        monkeypatch.setattr(Bed, "take", take)
+        await house.tick()
+        assert house.ward.trouble is None
+        clock.advance(timedelta(minutes=5))
+        await send(house, "cgm-anna", clock.now(), 50)
+        assert {alert.patient for alert in house.book.open_alerts()} == {"anna", "ben"}
 
 
 class Killed(BaseException):
@@ -181,7 +269,7 @@ async def test_who_was_not_judged_when_the_house_was_killed_is_judged_after_the_
 
     async with real_house(tmp_path, clock) as house:
         for name in names:
-            await enrol(house, name, f"cgm-{name}", DeviceKind.CGM)
+            await enrol(house, name, f"cgm-{name}", DeviceKind.CGM, limits=AT_ONCE)
 
     async def live_until_killed() -> None:
         async with real_house(tmp_path, clock) as house:
@@ -200,20 +288,32 @@ async def test_who_was_not_judged_when_the_house_was_killed_is_judged_after_the_
         assert {alert.patient for alert in house.book.open_alerts()} == set(names)
 
 
-async def test_who_rests_stirs_when_the_device_revises_what_it_said(tmp_path: Path) -> None:
+async def test_a_reading_that_comes_late_is_judged_in_its_place(tmp_path: Path) -> None:
     clock = HandClock()
     async with real_house(tmp_path, clock) as house:
         await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
-        await send(house, "cgm-1", clock.now(), *[100] * 30)
-        assert house.ward._beds["anna"].rests
-        await send(house, "cgm-1", clock.now(), *[100] * 26, 50, 50, 50, 50)
+        await send(house, "cgm-1", clock.now() - timedelta(minutes=85), *[100, 101] * 150)
+        low = SLOWLY_LOW[:-2]
+        await send(house, "cgm-1", clock.now() - timedelta(minutes=5), *low)
+        assert house.book.open_alerts() == []  # 25 minutes
+        await send(house, "cgm-1", clock.now() + timedelta(minutes=5), 90)
+        assert house.book.open_alerts() == []
+        await send(house, "cgm-1", clock.now(), 50)
+        (alert,) = house.book.open_alerts()
+        assert "low-event-2" in alert.raising
+
+
+async def test_a_reading_that_the_device_revises_is_judged_anew(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await send(house, "cgm-1", clock.now(), *[100, 101] * 150)
+        await send(house, "cgm-1", clock.now(), *SLOWLY_LOW)
         (alert,) = house.book.open_alerts()
         assert (alert.patient, alert.condition_gone_at) == ("anna", None)
-        await send(house, "cgm-1", clock.now(), *[100] * 26, 101, 101, 101, 101)
+        await send(house, "cgm-1", clock.now(), *[102] * 17)
         (alert,) = house.book.open_alerts()
         assert alert.condition_gone_at == clock.now()
-        await house.tick()
-        assert house.ward._beds["anna"].rests
 
 
 async def test_who_was_asked_for_a_second_pressure_is_not_forgotten_by_a_restart(tmp_path: Path) -> None:
@@ -243,3 +343,31 @@ async def test_silence_told_by_a_wrong_clock_is_over_when_the_clock_is_right_aga
         clock.set(NOW + timedelta(minutes=5))
         await house.tick()
         await until(lambda: house.book.open_alerts()[0].condition_gone_at is not None)
+
+
+async def test_what_is_stored_and_not_yet_watched_is_left_to_be_watched(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=AT_ONCE)
+        await send(house, "cgm-1", clock.now() - timedelta(minutes=60), *[100, 101] * 150)
+        # As while the straight path commits faster than it watches: a low that was over by the last reading.
+        values = [95, 90, 85, 80, 72, 50, 50, 50, 50, 80, 90, 95]
+        commits = [committed(house, "cgm-1", clock.now() - timedelta(minutes=55), values[:2])]
+        commits.append(committed(house, "cgm-1", clock.now() - timedelta(minutes=45), values[2:]))
+        house.ward.forget(["anna"])
+        for entries in commits:
+            await house.ward.see(entries)
+        (alert,) = house.book.open_alerts()
+        assert alert.because.en.startswith("Sensor glucose below 54 mg/dL (3.0 mmol/L) since 2026-03-02 19:30")
+        assert "low-event-2" not in alert.raising  # over as well
+        assert house.ward.cursor == house.journal.tail()
+
+
+def committed(house: House, device: str, start: datetime, values: list[float]) -> list[tuple[int, Reading]]:
+    """Readings of a sensor, one each five minutes from `start` on, committed but not watched."""
+    arrivals = []
+    for number, value in enumerate(values):
+        at = start + timedelta(minutes=5 * number)
+        one = packet(device, at, value)
+        arrivals.append(Arrival(packet=one, outcomes=judge(one, house.path.roster)))
+    return house.journal.append(arrivals).new

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import gateway
 from alerts.alert import Outcome, Priority
 from alerts.machine import FactKind
-from alerts.rules import RULES
+from alerts.rules import PROBLEMS, RULES
 from gateway.device_book import DeviceState
 from gateway.guard import WebSettings
 from gateway.language import choose, load_languages
@@ -86,7 +86,7 @@ async def test_patients_and_devices_are_added_paired_changed_and_taken_back(hous
     worn = (await web.post("/api/v1/devices/cgm-1/pair", json={"patient": "p-1", "since": since})).json()
     assert (worn["since"], worn["until"], worn["zone"]) == (since, None, "Asia/Shanghai")
     assert (await web.get("/api/v1/devices")).json()[0]["wearing"] == worn
-    limits = {"glucose-low": {"limit": {"value": 4.4, "unit": "mmol/L"}}}
+    limits = {"low-event-1": {"limit": {"value": 4.4, "unit": "mmol/L"}}}
     changed = await web.patch("/api/v1/patients/p-1", json={"name": "Li Nana", "limits": limits})
     assert changed.json()["limits"] == limits
     found = (await web.get("/api/v1/patients/p-1")).json()
@@ -117,7 +117,7 @@ async def test_patients_and_devices_are_added_paired_changed_and_taken_back(hous
         ("POST", "/patients", {"id": "p-1", "name": " ", "zone": "UTC"}, 422, "name: "),
         ("POST", "/patients", {"id": "../x", "name": "x", "zone": "UTC"}, 422, "id: "),
         ("POST", "/patients", {"id": "p-1", "name": "x", "zone": "UTC", "nmae": "y"}, 422, "nmae: "),
-        ("PATCH", "/patients/p-017", {"limits": {"glucose-low": {"limit": 4}}}, 422, "a number without a unit"),
+        ("PATCH", "/patients/p-017", {"limits": {"low-event-1": {"limit": 4}}}, 422, "a number without a unit"),
         ("POST", "/devices/cgm-1/pair", {"patient": "p-018"}, 409, "wears device cgm-1"),
         ("POST", "/devices/cuff-2/pair", {"patient": "p-018", "since": "2026-03-03T06:30:01Z"}, 422, "in the future"),
         ("POST", "/devices", {"id": "cuff-3", "kind": "cuff", "link": "ble"}, 422, "CUFF-3 is no Bluetooth address"),
@@ -240,7 +240,7 @@ async def test_letters_and_health_say_what_is_wrong(furnished) -> None:
 
 async def test_the_api_describes_itself_and_needs_nothing_from_elsewhere(web) -> None:
     schema = (await web.get("/api/v1/openapi.json")).json()
-    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 20
+    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 24
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             assert operation.get("description"), (method, path)
@@ -374,7 +374,18 @@ async def test_pages_run_no_script_but_ours(furnished) -> None:
 
 # Pages
 
-PAGES = ("/", "/alerts", "/patients", "/patients/p-017", "/patients/p-018", "/devices", "/letters", "/health", "/me")
+PAGES = (
+    "/",
+    "/alerts",
+    "/weekly",
+    "/patients",
+    "/patients/p-017",
+    "/patients/p-018",
+    "/devices",
+    "/letters",
+    "/health",
+    "/me",
+)
 
 
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
@@ -460,7 +471,7 @@ async def test_a_device_cannot_be_given_in_the_future_with_a_form(furnished) -> 
 async def test_the_patients_own_limits_are_shown_in_words(furnished) -> None:
     async with browser(furnished) as web:
         assert "Limits of this patient" not in (await web.get("/patients/p-017")).text
-        limits = {"glucose-low": {"limit": {"value": 4.4, "unit": "mmol/L"}, "hold": {"value": 0, "unit": "min"}}}
+        limits = {"low-event-1": {"limit": {"value": 4.4, "unit": "mmol/L"}, "hold": {"value": 0, "unit": "min"}}}
         await web.patch("/api/v1/patients/p-017", json={"limits": limits})
         page = (await web.get("/patients/p-017")).text
         assert re.search(r"Low glucose: limit <b>4\.4 mmol/L</b> .*\(usually 3\.9 mmol/L\)", page)
@@ -661,7 +672,7 @@ def test_every_noun_of_the_house_has_a_word() -> None:
     assert set(LINKS) == set(DeviceLink)
     assert set(FACTS) == set(FactKind)
     assert {parameter.name for rule in RULES.values() for parameter in rule.parameters} == set(PARAMETERS)
-    assert {rule.problem for rule in RULES.values()} <= set(RULES)
+    assert {rule.problem for rule in RULES.values()} <= set(PROBLEMS)
 
 
 def test_durations_are_written_in_two_units() -> None:

@@ -23,7 +23,18 @@ from ingest.journal import Appended, Arrival, Journal, JournalError, Letter, Let
 from ingest.journal_care import compact, verify
 from ingest.journal_format import prepare
 from ingest.progress import Progress
-from ingest.reading import UPLINK, DecodeError, Flag, Packet, Reading, Refusal, RefusalReason, Session, TimeBasis
+from ingest.reading import (
+    UPLINK,
+    DecodeError,
+    Flag,
+    Packet,
+    Reading,
+    Refusal,
+    RefusalReason,
+    Session,
+    TimeBasis,
+    to_us,
+)
 from ingest.rows import from_row, to_row
 from ingest.vital import Unit, Vital, canonical
 
@@ -100,6 +111,16 @@ def test_a_redelivery_is_the_same_reading(journal: Journal) -> None:
     later = reading(0, received_at=START + timedelta(days=2))
     assert append(journal, later).duplicates == 1
     assert stored(journal) == [reading(0), reading(5)]
+
+
+def test_what_came_after_a_number_is_known_by_its_key(journal: Journal) -> None:
+    append(journal, reading(0), reading(5))
+    append(journal, reading(10), reading(15, patient="bo"), reading(20, device="cgm-2"))
+    keys = {("cgm-1", to_us(START + timedelta(minutes=10)), 0), ("cgm-2", to_us(START + timedelta(minutes=20)), 0)}
+    assert journal.arrived(2, ["anna"], Vital.CGM, START) == (5, keys)
+    assert journal.arrived(2, ["anna", "bo"], Vital.CGM, START + timedelta(minutes=20))[1] == {max(keys)}
+    assert journal.arrived(2, ["anna"], Vital.GLUCOSE, START) == (5, set())
+    assert journal.arrived(5, [], Vital.CGM, START) == (5, set())
 
 
 def test_twice_in_one_batch_is_once(journal: Journal) -> None:
@@ -196,6 +217,25 @@ def test_a_record_read_again_after_its_wearer_moved_is_the_same(journal: Journal
     assert append(journal, reading(7 * 60, sequence=10, device_time=claim)).duplicates == 0
 
 
+def test_glucose_is_read_as_the_displays_showed_it(journal: Journal) -> None:
+    """0.0039 mol/L is shown as 3.9 mmol/L and 0.00054 kg/L as 54 mg/dL; HI and LO are beyond every number."""
+    sent = ((0, 3.9, Unit.MMOL_L), (5, 0.0039, Unit.MOL_L), (10, 0.00054, Unit.KG_L), (15, 250.0, Unit.MG_DL))
+    for minute, value, unit in sent:
+        values = canonical(Vital.CGM, (value,), unit)
+        append(journal, reading(minute, sent=(value,), values=values, unit=unit))
+    append(journal, reading(20, None, flags=frozenset({Flag.BELOW_RANGE, Flag.BATTERY_LOW})))
+    append(journal, reading(25, None, flags=frozenset({Flag.ABOVE_RANGE})))
+    append(journal, reading(30, None, flags=frozenset({Flag.SENSOR_MALFUNCTION})))
+    append(journal, reading(0, 99.0, device="cgm-2", received_at=START + timedelta(hours=1)))
+    append(journal, reading(40, 99.0, device="cgm-2"), reading(45, patient="bo"))
+    found = journal.glucose("anna", Vital.CGM, START, START + timedelta(hours=1))
+    assert found.shown.tolist() == [3.9, 3.9, 54.0, 250.0, -np.inf, np.inf, 99.0]
+    assert found.mmol.tolist() == [True, True, False, False, False, False, False]
+    assert ((found.taken_us - to_us(START)) // 60_000_000).tolist() == [0, 5, 10, 15, 20, 25, 40]
+    assert found.devices == ("cgm-1",) * 6 + ("cgm-2",)
+    assert journal.glucose("anna", Vital.CGM, START, START).devices == ()
+
+
 def test_two_patients_do_not_share_a_series(journal: Journal) -> None:
     append(journal, reading(0), reading(0, patient="bo", device="cgm-2"))
     for patient in ("anna", "bo"):
@@ -245,6 +285,20 @@ def test_an_unassigned_reading_is_admitted_with_its_own_times(journal: Journal) 
     assert (replaced.id, replaced.followed_by) == (letter.id, (left.id,))
     journal.readmit([(left, (reading(0), reading(5), reading(7)))])
     assert [one.id for one in journal.letters(LetterState.ADMITTED)] == [left.id]
+
+
+def test_a_failed_measurement_counts_once_however_often_its_packet_is_tried(journal: Journal) -> None:
+    failed = Refusal(reason=RefusalReason.NO_VALUE, because="a fault of the cuff", device="cgm-1")
+    at = PACKET.received_at
+    append(journal, failed, failed)
+    assert journal.failures("cgm-1", at, at + timedelta(seconds=1)) == [at, at]
+    assert journal.failures("cgm-1", at - timedelta(days=1), at) == []
+    (letter,) = journal.letters()
+    journal.readmit([(letter, (reading(0), failed))])
+    (left,) = journal.letters()
+    for _ in ("waiting", "discarded"):
+        assert journal.failures("cgm-1", at, at + timedelta(seconds=1)) == [at]
+        journal.discard(left.id, "seen")
 
 
 def test_what_comes_again_and_cannot_be_admitted_waits_once(journal: Journal) -> None:

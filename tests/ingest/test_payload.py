@@ -23,6 +23,14 @@ GLUCOSE = {
     "value": 5.6,
     "unit": "mmol/L",
 }
+KETONE = {
+    "version": 1,
+    "device": "meter-1",
+    "kind": "ketone",
+    "time": "2026-10-05T07:30:00+08:00",
+    "value": 1.2,
+    "unit": "mmol/L",
+}
 PRESSURE = {
     "version": 1,
     "device": "meter-1",
@@ -66,7 +74,9 @@ GOOD = [
     GLUCOSE | {"flags": ["battery-low", "time-fault"], "context": {"meal": "fasting", "carbohydrate_g": 40}},
     GLUCOSE | {"context": {"readings": 1, '"readings"': 2}},
     PRESSURE | {"mean": None, "pulse": 71},
-    batch(ITEM, without(PRESSURE, "version", "device")),
+    KETONE,
+    without(KETONE, "unit") | {"value": "HI"},
+    batch(ITEM, without(KETONE, "version", "device"), without(PRESSURE, "version", "device")),
     *payload.EXAMPLES,
 ]
 BAD = [
@@ -92,12 +102,14 @@ BAD = [
     (GLUCOSE | {"context": {"nested": {}}}, "context: "),
     (GLUCOSE | {"context": {str(i): i for i in range(17)}}, "context: "),
     (GLUCOSE | {"context": {"note": "x" * 257}}, "context: "),
-    (GLUCOSE | {"kind": "weight"}, "kind should be one of glucose, cgm_glucose, blood_pressure"),
+    (GLUCOSE | {"kind": "weight"}, "kind should be one of glucose, cgm_glucose, ketone, blood_pressure"),
     (without(GLUCOSE, "kind"), "kind should be one of"),
     (GLUCOSE | {"version": 2}, "version: should be 1"),
     (GLUCOSE | {"version": True}, "version: should be 1"),
     (without(GLUCOSE, "version"), "version: is missing"),
     (GLUCOSE | {"device": ""}, "device: "),
+    (KETONE | {"unit": "mg/dL"}, "unit: should be 'mmol/L'"),
+    (without(KETONE, "unit"), "unit: is missing beside a number"),
     (without(PRESSURE, "diastolic"), "diastolic: is missing"),
     (PRESSURE | {"value": 5}, "value: is not a field"),
     (batch(), "readings: "),
@@ -146,6 +158,12 @@ def test_blood_pressure_is_systolic_diastolic_mean_pulse():
     assert (pressure.vital, pressure.unit) == (Vital.BLOOD_PRESSURE, Unit.KPA)
     assert pressure.sent == (18.4, 11.2, None, 71.0)
     assert (pressure.device_time, pressure.sequence) == (None, 3)
+
+
+def test_a_ketone_is_one_in_mmol_per_litre_also_when_the_display_says_hi():
+    number, word = read(KETONE)[0], read(without(KETONE, "unit") | {"value": "HI"})[0]
+    assert (number.vital, number.sent, number.unit) == (Vital.KETONE, (1.2,), Unit.MMOL_L)
+    assert (word.sent, word.unit, word.flags) == ((None,), Unit.MMOL_L, {Flag.ABOVE_RANGE})
 
 
 @pytest.mark.parametrize(("word", "flag"), [("HI", Flag.ABOVE_RANGE), ("LO", Flag.BELOW_RANGE)])
@@ -213,7 +231,7 @@ def test_the_committed_schema_is_the_generated_one():
 
 def test_the_examples_of_the_page_are_understood():
     examples = re.findall(r"```json\n(.*?)```", (DOCS / "payload.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(examples) == 3
+    assert len(examples) == 4
     for example in examples:
         device = json.loads(example)["device"]
         assert all(isinstance(o, Measurement) for o in payload.measurements(example.encode(), device))

@@ -1,0 +1,238 @@
+"""A bed: one patient in the ward, and what is remembered of the devices that measure. Pure.
+
+A sensor's reading is judged as it comes, in some microseconds, from a state of some kilobytes (`alerts.sensor`).
+All else is judged on stored readings, which `look` is given when `take` has asked for it: a reading that came late,
+a spot measurement (`alerts.spot`), a deadline. So a bed holds no readings.
+
+- **Several sensors** are judged each alone. A trouble is over when one shows it and no other has shown it within the
+  last 15 minutes; so a sensor that was replaced holds nothing up.
+- **What stands** (`standing`) are the rules that hold an alert of the patient up, told by the ward: what is over is
+  looked for among them, also after a restart.
+- **Time** raises no-data, from a moment that arrivals only put off, and what `alerts.spot` waits for (`due`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, tzinfo
+from typing import Final, Protocol
+
+from alerts import spot
+from alerts.alert import Finding, Verdict
+from alerts.device_rules import LATE_DATA, NO_DATA
+from alerts.devices import LATE_COUNT, Arrivals, Expected, late_data, no_data
+from alerts.ladder import Plan
+from alerts.rule import Limits
+from alerts.scene import Scene
+from alerts.sensor import NEVER, Sensor, Told, built
+from alerts.sensor_words import finding
+from alerts.spot_rules import METER_LOW, METER_VERY_LOW
+from ingest.reading import Reading
+from ingest.vital import Vital
+
+# A sensor's reading may end these.
+_METER_LOWS: Final = frozenset({METER_LOW.name, METER_VERY_LOW.name})
+NONE: Final[tuple[Finding, ...]] = ()
+
+
+class Stored(Protocol):
+    """The stored readings of a patient, as the ward gives them; they block."""
+
+    def sensor(self, device: str) -> Sequence[Reading]:
+        """Of a sensor: those of the last `alerts.sensor.HISTORY` and the one before, oldest first."""
+        ...
+
+    def spot(self) -> spot.Taken:
+        """By vital, those that `alerts.spot.judge` wants."""
+        ...
+
+
+class Bed:
+    """One patient: limits, zone, expected devices, and the state of each sensor. until: how long the limits hold."""
+
+    __slots__ = (
+        "_again",
+        "_arrivals",
+        "_asks",
+        "_due",
+        "_late",
+        "_plan",
+        "_raised",
+        "_sensors",
+        "expected",
+        "patient",
+        "standing",
+        "until",
+        "zone",
+    )
+
+    def __init__(
+        self, patient: str, *, plan: Plan, zone: tzinfo, expected: tuple[Expected, ...], until: datetime = NEVER
+    ) -> None:
+        self.patient = patient
+        self.until = until
+        self.zone = zone
+        self.expected = expected
+        self.standing: Mapping[str, datetime] = {}
+        self._plan = plan
+        self._sensors: dict[str, Sensor] = {}
+        self._arrivals: dict[str, Arrivals] = {}
+        self._late: frozenset[str] = frozenset()  # sensors to be built again
+        self._raised: frozenset[str] = frozenset()  # rules, since the last `settle`
+        self._asks = True  # spot measurements are to be judged
+        self._again = NEVER
+        self._due = NEVER
+
+    def start(self, sensors: Mapping[str, Sequence[Reading]], standing: Mapping[str, datetime]) -> None:
+        """Take in what was stored before the bed was made, by sensor, oldest first; nothing of it is told.
+
+        standing: the rules that hold an alert up, and since when.
+        """
+        self.standing = standing
+        for device, readings in sensors.items():
+            sensor = self._sensors[device] = built(self._plan, device, self.zone, readings)
+            if readings:
+                sensor.believe(standing, readings[0].taken_at)
+            for reading in readings:
+                self._note(reading)
+
+    @property
+    def limits(self) -> Limits:
+        """The patient's."""
+        return self._plan.limits
+
+    @property
+    def asks(self) -> bool:
+        """Whether `look` is asked for."""
+        return self._asks or bool(self._late)
+
+    def take(self, reading: Reading, now: datetime) -> Sequence[Finding]:
+        """Take a reading in; what is found at once. Afterwards `asks` says whether to `look`."""
+        device = reading.device
+        came = self._note(reading)
+        found: Sequence[Finding] = NONE
+        if reading.vital is Vital.CGM:
+            sensor = self._sensors.get(device)
+            if sensor is None:
+                sensor = self._sensors[device] = Sensor(self._plan, device, self.zone)
+            told = sensor.take(reading, now)
+            if told is None:
+                self._late |= {device}
+            elif told:
+                found = self._heard(told, now)
+            if self.standing:
+                found = (*found, *self._over(sensor, reading, now, found))
+        else:
+            self._asks = True
+        if came.late or self.standing:
+            found = (*found, *self._of_devices(now))
+        return found
+
+    def _note(self, reading: Reading) -> Arrivals:
+        came = self._arrivals.get(reading.device)
+        if came is None:
+            came = self._arrivals[reading.device] = Arrivals(reading)
+        else:
+            came.take(reading)
+        return came
+
+    def look(self, stored: Stored, now: datetime) -> Sequence[Finding]:
+        """What is found on stored readings, and by the clock."""
+        found: list[Finding] = []
+        scene = self._scene(now)
+        for device in sorted(self._late):
+            before = self._sensors[device]
+            # What is newer than the last one taken is still to come, and is judged when it does.
+            newest = before.last_at or now
+            readings = [each for each in stored.sensor(device) if each.taken_at <= newest]
+            sensor, told = before.rebuilt(readings, now)
+            self._sensors[device] = sensor
+            found += self._heard(told, now)
+            if readings:
+                found += self._over(sensor, readings[-1], now, found)
+        self._late = frozenset()
+        if self._asks or self._again <= now:
+            judged = spot.judge(scene, stored.spot(), raising=self.standing.keys())
+            found += map(self._as_seen_by_sensors, judged.findings)
+            self._again = judged.again or NEVER
+            self._asks = False
+        found += self._of_devices(now)
+        return found
+
+    def settle(self, standing: Mapping[str, datetime], now: datetime) -> datetime:
+        """Note the rules that hold an alert up now, and since when; the moment after now at which to look again."""
+        self.standing = standing
+        self._raised = frozenset()
+        moments = (*self._silences(), self._again, self.until)
+        self._due = min((moment for moment in moments if moment > now), default=NEVER)
+        return self._due
+
+    def due(self, now: datetime) -> datetime:
+        """The moment at which to look again. Arrivals may have put it off."""
+        if self._due <= now:
+            self._due = min((*self._silences(), self._again, self.until))
+        return self._due
+
+    def _silences(self) -> list[datetime]:
+        return [moment for each in self.expected for moment in each.told_at(self._arrivals)]
+
+    def _scene(self, now: datetime) -> Scene:
+        return Scene(self.patient, self._plan.limits, now, self.zone)
+
+    def _heard(self, told: Sequence[Told], now: datetime) -> list[Finding]:
+        """In words, without the end of what nobody but the patient was told of, unless it may hold an alert up."""
+        self._raised |= {each.rule.name for each in told if each.verdict is Verdict.RAISE}
+        up = self._raised.union(self.standing)
+        scene = self._scene(now)
+        return [
+            finding(scene, each)
+            for each in told
+            if each.verdict is Verdict.RAISE or each.staff or each.rule.name in up
+        ]
+
+    def _over(self, sensor: Sensor, reading: Reading, now: datetime, found: Sequence[Finding]) -> Sequence[Finding]:
+        """What stands and is over by what this sensor shows."""
+        if not _METER_LOWS.isdisjoint(self.standing):
+            self._asks = True
+        said = {each.rule for each in found}
+        over = []
+        for rule in self.standing:
+            if rule in self._plan.level_of and rule not in said and (told := sensor.shows_over(rule, reading)):
+                others = (other for other in self._sensors.values() if other is not sensor)
+                if not any(other.shows(rule, reading.taken_at) for other in others):
+                    over.append(finding(self._scene(now), told))
+        return over
+
+    def _as_seen_by_sensors(self, spot_finding: Finding) -> Finding:
+        """A meter's low that a sensor has shown before is no new one."""
+        if spot_finding.verdict is not Verdict.RAISE or spot_finding.rule not in _METER_LOWS:
+            return spot_finding
+        seen = [sensor.low_since(spot_finding.since) for sensor in self._sensors.values()]
+        return replace(spot_finding, since=min([spot_finding.since, *filter(None, seen)]))
+
+    def _of_devices(self, now: datetime) -> list[Finding]:
+        """No data and late data, as far as they are heard."""
+        found = []
+        silent = any(moment <= now for moment in self._silences())
+        if silent or NO_DATA.name in self.standing:
+            found += no_data(self._scene(now), self.expected, self._arrivals)
+        late = any(len(came.late) == LATE_COUNT for came in self._arrivals.values())
+        if late or LATE_DATA.name in self.standing:
+            found.append(late_data(self._scene(now), self.expected, self._arrivals))
+        return [each for each in found if each.verdict is Verdict.RAISE or each.rule in self.standing]
+
+
+def take_all(
+    beds: Mapping[str, Bed], readings: Sequence[Reading], now: datetime
+) -> list[tuple[str, Sequence[Finding]]]:
+    """Take readings of many patients in, in this order: the patients of whom something is found, with what is.
+
+    The same as `Bed.take` for each.
+    """
+    found = []
+    for reading in readings:
+        said = beds[reading.patient].take(reading, now)
+        if said:
+            found.append((reading.patient, said))
+    return found

@@ -1,0 +1,184 @@
+"""Readings that cannot both be right: a meter and a sensor, two of a meter, two of a cuff. Pure.
+
+The bounds are Homeward's own, wide enough that a good device crosses them in fewer than one of a hundred pairs:
+
+- *meter and sensor*, 15 minutes apart at most: the meter is outside of everything the sensor showed in that time by
+  more than 40 mg/dL (2.2 mmol/L) and 40 %. Integrated sensors keep 99 % within 40 % (21 CFR 862.1355).
+- *two of a meter*, 15 minutes apart at most: they differ by more than 30 mg/dL (1.7 mmol/L), by 30 %, and by
+  more than blood can change in the time (4 mg/dL a minute). Each may be wrong by 15 mg/dL or 15 % (ISO 15197).
+- *two of a cuff*, in a row in one session: they differ by more than 35 systolic or 20 diastolic. That is four times
+  the spread of such differences (7.4 mmHg).
+
+Nobody can say which of the two is wrong, so the patient is asked for a third, which outvotes one. What each of
+them raised stays raised meanwhile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Final
+
+from alerts.alert import Audience, Finding, Text, Verdict
+from alerts.cuff import Pressure, limit_words, pressures
+from alerts.rule import MG_DL, MMHG, PERCENT
+from alerts.scene import MINUTE, Scene, is_heard
+from alerts.shown import words
+from alerts.spot_rules import BP_SESSION_HIGH, CONTRADICTION
+from ingest.reading import Flag, Reading
+from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
+
+_CHANGE_MG_DL: Final = 4.0  # a minute
+# What HI and LO stand for (mg/dL): the end of the range that most meters, and most sensors, can show.
+_RANGE: Final = {Vital.GLUCOSE: (20.0, 600.0), Vital.CGM: (40.0, 400.0)}
+# Of three readings in this time two that agree outvote the third.
+_VOTE: Final = timedelta(minutes=30)
+_FEW: Final = 6  # readings in which to find three that are in no doubt
+
+
+def judge(
+    scene: Scene,
+    glucose: Sequence[Reading],
+    sensor: Sequence[Reading],
+    cuff: Sequence[Reading],
+    *,
+    raising: Collection[str] | None = None,
+) -> tuple[Finding, ...]:
+    """Judge the newest readings of a meter and a cuff, each oldest first, of the last `spot.SPAN`.
+
+    sensor: those within `apart` (15 min) of the newest reading of the meter, and may be more. raising: as in `spot`.
+    """
+    found = _sensor(scene, glucose, sensor) or _meter(scene, glucose) or _cuff(scene, pressures(cuff[-_FEW:]))
+    if found:
+        return (found,)
+    newest = [each[-1] for each in (glucose, cuff) if each]
+    if not newest or not is_heard(CONTRADICTION, raising):
+        return ()
+    because = Text(en="The newest readings do not contradict each other.", zh="最近的读数相互一致。")
+    evidence = (max(newest, key=lambda each: each.taken_at),)
+    return (scene.finding(CONTRADICTION, Verdict.CLEAR, because, scene.now, evidence, audience=Audience.PATIENT),)
+
+
+def _raise(scene: Scene, because: Text, evidence: Sequence[Reading]) -> Finding | None:
+    newest = max(evidence, key=lambda each: each.taken_at)
+    if not scene.fresh(CONTRADICTION, "fresh-meter", newest):
+        return None
+    return scene.finding(CONTRADICTION, Verdict.RAISE, because, newest.taken_at, evidence, audience=Audience.PATIENT)
+
+
+def _value(reading: Reading) -> float | None:
+    """The value in mg/dL, for HI and LO the end of the range; None where there is none."""
+    value = reading.values[0]
+    if value is None and reading.flags & {Flag.ABOVE_RANGE, Flag.BELOW_RANGE}:
+        value = _RANGE[reading.vital][Flag.ABOVE_RANGE in reading.flags]
+    return value
+
+
+def _sensor(scene: Scene, glucose: Sequence[Reading], sensor: Sequence[Reading]) -> Finding | None:
+    if not glucose or (value := _value(glucose[-1])) is None:
+        return None
+    meter, apart = glucose[-1], scene.minutes(CONTRADICTION, "apart")
+    near = [
+        (other, each)
+        for each in sensor
+        if abs(each.taken_at - meter.taken_at) <= apart and (other := _value(each)) is not None
+    ]
+    values = [other for other, _ in near]
+    if (
+        not near
+        or min(values) <= value <= max(values)
+        or any(_agree(scene, value, each, "sensor") for each in values)
+    ):
+        return None
+    _, closest = min(near, key=lambda each: abs(each[0] - value))
+    one, nearest, at = words(meter), words(closest), scene.clock(meter.taken_at)
+    bound = _bound(scene, "sensor", meter)
+    return _raise(
+        scene,
+        Text(
+            en=f"Your meter showed {one.en} at {at} and your sensor nothing nearer than {nearest.en} within "
+            f"{apart // MINUTE} min: they differ by more than {bound.en}. Please wash your "
+            "hands and measure again; if the meter is right, the sensor needs to be calibrated or replaced.",
+            zh=f"{at} 血糖仪 {one.zh}，传感器前后 {apart // MINUTE} 分钟内最接近的为 {nearest.zh}："
+            f"相差超过 {bound.zh}。请洗手后复测；如血糖仪无误，传感器需校准或更换。",
+        ),
+        (closest, meter),
+    )
+
+
+def _meter(scene: Scene, glucose: Sequence[Reading]) -> Finding | None:
+    if len(glucose) < 2:
+        return None
+    first, second = glucose[-2:]
+    apart = second.taken_at - first.taken_at
+    if apart > scene.minutes(CONTRADICTION, "apart") or _meters_agree(scene, first, second):
+        return None
+    if any(
+        second.taken_at - each.taken_at <= _VOTE and _meters_agree(scene, each, second) for each in glucose[-3:-2]
+    ):
+        return None
+    one, other, at = words(first), words(second), scene.clock(second.taken_at)
+    bound = _bound(scene, "meter", first)
+    return _raise(
+        scene,
+        Text(
+            en=f"Your meter showed {one.en} and {apart // MINUTE} min later, at {at}, {other.en}: they differ by "
+            f"more than {bound.en}. Please measure a third time, with clean hands.",
+            zh=f"血糖仪先后显示 {one.zh} 和 {other.zh}（{at}，相隔 {apart // MINUTE} 分钟）："
+            f"相差超过 {bound.zh}。请洗手后再测一次。",
+        ),
+        (first, second),
+    )
+
+
+def _meters_agree(scene: Scene, first: Reading, second: Reading) -> bool:
+    one, other = _value(first), _value(second)
+    change = _CHANGE_MG_DL * ((second.taken_at - first.taken_at) / MINUTE)
+    return one is None or other is None or _agree(scene, one, other, "meter", change)
+
+
+def _agree(scene: Scene, one: float, other: float, kind: str, change: float = 0.0) -> bool:
+    """Whether two values (mg/dL) are as near as two good devices, and the change meanwhile, can explain."""
+    share = scene.number(CONTRADICTION, f"{kind}-share", PERCENT) / 100
+    return abs(one - other) <= max(_least(scene, kind), share * max(one, other), change)
+
+
+def _least(scene: Scene, kind: str) -> float:
+    return scene.number(CONTRADICTION, kind, MG_DL)
+
+
+def _bound(scene: Scene, kind: str, reading: Reading) -> Text:
+    least, share = _least(scene, kind), scene.number(CONTRADICTION, f"{kind}-share", PERCENT)
+    in_mmol = reading.unit in {Unit.MMOL_L, Unit.MOL_L}
+    number = f"{f'{least / MG_DL_PER_MMOL_L:.1f} mmol/L' if in_mmol else f'{least:g} mg/dL'} / {share:g} %"
+    source = scene.limits.source(CONTRADICTION.name, kind, MG_DL)
+    return Text(en=f"{number} ({source.en})", zh=f"{number}（{source.zh}）")
+
+
+def _cuff(scene: Scene, taken: Sequence[Pressure]) -> Finding | None:
+    sure = [each for each in taken if not each.doubtful and math.isfinite(each.systolic)][-3:]
+    if len(sure) < 2 or sure[-1] is not taken[-1]:
+        return None
+    first, second = sure[-2:]
+    if second.at - first.at > scene.minutes(BP_SESSION_HIGH, "session") or _cuffs_agree(scene, first, second):
+        return None
+    if any(second.at - each.at <= _VOTE and _cuffs_agree(scene, each, second) for each in sure[:-2]):
+        return None
+    at, later = scene.clock(second.at), (second.at - first.at) // MINUTE
+    limit = limit_words(scene, CONTRADICTION)
+    return _raise(
+        scene,
+        Text(
+            en=f"Your cuff showed {first.words} and {later} min later, at {at}, {second.words}: they differ by more "
+            f"than {limit.en}. Please sit still for 5 min and measure a third time.",
+            zh=f"血压计先后显示 {first.words} 和 {second.words}（{at}，相隔 {later} 分钟）："
+            f"相差超过 {limit.zh}。请静坐 5 分钟后再测一次。",
+        ),
+        (first.reading, second.reading),
+    )
+
+
+def _cuffs_agree(scene: Scene, one: Pressure, other: Pressure) -> bool:
+    systolic, diastolic = (scene.number(CONTRADICTION, name, MMHG) for name in ("systolic", "diastolic"))
+    return abs(one.systolic - other.systolic) <= systolic and abs(one.diastolic - other.diastolic) <= diastolic

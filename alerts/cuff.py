@@ -1,0 +1,415 @@
+"""What a cuff says as it measures: a severe reading that is never judged alone, sessions, and low pressures. Pure.
+
+- **Severe.** The first reading asks the patient for a second. A second severe one within minutes makes a pair, of
+  which staff hear; one below ends the case unheard. If none comes, staff hear of the first alone: after 15 min where
+  it is above 180/120, after 45 min below that, since a repetition half an hour later is then still in time.
+- **Session.** Readings of which each follows the one before within 10 min; its value is the mean of the last two. A
+  mean that only the first of the two carries over the limit raises nothing, for first readings are often too high.
+  The patient is told once a week; staff when it is 160/100 on three days of seven.
+- **Low.** The patient is asked to measure again; staff hear of two of one session.
+- A reading taken with the arm moving, the cuff loose or in the wrong place, or with a pulse pressure that nobody has,
+  is doubtful: it asks for another one, but neither confirms nor ends anything, and enters no mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Final, NamedTuple
+
+from alerts.alert import Audience, Finding, Priority, Text, Verdict
+from alerts.rule import DAYS, MMHG, Rule
+from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard
+from alerts.spot_rules import BP_LOW, BP_SESSION_HIGH, BP_SEVERE, PRIORITY
+from ingest.reading import Flag, Reading
+
+_INSTANT: Final = timedelta(microseconds=1)
+_WEEK: Final = timedelta(days=7)
+MISUSE: Final = frozenset({Flag.BODY_MOVEMENT, Flag.CUFF_LOOSE, Flag.IMPROPER_POSITION})
+# Outside of it the cuff has found something else than a pulse (mmHg).
+_PULSE_PRESSURE: Final = (15.0, 130.0)
+
+
+class Pressure(NamedTuple):
+    """A reading with both pressures in mmHg; HI is +inf, LO is -inf."""
+
+    reading: Reading
+    systolic: float
+    diastolic: float
+
+    @property
+    def at(self) -> datetime:
+        """When it was taken."""
+        return self.reading.taken_at
+
+    @property
+    def words(self) -> str:
+        """Systolic/diastolic in the unit received."""
+        if math.isinf(self.systolic):
+            return "HI" if self.systolic > 0 else "LO"
+        systolic, diastolic = self.reading.sent[:2]
+        return f"{systolic:g}/{diastolic:g} {self.reading.unit}"
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the cuff says, or the numbers show, that it was not measured well."""
+        if self.reading.flags & MISUSE:
+            return True
+        lowest, highest = _PULSE_PRESSURE
+        return math.isfinite(self.systolic) and not lowest <= self.systolic - self.diastolic <= highest
+
+
+def pressures(readings: Iterable[Reading]) -> list[Pressure]:
+    """The readings that have both pressures or a word in their place, in the same order."""
+    whole = []
+    for reading in readings:
+        systolic, diastolic = reading.values[:2]
+        if systolic is not None and diastolic is not None:
+            whole.append(Pressure(reading, systolic, diastolic))
+        elif Flag.ABOVE_RANGE in reading.flags:
+            whole.append(Pressure(reading, math.inf, math.inf))
+        elif Flag.BELOW_RANGE in reading.flags:
+            whole.append(Pressure(reading, -math.inf, -math.inf))
+    return whole
+
+
+def judge(scene: Scene, readings: Sequence[Reading], *, raising: Collection[str] | None = None) -> Judged:
+    """Judge the readings of a cuff, oldest first, of the last `spot.SPAN`; raising: as in `spot`."""
+    taken = pressures(readings)
+    if not taken:
+        return Judged((), None)
+    severe, again = _severe(scene, taken, raising)
+    sessions = _sessions(scene, taken)
+    findings = (severe, _session_high(scene, sessions, raising), _low(scene, sessions, raising))
+    return Judged(tuple(each for each in findings if each), again)
+
+
+def reaches(scene: Scene, rule: Rule, systolic: float, diastolic: float, prefix: str = "") -> bool:
+    """Whether either pressure is at or above its limit of the rule."""
+    return systolic >= scene.number(rule, f"{prefix}systolic", MMHG) or diastolic >= scene.number(
+        rule, f"{prefix}diastolic", MMHG
+    )
+
+
+def limit_words(scene: Scene, rule: Rule, prefix: str = "") -> Text:
+    """Both limits of a rule with their source."""
+    systolic, diastolic = (scene.number(rule, f"{prefix}{name}", MMHG) for name in ("systolic", "diastolic"))
+    source = scene.limits.source(rule.name, f"{prefix}systolic", MMHG)
+    return Text(
+        en=f"{systolic:g}/{diastolic:g} mmHg ({source.en})", zh=f"{systolic:g}/{diastolic:g} mmHg（{source.zh}）"
+    )
+
+
+# Severe
+
+
+class _Stage(Enum):
+    """How far the case of a severe blood pressure has come."""
+
+    ASKED = "one severe reading; the patient is asked for a second"
+    ALONE = "one severe reading, and no second came in time"
+    PAIR = "two severe readings, the newest two are the proof"
+
+
+class _Case(NamedTuple):
+    """A stage, the readings that prove it, and when it was known that staff or the patient must hear of it.
+
+    calm: readings that were not severe since a pair; two of them end it.
+    """
+
+    stage: _Stage
+    proof: tuple[Pressure, ...]
+    since: datetime
+    known_at: datetime
+    calm: int = 0
+
+
+def _severe(
+    scene: Scene, taken: Sequence[Pressure], raising: Collection[str] | None
+) -> tuple[Finding | None, datetime | None]:
+    rule, newest = BP_SEVERE, taken[-1]
+    case = _case(scene, taken)
+    if case is None or not scene.fresh(rule, "fresh-meter", newest.reading):
+        return _not_severe(scene, newest, raising, over=case is None), None
+    asked = case.stage is _Stage.ASKED
+    finding = scene.finding(
+        rule,
+        Verdict.RAISE,
+        _severe_words(scene, case),
+        case.since,
+        [pressure.reading for pressure in case.proof],
+        known_at=case.known_at,
+        priority=_priority(scene, case),
+        audience=Audience.PATIENT if asked else Audience.STAFF,
+    )
+    return finding, _deadline(scene, case.proof[0]) + _INSTANT if asked else None
+
+
+def _case(scene: Scene, taken: Sequence[Pressure]) -> _Case | None:
+    """The case as it stands now, None where there is none."""
+    systolic, diastolic = (scene.number(BP_SEVERE, name, MMHG) for name in ("systolic", "diastolic"))
+    case: _Case | None = None
+    for pressure in taken:
+        severe = pressure.systolic >= systolic or pressure.diastolic >= diastolic
+        if case or severe:
+            case = _next(scene, _overdue(scene, case, pressure.at), pressure, severe=severe)
+    return _overdue(scene, case, scene.now)
+
+
+def _not_severe(scene: Scene, newest: Pressure, raising: Collection[str] | None, *, over: bool) -> Finding | None:
+    if not is_heard(BP_SEVERE, raising):
+        return None
+    at, limit = scene.clock(newest.at), limit_words(scene, BP_SEVERE)
+    stand = (
+        Text(en="not severe, or not confirmed by a second reading", zh="未达重度，或复测未确认")
+        if over
+        else Text(en="too old to judge by", zh="读数过旧，无法判断")
+    )
+    because = Text(
+        en=f"Blood pressure {newest.words} at {at}: {stand.en}. Limit: {limit.en}.",
+        zh=f"{at} 血压 {newest.words}：{stand.zh}。限值：{limit.zh}。",
+    )
+    verdict = Verdict.CLEAR if over else Verdict.HOLD
+    return scene.finding(BP_SEVERE, verdict, because, newest.at, (newest.reading,))
+
+
+def _is_crisis(scene: Scene, pressure: Pressure) -> tuple[bool, bool]:
+    """Whether the systolic and whether the diastolic pressure is above the limit of a crisis."""
+    return (
+        pressure.systolic > scene.number(BP_SEVERE, "crisis-systolic", MMHG),
+        pressure.diastolic > scene.number(BP_SEVERE, "crisis-diastolic", MMHG),
+    )
+
+
+def _wait(scene: Scene, first: Pressure) -> timedelta:
+    return scene.minutes(BP_SEVERE, "wait" if any(_is_crisis(scene, first)) else "wait-severe")
+
+
+def _deadline(scene: Scene, first: Pressure) -> datetime:
+    """Nobody can be asked before the reading has come."""
+    return max(first.at, first.reading.received_at) + _wait(scene, first)
+
+
+def _overdue(scene: Scene, case: _Case | None, moment: datetime) -> _Case | None:
+    """A patient who was asked and did not measure in time: the first reading stands alone."""
+    if case and case.stage is _Stage.ASKED and moment > (deadline := _deadline(scene, case.proof[0])):
+        return case._replace(stage=_Stage.ALONE, known_at=deadline)
+    return case
+
+
+def _next(scene: Scene, case: _Case | None, newest: Pressure, *, severe: bool) -> _Case | None:
+    """The case after one more reading."""
+    if case is None or (severe and newest.at - case.proof[-1].at > SPOT_GAP):
+        return _Case(_Stage.ASKED, (newest,), newest.at, newest.reading.received_at) if severe else None
+    if newest.doubtful:
+        return case
+    if case.stage is _Stage.PAIR:
+        if severe:
+            return case._replace(proof=(case.proof[-1], newest), calm=0)
+        return None if case.calm else case._replace(calm=1)
+    if newest.at - case.proof[0].at < scene.minutes(BP_SEVERE, "apart"):
+        return case
+    if not severe:
+        return None
+    return case._replace(stage=_Stage.PAIR, proof=(case.proof[0], newest), known_at=newest.reading.received_at)
+
+
+def _priority(scene: Scene, case: _Case) -> Priority:
+    """HIGH when both readings are above the limits of a crisis in both pressures; no symptoms are known here."""
+    if case.stage is not _Stage.PAIR:
+        return BP_SEVERE.priority
+    if all(all(_is_crisis(scene, each)) for each in case.proof):
+        return Priority.HIGH
+    return Priority(int(scene.number(BP_SEVERE, "confirmed", PRIORITY)))
+
+
+def _severe_words(scene: Scene, case: _Case) -> Text:
+    first, limit = case.proof[0], limit_words(scene, BP_SEVERE)
+    at, wait = scene.clock(first.at), _wait(scene, first) // MINUTE
+    if case.stage is _Stage.ASKED:
+        return Text(
+            en=f"Blood pressure {first.words} at {at}, at or above {limit.en}: please sit still and measure again "
+            "in 1 to 5 minutes; with chest pain, breathlessness, weakness, bad headache, or trouble seeing or "
+            "speaking, call the emergency number now.",
+            zh=f"{at} 血压 {first.words}，达到或高于 {limit.zh}：请静坐，1 至 5 分钟后再测一次；"
+            "如有胸痛、气促、肢体无力、剧烈头痛、视物或言语不清，请立即拨打急救电话。",
+        )
+    if case.stage is _Stage.ALONE:
+        return Text(
+            en=f"Blood pressure {first.words} at {at}, at or above {limit.en}, on one reading alone: "
+            f"the patient was asked for a second and none came within {wait} min.",
+            zh=f"{at} 血压 {first.words}，达到或高于 {limit.zh}，仅一次读数："
+            f"已请患者复测，{wait} 分钟内未收到第二次。",
+        )
+    second = case.proof[1]
+    return Text(
+        en=f"Blood pressure {first.words} at {at} and {second.words} at {scene.clock(second.at)}, "
+        f"both at or above {limit.en}.",
+        zh=f"{at} 血压 {first.words}，{scene.clock(second.at)} 复测 {second.words}，均达到或高于 {limit.zh}。",
+    )
+
+
+# Sessions
+
+
+def _sessions(scene: Scene, taken: Sequence[Pressure]) -> list[list[Pressure]]:
+    apart = scene.minutes(BP_SESSION_HIGH, "session")
+    sessions: list[list[Pressure]] = []
+    for pressure in taken:
+        if sessions and pressure.at - sessions[-1][-1].at <= apart:
+            sessions[-1].append(pressure)
+        else:
+            sessions.append([pressure])
+    return sessions
+
+
+def _judged(session: Sequence[Pressure]) -> Sequence[Pressure]:
+    """The last two of a session that are in no doubt; fewer where there are not two."""
+    return [each for each in session if not each.doubtful and math.isfinite(each.systolic)][-2:]
+
+
+def _mean(pair: Sequence[Pressure]) -> tuple[float, float]:
+    first, second = pair
+    return (first.systolic + second.systolic) / 2, (first.diastolic + second.diastolic) / 2
+
+
+def _is_high(scene: Scene, session: Sequence[Pressure]) -> bool:
+    pair = _judged(session)
+    return (
+        len(pair) == 2
+        and reaches(scene, BP_SESSION_HIGH, *_mean(pair))
+        and reaches(scene, BP_SESSION_HIGH, pair[1].systolic, pair[1].diastolic)
+    )
+
+
+def _is_very_high(scene: Scene, session: Sequence[Pressure]) -> bool:
+    return _is_high(scene, session) and reaches(scene, BP_SESSION_HIGH, *_mean(_judged(session)), "staff-")
+
+
+def _session_high(
+    scene: Scene, sessions: Sequence[Sequence[Pressure]], raising: Collection[str] | None
+) -> Finding | None:
+    rule, session = BP_SESSION_HIGH, sessions[-1]
+    if not _is_high(scene, session) or not scene.fresh(rule, "fresh-meter", session[-1].reading):
+        return _not_high(scene, session, raising)
+    said = _session_words(scene, session, Text(en="at or above", zh="达到或高于"), limit_words(scene, rule))
+    days = {
+        scene.day(each[0].at) for each in sessions if scene.now - each[0].at < _WEEK and _is_very_high(scene, each)
+    }
+    lasts = _is_very_high(scene, session) and len(days) >= scene.number(rule, "staff-days", DAYS)
+    if lasts:
+        limit = limit_words(scene, rule, "staff-")
+        said = Text(
+            en=f"{said.en} On {len(days)} of the last 7 days at or above {limit.en}.",
+            zh=f"{said.zh}近 7 天中有 {len(days)} 天达到或高于 {limit.zh}。",
+        )
+    return scene.finding(
+        rule,
+        Verdict.RAISE,
+        said,
+        _onset(scene, sessions, _is_very_high if lasts else _is_high),
+        [each.reading for each in _judged(session)],
+        audience=Audience.STAFF if lasts else Audience.PATIENT,
+    )
+
+
+def _not_high(scene: Scene, session: Sequence[Pressure], raising: Collection[str] | None) -> Finding | None:
+    rule, pair, newest = BP_SESSION_HIGH, _judged(session), session[-1]
+    if not is_heard(rule, raising):
+        return None
+    verdict = Verdict.HOLD
+    if len(pair) < 2:
+        at = scene.clock(newest.at)
+        because = Text(
+            en=f"Blood pressure {newest.words} at {at}: one good reading alone is not judged; two in a session are "
+            "averaged.",
+            zh=f"{at} 血压 {newest.words}：仅一次可靠读数不作判断，每次测量取两次平均。",
+        )
+    elif reaches(scene, rule, *_mean(pair), "clear-"):
+        stand = Text(en="too old or too little to raise, not yet below", zh="读数过旧或依据不足，尚未低于")
+        because = _session_words(scene, session, stand, limit_words(scene, rule, "clear-"))
+    else:
+        verdict, stand = Verdict.CLEAR, Text(en="below", zh="低于")
+        because = _session_words(scene, session, stand, limit_words(scene, rule, "clear-"))
+    evidence = [each.reading for each in pair] or [newest.reading]
+    return scene.finding(rule, verdict, because, session[0].at, evidence, audience=Audience.PATIENT)
+
+
+def _session_words(scene: Scene, session: Sequence[Pressure], stand: Text, limit: Text) -> Text:
+    pair, at = _judged(session), scene.clock(session[0].at)
+    (systolic, diastolic), (first, second) = _mean(pair), (each.words for each in pair)
+    return Text(
+        en=f"Home blood pressure {systolic:.0f}/{diastolic:.0f} mmHg (mean of {first} and {second}, session of "
+        f"{at}), {stand.en} {limit.en}.",
+        zh=f"家庭血压 {systolic:.0f}/{diastolic:.0f} mmHg（{at} 测量，{first} 与 {second} 的平均值），"
+        f"{stand.zh} {limit.zh}。",
+    )
+
+
+def _onset(
+    scene: Scene, sessions: Sequence[Sequence[Pressure]], is_so: Callable[[Scene, Sequence[Pressure]], bool]
+) -> datetime:
+    """The first such session of the patient's week, so that a trouble of most days is told once a week."""
+    week = scene.week_of(sessions[-1][0].at)
+    return next(each[0].at for each in sessions if each[0].at >= week and is_so(scene, each))
+
+
+# Low
+
+
+def _is_low(scene: Scene, pressure: Pressure) -> bool:
+    return pressure.systolic < scene.number(BP_LOW, "systolic", MMHG) or pressure.diastolic < scene.number(
+        BP_LOW, "diastolic", MMHG
+    )
+
+
+def _ends_low(scene: Scene, session: Sequence[Pressure]) -> bool:
+    return _is_low(scene, session[-1])
+
+
+def _low(scene: Scene, sessions: Sequence[Sequence[Pressure]], raising: Collection[str] | None) -> Finding | None:
+    rule, session = BP_LOW, sessions[-1]
+    newest = session[-1]
+    if not _is_low(scene, newest) or not scene.fresh(rule, "fresh-meter", newest.reading):
+        return _not_low(scene, newest, raising)
+    at, limit = scene.clock(newest.at), limit_words(scene, rule)
+    pair = [each for each in session if not each.doubtful][-2:]
+    confirmed = len(pair) == 2 and all(_is_low(scene, each) for each in pair)
+    said = " and ".join(each.words for each in (pair if confirmed else [newest]))
+    very = confirmed and all(each.systolic < scene.number(rule, "very-low-systolic", MMHG) for each in pair)
+    advice = Text(
+        en=""
+        if confirmed
+        else " Please sit or lie down, drink a glass of water and measure again in 5 min; if you "
+        "faint or feel very unwell, call for help.",
+        zh="" if confirmed else "请坐下或躺下，饮一杯水，5 分钟后复测；如晕倒或明显不适，请呼救。",
+    )
+    return scene.finding(
+        rule,
+        Verdict.RAISE,
+        Text(
+            en=f"Blood pressure {said} at {at}: below {limit.en}.{advice.en}",
+            zh=f"{at} 血压 {said.replace(' and ', '、')}：低于 {limit.zh}。{advice.zh}",
+        ),
+        _onset(scene, sessions, _ends_low),
+        [each.reading for each in (pair if confirmed else [newest])],
+        priority=Priority.MEDIUM if very else rule.priority,
+        audience=Audience.STAFF if confirmed else Audience.PATIENT,
+    )
+
+
+def _not_low(scene: Scene, newest: Pressure, raising: Collection[str] | None) -> Finding | None:
+    if not is_heard(BP_LOW, raising):
+        return None
+    least = [scene.number(BP_LOW, f"clear-{name}", MMHG) for name in ("systolic", "diastolic")]
+    over = not newest.doubtful and newest.systolic >= least[0] and newest.diastolic >= least[1]
+    stand = Text(en="not low" if over else "near the limit, or old", zh="不低" if over else "接近限值，或读数过旧")
+    at, limit = scene.clock(newest.at), limit_words(scene, BP_LOW)
+    because = Text(
+        en=f"Blood pressure {newest.words} at {at}: {stand.en}. Limit: {limit.en}.",
+        zh=f"{at} 血压 {newest.words}：{stand.zh}。限值：{limit.zh}。",
+    )
+    verdict = Verdict.CLEAR if over else Verdict.HOLD
+    return scene.finding(BP_LOW, verdict, because, newest.at, (newest.reading,), audience=Audience.PATIENT)

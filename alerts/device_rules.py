@@ -1,0 +1,79 @@
+"""The rules about devices: not heard, too late, battery low."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Final
+
+from alerts.alert import Audience, Priority, Text
+from alerts.rule import OWN, Comparison, Group, Rule, Variant, minutes
+from ingest.vital import Vital
+
+# Of 140 silences of more than 6 h in the recorded traces (4 160 days) 107 were over within 24 h.
+_DAY: Final = Text(
+    en="Homeward default: three quarters of the silences of 6 h in recorded traces were over within a day",
+    zh="Homeward 默认值：公开记录中静默 6 小时者，四分之三在一天内恢复",
+)
+_AT_RISK: Final = Text(
+    en="at high risk staff hear of a silent sensor on the same day (Homeward default)",
+    zh="高危人群：传感器静默当日通知医护（Homeward 默认值）",
+)
+
+NO_DATA: Final = Rule(
+    name="no-data",
+    title=Text(en="No data", zh="没有数据"),
+    problem="no-data",
+    vitals=tuple(Vital),
+    comparison=Comparison.AT_LEAST,
+    priority=Priority.LOW,
+    audience=Audience.PATIENT,
+    parameters=(
+        minutes("silence-cgm_glucose", 360, 30, 2880, OWN),
+        minutes("silence-glucose", 2880, 360, 20160, OWN),
+        minutes("silence-blood_pressure", 2880, 360, 20160, OWN),
+        minutes(
+            "staff-after-cgm_glucose",
+            1440,
+            60,
+            4320,
+            _DAY,
+            {Group.OLDER: Variant(720, _AT_RISK), Group.PREGNANCY: Variant(720, _AT_RISK)},
+        ),
+        minutes("staff-after-glucose", 2880, 360, 20160, OWN),
+        minutes("staff-after-blood_pressure", 2880, 360, 20160, OWN),
+    ),
+)
+LATE_DATA: Final = Rule(
+    name="late-data",
+    title=Text(en="Data comes too late", zh="数据迟到"),
+    problem="late-data",
+    vitals=tuple(Vital),
+    comparison=Comparison.AT_LEAST,
+    priority=Priority.LOW,
+    audience=Audience.STAFF,
+    parameters=(),
+    quiet=timedelta(days=1),
+)
+BATTERY_LOW: Final = Rule(
+    name="battery-low",
+    title=Text(en="Battery low", zh="电量不足"),
+    problem="battery-low",
+    vitals=tuple(Vital),
+    comparison=Comparison.BELOW,
+    priority=Priority.LOW,
+    audience=Audience.PATIENT,
+    parameters=(),
+)
+
+DEVICE_RULES: Final = (NO_DATA, LATE_DATA, BATTERY_LOW)
+
+_TIMES: Final = tuple(
+    (f"silence-{vital}", f"staff-after-{vital}") for vital in (Vital.CGM, Vital.GLUCOSE, Vital.BLOOD_PRESSURE)
+)
+NOT_ABOVE: Final = tuple(((NO_DATA.name, silence), (NO_DATA.name, after)) for silence, after in _TIMES)
+# A number that was not given moves along with this one where it would stand on its wrong side.
+FOLLOWS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
+    {(NO_DATA.name, after): silence for silence, after in _TIMES}
+)

@@ -1,0 +1,166 @@
+"""Devices that are not heard, or whose readings come too late to be judged. Pure.
+
+- **No data**: nothing came for the time that is usual for the device. The patient, who can do something about it, is
+  told first; a device that does not come back reaches staff.
+- **Late data**: a device whose readings come too late to be fresh, because its clock is behind or something keeps
+  them, is watched by nobody: told after three such arrivals in a row. Readings stored during an outage come faster
+  than they were taken, and are not meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from alerts.alert import Audience, Finding, Text, Verdict
+from alerts.device_rules import LATE_DATA, NO_DATA
+from alerts.scene import MINUTE, VITALS, Scene
+from ingest.reading import Reading
+from ingest.vital import Vital
+
+# Later than this after it was taken, a reading comes late. No patient can be given a shorter time for which readings
+# are fresh ("fresh-sensor", "fresh-meter"), so that no device comes late and still too early to be told.
+LATE: Final = {
+    Vital.CGM: timedelta(minutes=15),
+    Vital.GLUCOSE: timedelta(hours=6),
+    Vital.KETONE: timedelta(hours=6),
+    Vital.BLOOD_PRESSURE: timedelta(hours=6),
+}
+# So many late arrivals in a row are no accident.
+LATE_COUNT: Final = 3
+
+
+class Arrivals:
+    """How a device's readings come in; all but taken_at by the house's clock.
+
+    late: the first arrivals, up to LATE_COUNT, of a row in which every reading came late and none came faster than
+    twice the pace at which they were taken, as what was stored during an outage does. Empty after one in time.
+    """
+
+    __slots__ = ("late", "received_at", "taken_at")
+
+    def __init__(self, reading: Reading) -> None:
+        self.received_at = reading.received_at
+        self.taken_at = reading.taken_at
+        in_time = reading.received_at - reading.taken_at <= LATE[reading.vital]
+        self.late: tuple[datetime, ...] = () if in_time else (reading.received_at,)
+
+    @property
+    def behind(self) -> timedelta:
+        """How old the newest reading was when it came."""
+        return self.received_at - self.taken_at
+
+    def take(self, reading: Reading) -> None:
+        """Note a further one; what came before the newest, or came with it, changes nothing."""
+        received, taken = reading.received_at, reading.taken_at
+        if received < self.received_at or (received == self.received_at and taken <= self.taken_at):
+            return
+        if received - taken <= LATE[reading.vital]:
+            self.late = ()
+        elif received > self.received_at and timedelta() <= taken - self.taken_at <= 2 * (
+            received - self.received_at
+        ):
+            self.late = (*self.late, received)[:LATE_COUNT]
+        else:
+            self.late = (received,)
+        self.received_at, self.taken_at = received, taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """A device that ought to be heard.
+
+    no-data is raised when nothing came for `silence`, for the patient, and for `staff_after`, for staff; counted from
+    the newest arrival, or from `since` (when it was paired) if that is later. not_before: nothing is raised before
+    (this house may have been what was not there).
+    """
+
+    device: str
+    vital: Vital
+    silence: timedelta
+    staff_after: timedelta
+    since: datetime
+    not_before: datetime
+
+    def heard_at(self, arrivals: Mapping[str, Arrivals]) -> datetime:
+        """From when its silence counts."""
+        heard = arrivals.get(self.device)
+        return max(self.since, heard.received_at) if heard else self.since
+
+    def told_at(self, arrivals: Mapping[str, Arrivals]) -> tuple[datetime, datetime]:
+        """When the patient hears of its silence, and when staff do, unless it is heard before."""
+        heard = self.heard_at(arrivals)
+        return max(heard + self.silence, self.not_before), max(heard + self.staff_after, self.not_before)
+
+
+def no_data(scene: Scene, expected: Sequence[Expected], arrivals: Mapping[str, Arrivals]) -> list[Finding]:
+    """RAISE for staff with the devices that are silent for so long, else CLEAR; RAISE for the patient with others."""
+    told_at = {each: each.told_at(arrivals) for each in expected}
+    handed = [each for each in expected if told_at[each][1] <= scene.now]
+    silent = [each for each in expected if told_at[each][0] <= scene.now and each not in handed]
+    found = []
+    if silent:
+        found.append(_silent(scene, silent, arrivals, Audience.PATIENT))
+    if handed:
+        found.append(_silent(scene, handed, arrivals, Audience.STAFF))
+    else:
+        heard = max((each.heard_at(arrivals) for each in expected), default=scene.now)
+        because = Text(en="Every expected device has been heard in its time.", zh="所有设备均按时上传数据。")
+        found.append(scene.finding(NO_DATA, Verdict.CLEAR, because, heard, ()))
+    return found
+
+
+def _silent(
+    scene: Scene, devices: Iterable[Expected], arrivals: Mapping[str, Arrivals], audience: Audience
+) -> Finding:
+    heard = {each: each.heard_at(arrivals) for each in devices}
+    parts = [
+        Text(
+            en=f"{VITALS[each.vital].en}: nothing from device {each.device} since {scene.clock(heard[each])} "
+            f"({(scene.now - heard[each]) // MINUTE} min; expected within {each.silence // MINUTE} min)",
+            zh=f"{VITALS[each.vital].zh}：设备 {each.device} 自 {scene.clock(heard[each])} 起无数据"
+            f"（{(scene.now - heard[each]) // MINUTE} 分钟，应在 {each.silence // MINUTE} 分钟内）",
+        )
+        for each in sorted(heard, key=lambda each: (heard[each], each.device))
+    ]
+    # A device that falls silent while another one is silent already is news.
+    staff = audience is Audience.STAFF
+    since = max(heard[each] + (each.staff_after if staff else each.silence) for each in heard)
+    known_at = max(each.told_at(arrivals)[staff] for each in heard)
+    return scene.finding(NO_DATA, Verdict.RAISE, _listed(parts), since, (), known_at=known_at, audience=audience)
+
+
+def late_data(scene: Scene, expected: Sequence[Expected], arrivals: Mapping[str, Arrivals]) -> Finding:
+    """RAISE with the devices that come late, CLEAR when all come in time, HOLD while too little has come."""
+    known = [(each, arrivals[each.device]) for each in expected if each.device in arrivals]
+    late = [(each, came) for each, came in known if len(came.late) == LATE_COUNT]
+    if late:
+        parts = [_comes_late(each, came.behind) for each, came in late]
+        newest = max((came.late for _, came in late), key=lambda row: row[0])
+        return scene.finding(LATE_DATA, Verdict.RAISE, _listed(parts), newest[0], (), known_at=newest[-1])
+    if any(came.late for _, came in known) or (expected and not known):
+        because = Text(
+            en="Too little has come to say whether it comes in time.", zh="数据不足，无法判断是否按时到达。"
+        )
+        return scene.finding(LATE_DATA, Verdict.HOLD, because, scene.now, ())
+    because = Text(en="What the expected devices send comes in time.", zh="所有设备的数据均按时到达。")
+    return scene.finding(LATE_DATA, Verdict.CLEAR, because, scene.now, ())
+
+
+def _comes_late(each: Expected, behind: timedelta) -> Text:
+    days, minutes = behind.days, behind // MINUTE
+    age = Text(en=f"{days} days", zh=f"{days} 天") if days > 1 else Text(en=f"{minutes} min", zh=f"{minutes} 分钟")
+    vital, limit = VITALS[each.vital], LATE[each.vital] // MINUTE
+    return Text(
+        en=f"{vital.en}: what device {each.device} sends is {age.en} old when it comes (expected within {limit} min) "
+        f"and may be too old to raise an alert; its clock is {age.en} behind, or something delays its data: "
+        "set its clock, then check its connection",
+        zh=f"{vital.zh}：设备 {each.device} 的数据到达时已过 {age.zh}（应在 {limit} 分钟内），"
+        f"可能因过旧而无法触发报警；设备时钟慢了 {age.zh}，或数据传输有延迟：请校准设备时钟，再检查连接",
+    )
+
+
+def _listed(parts: Sequence[Text]) -> Text:
+    return Text(en="; ".join(part.en for part in parts) + ".", zh="；".join(part.zh for part in parts) + "。")

@@ -1,0 +1,614 @@
+"""What a glucose meter says: lows, levels by meal, the referral level, and ketones; and the patterns of a week. Pure.
+
+- **Low** (level 1) is the patient's own: eat sugar, measure again. A second low reading a quarter of an hour later
+  says that it does not pass, and goes to staff. **Very low** (level 2) likewise, but staff also hear when no second
+  comes within half an hour, for silence after such a reading is no good sign, and at once below 40 mg/dL, at which
+  nobody can be expected to act alone. What was confirmed and has not recovered in half an hour is of high priority.
+- **Referral level** (China's public health service): staff, once until the check within two weeks that it asks for. A
+  very low reading counts when it has recovered in time; otherwise staff hear of it as very low.
+- **Above the goal** of its meal: the patient's own, once a week, and very high once a day.
+- A reading of which the meter itself says that something was wrong with strip or sample confirms nothing.
+- A sensor raises nothing here, but its newest reading ends a low as a meter's would, once its lag is over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime, timedelta
+from statistics import fmean
+from typing import Final
+
+from alerts.alert import Audience, Finding, Priority, Text, Verdict
+from alerts.rule import DAYS, MMOL_L, PERCENT, Rule
+from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard, last_arrival
+from alerts.shown import limit_words, number, shown, words
+from alerts.spot_rules import (
+    KETONE,
+    METER_HIGH,
+    METER_LOW,
+    METER_REFERRAL,
+    METER_REPEATED_HIGH,
+    METER_REPEATED_LOW,
+    METER_VERY_LOW,
+)
+from ingest.reading import Flag, Reading
+from ingest.vital import Unit, Vital
+
+_SENSOR_LAG: Final = timedelta(minutes=15)
+_DAY: Final = timedelta(days=1)
+_INSTANT: Final = timedelta(microseconds=1)
+_APART: Final = timedelta(minutes=30)  # nearer to each other, two high readings are one
+_KETONE_GAP: Final = timedelta(hours=24)
+_DOUBTS: Final = frozenset(
+    {Flag.SENSOR_MALFUNCTION, Flag.SAMPLE_INSUFFICIENT, Flag.STRIP_ERROR, Flag.TEMPERATURE_ERROR}
+)
+_BEFORE_MEAL: Final = frozenset({"before-meal", "fasting"})
+_MEALS: Final = {
+    "before-meal": Text(en="before a meal", zh="餐前"),
+    "fasting": Text(en="fasting", zh="空腹"),
+    "after-meal": Text(en="after a meal", zh="餐后"),
+    "bedtime": Text(en="at bedtime", zh="睡前"),
+    "casual": Text(en="at any time", zh="随机"),
+}
+_GROUPS: Final = {
+    "before-meal": Text(en="before meals", zh="餐前"),
+    "after-meal": Text(en="after meals and at other times", zh="餐后及其他时间"),
+}
+
+
+def judge(
+    scene: Scene,
+    glucose: Sequence[Reading],
+    ketones: Sequence[Reading] = (),
+    sensor: Reading | None = None,
+    *,
+    raising: Collection[str] | None = None,
+) -> Judged:
+    """Judge the readings of a meter, oldest first, of the last `spot.SPAN`; sensor: a sensor's newest, if any.
+
+    raising: as in `spot`.
+    """
+    findings: list[Finding | None] = []
+    again = None
+    if glucose:
+        taken = list(glucose)
+        if sensor is not None and sensor.taken_at - taken[-1].taken_at >= _SENSOR_LAG:
+            taken.append(sensor)
+        very_low, again = _very_low(scene, taken, raising)
+        low = _low(scene, taken, raising)
+        # The patient is asked once, by the worse.
+        if low and low.audience is Audience.PATIENT and very_low and very_low.verdict is Verdict.RAISE:
+            low = None
+        findings += [
+            low,
+            very_low,
+            _referral(scene, glucose, raising),
+            _high(scene, glucose, raising),
+        ]
+    if ketones:
+        findings.append(_ketone(scene, ketones, glucose, raising))
+    return Judged(tuple(each for each in findings if each), again)
+
+
+# Lows
+
+
+def _episode(
+    taken: Sequence[Reading],
+    beyond: Callable[[Reading], bool],
+    recovered: Callable[[Reading], bool],
+    gap: timedelta = SPOT_GAP,
+) -> Sequence[Reading]:
+    """The readings since the trouble began that has not ended; empty where there is none."""
+    first = len(taken)
+    for index in range(len(taken) - 1, -1, -1):
+        apart = index + 1 < len(taken) and taken[index + 1].taken_at - taken[index].taken_at > gap
+        if apart or recovered(taken[index]):
+            break
+        if beyond(taken[index]):
+            first = index
+    return taken[first:]
+
+
+def _is_below(scene: Scene, reading: Reading, rule: Rule, parameter: str) -> bool:
+    value, unit = shown(reading)
+    return value < scene.number(rule, parameter, unit)
+
+
+def _is_recovered(scene: Scene, reading: Reading, rule: Rule) -> bool:
+    value, unit = shown(reading)
+    return value >= scene.number(rule, "clear", unit)
+
+
+def _low_episode(scene: Scene, rule: Rule, taken: Sequence[Reading]) -> Sequence[Reading]:
+    """Since the first reading of the meter below the limit; empty when it recovered, or is too old to judge by."""
+    event = _since_low(scene, rule, taken)
+    return event if event and scene.fresh(rule, "fresh-meter", event[-1]) else ()
+
+
+def _since_low(scene: Scene, rule: Rule, taken: Sequence[Reading]) -> Sequence[Reading]:
+    return _episode(
+        taken,
+        lambda reading: reading.vital is Vital.GLUCOSE and _is_below(scene, reading, rule, "limit"),
+        lambda reading: _is_recovered(scene, reading, rule),
+    )
+
+
+def _lasts(scene: Scene, rule: Rule, event: Sequence[Reading], parameter: str) -> bool:
+    """Whether a reading of the meter that is in no doubt is below the limit so long after the first."""
+    since = event[0].taken_at + scene.minutes(rule, parameter)
+    return any(
+        each.taken_at >= since
+        and each.vital is Vital.GLUCOSE
+        and not _DOUBTS & each.flags
+        and _is_below(scene, each, rule, "limit")
+        for each in event
+    )
+
+
+def _low(scene: Scene, taken: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
+    rule = METER_LOW
+    event = _low_episode(scene, rule, taken)
+    if not event:
+        return _not_low(scene, rule, taken, raising)
+    lasts = _lasts(scene, rule, event, "recheck")
+    said = _low_words(scene, rule, event)
+    return scene.finding(
+        rule,
+        Verdict.RAISE,
+        said if lasts else _with_advice(scene, rule, said),
+        event[0].taken_at,
+        event,
+        audience=Audience.STAFF if lasts else Audience.PATIENT,
+    )
+
+
+def _very_low(
+    scene: Scene, taken: Sequence[Reading], raising: Collection[str] | None
+) -> tuple[Finding | None, datetime | None]:
+    rule = METER_VERY_LOW
+    event = _low_episode(scene, rule, taken)
+    if not event:
+        return _not_low(scene, rule, taken, raising), None
+    onset, deadline = event[0], _deadline(scene, event[0])
+    overdue, confirmed = scene.now > deadline, _is_confirmed(scene, event)
+    said = _low_words(scene, rule, event)
+    if not confirmed and not overdue:
+        said = _with_advice(scene, rule, said)
+    elif overdue:
+        asked = (scene.now - onset.taken_at) // MINUTE
+        said = Text(
+            en=f"{said.en} The patient was asked to measure again; no recovery was seen in {asked} min.",
+            zh=f"{said.zh}已请患者复测，{asked} 分钟内未见恢复。",
+        )
+    finding = scene.finding(
+        rule,
+        Verdict.RAISE,
+        said,
+        onset.taken_at,
+        event,
+        known_at=last_arrival(event) if confirmed or not overdue else deadline,
+        priority=Priority.HIGH if confirmed and overdue else rule.priority,
+        audience=Audience.STAFF if confirmed or overdue else Audience.PATIENT,
+    )
+    return finding, None if overdue else deadline + _INSTANT
+
+
+def _deadline(scene: Scene, onset: Reading) -> datetime:
+    """Nobody can be asked before the reading has come."""
+    return max(onset.taken_at, onset.received_at) + scene.minutes(METER_VERY_LOW, "unrecovered")
+
+
+def _is_confirmed(scene: Scene, event: Sequence[Reading]) -> bool:
+    """Whether it is still very low at the second measurement, or at the first so low that none is waited for."""
+    return _lasts(scene, METER_VERY_LOW, event, "recheck") or any(
+        each.vital is Vital.GLUCOSE and not _DOUBTS & each.flags and _is_below(scene, each, METER_VERY_LOW, "at-once")
+        for each in event
+    )
+
+
+def _with_advice(scene: Scene, rule: Rule, said: Text) -> Text:
+    recheck = scene.minutes(rule, "recheck") // MINUTE
+    return Text(
+        en=f"{said.en} Please eat or drink 15 g of sugar now and measure again in {recheck} min.",
+        zh=f"{said.zh}请立即进食 15 克糖，{recheck} 分钟后复测。",
+    )
+
+
+def _low_words(scene: Scene, rule: Rule, event: Sequence[Reading]) -> Text:
+    unit = shown(event[0])[1]
+    limit, source = limit_words(scene, rule, "limit", unit), scene.limits.source(rule.name, "limit", unit)
+    first, newest, since = words(event[0]), words(event[-1]), scene.clock(event[0].taken_at)
+    if len(event) == 1:
+        return Text(
+            en=f"Meter glucose {first.en} at {since}: below {limit.en}. Limit: {source.en}.",
+            zh=f"{since} 指尖血糖 {first.zh}：低于 {limit.zh}。限值依据：{source.zh}。",
+        )
+    lasted = (event[-1].taken_at - event[0].taken_at) // MINUTE
+    return Text(
+        en=f"Meter glucose {first.en} at {since}, below {limit.en}, and {newest.en} after {lasted} min: not yet "
+        f"recovered. Limit: {source.en}.",
+        zh=f"{since} 指尖血糖 {first.zh}，低于 {limit.zh}，{lasted} 分钟后 {newest.zh}：尚未恢复。"
+        f"限值依据：{source.zh}。",
+    )
+
+
+def _not_low(scene: Scene, rule: Rule, taken: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
+    if not is_heard(rule, raising):
+        return None
+    newest = taken[-1]
+    now, at, limit = words(newest), scene.clock(newest.taken_at), limit_words(scene, rule, "clear", shown(newest)[1])
+    over = _is_recovered(scene, newest, rule)
+    return scene.finding(
+        rule,
+        Verdict.CLEAR if over else Verdict.HOLD,
+        Text(en=f"Glucose {now.en} at {at}: at or above {limit.en}.", zh=f"{at} 血糖 {now.zh}：不低于 {limit.zh}。")
+        if over
+        else _undecided(newest, at),
+        newest.taken_at,
+        (newest,),
+    )
+
+
+def _undecided(newest: Reading, at: str) -> Text:
+    now = words(newest)
+    return Text(
+        en=f"Glucose {now.en} at {at}: too old to judge by, or neither raised nor over.",
+        zh=f"{at} 血糖 {now.zh}：读数过旧，或未达到报警条件、也未恢复。",
+    )
+
+
+# Referral
+
+
+def _at_referral(scene: Scene, reading: Reading) -> str | None:
+    """The side on which a reading that is in no doubt reaches the referral level, "low" or "high"."""
+    if _DOUBTS & reading.flags:
+        return None
+    value, unit = shown(reading)
+    if value <= scene.number(METER_REFERRAL, "low", unit):
+        return "low"
+    return "high" if value >= scene.number(METER_REFERRAL, "high", unit) else None
+
+
+def _referral(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
+    rule = METER_REFERRAL
+    place = next((n for n in range(len(glucose) - 1, -1, -1) if _at_referral(scene, glucose[n])), None)
+    if (
+        place is None
+        or not scene.fresh(rule, "fresh-meter", glucose[place])
+        or (known := _known_at(scene, glucose, place)) is None
+    ):
+        # Whether two weeks have passed without such a reading, the review says.
+        return _held(scene, rule, glucose[-1], raising)
+    newest, side = glucose[place], _at_referral(scene, glucose[place]) or "low"
+    at, now = scene.clock(newest.taken_at), words(newest)
+    unit = shown(newest)[1]
+    limit, source = limit_words(scene, rule, side, unit), scene.limits.source(rule.name, side, unit)
+    earlier = [
+        each for each in _of_one_day(glucose[: place + 1]) if side == "high" and _at_referral(scene, each) == "high"
+    ]
+    stand = Text(en="at or below", zh="不高于") if side == "low" else Text(en="at or above", zh="不低于")
+    before = Text(
+        en=f" after {words(earlier[0]).en} at {scene.clock(earlier[0].taken_at)}" if earlier else "",
+        zh=f"（此前 {scene.clock(earlier[0].taken_at)} 为 {words(earlier[0]).zh}）" if earlier else "",
+    )
+    return scene.finding(
+        rule,
+        Verdict.RAISE,
+        Text(
+            en=f"Meter glucose {now.en} at {at}{before.en}: {stand.en} {limit.en}. Limit: {source.en}.",
+            zh=f"{at} 指尖血糖 {now.zh}{before.zh}：{stand.zh} {limit.zh}。限值依据：{source.zh}。",
+        ),
+        (earlier[0] if earlier else newest).taken_at,
+        (*earlier[:1], newest),
+        known_at=known,
+        priority=Priority.MEDIUM if earlier else rule.priority,
+    )
+
+
+def _known_at(scene: Scene, glucose: Sequence[Reading], place: int) -> datetime | None:
+    """When a reading at referral level is known to be no more; None while, or if, staff hear of it as very low."""
+    event = _since_low(scene, METER_VERY_LOW, glucose[: place + 1])
+    if not event:
+        return glucose[place].received_at
+    ends = (n for n in range(place + 1, len(glucose)) if _is_recovered(scene, glucose[n], METER_VERY_LOW))
+    end = next(ends, None)
+    if end is None:
+        return None
+    whole = glucose[place + 1 - len(event) : end]
+    told = _is_confirmed(scene, whole) or glucose[end].received_at > _deadline(scene, whole[0])
+    return None if told else glucose[end].received_at
+
+
+def _held(scene: Scene, rule: Rule, newest: Reading, raising: Collection[str] | None) -> Finding | None:
+    if raising is not None:
+        return None
+    because = _undecided(newest, scene.clock(newest.taken_at))
+    return scene.finding(rule, Verdict.HOLD, because, newest.taken_at, (newest,))
+
+
+def _of_one_day(glucose: Sequence[Reading]) -> Iterator[Reading]:
+    """The readings of the day before the newest that are no mere repetition of it."""
+    newest = glucose[-1]
+    for reading in glucose[:-1]:
+        if _APART <= newest.taken_at - reading.taken_at <= _DAY:
+            yield reading
+
+
+# Goals by meal
+
+
+def _goal(reading: Reading) -> str:
+    """The parameter of the goal that holds for the reading's meal."""
+    return "before-meal" if reading.context.get("meal") in _BEFORE_MEAL else "after-meal"
+
+
+def _above(scene: Scene, reading: Reading, parameter: str) -> bool:
+    """Above its goal: before meals the goal includes its limit, after meals it ends below it."""
+    value, unit = shown(reading)
+    limit = scene.number(METER_HIGH, parameter, unit)
+    return value >= limit if parameter == "after-meal" else value > limit
+
+
+def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
+    rule, newest = METER_HIGH, glucose[-1]
+    goal = _goal(newest)
+    if not _above(scene, newest, goal):
+        return _not_high(scene, newest, goal, raising)
+    if not scene.fresh(rule, "fresh-meter", newest):
+        return _held(scene, rule, newest, raising)
+    unit, very = shown(newest)[1], _above(scene, newest, "very-high")
+    at, now, meal = scene.clock(newest.taken_at), words(newest), _meal(newest)
+    parameter = "very-high" if very else goal
+    limit, source = limit_words(scene, rule, parameter, unit), scene.limits.source(rule.name, parameter, unit)
+    advice = Text(
+        en=" Please drink water, wash your hands and measure again in 2 h; if you feel ill, measure ketones too."
+        if very
+        else "",
+        zh="请饮水，洗手后 2 小时复测；如有不适，请同时测血酮。" if very else "",
+    )
+    return scene.finding(
+        rule,
+        Verdict.RAISE,
+        Text(
+            en=f"Meter glucose {now.en} {meal.en} at {at}: above {limit.en}. Limit: {source.en}.{advice.en}",
+            zh=f"{at} {meal.zh}指尖血糖 {now.zh}：高于 {limit.zh}。限值依据：{source.zh}。{advice.zh}",
+        ),
+        _first_high(scene, glucose, very=very),
+        (newest,),
+        audience=Audience.PATIENT,
+    )
+
+
+def _first_high(scene: Scene, glucose: Sequence[Reading], *, very: bool) -> datetime:
+    """The first such reading of the patient's week, or day if very high: a patient is told no oftener."""
+    newest = glucose[-1]
+    if very:
+        today = [each for each in glucose if scene.day(each.taken_at) == scene.day(newest.taken_at)]
+        return next(each.taken_at for each in today if _above(scene, each, "very-high"))
+    week = scene.week_of(newest.taken_at)
+    return next(each.taken_at for each in glucose if each.taken_at >= week and _above(scene, each, _goal(each)))
+
+
+def _not_high(scene: Scene, newest: Reading, goal: str, raising: Collection[str] | None) -> Finding | None:
+    rule = METER_HIGH
+    if not is_heard(rule, raising):
+        return None
+    value, unit = shown(newest)
+    at, now, meal, limit = (
+        scene.clock(newest.taken_at),
+        words(newest),
+        _meal(newest),
+        limit_words(scene, rule, goal, unit),
+    )
+    return scene.finding(
+        rule,
+        Verdict.HOLD if math.isnan(value) else Verdict.CLEAR,
+        Text(
+            en=f"Glucose {now.en} {meal.en} at {at}: not above its goal of {limit.en}.",
+            zh=f"{at} {meal.zh}血糖 {now.zh}：未高于目标 {limit.zh}。",
+        ),
+        newest.taken_at,
+        (newest,),
+    )
+
+
+def _meal(reading: Reading) -> Text:
+    return _MEALS.get(str(reading.context.get("meal")), _MEALS["casual"])
+
+
+# Ketones
+
+_KETONE_LEVELS: Final = (
+    ("emergency", Priority.HIGH, Audience.STAFF),
+    ("call", Priority.MEDIUM, Audience.STAFF),
+    ("watch", Priority.LOW, Audience.PATIENT),
+)
+
+
+def _ketone(
+    scene: Scene, ketones: Sequence[Reading], glucose: Sequence[Reading], raising: Collection[str] | None
+) -> Finding | None:
+    rule, newest = KETONE, ketones[-1]
+    watch = scene.number(rule, "watch", MMOL_L)
+    value, at, now = shown(newest)[0], scene.clock(newest.taken_at), _ketone_words(newest)
+    level = next((each for each in _KETONE_LEVELS if value >= scene.number(rule, each[0], MMOL_L)), None)
+    if level is None or not scene.fresh(rule, "fresh-meter", newest):
+        if not is_heard(rule, raising):
+            return None
+        over = value < watch
+        return scene.finding(
+            rule,
+            Verdict.CLEAR if over else Verdict.HOLD,
+            Text(
+                en=f"Blood ketone {now} at {at}: {f'below {watch:g} mmol/L' if over else 'too old to judge by'}.",
+                zh=f"{at} 血酮 {now}：{f'低于 {watch:g} mmol/L' if over else '读数过旧，无法判断'}。",
+            ),
+            newest.taken_at,
+            (newest,),
+        )
+    name, priority, audience = level
+    limit, source = scene.number(rule, name, MMOL_L), scene.limits.source(rule.name, name, MMOL_L)
+    since = _episode(
+        ketones,
+        lambda each: shown(each)[0] >= limit,
+        lambda each: shown(each)[0] < watch,
+        _KETONE_GAP,
+    )[0].taken_at
+    beside = _beside(newest, glucose)
+    said = _ketone_advice(scene, name, beside)
+    return scene.finding(
+        rule,
+        Verdict.RAISE,
+        Text(
+            en=f"Blood ketone {now} at {at}: at or above {limit:g} mmol/L.{said.en} Limit: {source.en}.",
+            zh=f"{at} 血酮 {now}：不低于 {limit:g} mmol/L。{said.zh}限值依据：{source.zh}。",
+        ),
+        since,
+        (newest,) if beside is None else (beside, newest),
+        known_at=newest.received_at,
+        priority=priority,
+        audience=audience,
+    )
+
+
+def _beside(ketone: Reading, glucose: Sequence[Reading]) -> Reading | None:
+    """The glucose measured nearest to a ketone."""
+    near = [each for each in glucose if abs(each.taken_at - ketone.taken_at) <= SPOT_GAP]
+    return min(near, key=lambda each: abs(each.taken_at - ketone.taken_at), default=None)
+
+
+def _ketone_advice(scene: Scene, level: str, beside: Reading | None) -> Text:
+    if level == "watch":
+        return Text(
+            en=" Please drink water and measure glucose and ketone again in 2 h.",
+            zh="请饮水，2 小时后复测血糖和血酮。",
+        )
+    if beside is None:
+        return Text(en=" No glucose was measured beside it.", zh="未同时测血糖。")
+    value, unit = shown(beside)
+    meets = level == "emergency" and value >= scene.number(KETONE, "ketoacidosis", unit)
+    glucose = words(beside)
+    if meets:
+        return Text(
+            en=f" With glucose {glucose.en} this meets the criteria of ketoacidosis.",
+            zh=f"同时血糖 {glucose.zh}，符合酮症酸中毒标准。",
+        )
+    return Text(en=f" Glucose beside it: {glucose.en}.", zh=f"同时血糖 {glucose.zh}。")
+
+
+def _ketone_words(reading: Reading) -> str:
+    value, _ = shown(reading)
+    if math.isinf(value):
+        return "HI" if value > 0 else "LO"
+    return "?" if math.isnan(value) else number(value, Unit.MMOL_L)
+
+
+# Patterns
+
+
+def review(scene: Scene, glucose: Sequence[Reading]) -> tuple[Finding, ...]:
+    """The patterns of the last 7 days, and whether a referral is over; glucose: of the last 14 days, oldest first."""
+    if not glucose:
+        return ()
+    week = [each for each in glucose if scene.now - each.taken_at < 7 * _DAY]
+    return (_repeated_high(scene, week), _repeated_low(scene, week), *_referral_over(scene, glucose))
+
+
+def _repeated_high(scene: Scene, week: Sequence[Reading]) -> Finding:
+    rule = METER_REPEATED_HIGH
+    days, share = scene.number(rule, "days", DAYS), scene.number(rule, "share", PERCENT)
+    groups: defaultdict[str, list[Reading]] = defaultdict(list)
+    for reading in week:
+        if not _DOUBTS & reading.flags:
+            groups[_goal(reading)].append(reading)
+    proof: list[Reading] = []
+    parts: list[Text] = []
+    for goal in _GROUPS:
+        high = [each for each in groups[goal] if _above(scene, each, goal)]
+        if len(_days_of(scene, high)) >= days and 100 * len(high) >= share * len(groups[goal]):
+            proof += high
+            parts.append(_group_words(scene, goal, groups[goal], high))
+    if not parts:
+        return _no_pattern(scene, rule, week)
+    return scene.finding(
+        rule,
+        Verdict.RAISE,
+        Text(
+            en=f"Meter glucose in the last 7 days {'; '.join(each.en for each in parts)}.",
+            zh=f"近 7 天指尖血糖{'；'.join(each.zh for each in parts)}。",
+        ),
+        _onset(scene, proof),
+        proof,
+        audience=Audience.WEEKLY,
+    )
+
+
+def _group_words(scene: Scene, goal: str, all_of_it: Sequence[Reading], high: Sequence[Reading]) -> Text:
+    unit, when = shown(high[-1])[1], _GROUPS[goal]
+    limit, source = limit_words(scene, METER_HIGH, goal, unit), scene.limits.source(METER_HIGH.name, goal, unit)
+    known = [each.values[0] for each in all_of_it if each.values[0] is not None]
+    mean = f"{fmean(known):.0f} mg/dL" if known else "?"
+    days = len(_days_of(scene, high))
+    return Text(
+        en=f"{when.en}: {len(high)} of {len(all_of_it)} readings on {days} days above {limit.en}, mean {mean} "
+        f"(limit: {source.en})",
+        zh=f"{when.zh}：{len(all_of_it)} 次中 {len(high)} 次（{days} 天）高于 {limit.zh}，平均 {mean}"
+        f"（限值依据：{source.zh}）",
+    )
+
+
+def _repeated_low(scene: Scene, week: Sequence[Reading]) -> Finding:
+    rule = METER_REPEATED_LOW
+    low = [each for each in week if _is_below(scene, each, METER_LOW, "limit") and not _DOUBTS & each.flags]
+    days = len(_days_of(scene, low))
+    if days < scene.number(rule, "days", DAYS):
+        return _no_pattern(scene, rule, week)
+    unit = shown(low[-1])[1]
+    limit, source = limit_words(scene, METER_LOW, "limit", unit), scene.limits.source(METER_LOW.name, "limit", unit)
+    lowest = words(min(low, key=lambda each: -math.inf if each.values[0] is None else each.values[0]))
+    return scene.finding(
+        rule,
+        Verdict.RAISE,
+        Text(
+            en=f"Meter glucose in the last 7 days: {len(low)} of {len(week)} readings on {days} days below "
+            f"{limit.en}, lowest {lowest.en}. Limit: {source.en}.",
+            zh=f"近 7 天指尖血糖：{len(week)} 次中 {len(low)} 次（{days} 天）低于 {limit.zh}，最低 {lowest.zh}。"
+            f"限值依据：{source.zh}。",
+        ),
+        _onset(scene, low),
+        low,
+        audience=Audience.WEEKLY,
+    )
+
+
+def _days_of(scene: Scene, readings: Sequence[Reading]) -> set[object]:
+    return {scene.day(each.taken_at) for each in readings}
+
+
+def _onset(scene: Scene, proof: Sequence[Reading]) -> datetime:
+    """One pattern a week: the same in every review of the week, though its days pass."""
+    return scene.week_of(max(each.taken_at for each in proof))
+
+
+def _no_pattern(scene: Scene, rule: Rule, week: Sequence[Reading]) -> Finding:
+    because = Text(
+        en=f"{len(week)} meter readings in the last 7 days: no such pattern.",
+        zh=f"近 7 天指尖血糖 {len(week)} 次：未见此规律。",
+    )
+    verdict = Verdict.CLEAR if week else Verdict.HOLD
+    return scene.finding(rule, verdict, because, scene.now, week[-1:], audience=Audience.WEEKLY)
+
+
+def _referral_over(scene: Scene, glucose: Sequence[Reading]) -> Iterator[Finding]:
+    follow_up = timedelta(days=scene.number(METER_REFERRAL, "follow-up", DAYS))
+    if any(_at_referral(scene, each) and scene.now - each.taken_at < follow_up for each in glucose):
+        return
+    because = Text(
+        en=f"No meter reading at referral level for {follow_up.days} days.",
+        zh=f"{follow_up.days} 天内指尖血糖未达到转诊标准。",
+    )
+    yield scene.finding(METER_REFERRAL, Verdict.CLEAR, because, scene.now, glucose[-1:])

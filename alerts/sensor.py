@@ -1,0 +1,721 @@
+"""Detectors for a glucose sensor: each reading costs a few steps, whatever came before. Pure.
+
+A sensor's state holds no readings, only what they came to: for each limit since when it has been passed and what was
+told of it, the rhythm, the last few values for the rate. What is found comes out at transitions only: an event is
+known, it is told to the patient, it is handed to staff, it is over.
+
+- **Events** follow the consensus: beyond the limit for 15 minutes, over after 15 minutes on the right side of the
+  clear limit. 15 minutes are as many readings as stand for them in this sensor's rhythm (`alerts.rhythm`); a gap
+  breaks an event.
+- **Ladder.** While an event lasts it climbs the rungs of its rules (`alerts.sensor_rules`). A low of the sensor's
+  first day, or one that has the shape of pressure on the sensor, is told to the patient with that reason, and handed
+  to staff later than others; none that persists is held back for ever.
+- **Freshness.** Nothing is told on a reading that is older than "fresh-sensor"; an event that goes on is told at its
+  first fresh reading.
+- **Over** is told when readings show it. After a gap, or a restart, that takes as many readings as any recovery.
+- **Ahead** (`alerts.forecast`): nothing is foretold from readings that are late, of a sensor that warms up, or right
+  after a jump; what may be pressure on the sensor is foretold with that reason.
+- **Late readings** are not taken: the state is built again from the stored readings (`Sensor.rebuilt`), and what
+  then stands otherwise is told as such. A low that came and went unseen is told if it was only just over.
+- **Values** are compared in the unit received. LO and HI are beyond every limit; a value that the device itself
+  doubts (malfunction, temperature) says nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Final, NamedTuple
+
+from alerts.alert import Audience, Priority, Verdict
+from alerts.forecast import Forecast, Forewarning
+from alerts.ladder import CELL, EVENT, RATE_SPAN_S, SPACED_S, Ahead, Level, Plan, Rung
+from alerts.rhythm import GAP, Rhythm
+from alerts.rule import Rule
+from alerts.sensor_rules import (
+    FALLING_FAST,
+    RISING_FAST,
+    SENSOR_COMPRESSION,
+    SENSOR_JUMP,
+    SENSOR_STUCK,
+    SENSOR_WARM_UP,
+)
+from ingest.reading import Flag, Reading
+from ingest.vital import Unit, family
+
+# A sensor's start is its first reading, or the first after so long a silence.
+_NEW_SENSOR: Final = timedelta(days=1)
+# So far back the stored readings are needed to build a state again: the first day of a sensor, and a little more.
+HISTORY: Final = timedelta(hours=25)
+_GRACE: Final = timedelta(minutes=1)  # sensors do not keep their minutes to the second
+_NIGHT: Final = frozenset({22, 23, 0, 1, 2, 3, 4, 5, 6, 7})
+_UNRELIABLE: Final = frozenset({Flag.SENSOR_MALFUNCTION, Flag.TEMPERATURE_ERROR, Flag.SESSION_STOPPED})
+_OFF_SCALE: Final = {Flag.BELOW_RANGE: (-math.inf, 39.0), Flag.ABOVE_RANGE: (math.inf, 401.0)}
+_JUMP_S: Final = 400.0
+_SUDDEN: Final = 4  # a jump is so many times the step before it
+_FALL_S: Final = 1000.0
+_CALMED: Final = 1.0  # mg/dL/min, slower is not fast any more
+_GAP_S: Final = GAP.total_seconds()
+_SETTLED: Final = 15  # readings in a row: in any rhythm a recovery, for no cadence is below a minute
+NEVER: Final = datetime.max.replace(tzinfo=UTC)
+_STEADY: Final = 0.5  # mg/dL/min, before the fall of a compression low
+_REBOUND: Final = (25.0, timedelta(minutes=30))  # mg/dL within this time of the lowest
+_CELL_S: Final = CELL.total_seconds()
+_CELLS: Final = 24
+_ALL_CELLS: Final = (1 << _CELLS) - 1
+_STUCK_EDGES: Final = frozenset({39.0, 40.0, 400.0, 401.0, 500.0})
+
+
+class Value(NamedTuple):
+    """A glucose as received, and in mg/dL with LO as 39 and HI as 401."""
+
+    shown: float
+    unit: Unit
+    mg_dl: float
+
+
+class Told(NamedTuple):
+    """What a sensor has to tell, with the numbers for the sentence (`alerts.sensor_words`).
+
+    level: None for what is not about a limit. evidence: moments of the readings it rests on, oldest first.
+    numbers: of an artefact or a rate, as its sentence wants them. staff: of an end, whether staff knew of it.
+    """
+
+    rule: Rule
+    verdict: Verdict
+    audience: Audience
+    priority: Priority
+    since: datetime
+    reading: Reading
+    value: Value
+    level: Level | None = None
+    worst: Value | None = None
+    held: Rule | None = None
+    evidence: tuple[datetime, ...] = ()
+    numbers: tuple[float, ...] = ()
+    staff: bool = False
+
+
+class Slot:
+    """How one limit stands."""
+
+    __slots__ = (
+        "back",
+        "back_at",
+        "cell",
+        "due",
+        "held",
+        "last",
+        "open",
+        "run",
+        "run_since",
+        "since",
+        "staff",
+        "standing",
+        "step",
+        "worst",
+        "worst_at",
+    )
+
+    def __init__(self, back: int, at: datetime) -> None:
+        self.back = back  # readings in a row on the right side of the clear limit
+        self.run = 0  # readings in a row beyond the limit; for a share, the cells, the newest the lowest bit
+        self.cell = _cell(at)
+        self.open = False  # an event goes on
+        self.standing: tuple[Rule, ...] = ()  # what was told and is not over
+        self.staff: Priority | None = None  # with which priority staff were told
+        self.step = 0  # rungs told
+        self.held: Rule | None = None
+        self.since = self.run_since = self.last = self.back_at = self.worst_at = self.due = at
+        self.worst: Value | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may be forgotten."""
+        return not (self.run or self.open or self.standing)
+
+
+class Ended(NamedTuple):
+    """An event that is over. last: the last reading beyond the limit; end: the first that shows it is over."""
+
+    since: datetime
+    last: datetime
+    end: datetime
+    worst: Value | None
+    worst_at: datetime
+    held: Rule | None
+
+
+NOTHING: Final[tuple[Told, ...]] = ()
+
+
+class Sensor:
+    """One sensor's state. zone: the wearer's, for what is night."""
+
+    __slots__ = (
+        "calm",
+        "device",
+        "ended",
+        "flat_since",
+        "forecast",
+        "last_at",
+        "mg_dl",
+        "moving",
+        "plan",
+        "points",
+        "pressed_at",
+        "rhythm",
+        "same",
+        "slots",
+        "started_at",
+        "value",
+        "zone",
+    )
+
+    def __init__(self, plan: Plan, device: str, zone: tzinfo) -> None:
+        self.plan = plan
+        self.device = device
+        self.zone = zone
+        self.rhythm = Rhythm()
+        self.forecast = Forecast([each.level for each in plan.ahead])
+        self.last_at: datetime | None = None
+        self.started_at: datetime | None = None  # of a sensor in its first day
+        self.value = math.nan  # as received
+        self.mg_dl = math.nan
+        self.same = 0  # readings in a row with this value
+        self.flat_since: datetime | None = None
+        self.calm = 0  # readings in a row that no limit minds, while there are no slots
+        self.slots: tuple[Slot, ...] | None = None
+        self.ended: dict[int, Ended] = {}  # by level: the newest event before
+        self.points: tuple[tuple[datetime, float], ...] = ()  # newest first, apart from each other
+        self.moving = 0
+        self.pressed_at: datetime | None = None  # a fall that may be pressure on the sensor
+
+    def take(self, reading: Reading, now: datetime | None) -> Sequence[Told] | None:
+        """Take a reading in, in the order in which they were taken; what is to be told.
+
+        None: it is not newer than the last one, and nothing was done with it. now: None tells nothing, as if no
+        reading were fresh.
+        """
+        taken, last = reading.taken_at, self.last_at
+        value, unit, mg_dl = reading.sent[0], reading.unit, reading.values[0]
+        calm = self.plan.calm.get(unit)
+        if last is not None and taken <= last:
+            return None
+        if reading.flags or value is None or mg_dl is None or calm is None:
+            known = _value(reading)
+            if known is None:
+                return NOTHING
+            value, unit, mg_dl = known
+            calm = self.plan.calm[unit]
+        self.last_at = taken
+        told: Sequence[Told] = NOTHING
+        if last is None:
+            seconds = 0.0
+            self.started_at = taken
+        else:
+            seconds = (taken - last).total_seconds()
+            self.rhythm.note(seconds)
+            if seconds > _GAP_S:
+                self._pause(last, taken)
+        lowest, highest, top = calm
+        if self.slots is None and lowest <= value <= highest and value < top:
+            if self.calm < _SETTLED:
+                self.calm += 1
+        else:
+            told = self._judge(reading, Value(value, unit, mg_dl), last, now)
+        points = self.points
+        if points:
+            plan, step = self.plan, mg_dl - points[0][1]
+            longer = mg_dl - points[-1][1]
+            if (
+                self.moving
+                or not plan.drop < step < plan.leap
+                or not plan.down < longer < plan.up
+                or (len(points) > 1 and not plan.down < mg_dl - points[1][1] < plan.up)
+            ):
+                told = (*told, *self._move(reading, Value(value, unit, mg_dl), now))
+            if seconds >= SPACED_S or (taken - points[0][0]).total_seconds() >= SPACED_S:
+                self.points = ((taken, mg_dl), *self.points[:3])  # what a jump has left of them
+        else:
+            self.points = ((taken, mg_dl),)
+        if self.forecast.take(taken.timestamp() / 60, mg_dl) and mg_dl < self.plan.far_above:
+            told = (*told, *self._look_ahead(reading, Value(value, unit, mg_dl), now))
+        if value == self.value:
+            self.same += 1
+            if self.same >= self.plan.stuck:
+                told = (*told, *self._stand_still(reading, Value(value, unit, mg_dl), now))
+        else:
+            self.value = value
+            self.same = 1
+            self.flat_since = taken
+        self.mg_dl = mg_dl
+        return told
+
+    def shows_over(self, rule: str, reading: Reading) -> Told | None:
+        """That the newest readings, of which this is the last, are on the right side of a rule's clear limit."""
+        index = self.plan.level_of[rule]
+        back = self.slots[index].back if self.slots else self.calm
+        value = _value(reading)
+        if value is None or back < self.rhythm.readings(EVENT):
+            return None
+        level = self.plan.levels[index]
+        return _over(next(rung.rule for rung in level.rungs if rung.rule.name == rule), level, reading, value)
+
+    def shows(self, rule: str, now: datetime) -> bool:
+        """Whether readings that are hardly older than now do not show that a rule's trouble is over."""
+        if self.last_at is None or now - self.last_at > EVENT:
+            return False
+        slot = self.slots[self.plan.level_of[rule]] if self.slots else None
+        return slot is not None and slot.back < self.rhythm.readings(EVENT)
+
+    def low_since(self, at: datetime) -> datetime | None:
+        """Since when the sensor has shown a low that goes on at a moment."""
+        slots = [
+            slot for level, slot in zip(self.plan.levels, self.slots or (), strict=False) if level.low and slot.open
+        ]
+        return min((slot.since for slot in slots if slot.since <= at <= slot.last + EVENT), default=None)
+
+    def believe(self, standing: Mapping[str, datetime], start: datetime) -> None:
+        """Take as told what is known to stand: by rule, since when. start: of the readings that made this state."""
+        for level, slot in zip(self.plan.levels, self.slots or (), strict=False):
+            rungs = level.ladder(slot.held)
+            for rung in rungs if slot.open else ():
+                since = standing.get(rung.rule.name)
+                if since is not None and (slot.since <= since or slot.since <= start):
+                    slot.step = rungs.index(rung) + 1
+                    slot.standing = (*slot.standing, rung.rule)
+                    slot.staff = max(rung.priority, slot.staff or rung.priority)
+                    slot.due = self._due(level, slot)
+
+    def _pause(self, last: datetime, taken: datetime) -> None:
+        """A long interval: if it is a gap, what went on before does not go on."""
+        if taken - last <= self.rhythm.gap:
+            return
+        if taken - last >= _NEW_SENSOR:
+            self.started_at = taken
+        self.calm = 0
+        self.points = ()
+        self.moving = 0
+        self.same = 0
+        self.pressed_at = None
+        for index, slot in enumerate(self.slots or ()):
+            self._end(index, slot)
+            slot.run = slot.back = 0
+
+    def _end(self, index: int, slot: Slot) -> None:
+        if slot.open:
+            end = slot.back_at if slot.back else slot.last
+            self.ended[index] = Ended(slot.since, slot.last, end, slot.worst, slot.worst_at, slot.held)
+        slot.open = False
+        slot.step = 0
+        slot.held = slot.staff = slot.worst = None
+
+    def _judge(self, reading: Reading, value: Value, before: datetime | None, now: datetime | None) -> Sequence[Told]:
+        """Hold the value against every limit; before: when the last reading was taken."""
+        taken = reading.taken_at
+        if self.slots is None:
+            self.slots = tuple(Slot(self.calm, taken) for _ in self.plan.levels)
+            self.calm = 0
+        told: Sequence[Told] = NOTHING
+        shown = value.shown
+        for place, (slot, bound) in enumerate(zip(self.slots, self.plan.bounds[value.unit], strict=True)):
+            limit, clear, low, includes, share = bound
+            if slot.run and slot.open and not share and (shown < limit if low else shown > limit):
+                # What goes on and has nothing to tell yet: the usual case of those who are not well.
+                slot.run += 1
+                slot.last = taken
+                if _worse(value.mg_dl, slot.worst, low=low):
+                    slot.worst, slot.worst_at = value, taken
+                if taken >= slot.due:
+                    told = (*told, *self._climb(self.plan.levels[place], slot, reading, value, now))
+                continue
+            if low:
+                beyond, recovered = shown < limit, shown >= clear
+            else:
+                beyond = shown > limit or (includes and shown == limit)
+                recovered = shown <= clear and not beyond
+            if share and (beyond or slot.run):
+                _count_cells(slot, before, taken, beyond=beyond)
+            if beyond:
+                level = self.plan.levels[place]
+                self._beyond(level, slot, value, taken)
+                if slot.open and taken >= slot.due:
+                    told = (*told, *self._climb(level, slot, reading, value, now))
+            elif slot.open or slot.standing or slot.run:
+                told = (*told, *self._back(place, slot, reading, value, now, recovered=recovered))
+            elif not recovered:
+                slot.back = 0
+            elif slot.back < _SETTLED:
+                slot.back += 1
+        if self.slots[0].back == _SETTLED == self.slots[-1].back:
+            self._rest()
+        return told
+
+    def _beyond(self, level: Level, slot: Slot, value: Value, taken: datetime) -> None:
+        slot.back = 0
+        slot.last = taken
+        if not level.share:
+            slot.run += 1
+            if slot.run == 1:
+                slot.run_since = taken
+        if (not slot.open and (slot.run == 1 or slot.worst is None)) or _worse(
+            value.mg_dl, slot.worst, low=level.low
+        ):
+            slot.worst, slot.worst_at = value, taken
+        if slot.open:
+            if slot.run == 1 and not level.share:
+                slot.due = self._due(level, slot)
+        elif slot.run.bit_count() >= level.share if level.share else slot.run >= self.rhythm.readings(level.hold):
+            slot.open = True
+            slot.step = 0
+            slot.since = taken - (slot.run.bit_length() - 1) * CELL if level.share else slot.run_since
+            slot.held = self._reason_to_wait(slot) if level.held else None
+            slot.due = self._due(level, slot)
+
+    def _reason_to_wait(self, slot: Slot) -> Rule | None:
+        if self.started_at is not None:
+            if slot.since - self.started_at < self.plan.first_day:
+                return SENSOR_WARM_UP
+            self.started_at = None
+        return SENSOR_COMPRESSION if self._is_pressed(slot.since) else None
+
+    def _due(self, level: Level, slot: Slot) -> datetime:
+        """When the next rung may be told."""
+        rungs = level.ladder(slot.held)
+        if slot.step >= len(rungs):
+            return NEVER
+        rung = rungs[slot.step]
+        grace = 1.5 * self.rhythm.cadence if rung.covers else _GRACE
+        return (slot.run_since if rung.unbroken else slot.since) + rung.after - grace
+
+    def _climb(
+        self, level: Level, slot: Slot, reading: Reading, value: Value, now: datetime | None
+    ) -> Iterator[Told]:
+        """Tell the rungs that the event has reached."""
+        rungs = level.ladder(slot.held)
+        while slot.step < len(rungs) and slot.last >= slot.due:
+            rung = rungs[slot.step]
+            if now is None or now - reading.taken_at > self.plan.fresh[rung.rule.name]:
+                return
+            yield self._event(level, slot, rung, reading, value)
+            slot.step += 1
+            slot.standing = (*slot.standing, rung.rule)
+            slot.due = self._due(level, slot)
+
+    def _event(self, level: Level, slot: Slot, rung: Rung, reading: Reading, value: Value) -> Told:
+        audience = rung.audience
+        if audience is Audience.STAFF:
+            # Staff have this trouble already, and it has not become worse.
+            known = [
+                each.staff
+                for each, other in zip(self.slots or (), self.plan.levels, strict=True)
+                if each.staff is not None and other.rule.problem == level.rule.problem
+            ]
+            if known and max(known) >= rung.priority:
+                audience = Audience.WEEKLY
+            slot.staff = max(rung.priority, slot.staff or rung.priority)
+        return Told(
+            rule=rung.rule,
+            verdict=Verdict.RAISE,
+            audience=audience,
+            priority=rung.priority,
+            since=slot.run_since if rung.unbroken else slot.since,
+            reading=reading,
+            value=value,
+            level=level,
+            worst=slot.worst,
+            held=slot.held if audience is Audience.PATIENT else None,
+            evidence=(slot.since, slot.worst_at, reading.taken_at),
+        )
+
+    def _back(
+        self, place: int, slot: Slot, reading: Reading, value: Value, now: datetime | None, *, recovered: bool
+    ) -> Iterator[Told]:
+        """Not beyond the limit any more, while something goes on."""
+        level = self.plan.levels[place]
+        if not level.share:
+            slot.run = 0
+        if slot.open and slot.held is SENSOR_COMPRESSION and (seen := self._compression(slot, reading, value, now)):
+            yield seen
+        if not recovered:
+            slot.back = 0
+            return
+        if not slot.back:
+            slot.back_at = reading.taken_at
+        slot.back = min(_SETTLED, slot.back + 1)
+        if slot.back < self.rhythm.readings(EVENT):
+            return
+        yield from self._over(level, slot, reading, value)
+        self._end(place, slot)
+        slot.run = 0
+
+    def _over(self, level: Level, slot: Slot, reading: Reading, value: Value) -> Iterator[Told]:
+        for rule in {rule.name: rule for rule in slot.standing}.values():
+            yield _over(rule, level, reading, value)._replace(staff=slot.staff is not None)
+        slot.standing = ()
+
+    def _compression(self, slot: Slot, reading: Reading, value: Value, now: datetime | None) -> Told | None:
+        """The rebound that tells pressure on the sensor from a low; told once for an event."""
+        rise, within = _REBOUND
+        if self.pressed_at is None or slot.worst is None or not self._fresh(SENSOR_COMPRESSION, reading, now):
+            return None
+        if value.mg_dl - slot.worst.mg_dl < rise or reading.taken_at - slot.worst_at > within:
+            return None
+        self.pressed_at = None
+        return self._note(
+            SENSOR_COMPRESSION,
+            reading,
+            value,
+            slot.since,
+            (slot.since, slot.worst_at, reading.taken_at),
+            ((reading.taken_at - slot.worst_at) / _GRACE,),
+            slot.worst,
+        )
+
+    def _look_ahead(self, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
+        """The lows ahead. now: None counts as told what was fresh when it came."""
+        for number in self.forecast.near_levels:
+            ahead = self.plan.ahead[number]
+            if (
+                ahead.on
+                and self._fresh(ahead.rule, reading, now or reading.received_at)
+                and not self.hides_what_is_ahead(number, reading.taken_at)
+                and (warning := self.forecast.warning(number))
+                and now is not None
+            ):
+                yield self._warned(ahead, warning, reading, value)
+
+    def hides_what_is_ahead(self, number: int, taken: datetime) -> bool:
+        """Whether nothing is foretold of a level (by its number in `Plan.ahead`) from the reading of this moment.
+
+        The sensor warms up, or its value has just jumped; or the low goes on already.
+        """
+        if self.started_at is not None and taken - self.started_at < self.plan.ahead[number].warm_up:
+            return True
+        return len(self.points) < 2 or (self.slots is not None and self.slots[number].open)
+
+    def _warned(self, ahead: Ahead, warning: Forewarning, reading: Reading, value: Value) -> Told:
+        at, low = reading.taken_at, warning.since_low
+        numbers = (warning.rate, warning.expected, *(() if low is None else (low,)))
+        told = self._note(ahead.rule, reading, value, at, (at,), numbers)
+        return told._replace(held=SENSOR_COMPRESSION) if self._is_pressed(at) else told
+
+    def _is_pressed(self, at: datetime) -> bool:
+        """Whether a low that begins now may be pressure on the sensor."""
+        return self.pressed_at is not None and at - self.pressed_at <= _REBOUND[1]
+
+    def _move(self, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
+        """Judge a change over the last points: a jump, a fast fall or rise, the beginning of a compression low."""
+        taken, points = reading.taken_at, self.points
+        if math.isinf(value.shown):
+            return
+        step, seconds = value.mg_dl - points[0][1], (taken - points[0][0]).total_seconds()
+        before = points[1][1] if len(points) > 1 else points[0][1]
+        sudden = abs(step) > self.plan.jump * max(seconds, SPACED_S) / 60 and abs(step) > _SUDDEN * abs(
+            points[0][1] - before
+        )
+        if seconds <= _JUMP_S and sudden:
+            self.points = ()
+            self.moving = 0
+            if self._fresh(SENSOR_JUMP, reading, now):
+                yield self._note(
+                    SENSOR_JUMP, reading, value, points[0][0], (points[0][0], taken), (points[0][1], seconds / 60)
+                )
+            return
+        if value.mg_dl < points[0][1]:
+            self._feel_pressure(value, taken)
+        since = _rate_since(points, taken)
+        if since is None:
+            return
+        at, mg_dl = since
+        rate = (value.mg_dl - mg_dl) / (taken - at).total_seconds() * 60
+        if self.moving:
+            if abs(rate) < _CALMED or rate * self.moving < 0:
+                self.moving = 0
+        elif rate <= self.plan.falling or rate >= self.plan.rising:
+            rule = FALLING_FAST if rate < 0 else RISING_FAST
+            self.moving = -1 if rate < 0 else 1
+            if self._fresh(rule, reading, now):
+                yield self._note(rule, reading, value, at, (at, taken), (rate, mg_dl))
+
+    def _feel_pressure(self, value: Value, taken: datetime) -> None:
+        """A steep fall at night from a steady trace."""
+        points = self.points
+        for (top_at, top), (_, _middle), (before_at, before) in zip(points, points[1:], points[2:], strict=False):
+            fell = (taken - top_at).total_seconds()
+            steady = abs(top - before) <= _STEADY * (top_at - before_at).total_seconds() / 60
+            if steady and fell <= _FALL_S and value.mg_dl - top <= self.plan.fall * fell / 60:
+                if taken.astimezone(self.zone).hour in _NIGHT:
+                    self.pressed_at = taken
+                return
+
+    def _stand_still(self, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
+        """Told once, when both the count and the time are reached."""
+        since = self.flat_since
+        if since is None or value.mg_dl in _STUCK_EDGES or math.isinf(value.shown):
+            return
+        if reading.taken_at - since >= self.plan.stuck_hold and self._fresh(SENSOR_STUCK, reading, now):
+            self.flat_since = None
+            lasted = (reading.taken_at - since) / _GRACE
+            yield self._note(SENSOR_STUCK, reading, value, since, (since, reading.taken_at), (self.same, lasted))
+
+    def _fresh(self, rule: Rule, reading: Reading, now: datetime | None) -> bool:
+        return now is not None and now - reading.taken_at <= self.plan.fresh[rule.name]
+
+    def _note(
+        self,
+        rule: Rule,
+        reading: Reading,
+        value: Value,
+        since: datetime,
+        evidence: tuple[datetime, ...],
+        numbers: tuple[float, ...],
+        worst: Value | None = None,
+    ) -> Told:
+        return Told(
+            rule=rule,
+            verdict=Verdict.RAISE,
+            audience=rule.audience,
+            priority=rule.priority,
+            since=since,
+            reading=reading,
+            value=value,
+            worst=worst,
+            evidence=evidence,
+            numbers=numbers,
+        )
+
+    # Late readings
+
+    def rebuilt(self, readings: Sequence[Reading], now: datetime) -> tuple[Sensor, list[Told]]:
+        """The state that these readings make, with what was told before carried over; what is to be told of it.
+
+        readings: the stored ones of this sensor since HISTORY before now and one from before, oldest first.
+        """
+        new = built(self.plan, self.device, self.zone, readings)
+        if new.rhythm.total < self.rhythm.total:
+            new.rhythm.adopt(self.rhythm)
+        # It knows more than a day, and what came late is no news of what is ahead.
+        new.forecast = self.forecast
+        if not readings:
+            return new, []
+        newest = readings[-1]
+        value = _value(newest) or Value(math.nan, Unit.MG_DL, math.nan)
+        told: list[Told] = []
+        old_slots = self.slots or _slots(self)
+        new_slots = new.slots or _slots(new)
+        new.slots = new_slots
+        for index, (level, old, slot) in enumerate(zip(self.plan.levels, old_slots, new_slots, strict=True)):
+            known = [event for event in (self.ended.get(index), _running(old)) if event]
+            slot.standing = old.standing
+            if slot.open and (before := _running(old)) and _meet(before, slot):
+                slot.step, slot.staff = old.step, old.staff
+                slot.due = new._due(level, slot)
+            passed = new.ended.get(index)
+            if passed and not slot.open and not any(_meet(event, passed) for event in known):
+                told += new._passed(level, slot, passed, newest, value, now)
+            if slot.open:
+                told += new._climb(level, slot, newest, value, now)
+            elif slot.standing and slot.back >= new.rhythm.readings(EVENT):
+                told += new._over(level, slot, newest, value)
+        if self.same >= self.plan.stuck and self.flat_since is None:
+            new.flat_since = None
+        new._rest()
+        return new, told
+
+    def _passed(
+        self, level: Level, slot: Slot, event: Ended, newest: Reading, value: Value, now: datetime
+    ) -> list[Told]:
+        """An event that came and went in readings that came late; told unless it has been over for 15 minutes."""
+        if now - event.end > EVENT:
+            return []
+        shadow = Slot(0, event.since)
+        shadow.since = shadow.run_since = event.since
+        shadow.last, shadow.worst, shadow.worst_at, shadow.held = event.last, event.worst, event.worst_at, event.held
+        shadow.due = self._due(level, shadow)
+        told = list(self._climb(level, shadow, newest, value, now))
+        slot.standing = (*slot.standing, *shadow.standing)
+        return told
+
+    def _rest(self) -> None:
+        """Forget the slots when nothing goes on and each has recovered in any rhythm."""
+        if self.slots and all(slot.back == _SETTLED and slot.idle for slot in self.slots):
+            self.calm = _SETTLED
+            self.slots = None
+
+
+def built(plan: Plan, device: str, zone: tzinfo, readings: Iterable[Reading]) -> Sensor:
+    """The state that stored readings make, oldest first; nothing of them counts as told."""
+    sensor = Sensor(plan, device, zone)
+    for reading in readings:
+        sensor.take(reading, None)
+    return sensor
+
+
+def _over(rule: Rule, level: Level, reading: Reading, value: Value) -> Told:
+    return Told(
+        rule=rule,
+        verdict=Verdict.CLEAR,
+        audience=Audience.STAFF,
+        priority=rule.priority,
+        since=reading.taken_at,
+        reading=reading,
+        value=value,
+        level=level,
+        evidence=(reading.taken_at,),
+    )
+
+
+def _slots(sensor: Sensor) -> tuple[Slot, ...]:
+    at = sensor.last_at or NEVER
+    return tuple(Slot(sensor.calm, at) for _ in sensor.plan.levels)
+
+
+def _rate_since(points: Sequence[tuple[datetime, float]], taken: datetime) -> tuple[datetime, float] | None:
+    """The point from which a rate is taken: the farthest in the span of rates."""
+    shortest, longest = RATE_SPAN_S
+    return next((each for each in reversed(points) if shortest <= (taken - each[0]).total_seconds() <= longest), None)
+
+
+def _running(slot: Slot) -> Ended | None:
+    if not slot.open:
+        return None
+    return Ended(slot.since, slot.last, slot.last, slot.worst, slot.worst_at, slot.held)
+
+
+def _meet(one: Ended, other: Ended | Slot) -> bool:
+    return one.since <= other.last and other.since <= one.last
+
+
+def _count_cells(slot: Slot, before: datetime | None, taken: datetime, *, beyond: bool) -> None:
+    """Move the cells of a share on to this moment; a reading stands for the time since the one before it."""
+    cell = _cell(taken)
+    slot.run = (slot.run << min(_CELLS, cell - slot.cell)) & _ALL_CELLS
+    slot.cell = cell
+    if beyond:
+        covered = cell - _cell(before) if before else 1
+        slot.run |= (1 << max(1, min(covered, 3))) - 1
+
+
+def _cell(moment: datetime) -> int:
+    return int(moment.timestamp()) // int(_CELL_S)
+
+
+def _worse(mg_dl: float, worst: Value | None, *, low: bool) -> bool:
+    return worst is None or (mg_dl < worst.mg_dl if low else mg_dl > worst.mg_dl)
+
+
+def _value(reading: Reading) -> Value | None:
+    """The value in the unit family received; None where the device gives none or doubts it."""
+    if not _UNRELIABLE.isdisjoint(reading.flags):
+        return None
+    sent, mg_dl = reading.sent[0], reading.values[0]
+    shown, unit = family(math.nan if sent is None else sent, reading.unit)
+    if sent is not None and mg_dl is not None:
+        return Value(shown, unit, mg_dl)
+    for flag, (beyond, stands_for) in _OFF_SCALE.items():
+        if flag in reading.flags:
+            return Value(beyond, unit, stands_for)
+    return None

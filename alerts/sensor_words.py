@@ -1,0 +1,252 @@
+"""What a sensor has to tell, in sentences: what, how much, since when, against which limit from which source."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from alerts.alert import Finding, Text, Verdict
+from alerts.forecast import HORIZON
+from alerts.rule import COUNT, MIN, RATE, Comparison, Rule
+from alerts.scene import MINUTE, VITALS, Scene
+from alerts.sensor import Told, Value
+from alerts.sensor_rules import (
+    FALLING_FAST,
+    GLUCOSE_REFERRAL,
+    HIGH_EXTENDED,
+    LOW_EVENT_1,
+    LOW_EVENT_2,
+    PREDICTED_LOW,
+    PREDICTED_URGENT_LOW,
+    RISING_FAST,
+    SENSOR_COMPRESSION,
+    SENSOR_JUMP,
+    SENSOR_STUCK,
+    SENSOR_WARM_UP,
+)
+from alerts.shown import limit_words, number, value_words
+from ingest.reading import reading_key
+from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
+
+_VITAL: Final = VITALS[Vital.CGM]
+_WORDS: Final = {
+    Comparison.BELOW: Text(en="below", zh="低于"),
+    Comparison.ABOVE: Text(en="above", zh="高于"),
+    Comparison.AT_LEAST: Text(en="at or above", zh="不低于"),
+}
+
+
+def finding(scene: Scene, told: Told) -> Finding:
+    """The finding that is heard of it."""
+    reading = told.reading
+    return Finding(
+        patient=scene.patient,
+        rule=told.rule.name,
+        problem=told.rule.problem,
+        verdict=told.verdict,
+        priority=told.priority,
+        audience=told.audience,
+        because=_because(scene, told),
+        since=told.since,
+        known_at=reading.received_at,
+        evidence=tuple(dict.fromkeys(reading_key(Vital.CGM, at, reading.device) for at in sorted(told.evidence))),
+    )
+
+
+def _because(scene: Scene, told: Told) -> Text:
+    if told.level is None:
+        return _ARTEFACTS[told.rule.name](scene, told)
+    return _over(scene, told) if told.verdict is Verdict.CLEAR else _event(scene, told)
+
+
+def _say(value: Value) -> Text:
+    return value_words(value.shown, value.unit)
+
+
+def _event(scene: Scene, told: Told) -> Text:
+    assert told.level is not None  # noqa: S101  as its caller found
+    base, unit = told.level.rule, told.value.unit
+    words, limit = _WORDS[base.comparison], limit_words(scene, base, "limit", unit)
+    source = scene.limits.source(base.name, "limit", unit)
+    since, now, worst = scene.clock(told.since), _say(told.value), _say(told.worst or told.value)
+    extreme = Text(en="lowest", zh="最低") if told.level.low else Text(en="highest", zh="最高")
+    minutes = (told.reading.taken_at - told.since) // MINUTE
+    if _has_recovered(scene, told):
+        said = Text(
+            en=f"{_VITAL.en} was {words.en} {limit.en} from {since} on, {extreme.en} {worst.en}; now {now.en}.",
+            zh=f"{_VITAL.zh}自 {since} 起曾{words.zh} {limit.zh}，{extreme.zh} {worst.zh}；目前 {now.zh}。",
+        )
+    elif minutes:
+        said = Text(
+            en=f"{_VITAL.en} {words.en} {limit.en} since {since}, not yet recovered: {minutes} min, "
+            f"{extreme.en} {worst.en}; now {now.en}.",
+            zh=f"{_VITAL.zh}自 {since} 起{words.zh} {limit.zh}，尚未恢复：{minutes} 分钟，"
+            f"{extreme.zh} {worst.zh}；目前 {now.zh}。",
+        )
+    else:
+        said = Text(
+            en=f"{_VITAL.en} {now.en} at {since}: {words.en} {limit.en}.",
+            zh=f"{since} {_VITAL.zh} {now.zh}：{words.zh} {limit.zh}。",
+        )
+    after, waits = _after(scene, told), _waits(scene, told.held)
+    return Text(
+        en=f"{said.en} Limit: {source.en}{after.en}.{waits.en}",
+        zh=f"{said.zh}限值依据：{source.zh}{after.zh}。{waits.zh}",
+    )
+
+
+def _has_recovered(scene: Scene, told: Told) -> bool:
+    """Whether the newest value is on the right side of the clear limit, as of an event known only afterwards."""
+    assert told.level is not None  # noqa: S101  as its caller found
+    clear = scene.limits.value(told.level.rule.name, "clear", told.value.unit)
+    return told.value.shown >= clear if told.level.low else told.value.shown <= clear
+
+
+def _after(scene: Scene, told: Told) -> Text:
+    """For what is told because it lasts: how long, and who says so."""
+    assert told.level is not None  # noqa: S101  as its caller found
+    if told.rule is told.level.rule and told.rule is not GLUCOSE_REFERRAL:
+        return Text(en="", zh="")
+    count, source = _sourced(scene, told.rule, "hold", MIN)
+    if told.rule is HIGH_EXTENDED:
+        return Text(en=f"; {count:g} of 120 min: {source.en}", zh=f"；120 分钟内 {count:g} 分钟：{source.zh}")
+    return Text(en=f"; for {count:g} min: {source.en}", zh=f"；持续 {count:g} 分钟：{source.zh}")
+
+
+_REASONS: Final = {
+    SENSOR_WARM_UP.name: Text(en="the sensor is in its first day", zh="传感器处于首日"),
+    SENSOR_COMPRESSION.name: Text(
+        en="a steep fall at night from a steady trace may be pressure on the sensor",
+        zh="夜间由平稳骤降，可能为传感器受压",
+    ),
+}
+
+
+def _waits(scene: Scene, held: Rule | None) -> Text:
+    """Why staff are told later than of other lows."""
+    if held is None:
+        return Text(en="", zh="")
+    wait = scene.minutes(held, "staff-after") // MINUTE
+    usual = scene.minutes(LOW_EVENT_2, "staff-after") // MINUTE
+    reason = _REASONS[held.name]
+    return Text(
+        en=f" Staff are told after {wait} min instead of {usual}: {reason.en}. Please measure by finger.",
+        zh=f"{reason.zh}，{wait} 分钟（而非 {usual} 分钟）后通知医护；请测指尖血糖。",
+    )
+
+
+def _over(scene: Scene, told: Told) -> Text:
+    assert told.level is not None  # noqa: S101  as its caller found
+    base, unit = told.level.rule, told.value.unit
+    now, clear = _say(told.value), limit_words(scene, base, "clear", unit)
+    source, at = scene.limits.source(base.name, "clear", unit), scene.clock(told.reading.taken_at)
+    stand = Text(en="at or above", zh="不低于") if told.level.low else Text(en="at or below", zh="不高于")
+    return Text(
+        en=f"{_VITAL.en} {now.en} at {at}, {stand.en} {clear.en} for 15 min. Limit: {source.en}.",
+        zh=f"{at} {_VITAL.zh} {now.zh}，已 15 分钟{stand.zh} {clear.zh}。限值依据：{source.zh}。",
+    )
+
+
+def _amount(mg_dl: float, unit: Unit) -> str:
+    """A difference or a rate in the unit received."""
+    return f"{mg_dl:.0f} {unit}" if unit is Unit.MG_DL else f"{mg_dl / MG_DL_PER_MMOL_L:.1f} {unit}"
+
+
+def _level(mg_dl: float, unit: Unit) -> Text:
+    return value_words(mg_dl if unit is Unit.MG_DL else round(mg_dl / MG_DL_PER_MMOL_L, 1), unit)
+
+
+def _sourced(scene: Scene, rule: Rule, parameter: str, unit: str) -> tuple[float, Text]:
+    return scene.limits.value(rule.name, parameter, unit), scene.limits.source(rule.name, parameter, unit)
+
+
+def _rate(scene: Scene, told: Told) -> Text:
+    rate, before = told.numbers
+    unit, minutes = told.value.unit, (told.reading.taken_at - told.since) // MINUTE
+    limit, source = _sourced(scene, told.rule, "limit", RATE)
+    speed = _rate_words(rate, unit)
+    falls = Text(en="falls", zh="下降") if rate < 0 else Text(en="rises", zh="上升")
+    start, now = _level(before, unit), _say(told.value)
+    return Text(
+        en=f"{_VITAL.en} {falls.en} fast: from {start.en} to {now.en} within {minutes} min since "
+        f"{scene.clock(told.since)} ({speed}). Limit: {_rate_words(limit, unit)}, {source.en}.",
+        zh=f"{_VITAL.zh}快速{falls.zh}：自 {scene.clock(told.since)} 起 {minutes} 分钟内由 {start.zh} 至 {now.zh}"
+        f"（{speed}）。限值：{_rate_words(limit, unit)}，{source.zh}。",
+    )
+
+
+def _ahead(scene: Scene, told: Told) -> Text:
+    rate, expected, *since_low = told.numbers
+    base = LOW_EVENT_1 if told.rule is PREDICTED_LOW else LOW_EVENT_2
+    unit = told.value.unit
+    limit, source = limit_words(scene, base, "limit", unit), scene.limits.source(base.name, "limit", unit)
+    now, then, at = _say(told.value), _level(round(expected), unit), scene.clock(told.since)
+    speed = f"{'-' if rate < 0 else '+'}{_rate_words(rate, unit)}"
+    again, pressed = Text(en="", zh=""), Text(en="", zh="")
+    if since_low:
+        again = Text(
+            en=f" The last value below it was {since_low[0]:.0f} min before.",
+            zh=f"{since_low[0]:.0f} 分钟前曾低于此值。",
+        )
+    if told.held is not None:
+        reason = _REASONS[told.held.name]
+        pressed = Text(en=f" But {reason.en}: please measure by finger.", zh=f"但{reason.zh}：请测指尖血糖。")
+    return Text(
+        en=f"{_VITAL.en} {now.en} at {at}, changing by {speed}; about {then.en} is expected in {HORIZON:.0f} min, "
+        f"and it may fall below {limit.en} within 60 min.{again.en}{pressed.en} Limit: {source.en}.",
+        zh=f"{at} {_VITAL.zh} {now.zh}，变化 {speed}；预计 {HORIZON:.0f} 分钟后约 {then.zh}，"
+        f"60 分钟内可能低于 {limit.zh}。{again.zh}{pressed.zh}限值依据：{source.zh}。",
+    )
+
+
+def _rate_words(rate: float, unit: Unit) -> str:
+    rate = abs(rate)
+    return f"{rate:.1f} {unit}/min" if unit is Unit.MG_DL else f"{rate / MG_DL_PER_MMOL_L:.2f} {unit}/min"
+
+
+def _compression(scene: Scene, told: Told) -> Text:
+    (minutes,) = told.numbers
+    worst = told.worst or told.value
+    rise = _amount(told.value.mg_dl - worst.mg_dl, told.value.unit)
+    fall, source = _sourced(scene, told.rule, "fall", RATE)
+    return Text(
+        en=f"{_VITAL.en} fell at night from a steady trace to {_say(worst).en} at {scene.clock(told.since)} and came "
+        f"back by {rise} within {minutes:.0f} min: this looks like pressure on the sensor. "
+        f"Limit: a fall of {_rate_words(fall, told.value.unit)}, {source.en}.",
+        zh=f"{scene.clock(told.since)} {_VITAL.zh}夜间由平稳骤降至 {_say(worst).zh}，{minutes:.0f} 分钟内"
+        f"回升 {rise}：疑为传感器受压。限值：下降 {_rate_words(fall, told.value.unit)}，{source.zh}。",
+    )
+
+
+def _jump(scene: Scene, told: Told) -> Text:
+    before, minutes = told.numbers
+    start, now, at = _level(before, told.value.unit), _say(told.value), scene.clock(told.reading.taken_at)
+    limit, source = _sourced(scene, told.rule, "limit", RATE)
+    return Text(
+        en=f"{_VITAL.en} jumped from {start.en} to {now.en} within {minutes:.0f} min at {at}: not taken as a trend. "
+        f"Limit: {_rate_words(limit, told.value.unit)}, {source.en}.",
+        zh=f"{at} {_VITAL.zh} {minutes:.0f} 分钟内由 {start.zh} 跳至 {now.zh}：不视为趋势。"
+        f"限值：{_rate_words(limit, told.value.unit)}，{source.zh}。",
+    )
+
+
+def _stuck(scene: Scene, told: Told) -> Text:
+    count, minutes = told.numbers
+    limit, source = _sourced(scene, told.rule, "count", COUNT)
+    now, since = number(told.value.shown, told.value.unit), scene.clock(told.since)
+    return Text(
+        en=f"{_VITAL.en} has been {now} without any change since {since}: {count:.0f} readings, {minutes:.0f} min. "
+        f"Please check the sensor and measure by finger. Limit: {limit:g} readings, {source.en}.",
+        zh=f"{_VITAL.zh}自 {since} 起一直为 {now}：{count:.0f} 次读数，{minutes:.0f} 分钟。"
+        f"请检查传感器并测指尖血糖。限值：{limit:g} 次读数，{source.zh}。",
+    )
+
+
+_ARTEFACTS: Final = {
+    FALLING_FAST.name: _rate,
+    RISING_FAST.name: _rate,
+    PREDICTED_LOW.name: _ahead,
+    PREDICTED_URGENT_LOW.name: _ahead,
+    SENSOR_COMPRESSION.name: _compression,
+    SENSOR_JUMP.name: _jump,
+    SENSOR_STUCK.name: _stuck,
+}

@@ -1,0 +1,191 @@
+"""What watching costs: CPU time for each reading, and memory for each patient, with every rule on.
+
+    python -m benchmarks.watch [--patients 10000] [--json OUT.json]
+
+Steady flow: every patient has a sensor of 5 minutes that replays one of the real traces of `simulators/traces`, begun
+at another place for each, so that in each round of 5 minutes every patient brings one reading, in the same mixture of
+quiet, low and high. The beds have been worn for more than a day. Measured is `Bed.take` with everything it leads to
+but the writing of alerts: one reading at a time, and in batches of 1000 (`alerts.bed.take_all`).
+Rounds of both ways alternate, garbage is collected between, and the median of the rounds is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gc
+import json
+import sys
+import time
+import tracemalloc
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+
+from alerts.bed import Bed, take_all
+from alerts.devices import Expected
+from alerts.ladder import Plan
+from alerts.rules import DEFAULTS
+from ingest.reading import Flag, Reading, TimeBasis
+from ingest.vital import Unit, Vital
+
+TRACES = Path(__file__).parents[1] / "simulators" / "traces"
+NAMES = ("cgm_quiet", "cgm_low", "cgm_high", "cgm_very_low")
+START = datetime(2026, 3, 1, tzinfo=UTC)
+STEP = timedelta(minutes=5)
+BATCH = 1000
+WARM = 30  # rounds before the first that counts
+
+
+def values() -> list[list[float | Flag]]:
+    """The glucose of each trace, in steps of 5 minutes."""
+    words: dict[str, float | Flag] = {"Low": Flag.BELOW_RANGE, "High": Flag.ABOVE_RANGE}
+    traces: list[list[float | Flag]] = []
+    for name in NAMES:
+        with (TRACES / f"{name}.csv").open(encoding="utf-8") as file:
+            rows = list(csv.reader(file))[1:]
+        traces.append([words.get(row[1]) or float(row[1]) for row in rows])
+    return traces
+
+
+class Flow:
+    """The readings of every patient, round by round."""
+
+    def __init__(self, patients: int) -> None:
+        self._traces = values()
+        self._names = [f"p-{number:06}" for number in range(patients)]
+        self._round = 0
+        self.now = START
+
+    def next(self) -> list[Reading]:
+        """One reading of each patient."""
+        self.now += STEP
+        self._round += 1
+        return [self._reading(number, name) for number, name in enumerate(self._names)]
+
+    def _reading(self, number: int, name: str) -> Reading:
+        trace = self._traces[number % len(self._traces)]
+        value = trace[(self._round + number * 7) % len(trace)]
+        off_scale = isinstance(value, Flag)
+        sent = (None if isinstance(value, Flag) else value,)
+        return Reading(
+            patient=name,
+            device=f"cgm-{name}",
+            vital=Vital.CGM,
+            values=sent,
+            sent=sent,
+            unit=Unit.MG_DL,
+            taken_at=self.now,
+            time_basis=TimeBasis.DEVICE,
+            received_at=self.now,
+            device_time=self.now,
+            flags=frozenset({value}) if off_scale and isinstance(value, Flag) else frozenset(),
+        )
+
+
+def beds_for(readings: Iterable[Reading]) -> dict[str, Bed]:
+    """A bed for each patient, the sensor worn for more than a day."""
+    plan = Plan(DEFAULTS)
+    beds = {}
+    for reading in readings:
+        expected = Expected(
+            device=reading.device,
+            vital=Vital.CGM,
+            silence=timedelta(hours=6),
+            staff_after=timedelta(days=1),
+            since=START,
+            not_before=START,
+        )
+        beds[reading.patient] = bed = Bed(reading.patient, plan=plan, zone=UTC, expected=(expected,))
+        before = replace(reading, taken_at=START - timedelta(hours=23), received_at=START - timedelta(hours=23))
+        bed.start({reading.device: [replace(before, taken_at=START - timedelta(hours=46)), before]}, {})
+    return beds
+
+
+def one_at_a_time(beds: dict[str, Bed], readings: list[Reading], now: datetime) -> int:
+    """Findings."""
+    found = 0
+    for reading in readings:
+        found += len(beds[reading.patient].take(reading, now))
+    return found
+
+
+def in_batches(beds: dict[str, Bed], readings: list[Reading], now: datetime) -> int:
+    """Findings."""
+    return sum(
+        len(group)
+        for first in range(0, len(readings), BATCH)
+        for _, group in take_all(beds, readings[first : first + BATCH], now)
+    )
+
+
+def measure(patients: int, rounds: int) -> dict[str, float]:
+    """Microseconds of CPU for each reading in both ways, findings for each patient-day."""
+    flow = Flow(patients)
+    single, batched = (beds_for(flow.next()) for _ in range(2))
+    costs: dict[str, list[float]] = {"single": [], "batched": []}
+    found = 0
+    for number in range(WARM + rounds):
+        readings = flow.next()
+        gc.collect()
+        gc.disable()
+        for way, beds, run in (("single", single, one_at_a_time), ("batched", batched, in_batches)):
+            began = time.process_time()
+            count = run(beds, readings, flow.now)
+            cost = (time.process_time() - began) / patients * 1e6
+            if number >= WARM:
+                costs[way].append(cost)
+                found += count if way == "single" else 0
+        gc.enable()
+    per_day = found / patients / rounds * 288
+    return {"us_single": median(costs["single"]), "us_batched": median(costs["batched"]), "findings_per_day": per_day}
+
+
+def memory(patients: int) -> float:
+    """Bytes for each patient after a day of readings, without the readings themselves."""
+    flow = Flow(patients)
+    first = flow.next()
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    beds = beds_for(first)
+    for _ in range(72):
+        one_at_a_time(beds, flow.next(), flow.now)
+    gc.collect()
+    held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    return held / patients
+
+
+def main() -> int:
+    """Measure, print, and fail where the issue's bars are not met."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patients", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--large", type=int, default=100_000, help="patients of the large ward; 0 leaves it out")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    figures = {
+        "1000": measure(1000, options.rounds),
+        str(options.patients): measure(options.patients, options.rounds),
+    }
+    if options.large:
+        figures[str(options.large)] = measure(options.large, max(3, options.rounds // 5))
+    bytes_each = memory(2000)
+    print(f"{'patients':>9}  {'us/reading':>10}  {'in 1000s':>8}  findings per patient-day")
+    for size, row in figures.items():
+        print(f"{size:>9}  {row['us_single']:10.2f}  {row['us_batched']:8.2f}  {row['findings_per_day']:.2f}")
+    print(f"memory {bytes_each:.0f} bytes a patient")
+    main_row = figures[str(options.patients)]
+    growth = figures[str(options.large)]["us_single"] / figures["1000"]["us_single"] if options.large else 1.0
+    print(f"growth from 1000 to {options.large or 1000} patients {growth:.2f}")
+    if options.json:
+        options.json.write_text(json.dumps({"rows": figures, "bytes": bytes_each, "growth": growth}), "utf-8")
+    good = main_row["us_single"] <= 10.0 and main_row["us_batched"] <= 5.0 and growth < 1.3 and bytes_each <= 4096.0
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

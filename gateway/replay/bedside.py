@@ -1,0 +1,149 @@
+"""One subject's bed in a replay: readings and the time go in, news comes out. The only place that knows the watch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta, tzinfo
+from typing import Final, NamedTuple
+
+from alerts.alert import Alert, Audience, Finding, Priority, Verdict
+from alerts.bed import Bed
+from alerts.device_rules import NO_DATA
+from alerts.devices import Expected
+from alerts.ladder import Plan
+from alerts.machine import FactKind, hear_findings
+from alerts.review import RANGES
+from alerts.rule import Group
+from gateway.past import Past, round_of
+from gateway.stored import StoredReadings
+from ingest.journal import Journal
+from ingest.reading import Reading
+from ingest.vital import Vital
+
+_DAY: Final = timedelta(days=1)
+
+
+class _Known(NamedTuple):
+    """What is known of a trouble that is raised."""
+
+    at: datetime
+    since: datetime
+    audience: Audience
+    priority: Priority
+
+
+class News(NamedTuple):
+    """What is new. items: of the findings, what opened an item in the doctor's queue or brought one back."""
+
+    findings: Sequence[Finding]
+    items: Sequence[Finding]
+
+
+NOTHING: Final = News((), ())
+
+
+class Bedside:
+    """The watch over one subject, who wears one device from `since` on, and the rounds at night.
+
+    Every item in the doctor's queue is closed as soon as its condition is over.
+    """
+
+    def __init__(
+        self,
+        subject: str,
+        vital: Vital,
+        plan: Plan,
+        zone: tzinfo,
+        journal: Journal,
+        *,
+        population: Group,
+        since: datetime,
+    ) -> None:
+        silence, staff_after = (
+            plan.limits.minutes(NO_DATA.name, f"{name}-{vital}") for name in ("silence", "staff-after")
+        )
+        self._subject = subject
+        self._journal = journal
+        self._bed = Bed(
+            subject,
+            plan=plan,
+            zone=zone,
+            expected=(
+                Expected(
+                    device=subject,
+                    vital=vital,
+                    silence=silence,
+                    staff_after=staff_after,
+                    since=since,
+                    not_before=since,
+                ),
+            ),
+        )
+        self._past = Past(
+            journal, subject, zone, population=RANGES[population], limits=lambda _: plan.limits, cuffs={}
+        )
+        self._zone = zone
+        self._visit_at = round_of(subject, zone, since).at + _DAY
+        self._reviewed: date | None = None
+        self._alerts: dict[tuple[str, str], Alert] = {}
+        self._known: dict[str, _Known] = {}
+
+    def due(self, now: datetime) -> datetime:
+        """When time alone may bring something about."""
+        return min(self._bed.due(now), self._visit_at)
+
+    def take(self, readings: Sequence[Reading], now: datetime) -> News:
+        """Take readings in that have come at this moment; what is new by them."""
+        groups = [found for reading in readings if (found := self._bed.take(reading, now))]
+        if self._bed.asks:
+            groups.append(self._bed.look(StoredReadings(self._journal, self._subject, now), now))
+        return self._hear(groups, now) if groups else NOTHING
+
+    def tick(self, now: datetime) -> News:
+        """Look because it is due; what is new."""
+        weekly: Sequence[Finding] = ()
+        groups: list[Sequence[Finding]] = []
+        if self._visit_at <= now:
+            visit = round_of(self._subject, self._zone, now)
+            self._visit_at = visit.at + _DAY
+            groups.append([each for each in self._past.spot(visit.day) if each.audience is not Audience.WEEKLY])
+            if visit.monday != self._reviewed:
+                self._reviewed = visit.monday
+                review = self._past.review(visit, now)
+                weekly = review.raised if review else ()
+        groups.append(self._bed.look(StoredReadings(self._journal, self._subject, now), now))
+        news = self._hear(groups, now)
+        return news._replace(findings=(*news.findings, *weekly))
+
+    def _hear(self, groups: Iterable[Sequence[Finding]], now: datetime) -> News:
+        news: list[Finding] = []
+        items: list[Finding] = []
+        for group in groups:
+            news += [finding for finding in group if self._is_news(finding, now)]
+            items += self._queue(group, now)
+        self._bed.settle({rule: alert.since for alert in self._alerts.values() for rule in alert.raising}, now)
+        return News(news, items)
+
+    def _queue(self, findings: Sequence[Finding], now: datetime) -> list[Finding]:
+        brought = []
+        for change in hear_findings(self._alerts, findings, now).changes:
+            key = change.alert.patient, change.alert.problem
+            if change.fact.what in {FactKind.OPENED, FactKind.RELAPSED}:
+                brought += [each for each in findings if each.because == change.fact.because][:1]
+            self._alerts[key] = change.alert
+            if not change.alert.raising:
+                del self._alerts[key]
+        return brought
+
+    def _is_news(self, finding: Finding, now: datetime) -> bool:
+        """Whether a trouble is raised, raised anew, worse, handed to staff, or over."""
+        known = self._known.get(finding.rule)
+        if finding.verdict is not Verdict.RAISE:
+            return finding.verdict is Verdict.CLEAR and self._known.pop(finding.rule, None) is not None
+        if known is not None:
+            anew = finding.since > known.since and finding.known_at > known.at
+            handed_over = (known.audience, finding.audience) == (Audience.PATIENT, Audience.STAFF)
+            if not (anew or handed_over or finding.priority > known.priority):
+                return False
+        self._known[finding.rule] = _Known(now, finding.since, finding.audience, finding.priority)
+        return True

@@ -1,0 +1,248 @@
+"""The CSV file of a replay becomes rows; what cannot become one is listed with its line and the reason.
+
+Columns, by name and in any order: `subject`, `time` and either `glucose` or `systolic`, `diastolic` and, if known,
+`pulse`. Optional: `received` (when the row reached us; without it, when it was taken), `meal` (as in
+docs/payload.md) and `flags` (names of `ingest.reading.Flag`, apart by blanks). Other columns are not used.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple, TextIO
+from zoneinfo import ZoneInfo
+
+from ingest.reading import NO_CONTEXT, Flag
+from ingest.vital import COMPONENTS, Unit, Vital
+
+_WORDS: Final = {
+    "low": Flag.BELOW_RANGE,
+    "lo": Flag.BELOW_RANGE,
+    "high": Flag.ABOVE_RANGE,
+    "hi": Flag.ABOVE_RANGE,
+}
+_NO_FLAGS: Final[frozenset[Flag]] = frozenset()
+_BOUND: Final = {word: (frozenset({flag}), (None,)) for word, flag in _WORDS.items()}
+WORD_OF: Final = {Flag.BELOW_RANGE: "Low", Flag.ABOVE_RANGE: "High"}
+_UNITS: Final = {
+    Vital.CGM: (Unit.MG_DL, Unit.MMOL_L),
+    Vital.GLUCOSE: (Unit.MG_DL, Unit.MMOL_L),
+    Vital.BLOOD_PRESSURE: (Unit.MMHG, Unit.KPA),
+}
+_OPTIONAL: Final = ("received", "meal", "flags")
+
+
+class ReplayError(Exception):
+    """The replay cannot be done. The text says why and what to do."""
+
+
+class Row(NamedTuple):
+    """One reading of one subject. The times are aware UTC; sent: one number per component of the vital."""
+
+    line: int
+    taken_at: datetime
+    received_at: datetime
+    sent: tuple[float | None, ...]
+    flags: frozenset[Flag] = _NO_FLAGS
+    context: Mapping[str, str | float] = NO_CONTEXT
+
+
+class BadRow(NamedTuple):
+    """A row that went no further, and why."""
+
+    line: int
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """The subjects' clock: their zone, and whether the times of the file carry an offset from UTC.
+
+    Times without an offset are what a clock in the zone showed; that zone is UTC where none was given, so that each
+    day has its 24 hours and what was an hour apart stays so.
+    """
+
+    zone: ZoneInfo
+    offsets: bool
+
+    def shows(self, moment: datetime) -> str:
+        """A moment (aware) as the file writes it."""
+        local = moment.astimezone(self.zone)
+        return (local if self.offsets else local.replace(tzinfo=None)).isoformat(sep=" ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """What the file holds. rows: by subject, in the order of the file. unused: columns that are not read."""
+
+    vital: Vital
+    unit: Unit
+    clock: Clock
+    rows: Mapping[str, Sequence[Row]]
+    bad: Sequence[BadRow] = ()
+    unused: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return sum(map(len, self.rows.values()))
+
+
+def read_table(path: Path, *, unit: Unit | None = None, zone: ZoneInfo | None = None, meter: bool = False) -> Table:
+    """Read the file. meter: its glucose is a meter's and not a sensor's. Raises ReplayError."""
+    try:
+        # What is no UTF-8 can only be a name or a bad row, and neither may end the reading.
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            return _read(file, unit, zone, meter=meter)
+    except OSError as error:
+        raise ReplayError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _read(file: TextIO, unit: Unit | None, zone: ZoneInfo | None, *, meter: bool) -> Table:
+    lines = _lines(file)
+    _, first = next(lines, (1, []))
+    header = [] if isinstance(first, csv.Error) else [name.strip().lower() for name in first]
+    vital = _vital(header, meter=meter)
+    reader = _Rows(header, vital, zone or ZoneInfo("UTC"))
+    rows: dict[str, list[Row]] = {}
+    for subject, row in reader.all(lines):
+        rows.setdefault(subject, []).append(row)
+    return Table(
+        vital=vital,
+        unit=_unit(vital, unit),
+        clock=Clock(zone=reader.zone, offsets=reader.offsets),
+        rows=rows,
+        bad=reader.bad,
+        unused=[name for name in header if name not in reader.columns],
+    )
+
+
+def _lines(file: TextIO) -> Iterator[tuple[int, list[str] | csv.Error]]:
+    """(number, cells) of every line that is not empty, with the error of one that is no CSV."""
+    reader = csv.reader(file)
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield number, error
+        else:
+            if cells:
+                yield number, cells
+
+
+def _vital(header: Sequence[str], *, meter: bool) -> Vital:
+    glucose, pressure = "glucose" in header, {"systolic", "diastolic"} <= set(header)
+    if not {"subject", "time"} <= set(header) or glucose == pressure:
+        raise ReplayError(
+            "the first line must name the columns subject,time,glucose or subject,time,systolic,diastolic,pulse; "
+            f"it says {','.join(header) or 'nothing'}"
+        )
+    if pressure:
+        return Vital.BLOOD_PRESSURE
+    return Vital.GLUCOSE if meter else Vital.CGM
+
+
+def _unit(vital: Vital, wanted: Unit | None) -> Unit:
+    units = _UNITS[vital]
+    if wanted is not None and wanted not in units:
+        raise ReplayError(f"these readings are in {' or '.join(units)}, not in {wanted}")
+    return wanted or units[0]
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Lines become rows. offsets: whether any time so far carried an offset from UTC."""
+
+    header: Sequence[str]
+    vital: Vital
+    zone: ZoneInfo
+    offsets: bool = False
+    bad: list[BadRow] = field(default_factory=list)
+    columns: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        used = ("subject", "time", *self._numbers(), *_OPTIONAL)
+        self.columns = {name: self.header.index(name) for name in used if name in self.header}
+
+    def _numbers(self) -> tuple[str, ...]:
+        if self.vital is Vital.BLOOD_PRESSURE:
+            return "systolic", "diastolic", "pulse"
+        return ("glucose",)
+
+    def all(self, lines: Iterable[tuple[int, list[str] | csv.Error]]) -> Iterator[tuple[str, Row]]:
+        """(subject, row) of every good line."""
+        for line, cells in lines:
+            try:
+                yield self._row(line, cells)
+            except ValueError as error:
+                self.bad.append(BadRow(line, str(error)))
+
+    def _row(self, line: int, cells: list[str] | csv.Error) -> tuple[str, Row]:
+        if isinstance(cells, csv.Error):
+            raise ValueError(str(cells))  # noqa: TRY004  it is the content that is wrong
+        if len(cells) != len(self.header):
+            raise ValueError(f"{len(cells)} cells where the first line has {len(self.header)}")
+        columns = self.columns
+        subject = cells[columns["subject"]].strip()
+        if not subject:
+            raise ValueError("no subject")
+        taken_at = self._moment(cells[columns["time"]])
+        flags, sent = self._sent(cells)
+        received_at, context = taken_at, NO_CONTEXT
+        if len(columns) > 3:
+            received, meal, more = (self._optional(cells, name) for name in _OPTIONAL)
+            received_at = self._moment(received) if received else taken_at
+            context = {"meal": meal} if meal else NO_CONTEXT
+            flags |= frozenset(map(_flag, more.split()))
+        return subject, Row(line, taken_at, received_at, sent, flags, context)
+
+    def _optional(self, cells: Sequence[str], name: str) -> str:
+        index = self.columns.get(name)
+        return "" if index is None else cells[index].strip()
+
+    def _moment(self, text: str) -> datetime:
+        try:
+            moment = datetime.fromisoformat(text.strip())
+            if moment.tzinfo is not None:
+                self.offsets = True
+                return moment.astimezone(UTC)
+            return moment.replace(tzinfo=self.zone).astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"{text.strip()!r} is no time such as 2026-11-21 08:05:00 ({error})") from error
+
+    def _sent(self, cells: Sequence[str]) -> tuple[frozenset[Flag], tuple[float | None, ...]]:
+        if self.vital is not Vital.BLOOD_PRESSURE:
+            text = cells[self.columns["glucose"]].strip()
+            if word := _BOUND.get(text.lower()):
+                return word
+            return _NO_FLAGS, (_number("glucose", text),)
+        systolic, diastolic = (_number(name, cells[self.columns[name]].strip()) for name in ("systolic", "diastolic"))
+        pulse = self._optional(cells, "pulse")
+        sent = (systolic, diastolic, None, _number("pulse", pulse) if pulse else None)
+        assert len(sent) == len(COMPONENTS[self.vital])  # noqa: S101  as the vital is made
+        return _NO_FLAGS, sent
+
+
+def _number(name: str, text: str) -> float:
+    if not text:
+        raise ValueError(f"no {name}")
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"{name} {text!r} is no number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name} {text!r} is no number")
+    return number
+
+
+def _flag(name: str) -> Flag:
+    try:
+        return Flag(name)
+    except ValueError:
+        raise ValueError(f"there is no flag {name!r}; the flags are {', '.join(Flag)}") from None

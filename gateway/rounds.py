@@ -1,0 +1,194 @@
+"""The rounds: every night each patient's last weeks are read from the journal and judged as a whole.
+
+At the patient's own night hour, spread over two hours, and once for each day: how the patient stands (`alerts.risk`),
+and what meter and cuff say over days (`alerts.spot.review`), which the ward hears; once for each week that is over:
+its review, of sensor, meter and cuff (`alerts.review`). What fell due while the house was down is done after the
+start, of missed weeks the last one, and what is written is never done again. The rounds read the journal beside the
+straight path, and rest longer than they work, so that no reading waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import date, datetime, timedelta, tzinfo
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from alerts.alert import Finding
+from alerts.metrics import Traces, wall_clock
+from alerts.review import RANGES, Review
+from alerts.review_book import ReviewBook
+from alerts.review_rules import WEEK_NOCTURNAL_LOWS
+from alerts.risk import Standing
+from alerts.rule import Group, Limits, LimitsError
+from alerts.rules import PLAIN, RuleBook, parse_overrides
+from alerts.week import WEEK, Pressure, figures, halves, midnight_us, pressures
+from gateway.agenda import Agenda
+from gateway.clock import Clock
+from gateway.past import Past, Round, round_of
+from gateway.patience import Patience
+from gateway.people import DeviceKind, Patient, People
+from ingest.journal import Journal
+from ingest.reading import from_us
+from ingest.vital import Vital
+
+logger = logging.getLogger(__name__)
+
+SLICE: Final = 100
+# Rest after each patient, in times of the work it took: a catch-up takes a fifth of one core.
+_REST: Final = 4.0
+_DAY: Final = timedelta(days=1)
+
+
+class _Seen(NamedTuple):
+    """What a visit has found. review: None where the week has one, or nothing was measured in it."""
+
+    standing: Standing
+    review: Review | None
+    found: tuple[Finding, ...]
+
+
+class Rounds:
+    """Visits the patients who wear or wore a device. hear() is given what the alerts have to hear of."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        people: People,
+        book: ReviewBook,
+        *,
+        clock: Clock,
+        hear: Callable[[Sequence[Finding]], Awaitable[object]],
+        rules: RuleBook = PLAIN,
+    ) -> None:
+        self.patience = Patience("book of reviews", clock)
+        self._journal = journal
+        self._people = people
+        self._book = book
+        self._now = clock.now
+        self._hear = hear
+        self._rules = rules
+        self._agenda = Agenda()
+        self._went_at: datetime | None = None
+        self._faulty: set[str] = set()
+
+    @property
+    def trouble(self) -> str | None:
+        """Who could not be visited the last time, in a sentence; None when everybody could."""
+        if not self._faulty:
+            return None
+        return f"patient {min(self._faulty)} cannot be reviewed; the log says why, and this is to be reported"
+
+    def expect(self, patients: Iterable[str]) -> None:
+        """See whether these patients are due: they are new, or live elsewhere now."""
+        for patient in patients:
+            self._agenda.add(patient, self._now())
+
+    async def go(self) -> bool:
+        """Visit those who are due, at most SLICE of them; True when more are waiting."""
+        now = self._now()
+        if self._went_at is None or now < self._went_at:
+            # The start, or the time was wrong before, and so is what was noted by it.
+            await self.patience.call(self._begin, now)
+        self._went_at = now
+        loop = asyncio.get_running_loop()
+        for patient in self._agenda.due(now, SLICE):
+            began = loop.time()
+            self._agenda.add(patient, await self._visit(patient, now))
+            await asyncio.sleep(_REST * (loop.time() - began))
+        return self._agenda.is_due(now)
+
+    def _begin(self, now: datetime) -> None:
+        days = self._book.days()
+        zones = {patient.id: ZoneInfo(patient.zone) for patient in self._people.patients()}
+        self._agenda = Agenda()
+        for patient in {wearing.patient for wearing in self._people.wearings()}:
+            due = round_of(patient, zones[patient], now)
+            self._agenda.add(patient, now if days.get(patient) != due.day else due.at + _DAY)
+
+    async def _visit(self, patient: str, now: datetime) -> datetime:
+        """Visit a patient; when to come again. A fault of ours in one must not keep the others from being seen."""
+        try:
+            again = await self._see(patient, now)
+        except Exception:
+            logger.exception("patient %s could not be reviewed", patient)
+            self._faulty.add(patient)
+            return now + _DAY
+        self._faulty.discard(patient)
+        return again
+
+    async def _see(self, patient: str, now: datetime) -> datetime:
+        person = await self.patience.call(self._people.patient, patient)
+        if person is None:
+            return now + _DAY
+        due = round_of(patient, ZoneInfo(person.zone), now)
+        if not await self.patience.call(self._is_done, person.id, due):
+            seen = await self.patience.call(self._look_at, person, due, now)
+            # Heard before it is written that the patient was seen: heard twice is harmless.
+            if seen.found:
+                await self._hear(seen.found)
+            await self.patience.call(self._book.write, seen.standing, seen.review)
+        return due.at + _DAY
+
+    def _is_done(self, patient: str, due: Round) -> bool:
+        standing = self._book.standings([patient]).get(patient)
+        return standing is not None and standing.day == due.day and self._book.reviewed(patient, due.monday)
+
+    def _look_at(self, person: Patient, due: Round, now: datetime) -> _Seen:
+        """How a patient stands, the review of the week if there is none, and what is to be heard of."""
+        past = Past(
+            self._journal,
+            person.id,
+            ZoneInfo(person.zone),
+            population=RANGES[self._group(person.id)],
+            limits=lambda day: self._limits(person, day),
+            cuffs={
+                worn.device: worn.assigned_at
+                for worn in self._people.worn([person.id])
+                if worn.kind is DeviceKind.CUFF
+            },
+        )
+        made = None if self._book.reviewed(person.id, due.monday) else past.review(due, now)
+        return _Seen(self._standing(person, due, past.traces(due), made, now), made, past.spot(due.day))
+
+    def _standing(self, person: Patient, due: Round, traces: Traces, made: Review | None, now: datetime) -> Standing:
+        zone = ZoneInfo(person.zone)
+        start_us, middle_us, end_us = (midnight_us(due.day - weeks * WEEK, zone) for weeks in (2, 1, 0))
+        two, _ = halves(traces, start_us, middle_us, end_us)
+        before, week = figures(two, RANGES[self._group(person.id)])
+        pressure_before, pressure = self._pressures(person.id, zone, start_us, middle_us, end_us)
+        last = made or next(iter(self._book.of_patient(person.id, 1)), None)
+        return Standing(
+            patient=person.id,
+            day=due.day,
+            made_at=now,
+            week=week,
+            before=before,
+            pressure=pressure,
+            pressure_before=pressure_before,
+            sensor=any(worn.kind is DeviceKind.CGM for worn in self._people.worn([person.id])),
+            night_lows=last is not None
+            and last.monday == due.monday
+            and any(finding.rule == WEEK_NOCTURNAL_LOWS.name for finding in last.raised),
+        )
+
+    def _pressures(
+        self, patient: str, zone: tzinfo, start_us: int, middle_us: int, end_us: int
+    ) -> tuple[Pressure | None, Pressure | None]:
+        found = self._journal.series(patient, Vital.BLOOD_PRESSURE, from_us(start_us), from_us(end_us))
+        clock_us = wall_clock(found.taken_us, zone)
+        return pressures(found.taken_us, clock_us, found.values, start_us, middle_us, end_us)
+
+    def _group(self, patient: str) -> Group:
+        """The population of a patient."""
+        population, _ = self._rules.patients.get(patient, (None, None))
+        return population or self._rules.population
+
+    def _limits(self, person: Patient, day: date) -> Limits:
+        """The numbers that hold for a patient; where the own ones cannot be used, the ward says so in the log."""
+        try:
+            return self._rules.limits(person.id, parse_overrides(person.limits, "patient"), day)
+        except LimitsError:
+            return self._rules.limits(person.id, (), day)

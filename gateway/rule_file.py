@@ -1,0 +1,21 @@
+"""Reading a rule file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from alerts.rule import LimitsError
+from alerts.rules import RuleBook, parse_book
+
+
+def load_rules(path: Path) -> RuleBook:
+    """Read a rule file (TOML, docs/rules.md). Raises LimitsError with the file, the place and what to do."""
+    try:
+        return parse_book(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise LimitsError(f"{path}: it cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise LimitsError(f"{path}: it is not TOML: {error}") from error
+    except LimitsError as error:
+        raise LimitsError(f"{path}: {error}") from error

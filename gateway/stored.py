@@ -1,0 +1,77 @@
+"""Patients' readings in the journal, as `alerts.bed` wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from alerts import spot
+from alerts.sensor import HISTORY
+from ingest.journal import Journal
+from ingest.reading import Reading, to_us
+from ingest.vital import Vital
+
+_DAY: Final = timedelta(days=1)
+
+
+class StoredReadings:
+    """What has come of one patient by now (aware)."""
+
+    def __init__(self, journal: Journal, patient: str, now: datetime) -> None:
+        self._journal = journal
+        self._patient = patient
+        self._now = now
+
+    def sensors(self) -> list[Reading]:
+        """Of all sensors, the last hours and the one reading before, oldest first."""
+        start, end = self._now - HISTORY, self._now + _DAY
+        return self._readings(Vital.CGM, start - _DAY, start, 1) + self._readings(Vital.CGM, start, end)
+
+    def sensor(self, device: str) -> Sequence[Reading]:
+        """See `alerts.bed.Stored`."""
+        return [reading for reading in self.sensors() if reading.device == device]
+
+    def spot(self) -> spot.Taken:
+        """See `alerts.bed.Stored`."""
+        end = self._now + _DAY
+        taken = {vital: self._readings(vital, self._now - span, end) for vital, span in spot.SPAN.items()}
+        if taken[Vital.GLUCOSE]:
+            at, about = taken[Vital.GLUCOSE][-1].taken_at, spot.SPAN[Vital.CGM]
+            then = self._readings(Vital.CGM, at - about, min(at + about, self._now - about))
+            taken[Vital.CGM] = then + taken[Vital.CGM]
+        return taken
+
+    def _readings(self, vital: Vital, start: datetime, end: datetime, limit: int | None = None) -> list[Reading]:
+        found = self._journal.readings(self._patient, vital, start, end, limit)
+        return [_as_it_may_have_come(each, self._now) for each in found]
+
+
+class Unseen:
+    """Which of these patients' sensor readings are stored already, but come after a cursor."""
+
+    def __init__(self, journal: Journal, cursor: int, patients: Collection[str], now: datetime) -> None:
+        self._journal = journal
+        self._patients = patients
+        self._start = now - HISTORY - _DAY
+        self._upto = cursor
+        self._keys: set[tuple[str, int, int]] = set()
+
+    def split(self, stored: Iterable[Reading]) -> tuple[list[Reading], list[Reading]]:
+        """Those of stored readings that come before the cursor, and those that come after it.
+
+        The journal is asked now, after they were read, so that none that was committed meanwhile is missed.
+        """
+        self._upto, keys = self._journal.arrived(self._upto, self._patients, Vital.CGM, self._start)
+        self._keys |= keys
+        before: list[Reading] = []
+        after: list[Reading] = []
+        for each in stored:
+            (after if (each.device, to_us(each.taken_at), each.twin) in self._keys else before).append(each)
+        return before, after
+
+
+def _as_it_may_have_come(reading: Reading, now: datetime) -> Reading:
+    """A reading that came while the clock was ahead came when it was taken, for all that is known."""
+    return reading if reading.received_at <= now else replace(reading, received_at=min(reading.taken_at, now))

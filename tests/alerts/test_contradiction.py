@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+
+from alerts.alert import Audience, Verdict
+from ingest.vital import Unit
+from tests.alerts.spot_ward import Home, cuff, meter, sensor
+
+RAISE, CLEAR = Verdict.RAISE, Verdict.CLEAR
+
+
+@pytest.mark.parametrize(
+    ("by_meter", "by_sensor", "expected"),
+    [
+        (100, 140, CLEAR),  # 40 apart
+        (60, 101, RAISE),  # 41 apart, 40 % of 101 is 40.4
+        (100, 160, CLEAR),  # 60 apart, 40 % of 160 is 64
+        (100, 170, RAISE),  # 70 apart, 68
+        (300, 190, CLEAR),  # 110 apart, 120
+        (300, 170, RAISE),  # 130 apart
+    ],
+)
+def test_a_meter_and_a_sensor_may_differ_by_40_and_by_40_percent(
+    by_meter: float, by_sensor: float, expected: Verdict
+) -> None:
+    found = Home().take(sensor(-5, by_sensor), meter(0, by_meter)).at(0)["contradiction"]
+    assert (found.verdict, found.audience) == (expected, Audience.PATIENT)
+
+
+def test_the_sentence_names_both_and_asks_for_a_third() -> None:
+    home = Home().take(sensor(-5, 9.8, Unit.MMOL_L), meter(0, 4.1, Unit.MMOL_L))
+    found = home.at(0)["contradiction"]
+    assert found.because.en == (
+        "Your meter showed 4.1 mmol/L (74 mg/dL) at 2026-03-02 07:00 and your sensor nothing nearer than 9.8 mmol/L "
+        "(177 mg/dL) within 15 min: they differ by more than 2.2 mmol/L / 40 % (Homeward default, to be confirmed "
+        "by the clinic). Please wash your hands and measure again; if the meter is right, the sensor "
+        "needs to be calibrated or replaced."
+    )
+    assert set(found.evidence) == {each.key for each in home.readings}
+
+
+def test_a_sensor_that_passes_the_value_within_15_minutes_agrees() -> None:
+    falling = [sensor(at, value) for at, value in ((-15, 220), (-10, 190), (-5, 160), (0, 130), (5, 90), (10, 60))]
+    assert Home().take(*falling, meter(0, 75)).verdict("contradiction", 10) is CLEAR
+    assert Home().take(sensor(-16, 250), meter(0, 75)).verdict("contradiction", 0) is CLEAR
+
+
+def test_words_stand_for_the_end_of_the_range() -> None:
+    assert Home().take(sensor(0, 180), meter(0, "LO")).verdict("contradiction", 0) is RAISE
+    assert Home().take(sensor(0, "LO"), meter(0, 42)).verdict("contradiction", 0) is CLEAR
+    assert Home().take(sensor(0, "HI"), meter(0, "HI")).verdict("contradiction", 0) is CLEAR
+
+
+def test_two_of_a_meter_contradict_and_a_third_outvotes_one() -> None:
+    home = Home().take(meter(0, 310), meter(3, 140))
+    assert home.verdict("contradiction", 3) is RAISE
+    assert home.take(meter(6, 136)).verdict("contradiction", 6) is CLEAR
+    assert Home().take(meter(0, 140), meter(3, 310), meter(6, 138)).verdict("contradiction", 6) is CLEAR
+    assert Home().take(meter(0, 140), meter(3, 310), meter(6, 208)).verdict("contradiction", 6) is RAISE
+
+
+def test_what_blood_can_do_in_the_time_is_no_contradiction() -> None:
+    assert Home().take(meter(0, 60), meter(15, 118)).verdict("contradiction", 15) is CLEAR  # 58 in 15 min
+    assert Home().take(meter(0, 60), meter(5, 118)).verdict("contradiction", 5) is RAISE
+
+
+def test_two_of_a_cuff_in_a_session() -> None:
+    assert Home().take(cuff(0, 150, 90), cuff(2, 115, 80)).verdict("contradiction", 2) is CLEAR
+    home = Home().take(cuff(0, 151, 90), cuff(2, 115, 80))
+    assert "Your cuff showed 151/90 mmHg and 2 min later, at 2026-03-02 07:02, 115/80 mmHg" in (
+        home.at(2)["contradiction"].because.en
+    )
+    assert home.take(cuff(4, 118, 79)).verdict("contradiction", 4) is CLEAR
+    assert Home().take(cuff(0, 151, 90), cuff(30, 115, 80)).verdict("contradiction", 30) is CLEAR

@@ -1,0 +1,240 @@
+"""A cuff at home, read aloud: a severe reading that is never judged alone, sessions, and low pressures."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from alerts.alert import Audience, Priority, Verdict
+from alerts.rule import MIN, MMHG, Group, Key
+from ingest.reading import Flag
+from ingest.vital import Unit
+from tests.alerts.spot_ward import Home, at_home, cuff, day, minute
+
+RAISE, HOLD, CLEAR = Verdict.RAISE, Verdict.HOLD, Verdict.CLEAR
+STAFF, PATIENT = Audience.STAFF, Audience.PATIENT
+INSTANT = timedelta(microseconds=1)
+
+
+# Severe
+
+
+def test_a_first_severe_reading_asks_the_patient_and_a_second_calls_staff() -> None:
+    home = Home().take(cuff(0, 186, 104))
+    asked = home.at(0)["bp-severe"]
+    assert (asked.verdict, asked.audience) == (RAISE, PATIENT)
+    assert "measure again in 1 to 5 minutes" in asked.because.en
+    assert "1 至 5 分钟后再测一次" in asked.because.zh
+    assert home.judged(0).again == minute(15) + INSTANT
+    pair = home.take(cuff(3, 182, 100)).at(3)["bp-severe"]
+    assert (pair.verdict, pair.audience, pair.priority) == (RAISE, STAFF, Priority.MEDIUM)
+    assert pair.evidence == (cuff(0, 186, 104).key, cuff(3, 182, 100).key)
+    assert home.judged(3).again is None
+
+
+def test_a_pair_above_the_crisis_limit_is_of_high_priority() -> None:
+    assert Home().take(cuff(0, 196, 124), cuff(2, 190, 122)).at(2)["bp-severe"].priority is Priority.HIGH
+    assert Home().take(cuff(0, 196, 124), cuff(2, 190, 120)).at(2)["bp-severe"].priority is Priority.MEDIUM
+
+
+def test_a_second_reading_that_is_not_severe_ends_it_without_staff() -> None:
+    home = Home().take(cuff(0, 186, 104), cuff(3, 168, 98))
+    assert home.verdict("bp-severe", 3) is CLEAR
+    assert home.verdict("bp-severe", 60) is CLEAR
+    assert home.judged(3).again is None
+
+
+def test_no_second_reading_in_15_minutes_raises_on_the_first_alone_and_says_so() -> None:
+    home = Home().take(cuff(0, 186, 104))
+    assert home.at(15)["bp-severe"].audience is PATIENT
+    alone = home.at(15.1)["bp-severe"]
+    assert (alone.verdict, alone.audience) == (RAISE, STAFF)
+    assert "none came within 15 min" in alone.because.en
+    # One reading raised it, one ends it.
+    assert home.take(cuff(20, 160, 95)).verdict("bp-severe", 20) is CLEAR
+
+
+@pytest.mark.parametrize(
+    ("reading", "waits"), [((180, 100), 45), ((150, 110), 45), ((181, 90), 15), ((150, 121), 15)]
+)
+def test_below_180_over_120_there_is_time_for_a_repetition_half_an_hour_later(
+    reading: tuple[float, float], waits: int
+) -> None:
+    home = Home().take(cuff(0, *reading))
+    assert home.judged(0).again == minute(waits) + INSTANT
+    assert home.at(waits)["bp-severe"].audience is PATIENT
+    assert home.at(waits + 0.1)["bp-severe"].audience is STAFF
+
+
+def test_a_second_one_that_was_taken_in_time_and_comes_late_still_ends_it() -> None:
+    home = Home().take(cuff(0, 186, 104), cuff(4, 150, 92, arrives=40))
+    assert home.at(20)["bp-severe"].audience is STAFF
+    assert home.verdict("bp-severe", 40) is CLEAR
+
+
+def test_the_waiting_time_begins_when_the_patient_can_be_asked() -> None:
+    home = Home().take(cuff(0, 186, 104, arrives=60))
+    assert home.at(61)["bp-severe"].audience is PATIENT
+    assert home.take(cuff(70, 188, 105)).at(70)["bp-severe"].audience is STAFF
+
+
+def test_a_repetition_within_the_minute_confirms_nothing() -> None:
+    assert Home().take(cuff(0, 186, 104), cuff(0.5, 185, 104)).at(1)["bp-severe"].audience is PATIENT
+
+
+def test_a_confirmed_severe_pressure_is_ended_by_two_readings() -> None:
+    home = Home().take(cuff(0, 186, 104), cuff(3, 184, 102), cuff(120, 150, 90))
+    assert home.verdict("bp-severe", 120) is RAISE
+    assert home.take(cuff(122, 148, 88)).verdict("bp-severe", 122) is CLEAR
+
+
+def test_one_calm_reading_between_severe_ones_does_not_end_it() -> None:
+    home = Home().take(cuff(0, 186, 104), cuff(3, 184, 102), cuff(5, 170, 99), cuff(7, 183, 101), cuff(9, 160, 90))
+    found = home.at(9)["bp-severe"]
+    assert (found.verdict, found.since) == (RAISE, minute(0))
+
+
+def test_a_severe_reading_long_after_the_last_begins_a_case_of_its_own() -> None:
+    home = Home().take(cuff(0, 186, 104), cuff(3, 184, 102), cuff(300, 185, 103))
+    found = home.at(300)["bp-severe"]
+    assert (found.audience, found.since) == (PATIENT, minute(300))
+
+
+def test_a_severe_reading_of_yesterday_raises_nothing_today() -> None:
+    home = Home().take(cuff(0, 186, 104, arrives=1440), cuff(2, 188, 104, arrives=1440))
+    assert home.verdict("bp-severe", 1440) is HOLD
+
+
+@pytest.mark.parametrize("flag", [Flag.BODY_MOVEMENT, Flag.CUFF_LOOSE, Flag.IMPROPER_POSITION])
+def test_a_reading_taken_badly_asks_for_another_but_neither_confirms_nor_ends(flag: Flag) -> None:
+    asked = Home().take(cuff(0, 190, 104, flags={flag})).at(0)["bp-severe"]
+    assert (asked.verdict, asked.audience) == (RAISE, PATIENT)
+    unconfirmed = Home().take(cuff(0, 186, 104), cuff(3, 188, 104, flags={flag}))
+    assert unconfirmed.at(3)["bp-severe"].audience is PATIENT
+    assert unconfirmed.at(16)["bp-severe"].audience is STAFF
+    not_ended = Home().take(cuff(0, 186, 104), cuff(3, 120, 80, flags={flag}))
+    assert not_ended.verdict("bp-severe", 3) is RAISE
+
+
+def test_a_pulse_pressure_that_nobody_has_confirms_nothing() -> None:
+    assert Home().take(cuff(0, 186, 104), cuff(3, 190, 180)).at(3)["bp-severe"].audience is PATIENT
+
+
+def test_hi_on_the_display_is_severe() -> None:
+    home = Home().take(cuff(0, "HI"))
+    assert home.at(0)["bp-severe"].because.en.startswith("Blood pressure HI at 2026-03-02 07:00")
+    assert home.judged(0).again == minute(15) + INSTANT
+    assert home.take(cuff(2, "HI")).at(2)["bp-severe"].priority is Priority.HIGH
+
+
+def test_in_pregnancy_160_over_110_is_severe_and_confirmed_of_high_priority() -> None:
+    home = Home(Group.PREGNANCY).take(cuff(0, 160, 90))
+    assert home.at(0)["bp-severe"].audience is PATIENT
+    pair = home.take(cuff(4, 162, 92)).at(4)["bp-severe"]
+    assert (pair.audience, pair.priority) == (STAFF, Priority.HIGH)
+    assert Home().take(cuff(0, 160, 90)).verdict("bp-severe", 0) is CLEAR
+
+
+def test_a_programme_may_shorten_the_wait() -> None:
+    own = {Key("bp-severe", "wait-severe", MIN): 20.0}
+    assert Home(given=own).take(cuff(0, 180, 100)).judged(0).again == minute(20) + INSTANT
+
+
+# Sessions
+
+
+def test_one_high_blood_pressure_holds_and_the_mean_of_two_is_judged() -> None:
+    home = Home().take(cuff(0, 150, 95))
+    assert home.verdict("bp-session-high", 0) is HOLD
+    found = home.take(cuff(2, 130, 85)).at(2)["bp-session-high"]
+    assert (found.verdict, found.priority, found.audience) == (RAISE, Priority.LOW, PATIENT)
+    assert found.because.en == (
+        "Home blood pressure 140/90 mmHg (mean of 150/95 mmHg and 130/85 mmHg, session of 2026-03-02 07:00), "
+        "at or above 135/85 mmHg (home limit, ESH 2023, ESC 2024, China 2024)."
+    )
+    home.take(cuff(4, 136, 84))  # the last two: 133/84.5, between the goal and the limit
+    assert home.verdict("bp-session-high", 4) is HOLD
+    home.take(cuff(720, 128, 78), cuff(722, 126, 77))
+    assert home.verdict("bp-session-high", 722) is CLEAR
+
+
+def test_a_mean_that_only_the_first_reading_carries_over_the_limit_holds() -> None:
+    assert Home().take(cuff(0, 150, 90), cuff(3, 128, 80)).verdict("bp-session-high", 3) is HOLD
+    assert Home().take(cuff(0, 128, 80), cuff(3, 150, 90)).verdict("bp-session-high", 3) is RAISE
+
+
+def test_readings_more_than_ten_minutes_apart_are_two_sessions() -> None:
+    assert Home().take(cuff(0, 150, 95), cuff(11, 150, 95)).verdict("bp-session-high", 11) is HOLD
+
+
+def test_a_reading_taken_badly_enters_no_mean() -> None:
+    home = Home().take(cuff(0, 128, 78), cuff(2, 160, 98, flags={Flag.BODY_MOVEMENT}), cuff(4, 126, 76))
+    assert home.verdict("bp-session-high", 4) is CLEAR
+
+
+def test_high_sessions_of_most_days_are_told_once_a_week() -> None:
+    home, onsets = Home(), set()
+    for number in range(7):
+        home.take(*at_home(number, (140, 88), (138, 87)))
+        onsets.add(home.at(day(number, "07:32"))["bp-session-high"].since)
+    assert onsets == {minute(30)}
+    home.take(*at_home(7, (140, 88), (138, 87)))
+    assert home.at(day(7, "07:32"))["bp-session-high"].since == minute(day(7, "07:30"))
+
+
+def test_staff_hear_of_sessions_far_above_the_limit_on_three_days_of_seven() -> None:
+    home = Home()
+    for number in (0, 1):
+        home.take(*at_home(number, (164, 96), (162, 95)), *at_home(number, (164, 96), (162, 95), clock="19:30"))
+    assert home.at(day(1, "19:32"))["bp-session-high"].audience is PATIENT  # two days, four sessions
+    home.take(*at_home(3, (150, 92), (148, 90)))
+    assert home.at(day(3, "07:32"))["bp-session-high"].audience is PATIENT  # high, but not so high
+    home.take(*at_home(4, (164, 96), (162, 95)))
+    found = home.at(day(4, "07:32"))["bp-session-high"]
+    assert (found.audience, found.priority, found.since) == (STAFF, Priority.LOW, minute(30))
+    assert "On 3 of the last 7 days at or above 160/100 mmHg" in found.because.en
+
+
+def test_kilopascal_are_judged_and_said_as_received() -> None:
+    home = Home().take(cuff(0, 18.0, 11.3, Unit.KPA), cuff(2, 18.0, 11.3, Unit.KPA))
+    found = home.at(2)["bp-session-high"]
+    assert found.verdict is RAISE  # 135.01 mmHg
+    assert "18/11.3 kPa" in found.because.en
+
+
+def test_older_people_have_a_limit_of_their_own() -> None:
+    session = [cuff(0, 138, 82), cuff(2, 138, 82)]
+    assert Home().take(*session).verdict("bp-session-high", 2) is RAISE
+    assert Home(Group.OLDER).take(*session).verdict("bp-session-high", 2) is HOLD
+
+
+# Low
+
+
+def test_a_low_pressure_asks_the_patient_and_a_second_one_tells_staff() -> None:
+    home = Home().take(cuff(0, 88, 58))
+    asked = home.at(0)["bp-low"]
+    assert (asked.verdict, asked.audience) == (RAISE, PATIENT)
+    assert "sit or lie down" in asked.because.en
+    found = home.take(cuff(5, 86, 57)).at(5)["bp-low"]
+    assert (found.audience, found.priority) == (STAFF, Priority.LOW)
+    assert found.because.en == (
+        "Blood pressure 88/58 mmHg and 86/57 mmHg at 2026-03-02 07:05: below 90/60 mmHg (hypotension, usual "
+        "definition)."
+    )
+
+
+def test_a_second_reading_that_is_not_low_ends_it() -> None:
+    home = Home().take(cuff(0, 88, 58), cuff(5, 104, 66))
+    assert home.verdict("bp-low", 5) is CLEAR
+    assert Home().take(cuff(0, 88, 58), cuff(5, 92, 62)).verdict("bp-low", 5) is HOLD  # too near to be over
+
+
+def test_two_readings_below_80_are_of_medium_priority() -> None:
+    assert Home().take(cuff(0, 78, 50), cuff(5, 76, 48)).at(5)["bp-low"].priority is Priority.MEDIUM
+
+
+def test_a_limit_can_be_the_patients_own() -> None:
+    own = {Key("bp-low", "diastolic", MMHG): 50.0}
+    assert Home(given=own).take(cuff(0, 110, 55)).verdict("bp-low", 0) is not RAISE

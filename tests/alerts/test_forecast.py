@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alerts.forecast import BELOW_RANGE, REST, Forecast, Forewarning
+from alerts.forecast_weights import FAST, SLOW
+from ingest.vital import MG_DL_PER_MMOL_L
+
+Told = list[tuple[float, Forewarning]]
+
+
+def tell(minutes: Sequence[float], glucose: Sequence[float], forecast: Forecast | None = None) -> Told:
+    forecast = forecast or Forecast()
+    return [
+        (m, warning)
+        for m, g in zip(minutes, glucose, strict=True)
+        if forecast.take(m, g)
+        for number in forecast.near_levels
+        if (warning := forecast.warning(number))
+    ]
+
+
+def fall(apart: float, per_minute: float, *, start: float = 150.0, flat: int = 24) -> tuple[list[float], list[float]]:
+    """Flat for some readings, then down in a straight line to 45 mg/dL."""
+    glucose = [start] * flat
+    while glucose[-1] > 45:
+        glucose.append(glucose[-1] + per_minute * apart)
+    return [apart * n for n in range(len(glucose))], glucose
+
+
+@pytest.mark.parametrize(("apart", "per_minute"), [(5.0, -1.0), (5.0, -2.0), (5.0, -3.0), (15.0, -1.0), (15.0, -1.5)])
+def test_a_steady_fall_is_told_10_to_60_minutes_before_each_level(apart: float, per_minute: float) -> None:
+    minutes, glucose = fall(apart, per_minute)
+    told = tell(minutes, glucose)
+    for level in (70.0, 54.0):
+        crossed = next(m for m, g in zip(minutes, glucose, strict=True) if g < level)
+        first = next(m for m, warning in told if warning.level == level)
+        assert 10 <= crossed - first <= 60
+
+
+def test_what_a_warning_says_is_what_was_measured() -> None:
+    minutes, glucose = fall(5.0, -1.0)
+    at, warning = tell(minutes, glucose)[0]
+    assert warning.level == 70
+    assert warning.glucose == glucose[minutes.index(at)]
+    assert warning.rate == pytest.approx(-1.0, abs=0.01)  # averaged over 10 minutes, and the fall is an hour old
+    assert warning.glucose - 20 < warning.expected < warning.glucose  # most falls slow down
+    assert warning.since_low is None
+
+
+@pytest.mark.parametrize("steady", [72.0, 85.0, 120.0, 250.0])
+def test_nothing_is_told_of_glucose_that_stays(steady: float) -> None:
+    assert tell([5.0 * n for n in range(288)], [steady] * 288) == []
+
+
+def test_nothing_is_told_of_a_low_that_is_known() -> None:
+    minutes, glucose = [5.0 * n for n in range(60)], [66.0 + n % 3 for n in range(60)]
+    assert tell(minutes, glucose) == []
+    minutes, glucose = [*minutes, 300.0], [*glucose, 72.0]
+    assert tell(minutes, glucose) == []
+
+
+def test_a_next_low_is_told_with_the_last_one() -> None:
+    glucose = [100.0, 95, 85, 76, 66, 63, 66, 70, 74, 77, 78, 77, 75, 73, 71]
+    told = tell([5.0 * n for n in range(15)], glucose)
+    assert [warning.since_low for m, warning in told if m > 30 and warning.level == 70] == [30.0]
+
+
+def test_nothing_is_told_of_glucose_that_rises() -> None:
+    assert tell([5.0 * n for n in range(40)], [75.0 + 3 * n for n in range(40)]) == []
+
+
+def test_one_warning_of_a_level_and_then_rest() -> None:
+    minutes = [5.0 * n for n in range(400)]
+    glucose = [90 + 30 * np.sin(m / 20) for m in minutes]
+    told = [m for m, warning in tell(minutes, glucose) if warning.level == 70]
+    assert told
+    assert min(np.diff(told), default=REST) >= REST
+
+
+def test_repeated_and_disordered_readings_change_nothing() -> None:
+    minutes, glucose = fall(5.0, -1.5)
+    dirty_minutes, dirty_glucose = [], []
+    for n, (m, g) in enumerate(zip(minutes, glucose, strict=True)):
+        dirty_minutes += [m, m, m - 5.0, m - 300.0]
+        dirty_glucose += [g, 40.0 + n % 7, 400.0, 50.0]
+    told = tell(dirty_minutes, dirty_glucose)
+    assert told == tell(minutes, glucose)
+    assert told
+
+
+def test_after_a_gap_the_fall_before_it_is_forgotten() -> None:
+    minutes, glucose = fall(5.0, -2.0, start=200.0)
+    stop = next(n for n, g in enumerate(glucose) if g <= 120)
+    later = [minutes[stop] + 25.0, minutes[stop] + 30.0]
+    forecast = Forecast()
+    tell(minutes[: stop + 1], glucose[: stop + 1], forecast)
+    assert tell(later, [90.0, 90.0], forecast) == []
+    assert forecast.rate == 0.0
+    assert forecast.since == later[0]
+
+
+def test_a_15_minute_sensor_is_learned_and_its_readings_are_no_gap() -> None:
+    forecast = Forecast()
+    tell([15.0 * n for n in range(30)], [120.0] * 30, forecast)
+    assert forecast.cadence == 15.0
+    assert forecast.since == 0.0
+    forecast.take(29 * 15.0 + 30.0, 118.0)  # one reading lost
+    assert forecast.since == 0.0
+    forecast.take(29 * 15.0 + 30.0 + 45.0, 118.0)
+    assert forecast.since == 29 * 15.0 + 75.0
+
+
+def test_the_averages_lag_as_worked_out_by_hand() -> None:
+    # On a line of r mg/dL/min an average of time constant T lags r * T * (1 - exp(-t/T)) behind, at any distance.
+    forecast = Forecast()
+    for minute in (0.0, 5.0, 11.0, 19.0, 24.0, 38.0):
+        forecast.take(minute, 200.0 - 2.0 * minute)
+    assert forecast.lag10 == pytest.approx(-2 * 10 * (1 - np.exp(-3.8)))
+    assert forecast.lag40 == pytest.approx(-2 * 40 * (1 - np.exp(-0.95)))
+
+
+def test_a_word_counts_as_a_value_beyond_the_range() -> None:
+    forecast = Forecast()
+    tell([0.0, 5.0, 10.0], [60.0, 50.0, BELOW_RANGE], forecast)
+    assert [near.last_low for near in forecast.near] == [10.0, 10.0]
+
+
+def test_mmol_is_the_same_after_conversion() -> None:
+    minutes, glucose = fall(5.0, -1.5)
+    mmol = [round(g / MG_DL_PER_MMOL_L, 1) * MG_DL_PER_MMOL_L for g in glucose]
+    assert [warning.level for _, warning in tell(minutes, mmol)] == [70, 54]
+
+
+def test_there_is_a_weight_for_every_term() -> None:
+    forecast = Forecast()
+    forecast.take(0.0, 100.0)
+    for near, fast, slow in zip(forecast.near, FAST, SLOW, strict=True):
+        _, row = forecast.seen(near, fast)
+        assert len(row) == len(fast.terms) == len(slow.terms)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.one_of(st.sampled_from([0.0, 1.0, 5.0, 5.0, 5.0, 15.0, -5.0, 31.0, 200.0]), st.floats(-20.0, 60.0)),
+        st.one_of(st.floats(-12.0, 8.0), st.floats(-100.0, 100.0)),
+    ),
+    min_size=1,
+    max_size=120,
+)
+
+
+def walk(steps: Sequence[tuple[float, float]], start: float) -> tuple[list[float], list[float]]:
+    minute, value = 0.0, start
+    minutes, glucose = [], []
+    for apart, change in steps:
+        minute += apart
+        value = min(max(value + change, 39.0), 401.0)
+        minutes.append(minute)
+        glucose.append(value)
+    return minutes, glucose
+
+
+@settings(deadline=None)
+@given(STEPS, st.floats(60.0, 160.0), st.integers(1, 119))
+def test_nothing_told_hangs_on_what_comes_later(steps: list[tuple[float, float]], start: float, cut: int) -> None:
+    minutes, glucose = walk(steps, start)
+    part = tell(minutes[:cut], glucose[:cut])
+    assert tell(minutes, glucose)[: len(part)] == part

@@ -1,0 +1,336 @@
+"""A meter at home, read aloud: what it shows at which minute, and who hears of what."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from alerts.alert import Audience, Priority, Verdict
+from alerts.rule import MG_DL, Group, Key
+from ingest.reading import Flag
+from ingest.vital import Unit
+from tests.alerts.spot_ward import Home, day, ketone, meter, minute, sensor
+
+RAISE, HOLD, CLEAR = Verdict.RAISE, Verdict.HOLD, Verdict.CLEAR
+STAFF, PATIENT, WEEKLY = Audience.STAFF, Audience.PATIENT, Audience.WEEKLY
+
+
+# Lows
+
+
+def test_a_low_asks_the_patient_to_eat_and_to_measure_again() -> None:
+    found = Home().take(meter(0, 62)).at(0)["meter-low"]
+    assert (found.verdict, found.audience, found.priority) == (RAISE, PATIENT, Priority.LOW)
+    assert found.because.en == (
+        "Meter glucose 62 mg/dL (3.4 mmol/L) at 2026-03-02 07:00: below 70 mg/dL (3.9 mmol/L). Limit: ADA and CDS "
+        "2024, level 1. Please eat or drink 15 g of sugar now and measure again in 15 min."
+    )
+    assert found.because.zh.startswith(
+        "2026-03-02 07:00 指尖血糖 62 mg/dL（3.4 mmol/L）：低于 70 mg/dL（3.9 mmol/L）。"
+    )
+    assert found.evidence == (meter(0, 62).key,)
+
+
+def test_a_low_that_passes_is_nobody_elses_business() -> None:
+    home = Home().take(meter(0, 62), meter(16, 95))
+    assert home.verdict("meter-low", 16) is CLEAR
+    assert home.verdict("meter-low", 300) is CLEAR
+
+
+def test_a_low_that_is_still_low_a_quarter_of_an_hour_later_goes_to_staff() -> None:
+    home = Home().take(meter(0, 62), meter(8, 64))
+    assert home.at(8)["meter-low"].audience is PATIENT
+    found = home.take(meter(16, 66)).at(16)["meter-low"]
+    assert (found.verdict, found.audience, found.since) == (RAISE, STAFF, minute(0))
+    assert "62 mg/dL (3.4 mmol/L) at 2026-03-02 07:00" in found.because.en
+    assert "66 mg/dL (3.7 mmol/L) after 16 min: not yet recovered" in found.because.en
+
+
+def test_an_unanswered_low_of_level_1_stays_with_the_patient() -> None:
+    assert Home().take(meter(0, 62)).at(600)["meter-low"].audience is PATIENT
+
+
+def test_a_very_low_asks_first_and_staff_hear_when_no_answer_comes_in_half_an_hour() -> None:
+    home = Home().take(meter(0, 48))
+    judged = home.judged(0)
+    asked = home.at(0)["meter-very-low"]
+    assert (asked.verdict, asked.audience, asked.priority) == (RAISE, PATIENT, Priority.MEDIUM)
+    assert judged.again == minute(30) + timedelta(microseconds=1)
+    assert home.at(30)["meter-very-low"].audience is PATIENT
+    found = home.at(30.1)["meter-very-low"]
+    assert (found.audience, found.priority, found.since) == (STAFF, Priority.MEDIUM, minute(0))
+    assert found.known_at == minute(30)
+    assert "asked to measure again; no recovery was seen in 30 min" in found.because.en
+    assert home.judged(31).again is None
+
+
+def test_the_patient_is_asked_once_by_the_worse_of_two_rules() -> None:
+    found = Home().take(meter(0, 48)).at(0)
+    assert "meter-low" not in found
+    assert found["meter-very-low"].verdict is RAISE
+
+
+def test_a_very_low_that_recovers_in_time_never_reaches_staff() -> None:
+    home = Home().take(meter(0, 48), meter(17, 88))
+    for now in (17, 31, 120):
+        assert home.verdict("meter-very-low", now) is CLEAR
+        assert home.judged(now).again is None
+
+
+def test_a_very_low_confirmed_after_15_min_is_for_staff_and_after_30_min_of_high_priority() -> None:
+    home = Home().take(meter(0, 48), meter(15, 52))
+    found = home.at(15)["meter-very-low"]
+    assert (found.audience, found.priority) == (STAFF, Priority.MEDIUM)
+    assert home.judged(15).again == minute(30) + timedelta(microseconds=1)
+    found = home.take(meter(30, 50)).at(30.1)["meter-very-low"]
+    assert (found.audience, found.priority) == (STAFF, Priority.HIGH)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "audience"),
+    [(40, Unit.MG_DL, PATIENT), (39, Unit.MG_DL, STAFF), (2.2, Unit.MMOL_L, PATIENT), ("LO", Unit.MG_DL, STAFF)],
+)
+def test_staff_hear_at_once_of_a_value_at_which_nobody_acts_alone(
+    value: float | str, unit: Unit, audience: Audience
+) -> None:
+    found = Home().take(meter(0, value, unit)).at(0)["meter-very-low"]
+    assert (found.audience, found.priority) == (audience, Priority.MEDIUM)
+    doubtful = Home().take(meter(0, 35, flags={Flag.SAMPLE_INSUFFICIENT})).at(0)["meter-very-low"]
+    assert doubtful.audience is PATIENT
+
+
+def test_a_value_between_the_levels_does_not_end_a_very_low() -> None:
+    home = Home().take(meter(0, 48), meter(15, 60))
+    assert home.at(15)["meter-very-low"].audience is PATIENT
+    assert home.at(31)["meter-very-low"].audience is STAFF  # asked, and not recovered in half an hour
+
+
+def test_the_waiting_time_begins_when_the_patient_can_be_asked() -> None:
+    home = Home().take(meter(0, 48, arrives=60))
+    assert home.at(61)["meter-very-low"].audience is PATIENT
+    assert home.at(91)["meter-very-low"].audience is STAFF
+
+
+def test_what_the_meter_calls_a_faulty_strip_confirms_nothing() -> None:
+    home = Home().take(meter(0, 48), meter(16, 45, flags={Flag.STRIP_ERROR}))
+    assert home.at(16)["meter-very-low"].audience is PATIENT
+    assert home.at(31)["meter-very-low"].audience is STAFF  # no answer that counts
+
+
+def test_limits_are_compared_in_the_unit_received() -> None:
+    # 3.9 mmol/L is 70.26 mg/dL: neither it nor 70 mg/dL is low; 3.8 and 69 are.
+    assert Home().take(meter(0, 3.9, Unit.MMOL_L)).verdict("meter-low", 0) is CLEAR
+    assert Home().take(meter(0, 70)).verdict("meter-low", 0) is CLEAR
+    assert Home().take(meter(0, 3.8, Unit.MMOL_L)).verdict("meter-low", 0) is RAISE
+    assert Home().take(meter(0, 69)).verdict("meter-low", 0) is RAISE
+    assert Home().take(meter(0, 3.0, Unit.MMOL_L)).verdict("meter-very-low", 0) is HOLD
+    assert Home().take(meter(0, 2.9, Unit.MMOL_L)).verdict("meter-very-low", 0) is RAISE
+    assert Home().take(meter(0, 0.00069, Unit.KG_L)).verdict("meter-low", 0) is RAISE
+    assert Home().take(meter(0, 0.0039, Unit.MOL_L)).verdict("meter-low", 0) is CLEAR
+
+
+def test_hi_and_lo_are_beyond_every_limit() -> None:
+    low = Home().take(meter(0, "LO")).at(0)
+    assert low["meter-very-low"].verdict is RAISE
+    assert "LO (below the device's range)" in low["meter-very-low"].because.en
+    assert low["meter-high"].verdict is CLEAR
+    high = Home().take(meter(0, "HI", Unit.MMOL_L)).at(0)
+    assert high["meter-high"].verdict is high["meter-referral"].verdict is RAISE
+    assert high["meter-low"].verdict is high["meter-very-low"].verdict is CLEAR
+
+
+def test_a_sensor_ends_a_low_of_the_meter_once_its_lag_is_over() -> None:
+    home = Home().take(meter(0, 62), sensor(5, 90))
+    assert home.verdict("meter-low", 5) is RAISE
+    assert home.take(sensor(15, 92)).verdict("meter-low", 15) is CLEAR
+
+
+def test_a_sensor_raises_nothing_here() -> None:
+    found = Home().take(meter(0, 90), sensor(20, 45)).at(20)
+    assert not [each for each in found.values() if each.verdict is RAISE]
+
+
+def test_what_is_long_past_raises_nothing_when_it_arrives() -> None:
+    found = Home().take(meter(0, 40, arrives=721), meter(1, 310, arrives=722)).at(722)
+    assert not [each for each in found.values() if each.verdict is RAISE]
+
+
+def test_a_low_more_than_two_hours_after_the_last_one_is_another() -> None:
+    home = Home().take(meter(0, 62), meter(121, 61))
+    assert home.at(121)["meter-low"].since == minute(121)
+
+
+# The referral level
+
+
+def test_chinas_referral_level_includes_its_limits() -> None:
+    for value, unit, expected in (
+        (3.9, Unit.MMOL_L, RAISE),
+        (4.0, Unit.MMOL_L, HOLD),
+        (70, Unit.MG_DL, RAISE),
+        (71, Unit.MG_DL, HOLD),
+        (16.6, Unit.MMOL_L, HOLD),
+        (16.7, Unit.MMOL_L, RAISE),
+        (299, Unit.MG_DL, HOLD),
+        (300, Unit.MG_DL, RAISE),
+    ):
+        found = Home().take(meter(0, value, unit)).at(0)["meter-referral"]
+        assert (found.verdict, found.audience) == (expected, STAFF), value
+
+
+def test_a_second_reading_at_referral_level_within_a_day_is_of_medium_priority() -> None:
+    home = Home().take(meter(0, 310))
+    assert home.at(0)["meter-referral"].priority is Priority.LOW
+    assert home.take(meter(5, 305)).at(5)["meter-referral"].priority is Priority.LOW  # the same once more
+    found = home.take(meter(300, 320)).at(300)["meter-referral"]
+    assert (found.priority, found.since) == (Priority.MEDIUM, minute(0))
+    assert found.because.en == (
+        "Meter glucose 320 mg/dL (17.8 mmol/L) at 2026-03-02 12:00 after 310 mg/dL (17.2 mmol/L) at 2026-03-02 07:00"
+        ": at or above 300 mg/dL (16.7 mmol/L). Limit: China basic public health service: referral at 3.9 mmol/L or "
+        "less, 16.7 mmol/L or more."
+    )
+
+
+def test_a_referral_stands_for_the_two_weeks_in_which_it_is_to_be_followed_up() -> None:
+    home = Home().take(meter(0, 3.7, Unit.MMOL_L), *[meter(day(n), 6.1, Unit.MMOL_L) for n in range(1, 15)])
+    assert home.verdict("meter-referral", day(1)) is HOLD
+    assert "meter-referral" not in home.review(day(13))
+    assert home.review(day(14, "08:00"))["meter-referral"].verdict is CLEAR
+
+
+def test_a_very_low_reading_is_a_referral_once_it_has_recovered_and_never_both() -> None:
+    home = Home().take(meter(0, 50))
+    assert home.verdict("meter-referral", 0) is home.verdict("meter-referral", 31) is HOLD
+    answered = Home().take(meter(0, 50), meter(12, 62), meter(20, 95))
+    assert answered.verdict("meter-referral", 12) is HOLD
+    found = answered.at(20)["meter-referral"]
+    assert (found.verdict, found.since, found.known_at) == (RAISE, minute(12), minute(20))
+    late = Home().take(meter(0, 50), meter(40, 95))
+    assert late.verdict("meter-referral", 40) is HOLD  # staff have heard at 30
+    confirmed = Home().take(meter(0, 50), meter(16, 52), meter(25, 95))
+    assert confirmed.verdict("meter-referral", 25) is HOLD
+    assert Home().take(meter(0, 35), meter(10, 95)).verdict("meter-referral", 10) is HOLD
+
+
+# Goals by meal
+
+
+@pytest.mark.parametrize(
+    ("meal", "mmol_l", "expected"),
+    [
+        ("fasting", 7.2, CLEAR),
+        ("fasting", 7.3, RAISE),
+        ("before-meal", 7.3, RAISE),
+        ("after-meal", 9.9, CLEAR),
+        ("after-meal", 10.0, RAISE),
+        ("bedtime", 9.9, CLEAR),
+        ("casual", 9.9, CLEAR),
+        (None, 9.9, CLEAR),
+        ("something else", 10.0, RAISE),
+    ],
+)
+def test_the_goal_is_that_of_the_meal(meal: str | None, mmol_l: float, expected: Verdict) -> None:
+    found = Home().take(meter(0, mmol_l, Unit.MMOL_L, meal=meal)).at(0)["meter-high"]
+    assert found.verdict is expected
+    assert found.audience is PATIENT or expected is CLEAR
+
+
+def test_populations_have_goals_of_their_own() -> None:
+    fasting = meter(0, 7.1, Unit.MMOL_L, meal="fasting")
+    assert Home().take(fasting).verdict("meter-high", 0) is CLEAR
+    found = Home(Group.CHINA).take(fasting).at(0)["meter-high"]
+    assert found.verdict is RAISE
+    assert "fasting at 2026-03-02 07:00: above 7.0 mmol/L (126 mg/dL)" in found.because.en
+    assert Home(Group.OLDER).take(meter(0, 8.3, Unit.MMOL_L, meal="fasting")).verdict("meter-high", 0) is CLEAR
+    assert Home(Group.PREGNANCY).take(meter(0, 5.4, Unit.MMOL_L, meal="fasting")).verdict("meter-high", 0) is RAISE
+    assert Home(Group.PREGNANCY).take(meter(0, 7.8, Unit.MMOL_L, meal="after-meal")).verdict("meter-high", 0) is RAISE
+
+
+def test_a_patient_is_told_of_goals_once_a_week_and_of_very_high_once_a_day() -> None:
+    home = Home()
+    onsets = set()
+    for number in range(7):  # Monday to Sunday
+        home.take(meter(day(number, "07:00"), 140, meal="fasting"), meter(day(number, "12:00"), 120))
+        onsets.add(home.at(day(number, "07:00"))["meter-high"].since)
+    assert onsets == {minute(0)}
+    very = home.take(meter(day(7, "07:00"), 260), meter(day(7, "09:00"), 270)).at(day(7, "09:00"))["meter-high"]
+    assert very.since == minute(day(7, "07:00"))
+    assert "measure ketones too" in very.because.en
+    assert home.take(meter(day(8, "07:00"), 255)).at(day(8, "07:00"))["meter-high"].since == minute(day(8, "07:00"))
+
+
+# Ketones
+
+
+@pytest.mark.parametrize(
+    ("mmol_l", "verdict", "audience", "priority"),
+    [
+        (0.5, CLEAR, STAFF, Priority.MEDIUM),
+        (0.6, RAISE, PATIENT, Priority.LOW),
+        (1.4, RAISE, PATIENT, Priority.LOW),
+        (1.5, RAISE, STAFF, Priority.MEDIUM),
+        (2.9, RAISE, STAFF, Priority.MEDIUM),
+        (3.0, RAISE, STAFF, Priority.HIGH),
+        ("HI", RAISE, STAFF, Priority.HIGH),
+    ],
+)
+def test_ketones_by_level(mmol_l: float | str, verdict: Verdict, audience: Audience, priority: Priority) -> None:
+    found = Home().take(ketone(0, mmol_l)).at(0)["ketone"]
+    assert (found.verdict, found.audience, found.priority) == (verdict, audience, priority)
+
+
+def test_a_ketone_with_high_glucose_meets_the_criteria_of_ketoacidosis_and_without_is_still_urgent() -> None:
+    found = Home().take(meter(0, 200), ketone(10, 3.1)).at(10)["ketone"]
+    assert found.because.en == (
+        "Blood ketone 3.1 mmol/L at 2026-03-02 07:10: at or above 3 mmol/L. With glucose 200 mg/dL (11.1 mmol/L) "
+        "this meets the criteria of ketoacidosis. Limit: usual advice on blood ketone (ISPAD, ADA)."
+    )
+    assert found.evidence == (meter(0, 200).key, ketone(10, 3.1).key)
+    normal = Home().take(meter(0, 150), ketone(10, 3.1)).at(10)["ketone"]
+    assert normal.priority is Priority.HIGH
+    assert "criteria" not in normal.because.en
+
+
+def test_ketones_that_stay_up_are_one_trouble() -> None:
+    home = Home().take(ketone(0, 1.6), ketone(180, 1.8), ketone(360, 0.7))
+    assert home.at(180)["ketone"].since == minute(0)
+    assert home.at(360)["ketone"].audience is PATIENT
+    assert home.take(ketone(500, 0.3)).verdict("ketone", 500) is CLEAR
+
+
+# Patterns of a week
+
+
+def test_highs_on_three_mornings_are_a_line_of_the_weekly_list() -> None:
+    mornings = [150, 118, 162, 110, 171, 120]  # 3 of 6 above 130, mean (150+118+162+110+171+120)/6 = 138.5
+    home = Home().take(*[meter(day(n), value, meal="fasting") for n, value in enumerate(mornings)])
+    found = home.review(day(6))["meter-repeated-high"]
+    assert (found.verdict, found.audience, len(found.evidence)) == (RAISE, WEEKLY, 3)
+    assert found.because.en == (
+        "Meter glucose in the last 7 days before meals: 3 of 6 readings on 3 days above 130 mg/dL (7.2 mmol/L), mean "
+        "138 mg/dL (limit: ADA goal before meals)."
+    )
+
+
+def test_highs_on_one_day_or_among_many_good_values_are_no_pattern() -> None:
+    one_day = [meter(day(0, f"{hour:02}:00"), 200) for hour in (8, 12, 18, 22)]
+    assert Home().take(*one_day).review(day(1))["meter-repeated-high"].verdict is CLEAR
+    many = [meter(day(n, f"{hour:02}:00"), 140 if hour > 8 else 190) for n in range(7) for hour in (8, 12, 18, 22)]
+    assert Home().take(*many).review(day(7))["meter-repeated-high"].verdict is CLEAR  # 7 of 28
+
+
+def test_lows_on_two_days_are_a_line_of_the_weekly_list() -> None:
+    home = Home().take(meter(day(0), 65), meter(day(1), 100), meter(day(3), 52), meter(day(9), 99))
+    found = home.review(day(4))["meter-repeated-low"]
+    assert (found.verdict, found.audience) == (RAISE, WEEKLY)
+    assert "2 of 3 readings on 2 days below 70 mg/dL (3.9 mmol/L), lowest 52 mg/dL (2.9 mmol/L)" in found.because.en
+    assert found.since == home.review(day(5))["meter-repeated-low"].since
+    assert home.review(day(10))["meter-repeated-low"].verdict is CLEAR
+
+
+def test_a_patients_own_limit_moves_the_finding() -> None:
+    own = {Key("meter-low", "limit", MG_DL): 80.0}
+    found = Home(given=own).take(meter(0, 78)).at(0)["meter-low"]
+    assert found.verdict is RAISE
+    assert "Limit: set for this patient." in found.because.en

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+
+from alerts.alert import Audience, Verdict
+from alerts.plan import Plan
+from ingest.vital import Vital
+from tests.alerts.spot_ward import Home, at_home, day, meter, minute
+
+RAISE, CLEAR = Verdict.RAISE, Verdict.CLEAR
+TWICE_DAILY = Plan(vital=Vital.BLOOD_PRESSURE, times=2, days=7, since=minute(day(-1)))
+THREE_DAYS = Plan(vital=Vital.GLUCOSE, times=1, days=3, since=minute(day(-20)))
+
+
+def both(number: int) -> list[object]:
+    return [*at_home(number, (120, 75), (119, 74)), *at_home(number, (120, 75), (119, 74), clock="19:00")]
+
+
+def test_a_week_as_planned_is_no_news_and_the_next_reminder_would_be_at_eight() -> None:
+    home = Home(plans=[TWICE_DAILY]).take(*[each for n in range(7) for each in both(n)])  # type: ignore[arg-type]
+    assert home.review(day(6, "21:00"))["missed-measurement"].verdict is CLEAR
+    assert home.reviewed(day(6, "19:59")).again == minute(day(6, "20:00"))
+    assert home.reviewed(day(6, "20:00")).again == minute(day(7, "20:00"))
+
+
+def test_a_session_counts_once_and_the_day_under_way_counts_from_eight_in_the_evening() -> None:
+    home = Home(plans=[TWICE_DAILY]).take(*[each for n in range(6) for each in both(n)])  # type: ignore[arg-type]
+    home.take(*at_home(6, (120, 75), (119, 74)))  # Sunday morning, one occasion of two readings
+    assert home.review(day(6, "19:59"))["missed-measurement"].verdict is CLEAR
+    found = home.review(day(6, "20:00"))["missed-measurement"]
+    assert (found.verdict, found.audience) == (RAISE, Audience.PATIENT)
+    assert found.because.en == (
+        "Blood pressure: measured as planned (2 times a day) on 6 of the 7 days that the plan asks for, 2026-03-02 "
+        "to 2026-03-08. Please measure today."
+    )
+
+
+def test_three_days_of_any_seven_leave_four_free() -> None:
+    home = Home(plans=[THREE_DAYS]).take(meter(day(0), 100), meter(day(1), 100), meter(day(2), 100))
+    assert home.review(day(6, "21:00"))["missed-measurement"].verdict is CLEAR
+    assert home.review(day(7, "21:00"))["missed-measurement"].verdict is RAISE
+    home.take(meter(day(7, "21:30"), 100))
+    assert home.review(day(7, "22:00"))["missed-measurement"].verdict is CLEAR
+
+
+def test_a_reminder_is_one_a_week() -> None:
+    home = Home(plans=[THREE_DAYS])
+    assert len({home.review(day(n, "21:00"))["missed-measurement"].since for n in range(7)}) == 1
+
+
+def test_less_than_half_of_the_plan_is_a_line_of_the_weekly_list() -> None:
+    some = [each for n in (0, 2, 4) for each in both(n)]
+    found = Home(plans=[TWICE_DAILY]).take(*some).review(day(7, "05:00"))["plan-not-kept"]  # type: ignore[arg-type]
+    assert (found.verdict, found.audience) == (RAISE, Audience.WEEKLY)
+    assert "on 3 of the 7 days" in found.because.en
+    enough = [each for n in (0, 2, 4, 6) for each in both(n)]
+    home = Home(plans=[TWICE_DAILY]).take(*enough)  # type: ignore[arg-type]
+    assert home.review(day(7, "05:00"))["plan-not-kept"].verdict is CLEAR
+
+
+def test_a_plan_asks_for_nothing_from_before_it_was_agreed() -> None:
+    new = Plan(vital=Vital.GLUCOSE, times=1, days=7, since=minute(day(5)))
+    home = Home(plans=[new])
+    assert home.review(day(5, "21:00"))["missed-measurement"].verdict is CLEAR
+    assert "0 of the 1 days" in home.review(day(6, "21:00"))["missed-measurement"].because.en
+
+
+@pytest.mark.parametrize(("times", "days"), [(0, 7), (25, 7), (1, 0), (1, 8)])
+def test_a_plan_that_no_week_can_hold_is_refused(times: int, days: int) -> None:
+    with pytest.raises(ValueError, match="1 to 24 times a day"):
+        Plan(vital=Vital.GLUCOSE, times=times, days=days, since=minute(0))

@@ -1,0 +1,140 @@
+"""`homeward replay` as people and scripts use it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from tests.replay.histories import LOW, LOWS, VERY_LOW, at, file, glucose_lines
+
+_SHARED = Path(__file__).parents[3] / "shared"
+
+
+def _replay(*arguments: object) -> int:
+    return main(["replay", *map(str, arguments)])
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_findings_are_rows_on_the_clock_of_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out, bad = file(tmp_path, [*glucose_lines(LOWS), "p-1,soon,80"]), tmp_path / "out.csv", tmp_path / "bad.csv"
+    assert _replay(data, "--findings", out, "--only", VERY_LOW, "--bad-rows", bad, "--zone", "Asia/Shanghai") == 0
+    (row,) = _rows(out)
+    assert list(row) == ["subject", "time", "rule", "severity", "audience", "because"]
+    assert list(row.values())[:5] == ["p-1", "2026-03-01 08:40:00", VERY_LOW, "medium", "patient"]
+    assert "below 54 mg/dL" in row["because"]
+    said = capsys.readouterr()
+    assert "each is what a clock in Asia/Shanghai showed" in said.out
+    assert f"{VERY_LOW:<28} patient           1" in said.out
+    assert "line 20: 'soon' is no time" in said.err
+    assert (
+        "1 subjects, 18 readings, 0.1 patient-days with data; 0 rows were repeated, 1 could not be used" in said.out
+    )
+    assert "100 %, 18 of 18 readings" in said.err
+    assert [(row["line"], row["because"][:6]) for row in _rows(bad)] == [("20", "'soon'")]
+
+
+def test_times_with_an_offset_are_answered_with_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = file(tmp_path, [f"{line.replace(',2026-03-01 ', ',2026-03-01T').rsplit(',', 1)[0]}+08:00,50"
+                                for line in glucose_lines(LOWS[:4])]), tmp_path / "out.csv"  # fmt: skip
+    assert _replay(data, "--findings", out, "--only", VERY_LOW) == 0
+    assert [row["time"] for row in _rows(out)] == ["2026-03-01 00:10:00+00:00"]
+    assert "days and nights are those of UTC" in capsys.readouterr().out
+
+
+def test_rules_of_a_clinic_are_tried_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clinic, data = tmp_path / "clinic.toml", file(tmp_path, glucose_lines((100, 80, 80, 80, 100)))
+    clinic.write_text(f'[clinic.{LOW}]\nlimit = {{ value = 85, unit = "mg/dL" }}\n')
+    assert _replay(data, "--rules", clinic, "--findings", tmp_path / "out.csv") == 0
+    assert [row["rule"] for row in _rows(tmp_path / "out.csv")] == [LOW]
+    capsys.readouterr()
+    assert _replay(data, "--compare", clinic) == 0
+    assert "B only" in capsys.readouterr().out
+
+
+def test_a_disturbance_is_repeatable_and_written_down(tmp_path: Path) -> None:
+    data = file(tmp_path, glucose_lines(LOWS * 20))
+    for n in (1, 2):
+        assert _replay(data, "--disturb", 7, "--disturbed", tmp_path / f"{n}.csv", "--findings", tmp_path / "a") == 0
+    assert (tmp_path / "1.csv").read_text() == (tmp_path / "2.csv").read_text()
+    assert _replay(tmp_path / "1.csv", "--findings", tmp_path / "b") == 0
+    assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text()
+
+
+def test_a_chart_stands_alone_and_takes_no_markup_from_the_data(tmp_path: Path) -> None:
+    lines = glucose_lines((*LOWS, "Low", "High"), subject="<script>p</script>")
+    chart = tmp_path / "chart.html"
+    assert _replay(file(tmp_path, lines), "--chart", chart) == 0
+    page = chart.read_text(encoding="utf-8")
+    assert "<script>p</script>" not in page
+    assert "&lt;script&gt;p&lt;/script&gt;, 2026-03-01 to 2026-03-01" in page
+    assert "below 54 mg/dL" in page
+    assert "<script src" not in page
+
+
+def test_a_chart_of_pressures(tmp_path: Path) -> None:
+    data = file(tmp_path, [f"p-1,{at(0)},185,112", f"p-1,{at(3)},186,114"], "subject,time,systolic,diastolic")
+    assert _replay(data, "--chart", tmp_path / "chart.html") == 0
+    assert "185/112 mmHg" in (tmp_path / "chart.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--only", "glucose-lo"], "there is no rule glucose-lo; the rules are"),
+        (["--subject", "p-2"], "has no subject p-2"),
+        (["--rules", "nowhere.toml"], "nowhere.toml: it cannot be read"),
+        (["--unit", "mmHg"], "in mg/dL or mmol/L, not in mmHg"),
+        (["--findings", "/nowhere/out.csv"], "/nowhere/out.csv cannot be written"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert _replay(file(tmp_path, glucose_lines(LOWS)), *arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_findings_and_chart_may_be_in_chinese(tmp_path: Path) -> None:
+    out, chart = tmp_path / "out.csv", tmp_path / "chart.html"
+    data = file(tmp_path, glucose_lines(LOWS))
+    assert _replay(data, "--only", VERY_LOW, "--findings", out, "--chart", chart, "--lang", "zh") == 0
+    assert _rows(out)[0]["because"].startswith("动态血糖自 2026-03-01 08:30 起低于 54 mg/dL")
+    page = chart.read_text(encoding="utf-8")
+    assert "<html lang=zh-CN>" in page
+    assert "1 项发现" in page
+
+
+def test_a_file_without_rows_has_no_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, chart = tmp_path / "out.csv", tmp_path / "chart.html"
+    assert _replay(file(tmp_path, []), "--findings", out, "--chart", chart, "--disturb", 1) == 0
+    assert _rows(out) == []
+    assert "0 readings" in capsys.readouterr().out
+
+
+def test_unsafe_rules_are_refused_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text(f"[clinic.{LOW}]\nlimit = 85\n")
+    assert _replay(file(tmp_path, []), "--rules", rules) == 2
+    assert "a number without a unit is refused" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not (_SHARED / "eval_hypo.py").exists(), reason="the recorded traces are not here")
+def test_the_scorer_of_the_traces_reads_the_findings(tmp_path: Path) -> None:
+    data, out = _SHARED / "data" / "cgm-shanghai-t1dm" / "cgm.csv", tmp_path / "out.csv"
+    assert _replay(data, "--only", VERY_LOW, "--findings", out) == 0
+    score = [sys.executable, _SHARED / "eval_hypo.py", data, out, "--level", "54", "--json", tmp_path / "score.json"]
+    subprocess.run(score, check=True, capture_output=True)
+    total = json.loads((tmp_path / "score.json").read_text())["total"]
+    assert total["events"] > 10
+    assert total["detected15"] == total["events"]
+    assert total["false"] == 0

@@ -1,0 +1,121 @@
+"""Files as clinics have them: what is read, and what is listed with its reason."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.replay.table import ReplayError, read_table
+from ingest.reading import Flag
+from ingest.vital import Unit, Vital
+from tests.replay.histories import file, table
+
+
+def test_a_row_is_a_reading_of_a_subject(tmp_path: Path) -> None:
+    found = table(tmp_path, ["p-1,2026-03-01 08:00:00,5.6"], unit=Unit.MMOL_L)
+    (row,) = found.rows["p-1"]
+    assert (found.vital, found.unit) == (Vital.CGM, Unit.MMOL_L)
+    assert (row.line, row.taken_at, row.sent) == (2, datetime(2026, 3, 1, 8, tzinfo=UTC), (5.6,))
+    assert row.received_at == row.taken_at
+    assert not found.clock.offsets
+
+
+def test_columns_are_known_by_name_and_what_is_not_read_is_named(tmp_path: Path) -> None:
+    found = table(
+        tmp_path,
+        ["7,81,x,2026-03-01T08:00,before-meal,battery-low"],
+        " Time ,Glucose,Room,SUBJECT,meal,flags".replace("Time", "subject").replace("SUBJECT", "time"),
+        meter=True,
+    )
+    (row,) = found.rows["7"]
+    assert (found.vital, row.sent, row.context, row.flags) == (
+        Vital.GLUCOSE,
+        (81.0,),
+        {"meal": "before-meal"},
+        {Flag.BATTERY_LOW},
+    )
+    assert found.unused == ["room"]
+
+
+@pytest.mark.parametrize(
+    ("word", "flag"), [("Low", Flag.BELOW_RANGE), ("HI", Flag.ABOVE_RANGE), ("high", Flag.ABOVE_RANGE)]
+)
+def test_words_are_values_beyond_the_range(tmp_path: Path, word: str, flag: Flag) -> None:
+    (row,) = table(tmp_path, [f"p-1,2026-03-01 08:00,{word}"]).rows["p-1"]
+    assert (row.sent, row.flags) == ((None,), {flag})
+
+
+def test_a_pressure_may_come_without_a_pulse(tmp_path: Path) -> None:
+    found = table(
+        tmp_path,
+        ["a,2026-03-01 08:00,150,95,70", "a,2026-03-01 08:01,148,94,"],
+        "subject,time,systolic,diastolic,pulse",
+    )
+    assert [row.sent for row in found.rows["a"]] == [(150, 95, None, 70), (148, 94, None, None)]
+    assert found.unit is Unit.MMHG
+
+
+def test_times_may_have_an_offset_and_a_zone_says_whose_clock_it_was(tmp_path: Path) -> None:
+    shanghai = ZoneInfo("Asia/Shanghai")
+    lines = ["p-1,2026-03-01 08:00,100", "p-1,2026-03-01T08:05+08:00,100", "p-1,2026-03-01T00:10Z,100"]
+    found = table(tmp_path, lines, zone=shanghai)
+    assert [row.taken_at.minute for row in found.rows["p-1"]] == [0, 5, 10]
+    assert {row.taken_at.hour for row in found.rows["p-1"]} == {0}
+    assert found.clock.offsets
+    assert found.clock.shows(found.rows["p-1"][0].taken_at) == "2026-03-01 08:00:00+08:00"
+
+
+@pytest.mark.parametrize(
+    ("line", "because"),
+    [
+        ("p-1,yesterday,100", "'yesterday' is no time"),
+        ("p-1,0001-01-01T00:00+14:00,100", "is no time"),
+        ("p-1,2026-03-01 08:00,", "no glucose"),
+        ("p-1,2026-03-01 08:00,5;6", "glucose '5;6' is no number"),
+        ("p-1,2026-03-01 08:00,nan", "glucose 'nan' is no number"),
+        (",2026-03-01 08:00,100", "no subject"),
+        ("p-1,2026-03-01 08:00", "2 cells where the first line has 3"),
+        ("p-1,2026-03-01 08:00,100,7", "4 cells where the first line has 3"),
+        ("p-1,2026-03-01 08:00,1" + "0" * 200_000, "field larger than field limit"),
+    ],
+)
+def test_a_bad_row_is_listed_with_its_line_and_the_others_are_read(tmp_path: Path, line: str, because: str) -> None:
+    found = table(tmp_path, ["p-1,2026-03-01 07:55,99", "", line, "p-1,2026-03-01 08:05,101"])
+    assert [row.line for row in found.rows["p-1"]] == [2, 5]
+    ((number, reason),) = found.bad
+    assert number == 4
+    assert because in reason
+
+
+@pytest.mark.parametrize(
+    "header", ["", "subject,time", "time,glucose", "subject,time,systolic", "subject,time,glucose,systolic,diastolic"]
+)
+def test_without_the_columns_nothing_is_read(tmp_path: Path, header: str) -> None:
+    with pytest.raises(ReplayError, match="the first line must name the columns"):
+        table(tmp_path, [], header)
+
+
+def test_a_unit_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReplayError, match="in mg/dL or mmol/L, not in mmHg"):
+        table(tmp_path, [], unit=Unit.MMHG)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ReplayError, match="cannot be read"):
+        read_table(tmp_path / "nothing.csv")
+
+
+@given(st.binary(max_size=300))
+@settings(deadline=None)
+def test_any_octets_are_rows_or_bad_rows(tmp_path_factory: pytest.TempPathFactory, octets: bytes) -> None:
+    path = file(tmp_path_factory.mktemp("any"), [])
+    with path.open("ab") as more:
+        more.write(octets)
+    found = read_table(path)
+    assert all(because for _, because in found.bad)
+    assert len(found) + len(found.bad) <= octets.count(b"\n") + octets.count(b"\r") + 1
