@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, tzinfo
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from alerts import spot
@@ -34,6 +35,7 @@ from ingest.vital import Vital
 # A sensor's reading may end these.
 _METER_LOWS: Final = frozenset({METER_LOW.name, METER_VERY_LOW.name})
 NONE: Final[tuple[Finding, ...]] = ()
+NOTHING_EARLIER: Final[Mapping[str, Sequence[tuple[float, float]]]] = MappingProxyType({})
 
 
 class Stored(Protocol):
@@ -84,14 +86,20 @@ class Bed:
         self._again = NEVER
         self._due = NEVER
 
-    def start(self, sensors: Mapping[str, Sequence[Reading]], standing: Mapping[str, datetime]) -> None:
+    def start(
+        self,
+        sensors: Mapping[str, Sequence[Reading]],
+        standing: Mapping[str, datetime],
+        earlier: Mapping[str, Sequence[tuple[float, float]]] = NOTHING_EARLIER,
+    ) -> None:
         """Take in what was stored before the bed was made, by sensor, oldest first; nothing of it is told.
 
-        standing: the rules that hold an alert up, and since when.
+        standing: the rules that hold an alert up, and since when. earlier: what came before that, for what is known
+        of the patient (`alerts.sensor.built`).
         """
         self.standing = standing
         for device, readings in sensors.items():
-            sensor = self._sensors[device] = built(self._plan, device, self.zone, readings)
+            sensor = self._sensors[device] = built(self._plan, device, self.zone, readings, earlier.get(device, ()))
             if readings:
                 sensor.believe(standing, readings[0].taken_at)
             for reading in readings:

@@ -646,9 +646,16 @@ class Sensor:
             self.slots = None
 
 
-def built(plan: Plan, device: str, zone: tzinfo, readings: Iterable[Reading]) -> Sensor:
-    """The state that stored readings make, oldest first; nothing of them counts as told."""
+def built(
+    plan: Plan, device: str, zone: tzinfo, readings: Iterable[Reading], earlier: Iterable[tuple[float, float]] = ()
+) -> Sensor:
+    """The state that stored readings make, oldest first; nothing of them counts as told.
+
+    earlier: (minutes since 1970, mg/dL) of those before them, for the forecast, which knows a patient over days.
+    """
     sensor = Sensor(plan, device, zone)
+    for minute, mg_dl in earlier:
+        sensor.forecast.take(minute, mg_dl)
     for reading in readings:
         sensor.take(reading, None)
     return sensor

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+import numpy as np
+
 from alerts import spot
+from alerts.forecast import ABOVE_RANGE, BELOW_RANGE, MEMORY
 from alerts.sensor import HISTORY
 from ingest.journal import Journal
 from ingest.reading import Reading, to_us
-from ingest.vital import Vital
+from ingest.vital import MG_DL_PER_MMOL_L, Vital
 
 _DAY: Final = timedelta(days=1)
 
@@ -28,6 +32,20 @@ class StoredReadings:
         """Of all sensors, the last hours and the one reading before, oldest first."""
         start, end = self._now - HISTORY, self._now + _DAY
         return self._readings(Vital.CGM, start - _DAY, start, 1) + self._readings(Vital.CGM, start, end)
+
+    def earlier(self) -> Mapping[str, Sequence[tuple[float, float]]]:
+        """By sensor, what came before `sensors` in the time over which a patient is known, oldest first.
+
+        Minutes since 1970 and mg/dL, as `alerts.forecast.Forecast.take` wants them.
+        """
+        start, end = self._now - timedelta(minutes=MEMORY), self._now - HISTORY
+        found = self._journal.glucose(self._patient, Vital.CGM, start, end)
+        mg_dl = np.where(found.mmol, found.shown * MG_DL_PER_MMOL_L, found.shown)
+        mg_dl = np.nan_to_num(mg_dl, neginf=BELOW_RANGE, posinf=ABOVE_RANGE)
+        by_sensor: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+        for device, minute, value in zip(found.devices, found.taken_us / 60e6, mg_dl, strict=True):
+            by_sensor[device].append((float(minute), float(value)))
+        return by_sensor
 
     def sensor(self, device: str) -> Sequence[Reading]:
         """See `alerts.bed.Stored`."""

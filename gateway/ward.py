@@ -370,7 +370,8 @@ class Ward:
         for patient in patients:
             with self._alone(patient):
                 bed = self._bed(patient, known.get(patient), wearings.get(patient, ()), standing, now)
-                stored, _ = unseen.split(StoredReadings(self._journal, patient, now).sensors())
+                journal = StoredReadings(self._journal, patient, now)
+                stored, _ = unseen.split(journal.sensors())
                 if patient in self._unjudged:
                     # What followed of these was not written down, so they are taken once more.
                     stored, again = lost.split(stored)
@@ -378,7 +379,7 @@ class Ward:
                 sensors: defaultdict[str, list[Reading]] = defaultdict(list)
                 for reading in stored:
                     sensors[reading.device].append(reading)
-                bed.start(sensors, _rules_up(standing, patient))
+                bed.start(sensors, _rules_up(standing, patient), journal.earlier())
                 self._beds[patient] = bed
 
     def _bed(

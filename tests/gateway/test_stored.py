@@ -1,0 +1,66 @@
+"""What the ward reads of a patient when a bed is made."""
+
+from __future__ import annotations
+
+import math
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, timedelta
+from pathlib import Path
+
+import pytest
+
+from alerts.forecast import Forecast
+from alerts.ladder import Plan
+from alerts.rules import DEFAULTS
+from alerts.sensor import built
+from gateway.stored import StoredReadings
+from ingest.journal import Arrival, Journal
+from ingest.reading import Flag, Packet, Reading, TimeBasis
+from ingest.vital import Unit, Vital, canonical
+from tests.real_house import NOW
+
+
+def three_days() -> list[Reading]:
+    """Of a sensor that shows mmol/L, one each five minutes, and LO now and then."""
+    found = []
+    for number in range(864):
+        at = NOW - timedelta(minutes=5 * (864 - number))
+        # Restless at first, calm on the last day.
+        value = round(8 + (5.5 if number < 564 else 1) * math.sin(number / 9), 1)
+        low = value < 2.6
+        found.append(
+            Reading(
+                patient="anna",
+                device="cgm-1",
+                vital=Vital.CGM,
+                values=(None,) if low else canonical(Vital.CGM, (value,), Unit.MMOL_L),
+                sent=(None,) if low else (value,),
+                unit=Unit.MMOL_L,
+                taken_at=at,
+                time_basis=TimeBasis.DEVICE,
+                received_at=at,
+                device_time=at,
+                flags=frozenset({Flag.BELOW_RANGE}) if low else frozenset(),
+            )
+        )
+    return found
+
+
+def known(forecast: Forecast) -> list[float]:
+    """What a forecast knows of a patient."""
+    shares = [share for near in forecast.near for share in (near.near, near.below)]
+    return [forecast.mean, forecast.spread, forecast.pace, forecast.noise, *shares]
+
+
+def test_what_was_known_of_a_patient_is_known_when_the_bed_is_made_anew(tmp_path: Path) -> None:
+    plan, readings = Plan(DEFAULTS), three_days()
+    others = [replace(each, device="cgm-2", taken_at=each.taken_at + timedelta(minutes=1)) for each in readings[::3]]
+    packet = Packet(link="listener", sender="x", channel="json", data=b"{}", received_at=NOW)
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        journal.append([Arrival(packet=packet, outcomes=(*readings, *others))])
+        stored = StoredReadings(journal, "anna", NOW)
+        recent, earlier = stored.sensor("cgm-1"), stored.earlier()["cgm-1"]
+    live = built(plan, "cgm-1", UTC, readings)
+    assert known(built(plan, "cgm-1", UTC, recent, earlier).forecast) == pytest.approx(known(live.forecast))
+    assert built(plan, "cgm-1", UTC, recent).forecast.spread < 0.8 * live.forecast.spread
