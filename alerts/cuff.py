@@ -8,7 +8,8 @@
   The patient is told once a week; staff when it is 160/100 on three days of seven.
 - **Low.** The patient is asked to measure again; staff hear of two of one session.
 - A reading taken with the arm moving, the cuff loose or in the wrong place, or with a pulse pressure that nobody has,
-  is doubtful: it asks for another one, but neither confirms nor ends anything, and enters no mean.
+  is doubtful: it asks for another one, but neither confirms nor ends anything, and enters no mean. One of which the time is not
+  known ends nothing: it may be from before.
 """
 
 from __future__ import annotations
@@ -203,7 +204,7 @@ def _next(scene: Scene, case: _Case | None, newest: Pressure, *, severe: bool) -
     """The case after one more reading."""
     if case is None or (severe and newest.at - case.proof[-1].at > SPOT_GAP):
         return _Case(_Stage.ASKED, (newest,), newest.at, newest.reading.received_at) if severe else None
-    if newest.doubtful:
+    if newest.doubtful or (Flag.TIME_FAULT in newest.reading.flags and not severe):
         return case
     if case.stage is _Stage.PAIR:
         if severe:

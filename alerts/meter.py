@@ -118,8 +118,9 @@ def _is_below(scene: Scene, reading: Reading, rule: Rule, parameter: str) -> boo
 
 
 def _is_recovered(scene: Scene, reading: Reading, rule: Rule) -> bool:
+    """A value that may be from before the low, for its time is not known, ends nothing."""
     value, unit = shown(reading)
-    return value >= scene.number(rule, "clear", unit)
+    return value >= scene.number(rule, "clear", unit) and Flag.TIME_FAULT not in reading.flags
 
 
 def _low_episode(scene: Scene, rule: Rule, taken: Sequence[Reading]) -> Sequence[Reading]:

@@ -23,8 +23,11 @@ def shown(reading: Reading) -> tuple[float, Unit]:
 
 
 def words(reading: Reading) -> Text:
-    """The value in both units, the one received first; HI and LO as words."""
-    return value_words(*shown(reading))
+    """The value in both units, the one received first; HI and LO as words; and that its time is not certain."""
+    said = value_words(*shown(reading))
+    if Flag.TIME_FAULT not in reading.flags:
+        return said
+    return Text(en=f"{said.en}, time uncertain,", zh=f"{said.zh}（时间存疑）")
 
 
 def value_words(value: float, unit: Unit) -> Text:

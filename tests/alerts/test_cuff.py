@@ -45,6 +45,12 @@ def test_a_second_reading_that_is_not_severe_ends_it_without_staff() -> None:
     assert home.judged(3).again is None
 
 
+def test_a_second_reading_whose_time_is_not_known_ends_nothing() -> None:
+    home = Home().take(cuff(0, 190, 100), cuff(2, 130, 80, flags={Flag.TIME_FAULT}))
+    assert home.at(2)["bp-severe"].audience is PATIENT
+    assert home.at(16)["bp-severe"].audience is STAFF
+
+
 def test_no_second_reading_in_15_minutes_raises_on_the_first_alone_and_says_so() -> None:
     home = Home().take(cuff(0, 186, 104))
     assert home.at(15)["bp-severe"].audience is PATIENT

@@ -118,6 +118,17 @@ def test_what_the_meter_calls_a_faulty_strip_confirms_nothing() -> None:
     assert home.at(31)["meter-very-low"].audience is STAFF  # no answer that counts
 
 
+def test_a_value_whose_time_is_not_known_ends_nothing_and_says_so() -> None:
+    undated = meter(2, 108, flags={Flag.TIME_FAULT})
+    home = Home().take(meter(-8, 48), undated)
+    assert home.verdict("meter-very-low", 2) is RAISE
+    assert home.at(23)["meter-very-low"].audience is STAFF
+    assert home.take(meter(25, 108)).verdict("meter-very-low", 25) is CLEAR
+    said = Home().take(meter(0, 48, flags={Flag.TIME_FAULT})).at(0)["meter-very-low"].because
+    assert said.en.startswith("Meter glucose 48 mg/dL (2.7 mmol/L), time uncertain, at 2026-03-02 07:00: below")
+    assert "48 mg/dL（2.7 mmol/L）（时间存疑）" in said.zh
+
+
 def test_limits_are_compared_in_the_unit_received() -> None:
     # 3.9 mmol/L is 70.26 mg/dL: neither it nor 70 mg/dL is low; 3.8 and 69 are.
     assert Home().take(meter(0, 3.9, Unit.MMOL_L)).verdict("meter-low", 0) is CLEAR
