@@ -66,7 +66,16 @@ def latency(bench: Bench) -> Case:
         ):
             one(way, rate)
     case.close()
-    for rate in size.rates:
+    _promise(case, size.rates)
+    case.notes.append(
+        "Durable is when another process finds it in the file, looking every 0.3 ms. Bound of the ratio: twice "
+        f"floor-lib and the linger. {ALERTS} readings a second open an alert."
+    )
+    return case
+
+
+def _promise(case: Case, rates: Sequence[int]) -> None:
+    for rate in rates:
         durable = f"durable at {rate}/s, {P99}"
         case.at_most(
             f"{durable}: through Mosquitto / floor-lib",
@@ -79,11 +88,6 @@ def latency(bench: Bench) -> Case:
             case.value(way, f"alert on the page at 1000/s, {P99}"),
             100.0,
         )
-    case.notes.append(
-        "Durable is when another process finds it in the file, looking every 0.3 ms. Bound of the ratio: twice "
-        f"floor-lib and the linger. {ALERTS} readings a second open an alert."
-    )
-    return case
 
 
 def _spread(case: Case, program: str, what: str, milliseconds: Sequence[float]) -> None:
