@@ -8,8 +8,8 @@
   The patient is told once a week; staff when it is 160/100 on three days of seven.
 - **Low.** The patient is asked to measure again; staff hear of two of one session.
 - A reading taken with the arm moving, the cuff loose or in the wrong place, or with a pulse pressure that nobody has,
-  is doubtful: it asks for another one, but neither confirms nor ends anything, and enters no mean. One of which the time is not
-  known ends nothing: it may be from before.
+  is doubtful: it asks for another one, but neither confirms nor ends anything, and enters no mean. One of which the
+  time is not known ends nothing: it may be from before.
 """
 
 from __future__ import annotations

@@ -33,12 +33,17 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A ratio of two figures of one run, or a figure, beside what was promised."""
+    """A ratio of two figures of one run, or a figure, beside what was promised; None when it was not measured."""
 
     text: str
-    found: float
+    found: float | None
     bound: str
     met: bool
+
+    @property
+    def word(self) -> str:
+        """What became of the promise."""
+        return "not measured" if self.found is None else "met" if self.met else "MISSED"
 
 
 @dataclass(slots=True)
@@ -69,14 +74,14 @@ class Case:
         return next((f.median for f in self.figures if (f.program, f.what) == (program, what)), None)
 
     def at_most(self, text: str, value: float | None, bound: float) -> None:
-        """Promise that a value is not above a bound; nothing when it was not measured."""
-        if value is not None:
-            self.verdicts.append(Verdict(text=text, found=value, bound=f"<= {bound:g}", met=value <= bound))
+        """Promise that a value is not above a bound."""
+        met = value is not None and value <= bound
+        self.verdicts.append(Verdict(text=text, found=value, bound=f"<= {bound:g}", met=met))
 
     def at_least(self, text: str, value: float | None, bound: float) -> None:
-        """Promise that a value is not below a bound; nothing when it was not measured."""
-        if value is not None:
-            self.verdicts.append(Verdict(text=text, found=value, bound=f">= {bound:g}", met=value >= bound))
+        """Promise that a value is not below a bound."""
+        met = value is not None and value >= bound
+        self.verdicts.append(Verdict(text=text, found=value, bound=f">= {bound:g}", met=met))
 
     def ratio(self, over: tuple[str, str], under: tuple[str, str]) -> float | None:
         """One median over another; None when one was not measured."""
@@ -92,8 +97,20 @@ def printed(case: Case) -> str:
         lines.append(
             f"  {figure.program:<26} {figure.what:<34} {number(figure.median):>10} {figure.unit:<12} {spread}"
         )
-    lines += [f"  {'met   ' if v.met else 'MISSED'} {v.text}: {number(v.found)} ({v.bound})" for v in case.verdicts]
+    lines += [f"  {v.word:<12} {v.text}: {_found(v.found)} ({v.bound})" for v in case.verdicts]
     return "\n".join([*lines, *(f"  note: {note}" for note in case.notes)])
+
+
+def promises(cases: Sequence[Case]) -> str:
+    """How many were met, and which were not, so that none has to be looked for."""
+    told = [(case.title, verdict) for case in cases for verdict in case.verdicts]
+    lines = [f"{sum(verdict.met for _, verdict in told)} of {len(told)} promises met"]
+    lines += [f"  {verdict.word:<12} {title}: {verdict.text}" for title, verdict in told if not verdict.met]
+    return "\n".join(lines)
+
+
+def _found(value: float | None) -> str:
+    return "-" if value is None else number(value)
 
 
 def number(value: float) -> str:
@@ -111,7 +128,7 @@ def keep(cases: Sequence[Case], path: Path) -> dict[str, Any]:
             "title": case.title,
             "machine": dict(case.machine),
             "figures": [asdict(figure) for figure in case.figures],
-            "verdicts": [asdict(verdict) for verdict in case.verdicts],
+            "verdicts": [{**asdict(verdict), "word": verdict.word} for verdict in case.verdicts],
             "notes": case.notes,
         }
     known = dict(sorted(known.items()))
@@ -137,8 +154,8 @@ def _section(case: Mapping[str, Any]) -> Iterator[str]:
     if case["verdicts"]:
         yield from ("", "| promised | found | bound | |", "|---|---|---|---|")
         for verdict in case["verdicts"]:
-            met = "met" if verdict["met"] else "**missed**"
-            yield f"| {verdict['text']} | {number(verdict['found'])} | {verdict['bound']} | {met} |"
+            word = "met" if verdict["met"] else f"**{verdict['word'].lower()}**"
+            yield f"| {verdict['text']} | {_found(verdict['found'])} | {verdict['bound']} | {word} |"
     yield from ("", "| program | figure | median | min .. max | rounds |", "|---|---|---|---|---|")
     for figure in case["figures"]:
         values = figure["values"]

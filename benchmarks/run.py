@@ -20,7 +20,7 @@ from benchmarks.bench import FULL, SHORT, Bench
 from benchmarks.growth import growth, soak
 from benchmarks.latency import fan_out, latency, window
 from benchmarks.machine import CACHE, ROOT, BenchError, Missing, described, others_at_work
-from benchmarks.report import Case, keep, printed, write_page
+from benchmarks.report import Case, keep, printed, promises, write_page
 from benchmarks.stores import follower, reading_back
 from benchmarks.throughput import killed, throughput
 
@@ -36,7 +36,7 @@ _CASES: Final[dict[str, tuple[Callable[[Bench], Case], ...]]] = {
 
 
 def main() -> int:
-    """Exit status: 0 measured, 1 a case could not be measured. A missed promise is no failure."""
+    """Exit status: 0 measured, 1 a case could not be measured. A missed promise is told, and no failure."""
     options = _options()
     CACHE.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
@@ -60,6 +60,7 @@ def main() -> int:
             case.machine = machine
             cases.append(case)
             _say(printed(case))
+    _say(f"\n{promises(cases)}")
     if not options.short or options.write:
         known = keep(cases, _DOCS / "performance.json")
         write_page(known, _DOCS / "performance.md", _DOCS / "performance.svg")

@@ -6,9 +6,10 @@ import json
 import shutil
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from alerts.book import Book, connect
 from benchmarks.bench import Bench
@@ -29,6 +30,56 @@ _SENDERS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Into:
+    """Sends a journal of `count` readings into an engine of InfluxDB, by the facade at `url`."""
+
+    case: Case
+    bench: Bench
+    engine: str
+    url: str
+    journal: Path
+    count: int
+
+    def follow(self, sender: str) -> None:
+        """All of it, against the clock."""
+        place, command = self._placed(sender)
+        with Program(command, place / "follow.log") as running:
+            found = _done(running)
+        program = _SENDERS[sender]
+        self.case.add(program, "points", "1/s", found["points"] / found["seconds"], "points into InfluxDB")
+        self.case.add(program, "CPU of 100 000 points", "s", found["cpu"] / found["points"] * 100_000)
+        if found["stored"] != self.count:
+            raise BenchError(f"{program}: {found['stored']} of {self.count} points were stored")
+
+    def kill(self, sender: str) -> None:
+        """Until it is killed on the way; what it had accepted by then and never arrives."""
+        place, command = self._placed(sender)
+        with Program(command, place / "follow.log") as running:
+            running.wait_for("under way")
+            running.kill()
+        said = running.log.read_text().splitlines()
+        handed = sum(int(line.split()[1]) for line in said if line.startswith("handed"))
+        if sender == "ours":
+            running.log.unlink()
+            with Program(command, place / "follow.log") as again:
+                handed, kept = self.count, _done(again)["stored"]
+        else:
+            kept = stored(self.engine, place.name)
+        self.case.add(_SENDERS[sender], "accepted and lost by kill -9", "points", handed - kept)
+
+    def _placed(self, sender: str) -> tuple[Path, list[str]]:
+        place = self.bench.place(sender)
+        shutil.copy(self.journal, place / JOURNAL)
+        return place, module("benchmarks.follow", sender, self.engine, self.url, place / JOURNAL, place.name)
+
+
+def _done(running: Program) -> dict[str, Any]:
+    running.wait_for("done", 300)
+    found: dict[str, Any] = json.loads(running.wait_for('{"points"'))
+    return found
+
+
 def follower(bench: Bench) -> Case:
     """(c) Points a second into InfluxDB, and what a kill costs."""
     from tests.influx_facade import running_engine
@@ -47,39 +98,11 @@ def follower(bench: Bench) -> Case:
         facade = stack.enter_context(Program(command, log))
         url = facade.wait_for("facade http").split()[1]
 
-        def once(sender: str, *, kill: bool) -> None:
-            place = bench.place(sender)
-            shutil.copy(seeded, place / JOURNAL)
-            command = module("benchmarks.follow", sender, engine, url, place / JOURNAL, place.name)
-            program = _SENDERS[sender]
-            with Program(command, place / "follow.log") as running:
-                if not kill:
-                    running.wait_for("done", 300)
-                    found = json.loads(running.wait_for('{"points"'))
-                    case.add(program, "points", "1/s", found["points"] / found["seconds"], "points into InfluxDB")
-                    case.add(program, "CPU of 100 000 points", "s", found["cpu"] / found["points"] * 100_000)
-                    if found["stored"] != count:
-                        raise BenchError(f"{program}: {found['stored']} of {count} points were stored")
-                    return
-                running.wait_for("under way")
-                running.kill()
-            handed = sum(
-                int(line.split()[1]) for line in running.log.read_text().splitlines() if line.startswith("handed")
-            )
-            if sender == "ours":
-                running.log.unlink()
-                with Program(command, place / "follow.log") as again:
-                    again.wait_for("done", 300)
-                    kept = json.loads(again.wait_for('{"points"'))["stored"]
-                    handed = count
-            else:
-                kept = stored(engine, place.name)
-            case.add(program, "accepted and lost by kill -9", "points", handed - kept)
-
+        into = _Into(case, bench, engine, url, seeded, count)
         for sender in bench.rounds(*_SENDERS):
-            once(sender, kill=False)
+            into.follow(sender)
         for sender in ("ours", "library"):
-            once(sender, kill=True)
+            into.kill(sender)
     case.close()
     case.at_least(
         "points/s / influxdb-client's batching writer",

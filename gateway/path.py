@@ -35,7 +35,7 @@ _UNSTORABLE: Final = (sqlite3.Error, OverflowError, ValueError)  # but for an Op
 
 # Linger: so many packets are worth a wait, any number is where commits are dear; a wait that brought nothing (the
 # sources wait for their acknowledgements) is not tried again for some batches.
-_LINGER_S: Final = 0.001
+LINGER_S: Final = 0.001
 _LITTLE: Final = 20
 _DEAR_S: Final = 0.005
 _RESTRAINT: Final = 16
@@ -129,7 +129,7 @@ class StraightPath:
         if self._restrained:
             self._restrained -= 1
             return
-        await asyncio.sleep(_LINGER_S)
+        await asyncio.sleep(LINGER_S)
         if self._door.waiting == waiting:
             self._restrained = _RESTRAINT
 

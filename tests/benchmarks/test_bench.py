@@ -10,7 +10,7 @@ from benchmarks.load import Publisher, Ward, distinct
 from benchmarks.machine import BenchError, others_at_work, sync_times
 from benchmarks.millions import ten_million
 from benchmarks.programs import Homeward
-from benchmarks.report import Case, keep, printed, write_page
+from benchmarks.report import Case, keep, printed, promises, write_page
 from ingest.journal import Journal
 
 
@@ -64,12 +64,20 @@ def test_figures_become_text_json_a_page_and_a_chart(tmp_path: Path) -> None:
     case.close()
     case.at_least("rate / floor", case.ratio(("Homeward", "rate"), ("floor <lib>", "rate")), 2.5)
     case.at_least("rate / nobody", case.ratio(("Homeward", "rate"), ("nobody", "rate")), 2.5)
-    assert re.search(r"MISSED rate / floor: 2 \(>= 2\.5\)", printed(case))
+    assert re.search(r"MISSED +rate / floor: 2 \(>= 2\.5\)", printed(case))
+    assert re.search(r"not measured rate / nobody: - \(>= 2\.5\)", printed(case))
+    case.at_most("rate, 1/s", case.value("Homeward", "rate"), 2000)
+    assert promises([case]).splitlines() == [
+        "1 of 3 promises met",
+        "  MISSED       (a) Something: rate / floor",
+        "  not measured (a) Something: rate / nobody",
+    ]
     page = tmp_path / "page.md"
     for _ in range(2):
         write_page(keep([case], tmp_path / "figures.json"), page, tmp_path / "chart.svg")
     assert page.read_text().count("| Homeward | rate | 2 000 1/s | 1 000 .. 3 000 | 3 |") == 1
-    assert "**missed**" in page.read_text()
+    assert "| rate / floor | 2 | >= 2.5 | **missed** |" in page.read_text()
+    assert "| rate / nobody | - | >= 2.5 | **not measured** |" in page.read_text()
     assert "floor &lt;lib&gt;" in (tmp_path / "chart.svg").read_text()
 
 
