@@ -25,9 +25,9 @@ from alerts.glucose_events import (
 )
 from alerts.metrics import HIGH_2, LOW_2, MINUTE_US, Traces, arrange
 from tests.alerts.traces import MONDAY, Point, even, traces
+from tests.conftest import RECORDED
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "metrics.json").read_text())
-DATA = Path(__file__).parents[3] / "shared" / "data"
 
 Event = tuple[float, float, bool]
 
@@ -204,12 +204,12 @@ def test_events_of_many_are_those_of_each_alone(made: list[tuple[list[tuple[floa
         assert told(together.find(kind)) == [event for points in each for event in find(traces(points), kind)]
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the shared series are not here")
+@pytest.mark.recorded
 @pytest.mark.parametrize("name", ["cgm-shanghai-t2dm", "cgm-physiocgm"])
 def test_events_of_real_series_are_those_of_a_plain_loop(name: str) -> None:
     words = {"low": -np.inf, "high": np.inf}
     rows: dict[str, dict[float, float]] = {}
-    for line in (DATA / name / "cgm.csv").read_text().splitlines()[1:]:
+    for line in (RECORDED / name / "cgm.csv").read_text().splitlines()[1:]:
         subject, time, value = line.split(",")
         moment = datetime.fromisoformat(time).replace(tzinfo=UTC)
         seconds = (moment - datetime(2020, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)

@@ -4,7 +4,6 @@ import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,9 @@ from alerts.home_pressure import Component, HomePressure, Lack, Pressures, home_
 from alerts.metrics import MINUTE_US
 from ingest.reading import to_us
 from tests.alerts.traces import MONDAY
+from tests.conftest import RECORDED
 
-JHS = Path(__file__).parents[3] / "shared" / "data" / "bp-jhs" / "bp.csv"
+JHS = RECORDED / "bp-jhs" / "bp.csv"
 
 
 Cuff = tuple[int, str, float, float]
@@ -211,7 +211,7 @@ def test_what_is_no_series_of_pressures_is_refused() -> None:
             Pressures(**{**arrays, **change})
 
 
-@pytest.mark.skipif(not JHS.exists(), reason="the shared series are not here")
+@pytest.mark.recorded
 def test_first_readings_of_a_real_man_are_higher() -> None:
     """Second less first reading: -4.1 +/- 7.4 in 35 sessions; of days SD 5.8, ARV 5.6 (there of all readings)."""
     rows = list(csv.DictReader(JHS.read_text().splitlines()))

@@ -18,9 +18,9 @@ from alerts.scene import Scene
 from alerts.spot_rules import BP_NOT_AT_GOAL
 from ingest.reading import Reading
 from tests.alerts.spot_ward import START, ZONE, Home, cuff, limits, minute
+from tests.conftest import RECORDED
 
 VECTORS = Path(__file__).parents[1] / "vectors"
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 STAFF, PATIENT, RAISE = Audience.STAFF, Audience.PATIENT, Verdict.RAISE
 
 
@@ -88,9 +88,9 @@ def test_as_an_adult_the_one_reading_of_140_over_110_asks_and_is_forgotten() -> 
     assert (asked.audience, asked.since) == (PATIENT, minute(0))
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the whole set is not in the repository")
+@pytest.mark.recorded
 def test_the_whole_clinic_is_told_as_the_excerpt() -> None:
-    pairs, alone = staff_hear_of(clinic(SHARED / "bp-preg" / "bp.csv"), Group.PREGNANCY)
+    pairs, alone = staff_hear_of(clinic(RECORDED / "bp-preg" / "bp.csv"), Group.PREGNANCY)
     assert pairs == {"279", "347", "441"}
     assert alone == {"73", "125", "319"}
 
@@ -206,9 +206,9 @@ def test_goal_and_trend_of_the_first_ten_at_the_office_limits() -> None:
     assert rise(scene, patients, "6Months", "12Months") == ["1006H3", "1008H3"]  # 107 to 121.7, 107.7 to 129.7
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the whole set is not in the repository")
+@pytest.mark.recorded
 def test_goal_and_trend_of_all_at_the_office_limits() -> None:
-    scene, patients = Scene("p-1", limits(given=OFFICE), minute(0), ZONE), visits(SHARED / "bp-ghana" / "bp.csv")
+    scene, patients = Scene("p-1", limits(given=OFFICE), minute(0), ZONE), visits(RECORDED / "bp-ghana" / "bp.csv")
 
     def count(found: Sequence[str], *needed: str) -> tuple[int, int]:
         return len(found), sum(known.keys() >= set(needed) for known in patients.values())

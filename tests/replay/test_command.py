@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from tests.conftest import RECORDED
 from tests.replay.histories import LOW, LOWS, VERY_LOW, at, file, glucose_lines
-
-_SHARED = Path(__file__).parents[3] / "shared"
 
 
 def _replay(*arguments: object) -> int:
@@ -128,11 +127,20 @@ def test_unsafe_rules_are_refused_with_the_reason(tmp_path: Path, capsys: pytest
     assert "a number without a unit is refused" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not (_SHARED / "eval_hypo.py").exists(), reason="the recorded traces are not here")
+@pytest.mark.recorded
 def test_the_scorer_of_the_traces_reads_the_findings(tmp_path: Path) -> None:
-    data, out = _SHARED / "data" / "cgm-shanghai-t1dm" / "cgm.csv", tmp_path / "out.csv"
+    data, out = RECORDED / "cgm-shanghai-t1dm" / "cgm.csv", tmp_path / "out.csv"
     assert _replay(data, "--only", VERY_LOW, "--findings", out) == 0
-    score = [sys.executable, _SHARED / "eval_hypo.py", data, out, "--level", "54", "--json", tmp_path / "score.json"]
+    score = [
+        sys.executable,
+        RECORDED.parent / "eval_hypo.py",
+        data,
+        out,
+        "--level",
+        "54",
+        "--json",
+        tmp_path / "score.json",
+    ]
     subprocess.run(score, check=True, capture_output=True)
     total = json.loads((tmp_path / "score.json").read_text())["total"]
     assert total["events"] > 10
