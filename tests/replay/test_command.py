@@ -131,7 +131,7 @@ def test_unsafe_rules_are_refused_with_the_reason(tmp_path: Path, capsys: pytest
 def test_the_scorer_of_the_traces_reads_the_findings(tmp_path: Path) -> None:
     data, out = RECORDED / "cgm-shanghai-t1dm" / "cgm.csv", tmp_path / "out.csv"
     assert _replay(data, "--only", VERY_LOW, "--findings", out) == 0
-    score = [
+    score: list[str | Path] = [
         sys.executable,
         RECORDED.parent / "eval_hypo.py",
         data,
