@@ -21,7 +21,7 @@ from pydantic.config import JsonDict, JsonValue
 from pydantic_core import ErrorDetails, from_json
 from typing_extensions import TypedDict
 
-from ingest.reading import NO_CONTEXT, DecodeError, Flag, Measurement
+from ingest.reading import BEYOND_RANGE, CONTRADICTION, NO_CONTEXT, DecodeError, Flag, Measurement
 from ingest.vital import Unit, Vital
 
 _RFC3339: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$"
@@ -64,8 +64,16 @@ _TIME_OR_SEQUENCE: Final[list[JsonValue]] = [
     {"required": ["time"], "properties": {"time": {"type": "string"}}},
     {"required": ["sequence"], "properties": {"sequence": {"type": "integer"}}},
 ]
+_ABOVE: Final[JsonDict] = {"contains": {"const": Flag.ABOVE_RANGE.value}}
+_BELOW: Final[JsonDict] = {"contains": {"const": Flag.BELOW_RANGE.value}}
+_CONTRADICTIONS: Final[list[JsonValue]] = [
+    {"required": ["flags"], "properties": {"flags": {"allOf": [_ABOVE, _BELOW]}}},
+    {"required": ["flags"], "properties": {"value": {"const": "HI"}, "flags": _BELOW}},
+    {"required": ["flags"], "properties": {"value": {"const": "LO"}, "flags": _ABOVE}},
+]
 _GLUCOSE_RULES: Final[JsonDict] = {
     "anyOf": _TIME_OR_SEQUENCE,
+    "not": {"anyOf": _CONTRADICTIONS},
     "if": {"properties": {"value": {"type": "number"}}},
     "then": {"required": ["unit"]},
 }
@@ -153,7 +161,6 @@ _READING: Final[TypeAdapter[GlucoseReading | BloodPressureReading]] = TypeAdapte
 _VITALS: Final = {"glucose": Vital.GLUCOSE, "cgm_glucose": Vital.CGM}
 _UNITS: Final = {"mg/dL": Unit.MG_DL, "mmol/L": Unit.MMOL_L, "mmHg": Unit.MMHG, "kPa": Unit.KPA}
 _WORDS: Final = {"HI": Flag.ABOVE_RANGE, "LO": Flag.BELOW_RANGE}
-_BEYOND_RANGE: Final = frozenset(_WORDS.values())
 _NO_FLAGS: Final[frozenset[Flag]] = frozenset()
 _KINDS: Final = ("glucose", "cgm_glucose", "blood_pressure")
 
@@ -258,11 +265,14 @@ def _outcome(device: str, reading: GlucoseReading | BloodPressureReading) -> Mea
         unit = unit or "mg/dL"
     if unit is None:
         return _refusal("unit: is missing beside a number")
+    beyond = flags & BEYOND_RANGE
+    if len(beyond) > 1:
+        return _refusal(CONTRADICTION)
     return Measurement(
         device=device,
         vital=_VITALS[reading["kind"]],
         # A number beside above-range or below-range is what fits on the display, not what was measured.
-        sent=(None if isinstance(value, str) or flags & _BEYOND_RANGE else value,),
+        sent=(None if isinstance(value, str) or beyond else value,),
         unit=_UNITS[unit],
         device_time=moment,
         sequence=sequence,
