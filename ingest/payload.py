@@ -4,7 +4,8 @@
 `docs/payload.schema.json` and printed by `python -m ingest.payload`. The types below are both the contract and the
 validator: typed dictionaries, because pydantic fills them in half the time of a model.
 
-Numbers are strict ("5.6" is refused); unknown fields (a typo must not vanish), NaN and Infinity are refused.
+Numbers are strict ("5.6" is refused); unknown fields (a typo must not vanish), a field that stands twice, NaN and
+Infinity are refused.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, NotRequired
 
@@ -210,14 +213,18 @@ def measurements(data: bytes, sender: str) -> tuple[Measurement | DecodeError, .
     Never raises. A payload that speaks for another device than its sender is one DecodeError.
     """
     try:
-        # Only a guess, to parse once: where it is wrong validation fails, and `_piecewise` looks properly.
+        # Only a guess, to parse once: where it is wrong validation fails, and `_piecewise` looks properly. It looks
+        # as well where there are more commas than what was kept can have: a field stands twice, or one is in a text.
         if b'"readings"' in data:
             batch = _BATCH.validate_json(data)
-            if batch["device"] == sender:
-                return tuple([_outcome(sender, reading) for reading in batch["readings"]])
+            readings = batch["readings"]
+            commas = data.count(b",") - len(batch) + 2 - sum(map(len, readings))
+            if batch["device"] == sender and (commas == 0 or commas == sum(map(_inner_commas, readings))):
+                return tuple([_outcome(sender, reading) for reading in readings])
         else:
             single = _SINGLE.validate_json(data)
-            if single["device"] == sender:
+            commas = data.count(b",") - len(single) + 1
+            if single["device"] == sender and (commas == 0 or commas == _inner_commas(single)):
                 return (_outcome(sender, single),)
     except ValidationError:
         pass  # said in words by `_piecewise`
@@ -259,20 +266,22 @@ def _outcome(device: str, reading: GlucoseReading | BloodPressureReading) -> Mea
             flags=flags,
             context=context,
         )
-    value, unit = reading["value"], reading.get("unit")
+    value: float | str | None = reading["value"]
+    unit = reading.get("unit")
     if isinstance(value, str):
         flags |= {_WORDS[value]}
-        unit = unit or "mg/dL"
+        value, unit = None, unit or "mg/dL"
     if unit is None:
         return _refusal("unit: is missing beside a number")
-    beyond = flags & BEYOND_RANGE
-    if len(beyond) > 1:
-        return _refusal(CONTRADICTION)
+    if flags:
+        if flags >= BEYOND_RANGE:
+            return _refusal(CONTRADICTION)
+        if flags & BEYOND_RANGE:
+            value = None  # a number beside one of them is what fits on the display, not what was measured
     return Measurement(
         device=device,
         vital=_VITALS[reading["kind"]],
-        # A number beside above-range or below-range is what fits on the display, not what was measured.
-        sent=(None if isinstance(value, str) or beyond else value,),
+        sent=(value,),
         unit=_UNITS[unit],
         device_time=moment,
         sequence=sequence,
@@ -281,10 +290,18 @@ def _outcome(device: str, reading: GlucoseReading | BloodPressureReading) -> Mea
     )
 
 
+def _inner_commas(reading: GlucoseReading | BloodPressureReading) -> int:
+    """How many commas stand between the flags and between the words of the context."""
+    return max(len(reading.get("flags", ())) - 1, 0) + max(len(reading.get("context", ())) - 1, 0)
+
+
 def _piecewise(data: bytes, sender: str) -> tuple[Measurement | DecodeError, ...]:
     """The same as `measurements` for a payload with something wrong in it: find what, and save the rest."""
     try:
-        payload = from_json(data)
+        from_json(data)  # says best what is wrong with the JSON, and how deep it may be
+        payload = json.loads(data, object_pairs_hook=_fields)
+        if isinstance(payload, _Twice):
+            return (_refusal(payload.sentence),)
         in_batch = isinstance(payload, dict) and "readings" in payload
         whole: Any = (_ENVELOPE if in_batch else _SINGLE).validate_python(payload)
     except ValidationError as error:
@@ -297,11 +314,29 @@ def _piecewise(data: bytes, sender: str) -> tuple[Measurement | DecodeError, ...
         return (_outcome(sender, whole),)
     outcomes: list[Measurement | DecodeError] = []
     for position, item in enumerate(whole["readings"]):
+        if isinstance(item, _Twice):
+            outcomes.append(_refusal(f"readings[{position}]: {item.sentence}"))
+            continue
         try:
             outcomes.append(_outcome(sender, _READING.validate_python(item)))
         except ValidationError as error:
             outcomes.append(_refusal(f"readings[{position}]: {_sentence(error)}"))
     return tuple(outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Twice:
+    """Stands for an object in which a field stands twice, or that holds such an object."""
+
+    sentence: str
+
+
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Twice:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        return _Twice(f"{twice[:40]}: stands twice; which of the two is meant would be a guess")
+    return next((value for value in fields.values() if isinstance(value, _Twice)), fields)
 
 
 def _refusal(sentence: str) -> DecodeError:

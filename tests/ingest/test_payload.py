@@ -182,6 +182,38 @@ def test_a_sensor_that_writes_nan_loses_that_reading_only():
 
 
 @pytest.mark.parametrize(
+    ("once", "twice", "name"),
+    [
+        ('"value": 5.6', '"value": 5.6, "unit": "mmol/L", "value" :7.7', "value"),
+        ('"kind"', '"context": {"meal": "fasting"}, "context": {}, "kind"', "context"),
+        ('"kind"', '"context": {"note": 1, "note": 2}, "kind"', "note"),
+        ('"kind"', '"\\u006bind": "cgm_glucose", "kind"', "kind"),
+    ],
+)
+@pytest.mark.parametrize("whole", [GLUCOSE, batch(ITEM, ITEM)], ids=["single", "batch"])
+def test_a_field_that_stands_twice_is_refused(whole, once, twice, name):
+    fields = without(whole, "unit") if "unit" in twice else whole
+    text = json.dumps(fields).replace(once, twice, 1)
+    first, *others = payload.measurements(text.encode(), "meter-1")
+    assert f"{name}: stands twice; which of the two is meant would be a guess" in first.reason
+    assert all(isinstance(other, Measurement) for other in others)
+
+
+@pytest.mark.parametrize("name", ["device", "readings"])
+def test_an_envelope_with_a_field_twice_is_refused_as_one(name):
+    text = json.dumps(batch(ITEM, ITEM))
+    (refusal,) = payload.measurements(f'{text[:-1]}, "{name}": {json.dumps(batch(ITEM)[name])}}}'.encode(), "meter-1")
+    assert refusal.reason.startswith(f"{name}: stands twice")
+
+
+@pytest.mark.parametrize("note", ["a, b", 'say "x", "x"', "x"])
+def test_commas_in_a_text_are_no_second_field(note):
+    fields = GLUCOSE | {"flags": ["battery-low", "time-fault"], "context": {"note": note, "meal": "fasting"}}
+    (reading,) = read(fields)
+    assert reading.context["note"] == note
+
+
+@pytest.mark.parametrize(
     "fields", [GLUCOSE, batch(ITEM), batch(ITEM, 5)], ids=["single", "batch", "with a bad reading"]
 )
 def test_no_device_speaks_for_another(fields):
