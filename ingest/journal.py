@@ -98,6 +98,7 @@ REJECTED: Final = "rejected"  # the reason of a letter that a follower's store r
 TOO_MANY: Final = "too-many"  # the reason of the one that says that further ones of its device are not kept
 MOST_WAITING: Final = 16 * 1_048_576  # octets of letters that wait of one device; three months of a sensor's readings
 _LETTER: Final = 300  # octets that a letter takes beside what came
+_TOLD: Final = 5  # sentences of which the parts of one letter say what is wrong
 Fate = tuple[int, Reading] | None  # what is kept under its sequence number; None for what is known already
 # What a part becomes: the names of counters, beside those of the refusals.
 UNDECODABLE, ADMITTED, REVISED, DUPLICATE = "undecodable", "admitted", "revised", "duplicate"
@@ -277,7 +278,8 @@ class Journal:
     def readmit(self, tried: Iterable[tuple[Letter, tuple[Outcome, ...]]]) -> Appended:
         """Letters were tried again: each with the outcomes of its whole packet; only the parts that wait count.
 
-        A letter of which nothing could be admitted waits on; of the others the rest waits as a letter of its own.
+        A letter of which nothing could be admitted waits on, and says why it does now; of the others the rest waits
+        as a letter of its own.
         """
         with self._writing() as db:
             brought = _Brought(before=True)
@@ -288,7 +290,10 @@ class Journal:
                 parts = [(part, outcomes[part]) for part in letter.parts]
                 fates = iter(self._insert_all(db, (outcome for _, outcome in parts)))
                 left = _settle(letter.packet, parts, fates, brought)
-                if {part: rest.reason for part, rest in left.items()} != dict.fromkeys(letter.parts, letter.reason):
+                if {part: rest.reason for part, rest in left.items()} == dict.fromkeys(letter.parts, letter.reason):
+                    said = _sentence(left.values())
+                    db.execute("UPDATE letters SET because=? WHERE id=? AND because<>?", (said, letter.id, said))
+                else:
                     state = LetterState.REPLACED if left else LetterState.ADMITTED
                     db.execute("UPDATE letters SET state=? WHERE id=?", (state, letter.id))
                     others = self._write_letters(db, letter.packet, left)
@@ -806,7 +811,7 @@ class Journal:
             said = json.dumps([reason, device, parts, packet.link, packet.channel, session, packet.fault, *stamp])
             digest = blake2b(packet.data + b"|" + (packet.companion or b""), key=blake2b(said.encode()).digest())
             values = (
-                LetterState.WAITING, reason, _storable(left[parts[0]].because), device, json.dumps(parts),
+                LetterState.WAITING, reason, _sentence([left[part] for part in parts]), device, json.dumps(parts),
                 to_us(packet.received_at), packet.link, packet.channel, packet.data, packet.companion, session,
                 packet.fault, digest.digest(),
             )  # fmt: skip
@@ -987,8 +992,12 @@ def _as_of(db: sqlite3.Connection, rev: int, row: Row) -> Row:
     return (*said, *row[REV + 1 :])
 
 
-def _storable(text: str) -> str:
-    """A reason may quote hostile input; half of a surrogate pair is no text that SQLite can store."""
+def _sentence(rests: Iterable[_Rest]) -> str:
+    """What is wrong with each part of a letter, said once; of too many sentences the first."""
+    said = list(dict.fromkeys(rest.because for rest in rests))
+    told = "; ".join(said[:_TOLD])
+    text = f"{told}; and {len(said) - _TOLD} more of this kind" if len(said) > _TOLD else told
+    # A sentence may quote hostile input; half of a surrogate pair is no text that SQLite can store.
     return text.encode(errors="replace").decode()
 
 
