@@ -574,7 +574,9 @@ class LetterOut(BaseModel):
     reason: str
     because: str
     device: str
-    parts: list[int]
+    parts: list[int] = Field(
+        description="Which parts of the packet wait (of a batch, which readings), counted from 0; for people from 1"
+    )
     followed_by: list[int] = Field(description="Letters in which what is left of a replaced one waits")
     link: str
     channel: str

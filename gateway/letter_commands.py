@@ -63,7 +63,7 @@ def _show(journal: Journal, options: argparse.Namespace) -> int:
         "arrived": f"{packet.received_at:%Y-%m-%d %H:%M:%SZ} by {packet.link}",
         "device": letter.device,
         "reason": f"{letter.reason}: {letter.because}",
-        "parts": ", ".join(map(str, letter.parts)),
+        "parts": letter.counted_parts,
         "now": _others(letter),
         "channel": packet.channel,
         "octets": "" if text.isprintable() and text.encode() == packet.data else packet.data.hex(" "),

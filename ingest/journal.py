@@ -156,6 +156,11 @@ class Letter:
     packet: Packet
     followed_by: tuple[int, ...]
 
+    @property
+    def counted_parts(self) -> str:
+        """Its parts as people count them, from 1: "2, 3"."""
+        return ", ".join(str(part + 1) for part in self.parts)
+
 
 @dataclass(slots=True, kw_only=True)
 class Appended:

@@ -313,14 +313,14 @@ def _piecewise(data: bytes, sender: str) -> tuple[Measurement | DecodeError, ...
     if not in_batch:
         return (_outcome(sender, whole),)
     outcomes: list[Measurement | DecodeError] = []
-    for position, item in enumerate(whole["readings"]):
+    for item in whole["readings"]:
         if isinstance(item, _Twice):
-            outcomes.append(_refusal(f"readings[{position}]: {item.sentence}"))
+            outcomes.append(_refusal(item.sentence))
             continue
         try:
             outcomes.append(_outcome(sender, _READING.validate_python(item)))
         except ValidationError as error:
-            outcomes.append(_refusal(f"readings[{position}]: {_sentence(error)}"))
+            outcomes.append(_refusal(_sentence(error)))
     return tuple(outcomes)
 
 

@@ -117,6 +117,16 @@ def test_a_letter_is_shown_whole(tmp_path: Path, letter: int, capsys: pytest.Cap
     assert f"there is no letter {letter + 1}" in capsys.readouterr().err
 
 
+def test_the_parts_of_a_letter_are_counted_from_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        packet = Packet(link="listener", sender="d-1", channel="json", data=b"[]", received_at=NOW)
+        fault = DecodeError("invalid", "value: is missing")
+        unknown = Refusal(reason=RefusalReason.UNASSIGNED, because="pair it", device="d-1")
+        journal.append([Arrival(packet=packet, outcomes=(unknown, fault, fault))])
+    assert main(["letters", "--data", str(tmp_path), "show", "2"]) == 0
+    assert "parts    2, 3\n" in capsys.readouterr().out
+
+
 def test_a_letter_is_discarded_once_and_with_a_reason(
     tmp_path: Path, letter: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,7 +30,7 @@ from ingest.links import ble_faults
 from ingest.links.ble import Bond
 from ingest.links.ble_faults import BOND_LOST
 from ingest.links.ble_session import DeviceFacts
-from ingest.reading import Flag, Packet, Refusal, RefusalReason
+from ingest.reading import DecodeError, Flag, Packet, Refusal, RefusalReason
 from ingest.vital import Vital
 from tests.gateway.serving import serving
 from tests.gateway.small_house import (
@@ -236,6 +236,17 @@ async def test_letters_and_health_say_what_is_wrong(furnished) -> None:
     assert letter["data"] == '{"version":1,"value":"5.6"'
     assert health["status"] == "degraded"
     assert health["parts"]["influxdb"]["detail"] == "InfluxDB refuses the token"
+
+
+async def test_which_parts_of_a_packet_wait_is_counted_from_one_on_the_page(house, web) -> None:
+    packet = Packet(link="listener", sender="d-1", channel="json", data=b"[]", received_at=NOW)
+    fault = DecodeError("invalid", "value: is missing")
+    other = DecodeError("too_short", "cut")
+    house.journal.append([Arrival(packet=packet, outcomes=(other, fault, fault))])
+    page = (await web.get("/letters")).text
+    assert 'value: is missing</span> <span class="soft">(parts 2, 3)</span>' in page
+    assert "cut</span></td>" in page, "the first part alone is mostly all of it"
+    assert (await web.get("/api/v1/letters?reason=invalid")).json()[0]["parts"] == [1, 2]
 
 
 async def test_the_api_describes_itself_and_needs_nothing_from_elsewhere(web) -> None:
