@@ -250,10 +250,14 @@ class House:
         return await asyncio.to_thread(self.journal.letters, state, device, reason, before, limit)
 
     async def count_letters(
-        self, state: LetterState = LetterState.WAITING, device: str | None = None, reason: str | None = None
+        self,
+        state: LetterState = LetterState.WAITING,
+        device: str | None = None,
+        reason: str | None = None,
+        before: int | None = None,
     ) -> int:
         """See HouseView."""
-        return await asyncio.to_thread(self.journal.count_letters, state, device, reason)
+        return await asyncio.to_thread(self.journal.count_letters, state, device, reason, before)
 
     async def retry_letter(self, number: int) -> Letter:
         """See HouseView."""

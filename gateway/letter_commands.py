@@ -38,8 +38,8 @@ def letters(options: argparse.Namespace) -> int:
 
 def _list(journal: Journal, options: argparse.Namespace) -> int:
     state = LetterState(options.state)
-    such = {"device": options.device, "reason": options.reason}
-    found = journal.letters(state, before=options.before, limit=options.limit, **such)
+    such = {"device": options.device, "reason": options.reason, "before": options.before}
+    found = journal.letters(state, limit=options.limit, **such)
     for letter in found:
         print(json.dumps(_object(letter)) if options.json else _line(letter))
     count = journal.count_letters(state, **such)

@@ -447,13 +447,14 @@ async def letters(
     """What came and could not become a reading. tried: the letter that was just tried again."""
     found = await house.letters(state, device, reason, before, PAGE)
     such = {name: value for name, value in (("device", device), ("reason", reason)) if value}
+    count = await house.count_letters(state, device, reason, before)
     return _desk(request).page(
         request,
         "letters.html",
         now=house.now(),
         letters=found,
-        count=await house.count_letters(state, device, reason),
-        older=urlencode({"state": state, **such, "before": found[-1].id}) if len(found) == PAGE else None,
+        count=count,
+        older=urlencode({"state": state, **such, "before": found[-1].id}) if found and len(found) < count else None,
         state=state,
         such=such,
         tried=tried,

@@ -157,7 +157,11 @@ class HouseView(Protocol):
         ...
 
     async def count_letters(
-        self, state: LetterState = LetterState.WAITING, device: str | None = None, reason: str | None = None
+        self,
+        state: LetterState = LetterState.WAITING,
+        device: str | None = None,
+        reason: str | None = None,
+        before: int | None = None,
     ) -> int:
-        """How many such letters there are."""
+        """How many such letters there are; `before` as in `letters`."""
         ...

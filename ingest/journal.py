@@ -470,10 +470,14 @@ class Journal:
             return [_letter(row) for row in rows]
 
     def count_letters(
-        self, state: LetterState = LetterState.WAITING, device: str | None = None, reason: str | None = None
+        self,
+        state: LetterState = LetterState.WAITING,
+        device: str | None = None,
+        reason: str | None = None,
+        before: int | None = None,
     ) -> int:
-        """How many such letters there are."""
-        where, values = _such(state, device, reason, None)
+        """How many such letters there are; see `letters`."""
+        where, values = _such(state, device, reason, before)
         with self._reading() as db:
             return int(db.execute(f"SELECT count(*) FROM letters WHERE {where}", values).fetchone()[0])
 

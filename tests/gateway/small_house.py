@@ -122,9 +122,13 @@ class SmallHouse:
         return await asyncio.to_thread(self.journal.letters, state, device, reason, before, limit)
 
     async def count_letters(
-        self, state: LetterState = LetterState.WAITING, device: str | None = None, reason: str | None = None
+        self,
+        state: LetterState = LetterState.WAITING,
+        device: str | None = None,
+        reason: str | None = None,
+        before: int | None = None,
     ) -> int:
-        return await asyncio.to_thread(self.journal.count_letters, state, device, reason)
+        return await asyncio.to_thread(self.journal.count_letters, state, device, reason, before)
 
     async def discard_letter(self, number: int, because: str) -> Letter:
         if not self.journal.discard(number, because):

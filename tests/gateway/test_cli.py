@@ -166,6 +166,8 @@ def test_letters_are_chosen_by_device_reason_and_number(many: Path, capsys: pyte
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 2
     assert said.err == "2 of 5 shown; --before 4 shows older ones\n"
+    assert main(["letters", *data, "--limit", "2", "--before", "4"]) == 0
+    assert capsys.readouterr().err == "2 of 3 shown; --before 2 shows older ones\n"
     for choice, expected in (
         (["--before", "4"], [3, 2, 1]),
         (["--device", "d-2"], [5, 3]),
@@ -173,7 +175,8 @@ def test_letters_are_chosen_by_device_reason_and_number(many: Path, capsys: pyte
         (["--reason", "unassigned"], [1]),
     ):
         assert main(["letters", "list", *data, *choice]) == 0
-        assert listed(capsys) == expected
+        assert (said := capsys.readouterr()).err == "", "all of them are shown"
+        assert [int(line.split()[0]) for line in said.out.splitlines()] == expected
         assert main(["letters", *choice, "list", *data]) == 0
         assert listed(capsys) == expected
     assert main(["letters", *data, "--device", "d-9"]) == 0
