@@ -50,6 +50,7 @@ from gateway.charts import Span, glucose_figure, pressure_figure
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
 from gateway.language import LANGUAGES, Language, choose, load_languages
 from gateway.people import DeviceKind, DeviceLink, Patient
+from gateway.terminal import printable
 from gateway.view import HouseView
 from gateway.words import BONDS, FACTS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS, clock_word, shown
 from ingest.journal import Letter, LetterState
@@ -119,7 +120,7 @@ def _environment(language: Language) -> Environment:
         kinds=list(DeviceKind),
         links=list(DeviceLink),
         priority_name=priority_name,
-        readable=readable,
+        readable=lambda data, channel: printable(readable(data, channel)),
         problem_word=lambda problem: language.text(RULES[problem].title) if problem in RULES else problem,
         outcome_word=lambda outcome: say(OUTCOMES[outcome]),
         kind_word=lambda kind: say(KINDS[kind]),

@@ -750,6 +750,16 @@ async def test_letters_are_tried_again_and_discarded_on_the_page(house, web) -> 
     assert foreign.status_code == 403
 
 
+async def test_what_cannot_be_seen_is_written_out_on_the_page(house, web) -> None:
+    packet = Packet(
+        link="listener", sender="d-1", channel="json", data=b"\x00\x07<\x1b[2J\xc2\x85\xff", received_at=NOW
+    )
+    house.journal.append([Arrival(packet=packet, outcomes=(DecodeError("invalid", "not JSON"),))])
+    page = (await web.get("/letters")).text
+    assert r"\x00\x07&lt;\x1b[2J\x85" in page
+    assert all(char.isprintable() or char == "\n" for char in page)
+
+
 async def test_a_page_of_letters_says_how_many_there_are(house, web) -> None:
     _set_aside(house, *(f"d-{n}" for n in range(120)))
     page = (await web.get("/letters")).text
