@@ -24,6 +24,7 @@ from gateway.device_book import DeviceState
 from gateway.people import BLUETOOTH_ADDRESS, Correction, Device, DeviceKind, DeviceLink, Patient
 from gateway.stream import EventStream
 from gateway.view import HouseView, SeriesStore
+from gateway.words import REASONS
 from ingest.admit import Wearing
 from ingest.journal import Letter, LetterState
 from ingest.links.ble import Bond
@@ -58,6 +59,12 @@ def _known_limits(limits: dict[str, Any]) -> dict[str, Any]:
     return limits
 
 
+def _known_reason(reason: str) -> str:
+    if reason not in REASONS:
+        raise ValueError(f"no letter has the reason {reason!r}; the reasons are {', '.join(REASONS)}")
+    return reason
+
+
 def _within_reach(moment: datetime) -> datetime:
     if not _EARLIEST <= moment < _LATEST:
         raise ValueError("use a moment from the years 1900 to 2199")
@@ -70,6 +77,7 @@ Zone = Annotated[str, AfterValidator(_known_zone), Field(description="IANA time 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many")]
 LetterId = Annotated[int, Query(ge=1, le=2**63 - 1, description="Id of the last letter of the page before")]
+LetterReason = Annotated[str, AfterValidator(_known_reason), Query(description=f"One of {', '.join(REASONS)}")]
 LetterNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 GlucoseUnit = Literal[Unit.MMOL_L, Unit.MG_DL]
@@ -820,7 +828,7 @@ async def list_letters(
     house: House,
     state: LetterState = LetterState.WAITING,
     device: str | None = None,
-    reason: str | None = None,
+    reason: LetterReason | None = None,
     limit: Limit = PAGE,
     before: LetterId | None = None,
 ) -> list[LetterOut]:

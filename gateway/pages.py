@@ -30,6 +30,7 @@ from gateway.api import (
     House,
     LetterId,
     LetterNumber,
+    LetterReason,
     PairIn,
     PatientIn,
     WearingPatch,
@@ -441,7 +442,7 @@ async def letters(
     house: House,
     state: LetterState = LetterState.WAITING,
     device: str | None = None,
-    reason: str | None = None,
+    reason: LetterReason | None = None,
     before: LetterId | None = None,
     tried: LetterId | None = None,
 ) -> Response:

@@ -130,6 +130,7 @@ async def test_patients_and_devices_are_added_paired_changed_and_taken_back(hous
         ("POST", "/alerts/a-9/acknowledge", {"by": "Dr Li"}, 404, "no alert has the id a-9"),
         ("POST", "/alerts/a-9/acknowledge", {"note": "x"}, 422, "by: Field required"),
         ("POST", "/alerts/a-9/close", {"by": "Dr Li", "outcome": "advice"}, 422, "note: Field required"),
+        ("GET", "/letters?reason=foo", None, 422, "reason: no letter has the reason 'foo'; the reasons are unass"),
         ("GET", "/nothing", None, 404, "Not Found"),
     ],
 )
@@ -733,6 +734,8 @@ async def test_letters_are_tried_again_and_discarded_on_the_page(house, web) -> 
     assert "2 of 2 shown" in page
     assert page.count('href="/letters?state=waiting&amp;device=d-1"') == 2
     assert (await web.get("/letters?reason=invalid")).text.count("<tr>") == 0
+    unknown = await web.get("/letters?reason=foo")
+    assert (unknown.status_code, "no letter has the reason" in unknown.text) == (422, True)
     tried = await web.post(f"/letters/{first}/retry", follow_redirects=True)
     assert f"Number {first} still cannot become a reading." in tried.text
     answer = await web.post(f"/letters/{third}/discard", data={"by": "Wu", "because": "a test"})
