@@ -904,7 +904,8 @@ async def give(house: HouseView, device_id: str, body: PairIn) -> Wearing:
 async def correct(house: HouseView, device_id: str, number: int, body: WearingPatch) -> tuple[Wearing, int]:
     """Correct a wearing; with it how many readings stay with the patient who was named before.
 
-    An HTTP 404 for an unknown one, a 422 for one of the future. UnknownPerson and AlreadyKnown pass through.
+    An HTTP 404 for an unknown one, a 422 for one of the future and for what is so already. UnknownPerson and
+    AlreadyKnown pass through.
     """
     wearings, _ = await wearings_of(house, device_id)
     before = next((wearing for wearing in wearings if wearing.number == number), None)
@@ -916,6 +917,10 @@ async def correct(house: HouseView, device_id: str, number: int, body: WearingPa
         patient=body.patient or before.patient,
         since=body.since if "since" in body.model_fields_set else before.since,
     )
+    if wanted == before:
+        raise HTTPException(
+            422, f"nothing is corrected: wearing {number} has this patient and this beginning already; name another"
+        )
     corrected = await house.correct(before, wanted, by=body.by.strip(), note=body.note.strip())
     return corrected, 0 if corrected.patient == before.patient else await house.count_readings(before)
 

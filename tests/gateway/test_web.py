@@ -788,4 +788,11 @@ async def test_a_device_is_given_from_a_moment_on_the_patients_clock(furnished, 
     ).status_code == 422
     page = (await web.get("/devices/cuff-2")).text
     assert page.count("<li>") == 1
+    same = await web.post(f"/devices/cuff-2/wearings/{wearing.number}", data=form)
+    assert (same.status_code, "nothing is corrected" in same.text) == (422, True)
+    same = await web.patch(f"/api/v1/devices/cuff-2/wearings/{wearing.number}", json={"by": "Wu", "since": None})
+    assert same.json()["detail"] == (
+        f"nothing is corrected: wearing {wearing.number} has this patient and this beginning already; name another"
+    )
+    assert len(furnished.people.corrections("cuff-2")) == 1
     assert (await web.get("/devices/cuff-9")).status_code == 404
