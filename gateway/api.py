@@ -188,7 +188,8 @@ class CorrectedOut(BaseModel):
 
     wearing: WearingOut
     stay: int = Field(
-        description="Readings that were admitted before, for the patient who was named then: they stay where they are"
+        description="Readings that were admitted before and do not fit the wearing any more, for it is another "
+        "patient's or begins later: they stay with the patient who was named then"
     )
 
 
@@ -902,7 +903,7 @@ async def give(house: HouseView, device_id: str, body: PairIn) -> Wearing:
 
 
 async def correct(house: HouseView, device_id: str, number: int, body: WearingPatch) -> tuple[Wearing, int]:
-    """Correct a wearing; with it how many readings stay with the patient who was named before.
+    """Correct a wearing; with it how many readings do not fit it now and stay with the patient who was named before.
 
     An HTTP 404 for an unknown one, a 422 for one of the future and for what is so already. UnknownPerson and
     AlreadyKnown pass through.
@@ -922,7 +923,16 @@ async def correct(house: HouseView, device_id: str, number: int, body: WearingPa
             422, f"nothing is corrected: wearing {number} has this patient and this beginning already; name another"
         )
     corrected = await house.correct(before, wanted, by=body.by.strip(), note=body.note.strip())
-    return corrected, 0 if corrected.patient == before.patient else await house.count_readings(before)
+    return corrected, await _count_outside(house, before, corrected)
+
+
+async def _count_outside(house: HouseView, before: Wearing, corrected: Wearing) -> int:
+    """How many readings were admitted for a wearing as it was, and do not belong to it as it is now."""
+    if corrected.patient != before.patient:
+        return await house.count_readings(before)
+    if corrected.since is None or (before.since is not None and corrected.since <= before.since):
+        return 0
+    return await house.count_readings(replace(before, until=corrected.since))
 
 
 async def wearings_of(house: HouseView, device_id: str) -> tuple[list[Wearing], list[Correction]]:

@@ -385,7 +385,7 @@ async def pair(request: Request, house: House, device_id: str) -> Response:
 async def one_device(
     request: Request, house: House, device_id: str, stay: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0
 ) -> Response:
-    """Who wore a device from when to when, and forms that correct it. stay: what the last correction left behind."""
+    """Who wore a device from when to when, and forms that correct it. stay: what the last correction left outside."""
     wearings, corrections = await wearings_of(house, device_id)
     people = await asyncio.to_thread(house.people.patients)
     return _desk(request).page(

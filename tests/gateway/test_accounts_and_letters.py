@@ -255,12 +255,15 @@ async def test_a_reading_of_the_gap_is_admitted_when_the_start_of_the_wearing_is
         assert corrected["stay"] == 0
         assert [one.patient for one in await stored(house, 1)] == ["anna"]
         assert house.journal.letters() == []
+        later = {"by": "Wu", "since": (NOW - timedelta(minutes=10)).isoformat()}
+        assert (await client.patch(here, json=later)).json()["stay"] == 1, "it was taken before that"
+        assert (await client.patch(here, json=right)).json()["stay"] == 0
         # And on the page: it was bo all the time.
         shown = (await client.get("/devices/cgm-1")).text
         assert 'value="2026-03-02T19:15:00"' in shown
         form = {"by": "Li", "patient": "bo", "since": "2026-03-02T19:15:00", "note": "wrong patient"}
         answer = await client.post(f"/devices/cgm-1/wearings/{number}", data=form, follow_redirects=True)
-        assert "1 reading that was admitted before stays" in answer.text
+        assert "1 reading that was admitted before is outside of what is corrected; it stays" in answer.text
         assert "wrong patient" in answer.text
         assert "typed late" in answer.text
         await send(house, 6.6, minute=5)
@@ -269,6 +272,8 @@ async def test_a_reading_of_the_gap_is_admitted_when_the_start_of_the_wearing_is
         assert (await client.post(f"/devices/cgm-1/wearings/{number}", data=form, headers=foreign)).status_code == 403
         *_, (last) = (await client.get("/api/v1/devices/cgm-1/wearings")).json()
         assert [(one["by"], one["patient_before"], one["patient"]) for one in last["corrections"]] == [
+            ("Wu", "anna", "anna"),
+            ("Wu", "anna", "anna"),
             ("Wu", "anna", "anna"),
             ("Li", "anna", "bo"),
         ]
