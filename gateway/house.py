@@ -265,7 +265,7 @@ class House:
         if letter.state is LetterState.DISCARDED and not await asyncio.to_thread(self.journal.take_back, number):
             raise NotWaiting(f"letter {number} is discarded, and the same waits as another letter")
         if letter.state in {LetterState.ADMITTED, LetterState.REPLACED}:
-            raise NotWaiting(f"letter {number} does not wait, it is {letter.state}")
+            raise NotWaiting(f"letter {number} does not wait: {letter.whereabouts}")
         if letter.reason == REJECTED:
             await self._resend(letter)
         else:
@@ -276,7 +276,7 @@ class House:
         """See HouseView."""
         letter = await self._letter(number)
         if not await asyncio.to_thread(self.journal.discard, number, because):
-            raise NotWaiting(f"letter {number} does not wait, it is {letter.state}")
+            raise NotWaiting(f"letter {number} does not wait: {letter.whereabouts}")
         return await self._letter(number)
 
     async def _letter(self, number: int) -> Letter:

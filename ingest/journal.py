@@ -98,6 +98,7 @@ REJECTED: Final = "rejected"  # the reason of a letter that a follower's store r
 TOO_MANY: Final = "too-many"  # the reason of the one that says that further ones of its device are not kept
 MOST_WAITING: Final = 16 * 1_048_576  # octets of letters that wait of one device; three months of a sensor's readings
 _LETTER: Final = 300  # octets that a letter takes beside what came
+_DISCARDED: Final = " | discarded: "  # begins the remark behind the sentence of a discarded letter
 _TOLD: Final = 5  # sentences of which the parts of one letter say what is wrong
 Fate = tuple[int, Reading] | None  # what is kept under its sequence number; None for what is known already
 # What a part becomes: the names of counters, beside those of the refusals.
@@ -160,6 +161,16 @@ class Letter:
     def counted_parts(self) -> str:
         """Its parts as people count them, from 1: "2, 3"."""
         return ", ".join(str(part + 1) for part in self.parts)
+
+    @property
+    def others(self) -> str:
+        """The letters in which what is left of it waits: "letter 58, letter 59"."""
+        return ", ".join(f"letter {number}" for number in self.followed_by)
+
+    @property
+    def whereabouts(self) -> str:
+        """Where one that does not wait is: "it is admitted", "it goes on as letter 58"."""
+        return f"it goes on as {self.others}" if self.followed_by else f"it is {self.state}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -312,15 +323,19 @@ class Journal:
 
     def discard(self, letter: int, because: str) -> bool:
         """Take a letter off the waiting list; its bytes stay. False when no such letter waits."""
-        return self._move(letter, LetterState.DISCARDED, f" | discarded: {because}")
+        return self._move(letter, LetterState.DISCARDED, f"{_DISCARDED}{because}")
 
     def take_back(self, letter: int) -> bool:
         """Have a discarded letter wait again. False when it is not discarded, or the same waits as another letter."""
+        said = "substr(because, 1, instr(because || :remark, :remark) - 1)"
         with self._writing() as db:
             changed = db.execute(
-                "UPDATE OR IGNORE letters SET state=?, because=because || ' | taken back' WHERE id=? AND state=?",
-                (LetterState.WAITING, letter, LetterState.DISCARDED),
-            )
+                f"UPDATE OR IGNORE letters SET state=:waits, because={said} WHERE id=:letter AND state=:discarded",
+                {
+                    "remark": _DISCARDED, "waits": LetterState.WAITING, "letter": letter,
+                    "discarded": LetterState.DISCARDED,
+                },
+            )  # fmt: skip
             self._waiting.clear()
             return changed.rowcount == 1
 

@@ -148,7 +148,7 @@ class SmallHouse:
         if letter.state is LetterState.DISCARDED:
             self.journal.take_back(number)
         elif letter.state is not LetterState.WAITING:
-            raise NotWaiting(f"letter {number} does not wait, it is {letter.state}")
+            raise NotWaiting(f"letter {number} does not wait: {letter.whereabouts}")
         return self.journal.letter(number) or letter
 
     def find(self, finding: Finding, minutes_ago: int = 0) -> Alert:

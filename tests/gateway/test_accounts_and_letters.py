@@ -183,7 +183,7 @@ async def test_letters_are_tried_again_beside_a_running_hub_and_without_it(
         assert f"Letter {beside} is admitted" in capsys.readouterr().out
         assert [one.rev for one in await stored(house, 2)] == [1, 2]
         assert await in_a_thread(["letters", "retry", str(beside), "-c", config]) == 0
-        assert capsys.readouterr().out == f"Letter {beside} does not wait, it is admitted\n"
+        assert capsys.readouterr().out == f"Letter {beside} does not wait: it is admitted\n"
         assert await in_a_thread(["letters", "retry", "99", "-c", config]) == 2
         without = conflict_of_old(house.journal, 5.9)
         unknown = Refusal(reason=RefusalReason.UNASSIGNED, because="pair it", device="cgm-9")
@@ -201,7 +201,9 @@ async def test_letters_are_tried_again_beside_a_running_hub_and_without_it(
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert main(["letters", "list", "--state", "replaced", "-c", config]) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.endswith(f"as letter {without + 3}")
+    assert line.endswith(f": pair it (it goes on as letter {without + 3})")
+    assert main(["letters", "retry", str(without + 1), "-c", config]) == 0
+    assert capsys.readouterr().out == f"Letter {without + 1} does not wait: it goes on as letter {without + 3}\n"
 
 
 async def test_a_letter_that_was_discarded_is_tried_again_by_the_hub(
@@ -216,7 +218,7 @@ async def test_a_letter_that_was_discarded_is_tried_again_by_the_hub(
         discarded = (await client.post(f"/letters/{number}/discard", json={"by": "Wu", "because": "a test"})).json()
         assert (discarded["state"], discarded["because"]) == ("discarded", "of old | discarded: a test (Wu)")
         again = await client.post(f"/letters/{number}/discard", json={"by": "Wu", "because": "a test"})
-        assert (again.status_code, again.json()["detail"]) == (409, f"letter {number} does not wait, it is discarded")
+        assert (again.status_code, again.json()["detail"]) == (409, f"letter {number} does not wait: it is discarded")
         assert (await client.post("/letters/99/discard", json={"by": "Wu", "because": "x"})).status_code == 404
         foreign = {"Origin": "https://elsewhere.example"}
         assert (await client.post(f"/letters/{number}/retry", headers=foreign)).status_code == 403

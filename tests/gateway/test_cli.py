@@ -142,7 +142,7 @@ def test_a_letter_is_discarded_once_and_with_a_reason(
     assert main(["letters", "--data", str(tmp_path), "--state", "discarded"]) == 0
     assert "discarded: a test of the installer" in capsys.readouterr().out
     assert main([*discard, "--because", "again"]) == 1
-    assert "does not wait, it is discarded" in capsys.readouterr().err
+    assert "does not wait: it is discarded" in capsys.readouterr().err
 
 
 @pytest.fixture
