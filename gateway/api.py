@@ -631,7 +631,7 @@ class Problem(BaseModel):
 
 router = APIRouter(
     prefix="/api/v1",
-    responses={status: {"model": Problem} for status in (401, 404, 409, 422)},
+    responses={status: {"model": Problem} for status in (401, 404, 409, 422, 503)},
 )
 
 
@@ -680,7 +680,7 @@ async def list_readings(
     return [ReadingOut.of(reading, ZoneInfo(patient.zone)) for reading in readings]
 
 
-@router.get("/patients/{patient_id}/series", tags=["readings"], responses={503: {"model": Problem}})
+@router.get("/patients/{patient_id}/series", tags=["readings"])
 async def get_series(
     house: House,
     patient_id: str,

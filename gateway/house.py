@@ -67,6 +67,7 @@ SESSIONS: Final = "sessions.db"
 BROKER: Final = "broker.json"
 LOCK: Final = "lock"
 LAST_WORK_S: Final = 10.0
+ANSWER_S: Final = 5.0  # within which a person is told what came of an act
 
 
 class HouseError(Exception):
@@ -167,7 +168,7 @@ class House:
             await self._roster_changed(device, {patient})
             return wearing
 
-        return cast(Wearing, await self.path.errand(assign))
+        return cast(Wearing, await self._errand(assign))
 
     async def correct(self, before: Wearing, wanted: Wearing, *, by: str, note: str) -> Wearing:
         """See HouseView."""
@@ -177,7 +178,7 @@ class House:
             await self._roster_changed(wanted.device, {before.patient, wanted.patient})
             return corrected
 
-        return cast(Wearing, await self.path.errand(correct))
+        return cast(Wearing, await self._errand(correct))
 
     async def unpair(self, device: str) -> Wearing:
         """See HouseView."""
@@ -187,7 +188,7 @@ class House:
             await self._roster_changed(device, {wearing.patient})
             return wearing
 
-        return cast(Wearing, await self.path.errand(release))
+        return cast(Wearing, await self._errand(release))
 
     async def retire(self, device: str) -> Device:
         """See HouseView."""
@@ -201,7 +202,7 @@ class House:
             self.ward.forget({wearing.patient for wearing in worn})
             return retired
 
-        return cast(Device, await self.path.errand(retire))
+        return cast(Device, await self._errand(retire))
 
     async def change_patient(self, patient: Patient) -> None:
         """See HouseView. Raises LimitsError when the limits cannot be used."""
@@ -213,11 +214,40 @@ class House:
                 await asyncio.to_thread(self._learn_device, worn.device)
             self.ward.forget([patient.id])
 
-        await self.path.errand(change)
+        await self._errand(change)
 
     async def act(self, act: Act) -> Alert:
         """See HouseView."""
-        return cast(Alert, await self.path.round(partial(self.ward.act, act)))
+        return cast(Alert, await self._in_time(partial(self.ward.act, act)))
+
+    async def _in_time(self, run: Callable[[], Awaitable[object]]) -> object:
+        """Have the ward do what a person asks for: soon or not at all, and the person is told which."""
+        begun = given_up = False
+
+        async def once() -> object:
+            nonlocal begun
+            if given_up:
+                return None
+            begun = True
+            with self.ward.patience.hurried():
+                return await run()
+
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await self.path.round(once)
+        except TimeoutError:
+            given_up = True
+            came = (
+                "it may still be done: look before you do it again" if begun else "it was not done: do it again later"
+            )
+            trouble = self.path.patience.trouble or self.ward.patience.trouble or "there is much to do"
+            raise StoreAway(f"no answer within {ANSWER_S:g} s ({trouble}); {came}") from None
+
+    async def _errand(self, run: Callable[[], Awaitable[object]]) -> object:
+        """Do what a person asks for in order with the packets; while these wait for the disk, say so instead."""
+        if refusal := self.path.patience.refusal:
+            raise StoreAway(f"{refusal}; this was not done: do it again then")
+        return await self.path.errand(run)
 
     async def readings(
         self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
@@ -261,6 +291,11 @@ class House:
 
     async def retry_letter(self, number: int) -> Letter:
         """See HouseView."""
+
+        async def again() -> None:
+            with self.path.patience.hurried():
+                await self.path.retry([letter])
+
         letter = await self._letter(number)
         if letter.state is LetterState.DISCARDED and not await asyncio.to_thread(self.journal.take_back, number):
             raise NotWaiting(f"letter {number} is discarded, and the same waits as another letter")
@@ -269,7 +304,7 @@ class House:
         if letter.reason == REJECTED:
             await self._resend(letter)
         else:
-            await self.path.errand(partial(self.path.retry, [letter]))
+            await self._errand(again)
         return await self._letter(number)
 
     async def discard_letter(self, number: int, because: str) -> Letter:

@@ -22,7 +22,10 @@ SeriesStore = Literal["journal", "influxdb"]
 
 
 class StoreAway(Exception):
-    """The store that was asked does not answer or is not configured. The text says which and what to do."""
+    """The store that was asked does not answer or is not configured. The text says which and what to do.
+
+    Besides where it is named, whatever people do may raise it, and nothing is done then.
+    """
 
 
 class UnknownLetter(LookupError):
@@ -115,7 +118,7 @@ class HouseView(Protocol):
         ...
 
     async def act(self, act: Act) -> Alert:
-        """Do what a person decided. Raises IllegalAct."""
+        """Do what a person decided, in seconds. Raises IllegalAct, and StoreAway, which says what may yet come."""
         ...
 
     async def readings(
