@@ -103,7 +103,7 @@ async def _tried(part: str, probe: Callable[[], Awaitable[str | None]], fine: st
 
 
 def _data(path: Path) -> str | None:
-    existing = _existing(path)
+    existing = nearest(path)
     if not existing.is_dir():
         return f"{existing} is not a directory; choose another `data`"
     try:
@@ -115,13 +115,13 @@ def _data(path: Path) -> str | None:
     return None
 
 
-def _existing(path: Path) -> Path:
+def nearest(path: Path) -> Path:
     """The directory, or the one in which it would be made."""
     return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
 
 
 def _disk(data: Path) -> Finding:
-    disk = shutil.disk_usage(_existing(data))
+    disk = shutil.disk_usage(nearest(data))
     said = f"it is {room(share(disk), disk.free)}"
     if is_scarce(share(disk), disk.free):
         return Finding(part="disk", ok=False, says=f"{said}; make room, or choose another `data`")

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -27,12 +28,12 @@ from alerts.book import Book, connect
 from alerts.channels import Channel, LogChannel, Speaker, routes
 from alerts.rules import parse_limits
 from gateway.bulletin import Bulletin
-from gateway.check import local_address
+from gateway.check import local_address, nearest
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.device_book import DeviceBook, DeviceState
 from gateway.health import TICK, Fall, Pulse
-from gateway.keeper import WATCH, Keeper
+from gateway.keeper import WATCH, Keeper, room, share
 from gateway.metrics import measure
 from gateway.path import StraightPath
 from gateway.people import Device, DeviceLink, Patient, People
@@ -67,6 +68,7 @@ SESSIONS: Final = "sessions.db"
 BROKER: Final = "broker.json"
 LOCK: Final = "lock"
 LAST_WORK_S: Final = 10.0
+_ROOM_TO_OPEN: Final = 1_048_576  # octets: more than all stores take before anything is written into them
 ANSWER_S: Final = 5.0  # within which a person is told what came of an act
 
 
@@ -508,7 +510,7 @@ async def keep_house(config: Config, clock: Clock, *, radio: Radio | None = None
         async with _standing(config, clock, radio) as house:
             yield house
     except JournalError as error:
-        raise HouseError(str(error)) from error
+        raise HouseError(_hindrance(config.data, str(error))) from error
     except ExceptionGroup as group:
         # What kept the house from opening is one sentence; anything else is a fault of ours and stays whole.
         if hindrance := group.subgroup(HouseError):
@@ -534,13 +536,17 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
             book.create()
         except DatabaseError as error:
             where = config.data / BOOK
-            raise HouseError(f"cannot use {where}: {error.orig}; check the file, its owner and the disk") from error
+            said = f"cannot use {where}: {error.orig}; check the file, its owner and the disk"
+            raise HouseError(_hindrance(config.data, said)) from error
         house = House(config, clock, journal, people, book, device_book)
         door = stack.enter_context(_door(config.web.host, config.web.port))
         house.address = f"http://{_shown_host(config.web.host)}:{door.getsockname()[1]}"
         # For the commands of this computer, which may know no more than the data directory.
         here = local_address(config.web.host, door.getsockname()[1])
-        (config.data / LOCK).write_text(here, encoding="ascii")
+        try:
+            (config.data / LOCK).write_text(here, encoding="ascii")
+        except OSError as error:
+            raise HouseError(_hindrance(config.data, f"cannot write {config.data / LOCK}: {error}")) from error
         base_url = config.web.base_url or house.address
         house.speaker = Speaker(book, channels, base_url=base_url, clock=clock.now)
 
@@ -582,7 +588,7 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
                 posts=config.listener.posts,
                 session_file=config.data / SESSIONS,
             )
-            await _open(stack, house.listener, config.listener.host)
+            await _open(stack, house.listener, config.listener.host, config.data)
         if config.broker:
             house.broker = BrokerLink(
                 config.broker.settings(), house.path.deliver, clock.now, memory_file=config.data / BROKER
@@ -639,21 +645,33 @@ def _wiring(house: House, radio: Radio) -> Wiring:
     )
 
 
-async def _open(stack: AsyncExitStack, listener: Listener, host: str) -> None:
+async def _open(stack: AsyncExitStack, listener: Listener, host: str, data: Path) -> None:
     try:
         await stack.enter_async_context(listener.running())
     except (ssl.SSLError, FileNotFoundError) as error:
         raise HouseError(f"the certificate or key of the MQTT listener cannot be used: {error}") from error
     except sqlite3.Error as error:
-        raise HouseError(
+        said = (
             f"the sessions of MQTT devices cannot be used: {error}; check the disk, or delete {SESSIONS} in the data "
             "directory: devices then begin new sessions"
-        ) from error
+        )
+        raise HouseError(_hindrance(data, said)) from error
     except OSError as error:
         raise HouseError(
             f"the MQTT listener cannot open at {host}:{listener.settings.port}: {error.strerror or error}; "
             "another broker may stand there: choose another [listener] port"
         ) from error
+
+
+def _hindrance(data: Path, said: str) -> str:
+    """Why a store cannot be used. SQLite has many words for a full disk, and none of its files is to blame for it."""
+    disk = shutil.disk_usage(nearest(data))
+    if disk.free >= _ROOM_TO_OPEN:
+        return said
+    return (
+        f"the disk that holds {data} is {room(share(disk), disk.free)}: make room there and start again; "
+        "no file of Homeward has to be deleted"
+    )
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:
@@ -693,7 +711,8 @@ def sole_tenant(data: Path) -> Iterator[None]:
         for name in (JOURNAL, BOOK, SESSIONS):
             (data / name).touch(mode=0o600)
     except OSError as error:
-        raise HouseError(f"the data directory {data} cannot be used: {error}; choose another `data`") from error
+        said = f"the data directory {data} cannot be used: {error}; choose another `data`"
+        raise HouseError(_hindrance(data, said)) from error
     finally:
         os.umask(mask)
     with lock:
