@@ -266,7 +266,7 @@ class _Connection:
     def _on_disconnect(
         self, _client: Client, _data: Any, _flags: DisconnectFlags, reason: ReasonCode, _terms: Properties | None
     ) -> None:
-        self._loop.call_soon_threadsafe(self._ended, f"the hub {_address(self._settings)} is gone ({reason})")
+        self._loop.call_soon_threadsafe(self._hung_up, reason)
 
     # The same on the loop.
 
@@ -281,6 +281,16 @@ class _Connection:
     def _answered(self, mid: int, reason: ReasonCode) -> None:
         self.answers[mid] = reason
         self._stirred()
+
+    def _hung_up(self, reason: ReasonCode) -> None:
+        hub = f"the hub {_address(self._settings)}"
+        if self._connected.done():
+            self._ended(f"{hub} is gone ({reason})")
+        else:
+            self._ended(
+                f"{hub} hung up instead of an answer ({reason}); check the port: it is that of [listener] at the "
+                "hub, not that of its page"
+            )
 
     def _ended(self, why: str) -> None:
         self.lost = self.lost or why
