@@ -540,11 +540,9 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
             raise HouseError(_hindrance(config.data, said)) from error
         house = House(config, clock, journal, people, book, device_book)
         door = stack.enter_context(_door(config.web.host, config.web.port))
-        house.address = f"http://{_shown_host(config.web.host)}:{door.getsockname()[1]}"
-        # For the commands of this computer, which may know no more than the data directory.
-        here = local_address(config.web.host, door.getsockname()[1])
-        try:
-            (config.data / LOCK).write_text(here, encoding="ascii")
+        house.address = local_address(config.web.host, door.getsockname()[1])
+        try:  # for the commands of this computer, which may know no more than the data directory
+            (config.data / LOCK).write_text(house.address, encoding="ascii")
         except OSError as error:
             raise HouseError(_hindrance(config.data, f"cannot write {config.data / LOCK}: {error}")) from error
         base_url = config.web.base_url or house.address
@@ -733,10 +731,6 @@ def _door(host: str, port: int) -> Iterator[socket.socket]:
         ) from error
     with door:
         yield door
-
-
-def _shown_host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 class _Server(uvicorn.Server):

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 
@@ -254,6 +255,29 @@ def test_check_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert str(closed) in lines[f"FAIL {part}"]
 
 
+@pytest.mark.parametrize(
+    ("host", "base_url", "warned"),
+    [
+        ("0.0.0.0", "", True),
+        ("0.0.0.0", "http://hub.example", True),
+        ("0.0.0.0", "https://hub.example", False),
+        ("127.0.0.1", "", False),
+    ],
+)
+def test_check_warns_of_a_page_that_others_reach_without_tls(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str, base_url: str, warned: bool
+) -> None:
+    config = tmp_path / "homeward.toml"
+    named = f'base_url = "{base_url}"\n' if base_url else ""
+    config.write_text(
+        f'[web]\nhost = "{host}"\nport = 0\ntoken = "t"\n{named}[listener]\nport = 0\n', encoding="utf-8"
+    )
+    lines = check_lines(config, capsys)
+    assert ("FAIL page TLS" in lines) is warned
+    if warned:
+        assert "put a reverse proxy with TLS before it" in lines["FAIL page TLS"]
+
+
 def test_check_says_where_no_data_can_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also to root, whom every directory calls its owner."""
     config = tmp_path / "homeward.toml"
@@ -338,6 +362,13 @@ def test_simulate_says_what_it_can_be(
         main(["simulate", *arguments])
     said = capsys.readouterr()
     assert says in said.out + said.err
+
+
+async def test_the_address_of_a_page_that_listens_everywhere_can_be_opened(tmp_path: Path) -> None:
+    web = {"host": "0.0.0.0", "port": 0, "token": "t"}
+    async with real_house(tmp_path, HandClock(), web=web) as house, httpx.AsyncClient(trust_env=False) as client:
+        assert house.address.startswith("http://127.0.0.1:")
+        assert (await client.get(f"{house.address}/login")).status_code == 200
 
 
 async def test_check_beside_a_running_hub_says_so(tmp_path: Path) -> None:
