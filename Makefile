@@ -2,9 +2,10 @@
 # PYTHON=... chooses the interpreter, ARGS=... goes to the demo or to pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-bluez-vm fuzz bench score check lock clean
+.PHONY: help venv demo test test-bluez-vm fuzz bench score check lock clean
 
 help:
+	@echo "make venv    .venv with Homeward and its simulators, and nothing else"
 	@echo "make demo    simulated patients, readings, alerts and the doctor's page (ARGS=\"--fresh --port 8010\")"
 	@echo "make test    run the tests (ARGS=\"-k influx\" chooses)"
 	@echo "make test-bluez-vm  the Bluetooth tests against a real bluetoothd, in a virtual machine (docs/bluetooth.md)"
@@ -14,6 +15,8 @@ help:
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make lock    pin the dependencies of pyproject.toml again (needs uv)"
 	@echo "make clean   remove .venv and caches"
+
+venv: .venv/runtime
 
 demo: .venv/runtime
 	.venv/bin/python -m simulators.demo $(ARGS)

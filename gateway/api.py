@@ -24,6 +24,7 @@ from gateway.device_book import DeviceState
 from gateway.people import BLUETOOTH_ADDRESS, Correction, Device, DeviceKind, DeviceLink, Patient
 from gateway.stream import EventStream
 from gateway.view import HouseView, SeriesStore
+from gateway.words import REASONS
 from ingest.admit import Wearing
 from ingest.journal import Letter, LetterState
 from ingest.links.ble import Bond
@@ -58,6 +59,12 @@ def _known_limits(limits: dict[str, Any]) -> dict[str, Any]:
     return limits
 
 
+def _known_reason(reason: str) -> str:
+    if reason not in REASONS:
+        raise ValueError(f"no letter has the reason {reason!r}; the reasons are {', '.join(REASONS)}")
+    return reason
+
+
 def _within_reach(moment: datetime) -> datetime:
     if not _EARLIEST <= moment < _LATEST:
         raise ValueError("use a moment from the years 1900 to 2199")
@@ -70,6 +77,7 @@ Zone = Annotated[str, AfterValidator(_known_zone), Field(description="IANA time 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many")]
 LetterId = Annotated[int, Query(ge=1, le=2**63 - 1, description="Id of the last letter of the page before")]
+LetterReason = Annotated[str, AfterValidator(_known_reason), Query(description=f"One of {', '.join(REASONS)}")]
 LetterNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 GlucoseUnit = Literal[Unit.MMOL_L, Unit.MG_DL]
@@ -180,7 +188,8 @@ class CorrectedOut(BaseModel):
 
     wearing: WearingOut
     stay: int = Field(
-        description="Readings that were admitted before, for the patient who was named then: they stay where they are"
+        description="Readings that were admitted before and do not fit the wearing any more, for it is another "
+        "patient's or begins later: they stay with the patient who was named then"
     )
 
 
@@ -574,7 +583,9 @@ class LetterOut(BaseModel):
     reason: str
     because: str
     device: str
-    parts: list[int]
+    parts: list[int] = Field(
+        description="Which parts of the packet wait (of a batch, which readings), counted from 0; for people from 1"
+    )
     followed_by: list[int] = Field(description="Letters in which what is left of a replaced one waits")
     link: str
     channel: str
@@ -620,7 +631,7 @@ class Problem(BaseModel):
 
 router = APIRouter(
     prefix="/api/v1",
-    responses={status: {"model": Problem} for status in (401, 404, 409, 422)},
+    responses={status: {"model": Problem} for status in (401, 404, 409, 422, 503)},
 )
 
 
@@ -669,7 +680,7 @@ async def list_readings(
     return [ReadingOut.of(reading, ZoneInfo(patient.zone)) for reading in readings]
 
 
-@router.get("/patients/{patient_id}/series", tags=["readings"], responses={503: {"model": Problem}})
+@router.get("/patients/{patient_id}/series", tags=["readings"])
 async def get_series(
     house: House,
     patient_id: str,
@@ -818,7 +829,7 @@ async def list_letters(
     house: House,
     state: LetterState = LetterState.WAITING,
     device: str | None = None,
-    reason: str | None = None,
+    reason: LetterReason | None = None,
     limit: Limit = PAGE,
     before: LetterId | None = None,
 ) -> list[LetterOut]:
@@ -892,9 +903,10 @@ async def give(house: HouseView, device_id: str, body: PairIn) -> Wearing:
 
 
 async def correct(house: HouseView, device_id: str, number: int, body: WearingPatch) -> tuple[Wearing, int]:
-    """Correct a wearing; with it how many readings stay with the patient who was named before.
+    """Correct a wearing; with it how many readings do not fit it now and stay with the patient who was named before.
 
-    An HTTP 404 for an unknown one, a 422 for one of the future. UnknownPerson and AlreadyKnown pass through.
+    An HTTP 404 for an unknown one, a 422 for one of the future and for what is so already. UnknownPerson and
+    AlreadyKnown pass through.
     """
     wearings, _ = await wearings_of(house, device_id)
     before = next((wearing for wearing in wearings if wearing.number == number), None)
@@ -906,8 +918,21 @@ async def correct(house: HouseView, device_id: str, number: int, body: WearingPa
         patient=body.patient or before.patient,
         since=body.since if "since" in body.model_fields_set else before.since,
     )
+    if wanted == before:
+        raise HTTPException(
+            422, f"nothing is corrected: wearing {number} has this patient and this beginning already; name another"
+        )
     corrected = await house.correct(before, wanted, by=body.by.strip(), note=body.note.strip())
-    return corrected, 0 if corrected.patient == before.patient else await house.count_readings(before)
+    return corrected, await _count_outside(house, before, corrected)
+
+
+async def _count_outside(house: HouseView, before: Wearing, corrected: Wearing) -> int:
+    """How many readings were admitted for a wearing as it was, and do not belong to it as it is now."""
+    if corrected.patient != before.patient:
+        return await house.count_readings(before)
+    if corrected.since is None or (before.since is not None and corrected.since <= before.since):
+        return 0
+    return await house.count_readings(replace(before, until=corrected.since))
 
 
 async def wearings_of(house: HouseView, device_id: str) -> tuple[list[Wearing], list[Correction]]:

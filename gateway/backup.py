@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import shutil
 import sqlite3
-from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -17,6 +19,7 @@ from gateway.house import BOOK, JOURNAL, PACKETS, SESSIONS, HouseError
 # than the journal watches the last readings again, and a session that is older than the journal takes a message again
 # that is known; the other way round both would be left out. Packets that the journal has not are forwarded as well.
 _IN_ORDER: Final = (BOOK, SESSIONS, JOURNAL, PACKETS)
+_OURS: Final = re.compile(f"({'|'.join(map(re.escape, _IN_ORDER))})(-journal|-wal|-shm)?")
 
 
 def backup(data: Path, folder: Path) -> Mapping[str, int]:
@@ -24,24 +27,49 @@ def backup(data: Path, folder: Path) -> Mapping[str, int]:
 
     The folder has its name only when all of it is on disk. Raises HouseError.
     """
+    if data.resolve() in folder.resolve().parents:
+        raise HouseError(f"{folder} is in the data directory, and would be lost with it; name a folder elsewhere")
     partial = folder.with_name(f"{folder.name}.partial")
-    try:
-        if folder.exists():
-            raise FileExistsError(f"{folder} is there already; name a new folder")
-        partial.mkdir(mode=0o700, parents=True)
-    except OSError as error:
-        raise HouseError(f"cannot write a backup to {folder}: {error}") from error
-    try:
-        sizes = _copy_all(data, partial)
-        partial.rename(folder)
-        _sync(folder.parent)
-    except (sqlite3.Error, OSError) as error:
-        raise HouseError(
-            f"{data} could not be copied to {folder}: {error}; check both, and the room there"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with ExitStack() as stack:
+        try:
+            if folder.exists():
+                raise FileExistsError(f"{folder} is there already; name a new folder")
+            stack.enter_context(_empty(partial))
+        except OSError as error:
+            raise HouseError(f"cannot write a backup to {folder}: {error}") from error
+        try:
+            sizes = _copy_all(data, partial)
+            partial.rename(folder)
+            _sync(folder.parent)
+        except (sqlite3.Error, OSError) as error:
+            raise HouseError(
+                f"{data} could not be copied to {folder}: {error}; check both, and the room there"
+            ) from error
     return sizes
+
+
+@contextmanager
+def _empty(folder: Path) -> Iterator[None]:
+    """A folder of nobody else, gone at the end. What a backup that was killed has left in it is removed."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileExistsError(f"another backup writes to {folder}; wait for its end") from None
+        left = sorted(folder.iterdir())
+        if strangers := [path.name for path in left if not _OURS.fullmatch(path.name)]:
+            raise FileExistsError(f"{folder} holds {strangers[0]}, which is of no backup; move it away")
+        for path in left:
+            path.unlink()
+        folder.chmod(0o700)
+        try:
+            yield
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(handle)
 
 
 def _copy_all(data: Path, folder: Path) -> dict[str, int]:

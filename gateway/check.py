@@ -22,7 +22,7 @@ import aiosmtplib
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DatabaseError
 
-from gateway.config import Config, Email
+from gateway.config import Config, Email, is_loopback
 from gateway.device_book import states_of
 from gateway.keeper import is_scarce, room, share
 from ingest import influx
@@ -30,6 +30,10 @@ from ingest.links import ble, broker, uplink
 
 PATIENCE_S: Final = 15.0
 _PROBE: Final = 65_536  # octets
+_IN_THE_CLEAR: Final = (
+    "the page speaks no TLS, so at {host} the token and what it shows of patients travel in the clear; put a reverse "
+    "proxy with TLS before it (README.md says how), and its https address into base_url of [web]"
+)
 _STORES: Final = ("journal.db", "hub.db", "sessions.db", "packets.db")
 
 
@@ -86,6 +90,8 @@ async def _findings(config: Config) -> AsyncIterator[Finding]:
         said = f"{address.scheme}://{address.hostname} was not tried, for that would tell people something"
         yield Finding(part="webhook", ok=True, says=said)
     yield _door("page", config.web.host, config.web.port, running)
+    if not (is_loopback(config.web.host) or (config.web.base_url or "").startswith("https://")):
+        yield Finding(part="page TLS", ok=False, says=_IN_THE_CLEAR.format(host=config.web.host))
 
 
 def _finding(part: str, trouble: str | None, fine: str) -> Finding:
@@ -103,7 +109,7 @@ async def _tried(part: str, probe: Callable[[], Awaitable[str | None]], fine: st
 
 
 def _data(path: Path) -> str | None:
-    existing = _existing(path)
+    existing = nearest(path)
     if not existing.is_dir():
         return f"{existing} is not a directory; choose another `data`"
     try:
@@ -115,13 +121,13 @@ def _data(path: Path) -> str | None:
     return None
 
 
-def _existing(path: Path) -> Path:
+def nearest(path: Path) -> Path:
     """The directory, or the one in which it would be made."""
     return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
 
 
 def _disk(data: Path) -> Finding:
-    disk = shutil.disk_usage(_existing(data))
+    disk = shutil.disk_usage(nearest(data))
     said = f"it is {room(share(disk), disk.free)}"
     if is_scarce(share(disk), disk.free):
         return Finding(part="disk", ok=False, says=f"{said}; make room, or choose another `data`")

@@ -149,7 +149,9 @@ def _add_letters(letters: argparse.ArgumentParser) -> None:
     number = "the number in the first column of the list"
     add("show", "one letter with all its octets").add_argument("letter", type=_letter_id, metavar="ID", help=number)
     retry = add(
-        "retry", "try letters again, after what kept them was corrected; one that was discarded by its number"
+        "retry",
+        "try letters again, after what kept them was corrected: all that wait, or those that numbers, --device, "
+        "--reason and --before choose; by its number also one that was discarded",
     )
     discard = add("discard", "take letters off the waiting list; their octets stay, and `retry` takes them back")
     for several in (retry, discard):

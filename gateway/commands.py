@@ -55,7 +55,8 @@ async def _serve(config: Config) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(_YOUNG)
-        print(f"Homeward is open at {house.address} (stop with Ctrl-C)", flush=True)
+        addresses = (config.web.base_url, house.address)
+        print(f"Homeward is open at {' and '.join(filter(None, addresses))} (stop with Ctrl-C)", flush=True)
         await house.stopped()
 
 

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -28,12 +29,12 @@ from alerts.channels import Channel, LogChannel, Speaker, routes
 from alerts.review_book import ReviewBook
 from alerts.rules import PLAIN, parse_limits
 from gateway.bulletin import Bulletin
-from gateway.check import local_address
+from gateway.check import local_address, nearest
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.device_book import DeviceBook, DeviceState
 from gateway.health import TICK, Fall, Pulse
-from gateway.keeper import WATCH, Keeper
+from gateway.keeper import WATCH, Keeper, room, share
 from gateway.metrics import measure
 from gateway.path import StraightPath
 from gateway.people import Device, DeviceLink, Patient, People
@@ -70,6 +71,8 @@ SESSIONS: Final = "sessions.db"
 BROKER: Final = "broker.json"
 LOCK: Final = "lock"
 LAST_WORK_S: Final = 10.0
+_ROOM_TO_OPEN: Final = 1_048_576  # octets: more than all stores take before anything is written into them
+ANSWER_S: Final = 5.0  # within which a person is told what came of an act
 
 
 class HouseError(Exception):
@@ -176,7 +179,7 @@ class House:
             await self._roster_changed(device, {patient})
             return wearing
 
-        return cast(Wearing, await self.path.errand(assign))
+        return cast(Wearing, await self._errand(assign))
 
     async def correct(self, before: Wearing, wanted: Wearing, *, by: str, note: str) -> Wearing:
         """See HouseView."""
@@ -186,7 +189,7 @@ class House:
             await self._roster_changed(wanted.device, {before.patient, wanted.patient})
             return corrected
 
-        return cast(Wearing, await self.path.errand(correct))
+        return cast(Wearing, await self._errand(correct))
 
     async def unpair(self, device: str) -> Wearing:
         """See HouseView."""
@@ -196,7 +199,7 @@ class House:
             await self._roster_changed(device, {wearing.patient})
             return wearing
 
-        return cast(Wearing, await self.path.errand(release))
+        return cast(Wearing, await self._errand(release))
 
     async def retire(self, device: str) -> Device:
         """See HouseView."""
@@ -210,7 +213,7 @@ class House:
             self.ward.forget({wearing.patient for wearing in worn})
             return retired
 
-        return cast(Device, await self.path.errand(retire))
+        return cast(Device, await self._errand(retire))
 
     async def change_patient(self, patient: Patient) -> None:
         """See HouseView. Raises LimitsError when the limits cannot be used."""
@@ -223,11 +226,40 @@ class House:
             self.ward.forget([patient.id])
             self.rounds.expect([patient.id])
 
-        await self.path.errand(change)
+        await self._errand(change)
 
     async def act(self, act: Act) -> Alert:
         """See HouseView."""
-        return cast(Alert, await self.path.round(partial(self.ward.act, act)))
+        return cast(Alert, await self._in_time(partial(self.ward.act, act)))
+
+    async def _in_time(self, run: Callable[[], Awaitable[object]]) -> object:
+        """Have the ward do what a person asks for: soon or not at all, and the person is told which."""
+        begun = given_up = False
+
+        async def once() -> object:
+            nonlocal begun
+            if given_up:
+                return None
+            begun = True
+            with self.ward.patience.hurried():
+                return await run()
+
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await self.path.round(once)
+        except TimeoutError:
+            given_up = True
+            came = (
+                "it may still be done: look before you do it again" if begun else "it was not done: do it again later"
+            )
+            trouble = self.path.patience.trouble or self.ward.patience.trouble or "there is much to do"
+            raise StoreAway(f"no answer within {ANSWER_S:g} s ({trouble}); {came}") from None
+
+    async def _errand(self, run: Callable[[], Awaitable[object]]) -> object:
+        """Do what a person asks for in order with the packets; while these wait for the disk, say so instead."""
+        if refusal := self.path.patience.refusal:
+            raise StoreAway(f"{refusal}; this was not done: do it again then")
+        return await self.path.errand(run)
 
     async def readings(
         self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
@@ -260,29 +292,38 @@ class House:
         return await asyncio.to_thread(self.journal.letters, state, device, reason, before, limit)
 
     async def count_letters(
-        self, state: LetterState = LetterState.WAITING, device: str | None = None, reason: str | None = None
+        self,
+        state: LetterState = LetterState.WAITING,
+        device: str | None = None,
+        reason: str | None = None,
+        before: int | None = None,
     ) -> int:
         """See HouseView."""
-        return await asyncio.to_thread(self.journal.count_letters, state, device, reason)
+        return await asyncio.to_thread(self.journal.count_letters, state, device, reason, before)
 
     async def retry_letter(self, number: int) -> Letter:
         """See HouseView."""
+
+        async def again() -> None:
+            with self.path.patience.hurried():
+                await self.path.retry([letter])
+
         letter = await self._letter(number)
         if letter.state is LetterState.DISCARDED and not await asyncio.to_thread(self.journal.take_back, number):
             raise NotWaiting(f"letter {number} is discarded, and the same waits as another letter")
         if letter.state in {LetterState.ADMITTED, LetterState.REPLACED}:
-            raise NotWaiting(f"letter {number} does not wait, it is {letter.state}")
+            raise NotWaiting(f"letter {number} does not wait: {letter.whereabouts}")
         if letter.reason == REJECTED:
             await self._resend(letter)
         else:
-            await self.path.errand(partial(self.path.retry, [letter]))
+            await self._errand(again)
         return await self._letter(number)
 
     async def discard_letter(self, number: int, because: str) -> Letter:
         """See HouseView."""
         letter = await self._letter(number)
         if not await asyncio.to_thread(self.journal.discard, number, because):
-            raise NotWaiting(f"letter {number} does not wait, it is {letter.state}")
+            raise NotWaiting(f"letter {number} does not wait: {letter.whereabouts}")
         return await self._letter(number)
 
     async def _letter(self, number: int) -> Letter:
@@ -489,7 +530,7 @@ async def keep_house(config: Config, clock: Clock, *, radio: Radio | None = None
         async with _standing(config, clock, radio) as house:
             yield house
     except JournalError as error:
-        raise HouseError(str(error)) from error
+        raise HouseError(_hindrance(config.data, str(error))) from error
     except ExceptionGroup as group:
         # What kept the house from opening is one sentence; anything else is a fault of ours and stays whole.
         if hindrance := group.subgroup(HouseError):
@@ -516,13 +557,15 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
             book.create()
         except DatabaseError as error:
             where = config.data / BOOK
-            raise HouseError(f"cannot use {where}: {error.orig}; check the file, its owner and the disk") from error
+            said = f"cannot use {where}: {error.orig}; check the file, its owner and the disk"
+            raise HouseError(_hindrance(config.data, said)) from error
         house = House(config, clock, journal, people, book, device_book, reviews)
         door = stack.enter_context(_door(config.web.host, config.web.port))
-        house.address = f"http://{_shown_host(config.web.host)}:{door.getsockname()[1]}"
-        # For the commands of this computer, which may know no more than the data directory.
-        here = local_address(config.web.host, door.getsockname()[1])
-        (config.data / LOCK).write_text(here, encoding="ascii")
+        house.address = local_address(config.web.host, door.getsockname()[1])
+        try:  # for the commands of this computer, which may know no more than the data directory
+            (config.data / LOCK).write_text(house.address, encoding="ascii")
+        except OSError as error:
+            raise HouseError(_hindrance(config.data, f"cannot write {config.data / LOCK}: {error}")) from error
         base_url = config.web.base_url or house.address
         house.speaker = Speaker(book, channels, base_url=base_url, clock=clock.now)
 
@@ -564,7 +607,7 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
                 posts=config.listener.posts,
                 session_file=config.data / SESSIONS,
             )
-            await _open(stack, house.listener, config.listener.host)
+            await _open(stack, house.listener, config.listener.host, config.data)
         if config.broker:
             house.broker = BrokerLink(
                 config.broker.settings(), house.path.deliver, clock.now, memory_file=config.data / BROKER
@@ -611,21 +654,33 @@ def _wiring(house: House, radio: Radio) -> Wiring:
     )
 
 
-async def _open(stack: AsyncExitStack, listener: Listener, host: str) -> None:
+async def _open(stack: AsyncExitStack, listener: Listener, host: str, data: Path) -> None:
     try:
         await stack.enter_async_context(listener.running())
     except (ssl.SSLError, FileNotFoundError) as error:
         raise HouseError(f"the certificate or key of the MQTT listener cannot be used: {error}") from error
     except sqlite3.Error as error:
-        raise HouseError(
+        said = (
             f"the sessions of MQTT devices cannot be used: {error}; check the disk, or delete {SESSIONS} in the data "
             "directory: devices then begin new sessions"
-        ) from error
+        )
+        raise HouseError(_hindrance(data, said)) from error
     except OSError as error:
         raise HouseError(
             f"the MQTT listener cannot open at {host}:{listener.settings.port}: {error.strerror or error}; "
             "another broker may stand there: choose another [listener] port"
         ) from error
+
+
+def _hindrance(data: Path, said: str) -> str:
+    """Why a store cannot be used. SQLite has many words for a full disk, and none of its files is to blame for it."""
+    disk = shutil.disk_usage(nearest(data))
+    if disk.free >= _ROOM_TO_OPEN:
+        return said
+    return (
+        f"the disk that holds {data} is {room(share(disk), disk.free)}: make room there and start again; "
+        "no file of Homeward has to be deleted"
+    )
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:
@@ -665,7 +720,8 @@ def sole_tenant(data: Path) -> Iterator[None]:
         for name in (JOURNAL, BOOK, SESSIONS):
             (data / name).touch(mode=0o600)
     except OSError as error:
-        raise HouseError(f"the data directory {data} cannot be used: {error}; choose another `data`") from error
+        said = f"the data directory {data} cannot be used: {error}; choose another `data`"
+        raise HouseError(_hindrance(data, said)) from error
     finally:
         os.umask(mask)
     with lock:
@@ -686,10 +742,6 @@ def _door(host: str, port: int) -> Iterator[socket.socket]:
         ) from error
     with door:
         yield door
-
-
-def _shown_host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 class _Server(uvicorn.Server):

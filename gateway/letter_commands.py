@@ -38,8 +38,8 @@ def letters(options: argparse.Namespace) -> int:
 
 def _list(journal: Journal, options: argparse.Namespace) -> int:
     state = LetterState(options.state)
-    such = {"device": options.device, "reason": options.reason}
-    found = journal.letters(state, before=options.before, limit=options.limit, **such)
+    such = {"device": options.device, "reason": options.reason, "before": options.before}
+    found = journal.letters(state, limit=options.limit, **such)
     for letter in found:
         print(json.dumps(_object(letter)) if options.json else _line(letter))
     count = journal.count_letters(state, **such)
@@ -63,8 +63,8 @@ def _show(journal: Journal, options: argparse.Namespace) -> int:
         "arrived": f"{packet.received_at:%Y-%m-%d %H:%M:%SZ} by {packet.link}",
         "device": letter.device,
         "reason": f"{letter.reason}: {letter.because}",
-        "parts": ", ".join(map(str, letter.parts)),
-        "now": _others(letter),
+        "parts": letter.counted_parts,
+        "now": letter.others,
         "channel": packet.channel,
         "octets": "" if text.isprintable() and text.encode() == packet.data else packet.data.hex(" "),
         "text": text,
@@ -86,7 +86,7 @@ def _discard(journal: Journal, options: argparse.Namespace) -> int:
     for letter in chosen:
         if not journal.discard(letter.id, options.because):
             kept += 1
-            print(f"letter {letter.id} does not wait, it is {letter.state}", file=sys.stderr)
+            print(f"letter {letter.id} does not wait: {letter.whereabouts}", file=sys.stderr)
         elif options.json:
             print(json.dumps(_object(_letter(journal, letter.id))))
         else:
@@ -115,7 +115,7 @@ def _retry(config: Config, journal: Journal, options: argparse.Namespace) -> int
 def _try(journal: Journal, letter: Letter, again: Callable[[Letter], str]) -> bool:
     """Try one letter again, also one that was discarded, and say what came of it; whether nothing of it waits."""
     if letter.state in {LetterState.ADMITTED, LetterState.REPLACED}:
-        print(f"Letter {letter.id} does not wait, it is {letter.state}{_where(letter)}")
+        print(f"Letter {letter.id} does not wait: {letter.whereabouts}")
         return True
     trouble = again(letter)
     now = journal.letter(letter.id)
@@ -124,7 +124,8 @@ def _try(journal: Journal, letter: Letter, again: Callable[[Letter], str]) -> bo
         print(f"Letter {letter.id} is {'admitted' if now else 'kept no more'}")
         return True
     left = journal.letter(now.followed_by[0]) if now.followed_by else now
-    waits = "is still discarded" if now.state is LetterState.DISCARDED else f"still waits{_where(now)}"
+    waits = "is still discarded" if now.state is LetterState.DISCARDED else "still waits"
+    waits += f" as {now.others}" if now.followed_by else ""
     print(f"Letter {now.id} {waits}: {trouble or printable((left or now).because)}")
     return False
 
@@ -168,16 +169,9 @@ def _letter(journal: Journal, number: int) -> Letter:
 
 def _line(letter: Letter) -> str:
     arrived = f"{letter.packet.received_at:%Y-%m-%d %H:%M:%SZ}"
-    said = f"{letter.reason}: {letter.because}{_where(letter)}"
+    said = f"{letter.reason}: {letter.because}"
+    said += f" ({letter.whereabouts})" if letter.followed_by else ""
     return f"{letter.id:>6}  {arrived}  {letter.packet.link:<8}  {letter.device}  {printable(said)}"
-
-
-def _others(letter: Letter) -> str:
-    return ", ".join(f"letter {number}" for number in letter.followed_by)
-
-
-def _where(letter: Letter) -> str:
-    return f" as {_others(letter)}" if letter.followed_by else ""
 
 
 def _object(letter: Letter) -> dict[str, object]:

@@ -32,6 +32,7 @@ from gateway.api import (
     House,
     LetterId,
     LetterNumber,
+    LetterReason,
     PairIn,
     PatientIn,
     WearingPatch,
@@ -53,6 +54,7 @@ from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
 from gateway.language import LANGUAGES, Language, choose, load_languages
 from gateway.people import DeviceKind, DeviceLink, Patient
 from gateway.review_api import Day, DoneIn, ranking, tick, week_name, weekly_list
+from gateway.terminal import printable
 from gateway.view import HouseView
 from gateway.words import BONDS, FACTS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS, clock_word, shown
 from ingest.journal import Letter, LetterState
@@ -126,7 +128,7 @@ def _environment(language: Language) -> Environment:
         kinds=list(DeviceKind),
         links=list(DeviceLink),
         priority_name=priority_name,
-        readable=readable,
+        readable=lambda data, channel: printable(readable(data, channel)),
         problem_word=lambda problem: language.text(_TITLES[problem]) if problem in _TITLES else problem,
         outcome_word=lambda outcome: say(OUTCOMES[outcome]),
         kind_word=lambda kind: say(KINDS[kind]),
@@ -427,7 +429,7 @@ async def pair(request: Request, house: House, device_id: str) -> Response:
 async def one_device(
     request: Request, house: House, device_id: str, stay: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0
 ) -> Response:
-    """Who wore a device from when to when, and forms that correct it. stay: what the last correction left behind."""
+    """Who wore a device from when to when, and forms that correct it. stay: what the last correction left outside."""
     wearings, corrections = await wearings_of(house, device_id)
     people = await asyncio.to_thread(house.people.patients)
     return _desk(request).page(
@@ -484,20 +486,21 @@ async def letters(
     house: House,
     state: LetterState = LetterState.WAITING,
     device: str | None = None,
-    reason: str | None = None,
+    reason: LetterReason | None = None,
     before: LetterId | None = None,
     tried: LetterId | None = None,
 ) -> Response:
     """What came and could not become a reading. tried: the letter that was just tried again."""
     found = await house.letters(state, device, reason, before, PAGE)
     such = {name: value for name, value in (("device", device), ("reason", reason)) if value}
+    count = await house.count_letters(state, device, reason, before)
     return _desk(request).page(
         request,
         "letters.html",
         now=house.now(),
         letters=found,
-        count=await house.count_letters(state, device, reason),
-        older=urlencode({"state": state, **such, "before": found[-1].id}) if len(found) == PAGE else None,
+        count=count,
+        older=urlencode({"state": state, **such, "before": found[-1].id}) if found and len(found) < count else None,
         state=state,
         such=such,
         tried=tried,

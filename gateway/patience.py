@@ -6,7 +6,8 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final, ParamSpec, TypeVar
 
@@ -31,6 +32,12 @@ class Patience:
         self._clock = clock
         self._trouble: str | None = None
         self._begun: float | None = None  # the call that is under way, monotonic seconds
+        self._hurried = False
+
+    @property
+    def refusal(self) -> str | None:
+        """What the store said to the last try, in a sentence; None unless somebody waits for the next."""
+        return self._trouble
 
     @property
     def trouble(self) -> str | None:
@@ -42,6 +49,15 @@ class Patience:
             )
         return self._trouble
 
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """In the block a call is tried once, for somebody waits for the answer, and is told."""
+        self._hurried = True
+        try:
+            yield
+        finally:
+            self._hurried = False
+
     async def call(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """The result of the work, once it could be done. Any error that waiting does not mend is raised."""
         pause = _FIRST
@@ -50,6 +66,8 @@ class Patience:
             try:
                 result = await asyncio.to_thread(work, *args, **kwargs)
             except (sqlite3.OperationalError, sqlalchemy.exc.OperationalError) as error:
+                if self._hurried:
+                    raise
                 self._complain(getattr(error, "orig", None) or error)
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, _LONGEST)

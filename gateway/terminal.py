@@ -18,7 +18,7 @@ class Nobody(Exception):
 
 
 def printable(text: str) -> str:
-    """What came from outside must not steer the terminal."""
+    """What came from outside must not steer a terminal, or stand unseen on a page."""
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 

@@ -23,7 +23,10 @@ SeriesStore = Literal["journal", "influxdb"]
 
 
 class StoreAway(Exception):
-    """The store that was asked does not answer or is not configured. The text says which and what to do."""
+    """The store that was asked does not answer or is not configured. The text says which and what to do.
+
+    Besides where it is named, whatever people do may raise it, and nothing is done then.
+    """
 
 
 class UnknownLetter(LookupError):
@@ -121,7 +124,7 @@ class HouseView(Protocol):
         ...
 
     async def act(self, act: Act) -> Alert:
-        """Do what a person decided. Raises IllegalAct."""
+        """Do what a person decided, in seconds. Raises IllegalAct, and StoreAway, which says what may yet come."""
         ...
 
     async def readings(
@@ -163,7 +166,11 @@ class HouseView(Protocol):
         ...
 
     async def count_letters(
-        self, state: LetterState = LetterState.WAITING, device: str | None = None, reason: str | None = None
+        self,
+        state: LetterState = LetterState.WAITING,
+        device: str | None = None,
+        reason: str | None = None,
+        before: int | None = None,
     ) -> int:
-        """How many such letters there are."""
+        """How many such letters there are; `before` as in `letters`."""
         ...

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import plotly
+import sqlalchemy.exc
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -18,6 +21,8 @@ from gateway import api, metrics, pages, review_api
 from gateway.guard import Guard, WebSettings, problem
 from gateway.people import AlreadyKnown, UnknownPerson
 from gateway.view import HouseView, NotReadable, NotWaiting, StoreAway, UnknownLetter
+
+logger = logging.getLogger(__name__)
 
 _STATIC: Final = Path(__file__).parent / "static"
 _PLOTLY: Final = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -61,6 +66,8 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     for kind in _STATUS:
         app.add_exception_handler(kind, _on_known)
+    for kind in (sqlite3.OperationalError, sqlalchemy.exc.OperationalError):
+        app.add_exception_handler(kind, _on_store)
     return app
 
 
@@ -81,6 +88,18 @@ async def _on_http(request: Request, error: Exception) -> Response:
 async def _on_known(request: Request, error: Exception) -> Response:
     status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
     return _refuse(request, status, str(error))
+
+
+async def _on_store(request: Request, error: Exception) -> Response:
+    """A store is full, locked or away. It takes nothing by halves: what was to be written is not."""
+    because = getattr(error, "orig", None) or error
+    logger.error("%s %s: %s", request.method, request.url.path, because)
+    failed = "read" if request.method in {"GET", "HEAD"} else "written down"
+    return _refuse(
+        request,
+        503,
+        f"this could not be {failed}: {because}; make room on the disk, or end what holds the file, and try again",
+    )
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:

@@ -152,6 +152,7 @@ FLAGS: Final[Mapping[Flag, str]] = {
     Flag.SESSION_STOPPED: N_("sensor session over"),
     Flag.CALIBRATION_NEEDED: N_("calibration needed"),
 }
+_DISPLAY: Final = {Flag.ABOVE_RANGE: "HI", Flag.BELOW_RANGE: "LO"}
 
 
 def clock_word(error_s: float, was_set: bool | None, language: Language) -> str:
@@ -192,15 +193,14 @@ def shown(reading: Reading, glucose_unit: Unit | None, language: Language) -> Sh
         unit=unit,
         at=reading.taken_at,
         device=reading.device,
-        remarks=", ".join(say(FLAGS[flag]) for flag in sorted(reading.flags)),
+        remarks=", ".join(say(word) for flag, word in FLAGS.items() if flag in reading.flags),
     )
 
 
 def _glucose(reading: Reading, wanted: Unit | None) -> tuple[str, str]:
     sent, value = reading.sent[0], reading.values[0]
     if sent is None or value is None:
-        word = {Flag.ABOVE_RANGE: "HI", Flag.BELOW_RANGE: "LO"}
-        return next((word[flag] for flag in reading.flags if flag in word), "–"), ""
+        return next((word for flag, word in _DISPLAY.items() if flag in reading.flags), "–"), ""
     number, unit = family(sent, reading.unit)
     if wanted is None or reading.vital is Vital.KETONE:
         return f"{number:g}", unit

@@ -12,12 +12,11 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from ingest.device_clock import offset_of, place
-from ingest.reading import Flag, Measurement, Packet, Reading, Refusal, RefusalReason, TimeBasis
+from ingest.reading import BEYOND_RANGE, Flag, Measurement, Packet, Reading, Refusal, RefusalReason, TimeBasis
 from ingest.vital import Vital, canonical, impossible
 
 # A name of its own, because to ask an enumeration for a member takes as long as the rest of a comparison.
 _ARRIVAL: Final = TimeBasis.ARRIVAL
-_NO_NUMBER_BUT_A_VALUE: Final = frozenset({Flag.ABOVE_RANGE, Flag.BELOW_RANGE})
 # How many of the first components a measurement must have; the others of a blood pressure are extras.
 _NEEDED: Final = {vital: 2 if vital is Vital.BLOOD_PRESSURE else 1 for vital in Vital}
 
@@ -159,7 +158,7 @@ def _flaw(measurement: Measurement, values: tuple[float | None, ...]) -> tuple[R
     """Say what keeps the measurement from being a value of a living person, or None."""
     if measurement.flags and Flag.CONTROL_SOLUTION in measurement.flags:
         return RefusalReason.CONTROL_SOLUTION, "a test with control solution says nothing about the patient"
-    if None in measurement.sent[: _NEEDED[measurement.vital]] and not measurement.flags & _NO_NUMBER_BUT_A_VALUE:
+    if None in measurement.sent[: _NEEDED[measurement.vital]] and not measurement.flags & BEYOND_RANGE:
         said = ", ".join(sorted(measurement.flags)) or "nothing more"
         return RefusalReason.NO_VALUE, f"the device reports a failed measurement ({said}); ask for a new one"
     problem = impossible(measurement.vital, values)

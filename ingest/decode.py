@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Final
 
 from ingest import gatt, payload, quirks
-from ingest.reading import DecodeError, Flag, Measurement, Packet
+from ingest.reading import BEYOND_RANGE, CONTRADICTION, DecodeError, Flag, Measurement, Packet
 from ingest.vital import Unit, Vital
 
 Outcome = Measurement | DecodeError
@@ -55,7 +55,6 @@ _PRESSURE_STATUS: Final = {
     5: Flag.IMPROPER_POSITION,
 }
 _PULSE_RANGE: Final = {1: Flag.PULSE_ABOVE_RANGE, 2: Flag.PULSE_BELOW_RANGE}
-_BEYOND_RANGE: Final = frozenset({Flag.ABOVE_RANGE, Flag.BELOW_RANGE})
 
 _NOT_AVAILABLE: Final = 15
 _SAMPLE_TYPES: Final = {
@@ -160,6 +159,8 @@ def _glucose(packet: Packet, data: bytes) -> tuple[Outcome, ...]:
     if claim.time_offset_min in (_OFFSET_OVERRUN, _OFFSET_UNDERRUN):
         # The wearer's clock is more than 22 days from base time, and nobody knows how much more.
         base, flags = None, flags | {Flag.TIME_FAULT}
+    if flags >= BEYOND_RANGE:
+        raise DecodeError("invalid", CONTRADICTION)
     measurement = Measurement(
         device=packet.sender,
         vital=Vital.GLUCOSE,
@@ -266,6 +267,8 @@ def _cgm_record(packet: Packet, start: datetime, claim: gatt.CgmMeasurement, at:
         | _raised(claim.warning, _CGM_WARNING)
         | _beyond(claim.glucose)
     )
+    if flags >= BEYOND_RANGE:
+        return DecodeError("invalid", CONTRADICTION, at)
     return Measurement(
         device=packet.sender,
         vital=Vital.CGM,
@@ -305,7 +308,7 @@ def _measured(number: gatt.Number | None, flags: frozenset[Flag]) -> float | Non
 
     A LO that carries 0 mg/dL would else be refused as impossible, and the patient's hypoglycaemia with it.
     """
-    return None if flags & _BEYOND_RANGE else _number(number)
+    return None if flags & BEYOND_RANGE else _number(number)
 
 
 def _number(number: gatt.Number | None) -> float | None:

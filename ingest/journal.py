@@ -100,6 +100,8 @@ REJECTED: Final = "rejected"  # the reason of a letter that a follower's store r
 TOO_MANY: Final = "too-many"  # the reason of the one that says that further ones of its device are not kept
 MOST_WAITING: Final = 16 * 1_048_576  # octets of letters that wait of one device; three months of a sensor's readings
 _LETTER: Final = 300  # octets that a letter takes beside what came
+_DISCARDED: Final = " | discarded: "  # begins the remark behind the sentence of a discarded letter
+_TOLD: Final = 5  # sentences of which the parts of one letter say what is wrong
 Fate = tuple[int, Reading] | None  # what is kept under its sequence number; None for what is known already
 # What a part becomes: the names of counters, beside those of the refusals.
 UNDECODABLE, ADMITTED, REVISED, DUPLICATE = "undecodable", "admitted", "revised", "duplicate"
@@ -156,6 +158,21 @@ class Letter:
     parts: tuple[int, ...]
     packet: Packet
     followed_by: tuple[int, ...]
+
+    @property
+    def counted_parts(self) -> str:
+        """Its parts as people count them, from 1: "2, 3"."""
+        return ", ".join(str(part + 1) for part in self.parts)
+
+    @property
+    def others(self) -> str:
+        """The letters in which what is left of it waits: "letter 58, letter 59"."""
+        return ", ".join(f"letter {number}" for number in self.followed_by)
+
+    @property
+    def whereabouts(self) -> str:
+        """Where one that does not wait is: "it is admitted", "it goes on as letter 58"."""
+        return f"it goes on as {self.others}" if self.followed_by else f"it is {self.state}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -283,7 +300,8 @@ class Journal:
     def readmit(self, tried: Iterable[tuple[Letter, tuple[Outcome, ...]]]) -> Appended:
         """Letters were tried again: each with the outcomes of its whole packet; only the parts that wait count.
 
-        A letter of which nothing could be admitted waits on; of the others the rest waits as a letter of its own.
+        A letter of which nothing could be admitted waits on, and says why it does now; of the others the rest waits
+        as a letter of its own.
         """
         with self._writing() as db:
             brought = _Brought(before=True)
@@ -294,7 +312,10 @@ class Journal:
                 parts = [(part, outcomes[part]) for part in letter.parts]
                 fates = iter(self._insert_all(db, (outcome for _, outcome in parts)))
                 left = _settle(letter.packet, parts, fates, brought)
-                if {part: rest.reason for part, rest in left.items()} != dict.fromkeys(letter.parts, letter.reason):
+                if {part: rest.reason for part, rest in left.items()} == dict.fromkeys(letter.parts, letter.reason):
+                    said = _sentence(left.values())
+                    db.execute("UPDATE letters SET because=? WHERE id=? AND because<>?", (said, letter.id, said))
+                else:
                     state = LetterState.REPLACED if left else LetterState.ADMITTED
                     db.execute("UPDATE letters SET state=? WHERE id=?", (state, letter.id))
                     others = self._write_letters(db, letter.packet, left)
@@ -308,15 +329,19 @@ class Journal:
 
     def discard(self, letter: int, because: str) -> bool:
         """Take a letter off the waiting list; its bytes stay. False when no such letter waits."""
-        return self._move(letter, LetterState.DISCARDED, f" | discarded: {because}")
+        return self._move(letter, LetterState.DISCARDED, f"{_DISCARDED}{because}")
 
     def take_back(self, letter: int) -> bool:
         """Have a discarded letter wait again. False when it is not discarded, or the same waits as another letter."""
+        said = "substr(because, 1, instr(because || :remark, :remark) - 1)"
         with self._writing() as db:
             changed = db.execute(
-                "UPDATE OR IGNORE letters SET state=?, because=because || ' | taken back' WHERE id=? AND state=?",
-                (LetterState.WAITING, letter, LetterState.DISCARDED),
-            )
+                f"UPDATE OR IGNORE letters SET state=:waits, because={said} WHERE id=:letter AND state=:discarded",
+                {
+                    "remark": _DISCARDED, "waits": LetterState.WAITING, "letter": letter,
+                    "discarded": LetterState.DISCARDED,
+                },
+            )  # fmt: skip
             self._waiting.clear()
             return changed.rowcount == 1
 
@@ -495,10 +520,14 @@ class Journal:
             return [_letter(row) for row in rows]
 
     def count_letters(
-        self, state: LetterState = LetterState.WAITING, device: str | None = None, reason: str | None = None
+        self,
+        state: LetterState = LetterState.WAITING,
+        device: str | None = None,
+        reason: str | None = None,
+        before: int | None = None,
     ) -> int:
-        """How many such letters there are."""
-        where, values = _such(state, device, reason, None)
+        """How many such letters there are; see `letters`."""
+        where, values = _such(state, device, reason, before)
         with self._reading() as db:
             return int(db.execute(f"SELECT count(*) FROM letters WHERE {where}", values).fetchone()[0])
 
@@ -852,7 +881,7 @@ class Journal:
             said = json.dumps([reason, device, parts, packet.link, packet.channel, session, packet.fault, *stamp])
             digest = blake2b(packet.data + b"|" + (packet.companion or b""), key=blake2b(said.encode()).digest())
             values = (
-                LetterState.WAITING, reason, _storable(left[parts[0]].because), device, json.dumps(parts),
+                LetterState.WAITING, reason, _sentence([left[part] for part in parts]), device, json.dumps(parts),
                 to_us(packet.received_at), packet.link, packet.channel, packet.data, packet.companion, session,
                 packet.fault, digest.digest(),
             )  # fmt: skip
@@ -1033,8 +1062,12 @@ def _as_of(db: sqlite3.Connection, rev: int, row: Row) -> Row:
     return (*said, *row[REV + 1 :])
 
 
-def _storable(text: str) -> str:
-    """A reason may quote hostile input; half of a surrogate pair is no text that SQLite can store."""
+def _sentence(rests: Iterable[_Rest]) -> str:
+    """What is wrong with each part of a letter, said once; of too many sentences the first."""
+    said = list(dict.fromkeys(rest.because for rest in rests))
+    told = "; ".join(said[:_TOLD])
+    text = f"{told}; and {len(said) - _TOLD} more of this kind" if len(said) > _TOLD else told
+    # A sentence may quote hostile input; half of a surrogate pair is no text that SQLite can store.
     return text.encode(errors="replace").decode()
 
 

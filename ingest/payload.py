@@ -4,7 +4,8 @@
 `docs/payload.schema.json` and printed by `python -m ingest.payload`. The types below are both the contract and the
 validator: typed dictionaries, because pydantic fills them in half the time of a model.
 
-Numbers are strict ("5.6" is refused); unknown fields (a typo must not vanish), NaN and Infinity are refused.
+Numbers are strict ("5.6" is refused); unknown fields (a typo must not vanish), a field that stands twice, NaN and
+Infinity are refused.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, NotRequired
 
@@ -21,7 +24,7 @@ from pydantic.config import JsonDict, JsonValue
 from pydantic_core import ErrorDetails, from_json
 from typing_extensions import TypedDict
 
-from ingest.reading import NO_CONTEXT, DecodeError, Flag, Measurement
+from ingest.reading import BEYOND_RANGE, CONTRADICTION, NO_CONTEXT, DecodeError, Flag, Measurement
 from ingest.vital import Unit, Vital
 
 _RFC3339: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$"
@@ -64,8 +67,16 @@ _TIME_OR_SEQUENCE: Final[list[JsonValue]] = [
     {"required": ["time"], "properties": {"time": {"type": "string"}}},
     {"required": ["sequence"], "properties": {"sequence": {"type": "integer"}}},
 ]
+_ABOVE: Final[JsonDict] = {"contains": {"const": Flag.ABOVE_RANGE.value}}
+_BELOW: Final[JsonDict] = {"contains": {"const": Flag.BELOW_RANGE.value}}
+_CONTRADICTIONS: Final[list[JsonValue]] = [
+    {"required": ["flags"], "properties": {"flags": {"allOf": [_ABOVE, _BELOW]}}},
+    {"required": ["flags"], "properties": {"value": {"const": "HI"}, "flags": _BELOW}},
+    {"required": ["flags"], "properties": {"value": {"const": "LO"}, "flags": _ABOVE}},
+]
 _VALUE_RULES: Final[JsonDict] = {
     "anyOf": _TIME_OR_SEQUENCE,
+    "not": {"anyOf": _CONTRADICTIONS},
     "if": {"properties": {"value": {"type": "number"}}},
     "then": {"required": ["unit"]},
 }
@@ -177,7 +188,6 @@ _READING: Final[TypeAdapter[GlucoseReading | KetoneReading | BloodPressureReadin
 _VITALS: Final = {"glucose": Vital.GLUCOSE, "cgm_glucose": Vital.CGM, "ketone": Vital.KETONE}
 _UNITS: Final = {"mg/dL": Unit.MG_DL, "mmol/L": Unit.MMOL_L, "mmHg": Unit.MMHG, "kPa": Unit.KPA}
 _WORDS: Final = {"HI": Flag.ABOVE_RANGE, "LO": Flag.BELOW_RANGE}
-_BEYOND_RANGE: Final = frozenset(_WORDS.values())
 _NO_FLAGS: Final[frozenset[Flag]] = frozenset()
 _KINDS: Final = ("glucose", "cgm_glucose", "ketone", "blood_pressure")
 
@@ -235,14 +245,18 @@ def measurements(data: bytes, sender: str) -> tuple[Measurement | DecodeError, .
     Never raises. A payload that speaks for another device than its sender is one DecodeError.
     """
     try:
-        # Only a guess, to parse once: where it is wrong validation fails, and `_piecewise` looks properly.
+        # Only a guess, to parse once: where it is wrong validation fails, and `_piecewise` looks properly. It looks
+        # as well where there are more commas than what was kept can have: a field stands twice, or one is in a text.
         if b'"readings"' in data:
             batch = _BATCH.validate_json(data)
-            if batch["device"] == sender:
-                return tuple([_outcome(sender, reading) for reading in batch["readings"]])
+            readings = batch["readings"]
+            commas = data.count(b",") - len(batch) + 2 - sum(map(len, readings))
+            if batch["device"] == sender and (commas == 0 or commas == sum(map(_inner_commas, readings))):
+                return tuple([_outcome(sender, reading) for reading in readings])
         else:
             single = _SINGLE.validate_json(data)
-            if single["device"] == sender:
+            commas = data.count(b",") - len(single) + 1
+            if single["device"] == sender and (commas == 0 or commas == _inner_commas(single)):
                 return (_outcome(sender, single),)
     except ValidationError:
         pass  # said in words by `_piecewise`
@@ -286,17 +300,22 @@ def _outcome(
             flags=flags,
             context=context,
         )
-    value, unit = reading["value"], reading.get("unit")
+    value: float | str | None = reading["value"]
+    unit = reading.get("unit")
     if isinstance(value, str):
         flags |= {_WORDS[value]}
-        unit = unit or ("mmol/L" if reading["kind"] == "ketone" else "mg/dL")
+        value, unit = None, unit or ("mmol/L" if reading["kind"] == "ketone" else "mg/dL")
     if unit is None:
         return _refusal("unit: is missing beside a number")
+    if flags:
+        if flags >= BEYOND_RANGE:
+            return _refusal(CONTRADICTION)
+        if flags & BEYOND_RANGE:
+            value = None  # a number beside one of them is what fits on the display, not what was measured
     return Measurement(
         device=device,
         vital=_VITALS[reading["kind"]],
-        # A number beside above-range or below-range is what fits on the display, not what was measured.
-        sent=(None if isinstance(value, str) or flags & _BEYOND_RANGE else value,),
+        sent=(value,),
         unit=_UNITS[unit],
         device_time=moment,
         sequence=sequence,
@@ -305,10 +324,18 @@ def _outcome(
     )
 
 
+def _inner_commas(reading: GlucoseReading | KetoneReading | BloodPressureReading) -> int:
+    """How many commas stand between the flags and between the words of the context."""
+    return max(len(reading.get("flags", ())) - 1, 0) + max(len(reading.get("context", ())) - 1, 0)
+
+
 def _piecewise(data: bytes, sender: str) -> tuple[Measurement | DecodeError, ...]:
     """The same as `measurements` for a payload with something wrong in it: find what, and save the rest."""
     try:
-        payload = from_json(data)
+        from_json(data)  # says best what is wrong with the JSON, and how deep it may be
+        payload = json.loads(data, object_pairs_hook=_fields)
+        if isinstance(payload, _Twice):
+            return (_refusal(payload.sentence),)
         in_batch = isinstance(payload, dict) and "readings" in payload
         whole: Any = (_ENVELOPE if in_batch else _SINGLE).validate_python(payload)
     except ValidationError as error:
@@ -320,12 +347,30 @@ def _piecewise(data: bytes, sender: str) -> tuple[Measurement | DecodeError, ...
     if not in_batch:
         return (_outcome(sender, whole),)
     outcomes: list[Measurement | DecodeError] = []
-    for position, item in enumerate(whole["readings"]):
+    for item in whole["readings"]:
+        if isinstance(item, _Twice):
+            outcomes.append(_refusal(item.sentence))
+            continue
         try:
             outcomes.append(_outcome(sender, _READING.validate_python(item)))
         except ValidationError as error:
-            outcomes.append(_refusal(f"readings[{position}]: {_sentence(error)}"))
+            outcomes.append(_refusal(_sentence(error)))
     return tuple(outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Twice:
+    """Stands for an object in which a field stands twice, or that holds such an object."""
+
+    sentence: str
+
+
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Twice:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        return _Twice(f"{twice[:40]}: stands twice; which of the two is meant would be a guess")
+    return next((value for value in fields.values() if isinstance(value, _Twice)), fields)
 
 
 def _refusal(sentence: str) -> DecodeError:

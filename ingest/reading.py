@@ -54,6 +54,11 @@ class Flag(StrEnum):
     CALIBRATION_NEEDED = "calibration-needed"
 
 
+# What the display shows in place of a number. Both at once contradict each other: there is nothing to believe.
+BEYOND_RANGE: Final = frozenset({Flag.ABOVE_RANGE, Flag.BELOW_RANGE})
+CONTRADICTION: Final = "the value is said to be above and below the range at once; a guess is not a number"
+
+
 class TimeBasis(StrEnum):
     """How the moment of a reading is known."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import re
 import signal
 import ssl
 import sys
@@ -32,6 +33,7 @@ _TRACES: Final[dict[str, tuple[str, ...]]] = {
 _VERSIONS: Final = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 _MMOL_L_IN_MG_DL: Final = Decimal("18.016")
 _TENTH: Final = Decimal("0.1")
+_NAME: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")  # as docs/payload.md says
 _LEAST_S: Final = 0.01
 
 
@@ -103,6 +105,8 @@ def _wishes() -> Wishes:
     tls = told.tls or told.tls_ca is not None
     port = told.port or (8883 if tls else 1883)
     name = told.name or f"{told.device}-sim"
+    if not _NAME.fullmatch(name):
+        parser.error("--name: 1 to 64 of A-Z a-z 0-9 . _ : -")
     try:
         password = told.password_file.read_text(encoding="utf-8").strip() if told.password_file else None
         context = ssl.create_default_context(cafile=told.tls_ca) if tls else None

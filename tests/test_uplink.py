@@ -297,6 +297,8 @@ async def test_a_login_that_is_no_post_and_one_that_is_unknown(tmp_path: Path, c
         settings = UplinkSettings(host="127.0.0.1", port=hub.listener.port, post="home", password="wrong", tls=False)
         assert "refuses the login of home" in str(await probe(settings))
         assert await probe(replace(settings, password=SECRET)) is None
+        page = int(hub.address.rpartition(":")[2])
+        assert "check the port: it is that of [listener] at the hub" in str(await probe(replace(settings, port=page)))
         assert {letter.device for letter in hub.journal.letters()} == {"home"}
 
 

@@ -37,7 +37,6 @@ _ANSWER_TIMEOUT: Final = 10.0  # seconds for the hub to answer CONNECT
 _KEEP_ALIVE: Final = 30  # seconds; a network that fell silent is noticed after one and a half of them
 _FIRST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 60.0
-_LITTLE_ROOM: Final = 256 * 1_048_576  # octets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,17 +111,11 @@ class Uplink:
     async def health(self) -> UplinkHealth:
         """The state of affairs now."""
         waiting, oldest = await asyncio.to_thread(self._packets.waiting, self.place)
-        free = await asyncio.to_thread(self._packets.free)
         said = [self.trouble or "The hub takes what is sent"]
         since = f", since {oldest:%Y-%m-%d %H:%MZ}" if oldest else ""
         said.append(f"packets that it has still to confirm: {waiting}{since}")
-        if free < _LITTLE_ROOM:
-            said.append(
-                f"the disk has room for {free // 1_048_576} MiB only; nothing unconfirmed is deleted, so free it or "
-                "bring the hub back before it is full"
-            )
         return UplinkHealth(
-            ok=self.trouble is None and free >= _LITTLE_ROOM,
+            ok=self.trouble is None,
             says="; ".join(said) + ".",
             waiting=waiting,
             last_success=self._last_success,
@@ -273,7 +266,7 @@ class _Connection:
     def _on_disconnect(
         self, _client: Client, _data: Any, _flags: DisconnectFlags, reason: ReasonCode, _terms: Properties | None
     ) -> None:
-        self._loop.call_soon_threadsafe(self._ended, f"the hub {_address(self._settings)} is gone ({reason})")
+        self._loop.call_soon_threadsafe(self._hung_up, reason)
 
     # The same on the loop.
 
@@ -288,6 +281,16 @@ class _Connection:
     def _answered(self, mid: int, reason: ReasonCode) -> None:
         self.answers[mid] = reason
         self._stirred()
+
+    def _hung_up(self, reason: ReasonCode) -> None:
+        hub = f"the hub {_address(self._settings)}"
+        if self._connected.done():
+            self._ended(f"{hub} is gone ({reason})")
+        else:
+            self._ended(
+                f"{hub} hung up instead of an answer ({reason}); check the port: it is that of [listener] at the "
+                "hub, not that of its page"
+            )
 
     def _ended(self, why: str) -> None:
         self.lost = self.lost or why

@@ -124,9 +124,13 @@ class SmallHouse:
         return await asyncio.to_thread(self.journal.letters, state, device, reason, before, limit)
 
     async def count_letters(
-        self, state: LetterState = LetterState.WAITING, device: str | None = None, reason: str | None = None
+        self,
+        state: LetterState = LetterState.WAITING,
+        device: str | None = None,
+        reason: str | None = None,
+        before: int | None = None,
     ) -> int:
-        return await asyncio.to_thread(self.journal.count_letters, state, device, reason)
+        return await asyncio.to_thread(self.journal.count_letters, state, device, reason, before)
 
     async def discard_letter(self, number: int, because: str) -> Letter:
         if not self.journal.discard(number, because):
@@ -146,7 +150,7 @@ class SmallHouse:
         if letter.state is LetterState.DISCARDED:
             self.journal.take_back(number)
         elif letter.state is not LetterState.WAITING:
-            raise NotWaiting(f"letter {number} does not wait, it is {letter.state}")
+            raise NotWaiting(f"letter {number} does not wait: {letter.whereabouts}")
         return self.journal.letter(number) or letter
 
     def find(self, finding: Finding, minutes_ago: int = 0) -> Alert:

@@ -183,7 +183,7 @@ async def test_letters_are_tried_again_beside_a_running_hub_and_without_it(
         assert f"Letter {beside} is admitted" in capsys.readouterr().out
         assert [one.rev for one in await stored(house, 2)] == [1, 2]
         assert await in_a_thread(["letters", "retry", str(beside), "-c", config]) == 0
-        assert capsys.readouterr().out == f"Letter {beside} does not wait, it is admitted\n"
+        assert capsys.readouterr().out == f"Letter {beside} does not wait: it is admitted\n"
         assert await in_a_thread(["letters", "retry", "99", "-c", config]) == 2
         without = conflict_of_old(house.journal, 5.9)
         unknown = Refusal(reason=RefusalReason.UNASSIGNED, because="pair it", device="cgm-9")
@@ -201,7 +201,9 @@ async def test_letters_are_tried_again_beside_a_running_hub_and_without_it(
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert main(["letters", "list", "--state", "replaced", "-c", config]) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.endswith(f"as letter {without + 3}")
+    assert line.endswith(f": pair it (it goes on as letter {without + 3})")
+    assert main(["letters", "retry", str(without + 1), "-c", config]) == 0
+    assert capsys.readouterr().out == f"Letter {without + 1} does not wait: it goes on as letter {without + 3}\n"
 
 
 async def test_a_letter_that_was_discarded_is_tried_again_by_the_hub(
@@ -216,7 +218,7 @@ async def test_a_letter_that_was_discarded_is_tried_again_by_the_hub(
         discarded = (await client.post(f"/letters/{number}/discard", json={"by": "Wu", "because": "a test"})).json()
         assert (discarded["state"], discarded["because"]) == ("discarded", "of old | discarded: a test (Wu)")
         again = await client.post(f"/letters/{number}/discard", json={"by": "Wu", "because": "a test"})
-        assert (again.status_code, again.json()["detail"]) == (409, f"letter {number} does not wait, it is discarded")
+        assert (again.status_code, again.json()["detail"]) == (409, f"letter {number} does not wait: it is discarded")
         assert (await client.post("/letters/99/discard", json={"by": "Wu", "because": "x"})).status_code == 404
         foreign = {"Origin": "https://elsewhere.example"}
         assert (await client.post(f"/letters/{number}/retry", headers=foreign)).status_code == 403
@@ -255,12 +257,15 @@ async def test_a_reading_of_the_gap_is_admitted_when_the_start_of_the_wearing_is
         assert corrected["stay"] == 0
         assert [one.patient for one in await stored(house, 1)] == ["anna"]
         assert house.journal.letters() == []
+        later = {"by": "Wu", "since": (NOW - timedelta(minutes=10)).isoformat()}
+        assert (await client.patch(here, json=later)).json()["stay"] == 1, "it was taken before that"
+        assert (await client.patch(here, json=right)).json()["stay"] == 0
         # And on the page: it was bo all the time.
         shown = (await client.get("/devices/cgm-1")).text
         assert 'value="2026-03-02T19:15:00"' in shown
         form = {"by": "Li", "patient": "bo", "since": "2026-03-02T19:15:00", "note": "wrong patient"}
         answer = await client.post(f"/devices/cgm-1/wearings/{number}", data=form, follow_redirects=True)
-        assert "1 reading that was admitted before stays" in answer.text
+        assert "1 reading that was admitted before is outside of what is corrected; it stays" in answer.text
         assert "wrong patient" in answer.text
         assert "typed late" in answer.text
         await send(house, 6.6, minute=5)
@@ -269,6 +274,8 @@ async def test_a_reading_of_the_gap_is_admitted_when_the_start_of_the_wearing_is
         assert (await client.post(f"/devices/cgm-1/wearings/{number}", data=form, headers=foreign)).status_code == 403
         *_, (last) = (await client.get("/api/v1/devices/cgm-1/wearings")).json()
         assert [(one["by"], one["patient_before"], one["patient"]) for one in last["corrections"]] == [
+            ("Wu", "anna", "anna"),
+            ("Wu", "anna", "anna"),
             ("Wu", "anna", "anna"),
             ("Li", "anna", "bo"),
         ]

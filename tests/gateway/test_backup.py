@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from alerts.book import Book, connect
-from gateway.backup import backup
+from gateway.backup import _empty, backup
 from gateway.cli import _parser, main
 from gateway.house import HouseError
 from gateway.people import DeviceKind
@@ -94,6 +95,45 @@ def test_a_backup_that_cannot_be_made_leaves_nothing_and_says_why(
     (tmp_path / "file").touch()
     with pytest.raises(HouseError, match="cannot write a backup"):
         backup(data, tmp_path / "file" / "copy")
+
+
+def test_what_a_killed_backup_left_is_removed_by_the_next_one_and_nothing_else_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, copy, left = tmp_path / "data", tmp_path / "copy", tmp_path / "copy.partial"
+    Journal(data / "journal.db").close()
+    command = ["backup", str(copy), "--data", str(data)]
+    program = (
+        "import os, sys, gateway.backup as b; b._sync = lambda _: os.kill(os.getpid(), 9); "
+        "b.backup(*map(b.Path, sys.argv[1:]))"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, str(data), str(copy)], check=False)
+    assert killed.returncode == -9
+    assert [path.name for path in left.iterdir()] == ["journal.db"]
+    (left / "journal.db-journal").touch()
+    (left / "letter.txt").touch()
+    assert main(command) == 2
+    assert f"{left} holds letter.txt, which is of no backup; move it away" in capsys.readouterr().err
+    assert (left / "journal.db").exists()
+    (left / "letter.txt").unlink()
+    with _empty(left):
+        (left / "hub.db").touch()
+        assert main(command) == 2
+        assert f"another backup writes to {left}; wait for its end" in capsys.readouterr().err
+        assert (left / "hub.db").exists()
+    left.mkdir()
+    (left / "hub.db").touch()
+    assert main(command) == 0
+    assert [path.name for path in copy.iterdir()] == ["journal.db"]
+    assert not left.exists()
+
+
+def test_a_backup_into_the_data_directory_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Journal(tmp_path / "journal.db").close()
+    for folder in (tmp_path / "copy", tmp_path / "deep" / "copy", tmp_path / "x" / ".." / "copy"):
+        assert main(["backup", str(folder), "--data", str(tmp_path)]) == 2
+        assert "is in the data directory, and would be lost with it" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
 def test_the_unit_is_one_that_systemd_takes_and_runs_the_hub(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 
@@ -117,6 +118,16 @@ def test_a_letter_is_shown_whole(tmp_path: Path, letter: int, capsys: pytest.Cap
     assert f"there is no letter {letter + 1}" in capsys.readouterr().err
 
 
+def test_the_parts_of_a_letter_are_counted_from_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        packet = Packet(link="listener", sender="d-1", channel="json", data=b"[]", received_at=NOW)
+        fault = DecodeError("invalid", "value: is missing")
+        unknown = Refusal(reason=RefusalReason.UNASSIGNED, because="pair it", device="d-1")
+        journal.append([Arrival(packet=packet, outcomes=(unknown, fault, fault))])
+    assert main(["letters", "--data", str(tmp_path), "show", "2"]) == 0
+    assert "parts    2, 3\n" in capsys.readouterr().out
+
+
 def test_a_letter_is_discarded_once_and_with_a_reason(
     tmp_path: Path, letter: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,7 +143,7 @@ def test_a_letter_is_discarded_once_and_with_a_reason(
     assert main(["letters", "--data", str(tmp_path), "--state", "discarded"]) == 0
     assert "discarded: a test of the installer" in capsys.readouterr().out
     assert main([*discard, "--because", "again"]) == 1
-    assert "does not wait, it is discarded" in capsys.readouterr().err
+    assert "does not wait: it is discarded" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -156,6 +167,8 @@ def test_letters_are_chosen_by_device_reason_and_number(many: Path, capsys: pyte
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 2
     assert said.err == "2 of 5 shown; --before 4 shows older ones\n"
+    assert main(["letters", *data, "--limit", "2", "--before", "4"]) == 0
+    assert capsys.readouterr().err == "2 of 3 shown; --before 2 shows older ones\n"
     for choice, expected in (
         (["--before", "4"], [3, 2, 1]),
         (["--device", "d-2"], [5, 3]),
@@ -163,7 +176,8 @@ def test_letters_are_chosen_by_device_reason_and_number(many: Path, capsys: pyte
         (["--reason", "unassigned"], [1]),
     ):
         assert main(["letters", "list", *data, *choice]) == 0
-        assert listed(capsys) == expected
+        assert (said := capsys.readouterr()).err == "", "all of them are shown"
+        assert [int(line.split()[0]) for line in said.out.splitlines()] == expected
         assert main(["letters", *choice, "list", *data]) == 0
         assert listed(capsys) == expected
     assert main(["letters", *data, "--device", "d-9"]) == 0
@@ -239,6 +253,29 @@ def test_check_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "program" in lines["FAIL page"]
     for part in ("broker", "influxdb", "email"):
         assert str(closed) in lines[f"FAIL {part}"]
+
+
+@pytest.mark.parametrize(
+    ("host", "base_url", "warned"),
+    [
+        ("0.0.0.0", "", True),
+        ("0.0.0.0", "http://hub.example", True),
+        ("0.0.0.0", "https://hub.example", False),
+        ("127.0.0.1", "", False),
+    ],
+)
+def test_check_warns_of_a_page_that_others_reach_without_tls(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str, base_url: str, warned: bool
+) -> None:
+    config = tmp_path / "homeward.toml"
+    named = f'base_url = "{base_url}"\n' if base_url else ""
+    config.write_text(
+        f'[web]\nhost = "{host}"\nport = 0\ntoken = "t"\n{named}[listener]\nport = 0\n', encoding="utf-8"
+    )
+    lines = check_lines(config, capsys)
+    assert ("FAIL page TLS" in lines) is warned
+    if warned:
+        assert "put a reverse proxy with TLS before it" in lines["FAIL page TLS"]
 
 
 def test_check_says_where_no_data_can_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -325,6 +362,13 @@ def test_simulate_says_what_it_can_be(
         main(["simulate", *arguments])
     said = capsys.readouterr()
     assert says in said.out + said.err
+
+
+async def test_the_address_of_a_page_that_listens_everywhere_can_be_opened(tmp_path: Path) -> None:
+    web = {"host": "0.0.0.0", "port": 0, "token": "t"}
+    async with real_house(tmp_path, HandClock(), web=web) as house, httpx.AsyncClient(trust_env=False) as client:
+        assert house.address.startswith("http://127.0.0.1:")
+        assert (await client.get(f"{house.address}/login")).status_code == 200
 
 
 async def test_check_beside_a_running_hub_says_so(tmp_path: Path) -> None:

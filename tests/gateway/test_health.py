@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -17,12 +18,12 @@ import httpx
 import pytest
 
 from gateway.cli import main
-from gateway.house import BROKER, House
+from gateway.house import BROKER, House, HouseError
 from gateway.people import DeviceKind
 from ingest.influx import InfluxFollower
 from simulators.publisher import Publisher, RefusedError, glucose
 from tests.full_disk import FullDisk
-from tests.peers import Mosquitto, mosquitto_broker
+from tests.peers import Mosquitto, free_port, mosquitto_broker
 from tests.real_house import NOW, PATIENCE, HandClock, enrol, real_house, ticking, until
 
 MANY = 2000  # readings: more than a write-ahead log that is there has room for
@@ -177,6 +178,34 @@ async def test_a_house_that_opens_on_a_full_disk_says_so_before_it_has_watched_a
     async with real_house(full_disk.path, clock) as house:
         found = house.health()  # what the worklist shows, which asks nobody
         assert found["parts"]["disk"]["status"] == found["status"] == "degraded"
+
+
+async def test_a_home_post_tells_of_a_small_disk_once(full_disk: FullDisk, clock: HandClock) -> None:
+    uplink = {"host": "127.0.0.1", "port": free_port(), "post": "home", "password": "secret", "tls": False}
+    async with real_house(full_disk.path, clock, uplink=uplink, listener={"port": 0}) as house:
+        parts = (await asked(house))["parts"]
+        assert parts["disk"]["status"] == "degraded", "8 MiB are few"
+        assert "make room, or bring the hub back" in parts["disk"]["detail"]
+        assert [name for name, part in parts.items() if "disk" in part["detail"]] == ["disk"]
+
+
+async def test_a_house_that_cannot_open_on_a_full_disk_says_that_room_is_wanted_whichever_store_it_is(
+    full_disk: FullDisk, clock: HandClock
+) -> None:
+    async with real_house(full_disk.path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+    told = []
+    for spare in range(0, 1_000_000, 8192):
+        full_disk.fill(spare=spare)
+        try:
+            async with real_house(full_disk.path, clock):
+                break
+        except HouseError as error:
+            told.append(str(error))
+    assert len(told) > 5
+    for said in told:
+        assert re.search(r"^the disk .* is \d+% full, 0\.\d MB are free: make room", said)
+        assert "or delete" not in said
 
 
 async def without_end(*_: object) -> None:

@@ -30,7 +30,7 @@ from ingest.links import ble_faults
 from ingest.links.ble import Bond
 from ingest.links.ble_faults import BOND_LOST
 from ingest.links.ble_session import DeviceFacts
-from ingest.reading import Flag, Packet, Refusal, RefusalReason
+from ingest.reading import DecodeError, Flag, Packet, Refusal, RefusalReason
 from ingest.vital import Vital
 from tests.gateway.serving import serving
 from tests.gateway.small_house import (
@@ -130,6 +130,7 @@ async def test_patients_and_devices_are_added_paired_changed_and_taken_back(hous
         ("POST", "/alerts/a-9/acknowledge", {"by": "Dr Li"}, 404, "no alert has the id a-9"),
         ("POST", "/alerts/a-9/acknowledge", {"note": "x"}, 422, "by: Field required"),
         ("POST", "/alerts/a-9/close", {"by": "Dr Li", "outcome": "advice"}, 422, "note: Field required"),
+        ("GET", "/letters?reason=foo", None, 422, "reason: no letter has the reason 'foo'; the reasons are unass"),
         ("GET", "/nothing", None, 404, "Not Found"),
     ],
 )
@@ -236,6 +237,17 @@ async def test_letters_and_health_say_what_is_wrong(furnished) -> None:
     assert letter["data"] == '{"version":1,"value":"5.6"'
     assert health["status"] == "degraded"
     assert health["parts"]["influxdb"]["detail"] == "InfluxDB refuses the token"
+
+
+async def test_which_parts_of_a_packet_wait_is_counted_from_one_on_the_page(house, web) -> None:
+    packet = Packet(link="listener", sender="d-1", channel="json", data=b"[]", received_at=NOW)
+    fault = DecodeError("invalid", "value: is missing")
+    other = DecodeError("too_short", "cut")
+    house.journal.append([Arrival(packet=packet, outcomes=(other, fault, fault))])
+    page = (await web.get("/letters")).text
+    assert 'value: is missing</span> <span class="soft">(parts 2, 3)</span>' in page
+    assert "cut</span></td>" in page, "the first part alone is mostly all of it"
+    assert (await web.get("/api/v1/letters?reason=invalid")).json()[0]["parts"] == [1, 2]
 
 
 async def test_the_api_describes_itself_and_needs_nothing_from_elsewhere(web) -> None:
@@ -733,6 +745,8 @@ async def test_letters_are_tried_again_and_discarded_on_the_page(house, web) -> 
     assert "2 of 2 shown" in page
     assert page.count('href="/letters?state=waiting&amp;device=d-1"') == 2
     assert (await web.get("/letters?reason=invalid")).text.count("<tr>") == 0
+    unknown = await web.get("/letters?reason=foo")
+    assert (unknown.status_code, "no letter has the reason" in unknown.text) == (422, True)
     tried = await web.post(f"/letters/{first}/retry", follow_redirects=True)
     assert f"Number {first} still cannot become a reading." in tried.text
     answer = await web.post(f"/letters/{third}/discard", data={"by": "Wu", "because": "a test"})
@@ -750,13 +764,26 @@ async def test_letters_are_tried_again_and_discarded_on_the_page(house, web) -> 
     assert foreign.status_code == 403
 
 
+async def test_what_cannot_be_seen_is_written_out_on_the_page(house, web) -> None:
+    packet = Packet(
+        link="listener", sender="d-1", channel="json", data=b"\x00\x07<\x1b[2J\xc2\x85\xff", received_at=NOW
+    )
+    house.journal.append([Arrival(packet=packet, outcomes=(DecodeError("invalid", "not JSON"),))])
+    page = (await web.get("/letters")).text
+    assert r"\x00\x07&lt;\x1b[2J\x85" in page
+    assert all(char.isprintable() or char == "\n" for char in page)
+
+
 async def test_a_page_of_letters_says_how_many_there_are(house, web) -> None:
     _set_aside(house, *(f"d-{n}" for n in range(120)))
     page = (await web.get("/letters")).text
     assert "100 of 120 shown" in page
     older = re.search('href="(/letters.before=[^"]*|/letters.state=waiting&amp;before=[^"]*)"', page)
     assert older
-    assert (await web.get(older[1].replace("&amp;", "&"))).text.count("/retry") == 20
+    last = (await web.get(older[1].replace("&amp;", "&"))).text
+    assert last.count("/retry") == 20
+    assert "20 of 20 shown" in last
+    assert "before=" not in last
 
 
 async def test_a_device_is_given_from_a_moment_on_the_patients_clock(furnished, web) -> None:
@@ -772,4 +799,11 @@ async def test_a_device_is_given_from_a_moment_on_the_patients_clock(furnished, 
     ).status_code == 422
     page = (await web.get("/devices/cuff-2")).text
     assert page.count("<li>") == 1
+    same = await web.post(f"/devices/cuff-2/wearings/{wearing.number}", data=form)
+    assert (same.status_code, "nothing is corrected" in same.text) == (422, True)
+    same = await web.patch(f"/api/v1/devices/cuff-2/wearings/{wearing.number}", json={"by": "Wu", "since": None})
+    assert same.json()["detail"] == (
+        f"nothing is corrected: wearing {wearing.number} has this patient and this beginning already; name another"
+    )
+    assert len(furnished.people.corrections("cuff-2")) == 1
     assert (await web.get("/devices/cuff-9")).status_code == 404

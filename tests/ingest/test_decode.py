@@ -86,6 +86,10 @@ class TestGlucose:
         reading = one("2a18", f"0a0700ea0701020304050000 11{status}")
         assert (reading.sent, reading.flags) == ((None,), {flag})
 
+    @pytest.mark.parametrize(("sfloat", "status"), [("0000", "6000"), ("fe07", "4000"), ("0208", "2000")])
+    def test_above_and_below_at_once_is_nothing_to_believe(self, sfloat, status):
+        assert "above and below" in error("2a18", f"0a0700ea070102030405{sfloat}11{status}").reason
+
     def test_no_concentration_is_a_measurement_without_value(self):
         reading = one("2a18", "002a00e807030f0e1e2d")
         assert (reading.sent, reading.unit) == ((None,), Unit.MG_DL)
@@ -212,6 +216,14 @@ class TestCgm:
     def test_beyond_what_the_sensor_can_process(self, warning, flag):
         reading = one("2aa7", f"0720000 03c00{warning}".replace(" ", ""), session=self.SESSION)
         assert (reading.sent, reading.flags) == ((None,), {flag})
+
+    def test_above_and_below_at_once_costs_its_own_record_only(self):
+        both, high, good = decode(packet("2aa7", "072000003c00c00720fe073d004006000c100600", session=self.SESSION))
+        assert [(each.reason[:32], each.offset) for each in (both, high)] == [
+            ("the value is said to be above an", 0),
+            ("the value is said to be above an", 7),
+        ]
+        assert good.sequence == 6
 
     def test_an_aware_session_start_gives_aware_times(self):
         start = START.replace(tzinfo=timezone(timedelta(hours=8)))

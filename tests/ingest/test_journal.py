@@ -315,6 +315,33 @@ def test_what_comes_again_and_cannot_be_admitted_waits_once(journal: Journal) ->
     assert len(journal.letters()) == 1
 
 
+def test_a_letter_that_waits_on_says_why_it_does_now(journal: Journal) -> None:
+    def unassigned(because: str) -> Refusal:
+        return Refusal(reason=RefusalReason.UNASSIGNED, because=because, device="cgm-1")
+
+    append(journal, unassigned("pair it"))
+    (letter,) = journal.letters()
+    journal.readmit([(letter, (unassigned("correct since when it is worn"),))])
+    (kept,) = journal.letters()
+    assert (kept.id, kept.because) == (letter.id, "correct since when it is worn")
+    append(journal, unassigned("pair it"))
+    assert len(journal.letters()) == 1, "the sentence does not tell one letter from another"
+
+
+def test_a_letter_tells_the_sentence_of_each_of_its_parts(journal: Journal) -> None:
+    def impossible(because: str) -> Refusal:
+        return Refusal(reason=RefusalReason.IMPOSSIBLE, because=because, device="cgm-1")
+
+    append(journal, reading(0), impossible("4000 mg/dL"), impossible("80/120 mmHg"), impossible("4000 mg/dL"))
+    (letter,) = journal.letters()
+    assert (letter.parts, letter.because) == ((1, 2, 3), "4000 mg/dL; 80/120 mmHg")
+    many = Packet(link="listener", sender="cgm-1", channel="json", data=b"[]", received_at=START)
+    append(journal, *(impossible(f"{number} mg/dL") for number in range(4000, 5000)), packet=many)
+    assert journal.letters()[0].because == (
+        "4000 mg/dL; 4001 mg/dL; 4002 mg/dL; 4003 mg/dL; 4004 mg/dL; and 995 more of this kind"
+    )
+
+
 def test_equal_measurements_without_number_and_time_are_a_letter_each(journal: Journal) -> None:
     cuff = replace(PACKET, sender="cuff-1", channel="2a35", data=bytes.fromhex("00780050005d00"))
     for day in range(3):
@@ -407,7 +434,7 @@ def test_a_discarded_letter_is_taken_back_unless_the_same_waits_by_now(journal: 
     journal.discard(letter.id, "a test message")
     assert journal.take_back(letter.id) is True
     (waiting,) = journal.letters()
-    assert (waiting.id, waiting.because) == (letter.id, "junk | discarded: a test message | taken back")
+    assert (waiting.id, waiting.because) == (letter.id, "junk")
     journal.discard(letter.id, "once more")
     append(journal, DecodeError("invalid", "junk"))
     assert journal.take_back(letter.id) is False

@@ -71,6 +71,7 @@ GOOD = [
     GLUCOSE | {"time": None, "sequence": 0},
     without(GLUCOSE, "unit") | {"value": "HI"},
     GLUCOSE | {"time": "2026-10-05T07:30:00.123456789Z"},
+    GLUCOSE | {"value": "LO", "flags": ["below-range"]},
     GLUCOSE | {"flags": ["battery-low", "time-fault"], "context": {"meal": "fasting", "carbohydrate_g": 40}},
     GLUCOSE | {"context": {"readings": 1, '"readings"': 2}},
     PRESSURE | {"mean": None, "pulse": 71},
@@ -91,6 +92,12 @@ BAD = [
     (GLUCOSE | {"value": None}, "value: should be a valid number"),
     (without(GLUCOSE, "value"), "value: is missing"),
     (without(GLUCOSE, "unit"), "unit: is missing beside a number"),
+    (
+        GLUCOSE | {"value": "LO", "flags": ["above-range"]},
+        "above and below the range at once; a guess is not a number",
+    ),
+    (GLUCOSE | {"value": "HI", "flags": ["battery-low", "below-range"]}, "above and below the range at once"),
+    (GLUCOSE | {"flags": ["below-range", "above-range"]}, "above and below the range at once"),
     (GLUCOSE | {"unit": "mg/dl"}, "unit: should be 'mg/dL' or 'mmol/L'"),
     (GLUCOSE | {"unit": "mmHg"}, "unit: should be"),
     (GLUCOSE | {"sequence": -1}, "sequence: should be greater than or equal to 0"),
@@ -115,7 +122,7 @@ BAD = [
     (batch(), "readings: "),
     (batch(*[ITEM] * 1001), "readings: "),
     (batch(ITEM) | {"kind": "glucose"}, "kind: is not a field"),
-    (batch(ITEM | {"device": "other"}), "readings[0]: device: is not a field"),
+    (batch(ITEM | {"device": "other"}), "device: is not a field"),
     ([GLUCOSE], "payload: "),
     (5, "payload: "),
 ]
@@ -180,7 +187,7 @@ def test_one_bad_reading_of_a_batch_costs_no_other():
     assert [type(outcome) for outcome in outcomes] == [Measurement, *[DecodeError] * 4, Measurement]
     assert outcomes[0].sent == (5.6,)
     assert outcomes[-1].sent == (7.0,)
-    assert "readings[1]: value: should be a valid number" in outcomes[1].reason
+    assert "value: should be a valid number" in outcomes[1].reason
     assert "2026-02-30T00:00:00Z does not exist" in outcomes[2].reason
 
 
@@ -190,6 +197,38 @@ def test_a_sensor_that_writes_nan_loses_that_reading_only():
     assert isinstance(good, Measurement)
     assert "finite" in nan.reason
     assert "finite" in infinity.reason
+
+
+@pytest.mark.parametrize(
+    ("once", "twice", "name"),
+    [
+        ('"value": 5.6', '"value": 5.6, "unit": "mmol/L", "value" :7.7', "value"),
+        ('"kind"', '"context": {"meal": "fasting"}, "context": {}, "kind"', "context"),
+        ('"kind"', '"context": {"note": 1, "note": 2}, "kind"', "note"),
+        ('"kind"', '"\\u006bind": "cgm_glucose", "kind"', "kind"),
+    ],
+)
+@pytest.mark.parametrize("whole", [GLUCOSE, batch(ITEM, ITEM)], ids=["single", "batch"])
+def test_a_field_that_stands_twice_is_refused(whole, once, twice, name):
+    fields = without(whole, "unit") if "unit" in twice else whole
+    text = json.dumps(fields).replace(once, twice, 1)
+    first, *others = payload.measurements(text.encode(), "meter-1")
+    assert f"{name}: stands twice; which of the two is meant would be a guess" in first.reason
+    assert all(isinstance(other, Measurement) for other in others)
+
+
+@pytest.mark.parametrize("name", ["device", "readings"])
+def test_an_envelope_with_a_field_twice_is_refused_as_one(name):
+    text = json.dumps(batch(ITEM, ITEM))
+    (refusal,) = payload.measurements(f'{text[:-1]}, "{name}": {json.dumps(batch(ITEM)[name])}}}'.encode(), "meter-1")
+    assert refusal.reason.startswith(f"{name}: stands twice")
+
+
+@pytest.mark.parametrize("note", ["a, b", 'say "x", "x"', "x"])
+def test_commas_in_a_text_are_no_second_field(note):
+    fields = GLUCOSE | {"flags": ["battery-low", "time-fault"], "context": {"note": note, "meal": "fasting"}}
+    (reading,) = read(fields)
+    assert reading.context["note"] == note
 
 
 @pytest.mark.parametrize(

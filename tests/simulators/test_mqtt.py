@@ -6,6 +6,8 @@ import asyncio
 import sys
 from pathlib import Path
 
+import pytest
+
 from gateway.people import DeviceKind
 from ingest.vital import Unit, Vital
 from tests.peers import free_port
@@ -45,6 +47,13 @@ async def test_devices_of_each_kind_publish_and_are_kept(tmp_path: Path) -> None
         assert refused[0] == 2
         assert "refuses the device" in refused[2]
         assert "Traceback" not in refused[2]
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "+", "x" * 65])
+async def test_a_name_that_no_device_may_have_is_told_before_it_connects(name: str) -> None:
+    status, _, error = await simulated("--port", str(free_port()), "--name", name)
+    assert status == 2
+    assert "--name: 1 to 64 of A-Z a-z 0-9 . _ : -" in error
 
 
 async def test_nobody_at_the_port_is_one_sentence() -> None:
