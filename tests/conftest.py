@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.full_disk import FullDisk, mounted
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 # Of real people, under licences of their own; what may be copied is in tests/vectors.
 RECORDED: Final = Path(__file__).parents[2] / "shared" / "data"
+
+# How fast the machine is, and what else it does meanwhile, says nothing about the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def need(program: str, how: str) -> str:
