@@ -130,9 +130,8 @@ class Keeper:
         if self.used < WARN and self._has_room:
             return f"{said}."
         if self._log is not None:
-            return (
-                f"{said}: make room, or bring the hub back: what it has goes where there is none, the rest is kept."
-            )
+            said += ": make room, or bring the hub back. What it has goes where there is none"
+            return f"{said}, and what it has not yet is kept."
         if self.used < FULL:
             return f"{said}: make room, or set `keep_days` in [journal]."
         if self.copied:
