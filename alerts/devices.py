@@ -35,17 +35,20 @@ LATE_COUNT: Final = 3
 class Arrivals:
     """How a device's readings come in; all but taken_at by the house's clock.
 
-    late: the first arrivals, up to LATE_COUNT, of a row in which every reading came late and none came faster than
-    twice the pace at which they were taken, as what was stored during an outage does. Empty after one in time.
+    What came at one moment is one arrival, judged by its newest reading. late: the first arrivals, up to LATE_COUNT,
+    of a row in which every one came late and none came faster than twice the pace at which they were taken, as what
+    was stored during an outage does. Empty after one in time.
     """
 
-    __slots__ = ("late", "received_at", "taken_at")
+    __slots__ = ("_before", "late", "received_at", "taken_at")
 
     def __init__(self, reading: Reading) -> None:
         self.received_at = reading.received_at
         self.taken_at = reading.taken_at
         in_time = reading.received_at - reading.taken_at <= LATE[reading.vital]
         self.late: tuple[datetime, ...] = () if in_time else (reading.received_at,)
+        # The arrival before, if it was late: when it came, when its newest was taken, its row.
+        self._before: tuple[datetime, datetime, tuple[datetime, ...]] | None = None
 
     @property
     def behind(self) -> timedelta:
@@ -53,19 +56,22 @@ class Arrivals:
         return self.received_at - self.taken_at
 
     def take(self, reading: Reading) -> None:
-        """Note a further one; what came before the newest, or came with it, changes nothing."""
+        """Note a further one; what came before the newest, or came with it and is older, changes nothing."""
         received, taken = reading.received_at, reading.taken_at
-        if received < self.received_at or (received == self.received_at and taken <= self.taken_at):
+        if received > self.received_at:
+            self._before = (self.received_at, self.taken_at, self.late) if self.late else None
+        elif received < self.received_at or taken <= self.taken_at:
             return
-        if received - taken <= LATE[reading.vital]:
-            self.late = ()
-        elif received > self.received_at and timedelta() <= taken - self.taken_at <= 2 * (
-            received - self.received_at
-        ):
-            self.late = (*self.late, received)[:LATE_COUNT]
-        else:
-            self.late = (received,)
+        in_time = received - taken <= LATE[reading.vital]
+        self.late = () if in_time else (*self._row(received, taken), received)[:LATE_COUNT]
         self.received_at, self.taken_at = received, taken
+
+    def _row(self, received: datetime, taken: datetime) -> tuple[datetime, ...]:
+        """The late arrivals that this one goes on from."""
+        if self._before is None:
+            return ()
+        came, newest, late = self._before
+        return late if timedelta() <= taken - newest <= 2 * (received - came) else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -360,6 +360,19 @@ def test_a_clock_that_is_behind_is_told_within_three_readings_and_once(engine: E
     assert subjects(clinic.comes(cgm(1440, 110))) == ["Condition over: Data comes too late"]
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["oldest first", "newest first"])
+def test_a_clock_that_is_behind_is_told_also_where_a_packet_holds_several_readings(
+    engine: Engine, order: int
+) -> None:
+    clinic = Clinic(engine, (CGM,))
+    came = [
+        cgm(15 * packet + 5 * n - 130, 42, arrives=minute(15 * packet))
+        for packet in range(4)
+        for n in (0, 1, 2)[::order]
+    ]
+    assert subjects(clinic.comes(*came)) == ["Low priority: Data comes too late"]
+
+
 def test_who_is_told_that_a_clock_is_behind_learns_which_and_how_much_and_what_to_do() -> None:
     (found,) = said(Ward(expected=[CGM]).comes(*behind(3, 61)), "late-data")
     assert found.because.en == (
