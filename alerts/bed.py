@@ -4,7 +4,8 @@ A sensor's reading is judged as it comes, in some microseconds, from a state of 
 All else is judged on stored readings, which `look` is given when `take` has asked for it: a reading that came late,
 a spot measurement (`alerts.spot`), a deadline. So a bed holds no readings.
 
-- **Several sensors** are judged each alone. A trouble is over when one shows it and no other has shown it within the
+- **Several sensors** are judged each alone, but a low that two show is told once, and where a new sensor goes on with
+  a low, the wait counts from its beginning. A trouble is over when one shows it and no other has shown it within the
   last 15 minutes; so a sensor that was replaced holds nothing up.
 - **What stands** (`standing`) are the rules that hold an alert of the patient up, told by the ward: what is over is
   looked for among them, also after a restart.
@@ -99,11 +100,13 @@ class Bed:
         """
         self.standing = standing
         for device, readings in sensors.items():
-            sensor = self._sensors[device] = built(self._plan, device, self.zone, readings, earlier.get(device, ()))
-            if readings:
-                sensor.believe(standing, readings[0].taken_at)
+            self._sensors[device] = built(self._plan, device, self.zone, readings, earlier.get(device, ()))
             for reading in readings:
                 self._note(reading)
+        for device, sensor in self._sensors.items():
+            sensor.join(self._sensors)
+            if sensors[device]:
+                sensor.believe(standing, sensors[device][0].taken_at)
 
     @property
     def limits(self) -> Limits:
@@ -123,7 +126,7 @@ class Bed:
         if reading.vital is Vital.CGM:
             sensor = self._sensors.get(device)
             if sensor is None:
-                sensor = self._sensors[device] = Sensor(self._plan, device, self.zone)
+                sensor = self._sensors[device] = Sensor(self._plan, device, self.zone, self._sensors)
             told = sensor.take(reading, now)
             if told is None:
                 self._late |= {device}

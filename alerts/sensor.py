@@ -12,6 +12,8 @@ known, it is told to the patient, it is handed to staff, it is over.
   to staff later than others; none that persists is held back for ever.
 - **Freshness.** Nothing is told on a reading that is older than "fresh-sensor"; an event that goes on is told at its
   first fresh reading.
+- **One low** is told to staff once, and their wait counts from its beginning, as long as nothing has shown a recovery:
+  though gaps of up to 45 minutes break it into events, or another sensor goes on with it.
 - **Over** is told when readings show it. After a gap, or a restart, that takes as many readings as any recovery.
 - **Ahead** (`alerts.forecast`): nothing is foretold from readings that are late, of a sensor that warms up, or right
   after a jump; what may be pressure on the sensor is foretold with that reason.
@@ -26,6 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Priority, Verdict
@@ -57,6 +60,7 @@ _SUDDEN: Final = 4  # a jump is so many times the step before it
 _FALL_S: Final = 1000.0
 _CALMED: Final = 1.0  # mg/dL/min, slower is not fast any more
 _GAP_S: Final = GAP.total_seconds()
+_LOST: Final = 3 * EVENT  # so long a low that was not seen to end is still the same one
 _SETTLED: Final = 15  # readings in a row: in any rhythm a recovery, for no cadence is below a minute
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _STEADY: Final = 0.5  # mg/dL/min, before the fall of a compression low
@@ -105,6 +109,7 @@ class Slot:
         "back_at",
         "cell",
         "due",
+        "first",
         "held",
         "last",
         "open",
@@ -114,6 +119,7 @@ class Slot:
         "staff",
         "standing",
         "step",
+        "unwell",
         "worst",
         "worst_at",
     )
@@ -128,6 +134,8 @@ class Slot:
         self.step = 0  # rungs told
         self.held: Rule | None = None
         self.since = self.run_since = self.last = self.back_at = self.worst_at = self.due = at
+        self.first = at  # when the trouble began that this event goes on with
+        self.unwell = at  # the first reading after the newest recovery
         self.worst: Value | None = None
 
     @property
@@ -137,9 +145,13 @@ class Slot:
 
 
 class Ended(NamedTuple):
-    """An event that is over. last: the last reading beyond the limit; end: the first that shows it is over."""
+    """An event that is over.
+
+    first: as of `Slot`; last: the last reading beyond the limit; end: the first that shows it is over.
+    """
 
     since: datetime
+    first: datetime
     last: datetime
     end: datetime
     worst: Value | None
@@ -148,10 +160,11 @@ class Ended(NamedTuple):
 
 
 NOTHING: Final[tuple[Told, ...]] = ()
+_ALONE: Final[Mapping[str, Sensor]] = MappingProxyType({})
 
 
 class Sensor:
-    """One sensor's state. zone: the wearer's, for what is night."""
+    """One sensor's state. zone: the wearer's, for what is night; worn: all that the patient wears or wore."""
 
     __slots__ = (
         "calm",
@@ -170,13 +183,15 @@ class Sensor:
         "slots",
         "started_at",
         "value",
+        "worn",
         "zone",
     )
 
-    def __init__(self, plan: Plan, device: str, zone: tzinfo) -> None:
+    def __init__(self, plan: Plan, device: str, zone: tzinfo, worn: Mapping[str, Sensor] = _ALONE) -> None:
         self.plan = plan
         self.device = device
         self.zone = zone
+        self.worn = worn
         self.rhythm = Rhythm()
         self.forecast = Forecast([each.level for each in plan.ahead])
         self.last_at: datetime | None = None
@@ -277,13 +292,20 @@ class Sensor:
         ]
         return min((slot.since for slot in slots if slot.since <= at <= slot.last + EVENT), default=None)
 
+    def join(self, worn: Mapping[str, Sensor]) -> None:
+        """Go on with what other sensors of the patient show."""
+        self.worn = worn
+        for place, slot in enumerate(self.slots or ()):
+            if slot.open:
+                self._go_on(place, slot)
+
     def believe(self, standing: Mapping[str, datetime], start: datetime) -> None:
         """Take as told what is known to stand: by rule, since when. start: of the readings that made this state."""
         for level, slot in zip(self.plan.levels, self.slots or (), strict=False):
             rungs = level.ladder(slot.held)
             for rung in rungs if slot.open else ():
                 since = standing.get(rung.rule.name)
-                if since is not None and (slot.since <= since or slot.since <= start):
+                if since is not None and (min(slot.first, slot.unwell) <= since or slot.since <= start):
                     slot.step = rungs.index(rung) + 1
                     slot.standing = (*slot.standing, rung.rule)
                     slot.staff = max(rung.priority, slot.staff or rung.priority)
@@ -300,14 +322,17 @@ class Sensor:
         self.moving = 0
         self.same = 0
         self.pressed_at = None
+        well = self.rhythm.readings(EVENT)
         for index, slot in enumerate(self.slots or ()):
             self._end(index, slot)
+            if slot.back >= well or taken - last > _LOST:
+                slot.unwell = taken
             slot.run = slot.back = 0
 
     def _end(self, index: int, slot: Slot) -> None:
         if slot.open:
             end = slot.back_at if slot.back else slot.last
-            self.ended[index] = Ended(slot.since, slot.last, end, slot.worst, slot.worst_at, slot.held)
+            self.ended[index] = Ended(slot.since, slot.first, slot.last, end, slot.worst, slot.worst_at, slot.held)
         slot.open = False
         slot.step = 0
         slot.held = slot.staff = slot.worst = None
@@ -329,7 +354,7 @@ class Sensor:
                 if _worse(value.mg_dl, slot.worst, low=low):
                     slot.worst, slot.worst_at = value, taken
                 if taken >= slot.due:
-                    told = (*told, *self._climb(self.plan.levels[place], slot, reading, value, now))
+                    told = (*told, *self._climb(place, slot, reading, value, now))
                 continue
             if low:
                 beyond, recovered = shown < limit, shown >= clear
@@ -339,22 +364,28 @@ class Sensor:
             if share and (beyond or slot.run):
                 _count_cells(slot, before, taken, beyond=beyond)
             if beyond:
-                level = self.plan.levels[place]
-                self._beyond(level, slot, value, taken)
+                self._beyond(place, slot, value, taken)
                 if slot.open and taken >= slot.due:
-                    told = (*told, *self._climb(level, slot, reading, value, now))
+                    told = (*told, *self._climb(place, slot, reading, value, now))
             elif slot.open or slot.standing or slot.run:
                 told = (*told, *self._back(place, slot, reading, value, now, recovered=recovered))
             elif not recovered:
-                slot.back = 0
+                self._sicken(slot, taken)
             elif slot.back < _SETTLED:
                 slot.back += 1
         if self.slots[0].back == _SETTLED == self.slots[-1].back:
             self._rest()
         return told
 
-    def _beyond(self, level: Level, slot: Slot, value: Value, taken: datetime) -> None:
+    def _sicken(self, slot: Slot, taken: datetime) -> None:
+        """A reading that is not on the right side of the clear limit."""
+        if slot.back and slot.back >= self.rhythm.readings(EVENT):
+            slot.unwell = taken
         slot.back = 0
+
+    def _beyond(self, place: int, slot: Slot, value: Value, taken: datetime) -> None:
+        level = self.plan.levels[place]
+        self._sicken(slot, taken)
         slot.last = taken
         if not level.share:
             slot.run += 1
@@ -372,7 +403,24 @@ class Sensor:
             slot.step = 0
             slot.since = taken - (slot.run.bit_length() - 1) * CELL if level.share else slot.run_since
             slot.held = self._reason_to_wait(slot) if level.held else None
-            slot.due = self._due(level, slot)
+            self._go_on(place, slot)
+
+    def _go_on(self, place: int, slot: Slot) -> None:
+        """An event begins: it may go on with a low from before a gap, or with one that another sensor shows."""
+        level, before = self.plan.levels[place], self.ended.get(place)
+        slot.first = slot.since
+        if level.low and before and before.last >= slot.unwell:
+            slot.first = before.first
+        for other in self._shown_elsewhere(place, slot):
+            slot.first = min(slot.first, other.first)
+            slot.held = slot.held and other.held  # two sensors do not err in the same way
+        slot.due = self._due(level, slot)
+
+    def _shown_elsewhere(self, place: int, slot: Slot) -> list[Slot]:
+        """The same low in the eyes of the patient's other sensors, none of which has shown its end."""
+        others = [each.slots[place] for each in self.worn.values() if each is not self and each.slots]
+        low = self.plan.levels[place].low
+        return [each for each in others if low and each.open and slot.since - each.last <= _LOST]
 
     def _reason_to_wait(self, slot: Slot) -> Rule | None:
         if self.started_at is not None:
@@ -388,18 +436,21 @@ class Sensor:
             return NEVER
         rung = rungs[slot.step]
         grace = 1.5 * self.rhythm.cadence if rung.covers else _GRACE
-        return (slot.run_since if rung.unbroken else slot.since) + rung.after - grace
+        return _counts_from(slot, rung) + rung.after - grace
 
-    def _climb(
-        self, level: Level, slot: Slot, reading: Reading, value: Value, now: datetime | None
-    ) -> Iterator[Told]:
-        """Tell the rungs that the event has reached."""
+    def _climb(self, place: int, slot: Slot, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
+        """Tell the rungs that the event has reached, but for what was told of another sensor's showing."""
+        level = self.plan.levels[place]
         rungs = level.ladder(slot.held)
         while slot.step < len(rungs) and slot.last >= slot.due:
             rung = rungs[slot.step]
             if now is None or now - reading.taken_at > self.plan.fresh[rung.rule.name]:
                 return
-            yield self._event(level, slot, rung, reading, value)
+            known = [each for each in self._shown_elsewhere(place, slot) if _has_told(level, each, rung)]
+            if known:
+                slot.staff = max((each.staff for each in (slot, *known) if each.staff is not None), default=None)
+            else:
+                yield self._event(level, slot, rung, reading, value)
             slot.step += 1
             slot.standing = (*slot.standing, rung.rule)
             slot.due = self._due(level, slot)
@@ -421,7 +472,7 @@ class Sensor:
             verdict=Verdict.RAISE,
             audience=audience,
             priority=rung.priority,
-            since=slot.run_since if rung.unbroken else slot.since,
+            since=_counts_from(slot, rung),
             reading=reading,
             value=value,
             level=level,
@@ -440,7 +491,7 @@ class Sensor:
         if slot.open and slot.held is SENSOR_COMPRESSION and (seen := self._compression(slot, reading, value, now)):
             yield seen
         if not recovered:
-            slot.back = 0
+            self._sicken(slot, reading.taken_at)
             return
         if not slot.back:
             slot.back_at = reading.taken_at
@@ -595,6 +646,7 @@ class Sensor:
         readings: the stored ones of this sensor since HISTORY before now and one from before, oldest first.
         """
         new = built(self.plan, self.device, self.zone, readings)
+        new.join(self.worn)
         if new.rhythm.total < self.rhythm.total:
             new.rhythm.adopt(self.rhythm)
         # It knows more than a day, and what came late is no news of what is ahead.
@@ -615,9 +667,9 @@ class Sensor:
                 slot.due = new._due(level, slot)
             passed = new.ended.get(index)
             if passed and not slot.open and not any(_meet(event, passed) for event in known):
-                told += new._passed(level, slot, passed, newest, value, now)
+                told += new._passed(index, slot, passed, newest, value, now)
             if slot.open:
-                told += new._climb(level, slot, newest, value, now)
+                told += new._climb(index, slot, newest, value, now)
             elif slot.standing and slot.back >= new.rhythm.readings(EVENT):
                 told += new._over(level, slot, newest, value)
         if self.same >= self.plan.stuck and self.flat_since is None:
@@ -626,16 +678,17 @@ class Sensor:
         return new, told
 
     def _passed(
-        self, level: Level, slot: Slot, event: Ended, newest: Reading, value: Value, now: datetime
+        self, place: int, slot: Slot, event: Ended, newest: Reading, value: Value, now: datetime
     ) -> list[Told]:
         """An event that came and went in readings that came late; told unless it has been over for 15 minutes."""
         if now - event.end > EVENT:
             return []
         shadow = Slot(0, event.since)
         shadow.since = shadow.run_since = event.since
+        shadow.first = event.first
         shadow.last, shadow.worst, shadow.worst_at, shadow.held = event.last, event.worst, event.worst_at, event.held
-        shadow.due = self._due(level, shadow)
-        told = list(self._climb(level, shadow, newest, value, now))
+        shadow.due = self._due(self.plan.levels[place], shadow)
+        told = list(self._climb(place, shadow, newest, value, now))
         slot.standing = (*slot.standing, *shadow.standing)
         return told
 
@@ -659,6 +712,20 @@ def built(
     for reading in readings:
         sensor.take(reading, None)
     return sensor
+
+
+def _counts_from(slot: Slot, rung: Rung) -> datetime:
+    """The patient hears of each event for itself, staff of a trouble that goes on."""
+    if rung.unbroken:
+        return slot.run_since
+    return slot.first if rung.audience is Audience.STAFF else slot.since
+
+
+def _has_told(level: Level, slot: Slot, rung: Rung) -> bool:
+    told = level.ladder(slot.held)[: slot.step]
+    return any(
+        (each.rule, each.audience, each.priority) == (rung.rule, rung.audience, rung.priority) for each in told
+    )
 
 
 def _over(rule: Rule, level: Level, reading: Reading, value: Value) -> Told:
@@ -689,7 +756,7 @@ def _rate_since(points: Sequence[tuple[datetime, float]], taken: datetime) -> tu
 def _running(slot: Slot) -> Ended | None:
     if not slot.open:
         return None
-    return Ended(slot.since, slot.last, slot.last, slot.worst, slot.worst_at, slot.held)
+    return Ended(slot.since, slot.first, slot.last, slot.last, slot.worst, slot.worst_at, slot.held)
 
 
 def _meet(one: Ended, other: Ended | Slot) -> bool:

@@ -160,11 +160,32 @@ def test_a_gap_breaks_an_event_and_is_no_recovery() -> None:
     ward.comes(*trace([*LOW[:9], *[53] * 8]))
     assert ward.comes(*trace([52, 51], start=120)) == []
     found = ward.comes(cgm(130, 50))
-    assert [(each.rule, each.since) for each in found] == [("low-event-1", minute(120)), ("low-event-2", minute(120))]
+    assert [(each.rule, each.since, each.audience) for each in found] == [
+        ("low-event-1", minute(120), PATIENT),
+        ("low-event-2", minute(120), PATIENT),
+        ("low-event-2", minute(45), STAFF),
+    ]
     ward.standing = {"low-event-2": minute(45)}  # of which staff had been told
     ward.bed.settle(ward.standing, minute(130))
     assert ward.comes(cgm(200, 90), cgm(205, 90)) == []
     assert heard(ward.comes(cgm(210, 90))) == [("low-event-2", CLEAR, STAFF)]
+
+
+@pytest.mark.parametrize(("gap", "since"), [(26, [0]), (45, [0]), (46, [0, 91])])
+def test_a_low_with_a_gap_is_one_low_for_staff_as_long_as_nothing_shows_its_end(
+    gap: float, since: list[float]
+) -> None:
+    ward = worn()
+    ward.comes(*trace([53, 52] * 5), *trace([52, 53] * 5, start=45 + gap))
+    told = [each.since for each in said(ward.found, "low-event-2") if (each.verdict, each.audience) == (RAISE, STAFF)]
+    assert sorted(set(told)) == [minute(each) for each in since]
+
+
+def test_a_recovery_between_two_lows_makes_them_two_for_staff() -> None:
+    ward = worn()
+    ward.comes(*trace([*[53, 52] * 5, 71, 72, 75]), *trace([52, 53] * 5, start=86))
+    told = [each.since for each in said(ward.found, "low-event-2") if (each.verdict, each.audience) == (RAISE, STAFF)]
+    assert told == [minute(0), minute(86)]
 
 
 def test_one_missing_reading_and_a_jittering_clock_are_no_gap() -> None:
@@ -465,6 +486,44 @@ def test_a_low_stands_until_no_sensor_shows_it() -> None:
     over = [cgm(30 + 5.0 * n, 90, device="cgm-2") for n in range(1, 5)]
     assert ward.comes(*over[:2]) == []  # the other one showed it fifteen minutes ago
     assert heard(ward.comes(*over[2:3])) == [("low-event-2", CLEAR, STAFF)]
+
+
+def test_a_low_that_two_sensors_show_is_told_once() -> None:
+    ward = worn()
+    ward.comes(
+        *trace([95 + n % 2 for n in range(300)], start=-1500.5),
+        *(replace(each, device="cgm-2") for each in trace([95 + n % 2 for n in range(300)], start=-1498)),
+    )
+    ward.found.clear()
+    both = [(cgm(5.0 * n, 52), cgm(5.0 * n + 7, 53, device="cgm-2")) for n in range(30)]
+    ward.comes(*sorted((each for pair in both for each in pair), key=lambda each: each.taken_at))
+    assert heard(said(ward.found, "low-event-1")) == [("low-event-1", RAISE, PATIENT)]
+    assert heard(said(ward.found, "low-extended")) == [("low-extended", RAISE, PATIENT)]
+    assert heard(said(ward.found, "low-event-2")) == [("low-event-2", RAISE, PATIENT), ("low-event-2", RAISE, STAFF)]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_new_sensor_goes_on_with_a_low_and_its_wait(restarts: bool) -> None:
+    ward = worn()
+    ward.comes(*trace([53, 52] * 2), *(cgm(20.0 + 5 * n, 52, device="cgm-2") for n in range(2)))
+    if restarts:
+        ward.restart(26)
+    (staff,) = [
+        each
+        for each in ward.comes(*(cgm(30.0 + 5 * n, 52, device="cgm-2") for n in range(6)))
+        if each.audience is STAFF
+    ]
+    assert (staff.rule, staff.since, at(staff)) == ("low-event-2", minute(0), 30)
+
+
+def test_a_limit_that_is_changed_during_a_low_tells_it_to_nobody_again() -> None:
+    ward = worn()
+    ward.comes(*trace([70, *[53] * 4, *[48, 47] * 3]))
+    assert len([each for each in ward.found if each.audience is STAFF]) == 1
+    ward.standing = {"low-event-2": minute(5)}
+    ward.limits = limits_for(parse_overrides({"low-event-2": {"limit": {"value": 50, "unit": "mg/dL"}}}, "patient"))
+    ward.restart(50)
+    assert said(ward.comes(*trace([47, 48] * 4, start=55)), "low-event-2") == []
 
 
 def test_a_meter_does_not_change_what_the_sensor_has_to_tell() -> None:
