@@ -12,7 +12,7 @@ known, it is told to the patient, it is handed to staff, it is over.
   to staff later than others; none that persists is held back for ever.
 - **Freshness.** Nothing is told on a reading that is older than "fresh-sensor"; an event that goes on is told at its
   first fresh reading.
-- **One low** is told to staff once, and their wait counts from its beginning, as long as nothing has shown a recovery:
+- **One low** is told to staff once, and their wait counts from its beginning, as long as nothing shows a recovery:
   though gaps of up to 45 minutes break it into events, or another sensor goes on with it.
 - **Over** is told when readings show it. After a gap, or a restart, that takes as many readings as any recovery.
 - **Ahead** (`alerts.forecast`): nothing is foretold from readings that are late, of a sensor that warms up, or right
@@ -47,8 +47,11 @@ from alerts.sensor_rules import (
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit, family
 
-# A sensor's start is its first reading, or the first after so long a silence.
+# A sensor's start is its first reading, or the first after so long a silence; before that if a reading's number
+# says so: counted from the start of the session, in minutes (as Bluetooth's time offset) or in readings, which come
+# no faster. Where there is no such number, a sensor that is back after a day cannot be told from a new one.
 _NEW_SENSOR: Final = timedelta(days=1)
+_LONGEST_KNOWN: Final = 14400  # minutes; a session older than ten days is an old one
 # So far back the stored readings are needed to build a state again: the first day of a sensor, and a little more.
 HISTORY: Final = timedelta(hours=25)
 _GRACE: Final = timedelta(minutes=1)  # sensors do not keep their minutes to the second
@@ -62,6 +65,7 @@ _CALMED: Final = 1.0  # mg/dL/min, slower is not fast any more
 _GAP_S: Final = GAP.total_seconds()
 _LOST: Final = 3 * EVENT  # so long a low that was not seen to end is still the same one
 _SETTLED: Final = 15  # readings in a row: in any rhythm a recovery, for no cadence is below a minute
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _STEADY: Final = 0.5  # mg/dL/min, before the fall of a compression low
 _REBOUND: Final = (25.0, timedelta(minutes=30))  # mg/dL within this time of the lowest
@@ -228,12 +232,13 @@ class Sensor:
         told: Sequence[Told] = NOTHING
         if last is None:
             seconds = 0.0
-            self.started_at = taken
+            if self.started_at is None:
+                self.started_at = _session_began(reading)
         else:
             seconds = (taken - last).total_seconds()
             self.rhythm.note(seconds)
             if seconds > _GAP_S:
-                self._pause(last, taken)
+                self._pause(last, reading)
         lowest, highest, top = calm
         if self.slots is None and lowest <= value <= highest and value < top:
             if self.calm < _SETTLED:
@@ -311,12 +316,13 @@ class Sensor:
                     slot.staff = max(rung.priority, slot.staff or rung.priority)
                     slot.due = self._due(level, slot)
 
-    def _pause(self, last: datetime, taken: datetime) -> None:
+    def _pause(self, last: datetime, reading: Reading) -> None:
         """A long interval: if it is a gap, what went on before does not go on."""
+        taken = reading.taken_at
         if taken - last <= self.rhythm.gap:
             return
-        if taken - last >= _NEW_SENSOR:
-            self.started_at = taken
+        if taken - last >= _NEW_SENSOR and (began := _session_began(reading)) > last:
+            self.started_at = began
         self.calm = 0
         self.points = ()
         self.moving = 0
@@ -645,7 +651,10 @@ class Sensor:
 
         readings: the stored ones of this sensor since HISTORY before now and one from before, oldest first.
         """
-        new = built(self.plan, self.device, self.zone, readings)
+        started = self.started_at or _LONG_AGO
+        if readings:
+            started = min(started, readings[0].taken_at)
+        new = built(self.plan, self.device, self.zone, readings, started=started)
         new.join(self.worn)
         if new.rhythm.total < self.rhythm.total:
             new.rhythm.adopt(self.rhythm)
@@ -700,18 +709,36 @@ class Sensor:
 
 
 def built(
-    plan: Plan, device: str, zone: tzinfo, readings: Iterable[Reading], earlier: Iterable[tuple[float, float]] = ()
+    plan: Plan,
+    device: str,
+    zone: tzinfo,
+    readings: Sequence[Reading],
+    earlier: Iterable[tuple[float, float]] = (),
+    started: datetime | None = None,
 ) -> Sensor:
     """The state that stored readings make, oldest first; nothing of them counts as told.
 
-    earlier: (minutes since 1970, mg/dL) of those before them, for the forecast, which knows a patient over days.
+    earlier: (minutes since 1970, mg/dL) of those before them, for the forecast, which knows a patient over days, and
+    for the sensor's start; started: that start, where it is known.
     """
     sensor = Sensor(plan, device, zone)
+    last = None
     for minute, mg_dl in earlier:
+        moment = datetime.fromtimestamp(60 * minute, UTC)
+        if last is None or moment - last >= _NEW_SENSOR:
+            started = moment
+        last = moment
         sensor.forecast.take(minute, mg_dl)
+    if last is None or not readings or readings[0].taken_at - last < _NEW_SENSOR:
+        sensor.started_at = started
     for reading in readings:
         sensor.take(reading, None)
     return sensor
+
+
+def _session_began(reading: Reading) -> datetime:
+    """At the latest."""
+    return reading.taken_at - timedelta(minutes=min(reading.sequence or 0, _LONGEST_KNOWN))
 
 
 def _counts_from(slot: Slot, rung: Rung) -> datetime:

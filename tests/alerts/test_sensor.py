@@ -17,7 +17,7 @@ from alerts.alert import Audience, Finding, Priority, Verdict
 from alerts.ladder import Plan
 from alerts.rule import Group
 from alerts.rules import DEFAULTS, limits_for, parse_overrides
-from alerts.sensor import Sensor
+from alerts.sensor import Sensor, built
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit, Vital
 from tests.alerts.ward import START, ZONE, Ward, cgm, meter, minute, reading, said, trace
@@ -306,6 +306,44 @@ def test_on_its_first_day_a_sensors_low_is_handed_to_staff_after_two_hours() -> 
     assert [(at(each), each.audience) for each in found] == [(55, PATIENT), (165, STAFF)]
     assert "the sensor is in its first day" in found[0].because.en
     assert "传感器处于首日" in found[0].because.zh
+
+
+FIVE_DAYS = [120 + n % 4 for n in range(5 * 288)]
+
+
+@pytest.mark.parametrize(("numbered", "handed"), [(True, 30), (False, 120)])
+def test_a_sensor_that_is_back_after_a_day_is_a_new_one_unless_its_session_goes_on(
+    numbered: bool, handed: float
+) -> None:
+    ward = Ward()
+    back = 5 * DAY + 25 * 60
+    low = [*trace(FIVE_DAYS[:30], start=back), *trace([*range(112, 48, -8), *[50, 51] * 15], start=back + 150)]
+    readings = [*trace(FIVE_DAYS), *low]
+    if numbered:
+        readings = [replace(each, sequence=int((each.taken_at - START) / timedelta(minutes=1))) for each in readings]
+    ward.comes(*readings)
+    (staff,) = [each for each in said(ward.found, "low-event-2") if each.audience is STAFF]
+    assert at(staff) - (staff.since - START) / timedelta(minutes=1) == handed
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_first_day_of_two_days_is_over_also_for_a_state_that_is_built_again(late: bool) -> None:
+    given = {"sensor-warm-up": {"first-day": {"value": 2880, "unit": "min"}}}
+    plan = Plan(limits_for(parse_overrides(given, "patient")))
+    stored = trace([*FIVE_DAYS, *range(112, 48, -8)])
+    now = stored[-1].taken_at
+    earlier = [
+        (each.taken_at.timestamp() / 60, 120.0)
+        for each in stored
+        if timedelta(hours=25) < now - each.taken_at < timedelta(days=3)
+    ]
+    recent = [each for each in stored if now - each.taken_at <= timedelta(hours=25)]
+    sensor = built(plan, "cgm-1", ZONE, recent, earlier)
+    if late:
+        sensor, _ = sensor.rebuilt(recent, now)
+    low = trace([50, 51] * 8, start=5 * DAY + 40)
+    told = [one for each in low for one in sensor.take(each, each.taken_at) or ()]
+    assert [one.reading.taken_at for one in told if one.audience is STAFF] == [low[6].taken_at]
 
 
 def test_a_sensor_that_does_not_move_for_an_hour_is_told_to_the_patient_once() -> None:
