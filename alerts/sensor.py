@@ -17,6 +17,8 @@ known, it is told to the patient, it is handed to staff, it is over.
 - **Over** is told when readings show it. After a gap, or a restart, that takes as many readings as any recovery.
 - **Ahead** (`alerts.forecast`): nothing is foretold from readings that are late, of a sensor that warms up, or right
   after a jump; what may be pressure on the sensor is foretold with that reason.
+- **What comes together** and is old already is judged as a whole: limits are silent (`hold`) until all is taken, and
+  what then stands is told (`judged`), not what was on the way.
 - **Late readings** are not taken: the state is built again from the stored readings (`Sensor.rebuilt`), and what
   then stands otherwise is told as such. A low that came and went unseen is told if it was only just over.
 - **Values** are compared in the unit received. LO and HI are beyond every limit; a value that the device itself
@@ -176,6 +178,7 @@ class Sensor:
         "ended",
         "flat_since",
         "forecast",
+        "known",
         "last_at",
         "mg_dl",
         "moving",
@@ -207,6 +210,7 @@ class Sensor:
         self.calm = 0  # readings in a row that no limit minds, while there are no slots
         self.slots: tuple[Slot, ...] | None = None
         self.ended: dict[int, Ended] = {}  # by level: the newest event before
+        self.known: list[list[Ended]] | None = None  # by level, while limits are silent: the events from before
         self.points: tuple[tuple[datetime, float], ...] = ()  # newest first, apart from each other
         self.moving = 0
         self.pressed_at: datetime | None = None  # a fall that may be pressure on the sensor
@@ -450,7 +454,7 @@ class Sensor:
         rungs = level.ladder(slot.held)
         while slot.step < len(rungs) and slot.last >= slot.due:
             rung = rungs[slot.step]
-            if now is None or now - reading.taken_at > self.plan.fresh[rung.rule.name]:
+            if self.known is not None or now is None or now - reading.taken_at > self.plan.fresh[rung.rule.name]:
                 return
             known = [each for each in self._shown_elsewhere(place, slot) if _has_told(level, each, rung)]
             if known:
@@ -467,7 +471,7 @@ class Sensor:
             # Staff have this trouble already, and it has not become worse.
             known = [
                 each.staff
-                for each, other in zip(self.slots or (), self.plan.levels, strict=True)
+                for each, other in (*zip(self.slots or (), self.plan.levels, strict=True), (slot, level))
                 if each.staff is not None and other.rule.problem == level.rule.problem
             ]
             if known and max(known) >= rung.priority:
@@ -644,7 +648,40 @@ class Sensor:
             numbers=numbers,
         )
 
-    # Late readings
+    # Readings that come together, or late
+
+    def hold(self) -> None:
+        """Tell of no limit until `judged`."""
+        if self.known is None:
+            self.known = self._events()
+
+    def judged(self, newest: Reading, now: datetime) -> list[Told]:
+        """What is to be told of the readings taken since `hold`, of which this is the newest."""
+        known, self.known = self.known or self._events(), None
+        value = _value(newest)
+        told: list[Told] = []
+        if value is not None:
+            for place, slot in enumerate(self.slots or ()):
+                told += self._catch_up(place, slot, known[place], newest, value, now)
+        return told
+
+    def _events(self) -> list[list[Ended]]:
+        slots = self.slots or _slots(self)
+        return [[each for each in (self.ended.get(at), _running(slot)) if each] for at, slot in enumerate(slots)]
+
+    def _catch_up(
+        self, place: int, slot: Slot, known: list[Ended], newest: Reading, value: Value, now: datetime
+    ) -> list[Told]:
+        """Of one limit: what goes on, or an event that nobody has known, and what is over."""
+        if slot.open:
+            return list(self._climb(place, slot, newest, value, now))
+        told: list[Told] = []
+        passed = self.ended.get(place)
+        if passed and not any(_meet(event, passed) for event in known):
+            told += self._passed(place, slot, passed, newest, value, now)
+        if slot.standing and slot.back >= self.rhythm.readings(EVENT):
+            told += self._over(self.plan.levels[place], slot, newest, value)
+        return told
 
     def rebuilt(self, readings: Sequence[Reading], now: datetime) -> tuple[Sensor, list[Told]]:
         """The state that these readings make, with what was told before carried over; what is to be told of it.
@@ -668,19 +705,13 @@ class Sensor:
         old_slots = self.slots or _slots(self)
         new_slots = new.slots or _slots(new)
         new.slots = new_slots
+        known = self.known or self._events()
         for index, (level, old, slot) in enumerate(zip(self.plan.levels, old_slots, new_slots, strict=True)):
-            known = [event for event in (self.ended.get(index), _running(old)) if event]
             slot.standing = old.standing
             if slot.open and (before := _running(old)) and _meet(before, slot):
                 slot.step, slot.staff = old.step, old.staff
                 slot.due = new._due(level, slot)
-            passed = new.ended.get(index)
-            if passed and not slot.open and not any(_meet(event, passed) for event in known):
-                told += new._passed(index, slot, passed, newest, value, now)
-            if slot.open:
-                told += new._climb(index, slot, newest, value, now)
-            elif slot.standing and slot.back >= new.rhythm.readings(EVENT):
-                told += new._over(level, slot, newest, value)
+            told += new._catch_up(index, slot, known[index], newest, value, now)
         if self.same >= self.plan.stuck and self.flat_since is None:
             new.flat_since = None
         new._rest()

@@ -374,7 +374,7 @@ def test_a_clock_that_is_behind_is_told_also_where_a_packet_holds_several_readin
 
 
 def test_who_is_told_that_a_clock_is_behind_learns_which_and_how_much_and_what_to_do() -> None:
-    (found,) = said(Ward(expected=[CGM]).comes(*behind(3, 61)), "late-data")
+    found = said(Ward(expected=[CGM]).comes(*behind(3, 61)), "late-data")[0]
     assert found.because.en == (
         "Sensor glucose: what device cgm-1 sends is 61 min old when it comes (expected within 15 min) and may be too "
         "old to raise an alert; its clock is 61 min behind, or something delays its data: set its clock, then check "

@@ -504,6 +504,33 @@ def test_a_late_reading_does_not_hush_what_is_stored_already_and_still_to_come()
     assert [each.rule for each in found] == ["falling-fast"]
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["oldest first", "newest first"])
+@pytest.mark.parametrize(
+    ("since_its_end", "told"),
+    [(0, [PATIENT, PATIENT, PATIENT, STAFF]), (10, [PATIENT, PATIENT, PATIENT, STAFF]), (20, [])],
+)
+def test_what_comes_together_is_judged_as_a_whole_in_any_order(
+    order: int, since_its_end: int, told: list[Audience]
+) -> None:
+    ward = worn()
+    low = trace([*[45 + n % 2 for n in range(24)], *[112 + n % 2 for n in range(since_its_end // 5 + 1)]])
+    came = low[-1].taken_at
+    found = ward.packet(*[replace(each, received_at=came) for each in low][::order])
+    lows = [each for each in found if each.rule.startswith("low-") and each.verdict is RAISE]
+    lows = [each for each in lows if each.audience is not WEEKLY]
+    assert sorted(each.audience for each in lows) == told
+    assert all("now 112 mg/dL" in each.because.en or "now 113 mg/dL" in each.because.en for each in lows)
+    ward.comes(*trace([112, 113] * 6, start=(came - START) / timedelta(minutes=1) + 5))
+    assert len([each for each in ward.found if each.verdict is RAISE and each.audience is STAFF]) == told.count(STAFF)
+
+
+def test_what_is_ahead_is_told_though_it_comes_with_old_readings() -> None:
+    ward = worn()
+    falling = trace([95, *range(94, 71, -3)])
+    found = ward.packet(*[replace(each, received_at=falling[-1].taken_at) for each in falling])
+    assert [each.rule for each in found] == ["predicted-low"]
+
+
 def test_a_repeated_reading_changes_nothing() -> None:
     once, twice = worn(), worn()
     once.comes(*trace(LOW))
