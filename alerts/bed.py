@@ -220,8 +220,10 @@ class Bed:
             self._asks = True
         said = {each.rule for each in found}
         over = []
-        for rule in self.standing:
-            if rule in self._plan.level_of and rule not in said and (told := sensor.shows_over(rule, reading)):
+        for rule, since in self.standing.items():
+            if reading.taken_at < since or rule not in self._plan.level_of or rule in said:
+                continue
+            if told := sensor.shows_over(rule, reading):
                 others = (other for other in self._sensors.values() if other is not sensor)
                 if not any(other.shows(rule, reading.taken_at) for other in others):
                     over.append(finding(self._scene(now), told))

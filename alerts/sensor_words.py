@@ -140,9 +140,12 @@ def _over(scene: Scene, told: Told) -> Text:
     now, clear = _say(told.value), limit_words(scene, base, "clear", unit)
     source, at = scene.limits.source(base.name, "clear", unit), scene.clock(told.reading.taken_at)
     stand = Text(en="at or above", zh="不低于") if told.level.low else Text(en="at or below", zh="不高于")
+    corrected = Text(en="", zh="")
+    if told.reading.rev > 1:
+        corrected = Text(en=" The device has corrected its readings.", zh="设备已更正其读数。")
     return Text(
-        en=f"{_VITAL.en} {now.en} at {at}, {stand.en} {clear.en} for 15 min. Limit: {source.en}.",
-        zh=f"{at} {_VITAL.zh} {now.zh}，已 15 分钟{stand.zh} {clear.zh}。限值依据：{source.zh}。",
+        en=f"{_VITAL.en} {now.en} at {at}, {stand.en} {clear.en} for 15 min.{corrected.en} Limit: {source.en}.",
+        zh=f"{at} {_VITAL.zh} {now.zh}，已 15 分钟{stand.zh} {clear.zh}。{corrected.zh}限值依据：{source.zh}。",
     )
 
 

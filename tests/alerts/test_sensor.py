@@ -591,6 +591,20 @@ def test_a_limit_that_is_changed_during_a_low_tells_it_to_nobody_again() -> None
     assert said(ward.comes(*trace([47, 48] * 4, start=55)), "low-event-2") == []
 
 
+def test_a_low_that_the_device_takes_back_is_over_by_readings_after_its_onset_and_says_so() -> None:
+    ward = worn()
+    ward.standing = {"low-event-2": minute(20)}
+    ward.restart(60)
+    found = ward.comes(*(replace(each, rev=2, received_at=minute(61)) for each in trace([121] * 6, start=5)))
+    (over, *_) = said(found, "low-event-2")
+    assert (over.verdict, over.since) == (CLEAR, minute(20))
+    assert over.because.en.startswith(
+        "Sensor glucose 121 mg/dL (6.7 mmol/L) at 2026-03-02 02:20, at or above 70 mg/dL (3.9 mmol/L) for 15 min. "
+        "The device has corrected its readings. Limit: "
+    )
+    assert "设备已更正其读数" in over.because.zh
+
+
 def test_a_meter_does_not_change_what_the_sensor_has_to_tell() -> None:
     alone, beside = worn(), worn()
     alone.comes(*trace(LOW))
