@@ -66,6 +66,9 @@ _FALL_S: Final = 1000.0
 _CALMED: Final = 1.0  # mg/dL/min, slower is not fast any more
 _GAP_S: Final = GAP.total_seconds()
 _LOST: Final = 3 * EVENT  # so long a low that was not seen to end is still the same one
+# So much longer staff wait for a very low that is not below its limit any more, but has not recovered: without it
+# they would have 0.060 items a patient-day on ShanghaiT2DM, with it 0.058, and of those that stay below alone 0.053.
+_HOVER: Final = EVENT
 _SETTLED: Final = 15  # readings in a row: in any rhythm a recovery, for no cadence is below a minute
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -452,8 +455,10 @@ class Sensor:
         """Tell the rungs that the event has reached, but for what was told of another sensor's showing."""
         level = self.plan.levels[place]
         rungs = level.ladder(slot.held)
-        while slot.step < len(rungs) and slot.last >= slot.due:
+        while slot.step < len(rungs):
             rung = rungs[slot.step]
+            if slot.last < slot.due and not (rung.until_over and _hovers(slot, reading.taken_at)):
+                return
             if self.known is not None or now is None or now - reading.taken_at > self.plan.fresh[rung.rule.name]:
                 return
             known = [each for each in self._shown_elsewhere(place, slot) if _has_told(level, each, rung)]
@@ -502,6 +507,8 @@ class Sensor:
             yield seen
         if not recovered:
             self._sicken(slot, reading.taken_at)
+            if _hovers(slot, reading.taken_at):
+                yield from self._climb(place, slot, reading, value, now)
             return
         if not slot.back:
             slot.back_at = reading.taken_at
@@ -777,6 +784,11 @@ def _counts_from(slot: Slot, rung: Rung) -> datetime:
     if rung.unbroken:
         return slot.run_since
     return slot.first if rung.audience is Audience.STAFF else slot.since
+
+
+def _hovers(slot: Slot, taken: datetime) -> bool:
+    """Whether what is due has not come about by the limit itself, and has not been averted by a recovery either."""
+    return slot.open and not slot.back and taken - _HOVER >= slot.due
 
 
 def _has_told(level: Level, slot: Slot, rung: Rung) -> bool:

@@ -75,6 +75,13 @@ def _event(scene: Scene, told: Told) -> Text:
             en=f"{_VITAL.en} was {words.en} {limit.en} from {since} on, {extreme.en} {worst.en}; now {now.en}.",
             zh=f"{_VITAL.zh}自 {since} 起曾{words.zh} {limit.zh}，{extreme.zh} {worst.zh}；目前 {now.zh}。",
         )
+    elif told.level.low and told.value.shown >= scene.limits.value(base.name, "limit", unit):
+        said = Text(
+            en=f"{_VITAL.en} went {words.en} {limit.en} at {since}, not yet recovered: {minutes} min, "
+            f"{extreme.en} {worst.en}; now {now.en}.",
+            zh=f"{_VITAL.zh}于 {since} 降至{words.zh} {limit.zh}，尚未恢复：{minutes} 分钟，"
+            f"{extreme.zh} {worst.zh}；目前 {now.zh}。",
+        )
     elif minutes:
         said = Text(
             en=f"{_VITAL.en} {words.en} {limit.en} since {since}, not yet recovered: {minutes} min, "
