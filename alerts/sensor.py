@@ -234,6 +234,9 @@ class Sensor:
             if known is None:
                 return NOTHING
             value, unit, mg_dl = known
+            if math.isinf(value):
+                self.points = ()  # there is no rate from or to it
+                self.moving = 0
             calm = self.plan.calm[unit]
         self.last_at = taken
         told: Sequence[Told] = NOTHING
@@ -265,7 +268,7 @@ class Sensor:
                 told = (*told, *self._move(reading, Value(value, unit, mg_dl), now))
             if seconds >= SPACED_S or (taken - points[0][0]).total_seconds() >= SPACED_S:
                 self.points = ((taken, mg_dl), *self.points[:3])  # what a jump has left of them
-        else:
+        elif not math.isinf(value):
             self.points = ((taken, mg_dl),)
         if self.forecast.take(taken.timestamp() / 60, mg_dl) and mg_dl < self.plan.far_above:
             told = (*told, *self._look_ahead(reading, Value(value, unit, mg_dl), now))
@@ -431,7 +434,7 @@ class Sensor:
 
     def _shown_elsewhere(self, place: int, slot: Slot) -> list[Slot]:
         """The same low in the eyes of the patient's other sensors, none of which has shown its end."""
-        others = [each.slots[place] for each in self.worn.values() if each is not self and each.slots]
+        others = [each.slots[place] for each in self.worn.values() if each.device != self.device and each.slots]
         low = self.plan.levels[place].low
         return [each for each in others if low and each.open and slot.since - each.last <= _LOST]
 
@@ -577,8 +580,6 @@ class Sensor:
     def _move(self, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
         """Judge a change over the last points: a jump, a fast fall or rise, the beginning of a compression low."""
         taken, points = reading.taken_at, self.points
-        if math.isinf(value.shown):
-            return
         step, seconds = value.mg_dl - points[0][1], (taken - points[0][0]).total_seconds()
         before = points[1][1] if len(points) > 1 else points[0][1]
         sudden = abs(step) > self.plan.jump * max(seconds, SPACED_S) / 60 and abs(step) > _SUDDEN * abs(
@@ -587,6 +588,7 @@ class Sensor:
         if seconds <= _JUMP_S and sudden:
             self.points = ()
             self.moving = 0
+            self.forecast.begin(taken.timestamp() / 60, value.mg_dl)
             if self._fresh(SENSOR_JUMP, reading, now):
                 yield self._note(
                     SENSOR_JUMP, reading, value, points[0][0], (points[0][0], taken), (points[0][1], seconds / 60)

@@ -279,6 +279,13 @@ def test_a_fast_fall_and_a_fast_rise_are_told_to_the_patient_once() -> None:
     assert len(rise) == 1
 
 
+def test_there_is_no_rate_from_or_to_a_word() -> None:
+    low = trace([95, 88, 80, 72, 64, 56])
+    words = [cgm(30 + 5 * n, None, flags=frozenset({Flag.BELOW_RANGE})) for n in range(6)]
+    found = worn().comes(*low, *words, *trace([60, 85, 88], start=60))
+    assert [each.rule for each in found if each.rule in {"falling-fast", "rising-fast", "sensor-jump"}] == []
+
+
 def test_a_jump_is_noted_and_not_taken_for_a_trend() -> None:
     found = worn().comes(*trace([95, 96, 130, 131, 130]))
     assert [(each.rule, each.audience) for each in found] == [("sensor-jump", WEEKLY)]
@@ -442,7 +449,8 @@ def test_right_after_a_jump_nothing_is_foretold() -> None:
     ward.comes(*trace([115, 116] * 6, start=-60))
     (found,) = ward.comes(*trace([115, 116, 78]))
     assert found.rule == "sensor-jump"
-    assert ahead(ward.comes(*trace([76], start=15)))  # and it goes on
+    assert ward.comes(*trace([79, 78] * 6, start=15)) == []  # the jump is no slope for what comes after it either
+    assert ahead(ward.comes(*trace([86, 84, 81, 77, 73, 70], start=75)))
 
 
 def test_what_may_be_pressure_on_the_sensor_is_foretold_with_that_reason() -> None:
