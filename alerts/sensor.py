@@ -34,6 +34,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Priority, Verdict
+from alerts.devices import UNRELIABLE
 from alerts.forecast import Forecast, Forewarning
 from alerts.ladder import CELL, EVENT, RATE_SPAN_S, SPACED_S, Ahead, Level, Plan, Rung
 from alerts.rhythm import GAP, Rhythm
@@ -58,7 +59,6 @@ _LONGEST_KNOWN: Final = 14400  # minutes; a session older than ten days is an ol
 HISTORY: Final = timedelta(hours=25)
 _GRACE: Final = timedelta(minutes=1)  # sensors do not keep their minutes to the second
 _NIGHT: Final = frozenset({22, 23, 0, 1, 2, 3, 4, 5, 6, 7})
-_UNRELIABLE: Final = frozenset({Flag.SENSOR_MALFUNCTION, Flag.TEMPERATURE_ERROR, Flag.SESSION_STOPPED})
 _OFF_SCALE: Final = {Flag.BELOW_RANGE: (-math.inf, 39.0), Flag.ABOVE_RANGE: (math.inf, 401.0)}
 _JUMP_S: Final = 400.0
 _SUDDEN: Final = 4  # a jump is so many times the step before it
@@ -855,7 +855,7 @@ def _worse(mg_dl: float, worst: Value | None, *, low: bool) -> bool:
 
 def _value(reading: Reading) -> Value | None:
     """The value in the unit family received; None where the device gives none or doubts it."""
-    if not _UNRELIABLE.isdisjoint(reading.flags):
+    if not UNRELIABLE.isdisjoint(reading.flags):
         return None
     sent, mg_dl = reading.sent[0], reading.values[0]
     shown, unit = family(math.nan if sent is None else sent, reading.unit)

@@ -15,7 +15,7 @@ from alerts.alert import Act, ActKind, Alert, Audience, Finding, Notice, Outcome
 from alerts.book import Book, connect
 from alerts.devices import Expected
 from alerts.machine import FactKind, hear, hear_findings
-from ingest.reading import Reading
+from ingest.reading import Flag, Reading
 from ingest.vital import Vital
 from tests.alerts.ward import START, Ward, cgm, cuff, meter, minute, said, trace
 
@@ -319,6 +319,21 @@ def test_a_sensor_that_comes_back_within_the_day_is_no_item_for_staff(engine: En
     assert clinic.comes(cgm(0, 110)) + clinic.watched(0, 23 * HOUR) + clinic.comes(cgm(23.5 * HOUR, 110)) == []
     assert clinic.watched(24 * HOUR, 47 * HOUR) == []
     assert subjects(clinic.watched(47.5 * HOUR, 48 * HOUR)) == ["Low priority: No data"]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_sensor_that_sends_no_usable_value_is_silent_for_that_reason(engine: Engine, restarts: bool) -> None:
+    clinic = Clinic(engine, (CGM,))
+    broken = frozenset({Flag.SENSOR_MALFUNCTION})
+    told = clinic.comes(cgm(0, 110), *(cgm(5 * n, 110, flags=broken) for n in range(1, 156)))
+    if restarts:
+        clinic.restart()
+    told += clinic.comes(*(cgm(5 * n, None, flags=broken) for n in range(156, 288)))
+    assert Audience.PATIENT in silences(clinic.ward.at(1439))
+    assert subjects(told + clinic.look(1440)) == ["Low priority: No data"]
+    assert "readings without a usable value from device cgm-1 since 2026-03-02 02:00 (1440 min" in str(clinic.alert)
+    assert "起只有无效数值（1440 分钟" in clinic.alert.because.zh
+    assert subjects(clinic.comes(cgm(1445, 110))) == ["Condition over: No data"]
 
 
 def test_a_house_that_is_started_every_day_does_not_forget_how_long_a_sensor_has_been_silent() -> None:
