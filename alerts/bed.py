@@ -4,7 +4,8 @@ A sensor's reading is judged as it comes, in some microseconds, from a state of 
 All else is judged on stored readings, which `look` is given when `take` has asked for it: a reading that came late,
 a spot measurement (`alerts.spot`), a deadline. So a bed holds no readings.
 
-- **Several sensors** are judged each alone. A trouble is over when one shows it and no other has shown it within the
+- **Several sensors** are judged each alone, but a low that two show is told once, and where a new sensor goes on with
+  a low, the wait counts from its beginning. A trouble is over when one shows it and no other has shown it within the
   last 15 minutes; so a sensor that was replaced holds nothing up.
 - **What stands** (`standing`) are the rules that hold an alert of the patient up, told by the ward: what is over is
   looked for among them, also after a restart.
@@ -22,7 +23,7 @@ from typing import Final, Protocol
 from alerts import spot
 from alerts.alert import Finding, Verdict
 from alerts.device_rules import LATE_DATA, NO_DATA
-from alerts.devices import LATE_COUNT, Arrivals, Expected, late_data, no_data
+from alerts.devices import LATE, LATE_COUNT, Arrivals, Expected, late_data, no_data
 from alerts.ladder import Plan
 from alerts.rule import Limits
 from alerts.scene import Scene
@@ -32,9 +33,11 @@ from alerts.spot_rules import METER_LOW, METER_VERY_LOW
 from ingest.reading import Reading
 from ingest.vital import Vital
 
+_OLD: Final = LATE[Vital.CGM]
 # A sensor's reading may end these.
 _METER_LOWS: Final = frozenset({METER_LOW.name, METER_VERY_LOW.name})
 NONE: Final[tuple[Finding, ...]] = ()
+NOTHING_TOGETHER: Final[Mapping[str, Reading]] = MappingProxyType({})
 NOTHING_EARLIER: Final[Mapping[str, Sequence[tuple[float, float]]]] = MappingProxyType({})
 
 
@@ -62,6 +65,7 @@ class Bed:
         "_plan",
         "_raised",
         "_sensors",
+        "_together",
         "expected",
         "patient",
         "standing",
@@ -81,6 +85,7 @@ class Bed:
         self._sensors: dict[str, Sensor] = {}
         self._arrivals: dict[str, Arrivals] = {}
         self._late: frozenset[str] = frozenset()  # sensors to be built again
+        self._together: Mapping[str, Reading] = NOTHING_TOGETHER  # the newest of sensors to be judged as a whole
         self._raised: frozenset[str] = frozenset()  # rules, since the last `settle`
         self._asks = True  # spot measurements are to be judged
         self._again = NEVER
@@ -99,11 +104,13 @@ class Bed:
         """
         self.standing = standing
         for device, readings in sensors.items():
-            sensor = self._sensors[device] = built(self._plan, device, self.zone, readings, earlier.get(device, ()))
-            if readings:
-                sensor.believe(standing, readings[0].taken_at)
+            self._sensors[device] = built(self._plan, device, self.zone, readings, earlier.get(device, ()))
             for reading in readings:
                 self._note(reading)
+        for device, sensor in self._sensors.items():
+            sensor.join(self._sensors)
+            if sensors[device]:
+                sensor.believe(standing, sensors[device][0].taken_at)
 
     @property
     def limits(self) -> Limits:
@@ -113,7 +120,7 @@ class Bed:
     @property
     def asks(self) -> bool:
         """Whether `look` is asked for."""
-        return self._asks or bool(self._late)
+        return self._asks or bool(self._late) or bool(self._together)
 
     def take(self, reading: Reading, now: datetime) -> Sequence[Finding]:
         """Take a reading in; what is found at once. Afterwards `asks` says whether to `look`."""
@@ -123,12 +130,16 @@ class Bed:
         if reading.vital is Vital.CGM:
             sensor = self._sensors.get(device)
             if sensor is None:
-                sensor = self._sensors[device] = Sensor(self._plan, device, self.zone)
+                sensor = self._sensors[device] = Sensor(self._plan, device, self.zone, self._sensors)
+            if now - reading.taken_at > _OLD:
+                sensor.hold()  # more will have come with it
             told = sensor.take(reading, now)
             if told is None:
                 self._late |= {device}
             elif told:
                 found = self._heard(told, now)
+            if sensor.known is not None and told is not None:
+                self._together = {**self._together, device: reading}
             if self.standing:
                 found = (*found, *self._over(sensor, reading, now, found))
         else:
@@ -159,7 +170,11 @@ class Bed:
             found += self._heard(told, now)
             if readings:
                 found += self._over(sensor, readings[-1], now, found)
+        for device, reading in self._together.items():
+            if device not in self._late:
+                found += self._heard(self._sensors[device].judged(reading, now), now)
         self._late = frozenset()
+        self._together = NOTHING_TOGETHER
         if self._asks or self._again <= now:
             judged = spot.judge(scene, stored.spot(), raising=self.standing.keys())
             found += map(self._as_seen_by_sensors, judged.findings)
@@ -205,8 +220,10 @@ class Bed:
             self._asks = True
         said = {each.rule for each in found}
         over = []
-        for rule in self.standing:
-            if rule in self._plan.level_of and rule not in said and (told := sensor.shows_over(rule, reading)):
+        for rule, since in self.standing.items():
+            if reading.taken_at < since or rule not in self._plan.level_of or rule in said:
+                continue
+            if told := sensor.shows_over(rule, reading):
                 others = (other for other in self._sensors.values() if other is not sensor)
                 if not any(other.shows(rule, reading.taken_at) for other in others):
                     over.append(finding(self._scene(now), told))

@@ -1,6 +1,7 @@
 """Devices that are not heard, or whose readings come too late to be judged. Pure.
 
-- **No data**: nothing came for the time that is usual for the device. The patient, who can do something about it, is
+- **No data**: nothing came for the time that is usual for the device, or nothing with a value that the device itself
+  does not doubt. The patient, who can do something about it, is
   told first; a device that does not come back reaches staff.
 - **Late data**: a device whose readings come too late to be fresh, because its clock is behind or something keeps
   them, is watched by nobody: told after three such arrivals in a row. Readings stored during an outage come faster
@@ -17,7 +18,7 @@ from typing import Final
 from alerts.alert import Audience, Finding, Text, Verdict
 from alerts.device_rules import LATE_DATA, NO_DATA
 from alerts.scene import MINUTE, VITALS, Scene
-from ingest.reading import Reading
+from ingest.reading import Flag, Reading
 from ingest.vital import Vital
 
 # Later than this after it was taken, a reading comes late. No patient can be given a shorter time for which readings
@@ -28,6 +29,9 @@ LATE: Final = {
     Vital.KETONE: timedelta(hours=6),
     Vital.BLOOD_PRESSURE: timedelta(hours=6),
 }
+# A value with one of these says nothing.
+UNRELIABLE: Final = frozenset({Flag.SENSOR_MALFUNCTION, Flag.TEMPERATURE_ERROR, Flag.SESSION_STOPPED})
+_WORDS: Final = frozenset({Flag.BELOW_RANGE, Flag.ABOVE_RANGE})
 # So many late arrivals in a row are no accident.
 LATE_COUNT: Final = 3
 
@@ -35,17 +39,21 @@ LATE_COUNT: Final = 3
 class Arrivals:
     """How a device's readings come in; all but taken_at by the house's clock.
 
-    late: the first arrivals, up to LATE_COUNT, of a row in which every reading came late and none came faster than
-    twice the pace at which they were taken, as what was stored during an outage does. Empty after one in time.
+    What came at one moment is one arrival, judged by its newest reading. late: the first arrivals, up to LATE_COUNT,
+    of a row in which every one came late and none came faster than twice the pace at which they were taken, as what
+    was stored during an outage does. Empty after one in time.
     """
 
-    __slots__ = ("late", "received_at", "taken_at")
+    __slots__ = ("_before", "late", "received_at", "taken_at", "usable_at")
 
     def __init__(self, reading: Reading) -> None:
         self.received_at = reading.received_at
         self.taken_at = reading.taken_at
+        self.usable_at = reading.received_at  # since the first one, if none is
         in_time = reading.received_at - reading.taken_at <= LATE[reading.vital]
         self.late: tuple[datetime, ...] = () if in_time else (reading.received_at,)
+        # The arrival before, if it was late: when it came, when its newest was taken, its row.
+        self._before: tuple[datetime, datetime, tuple[datetime, ...]] | None = None
 
     @property
     def behind(self) -> timedelta:
@@ -53,28 +61,43 @@ class Arrivals:
         return self.received_at - self.taken_at
 
     def take(self, reading: Reading) -> None:
-        """Note a further one; what came before the newest, or came with it, changes nothing."""
+        """Note a further one; what came before the newest, or came with it and is older, changes nothing."""
         received, taken = reading.received_at, reading.taken_at
-        if received < self.received_at or (received == self.received_at and taken <= self.taken_at):
+        if received > self.usable_at and _is_usable(reading):
+            self.usable_at = received
+        if received > self.received_at:
+            self._before = (self.received_at, self.taken_at, self.late) if self.late else None
+        elif received < self.received_at or taken <= self.taken_at:
             return
-        if received - taken <= LATE[reading.vital]:
-            self.late = ()
-        elif received > self.received_at and timedelta() <= taken - self.taken_at <= 2 * (
-            received - self.received_at
-        ):
-            self.late = (*self.late, received)[:LATE_COUNT]
-        else:
-            self.late = (received,)
+        in_time = received - taken <= LATE[reading.vital]
+        self.late = () if in_time else (*self._row(received, taken), received)[:LATE_COUNT]
         self.received_at, self.taken_at = received, taken
+
+    def _row(self, received: datetime, taken: datetime) -> tuple[datetime, ...]:
+        """The late arrivals that this one goes on from."""
+        if self._before is None:
+            return ()
+        came, newest, late = self._before
+        return late if timedelta() <= taken - newest <= 2 * (received - came) else ()
+
+
+def _is_usable(reading: Reading) -> bool:
+    """Whether a reading says something: a value that is not doubted, or a HI or LO."""
+    flags = reading.flags
+    if not flags:
+        return reading.sent[0] is not None
+    known = reading.sent[0] is not None or not _WORDS.isdisjoint(flags)
+    return known and UNRELIABLE.isdisjoint(flags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
     """A device that ought to be heard.
 
-    no-data is raised when nothing came for `silence`, for the patient, and for `staff_after`, for staff; counted from
-    the newest arrival, or from `since` (when it was paired) if that is later. not_before: nothing is raised before
-    (this house may have been what was not there).
+    no-data is raised when nothing usable came for `silence`, for the patient, and for `staff_after`, for staff;
+    counted from the newest such arrival, or from `since` (when it was paired, or last heard for all that is known)
+    where none is known or it is later, but for a device that is heard without a usable value. not_before: nothing is
+    raised before (this house may have been what was not there).
     """
 
     device: str
@@ -87,7 +110,9 @@ class Expected:
     def heard_at(self, arrivals: Mapping[str, Arrivals]) -> datetime:
         """From when its silence counts."""
         heard = arrivals.get(self.device)
-        return max(self.since, heard.received_at) if heard else self.since
+        if heard is None:
+            return self.since
+        return heard.usable_at if heard.usable_at < heard.received_at else max(self.since, heard.received_at)
 
     def told_at(self, arrivals: Mapping[str, Arrivals]) -> tuple[datetime, datetime]:
         """When the patient hears of its silence, and when staff do, unless it is heard before."""
@@ -118,10 +143,11 @@ def _silent(
     heard = {each: each.heard_at(arrivals) for each in devices}
     parts = [
         Text(
-            en=f"{VITALS[each.vital].en}: nothing from device {each.device} since {scene.clock(heard[each])} "
+            en=f"{VITALS[each.vital].en}: {_what(each, arrivals).en} {each.device} since {scene.clock(heard[each])} "
             f"({(scene.now - heard[each]) // MINUTE} min; expected within {each.silence // MINUTE} min)",
-            zh=f"{VITALS[each.vital].zh}：设备 {each.device} 自 {scene.clock(heard[each])} 起无数据"
-            f"（{(scene.now - heard[each]) // MINUTE} 分钟，应在 {each.silence // MINUTE} 分钟内）",
+            zh=f"{VITALS[each.vital].zh}：设备 {each.device} 自 {scene.clock(heard[each])} 起"
+            f"{_what(each, arrivals).zh}（{(scene.now - heard[each]) // MINUTE} 分钟，"
+            f"应在 {each.silence // MINUTE} 分钟内）",
         )
         for each in sorted(heard, key=lambda each: (heard[each], each.device))
     ]
@@ -130,6 +156,13 @@ def _silent(
     since = max(heard[each] + (each.staff_after if staff else each.silence) for each in heard)
     known_at = max(each.told_at(arrivals)[staff] for each in heard)
     return scene.finding(NO_DATA, Verdict.RAISE, _listed(parts), since, (), known_at=known_at, audience=audience)
+
+
+def _what(each: Expected, arrivals: Mapping[str, Arrivals]) -> Text:
+    came = arrivals.get(each.device)
+    if came is None or came.usable_at == came.received_at:
+        return Text(en="nothing from device", zh="无数据")
+    return Text(en="readings without a usable value from device", zh="只有无效数值")
 
 
 def late_data(scene: Scene, expected: Sequence[Expected], arrivals: Mapping[str, Arrivals]) -> Finding:

@@ -186,9 +186,7 @@ class Forecast:
         if apart < CLOSEST:
             return False
         if apart > GAP and apart > 2.5 * self.cadence:
-            self.lag5 = self.lag10 = self.lag20 = self.lag40 = self.lag80 = self.rate = 0.0
-            self.floor = self.crest = glucose
-            self.since = self.crest_at = minute
+            self.begin(minute, glucose)
             share = CLOSEST / self.weight
         else:
             share = self._move(minute, glucose, apart)
@@ -206,6 +204,12 @@ class Forecast:
                     near.last_low = minute
         self.minute, self.glucose = minute, glucose
         return True
+
+    def begin(self, minute: float, glucose: float) -> None:
+        """Forget slopes, valley and peak, as after a gap: from this reading, not yet taken, a new trace begins."""
+        self.lag5 = self.lag10 = self.lag20 = self.lag40 = self.lag80 = self.rate = 0.0
+        self.floor = self.crest = self.glucose = glucose
+        self.since = self.crest_at = minute
 
     def _move(self, minute: float, glucose: float, apart: float) -> float:
         change = glucose - self.glucose

@@ -53,7 +53,8 @@ class Rung(NamedTuple):
 
     covers: the readings have to stand for the time, their own intervals included, as the consensus counts; else a
     reading so long after the onset still shows it. unbroken: the time counts from the last reading that was not
-    beyond the limit.
+    beyond the limit. until_over: readings between the limit and the clear limit bring it about as well, somewhat
+    later, for the event is not over.
     """
 
     rule: Rule
@@ -62,6 +63,7 @@ class Rung(NamedTuple):
     priority: Priority
     covers: bool = False
     unbroken: bool = False
+    until_over: bool = False
 
 
 class Level(NamedTuple):
@@ -217,7 +219,7 @@ def _very_low(limits: Limits, wait: timedelta) -> tuple[Rung, ...]:
     prolonged = limits.minutes(LOW_PROLONGED.name, "hold")
     rungs = [
         Rung(LOW_EVENT_2, timedelta(), Audience.PATIENT, Priority.MEDIUM),
-        Rung(LOW_EVENT_2, urgent, Audience.STAFF, Priority.HIGH),
+        Rung(LOW_EVENT_2, urgent, Audience.STAFF, Priority.HIGH, until_over=True),
         Rung(LOW_PROLONGED, prolonged, Audience.STAFF, Priority.HIGH, covers=True, unbroken=True),
     ]
     if handed < urgent:

@@ -75,6 +75,13 @@ def _event(scene: Scene, told: Told) -> Text:
             en=f"{_VITAL.en} was {words.en} {limit.en} from {since} on, {extreme.en} {worst.en}; now {now.en}.",
             zh=f"{_VITAL.zh}自 {since} 起曾{words.zh} {limit.zh}，{extreme.zh} {worst.zh}；目前 {now.zh}。",
         )
+    elif told.level.low and told.value.shown >= scene.limits.value(base.name, "limit", unit):
+        said = Text(
+            en=f"{_VITAL.en} went {words.en} {limit.en} at {since}, not yet recovered: {minutes} min, "
+            f"{extreme.en} {worst.en}; now {now.en}.",
+            zh=f"{_VITAL.zh}于 {since} 降至{words.zh} {limit.zh}，尚未恢复：{minutes} 分钟，"
+            f"{extreme.zh} {worst.zh}；目前 {now.zh}。",
+        )
     elif minutes:
         said = Text(
             en=f"{_VITAL.en} {words.en} {limit.en} since {since}, not yet recovered: {minutes} min, "
@@ -140,9 +147,12 @@ def _over(scene: Scene, told: Told) -> Text:
     now, clear = _say(told.value), limit_words(scene, base, "clear", unit)
     source, at = scene.limits.source(base.name, "clear", unit), scene.clock(told.reading.taken_at)
     stand = Text(en="at or above", zh="不低于") if told.level.low else Text(en="at or below", zh="不高于")
+    corrected = Text(en="", zh="")
+    if told.reading.rev > 1:
+        corrected = Text(en=" The device has corrected its readings.", zh="设备已更正其读数。")
     return Text(
-        en=f"{_VITAL.en} {now.en} at {at}, {stand.en} {clear.en} for 15 min. Limit: {source.en}.",
-        zh=f"{at} {_VITAL.zh} {now.zh}，已 15 分钟{stand.zh} {clear.zh}。限值依据：{source.zh}。",
+        en=f"{_VITAL.en} {now.en} at {at}, {stand.en} {clear.en} for 15 min.{corrected.en} Limit: {source.en}.",
+        zh=f"{at} {_VITAL.zh} {now.zh}，已 15 分钟{stand.zh} {clear.zh}。{corrected.zh}限值依据：{source.zh}。",
     )
 
 

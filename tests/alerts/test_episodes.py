@@ -15,7 +15,7 @@ from alerts.alert import Act, ActKind, Alert, Audience, Finding, Notice, Outcome
 from alerts.book import Book, connect
 from alerts.devices import Expected
 from alerts.machine import FactKind, hear, hear_findings
-from ingest.reading import Reading
+from ingest.reading import Flag, Reading
 from ingest.vital import Vital
 from tests.alerts.ward import START, Ward, cgm, cuff, meter, minute, said, trace
 
@@ -321,6 +321,21 @@ def test_a_sensor_that_comes_back_within_the_day_is_no_item_for_staff(engine: En
     assert subjects(clinic.watched(47.5 * HOUR, 48 * HOUR)) == ["Low priority: No data"]
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_sensor_that_sends_no_usable_value_is_silent_for_that_reason(engine: Engine, restarts: bool) -> None:
+    clinic = Clinic(engine, (CGM,))
+    broken = frozenset({Flag.SENSOR_MALFUNCTION})
+    told = clinic.comes(cgm(0, 110), *(cgm(5 * n, 110, flags=broken) for n in range(1, 156)))
+    if restarts:
+        clinic.restart()
+    told += clinic.comes(*(cgm(5 * n, None, flags=broken) for n in range(156, 288)))
+    assert Audience.PATIENT in silences(clinic.ward.at(1439))
+    assert subjects(told + clinic.look(1440)) == ["Low priority: No data"]
+    assert "readings without a usable value from device cgm-1 since 2026-03-02 02:00 (1440 min" in str(clinic.alert)
+    assert "起只有无效数值（1440 分钟" in clinic.alert.because.zh
+    assert subjects(clinic.comes(cgm(1445, 110))) == ["Condition over: No data"]
+
+
 def test_a_house_that_is_started_every_day_does_not_forget_how_long_a_sensor_has_been_silent() -> None:
     ward = Ward(expected=[paired("cgm-1", Vital.CGM, 6, 24, not_before=23.9)])
     assert silences(ward.at(23.8 * HOUR)) == []
@@ -360,8 +375,21 @@ def test_a_clock_that_is_behind_is_told_within_three_readings_and_once(engine: E
     assert subjects(clinic.comes(cgm(1440, 110))) == ["Condition over: Data comes too late"]
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["oldest first", "newest first"])
+def test_a_clock_that_is_behind_is_told_also_where_a_packet_holds_several_readings(
+    engine: Engine, order: int
+) -> None:
+    clinic = Clinic(engine, (CGM,))
+    came = [
+        cgm(15 * packet + 5 * n - 130, 42, arrives=minute(15 * packet))
+        for packet in range(4)
+        for n in (0, 1, 2)[::order]
+    ]
+    assert subjects(clinic.comes(*came)) == ["Low priority: Data comes too late"]
+
+
 def test_who_is_told_that_a_clock_is_behind_learns_which_and_how_much_and_what_to_do() -> None:
-    (found,) = said(Ward(expected=[CGM]).comes(*behind(3, 61)), "late-data")
+    found = said(Ward(expected=[CGM]).comes(*behind(3, 61)), "late-data")[0]
     assert found.because.en == (
         "Sensor glucose: what device cgm-1 sends is 61 min old when it comes (expected within 15 min) and may be too "
         "old to raise an alert; its clock is 61 min behind, or something delays its data: set its clock, then check "

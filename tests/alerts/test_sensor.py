@@ -17,7 +17,7 @@ from alerts.alert import Audience, Finding, Priority, Verdict
 from alerts.ladder import Plan
 from alerts.rule import Group
 from alerts.rules import DEFAULTS, limits_for, parse_overrides
-from alerts.sensor import Sensor
+from alerts.sensor import Sensor, built
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit, Vital
 from tests.alerts.ward import START, ZONE, Ward, cgm, meter, minute, reading, said, trace
@@ -112,6 +112,22 @@ def test_a_prolonged_low_is_no_second_item_for_staff_who_know_of_it() -> None:
     assert found[0].because.en.endswith("for 120 min: Danne 2017, prolonged low.")
 
 
+@pytest.mark.parametrize(("then", "told"), [(56, [45]), (69, [45]), (53, [30]), (72, [])])
+def test_a_level_2_low_that_does_not_recover_is_told_to_staff_though_it_is_above_its_limit(
+    then: float, told: list[float]
+) -> None:
+    ward = worn()
+    ward.comes(*trace([*LOW[:9], 53, 52, 52, *[then, then - 1] * 30]))
+    staff = [each for each in said(ward.found, "low-event-2") if (each.verdict, each.audience) == (RAISE, STAFF)]
+    assert [at(each) - 45 for each in staff] == told
+    assert {each.priority for each in staff} <= {Priority.HIGH}
+    if then == 56:
+        assert staff[0].because.en.startswith(
+            "Sensor glucose went below 54 mg/dL (3.0 mmol/L) at 2026-03-02 02:45, not yet recovered: 45 min, "
+            "lowest 52 mg/dL (2.9 mmol/L); now 56 mg/dL (3.1 mmol/L). Limit: "
+        )
+
+
 def test_an_extended_low_is_told_to_the_patient_at_two_hours_and_handed_on_at_eight() -> None:
     found = said(worn().comes(*trace([90, 80, 75, *[65] * 100])), "low-extended")
     assert [(at(each), each.audience) for each in found] == [(130, PATIENT), (490, STAFF)]
@@ -160,11 +176,32 @@ def test_a_gap_breaks_an_event_and_is_no_recovery() -> None:
     ward.comes(*trace([*LOW[:9], *[53] * 8]))
     assert ward.comes(*trace([52, 51], start=120)) == []
     found = ward.comes(cgm(130, 50))
-    assert [(each.rule, each.since) for each in found] == [("low-event-1", minute(120)), ("low-event-2", minute(120))]
+    assert [(each.rule, each.since, each.audience) for each in found] == [
+        ("low-event-1", minute(120), PATIENT),
+        ("low-event-2", minute(120), PATIENT),
+        ("low-event-2", minute(45), STAFF),
+    ]
     ward.standing = {"low-event-2": minute(45)}  # of which staff had been told
     ward.bed.settle(ward.standing, minute(130))
     assert ward.comes(cgm(200, 90), cgm(205, 90)) == []
     assert heard(ward.comes(cgm(210, 90))) == [("low-event-2", CLEAR, STAFF)]
+
+
+@pytest.mark.parametrize(("gap", "since"), [(26, [0]), (45, [0]), (46, [0, 91])])
+def test_a_low_with_a_gap_is_one_low_for_staff_as_long_as_nothing_shows_its_end(
+    gap: float, since: list[float]
+) -> None:
+    ward = worn()
+    ward.comes(*trace([53, 52] * 5), *trace([52, 53] * 5, start=45 + gap))
+    told = [each.since for each in said(ward.found, "low-event-2") if (each.verdict, each.audience) == (RAISE, STAFF)]
+    assert sorted(set(told)) == [minute(each) for each in since]
+
+
+def test_a_recovery_between_two_lows_makes_them_two_for_staff() -> None:
+    ward = worn()
+    ward.comes(*trace([*[53, 52] * 5, 71, 72, 75]), *trace([52, 53] * 5, start=86))
+    told = [each.since for each in said(ward.found, "low-event-2") if (each.verdict, each.audience) == (RAISE, STAFF)]
+    assert told == [minute(0), minute(86)]
 
 
 def test_one_missing_reading_and_a_jittering_clock_are_no_gap() -> None:
@@ -242,6 +279,13 @@ def test_a_fast_fall_and_a_fast_rise_are_told_to_the_patient_once() -> None:
     assert len(rise) == 1
 
 
+def test_there_is_no_rate_from_or_to_a_word() -> None:
+    low = trace([95, 88, 80, 72, 64, 56])
+    words = [cgm(30 + 5 * n, None, flags=frozenset({Flag.BELOW_RANGE})) for n in range(6)]
+    found = worn().comes(*low, *words, *trace([60, 85, 88], start=60))
+    assert [each.rule for each in found if each.rule in {"falling-fast", "rising-fast", "sensor-jump"}] == []
+
+
 def test_a_jump_is_noted_and_not_taken_for_a_trend() -> None:
     found = worn().comes(*trace([95, 96, 130, 131, 130]))
     assert [(each.rule, each.audience) for each in found] == [("sensor-jump", WEEKLY)]
@@ -285,6 +329,44 @@ def test_on_its_first_day_a_sensors_low_is_handed_to_staff_after_two_hours() -> 
     assert [(at(each), each.audience) for each in found] == [(55, PATIENT), (165, STAFF)]
     assert "the sensor is in its first day" in found[0].because.en
     assert "传感器处于首日" in found[0].because.zh
+
+
+FIVE_DAYS = [120 + n % 4 for n in range(5 * 288)]
+
+
+@pytest.mark.parametrize(("numbered", "handed"), [(True, 30), (False, 120)])
+def test_a_sensor_that_is_back_after_a_day_is_a_new_one_unless_its_session_goes_on(
+    numbered: bool, handed: float
+) -> None:
+    ward = Ward()
+    back = 5 * DAY + 25 * 60
+    low = [*trace(FIVE_DAYS[:30], start=back), *trace([*range(112, 48, -8), *[50, 51] * 15], start=back + 150)]
+    readings = [*trace(FIVE_DAYS), *low]
+    if numbered:
+        readings = [replace(each, sequence=int((each.taken_at - START) / timedelta(minutes=1))) for each in readings]
+    ward.comes(*readings)
+    (staff,) = [each for each in said(ward.found, "low-event-2") if each.audience is STAFF]
+    assert at(staff) - (staff.since - START) / timedelta(minutes=1) == handed
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_first_day_of_two_days_is_over_also_for_a_state_that_is_built_again(late: bool) -> None:
+    given = {"sensor-warm-up": {"first-day": {"value": 2880, "unit": "min"}}}
+    plan = Plan(limits_for(parse_overrides(given, "patient")))
+    stored = trace([*FIVE_DAYS, *range(112, 48, -8)])
+    now = stored[-1].taken_at
+    earlier = [
+        (each.taken_at.timestamp() / 60, 120.0)
+        for each in stored
+        if timedelta(hours=25) < now - each.taken_at < timedelta(days=3)
+    ]
+    recent = [each for each in stored if now - each.taken_at <= timedelta(hours=25)]
+    sensor = built(plan, "cgm-1", ZONE, recent, earlier)
+    if late:
+        sensor, _ = sensor.rebuilt(recent, now)
+    low = trace([50, 51] * 8, start=5 * DAY + 40)
+    told = [one for each in low for one in sensor.take(each, each.taken_at) or ()]
+    assert [one.reading.taken_at for one in told if one.audience is STAFF] == [low[6].taken_at]
 
 
 def test_a_sensor_that_does_not_move_for_an_hour_is_told_to_the_patient_once() -> None:
@@ -367,7 +449,8 @@ def test_right_after_a_jump_nothing_is_foretold() -> None:
     ward.comes(*trace([115, 116] * 6, start=-60))
     (found,) = ward.comes(*trace([115, 116, 78]))
     assert found.rule == "sensor-jump"
-    assert ahead(ward.comes(*trace([76], start=15)))  # and it goes on
+    assert ward.comes(*trace([79, 78] * 6, start=15)) == []  # the jump is no slope for what comes after it either
+    assert ahead(ward.comes(*trace([86, 84, 81, 77, 73, 70], start=75)))
 
 
 def test_what_may_be_pressure_on_the_sensor_is_foretold_with_that_reason() -> None:
@@ -445,6 +528,33 @@ def test_a_late_reading_does_not_hush_what_is_stored_already_and_still_to_come()
     assert [each.rule for each in found] == ["falling-fast"]
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["oldest first", "newest first"])
+@pytest.mark.parametrize(
+    ("since_its_end", "told"),
+    [(0, [PATIENT, PATIENT, PATIENT, STAFF]), (10, [PATIENT, PATIENT, PATIENT, STAFF]), (20, [])],
+)
+def test_what_comes_together_is_judged_as_a_whole_in_any_order(
+    order: int, since_its_end: int, told: list[Audience]
+) -> None:
+    ward = worn()
+    low = trace([*[45 + n % 2 for n in range(24)], *[112 + n % 2 for n in range(since_its_end // 5 + 1)]])
+    came = low[-1].taken_at
+    found = ward.packet(*[replace(each, received_at=came) for each in low][::order])
+    lows = [each for each in found if each.rule.startswith("low-") and each.verdict is RAISE]
+    lows = [each for each in lows if each.audience is not WEEKLY]
+    assert sorted(each.audience for each in lows) == told
+    assert all("now 112 mg/dL" in each.because.en or "now 113 mg/dL" in each.because.en for each in lows)
+    ward.comes(*trace([112, 113] * 6, start=(came - START) / timedelta(minutes=1) + 5))
+    assert len([each for each in ward.found if each.verdict is RAISE and each.audience is STAFF]) == told.count(STAFF)
+
+
+def test_what_is_ahead_is_told_though_it_comes_with_old_readings() -> None:
+    ward = worn()
+    falling = trace([95, *range(94, 71, -3)])
+    found = ward.packet(*[replace(each, received_at=falling[-1].taken_at) for each in falling])
+    assert [each.rule for each in found] == ["predicted-low"]
+
+
 def test_a_repeated_reading_changes_nothing() -> None:
     once, twice = worn(), worn()
     once.comes(*trace(LOW))
@@ -465,6 +575,58 @@ def test_a_low_stands_until_no_sensor_shows_it() -> None:
     over = [cgm(30 + 5.0 * n, 90, device="cgm-2") for n in range(1, 5)]
     assert ward.comes(*over[:2]) == []  # the other one showed it fifteen minutes ago
     assert heard(ward.comes(*over[2:3])) == [("low-event-2", CLEAR, STAFF)]
+
+
+def test_a_low_that_two_sensors_show_is_told_once() -> None:
+    ward = worn()
+    ward.comes(
+        *trace([95 + n % 2 for n in range(300)], start=-1500.5),
+        *(replace(each, device="cgm-2") for each in trace([95 + n % 2 for n in range(300)], start=-1498)),
+    )
+    ward.found.clear()
+    both = [(cgm(5.0 * n, 52), cgm(5.0 * n + 7, 53, device="cgm-2")) for n in range(30)]
+    ward.comes(*sorted((each for pair in both for each in pair), key=lambda each: each.taken_at))
+    assert heard(said(ward.found, "low-event-1")) == [("low-event-1", RAISE, PATIENT)]
+    assert heard(said(ward.found, "low-extended")) == [("low-extended", RAISE, PATIENT)]
+    assert heard(said(ward.found, "low-event-2")) == [("low-event-2", RAISE, PATIENT), ("low-event-2", RAISE, STAFF)]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_new_sensor_goes_on_with_a_low_and_its_wait(restarts: bool) -> None:
+    ward = worn()
+    ward.comes(*trace([53, 52] * 2), *(cgm(20.0 + 5 * n, 52, device="cgm-2") for n in range(2)))
+    if restarts:
+        ward.restart(26)
+    (staff,) = [
+        each
+        for each in ward.comes(*(cgm(30.0 + 5 * n, 52, device="cgm-2") for n in range(6)))
+        if each.audience is STAFF
+    ]
+    assert (staff.rule, staff.since, at(staff)) == ("low-event-2", minute(0), 30)
+
+
+def test_a_limit_that_is_changed_during_a_low_tells_it_to_nobody_again() -> None:
+    ward = worn()
+    ward.comes(*trace([70, *[53] * 4, *[48, 47] * 3]))
+    assert len([each for each in ward.found if each.audience is STAFF]) == 1
+    ward.standing = {"low-event-2": minute(5)}
+    ward.limits = limits_for(parse_overrides({"low-event-2": {"limit": {"value": 50, "unit": "mg/dL"}}}, "patient"))
+    ward.restart(50)
+    assert said(ward.comes(*trace([47, 48] * 4, start=55)), "low-event-2") == []
+
+
+def test_a_low_that_the_device_takes_back_is_over_by_readings_after_its_onset_and_says_so() -> None:
+    ward = worn()
+    ward.standing = {"low-event-2": minute(20)}
+    ward.restart(60)
+    found = ward.comes(*(replace(each, rev=2, received_at=minute(61)) for each in trace([121] * 6, start=5)))
+    (over, *_) = said(found, "low-event-2")
+    assert (over.verdict, over.since) == (CLEAR, minute(20))
+    assert over.because.en.startswith(
+        "Sensor glucose 121 mg/dL (6.7 mmol/L) at 2026-03-02 02:20, at or above 70 mg/dL (3.9 mmol/L) for 15 min. "
+        "The device has corrected its readings. Limit: "
+    )
+    assert "设备已更正其读数" in over.because.zh
 
 
 def test_a_meter_does_not_change_what_the_sensor_has_to_tell() -> None:

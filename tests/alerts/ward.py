@@ -127,6 +127,16 @@ class Ward:
             self.bed.settle(self.standing, self.stored.now)
         return found
 
+    def packet(self, *readings: Reading) -> list[Finding]:
+        """Readings come in together; what is found."""
+        new = [each for each in readings if self.stored.add(each)]
+        self.stored.now = max(self.stored.now, *(each.received_at for each in readings))
+        found = [finding for each in new for finding in self.bed.take(each, self.stored.now)]
+        found += self.bed.look(self.stored, self.stored.now)
+        self.bed.settle(self.standing, self.stored.now)
+        self.found += found
+        return found
+
     def groups(self, *readings: Reading) -> list[Sequence[Finding]]:
         """The same, by reading, before anybody has heard of it."""
         groups: list[Sequence[Finding]] = []
