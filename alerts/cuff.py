@@ -6,10 +6,12 @@
 - **Session.** Readings of which each follows the one before within 10 min; its value is the mean of the last two. A
   mean that only the first of the two carries over the limit raises nothing, for first readings are often too high.
   The patient is told once a week; staff when it is 160/100 on three days of seven.
-- **Low.** The patient is asked to measure again; staff hear of two of one session.
-- A reading taken with the arm moving, the cuff loose or in the wrong place, or with a pulse pressure that nobody has,
-  is doubtful: it asks for another one, but neither confirms nor ends anything, and enters no mean. One of which the
-  time is not known ends nothing: it may be from before.
+- **Low.** The patient is asked to measure again; staff hear of two of one session, and of a very low one after which
+  15 min bring nothing better.
+- A reading taken with the arm moving, the cuff loose or in the wrong place, or with a pulse pressure outside 15 to
+  130 mmHg, is doubtful: it asks for another one, but neither confirms nor ends anything, and enters no mean. Two that
+  agree do away with the doubt of their pulse pressure, for old age and a failing heart have such ones; the sentence
+  names it. One of which the time is not known ends nothing: it may be from before.
 """
 
 from __future__ import annotations
@@ -29,16 +31,23 @@ from ingest.reading import Flag, Reading
 _INSTANT: Final = timedelta(microseconds=1)
 _WEEK: Final = timedelta(days=7)
 MISUSE: Final = frozenset({Flag.BODY_MOVEMENT, Flag.CUFF_LOOSE, Flag.IMPROPER_POSITION})
-# Outside of it the cuff has found something else than a pulse (mmHg).
+# Outside of it the cuff has mostly found something else than a pulse (mmHg).
 _PULSE_PRESSURE: Final = (15.0, 130.0)
+# Two readings agree when they differ by no more than four times the spread of such differences (mmHg), see
+# `alerts.contradiction`.
+_AGREE: Final = (35.0, 20.0)
 
 
 class Pressure(NamedTuple):
-    """A reading with both pressures in mmHg; HI is +inf, LO is -inf."""
+    """A reading with both pressures in mmHg; HI is +inf, LO is -inf.
+
+    doubtful: whether the cuff says, or the numbers show, that it was not measured well.
+    """
 
     reading: Reading
     systolic: float
     diastolic: float
+    doubtful: bool = False
 
     @property
     def at(self) -> datetime:
@@ -54,12 +63,19 @@ class Pressure(NamedTuple):
         return f"{systolic:g}/{diastolic:g} {self.reading.unit}"
 
     @property
-    def doubtful(self) -> bool:
-        """Whether the cuff says, or the numbers show, that it was not measured well."""
-        if self.reading.flags & MISUSE:
-            return True
+    def odd(self) -> bool:
+        """Whether its pulse pressure is one that hardly anybody has."""
         lowest, highest = _PULSE_PRESSURE
         return math.isfinite(self.systolic) and not lowest <= self.systolic - self.diastolic <= highest
+
+    def agrees(self, other: Pressure) -> bool:
+        """Whether another one, not long before or after it, says the same."""
+        systolic, diastolic = _AGREE
+        return (
+            abs(self.at - other.at) <= SPOT_GAP
+            and abs(self.systolic - other.systolic) <= systolic
+            and abs(self.diastolic - other.diastolic) <= diastolic
+        )
 
 
 def pressures(readings: Iterable[Reading]) -> list[Pressure]:
@@ -73,7 +89,28 @@ def pressures(readings: Iterable[Reading]) -> list[Pressure]:
             whole.append(Pressure(reading, math.inf, math.inf))
         elif Flag.BELOW_RANGE in reading.flags:
             whole.append(Pressure(reading, -math.inf, -math.inf))
-    return whole
+    return [each._replace(doubtful=_is_doubtful(whole, place)) for place, each in enumerate(whole)]
+
+
+def _is_doubtful(taken: Sequence[Pressure], place: int) -> bool:
+    newest = taken[place]
+    if newest.reading.flags & MISUSE:
+        return True
+    beside = (*taken[max(place - 1, 0) : place], *taken[place + 1 : place + 2])
+    return newest.odd and not any(newest.agrees(each) for each in beside if not each.reading.flags & MISUSE)
+
+
+def _doubt(proof: Iterable[Pressure]) -> Text:
+    """What is odd about readings that are believed because they agree."""
+    spans = [f"{each.systolic - each.diastolic:.0f} mmHg" for each in proof if each.odd]
+    if not spans:
+        return Text(en="", zh="")
+    lowest, highest = _PULSE_PRESSURE
+    return Text(
+        en=f" Pulse pressure {' and '.join(spans)}, outside {lowest:g} to {highest:g} mmHg: measured wrongly, or a "
+        "sign itself.",
+        zh=f"脉压 {'、'.join(spans)}，超出 {lowest:g} 至 {highest:g} mmHg：可能测量有误，也可能是病情表现。",
+    )
 
 
 def judge(scene: Scene, readings: Sequence[Reading], *, raising: Collection[str] | None = None) -> Judged:
@@ -81,10 +118,12 @@ def judge(scene: Scene, readings: Sequence[Reading], *, raising: Collection[str]
     taken = pressures(readings)
     if not taken:
         return Judged((), None)
-    severe, again = _severe(scene, taken, raising)
+    severe, second_by = _severe(scene, taken, raising)
     sessions = _sessions(scene, taken)
-    findings = (severe, _session_high(scene, sessions, raising), _low(scene, sessions, raising))
-    return Judged(tuple(each for each in findings if each), again)
+    low, better_by = _low(scene, taken, sessions, raising)
+    findings = (severe, _session_high(scene, sessions, raising), low)
+    moments = (each for each in (second_by, better_by) if each)
+    return Judged(tuple(each for each in findings if each), min(moments, default=None))
 
 
 def reaches(scene: Scene, rule: Rule, systolic: float, diastolic: float, prefix: str = "") -> bool:
@@ -245,10 +284,12 @@ def _severe_words(scene: Scene, case: _Case) -> Text:
             f"已请患者复测，{wait} 分钟内未收到第二次。",
         )
     second = case.proof[1]
+    doubt = _doubt(case.proof)
     return Text(
         en=f"Blood pressure {first.words} at {at} and {second.words} at {scene.clock(second.at)}, "
-        f"both at or above {limit.en}.",
-        zh=f"{at} 血压 {first.words}，{scene.clock(second.at)} 复测 {second.words}，均达到或高于 {limit.zh}。",
+        f"both at or above {limit.en}.{doubt.en}",
+        zh=f"{at} 血压 {first.words}，{scene.clock(second.at)} 复测 {second.words}，"
+        f"均达到或高于 {limit.zh}。{doubt.zh}",
     )
 
 
@@ -366,38 +407,79 @@ def _is_low(scene: Scene, pressure: Pressure) -> bool:
     )
 
 
-def _ends_low(scene: Scene, session: Sequence[Pressure]) -> bool:
-    return _is_low(scene, session[-1])
+def _low_row(taken: Sequence[Pressure], is_low: Callable[[Pressure], bool]) -> list[Pressure]:
+    """The newest low readings, oldest first, up to one in no doubt that is not low."""
+    row: list[Pressure] = []
+    for each in reversed(taken):
+        if row and row[-1].at - each.at > SPOT_GAP:
+            break
+        if is_low(each):
+            row.append(each)
+        elif not each.doubtful and Flag.TIME_FAULT not in each.reading.flags:
+            break
+    return row[::-1]
 
 
-def _low(scene: Scene, sessions: Sequence[Sequence[Pressure]], raising: Collection[str] | None) -> Finding | None:
-    rule, session = BP_LOW, sessions[-1]
-    newest = session[-1]
-    if not _is_low(scene, newest) or not scene.fresh(rule, "fresh-meter", newest.reading):
-        return _not_low(scene, newest, raising)
-    at, limit = scene.clock(newest.at), limit_words(scene, rule)
-    pair = [each for each in session if not each.doubtful][-2:]
-    confirmed = len(pair) == 2 and all(_is_low(scene, each) for each in pair)
-    said = " and ".join(each.words for each in (pair if confirmed else [newest]))
-    very = confirmed and all(each.systolic < scene.number(rule, "very-low-systolic", MMHG) for each in pair)
-    advice = Text(
-        en=""
-        if confirmed
-        else " Please sit or lie down, drink a glass of water and measure again in 5 min; if you "
-        "faint or feel very unwell, call for help.",
-        zh="" if confirmed else "请坐下或躺下，饮一杯水，5 分钟后复测；如晕倒或明显不适，请呼救。",
-    )
-    return scene.finding(
+def _low(
+    scene: Scene, taken: Sequence[Pressure], sessions: Sequence[Sequence[Pressure]], raising: Collection[str] | None
+) -> tuple[Finding | None, datetime | None]:
+    rule, row = BP_LOW, _low_row(taken, lambda each: _is_low(scene, each))
+    if not row or not scene.fresh(rule, "fresh-meter", row[-1].reading):
+        return _not_low(scene, taken[-1], raising), None
+    sure = [each for each in row if not each.doubtful][-2:]
+    confirmed = len(sure) == 2 and sure[1].at - sure[0].at <= scene.minutes(BP_SESSION_HIGH, "session")
+    deadline = _low_deadline(scene, row)
+    alone = not confirmed and deadline is not None and scene.now > deadline
+    proof = sure if confirmed else row[-2:] if alone else row[-1:]
+    very = alone or (confirmed and all(_is_very_low(scene, each) for each in proof))
+    finding = scene.finding(
         rule,
         Verdict.RAISE,
-        Text(
-            en=f"Blood pressure {said} at {at}: below {limit.en}.{advice.en}",
-            zh=f"{at} 血压 {said.replace(' and ', '、')}：低于 {limit.zh}。{advice.zh}",
-        ),
-        _onset(scene, sessions, _ends_low),
-        [each.reading for each in (pair if confirmed else [newest])],
+        _low_words(scene, proof, asked=not (confirmed or alone), alone=alone),
+        _low_since(scene, sessions, row),
+        [each.reading for each in proof],
+        known_at=deadline if alone else None,
         priority=Priority.MEDIUM if very else rule.priority,
-        audience=Audience.STAFF if confirmed else Audience.PATIENT,
+        audience=Audience.STAFF if confirmed or alone else Audience.PATIENT,
+    )
+    return finding, deadline + _INSTANT if deadline and not (confirmed or alone) else None
+
+
+def _is_very_low(scene: Scene, pressure: Pressure) -> bool:
+    return pressure.systolic < scene.number(BP_LOW, "very-low-systolic", MMHG)
+
+
+def _low_deadline(scene: Scene, row: Sequence[Pressure]) -> datetime | None:
+    """By when something better is to come; None where none of the row is very low."""
+    first = next((each for each in row if _is_very_low(scene, each)), None)
+    return max(first.at, first.reading.received_at) + scene.minutes(BP_LOW, "wait") if first else None
+
+
+def _low_since(scene: Scene, sessions: Sequence[Sequence[Pressure]], row: Sequence[Pressure]) -> datetime:
+    """The first low session of the patient's week, as with those that are high."""
+    week = scene.week_of(sessions[-1][0].at)
+    return min([row[-1].at, *(each[0].at for each in sessions if each[0].at >= week and _is_low(scene, each[-1]))])
+
+
+def _low_words(scene: Scene, proof: Sequence[Pressure], *, asked: bool, alone: bool) -> Text:
+    at, limit, doubt = scene.clock(proof[-1].at), limit_words(scene, BP_LOW), _doubt(proof)
+    wait = scene.minutes(BP_LOW, "wait") // MINUTE
+    more = Text(en="", zh="")
+    if asked:
+        more = Text(
+            en=" Please sit or lie down, drink a glass of water and measure again in 5 min; if you faint or feel very "
+            "unwell, call for help.",
+            zh="请坐下或躺下，饮一杯水，5 分钟后复测；如晕倒或明显不适，请呼救。",
+        )
+    elif alone:
+        more = Text(
+            en=f" The patient was asked to measure again, and nothing better came within {wait} min.",
+            zh=f"已请患者复测，{wait} 分钟内未见好转的读数。",
+        )
+    values = [each.words for each in proof]
+    return Text(
+        en=f"Blood pressure {' and '.join(values)} at {at}: below {limit.en}.{doubt.en}{more.en}",
+        zh=f"{at} 血压 {'、'.join(values)}：低于 {limit.zh}。{doubt.zh}{more.zh}",
     )
 
 

@@ -331,6 +331,7 @@ BP_LOW: Final = Rule(
         mmhg("clear-systolic", 95, 80, 120, OWN),
         mmhg("clear-diastolic", 65, 45, 80, OWN),
         mmhg("very-low-systolic", 80, 70, 90, OWN),
+        minutes("wait", 15, 5, 60, OWN),
         _FRESH,
     ),
 )

@@ -127,6 +127,14 @@ def test_a_pulse_pressure_that_nobody_has_confirms_nothing() -> None:
     assert Home().take(cuff(0, 186, 104), cuff(3, 190, 180)).at(3)["bp-severe"].audience is PATIENT
 
 
+def test_two_wide_pulse_pressures_that_agree_confirm_each_other() -> None:
+    home = Home().take(cuff(0, 230, 95))
+    assert home.at(0)["bp-severe"].audience is PATIENT
+    pair = home.take(cuff(2, 228, 92)).at(2)["bp-severe"]
+    assert pair.audience is STAFF
+    assert "Pulse pressure 135 mmHg and 136 mmHg, outside 15 to 130 mmHg" in pair.because.en
+
+
 def test_hi_on_the_display_is_severe() -> None:
     home = Home().take(cuff(0, "HI"))
     assert home.at(0)["bp-severe"].because.en.startswith("Blood pressure HI at 2026-03-02 07:00")
@@ -239,6 +247,41 @@ def test_a_second_reading_that_is_not_low_ends_it() -> None:
 
 def test_two_readings_below_80_are_of_medium_priority() -> None:
     assert Home().take(cuff(0, 78, 50), cuff(5, 76, 48)).at(5)["bp-low"].priority is Priority.MEDIUM
+
+
+@pytest.mark.parametrize("pair", [((70, 58), (68, 56)), ((85, 72), (84, 72))])
+def test_two_low_pressures_with_a_weak_pulse_tell_staff_and_say_what_is_odd(
+    pair: tuple[tuple[float, float], tuple[float, float]],
+) -> None:
+    home = Home().take(cuff(0, *pair[0]))
+    assert home.at(0)["bp-low"].audience is PATIENT
+    found = home.take(cuff(4, *pair[1])).at(4)["bp-low"]
+    assert found.audience is STAFF
+    assert "mmHg, outside 15 to 130 mmHg: measured wrongly, or a sign itself" in found.because.en
+    moved = Home().take(cuff(0, *pair[0]), cuff(4, *pair[1], flags={Flag.BODY_MOVEMENT}))
+    assert moved.at(4)["bp-low"].audience is PATIENT
+
+
+@pytest.mark.parametrize("value", [(60, 35), ("LO",)])
+def test_a_very_low_pressure_after_which_nothing_better_comes_tells_staff(value: tuple[float, float]) -> None:
+    home = Home().take(cuff(0, *value))
+    assert home.judged(0).again == minute(15) + INSTANT
+    assert home.at(15)["bp-low"].audience is PATIENT
+    found = home.at(15.1)["bp-low"]
+    assert (found.audience, found.priority, found.known_at) == (STAFF, Priority.MEDIUM, minute(15))
+    assert "nothing better came within 15 min" in found.because.en
+    assert home.judged(16).again is None
+    # A second one of another session does not begin the wait anew, one taken badly does not end it.
+    assert Home().take(cuff(0, *value), cuff(12, 66, 40)).at(15.1)["bp-low"].audience is STAFF
+    moved = cuff(3, 110, 70, flags={Flag.BODY_MOVEMENT})
+    assert Home().take(cuff(0, *value), moved).at(15.1)["bp-low"].audience is STAFF
+    assert home.take(cuff(20, 110, 70)).verdict("bp-low", 20) is CLEAR
+
+
+def test_one_pressure_that_is_low_but_not_very_low_stays_with_the_patient() -> None:
+    home = Home().take(cuff(0, 105, 58))
+    assert home.judged(0).again is None
+    assert home.at(300)["bp-low"].audience is PATIENT
 
 
 def test_a_limit_can_be_the_patients_own() -> None:
