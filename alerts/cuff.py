@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
@@ -30,7 +30,12 @@ from ingest.reading import Flag, Reading
 
 _INSTANT: Final = timedelta(microseconds=1)
 _WEEK: Final = timedelta(days=7)
-MISUSE: Final = frozenset({Flag.BODY_MOVEMENT, Flag.CUFF_LOOSE, Flag.IMPROPER_POSITION})
+_MISUSE_WORDS: Final = {
+    Flag.BODY_MOVEMENT: Text(en="the arm moved", zh="测量时手臂移动"),
+    Flag.CUFF_LOOSE: Text(en="the cuff was loose", zh="袖带过松"),
+    Flag.IMPROPER_POSITION: Text(en="the cuff was in the wrong place", zh="袖带位置不当"),
+}
+MISUSE: Final = frozenset(_MISUSE_WORDS)
 # Outside of it the cuff has mostly found something else than a pulse (mmHg).
 _PULSE_PRESSURE: Final = (15.0, 130.0)
 # Two readings agree when they differ by no more than four times the spread of such differences (mmHg), see
@@ -142,6 +147,32 @@ def limit_words(scene: Scene, rule: Rule, prefix: str = "") -> Text:
     )
 
 
+_SIDES: Final = {
+    "systolic": Text(en="{limit} mmHg systolic ({source})", zh="收缩压 {limit} mmHg（{source}）"),
+    "diastolic": Text(en="{limit} mmHg diastolic ({source})", zh="舒张压 {limit} mmHg（{source}）"),
+}
+
+
+def _broken_words(scene: Scene, rule: Rule, broken: Mapping[str, Sequence[bool]]) -> Text:
+    """The limits that readings are beyond: one of the two where all are beyond it alone. broken: by pressure."""
+    if all(all(each) for each in broken.values()):
+        return limit_words(scene, rule)
+    sides = [name for name, each in broken.items() if all(each)] or [
+        name for name, each in broken.items() if any(each)
+    ]
+    said = []
+    for name in sides:
+        limit, source = scene.number(rule, name, MMHG), scene.limits.source(rule.name, name, MMHG)
+        form = _SIDES[name]
+        said.append(
+            Text(
+                en=form.en.format(limit=f"{limit:g}", source=source.en),
+                zh=form.zh.format(limit=f"{limit:g}", source=source.zh),
+            )
+        )
+    return Text(en=" or ".join(each.en for each in said), zh="或".join(each.zh for each in said))
+
+
 # Severe
 
 
@@ -156,7 +187,8 @@ class _Stage(Enum):
 class _Case(NamedTuple):
     """A stage, the readings that prove it, and when it was known that staff or the patient must hear of it.
 
-    calm: readings that were not severe since a pair; two of them end it.
+    calm: readings that were not severe since a pair; two of them end it. discounted: what came after the first and
+    does not count.
     """
 
     stage: _Stage
@@ -164,6 +196,7 @@ class _Case(NamedTuple):
     since: datetime
     known_at: datetime
     calm: int = 0
+    discounted: tuple[Pressure, ...] = ()
 
 
 def _severe(
@@ -244,13 +277,13 @@ def _next(scene: Scene, case: _Case | None, newest: Pressure, *, severe: bool) -
     if case is None or (severe and newest.at - case.proof[-1].at > SPOT_GAP):
         return _Case(_Stage.ASKED, (newest,), newest.at, newest.reading.received_at) if severe else None
     if newest.doubtful or (Flag.TIME_FAULT in newest.reading.flags and not severe):
-        return case
+        return case._replace(discounted=(*case.discounted, newest))
     if case.stage is _Stage.PAIR:
         if severe:
             return case._replace(proof=(case.proof[-1], newest), calm=0)
         return None if case.calm else case._replace(calm=1)
     if newest.at - case.proof[0].at < scene.minutes(BP_SEVERE, "apart"):
-        return case
+        return case._replace(discounted=(*case.discounted, newest))
     if not severe:
         return None
     return case._replace(stage=_Stage.PAIR, proof=(case.proof[0], newest), known_at=newest.reading.received_at)
@@ -266,7 +299,11 @@ def _priority(scene: Scene, case: _Case) -> Priority:
 
 
 def _severe_words(scene: Scene, case: _Case) -> Text:
-    first, limit = case.proof[0], limit_words(scene, BP_SEVERE)
+    first = case.proof[0]
+    least = {name: scene.number(BP_SEVERE, name, MMHG) for name in _SIDES}
+    limit = _broken_words(
+        scene, BP_SEVERE, {name: [getattr(each, name) >= least[name] for each in case.proof] for name in _SIDES}
+    )
     at, wait = scene.clock(first.at), _wait(scene, first) // MINUTE
     if case.stage is _Stage.ASKED:
         return Text(
@@ -277,11 +314,13 @@ def _severe_words(scene: Scene, case: _Case) -> Text:
             "如有胸痛、气促、肢体无力、剧烈头痛、视物或言语不清，请立即拨打急救电话。",
         )
     if case.stage is _Stage.ALONE:
+        came = Text(en="that counts came", zh="有效的") if case.discounted else Text(en="came", zh="")
+        what = _discounted_words(scene, case)
         return Text(
             en=f"Blood pressure {first.words} at {at}, at or above {limit.en}, on one reading alone: "
-            f"the patient was asked for a second and none came within {wait} min.",
+            f"the patient was asked for a second and none {came.en} within {wait} min.{what.en}",
             zh=f"{at} 血压 {first.words}，达到或高于 {limit.zh}，仅一次读数："
-            f"已请患者复测，{wait} 分钟内未收到第二次。",
+            f"已请患者复测，{wait} 分钟内未收到{came.zh}第二次。{what.zh}",
         )
     second = case.proof[1]
     doubt = _doubt(case.proof)
@@ -290,6 +329,36 @@ def _severe_words(scene: Scene, case: _Case) -> Text:
         f"both at or above {limit.en}.{doubt.en}",
         zh=f"{at} 血压 {first.words}，{scene.clock(second.at)} 复测 {second.words}，"
         f"均达到或高于 {limit.zh}。{doubt.zh}",
+    )
+
+
+def _discounted_words(scene: Scene, case: _Case) -> Text:
+    """What came after a severe reading and does not count, and why."""
+    if not case.discounted:
+        return Text(en="", zh="")
+    parts = [
+        (each.words, scene.clock(each.at)[-5:], _why_discounted(each, each.at - case.proof[0].at))
+        for each in case.discounted
+    ]
+    return Text(
+        en=f" Not counted: {'; '.join(f'{value} at {at} ({why.en})' for value, at, why in parts)}.",
+        zh=f"未计入：{'；'.join(f'{at} {value}（{why.zh}）' for value, at, why in parts)}。",
+    )
+
+
+def _why_discounted(pressure: Pressure, after: timedelta) -> Text:
+    for flag, said in _MISUSE_WORDS.items():
+        if flag in pressure.reading.flags:
+            return said
+    if pressure.doubtful:
+        return Text(
+            en=f"pulse pressure {pressure.systolic - pressure.diastolic:.0f} mmHg",
+            zh=f"脉压 {pressure.systolic - pressure.diastolic:.0f} mmHg",
+        )
+    if Flag.TIME_FAULT in pressure.reading.flags:
+        return Text(en="time uncertain", zh="时间存疑")
+    return Text(
+        en=f"only {after.total_seconds():.0f} s after the first", zh=f"距第一次仅 {after.total_seconds():.0f} 秒"
     )
 
 
@@ -462,7 +531,11 @@ def _low_since(scene: Scene, sessions: Sequence[Sequence[Pressure]], row: Sequen
 
 
 def _low_words(scene: Scene, proof: Sequence[Pressure], *, asked: bool, alone: bool) -> Text:
-    at, limit, doubt = scene.clock(proof[-1].at), limit_words(scene, BP_LOW), _doubt(proof)
+    at, doubt = scene.clock(proof[-1].at), _doubt(proof)
+    least = {name: scene.number(BP_LOW, name, MMHG) for name in _SIDES}
+    limit = _broken_words(
+        scene, BP_LOW, {name: [getattr(each, name) < least[name] for each in proof] for name in _SIDES}
+    )
     wait = scene.minutes(BP_LOW, "wait") // MINUTE
     more = Text(en="", zh="")
     if asked:
@@ -477,9 +550,10 @@ def _low_words(scene: Scene, proof: Sequence[Pressure], *, asked: bool, alone: b
             zh=f"已请患者复测，{wait} 分钟内未见好转的读数。",
         )
     values = [each.words for each in proof]
+    then = Text(en=doubt.en + more.en, zh=doubt.zh + more.zh)
     return Text(
-        en=f"Blood pressure {' and '.join(values)} at {at}: below {limit.en}.{doubt.en}{more.en}",
-        zh=f"{at} 血压 {'、'.join(values)}：低于 {limit.zh}。{doubt.zh}{more.zh}",
+        en=f"Blood pressure {' and '.join(values)} at {at}: below {limit.en}.{then.en}",
+        zh=f"{at} 血压 {'、'.join(values)}：低于 {limit.zh}。{then.zh}",
     )
 
 

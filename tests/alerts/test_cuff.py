@@ -8,7 +8,7 @@ import pytest
 
 from alerts.alert import Audience, Priority, Verdict
 from alerts.rule import MIN, MMHG, Group, Key
-from ingest.reading import Flag
+from ingest.reading import Flag, Reading
 from ingest.vital import Unit
 from tests.alerts.spot_ward import Home, at_home, cuff, day, minute
 
@@ -59,6 +59,35 @@ def test_no_second_reading_in_15_minutes_raises_on_the_first_alone_and_says_so()
     assert "none came within 15 min" in alone.because.en
     # One reading raised it, one ends it.
     assert home.take(cuff(20, 160, 95)).verdict("bp-severe", 20) is CLEAR
+
+
+@pytest.mark.parametrize(
+    ("second", "why"),
+    [
+        (cuff(2, 198, 118, flags={Flag.BODY_MOVEMENT}), "198/118 mmHg at 07:02 (the arm moved)"),
+        (cuff(2, 196, 190), "196/190 mmHg at 07:02 (pulse pressure 6 mmHg)"),
+        (cuff(0.9, 198, 118), "198/118 mmHg at 07:00 (only 54 s after the first)"),
+        (cuff(2, 130, 80, flags={Flag.TIME_FAULT}), "130/80 mmHg at 07:02 (time uncertain)"),
+    ],
+)
+def test_what_came_and_does_not_count_is_said(second: Reading, why: str) -> None:
+    alone = Home().take(cuff(0, 195, 125), second).at(16)["bp-severe"]
+    assert alone.audience is STAFF
+    assert alone.because.en.endswith(f"none that counts came within 15 min. Not counted: {why}.")
+
+
+def test_the_sentence_names_the_pressure_that_is_beyond_its_limit() -> None:
+    def said(*values: tuple[float, float]) -> str:
+        taken = [cuff(2 * place, *each) for place, each in enumerate(values)]
+        found = Home().take(*taken).at(2)
+        return (found["bp-severe"] if values[0][0] > 100 else found["bp-low"]).because.en
+
+    assert "both at or above 180 mmHg systolic (grade 3" in said((190, 95), (188, 92))
+    assert "both at or above 110 mmHg diastolic (grade 3" in said((150, 112), (182, 115))
+    assert "both at or above 180/110 mmHg (grade 3" in said((190, 115), (188, 112))
+    assert "both at or above 180 mmHg systolic (" in said((190, 100), (170, 112))
+    assert "or 110 mmHg diastolic (" in said((190, 100), (170, 112))
+    assert "below 90 mmHg systolic (hypotension" in said((85, 62), (84, 61))
 
 
 @pytest.mark.parametrize(
