@@ -540,8 +540,8 @@ def _low_words(scene: Scene, proof: Sequence[Pressure], *, asked: bool, alone: b
     more = Text(en="", zh="")
     if asked:
         more = Text(
-            en=" Please sit or lie down, drink a glass of water and measure again in 5 min; if you faint or feel very "
-            "unwell, call for help.",
+            en=" Please sit or lie down, drink a glass of water and measure again in 5 min; if you faint or feel "
+            "very unwell, call for help.",
             zh="请坐下或躺下，饮一杯水，5 分钟后复测；如晕倒或明显不适，请呼救。",
         )
     elif alone:

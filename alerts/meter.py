@@ -159,7 +159,7 @@ def _low(scene: Scene, taken: Sequence[Reading], raising: Collection[str] | None
     return scene.finding(
         rule,
         Verdict.RAISE,
-        said if lasts else _with_advice(scene, rule, said),
+        said if lasts else _with_advice(scene, rule, said, event[-1]),
         event[0].taken_at,
         event,
         audience=Audience.STAFF if lasts else Audience.PATIENT,
@@ -177,9 +177,9 @@ def _very_low(
     overdue, confirmed = scene.now > deadline, _is_confirmed(scene, event)
     said = _low_words(scene, rule, event)
     if not confirmed and not overdue:
-        said = _with_advice(scene, rule, said)
+        said = _with_advice(scene, rule, said, event[-1])
     elif overdue:
-        asked = (scene.now - onset.taken_at) // MINUTE
+        asked = (scene.now - _asked_at(onset)) // MINUTE
         said = Text(
             en=f"{said.en} The patient was asked to measure again; no recovery was seen in {asked} min.",
             zh=f"{said.zh}已请患者复测，{asked} 分钟内未见恢复。",
@@ -197,9 +197,13 @@ def _very_low(
     return finding, None if overdue else deadline + _INSTANT
 
 
-def _deadline(scene: Scene, onset: Reading) -> datetime:
+def _asked_at(onset: Reading) -> datetime:
     """Nobody can be asked before the reading has come."""
-    return max(onset.taken_at, onset.received_at) + scene.minutes(METER_VERY_LOW, "unrecovered")
+    return max(onset.taken_at, onset.received_at)
+
+
+def _deadline(scene: Scene, onset: Reading) -> datetime:
+    return _asked_at(onset) + scene.minutes(METER_VERY_LOW, "unrecovered")
 
 
 def _is_confirmed(scene: Scene, event: Sequence[Reading]) -> bool:
@@ -210,8 +214,16 @@ def _is_confirmed(scene: Scene, event: Sequence[Reading]) -> bool:
     )
 
 
-def _with_advice(scene: Scene, rule: Rule, said: Text) -> Text:
-    recheck = scene.minutes(rule, "recheck") // MINUTE
+def _with_advice(scene: Scene, rule: Rule, said: Text, newest: Reading) -> Text:
+    """Sugar for a value of now; by one that came late nobody knows whether it is still low."""
+    wait = scene.minutes(rule, "recheck")
+    if _asked_at(newest) - newest.taken_at > wait:
+        return Text(
+            en=f"{said.en} This value came late: please measure again now, and eat or drink 15 g of sugar if it is "
+            "still low or you feel unwell.",
+            zh=f"{said.zh}该数值上传较晚：请现在复测；如仍偏低或有不适，请立即进食 15 克糖。",
+        )
+    recheck = wait // MINUTE
     return Text(
         en=f"{said.en} Please eat or drink 15 g of sugar now and measure again in {recheck} min.",
         zh=f"{said.zh}请立即进食 15 克糖，{recheck} 分钟后复测。",
@@ -495,8 +507,9 @@ def _ketone_advice(scene: Scene, level: str, beside: Reading | None) -> Text:
     glucose = words(beside)
     if meets:
         return Text(
-            en=f" With glucose {glucose.en} this meets the criteria of ketoacidosis.",
-            zh=f"同时血糖 {glucose.zh}，符合酮症酸中毒标准。",
+            en=f" With glucose {glucose.en} this meets the ketone and glucose criteria of ketoacidosis; whether "
+            "there is acidosis is not known.",
+            zh=f"同时血糖 {glucose.zh}，血酮和血糖均达到酮症酸中毒标准；是否存在酸中毒未知。",
         )
     return Text(en=f" Glucose beside it: {glucose.en}.", zh=f"同时血糖 {glucose.zh}。")
 

@@ -65,6 +65,18 @@ def test_a_very_low_asks_first_and_staff_hear_when_no_answer_comes_in_half_an_ho
     assert home.judged(31).again is None
 
 
+def test_a_very_low_value_that_comes_late_asks_to_measure_now_and_counts_from_when_it_asked() -> None:
+    home = Home().take(meter(0, 45, arrives=200))
+    asked = home.at(200)["meter-very-low"]
+    assert asked.audience is PATIENT
+    assert asked.because.en.endswith(
+        "This value came late: please measure again now, and eat or drink 15 g of sugar if it is still low or you "
+        "feel unwell."
+    )
+    assert "no recovery was seen in 31 min" in home.at(231)["meter-very-low"].because.en
+    assert "came late" not in Home().take(meter(0, 45, arrives=15)).at(15)["meter-very-low"].because.en
+
+
 def test_the_patient_is_asked_once_by_the_worse_of_two_rules() -> None:
     found = Home().take(meter(0, 48)).at(0)
     assert "meter-low" not in found
@@ -295,7 +307,8 @@ def test_a_ketone_with_high_glucose_meets_the_criteria_of_ketoacidosis_and_witho
     found = Home().take(meter(0, 200), ketone(10, 3.1)).at(10)["ketone"]
     assert found.because.en == (
         "Blood ketone 3.1 mmol/L at 2026-03-02 07:10: at or above 3 mmol/L. With glucose 200 mg/dL (11.1 mmol/L) "
-        "this meets the criteria of ketoacidosis. Limit: usual advice on blood ketone (ISPAD, ADA)."
+        "this meets the ketone and glucose criteria of ketoacidosis; whether there is acidosis is not known. "
+        "Limit: usual advice on blood ketone (ISPAD, ADA)."
     )
     assert found.evidence == (meter(0, 200).key, ketone(10, 3.1).key)
     normal = Home().take(meter(0, 150), ketone(10, 3.1)).at(10)["ketone"]
