@@ -7,6 +7,8 @@
 - **Referral level** (China's public health service): staff, once until the check within two weeks that it asks for. A
   very low reading counts when it has recovered in time; otherwise staff hear of it as very low.
 - **Above the goal** of its meal: the patient's own, once a week, and very high once a day.
+- **Crisis**: staff at once of a reading as high as in a hyperosmolar state, HI included; of high priority when a
+  second one says the same. It is no referral beside that.
 - A reading of which the meter itself says that something was wrong with strip or sample confirms nothing.
 - A sensor raises nothing here, but its newest reading ends a low as a meter's would, once its lag is over.
 """
@@ -26,6 +28,7 @@ from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard, last_arrival
 from alerts.shown import limit_words, number, shown, words
 from alerts.spot_rules import (
     KETONE,
+    METER_CRISIS,
     METER_HIGH,
     METER_LOW,
     METER_REFERRAL,
@@ -85,6 +88,7 @@ def judge(
             low,
             very_low,
             _referral(scene, glucose, raising),
+            _crisis(scene, glucose, raising),
             _high(scene, glucose, raising),
         ]
     if ketones:
@@ -288,7 +292,14 @@ def _at_referral(scene: Scene, reading: Reading) -> str | None:
 
 def _referral(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
     rule = METER_REFERRAL
-    place = next((n for n in range(len(glucose) - 1, -1, -1) if _at_referral(scene, glucose[n])), None)
+    place = next(
+        (
+            n
+            for n in range(len(glucose) - 1, -1, -1)
+            if _at_referral(scene, glucose[n]) and not _is_crisis(scene, glucose[n])
+        ),
+        None,
+    )
     if (
         place is None
         or not scene.fresh(rule, "fresh-meter", glucose[place])
@@ -351,6 +362,56 @@ def _of_one_day(glucose: Sequence[Reading]) -> Iterator[Reading]:
             yield reading
 
 
+# Crisis
+
+
+def _is_crisis(scene: Scene, reading: Reading) -> bool:
+    value, unit = shown(reading)
+    return value >= scene.number(METER_CRISIS, "limit", unit) and not _DOUBTS & reading.flags
+
+
+def _is_below_crisis(scene: Scene, reading: Reading) -> bool:
+    """Whether it ends one; a value in doubt, or one that may be from before, does not."""
+    return _is_below(scene, reading, METER_CRISIS, "clear") and not reading.flags & {Flag.TIME_FAULT, *_DOUBTS}
+
+
+def _crisis(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
+    rule = METER_CRISIS
+    event = _episode(glucose, lambda each: _is_crisis(scene, each), lambda each: _is_below_crisis(scene, each))
+    proof = [each for each in event if _is_crisis(scene, each)][-2:]
+    if not proof or not scene.fresh(rule, "fresh-meter", event[-1]):
+        return _not_crisis(scene, glucose[-1], raising)
+    unit = shown(proof[0])[1]
+    limit, source = limit_words(scene, rule, "limit", unit), scene.limits.source(rule.name, "limit", unit)
+    values = [(words(each), scene.clock(each.taken_at)) for each in proof]
+    said = Text(
+        en=" and ".join(f"{value.en} at {at}" for value, at in values),
+        zh="、".join(f"{at} {value.zh}" for value, at in values),
+    )
+    return scene.finding(
+        rule,
+        Verdict.RAISE,
+        Text(
+            en=f"Meter glucose {said.en}: at or above {limit.en}. Limit: {source.en}.",
+            zh=f"指尖血糖 {said.zh}：不低于 {limit.zh}。限值依据：{source.zh}。",
+        ),
+        event[0].taken_at,
+        proof,
+        priority=Priority.HIGH if len(proof) > 1 else rule.priority,
+    )
+
+
+def _not_crisis(scene: Scene, newest: Reading, raising: Collection[str] | None) -> Finding | None:
+    rule = METER_CRISIS
+    if not _is_below_crisis(scene, newest):
+        return _held(scene, rule, newest, raising)
+    if not is_heard(rule, raising):
+        return None
+    now, at, limit = words(newest), scene.clock(newest.taken_at), limit_words(scene, rule, "clear", shown(newest)[1])
+    because = Text(en=f"Glucose {now.en} at {at}: below {limit.en}.", zh=f"{at} 血糖 {now.zh}：低于 {limit.zh}。")
+    return scene.finding(rule, Verdict.CLEAR, because, newest.taken_at, (newest,))
+
+
 # Goals by meal
 
 
@@ -377,12 +438,7 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
     at, now, meal = scene.clock(newest.taken_at), words(newest), _meal(newest)
     parameter = "very-high" if very else goal
     limit, source = limit_words(scene, rule, parameter, unit), scene.limits.source(rule.name, parameter, unit)
-    advice = Text(
-        en=" Please drink water, wash your hands and measure again in 2 h; if you feel ill, measure ketones too."
-        if very
-        else "",
-        zh="请饮水，洗手后 2 小时复测；如有不适，请同时测血酮。" if very else "",
-    )
+    advice = _high_advice(scene, newest) if very else Text(en="", zh="")
     return scene.finding(
         rule,
         Verdict.RAISE,
@@ -393,6 +449,19 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
         _first_high(scene, glucose, very=very),
         (newest,),
         audience=Audience.PATIENT,
+    )
+
+
+def _high_advice(scene: Scene, newest: Reading) -> Text:
+    if _is_crisis(scene, newest):
+        return Text(
+            en=" Please wash your hands and measure again now, ketones too; if it is still so high, or you feel ill "
+            "or drowsy, call for help now.",
+            zh="请洗手后立即复测，并测血酮；如仍如此高，或有不适、嗜睡，请立即呼救。",
+        )
+    return Text(
+        en=" Please drink water, wash your hands and measure again in 2 h; if you feel ill, measure ketones too.",
+        zh="请饮水，洗手后 2 小时复测；如有不适，请同时测血酮。",
     )
 
 

@@ -159,7 +159,7 @@ def test_hi_and_lo_are_beyond_every_limit() -> None:
     assert "LO (below the device's range)" in low["meter-very-low"].because.en
     assert low["meter-high"].verdict is CLEAR
     high = Home().take(meter(0, "HI", Unit.MMOL_L)).at(0)
-    assert high["meter-high"].verdict is high["meter-referral"].verdict is RAISE
+    assert high["meter-high"].verdict is high["meter-crisis"].verdict is RAISE
     assert high["meter-low"].verdict is high["meter-very-low"].verdict is CLEAR
 
 
@@ -234,6 +234,29 @@ def test_a_very_low_reading_is_a_referral_once_it_has_recovered_and_never_both()
     confirmed = Home().take(meter(0, 50), meter(16, 52), meter(25, 95))
     assert confirmed.verdict("meter-referral", 25) is HOLD
     assert Home().take(meter(0, 35), meter(10, 95)).verdict("meter-referral", 10) is HOLD
+
+
+# Crisis
+
+
+@pytest.mark.parametrize(
+    ("value", "unit"), [("HI", Unit.MG_DL), (600, Unit.MG_DL), (33.3, Unit.MMOL_L), ("HI", Unit.MMOL_L)]
+)
+def test_glucose_as_in_a_hyperosmolar_state_is_for_staff_at_once(value: float | str, unit: Unit) -> None:
+    home = Home().take(meter(0, value, unit))
+    found = home.at(0)
+    assert (found["meter-crisis"].audience, found["meter-crisis"].priority) == (STAFF, Priority.MEDIUM)
+    assert "Limit: hyperosmolar state, consensus 2024" in found["meter-crisis"].because.en
+    assert "call for help now" in found["meter-high"].because.en
+    assert found["meter-referral"].verdict is HOLD
+    assert home.take(meter(5, value, unit)).at(5)["meter-crisis"].priority is Priority.HIGH
+    assert home.take(meter(60, 350)).verdict("meter-crisis", 60) is RAISE
+    assert home.take(meter(90, 290)).verdict("meter-crisis", 90) is CLEAR
+
+
+def test_a_crisis_needs_a_value_at_its_limit_that_is_in_no_doubt() -> None:
+    assert Home().take(meter(0, 599)).verdict("meter-crisis", 0) is HOLD
+    assert Home().take(meter(0, "HI", flags={Flag.STRIP_ERROR})).verdict("meter-crisis", 0) is HOLD
 
 
 # Goals by meal
