@@ -137,8 +137,8 @@ def test_a_value_whose_time_is_not_known_ends_nothing_and_says_so() -> None:
     assert home.at(23)["meter-very-low"].audience is STAFF
     assert home.take(meter(25, 108)).verdict("meter-very-low", 25) is CLEAR
     said = Home().take(meter(0, 48, flags={Flag.TIME_FAULT})).at(0)["meter-very-low"].because
-    assert said.en.startswith("Meter glucose 48 mg/dL (2.7 mmol/L), time uncertain, at 2026-03-02 07:00: below")
-    assert "48 mg/dL（2.7 mmol/L）（时间存疑）" in said.zh
+    assert said.en.startswith("Meter glucose 48 mg/dL (2.7 mmol/L, time uncertain) at 2026-03-02 07:00: below")
+    assert "48 mg/dL（2.7 mmol/L，时间存疑）" in said.zh
 
 
 def test_limits_are_compared_in_the_unit_received() -> None:
