@@ -25,7 +25,7 @@ from typing import Final
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
 from alerts.rule import DAYS, MMOL_L, PERCENT, Rule
 from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard, last_arrival
-from alerts.shown import limit_words, number, shown, words
+from alerts.shown import limit_words, number, shown, value_words, words
 from alerts.spot_rules import (
     KETONE,
     METER_CRISIS,
@@ -37,7 +37,7 @@ from alerts.spot_rules import (
     METER_VERY_LOW,
 )
 from ingest.reading import Flag, Reading
-from ingest.vital import Unit, Vital
+from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
 
 _SENSOR_LAG: Final = timedelta(minutes=15)
 _DAY: Final = timedelta(days=1)
@@ -634,14 +634,21 @@ def _group_words(scene: Scene, goal: str, all_of_it: Sequence[Reading], high: Se
     unit, when = shown(high[-1])[1], _GROUPS[goal]
     limit, source = limit_words(scene, METER_HIGH, goal, unit), scene.limits.source(METER_HIGH.name, goal, unit)
     known = [each.values[0] for each in all_of_it if each.values[0] is not None]
-    mean = f"{fmean(known):.0f} mg/dL" if known else "?"
+    mean = _mean_words(fmean(known), unit) if known else Text(en="?", zh="?")
     days = len(_days_of(scene, high))
     return Text(
-        en=f"{when.en}: {len(high)} of {len(all_of_it)} readings on {days} days above {limit.en}, mean {mean} "
+        en=f"{when.en}: {len(high)} of {len(all_of_it)} readings on {days} days above {limit.en}, "
+        f"mean {mean.en} "
         f"(limit: {source.en})",
-        zh=f"{when.zh}：{len(all_of_it)} 次中 {len(high)} 次（{days} 天）高于 {limit.zh}，平均 {mean}"
+        zh=f"{when.zh}：{len(all_of_it)} 次中 {len(high)} 次（{days} 天）高于 {limit.zh}，平均 {mean.zh}"
         f"（限值依据：{source.zh}）",
     )
+
+
+def _mean_words(mg_dl: float, unit: Unit) -> Text:
+    """A mean as the patient's meter would show it, in both units."""
+    mean = round(mg_dl / MG_DL_PER_MMOL_L, 1) if unit is Unit.MMOL_L else round(mg_dl)
+    return value_words(mean, unit)
 
 
 def _repeated_low(scene: Scene, week: Sequence[Reading]) -> Finding:

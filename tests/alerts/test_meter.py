@@ -356,8 +356,11 @@ def test_highs_on_three_mornings_are_a_line_of_the_weekly_list() -> None:
     assert (found.verdict, found.audience, len(found.evidence)) == (RAISE, WEEKLY, 3)
     assert found.because.en == (
         "Meter glucose in the last 7 days before meals: 3 of 6 readings on 3 days above 130 mg/dL (7.2 mmol/L), mean "
-        "138 mg/dL (limit: ADA goal before meals)."
+        "138 mg/dL (7.7 mmol/L) (limit: ADA goal before meals)."
     )
+    in_mmol = [8.4, 6.5, 9.0, 6.1, 9.5, 6.7]  # mean 7.7
+    home = Home().take(*[meter(day(n), value, Unit.MMOL_L, meal="fasting") for n, value in enumerate(in_mmol)])
+    assert "mean 7.7 mmol/L (139 mg/dL) (limit" in home.review(day(6))["meter-repeated-high"].because.en
 
 
 def test_highs_on_one_day_or_among_many_good_values_are_no_pattern() -> None:
