@@ -49,9 +49,11 @@ def judge(
 
     sensor: those within `apart` (15 min) of the newest reading of the meter, and may be more. raising: as in `spot`.
     """
-    found = _sensor(scene, glucose, sensor) or _meter(scene, glucose) or _cuff(scene, pressures(cuff[-_FEW:]))
+    by_glucose = _sensor(scene, glucose, sensor) or _meter(scene, glucose)
+    found = [each for each in (by_glucose, _cuff(scene, pressures(cuff[-_FEW:]))) if each]
     if found:
-        return (found,)
+        # The newest, which outlasts the other one: none comes to light when that grows old.
+        return (max(found, key=lambda each: each.since),)
     newest = [each[-1] for each in (glucose, cuff) if each]
     if not newest or not is_heard(CONTRADICTION, raising):
         return ()

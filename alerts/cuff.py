@@ -6,16 +6,18 @@
 - **Session.** Readings of which each follows the one before within 10 min; its value is the mean of the last two. A
   mean that only the first of the two carries over the limit raises nothing, for first readings are often too high.
   The patient is told once a week; staff when it is 160/100 on three days of seven.
-- **Low.** The patient is asked to measure again; staff hear of two of one session.
-- A reading taken with the arm moving, the cuff loose or in the wrong place, or with a pulse pressure that nobody has,
-  is doubtful: it asks for another one, but neither confirms nor ends anything, and enters no mean. One of which the
-  time is not known ends nothing: it may be from before.
+- **Low.** The patient is asked to measure again; staff hear of two of one session, and of a very low one after which
+  15 min bring nothing better.
+- A reading taken with the arm moving, the cuff loose or in the wrong place, or with a pulse pressure outside 15 to
+  130 mmHg, is doubtful: it asks for another one, but neither confirms nor ends anything, and enters no mean. Two that
+  agree do away with the doubt of their pulse pressure, for old age and a failing heart have such ones; the sentence
+  names it. One of which the time is not known ends nothing: it may be from before.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
@@ -28,17 +30,29 @@ from ingest.reading import Flag, Reading
 
 _INSTANT: Final = timedelta(microseconds=1)
 _WEEK: Final = timedelta(days=7)
-MISUSE: Final = frozenset({Flag.BODY_MOVEMENT, Flag.CUFF_LOOSE, Flag.IMPROPER_POSITION})
-# Outside of it the cuff has found something else than a pulse (mmHg).
+_MISUSE_WORDS: Final = {
+    Flag.BODY_MOVEMENT: Text(en="the arm moved", zh="测量时手臂移动"),
+    Flag.CUFF_LOOSE: Text(en="the cuff was loose", zh="袖带过松"),
+    Flag.IMPROPER_POSITION: Text(en="the cuff was in the wrong place", zh="袖带位置不当"),
+}
+MISUSE: Final = frozenset(_MISUSE_WORDS)
+# Outside of it the cuff has mostly found something else than a pulse (mmHg).
 _PULSE_PRESSURE: Final = (15.0, 130.0)
+# Two readings agree when they differ by no more than four times the spread of such differences (mmHg), see
+# `alerts.contradiction`.
+_AGREE: Final = (35.0, 20.0)
 
 
 class Pressure(NamedTuple):
-    """A reading with both pressures in mmHg; HI is +inf, LO is -inf."""
+    """A reading with both pressures in mmHg; HI is +inf, LO is -inf.
+
+    doubtful: whether the cuff says, or the numbers show, that it was not measured well.
+    """
 
     reading: Reading
     systolic: float
     diastolic: float
+    doubtful: bool = False
 
     @property
     def at(self) -> datetime:
@@ -54,12 +68,19 @@ class Pressure(NamedTuple):
         return f"{systolic:g}/{diastolic:g} {self.reading.unit}"
 
     @property
-    def doubtful(self) -> bool:
-        """Whether the cuff says, or the numbers show, that it was not measured well."""
-        if self.reading.flags & MISUSE:
-            return True
+    def odd(self) -> bool:
+        """Whether its pulse pressure is one that hardly anybody has."""
         lowest, highest = _PULSE_PRESSURE
         return math.isfinite(self.systolic) and not lowest <= self.systolic - self.diastolic <= highest
+
+    def agrees(self, other: Pressure) -> bool:
+        """Whether another one, not long before or after it, says the same."""
+        systolic, diastolic = _AGREE
+        return (
+            abs(self.at - other.at) <= SPOT_GAP
+            and abs(self.systolic - other.systolic) <= systolic
+            and abs(self.diastolic - other.diastolic) <= diastolic
+        )
 
 
 def pressures(readings: Iterable[Reading]) -> list[Pressure]:
@@ -73,7 +94,28 @@ def pressures(readings: Iterable[Reading]) -> list[Pressure]:
             whole.append(Pressure(reading, math.inf, math.inf))
         elif Flag.BELOW_RANGE in reading.flags:
             whole.append(Pressure(reading, -math.inf, -math.inf))
-    return whole
+    return [each._replace(doubtful=_is_doubtful(whole, place)) for place, each in enumerate(whole)]
+
+
+def _is_doubtful(taken: Sequence[Pressure], place: int) -> bool:
+    newest = taken[place]
+    if newest.reading.flags & MISUSE:
+        return True
+    beside = (*taken[max(place - 1, 0) : place], *taken[place + 1 : place + 2])
+    return newest.odd and not any(newest.agrees(each) for each in beside if not each.reading.flags & MISUSE)
+
+
+def _doubt(proof: Iterable[Pressure]) -> Text:
+    """What is odd about readings that are believed because they agree."""
+    spans = [f"{each.systolic - each.diastolic:.0f} mmHg" for each in proof if each.odd]
+    if not spans:
+        return Text(en="", zh="")
+    lowest, highest = _PULSE_PRESSURE
+    return Text(
+        en=f" Pulse pressure {' and '.join(spans)}, outside {lowest:g} to {highest:g} mmHg: measured wrongly, or a "
+        "sign itself.",
+        zh=f"脉压 {'、'.join(spans)}，超出 {lowest:g} 至 {highest:g} mmHg：可能测量有误，也可能是病情表现。",
+    )
 
 
 def judge(scene: Scene, readings: Sequence[Reading], *, raising: Collection[str] | None = None) -> Judged:
@@ -81,10 +123,12 @@ def judge(scene: Scene, readings: Sequence[Reading], *, raising: Collection[str]
     taken = pressures(readings)
     if not taken:
         return Judged((), None)
-    severe, again = _severe(scene, taken, raising)
+    severe, second_by = _severe(scene, taken, raising)
     sessions = _sessions(scene, taken)
-    findings = (severe, _session_high(scene, sessions, raising), _low(scene, sessions, raising))
-    return Judged(tuple(each for each in findings if each), again)
+    low, better_by = _low(scene, taken, sessions, raising)
+    findings = (severe, _session_high(scene, sessions, raising), low)
+    moments = (each for each in (second_by, better_by) if each)
+    return Judged(tuple(each for each in findings if each), min(moments, default=None))
 
 
 def reaches(scene: Scene, rule: Rule, systolic: float, diastolic: float, prefix: str = "") -> bool:
@@ -103,6 +147,32 @@ def limit_words(scene: Scene, rule: Rule, prefix: str = "") -> Text:
     )
 
 
+_SIDES: Final = {
+    "systolic": Text(en="{limit} mmHg systolic ({source})", zh="收缩压 {limit} mmHg（{source}）"),
+    "diastolic": Text(en="{limit} mmHg diastolic ({source})", zh="舒张压 {limit} mmHg（{source}）"),
+}
+
+
+def _broken_words(scene: Scene, rule: Rule, broken: Mapping[str, Sequence[bool]]) -> Text:
+    """The limits that readings are beyond: one of the two where all are beyond it alone. broken: by pressure."""
+    if all(all(each) for each in broken.values()):
+        return limit_words(scene, rule)
+    sides = [name for name, each in broken.items() if all(each)] or [
+        name for name, each in broken.items() if any(each)
+    ]
+    said = []
+    for name in sides:
+        limit, source = scene.number(rule, name, MMHG), scene.limits.source(rule.name, name, MMHG)
+        form = _SIDES[name]
+        said.append(
+            Text(
+                en=form.en.format(limit=f"{limit:g}", source=source.en),
+                zh=form.zh.format(limit=f"{limit:g}", source=source.zh),
+            )
+        )
+    return Text(en=" or ".join(each.en for each in said), zh="或".join(each.zh for each in said))
+
+
 # Severe
 
 
@@ -117,7 +187,8 @@ class _Stage(Enum):
 class _Case(NamedTuple):
     """A stage, the readings that prove it, and when it was known that staff or the patient must hear of it.
 
-    calm: readings that were not severe since a pair; two of them end it.
+    calm: readings that were not severe since a pair; two of them end it. discounted: what came after the first and
+    does not count.
     """
 
     stage: _Stage
@@ -125,6 +196,7 @@ class _Case(NamedTuple):
     since: datetime
     known_at: datetime
     calm: int = 0
+    discounted: tuple[Pressure, ...] = ()
 
 
 def _severe(
@@ -205,13 +277,13 @@ def _next(scene: Scene, case: _Case | None, newest: Pressure, *, severe: bool) -
     if case is None or (severe and newest.at - case.proof[-1].at > SPOT_GAP):
         return _Case(_Stage.ASKED, (newest,), newest.at, newest.reading.received_at) if severe else None
     if newest.doubtful or (Flag.TIME_FAULT in newest.reading.flags and not severe):
-        return case
+        return case._replace(discounted=(*case.discounted, newest))
     if case.stage is _Stage.PAIR:
         if severe:
             return case._replace(proof=(case.proof[-1], newest), calm=0)
         return None if case.calm else case._replace(calm=1)
     if newest.at - case.proof[0].at < scene.minutes(BP_SEVERE, "apart"):
-        return case
+        return case._replace(discounted=(*case.discounted, newest))
     if not severe:
         return None
     return case._replace(stage=_Stage.PAIR, proof=(case.proof[0], newest), known_at=newest.reading.received_at)
@@ -227,7 +299,11 @@ def _priority(scene: Scene, case: _Case) -> Priority:
 
 
 def _severe_words(scene: Scene, case: _Case) -> Text:
-    first, limit = case.proof[0], limit_words(scene, BP_SEVERE)
+    first = case.proof[0]
+    least = {name: scene.number(BP_SEVERE, name, MMHG) for name in _SIDES}
+    limit = _broken_words(
+        scene, BP_SEVERE, {name: [getattr(each, name) >= least[name] for each in case.proof] for name in _SIDES}
+    )
     at, wait = scene.clock(first.at), _wait(scene, first) // MINUTE
     if case.stage is _Stage.ASKED:
         return Text(
@@ -238,17 +314,51 @@ def _severe_words(scene: Scene, case: _Case) -> Text:
             "如有胸痛、气促、肢体无力、剧烈头痛、视物或言语不清，请立即拨打急救电话。",
         )
     if case.stage is _Stage.ALONE:
+        came = Text(en="that counts came", zh="有效的") if case.discounted else Text(en="came", zh="")
+        what = _discounted_words(scene, case)
         return Text(
             en=f"Blood pressure {first.words} at {at}, at or above {limit.en}, on one reading alone: "
-            f"the patient was asked for a second and none came within {wait} min.",
+            f"the patient was asked for a second and none {came.en} within {wait} min.{what.en}",
             zh=f"{at} 血压 {first.words}，达到或高于 {limit.zh}，仅一次读数："
-            f"已请患者复测，{wait} 分钟内未收到第二次。",
+            f"已请患者复测，{wait} 分钟内未收到{came.zh}第二次。{what.zh}",
         )
     second = case.proof[1]
+    doubt = _doubt(case.proof)
     return Text(
         en=f"Blood pressure {first.words} at {at} and {second.words} at {scene.clock(second.at)}, "
-        f"both at or above {limit.en}.",
-        zh=f"{at} 血压 {first.words}，{scene.clock(second.at)} 复测 {second.words}，均达到或高于 {limit.zh}。",
+        f"both at or above {limit.en}.{doubt.en}",
+        zh=f"{at} 血压 {first.words}，{scene.clock(second.at)} 复测 {second.words}，"
+        f"均达到或高于 {limit.zh}。{doubt.zh}",
+    )
+
+
+def _discounted_words(scene: Scene, case: _Case) -> Text:
+    """What came after a severe reading and does not count, and why."""
+    if not case.discounted:
+        return Text(en="", zh="")
+    parts = [
+        (each.words, scene.clock(each.at)[-5:], _why_discounted(each, each.at - case.proof[0].at))
+        for each in case.discounted
+    ]
+    return Text(
+        en=f" Not counted: {'; '.join(f'{value} at {at} ({why.en})' for value, at, why in parts)}.",
+        zh=f"未计入：{'；'.join(f'{at} {value}（{why.zh}）' for value, at, why in parts)}。",
+    )
+
+
+def _why_discounted(pressure: Pressure, after: timedelta) -> Text:
+    for flag, said in _MISUSE_WORDS.items():
+        if flag in pressure.reading.flags:
+            return said
+    if pressure.doubtful:
+        return Text(
+            en=f"pulse pressure {pressure.systolic - pressure.diastolic:.0f} mmHg",
+            zh=f"脉压 {pressure.systolic - pressure.diastolic:.0f} mmHg",
+        )
+    if Flag.TIME_FAULT in pressure.reading.flags:
+        return Text(en="time uncertain", zh="时间存疑")
+    return Text(
+        en=f"only {after.total_seconds():.0f} s after the first", zh=f"距第一次仅 {after.total_seconds():.0f} 秒"
     )
 
 
@@ -366,38 +476,84 @@ def _is_low(scene: Scene, pressure: Pressure) -> bool:
     )
 
 
-def _ends_low(scene: Scene, session: Sequence[Pressure]) -> bool:
-    return _is_low(scene, session[-1])
+def _low_row(taken: Sequence[Pressure], is_low: Callable[[Pressure], bool]) -> list[Pressure]:
+    """The newest low readings, oldest first, up to one in no doubt that is not low."""
+    row: list[Pressure] = []
+    for each in reversed(taken):
+        if row and row[-1].at - each.at > SPOT_GAP:
+            break
+        if is_low(each):
+            row.append(each)
+        elif not each.doubtful and Flag.TIME_FAULT not in each.reading.flags:
+            break
+    return row[::-1]
 
 
-def _low(scene: Scene, sessions: Sequence[Sequence[Pressure]], raising: Collection[str] | None) -> Finding | None:
-    rule, session = BP_LOW, sessions[-1]
-    newest = session[-1]
-    if not _is_low(scene, newest) or not scene.fresh(rule, "fresh-meter", newest.reading):
-        return _not_low(scene, newest, raising)
-    at, limit = scene.clock(newest.at), limit_words(scene, rule)
-    pair = [each for each in session if not each.doubtful][-2:]
-    confirmed = len(pair) == 2 and all(_is_low(scene, each) for each in pair)
-    said = " and ".join(each.words for each in (pair if confirmed else [newest]))
-    very = confirmed and all(each.systolic < scene.number(rule, "very-low-systolic", MMHG) for each in pair)
-    advice = Text(
-        en=""
-        if confirmed
-        else " Please sit or lie down, drink a glass of water and measure again in 5 min; if you "
-        "faint or feel very unwell, call for help.",
-        zh="" if confirmed else "请坐下或躺下，饮一杯水，5 分钟后复测；如晕倒或明显不适，请呼救。",
-    )
-    return scene.finding(
+def _low(
+    scene: Scene, taken: Sequence[Pressure], sessions: Sequence[Sequence[Pressure]], raising: Collection[str] | None
+) -> tuple[Finding | None, datetime | None]:
+    rule, row = BP_LOW, _low_row(taken, lambda each: _is_low(scene, each))
+    if not row or not scene.fresh(rule, "fresh-meter", row[-1].reading):
+        return _not_low(scene, taken[-1], raising), None
+    sure = [each for each in row if not each.doubtful][-2:]
+    confirmed = len(sure) == 2 and sure[1].at - sure[0].at <= scene.minutes(BP_SESSION_HIGH, "session")
+    deadline = _low_deadline(scene, row)
+    alone = not confirmed and deadline is not None and scene.now > deadline
+    proof = sure if confirmed else row[-2:] if alone else row[-1:]
+    very = alone or (confirmed and all(_is_very_low(scene, each) for each in proof))
+    finding = scene.finding(
         rule,
         Verdict.RAISE,
-        Text(
-            en=f"Blood pressure {said} at {at}: below {limit.en}.{advice.en}",
-            zh=f"{at} 血压 {said.replace(' and ', '、')}：低于 {limit.zh}。{advice.zh}",
-        ),
-        _onset(scene, sessions, _ends_low),
-        [each.reading for each in (pair if confirmed else [newest])],
+        _low_words(scene, proof, asked=not (confirmed or alone), alone=alone),
+        _low_since(scene, sessions, row),
+        [each.reading for each in proof],
+        known_at=deadline if alone else None,
         priority=Priority.MEDIUM if very else rule.priority,
-        audience=Audience.STAFF if confirmed else Audience.PATIENT,
+        audience=Audience.STAFF if confirmed or alone else Audience.PATIENT,
+    )
+    return finding, deadline + _INSTANT if deadline and not (confirmed or alone) else None
+
+
+def _is_very_low(scene: Scene, pressure: Pressure) -> bool:
+    return pressure.systolic < scene.number(BP_LOW, "very-low-systolic", MMHG)
+
+
+def _low_deadline(scene: Scene, row: Sequence[Pressure]) -> datetime | None:
+    """By when something better is to come; None where none of the row is very low."""
+    first = next((each for each in row if _is_very_low(scene, each)), None)
+    return max(first.at, first.reading.received_at) + scene.minutes(BP_LOW, "wait") if first else None
+
+
+def _low_since(scene: Scene, sessions: Sequence[Sequence[Pressure]], row: Sequence[Pressure]) -> datetime:
+    """The first low session of the patient's week, as with those that are high."""
+    week = scene.week_of(sessions[-1][0].at)
+    return min([row[-1].at, *(each[0].at for each in sessions if each[0].at >= week and _is_low(scene, each[-1]))])
+
+
+def _low_words(scene: Scene, proof: Sequence[Pressure], *, asked: bool, alone: bool) -> Text:
+    at, doubt = scene.clock(proof[-1].at), _doubt(proof)
+    least = {name: scene.number(BP_LOW, name, MMHG) for name in _SIDES}
+    limit = _broken_words(
+        scene, BP_LOW, {name: [getattr(each, name) < least[name] for each in proof] for name in _SIDES}
+    )
+    wait = scene.minutes(BP_LOW, "wait") // MINUTE
+    more = Text(en="", zh="")
+    if asked:
+        more = Text(
+            en=" Please sit or lie down, drink a glass of water and measure again in 5 min; if you faint or feel "
+            "very unwell, call for help.",
+            zh="请坐下或躺下，饮一杯水，5 分钟后复测；如晕倒或明显不适，请呼救。",
+        )
+    elif alone:
+        more = Text(
+            en=f" The patient was asked to measure again, and nothing better came within {wait} min.",
+            zh=f"已请患者复测，{wait} 分钟内未见好转的读数。",
+        )
+    values = [each.words for each in proof]
+    then = Text(en=doubt.en + more.en, zh=doubt.zh + more.zh)
+    return Text(
+        en=f"Blood pressure {' and '.join(values)} at {at}: below {limit.en}.{then.en}",
+        zh=f"{at} 血压 {'、'.join(values)}：低于 {limit.zh}。{then.zh}",
     )
 
 

@@ -41,8 +41,9 @@ NO_DATA: Final = Rule(
             _DAY,
             {Group.OLDER: Variant(720, _AT_RISK), Group.PREGNANCY: Variant(720, _AT_RISK)},
         ),
-        minutes("staff-after-glucose", 2880, 360, 20160, OWN),
-        minutes("staff-after-blood_pressure", 2880, 360, 20160, OWN),
+        # The patient has a day to see to it.
+        minutes("staff-after-glucose", 4320, 360, 20160, OWN),
+        minutes("staff-after-blood_pressure", 4320, 360, 20160, OWN),
     ),
 )
 LATE_DATA: Final = Rule(

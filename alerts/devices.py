@@ -121,10 +121,17 @@ class Expected:
 
 
 def no_data(scene: Scene, expected: Sequence[Expected], arrivals: Mapping[str, Arrivals]) -> list[Finding]:
-    """RAISE for staff with the devices that are silent for so long, else CLEAR; RAISE for the patient with others."""
+    """RAISE for staff with the devices that are silent for so long, else CLEAR; RAISE for the patient with others.
+
+    Where staff hear as soon as the patient does, both do.
+    """
     told_at = {each: each.told_at(arrivals) for each in expected}
     handed = [each for each in expected if told_at[each][1] <= scene.now]
-    silent = [each for each in expected if told_at[each][0] <= scene.now and each not in handed]
+    silent = [
+        each
+        for each in expected
+        if told_at[each][0] <= scene.now and (each not in handed or each.silence == each.staff_after)
+    ]
     found = []
     if silent:
         found.append(_silent(scene, silent, arrivals, Audience.PATIENT))

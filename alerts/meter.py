@@ -7,6 +7,8 @@
 - **Referral level** (China's public health service): staff, once until the check within two weeks that it asks for. A
   very low reading counts when it has recovered in time; otherwise staff hear of it as very low.
 - **Above the goal** of its meal: the patient's own, once a week, and very high once a day.
+- **Crisis**: staff at once of a reading as high as in a hyperosmolar state, HI included; of high priority when a
+  second one says the same. It is no referral beside that.
 - A reading of which the meter itself says that something was wrong with strip or sample confirms nothing.
 - A sensor raises nothing here, but its newest reading ends a low as a meter's would, once its lag is over.
 """
@@ -23,9 +25,10 @@ from typing import Final
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
 from alerts.rule import DAYS, MMOL_L, PERCENT, Rule
 from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard, last_arrival
-from alerts.shown import limit_words, number, shown, words
+from alerts.shown import limit_words, number, shown, value_words, words
 from alerts.spot_rules import (
     KETONE,
+    METER_CRISIS,
     METER_HIGH,
     METER_LOW,
     METER_REFERRAL,
@@ -34,7 +37,7 @@ from alerts.spot_rules import (
     METER_VERY_LOW,
 )
 from ingest.reading import Flag, Reading
-from ingest.vital import Unit, Vital
+from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
 
 _SENSOR_LAG: Final = timedelta(minutes=15)
 _DAY: Final = timedelta(days=1)
@@ -85,6 +88,7 @@ def judge(
             low,
             very_low,
             _referral(scene, glucose, raising),
+            _crisis(scene, glucose, raising),
             _high(scene, glucose, raising),
         ]
     if ketones:
@@ -159,7 +163,7 @@ def _low(scene: Scene, taken: Sequence[Reading], raising: Collection[str] | None
     return scene.finding(
         rule,
         Verdict.RAISE,
-        said if lasts else _with_advice(scene, rule, said),
+        said if lasts else _with_advice(scene, rule, said, event[-1]),
         event[0].taken_at,
         event,
         audience=Audience.STAFF if lasts else Audience.PATIENT,
@@ -177,9 +181,9 @@ def _very_low(
     overdue, confirmed = scene.now > deadline, _is_confirmed(scene, event)
     said = _low_words(scene, rule, event)
     if not confirmed and not overdue:
-        said = _with_advice(scene, rule, said)
+        said = _with_advice(scene, rule, said, event[-1])
     elif overdue:
-        asked = (scene.now - onset.taken_at) // MINUTE
+        asked = (scene.now - _asked_at(onset)) // MINUTE
         said = Text(
             en=f"{said.en} The patient was asked to measure again; no recovery was seen in {asked} min.",
             zh=f"{said.zh}已请患者复测，{asked} 分钟内未见恢复。",
@@ -197,9 +201,13 @@ def _very_low(
     return finding, None if overdue else deadline + _INSTANT
 
 
-def _deadline(scene: Scene, onset: Reading) -> datetime:
+def _asked_at(onset: Reading) -> datetime:
     """Nobody can be asked before the reading has come."""
-    return max(onset.taken_at, onset.received_at) + scene.minutes(METER_VERY_LOW, "unrecovered")
+    return max(onset.taken_at, onset.received_at)
+
+
+def _deadline(scene: Scene, onset: Reading) -> datetime:
+    return _asked_at(onset) + scene.minutes(METER_VERY_LOW, "unrecovered")
 
 
 def _is_confirmed(scene: Scene, event: Sequence[Reading]) -> bool:
@@ -210,8 +218,16 @@ def _is_confirmed(scene: Scene, event: Sequence[Reading]) -> bool:
     )
 
 
-def _with_advice(scene: Scene, rule: Rule, said: Text) -> Text:
-    recheck = scene.minutes(rule, "recheck") // MINUTE
+def _with_advice(scene: Scene, rule: Rule, said: Text, newest: Reading) -> Text:
+    """Sugar for a value of now; by one that came late nobody knows whether it is still low."""
+    wait = scene.minutes(rule, "recheck")
+    if _asked_at(newest) - newest.taken_at > wait:
+        return Text(
+            en=f"{said.en} This value came late: please measure again now, and eat or drink 15 g of sugar if it is "
+            "still low or you feel unwell.",
+            zh=f"{said.zh}该数值上传较晚：请现在复测；如仍偏低或有不适，请立即进食 15 克糖。",
+        )
+    recheck = wait // MINUTE
     return Text(
         en=f"{said.en} Please eat or drink 15 g of sugar now and measure again in {recheck} min.",
         zh=f"{said.zh}请立即进食 15 克糖，{recheck} 分钟后复测。",
@@ -276,7 +292,14 @@ def _at_referral(scene: Scene, reading: Reading) -> str | None:
 
 def _referral(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
     rule = METER_REFERRAL
-    place = next((n for n in range(len(glucose) - 1, -1, -1) if _at_referral(scene, glucose[n])), None)
+    place = next(
+        (
+            n
+            for n in range(len(glucose) - 1, -1, -1)
+            if _at_referral(scene, glucose[n]) and not _is_crisis(scene, glucose[n])
+        ),
+        None,
+    )
     if (
         place is None
         or not scene.fresh(rule, "fresh-meter", glucose[place])
@@ -339,6 +362,56 @@ def _of_one_day(glucose: Sequence[Reading]) -> Iterator[Reading]:
             yield reading
 
 
+# Crisis
+
+
+def _is_crisis(scene: Scene, reading: Reading) -> bool:
+    value, unit = shown(reading)
+    return value >= scene.number(METER_CRISIS, "limit", unit) and not _DOUBTS & reading.flags
+
+
+def _is_below_crisis(scene: Scene, reading: Reading) -> bool:
+    """Whether it ends one; a value in doubt, or one that may be from before, does not."""
+    return _is_below(scene, reading, METER_CRISIS, "clear") and not reading.flags & {Flag.TIME_FAULT, *_DOUBTS}
+
+
+def _crisis(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
+    rule = METER_CRISIS
+    event = _episode(glucose, lambda each: _is_crisis(scene, each), lambda each: _is_below_crisis(scene, each))
+    proof = [each for each in event if _is_crisis(scene, each)][-2:]
+    if not proof or not scene.fresh(rule, "fresh-meter", event[-1]):
+        return _not_crisis(scene, glucose[-1], raising)
+    unit = shown(proof[0])[1]
+    limit, source = limit_words(scene, rule, "limit", unit), scene.limits.source(rule.name, "limit", unit)
+    values = [(words(each), scene.clock(each.taken_at)) for each in proof]
+    said = Text(
+        en=" and ".join(f"{value.en} at {at}" for value, at in values),
+        zh="、".join(f"{at} {value.zh}" for value, at in values),
+    )
+    return scene.finding(
+        rule,
+        Verdict.RAISE,
+        Text(
+            en=f"Meter glucose {said.en}: at or above {limit.en}. Limit: {source.en}.",
+            zh=f"指尖血糖 {said.zh}：不低于 {limit.zh}。限值依据：{source.zh}。",
+        ),
+        event[0].taken_at,
+        proof,
+        priority=Priority.HIGH if len(proof) > 1 else rule.priority,
+    )
+
+
+def _not_crisis(scene: Scene, newest: Reading, raising: Collection[str] | None) -> Finding | None:
+    rule = METER_CRISIS
+    if not _is_below_crisis(scene, newest):
+        return _held(scene, rule, newest, raising)
+    if not is_heard(rule, raising):
+        return None
+    now, at, limit = words(newest), scene.clock(newest.taken_at), limit_words(scene, rule, "clear", shown(newest)[1])
+    because = Text(en=f"Glucose {now.en} at {at}: below {limit.en}.", zh=f"{at} 血糖 {now.zh}：低于 {limit.zh}。")
+    return scene.finding(rule, Verdict.CLEAR, because, newest.taken_at, (newest,))
+
+
 # Goals by meal
 
 
@@ -365,12 +438,7 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
     at, now, meal = scene.clock(newest.taken_at), words(newest), _meal(newest)
     parameter = "very-high" if very else goal
     limit, source = limit_words(scene, rule, parameter, unit), scene.limits.source(rule.name, parameter, unit)
-    advice = Text(
-        en=" Please drink water, wash your hands and measure again in 2 h; if you feel ill, measure ketones too."
-        if very
-        else "",
-        zh="请饮水，洗手后 2 小时复测；如有不适，请同时测血酮。" if very else "",
-    )
+    advice = _high_advice(scene, newest) if very else Text(en="", zh="")
     return scene.finding(
         rule,
         Verdict.RAISE,
@@ -381,6 +449,19 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
         _first_high(scene, glucose, very=very),
         (newest,),
         audience=Audience.PATIENT,
+    )
+
+
+def _high_advice(scene: Scene, newest: Reading) -> Text:
+    if _is_crisis(scene, newest):
+        return Text(
+            en=" Please wash your hands and measure again now, ketones too; if it is still so high, or you feel ill "
+            "or drowsy, call for help now.",
+            zh="请洗手后立即复测，并测血酮；如仍如此高，或有不适、嗜睡，请立即呼救。",
+        )
+    return Text(
+        en=" Please drink water, wash your hands and measure again in 2 h; if you feel ill, measure ketones too.",
+        zh="请饮水，洗手后 2 小时复测；如有不适，请同时测血酮。",
     )
 
 
@@ -495,8 +576,9 @@ def _ketone_advice(scene: Scene, level: str, beside: Reading | None) -> Text:
     glucose = words(beside)
     if meets:
         return Text(
-            en=f" With glucose {glucose.en} this meets the criteria of ketoacidosis.",
-            zh=f"同时血糖 {glucose.zh}，符合酮症酸中毒标准。",
+            en=f" With glucose {glucose.en} this meets the ketone and glucose criteria of ketoacidosis; whether "
+            "there is acidosis is not known.",
+            zh=f"同时血糖 {glucose.zh}，血酮和血糖均达到酮症酸中毒标准；是否存在酸中毒未知。",
         )
     return Text(en=f" Glucose beside it: {glucose.en}.", zh=f"同时血糖 {glucose.zh}。")
 
@@ -552,14 +634,21 @@ def _group_words(scene: Scene, goal: str, all_of_it: Sequence[Reading], high: Se
     unit, when = shown(high[-1])[1], _GROUPS[goal]
     limit, source = limit_words(scene, METER_HIGH, goal, unit), scene.limits.source(METER_HIGH.name, goal, unit)
     known = [each.values[0] for each in all_of_it if each.values[0] is not None]
-    mean = f"{fmean(known):.0f} mg/dL" if known else "?"
+    mean = _mean_words(fmean(known), unit) if known else Text(en="?", zh="?")
     days = len(_days_of(scene, high))
     return Text(
-        en=f"{when.en}: {len(high)} of {len(all_of_it)} readings on {days} days above {limit.en}, mean {mean} "
+        en=f"{when.en}: {len(high)} of {len(all_of_it)} readings on {days} days above {limit.en}, "
+        f"mean {mean.en} "
         f"(limit: {source.en})",
-        zh=f"{when.zh}：{len(all_of_it)} 次中 {len(high)} 次（{days} 天）高于 {limit.zh}，平均 {mean}"
+        zh=f"{when.zh}：{len(all_of_it)} 次中 {len(high)} 次（{days} 天）高于 {limit.zh}，平均 {mean.zh}"
         f"（限值依据：{source.zh}）",
     )
+
+
+def _mean_words(mg_dl: float, unit: Unit) -> Text:
+    """A mean as the patient's meter would show it, in both units."""
+    mean = round(mg_dl / MG_DL_PER_MMOL_L, 1) if unit is Unit.MMOL_L else round(mg_dl)
+    return value_words(mean, unit)
 
 
 def _repeated_low(scene: Scene, week: Sequence[Reading]) -> Finding:

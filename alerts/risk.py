@@ -3,8 +3,8 @@
 Nothing is learnt or hidden: each reason has its points and a sentence with the numbers, the limit and the source, and
 the sum is the place in the list. The limits are published; the points are Homeward's own, chosen by three rules:
 
-1. An alert of high priority that nobody has answered stands before everything else (100, more than all figures of
-   one patient can reach together), one of medium priority before any single figure (40).
+1. An alert of high priority that nobody has answered stands before everything else, whatever the points of others
+   add up to (100), one of medium priority before any single figure (40).
 2. Low glucose weighs more than high glucose, and what changed more than what has long been so.
 3. Of a patient about whom little is known no figure is believed: below 40 % of the readings of a week (three days) no
    level counts, below 70 % in either week no change, and that so little is known is a reason itself.
@@ -96,6 +96,14 @@ class Risk:
         """The sum of the reasons' points."""
         return sum(reason.points for reason in self.reasons)
 
+    @property
+    def calls(self) -> bool:
+        """Whether nobody has answered an alert of high priority."""
+        return any(
+            reason.name == "alert-unanswered" and reason.points == UNANSWERED[Priority.HIGH]
+            for reason in self.reasons
+        )
+
 
 def risk(patient: str, standing: Standing | None, alerts: Iterable[Alert], now: datetime) -> Risk:
     """Why to look at a patient at the moment `now` (aware). alerts: the open ones of the patient."""
@@ -118,8 +126,8 @@ def _of_standing(standing: Standing) -> tuple[Reason, ...]:
 
 
 def ranked(risks: Iterable[Risk]) -> list[Risk]:
-    """The most points first, then by patient."""
-    return sorted(risks, key=lambda each: (-each.points, each.patient))
+    """Those with an unanswered alert of high priority first, then the most points, then by patient."""
+    return sorted(risks, key=lambda each: (not each.calls, -each.points, each.patient))
 
 
 def _alert(alert: Alert, now: datetime) -> Iterator[Reason]:

@@ -101,6 +101,11 @@ class Rule:
     parameters: tuple[Parameter, ...] = ()
     quiet: timedelta = timedelta()
 
+    def bounds(self, parameter: str, unit: str) -> tuple[float, float]:
+        """The least and the highest that the parameter can be for anybody. StopIteration for an unknown one."""
+        found = next(each for each in self.parameters if (each.name, each.unit) == (parameter, unit))
+        return found.lower, found.upper
+
 
 class Key(NamedTuple):
     """A parameter of a rule in one unit."""

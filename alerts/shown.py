@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from alerts.alert import Text
 from alerts.rule import Rule
 from alerts.scene import Scene
 from ingest.reading import Flag, Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, family
+
+_ABOVE: Final = Text(en="above the device's range", zh="高于设备量程")
+_BELOW: Final = Text(en="below the device's range", zh="低于设备量程")
 
 
 def shown(reading: Reading) -> tuple[float, Unit]:
@@ -24,24 +28,24 @@ def shown(reading: Reading) -> tuple[float, Unit]:
 
 def words(reading: Reading) -> Text:
     """The value in both units, the one received first; HI and LO as words; and that its time is not certain."""
-    said = value_words(*shown(reading))
-    if Flag.TIME_FAULT not in reading.flags:
-        return said
-    return Text(en=f"{said.en}, time uncertain,", zh=f"{said.zh}（时间存疑）")
+    return value_words(*shown(reading), sure=Flag.TIME_FAULT not in reading.flags)
 
 
-def value_words(value: float, unit: Unit) -> Text:
-    """A value as `shown` gives it, in both units, its own first; HI and LO as words."""
+def value_words(value: float, unit: Unit, *, sure: bool = True) -> Text:
+    """A value as `shown` gives it, in both units, its own first; HI and LO as words. sure: whether its time is."""
+    en, zh = ([], []) if sure else (["time uncertain"], ["时间存疑"])
     if math.isnan(value):
-        return Text(en="without a value", zh="无数值")
-    if math.isinf(value):
-        return (
-            Text(en="HI (above the device's range)", zh="HI（高于设备量程）")
-            if value > 0
-            else Text(en="LO (below the device's range)", zh="LO（低于设备量程）")
-        )
-    here, there = number(value, unit), _converted(value, unit)
-    return Text(en=f"{here} ({there})", zh=f"{here}（{there}）")
+        here = Text(en="without a value", zh="无数值")
+    elif math.isinf(value):
+        here = Text(en="HI", zh="HI") if value > 0 else Text(en="LO", zh="LO")
+        beyond = _ABOVE if value > 0 else _BELOW
+        en, zh = [beyond.en, *en], [beyond.zh, *zh]
+    else:
+        here, there = Text(en=number(value, unit), zh=number(value, unit)), _converted(value, unit)
+        en, zh = [there, *en], [there, *zh]
+    return Text(
+        en=f"{here.en} ({', '.join(en)})" if en else here.en, zh=f"{here.zh}（{'，'.join(zh)}）" if zh else here.zh
+    )
 
 
 def limit_words(scene: Scene, rule: Rule, parameter: str, unit: Unit) -> Text:

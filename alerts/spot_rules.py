@@ -48,6 +48,7 @@ _OLDER: Final = Text(en="ADA goal for older people in complex health", zh="ADA �
 _LEVEL_2_HIGH: Final = Text(en="Battelino 2019, level 2", zh="Battelino 2019 共识 2 级")
 _KETONE: Final = Text(en="usual advice on blood ketone (ISPAD, ADA)", zh="血酮常用分级（ISPAD、ADA）")
 _DKA: Final = Text(en="ketoacidosis, consensus 2024", zh="酮症酸中毒，2024 共识")
+_HHS: Final = Text(en="hyperosmolar state, consensus 2024", zh="高渗性高血糖状态，2024 共识")
 _HOME_135: Final = Text(
     en="home limit, ESH 2023, ESC 2024, China 2024", zh="家庭血压标准，ESH 2023、ESC 2024、中国 2024 指南"
 )
@@ -192,6 +193,21 @@ METER_HIGH: Final = Rule(
         _FRESH,
     ),
 )
+METER_CRISIS: Final = Rule(
+    name="meter-crisis",
+    title=Text(en="Extremely high glucose on the meter", zh="指尖血糖极高"),
+    problem="glucose-high",
+    vitals=_METER,
+    comparison=Comparison.AT_LEAST,
+    priority=Priority.MEDIUM,
+    audience=Audience.STAFF,
+    # 600 mg/dL is where most meters end, so the limit can only be lower; HI reaches any.
+    parameters=(
+        *both("limit", _HHS, (600, 400, 600), (33.3, 22.2, 33.3)),
+        *both("clear", OWN, (300, 200, 400), (16.7, 11.1, 22.2)),
+        _FRESH,
+    ),
+)
 METER_REPEATED_HIGH: Final = Rule(
     name="meter-repeated-high",
     title=Text(en="Glucose often above its goal", zh="血糖反复高于目标"),
@@ -331,6 +347,7 @@ BP_LOW: Final = Rule(
         mmhg("clear-systolic", 95, 80, 120, OWN),
         mmhg("clear-diastolic", 65, 45, 80, OWN),
         mmhg("very-low-systolic", 80, 70, 90, OWN),
+        minutes("wait", 15, 5, 60, OWN),
         _FRESH,
     ),
 )
@@ -433,6 +450,7 @@ SPOT_RULES: Final = (
     METER_VERY_LOW,
     METER_REFERRAL,
     METER_HIGH,
+    METER_CRISIS,
     METER_REPEATED_HIGH,
     METER_REPEATED_LOW,
     KETONE,
@@ -461,6 +479,7 @@ NOT_ABOVE: Final = (
     (("meter-high", "before-meal"), ("meter-high", "after-meal")),
     (("meter-high", "after-meal"), ("meter-high", "very-high")),
     (("meter-high", "very-high"), ("meter-referral", "high")),
+    (("meter-crisis", "clear"), ("meter-crisis", "limit")),
     (("ketone", "watch"), ("ketone", "call")),
     (("ketone", "call"), ("ketone", "emergency")),
     (("bp-severe", "systolic"), ("bp-severe", "crisis-systolic")),

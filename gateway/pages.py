@@ -237,7 +237,7 @@ async def patients(request: Request, house: House) -> Response:
     by_id = {patient.id: patient for patient in people}
     rows = [
         (by_id[place.patient], place, devices[place.patient], open_count[place.patient])
-        for place in sorted(places, key=lambda place: (-place.points, by_id[place.patient].name))
+        for place in sorted(places, key=lambda place: (not place.calls, -place.points, by_id[place.patient].name))
         if place.patient in by_id
     ]
     return _desk(request).page(

@@ -28,10 +28,10 @@ from alerts.device_rules import NO_DATA
 from alerts.devices import Expected
 from alerts.ladder import Plan
 from alerts.machine import Change, hear, hear_findings
-from alerts.rule import Key, Limits, LimitsError
+from alerts.rule import MG_DL, MMHG, MMOL_L, Key, Limits, LimitsError
 from alerts.rules import DEFAULTS, PLAIN, Override, RuleBook, parse_overrides
 from alerts.sensor import NEVER
-from alerts.spot_rules import BP_SEVERE
+from alerts.spot_rules import BP_LOW, BP_SEVERE, METER_VERY_LOW
 from gateway.agenda import Agenda
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
@@ -40,7 +40,7 @@ from gateway.people import DeviceKind, Patient, People, Worn
 from gateway.stored import StoredReadings, Unseen
 from ingest.journal import Journal
 from ingest.reading import Flag, Reading
-from ingest.vital import Vital
+from ingest.vital import MG_DL_PER_MMOL_L, Vital
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +57,13 @@ _TOLD_AT_ONCE: Final = 100  # events; then others have their turn of the loop
 # Patients judged at once: others are not kept waiting, and what is asked for by name has few names.
 SLICE: Final = 500
 _BEDS: Final = 250_000  # in memory, some KB each
-# The most that a patient's limits can make of "fresh-meter", and the least of a severe blood pressure (mmHg).
+# The most that a patient's limits can make of "fresh-meter", and beyond what a reading may ask for a second one: the
+# least severe blood pressure and the highest of the very low that anybody can have (mmHg, mg/dL).
 _FRESH: Final = timedelta(days=1)
-_SEVERE: Final = tuple(
-    parameter.lower for parameter in BP_SEVERE.parameters if parameter.name in {"systolic", "diastolic"}
+_SEVERE: Final = (BP_SEVERE.bounds("systolic", MMHG)[0], BP_SEVERE.bounds("diastolic", MMHG)[0])
+_LOW_PRESSURE: Final = BP_LOW.bounds("very-low-systolic", MMHG)[1]
+_LOW_GLUCOSE: Final = max(
+    METER_VERY_LOW.bounds("limit", MG_DL)[1], METER_VERY_LOW.bounds("limit", MMOL_L)[1] * MG_DL_PER_MMOL_L
 )
 _BATTERY_NEWS: Final = timedelta(days=1)
 
@@ -343,8 +346,8 @@ class Ward:
     def _begin(self) -> None:
         """Have everybody looked at about whom time may have brought something about while we were away.
 
-        These are the patients about whom something stands, those who may have been asked for a second blood
-        pressure, and, when its time comes, whoever wears a device that is not heard.
+        These are the patients about whom something stands, those who may have been asked for a second measurement,
+        and, when its time comes, whoever wears a device that is not heard.
         """
         limits = {
             patient.id: self._limits(patient.id, patient, ZoneInfo(patient.zone), self._now())[0]
@@ -355,8 +358,9 @@ class Ward:
             expected = self._expect(worn, arrivals.get(worn.device), limits.get(worn.patient, DEFAULTS), silent=False)
             self._agenda.add(worn.patient, min(expected.told_at({})))
         self._again.update(patient for patient, _ in self._book.standing())
-        severe = self._journal.patients_reaching(Vital.BLOOD_PRESSURE, self._started_at - _FRESH, _SEVERE)
-        self._again.update(severe)
+        start, beyond = self._started_at - _FRESH, self._journal.patients_beyond
+        self._again.update(beyond(Vital.BLOOD_PRESSURE, start, below=_LOW_PRESSURE, reaching=_SEVERE))
+        self._again.update(beyond(Vital.GLUCOSE, start, below=_LOW_GLUCOSE))
 
     def _make_beds(self, patients: Sequence[str], standing: Mapping[tuple[str, str], Alert], now: datetime) -> None:
         if not patients:

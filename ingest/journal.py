@@ -13,6 +13,7 @@ another value is a revision: `readings` holds the newest one, `superseded` what 
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -484,14 +485,20 @@ class Journal:
             rows = db.execute("SELECT name, last_received_us FROM devices WHERE last_received_us IS NOT NULL")
             return {name: from_us(received) for name, received in rows}
 
-    def patients_reaching(self, vital: Vital, start: datetime, values: tuple[float, ...]) -> list[str]:
-        """Whose first or second component of a vital, taken from `start` on, reaches the value (canonical)."""
+    def patients_beyond(
+        self, vital: Vital, start: datetime, *, below: float, reaching: tuple[float, float] = (math.inf, math.inf)
+    ) -> list[str]:
+        """Who has readings of a vital, taken from `start` on, that are beyond these limits (canonical).
+
+        The first component is `below` its limit, or the first or second is `reaching` its own, or the first has no
+        number, as where a display shows HI or LO.
+        """
         query = (
             "SELECT DISTINCT s.patient FROM series s JOIN readings r ON r.series=s.id "
-            "WHERE s.vital=? AND r.taken_us>=? AND (r.v0>=? OR r.v1>=?)"
+            "WHERE s.vital=? AND r.taken_us>=? AND (r.v0<? OR r.v0>=? OR r.v1>=? OR r.v0 IS NULL)"
         )
         with self._reading() as db:
-            return [patient for (patient,) in db.execute(query, (vital, to_us(start), *values))]
+            return [patient for (patient,) in db.execute(query, (vital, to_us(start), below, *reaching))]
 
     def resume_point(self, device: str) -> int | None:
         """The number of the last record of a device whose fate is on disk; None when all are still to be read."""

@@ -4,7 +4,7 @@ import pytest
 
 from alerts.alert import Audience, Verdict
 from ingest.vital import Unit
-from tests.alerts.spot_ward import Home, cuff, meter, sensor
+from tests.alerts.spot_ward import Home, cuff, meter, minute, sensor
 
 RAISE, CLEAR = Verdict.RAISE, Verdict.CLEAR
 
@@ -72,3 +72,8 @@ def test_two_of_a_cuff_in_a_session() -> None:
     )
     assert home.take(cuff(4, 118, 79)).verdict("contradiction", 4) is CLEAR
     assert Home().take(cuff(0, 151, 90), cuff(30, 115, 80)).verdict("contradiction", 30) is CLEAR
+
+
+def test_of_two_contradictions_the_newest_is_told() -> None:
+    home = Home().take(meter(0, 100), meter(5, 200), cuff(60, 150, 90), cuff(62, 90, 60))
+    assert home.at(62)["contradiction"].since == minute(62)

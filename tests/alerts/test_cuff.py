@@ -8,7 +8,7 @@ import pytest
 
 from alerts.alert import Audience, Priority, Verdict
 from alerts.rule import MIN, MMHG, Group, Key
-from ingest.reading import Flag
+from ingest.reading import Flag, Reading
 from ingest.vital import Unit
 from tests.alerts.spot_ward import Home, at_home, cuff, day, minute
 
@@ -59,6 +59,35 @@ def test_no_second_reading_in_15_minutes_raises_on_the_first_alone_and_says_so()
     assert "none came within 15 min" in alone.because.en
     # One reading raised it, one ends it.
     assert home.take(cuff(20, 160, 95)).verdict("bp-severe", 20) is CLEAR
+
+
+@pytest.mark.parametrize(
+    ("second", "why"),
+    [
+        (cuff(2, 198, 118, flags={Flag.BODY_MOVEMENT}), "198/118 mmHg at 07:02 (the arm moved)"),
+        (cuff(2, 196, 190), "196/190 mmHg at 07:02 (pulse pressure 6 mmHg)"),
+        (cuff(0.9, 198, 118), "198/118 mmHg at 07:00 (only 54 s after the first)"),
+        (cuff(2, 130, 80, flags={Flag.TIME_FAULT}), "130/80 mmHg at 07:02 (time uncertain)"),
+    ],
+)
+def test_what_came_and_does_not_count_is_said(second: Reading, why: str) -> None:
+    alone = Home().take(cuff(0, 195, 125), second).at(16)["bp-severe"]
+    assert alone.audience is STAFF
+    assert alone.because.en.endswith(f"none that counts came within 15 min. Not counted: {why}.")
+
+
+def test_the_sentence_names_the_pressure_that_is_beyond_its_limit() -> None:
+    def said(*values: tuple[float, float]) -> str:
+        taken = [cuff(2 * place, *each) for place, each in enumerate(values)]
+        found = Home().take(*taken).at(2)
+        return (found["bp-severe"] if values[0][0] > 100 else found["bp-low"]).because.en
+
+    assert "both at or above 180 mmHg systolic (grade 3" in said((190, 95), (188, 92))
+    assert "both at or above 110 mmHg diastolic (grade 3" in said((150, 112), (182, 115))
+    assert "both at or above 180/110 mmHg (grade 3" in said((190, 115), (188, 112))
+    assert "both at or above 180 mmHg systolic (" in said((190, 100), (170, 112))
+    assert "or 110 mmHg diastolic (" in said((190, 100), (170, 112))
+    assert "below 90 mmHg systolic (hypotension" in said((85, 62), (84, 61))
 
 
 @pytest.mark.parametrize(
@@ -125,6 +154,14 @@ def test_a_reading_taken_badly_asks_for_another_but_neither_confirms_nor_ends(fl
 
 def test_a_pulse_pressure_that_nobody_has_confirms_nothing() -> None:
     assert Home().take(cuff(0, 186, 104), cuff(3, 190, 180)).at(3)["bp-severe"].audience is PATIENT
+
+
+def test_two_wide_pulse_pressures_that_agree_confirm_each_other() -> None:
+    home = Home().take(cuff(0, 230, 95))
+    assert home.at(0)["bp-severe"].audience is PATIENT
+    pair = home.take(cuff(2, 228, 92)).at(2)["bp-severe"]
+    assert pair.audience is STAFF
+    assert "Pulse pressure 135 mmHg and 136 mmHg, outside 15 to 130 mmHg" in pair.because.en
 
 
 def test_hi_on_the_display_is_severe() -> None:
@@ -239,6 +276,41 @@ def test_a_second_reading_that_is_not_low_ends_it() -> None:
 
 def test_two_readings_below_80_are_of_medium_priority() -> None:
     assert Home().take(cuff(0, 78, 50), cuff(5, 76, 48)).at(5)["bp-low"].priority is Priority.MEDIUM
+
+
+@pytest.mark.parametrize("pair", [((70, 58), (68, 56)), ((85, 72), (84, 72))])
+def test_two_low_pressures_with_a_weak_pulse_tell_staff_and_say_what_is_odd(
+    pair: tuple[tuple[float, float], tuple[float, float]],
+) -> None:
+    home = Home().take(cuff(0, *pair[0]))
+    assert home.at(0)["bp-low"].audience is PATIENT
+    found = home.take(cuff(4, *pair[1])).at(4)["bp-low"]
+    assert found.audience is STAFF
+    assert "mmHg, outside 15 to 130 mmHg: measured wrongly, or a sign itself" in found.because.en
+    moved = Home().take(cuff(0, *pair[0]), cuff(4, *pair[1], flags={Flag.BODY_MOVEMENT}))
+    assert moved.at(4)["bp-low"].audience is PATIENT
+
+
+@pytest.mark.parametrize("value", [(60, 35), ("LO",)])
+def test_a_very_low_pressure_after_which_nothing_better_comes_tells_staff(value: tuple[float, float]) -> None:
+    home = Home().take(cuff(0, *value))
+    assert home.judged(0).again == minute(15) + INSTANT
+    assert home.at(15)["bp-low"].audience is PATIENT
+    found = home.at(15.1)["bp-low"]
+    assert (found.audience, found.priority, found.known_at) == (STAFF, Priority.MEDIUM, minute(15))
+    assert "nothing better came within 15 min" in found.because.en
+    assert home.judged(16).again is None
+    # A second one of another session does not begin the wait anew, one taken badly does not end it.
+    assert Home().take(cuff(0, *value), cuff(12, 66, 40)).at(15.1)["bp-low"].audience is STAFF
+    moved = cuff(3, 110, 70, flags={Flag.BODY_MOVEMENT})
+    assert Home().take(cuff(0, *value), moved).at(15.1)["bp-low"].audience is STAFF
+    assert home.take(cuff(20, 110, 70)).verdict("bp-low", 20) is CLEAR
+
+
+def test_one_pressure_that_is_low_but_not_very_low_stays_with_the_patient() -> None:
+    home = Home().take(cuff(0, 105, 58))
+    assert home.judged(0).again is None
+    assert home.at(300)["bp-low"].audience is PATIENT
 
 
 def test_a_limit_can_be_the_patients_own() -> None:

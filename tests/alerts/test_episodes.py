@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from sqlalchemy import Engine
 
 from alerts.alert import Act, ActKind, Alert, Audience, Finding, Notice, Outcome, Verdict
 from alerts.book import Book, connect
-from alerts.devices import Expected
+from alerts.devices import Expected, no_data
 from alerts.machine import FactKind, hear, hear_findings
+from alerts.rules import DEFAULTS
+from alerts.scene import Scene
 from ingest.reading import Flag, Reading
 from ingest.vital import Vital
 from tests.alerts.ward import START, Ward, cgm, cuff, meter, minute, said, trace
@@ -299,6 +301,18 @@ METER = paired("meter-1", Vital.GLUCOSE, 48, 48)
 
 def silences(found: Iterable[Finding]) -> list[Audience]:
     return [each.audience for each in said(list(found), "no-data") if each.verdict is Verdict.RAISE]
+
+
+@pytest.mark.parametrize(
+    ("staff_after", "heard"), [(72, [Audience.PATIENT]), (48, [Audience.PATIENT, Audience.STAFF])]
+)
+def test_the_patient_hears_of_a_silent_meter_however_soon_staff_do(staff_after: float, heard: list[Audience]) -> None:
+    silent = paired("meter-1", Vital.GLUCOSE, 48, staff_after)
+    found = no_data(Scene("p-1", DEFAULTS, minute(48 * HOUR), UTC), [silent], {})
+    assert [each.audience for each in found if each.verdict is Verdict.RAISE] == heard
+    for vital in (Vital.GLUCOSE, Vital.BLOOD_PRESSURE):
+        times = [DEFAULTS.minutes("no-data", f"{name}-{vital}") for name in ("silence", "staff-after")]
+        assert times == [timedelta(hours=48), timedelta(hours=72)]
 
 
 def test_of_a_silent_sensor_the_patient_hears_first_and_staff_when_it_does_not_come_back(engine: Engine) -> None:

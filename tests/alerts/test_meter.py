@@ -65,6 +65,18 @@ def test_a_very_low_asks_first_and_staff_hear_when_no_answer_comes_in_half_an_ho
     assert home.judged(31).again is None
 
 
+def test_a_very_low_value_that_comes_late_asks_to_measure_now_and_counts_from_when_it_asked() -> None:
+    home = Home().take(meter(0, 45, arrives=200))
+    asked = home.at(200)["meter-very-low"]
+    assert asked.audience is PATIENT
+    assert asked.because.en.endswith(
+        "This value came late: please measure again now, and eat or drink 15 g of sugar if it is still low or you "
+        "feel unwell."
+    )
+    assert "no recovery was seen in 31 min" in home.at(231)["meter-very-low"].because.en
+    assert "came late" not in Home().take(meter(0, 45, arrives=15)).at(15)["meter-very-low"].because.en
+
+
 def test_the_patient_is_asked_once_by_the_worse_of_two_rules() -> None:
     found = Home().take(meter(0, 48)).at(0)
     assert "meter-low" not in found
@@ -125,8 +137,8 @@ def test_a_value_whose_time_is_not_known_ends_nothing_and_says_so() -> None:
     assert home.at(23)["meter-very-low"].audience is STAFF
     assert home.take(meter(25, 108)).verdict("meter-very-low", 25) is CLEAR
     said = Home().take(meter(0, 48, flags={Flag.TIME_FAULT})).at(0)["meter-very-low"].because
-    assert said.en.startswith("Meter glucose 48 mg/dL (2.7 mmol/L), time uncertain, at 2026-03-02 07:00: below")
-    assert "48 mg/dL（2.7 mmol/L）（时间存疑）" in said.zh
+    assert said.en.startswith("Meter glucose 48 mg/dL (2.7 mmol/L, time uncertain) at 2026-03-02 07:00: below")
+    assert "48 mg/dL（2.7 mmol/L，时间存疑）" in said.zh
 
 
 def test_limits_are_compared_in_the_unit_received() -> None:
@@ -147,7 +159,7 @@ def test_hi_and_lo_are_beyond_every_limit() -> None:
     assert "LO (below the device's range)" in low["meter-very-low"].because.en
     assert low["meter-high"].verdict is CLEAR
     high = Home().take(meter(0, "HI", Unit.MMOL_L)).at(0)
-    assert high["meter-high"].verdict is high["meter-referral"].verdict is RAISE
+    assert high["meter-high"].verdict is high["meter-crisis"].verdict is RAISE
     assert high["meter-low"].verdict is high["meter-very-low"].verdict is CLEAR
 
 
@@ -224,6 +236,29 @@ def test_a_very_low_reading_is_a_referral_once_it_has_recovered_and_never_both()
     assert Home().take(meter(0, 35), meter(10, 95)).verdict("meter-referral", 10) is HOLD
 
 
+# Crisis
+
+
+@pytest.mark.parametrize(
+    ("value", "unit"), [("HI", Unit.MG_DL), (600, Unit.MG_DL), (33.3, Unit.MMOL_L), ("HI", Unit.MMOL_L)]
+)
+def test_glucose_as_in_a_hyperosmolar_state_is_for_staff_at_once(value: float | str, unit: Unit) -> None:
+    home = Home().take(meter(0, value, unit))
+    found = home.at(0)
+    assert (found["meter-crisis"].audience, found["meter-crisis"].priority) == (STAFF, Priority.MEDIUM)
+    assert "Limit: hyperosmolar state, consensus 2024" in found["meter-crisis"].because.en
+    assert "call for help now" in found["meter-high"].because.en
+    assert found["meter-referral"].verdict is HOLD
+    assert home.take(meter(5, value, unit)).at(5)["meter-crisis"].priority is Priority.HIGH
+    assert home.take(meter(60, 350)).verdict("meter-crisis", 60) is RAISE
+    assert home.take(meter(90, 290)).verdict("meter-crisis", 90) is CLEAR
+
+
+def test_a_crisis_needs_a_value_at_its_limit_that_is_in_no_doubt() -> None:
+    assert Home().take(meter(0, 599)).verdict("meter-crisis", 0) is HOLD
+    assert Home().take(meter(0, "HI", flags={Flag.STRIP_ERROR})).verdict("meter-crisis", 0) is HOLD
+
+
 # Goals by meal
 
 
@@ -295,7 +330,8 @@ def test_a_ketone_with_high_glucose_meets_the_criteria_of_ketoacidosis_and_witho
     found = Home().take(meter(0, 200), ketone(10, 3.1)).at(10)["ketone"]
     assert found.because.en == (
         "Blood ketone 3.1 mmol/L at 2026-03-02 07:10: at or above 3 mmol/L. With glucose 200 mg/dL (11.1 mmol/L) "
-        "this meets the criteria of ketoacidosis. Limit: usual advice on blood ketone (ISPAD, ADA)."
+        "this meets the ketone and glucose criteria of ketoacidosis; whether there is acidosis is not known. "
+        "Limit: usual advice on blood ketone (ISPAD, ADA)."
     )
     assert found.evidence == (meter(0, 200).key, ketone(10, 3.1).key)
     normal = Home().take(meter(0, 150), ketone(10, 3.1)).at(10)["ketone"]
@@ -320,8 +356,11 @@ def test_highs_on_three_mornings_are_a_line_of_the_weekly_list() -> None:
     assert (found.verdict, found.audience, len(found.evidence)) == (RAISE, WEEKLY, 3)
     assert found.because.en == (
         "Meter glucose in the last 7 days before meals: 3 of 6 readings on 3 days above 130 mg/dL (7.2 mmol/L), mean "
-        "138 mg/dL (limit: ADA goal before meals)."
+        "138 mg/dL (7.7 mmol/L) (limit: ADA goal before meals)."
     )
+    in_mmol = [8.4, 6.5, 9.0, 6.1, 9.5, 6.7]  # mean 7.7
+    home = Home().take(*[meter(day(n), value, Unit.MMOL_L, meal="fasting") for n, value in enumerate(in_mmol)])
+    assert "mean 7.7 mmol/L (139 mg/dL) (limit" in home.review(day(6))["meter-repeated-high"].because.en
 
 
 def test_highs_on_one_day_or_among_many_good_values_are_no_pattern() -> None:

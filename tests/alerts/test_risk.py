@@ -132,6 +132,9 @@ def test_an_unanswered_alert_of_high_priority_stands_before_any_figures() -> Non
     assert max(reason.points for reason in figures.reasons) < points.UNANSWERED[Priority.MEDIUM]
     urgent = risk("p-1", None, [alert(Priority.HIGH)], NOW)
     assert [each.patient for each in ranked([figures, urgent])] == ["p-1", "p-2"]
+    many = risk("p-2", worst, [alert(Priority.MEDIUM), alert(Priority.LOW)], NOW)
+    assert many.points > urgent.points
+    assert [each.patient for each in ranked([many, urgent])] == ["p-1", "p-2"]
 
 
 def test_reasons_say_the_numbers_the_limit_and_the_source() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -28,7 +28,7 @@ from gateway.stored import StoredReadings
 from gateway.ward import Ward
 from ingest.journal import Arrival
 from ingest.reading import Packet, Reading
-from simulators.publisher import Publisher, blood_pressure
+from simulators.publisher import Publisher, blood_pressure, glucose
 from tests.real_house import AT_ONCE, NOW, HandClock, enrol, real_house, ticking, until
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -316,19 +316,31 @@ async def test_a_reading_that_the_device_revises_is_judged_anew(tmp_path: Path) 
         assert alert.condition_gone_at == clock.now()
 
 
-async def test_who_was_asked_for_a_second_pressure_is_not_forgotten_by_a_restart(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "reading", "problem"),
+    [
+        (DeviceKind.CUFF, blood_pressure(Decimal(192), Decimal(121), NOW), "blood-pressure-high"),
+        (DeviceKind.METER, glucose(Decimal("-inf"), NOW, kind="glucose", flags=["strip-error"]), "glucose-low"),
+        (DeviceKind.CUFF, blood_pressure(Decimal(60), Decimal(35), NOW), "blood-pressure-low"),
+        (DeviceKind.METER, glucose(Decimal(45), NOW, kind="glucose"), "glucose-low"),
+        (DeviceKind.METER, glucose(Decimal("2.9"), NOW, kind="glucose", unit="mmol/L"), "glucose-low"),
+    ],
+)
+async def test_who_was_asked_for_a_second_measurement_is_not_forgotten_by_a_restart(
+    tmp_path: Path, kind: DeviceKind, reading: Mapping[str, object], problem: str
+) -> None:
     clock = HandClock()
     async with real_house(tmp_path, clock) as house:
-        await enrol(house, "anna", "cuff-1", DeviceKind.CUFF)
+        await enrol(house, "anna", "device-1", kind)
         assert house.listener is not None
-        async with Publisher("cuff-1", "127.0.0.1", house.listener.port) as cuff:
-            await cuff.publish(blood_pressure(Decimal(192), Decimal(121), clock.now()))
+        async with Publisher("device-1", "127.0.0.1", house.listener.port) as device:
+            await device.publish(reading)
         await house.tick()
         assert house.book.open_alerts() == []
-    clock.advance(timedelta(minutes=16))
+    clock.advance(timedelta(minutes=31))
     async with real_house(tmp_path, clock) as house:
         await house.tick()
-        assert [alert.problem for alert in house.book.open_alerts()] == ["blood-pressure-high"]
+        assert [alert.problem for alert in house.book.open_alerts()] == [problem]
 
 
 async def test_silence_told_by_a_wrong_clock_is_over_when_the_clock_is_right_again(tmp_path: Path) -> None:
