@@ -9,15 +9,28 @@ one counts. A number without unit, out of its bounds, or one that contradicts an
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from alerts import device_rules, review_rules, sensor_rules, spot_rules
 from alerts.alert import Text
-from alerts.rule import MG_DL, MMOL_L, POPULATIONS, REGIONS, SWITCH, Group, Key, Limits, LimitsError, Parameter, Rule
+from alerts.rule import (
+    MG_DL,
+    MMOL_L,
+    POPULATIONS,
+    REGIONS,
+    SWITCH,
+    ContradictionError,
+    Group,
+    Key,
+    Limits,
+    LimitsError,
+    Parameter,
+    Rule,
+)
 from ingest.vital import MG_DL_PER_MMOL_L
 
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
@@ -64,12 +77,14 @@ _FOLLOWERS: Final = tuple(
 class Override:
     """Numbers that somebody has set for a time. first and last are days, both included; None: always.
 
-    scope: "clinic", "programme NAME" or "patient ID", as it is told with the number.
+    scope: "clinic", "programme NAME" or "patient ID", as it is told with the number. entered_at: when it was written
+    down (ISO 8601), empty where that is not known.
     """
 
     given: Mapping[Key, float]
     scope: str
     author: str = ""
+    entered_at: str = ""
     first: date | None = None
     last: date | None = None
 
@@ -98,7 +113,7 @@ def limits_for(
     """The numbers that hold with these overrides, the narrower ones later.
 
     A glucose limit given in one unit holds in the other one too, converted and rounded as a display rounds (1 mg/dL,
-    0.1 mmol/L), unless that is given as well. Raises LimitsError where two of them contradict each other.
+    0.1 mmol/L), unless that is given as well. Raises ContradictionError where some contradict each other.
     """
     usual_values, usual_sources = _defaults((region, population))
     values, sources = dict(usual_values), dict(usual_sources)
@@ -136,46 +151,68 @@ def _other_units(given: Mapping[Key, float]) -> dict[Key, float]:
 
 
 def _refuse_contradictions(limits: Limits) -> None:
-    for low, high in _PAIRS:
-        low_value, high_value = limits.values[low], limits.values[high]
-        if low_value > high_value:
-            raise LimitsError(
-                f"{low.rule}.{low.parameter} is {low_value:g} {low.unit}, "
-                f"above {high.rule}.{high.parameter} with {high_value:g} {high.unit}. Change one of the two."
-            )
+    wrong = [(low, high) for low, high in _PAIRS if limits.values[low] > limits.values[high]]
+    if wrong:
+        said = [
+            f"{low.rule}.{low.parameter} is {limits.values[low]:g} {low.unit}, "
+            f"above {high.rule}.{high.parameter} with {limits.values[high]:g} {high.unit}. Change one of the two."
+            for low, high in wrong
+        ]
+        raise ContradictionError(" ".join(said), frozenset(key for pair in wrong for key in pair))
 
 
 DEFAULTS: Final = limits_for()
 
 
 def parse_limits(data: Mapping[str, Any]) -> Limits:
-    """Read a patient's limits over the defaults of an adult; see `parse_overrides`."""
+    """Read a patient's limits over the defaults of an adult, all as if they held now; see `parse_overrides`."""
     return limits_for(parse_overrides(data, "patient")) if data else DEFAULTS
 
 
 def parse_overrides(data: Mapping[str, Any], scope: str) -> list[Override]:
     """Read {rule: {parameter: {"value": number, "unit": unit}}}, or a list of such for two units or two times.
 
-    Each may say "author", and "from" and "to" (days as YYYY-MM-DD, or dates). What stands later counts.
-    Raises LimitsError for a rule, parameter or unit that does not exist, and a number without unit or out of bounds.
+    Each may say "author", "entered_at", and "from" and "to" (days as YYYY-MM-DD, or dates). What stands later counts.
+    Raises LimitsError, with every mistake, for a rule, parameter or unit that does not exist, and a number without
+    unit or out of bounds.
     """
-    found: dict[tuple[str, date | None, date | None], dict[Key, float]] = {}
+    found, mistakes = read_overrides(data, scope)
+    if mistakes:
+        raise LimitsError(" ".join(mistakes))
+    return found
+
+
+def read_overrides(data: Mapping[str, Any], scope: str) -> tuple[list[Override], list[str]]:
+    """As `parse_overrides`: what can be used, and a sentence for each that cannot."""
+    found: dict[_Said, dict[Key, float]] = {}
+    mistakes: list[str] = []
+    for rule_name, name, entry in _entries(data, mistakes):
+        try:
+            key, value = parse_number(RULES[rule_name], name, entry)
+            given = found.setdefault(_said(f"{rule_name}.{name}", entry), {})
+        except LimitsError as error:
+            mistakes.append(str(error))
+            continue
+        if key in given:
+            mistakes.append(f"{rule_name}.{name}: given twice in {key.unit}. Keep one.")
+        given[key] = value
+    return [
+        Override(given=MappingProxyType(given), scope=scope, **said._asdict()) for said, given in found.items()
+    ], mistakes
+
+
+def _entries(data: Mapping[str, Any], mistakes: list[str]) -> Iterable[tuple[str, str, Any]]:
+    """(rule, parameter, what is said of it) of every number of the rules that there are."""
     for rule_name, parameters in data.items():
         if rule_name not in RULES:
-            raise LimitsError(f"{rule_name}: there is no such rule. Use one of: {', '.join(RULES)}.")
-        if not isinstance(parameters, Mapping):
-            raise LimitsError(f'{rule_name}: expected {{parameter: {{"value": ..., "unit": ...}}}}.')
-        for name, entries in parameters.items():
-            for entry in entries if isinstance(entries, list) else [entries]:
-                key, value = parse_number(RULES[rule_name], name, entry)
-                given = found.setdefault(_said(f"{rule_name}.{name}", entry), {})
-                if key in given:
-                    raise LimitsError(f"{rule_name}.{name}: given twice in {key.unit}. Keep one.")
-                given[key] = value
-    return [
-        Override(given=MappingProxyType(given), scope=scope, author=author, first=first, last=last)
-        for (author, first, last), given in found.items()
-    ]
+            mistakes.append(f"{rule_name}: there is no such rule. Use one of: {', '.join(RULES)}.")
+        elif not isinstance(parameters, Mapping):
+            mistakes.append(f'{rule_name}: expected {{parameter: {{"value": ..., "unit": ...}}}}.')
+        else:
+            for name, entries in parameters.items():
+                yield from (
+                    (rule_name, name, entry) for entry in (entries if isinstance(entries, list) else [entries])
+                )
 
 
 def parse_number(rule: Rule, name: str, entry: Any) -> tuple[Key, float]:
@@ -188,7 +225,7 @@ def parse_number(rule: Rule, name: str, entry: Any) -> tuple[Key, float]:
     example = f'{{"value": {PARAMETERS[Key(rule.name, name, units[0])].default:g}, "unit": "{units[0]}"}}'
     if not isinstance(entry, Mapping) or "unit" not in entry:
         raise LimitsError(f"{where}: a number without a unit is refused. Write it as {example}.")
-    if set(entry) - {"author", "from", "to"} != {"value", "unit"}:
+    if set(entry) - {"author", "from", "to", "entered_at"} != {"value", "unit"}:
         raise LimitsError(
             f"{where}: expected exactly value and unit, found {', '.join(map(str, entry))}. Write {example}."
         )
@@ -208,14 +245,21 @@ def parse_number(rule: Rule, name: str, entry: Any) -> tuple[Key, float]:
     return key, float(value)
 
 
-def _said(where: str, entry: Mapping[str, Any]) -> tuple[str, date | None, date | None]:
+class _Said(NamedTuple):
+    author: str
+    first: date | None
+    last: date | None
+    entered_at: str
+
+
+def _said(where: str, entry: Mapping[str, Any]) -> _Said:
     first, last = _day(where, entry.get("from")), _day(where, entry.get("to"))
     if first and last and last < first:
         raise LimitsError(f"{where}: it would end on {last}, before it begins on {first}. Exchange the two days.")
     author = entry.get("author", "")
     if not isinstance(author, str):
         raise LimitsError(f"{where}: the author {author!r} is not a name. Write it in quotes.")
-    return author, first, last
+    return _Said(author.strip(), first, last, str(entry.get("entered_at", "")))
 
 
 def _day(where: str, said: Any) -> date | None:
@@ -225,6 +269,29 @@ def _day(where: str, said: Any) -> date | None:
         return date.fromisoformat(said)
     except (TypeError, ValueError):
         raise LimitsError(f"{where}: {said!r} is not a day. Write it as 2026-03-01.") from None
+
+
+class Care(NamedTuple):
+    """Where a patient belongs; None: as the rule file says."""
+
+    population: Group | None = None
+    programme: str | None = None
+
+
+NOWHERE: Final = Care()
+
+
+class Applied(NamedTuple):
+    """The numbers that hold for a patient on a day, and those that would without the patient's own.
+
+    own: what was set for the patient and holds. left_out: a sentence for each number of the patient that does not,
+    because it contradicts another one.
+    """
+
+    limits: Limits
+    usual: Limits
+    own: Sequence[Override] = ()
+    left_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,27 +308,68 @@ class RuleBook:
     patients: Mapping[str, tuple[Group | None, str | None]] = field(default_factory=dict)
     own: Mapping[str, Sequence[Override]] = field(default_factory=dict)
 
-    def limits(self, patient: str, given: Sequence[Override], day: date) -> Limits:
-        """The numbers that hold for a patient on a day; given: the patient's own besides those of the file."""
+    def care(self, patient: str, said: Care = NOWHERE) -> Care:
+        """Where a patient belongs. said: what was set for the patient besides the file, which counts more."""
         population, programme = self.patients.get(patient, (None, None))
-        layers = (self.clinic, self.programmes.get(programme or "", ()), self.own.get(patient, ()), given)
-        holding = [override for layer in layers for override in layer if override.holds(day)]
+        return Care(said.population or population, said.programme or programme)
+
+    def limits(self, patient: str, given: Sequence[Override], day: date, care: Care = NOWHERE) -> Limits:
+        """The numbers that hold for a patient on a day; given: the patient's own besides those of the file."""
+        population = self.care(patient, care).population
+        holding = [override for override in self._layers(patient, given, care) if override.holds(day)]
         if not holding and population is None and self == PLAIN:
             return DEFAULTS
         return limits_for(holding, population=population or self.population, region=self.region)
 
-    def changes_after(self, patient: str, given: Sequence[Override], day: date) -> date | None:
+    def apply(self, patient: str, given: Sequence[Override], day: date, care: Care = NOWHERE) -> Applied:
+        """The numbers that hold, without those of the patient's own that contradict others."""
+        usual = self.limits(patient, (), day, care)
+        own = [override for override in given if override.holds(day)]
+        left_out: list[str] = []
+        while True:
+            try:
+                return Applied(self.limits(patient, own, day, care) if own else usual, usual, own, left_out)
+            except ContradictionError as error:
+                left_out.append(str(error))
+                kept = _without(own, error.keys)
+                own = kept if kept != own else []
+
+    def refuse_contradictions(self, patient: str, given: Sequence[Override], day: date, care: Care = NOWHERE) -> None:
+        """Raise ContradictionError where the patient's own numbers contradict others, on this day or a later one."""
+        then: date | None = day
+        while then is not None:
+            self.limits(patient, given, then, care)
+            then = self.changes_after(patient, given, then, care)
+
+    def changes_after(self, patient: str, given: Sequence[Override], day: date, care: Care = NOWHERE) -> date | None:
         """The next day from which other numbers may hold for a patient."""
-        _, programme = self.patients.get(patient, (None, None))
-        layers = (self.clinic, self.programmes.get(programme or "", ()), self.own.get(patient, ()), given)
         days = [
             moment
-            for layer in layers
-            for override in layer
-            for moment in (override.first, override.last and date.fromordinal(override.last.toordinal() + 1))
+            for override in self._layers(patient, given, care)
+            for moment in (override.first, override.last and _day_after(override.last))
             if moment and moment > day
         ]
         return min(days, default=None)
+
+    def _layers(self, patient: str, given: Sequence[Override], care: Care) -> Sequence[Override]:
+        programme = self.care(patient, care).programme or ""
+        return (*self.clinic, *self.programmes.get(programme, ()), *self.own.get(patient, ()), *given)
+
+
+def _day_after(day: date) -> date:
+    return day if day == date.max else date.fromordinal(day.toordinal() + 1)
+
+
+def _without(own: Sequence[Override], keys: frozenset[Key]) -> list[Override]:
+    """What was set without these numbers, in whatever unit they were given, and without what moved them."""
+    names = {key[:2] for key in keys} | {leader[:2] for key, leader, _ in _FOLLOWERS if key in keys}
+    kept = [
+        replace(
+            each, given=MappingProxyType({key: value for key, value in each.given.items() if key[:2] not in names})
+        )
+        for each in own
+    ]
+    return [each for each in kept if each.given]
 
 
 PLAIN: Final = RuleBook()

@@ -19,7 +19,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from alerts.alert import Act, ActKind, Alert, Audience, Notice, Outcome, Priority, Text
 from alerts.machine import Fact, FactKind
-from alerts.rules import parse_limits
+from alerts.rule import Group, LimitsError
+from alerts.rules import parse_overrides
 from gateway.device_book import DeviceState
 from gateway.people import BLUETOOTH_ADDRESS, Correction, Device, DeviceKind, DeviceLink, Patient
 from gateway.stream import EventStream
@@ -52,9 +53,13 @@ def _known_zone(name: str) -> str:
 
 def _known_limits(limits: dict[str, Any]) -> dict[str, Any]:
     try:
-        parse_limits(limits)
+        given = parse_overrides(limits, "patient")
     except (OverflowError, RecursionError) as error:
         raise ValueError("a limit is larger or deeper than anything that can be computed with") from error
+    for override in given:
+        if not override.author:
+            names = ", ".join(f"{key.rule}.{key.parameter}" for key in override.given)
+            raise LimitsError(f'{names}: say who sets it, with "author".')
     return limits
 
 
@@ -73,6 +78,7 @@ LetterId = Annotated[int, Query(ge=1, le=2**63 - 1, description="Id of the last 
 LetterNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 GlucoseUnit = Literal[Unit.MMOL_L, Unit.MG_DL]
+Population = Literal[Group.ADULT, Group.OLDER, Group.PREGNANCY]
 
 
 class Door(BaseModel):
@@ -112,7 +118,12 @@ class PatientIn(Door):
 
 
 class PatientPatch(Door):
-    """What changes; everything left out stays. `limits` replaces all of the patient's own limits."""
+    """What changes; everything left out stays.
+
+    `limits` replaces all of the patient's own limits: each that stays as it was keeps the moment at which it was
+    entered, and one that is left out ends and is kept as a former one. population, programme: null is what the rule
+    file says.
+    """
 
     name: Name | None = None
     zone: Zone | None = None
@@ -120,9 +131,25 @@ class PatientPatch(Door):
     glucose_unit: GlucoseUnit | None = None
     limits: Annotated[dict[str, Any], AfterValidator(_known_limits)] | None = Field(
         default=None,
-        description="The patient's own limits, by rule and parameter, each with its unit",
-        examples=[{"low-event-1": {"limit": {"value": 4.4, "unit": "mmol/L"}}}],
+        description="The patient's own limits, by rule and parameter, each with its unit and who set it; `from` and "
+        "`to` are days on the patient's clock, both included",
+        examples=[
+            {"low-event-1": {"limit": {"value": 4.4, "unit": "mmol/L", "author": "Dr Li", "from": "2026-03-01"}}}
+        ],
     )
+    population: Population | None = None
+    programme: Name | None = Field(default=None, description="One of the rule file")
+
+
+class FormerLimitOut(BaseModel):
+    """A number of a patient's own that was replaced or taken back. entry: as it was set; ended_at: in UTC."""
+
+    rule: str
+    parameter: str
+    entry: Mapping[str, Any]
+    ended_at: datetime
+
+    model_config = ConfigDict(from_attributes=True)
 
 
 class WearingOut(BaseModel):
@@ -193,6 +220,8 @@ class PatientOut(BaseModel):
     language: str
     glucose_unit: Unit
     limits: Mapping[str, Any]
+    population: Group | None = Field(description="As set for the patient; null: as the rule file says")
+    programme: str | None
     wearings: list[WearingOut]
 
     @classmethod
@@ -205,6 +234,8 @@ class PatientOut(BaseModel):
             language=patient.language,
             glucose_unit=patient.glucose_unit,
             limits=patient.limits,
+            population=patient.population,
+            programme=patient.programme,
             wearings=[WearingOut.of(wearing) for wearing in wearings if wearing.patient == patient.id],
         )
 
@@ -649,8 +680,20 @@ async def get_patient(house: House, patient_id: str) -> PatientOut:
 async def change_patient(house: House, patient_id: str, body: PatientPatch) -> PatientOut:
     """Change a patient, the patient's own limits among it."""
     patient = await find_patient(house, patient_id)
-    await house.change_patient(replace(patient, **body.model_dump(exclude_none=True)))
+    said = body.model_dump(exclude_unset=True)
+    changes = {
+        name: value for name, value in said.items() if value is not None or name in {"population", "programme"}
+    }
+    await house.change_patient(replace(patient, **changes))
     return await _patient_out(house, patient_id)
+
+
+@router.get("/patients/{patient_id}/limits/former", tags=["patients"])
+async def list_former_limits(house: House, patient_id: str) -> list[FormerLimitOut]:
+    """The patient's own limits that were replaced or taken back, oldest first."""
+    patient = await find_patient(house, patient_id)
+    found = await asyncio.to_thread(house.people.former_limits, patient.id)
+    return [FormerLimitOut.model_validate(each) for each in found]
 
 
 @router.get("/patients/{patient_id}/readings", tags=["readings"])

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -20,8 +21,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from alerts.alert import ActKind, Alert, Outcome
-from alerts.rule import Limits, LimitsError
-from alerts.rules import DEFAULTS, PROBLEMS, RULES, parse_limits
+from alerts.rule import POPULATIONS
+from alerts.rules import PROBLEMS, RULES
 from gateway.api import (
     PAGE,
     AcknowledgeIn,
@@ -34,6 +35,7 @@ from gateway.api import (
     LetterNumber,
     PairIn,
     PatientIn,
+    PatientPatch,
     WearingPatch,
     act,
     ask_fully,
@@ -51,10 +53,23 @@ from gateway.api import (
 from gateway.charts import Span, glucose_figure, pressure_figure
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
 from gateway.language import LANGUAGES, Language, choose, load_languages
+from gateway.own_limits import own_numbers
 from gateway.people import DeviceKind, DeviceLink, Patient
 from gateway.review_api import Day, DoneIn, ranking, tick, week_name, weekly_list
 from gateway.view import HouseView
-from gateway.words import BONDS, FACTS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS, clock_word, shown
+from gateway.words import (
+    BONDS,
+    FACTS,
+    KINDS,
+    LINKS,
+    OUTCOMES,
+    PARAMETERS,
+    POPULATION_WORDS,
+    REASONS,
+    VITALS,
+    clock_word,
+    shown,
+)
 from ingest.journal import Letter, LetterState
 from ingest.reading import EPOCH, Reading, RefusalReason, from_us
 from ingest.series import Series
@@ -136,6 +151,7 @@ def _environment(language: Language) -> Environment:
         ble=DeviceLink.BLE,
         parameter_word=lambda parameter: say(PARAMETERS[parameter]),
         fact_word=lambda what: say(FACTS[what]),
+        population_word=lambda group: say(POPULATION_WORDS[group]),
         reason_word=lambda reason: say(REASONS.get(reason, reason)),
         pattern_word=lambda rule: language.text(_TITLES[rule]),
         week_name=week_name,
@@ -301,7 +317,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
     ((place,), _), reviews = await asyncio.to_thread(
         lambda: (ranking(house, [patient.id]), house.reviews.of_patient(patient.id, _WEEKS))
     )
-    limits, mistake = _limits(patient)
+    applied, today = house.limits(patient), house.now().astimezone(ZoneInfo(patient.zone)).date()
     return _desk(request).page(
         request,
         "patient.html",
@@ -316,11 +332,29 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         ranges=[("24h", say("24 hours")), ("3d", say("3 days")), ("14d", say("14 days"))],
         range=range if range in _RANGES else "24h",
         devices=[(wearing, kinds[wearing.device]) for wearing in reversed(wearings)],
-        limits=[(key, value, DEFAULTS.value(*key)) for key, value in sorted(limits.given.items())],
-        limits_mistake=mistake,
+        limits=[
+            (key, value, applied.usual.value(*key), override)
+            for override in own_numbers(patient)
+            for key, value in sorted(override.given.items())
+        ],
+        in_force=lambda key, override: override.holds(today) and applied.limits.given.get(key) == override.given[key],
+        left_out=applied.left_out,
+        today=today,
+        populations=POPULATIONS,
+        programmes=sorted(house.rules.programmes),
         place=place,
         reviews=reviews,
     )
+
+
+@router.post("/patients/{patient_id}/care")
+async def set_care(request: Request, house: House, patient_id: str) -> Response:
+    """The form that says where a patient belongs; nothing chosen is what the rule file says."""
+    patient = await find_patient(house, patient_id)
+    fields = await _fields(request)
+    body = _take(PatientPatch, {name: fields.get(name) for name in ("population", "programme")})
+    await house.change_patient(replace(patient, population=body.population, programme=body.programme))
+    return _go(request, f"/patients/{quote(patient.id)}")
 
 
 @router.get("/patients/{patient_id}/figure/{name}")
@@ -336,7 +370,7 @@ async def figure(
     say = _desk(request).language(request).gettext
     end = house.now()
     span = Span(start=end - _RANGES.get(range, _RANGES["24h"]), end=end, zone=ZoneInfo(patient.zone))
-    limits, _ = _limits(patient)
+    limits = house.limits(patient).limits
 
     async def series(vital: Vital) -> Series:
         return await house.series(patient.id, vital, span.start, end + _AHEAD)
@@ -574,14 +608,6 @@ async def check_token(request: Request) -> Response:
         LOGIN_COOKIE, login_value(settings.token), httponly=True, samesite="lax", secure=request.url.scheme == "https"
     )
     return answer
-
-
-def _limits(patient: Patient) -> tuple[Limits, str | None]:
-    """The limits that hold for a patient; the defaults, and why, where what is written down cannot be used."""
-    try:
-        return parse_limits(patient.limits), None
-    except LimitsError as error:
-        return DEFAULTS, str(error)
 
 
 def _desk(request: Request) -> Desk:

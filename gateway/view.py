@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from alerts.alert import Act, Alert
 from alerts.book import Book
 from alerts.review_book import ReviewBook
+from alerts.rules import Applied, RuleBook
 from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
 from gateway.people import Device, Patient, People
@@ -54,6 +55,15 @@ class HouseView(Protocol):
     @property
     def reviews(self) -> ReviewBook:
         """The weekly reviews, and how each patient stands. Blocks: call it off the loop."""
+        ...
+
+    @property
+    def rules(self) -> RuleBook:
+        """What the clinic's rule file says."""
+        ...
+
+    def limits(self, patient: Patient) -> Applied:
+        """The numbers that hold for a patient today, on the patient's clock."""
         ...
 
     @property
@@ -117,7 +127,10 @@ class HouseView(Protocol):
         ...
 
     async def change_patient(self, patient: Patient) -> None:
-        """Replace what is known of a patient; new limits hold from the next reading. Raises UnknownPerson."""
+        """Replace what is known of a patient; new limits hold from the next reading.
+
+        Raises UnknownPerson, and LimitsError where new limits cannot hold.
+        """
         ...
 
     async def act(self, act: Act) -> Alert:

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, time, timedelta
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import sqlalchemy.exc
@@ -28,13 +28,14 @@ from alerts.device_rules import NO_DATA
 from alerts.devices import Expected
 from alerts.ladder import Plan
 from alerts.machine import Change, hear, hear_findings
-from alerts.rule import Key, Limits, LimitsError
-from alerts.rules import DEFAULTS, PLAIN, Override, RuleBook, parse_overrides
+from alerts.rule import Key, Limits
+from alerts.rules import DEFAULTS, PLAIN, RuleBook
 from alerts.sensor import NEVER
 from alerts.spot_rules import BP_SEVERE
 from gateway.agenda import Agenda
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
+from gateway.own_limits import changes_after, limits_on
 from gateway.patience import Patience
 from gateway.people import DeviceKind, Patient, People, Worn
 from gateway.stored import StoredReadings, Unseen
@@ -100,6 +101,7 @@ class Ward:
         self.cursor = self._judged = self._written = book.cursor()
         self._unjudged: set[str] = set()  # what followed of them could not be written down
         self._faulty: set[str] = set()  # cannot be judged for a fault of ours
+        self._left_out: dict[str, Sequence[str]] = {}  # of a patient's own limits, and why
 
     @property
     def trouble(self) -> str | None:
@@ -108,6 +110,10 @@ class Ward:
             return "alerts could not be written down; the log says why, and this is to be reported"
         if self._faulty:
             return f"patient {min(self._faulty)} cannot be judged; the log says why, and this is to be reported"
+        if self._left_out:
+            patient, why = min(self._left_out.items())
+            more = f" Patients of whom this is so: {len(self._left_out)}." if len(self._left_out) > 1 else ""
+            return f"Limits set for patient {patient} do not hold: {' '.join(why)}{more}"
         return None
 
     async def see(self, entries: Sequence[tuple[int, Reading]]) -> None:
@@ -406,15 +412,16 @@ class Ward:
 
     def _limits(self, patient: str, person: Patient | None, zone: ZoneInfo, now: datetime) -> tuple[Limits, datetime]:
         """The numbers that hold for a patient today, and until when."""
-        given = _given(person.limits if person else {})
         day = now.astimezone(zone).date()
-        until = self._rules.changes_after(patient, given, day)
-        try:
-            limits = self._rules.limits(patient, given, day)
-        except LimitsError as error:
-            logger.warning("a patient's own limits are not used: %s", error)
-            limits = self._rules.limits(patient, (), day)
-        return limits, datetime.combine(until, time(), zone) if until else NEVER
+        known = person or Patient(id=patient, name="", zone=zone.key)
+        applied = limits_on(self._rules, known, day)
+        before = self._left_out.pop(patient, ())
+        if applied.left_out:
+            self._left_out[patient] = applied.left_out
+            if applied.left_out != before:
+                logger.warning("limits set for patient %s do not hold: %s", patient, " ".join(applied.left_out))
+        until = changes_after(self._rules, known, day)
+        return applied.limits, datetime.combine(until, time(), zone) if until else NEVER
 
     def _plan(self, limits: Limits) -> Plan:
         key = frozenset(limits.values.items())
@@ -443,12 +450,3 @@ class Ward:
 def _rules_up(alerts: Mapping[tuple[str, str], Alert], patient: str) -> dict[str, datetime]:
     """The rules that hold alerts of a patient up, and since when."""
     return {rule: alert.since for (whose, _), alert in alerts.items() if whose == patient for rule in alert.raising}
-
-
-def _given(stored: Mapping[str, Any]) -> list[Override]:
-    """A patient's own limits; none where an older Homeward wrote down what this one refuses."""
-    try:
-        return parse_overrides(stored, "patient")
-    except LimitsError as error:
-        logger.warning("a patient's own limits are not used: %s", error)
-        return []

@@ -9,6 +9,7 @@ from typing import Final
 
 from alerts.alert import Outcome
 from alerts.machine import FactKind
+from alerts.rule import Group
 from gateway.language import Language
 from gateway.people import DeviceKind, DeviceLink
 from ingest.links.ble import Bond
@@ -115,6 +116,11 @@ PARAMETERS: Final[Mapping[str, str]] = {
     "staff-after-blood_pressure": N_("silence of a cuff, staff are told after"),
     "on": N_("switched on"),
     "warm-up": N_("warm-up of a sensor"),
+}
+POPULATION_WORDS: Final[Mapping[Group, str]] = {
+    Group.ADULT: N_("adult"),
+    Group.OLDER: N_("older, or at high risk"),
+    Group.PREGNANCY: N_("pregnancy"),
 }
 VITALS: Final[Mapping[Vital, str]] = {
     Vital.CGM: N_("Glucose, sensor"),

@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -218,6 +219,27 @@ async def test_nothing_is_lost_when_the_journal_has_to_be_asked_again(
         async with ticking(clock):
             await until(lambda: len(house.book.open_alerts()) == 2)
         assert not errors
+
+
+async def test_own_limits_that_contradict_the_clinics_are_a_trouble_and_the_others_hold(tmp_path: Path) -> None:
+    clock, by = HandClock(), {"author": "Dr Li"}
+    own = {
+        "low-event-1": {"limit": {"value": 62, "unit": "mg/dL", **by}},
+        "low-event-2": {"staff-after": {"value": 15, "unit": "min", **by}},
+    }
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[clinic.low-event-2]\nlimit = { value = 64, unit = "mg/dL", author = "Chief" }\n')
+    async with real_house(tmp_path, clock, clinic={"rules": str(rules)}) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=own)
+        await house.tick()
+        assert "Limits set for patient anna do not hold: low-event-2.limit is 64" in (house.ward.trouble or "")
+        assert "anna" in house.health()["parts"]["watch"]["detail"]
+        anna = house.people.patient("anna")
+        assert anna is not None
+        assert house.limits(anna).limits.value("low-event-2", "staff-after", "min") == 15
+        await house.change_patient(replace(anna, limits={"low-event-2": own["low-event-2"]}))
+        await house.tick()
+        assert house.ward.trouble is None
 
 
 async def test_one_patient_who_cannot_be_judged_keeps_nobody_else_from_it(
