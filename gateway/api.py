@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -22,7 +22,7 @@ from alerts.machine import Fact, FactKind
 from alerts.rule import Group, LimitsError
 from alerts.rules import parse_overrides
 from gateway.device_book import DeviceState
-from gateway.people import BLUETOOTH_ADDRESS, Correction, Device, DeviceKind, DeviceLink, Patient
+from gateway.people import BLUETOOTH_ADDRESS, Correction, Device, DeviceKind, DeviceLink, MeasuringPlan, Patient
 from gateway.stream import EventStream
 from gateway.view import HouseView, SeriesStore
 from ingest.admit import Wearing
@@ -78,6 +78,7 @@ LetterId = Annotated[int, Query(ge=1, le=2**63 - 1, description="Id of the last 
 LetterNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 GlucoseUnit = Literal[Unit.MMOL_L, Unit.MG_DL]
+PlannedVital = Literal[Vital.GLUCOSE, Vital.BLOOD_PRESSURE]
 Population = Literal[Group.ADULT, Group.OLDER, Group.PREGNANCY]
 
 
@@ -139,6 +140,50 @@ class PatientPatch(Door):
     )
     population: Population | None = None
     programme: Name | None = Field(default=None, description="One of the rule file")
+
+
+class PlanIn(Door):
+    """What a patient is to measure. Days are on the patient's clock, both included; `from` left out: from today."""
+
+    times: int = Field(ge=1, le=24, description="How often on such a day")
+    days: int = Field(ge=1, le=7, description="On how many days of any seven")
+    first: date | None = Field(default=None, alias="from")
+    last: date | None = Field(default=None, alias="to")
+    author: Name
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"times": 2, "days": 7, "from": "2026-03-01", "author": "Dr Li"}]}
+    )
+
+    def plan(self, vital: Vital, today: date, now: datetime) -> MeasuringPlan:
+        """The plan inside the house. An HTTP 422 where it would end before it begins."""
+        first = self.first or today
+        if self.last and self.last < first:
+            raise HTTPException(422, f"it would end on {self.last}, before it begins on {first}")
+        return MeasuringPlan(
+            vital=vital,
+            times=self.times,
+            days=self.days,
+            first=first,
+            last=self.last,
+            author=self.author.strip(),
+            entered_at=now,
+        )
+
+
+class PlanOut(BaseModel):
+    """What a patient is or was to measure. entered_at, ended_at (replaced or taken back) in UTC."""
+
+    vital: Vital
+    times: int
+    days: int
+    first: date = Field(serialization_alias="from")
+    last: date | None = Field(serialization_alias="to")
+    author: str
+    entered_at: datetime
+    ended_at: datetime | None
+
+    model_config = ConfigDict(from_attributes=True)
 
 
 class FormerLimitOut(BaseModel):
@@ -686,6 +731,36 @@ async def change_patient(house: House, patient_id: str, body: PatientPatch) -> P
     }
     await house.change_patient(replace(patient, **changes))
     return await _patient_out(house, patient_id)
+
+
+@router.get("/patients/{patient_id}/plans", tags=["patients"])
+async def list_plans(house: House, patient_id: str) -> list[PlanOut]:
+    """What the patient is to measure, and was before, in the order in which it was written."""
+    patient = await find_patient(house, patient_id)
+    plans = await asyncio.to_thread(house.people.plans, [patient.id])
+    return [PlanOut.model_validate(each) for each in plans.get(patient.id, ())]
+
+
+@router.put("/patients/{patient_id}/plans/{vital}", tags=["patients"])
+async def set_plan(house: House, patient_id: str, vital: PlannedVital, body: PlanIn) -> list[PlanOut]:
+    """Say what a patient is to measure of a vital; the plan before ends."""
+    await agree(house, await find_patient(house, patient_id), vital, body)
+    return await list_plans(house, patient_id)
+
+
+@router.delete("/patients/{patient_id}/plans/{vital}", tags=["patients"])
+async def end_plan(house: House, patient_id: str, vital: PlannedVital) -> list[PlanOut]:
+    """End the plan of a vital; it stays as a former one."""
+    patient = await find_patient(house, patient_id)
+    await house.set_plan(patient.id, vital, None)
+    return await list_plans(house, patient_id)
+
+
+async def agree(house: HouseView, patient: Patient, vital: Vital, body: PlanIn) -> None:
+    """Have a patient measure by a plan."""
+    now = house.now()
+    today = now.astimezone(ZoneInfo(patient.zone)).date()
+    await house.set_plan(patient.id, vital, body.plan(vital, today, now))
 
 
 @router.get("/patients/{patient_id}/limits/former", tags=["patients"])

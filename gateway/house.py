@@ -37,7 +37,7 @@ from gateway.keeper import WATCH, Keeper
 from gateway.metrics import measure
 from gateway.own_limits import care_of, limits_on, refuse_limits
 from gateway.path import StraightPath
-from gateway.people import Device, DeviceLink, Patient, People
+from gateway.people import Device, DeviceLink, MeasuringPlan, Patient, People
 from gateway.rounds import Rounds
 from gateway.rule_file import load_rules
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
@@ -230,6 +230,15 @@ class House:
                 await asyncio.to_thread(self._learn_device, worn.device)
             self.ward.forget([patient.id])
             self.rounds.expect([patient.id])
+
+        await self.path.errand(change)
+
+    async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None) -> None:
+        """See HouseView."""
+
+        async def change() -> None:
+            await asyncio.to_thread(partial(self.people.set_plan, patient, vital, plan, now=self.now()))
+            self.ward.forget([patient])
 
         await self.path.errand(change)
 

@@ -36,8 +36,11 @@ from gateway.api import (
     PairIn,
     PatientIn,
     PatientPatch,
+    PlanIn,
+    PlannedVital,
     WearingPatch,
     act,
+    agree,
     ask_fully,
     correct,
     device_health,
@@ -87,6 +90,12 @@ _WEEKS: Final = 4
 _AHEAD: Final = timedelta(hours=1)
 
 _Form = TypeVar("_Form", bound=BaseModel)
+
+
+class PlanChoice(BaseModel):
+    """Which vital a form for a plan is about."""
+
+    vital: PlannedVital
 
 
 router = APIRouter(include_in_schema=False)
@@ -151,6 +160,7 @@ def _environment(language: Language) -> Environment:
         ble=DeviceLink.BLE,
         parameter_word=lambda parameter: say(PARAMETERS[parameter]),
         fact_word=lambda what: say(FACTS[what]),
+        vital_word=lambda vital: say(VITALS[vital]),
         population_word=lambda group: say(POPULATION_WORDS[group]),
         reason_word=lambda reason: say(REASONS.get(reason, reason)),
         pattern_word=lambda rule: language.text(_TITLES[rule]),
@@ -317,6 +327,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
     ((place,), _), reviews = await asyncio.to_thread(
         lambda: (ranking(house, [patient.id]), house.reviews.of_patient(patient.id, _WEEKS))
     )
+    plans = await asyncio.to_thread(house.people.plans, [patient.id])
     applied, today = house.limits(patient), house.now().astimezone(ZoneInfo(patient.zone)).date()
     return _desk(request).page(
         request,
@@ -341,6 +352,8 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         left_out=applied.left_out,
         today=today,
         populations=POPULATIONS,
+        plans=[plan for plan in plans.get(patient.id, ()) if plan.ended_at is None],
+        planned=[Vital.GLUCOSE, Vital.BLOOD_PRESSURE],
         programmes=sorted(house.rules.programmes),
         place=place,
         reviews=reviews,
@@ -355,6 +368,20 @@ async def set_care(request: Request, house: House, patient_id: str) -> Response:
     body = _take(PatientPatch, {name: fields.get(name) for name in ("population", "programme")})
     await house.change_patient(replace(patient, population=body.population, programme=body.programme))
     return _go(request, f"/patients/{quote(patient.id)}")
+
+
+@router.post("/patients/{patient_id}/plans")
+async def set_plan(request: Request, house: House, patient_id: str) -> Response:
+    """The form that says what a patient is to measure; without a number of times, the plan ends."""
+    patient = await find_patient(house, patient_id)
+    fields = await _fields(request)
+    vital = Vital(_take(PlanChoice, fields).vital)
+    if "times" not in fields:
+        await house.set_plan(patient.id, vital, None)
+        return _go(request, f"/patients/{quote(patient.id)}")
+    body = _take(PlanIn, fields)
+    await agree(house, patient, vital, body)
+    return _remember_name(_go(request, f"/patients/{quote(patient.id)}"), request, body.author)
 
 
 @router.get("/patients/{patient_id}/figure/{name}")
@@ -637,8 +664,9 @@ def _local_time(moment: datetime, zone: ZoneInfo) -> str:
 
 def _take(form: type[_Form], fields: Mapping[str, str | None]) -> _Form:
     """The fields that the form knows, checked. Raises RequestValidationError, which is shown as a sentence."""
+    known = {each.alias or name for name, each in form.model_fields.items()}
     try:
-        return form.model_validate({name: value for name, value in fields.items() if name in form.model_fields})
+        return form.model_validate({name: value for name, value in fields.items() if name in known})
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
 

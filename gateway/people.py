@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -19,6 +19,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Date,
     Engine,
     ForeignKey,
     Integer,
@@ -37,7 +38,7 @@ from sqlalchemy import (
 from alerts.rule import Group
 from ingest.admit import Roster, Wearing
 from ingest.reading import from_us, to_us
-from ingest.vital import Unit
+from ingest.vital import Unit, Vital
 
 # A MAC address, or the UUID that macOS gives in its place.
 BLUETOOTH_ADDRESS: Final = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}|[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
@@ -81,6 +82,21 @@ _former_limits = Table(
     Column("parameter", String(64), nullable=False),
     Column("entry", JSON, nullable=False),
     Column("ended_us", BigInteger, nullable=False),
+)
+# What a patient is to measure; one that is replaced or taken back stays, with its end.
+_plans = Table(
+    "plans",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("patient", ForeignKey("patients.id"), nullable=False, index=True),
+    Column("vital", String(32), nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("days", Integer, nullable=False),
+    Column("first", Date, nullable=False),
+    Column("last", Date),
+    Column("author", String(200), nullable=False),
+    Column("entered_us", BigInteger, nullable=False),
+    Column("ended_us", BigInteger),
 )
 # A table of its own: it comes into being beside the devices of a database that an older Homeward has made.
 _retirements = Table(
@@ -158,6 +174,38 @@ class Patient:
     limits: Mapping[str, Any] = field(default_factory=dict)
     population: Group | None = None
     programme: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuringPlan:
+    """What a patient is to measure: `times` a day on `days` of any seven, from `first` to `last` (None: on and on).
+
+    Days are on the patient's clock, both included. entered_at, ended_at (aware UTC): when it was written down, and
+    replaced or taken back.
+    """
+
+    vital: Vital
+    times: int
+    days: int
+    first: date
+    last: date | None
+    author: str
+    entered_at: datetime
+    ended_at: datetime | None = None
+
+    def holds(self, day: date) -> bool:
+        """Whether it is to be kept on this day."""
+        return self.ended_at is None and self.first <= day and (self.last is None or day <= self.last)
+
+    def changes_after(self, day: date) -> list[date]:
+        """The later days on which it begins or has ended."""
+        days = [self.first, self.last + timedelta(days=1)] if self.last else [self.first]
+        return [] if self.ended_at else [each for each in days if each > day]
+
+    @property
+    def apart(self) -> timedelta:
+        """After so long without a measurement it is certainly not kept: the day of the next one is over."""
+        return timedelta(days=9 - self.days)
 
 
 class FormerLimit(NamedTuple):
@@ -272,6 +320,24 @@ class People:
             return [
                 FormerLimit(row.rule, row.parameter, row.entry, from_us(row.ended_us)) for row in db.execute(query)
             ]
+
+    def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None, *, now: datetime) -> None:
+        """Write down what a patient is to measure of a vital, None for nothing; the plan before ends."""
+        current = (_plans.c.patient == patient, _plans.c.vital == vital, _plans.c.ended_us.is_(None))
+        with self._engine.begin() as db:
+            db.execute(update(_plans).where(*current).values(ended_us=to_us(now)))
+            if plan is not None:
+                values = {name: getattr(plan, name) for name in ("vital", "times", "days", "first", "last", "author")}
+                db.execute(insert(_plans).values(patient=patient, entered_us=to_us(plan.entered_at), **values))
+
+    def plans(self, patients: Iterable[str]) -> dict[str, list[MeasuringPlan]]:
+        """What these patients are and were to measure, by patient, in the order in which it was written."""
+        query = select(_plans).where(_plans.c.patient.in_(list(patients))).order_by(_plans.c.id)
+        found: dict[str, list[MeasuringPlan]] = {}
+        with self._engine.connect() as db:
+            for row in db.execute(query):
+                found.setdefault(row.patient, []).append(_plan(row))
+        return found
 
     def devices(self) -> list[Device]:
         """All devices by id."""
@@ -504,6 +570,19 @@ def _patient_row(patient: Patient) -> dict[str, Any]:
 def _patient(row: Row[Any]) -> Patient:
     population = Group(row.population) if row.population else None
     return Patient(**{**row._mapping, "glucose_unit": Unit(row.glucose_unit), "population": population})
+
+
+def _plan(row: Row[Any]) -> MeasuringPlan:
+    return MeasuringPlan(
+        vital=Vital(row.vital),
+        times=row.times,
+        days=row.days,
+        first=row.first,
+        last=row.last,
+        author=row.author,
+        entered_at=from_us(row.entered_us),
+        ended_at=_moment(row.ended_us),
+    )
 
 
 def _write_care(db: Connection, patient: Patient) -> None:

@@ -150,6 +150,7 @@ class Rounds:
                 for worn in self._people.worn([person.id])
                 if worn.kind is DeviceKind.CUFF
             },
+            plans=self._people.plans([person.id]).get(person.id, ()),
         )
         made = None if self._book.reviewed(person.id, due.monday) else past.review(due, now)
         return _Seen(self._standing(person, due, past.traces(due), made, now), made, past.spot(due.day))

@@ -13,7 +13,7 @@ from alerts.review_book import ReviewBook
 from alerts.rules import Applied, RuleBook
 from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
-from gateway.people import Device, Patient, People
+from gateway.people import Device, MeasuringPlan, Patient, People
 from ingest.admit import Wearing
 from ingest.journal import Letter, LetterState
 from ingest.reading import Reading
@@ -131,6 +131,10 @@ class HouseView(Protocol):
 
         Raises UnknownPerson, and LimitsError where new limits cannot hold.
         """
+        ...
+
+    async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None) -> None:
+        """Write down what a patient is to measure of a vital; None: nothing."""
         ...
 
     async def act(self, act: Act) -> Alert:

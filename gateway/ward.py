@@ -28,7 +28,7 @@ from alerts.device_rules import NO_DATA
 from alerts.devices import Expected
 from alerts.ladder import Plan
 from alerts.machine import Change, hear, hear_findings
-from alerts.rule import Key, Limits
+from alerts.rule import MIN, Key, Limits
 from alerts.rules import DEFAULTS, PLAIN, RuleBook
 from alerts.sensor import NEVER
 from alerts.spot_rules import BP_SEVERE
@@ -37,7 +37,7 @@ from gateway.bulletin import Bulletin
 from gateway.clock import Clock
 from gateway.own_limits import changes_after, limits_on
 from gateway.patience import Patience
-from gateway.people import DeviceKind, Patient, People, Worn
+from gateway.people import DeviceKind, MeasuringPlan, Patient, People, Worn
 from gateway.stored import StoredReadings, Unseen
 from ingest.journal import Journal
 from ingest.reading import Flag, Reading
@@ -63,6 +63,7 @@ _FRESH: Final = timedelta(days=1)
 _SEVERE: Final = tuple(
     parameter.lower for parameter in BP_SEVERE.parameters if parameter.name in {"systolic", "diastolic"}
 )
+NO_PLANS: Final[Mapping[Vital, timedelta]] = {}
 _BATTERY_NEWS: Final = timedelta(days=1)
 
 
@@ -368,6 +369,7 @@ class Ward:
         if not patients:
             return
         known = {patient.id: patient for patient in self._people.some(patients)}
+        plans = self._people.plans(patients)
         wearings: dict[str, list[Worn]] = {}
         for worn in self._people.worn(patients):
             wearings.setdefault(worn.patient, []).append(worn)
@@ -375,7 +377,8 @@ class Ward:
         lost = Unseen(self._journal, self._judged, self._unjudged.intersection(patients), now)
         for patient in patients:
             with self._alone(patient):
-                bed = self._bed(patient, known.get(patient), wearings.get(patient, ()), standing, now)
+                measures = plans.get(patient, ())
+                bed = self._bed(patient, known.get(patient), wearings.get(patient, ()), measures, standing, now)
                 journal = StoredReadings(self._journal, patient, now)
                 stored, _ = unseen.split(journal.sensors())
                 if patient in self._unjudged:
@@ -393,18 +396,23 @@ class Ward:
         patient: str,
         person: Patient | None,
         wearings: Sequence[Worn],
+        plans: Sequence[MeasuringPlan],
         standing: Mapping[tuple[str, str], Alert],
         now: datetime,
     ) -> Bed:
         zone = ZoneInfo(person.zone if person else "UTC")
         limits, until = self._limits(patient, person, zone, now)
         silent = NO_DATA.name in _rules_up(standing, patient)
+        today = now.astimezone(zone).date()
+        apart = {plan.vital: plan.apart for plan in plans if plan.holds(today)}
+        if changing := [day for plan in plans for day in plan.changes_after(today)]:
+            until = min(until, datetime.combine(min(changing), time(), zone))
         return Bed(
             patient,
             plan=self._plan(limits),
             zone=zone,
             expected=tuple(
-                self._expect(worn, self._journal.last_arrival(worn.device), limits, silent=silent)
+                self._expect(worn, self._journal.last_arrival(worn.device), limits, apart, silent=silent)
                 for worn in wearings
             ),
             until=until,
@@ -429,19 +437,36 @@ class Ward:
             self._plans[key] = Plan(limits)
         return self._plans[key]
 
-    def _expect(self, worn: Worn, arrival: datetime | None, limits: Limits, *, silent: bool) -> Expected:
+    def _expect(
+        self,
+        worn: Worn,
+        arrival: datetime | None,
+        limits: Limits,
+        apart: Mapping[Vital, timedelta] = NO_PLANS,
+        *,
+        silent: bool,
+    ) -> Expected:
         """silent: staff were told before the start; that is not over because we were away.
+
+        apart: who measures by a plan is not silent before it is certainly not kept, unless a time was set for the
+        patient.
 
         What is noted for a moment to come was noted while the clock was ahead, and says nothing.
         """
         vital, now = VITAL_OF[worn.kind], self._now()
+        usual = {
+            name: limits.minutes(NO_DATA.name, f"{name}-{vital}")
+            if Key(NO_DATA.name, f"{name}-{vital}", MIN) in limits.given
+            else max(limits.minutes(NO_DATA.name, f"{name}-{vital}"), apart.get(vital, timedelta()))
+            for name in ("silence", "staff-after")
+        }
         known = [moment for moment in (worn.assigned_at, arrival) if moment is not None and moment <= now]
         since = max(known, default=now)
         return Expected(
             device=worn.device,
             vital=vital,
-            silence=limits.minutes(NO_DATA.name, f"silence-{vital}"),
-            staff_after=limits.minutes(NO_DATA.name, f"staff-after-{vital}"),
+            silence=usual["silence"],
+            staff_after=max(usual.values()),
             since=since,
             not_before=since if silent else self._started_at + GRACE,
         )

@@ -20,7 +20,7 @@ from gateway import metrics
 from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
 from gateway.own_limits import limits_on, refuse_limits
-from gateway.people import Device, DeviceKind, DeviceLink, Patient, People
+from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from ingest.admit import Wearing
 from ingest.journal import Arrival, Journal, Letter, LetterState
@@ -101,6 +101,9 @@ class SmallHouse:
     async def change_patient(self, patient: Patient) -> None:
         refuse_limits(self.rules, patient, self.time.date())
         self.people.change_patient(patient, now=self.time)
+
+    async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None) -> None:
+        self.people.set_plan(patient, vital, plan, now=self.time)
 
     def limits(self, patient: Patient) -> Applied:
         return limits_on(self.rules, patient, self.time.date())

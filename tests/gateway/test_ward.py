@@ -24,11 +24,12 @@ from gateway import ward as ward_module
 from gateway.agenda import Agenda
 from gateway.house import House
 from gateway.path import judge
-from gateway.people import DeviceKind
+from gateway.people import DeviceKind, MeasuringPlan
 from gateway.stored import StoredReadings
 from gateway.ward import Ward
 from ingest.journal import Arrival
 from ingest.reading import Packet, Reading
+from ingest.vital import Vital
 from simulators.publisher import Publisher, blood_pressure
 from tests.real_house import AT_ONCE, NOW, HandClock, enrol, real_house, ticking, until
 
@@ -240,6 +241,32 @@ async def test_own_limits_that_contradict_the_clinics_are_a_trouble_and_the_othe
         await house.change_patient(replace(anna, limits={"low-event-2": own["low-event-2"]}))
         await house.tick()
         assert house.ward.trouble is None
+
+
+@pytest.mark.parametrize(("days", "silent_after"), [(None, 2), (7, 2), (1, 8)])
+async def test_who_measures_by_a_plan_is_silent_when_it_is_not_kept(
+    tmp_path: Path, days: int | None, silent_after: int
+) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        if days:
+            agreed = MeasuringPlan(
+                vital=Vital.GLUCOSE,
+                times=1,
+                days=days,
+                first=clock.now().date(),
+                last=None,
+                author="Dr Li",
+                entered_at=clock.now(),
+            )
+            await house.set_plan("anna", Vital.GLUCOSE, agreed)
+        clock.advance(timedelta(days=silent_after) - timedelta(minutes=1))
+        await house.tick()
+        assert house.book.open_alerts() == []
+        clock.advance(timedelta(minutes=1))
+        await house.tick()
+        assert [alert.problem for alert in house.book.open_alerts()] == ["no-data"]
 
 
 async def test_one_patient_who_cannot_be_judged_keeps_nobody_else_from_it(

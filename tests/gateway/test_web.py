@@ -241,7 +241,7 @@ async def test_letters_and_health_say_what_is_wrong(furnished) -> None:
 
 async def test_the_api_describes_itself_and_needs_nothing_from_elsewhere(web) -> None:
     schema = (await web.get("/api/v1/openapi.json")).json()
-    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 25
+    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 27
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             assert operation.get("description"), (method, path)
@@ -480,6 +480,29 @@ async def test_the_patients_own_limits_are_shown_in_words(furnished) -> None:
         assert re.search(r"Low glucose: has to last <b>0 min</b> .*\(usually 15 min\)", page)
         chinese = (await web.get("/patients/p-017", headers={"Accept-Language": "zh-CN"})).text
         assert re.search(r"低血糖: 界限 <b>4\.4 mmol/L</b> .*默认 3\.9 mmol/L", chinese)
+
+
+async def test_a_plan_of_measuring_is_set_replaced_and_ended_by_api_and_form(furnished) -> None:
+    async with browser(furnished) as web:
+        path = "/api/v1/patients/p-017/plans"
+        body = {"times": 2, "days": 7, "author": "Dr Li", "to": "2026-04-30"}
+        (plan,) = (await web.put(f"{path}/blood_pressure", json=body)).json()
+        assert (plan["times"], plan["days"], plan["from"], plan["to"]) == (2, 7, "2026-03-03", "2026-04-30")
+        fields = {"vital": "blood_pressure", "times": "1", "days": "3", "from": "2026-03-05", "author": "Dr Wu"}
+        await web.post("/patients/p-017/plans", data=fields)
+        before, now = (await web.get(path)).json()
+        assert (before["ended_at"], now["ended_at"]) == ("2026-03-03T06:30:00Z", None)
+        page = (await web.get("/patients/p-017")).text
+        assert "Blood pressure: <b>1 times a day on 3 of 7 days</b>" in page
+        assert "Dr Wu from 2026-03-05" in page
+        await web.post("/patients/p-017/plans", data={"vital": "blood_pressure"})
+        assert all(each["ended_at"] for each in (await web.get(path)).json())
+        assert (await web.put(f"{path}/ketone", json=body)).status_code == 422
+        assert (await web.put(f"{path}/glucose", json={**body, "author": " "})).status_code == 422
+        assert (await web.put(f"{path}/glucose", json={**body, "to": "2026-03-01"})).status_code == 422
+        await web.put(f"{path}/glucose", json=body)
+        ended = (await web.delete(f"{path}/glucose")).json()
+        assert ended[-1]["ended_at"]
 
 
 LOW_1 = {"value": 62, "unit": "mg/dL", "author": "Dr Li"}
