@@ -8,6 +8,7 @@ one counts. A number without unit, out of its bounds, or one that contradicts an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -71,6 +72,10 @@ _FOLLOWERS: Final = tuple(
     for key in PARAMETERS
     if key[:2] == (rule, name)
 )
+
+
+# A day as people write it: 2026-03-01, 2026/3/1, 2026.3.1, 2026年3月1日.
+_DAY: Final = re.compile(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,13 +187,13 @@ def parse_overrides(data: Mapping[str, Any], scope: str) -> list[Override]:
     return found
 
 
-def read_overrides(data: Mapping[str, Any], scope: str) -> tuple[list[Override], list[str]]:
-    """As `parse_overrides`: what can be used, and a sentence for each that cannot."""
+def read_overrides(data: Mapping[str, Any], scope: str, *, toml: bool = False) -> tuple[list[Override], list[str]]:
+    """As `parse_overrides`: what can be used, and a sentence for each that cannot. toml: of a rule file."""
     found: dict[_Said, dict[Key, float]] = {}
     mistakes: list[str] = []
     for rule_name, name, entry in _entries(data, mistakes):
         try:
-            key, value = parse_number(RULES[rule_name], name, entry)
+            key, value = parse_number(RULES[rule_name], name, entry, toml=toml)
             given = found.setdefault(_said(f"{rule_name}.{name}", entry), {})
         except LimitsError as error:
             mistakes.append(str(error))
@@ -215,14 +220,20 @@ def _entries(data: Mapping[str, Any], mistakes: list[str]) -> Iterable[tuple[str
                 )
 
 
-def parse_number(rule: Rule, name: str, entry: Any) -> tuple[Key, float]:
-    """Read one number of a rule: a mapping with "value" and "unit". Raises LimitsError."""
+def parse_number(rule: Rule, name: str, entry: Any, *, toml: bool = False) -> tuple[Key, float]:
+    """Read one number of a rule: a mapping with "value" and "unit". Raises LimitsError.
+
+    toml: how to write it is told in TOML, else in JSON.
+    """
     where = f"{rule.name}.{name}"
     units = [parameter.unit for parameter in rule.parameters if parameter.name == name]
     if not units:
         names = sorted({parameter.name for parameter in rule.parameters}) or ["none"]
         raise LimitsError(f"{where}: this rule has no such parameter. Use one of: {', '.join(names)}.")
-    example = f'{{"value": {PARAMETERS[Key(rule.name, name, units[0])].default:g}, "unit": "{units[0]}"}}'
+    default = f"{PARAMETERS[Key(rule.name, name, units[0])].default:g}"
+    example = f'{{"value": {default}, "unit": "{units[0]}"}}'
+    if toml:
+        example = f'{{ value = {default}, unit = "{units[0]}" }}'
     if not isinstance(entry, Mapping) or "unit" not in entry:
         raise LimitsError(f"{where}: a number without a unit is refused. Write it as {example}.")
     if set(entry) - {"author", "from", "to", "entered_at"} != {"value", "unit"}:
@@ -266,8 +277,8 @@ def _day(where: str, said: Any) -> date | None:
     if said is None or type(said) is date:
         return said
     try:
-        return date.fromisoformat(said)
-    except (TypeError, ValueError):
+        return date(*map(int, _DAY.fullmatch(said).groups()))  # type: ignore[union-attr]
+    except (TypeError, ValueError, AttributeError):
         raise LimitsError(f"{where}: {said!r} is not a day. Write it as 2026-03-01.") from None
 
 
@@ -298,19 +309,19 @@ class Applied(NamedTuple):
 class RuleBook:
     """What a clinic has set: its region and usual population, who belongs where, and its overrides.
 
-    patients: by id, (population or None, programme or None).
+    patients: by id, where each belongs.
     """
 
     region: Group = Group.INTERNATIONAL
     population: Group = Group.ADULT
     clinic: Sequence[Override] = ()
     programmes: Mapping[str, Sequence[Override]] = field(default_factory=dict)
-    patients: Mapping[str, tuple[Group | None, str | None]] = field(default_factory=dict)
+    patients: Mapping[str, Care] = field(default_factory=dict)
     own: Mapping[str, Sequence[Override]] = field(default_factory=dict)
 
     def care(self, patient: str, said: Care = NOWHERE) -> Care:
         """Where a patient belongs. said: what was set for the patient besides the file, which counts more."""
-        population, programme = self.patients.get(patient, (None, None))
+        population, programme = self.patients.get(patient, NOWHERE)
         return Care(said.population or population, said.programme or programme)
 
     def limits(self, patient: str, given: Sequence[Override], day: date, care: Care = NOWHERE) -> Limits:
@@ -376,56 +387,82 @@ PLAIN: Final = RuleBook()
 
 
 def parse_book(data: Mapping[str, Any]) -> RuleBook:
-    """Read a rule file (TOML, docs/rules.md). Raises LimitsError with the place and what to do."""
-    known = {"region", "population", "clinic", "programme", "patient"}
-    if unknown := set(data) - known:
-        raise LimitsError(f"{min(unknown)}: there is no such key. Use one of: {', '.join(sorted(known))}.")
-    programmes = {
-        name: parse_overrides(rules, f"programme {name}") for name, rules in _tables(data, "programme").items()
-    }
-    patients: dict[str, tuple[Group | None, str | None]] = {}
-    own: dict[str, list[Override]] = {}
-    for name, said in _tables(data, "patient").items():
-        rules = dict(said)
-        population = rules.pop("population", None)
-        programme = rules.pop("programme", None)
-        if programme is not None and programme not in programmes:
-            raise LimitsError(
-                f"patient.{name}: there is no programme {programme!r}. Write a table [programme.{programme}]."
-            )
-        group = None if population is None else _group(f"patient.{name}.population", population, POPULATIONS)
-        patients[name] = (group, programme)
-        own[name] = parse_overrides(rules, f"patient {name}")
-    book = RuleBook(
-        region=_group("region", data.get("region", Group.INTERNATIONAL), REGIONS),
-        population=_group("population", data.get("population", Group.ADULT), POPULATIONS),
-        clinic=parse_overrides(_table("clinic", data.get("clinic", {})), "clinic"),
-        programmes=programmes,
-        patients=patients,
-        own=own,
-    )
-    for patient in ("", *patients):
-        for day in _days_of_change(book):
-            book.limits(patient, (), day)
+    """Read a rule file (TOML, docs/rules.md). Raises LimitsError with every mistake, whose it is and what to do."""
+    reader = _BookReader()
+    book = reader.book(data)
+    if not reader.mistakes:
+        reader.refuse_contradictions(book)
+    if reader.mistakes:
+        raise LimitsError("\n".join(reader.mistakes))
     return book
 
 
-def _days_of_change(book: RuleBook) -> set[date]:
-    layers = (book.clinic, *book.programmes.values(), *book.own.values())
-    return {day for layer in layers for each in layer for day in (each.first, each.last) if day} | {date.max}
+class _BookReader:
+    """Reads a rule file, and gathers a line for each mistake."""
 
+    def __init__(self) -> None:
+        self.mistakes: list[str] = []
 
-def _tables(data: Mapping[str, Any], key: str) -> Mapping[str, Mapping[str, Any]]:
-    return {name: _table(f"{key}.{name}", table) for name, table in _table(key, data.get(key, {})).items()}
+    def book(self, data: Mapping[str, Any]) -> RuleBook:
+        """What can be used of the file."""
+        known = ("region", "population", "clinic", "programme", "patient")
+        for key in sorted(set(data) - set(known)):
+            self.mistakes.append(f"{key}: there is no such key. Use one of: {', '.join(sorted(known))}.")
+        programmes = {
+            name: self._overrides(f"programme.{name}", rules, f"programme {name}")
+            for name, rules in self._tables(data, "programme")
+        }
+        patients: dict[str, Care] = {}
+        own: dict[str, list[Override]] = {}
+        for name, said in self._tables(data, "patient"):
+            rules = dict(said)
+            patients[name] = self._care(f"patient.{name}", rules, programmes)
+            own[name] = self._overrides(f"patient.{name}", rules, f"patient {name}")
+        return RuleBook(
+            region=self._group("region", data.get("region"), REGIONS) or Group.INTERNATIONAL,
+            population=self._group("population", data.get("population"), POPULATIONS) or Group.ADULT,
+            clinic=self._overrides("clinic", self._table("clinic", data.get("clinic", {})), "clinic"),
+            programmes=programmes,
+            patients=patients,
+            own=own,
+        )
 
+    def refuse_contradictions(self, book: RuleBook) -> None:
+        """Note the patients, named ones and all others, whose numbers contradict each other on some day."""
+        for patient in ("", *book.patients):
+            try:
+                book.refuse_contradictions(patient, (), date.min)
+            except ContradictionError as error:
+                whose = f"patient.{patient}" if patient else "clinic"
+                if not any(str(error) in known for known in self.mistakes):  # the clinic's are everybody's
+                    self.mistakes.append(f"{whose}: {error}")
 
-def _table(where: str, said: Any) -> Mapping[str, Any]:
-    if not isinstance(said, Mapping):
-        raise LimitsError(f"{where}: expected a table, found {said!r}. Write [{where}] above its lines.")
-    return said
+    def _care(self, where: str, rules: dict[str, Any], programmes: Mapping[str, object]) -> Care:
+        """Where a patient belongs; taken out of what the file says of the patient."""
+        population, programme = rules.pop("population", None), rules.pop("programme", None)
+        if programme is not None and str(programme) not in programmes:
+            self.mistakes.append(
+                f"{where}: there is no programme {programme!r}. Write a table [programme.{programme}]."
+            )
+        return Care(self._group(f"{where}.population", population, POPULATIONS), programme)
 
+    def _overrides(self, where: str, rules: Mapping[str, Any], scope: str) -> list[Override]:
+        found, mistakes = read_overrides(rules, scope, toml=True)
+        self.mistakes += [f"{where}.{mistake}" for mistake in mistakes]
+        return found
 
-def _group(where: str, said: Any, among: Sequence[Group]) -> Group:
-    if said not in among:
-        raise LimitsError(f"{where}: {said!r} is not known. Use one of: {', '.join(among)}.")
-    return Group(said)
+    def _tables(self, data: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:
+        tables = self._table(key, data.get(key, {}))
+        return [(name, self._table(f"{key}.{name}", table)) for name, table in tables.items()]
+
+    def _table(self, where: str, said: Any) -> Mapping[str, Any]:
+        if isinstance(said, Mapping):
+            return said
+        self.mistakes.append(f"{where}: expected a table, found {said!r}. Write [{where}] above its lines.")
+        return {}
+
+    def _group(self, where: str, said: Any, among: Sequence[Group]) -> Group | None:
+        if said is None or said in among:
+            return None if said is None else Group(said)
+        self.mistakes.append(f"{where}: {said!r} is not known. Use one of: {', '.join(among)}.")
+        return None
