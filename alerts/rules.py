@@ -158,10 +158,11 @@ def _other_units(given: Mapping[Key, float]) -> dict[Key, float]:
 def _refuse_contradictions(limits: Limits) -> None:
     wrong = [(low, high) for low, high in _PAIRS if limits.values[low] > limits.values[high]]
     if wrong:
+        once = {(low[:2], high[:2]): (low, high) for low, high in reversed(wrong)}  # of two units the first
         said = [
             f"{low.rule}.{low.parameter} is {limits.values[low]:g} {low.unit}, "
             f"above {high.rule}.{high.parameter} with {limits.values[high]:g} {high.unit}. Change one of the two."
-            for low, high in wrong
+            for low, high in reversed(once.values())
         ]
         raise ContradictionError(" ".join(said), frozenset(key for pair in wrong for key in pair))
 

@@ -54,9 +54,9 @@ def doubts(table: Table) -> Iterator[str]:
         yield "The file is no UTF-8 and was read as GB 18030; see whether the names are right."
     if table.doubtful:
         yield (
-            f"In {len(table.doubtful)} rows, the first in line {table.doubtful[0]}, the time is one that a clock in "
-            f"{table.clock.zone} showed twice, or never, for it was set then. The first of both was taken; times "
-            "with an offset leave no doubt."
+            f"Rows with a time that a clock in {table.clock.zone} showed twice, or never, for it was set then: "
+            f"{len(table.doubtful)}, the first in line {table.doubtful[0]}. The first of both was taken; times with "
+            "an offset leave no doubt."
         )
     if likely := table.likely_unit():
         yield f"All values look like {likely}, and were taken as {table.unit}: if so, say --unit {likely}."

@@ -235,6 +235,7 @@ async def test_own_limits_that_contradict_the_clinics_are_a_trouble_and_the_othe
         await house.tick()
         assert "Limits set for patient anna do not hold: low-event-2.limit is 64" in (house.ward.trouble or "")
         assert "anna" in house.health()["parts"]["watch"]["detail"]
+        assert house.health()["parts"]["watch"]["detail"].count("Change one of the two.") == 1  # in one unit
         anna = house.people.patient("anna")
         assert anna is not None
         assert house.limits(anna).limits.value("low-event-2", "staff-after", "min") == 15
