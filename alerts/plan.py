@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
@@ -87,6 +87,23 @@ def review(scene: Scene, plan: Plan, taken: Iterable[Reading]) -> Finding:
         scene.week_of(scene.now) if raised else scene.now,
         proof,
         audience=Audience.WEEKLY,
+    )
+
+
+def together(findings: Iterable[Finding]) -> list[Finding]:
+    """One finding for each rule: what is missing of several vitals is told at once, and not ended by the others."""
+    by_rule: dict[str, list[Finding]] = {}
+    for each in findings:
+        by_rule.setdefault(each.rule, []).append(each)
+    return [_one([each for each in found if each.verdict is Verdict.RAISE] or found) for found in by_rule.values()]
+
+
+def _one(found: Sequence[Finding]) -> Finding:
+    return replace(
+        found[0],
+        because=Text(en=" ".join(each.because.en for each in found), zh="".join(each.because.zh for each in found)),
+        known_at=max(each.known_at for each in found),
+        evidence=tuple(key for each in found for key in each.evidence),
     )
 
 

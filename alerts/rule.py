@@ -119,6 +119,14 @@ class LimitsError(ValueError):
     """Limits that were refused. The text says where, what is wrong and what to do."""
 
 
+class ContradictionError(LimitsError):
+    """Numbers that cannot hold together. keys: those that contradict each other."""
+
+    def __init__(self, text: str, keys: frozenset[Key]) -> None:
+        super().__init__(text)
+        self.keys = keys
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """The numbers that hold for somebody at some time, each with its source.

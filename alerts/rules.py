@@ -8,16 +8,30 @@ one counts. A number without unit, out of its bounds, or one that contradicts an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from alerts import device_rules, review_rules, sensor_rules, spot_rules
 from alerts.alert import Text
-from alerts.rule import MG_DL, MMOL_L, POPULATIONS, REGIONS, SWITCH, Group, Key, Limits, LimitsError, Parameter, Rule
+from alerts.rule import (
+    MG_DL,
+    MMOL_L,
+    POPULATIONS,
+    REGIONS,
+    SWITCH,
+    ContradictionError,
+    Group,
+    Key,
+    Limits,
+    LimitsError,
+    Parameter,
+    Rule,
+)
 from ingest.vital import MG_DL_PER_MMOL_L
 
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
@@ -60,16 +74,22 @@ _FOLLOWERS: Final = tuple(
 )
 
 
+# A day as people write it: 2026-03-01, 2026/3/1, 2026.3.1, 2026年3月1日.
+_DAY: Final = re.compile(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?", re.ASCII)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
     """Numbers that somebody has set for a time. first and last are days, both included; None: always.
 
-    scope: "clinic", "programme NAME" or "patient ID", as it is told with the number.
+    scope: "clinic", "programme NAME" or "patient ID", as it is told with the number. entered_at: when it was written
+    down (ISO 8601), empty where that is not known.
     """
 
     given: Mapping[Key, float]
     scope: str
     author: str = ""
+    entered_at: str = ""
     first: date | None = None
     last: date | None = None
 
@@ -98,7 +118,7 @@ def limits_for(
     """The numbers that hold with these overrides, the narrower ones later.
 
     A glucose limit given in one unit holds in the other one too, converted and rounded as a display rounds (1 mg/dL,
-    0.1 mmol/L), unless that is given as well. Raises LimitsError where two of them contradict each other.
+    0.1 mmol/L), unless that is given as well. Raises ContradictionError where some contradict each other.
     """
     usual_values, usual_sources = _defaults((region, population))
     values, sources = dict(usual_values), dict(usual_sources)
@@ -136,59 +156,88 @@ def _other_units(given: Mapping[Key, float]) -> dict[Key, float]:
 
 
 def _refuse_contradictions(limits: Limits) -> None:
-    for low, high in _PAIRS:
-        low_value, high_value = limits.values[low], limits.values[high]
-        if low_value > high_value:
-            raise LimitsError(
-                f"{low.rule}.{low.parameter} is {low_value:g} {low.unit}, "
-                f"above {high.rule}.{high.parameter} with {high_value:g} {high.unit}. Change one of the two."
-            )
+    wrong = [(low, high) for low, high in _PAIRS if limits.values[low] > limits.values[high]]
+    if wrong:
+        once = {(low[:2], high[:2]): (low, high) for low, high in reversed(wrong)}  # of two units the first
+        said = [
+            f"{low.rule}.{low.parameter} is {limits.values[low]:g} {low.unit}, "
+            f"above {high.rule}.{high.parameter} with {limits.values[high]:g} {high.unit}. Change one of the two."
+            for low, high in reversed(once.values())
+        ]
+        raise ContradictionError(" ".join(said), frozenset(key for pair in wrong for key in pair))
 
 
 DEFAULTS: Final = limits_for()
 
 
 def parse_limits(data: Mapping[str, Any]) -> Limits:
-    """Read a patient's limits over the defaults of an adult; see `parse_overrides`."""
+    """Read a patient's limits over the defaults of an adult, all as if they held now; see `parse_overrides`."""
     return limits_for(parse_overrides(data, "patient")) if data else DEFAULTS
 
 
 def parse_overrides(data: Mapping[str, Any], scope: str) -> list[Override]:
     """Read {rule: {parameter: {"value": number, "unit": unit}}}, or a list of such for two units or two times.
 
-    Each may say "author", and "from" and "to" (days as YYYY-MM-DD, or dates). What stands later counts.
-    Raises LimitsError for a rule, parameter or unit that does not exist, and a number without unit or out of bounds.
+    Each may say "author", "entered_at", and "from" and "to" (days as YYYY-MM-DD, or dates). What stands later counts.
+    Raises LimitsError, with every mistake, for a rule, parameter or unit that does not exist, and a number without
+    unit or out of bounds.
     """
-    found: dict[tuple[str, date | None, date | None], dict[Key, float]] = {}
+    found, mistakes = read_overrides(data, scope)
+    if mistakes:
+        raise LimitsError(" ".join(mistakes))
+    return found
+
+
+def read_overrides(data: Mapping[str, Any], scope: str, *, toml: bool = False) -> tuple[list[Override], list[str]]:
+    """As `parse_overrides`: what can be used, and a sentence for each that cannot. toml: of a rule file."""
+    found: dict[_Said, dict[Key, float]] = {}
+    mistakes: list[str] = []
+    for rule_name, name, entry in _entries(data, mistakes):
+        try:
+            key, value = parse_number(RULES[rule_name], name, entry, toml=toml)
+            given = found.setdefault(_said(f"{rule_name}.{name}", entry), {})
+        except LimitsError as error:
+            mistakes.append(str(error))
+            continue
+        if key in given:
+            mistakes.append(f"{rule_name}.{name}: given twice in {key.unit}. Keep one.")
+        given[key] = value
+    return [
+        Override(given=MappingProxyType(given), scope=scope, **said._asdict()) for said, given in found.items()
+    ], mistakes
+
+
+def _entries(data: Mapping[str, Any], mistakes: list[str]) -> Iterable[tuple[str, str, Any]]:
+    """(rule, parameter, what is said of it) of every number of the rules that there are."""
     for rule_name, parameters in data.items():
         if rule_name not in RULES:
-            raise LimitsError(f"{rule_name}: there is no such rule. Use one of: {', '.join(RULES)}.")
-        if not isinstance(parameters, Mapping):
-            raise LimitsError(f'{rule_name}: expected {{parameter: {{"value": ..., "unit": ...}}}}.')
-        for name, entries in parameters.items():
-            for entry in entries if isinstance(entries, list) else [entries]:
-                key, value = parse_number(RULES[rule_name], name, entry)
-                given = found.setdefault(_said(f"{rule_name}.{name}", entry), {})
-                if key in given:
-                    raise LimitsError(f"{rule_name}.{name}: given twice in {key.unit}. Keep one.")
-                given[key] = value
-    return [
-        Override(given=MappingProxyType(given), scope=scope, author=author, first=first, last=last)
-        for (author, first, last), given in found.items()
-    ]
+            mistakes.append(f"{rule_name}: there is no such rule. Use one of: {', '.join(RULES)}.")
+        elif not isinstance(parameters, Mapping):
+            mistakes.append(f'{rule_name}: expected {{parameter: {{"value": ..., "unit": ...}}}}.')
+        else:
+            for name, entries in parameters.items():
+                yield from (
+                    (rule_name, name, entry) for entry in (entries if isinstance(entries, list) else [entries])
+                )
 
 
-def parse_number(rule: Rule, name: str, entry: Any) -> tuple[Key, float]:
-    """Read one number of a rule: a mapping with "value" and "unit". Raises LimitsError."""
+def parse_number(rule: Rule, name: str, entry: Any, *, toml: bool = False) -> tuple[Key, float]:
+    """Read one number of a rule: a mapping with "value" and "unit". Raises LimitsError.
+
+    toml: how to write it is told in TOML, else in JSON.
+    """
     where = f"{rule.name}.{name}"
     units = [parameter.unit for parameter in rule.parameters if parameter.name == name]
     if not units:
         names = sorted({parameter.name for parameter in rule.parameters}) or ["none"]
         raise LimitsError(f"{where}: this rule has no such parameter. Use one of: {', '.join(names)}.")
-    example = f'{{"value": {PARAMETERS[Key(rule.name, name, units[0])].default:g}, "unit": "{units[0]}"}}'
+    default = f"{PARAMETERS[Key(rule.name, name, units[0])].default:g}"
+    example = f'{{"value": {default}, "unit": "{units[0]}"}}'
+    if toml:
+        example = f'{{ value = {default}, unit = "{units[0]}" }}'
     if not isinstance(entry, Mapping) or "unit" not in entry:
         raise LimitsError(f"{where}: a number without a unit is refused. Write it as {example}.")
-    if set(entry) - {"author", "from", "to"} != {"value", "unit"}:
+    if set(entry) - {"author", "from", "to", "entered_at"} != {"value", "unit"}:
         raise LimitsError(
             f"{where}: expected exactly value and unit, found {', '.join(map(str, entry))}. Write {example}."
         )
@@ -208,116 +257,213 @@ def parse_number(rule: Rule, name: str, entry: Any) -> tuple[Key, float]:
     return key, float(value)
 
 
-def _said(where: str, entry: Mapping[str, Any]) -> tuple[str, date | None, date | None]:
+class _Said(NamedTuple):
+    author: str
+    first: date | None
+    last: date | None
+    entered_at: str
+
+
+def _said(where: str, entry: Mapping[str, Any]) -> _Said:
     first, last = _day(where, entry.get("from")), _day(where, entry.get("to"))
     if first and last and last < first:
         raise LimitsError(f"{where}: it would end on {last}, before it begins on {first}. Exchange the two days.")
     author = entry.get("author", "")
     if not isinstance(author, str):
         raise LimitsError(f"{where}: the author {author!r} is not a name. Write it in quotes.")
-    return author, first, last
+    return _Said(author.strip(), first, last, str(entry.get("entered_at", "")))
 
 
 def _day(where: str, said: Any) -> date | None:
     if said is None or type(said) is date:
         return said
     try:
-        return date.fromisoformat(said)
-    except (TypeError, ValueError):
+        return date(*map(int, _DAY.fullmatch(said).groups()))  # type: ignore[union-attr]
+    except (TypeError, ValueError, AttributeError):
         raise LimitsError(f"{where}: {said!r} is not a day. Write it as 2026-03-01.") from None
+
+
+class Care(NamedTuple):
+    """Where a patient belongs; None: as the rule file says."""
+
+    population: Group | None = None
+    programme: str | None = None
+
+
+NOWHERE: Final = Care()
+
+
+class Applied(NamedTuple):
+    """The numbers that hold for a patient on a day, and those that would without the patient's own.
+
+    own: what was set for the patient and holds. left_out: a sentence for each number of the patient that does not,
+    because it contradicts another one.
+    """
+
+    limits: Limits
+    usual: Limits
+    own: Sequence[Override] = ()
+    left_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleBook:
     """What a clinic has set: its region and usual population, who belongs where, and its overrides.
 
-    patients: by id, (population or None, programme or None).
+    patients: by id, where each belongs.
     """
 
     region: Group = Group.INTERNATIONAL
     population: Group = Group.ADULT
     clinic: Sequence[Override] = ()
     programmes: Mapping[str, Sequence[Override]] = field(default_factory=dict)
-    patients: Mapping[str, tuple[Group | None, str | None]] = field(default_factory=dict)
+    patients: Mapping[str, Care] = field(default_factory=dict)
     own: Mapping[str, Sequence[Override]] = field(default_factory=dict)
 
-    def limits(self, patient: str, given: Sequence[Override], day: date) -> Limits:
+    def care(self, patient: str, said: Care = NOWHERE) -> Care:
+        """Where a patient belongs. said: what was set for the patient besides the file, which counts more."""
+        population, programme = self.patients.get(patient, NOWHERE)
+        return Care(said.population or population, said.programme or programme)
+
+    def limits(self, patient: str, given: Sequence[Override], day: date, care: Care = NOWHERE) -> Limits:
         """The numbers that hold for a patient on a day; given: the patient's own besides those of the file."""
-        population, programme = self.patients.get(patient, (None, None))
-        layers = (self.clinic, self.programmes.get(programme or "", ()), self.own.get(patient, ()), given)
-        holding = [override for layer in layers for override in layer if override.holds(day)]
+        population = self.care(patient, care).population
+        holding = [override for override in self._layers(patient, given, care) if override.holds(day)]
         if not holding and population is None and self == PLAIN:
             return DEFAULTS
         return limits_for(holding, population=population or self.population, region=self.region)
 
-    def changes_after(self, patient: str, given: Sequence[Override], day: date) -> date | None:
+    def apply(self, patient: str, given: Sequence[Override], day: date, care: Care = NOWHERE) -> Applied:
+        """The numbers that hold, without those of the patient's own that contradict others."""
+        usual = self.limits(patient, (), day, care)
+        own = [override for override in given if override.holds(day)]
+        left_out: list[str] = []
+        while True:
+            try:
+                return Applied(self.limits(patient, own, day, care) if own else usual, usual, own, left_out)
+            except ContradictionError as error:
+                left_out.append(str(error))
+                kept = _without(own, error.keys)
+                own = kept if kept != own else []
+
+    def refuse_contradictions(self, patient: str, given: Sequence[Override], day: date, care: Care = NOWHERE) -> None:
+        """Raise ContradictionError where the patient's own numbers contradict others, on this day or a later one."""
+        then: date | None = day
+        while then is not None:
+            self.limits(patient, given, then, care)
+            then = self.changes_after(patient, given, then, care)
+
+    def changes_after(self, patient: str, given: Sequence[Override], day: date, care: Care = NOWHERE) -> date | None:
         """The next day from which other numbers may hold for a patient."""
-        _, programme = self.patients.get(patient, (None, None))
-        layers = (self.clinic, self.programmes.get(programme or "", ()), self.own.get(patient, ()), given)
         days = [
             moment
-            for layer in layers
-            for override in layer
-            for moment in (override.first, override.last and date.fromordinal(override.last.toordinal() + 1))
+            for override in self._layers(patient, given, care)
+            for moment in (override.first, override.last and _day_after(override.last))
             if moment and moment > day
         ]
         return min(days, default=None)
+
+    def _layers(self, patient: str, given: Sequence[Override], care: Care) -> Sequence[Override]:
+        programme = self.care(patient, care).programme or ""
+        return (*self.clinic, *self.programmes.get(programme, ()), *self.own.get(patient, ()), *given)
+
+
+def _day_after(day: date) -> date:
+    return day if day == date.max else date.fromordinal(day.toordinal() + 1)
+
+
+def _without(own: Sequence[Override], keys: frozenset[Key]) -> list[Override]:
+    """What was set without these numbers, in whatever unit they were given, and without what moved them."""
+    names = {key[:2] for key in keys} | {leader[:2] for key, leader, _ in _FOLLOWERS if key in keys}
+    kept = [
+        replace(
+            each, given=MappingProxyType({key: value for key, value in each.given.items() if key[:2] not in names})
+        )
+        for each in own
+    ]
+    return [each for each in kept if each.given]
 
 
 PLAIN: Final = RuleBook()
 
 
 def parse_book(data: Mapping[str, Any]) -> RuleBook:
-    """Read a rule file (TOML, docs/rules.md). Raises LimitsError with the place and what to do."""
-    known = {"region", "population", "clinic", "programme", "patient"}
-    if unknown := set(data) - known:
-        raise LimitsError(f"{min(unknown)}: there is no such key. Use one of: {', '.join(sorted(known))}.")
-    programmes = {
-        name: parse_overrides(rules, f"programme {name}") for name, rules in _tables(data, "programme").items()
-    }
-    patients: dict[str, tuple[Group | None, str | None]] = {}
-    own: dict[str, list[Override]] = {}
-    for name, said in _tables(data, "patient").items():
-        rules = dict(said)
-        population = rules.pop("population", None)
-        programme = rules.pop("programme", None)
-        if programme is not None and programme not in programmes:
-            raise LimitsError(
-                f"patient.{name}: there is no programme {programme!r}. Write a table [programme.{programme}]."
-            )
-        group = None if population is None else _group(f"patient.{name}.population", population, POPULATIONS)
-        patients[name] = (group, programme)
-        own[name] = parse_overrides(rules, f"patient {name}")
-    book = RuleBook(
-        region=_group("region", data.get("region", Group.INTERNATIONAL), REGIONS),
-        population=_group("population", data.get("population", Group.ADULT), POPULATIONS),
-        clinic=parse_overrides(_table("clinic", data.get("clinic", {})), "clinic"),
-        programmes=programmes,
-        patients=patients,
-        own=own,
-    )
-    for patient in ("", *patients):
-        for day in _days_of_change(book):
-            book.limits(patient, (), day)
+    """Read a rule file (TOML, docs/rules.md). Raises LimitsError with every mistake, whose it is and what to do."""
+    reader = _BookReader()
+    book = reader.book(data)
+    if not reader.mistakes:
+        reader.refuse_contradictions(book)
+    if reader.mistakes:
+        raise LimitsError("\n".join(reader.mistakes))
     return book
 
 
-def _days_of_change(book: RuleBook) -> set[date]:
-    layers = (book.clinic, *book.programmes.values(), *book.own.values())
-    return {day for layer in layers for each in layer for day in (each.first, each.last) if day} | {date.max}
+class _BookReader:
+    """Reads a rule file, and gathers a line for each mistake."""
 
+    def __init__(self) -> None:
+        self.mistakes: list[str] = []
 
-def _tables(data: Mapping[str, Any], key: str) -> Mapping[str, Mapping[str, Any]]:
-    return {name: _table(f"{key}.{name}", table) for name, table in _table(key, data.get(key, {})).items()}
+    def book(self, data: Mapping[str, Any]) -> RuleBook:
+        """What can be used of the file."""
+        known = ("region", "population", "clinic", "programme", "patient")
+        for key in sorted(set(data) - set(known)):
+            self.mistakes.append(f"{key}: there is no such key. Use one of: {', '.join(sorted(known))}.")
+        programmes = {
+            name: self._overrides(f"programme.{name}", rules, f"programme {name}")
+            for name, rules in self._tables(data, "programme")
+        }
+        patients: dict[str, Care] = {}
+        own: dict[str, list[Override]] = {}
+        for name, said in self._tables(data, "patient"):
+            rules = dict(said)
+            patients[name] = self._care(f"patient.{name}", rules, programmes)
+            own[name] = self._overrides(f"patient.{name}", rules, f"patient {name}")
+        return RuleBook(
+            region=self._group("region", data.get("region"), REGIONS) or Group.INTERNATIONAL,
+            population=self._group("population", data.get("population"), POPULATIONS) or Group.ADULT,
+            clinic=self._overrides("clinic", self._table("clinic", data.get("clinic", {})), "clinic"),
+            programmes=programmes,
+            patients=patients,
+            own=own,
+        )
 
+    def refuse_contradictions(self, book: RuleBook) -> None:
+        """Note the patients, named ones and all others, whose numbers contradict each other on some day."""
+        for patient in ("", *book.patients):
+            try:
+                book.refuse_contradictions(patient, (), date.min)
+            except ContradictionError as error:
+                whose = f"patient.{patient}" if patient else "clinic"
+                if not any(str(error) in known for known in self.mistakes):  # the clinic's are everybody's
+                    self.mistakes.append(f"{whose}: {error}")
 
-def _table(where: str, said: Any) -> Mapping[str, Any]:
-    if not isinstance(said, Mapping):
-        raise LimitsError(f"{where}: expected a table, found {said!r}. Write [{where}] above its lines.")
-    return said
+    def _care(self, where: str, rules: dict[str, Any], programmes: Mapping[str, object]) -> Care:
+        """Where a patient belongs; taken out of what the file says of the patient."""
+        population, programme = rules.pop("population", None), rules.pop("programme", None)
+        if programme is not None and str(programme) not in programmes:
+            self.mistakes.append(
+                f"{where}: there is no programme {programme!r}. Write a table [programme.{programme}]."
+            )
+        return Care(self._group(f"{where}.population", population, POPULATIONS), programme)
 
+    def _overrides(self, where: str, rules: Mapping[str, Any], scope: str) -> list[Override]:
+        found, mistakes = read_overrides(rules, scope, toml=True)
+        self.mistakes += [f"{where}.{mistake}" for mistake in mistakes]
+        return found
 
-def _group(where: str, said: Any, among: Sequence[Group]) -> Group:
-    if said not in among:
-        raise LimitsError(f"{where}: {said!r} is not known. Use one of: {', '.join(among)}.")
-    return Group(said)
+    def _tables(self, data: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:
+        tables = self._table(key, data.get(key, {}))
+        return [(name, self._table(f"{key}.{name}", table)) for name, table in tables.items()]
+
+    def _table(self, where: str, said: Any) -> Mapping[str, Any]:
+        if isinstance(said, Mapping):
+            return said
+        self.mistakes.append(f"{where}: expected a table, found {said!r}. Write [{where}] above its lines.")
+        return {}
+
+    def _group(self, where: str, said: Any, among: Sequence[Group]) -> Group | None:
+        if said is None or said in among:
+            return None if said is None else Group(said)
+        self.mistakes.append(f"{where}: {said!r} is not known. Use one of: {', '.join(among)}.")
+        return None

@@ -313,8 +313,12 @@ NOT_ABOVE: Final = (
     (("low-event-2", "limit"), ("low-event-2", "clear")),
     (("low-event-2", "limit"), ("low-event-1", "limit")),
     (("low-event-2", "staff-after"), ("low-prolonged", "hold")),
+    (("low-event-2", "staff-after"), ("low-extended", "staff-after")),
     (("low-extended", "hold"), ("low-extended", "staff-after")),
+    (("high-extended", "hold"), ("high-extended", "staff-after")),
     (("low-event-1", "limit"), ("high-event-1", "limit")),
+    (("low-event-1", "clear"), ("high-event-1", "limit")),
+    (("low-event-2", "clear"), ("high-event-1", "limit")),
     (("high-event-1", "clear"), ("high-event-1", "limit")),
     (("high-event-2", "clear"), ("high-event-2", "limit")),
     (("glucose-referral", "clear"), ("glucose-referral", "limit")),
@@ -332,5 +336,6 @@ FOLLOWS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
         ("glucose-referral", "clear"): "limit",
         ("high-event-1", "staff-after"): "patient-after",
         ("low-extended", "staff-after"): "hold",
+        ("high-extended", "staff-after"): "hold",
     }
 )

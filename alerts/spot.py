@@ -65,11 +65,13 @@ def review(
         *cuff_review.review(scene, taken.get(Vital.BLOOD_PRESSURE, ()), failed),
     ]
     moments = []
+    of_plans: list[Finding] = []
     for each in plans:
         readings = taken.get(each.vital, ())
         reminder = plan.judge(scene, each, readings)
-        findings += [*reminder.findings, plan.review(scene, each, readings)]
+        of_plans += [*reminder.findings, plan.review(scene, each, readings)]
         moments += [reminder.again] if reminder.again else []
+    findings += plan.together(of_plans)
     return Judged(_heard(findings, raising), min(moments, default=None))
 
 

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -19,9 +19,10 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from alerts.alert import Act, ActKind, Alert, Audience, Notice, Outcome, Priority, Text
 from alerts.machine import Fact, FactKind
-from alerts.rules import parse_limits
+from alerts.rule import Group, LimitsError
+from alerts.rules import parse_overrides
 from gateway.device_book import DeviceState
-from gateway.people import BLUETOOTH_ADDRESS, Correction, Device, DeviceKind, DeviceLink, Patient
+from gateway.people import BLUETOOTH_ADDRESS, Correction, Device, DeviceKind, DeviceLink, MeasuringPlan, Patient
 from gateway.stream import EventStream
 from gateway.view import HouseView, SeriesStore
 from gateway.words import REASONS
@@ -53,9 +54,13 @@ def _known_zone(name: str) -> str:
 
 def _known_limits(limits: dict[str, Any]) -> dict[str, Any]:
     try:
-        parse_limits(limits)
+        given = parse_overrides(limits, "patient")
     except (OverflowError, RecursionError) as error:
         raise ValueError("a limit is larger or deeper than anything that can be computed with") from error
+    for override in given:
+        if not override.author:
+            names = ", ".join(f"{key.rule}.{key.parameter}" for key in override.given)
+            raise LimitsError(f'{names}: say who sets it, with "author".')
     return limits
 
 
@@ -81,6 +86,8 @@ LetterReason = Annotated[str, AfterValidator(_known_reason), Query(description=f
 LetterNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 GlucoseUnit = Literal[Unit.MMOL_L, Unit.MG_DL]
+PlannedVital = Literal[Vital.GLUCOSE, Vital.BLOOD_PRESSURE]
+Population = Literal[Group.ADULT, Group.OLDER, Group.PREGNANCY]
 
 
 class Door(BaseModel):
@@ -120,7 +127,12 @@ class PatientIn(Door):
 
 
 class PatientPatch(Door):
-    """What changes; everything left out stays. `limits` replaces all of the patient's own limits."""
+    """What changes; everything left out stays.
+
+    `limits` replaces all of the patient's own limits: each that stays as it was keeps the moment at which it was
+    entered, and one that is left out ends and is kept as a former one. population, programme: null is what the rule
+    file says.
+    """
 
     name: Name | None = None
     zone: Zone | None = None
@@ -128,9 +140,69 @@ class PatientPatch(Door):
     glucose_unit: GlucoseUnit | None = None
     limits: Annotated[dict[str, Any], AfterValidator(_known_limits)] | None = Field(
         default=None,
-        description="The patient's own limits, by rule and parameter, each with its unit",
-        examples=[{"low-event-1": {"limit": {"value": 4.4, "unit": "mmol/L"}}}],
+        description="The patient's own limits, by rule and parameter, each with its unit and who set it; `from` and "
+        "`to` are days on the patient's clock, both included",
+        examples=[
+            {"low-event-1": {"limit": {"value": 4.4, "unit": "mmol/L", "author": "Dr Li", "from": "2026-03-01"}}}
+        ],
     )
+    population: Population | None = None
+    programme: Name | None = Field(default=None, description="One of the rule file")
+
+
+class PlanIn(Door):
+    """What a patient is to measure. Days are on the patient's clock, both included; `from` left out: from today."""
+
+    times: int = Field(ge=1, le=24, description="How often on such a day")
+    days: int = Field(ge=1, le=7, description="On how many days of any seven")
+    first: date | None = Field(default=None, alias="from")
+    last: date | None = Field(default=None, alias="to")
+    author: Name
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"times": 2, "days": 7, "from": "2026-03-01", "author": "Dr Li"}]}
+    )
+
+    def plan(self, vital: Vital, today: date, now: datetime) -> MeasuringPlan:
+        """The plan inside the house. An HTTP 422 where it would end before it begins."""
+        first = self.first or today
+        if self.last and self.last < first:
+            raise HTTPException(422, f"it would end on {self.last}, before it begins on {first}")
+        return MeasuringPlan(
+            vital=vital,
+            times=self.times,
+            days=self.days,
+            first=first,
+            last=self.last,
+            author=self.author.strip(),
+            entered_at=now,
+        )
+
+
+class PlanOut(BaseModel):
+    """What a patient is or was to measure. entered_at, ended_at (replaced or taken back) in UTC."""
+
+    vital: Vital
+    times: int
+    days: int
+    first: date = Field(serialization_alias="from")
+    last: date | None = Field(serialization_alias="to")
+    author: str
+    entered_at: datetime
+    ended_at: datetime | None
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class FormerLimitOut(BaseModel):
+    """A number of a patient's own that was replaced or taken back. entry: as it was set; ended_at: in UTC."""
+
+    rule: str
+    parameter: str
+    entry: Mapping[str, Any]
+    ended_at: datetime
+
+    model_config = ConfigDict(from_attributes=True)
 
 
 class WearingOut(BaseModel):
@@ -202,6 +274,8 @@ class PatientOut(BaseModel):
     language: str
     glucose_unit: Unit
     limits: Mapping[str, Any]
+    population: Group | None = Field(description="As set for the patient; null: as the rule file says")
+    programme: str | None
     wearings: list[WearingOut]
 
     @classmethod
@@ -214,6 +288,8 @@ class PatientOut(BaseModel):
             language=patient.language,
             glucose_unit=patient.glucose_unit,
             limits=patient.limits,
+            population=patient.population,
+            programme=patient.programme,
             wearings=[WearingOut.of(wearing) for wearing in wearings if wearing.patient == patient.id],
         )
 
@@ -660,8 +736,50 @@ async def get_patient(house: House, patient_id: str) -> PatientOut:
 async def change_patient(house: House, patient_id: str, body: PatientPatch) -> PatientOut:
     """Change a patient, the patient's own limits among it."""
     patient = await find_patient(house, patient_id)
-    await house.change_patient(replace(patient, **body.model_dump(exclude_none=True)))
+    said = body.model_dump(exclude_unset=True)
+    changes = {
+        name: value for name, value in said.items() if value is not None or name in {"population", "programme"}
+    }
+    await house.change_patient(replace(patient, **changes))
     return await _patient_out(house, patient_id)
+
+
+@router.get("/patients/{patient_id}/plans", tags=["patients"])
+async def list_plans(house: House, patient_id: str) -> list[PlanOut]:
+    """What the patient is to measure, and was before, in the order in which it was written."""
+    patient = await find_patient(house, patient_id)
+    plans = await asyncio.to_thread(house.people.plans, [patient.id])
+    return [PlanOut.model_validate(each) for each in plans.get(patient.id, ())]
+
+
+@router.put("/patients/{patient_id}/plans/{vital}", tags=["patients"])
+async def set_plan(house: House, patient_id: str, vital: PlannedVital, body: PlanIn) -> list[PlanOut]:
+    """Say what a patient is to measure of a vital; the plan before ends."""
+    await agree(house, await find_patient(house, patient_id), vital, body)
+    return await list_plans(house, patient_id)
+
+
+@router.delete("/patients/{patient_id}/plans/{vital}", tags=["patients"])
+async def end_plan(house: House, patient_id: str, vital: PlannedVital) -> list[PlanOut]:
+    """End the plan of a vital; it stays as a former one."""
+    patient = await find_patient(house, patient_id)
+    await house.set_plan(patient.id, vital, None)
+    return await list_plans(house, patient_id)
+
+
+async def agree(house: HouseView, patient: Patient, vital: Vital, body: PlanIn) -> None:
+    """Have a patient measure by a plan."""
+    now = house.now()
+    today = now.astimezone(ZoneInfo(patient.zone)).date()
+    await house.set_plan(patient.id, vital, body.plan(vital, today, now))
+
+
+@router.get("/patients/{patient_id}/limits/former", tags=["patients"])
+async def list_former_limits(house: House, patient_id: str) -> list[FormerLimitOut]:
+    """The patient's own limits that were replaced or taken back, oldest first."""
+    patient = await find_patient(house, patient_id)
+    found = await asyncio.to_thread(house.people.former_limits, patient.id)
+    return [FormerLimitOut.model_validate(each) for each in found]
 
 
 @router.get("/patients/{patient_id}/readings", tags=["readings"])

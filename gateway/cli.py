@@ -35,6 +35,16 @@ LETTER_REASONS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Exit status: 0 done, 1 something is not as it should be, 2 the input cannot be used."""
     options = _parser().parse_args(arguments)
+    try:
+        status = _run(options)
+        sys.stdout.flush()  # here, where somebody who has gone is no fault
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _ENOUGH
+    return status
+
+
+def _run(options: argparse.Namespace) -> int:
     if options.command == "decode":
         return _decode(options)
     if options.command == "simulate":
@@ -47,11 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _replay(options)
     from gateway import commands
 
-    try:
-        return commands.run(options)
-    except BrokenPipeError:  # whoever reads has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _ENOUGH
+    return commands.run(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -192,10 +198,11 @@ def _add_rules(parser: argparse.ArgumentParser) -> None:
     showing.add_argument("rule", metavar="RULE", help="its name, as in the list")
     checking = actions.add_parser("check", help="read a rule file and say what it changes, or why it is refused")
     checking.add_argument("file", type=Path, metavar="FILE", help="TOML, see docs/rules.md")
-    for action in (listing, showing):
+    for action in (listing, showing, checking):
         action.add_argument(
-            "--lang", choices=("en", "zh"), default="en", help="the language of titles and sources (en)"
+            "--lang", choices=("en", "zh"), default="en", help="the language of what is said of the rules (en)"
         )
+    for action in (listing, showing):
         action.add_argument("--json", action="store_true", help="as JSON")
 
 

@@ -27,7 +27,7 @@ from alerts.alert import Act, Alert, Finding
 from alerts.book import Book, connect
 from alerts.channels import Channel, LogChannel, Speaker, routes
 from alerts.review_book import ReviewBook
-from alerts.rules import PLAIN, parse_limits
+from alerts.rules import PLAIN, Applied
 from gateway.bulletin import Bulletin
 from gateway.check import local_address, nearest
 from gateway.clock import Clock
@@ -36,8 +36,9 @@ from gateway.device_book import DeviceBook, DeviceState
 from gateway.health import TICK, Fall, Pulse
 from gateway.keeper import WATCH, Keeper, room, share
 from gateway.metrics import measure
+from gateway.own_limits import care_of, limits_on, refuse_limits
 from gateway.path import StraightPath
-from gateway.people import Device, DeviceLink, Patient, People
+from gateway.people import Device, DeviceLink, MeasuringPlan, Patient, People
 from gateway.rounds import Rounds
 from gateway.rule_file import load_rules
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
@@ -146,7 +147,7 @@ class House:
         self._unwritten: set[str] = set()  # devices whose state may differ from what is written
         # Told through attributes, because the channels that speak and the follower that sends are made after these.
         self.speaker: Speaker
-        rules = load_rules(config.clinic.rules) if config.clinic.rules else PLAIN
+        self.rules = rules = load_rules(config.clinic.rules) if config.clinic.rules else PLAIN
         self.ward = Ward(
             journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake(), rules=rules
         )
@@ -159,6 +160,10 @@ class House:
     def now(self) -> datetime:
         """See HouseView."""
         return self._clock.now()
+
+    def limits(self, patient: Patient) -> Applied:
+        """See HouseView."""
+        return limits_on(self.rules, patient, self.now().astimezone(ZoneInfo(patient.zone)).date())
 
     def health(self) -> Mapping[str, Any]:
         """See HouseView."""
@@ -216,17 +221,29 @@ class House:
         return cast(Device, await self._errand(retire))
 
     async def change_patient(self, patient: Patient) -> None:
-        """See HouseView. Raises LimitsError when the limits cannot be used."""
-        parse_limits(patient.limits)
+        """See HouseView."""
+        now = self.now()
 
         async def change() -> None:
-            await asyncio.to_thread(self.people.change_patient, patient)
+            before = await asyncio.to_thread(self.people.patient, patient.id)
+            if before and (before.limits, care_of(before)) != (patient.limits, care_of(patient)):
+                refuse_limits(self.rules, patient, now.astimezone(ZoneInfo(patient.zone)).date())
+            await asyncio.to_thread(partial(self.people.change_patient, patient, now=now))
             for worn in await asyncio.to_thread(self.people.wearings, patient=patient.id):
                 await asyncio.to_thread(self._learn_device, worn.device)
             self.ward.forget([patient.id])
             self.rounds.expect([patient.id])
 
         await self._errand(change)
+
+    async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None) -> None:
+        """See HouseView."""
+
+        async def change() -> None:
+            await asyncio.to_thread(partial(self.people.set_plan, patient, vital, plan, now=self.now()))
+            self.ward.forget([patient])
+
+        await self.path.errand(change)
 
     async def act(self, act: Act) -> Alert:
         """See HouseView."""

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -20,8 +21,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from alerts.alert import ActKind, Alert, Outcome
-from alerts.rule import Limits, LimitsError
-from alerts.rules import DEFAULTS, PROBLEMS, RULES, parse_limits
+from alerts.rule import POPULATIONS
+from alerts.rules import PROBLEMS, RULES
 from gateway.api import (
     PAGE,
     AcknowledgeIn,
@@ -35,8 +36,12 @@ from gateway.api import (
     LetterReason,
     PairIn,
     PatientIn,
+    PatientPatch,
+    PlanIn,
+    PlannedVital,
     WearingPatch,
     act,
+    agree,
     ask_fully,
     correct,
     device_health,
@@ -52,11 +57,24 @@ from gateway.api import (
 from gateway.charts import Span, glucose_figure, pressure_figure
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
 from gateway.language import LANGUAGES, Language, choose, load_languages
+from gateway.own_limits import own_numbers
 from gateway.people import DeviceKind, DeviceLink, Patient
 from gateway.review_api import Day, DoneIn, ranking, tick, week_name, weekly_list
 from gateway.terminal import printable
 from gateway.view import HouseView
-from gateway.words import BONDS, FACTS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS, clock_word, shown
+from gateway.words import (
+    BONDS,
+    FACTS,
+    GROUPS,
+    KINDS,
+    LINKS,
+    OUTCOMES,
+    PARAMETERS,
+    REASONS,
+    VITALS,
+    clock_word,
+    shown,
+)
 from ingest.journal import Letter, LetterState
 from ingest.reading import EPOCH, Reading, RefusalReason, from_us
 from ingest.series import Series
@@ -74,6 +92,12 @@ _WEEKS: Final = 4
 _AHEAD: Final = timedelta(hours=1)
 
 _Form = TypeVar("_Form", bound=BaseModel)
+
+
+class PlanChoice(BaseModel):
+    """Which vital a form for a plan is about."""
+
+    vital: PlannedVital
 
 
 router = APIRouter(include_in_schema=False)
@@ -138,6 +162,8 @@ def _environment(language: Language) -> Environment:
         ble=DeviceLink.BLE,
         parameter_word=lambda parameter: say(PARAMETERS[parameter]),
         fact_word=lambda what: say(FACTS[what]),
+        vital_word=lambda vital: say(VITALS[vital]),
+        population_word=lambda group: say(GROUPS[group]),
         reason_word=lambda reason: say(REASONS.get(reason, reason)),
         pattern_word=lambda rule: language.text(_TITLES[rule]),
         week_name=week_name,
@@ -303,7 +329,8 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
     ((place,), _), reviews = await asyncio.to_thread(
         lambda: (ranking(house, [patient.id]), house.reviews.of_patient(patient.id, _WEEKS))
     )
-    limits, mistake = _limits(patient)
+    plans = await asyncio.to_thread(house.people.plans, [patient.id])
+    applied, today = house.limits(patient), house.now().astimezone(ZoneInfo(patient.zone)).date()
     return _desk(request).page(
         request,
         "patient.html",
@@ -318,11 +345,45 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         ranges=[("24h", say("24 hours")), ("3d", say("3 days")), ("14d", say("14 days"))],
         range=range if range in _RANGES else "24h",
         devices=[(wearing, kinds[wearing.device]) for wearing in reversed(wearings)],
-        limits=[(key, value, DEFAULTS.value(*key)) for key, value in sorted(limits.given.items())],
-        limits_mistake=mistake,
+        limits=[
+            (key, value, applied.usual.value(*key), override)
+            for override in own_numbers(patient)
+            for key, value in sorted(override.given.items())
+        ],
+        in_force=lambda key, override: override.holds(today) and applied.limits.given.get(key) == override.given[key],
+        left_out=applied.left_out,
+        today=today,
+        populations=POPULATIONS,
+        plans=[plan for plan in plans.get(patient.id, ()) if plan.ended_at is None],
+        planned=[Vital.GLUCOSE, Vital.BLOOD_PRESSURE],
+        programmes=sorted(house.rules.programmes),
         place=place,
         reviews=reviews,
     )
+
+
+@router.post("/patients/{patient_id}/care")
+async def set_care(request: Request, house: House, patient_id: str) -> Response:
+    """The form that says where a patient belongs; nothing chosen is what the rule file says."""
+    patient = await find_patient(house, patient_id)
+    fields = await _fields(request)
+    body = _take(PatientPatch, {name: fields.get(name) for name in ("population", "programme")})
+    await house.change_patient(replace(patient, population=body.population, programme=body.programme))
+    return _go(request, f"/patients/{quote(patient.id)}")
+
+
+@router.post("/patients/{patient_id}/plans")
+async def set_plan(request: Request, house: House, patient_id: str) -> Response:
+    """The form that says what a patient is to measure; without a number of times, the plan ends."""
+    patient = await find_patient(house, patient_id)
+    fields = await _fields(request)
+    vital = Vital(_take(PlanChoice, fields).vital)
+    if "times" not in fields:
+        await house.set_plan(patient.id, vital, None)
+        return _go(request, f"/patients/{quote(patient.id)}")
+    body = _take(PlanIn, fields)
+    await agree(house, patient, vital, body)
+    return _remember_name(_go(request, f"/patients/{quote(patient.id)}"), request, body.author)
 
 
 @router.get("/patients/{patient_id}/figure/{name}")
@@ -338,7 +399,7 @@ async def figure(
     say = _desk(request).language(request).gettext
     end = house.now()
     span = Span(start=end - _RANGES.get(range, _RANGES["24h"]), end=end, zone=ZoneInfo(patient.zone))
-    limits, _ = _limits(patient)
+    limits = house.limits(patient).limits
 
     async def series(vital: Vital) -> Series:
         return await house.series(patient.id, vital, span.start, end + _AHEAD)
@@ -579,14 +640,6 @@ async def check_token(request: Request) -> Response:
     return answer
 
 
-def _limits(patient: Patient) -> tuple[Limits, str | None]:
-    """The limits that hold for a patient; the defaults, and why, where what is written down cannot be used."""
-    try:
-        return parse_limits(patient.limits), None
-    except LimitsError as error:
-        return DEFAULTS, str(error)
-
-
 def _desk(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
     return desk
@@ -614,8 +667,9 @@ def _local_time(moment: datetime, zone: ZoneInfo) -> str:
 
 def _take(form: type[_Form], fields: Mapping[str, str | None]) -> _Form:
     """The fields that the form knows, checked. Raises RequestValidationError, which is shown as a sentence."""
+    known = {each.alias or name for name, each in form.model_fields.items()}
     try:
-        return form.model_validate({name: value for name, value in fields.items() if name in form.model_fields})
+        return form.model_validate({name: value for name, value in fields.items() if name in known})
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
 

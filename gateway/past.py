@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from hashlib import blake2b
@@ -13,10 +13,12 @@ import numpy as np
 from alerts import spot
 from alerts.alert import Audience, Finding, Verdict
 from alerts.metrics import Population, Traces, wall_clock
+from alerts.plan import Plan
 from alerts.review import Review, review
 from alerts.rule import Limits
 from alerts.scene import Scene
 from alerts.week import WEEK, last_monday, midnight_us
+from gateway.people import MeasuringPlan
 from ingest.journal import Journal
 from ingest.reading import from_us
 from ingest.series import GlucoseSeries
@@ -53,7 +55,8 @@ def _night(day: date, zone: tzinfo) -> datetime:
 class Past:
     """What the journal says of one patient's last weeks.
 
-    limits: those that hold on a day. cuffs: those the patient wears, and since when.
+    limits: those that hold on a day. cuffs: those the patient wears, and since when. plans: what the patient is to
+    measure.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Past:
         population: Population,
         limits: Callable[[date], Limits],
         cuffs: Mapping[str, datetime],
+        plans: Sequence[MeasuringPlan] = (),
     ) -> None:
         self._journal = journal
         self._patient = patient
@@ -72,6 +76,7 @@ class Past:
         self._population = population
         self._limits = limits
         self._cuffs = cuffs
+        self._plans = plans
 
     def review(self, due: Round, now: datetime) -> Review | None:
         """The review of the week that was over; None where nothing was measured."""
@@ -110,10 +115,19 @@ class Past:
             for device, since in self._cuffs.items()
             for moment in self._journal.failures(device, max(since, end - spot.REVIEW_SPAN), end)
         ]
-        if not any(taken.values()) and not failed:
+        plans = [
+            Plan(vital=each.vital, times=each.times, days=each.days, since=self._agreed(each))
+            for each in self._plans
+            if each.holds(day - _DAY)
+        ]
+        if not any(taken.values()) and not failed and not plans:
             return ()
         scene = Scene(self._patient, self._limits(day), end - _INSTANT, self._zone)
-        return spot.review(scene, taken, failed=failed).findings
+        return spot.review(scene, taken, plans, failed=failed).findings
+
+    def _agreed(self, plan: MeasuringPlan) -> datetime:
+        """The last moment before the first day that counts; `Plan` leaves the day of its agreement out."""
+        return from_us(midnight_us(plan.first, self._zone)) - _INSTANT
 
     def traces(self, due: Round) -> Traces:
         """All that the review of the week and the last fourteen days need of the sensor."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -18,6 +18,8 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    Connection,
+    Date,
     Engine,
     ForeignKey,
     Integer,
@@ -28,13 +30,15 @@ from sqlalchemy import (
     cast,
     delete,
     insert,
+    or_,
     select,
     update,
 )
 
+from alerts.rule import Group
 from ingest.admit import Roster, Wearing
 from ingest.reading import from_us, to_us
-from ingest.vital import Unit
+from ingest.vital import Unit, Vital
 
 # A MAC address, or the UUID that macOS gives in its place.
 BLUETOOTH_ADDRESS: Final = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}|[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
@@ -59,6 +63,40 @@ _devices = Table(
     Column("kind", String(16), nullable=False),
     Column("link", String(8), nullable=False),
     Column("model", String(200), nullable=False),
+)
+# Tables of their own: they come into being beside the patients of a database that an older Homeward has made.
+_care = Table(
+    "care",
+    METADATA,
+    Column("patient", ForeignKey("patients.id"), primary_key=True),
+    Column("population", String(16)),
+    Column("programme", String(200)),
+)
+# A patient's own numbers that were replaced or taken back, as they were, and when.
+_former_limits = Table(
+    "former_limits",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("patient", ForeignKey("patients.id"), nullable=False, index=True),
+    Column("rule", String(64), nullable=False),
+    Column("parameter", String(64), nullable=False),
+    Column("entry", JSON, nullable=False),
+    Column("ended_us", BigInteger, nullable=False),
+)
+# What a patient is to measure; one that is replaced or taken back stays, with its end.
+_plans = Table(
+    "plans",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("patient", ForeignKey("patients.id"), nullable=False, index=True),
+    Column("vital", String(32), nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("days", Integer, nullable=False),
+    Column("first", Date, nullable=False),
+    Column("last", Date),
+    Column("author", String(200), nullable=False),
+    Column("entered_us", BigInteger, nullable=False),
+    Column("ended_us", BigInteger),
 )
 # A table of its own: it comes into being beside the devices of a database that an older Homeward has made.
 _retirements = Table(
@@ -94,6 +132,7 @@ _corrections = Table(
     Column("since_us", BigInteger),
 )
 
+_PATIENTS: Final = select(_patients, _care.c.population, _care.c.programme).outerjoin(_care)
 _DEVICES: Final = select(_devices, _retirements.c.retired_us).outerjoin(_retirements)
 
 
@@ -122,7 +161,8 @@ class Patient:
 
     zone: IANA name. language: "en" or "zh_CN". glucose_unit: how staff and patient read glucose.
     pseudonym: random, stands for the patient in InfluxDB. limits: overrides of rule parameters, as
-    `alerts.rules.parse_limits` reads them.
+    `alerts.rules.parse_overrides` reads them. population, programme: set over what the rule file says; None: as
+    there.
     """
 
     id: str
@@ -132,6 +172,49 @@ class Patient:
     glucose_unit: Unit = Unit.MMOL_L
     pseudonym: str = field(default_factory=_new_pseudonym)
     limits: Mapping[str, Any] = field(default_factory=dict)
+    population: Group | None = None
+    programme: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuringPlan:
+    """What a patient is to measure: `times` a day on `days` of any seven, from `first` to `last` (None: on and on).
+
+    Days are on the patient's clock, both included. entered_at, ended_at (aware UTC): when it was written down, and
+    replaced or taken back.
+    """
+
+    vital: Vital
+    times: int
+    days: int
+    first: date
+    last: date | None
+    author: str
+    entered_at: datetime
+    ended_at: datetime | None = None
+
+    def holds(self, day: date) -> bool:
+        """Whether it is to be kept on this day."""
+        return self.ended_at is None and self.first <= day and (self.last is None or day <= self.last)
+
+    def changes_after(self, day: date) -> list[date]:
+        """The later days on which it begins or has ended."""
+        days = [self.first, self.last + timedelta(days=1)] if self.last else [self.first]
+        return [] if self.ended_at else [each for each in days if each > day]
+
+    @property
+    def apart(self) -> timedelta:
+        """After so long without a measurement it is certainly not kept: the day of the next one is over."""
+        return timedelta(days=9 - self.days)
+
+
+class FormerLimit(NamedTuple):
+    """A number of a patient's own that was replaced or taken back at `ended_at` (aware UTC). entry: as it was set."""
+
+    rule: str
+    parameter: str
+    entry: Mapping[str, Any]
+    ended_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,12 +278,12 @@ class People:
     def patients(self) -> list[Patient]:
         """All patients by name."""
         with self._engine.connect() as db:
-            return [_patient(row) for row in db.execute(select(_patients).order_by(_patients.c.name))]
+            return [_patient(row) for row in db.execute(_PATIENTS.order_by(_patients.c.name))]
 
     def patient(self, patient: str) -> Patient | None:
         """One patient, or None."""
         with self._engine.connect() as db:
-            row = db.execute(select(_patients).where(_patients.c.id == patient)).one_or_none()
+            row = db.execute(_PATIENTS.where(_patients.c.id == patient)).one_or_none()
             return _patient(row) if row else None
 
     def add_patient(self, patient: Patient) -> None:
@@ -210,14 +293,51 @@ class People:
             if db.execute(select(_patients.c.id).where(_patients.c.id == patient.id)).one_or_none():
                 raise AlreadyKnown(f"a patient with the id {patient.id} exists already")
             db.execute(insert(_patients).values(**_patient_row(patient)))
+            _write_care(db, patient)
 
-    def change_patient(self, patient: Patient) -> None:
-        """Replace what is known of a patient; the pseudonym stays. Raises UnknownPerson."""
+    def change_patient(self, patient: Patient, *, now: datetime) -> None:
+        """Replace what is known of a patient; the pseudonym stays. Raises UnknownPerson.
+
+        A limit that is new is dated; one that is not there any more stays as a former one.
+        """
         ZoneInfo(patient.zone)
         row = {k: v for k, v in _patient_row(patient).items() if k not in {"id", "pseudonym"}}
         with self._engine.begin() as db:
-            if db.execute(update(_patients).where(_patients.c.id == patient.id).values(**row)).rowcount == 0:
+            before = db.scalar(select(_patients.c.limits).where(_patients.c.id == patient.id))
+            if before is None:
                 raise UnknownPerson(f"no patient has the id {patient.id}")
+            row["limits"], ended = dated(patient.limits, before, now)
+            db.execute(update(_patients).where(_patients.c.id == patient.id).values(**row))
+            for rule, parameter, entry in ended:
+                values = {"rule": rule, "parameter": parameter, "entry": entry, "ended_us": to_us(now)}
+                db.execute(insert(_former_limits).values(patient=patient.id, **values))
+            _write_care(db, patient)
+
+    def former_limits(self, patient: str) -> list[FormerLimit]:
+        """What was set for a patient and was replaced or taken back, oldest first."""
+        query = select(_former_limits).where(_former_limits.c.patient == patient).order_by(_former_limits.c.id)
+        with self._engine.connect() as db:
+            return [
+                FormerLimit(row.rule, row.parameter, row.entry, from_us(row.ended_us)) for row in db.execute(query)
+            ]
+
+    def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None, *, now: datetime) -> None:
+        """Write down what a patient is to measure of a vital, None for nothing; the plan before ends."""
+        current = (_plans.c.patient == patient, _plans.c.vital == vital, _plans.c.ended_us.is_(None))
+        with self._engine.begin() as db:
+            db.execute(update(_plans).where(*current).values(ended_us=to_us(now)))
+            if plan is not None:
+                values = {name: getattr(plan, name) for name in ("vital", "times", "days", "first", "last", "author")}
+                db.execute(insert(_plans).values(patient=patient, entered_us=to_us(plan.entered_at), **values))
+
+    def plans(self, patients: Iterable[str]) -> dict[str, list[MeasuringPlan]]:
+        """What these patients are and were to measure, by patient, in the order in which it was written."""
+        query = select(_plans).where(_plans.c.patient.in_(list(patients))).order_by(_plans.c.id)
+        found: dict[str, list[MeasuringPlan]] = {}
+        with self._engine.connect() as db:
+            for row in db.execute(query):
+                found.setdefault(row.patient, []).append(_plan(row))
+        return found
 
     def devices(self) -> list[Device]:
         """All devices by id."""
@@ -249,7 +369,7 @@ class People:
 
     def some(self, patients: Iterable[str]) -> list[Patient]:
         """Those of these patients who are known."""
-        query = select(_patients).where(_patients.c.id.in_(list(patients)))
+        query = _PATIENTS.where(_patients.c.id.in_(list(patients)))
         with self._engine.connect() as db:
             return [_patient(row) for row in db.execute(query)]
 
@@ -270,11 +390,10 @@ class People:
             ]
 
     def with_limits(self) -> list[Patient]:
-        """The patients who have limits of their own."""
+        """The patients who have limits of their own, or a population or programme."""
+        own = or_(cast(_patients.c.limits, String) != "{}", _care.c.patient.is_not(None))
         with self._engine.connect() as db:
-            return [
-                _patient(row) for row in db.execute(select(_patients).where(cast(_patients.c.limits, String) != "{}"))
-            ]
+            return [_patient(row) for row in db.execute(_PATIENTS.where(own))]
 
     def roster(self) -> Roster:
         """Who wears what, for admission."""
@@ -449,7 +568,61 @@ def _patient_row(patient: Patient) -> dict[str, Any]:
 
 
 def _patient(row: Row[Any]) -> Patient:
-    return Patient(**{**row._mapping, "glucose_unit": Unit(row.glucose_unit)})
+    population = Group(row.population) if row.population else None
+    return Patient(**{**row._mapping, "glucose_unit": Unit(row.glucose_unit), "population": population})
+
+
+def _plan(row: Row[Any]) -> MeasuringPlan:
+    return MeasuringPlan(
+        vital=Vital(row.vital),
+        times=row.times,
+        days=row.days,
+        first=row.first,
+        last=row.last,
+        author=row.author,
+        entered_at=from_us(row.entered_us),
+        ended_at=_moment(row.ended_us),
+    )
+
+
+def _write_care(db: Connection, patient: Patient) -> None:
+    db.execute(delete(_care).where(_care.c.patient == patient.id))
+    if patient.population or patient.programme:
+        values = {"population": patient.population, "programme": patient.programme}
+        db.execute(insert(_care).values(patient=patient.id, **values))
+
+
+Entry = tuple[str, str, Any]
+
+
+def dated(
+    limits: Mapping[str, Any], before: Mapping[str, Any], now: datetime
+) -> tuple[dict[str, dict[str, list[Any]]], list[Entry]]:
+    """Limits with the moment at which each number was entered, and those of before that are not among them.
+
+    The moment of one that was there before stays; what the limits themselves say of it counts for nothing.
+    """
+    known = list(_entries(before))
+    out: dict[str, dict[str, list[Any]]] = {}
+    for rule, parameter, entry in _entries(limits):
+        said = _undated(entry)
+        same = next((one for one in known if one[:2] == (rule, parameter) and _undated(one[2]) == said), None)
+        if same:
+            known.remove(same)
+        kept = same[2] if same else {**said, "entered_at": f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        out.setdefault(rule, {}).setdefault(parameter, []).append(kept)
+    return out, known
+
+
+def _entries(limits: Mapping[str, Any]) -> Iterator[Entry]:
+    """(rule, parameter, entry) of each number."""
+    for rule, parameters in limits.items():
+        for parameter, entries in parameters.items():
+            yield from ((rule, parameter, entry) for entry in (entries if isinstance(entries, list) else [entries]))
+
+
+def _undated(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name != "entered_at"}
 
 
 def _device(row: Row[Any]) -> Device:

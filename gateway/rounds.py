@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -22,11 +22,12 @@ from alerts.review import RANGES, Review
 from alerts.review_book import ReviewBook
 from alerts.review_rules import WEEK_NOCTURNAL_LOWS
 from alerts.risk import Standing
-from alerts.rule import Group, Limits, LimitsError
-from alerts.rules import PLAIN, RuleBook, parse_overrides
+from alerts.rule import Group
+from alerts.rules import PLAIN, RuleBook
 from alerts.week import WEEK, Pressure, figures, halves, midnight_us, pressures
 from gateway.agenda import Agenda
 from gateway.clock import Clock
+from gateway.own_limits import care_of, limits_on
 from gateway.past import Past, Round, round_of
 from gateway.patience import Patience
 from gateway.people import DeviceKind, Patient, People
@@ -142,13 +143,14 @@ class Rounds:
             self._journal,
             person.id,
             ZoneInfo(person.zone),
-            population=RANGES[self._group(person.id)],
-            limits=lambda day: self._limits(person, day),
+            population=RANGES[self._group(person)],
+            limits=lambda day: limits_on(self._rules, person, day).limits,
             cuffs={
                 worn.device: worn.assigned_at
                 for worn in self._people.worn([person.id])
                 if worn.kind is DeviceKind.CUFF
             },
+            plans=self._people.plans([person.id]).get(person.id, ()),
         )
         made = None if self._book.reviewed(person.id, due.monday) else past.review(due, now)
         return _Seen(self._standing(person, due, past.traces(due), made, now), made, past.spot(due.day))
@@ -157,7 +159,7 @@ class Rounds:
         zone = ZoneInfo(person.zone)
         start_us, middle_us, end_us = (midnight_us(due.day - weeks * WEEK, zone) for weeks in (2, 1, 0))
         two, _ = halves(traces, start_us, middle_us, end_us)
-        before, week = figures(two, RANGES[self._group(person.id)])
+        before, week = figures(two, RANGES[self._group(person)])
         pressure_before, pressure = self._pressures(person.id, zone, start_us, middle_us, end_us)
         last = made or next(iter(self._book.of_patient(person.id, 1)), None)
         return Standing(
@@ -181,14 +183,6 @@ class Rounds:
         clock_us = wall_clock(found.taken_us, zone)
         return pressures(found.taken_us, clock_us, found.values, start_us, middle_us, end_us)
 
-    def _group(self, patient: str) -> Group:
+    def _group(self, person: Patient) -> Group:
         """The population of a patient."""
-        population, _ = self._rules.patients.get(patient, (None, None))
-        return population or self._rules.population
-
-    def _limits(self, person: Patient, day: date) -> Limits:
-        """The numbers that hold for a patient; where the own ones cannot be used, the ward says so in the log."""
-        try:
-            return self._rules.limits(person.id, parse_overrides(person.limits, "patient"), day)
-        except LimitsError:
-            return self._rules.limits(person.id, (), day)
+        return self._rules.care(person.id, care_of(person)).population or self._rules.population

@@ -10,8 +10,11 @@ from typing import Any
 
 from alerts.alert import Text
 from alerts.rule import LimitsError, Parameter, Rule
-from alerts.rules import PARAMETERS, RULES
+from alerts.rules import PARAMETERS as BY_KEY
+from alerts.rules import PROBLEMS, RULES
+from gateway.language import Language
 from gateway.rule_file import load_rules
+from gateway.words import AUDIENCES, GROUPS, PARAMETERS, PRIORITIES, VITALS
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,32 +45,49 @@ def _show(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(_object(rule), ensure_ascii=False))
         return 0
-    print(f"{rule.name}: {_say(rule.title, options)}")
-    print(f"about {rule.problem}; {', '.join(rule.vitals)}; first to {rule.audience}, {rule.priority.name.lower()}")
+    language = _language(options)
+    print(f"{rule.name}: {language.text(rule.title)}")
+    vitals = ", ".join(language.gettext(VITALS[vital]) for vital in rule.vitals)
+    about = language.text(PROBLEMS[rule.problem])
+    audience, priority = language.gettext(AUDIENCES[rule.audience]), language.gettext(PRIORITIES[rule.priority])
+    said = language.gettext("about: {problem}; {vitals}; first to {audience}; {priority}")
+    print(said.format(problem=about, vitals=vitals, audience=audience, priority=priority))
     for parameter in rule.parameters:
-        said = _say(parameter.source, options)
-        print(f"  {parameter.name}: {_number(parameter.default, parameter)} ({_bounds(parameter)}): {said}")
+        number, bounds = _number(parameter.default, parameter), _bounds(parameter, language)
+        meaning = language.gettext(PARAMETERS[parameter.name])
+        print(f"  {parameter.name} ({meaning}): {number} ({bounds}): {language.text(parameter.source)}")
         for group, variant in parameter.variants.items():
-            said = _say(variant.source, options)
-            print(f"    {group}: {_number(variant.default, parameter)}: {said}")
+            who = language.gettext(GROUPS[group])
+            print(f"    {who}: {_number(variant.default, parameter)}: {language.text(variant.source)}")
     return 0
 
 
 def _check(options: argparse.Namespace) -> int:
-    book = load_rules(options.file)
+    book, language = load_rules(options.file), _language(options)
     layers = [("clinic", book.clinic), *((f"programme {name}", each) for name, each in book.programmes.items())]
     layers += [(f"patient {name}", each) for name, each in book.own.items()]
-    print(f"{options.file} can be used: {book.region}, {book.population}.")
+    can, region, population = (
+        language.gettext(message) for message in ("can be used", GROUPS[book.region], GROUPS[book.population])
+    )
+    print(f"{options.file}: {can}: {region}, {population}")
     for scope, overrides in layers:
         for override in overrides:
-            days = "".join(
-                f" {word} {day}" for word, day in (("from", override.first), ("to", override.last)) if day is not None
-            )
-            author = f" by {override.author}" if override.author else ""
+            said = [
+                language.gettext(message).format(day=day)
+                for message, day in (("from {day}", override.first), ("to {day}", override.last))
+                if day is not None
+            ]
+            more = "".join(f" {part}" for part in (*said, override.author) if part)
             for key, value in override.given.items():
-                print(f"  {scope}: {key.rule}.{key.parameter} {value:g} {key.unit}{days}{author}", end="")
-                print(f" (usually {PARAMETERS[key].default:g})")
+                default = BY_KEY[key].default
+                usual = language.gettext("usually {n}").format(n=f"{default:g}")
+                meaning = f"{language.text(RULES[key.rule].title)}, {language.gettext(PARAMETERS[key.parameter])}"
+                print(f"  {scope}: {key.rule}.{key.parameter} ({meaning}) {value:g} {key.unit} ({usual}){more}")
     return 0
+
+
+def _language(options: argparse.Namespace) -> Language:
+    return Language("zh_CN" if options.lang == "zh" else "en")
 
 
 def _say(text: Text, options: argparse.Namespace) -> str:
@@ -78,8 +98,8 @@ def _number(value: float, parameter: Parameter) -> str:
     return f"{value:g} {parameter.unit}"
 
 
-def _bounds(parameter: Parameter) -> str:
-    return f"{parameter.lower:g} to {parameter.upper:g}"
+def _bounds(parameter: Parameter, language: Language) -> str:
+    return language.gettext("{lower} to {upper}").format(lower=f"{parameter.lower:g}", upper=f"{parameter.upper:g}")
 
 
 def _object(rule: Rule) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 from alerts.alert import Act, Alert
 from alerts.book import Book
 from alerts.review_book import ReviewBook
+from alerts.rules import Applied, RuleBook
 from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
-from gateway.people import Device, Patient, People
+from gateway.people import Device, MeasuringPlan, Patient, People
 from ingest.admit import Wearing
 from ingest.journal import Letter, LetterState
 from ingest.reading import Reading
@@ -57,6 +58,15 @@ class HouseView(Protocol):
     @property
     def reviews(self) -> ReviewBook:
         """The weekly reviews, and how each patient stands. Blocks: call it off the loop."""
+        ...
+
+    @property
+    def rules(self) -> RuleBook:
+        """What the clinic's rule file says."""
+        ...
+
+    def limits(self, patient: Patient) -> Applied:
+        """The numbers that hold for a patient today, on the patient's clock."""
         ...
 
     @property
@@ -120,7 +130,14 @@ class HouseView(Protocol):
         ...
 
     async def change_patient(self, patient: Patient) -> None:
-        """Replace what is known of a patient; new limits hold from the next reading. Raises UnknownPerson."""
+        """Replace what is known of a patient; new limits hold from the next reading.
+
+        Raises UnknownPerson, and LimitsError where new limits cannot hold.
+        """
+        ...
+
+    async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None) -> None:
+        """Write down what a patient is to measure of a vital; None: nothing."""
         ...
 
     async def act(self, act: Act) -> Alert:

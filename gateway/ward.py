@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, time, timedelta
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import sqlalchemy.exc
@@ -28,15 +28,16 @@ from alerts.device_rules import NO_DATA
 from alerts.devices import Expected
 from alerts.ladder import Plan
 from alerts.machine import Change, hear, hear_findings
-from alerts.rule import MG_DL, MMHG, MMOL_L, Key, Limits, LimitsError
-from alerts.rules import DEFAULTS, PLAIN, Override, RuleBook, parse_overrides
+from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, Key, Limits
+from alerts.rules import DEFAULTS, PLAIN, RuleBook
 from alerts.sensor import NEVER
 from alerts.spot_rules import BP_LOW, BP_SEVERE, METER_VERY_LOW
 from gateway.agenda import Agenda
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
+from gateway.own_limits import changes_after, limits_on
 from gateway.patience import Patience
-from gateway.people import DeviceKind, Patient, People, Worn
+from gateway.people import DeviceKind, MeasuringPlan, Patient, People, Worn
 from gateway.stored import StoredReadings, Unseen
 from ingest.journal import Journal
 from ingest.reading import Flag, Reading
@@ -65,6 +66,7 @@ _LOW_PRESSURE: Final = BP_LOW.bounds("very-low-systolic", MMHG)[1]
 _LOW_GLUCOSE: Final = max(
     METER_VERY_LOW.bounds("limit", MG_DL)[1], METER_VERY_LOW.bounds("limit", MMOL_L)[1] * MG_DL_PER_MMOL_L
 )
+NO_PLANS: Final[Mapping[Vital, timedelta]] = {}
 _BATTERY_NEWS: Final = timedelta(days=1)
 
 
@@ -103,6 +105,7 @@ class Ward:
         self.cursor = self._judged = self._written = book.cursor()
         self._unjudged: set[str] = set()  # what followed of them could not be written down
         self._faulty: set[str] = set()  # cannot be judged for a fault of ours
+        self._left_out: dict[str, Sequence[str]] = {}  # of a patient's own limits, and why
 
     @property
     def trouble(self) -> str | None:
@@ -111,6 +114,10 @@ class Ward:
             return "alerts could not be written down; the log says why, and this is to be reported"
         if self._faulty:
             return f"patient {min(self._faulty)} cannot be judged; the log says why, and this is to be reported"
+        if self._left_out:
+            patient, why = min(self._left_out.items())
+            more = f" Patients of whom this is so: {len(self._left_out)}." if len(self._left_out) > 1 else ""
+            return f"Limits set for patient {patient} do not hold: {' '.join(why)}{more}"
         return None
 
     async def see(self, entries: Sequence[tuple[int, Reading]]) -> None:
@@ -366,6 +373,7 @@ class Ward:
         if not patients:
             return
         known = {patient.id: patient for patient in self._people.some(patients)}
+        plans = self._people.plans(patients)
         wearings: dict[str, list[Worn]] = {}
         for worn in self._people.worn(patients):
             wearings.setdefault(worn.patient, []).append(worn)
@@ -373,7 +381,8 @@ class Ward:
         lost = Unseen(self._journal, self._judged, self._unjudged.intersection(patients), now)
         for patient in patients:
             with self._alone(patient):
-                bed = self._bed(patient, known.get(patient), wearings.get(patient, ()), standing, now)
+                measures = plans.get(patient, ())
+                bed = self._bed(patient, known.get(patient), wearings.get(patient, ()), measures, standing, now)
                 journal = StoredReadings(self._journal, patient, now)
                 stored, _ = unseen.split(journal.sensors())
                 if patient in self._unjudged:
@@ -391,18 +400,23 @@ class Ward:
         patient: str,
         person: Patient | None,
         wearings: Sequence[Worn],
+        plans: Sequence[MeasuringPlan],
         standing: Mapping[tuple[str, str], Alert],
         now: datetime,
     ) -> Bed:
         zone = ZoneInfo(person.zone if person else "UTC")
         limits, until = self._limits(patient, person, zone, now)
         silent = NO_DATA.name in _rules_up(standing, patient)
+        today = now.astimezone(zone).date()
+        apart = {plan.vital: plan.apart for plan in plans if plan.holds(today)}
+        if changing := [day for plan in plans for day in plan.changes_after(today)]:
+            until = min(until, datetime.combine(min(changing), time(), zone))
         return Bed(
             patient,
             plan=self._plan(limits),
             zone=zone,
             expected=tuple(
-                self._expect(worn, self._journal.last_arrival(worn.device), limits, silent=silent)
+                self._expect(worn, self._journal.last_arrival(worn.device), limits, apart, silent=silent)
                 for worn in wearings
             ),
             until=until,
@@ -410,15 +424,16 @@ class Ward:
 
     def _limits(self, patient: str, person: Patient | None, zone: ZoneInfo, now: datetime) -> tuple[Limits, datetime]:
         """The numbers that hold for a patient today, and until when."""
-        given = _given(person.limits if person else {})
         day = now.astimezone(zone).date()
-        until = self._rules.changes_after(patient, given, day)
-        try:
-            limits = self._rules.limits(patient, given, day)
-        except LimitsError as error:
-            logger.warning("a patient's own limits are not used: %s", error)
-            limits = self._rules.limits(patient, (), day)
-        return limits, datetime.combine(until, time(), zone) if until else NEVER
+        known = person or Patient(id=patient, name="", zone=zone.key)
+        applied = limits_on(self._rules, known, day)
+        before = self._left_out.pop(patient, ())
+        if applied.left_out:
+            self._left_out[patient] = applied.left_out
+            if applied.left_out != before:
+                logger.warning("limits set for patient %s do not hold: %s", patient, " ".join(applied.left_out))
+        until = changes_after(self._rules, known, day)
+        return applied.limits, datetime.combine(until, time(), zone) if until else NEVER
 
     def _plan(self, limits: Limits) -> Plan:
         key = frozenset(limits.values.items())
@@ -426,19 +441,36 @@ class Ward:
             self._plans[key] = Plan(limits)
         return self._plans[key]
 
-    def _expect(self, worn: Worn, arrival: datetime | None, limits: Limits, *, silent: bool) -> Expected:
+    def _expect(
+        self,
+        worn: Worn,
+        arrival: datetime | None,
+        limits: Limits,
+        apart: Mapping[Vital, timedelta] = NO_PLANS,
+        *,
+        silent: bool,
+    ) -> Expected:
         """silent: staff were told before the start; that is not over because we were away.
+
+        apart: who measures by a plan is not silent before it is certainly not kept, unless a time was set for the
+        patient.
 
         What is noted for a moment to come was noted while the clock was ahead, and says nothing.
         """
         vital, now = VITAL_OF[worn.kind], self._now()
+        usual = {
+            name: limits.minutes(NO_DATA.name, f"{name}-{vital}")
+            if Key(NO_DATA.name, f"{name}-{vital}", MIN) in limits.given
+            else max(limits.minutes(NO_DATA.name, f"{name}-{vital}"), apart.get(vital, timedelta()))
+            for name in ("silence", "staff-after")
+        }
         known = [moment for moment in (worn.assigned_at, arrival) if moment is not None and moment <= now]
         since = max(known, default=now)
         return Expected(
             device=worn.device,
             vital=vital,
-            silence=limits.minutes(NO_DATA.name, f"silence-{vital}"),
-            staff_after=limits.minutes(NO_DATA.name, f"staff-after-{vital}"),
+            silence=usual["silence"],
+            staff_after=max(usual.values()),
             since=since,
             not_before=since if silent else self._started_at + GRACE,
         )
@@ -447,12 +479,3 @@ class Ward:
 def _rules_up(alerts: Mapping[tuple[str, str], Alert], patient: str) -> dict[str, datetime]:
     """The rules that hold alerts of a patient up, and since when."""
     return {rule: alert.since for (whose, _), alert in alerts.items() if whose == patient for rule in alert.raising}
-
-
-def _given(stored: Mapping[str, Any]) -> list[Override]:
-    """A patient's own limits; none where an older Homeward wrote down what this one refuses."""
-    try:
-        return parse_overrides(stored, "patient")
-    except LimitsError as error:
-        logger.warning("a patient's own limits are not used: %s", error)
-        return []

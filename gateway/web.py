@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from alerts.alert import IllegalAct
+from alerts.rule import LimitsError
 from gateway import api, metrics, pages, review_api
 from gateway.guard import Guard, WebSettings, problem
 from gateway.people import AlreadyKnown, UnknownPerson
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 _STATIC: Final = Path(__file__).parent / "static"
 _PLOTLY: Final = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 _STATUS: Final[dict[type[Exception], int]] = {
+    LimitsError: 422,
     UnknownPerson: 404,
     AlreadyKnown: 409,
     IllegalAct: 409,

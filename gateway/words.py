@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from alerts.alert import Outcome
+from alerts.alert import Audience, Outcome, Priority
 from alerts.machine import FactKind
+from alerts.rule import Group
 from gateway.language import Language
 from gateway.people import DeviceKind, DeviceLink
 from ingest.links.ble import Bond
@@ -115,6 +116,23 @@ PARAMETERS: Final[Mapping[str, str]] = {
     "staff-after-blood_pressure": N_("silence of a cuff, staff are told after"),
     "on": N_("switched on"),
     "warm-up": N_("warm-up of a sensor"),
+}
+GROUPS: Final[Mapping[Group, str]] = {
+    Group.ADULT: N_("adult"),
+    Group.OLDER: N_("older, or at high risk"),
+    Group.PREGNANCY: N_("pregnancy"),
+    Group.INTERNATIONAL: N_("international guidelines"),
+    Group.CHINA: N_("guidelines of China"),
+}
+AUDIENCES: Final[Mapping[Audience, str]] = {
+    Audience.PATIENT: N_("the patient"),
+    Audience.STAFF: N_("staff"),
+    Audience.WEEKLY: N_("the weekly list"),
+}
+PRIORITIES: Final[Mapping[Priority, str]] = {
+    Priority.LOW: N_("low priority"),
+    Priority.MEDIUM: N_("medium priority"),
+    Priority.HIGH: N_("high priority"),
 }
 VITALS: Final[Mapping[Vital, str]] = {
     Vital.CGM: N_("Glucose, sensor"),

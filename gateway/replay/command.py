@@ -16,6 +16,7 @@ from gateway.replay.disturb import disturb
 from gateway.replay.report import (
     bad_lines,
     clock_line,
+    doubts,
     summary,
     write_bad_rows,
     write_findings,
@@ -37,11 +38,15 @@ def run(options: argparse.Namespace) -> int:
     _say(clock_line(table.clock, given=options.zone is not None))
     if table.unused:
         _say(f"Columns that are not read: {', '.join(table.unused)}.")
+    for line in doubts(table):
+        _say(line, error=True)
     outcome = _replayed(table, rules, only)
     bad = sorted([*table.bad, *outcome.refused])
     for line in bad_lines(bad):
         _say(line, error=True)
     _write(options.bad_rows, lambda path: write_bad_rows(path, bad))
+    if bad and not outcome.readings:
+        raise ReplayError(f"None of the {len(bad)} rows could be used, so there is nothing to find.")
     language = Language("zh_CN" if options.lang == "zh" else "en")
     _write(options.findings, lambda path: write_findings(path, outcome.told, table.clock, language))
     if options.chart:

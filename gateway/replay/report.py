@@ -48,6 +48,20 @@ def clock_line(clock: Clock, *, given: bool) -> str:
     return "Times have no offset: each is what the subject's clock showed; no hour of it is left out or repeated."
 
 
+def doubts(table: Table) -> Iterator[str]:
+    """What may have been taken in another way than it was meant."""
+    if table.encoding != "utf-8-sig":
+        yield "The file is no UTF-8 and was read as GB 18030; see whether the names are right."
+    if table.doubtful:
+        yield (
+            f"Rows with a time that a clock in {table.clock.zone} showed twice, or never, for it was set then: "
+            f"{len(table.doubtful)}, the first in line {table.doubtful[0]}. The first of both was taken; times with "
+            "an offset leave no doubt."
+        )
+    if likely := table.likely_unit():
+        yield f"All values look like {likely}, and were taken as {table.unit}: if so, say --unit {likely}."
+
+
 def summary(outcome: Outcome, bad: int) -> Iterator[str]:
     """The lines of the table at the end. bad: number of rows that were not used."""
     yield amount(outcome, bad)

@@ -110,7 +110,7 @@ class _Replay:
                 plan,
                 zone,
                 journal,
-                population=rules.patients.get(name, (None, None))[0] or rules.population,
+                population=rules.care(name).population or rules.population,
                 since=min(row.received_at for row in rows),
             )
             self._subjects.append(_Subject(name, _moments(rows), bed))

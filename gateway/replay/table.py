@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
@@ -34,6 +35,11 @@ _UNITS: Final = {
     Vital.BLOOD_PRESSURE: (Unit.MMHG, Unit.KPA),
 }
 _OPTIONAL: Final = ("received", "meal", "flags")
+# What Chinese spreadsheets write when they are not asked for UTF-8; it takes few octets of other encodings.
+_ENCODINGS: Final = ("utf-8-sig", "gb18030")
+# A time as people and spreadsheets write it.
+_WRITTEN: Final = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[T ]+(\d{1,2})(:\d\d.*)", re.ASCII)
+_SMALL: Final = 36  # sensors show 40 mg/dL to 400 (a meter 20 to 600), 2.2 mmol/L to 33.3
 
 
 class ReplayError(Exception):
@@ -77,7 +83,11 @@ class Clock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """What the file holds. rows: by subject, in the order of the file. unused: columns that are not read."""
+    """What the file holds. rows: by subject, in the order of the file. unused: columns that are not read.
+
+    doubtful: lines whose time the clock of the zone showed twice, or never, for it was set then; of two moments the
+    first was taken.
+    """
 
     vital: Vital
     unit: Unit
@@ -85,20 +95,33 @@ class Table:
     rows: Mapping[str, Sequence[Row]]
     bad: Sequence[BadRow] = ()
     unused: Sequence[str] = ()
+    doubtful: Sequence[int] = ()
+    encoding: str = _ENCODINGS[0]
 
     def __len__(self) -> int:
         """Number of rows."""
         return sum(map(len, self.rows.values()))
 
+    def likely_unit(self) -> Unit | None:
+        """The unit that all the values look to be in, if that is another one."""
+        values = [row.sent[0] for rows in self.rows.values() for row in rows if row.sent[0] is not None]
+        if not values or self.vital is Vital.BLOOD_PRESSURE:
+            return None
+        likely = Unit.MMOL_L if max(values) < _SMALL else Unit.MG_DL if min(values) >= _SMALL else self.unit
+        return likely if likely is not self.unit else None
+
 
 def read_table(path: Path, *, unit: Unit | None = None, zone: ZoneInfo | None = None, meter: bool = False) -> Table:
     """Read the file. meter: its glucose is a meter's and not a sensor's. Raises ReplayError."""
-    try:
-        # What is no UTF-8 can only be a name or a bad row, and neither may end the reading.
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            return _read(file, unit, zone, meter=meter)
-    except OSError as error:
-        raise ReplayError(f"{path} cannot be read: {error.strerror or error}") from error
+    for encoding in _ENCODINGS:
+        try:
+            with path.open(newline="", encoding=encoding) as file:
+                return replace(_read(file, unit, zone, meter=meter), encoding=encoding)
+        except OSError as error:
+            raise ReplayError(f"{path} cannot be read: {error.strerror or error}") from error
+        except UnicodeDecodeError:
+            continue
+    raise ReplayError(f"{path} is neither UTF-8 nor GB 18030; save it as CSV in UTF-8")
 
 
 def _read(file: TextIO, unit: Unit | None, zone: ZoneInfo | None, *, meter: bool) -> Table:
@@ -117,6 +140,7 @@ def _read(file: TextIO, unit: Unit | None, zone: ZoneInfo | None, *, meter: bool
         rows=rows,
         bad=reader.bad,
         unused=[name for name in header if name not in reader.columns],
+        doubtful=reader.doubtful,
     )
 
 
@@ -139,9 +163,12 @@ def _lines(file: TextIO) -> Iterator[tuple[int, list[str] | csv.Error]]:
 def _vital(header: Sequence[str], *, meter: bool) -> Vital:
     glucose, pressure = "glucose" in header, {"systolic", "diastolic"} <= set(header)
     if not {"subject", "time"} <= set(header) or glucose == pressure:
+        said = ",".join(header)
+        apart = next((name for mark, name in ((";", "semicolons"), ("\t", "tabs")) if mark in said), None)
         raise ReplayError(
             "the first line must name the columns subject,time,glucose or subject,time,systolic,diastolic,pulse; "
-            f"it says {','.join(header) or 'nothing'}"
+            f"it says {said or 'nothing'}"
+            + (f". Its columns are apart by {apart}: save it with commas" if apart else "")
         )
     if pressure:
         return Vital.BLOOD_PRESSURE
@@ -164,6 +191,7 @@ class _Rows:
     zone: ZoneInfo
     offsets: bool = False
     bad: list[BadRow] = field(default_factory=list)
+    doubtful: list[int] = field(default_factory=list)
     columns: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -185,19 +213,20 @@ class _Rows:
 
     def _row(self, line: int, cells: list[str] | csv.Error) -> tuple[str, Row]:
         if isinstance(cells, csv.Error):
-            raise ValueError(str(cells))  # noqa: TRY004  it is the content that is wrong
+            said = "no line of a CSV file: a quotation mark was left open, or a cell is far too long"
+            raise ValueError(said)  # noqa: TRY004  it is the content that is wrong
         if len(cells) != len(self.header):
             raise ValueError(f"{len(cells)} cells where the first line has {len(self.header)}")
         columns = self.columns
         subject = cells[columns["subject"]].strip()
         if not subject:
             raise ValueError("no subject")
-        taken_at = self._moment(cells[columns["time"]])
+        taken_at = self._moment(cells[columns["time"]], line)
         flags, sent = self._sent(cells)
         received_at, context = taken_at, NO_CONTEXT
         if len(columns) > 3:
             received, meal, more = (self._optional(cells, name) for name in _OPTIONAL)
-            received_at = self._moment(received) if received else taken_at
+            received_at = self._moment(received, line) if received else taken_at
             context = {"meal": meal} if meal else NO_CONTEXT
             flags |= frozenset(map(_flag, more.split()))
         return subject, Row(line, taken_at, received_at, sent, flags, context)
@@ -206,15 +235,18 @@ class _Rows:
         index = self.columns.get(name)
         return "" if index is None else cells[index].strip()
 
-    def _moment(self, text: str) -> datetime:
+    def _moment(self, text: str, line: int) -> datetime:
         try:
-            moment = datetime.fromisoformat(text.strip())
+            moment = datetime.fromisoformat(_iso(text.strip()))
             if moment.tzinfo is not None:
                 self.offsets = True
                 return moment.astimezone(UTC)
-            return moment.replace(tzinfo=self.zone).astimezone(UTC)
-        except (ValueError, OverflowError) as error:
-            raise ValueError(f"{text.strip()!r} is no time such as 2026-11-21 08:05:00 ({error})") from error
+            local = moment.replace(tzinfo=self.zone)
+            if local.utcoffset() != local.replace(fold=1).utcoffset() and line not in self.doubtful[-1:]:
+                self.doubtful.append(line)
+            return local.astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise ValueError(f"{text.strip()!r} is no time such as 2026-11-21 08:05:00") from None
 
     def _sent(self, cells: Sequence[str]) -> tuple[frozenset[Flag], tuple[float | None, ...]]:
         if self.vital is not Vital.BLOOD_PRESSURE:
@@ -227,6 +259,14 @@ class _Rows:
         sent = (systolic, diastolic, None, _number("pulse", pulse) if pulse else None)
         assert len(sent) == len(COMPONENTS[self.vital])  # noqa: S101  as the vital is made
         return _NO_FLAGS, sent
+
+
+def _iso(text: str) -> str:
+    written = None if text[4:5] == "-" and text[7:8] == "-" else _WRITTEN.fullmatch(text)
+    if written is None:
+        return text
+    year, month, day, hour, rest = written.groups()
+    return f"{year}-{month:0>2}-{day:0>2} {hour:0>2}{rest}"
 
 
 def _number(name: str, text: str) -> float:

@@ -35,6 +35,16 @@ def test_a_session_counts_once_and_the_day_under_way_counts_from_eight_in_the_ev
     )
 
 
+def test_what_is_missing_of_one_vital_is_not_ended_by_another_and_of_both_is_one_finding() -> None:
+    every_day = [each for n in range(7) for each in both(n)]
+    home = Home(plans=[THREE_DAYS, TWICE_DAILY]).take(*every_day)  # type: ignore[arg-type]
+    (found,) = [each for each in home.reviewed(day(6, "21:00")).findings if each.rule == "missed-measurement"]
+    assert (found.verdict, found.because.en[:13]) == (RAISE, "Meter glucose")
+    home = Home(plans=[THREE_DAYS, TWICE_DAILY])
+    (found,) = [each for each in home.reviewed(day(6, "21:00")).findings if each.rule == "missed-measurement"]
+    assert found.because.en.count("measured as planned") == 2
+
+
 def test_three_days_of_any_seven_leave_four_free() -> None:
     home = Home(plans=[THREE_DAYS]).take(meter(day(0), 100), meter(day(1), 100), meter(day(2), 100))
     assert home.review(day(6, "21:00"))["missed-measurement"].verdict is CLEAR

@@ -15,10 +15,12 @@ from alerts.alert import Act, Alert, Audience, Finding, Priority, Text, Verdict
 from alerts.book import Book, connect
 from alerts.machine import Heard, hear
 from alerts.review_book import ReviewBook
+from alerts.rules import PLAIN, Applied
 from gateway import metrics
 from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
-from gateway.people import Device, DeviceKind, DeviceLink, Patient, People
+from gateway.own_limits import limits_on, refuse_limits
+from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from ingest.admit import Wearing
 from ingest.journal import Arrival, Journal, Letter, LetterState
@@ -35,6 +37,7 @@ MILLER = Patient(id="p-018", name="Anna Miller", zone="Europe/Berlin", glucose_u
 
 class SmallHouse:
     zone = SHANGHAI
+    rules = PLAIN
 
     def __init__(self, folder: Path) -> None:
         self.engine = connect(f"sqlite:///{folder / 'hub.sqlite'}")
@@ -96,7 +99,14 @@ class SmallHouse:
         return self.people.retire(device, now=self.time)
 
     async def change_patient(self, patient: Patient) -> None:
-        self.people.change_patient(patient)
+        refuse_limits(self.rules, patient, self.time.date())
+        self.people.change_patient(patient, now=self.time)
+
+    async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None) -> None:
+        self.people.set_plan(patient, vital, plan, now=self.time)
+
+    def limits(self, patient: Patient) -> Applied:
+        return limits_on(self.rules, patient, self.time.date())
 
     async def act(self, act: Act) -> Alert:
         return self._write(hear(self.book.alert(act.alert), act, act.at))

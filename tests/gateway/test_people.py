@@ -45,7 +45,7 @@ def test_pseudonyms_differ_and_say_nothing() -> None:
 
 
 def test_a_change_keeps_the_pseudonym(people: People) -> None:
-    people.change_patient(Patient(id="anna", name="Anna Berg-Li", zone="Asia/Shanghai"))
+    people.change_patient(Patient(id="anna", name="Anna Berg-Li", zone="Asia/Shanghai"), now=NOW)
     changed = people.patient("anna")
     assert changed is not None
     assert (changed.name, changed.zone, changed.pseudonym) == ("Anna Berg-Li", "Asia/Shanghai", ANNA.pseudonym)
@@ -114,7 +114,7 @@ def test_unknown_people_and_devices_are_named(people: People) -> None:
     with pytest.raises(UnknownPerson, match="nobody wears device cgm-1"):
         people.release("cgm-1", now=NOW)
     with pytest.raises(UnknownPerson, match="zed"):
-        people.change_patient(Patient(id="zed", name="Z", zone="UTC"))
+        people.change_patient(Patient(id="zed", name="Z", zone="UTC"), now=NOW)
 
 
 def test_a_retired_device_keeps_its_history_and_comes_back_by_being_worn(people: People) -> None:

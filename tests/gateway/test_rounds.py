@@ -17,7 +17,7 @@ from alerts.alert import Audience, Finding, Verdict
 from alerts.book import connect
 from alerts.review_book import ReviewBook
 from gateway.past import SPREAD, round_of
-from gateway.people import Device, DeviceKind, DeviceLink, Patient, People
+from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People
 from gateway.rounds import Rounds
 from ingest.journal import Arrival, Journal
 from ingest.reading import Flag, Packet, Reading, Refusal, RefusalReason, TimeBasis
@@ -122,6 +122,29 @@ async def test_a_week_is_reviewed_when_it_is_over_and_once(tmp_path: Path) -> No
         clock.advance(WEEK)
         await house.go()
         assert house.reviews.weeks() == [MONDAY + WEEK, MONDAY]
+
+
+def plan(first: date, last: date | None = None) -> MeasuringPlan:
+    return MeasuringPlan(
+        vital=Vital.GLUCOSE, times=2, days=7, first=first, last=last, author="Dr Li", entered_at=local(first)
+    )
+
+
+@pytest.mark.parametrize(
+    ("agreed", "missed"),
+    [(plan(MONDAY), True), (None, False), (plan(MONDAY, MONDAY + timedelta(days=2)), False)],
+    ids=["agreed", "no plan", "over"],
+)
+async def test_what_is_not_measured_though_it_was_agreed_is_told(tmp_path: Path, agreed, missed: bool) -> None:
+    clock = HandClock(MORNING)
+    with night(tmp_path, clock) as house:
+        house.enrol("anna", "meter-1", DeviceKind.METER)
+        if agreed:
+            house.people.set_plan("anna", Vital.GLUCOSE, agreed, now=local(MONDAY))
+        await house.go()
+        assert (
+            "missed-measurement" in {each.rule for each in house.heard if each.verdict is Verdict.RAISE}
+        ) is missed
 
 
 async def test_what_was_due_while_the_house_was_down_is_done_after_the_start(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -23,11 +24,12 @@ from gateway import ward as ward_module
 from gateway.agenda import Agenda
 from gateway.house import House
 from gateway.path import judge
-from gateway.people import DeviceKind
+from gateway.people import DeviceKind, MeasuringPlan
 from gateway.stored import StoredReadings
 from gateway.ward import Ward
 from ingest.journal import Arrival
 from ingest.reading import Packet, Reading
+from ingest.vital import Vital
 from simulators.publisher import Publisher, blood_pressure, glucose
 from tests.real_house import AT_ONCE, NOW, HandClock, enrol, real_house, ticking, until
 
@@ -218,6 +220,54 @@ async def test_nothing_is_lost_when_the_journal_has_to_be_asked_again(
         async with ticking(clock):
             await until(lambda: len(house.book.open_alerts()) == 2)
         assert not errors
+
+
+async def test_own_limits_that_contradict_the_clinics_are_a_trouble_and_the_others_hold(tmp_path: Path) -> None:
+    clock, by = HandClock(), {"author": "Dr Li"}
+    own = {
+        "low-event-1": {"limit": {"value": 62, "unit": "mg/dL", **by}},
+        "low-event-2": {"staff-after": {"value": 15, "unit": "min", **by}},
+    }
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[clinic.low-event-2]\nlimit = { value = 64, unit = "mg/dL", author = "Chief" }\n')
+    async with real_house(tmp_path, clock, clinic={"rules": str(rules)}) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=own)
+        await house.tick()
+        assert "Limits set for patient anna do not hold: low-event-2.limit is 64" in (house.ward.trouble or "")
+        assert "anna" in house.health()["parts"]["watch"]["detail"]
+        assert house.health()["parts"]["watch"]["detail"].count("Change one of the two.") == 1  # in one unit
+        anna = house.people.patient("anna")
+        assert anna is not None
+        assert house.limits(anna).limits.value("low-event-2", "staff-after", "min") == 15
+        await house.change_patient(replace(anna, limits={"low-event-2": own["low-event-2"]}))
+        await house.tick()
+        assert house.ward.trouble is None
+
+
+@pytest.mark.parametrize(("days", "silent_after"), [(None, 2), (7, 2), (1, 8)])
+async def test_who_measures_by_a_plan_is_silent_when_it_is_not_kept(
+    tmp_path: Path, days: int | None, silent_after: int
+) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        if days:
+            agreed = MeasuringPlan(
+                vital=Vital.GLUCOSE,
+                times=1,
+                days=days,
+                first=clock.now().date(),
+                last=None,
+                author="Dr Li",
+                entered_at=clock.now(),
+            )
+            await house.set_plan("anna", Vital.GLUCOSE, agreed)
+        clock.advance(timedelta(days=silent_after) - timedelta(minutes=1))
+        await house.tick()
+        assert house.book.open_alerts() == []
+        clock.advance(timedelta(minutes=1))
+        await house.tick()
+        assert [alert.problem for alert in house.book.open_alerts()] == ["no-data"]
 
 
 async def test_one_patient_who_cannot_be_judged_keeps_nobody_else_from_it(

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import gateway
 from alerts.alert import Outcome, Priority
 from alerts.machine import FactKind
-from alerts.rules import PROBLEMS, RULES
+from alerts.rules import PROBLEMS, RULES, parse_book
 from gateway.device_book import DeviceState
 from gateway.guard import WebSettings
 from gateway.language import choose, load_languages
@@ -86,9 +86,10 @@ async def test_patients_and_devices_are_added_paired_changed_and_taken_back(hous
     worn = (await web.post("/api/v1/devices/cgm-1/pair", json={"patient": "p-1", "since": since})).json()
     assert (worn["since"], worn["until"], worn["zone"]) == (since, None, "Asia/Shanghai")
     assert (await web.get("/api/v1/devices")).json()[0]["wearing"] == worn
-    limits = {"low-event-1": {"limit": {"value": 4.4, "unit": "mmol/L"}}}
+    limit = {"value": 4.4, "unit": "mmol/L", "author": "Dr Li"}
+    limits = {"low-event-1": {"limit": limit}}
     changed = await web.patch("/api/v1/patients/p-1", json={"name": "Li Nana", "limits": limits})
-    assert changed.json()["limits"] == limits
+    assert changed.json()["limits"] == {"low-event-1": {"limit": [{**limit, "entered_at": "2026-03-03T06:30:00Z"}]}}
     found = (await web.get("/api/v1/patients/p-1")).json()
     assert (found["name"], found["zone"], found["wearings"]) == ("Li Nana", "Asia/Shanghai", [worn])
     ended = (await web.post("/api/v1/devices/cgm-1/unpair")).json()
@@ -252,7 +253,7 @@ async def test_which_parts_of_a_packet_wait_is_counted_from_one_on_the_page(hous
 
 async def test_the_api_describes_itself_and_needs_nothing_from_elsewhere(web) -> None:
     schema = (await web.get("/api/v1/openapi.json")).json()
-    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 24
+    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 27
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             assert operation.get("description"), (method, path)
@@ -483,8 +484,9 @@ async def test_a_device_cannot_be_given_in_the_future_with_a_form(furnished) -> 
 async def test_the_patients_own_limits_are_shown_in_words(furnished) -> None:
     async with browser(furnished) as web:
         assert "Limits of this patient" not in (await web.get("/patients/p-017")).text
-        limits = {"low-event-1": {"limit": {"value": 4.4, "unit": "mmol/L"}, "hold": {"value": 0, "unit": "min"}}}
-        await web.patch("/api/v1/patients/p-017", json={"limits": limits})
+        by = {"author": "Dr Li"}
+        limit, hold = {"value": 4.4, "unit": "mmol/L", **by}, {"value": 0, "unit": "min", **by}
+        await web.patch("/api/v1/patients/p-017", json={"limits": {"low-event-1": {"limit": limit, "hold": hold}}})
         page = (await web.get("/patients/p-017")).text
         assert re.search(r"Low glucose: limit <b>4\.4 mmol/L</b> .*\(usually 3\.9 mmol/L\)", page)
         assert re.search(r"Low glucose: has to last <b>0 min</b> .*\(usually 15 min\)", page)
@@ -492,11 +494,119 @@ async def test_the_patients_own_limits_are_shown_in_words(furnished) -> None:
         assert re.search(r"低血糖: 界限 <b>4\.4 mmol/L</b> .*默认 3\.9 mmol/L", chinese)
 
 
-async def test_limits_that_an_older_homeward_took_are_said_to_be_unused(furnished) -> None:
-    furnished.people.change_patient(replace(WANG, limits={"glucose-gone": {}}))
+async def test_a_plan_of_measuring_is_set_replaced_and_ended_by_api_and_form(furnished) -> None:
+    async with browser(furnished) as web:
+        path = "/api/v1/patients/p-017/plans"
+        body = {"times": 2, "days": 7, "author": "Dr Li", "to": "2026-04-30"}
+        (plan,) = (await web.put(f"{path}/blood_pressure", json=body)).json()
+        assert (plan["times"], plan["days"], plan["from"], plan["to"]) == (2, 7, "2026-03-03", "2026-04-30")
+        fields = {"vital": "blood_pressure", "times": "1", "days": "3", "from": "2026-03-05", "author": "Dr Wu"}
+        await web.post("/patients/p-017/plans", data=fields)
+        before, now = (await web.get(path)).json()
+        assert (before["ended_at"], now["ended_at"]) == ("2026-03-03T06:30:00Z", None)
+        page = (await web.get("/patients/p-017")).text
+        assert "Blood pressure: <b>1 times a day on 3 of 7 days</b>" in page
+        assert "Dr Wu from 2026-03-05" in page
+        await web.post("/patients/p-017/plans", data={"vital": "blood_pressure"})
+        assert all(each["ended_at"] for each in (await web.get(path)).json())
+        assert (await web.put(f"{path}/ketone", json=body)).status_code == 422
+        assert (await web.put(f"{path}/glucose", json={**body, "author": " "})).status_code == 422
+        assert (await web.put(f"{path}/glucose", json={**body, "to": "2026-03-01"})).status_code == 422
+        await web.put(f"{path}/glucose", json=body)
+        ended = (await web.delete(f"{path}/glucose")).json()
+        assert ended[-1]["ended_at"]
+
+
+LOW_1 = {"value": 62, "unit": "mg/dL", "author": "Dr Li"}
+STAFF_AFTER = {"value": 15, "unit": "min", "author": "Dr Li"}
+CHIEF = parse_book({"clinic": {"low-event-2": {"limit": {"value": 64, "unit": "mg/dL", "author": "Chief"}}}})
+
+
+async def test_what_contradicts_the_clinic_is_left_out_and_said_and_the_rest_holds(furnished) -> None:
+    own = {"low-event-1": {"limit": LOW_1}, "low-event-2": {"staff-after": STAFF_AFTER}}
+    furnished.people.change_patient(replace(WANG, limits=own), now=NOW)
+    furnished.rules = CHIEF
+    limits = furnished.limits(furnished.people.patient("p-017")).limits
+    assert limits.value("low-event-1", "limit", "mg/dL") == 70
+    assert limits.value("low-event-2", "limit", "mg/dL") == 64
+    assert limits.value("low-event-2", "staff-after", "min") == 15
     async with browser(furnished) as web:
         page = (await web.get("/patients/p-017")).text
-        assert "cannot be used; the usual ones hold." in page
+    assert "low-event-2.limit is 64 mg/dL, above low-event-1.limit with 62 mg/dL" in page
+    assert re.search(r'<li class="soft">Low glucose: limit <b>62 mg/dL</b>.* does not hold today</li>', page)
+    assert re.search(r"<li>Very low glucose: staff are told after <b>15 min</b>.*Dr Li", page)
+
+
+async def test_a_limit_whose_days_are_over_is_shown_as_such_and_not_drawn(furnished) -> None:
+    limit = {"value": 62, "unit": "mg/dL", "author": "Dr Li", "from": "2026-02-01", "to": "2026-02-28"}
+    async with browser(furnished) as web:
+        await web.patch("/api/v1/patients/p-017", json={"limits": {"low-event-1": {"limit": limit}}})
+        page = (await web.get("/patients/p-017")).text
+    assert "Dr Li from 2026-02-01 to 2026-02-28</span> does not hold today" in page
+    assert furnished.limits(furnished.people.patient("p-017")).limits.value("low-event-1", "limit", "mg/dL") == 70
+
+
+async def test_limits_of_different_days_do_not_contradict_each_other(furnished) -> None:
+    march = {"value": 60, "unit": "mg/dL", "author": "Dr Li", "from": "2026-03-01", "to": "2026-03-31"}
+    april = {"value": 65, "unit": "mg/dL", "author": "Dr Li", "from": "2026-04-01"}
+    limits = {"low-event-1": {"limit": march}, "low-event-2": {"limit": april}}
+    async with browser(furnished) as web:
+        assert (await web.patch("/api/v1/patients/p-017", json={"limits": limits})).status_code == 200
+        limits["low-event-2"]["limit"] = {**april, "from": "2026-03-31"}
+        answer = await web.patch("/api/v1/patients/p-017", json={"limits": limits})
+    assert answer.status_code == 422
+    assert "low-event-2.limit is 65 mg/dL, above low-event-1.limit with 60 mg/dL" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("author", [{}, {"author": ""}, {"author": " "}])
+async def test_a_limit_says_who_sets_it(furnished, author) -> None:
+    limits = {"low-event-1": {"limit": {"value": 62, "unit": "mg/dL", **author}}}
+    async with browser(furnished) as web:
+        answer = await web.patch("/api/v1/patients/p-017", json={"limits": limits})
+    assert answer.status_code == 422
+    assert "low-event-1.limit: say who sets it" in answer.json()["detail"]
+
+
+async def test_a_limit_that_is_replaced_stays_as_a_former_one_and_the_others_keep_their_day(furnished) -> None:
+    own = {"low-event-1": {"limit": LOW_1}, "low-event-2": {"staff-after": STAFF_AFTER}}
+    async with browser(furnished) as web:
+        await web.patch("/api/v1/patients/p-017", json={"limits": own})
+        furnished.time += timedelta(days=1)
+        changed = {**own, "low-event-1": {"limit": {**LOW_1, "value": 63, "author": "Dr Wu"}}}
+        now = (await web.patch("/api/v1/patients/p-017", json={"limits": changed})).json()["limits"]
+        assert now["low-event-1"]["limit"][0]["entered_at"] == "2026-03-04T06:30:00Z"
+        assert now["low-event-2"]["staff-after"][0]["entered_at"] == "2026-03-03T06:30:00Z"
+        (former,) = (await web.get("/api/v1/patients/p-017/limits/former")).json()
+    assert former["entry"] == {**LOW_1, "entered_at": "2026-03-03T06:30:00Z"}
+    assert (former["rule"], former["ended_at"]) == ("low-event-1", "2026-03-04T06:30:00Z")
+
+
+async def test_population_and_programme_are_set_by_api_and_form_and_move_the_limits(furnished) -> None:
+    furnished.rules = parse_book({"programme": {"gdm": {"bp-severe": {"systolic": {"value": 155, "unit": "mmHg"}}}}})
+
+    def limit(rule: str, parameter: str, unit: str) -> float:
+        return furnished.limits(furnished.people.patient("p-017")).limits.value(rule, parameter, unit)
+
+    async with browser(furnished) as web:
+        both = {"population": "pregnancy", "programme": "gdm"}
+        assert (await web.patch("/api/v1/patients/p-017", json=both)).json()["programme"] == "gdm"
+        assert limit("low-event-1", "limit", "mg/dL") == 63
+        assert limit("bp-severe", "systolic", "mmHg") == 155
+        assert '<option value="pregnancy" selected>' in (await web.get("/patients/p-017")).text
+        await web.post("/patients/p-017/care", data={"population": "", "programme": "gdm"})
+        assert limit("low-event-1", "limit", "mg/dL") == 70
+        unknown = await web.patch("/api/v1/patients/p-017", json={"programme": "heart"})
+        assert unknown.status_code == 422
+        assert "there is no programme 'heart'" in unknown.json()["detail"]
+        assert (await web.patch("/api/v1/patients/p-017", json={"programme": None})).json()["programme"] is None
+
+
+async def test_limits_that_an_older_homeward_took_are_said_to_be_unused(furnished) -> None:
+    gone = {"glucose-gone": {"limit": {"value": 4, "unit": "mmol/L"}}}
+    furnished.people.change_patient(replace(WANG, limits=gone), now=NOW)
+    async with browser(furnished) as web:
+        page = (await web.get("/patients/p-017")).text
+        assert "these do not hold; the usual ones stand in their place." in page
         assert "glucose-gone: there is no such rule" in page
         assert (await web.get("/patients/p-017/figure/glucose")).status_code == 200
 
@@ -521,7 +631,7 @@ async def test_a_patient_and_a_device_are_added_and_paired_with_forms(house, web
 async def test_the_patients_page_shows_newest_values_in_the_patients_unit(furnished) -> None:
     low = replace(reading(Vital.GLUCOSE, NOW, None), flags=frozenset({Flag.BELOW_RANGE}))
     furnished.journal.append([Arrival(packet=_packet(), outcomes=(low,))])
-    furnished.people.change_patient(replace(WANG, glucose_unit=MILLER.glucose_unit))
+    furnished.people.change_patient(replace(WANG, glucose_unit=MILLER.glucose_unit), now=NOW)
     async with browser(furnished) as web:
         page = (await web.get("/patients/p-017?range=3d")).text
         assert re.search(r'class="value">\s*130\s*<small>mg/dL', page)  # 7.2 mmol/L as the sensor sent it

@@ -120,6 +120,16 @@ def test_a_file_without_rows_has_no_findings(tmp_path: Path, capsys: pytest.Capt
     assert "0 readings" in capsys.readouterr().out
 
 
+def test_a_file_of_which_no_row_can_be_used_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = file(tmp_path, glucose_lines((5.6, 7.1, 2.9))), tmp_path / "out.csv"
+    assert _replay(data, "--findings", out) == 2
+    said = capsys.readouterr().err
+    assert "All values look like mmol/L, and were taken as mg/dL: if so, say --unit mmol/L." in said
+    assert "None of the 3 rows could be used" in said
+    assert not out.exists()
+    assert _replay(data, "--unit", "mmol/L") == 0
+
+
 def test_unsafe_rules_are_refused_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rules = tmp_path / "rules.toml"
     rules.write_text(f"[clinic.{LOW}]\nlimit = 85\n")

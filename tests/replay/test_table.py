@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.replay.table import ReplayError, read_table
 from ingest.reading import Flag
 from ingest.vital import Unit, Vital
-from tests.replay.histories import file, table
+from tests.replay.histories import file, glucose_lines, table
 
 
 def test_a_row_is_a_reading_of_a_subject(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_times_may_have_an_offset_and_a_zone_says_whose_clock_it_was(tmp_path: P
         (",2026-03-01 08:00,100", "no subject"),
         ("p-1,2026-03-01 08:00", "2 cells where the first line has 3"),
         ("p-1,2026-03-01 08:00,100,7", "4 cells where the first line has 3"),
-        ("p-1,2026-03-01 08:00,1" + "0" * 200_000, "field larger than field limit"),
+        ("p-1,2026-03-01 08:00,1" + "0" * 200_000, "no line of a CSV file"),
     ],
 )
 def test_a_bad_row_is_listed_with_its_line_and_the_others_are_read(tmp_path: Path, line: str, because: str) -> None:
@@ -105,6 +105,49 @@ def test_a_unit_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         table(tmp_path, [], unit=Unit.MMHG)
 
 
+def test_a_file_in_gb18030_is_read_and_says_so(tmp_path: Path) -> None:
+    path = file(tmp_path, [])
+    path.write_bytes("subject,time,glucose\n王芳,2026-03-01 08:00,100\n".encode("gb18030"))
+    found = read_table(path)
+    assert list(found.rows) == ["王芳"]
+    assert found.encoding == "gb18030"
+    path.write_bytes(b"subject,time,glucose\nM\xfc,2026-03-01 08:00,100\n")
+    with pytest.raises(ReplayError, match="neither UTF-8 nor GB 18030"):
+        read_table(path)
+
+
+def test_columns_apart_by_semicolons_are_named_as_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(ReplayError, match="apart by semicolons: save it with commas"):
+        table(tmp_path, ["p-1;2026-03-01 08:00;100"], "subject;time;glucose")
+
+
+@pytest.mark.parametrize("time", ["2026/03/01 08:05", "2026/3/1 8:05:00", "2026-3-1 8:05"])
+def test_times_as_spreadsheets_write_them(tmp_path: Path, time: str) -> None:
+    (row,) = table(tmp_path, [f"p-1,{time},100"]).rows["p-1"]
+    assert row.taken_at == datetime(2026, 3, 1, 8, 5, tzinfo=UTC)
+
+
+def test_an_hour_that_the_clock_showed_twice_or_never_is_doubtful(tmp_path: Path) -> None:
+    lines = [f"p-1,{time},100" for time in ("2026-03-29 02:30", "2026-10-25 01:30", "2026-10-25 02:30")]
+    assert table(tmp_path, lines, zone=ZoneInfo("Europe/Berlin")).doubtful == [2, 4]
+    assert (
+        table(tmp_path, [f"{lines[2].replace(',100', '+01:00,100')}"], zone=ZoneInfo("Europe/Berlin")).doubtful == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "likely"),
+    [
+        ((5.6, 12.0), None, Unit.MMOL_L),
+        ((5.6, 120), None, None),
+        ((100, 45), Unit.MMOL_L, Unit.MG_DL),
+        ((5.6, 12.0), Unit.MMOL_L, None),
+    ],
+)
+def test_values_that_look_like_another_unit(tmp_path: Path, values, unit, likely) -> None:
+    assert table(tmp_path, glucose_lines(values), unit=unit).likely_unit() is likely
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ReplayError, match="cannot be read"):
         read_table(tmp_path / "nothing.csv")
@@ -116,6 +159,10 @@ def test_any_octets_are_rows_or_bad_rows(tmp_path_factory: pytest.TempPathFactor
     path = file(tmp_path_factory.mktemp("any"), [])
     with path.open("ab") as more:
         more.write(octets)
-    found = read_table(path)
+    try:
+        found = read_table(path)
+    except ReplayError as error:
+        assert "is neither UTF-8 nor GB 18030" in str(error)  # noqa: PT017  most octets are one of both
+        return
     assert all(because for _, because in found.bad)
     assert len(found) + len(found.bad) <= octets.count(b"\n") + octets.count(b"\r") + 1
