@@ -204,6 +204,12 @@ def test_a_recovery_between_two_lows_makes_them_two_for_staff() -> None:
     assert told == [minute(0), minute(86)]
 
 
+def test_a_low_whose_readings_come_rarely_is_told_all_the_same() -> None:
+    ward = worn()
+    ward.comes(*trace([40, 41] * 8, every=25))
+    assert [(at(each), each.audience) for each in said(ward.found, "low-event-2")] == [(75, PATIENT), (100, STAFF)]
+
+
 def test_one_missing_reading_and_a_jittering_clock_are_no_gap() -> None:
     assert len(said(worn().comes(*trace([90, 80, 53, 52, None, 51])), "low-event-2")) == 1
     jitter = [cgm(0, 90), cgm(5, 80), cgm(10, 53), cgm(14.9, 52), cgm(19.8, 51)]
