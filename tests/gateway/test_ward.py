@@ -244,7 +244,7 @@ async def test_own_limits_that_contradict_the_clinics_are_a_trouble_and_the_othe
         assert house.ward.trouble is None
 
 
-@pytest.mark.parametrize(("days", "silent_after"), [(None, 2), (7, 2), (1, 8)])
+@pytest.mark.parametrize(("days", "silent_after"), [(None, 3), (7, 3), (1, 8)])
 async def test_who_measures_by_a_plan_is_silent_when_it_is_not_kept(
     tmp_path: Path, days: int | None, silent_after: int
 ) -> None:
