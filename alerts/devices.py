@@ -55,7 +55,7 @@ class Arrivals:
     def take(self, reading: Reading) -> None:
         """Note a further one; what came before the newest, or came with it, changes nothing."""
         received, taken = reading.received_at, reading.taken_at
-        if received < self.received_at or (received == self.received_at and taken <= self.taken_at):
+        if received <= self.received_at and (received < self.received_at or taken <= self.taken_at):
             return
         if received - taken <= LATE[reading.vital]:
             self.late = ()

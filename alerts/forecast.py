@@ -186,26 +186,33 @@ class Forecast:
         if apart < CLOSEST:
             return False
         if apart > GAP and apart > 2.5 * self.cadence:
-            self.lag5 = self.lag10 = self.lag20 = self.lag40 = self.lag80 = self.rate = 0.0
-            self.floor = self.crest = glucose
-            self.since = self.crest_at = minute
-            share = CLOSEST / self.weight
+            share = self._pause(minute, glucose)
         else:
             share = self._move(minute, glucose, apart)
-        self.mean += share * (glucose - self.mean)
-        self.spread += share * (abs(glucose - self.mean) - self.spread)
+        self.mean = mean = self.mean + share * (glucose - self.mean)
+        self.spread += share * (abs(glucose - mean) - self.spread)
         keep = 1.0 - share
         for near in self.near:
-            near.near *= keep
-            near.below *= keep
             over = glucose - near.level
-            if over < MARGIN:
-                near.near += share
+            if over >= MARGIN:
+                near.near *= keep
+                near.below *= keep
+            else:
+                near.near = near.near * keep + share
                 if over < 0.0:
-                    near.below += share
+                    near.below = near.below * keep + share
                     near.last_low = minute
+                else:
+                    near.below *= keep
         self.minute, self.glucose = minute, glucose
         return True
+
+    def _pause(self, minute: float, glucose: float) -> float:
+        """The share of a reading after a gap: everything short is forgotten."""
+        self.lag5 = self.lag10 = self.lag20 = self.lag40 = self.lag80 = self.rate = 0.0
+        self.floor = self.crest = glucose
+        self.since = self.crest_at = minute
+        return CLOSEST / self.weight
 
     def _move(self, minute: float, glucose: float, apart: float) -> float:
         change = glucose - self.glucose
@@ -261,7 +268,8 @@ class Forecast:
         """The numbers of the levels that the glucose expected comes so near to that a `warning` is thought of."""
         glucose, numbers = self.glucose, []
         weights = SLOW if self.cadence >= SLOW_CADENCE else FAST
-        change = expected_change(weights[0], self.lag5, self.lag10, self.lag20, self.lag40, self.lag80)
+        a, b, c, d, e = weights[0].drift
+        change = a * self.lag5 + b * self.lag10 + c * self.lag20 + d * self.lag40 + e * self.lag80
         for number, near in enumerate(self.near):
             over = glucose - near.level
             if over + change < weights[number].reach and 0.0 <= over < CEILING:

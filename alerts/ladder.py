@@ -39,8 +39,9 @@ RATE_SPAN_S: Final = (480.0, 1000.0)
 
 
 class Bound(NamedTuple):
-    """A level's limit and clear limit in one unit. includes: the limit itself is beyond it. share: as of `Level`."""
+    """A level's limit and clear limit in one unit; place, includes and share as of `Level`."""
 
+    place: int  # of the level in `Plan.levels`
     limit: float
     clear: float
     low: bool
@@ -105,7 +106,10 @@ class Plan:
         self.levels = _levels(limits)
         self.level_of = {rung.rule.name: place for place, level in enumerate(self.levels) for rung in level.rungs}
         self.bounds = {
-            unit: tuple(Bound(*level.bounds[unit], level.low, level.includes, level.share) for level in self.levels)
+            unit: tuple(
+                Bound(place, *level.bounds[unit], level.low, level.includes, level.share)
+                for place, level in enumerate(self.levels)
+            )
             for unit in (Unit.MG_DL, Unit.MMOL_L)
         }
         self.calm = {unit: _calm(self.levels, unit) for unit in (Unit.MG_DL, Unit.MMOL_L)}

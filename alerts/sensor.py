@@ -160,7 +160,6 @@ class Sensor:
         "flat_since",
         "forecast",
         "last_at",
-        "mg_dl",
         "moving",
         "plan",
         "points",
@@ -182,7 +181,6 @@ class Sensor:
         self.last_at: datetime | None = None
         self.started_at: datetime | None = None  # of a sensor in its first day
         self.value = math.nan  # as received
-        self.mg_dl = math.nan
         self.same = 0  # readings in a row with this value
         self.flat_since: datetime | None = None
         self.calm = 0  # readings in a row that no limit minds, while there are no slots
@@ -198,17 +196,17 @@ class Sensor:
         None: it is not newer than the last one, and nothing was done with it. now: None tells nothing, as if no
         reading were fresh.
         """
-        taken, last = reading.taken_at, self.last_at
-        value, unit, mg_dl = reading.sent[0], reading.unit, reading.values[0]
-        calm = self.plan.calm.get(unit)
+        taken, last, plan = reading.taken_at, self.last_at, self.plan
         if last is not None and taken <= last:
             return None
+        value, unit, mg_dl = reading.sent[0], reading.unit, reading.values[0]
+        calm = plan.calm.get(unit)
         if reading.flags or value is None or mg_dl is None or calm is None:
             known = _value(reading)
             if known is None:
                 return NOTHING
             value, unit, mg_dl = known
-            calm = self.plan.calm[unit]
+            calm = plan.calm[unit]
         self.last_at = taken
         told: Sequence[Told] = NOTHING
         if last is None:
@@ -227,12 +225,10 @@ class Sensor:
             told = self._judge(reading, Value(value, unit, mg_dl), last, now)
         points = self.points
         if points:
-            plan, step = self.plan, mg_dl - points[0][1]
-            longer = mg_dl - points[-1][1]
             if (
                 self.moving
-                or not plan.drop < step < plan.leap
-                or not plan.down < longer < plan.up
+                or not plan.drop < mg_dl - points[0][1] < plan.leap
+                or not plan.down < mg_dl - points[-1][1] < plan.up
                 or (len(points) > 1 and not plan.down < mg_dl - points[1][1] < plan.up)
             ):
                 told = (*told, *self._move(reading, Value(value, unit, mg_dl), now))
@@ -240,17 +236,17 @@ class Sensor:
                 self.points = ((taken, mg_dl), *self.points[:3])  # what a jump has left of them
         else:
             self.points = ((taken, mg_dl),)
-        if self.forecast.take(taken.timestamp() / 60, mg_dl) and mg_dl < self.plan.far_above:
-            told = (*told, *self._look_ahead(reading, Value(value, unit, mg_dl), now))
+        if self.forecast.take(taken.timestamp() / 60, mg_dl) and mg_dl < plan.far_above:
+            for number in self.forecast.near_levels:
+                told = (*told, *self._look_ahead(number, reading, Value(value, unit, mg_dl), now))
         if value == self.value:
             self.same += 1
-            if self.same >= self.plan.stuck:
+            if self.same >= plan.stuck:
                 told = (*told, *self._stand_still(reading, Value(value, unit, mg_dl), now))
         else:
             self.value = value
             self.same = 1
             self.flat_since = taken
-        self.mg_dl = mg_dl
         return told
 
     def shows_over(self, rule: str, reading: Reading) -> Told | None:
@@ -320,8 +316,11 @@ class Sensor:
             self.calm = 0
         told: Sequence[Told] = NOTHING
         shown = value.shown
-        for place, (slot, bound) in enumerate(zip(self.slots, self.plan.bounds[value.unit], strict=True)):
-            limit, clear, low, includes, share = bound
+        for (place, limit, clear, low, includes, share), slot in zip(
+            self.plan.bounds[value.unit], self.slots, strict=True
+        ):
+            if slot.back == _SETTLED and (clear <= shown if low else limit > shown <= clear) and not slot.standing:
+                continue  # Nothing goes on, and nothing begins.
             if slot.run and slot.open and not share and (shown < limit if low else shown > limit):
                 # What goes on and has nothing to tell yet: the usual case of those who are not well.
                 slot.run += 1
@@ -474,18 +473,17 @@ class Sensor:
             slot.worst,
         )
 
-    def _look_ahead(self, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
-        """The lows ahead. now: None counts as told what was fresh when it came."""
-        for number in self.forecast.near_levels:
-            ahead = self.plan.ahead[number]
-            if (
-                ahead.on
-                and self._fresh(ahead.rule, reading, now or reading.received_at)
-                and not self.hides_what_is_ahead(number, reading.taken_at)
-                and (warning := self.forecast.warning(number))
-                and now is not None
-            ):
-                yield self._warned(ahead, warning, reading, value)
+    def _look_ahead(self, number: int, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
+        """The low ahead, of a level by its number. now: None counts as told what was fresh when it came."""
+        ahead = self.plan.ahead[number]
+        if (
+            ahead.on
+            and self._fresh(ahead.rule, reading, now or reading.received_at)
+            and not self.hides_what_is_ahead(number, reading.taken_at)
+            and (warning := self.forecast.warning(number))
+            and now is not None
+        ):
+            yield self._warned(ahead, warning, reading, value)
 
     def hides_what_is_ahead(self, number: int, taken: datetime) -> bool:
         """Whether nothing is foretold of a level (by its number in `Plan.ahead`) from the reading of this moment.
