@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Priority
-from alerts.forecast import CEILING
 from alerts.rule import COUNT, MG_DL, RATE, SWITCH, Comparison, Limits, Rule
 from alerts.sensor_rules import (
     FALLING_FAST,
@@ -133,7 +132,8 @@ class Plan:
             )
             for rule, low in ((PREDICTED_LOW, LOW_EVENT_1), (PREDICTED_URGENT_LOW, LOW_EVENT_2))
         )
-        self.far_above = max(each.level for each in self.ahead) + CEILING  # mg/dL, from which nothing is ahead
+        low, very_low = self.ahead
+        self.ahead_levels = low.level, very_low.level
 
 
 def _levels(limits: Limits) -> tuple[Level, ...]:

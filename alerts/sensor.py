@@ -177,7 +177,7 @@ class Sensor:
         self.device = device
         self.zone = zone
         self.rhythm = Rhythm()
-        self.forecast = Forecast([each.level for each in plan.ahead])
+        self.forecast = Forecast(plan.ahead_levels)
         self.last_at: datetime | None = None
         self.started_at: datetime | None = None  # of a sensor in its first day
         self.value = math.nan  # as received
@@ -236,9 +236,8 @@ class Sensor:
                 self.points = ((taken, mg_dl), *self.points[:3])  # what a jump has left of them
         else:
             self.points = ((taken, mg_dl),)
-        if self.forecast.take(taken.timestamp() / 60, mg_dl) and mg_dl < plan.far_above:
-            for number in self.forecast.near_levels:
-                told = (*told, *self._look_ahead(number, reading, Value(value, unit, mg_dl), now))
+        for number in self.forecast.take(taken.timestamp() / 60, mg_dl) or ():
+            told = (*told, *self._look_ahead(number, reading, Value(value, unit, mg_dl), now))
         if value == self.value:
             self.same += 1
             if self.same >= plan.stuck:

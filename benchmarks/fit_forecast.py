@@ -205,11 +205,12 @@ def watch(one: Subject, levels: Sequence[float]) -> None:
     for i, (minute, glucose) in enumerate(zip(one.minutes.tolist(), one.glucose.tolist(), strict=True)):
         taken = EPOCH + timedelta(minutes=minute)
         sensor.take(as_sent(one.name, taken, glucose), None)
-        if eye.take(minute, glucose):
+        if eye.take(minute, glucose) is not None:
             used.append(i)
             hidden.append([sensor.hides_what_is_ahead(number, taken) for number in range(len(LEVELS))])
-            row = [getattr(eye, name) for name in SHARED]
-            for near in eye.near:
+            state = eye.state
+            row = [getattr(state, name) for name in SHARED]
+            for near in state.near:
                 row += (near.near, near.below, near.last_low)
             rows.append(row)
     names = [*SHARED, *(f"{name} {level}" for level in levels for name in ("near", "below", "last_low"))]

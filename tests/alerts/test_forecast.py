@@ -19,8 +19,7 @@ def tell(minutes: Sequence[float], glucose: Sequence[float], forecast: Forecast 
     return [
         (m, warning)
         for m, g in zip(minutes, glucose, strict=True)
-        if forecast.take(m, g)
-        for number in forecast.near_levels
+        for number in forecast.take(m, g) or ()
         if (warning := forecast.warning(number))
     ]
 
@@ -101,19 +100,19 @@ def test_after_a_gap_the_fall_before_it_is_forgotten() -> None:
     forecast = Forecast()
     tell(minutes[: stop + 1], glucose[: stop + 1], forecast)
     assert tell(later, [90.0, 90.0], forecast) == []
-    assert forecast.rate == 0.0
-    assert forecast.since == later[0]
+    assert forecast.state.rate == 0.0
+    assert forecast.state.since == later[0]
 
 
 def test_a_15_minute_sensor_is_learned_and_its_readings_are_no_gap() -> None:
     forecast = Forecast()
     tell([15.0 * n for n in range(30)], [120.0] * 30, forecast)
-    assert forecast.cadence == 15.0
-    assert forecast.since == 0.0
+    assert forecast.state.cadence == 15.0
+    assert forecast.state.since == 0.0
     forecast.take(29 * 15.0 + 30.0, 118.0)  # one reading lost
-    assert forecast.since == 0.0
+    assert forecast.state.since == 0.0
     forecast.take(29 * 15.0 + 30.0 + 45.0, 118.0)
-    assert forecast.since == 29 * 15.0 + 75.0
+    assert forecast.state.since == 29 * 15.0 + 75.0
 
 
 def test_the_averages_lag_as_worked_out_by_hand() -> None:
@@ -121,14 +120,14 @@ def test_the_averages_lag_as_worked_out_by_hand() -> None:
     forecast = Forecast()
     for minute in (0.0, 5.0, 11.0, 19.0, 24.0, 38.0):
         forecast.take(minute, 200.0 - 2.0 * minute)
-    assert forecast.lag10 == pytest.approx(-2 * 10 * (1 - np.exp(-3.8)))
-    assert forecast.lag40 == pytest.approx(-2 * 40 * (1 - np.exp(-0.95)))
+    assert forecast.state.lag10 == pytest.approx(-2 * 10 * (1 - np.exp(-3.8)))
+    assert forecast.state.lag40 == pytest.approx(-2 * 40 * (1 - np.exp(-0.95)))
 
 
 def test_a_word_counts_as_a_value_beyond_the_range() -> None:
     forecast = Forecast()
     tell([0.0, 5.0, 10.0], [60.0, 50.0, BELOW_RANGE], forecast)
-    assert [near.last_low for near in forecast.near] == [10.0, 10.0]
+    assert [near.last_low for near in forecast.state.near] == [10.0, 10.0]
 
 
 def test_mmol_is_the_same_after_conversion() -> None:
@@ -140,8 +139,8 @@ def test_mmol_is_the_same_after_conversion() -> None:
 def test_there_is_a_weight_for_every_term() -> None:
     forecast = Forecast()
     forecast.take(0.0, 100.0)
-    for near, fast, slow in zip(forecast.near, FAST, SLOW, strict=True):
-        _, row = forecast.seen(near, fast)
+    for number, (fast, slow) in enumerate(zip(FAST, SLOW, strict=True)):
+        _, row, _ = forecast.seen(number)
         assert len(row) == len(fast.terms) == len(slow.terms)
 
 
