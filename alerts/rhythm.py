@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from array import array
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 _LONGEST: Final = 31  # minutes; longer intervals count as this
@@ -27,23 +28,32 @@ GAP: Final = timedelta(minutes=20)
 class Rhythm:
     """Intervals between neighbouring readings, by whole minutes."""
 
-    __slots__ = ("_all", "_at", "_recent")
+    __slots__ = ("_all", "_at", "_medians", "_recent")
 
     def __init__(self) -> None:
         self._all = array("I", bytes(4 * (_LONGEST + 1)))
-        self._recent = bytearray(_RECENT)
+        self._recent = bytearray()
         self._at = 0
+        self._medians: tuple[int, int] | None = None  # of all and of the last, once asked for
 
     def note(self, seconds: float) -> None:
         """Take the time from one reading to the next, in seconds."""
         minutes = int(seconds * _PER_MINUTE + 0.5) if seconds < _LONGEST_S else _LONGEST
         self._all[minutes] += 1
-        self._recent[self._at] = minutes
-        self._at = (self._at + 1) % _RECENT
+        at = self._at
+        if at == len(self._recent):
+            self._recent.append(minutes)
+        else:
+            self._recent[at] = minutes
+        self._at = (at + 1) % _RECENT
+        # One more of a median leaves it where it is, whatever it pushes out.
+        if self._medians and self._medians != (minutes, minutes):
+            self._medians = None
 
     def adopt(self, other: Rhythm) -> None:
         """Take over all the intervals of another, but not which were the last."""
         self._all = array("I", other._all)
+        self._medians = None
 
     @property
     def total(self) -> int:
@@ -52,17 +62,24 @@ class Rhythm:
 
     def readings(self, hold: timedelta) -> int:
         """How many readings in a row stand for a time."""
-        return min(_count(hold, self._median()), _count(hold, self._recent_median()))
+        every, recent = self._medians or self._learn()
+        return min(_count(hold, every), _count(hold, recent))
 
     @property
     def cadence(self) -> timedelta:
         """The usual time between readings."""
-        return max(1, self._median()) * _MINUTE
+        every, _ = self._medians or self._learn()
+        return max(1, every) * _MINUTE
 
     @property
     def gap(self) -> timedelta:
         """Longer than this without a reading, and what was low before is not still low."""
-        return max(GAP, 2.5 * self._median() * _MINUTE)
+        every, _ = self._medians or self._learn()
+        return max(GAP, 2.5 * every * _MINUTE)
+
+    def _learn(self) -> tuple[int, int]:
+        self._medians = medians = self._median(), self._recent_median()
+        return medians
 
     def _median(self) -> int:
         half = self.total // 2
@@ -80,7 +97,7 @@ class Rhythm:
         return last[len(last) // 2] if last else _USUAL
 
     def _last(self) -> list[int]:
-        return sorted(self._recent[: self.total])
+        return sorted(self._recent)
 
     def __eq__(self, other: object) -> bool:
         """Whether both know the same intervals; which of the last came first does not matter."""
@@ -91,5 +108,6 @@ class Rhythm:
     __hash__ = None  # type: ignore[assignment]
 
 
+@lru_cache(1024)
 def _count(hold: timedelta, minutes: int) -> int:
     return max(1, math.ceil(hold / (minutes * _MINUTE))) if minutes else 1

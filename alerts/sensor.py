@@ -680,7 +680,10 @@ def _slots(sensor: Sensor) -> tuple[Slot, ...]:
 def _rate_since(points: Sequence[tuple[datetime, float]], taken: datetime) -> tuple[datetime, float] | None:
     """The point from which a rate is taken: the farthest in the span of rates."""
     shortest, longest = RATE_SPAN_S
-    return next((each for each in reversed(points) if shortest <= (taken - each[0]).total_seconds() <= longest), None)
+    for each in reversed(points):
+        if shortest <= (taken - each[0]).total_seconds() <= longest:
+            return each
+    return None
 
 
 def _running(slot: Slot) -> Ended | None:
