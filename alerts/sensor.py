@@ -231,17 +231,17 @@ class Sensor:
                 or not plan.down < mg_dl - points[-1][1] < plan.up
                 or (len(points) > 1 and not plan.down < mg_dl - points[1][1] < plan.up)
             ):
-                told = (*told, *self._move(reading, Value(value, unit, mg_dl), now))
+                told = _with(told, self._move(reading, Value(value, unit, mg_dl), now))
             if seconds >= SPACED_S or (taken - points[0][0]).total_seconds() >= SPACED_S:
                 self.points = ((taken, mg_dl), *self.points[:3])  # what a jump has left of them
         else:
             self.points = ((taken, mg_dl),)
         for number in self.forecast.take(taken.timestamp() / 60, mg_dl) or ():
-            told = (*told, *self._look_ahead(number, reading, Value(value, unit, mg_dl), now))
+            told = _with(told, self._look_ahead(number, reading, Value(value, unit, mg_dl), now))
         if value == self.value:
             self.same += 1
             if self.same >= plan.stuck:
-                told = (*told, *self._stand_still(reading, Value(value, unit, mg_dl), now))
+                told = _with(told, self._stand_still(reading, Value(value, unit, mg_dl), now))
         else:
             self.value = value
             self.same = 1
@@ -472,7 +472,7 @@ class Sensor:
             slot.worst,
         )
 
-    def _look_ahead(self, number: int, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
+    def _look_ahead(self, number: int, reading: Reading, value: Value, now: datetime | None) -> Told | None:
         """The low ahead, of a level by its number. now: None counts as told what was fresh when it came."""
         ahead = self.plan.ahead[number]
         if (
@@ -482,7 +482,8 @@ class Sensor:
             and (warning := self.forecast.warning(number))
             and now is not None
         ):
-            yield self._warned(ahead, warning, reading, value)
+            return self._warned(ahead, warning, reading, value)
+        return None
 
     def hides_what_is_ahead(self, number: int, taken: datetime) -> bool:
         """Whether nothing is foretold of a level (by its number in `Plan.ahead`) from the reading of this moment.
@@ -503,11 +504,11 @@ class Sensor:
         """Whether a low that begins now may be pressure on the sensor."""
         return self.pressed_at is not None and at - self.pressed_at <= _REBOUND[1]
 
-    def _move(self, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
+    def _move(self, reading: Reading, value: Value, now: datetime | None) -> Told | None:
         """Judge a change over the last points: a jump, a fast fall or rise, the beginning of a compression low."""
         taken, points = reading.taken_at, self.points
         if math.isinf(value.shown):
-            return
+            return None
         step, seconds = value.mg_dl - points[0][1], (taken - points[0][0]).total_seconds()
         before = points[1][1] if len(points) > 1 else points[0][1]
         sudden = abs(step) > self.plan.jump * max(seconds, SPACED_S) / 60 and abs(step) > _SUDDEN * abs(
@@ -516,16 +517,15 @@ class Sensor:
         if seconds <= _JUMP_S and sudden:
             self.points = ()
             self.moving = 0
-            if self._fresh(SENSOR_JUMP, reading, now):
-                yield self._note(
-                    SENSOR_JUMP, reading, value, points[0][0], (points[0][0], taken), (points[0][1], seconds / 60)
-                )
-            return
+            if not self._fresh(SENSOR_JUMP, reading, now):
+                return None
+            at, mg_dl = points[0]
+            return self._note(SENSOR_JUMP, reading, value, at, (at, taken), (mg_dl, seconds / 60))
         if value.mg_dl < points[0][1]:
             self._feel_pressure(value, taken)
         since = _rate_since(points, taken)
         if since is None:
-            return
+            return None
         at, mg_dl = since
         rate = (value.mg_dl - mg_dl) / (taken - at).total_seconds() * 60
         if self.moving:
@@ -535,28 +535,30 @@ class Sensor:
             rule = FALLING_FAST if rate < 0 else RISING_FAST
             self.moving = -1 if rate < 0 else 1
             if self._fresh(rule, reading, now):
-                yield self._note(rule, reading, value, at, (at, taken), (rate, mg_dl))
+                return self._note(rule, reading, value, at, (at, taken), (rate, mg_dl))
+        return None
 
     def _feel_pressure(self, value: Value, taken: datetime) -> None:
         """A steep fall at night from a steady trace."""
         points = self.points
         for (top_at, top), (_, _middle), (before_at, before) in zip(points, points[1:], points[2:], strict=False):
             fell = (taken - top_at).total_seconds()
-            steady = abs(top - before) <= _STEADY * (top_at - before_at).total_seconds() / 60
-            if steady and fell <= _FALL_S and value.mg_dl - top <= self.plan.fall * fell / 60:
+            steep = value.mg_dl - top <= self.plan.fall * fell / 60
+            if steep and fell <= _FALL_S and abs(top - before) <= _STEADY * (top_at - before_at).total_seconds() / 60:
                 if taken.astimezone(self.zone).hour in _NIGHT:
                     self.pressed_at = taken
                 return
 
-    def _stand_still(self, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
+    def _stand_still(self, reading: Reading, value: Value, now: datetime | None) -> Told | None:
         """Told once, when both the count and the time are reached."""
         since = self.flat_since
         if since is None or value.mg_dl in _STUCK_EDGES or math.isinf(value.shown):
-            return
-        if reading.taken_at - since >= self.plan.stuck_hold and self._fresh(SENSOR_STUCK, reading, now):
-            self.flat_since = None
-            lasted = (reading.taken_at - since) / _GRACE
-            yield self._note(SENSOR_STUCK, reading, value, since, (since, reading.taken_at), (self.same, lasted))
+            return None
+        if reading.taken_at - since < self.plan.stuck_hold or not self._fresh(SENSOR_STUCK, reading, now):
+            return None
+        self.flat_since = None
+        lasted = (reading.taken_at - since) / _GRACE
+        return self._note(SENSOR_STUCK, reading, value, since, (since, reading.taken_at), (self.same, lasted))
 
     def _fresh(self, rule: Rule, reading: Reading, now: datetime | None) -> bool:
         return now is not None and now - reading.taken_at <= self.plan.fresh[rule.name]
@@ -675,6 +677,10 @@ def _over(rule: Rule, level: Level, reading: Reading, value: Value) -> Told:
 def _slots(sensor: Sensor) -> tuple[Slot, ...]:
     at = sensor.last_at or NEVER
     return tuple(Slot(sensor.calm, at) for _ in sensor.plan.levels)
+
+
+def _with(told: Sequence[Told], more: Told | None) -> Sequence[Told]:
+    return (*told, more) if more else told
 
 
 def _rate_since(points: Sequence[tuple[datetime, float]], taken: datetime) -> tuple[datetime, float] | None:

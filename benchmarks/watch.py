@@ -4,12 +4,12 @@
 
 Steady flow: every patient has a sensor of 5 minutes that replays one of the real traces of `simulators/traces`, begun
 at another place for each, so that in each round of 5 minutes every patient brings one reading, in the same mixture of
-quiet, low and high: of 100 readings 23 are beyond a limit or not yet back, 4 to 5 lead to a finding (of the public
-sets cgm-azt1d, cgm-shanghai-t2dm and cgm-brist1d: 32, 39, 65, and 3, 4, 8). The sensors have been worn for more than
-a day. Measured is `Bed.take` with everything it leads to, the sentences of the findings included, but not the alerts
-in the book; what they hold up stands at the next reading. One reading at a time, and in batches of 1000
+quiet, low and high: of 100 readings 23 are beyond a limit or not long back, and 3 to 4 findings come of them (of the
+public sets cgm-azt1d, cgm-shanghai-t2dm and cgm-brist1d: 32, 39, 65, and 3, 4, 8). The sensors have been worn for
+more than a day. Measured is `Bed.take` with everything it leads to, the sentences of the findings included, but not
+the alerts in the book; what they hold up stands at the next reading. One reading at a time, and in batches of 1000
 (`alerts.bed.take_all`). Rounds of both ways alternate, garbage is collected between. The median of the rounds is
-given, and the least: that of a machine on which nobody else is at work.
+given, and the least, which is nearer to that of a machine with nobody else at work.
 """
 
 from __future__ import annotations
