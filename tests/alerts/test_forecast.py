@@ -7,7 +7,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.forecast import BELOW_RANGE, REST, Forecast, Forewarning
+from alerts.forecast import (
+    _STEPS,
+    BELOW_RANGE,
+    CEILING,
+    CLOSEST,
+    GAP,
+    MARGIN,
+    MEMORY,
+    RECOVERY,
+    REST,
+    SLOW_CADENCE,
+    STEADY,
+    YOUNGEST,
+    Forecast,
+    Forewarning,
+    State,
+    expected_change,
+)
 from alerts.forecast_weights import FAST, SLOW
 from ingest.vital import MG_DL_PER_MMOL_L
 
@@ -171,3 +188,64 @@ def test_nothing_told_hangs_on_what_comes_later(steps: list[tuple[float, float]]
     minutes, glucose = walk(steps, start)
     part = tell(minutes[:cut], glucose[:cut])
     assert tell(minutes, glucose)[: len(part)] == part
+
+
+def plain(state: State, minute: float, glucose: float, levels: tuple[float, float]) -> tuple[State, list[int]]:
+    """`Forecast.take`, a line for each number; the levels it names."""
+    apart, far = minute - state.minute, 2.5 * state.cadence
+    if apart < CLOSEST:
+        return state, []
+    new = dict.fromkeys(("lag5", "lag10", "lag20", "lag40", "lag80", "rate"), 0.0)
+    if apart > GAP and apart > far:
+        new |= {"floor": glucose, "crest": glucose, "crest_at": minute, "since": minute}
+        share = CLOSEST / state.weight
+    else:
+        change = glucose - state.glucose
+        stays = iter(_STEPS[int(apart * 4 + 0.5)])
+        for name in ("lag5", "lag10", "lag20", "lag40", "lag80"):
+            new[name] = next(stays) * getattr(state, name) + next(stays) * change
+        new["rate"] = rate = change / apart
+        new["floor"] = min(glucose, state.floor + 0.25 * apart)
+        new["crest"] = max(glucose, state.crest - 0.3 * apart)
+        new["crest_at"] = minute if new["crest"] == glucose else state.crest_at
+        new["cadence"] = state.cadence + (min(apart, 15.0) - state.cadence) / state.steps
+        new["steps"] = min(state.steps + 1, STEADY)
+        new["weight"] = min(state.weight + apart, MEMORY)
+        share = apart / new["weight"]
+        new["pace"] = state.pace + share * (min(abs(rate), 5.0) - state.pace)
+        new["noise"] = state.noise + share * (min(5.0 * abs(rate - state.rate), 20.0) - state.noise)
+    new["mean"] = state.mean + share * (glucose - state.mean)
+    new["spread"] = state.spread + share * (abs(glucose - new["mean"]) - state.spread)
+    state = state._replace(minute=minute, glucose=glucose, **new)
+    weights = SLOW if state.cadence >= SLOW_CADENCE else FAST
+    change = expected_change(weights[0], state.lag5, state.lag10, state.lag20, state.lag40, state.lag80)
+    named = []
+    for number, (name, level) in enumerate(zip(("low", "very_low"), levels, strict=True)):
+        near, over = state.near[number], glucose - level
+        state = state._replace(
+            **{
+                f"near_{name}": near.near * (1.0 - share) + (share if over < MARGIN else 0.0),
+                f"below_{name}": near.below * (1.0 - share) + (share if over < 0 else 0.0),
+                f"last_{name}": minute if over < 0 else near.last_low,
+            }
+        )
+        rested = minute - near.warned >= REST and minute - state.since >= YOUNGEST
+        recovered = minute - state.near[number].last_low >= RECOVERY
+        if 0 <= over < CEILING and over + change < weights[number].reach and rested and recovered:
+            named.append(number)
+    return state, named
+
+
+@settings(deadline=None)
+@given(STEPS, st.floats(60.0, 160.0), st.sampled_from([(70.0, 54.0), (72.5, 60.1)]))
+def test_each_reading_moves_each_number_as_the_plain_form_does(
+    steps: list[tuple[float, float]], start: float, levels: tuple[float, float]
+) -> None:
+    forecast, state = Forecast(levels), State()
+    for minute, glucose in zip(*walk(steps, start), strict=True):
+        state, named = plain(state, minute, glucose, levels)
+        assert list(forecast.take(minute, glucose) or ()) == named
+        assert forecast.state == state  # to the last bit
+        for number in named:
+            if forecast.warning(number):
+                state = state._replace(**{("warned_low", "warned_very_low")[number]: minute})

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerts.alert import Audience, Finding, Priority, Verdict
+from alerts.bed import Bed, take_all
 from alerts.ladder import Plan
 from alerts.rule import Group
 from alerts.rules import DEFAULTS, limits_for, parse_overrides
@@ -532,6 +533,24 @@ def test_a_state_that_is_built_again_is_the_same(readings: list[Reading]) -> Non
     before = state(sensor_of(ward))
     ward.restart(readings[-1].taken_at)
     assert state(sensor_of(ward)) == before
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(traces(), min_size=2, max_size=4), st.integers(1, 50))
+def test_a_batch_of_many_patients_finds_what_one_reading_at_a_time_finds(
+    many: list[list[Reading]], size: int
+) -> None:
+    mixed = [replace(each, patient=f"p-{n}") for n, one in enumerate(many) for each in one]
+    mixed.sort(key=lambda each: each.taken_at)
+    plan = Plan(DEFAULTS)
+    alone, together = (
+        {f"p-{n}": Bed(f"p-{n}", plan=plan, zone=ZONE, expected=()) for n in range(len(many))} for _ in range(2)
+    )
+    for first in range(0, len(mixed), size):
+        batch = mixed[first : first + size]
+        now = batch[-1].taken_at
+        found = [(each.patient, said) for each in batch if (said := alone[each.patient].take(each, now))]
+        assert take_all(together, batch, now) == found
 
 
 @settings(deadline=None, max_examples=60)
