@@ -230,6 +230,7 @@ class Sensor:
                 or not plan.drop < mg_dl - points[0][1] < plan.leap
                 or not plan.down < mg_dl - points[-1][1] < plan.up
                 or (len(points) > 1 and not plan.down < mg_dl - points[1][1] < plan.up)
+                or (len(points) > 2 and not plan.down < mg_dl - points[2][1] < plan.up)
             ):
                 told = _with(told, self._move(reading, Value(value, unit, mg_dl), now))
             if seconds >= SPACED_S or (taken - points[0][0]).total_seconds() >= SPACED_S:

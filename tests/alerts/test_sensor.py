@@ -243,6 +243,14 @@ def test_a_fast_fall_and_a_fast_rise_are_told_to_the_patient_once() -> None:
     assert len(rise) == 1
 
 
+def test_a_rate_over_15_minutes_is_told_when_10_and_20_minutes_ago_it_was_none() -> None:
+    ward = worn()
+    ward.comes(*trace([90, 100, 110, 118, 145, 122, 107]))
+    fall = said(ward.comes(cgm(35, 100)), "falling-fast")
+    assert len(fall) == 1
+    assert "from 145 mg/dL (8.0 mmol/L) to 100 mg/dL (5.6 mmol/L) within 15 min" in fall[0].because.en
+
+
 def test_a_jump_is_noted_and_not_taken_for_a_trend() -> None:
     found = worn().comes(*trace([95, 96, 130, 131, 130]))
     assert [(each.rule, each.audience) for each in found] == [("sensor-jump", WEEKLY)]
