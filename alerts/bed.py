@@ -246,18 +246,3 @@ class Bed:
         if late or LATE_DATA.name in self.standing:
             found.append(late_data(self._scene(now), self.expected, self._arrivals))
         return [each for each in found if each.verdict is Verdict.RAISE or each.rule in self.standing]
-
-
-def take_all(
-    beds: Mapping[str, Bed], readings: Sequence[Reading], now: datetime
-) -> list[tuple[str, Sequence[Finding]]]:
-    """Take readings of many patients in, in this order: the patients of whom something is found, with what is.
-
-    The same as `Bed.take` for each.
-    """
-    found = []
-    for reading in readings:
-        said = beds[reading.patient].take(reading, now)
-        if said:
-            found.append((reading.patient, said))
-    return found

@@ -19,7 +19,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import mul
-from typing import Any, Final
+from struct import Struct
+from typing import Any, Final, NamedTuple
 
 from alerts.forecast_weights import FAST, SLOW, Weights
 
@@ -43,6 +44,7 @@ _LAGS: Final = (5.0, 10.0, 20.0, 40.0, 80.0)
 _TICKS: Final = 4  # steps of the table per minute
 _LONGEST_CADENCE: Final = 15.0
 _LONG_AGO: Final = -1e9
+NONE: Final[Sequence[int]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,148 +147,198 @@ def terms(
     return row
 
 
-class _Near:
-    """What is kept for one level: shares of readings, the last low, the last warning."""
+class Near(NamedTuple):
+    """What is kept for one level: shares of readings near it and below, minutes of the last low and warning."""
 
-    __slots__ = ("below", "last_low", "level", "near", "warned")
+    near: float
+    below: float
+    last_low: float
+    warned: float
 
-    def __init__(self, level: float) -> None:
-        self.level = level
-        self.near = 0.03
-        self.below = 0.02
-        self.last_low = _LONG_AGO
-        self.warned = _LONG_AGO
+
+class State(NamedTuple):
+    """All that is kept of a patient. The last eight are a `Near` for each level."""
+
+    minute: float = _LONG_AGO
+    since: float = _LONG_AGO
+    glucose: float = 140.0
+    lag5: float = 0.0
+    lag10: float = 0.0
+    lag20: float = 0.0
+    lag40: float = 0.0
+    lag80: float = 0.0
+    rate: float = 0.0
+    floor: float = 140.0
+    crest: float = 140.0
+    crest_at: float = _LONG_AGO
+    cadence: float = 5.0
+    steps: float = 1.0
+    weight: float = MEMORY / 3
+    pace: float = 1.0
+    noise: float = 2.0
+    mean: float = 140.0
+    spread: float = 35.0
+    near_low: float = 0.03
+    below_low: float = 0.02
+    last_low: float = _LONG_AGO
+    warned_low: float = _LONG_AGO
+    near_very_low: float = 0.03
+    below_very_low: float = 0.02
+    last_very_low: float = _LONG_AGO
+    warned_very_low: float = _LONG_AGO
+
+    @property
+    def near(self) -> tuple[Near, Near]:
+        """Of each level."""
+        return Near(*self[-8:-4]), Near(*self[-4:])
+
+
+_PACKED: Final = Struct(f"{len(State._fields)}d")
+_unpack: Final = _PACKED.unpack
+_pack: Final = _PACKED.pack
+_NEW: Final = _pack(*State())
+_WARNED: Final = ("warned_low", "warned_very_low")
+
+
+def _may_warn(over: float, since_low: float, since_warned: float) -> bool:
+    """Of a level that glucose is so far above (mg/dL), these minutes after a low and a warning."""
+    return 0.0 <= over < CEILING and since_low >= RECOVERY and since_warned >= REST
 
 
 class Forecast:
-    """The warnings of one patient, reading by reading."""
+    """The warnings of one patient, reading by reading. Its numbers are packed: 600 bytes less than as objects."""
 
-    __slots__ = (
-        "cadence", "crest", "crest_at", "floor", "glucose", "lag5", "lag10", "lag20", "lag40", "lag80", "mean",
-        "minute", "near", "noise", "pace", "rate", "since", "spread", "steps", "weight",
-    )  # fmt: skip
+    __slots__ = ("_packed", "levels")
 
-    def __init__(self, levels: Sequence[float] = LEVELS) -> None:
+    def __init__(self, levels: tuple[float, float] = LEVELS) -> None:
         """levels: mg/dL, those that count as low and as very low; the weights are those of `LEVELS`."""
-        self.near = tuple(_Near(level) for level in levels)
-        self.minute = self.since = self.crest_at = _LONG_AGO
-        self.glucose = self.floor = self.crest = self.mean = 140.0
-        self.lag5 = self.lag10 = self.lag20 = self.lag40 = self.lag80 = self.rate = 0.0
-        self.cadence, self.steps = 5.0, 1.0
-        self.spread, self.pace, self.noise = 35.0, 1.0, 2.0
-        self.weight = MEMORY / 3
+        self.levels = levels
+        self._packed = _NEW
 
-    def take(self, minute: float, glucose: float) -> bool:
-        """Take a reading in; False when it was passed over.
+    @property
+    def state(self) -> State:
+        """What is known of the patient."""
+        return State._make(_unpack(self._packed))
+
+    def take(self, minute: float, glucose: float) -> Sequence[int] | None:
+        """Take a reading in; the numbers of the levels that a `warning` is thought of. None: it was passed over.
 
         minute: when it was taken; glucose: mg/dL, `BELOW_RANGE` or `ABOVE_RANGE` for a word. A reading that is not
         at least `CLOSEST` minutes later than the last one (repeated, out of order) changes nothing.
         """
-        apart = minute - self.minute
+        # In one piece, for it is done with every reading: unpacking and calls would cost more than the steps.
+        (
+            before, since, last, lag5, lag10, lag20, lag40, lag80, slope, floor, crest, crest_at, cadence, steps,
+            weight, pace, noise, mean, spread,
+            near_low, below_low, last_low, warned_low, near_very, below_very, last_very, warned_very,
+        ) = _unpack(self._packed)  # fmt: skip
+        apart = minute - before
         if apart < CLOSEST:
-            return False
-        if apart > GAP and apart > 2.5 * self.cadence:
-            self.begin(minute, glucose)
-            share = CLOSEST / self.weight
+            return None
+        if apart > GAP and apart > 2.5 * cadence:
+            lag5 = lag10 = lag20 = lag40 = lag80 = rate = 0.0  # as `begin`
+            floor = crest = glucose
+            since = crest_at = minute
+            share = CLOSEST / weight
         else:
-            share = self._move(minute, glucose, apart)
-        self.mean += share * (glucose - self.mean)
-        self.spread += share * (abs(glucose - self.mean) - self.spread)
+            change = glucose - last
+            rate = change / apart
+            s5, e5, s10, e10, s20, e20, s40, e40, s80, e80 = _STEPS[int(apart * _TICKS + 0.5)]
+            lag5 = s5 * lag5 + e5 * change
+            lag10 = s10 * lag10 + e10 * change
+            lag20 = s20 * lag20 + e20 * change
+            lag40 = s40 * lag40 + e40 * change
+            lag80 = s80 * lag80 + e80 * change
+            floor += 0.25 * apart
+            if glucose < floor:
+                floor = glucose
+            crest -= 0.3 * apart
+            if glucose >= crest:
+                crest, crest_at = glucose, minute
+            pause = apart
+            if pause > _LONGEST_CADENCE:
+                pause = _LONGEST_CADENCE
+            cadence += (pause - cadence) / steps
+            if steps < STEADY:
+                steps += 1.0
+            weight += apart
+            if weight > MEMORY:
+                weight = MEMORY
+            share = apart / weight
+            speed, turn = abs(rate), 5.0 * abs(rate - slope)
+            if speed > 5.0:
+                speed = 5.0
+            if turn > 20.0:
+                turn = 20.0
+            pace += share * (speed - pace)
+            noise += share * (turn - noise)
+        mean += share * (glucose - mean)
+        spread += share * (abs(glucose - mean) - spread)
         keep = 1.0 - share
-        for near in self.near:
-            near.near *= keep
-            near.below *= keep
-            over = glucose - near.level
-            if over < MARGIN:
-                near.near += share
-                if over < 0.0:
-                    near.below += share
-                    near.last_low = minute
-        self.minute, self.glucose = minute, glucose
-        return True
+        near_low *= keep
+        below_low *= keep
+        near_very *= keep
+        below_very *= keep
+        low, very_low = self.levels
+        over, over_very = glucose - low, glucose - very_low
+        if over < MARGIN:
+            near_low += share
+            if over < 0.0:
+                below_low += share
+                last_low = minute
+        if over_very < MARGIN:
+            near_very += share
+            if over_very < 0.0:
+                below_very += share
+                last_very = minute
+        self._packed = _pack(
+            minute, since, glucose, lag5, lag10, lag20, lag40, lag80, rate, floor, crest, crest_at, cadence, steps,
+            weight, pace, noise, mean, spread,
+            near_low, below_low, last_low, warned_low, near_very, below_very, last_very, warned_very,
+        )  # fmt: skip
+        if (over >= CEILING and over_very >= CEILING) or minute - since < YOUNGEST:
+            return NONE
+        weights = SLOW if cadence >= SLOW_CADENCE else FAST
+        change = expected_change(weights[0], lag5, lag10, lag20, lag40, lag80)
+        numbers = []
+        if over + change < weights[0].reach and _may_warn(over, minute - last_low, minute - warned_low):
+            numbers.append(0)
+        if over_very + change < weights[1].reach and _may_warn(over_very, minute - last_very, minute - warned_very):
+            numbers.append(1)
+        return numbers
 
     def begin(self, minute: float, glucose: float) -> None:
         """Forget slopes, valley and peak, as after a gap: from this reading, not yet taken, a new trace begins."""
-        self.lag5 = self.lag10 = self.lag20 = self.lag40 = self.lag80 = self.rate = 0.0
-        self.floor = self.crest = self.glucose = glucose
-        self.since = self.crest_at = minute
+        lags = {"lag5": 0.0, "lag10": 0.0, "lag20": 0.0, "lag40": 0.0, "lag80": 0.0}
+        begun = self.state._replace(
+            **lags, rate=0.0, glucose=glucose, floor=glucose, crest=glucose, since=minute, crest_at=minute
+        )
+        self._packed = _pack(*begun)
 
-    def _move(self, minute: float, glucose: float, apart: float) -> float:
-        change = glucose - self.glucose
-        rate = change / apart
-        s5, e5, s10, e10, s20, e20, s40, e40, s80, e80 = _STEPS[int(apart * _TICKS + 0.5)]
-        self.lag5 = s5 * self.lag5 + e5 * change
-        self.lag10 = s10 * self.lag10 + e10 * change
-        self.lag20 = s20 * self.lag20 + e20 * change
-        self.lag40 = s40 * self.lag40 + e40 * change
-        self.lag80 = s80 * self.lag80 + e80 * change
-        floor = self.floor + 0.25 * apart
-        if glucose < floor:
-            floor = glucose
-        self.floor = floor
-        crest = self.crest - 0.3 * apart
-        if glucose >= crest:
-            self.crest, self.crest_at = glucose, minute
-        else:
-            self.crest = crest
-        steps = self.steps
-        cadence = apart
-        if cadence > _LONGEST_CADENCE:
-            cadence = _LONGEST_CADENCE
-        self.cadence += (cadence - self.cadence) / steps
-        if steps < STEADY:
-            self.steps = steps + 1.0
-        weight = self.weight + apart
-        if weight > MEMORY:
-            weight = MEMORY
-        self.weight = weight
-        share = apart / weight
-        pace, turn = abs(rate), 5.0 * abs(rate - self.rate)
-        if pace > 5.0:
-            pace = 5.0
-        if turn > 20.0:
-            turn = 20.0
-        self.pace += share * (pace - self.pace)
-        self.noise += share * (turn - self.noise)
-        self.rate = rate
-        return share
-
-    def seen(self, near: _Near, weights: Weights) -> tuple[float, list[float]]:
-        """Expected glucose after `HORIZON` minutes (mg/dL), and the terms, for one level."""
-        lags = (self.lag5, self.lag10, self.lag20, self.lag40, self.lag80)
-        glucose, level, minute = self.glucose, near.level, self.minute
+    def seen(self, number: int) -> tuple[float, list[float], Weights]:
+        """Expected glucose after `HORIZON` minutes (mg/dL), the terms, and their weights, for one level."""
+        state = self.state
+        weights = (SLOW if state.cadence >= SLOW_CADENCE else FAST)[number]
+        level, near, glucose, minute = self.levels[number], state.near[number], state.glucose, state.minute
+        lags = (state.lag5, state.lag10, state.lag20, state.lag40, state.lag80)
         expected = glucose + expected_change(weights, *lags)
-        person = (self.pace, self.noise, self.spread, self.mean - level, near.near, near.below)
-        shape = (glucose - self.floor, self.crest - glucose, minute - self.crest_at)
-        return expected, terms(glucose - level, expected - level, lags, shape, minute - near.last_low, person)
-
-    @property
-    def near_levels(self) -> Sequence[int]:
-        """The numbers of the levels that the glucose expected comes so near to that a `warning` is thought of."""
-        glucose, numbers = self.glucose, []
-        weights = SLOW if self.cadence >= SLOW_CADENCE else FAST
-        change = expected_change(weights[0], self.lag5, self.lag10, self.lag20, self.lag40, self.lag80)
-        for number, near in enumerate(self.near):
-            over = glucose - near.level
-            if over + change < weights[number].reach and 0.0 <= over < CEILING:
-                numbers.append(number)
-        return numbers
+        person = (state.pace, state.noise, state.spread, state.mean - level, near.near, near.below)
+        shape = (glucose - state.floor, state.crest - glucose, minute - state.crest_at)
+        row = terms(glucose - level, expected - level, lags, shape, minute - near.last_low, person)
+        return expected, row, weights
 
     def warning(self, number: int) -> Forewarning | None:
-        """The warning of one of the levels that are near, after the reading taken last."""
-        near, minute = self.near[number], self.minute
-        if minute - near.warned < REST or minute - near.last_low < RECOVERY or minute - self.since < YOUNGEST:
-            return None
-        weights = (SLOW if self.cadence >= SLOW_CADENCE else FAST)[number]
-        expected, row = self.seen(near, weights)
+        """The warning of one of the levels that `take` has named, after the reading taken last."""
+        expected, row, weights = self.seen(number)
         if not sum(map(mul, weights.terms, row), weights.constant) > weights.threshold:
             return None
-        near.warned = minute
-        since_low = minute - near.last_low
+        state = self.state
+        self._packed = _pack(*state._replace(**{_WARNED[number]: state.minute}))
+        since_low = state.minute - state.near[number].last_low
         return Forewarning(
-            level=near.level,
-            glucose=self.glucose,
-            rate=self.lag10 / 10.0,
+            level=self.levels[number],
+            glucose=state.glucose,
+            rate=state.lag10 / 10.0,
             expected=expected,
             since_low=since_low if since_low < RECENT else None,
         )

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Priority
-from alerts.forecast import CEILING
 from alerts.rule import COUNT, MG_DL, RATE, SWITCH, Comparison, Limits, Rule
 from alerts.sensor_rules import (
     FALLING_FAST,
@@ -39,8 +38,9 @@ RATE_SPAN_S: Final = (480.0, 1000.0)
 
 
 class Bound(NamedTuple):
-    """A level's limit and clear limit in one unit. includes: the limit itself is beyond it. share: as of `Level`."""
+    """A level's limit and clear limit in one unit; place, includes and share as of `Level`."""
 
+    place: int  # of the level in `Plan.levels`
     limit: float
     clear: float
     low: bool
@@ -107,7 +107,10 @@ class Plan:
         self.levels = _levels(limits)
         self.level_of = {rung.rule.name: place for place, level in enumerate(self.levels) for rung in level.rungs}
         self.bounds = {
-            unit: tuple(Bound(*level.bounds[unit], level.low, level.includes, level.share) for level in self.levels)
+            unit: tuple(
+                Bound(place, *level.bounds[unit], level.low, level.includes, level.share)
+                for place, level in enumerate(self.levels)
+            )
             for unit in (Unit.MG_DL, Unit.MMOL_L)
         }
         self.calm = {unit: _calm(self.levels, unit) for unit in (Unit.MG_DL, Unit.MMOL_L)}
@@ -131,7 +134,8 @@ class Plan:
             )
             for rule, low in ((PREDICTED_LOW, LOW_EVENT_1), (PREDICTED_URGENT_LOW, LOW_EVENT_2))
         )
-        self.far_above = max(each.level for each in self.ahead) + CEILING  # mg/dL, from which nothing is ahead
+        low, very_low = self.ahead
+        self.ahead_levels = low.level, very_low.level
 
 
 def _levels(limits: Limits) -> tuple[Level, ...]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from array import array
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 _LONGEST: Final = 31  # minutes; longer intervals count as this
@@ -23,6 +24,7 @@ _LONGEST_S: Final = 60.0 * _LONGEST
 _PER_MINUTE: Final = 1 / 60
 _RECENT: Final = 33
 _USUAL: Final = 5
+_FEWEST: Final = 3  # intervals in a row that make a rhythm
 _MINUTE: Final = timedelta(minutes=1)
 GAP: Final = timedelta(minutes=20)
 
@@ -30,23 +32,33 @@ GAP: Final = timedelta(minutes=20)
 class Rhythm:
     """Intervals between neighbouring readings, by whole minutes."""
 
-    __slots__ = ("_all", "_at", "_recent")
+    __slots__ = ("_all", "_at", "_known", "_recent")
 
     def __init__(self) -> None:
         self._all = array("I", bytes(4 * (_LONGEST + 1)))
-        self._recent = bytearray(_RECENT)
+        self._recent = bytearray()
         self._at = 0
+        # The medians of all and of the last, and what is sparse, once asked for.
+        self._known: tuple[int, int, int] | None = None
 
     def note(self, seconds: float) -> None:
         """Take the time from one reading to the next, in seconds."""
         minutes = int(seconds * _PER_MINUTE + 0.5) if seconds < _LONGEST_S else _LONGEST
         self._all[minutes] += 1
-        self._recent[self._at] = minutes
-        self._at = (self._at + 1) % _RECENT
+        at = self._at
+        if at == len(self._recent):
+            self._recent.append(minutes)
+        else:
+            self._recent[at] = minutes
+        self._at = (at + 1) % _RECENT
+        # One more of a median leaves it where it is, whatever it pushes out. What is sparse never exceeds the newest.
+        if self._known and self._known != (minutes, minutes, 0):
+            self._known = None
 
     def adopt(self, other: Rhythm) -> None:
         """Take over all the intervals of another, but not which were the last."""
         self._all = array("I", other._all)
+        self._known = None
 
     @property
     def total(self) -> int:
@@ -55,17 +67,24 @@ class Rhythm:
 
     def readings(self, hold: timedelta) -> int:
         """How many readings in a row stand for a time."""
-        return min(_count(hold, self._median()), _count(hold, max(self._recent_median(), self._sparse())))
+        every, recent, sparse = self._known or self._learn()
+        return min(_count(hold, every), _count(hold, max(recent, sparse)))
 
     @property
     def cadence(self) -> timedelta:
         """The usual time between readings."""
-        return max(1, self._median()) * _MINUTE
+        every, _, _ = self._known or self._learn()
+        return max(1, every) * _MINUTE
 
     @property
     def gap(self) -> timedelta:
         """Longer than this without a reading, and what was low before is not still low."""
-        return max(GAP, 2.5 * max(self._median(), self._sparse()) * _MINUTE)
+        every, _, sparse = self._known or self._learn()
+        return max(GAP, 2.5 * max(every, sparse) * _MINUTE)
+
+    def _learn(self) -> tuple[int, int, int]:
+        self._known = known = self._median(), self._recent_median(), self._sparse()
+        return known
 
     def _median(self) -> int:
         half = self.total // 2
@@ -80,7 +99,9 @@ class Rhythm:
 
     def _sparse(self) -> int:
         """The shortest of the last three intervals, if all are longer than the usual gap; else 0."""
-        shortest = min(self._recent[(self._at - back) % _RECENT] for back in (1, 2, 3))
+        if len(self._recent) < _FEWEST:
+            return 0
+        shortest = min(self._recent[(self._at - back) % _RECENT] for back in range(1, _FEWEST + 1))
         return shortest if shortest * _MINUTE > GAP else 0
 
     def _recent_median(self) -> int:
@@ -88,7 +109,7 @@ class Rhythm:
         return last[len(last) // 2] if last else _USUAL
 
     def _last(self) -> list[int]:
-        return sorted(self._recent[: self.total])
+        return sorted(self._recent)
 
     def __eq__(self, other: object) -> bool:
         """Whether both know the same intervals; which of the last came first does not matter."""
@@ -99,5 +120,6 @@ class Rhythm:
     __hash__ = None  # type: ignore[assignment]
 
 
+@lru_cache(1024)
 def _count(hold: timedelta, minutes: int) -> int:
     return max(1, math.ceil(hold / (minutes * _MINUTE))) if minutes else 1

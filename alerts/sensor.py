@@ -183,7 +183,6 @@ class Sensor:
         "forecast",
         "known",
         "last_at",
-        "mg_dl",
         "moving",
         "plan",
         "points",
@@ -203,11 +202,10 @@ class Sensor:
         self.zone = zone
         self.worn = worn
         self.rhythm = Rhythm()
-        self.forecast = Forecast([each.level for each in plan.ahead])
+        self.forecast = Forecast(plan.ahead_levels)
         self.last_at: datetime | None = None
         self.started_at: datetime | None = None  # of a sensor in its first day
         self.value = math.nan  # as received
-        self.mg_dl = math.nan
         self.same = 0  # readings in a row with this value
         self.flat_since: datetime | None = None
         self.calm = 0  # readings in a row that no limit minds, while there are no slots
@@ -224,11 +222,11 @@ class Sensor:
         None: it is not newer than the last one, and nothing was done with it. now: None tells nothing, as if no
         reading were fresh.
         """
-        taken, last = reading.taken_at, self.last_at
-        value, unit, mg_dl = reading.sent[0], reading.unit, reading.values[0]
-        calm = self.plan.calm.get(unit)
+        taken, last, plan = reading.taken_at, self.last_at, self.plan
         if last is not None and taken <= last:
             return None
+        value, unit, mg_dl = reading.sent[0], reading.unit, reading.values[0]
+        calm = plan.calm.get(unit)
         if reading.flags or value is None or mg_dl is None or calm is None:
             known = _value(reading)
             if known is None:
@@ -237,7 +235,7 @@ class Sensor:
             if math.isinf(value):
                 self.points = ()  # there is no rate from or to it
                 self.moving = 0
-            calm = self.plan.calm[unit]
+            calm = plan.calm[unit]
         self.last_at = taken
         told: Sequence[Told] = NOTHING
         if last is None:
@@ -257,30 +255,28 @@ class Sensor:
             told = self._judge(reading, Value(value, unit, mg_dl), last, now)
         points = self.points
         if points:
-            plan, step = self.plan, mg_dl - points[0][1]
-            longer = mg_dl - points[-1][1]
             if (
                 self.moving
-                or not plan.drop < step < plan.leap
-                or not plan.down < longer < plan.up
+                or not plan.drop < mg_dl - points[0][1] < plan.leap
+                or not plan.down < mg_dl - points[-1][1] < plan.up
                 or (len(points) > 1 and not plan.down < mg_dl - points[1][1] < plan.up)
+                or (len(points) > 2 and not plan.down < mg_dl - points[2][1] < plan.up)
             ):
-                told = (*told, *self._move(reading, Value(value, unit, mg_dl), now))
+                told = _with(told, self._move(reading, Value(value, unit, mg_dl), now))
             if seconds >= SPACED_S or (taken - points[0][0]).total_seconds() >= SPACED_S:
                 self.points = ((taken, mg_dl), *self.points[:3])  # what a jump has left of them
         elif not math.isinf(value):
             self.points = ((taken, mg_dl),)
-        if self.forecast.take(taken.timestamp() / 60, mg_dl) and mg_dl < self.plan.far_above:
-            told = (*told, *self._look_ahead(reading, Value(value, unit, mg_dl), now))
+        for number in self.forecast.take(taken.timestamp() / 60, mg_dl) or ():
+            told = _with(told, self._look_ahead(number, reading, Value(value, unit, mg_dl), now))
         if value == self.value:
             self.same += 1
-            if self.same >= self.plan.stuck:
-                told = (*told, *self._stand_still(reading, Value(value, unit, mg_dl), now))
+            if self.same >= plan.stuck:
+                told = _with(told, self._stand_still(reading, Value(value, unit, mg_dl), now))
         else:
             self.value = value
             self.same = 1
             self.flat_since = taken
-        self.mg_dl = mg_dl
         return told
 
     def shows_over(self, rule: str, reading: Reading) -> Told | None:
@@ -361,8 +357,11 @@ class Sensor:
             self.calm = 0
         told: Sequence[Told] = NOTHING
         shown = value.shown
-        for place, (slot, bound) in enumerate(zip(self.slots, self.plan.bounds[value.unit], strict=True)):
-            limit, clear, low, includes, share = bound
+        for (place, limit, clear, low, includes, share), slot in zip(
+            self.plan.bounds[value.unit], self.slots, strict=True
+        ):
+            if slot.back == _SETTLED and (clear <= shown if low else limit > shown <= clear) and not slot.standing:
+                continue  # Nothing goes on, and nothing begins.
             if slot.run and slot.open and not share and (shown < limit if low else shown > limit):
                 # What goes on and has nothing to tell yet: the usual case of those who are not well.
                 slot.run += 1
@@ -545,18 +544,18 @@ class Sensor:
             slot.worst,
         )
 
-    def _look_ahead(self, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
-        """The lows ahead. now: None counts as told what was fresh when it came."""
-        for number in self.forecast.near_levels:
-            ahead = self.plan.ahead[number]
-            if (
-                ahead.on
-                and self._fresh(ahead.rule, reading, now or reading.received_at)
-                and not self.hides_what_is_ahead(number, reading.taken_at)
-                and (warning := self.forecast.warning(number))
-                and now is not None
-            ):
-                yield self._warned(ahead, warning, reading, value)
+    def _look_ahead(self, number: int, reading: Reading, value: Value, now: datetime | None) -> Told | None:
+        """The low ahead, of a level by its number. now: None counts as told what was fresh when it came."""
+        ahead = self.plan.ahead[number]
+        if (
+            ahead.on
+            and self._fresh(ahead.rule, reading, now or reading.received_at)
+            and not self.hides_what_is_ahead(number, reading.taken_at)
+            and (warning := self.forecast.warning(number))
+            and now is not None
+        ):
+            return self._warned(ahead, warning, reading, value)
+        return None
 
     def hides_what_is_ahead(self, number: int, taken: datetime) -> bool:
         """Whether nothing is foretold of a level (by its number in `Plan.ahead`) from the reading of this moment.
@@ -577,7 +576,7 @@ class Sensor:
         """Whether a low that begins now may be pressure on the sensor."""
         return self.pressed_at is not None and at - self.pressed_at <= _REBOUND[1]
 
-    def _move(self, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
+    def _move(self, reading: Reading, value: Value, now: datetime | None) -> Told | None:
         """Judge a change over the last points: a jump, a fast fall or rise, the beginning of a compression low."""
         taken, points = reading.taken_at, self.points
         step, seconds = value.mg_dl - points[0][1], (taken - points[0][0]).total_seconds()
@@ -589,16 +588,15 @@ class Sensor:
             self.points = ()
             self.moving = 0
             self.forecast.begin(taken.timestamp() / 60, value.mg_dl)
-            if self._fresh(SENSOR_JUMP, reading, now):
-                yield self._note(
-                    SENSOR_JUMP, reading, value, points[0][0], (points[0][0], taken), (points[0][1], seconds / 60)
-                )
-            return
+            if not self._fresh(SENSOR_JUMP, reading, now):
+                return None
+            at, mg_dl = points[0]
+            return self._note(SENSOR_JUMP, reading, value, at, (at, taken), (mg_dl, seconds / 60))
         if value.mg_dl < points[0][1]:
             self._feel_pressure(value, taken)
         since = _rate_since(points, taken)
         if since is None:
-            return
+            return None
         at, mg_dl = since
         rate = (value.mg_dl - mg_dl) / (taken - at).total_seconds() * 60
         if self.moving:
@@ -608,28 +606,30 @@ class Sensor:
             rule = FALLING_FAST if rate < 0 else RISING_FAST
             self.moving = -1 if rate < 0 else 1
             if self._fresh(rule, reading, now):
-                yield self._note(rule, reading, value, at, (at, taken), (rate, mg_dl))
+                return self._note(rule, reading, value, at, (at, taken), (rate, mg_dl))
+        return None
 
     def _feel_pressure(self, value: Value, taken: datetime) -> None:
         """A steep fall at night from a steady trace."""
         points = self.points
         for (top_at, top), (_, _middle), (before_at, before) in zip(points, points[1:], points[2:], strict=False):
             fell = (taken - top_at).total_seconds()
-            steady = abs(top - before) <= _STEADY * (top_at - before_at).total_seconds() / 60
-            if steady and fell <= _FALL_S and value.mg_dl - top <= self.plan.fall * fell / 60:
+            steep = value.mg_dl - top <= self.plan.fall * fell / 60
+            if steep and fell <= _FALL_S and abs(top - before) <= _STEADY * (top_at - before_at).total_seconds() / 60:
                 if taken.astimezone(self.zone).hour in _NIGHT:
                     self.pressed_at = taken
                 return
 
-    def _stand_still(self, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
+    def _stand_still(self, reading: Reading, value: Value, now: datetime | None) -> Told | None:
         """Told once, when both the count and the time are reached."""
         since = self.flat_since
         if since is None or value.mg_dl in _STUCK_EDGES or math.isinf(value.shown):
-            return
-        if reading.taken_at - since >= self.plan.stuck_hold and self._fresh(SENSOR_STUCK, reading, now):
-            self.flat_since = None
-            lasted = (reading.taken_at - since) / _GRACE
-            yield self._note(SENSOR_STUCK, reading, value, since, (since, reading.taken_at), (self.same, lasted))
+            return None
+        if reading.taken_at - since < self.plan.stuck_hold or not self._fresh(SENSOR_STUCK, reading, now):
+            return None
+        self.flat_since = None
+        lasted = (reading.taken_at - since) / _GRACE
+        return self._note(SENSOR_STUCK, reading, value, since, (since, reading.taken_at), (self.same, lasted))
 
     def _fresh(self, rule: Rule, reading: Reading, now: datetime | None) -> bool:
         return now is not None and now - reading.taken_at <= self.plan.fresh[rule.name]
@@ -819,10 +819,17 @@ def _slots(sensor: Sensor) -> tuple[Slot, ...]:
     return tuple(Slot(sensor.calm, at) for _ in sensor.plan.levels)
 
 
+def _with(told: Sequence[Told], more: Told | None) -> Sequence[Told]:
+    return (*told, more) if more else told
+
+
 def _rate_since(points: Sequence[tuple[datetime, float]], taken: datetime) -> tuple[datetime, float] | None:
     """The point from which a rate is taken: the farthest in the span of rates."""
     shortest, longest = RATE_SPAN_S
-    return next((each for each in reversed(points) if shortest <= (taken - each[0]).total_seconds() <= longest), None)
+    for each in reversed(points):
+        if shortest <= (taken - each[0]).total_seconds() <= longest:
+            return each
+    return None
 
 
 def _running(slot: Slot) -> Ended | None:

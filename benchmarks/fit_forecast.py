@@ -200,18 +200,18 @@ def as_sent(name: str, taken: datetime, glucose: float) -> Reading:
 
 def watch(one: Subject, levels: Sequence[float]) -> None:
     """Let a `Forecast` see the readings in order, and write down what it holds after each."""
-    eye, used, rows = Forecast(levels), [], []
+    eyes, used, rows = [Forecast((level, level)) for level in levels], [], []
     sensor, hidden = Sensor(Plan(DEFAULTS), one.name, UTC), []
     for i, (minute, glucose) in enumerate(zip(one.minutes.tolist(), one.glucose.tolist(), strict=True)):
         taken = EPOCH + timedelta(minutes=minute)
         sensor.take(as_sent(one.name, taken, glucose), None)
-        if eye.take(minute, glucose):
+        if None not in [eye.take(minute, glucose) for eye in eyes]:
             used.append(i)
             hidden.append([sensor.hides_what_is_ahead(number, taken) for number in range(len(LEVELS))])
-            row = [getattr(eye, name) for name in SHARED]
-            for near in eye.near:
-                row += (near.near, near.below, near.last_low)
-            rows.append(row)
+            states = [eye.state for eye in eyes]
+            rows.append([getattr(states[0], name) for name in SHARED])
+            for near in (state.near[0] for state in states):
+                rows[-1] += (near.near, near.below, near.last_low)
     names = [*SHARED, *(f"{name} {level}" for level in levels for name in ("near", "below", "last_low"))]
     one.used = np.array(used, np.intp)
     one.hidden = dict(zip(LEVELS, np.array(hidden).T, strict=True))

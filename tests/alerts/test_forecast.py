@@ -7,7 +7,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.forecast import BELOW_RANGE, REST, Forecast, Forewarning
+from alerts.forecast import (
+    _STEPS,
+    BELOW_RANGE,
+    CEILING,
+    CLOSEST,
+    GAP,
+    MARGIN,
+    MEMORY,
+    RECOVERY,
+    REST,
+    SLOW_CADENCE,
+    STEADY,
+    YOUNGEST,
+    Forecast,
+    Forewarning,
+    State,
+    expected_change,
+)
 from alerts.forecast_weights import FAST, SLOW
 from ingest.vital import MG_DL_PER_MMOL_L
 
@@ -19,8 +36,7 @@ def tell(minutes: Sequence[float], glucose: Sequence[float], forecast: Forecast 
     return [
         (m, warning)
         for m, g in zip(minutes, glucose, strict=True)
-        if forecast.take(m, g)
-        for number in forecast.near_levels
+        for number in forecast.take(m, g) or ()
         if (warning := forecast.warning(number))
     ]
 
@@ -101,19 +117,33 @@ def test_after_a_gap_the_fall_before_it_is_forgotten() -> None:
     forecast = Forecast()
     tell(minutes[: stop + 1], glucose[: stop + 1], forecast)
     assert tell(later, [90.0, 90.0], forecast) == []
-    assert forecast.rate == 0.0
-    assert forecast.since == later[0]
+    assert forecast.state.rate == 0.0
+    assert forecast.state.since == later[0]
+
+
+def test_a_forecast_that_begins_anew_forgets_what_a_gap_would_make_it_forget_and_keeps_the_patient() -> None:
+    minutes, glucose = fall(5.0, -2.0, start=200.0)
+    stop = next(n for n, g in enumerate(glucose) if g <= 120)
+    forecast = Forecast()
+    tell(minutes[:stop], glucose[:stop], forecast)
+    before, minute = forecast.state, minutes[stop]
+    forecast.begin(minute, 150.0)
+    changed = {"lag5", "lag10", "lag20", "lag40", "lag80", "rate", "floor", "crest", "glucose", "since", "crest_at"}
+    shape = {"floor": 150.0, "crest": 150.0, "glucose": 150.0, "since": minute, "crest_at": minute}
+    assert forecast.state == before._replace(**(dict.fromkeys(changed, 0.0) | shape))
+    forecast.take(minute, 150.0)
+    assert (forecast.state.rate, forecast.state.lag40, forecast.state.since) == (0.0, 0.0, minute)
 
 
 def test_a_15_minute_sensor_is_learned_and_its_readings_are_no_gap() -> None:
     forecast = Forecast()
     tell([15.0 * n for n in range(30)], [120.0] * 30, forecast)
-    assert forecast.cadence == 15.0
-    assert forecast.since == 0.0
+    assert forecast.state.cadence == 15.0
+    assert forecast.state.since == 0.0
     forecast.take(29 * 15.0 + 30.0, 118.0)  # one reading lost
-    assert forecast.since == 0.0
+    assert forecast.state.since == 0.0
     forecast.take(29 * 15.0 + 30.0 + 45.0, 118.0)
-    assert forecast.since == 29 * 15.0 + 75.0
+    assert forecast.state.since == 29 * 15.0 + 75.0
 
 
 def test_the_averages_lag_as_worked_out_by_hand() -> None:
@@ -121,14 +151,14 @@ def test_the_averages_lag_as_worked_out_by_hand() -> None:
     forecast = Forecast()
     for minute in (0.0, 5.0, 11.0, 19.0, 24.0, 38.0):
         forecast.take(minute, 200.0 - 2.0 * minute)
-    assert forecast.lag10 == pytest.approx(-2 * 10 * (1 - np.exp(-3.8)))
-    assert forecast.lag40 == pytest.approx(-2 * 40 * (1 - np.exp(-0.95)))
+    assert forecast.state.lag10 == pytest.approx(-2 * 10 * (1 - np.exp(-3.8)))
+    assert forecast.state.lag40 == pytest.approx(-2 * 40 * (1 - np.exp(-0.95)))
 
 
 def test_a_word_counts_as_a_value_beyond_the_range() -> None:
     forecast = Forecast()
     tell([0.0, 5.0, 10.0], [60.0, 50.0, BELOW_RANGE], forecast)
-    assert [near.last_low for near in forecast.near] == [10.0, 10.0]
+    assert [near.last_low for near in forecast.state.near] == [10.0, 10.0]
 
 
 def test_mmol_is_the_same_after_conversion() -> None:
@@ -140,8 +170,8 @@ def test_mmol_is_the_same_after_conversion() -> None:
 def test_there_is_a_weight_for_every_term() -> None:
     forecast = Forecast()
     forecast.take(0.0, 100.0)
-    for near, fast, slow in zip(forecast.near, FAST, SLOW, strict=True):
-        _, row = forecast.seen(near, fast)
+    for number, (fast, slow) in enumerate(zip(FAST, SLOW, strict=True)):
+        _, row, _ = forecast.seen(number)
         assert len(row) == len(fast.terms) == len(slow.terms)
 
 
@@ -172,3 +202,64 @@ def test_nothing_told_hangs_on_what_comes_later(steps: list[tuple[float, float]]
     minutes, glucose = walk(steps, start)
     part = tell(minutes[:cut], glucose[:cut])
     assert tell(minutes, glucose)[: len(part)] == part
+
+
+def plain(state: State, minute: float, glucose: float, levels: tuple[float, float]) -> tuple[State, list[int]]:
+    """`Forecast.take`, a line for each number; the levels it names."""
+    apart, far = minute - state.minute, 2.5 * state.cadence
+    if apart < CLOSEST:
+        return state, []
+    new = dict.fromkeys(("lag5", "lag10", "lag20", "lag40", "lag80", "rate"), 0.0)
+    if apart > GAP and apart > far:
+        new |= {"floor": glucose, "crest": glucose, "crest_at": minute, "since": minute}
+        share = CLOSEST / state.weight
+    else:
+        change = glucose - state.glucose
+        stays = iter(_STEPS[int(apart * 4 + 0.5)])
+        for name in ("lag5", "lag10", "lag20", "lag40", "lag80"):
+            new[name] = next(stays) * getattr(state, name) + next(stays) * change
+        new["rate"] = rate = change / apart
+        new["floor"] = min(glucose, state.floor + 0.25 * apart)
+        new["crest"] = max(glucose, state.crest - 0.3 * apart)
+        new["crest_at"] = minute if new["crest"] == glucose else state.crest_at
+        new["cadence"] = state.cadence + (min(apart, 15.0) - state.cadence) / state.steps
+        new["steps"] = min(state.steps + 1, STEADY)
+        new["weight"] = min(state.weight + apart, MEMORY)
+        share = apart / new["weight"]
+        new["pace"] = state.pace + share * (min(abs(rate), 5.0) - state.pace)
+        new["noise"] = state.noise + share * (min(5.0 * abs(rate - state.rate), 20.0) - state.noise)
+    new["mean"] = state.mean + share * (glucose - state.mean)
+    new["spread"] = state.spread + share * (abs(glucose - new["mean"]) - state.spread)
+    state = state._replace(minute=minute, glucose=glucose, **new)
+    weights = SLOW if state.cadence >= SLOW_CADENCE else FAST
+    change = expected_change(weights[0], state.lag5, state.lag10, state.lag20, state.lag40, state.lag80)
+    named = []
+    for number, (name, level) in enumerate(zip(("low", "very_low"), levels, strict=True)):
+        near, over = state.near[number], glucose - level
+        state = state._replace(
+            **{
+                f"near_{name}": near.near * (1.0 - share) + (share if over < MARGIN else 0.0),
+                f"below_{name}": near.below * (1.0 - share) + (share if over < 0 else 0.0),
+                f"last_{name}": minute if over < 0 else near.last_low,
+            }
+        )
+        rested = minute - near.warned >= REST and minute - state.since >= YOUNGEST
+        recovered = minute - state.near[number].last_low >= RECOVERY
+        if 0 <= over < CEILING and over + change < weights[number].reach and rested and recovered:
+            named.append(number)
+    return state, named
+
+
+@settings(deadline=None)
+@given(STEPS, st.floats(60.0, 160.0), st.sampled_from([(70.0, 54.0), (72.5, 60.1)]))
+def test_each_reading_moves_each_number_as_the_plain_form_does(
+    steps: list[tuple[float, float]], start: float, levels: tuple[float, float]
+) -> None:
+    forecast, state = Forecast(levels), State()
+    for minute, glucose in zip(*walk(steps, start), strict=True):
+        state, named = plain(state, minute, glucose, levels)
+        assert list(forecast.take(minute, glucose) or ()) == named
+        assert forecast.state == state  # to the last bit
+        for number in named:
+            if forecast.warning(number):
+                state = state._replace(**{("warned_low", "warned_very_low")[number]: minute})

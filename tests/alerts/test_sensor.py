@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerts.alert import Audience, Finding, Priority, Verdict
+from alerts.bed import Bed
 from alerts.ladder import Plan
 from alerts.rule import Group
 from alerts.rules import DEFAULTS, limits_for, parse_overrides
@@ -290,6 +291,14 @@ def test_there_is_no_rate_from_or_to_a_word() -> None:
     words = [cgm(30 + 5 * n, None, flags=frozenset({Flag.BELOW_RANGE})) for n in range(6)]
     found = worn().comes(*low, *words, *trace([60, 85, 88], start=60))
     assert [each.rule for each in found if each.rule in {"falling-fast", "rising-fast", "sensor-jump"}] == []
+
+
+def test_a_rate_over_15_minutes_is_told_when_10_and_20_minutes_ago_it_was_none() -> None:
+    ward = worn()
+    ward.comes(*trace([90, 100, 110, 118, 145, 122, 107]))
+    fall = said(ward.comes(cgm(35, 100)), "falling-fast")
+    assert len(fall) == 1
+    assert "from 145 mg/dL (8.0 mmol/L) to 100 mg/dL (5.6 mmol/L) within 15 min" in fall[0].because.en
 
 
 def test_a_jump_is_noted_and_not_taken_for_a_trend() -> None:
@@ -700,6 +709,24 @@ def test_a_state_that_is_built_again_is_the_same(readings: list[Reading]) -> Non
     before = state(sensor_of(ward))
     ward.restart(readings[-1].taken_at)
     assert state(sensor_of(ward)) == before
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(traces(), min_size=2, max_size=4), st.integers(1, 50))
+def test_a_batch_of_many_patients_finds_what_each_patient_alone_finds(many: list[list[Reading]], size: int) -> None:
+    mixed = [replace(each, patient=f"p-{n}") for n, one in enumerate(many) for each in one]
+    mixed.sort(key=lambda each: each.taken_at)
+    batches = [mixed[first : first + size] for first in range(0, len(mixed), size)]
+    names = [f"p-{n}" for n in range(len(many))]
+    plan = Plan(DEFAULTS)
+    beds = {name: Bed(name, plan=plan, zone=ZONE, expected=()) for name in names}
+    found = [(each, beds[each.patient].take(each, batch[-1].taken_at)) for batch in batches for each in batch]
+    for name in names:
+        alone = Bed(name, plan=Plan(DEFAULTS), zone=ZONE, expected=())
+        own = [(each, batch[-1].taken_at) for batch in batches for each in batch if each.patient == name]
+        assert [(each, alone.take(each, now)) for each, now in own] == [
+            one for one in found if one[0].patient == name
+        ]
 
 
 @settings(deadline=None, max_examples=60)

@@ -49,8 +49,9 @@ def three_days() -> list[Reading]:
 
 def known(forecast: Forecast) -> list[float]:
     """What a forecast knows of a patient."""
-    shares = [share for near in forecast.near for share in (near.near, near.below)]
-    return [forecast.mean, forecast.spread, forecast.pace, forecast.noise, *shares]
+    state = forecast.state
+    shares = [share for near in state.near for share in (near.near, near.below)]
+    return [state.mean, state.spread, state.pace, state.noise, *shares]
 
 
 def test_what_was_known_of_a_patient_is_known_when_the_bed_is_made_anew(tmp_path: Path) -> None:
@@ -63,4 +64,4 @@ def test_what_was_known_of_a_patient_is_known_when_the_bed_is_made_anew(tmp_path
         recent, earlier = stored.sensor("cgm-1"), stored.earlier()["cgm-1"]
     live = built(plan, "cgm-1", UTC, readings)
     assert known(built(plan, "cgm-1", UTC, recent, earlier).forecast) == pytest.approx(known(live.forecast))
-    assert built(plan, "cgm-1", UTC, recent).forecast.spread < 0.8 * live.forecast.spread
+    assert built(plan, "cgm-1", UTC, recent).forecast.state.spread < 0.8 * live.forecast.state.spread
