@@ -113,7 +113,7 @@ class Rounds:
         """Visit a patient; when to come again. A fault of ours in one must not keep the others from being seen."""
         try:
             again = await self._see(patient, now)
-        except Exception:
+        except Exception:  # a fault of ours, told in the health; the other patients are to be seen
             logger.exception("patient %s could not be reviewed", patient)
             self._faulty.add(patient)
             return now + _DAY

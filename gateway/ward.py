@@ -246,7 +246,7 @@ class Ward:
             part = names[first : first + SLICE]
             try:
                 await self._judge_slice(part)
-            except Exception:
+            except Exception:  # of any kind: it must not keep the slices behind it from being judged
                 logger.exception("what follows from new readings could not be written down")
                 # Their beds believe that it was told, so they are made anew.
                 self.forget(part)
@@ -265,7 +265,7 @@ class Ward:
         if behind >= _UNWRITTEN or (write and behind):
             try:
                 await self._write((), ())
-            except Exception:
+            except Exception:  # only the cursor: what follows was written, and the readings are watched once more
                 logger.exception("how far the readings were watched could not be written down")
 
     async def _judge_slice(self, patients: Sequence[str]) -> None:
