@@ -105,11 +105,11 @@ class Ward:
         return [_message(f"cgm-{i:06}", [self._reading("cgm", i) for _ in range(size)]) for i in turns]
 
     def probe(self, i: int) -> Message:
-        """A very low value of a meter, taken just now."""
+        """A value of a meter so low that staff hear of it at once, taken just now."""
         meter = f"meter-{i:06}"
         low = {
             "kind": "glucose",
-            "value": 2.4,
+            "value": 2.0,
             "unit": "mmol/L",
             "time": datetime.now(UTC).isoformat(),
             "sequence": 1,
