@@ -174,7 +174,7 @@ class StraightPath:
         self._news.set()
 
     async def _watch(self) -> None:
-        """Have the ward see what is committed, batch after batch, until cancelled."""
+        """Have the ward see what is committed, until cancelled."""
         while True:
             await self._news.wait()
             while self._unseen:
@@ -182,10 +182,25 @@ class StraightPath:
                 if isinstance(what, Errand):
                     await _run(what)
                 else:
-                    await self._ward.see(what)
-                    self._behind -= len(what)
+                    readings = self._with_what_followed(what)
+                    await self._ward.see(readings)
+                    self._behind -= len(readings)
             self._news.clear()
             self._watched.set()
+
+    def _with_what_followed(self, committed: list[tuple[int, Reading]]) -> list[tuple[int, Reading]]:
+        """With what was committed since, up to the next errand; about one large batch at most.
+
+        The ward pays for each look at its stores. Little commits that follow each other faster than it looks would
+        else leave it ever further behind.
+        """
+        readings = list(committed)
+        while self._unseen and len(readings) < BATCH:
+            if isinstance(self._unseen[0], Errand):
+                break
+            readings += self._unseen[0]
+            self._unseen.popleft()
+        return readings
 
     async def _commit(self, packets: Sequence[Packet]) -> list[tuple[int, Reading]]:
         """Keep packets, however long it takes; what is new of them."""

@@ -156,7 +156,7 @@ class Ward:
         patients = sorted(self._again)[:SLICE]
         self._again.difference_update(patients)
         unfinished = bool(self._again)
-        await self._judge(patients)
+        await self._judge(patients, anew=True)
         await self._note_judged(self.cursor, write=True)
         self._told()
         return unfinished or self._agenda.is_due(now)
@@ -175,9 +175,7 @@ class Ward:
     async def hear(self, findings: Sequence[Finding]) -> None:
         """Have the alerts hear findings that were made elsewhere."""
         patients = sorted({finding.patient for finding in findings})
-        standing = await self.patience.call(self._book.standing, patients)
-        heard = hear_findings(standing, findings, self._now())
-        await self._write(heard.changes, heard.notices)
+        await self._hear(patients, [findings], self._now())
 
     async def act(self, act: Act) -> Alert:
         """Do what a person decided. Raises IllegalAct, or KeyError for an unknown alert."""
@@ -239,13 +237,16 @@ class Ward:
             self._drop(patient)  # what came after the fault is judged with the rest
         return stirred - faulty
 
-    async def _judge(self, patients: Iterable[str]) -> None:
-        """Judge patients on what is in the journal. What fails here is done again at the next tick."""
+    async def _judge(self, patients: Iterable[str], *, anew: bool = False) -> None:
+        """Judge patients on what is in the journal. What fails here is done again at the next tick.
+
+        anew: what stands is read again of all of them, for a person's act may have changed it.
+        """
         names = sorted(patients)
         for first in range(0, len(names), SLICE):
             part = names[first : first + SLICE]
             try:
-                await self._judge_slice(part)
+                await self._judge_slice(part, anew=anew)
             except Exception:  # of any kind: it must not keep the slices behind it from being judged
                 logger.exception("what follows from new readings could not be written down")
                 # Their beds believe that it was told, so they are made anew.
@@ -268,26 +269,29 @@ class Ward:
             except Exception:  # only the cursor: what follows was written, and the readings are watched once more
                 logger.exception("how far the readings were watched could not be written down")
 
-    async def _judge_slice(self, patients: Sequence[str]) -> None:
+    async def _judge_slice(self, patients: Sequence[str], *, anew: bool) -> None:
         now = self._now()
-        standing = await self.patience.call(self._book.standing, patients)
-        found = await self.patience.call(self._findings, patients, standing, now)
-        changes: list[Change] = []
-        notices: list[Notice] = []
-        alerts = dict(standing)
-        for group in (group for groups in found.values() for group in groups):
-            heard = hear_findings(alerts, group, now)
-            alerts.update({(change.alert.patient, change.alert.problem): change.alert for change in heard.changes})
-            changes += heard.changes
-            notices += heard.notices
-        await self._write(changes, notices)
-        self._settle(found, alerts, now)
+        found = await self.patience.call(self._findings, patients, now)
+        # Most readings lead to nothing: of their patients neither the book is asked nor anything written.
+        concerned = [patient for patient, groups in found.items() if anew or any(groups)]
+        groups = [group for patient in concerned for group in found[patient]]
+        alerts = await self._hear(concerned, groups, now) if concerned else {}
+        self._settle(found, {patient: _rules_up(alerts, patient) for patient in concerned}, now)
 
-    def _findings(
-        self, patients: Sequence[str], standing: Mapping[tuple[str, str], Alert], now: datetime
-    ) -> dict[str, list[Sequence[Finding]]]:
+    async def _hear(
+        self, patients: Sequence[str], groups: Sequence[Sequence[Finding]], now: datetime
+    ) -> Mapping[tuple[str, str], Alert]:
+        """Have the alerts hear findings, a group of one moment after the other; what then stands."""
+        standing = await self.patience.call(self._book.standing, patients)
+        alerts, changes, notices = _heard(standing, groups, now)
+        if changes or notices:
+            await self._write(changes, notices)
+        return alerts
+
+    def _findings(self, patients: Sequence[str], now: datetime) -> dict[str, list[Sequence[Finding]]]:
         """What is to be heard of each patient who can be judged, in groups of one moment each."""
-        self._make_beds([patient for patient in patients if patient not in self._beds], standing, now)
+        if without := [patient for patient in patients if patient not in self._beds]:
+            self._make_beds(without, self._book.standing(without), now)
         found = {}
         for patient in (patient for patient in patients if patient in self._beds):
             with self._alone(patient):
@@ -318,17 +322,13 @@ class Ward:
         groups.append(bed.look(stored, now))
         return groups  # they stay until all is settled, for the journal may have to be asked again
 
-    def _settle(
-        self,
-        found: Mapping[str, Sequence[Sequence[Finding]]],
-        alerts: Mapping[tuple[str, str], Alert],
-        now: datetime,
-    ) -> None:
-        """Note what now stands, and when to look at each of these patients again."""
+    def _settle(self, found: Iterable[str], standing: Mapping[str, Mapping[str, datetime]], now: datetime) -> None:
+        """Note when to look again at each who was judged. standing: by patient, of those of whom it was read."""
         self._faulty.difference_update(found)
         for patient in found:
             self._found.pop(patient, None)
-            due = self._beds[patient].settle(_rules_up(alerts, patient), now)
+            bed = self._beds[patient]
+            due = bed.settle(standing.get(patient, bed.standing), now)
             if due is not NEVER:
                 self._agenda.add(patient, due)
         while len(self._beds) > _BEDS:
@@ -370,8 +370,6 @@ class Ward:
         self._again.update(beyond(Vital.GLUCOSE, start, below=_LOW_GLUCOSE))
 
     def _make_beds(self, patients: Sequence[str], standing: Mapping[tuple[str, str], Alert], now: datetime) -> None:
-        if not patients:
-            return
         known = {patient.id: patient for patient in self._people.some(patients)}
         plans = self._people.plans(patients)
         wearings: dict[str, list[Worn]] = {}
@@ -474,6 +472,21 @@ class Ward:
             since=since,
             not_before=since if silent else self._started_at + GRACE,
         )
+
+
+def _heard(
+    standing: Mapping[tuple[str, str], Alert], groups: Sequence[Sequence[Finding]], now: datetime
+) -> tuple[dict[tuple[str, str], Alert], list[Change], list[Notice]]:
+    """What then stands, and what is to be written down."""
+    changes: list[Change] = []
+    notices: list[Notice] = []
+    alerts = dict(standing)
+    for group in groups:
+        heard = hear_findings(alerts, group, now)
+        alerts.update({(change.alert.patient, change.alert.problem): change.alert for change in heard.changes})
+        changes += heard.changes
+        notices += heard.notices
+    return alerts, changes, notices
 
 
 def _rules_up(alerts: Mapping[tuple[str, str], Alert], patient: str) -> dict[str, datetime]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -311,11 +311,11 @@ async def test_who_was_not_judged_when_the_house_was_killed_is_judged_after_the_
     slices: list[Sequence[str]] = []
     judge = Ward._judge_slice
 
-    async def one_and_no_more(ward: Ward, patients: Sequence[str]) -> None:
+    async def one_and_no_more(ward: Ward, patients: Sequence[str], *, anew: bool) -> None:
         slices.append(patients)
         if len(slices) == 2:
             raise Killed
-        await judge(ward, patients)
+        await judge(ward, patients, anew=anew)
 
     async with real_house(tmp_path, clock) as house:
         for name in names:
@@ -433,3 +433,86 @@ def committed(house: House, device: str, start: datetime, values: list[float]) -
         one = packet(device, at, value)
         arrivals.append(Arrival(packet=one, outcomes=judge(one, house.path.roster)))
     return house.journal.append(arrivals).new
+
+
+async def test_what_was_committed_while_the_ward_was_busy_is_seen_at_once_and_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, free = HandClock(), asyncio.Event()
+    done: list[int | str] = []
+    looks: list[int] = []
+    see = Ward.see
+
+    async def busy(ward: Ward, entries: Sequence[tuple[int, Reading]]) -> None:
+        done.extend(seq for seq, _ in entries)
+        looks.append(len(entries))
+        await free.wait()
+        await see(ward, entries)
+
+    async def errand() -> None:
+        done.append("errand")
+
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+
+        async def commit(*minutes: int) -> None:
+            for ago in minutes:
+                settled = asyncio.Event()
+                await house.path.deliver(packet("cgm-1", clock.now() - timedelta(minutes=ago), 100), settled.set)
+                await settled.wait()
+
+        monkeypatch.setattr(Ward, "see", busy)
+        await commit(100)
+        await until(lambda: bool(done))
+        await commit(*range(95, 55, -5))
+        going = asyncio.create_task(house.path.round(errand))
+        await asyncio.sleep(0)
+        await commit(*range(55, 10, -5))
+        free.set()
+        await going
+        await house.path.errand(errand)
+    assert done == [*range(1, 10), "errand", *range(10, 19), "errand"]
+    assert len(looks) <= 6  # at 18 commits: the first, and some more where errands of the house come between
+
+
+async def test_a_reading_that_leads_to_nothing_asks_nothing_of_the_book(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        await send(house, "cgm-1", clock.now() - timedelta(minutes=5), 100)
+        await house.tick()
+        asked: list[str] = []
+
+        def noting(name: str) -> Callable[..., Any]:
+            work = getattr(house.book, name)
+
+            def noted(*what: Any) -> Any:
+                asked.append(name)
+                return work(*what)
+
+            return noted
+
+        for name in ("standing", "record"):
+            monkeypatch.setattr(house.book, name, noting(name))
+        await send(house, "cgm-1", clock.now(), 101)
+        await house.path.deliver(meter("meter-1", clock.now() - timedelta(minutes=40), 5.6), lambda: None)
+        await house.path.errand(_nothing)
+        assert house.journal.tail() == 3
+        assert asked == []
+        await house.path.deliver(meter("meter-1", clock.now(), 2.0), lambda: None)
+        await house.path.errand(_nothing)
+        assert asked == ["standing", "record"]
+
+
+async def _nothing() -> None:
+    """For who only waits for what comes before it."""
+
+
+def meter(device: str, at: datetime, mmol_l: float) -> Packet:
+    """A meter's reading, taken and sent at this moment."""
+    reading = {"kind": "glucose", "value": mmol_l, "unit": "mmol/L", "time": at.isoformat()}
+    data = json.dumps({"version": 1, "device": device, **reading}).encode()
+    return Packet(link="listener", sender=device, channel="json", data=data, received_at=at)
