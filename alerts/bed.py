@@ -2,7 +2,7 @@
 
 A sensor's reading is judged as it comes, in some microseconds, from a state of some kilobytes (`alerts.sensor`).
 All else is judged on stored readings, which `look` is given when `take` has asked for it: a reading that came late,
-a spot measurement (`alerts.spot`), a deadline. So a bed holds no readings.
+a spot measurement (`alerts.spot`) unless it is unremarkable (`alerts.cuff`), a deadline. So a bed holds no readings.
 
 - **Several sensors** are judged each alone, but a low that two show is told once, and where a new sensor goes on with
   a low, the wait counts from its beginning. A trouble is over when one shows it and no other has shown it within the
@@ -63,6 +63,7 @@ class Bed:
         "_due",
         "_late",
         "_plan",
+        "_pressure_at",
         "_raised",
         "_sensors",
         "_together",
@@ -88,6 +89,7 @@ class Bed:
         self._together: Mapping[str, Reading] = NOTHING_TOGETHER  # the newest of sensors to be judged as a whole
         self._raised: frozenset[str] = frozenset()  # rules, since the last `settle`
         self._asks = True  # spot measurements are to be judged
+        self._pressure_at: datetime | None = None  # when the newest blood pressure was taken, as far as seen here
         self._again = NEVER
         self._due = NEVER
 
@@ -143,10 +145,18 @@ class Bed:
             if self.standing:
                 found = (*found, *self._over(sensor, reading, now, found))
         else:
-            self._asks = True
+            self._asks |= self._is_to_be_judged(reading)
         if came.late or self.standing:
             found = (*found, *self._of_devices(now))
         return found
+
+    def _is_to_be_judged(self, reading: Reading) -> bool:
+        """Whether a spot measurement may lead to anything, on its own or with what is stored."""
+        if reading.vital is not Vital.BLOOD_PRESSURE:
+            return True
+        before = self._pressure_at
+        self._pressure_at = max(before or reading.taken_at, reading.taken_at)
+        return bool(self.standing) or not self._plan.unremarkable.includes(reading, before)
 
     def _note(self, reading: Reading) -> Arrivals:
         came = self._arrivals.get(reading.device)

@@ -23,7 +23,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
-from alerts.rule import DAYS, MMHG, Rule
+from alerts.rule import DAYS, MMHG, Limits, Rule
 from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard
 from alerts.spot_rules import BP_LOW, BP_SESSION_HIGH, BP_SEVERE, PRIORITY
 from ingest.reading import Flag, Reading
@@ -116,6 +116,46 @@ def _doubt(proof: Iterable[Pressure]) -> Text:
         "sign itself.",
         zh=f"脉压 {'、'.join(spans)}，超出 {lowest:g} 至 {highest:g} mmHg：可能测量有误，也可能是病情表现。",
     )
+
+
+class Unremarkable(NamedTuple):
+    """Pressures in mmHg that lead to nothing by themselves: from low to below high. apart: the length of a session.
+
+    Most readings are of them, and need no other readings to be judged by.
+    """
+
+    low: tuple[float, float]
+    high: tuple[float, float]
+    apart: timedelta
+
+    @classmethod
+    def within(cls, limits: Limits) -> Unremarkable:
+        """For a patient with these limits."""
+
+        def of(rule: Rule) -> tuple[float, float]:
+            return limits.value(rule.name, "systolic", MMHG), limits.value(rule.name, "diastolic", MMHG)
+
+        (systolic, diastolic), severe = of(BP_SESSION_HIGH), of(BP_SEVERE)
+        high = min(systolic, severe[0]), min(diastolic, severe[1])
+        return cls(of(BP_LOW), high, limits.minutes(BP_SESSION_HIGH.name, "session"))
+
+    def includes(self, reading: Reading, before: datetime | None) -> bool:
+        """Whether `judge` would find nothing, but that what stands is over.
+
+        before: when the newest of the readings before this one was taken, None where that is not known.
+        """
+        systolic, diastolic = reading.values[:2]
+        least, most = _PULSE_PRESSURE
+        return (
+            not reading.flags
+            and systolic is not None
+            and diastolic is not None
+            and before is not None
+            and reading.taken_at - before > self.apart
+            and self.low[0] <= systolic < self.high[0]
+            and self.low[1] <= diastolic < self.high[1]
+            and least <= systolic - diastolic <= most
+        )
 
 
 def judge(scene: Scene, readings: Sequence[Reading], *, raising: Collection[str] | None = None) -> Judged:

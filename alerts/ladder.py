@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Priority
+from alerts.cuff import Unremarkable
 from alerts.rule import COUNT, MG_DL, RATE, SWITCH, Comparison, Limits, Rule
 from alerts.sensor_rules import (
     FALLING_FAST,
@@ -100,7 +101,7 @@ class Ahead(NamedTuple):
 
 
 class Plan:
-    """What the limits of a patient come to for a sensor; shared by all who have the same."""
+    """What the limits of a patient come to as readings come; shared by all who have the same."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -134,6 +135,7 @@ class Plan:
             )
             for rule, low in ((PREDICTED_LOW, LOW_EVENT_1), (PREDICTED_URGENT_LOW, LOW_EVENT_2))
         )
+        self.unremarkable = Unremarkable.within(limits)
         low, very_low = self.ahead
         self.ahead_levels = low.level, very_low.level
 

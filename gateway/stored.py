@@ -18,6 +18,9 @@ from ingest.reading import Reading, to_us
 from ingest.vital import MG_DL_PER_MMOL_L, Vital
 
 _DAY: Final = timedelta(days=1)
+# The newest of a vital that a spot measurement is judged with: six times what anybody measures in the time, so that a
+# device gone mad, which sends one after the other, keeps nobody else waiting.
+MOST: Final = 500
 
 
 class StoredReadings:
@@ -54,7 +57,7 @@ class StoredReadings:
     def spot(self) -> spot.Taken:
         """See `alerts.bed.Stored`."""
         end = self._now + _DAY
-        taken = {vital: self._readings(vital, self._now - span, end) for vital, span in spot.SPAN.items()}
+        taken = {vital: self._readings(vital, self._now - span, end, MOST) for vital, span in spot.SPAN.items()}
         if taken[Vital.GLUCOSE]:
             at, about = taken[Vital.GLUCOSE][-1].taken_at, spot.SPAN[Vital.CGM]
             then = self._readings(Vital.CGM, at - about, min(at + about, self._now - about))
