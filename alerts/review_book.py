@@ -60,7 +60,7 @@ _done = Table(
     Column("by", String(200), nullable=False),
     Column("at_us", BigInteger, nullable=False),
 )
-_standings = Table(
+STANDINGS = Table(
     "standings",
     _METADATA,
     Column("patient", String(64), primary_key=True),
@@ -85,8 +85,8 @@ class ReviewBook:
         A week that has been reviewed stays as it is.
         """
         with self._engine.begin() as db:
-            db.execute(delete(_standings).where(_standings.c.patient == standing.patient))
-            db.execute(insert(_standings).values(**_standing_row(standing)))
+            db.execute(delete(STANDINGS).where(STANDINGS.c.patient == standing.patient))
+            db.execute(insert(STANDINGS).values(**standing_row(standing)))
             if review is not None and not _is_reviewed(db, review.patient, review.monday):
                 db.execute(insert(_reviews).values(**_review_row(review)))
         self._known.pop(standing.patient, None)
@@ -135,7 +135,7 @@ class ReviewBook:
     def days(self) -> dict[str, date]:
         """On which day of theirs the standing of each patient was made."""
         with self._engine.connect() as db:
-            rows = db.execute(select(_standings.c.patient, _standings.c.day))
+            rows = db.execute(select(STANDINGS.c.patient, STANDINGS.c.day))
             return {patient: date.fromisoformat(day) for patient, day in rows}
 
     def standings(self, patients: Sequence[str] | None = None) -> dict[str, Standing]:
@@ -150,8 +150,7 @@ class ReviewBook:
         known = self._known
         with self._engine.connect() as db:
             made = {
-                row.patient: row.made_at_us
-                for row in db.execute(select(_standings.c.patient, _standings.c.made_at_us))
+                row.patient: row.made_at_us for row in db.execute(select(STANDINGS.c.patient, STANDINGS.c.made_at_us))
             }
             standings = {name: known[name] for name in made.keys() & known.keys()}
             stale = [
@@ -170,7 +169,7 @@ class ReviewBook:
 
 
 def _standings_of(db: Connection, patients: Sequence[str]) -> dict[str, Standing]:
-    query = select(_standings).where(_standings.c.patient.in_(patients))
+    query = select(STANDINGS).where(STANDINGS.c.patient.in_(patients))
     return {row.patient: _standing(row) for row in db.execute(query)}
 
 
@@ -247,7 +246,8 @@ def _finding(patient: str, said: Mapping[str, Any]) -> Finding:
     )
 
 
-def _standing_row(standing: Standing) -> dict[str, Any]:
+def standing_row(standing: Standing) -> dict[str, Any]:
+    """How a standing is stored."""
     return {
         "patient": standing.patient,
         "day": standing.day.isoformat(),

@@ -28,7 +28,9 @@ Key = tuple[str, int]
 
 WINDOW: Final = 1000
 STEP: Final = timedelta(minutes=1)
-HORIZON: Final = timedelta(hours=45)  # more than all rounds of a case take, and within two days
+# Nearer together they were one sitting. Still some ten times as many as a patient takes in a day.
+CUFF_STEP: Final = timedelta(minutes=11)
+HORIZON: Final = timedelta(hours=47)  # more than all rounds of a case take, and within two days
 TWICE, BROKEN = 0.01, 0.001
 _IDS: Final = 65_000
 
@@ -91,7 +93,9 @@ class Ward:
                 messages.append(messages[-1])
             else:
                 i = next(self._turn)
-                kind = "cuff" if self._random.random() < 0.2 else "cgm"
+                # Every fifth of a patient's: drawn by lot, some cuffs would run out of past.
+                taken = self._next.get(f"cgm-{i:06}", 0) + self._next.get(f"cuff-{i:06}", 0)
+                kind = "cuff" if (i + taken) % 5 == 0 else "cgm"
                 messages.append(_message(f"{kind}-{i:06}", [self._reading(kind, i)]))
         return messages
 
@@ -119,9 +123,10 @@ class Ward:
     def _reading(self, kind: str, i: int) -> dict[str, object]:
         device = f"{kind}-{i:06}"
         n = self._next[device] = self._next.get(device, 0) + 1
-        if n * self.step > self.horizon:
+        since = n * (max(self.step, CUFF_STEP) if kind == "cuff" else self.step)
+        if since > self.horizon:
             raise BenchError(f"{device} has no past left for another reading; begin the load with a longer horizon")
-        when = {"time": (self._start + n * self.step).isoformat(), "sequence": n}
+        when = {"time": (self._start + since).isoformat(), "sequence": n}
         if kind == "cuff":
             upper = {"systolic": 112 + (i + n) % 18, "diastolic": 66 + (i + 2 * n) % 12}
             return {"kind": "blood_pressure", **upper, "unit": "mmHg", "pulse": 60 + n % 20, **when}

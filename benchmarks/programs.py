@@ -15,9 +15,12 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import insert
 
 from alerts.book import connect
+from alerts.review_book import STANDINGS, ReviewBook, standing_row
+from alerts.risk import Standing
 from benchmarks.load import Enrolled, Key
 from benchmarks.machine import BenchError, Program, floor_python, module, script
 from gateway.house import BOOK, JOURNAL
+from gateway.past import round_of
 from gateway.people import METADATA, Patient, People
 from ingest.journal import Journal
 from ingest.reading import to_us
@@ -121,16 +124,26 @@ class Floor:
 
 
 def enrol(data: Path, enrolled: Iterable[Enrolled]) -> None:
-    """Write patients, devices and wearings into the register, all in one transaction."""
+    """Write patients, devices and wearings into the register, all in one transaction.
+
+    The rounds of the last night are done and those of the next are hours away, as at most times of a day: they take a
+    fifth of a core, which would be counted as the readings' cost.
+    """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = connect(f"sqlite:///{data / BOOK}")
     People(engine)
-    now = to_us(datetime.now(UTC))
+    ReviewBook(engine)
+    at = datetime.now(UTC)
+    now, zone = to_us(at), _zone_of_noon(at)
     patients: list[dict[str, Any]] = []
     devices: list[dict[str, Any]] = []
     wearings: list[dict[str, Any]] = []
+    visits: list[dict[str, Any]] = []
     for one in enrolled:
-        known = Patient(id=one.patient, name=f"Name of {one.patient}", zone=ZoneInfo("Asia/Shanghai").key)
+        known = Patient(id=one.patient, name=f"Name of {one.patient}", zone=zone.key)
+        visits.append(
+            standing_row(Standing(patient=one.patient, day=round_of(one.patient, zone, at).day, made_at=at))
+        )
         patients.append({name: getattr(known, name) for name in Patient.__slots__})
         for device, kind in one.devices.items():
             devices.append({"id": device, "kind": kind, "link": "mqtt", "model": ""})
@@ -139,7 +152,14 @@ def enrol(data: Path, enrolled: Iterable[Enrolled]) -> None:
         for table, rows in (("patients", patients), ("devices", devices), ("wearings", wearings)):
             if rows:
                 db.execute(insert(METADATA.tables[table]), rows)
+        if visits:
+            db.execute(insert(STANDINGS), visits)
     engine.dispose()
+
+
+def _zone_of_noon(at: datetime) -> ZoneInfo:
+    ahead = 12 - at.hour
+    return ZoneInfo(f"Etc/GMT{-ahead:+d}")  # their names count westwards
 
 
 class Watched:
