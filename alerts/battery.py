@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
 
 from alerts.alert import Finding, Text, Verdict
 from alerts.device_rules import BATTERY_LOW
+from alerts.scene import DEVICES
 from ingest.vital import Vital
-
-_DEVICES: Final = {
-    Vital.CGM: Text(en="glucose sensor", zh="动态血糖传感器"),
-    Vital.GLUCOSE: Text(en="glucose meter", zh="血糖仪"),
-    Vital.BLOOD_PRESSURE: Text(en="blood-pressure cuff", zh="血压计"),
-}
 
 
 def low_battery(patient: str, device: str, vital: Vital, since: datetime) -> Finding:
     """A finding for the patient. The same device and since (aware UTC) give the same notice."""
-    name = _DEVICES[vital]
+    name = DEVICES[vital]
     return Finding(
         patient=patient,
         rule=BATTERY_LOW.name,

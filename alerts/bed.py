@@ -23,7 +23,7 @@ from typing import Final, Protocol
 from alerts import spot
 from alerts.alert import Finding, Verdict
 from alerts.device_rules import LATE_DATA, NO_DATA
-from alerts.devices import LATE, LATE_COUNT, Arrivals, Expected, late_data, no_data
+from alerts.devices import LATE, LATE_COUNT, Arrivals, Expected, late_data, no_data, wrong_clock
 from alerts.ladder import Plan
 from alerts.rule import Limits
 from alerts.scene import Scene
@@ -60,6 +60,7 @@ class Bed:
         "_again",
         "_arrivals",
         "_asks",
+        "_clock_told",
         "_due",
         "_late",
         "_plan",
@@ -90,6 +91,7 @@ class Bed:
         self._raised: frozenset[str] = frozenset()  # rules, since the last `settle`
         self._asks = True  # spot measurements are to be judged
         self._pressure_at: datetime | None = None  # when the newest blood pressure was taken, as far as seen here
+        self._clock_told: datetime | None = None  # the onset of the wrong clock that was told last
         self._again = NEVER
         self._due = NEVER
 
@@ -146,7 +148,7 @@ class Bed:
                 found = (*found, *self._over(sensor, reading, now, found))
         else:
             self._asks |= self._is_to_be_judged(reading)
-        if came.late or self.standing:
+        if came.late or came.astray or self.standing:
             found = (*found, *self._of_devices(now))
         return found
 
@@ -247,7 +249,7 @@ class Bed:
         return replace(spot_finding, since=min([spot_finding.since, *filter(None, seen)]))
 
     def _of_devices(self, now: datetime) -> list[Finding]:
-        """No data and late data, as far as they are heard."""
+        """No data, late data and wrong clocks, as far as they are heard."""
         found = []
         silent = any(moment <= now for moment in self._silences())
         if silent or NO_DATA.name in self.standing:
@@ -255,4 +257,10 @@ class Bed:
         late = any(len(came.late) == LATE_COUNT for came in self._arrivals.values())
         if late or LATE_DATA.name in self.standing:
             found.append(late_data(self._scene(now), self.expected, self._arrivals))
+        if any(came.astray for came in self._arrivals.values()):
+            wrong = wrong_clock(self._scene(now), self.expected, self._arrivals)
+            # A reading of the same week would write the same notice: that costs a look into the book each time.
+            if wrong and wrong.since != self._clock_told:
+                self._clock_told = wrong.since
+                found.append(wrong)
         return [each for each in found if each.verdict is Verdict.RAISE or each.rule in self.standing]

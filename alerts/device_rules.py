@@ -1,4 +1,4 @@
-"""The rules about devices: not heard, too late, battery low."""
+"""The rules about devices: not heard, too late, clock wrong, battery low."""
 
 from __future__ import annotations
 
@@ -57,6 +57,17 @@ LATE_DATA: Final = Rule(
     parameters=(),
     quiet=timedelta(days=1),
 )
+CLOCK_WRONG: Final = Rule(
+    name="clock-wrong",
+    title=Text(en="Clock of a device is wrong", zh="设备时钟有误"),
+    problem="clock-wrong",
+    vitals=tuple(Vital),
+    comparison=Comparison.AT_LEAST,
+    priority=Priority.LOW,
+    audience=Audience.PATIENT,
+    # A clock that can be set over the air is right at the next reading; one wrong a day later somebody has to set.
+    parameters=(minutes("hold", 1440, 60, 20160, OWN),),
+)
 BATTERY_LOW: Final = Rule(
     name="battery-low",
     title=Text(en="Battery low", zh="电量不足"),
@@ -68,7 +79,7 @@ BATTERY_LOW: Final = Rule(
     parameters=(),
 )
 
-DEVICE_RULES: Final = (NO_DATA, LATE_DATA, BATTERY_LOW)
+DEVICE_RULES: Final = (NO_DATA, LATE_DATA, CLOCK_WRONG, BATTERY_LOW)
 
 _TIMES: Final = tuple(
     (f"silence-{vital}", f"staff-after-{vital}") for vital in (Vital.CGM, Vital.GLUCOSE, Vital.BLOOD_PRESSURE)

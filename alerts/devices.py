@@ -1,4 +1,4 @@
-"""Devices that are not heard, or whose readings come too late to be judged. Pure.
+"""Devices that are not heard, whose readings come too late to be judged, or whose clock is wrong. Pure.
 
 - **No data**: nothing came for the time that is usual for the device, or nothing with a value that the device itself
   does not doubt. The patient, who can do something about it, is
@@ -6,6 +6,8 @@
 - **Late data**: a device whose readings come too late to be fresh, because its clock is behind or something keeps
   them, is watched by nobody: told after three such arrivals in a row. Readings stored during an outage come faster
   than they were taken, and are not meant.
+- **Clock wrong**: a clock that nothing sets. Admission (`ingest.device_clock`) finds out and corrects what it can;
+  the patient is asked once a week to set it, when it was found wrong at every reading for a day.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Text, Verdict
-from alerts.device_rules import LATE_DATA, NO_DATA
-from alerts.scene import MINUTE, VITALS, Scene
-from ingest.reading import Flag, Reading
+from alerts.device_rules import CLOCK_WRONG, LATE_DATA, NO_DATA
+from alerts.scene import DEVICES, VITALS, Scene, span
+from ingest.reading import Flag, Reading, TimeBasis
 from ingest.vital import Vital
 
 # Later than this after it was taken, a reading comes late. No patient can be given a shorter time for which readings
@@ -34,6 +36,20 @@ UNRELIABLE: Final = frozenset({Flag.SENSOR_MALFUNCTION, Flag.TEMPERATURE_ERROR, 
 _WORDS: Final = frozenset({Flag.BELOW_RANGE, Flag.ABOVE_RANGE})
 # So many late arrivals in a row are no accident.
 LATE_COUNT: Final = 3
+# What a clock is off by less than this does to a diary is not worth anybody's time.
+CLOCK_OFF: Final = timedelta(minutes=15)
+_WAKING: Final = range(9, 21)  # hours of the patient's clock
+_CORRECTED: Final = TimeBasis.CORRECTED  # looked up once: there is one for each reading
+
+
+class Astray(NamedTuple):
+    """A clock that every arrival since this moment has found wrong.
+
+    ahead: of the wearer's local time, as the newest arrival says; None where it does not say by how much.
+    """
+
+    since: datetime
+    ahead: timedelta | None
 
 
 class Arrivals:
@@ -41,10 +57,10 @@ class Arrivals:
 
     What came at one moment is one arrival, judged by its newest reading. late: the first arrivals, up to LATE_COUNT,
     of a row in which every one came late and none came faster than twice the pace at which they were taken, as what
-    was stored during an outage does. Empty after one in time.
+    was stored during an outage does. Empty after one in time. astray: how the clock is wrong, None when it is right.
     """
 
-    __slots__ = ("_before", "late", "received_at", "taken_at", "usable_at")
+    __slots__ = ("_before", "astray", "late", "received_at", "taken_at", "usable_at")
 
     def __init__(self, reading: Reading) -> None:
         self.received_at = reading.received_at
@@ -52,6 +68,7 @@ class Arrivals:
         self.usable_at = reading.received_at  # since the first one, if none is
         in_time = reading.received_at - reading.taken_at <= LATE[reading.vital]
         self.late: tuple[datetime, ...] = () if in_time else (reading.received_at,)
+        self.astray = _astray(reading, None)
         # The arrival before, if it was late: when it came, when its newest was taken, its row.
         self._before: tuple[datetime, datetime, tuple[datetime, ...]] | None = None
 
@@ -71,6 +88,7 @@ class Arrivals:
             return
         in_time = received - taken <= LATE[reading.vital]
         self.late = () if in_time else (*self._row(received, taken), received)[:LATE_COUNT]
+        self.astray = _astray(reading, self.astray)
         self.received_at, self.taken_at = received, taken
 
     def _row(self, received: datetime, taken: datetime) -> tuple[datetime, ...]:
@@ -79,6 +97,15 @@ class Arrivals:
             return ()
         came, newest, late = self._before
         return late if timedelta() <= taken - newest <= 2 * (received - came) else ()
+
+
+def _astray(reading: Reading, before: Astray | None) -> Astray | None:
+    """What an arrival says of the clock. A sensor counts from its start, so nobody need set it for being off."""
+    corrected = reading.time_basis is _CORRECTED and reading.vital is not Vital.CGM
+    ahead = reading.clock_offset if corrected else None
+    if (ahead is None or abs(ahead) < CLOCK_OFF) and not (reading.flags and Flag.TIME_FAULT in reading.flags):
+        return None
+    return Astray(before.since if before else reading.received_at, ahead)
 
 
 def _is_usable(reading: Reading) -> bool:
@@ -151,10 +178,9 @@ def _silent(
     parts = [
         Text(
             en=f"{VITALS[each.vital].en}: {_what(each, arrivals).en} {each.device} since {scene.clock(heard[each])} "
-            f"({(scene.now - heard[each]) // MINUTE} min; expected within {each.silence // MINUTE} min)",
+            f"({span(scene.now - heard[each]).en}; expected within {span(each.silence).en})",
             zh=f"{VITALS[each.vital].zh}：设备 {each.device} 自 {scene.clock(heard[each])} 起"
-            f"{_what(each, arrivals).zh}（{(scene.now - heard[each]) // MINUTE} 分钟，"
-            f"应在 {each.silence // MINUTE} 分钟内）",
+            f"{_what(each, arrivals).zh}（{span(scene.now - heard[each]).zh}，应在 {span(each.silence).zh}内）",
         )
         for each in sorted(heard, key=lambda each: (heard[each], each.device))
     ]
@@ -190,15 +216,58 @@ def late_data(scene: Scene, expected: Sequence[Expected], arrivals: Mapping[str,
 
 
 def _comes_late(each: Expected, behind: timedelta) -> Text:
-    days, minutes = behind.days, behind // MINUTE
-    age = Text(en=f"{days} days", zh=f"{days} 天") if days > 1 else Text(en=f"{minutes} min", zh=f"{minutes} 分钟")
-    vital, limit = VITALS[each.vital], LATE[each.vital] // MINUTE
+    age, vital, limit = span(behind), VITALS[each.vital], span(LATE[each.vital])
     return Text(
-        en=f"{vital.en}: what device {each.device} sends is {age.en} old when it comes (expected within {limit} min) "
+        en=f"{vital.en}: what device {each.device} sends is {age.en} old when it comes (expected within {limit.en}) "
         f"and may be too old to raise an alert; its clock is {age.en} behind, or something delays its data: "
         "set its clock, then check its connection",
-        zh=f"{vital.zh}：设备 {each.device} 的数据到达时已过 {age.zh}（应在 {limit} 分钟内），"
+        zh=f"{vital.zh}：设备 {each.device} 的数据到达时已过 {age.zh}（应在 {limit.zh}内），"
         f"可能因过旧而无法触发报警；设备时钟慢了 {age.zh}，或数据传输有延迟：请校准设备时钟，再检查连接",
+    )
+
+
+def wrong_clock(scene: Scene, expected: Sequence[Expected], arrivals: Mapping[str, Arrivals]) -> Finding | None:
+    """RAISE with the devices whose clock is wrong and is set by nobody, once a week; None where there is none.
+
+    It can wait, so nobody is woken by it.
+    """
+    if scene.now.astimezone(scene.zone).hour not in _WAKING:
+        return None
+    hold = scene.minutes(CLOCK_WRONG, "hold")
+    known = [(each, arrivals[each.device]) for each in expected if each.device in arrivals]
+    wrong = [
+        (each, came.astray, came.received_at)
+        for each, came in known
+        if came.astray and came.received_at - came.astray.since >= hold
+    ]
+    if not wrong:
+        return None
+    because = _listed([_is_wrong(each, astray.ahead) for each, astray, _ in wrong])
+    known_at = max(received for _, _, received in wrong)
+    since = scene.week_of(known_at)
+    return scene.finding(
+        CLOCK_WRONG, Verdict.RAISE, because, since, (), known_at=known_at, audience=CLOCK_WRONG.audience
+    )
+
+
+def _is_wrong(each: Expected, ahead: timedelta | None) -> Text:
+    name = Text(en=f"{DEVICES[each.vital].en} ({each.device})", zh=f"{DEVICES[each.vital].zh}（{each.device}）")
+    if ahead is not None:
+        off, way = span(abs(ahead)), Text(en="behind", zh="慢") if ahead < timedelta() else Text(en="ahead", zh="快")
+        return Text(
+            en=f"The clock of your {name.en} is {off.en} {way.en}: please set its date and time",
+            zh=f"您的{name.zh}时钟{way.zh}了 {off.zh}：请校准其日期和时间",
+        )
+    if each.vital is Vital.CGM:
+        return Text(
+            en=f"Your {name.en} does not know what time it is, so the times of its readings may be wrong: please "
+            "check date, time and time zone of the phone or receiver that reads it",
+            zh=f"您的{name.zh}时间未知，读数时间可能有误：请检查读取它的手机或接收器的日期、时间和时区",
+        )
+    return Text(
+        en=f"Your {name.en} does not know what time it is, so the times of its readings may be wrong: please set its "
+        "date and time",
+        zh=f"您的{name.zh}时间未知，读数时间可能有误：请校准其日期和时间",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, NamedTuple
@@ -12,6 +13,7 @@ from ingest.reading import Reading
 from ingest.vital import Vital
 
 MINUTE: Final = timedelta(minutes=1)
+_CLOCK_TIME: Final = re.compile(r"\d\d:\d\d")
 # Spot readings further apart than this say nothing about the time between them.
 SPOT_GAP: Final = timedelta(hours=2)
 VITALS: Final = {
@@ -19,6 +21,11 @@ VITALS: Final = {
     Vital.GLUCOSE: Text(en="Meter glucose", zh="指尖血糖"),
     Vital.KETONE: Text(en="Blood ketone", zh="血酮"),
     Vital.BLOOD_PRESSURE: Text(en="Blood pressure", zh="血压"),
+}
+DEVICES: Final = {
+    Vital.CGM: Text(en="glucose sensor", zh="动态血糖传感器"),
+    Vital.GLUCOSE: Text(en="glucose meter", zh="血糖仪"),
+    Vital.BLOOD_PRESSURE: Text(en="blood-pressure cuff", zh="血压计"),
 }
 
 
@@ -37,6 +44,29 @@ def is_heard(rule: Rule, raising: Collection[str] | None) -> bool:
 def last_arrival(readings: Iterable[Reading]) -> datetime | None:
     """When the last of the readings came in, which need not be the one taken last."""
     return max((reading.received_at for reading in readings), default=None)
+
+
+def span(lasted: timedelta) -> Text:
+    """A stretch of time as people say it: in minutes up to two hours, then in hours, from two days on in days."""
+    minutes = round(lasted / MINUTE)
+    if minutes <= 120:
+        return Text(en=f"{minutes} min", zh=f"{minutes} 分钟")
+    hours, rest = divmod(minutes, 60)
+    if hours < 48:
+        return _in_two(Text(en=f"{hours} h", zh=f"{hours} 小时"), Text(en=f"{rest} min", zh=f"{rest} 分钟"), rest)
+    days, rest = divmod(hours, 24)
+    return _in_two(Text(en=f"{days} days", zh=f"{days} 天"), Text(en=f"{rest} h", zh=f"{rest} 小时"), rest)
+
+
+def _in_two(whole: Text, part: Text, rest: int) -> Text:
+    return Text(en=f"{whole.en} {part.en}", zh=f"{whole.zh} {part.zh}") if rest else whole
+
+
+def for_staff(because: Text, zone: tzinfo) -> Text:
+    """A sentence with the zone of its clock times, if it has any, said once: staff may live in another one."""
+    if not _CLOCK_TIME.search(because.en):
+        return because
+    return Text(en=f"{because.en} Times are of {zone}.", zh=f"{because.zh}时间按 {zone} 时区。")
 
 
 class Scene(NamedTuple):
@@ -93,7 +123,7 @@ class Scene(NamedTuple):
             verdict=verdict,
             priority=priority or rule.priority,
             audience=audience,
-            because=because,
+            because=for_staff(because, self.zone) if audience is Audience.STAFF else because,
             since=since,
             known_at=known_at or last_arrival(evidence) or self.now,
             evidence=tuple(dict.fromkeys(reading.key for reading in evidence)),

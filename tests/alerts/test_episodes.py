@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from alerts.alert import Act, ActKind, Alert, Audience, Finding, Notice, Outcome, Verdict
+from alerts.alert import Act, ActKind, Alert, Audience, Finding, Notice, Outcome, Text, Verdict
 from alerts.book import Book, connect
 from alerts.devices import Expected, no_data
 from alerts.machine import FactKind, hear, hear_findings
 from alerts.rules import DEFAULTS
 from alerts.scene import Scene
-from ingest.reading import Flag, Reading
+from ingest.reading import Flag, Reading, TimeBasis
 from ingest.vital import Vital
 from tests.alerts.ward import START, Ward, cgm, cuff, meter, minute, said, trace
 
@@ -324,7 +324,7 @@ def test_of_a_silent_sensor_the_patient_hears_first_and_staff_when_it_does_not_c
     assert set(silences(clinic.ward.found)) == {Audience.PATIENT}
     assert len({each.since for each in clinic.ward.found}) == 1  # one notice, however often it is found
     assert subjects(clinic.watched(24 * HOUR, 10 * DAY)) == ["Low priority: No data"]
-    assert "nothing from device cgm-1 since 2026-03-02 02:00 (1440 min; expected within 360 min)" in str(clinic.alert)
+    assert "nothing from device cgm-1 since 2026-03-02 02:00 (24 h; expected within 6 h)" in str(clinic.alert)
     assert subjects(clinic.comes(cgm(10 * DAY + 60, 110))) == ["Condition over: No data"]
 
 
@@ -345,7 +345,7 @@ def test_a_sensor_that_sends_no_usable_value_is_silent_for_that_reason(engine: E
     told += clinic.comes(*(cgm(5 * n, None, flags=broken) for n in range(156, 288)))
     assert Audience.PATIENT in silences(clinic.ward.at(1439))
     assert subjects(told + clinic.look(1440)) == ["Low priority: No data"]
-    assert "readings without a usable value from device cgm-1 since 2026-03-02 02:00 (1440 min" in str(clinic.alert)
+    assert "readings without a usable value from device cgm-1 since 2026-03-02 02:00 (24 h" in str(clinic.alert)
     assert "起只有无效数值（1440 分钟" in clinic.alert.because.zh
     assert subjects(clinic.comes(cgm(1445, 110))) == ["Condition over: No data"]
 
@@ -444,6 +444,50 @@ def test_a_meter_that_is_read_out_in_the_evening_is_not_late() -> None:
         ward.comes(*(meter(day * DAY + hour * HOUR, 110, arrives=evening) for hour in (0, 4, 8, 11)))
         ward.at(day * DAY + 23 * HOUR)
     assert said(ward.found, "late-data") == []
+
+
+def read_with(off: timedelta, *hours: float) -> list[Reading]:
+    """A meter whose clock is off, read out at these hours; what it says of the time is corrected."""
+    taken = [meter(hour * HOUR, 110) for hour in hours]
+    return [replace(each, time_basis=TimeBasis.CORRECTED, clock_offset=off) for each in taken]
+
+
+def test_a_clock_that_nobody_sets_is_told_to_the_patient_once_a_week_and_what_to_do() -> None:
+    ward = Ward(expected=[METER])
+    behind = timedelta(hours=-3, minutes=-5)
+    assert said(ward.comes(*read_with(behind, 8, 20, 31)), "clock-wrong") == []
+    (found,) = said(ward.comes(*read_with(behind, 32, 33, 44)), "clock-wrong")  # Tuesday 10:00
+    assert (found.audience, found.since) == (Audience.PATIENT, minute(-2 * HOUR))
+    assert found.because == Text(
+        en="The clock of your glucose meter (meter-1) is 3 h 5 min behind: please set its date and time.",
+        zh="您的血糖仪（meter-1）时钟慢了 3 小时 5 分钟：请校准其日期和时间。",
+    )
+    later = said(ward.comes(*read_with(behind, *range(56, 13 * 24, 12))), "clock-wrong")
+    assert [each.since for each in later] == [minute(7 * DAY - 2 * HOUR)]  # the patient's next Monday
+    # A restart tells nothing twice: it is the same notice.
+    again = Ward(expected=[METER])
+    (same,) = said(again.comes(*read_with(behind, 56, 80)), "clock-wrong")
+    assert hear(None, same, minute(0)).notices[0].id == hear(None, found, minute(0)).notices[0].id
+
+
+def test_a_clock_that_is_set_after_it_was_read_or_is_hardly_off_is_nobodys_task() -> None:
+    ward = Ward(expected=[METER])
+    summer = timedelta(hours=1)
+    ward.comes(*read_with(summer, 8, 9), meter(20 * HOUR, 110), *read_with(summer, 33, 40))
+    ward.comes(*read_with(timedelta(minutes=14), *range(104, 200, 6)))
+    assert said(ward.found, "clock-wrong") == []
+
+
+def test_a_sensor_that_does_not_know_the_time_is_told_by_day_in_words_of_its_own() -> None:
+    ward, trouble = Ward(expected=[CGM]), frozenset({Flag.TIME_FAULT})
+    found = said(ward.comes(*[replace(each, flags=trouble) for each in trace([110] * 400)]), "clock-wrong")
+    assert [each.known_at for each in found] == [minute(31 * HOUR)]  # Tuesday 09:00
+    assert "Your glucose sensor (cgm-1) does not know what time it is" in found[0].because.en
+    assert "of the phone or receiver that reads it" in found[0].because.en
+    corrected = [
+        replace(each, time_basis=TimeBasis.CORRECTED, clock_offset=timedelta(hours=8)) for each in trace([110] * 400)
+    ]
+    assert said(Ward(expected=[CGM]).comes(*corrected), "clock-wrong") == []
 
 
 def test_the_times_of_two_episodes_never_run_backwards(clinic: Clinic) -> None:
