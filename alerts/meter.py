@@ -4,8 +4,9 @@
   says that it does not pass, and goes to staff. **Very low** (level 2) likewise, but staff also hear when no second
   comes within half an hour, for silence after such a reading is no good sign, and at once below 40 mg/dL, at which
   nobody can be expected to act alone. What was confirmed and has not recovered in half an hour is of high priority.
-- **Referral level** (China's public health service): staff, once until the check within two weeks that it asks for. A
-  very low reading counts when it has recovered in time; otherwise staff hear of it as very low.
+- **Referral level** (China's public health service, in that region): staff, once until the check within two weeks
+  that it asks for. A very low reading counts when it has recovered in time; otherwise staff hear of it as very low.
+- **High twice**: elsewhere staff hear of two readings of a day that are as high; one alone is the patient's own.
 - **Above the goal** of its meal: the patient's own, once a week, and very high once a day.
 - **Crisis**: staff at once of a reading as high as in a hyperosmolar state, HI included; of high priority when a
   second one says the same. It is no referral beside that.
@@ -23,13 +24,14 @@ from statistics import fmean
 from typing import Final
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
-from alerts.rule import DAYS, MMOL_L, PERCENT, Rule
-from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard, last_arrival
+from alerts.rule import DAYS, MMOL_L, PERCENT, SWITCH, Rule
+from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard, last_arrival, span
 from alerts.shown import limit_words, number, shown, value_words, words
 from alerts.spot_rules import (
     KETONE,
     METER_CRISIS,
     METER_HIGH,
+    METER_HIGH_TWICE,
     METER_LOW,
     METER_REFERRAL,
     METER_REPEATED_HIGH,
@@ -88,6 +90,7 @@ def judge(
             low,
             very_low,
             _referral(scene, glucose, raising),
+            _high_twice(scene, glucose, raising),
             _crisis(scene, glucose, raising),
             _high(scene, glucose, raising),
         ]
@@ -183,10 +186,10 @@ def _very_low(
     if not confirmed and not overdue:
         said = _with_advice(scene, rule, said, event[-1])
     elif overdue:
-        asked = (scene.now - _asked_at(onset)) // MINUTE
+        asked = span(scene.now - _asked_at(onset))
         said = Text(
-            en=f"{said.en} The patient was asked to measure again; no recovery was seen in {asked} min.",
-            zh=f"{said.zh}已请患者复测，{asked} 分钟内未见恢复。",
+            en=f"{said.en} The patient was asked to measure again; no recovery was seen in {asked.en}.",
+            zh=f"{said.zh}已请患者复测，{asked.zh}内未见恢复。",
         )
     finding = scene.finding(
         rule,
@@ -243,11 +246,11 @@ def _low_words(scene: Scene, rule: Rule, event: Sequence[Reading]) -> Text:
             en=f"Meter glucose {first.en} at {since}: below {limit.en}. Limit: {source.en}.",
             zh=f"{since} 指尖血糖 {first.zh}：低于 {limit.zh}。限值依据：{source.zh}。",
         )
-    lasted = (event[-1].taken_at - event[0].taken_at) // MINUTE
+    lasted = span(event[-1].taken_at - event[0].taken_at)
     return Text(
-        en=f"Meter glucose {first.en} at {since}, below {limit.en}, and {newest.en} after {lasted} min: not yet "
-        f"recovered. Limit: {source.en}.",
-        zh=f"{since} 指尖血糖 {first.zh}，低于 {limit.zh}，{lasted} 分钟后 {newest.zh}：尚未恢复。"
+        en=f"Meter glucose {first.en} at {since}, below {limit.en}, and {newest.en} after {lasted.en}: not recovered "
+        f"by then. Limit: {source.en}.",
+        zh=f"{since} 指尖血糖 {first.zh}，低于 {limit.zh}，{lasted.zh}后 {newest.zh}：当时尚未恢复。"
         f"限值依据：{source.zh}。",
     )
 
@@ -277,29 +280,38 @@ def _undecided(newest: Reading, at: str) -> Text:
     )
 
 
-# Referral
+# Referral, and high twice
+
+
+def _is_on(scene: Scene, rule: Rule) -> bool:
+    return scene.number(rule, "on", SWITCH) == 1
+
+
+def _reaches(scene: Scene, rule: Rule, reading: Reading) -> bool:
+    """Whether a reading that is in no doubt is at or above the high level of a rule."""
+    value, unit = shown(reading)
+    return value >= scene.number(rule, "high", unit) and not _DOUBTS & reading.flags
 
 
 def _at_referral(scene: Scene, reading: Reading) -> str | None:
     """The side on which a reading that is in no doubt reaches the referral level, "low" or "high"."""
-    if _DOUBTS & reading.flags:
-        return None
     value, unit = shown(reading)
-    if value <= scene.number(METER_REFERRAL, "low", unit):
+    if value <= scene.number(METER_REFERRAL, "low", unit) and not _DOUBTS & reading.flags:
         return "low"
-    return "high" if value >= scene.number(METER_REFERRAL, "high", unit) else None
+    return "high" if _reaches(scene, METER_REFERRAL, reading) else None
+
+
+def _newest(scene: Scene, glucose: Sequence[Reading], is_so: Callable[[Reading], object]) -> int | None:
+    """The place of the newest reading of which it is so; a crisis is told as such."""
+    places = range(len(glucose) - 1, -1, -1)
+    return next((n for n in places if is_so(glucose[n]) and not _is_crisis(scene, glucose[n])), None)
 
 
 def _referral(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
     rule = METER_REFERRAL
-    place = next(
-        (
-            n
-            for n in range(len(glucose) - 1, -1, -1)
-            if _at_referral(scene, glucose[n]) and not _is_crisis(scene, glucose[n])
-        ),
-        None,
-    )
+    if not _is_on(scene, rule):
+        return None
+    place = _newest(scene, glucose, lambda each: _at_referral(scene, each))
     if (
         place is None
         or not scene.fresh(rule, "fresh-meter", glucose[place])
@@ -308,28 +320,47 @@ def _referral(scene: Scene, glucose: Sequence[Reading], raising: Collection[str]
         # Whether two weeks have passed without such a reading, the review says.
         return _held(scene, rule, glucose[-1], raising)
     newest, side = glucose[place], _at_referral(scene, glucose[place]) or "low"
-    at, now = scene.clock(newest.taken_at), words(newest)
-    unit = shown(newest)[1]
-    limit, source = limit_words(scene, rule, side, unit), scene.limits.source(rule.name, side, unit)
-    earlier = [
-        each for each in _of_one_day(glucose[: place + 1]) if side == "high" and _at_referral(scene, each) == "high"
-    ]
-    stand = Text(en="at or below", zh="不高于") if side == "low" else Text(en="at or above", zh="不低于")
-    before = Text(
-        en=f" after {words(earlier[0]).en} at {scene.clock(earlier[0].taken_at)}" if earlier else "",
-        zh=f"（此前 {scene.clock(earlier[0].taken_at)} 为 {words(earlier[0]).zh}）" if earlier else "",
-    )
+    earlier = _reached_before(scene, rule, glucose[: place + 1]) if side == "high" else None
     return scene.finding(
         rule,
         Verdict.RAISE,
-        Text(
-            en=f"Meter glucose {now.en} at {at}{before.en}: {stand.en} {limit.en}. Limit: {source.en}.",
-            zh=f"{at} 指尖血糖 {now.zh}{before.zh}：{stand.zh} {limit.zh}。限值依据：{source.zh}。",
-        ),
-        (earlier[0] if earlier else newest).taken_at,
-        (*earlier[:1], newest),
+        _level_words(scene, rule, side, newest, earlier),
+        (earlier or newest).taken_at,
+        (earlier, newest) if earlier else (newest,),
         known_at=known,
         priority=Priority.MEDIUM if earlier else rule.priority,
+    )
+
+
+def _high_twice(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
+    rule = METER_HIGH_TWICE
+    if not _is_on(scene, rule):
+        return None
+    place = _newest(scene, glucose, lambda each: _reaches(scene, rule, each))
+    earlier = None if place is None else _reached_before(scene, rule, glucose[: place + 1])
+    if place is None or earlier is None or not scene.fresh(rule, "fresh-meter", glucose[place]):
+        # Whether it stayed away, the review says.
+        return _held(scene, rule, glucose[-1], raising)
+    said = _level_words(scene, rule, "high", glucose[place], earlier)
+    return scene.finding(rule, Verdict.RAISE, said, earlier.taken_at, (earlier, glucose[place]))
+
+
+def _reached_before(scene: Scene, rule: Rule, glucose: Sequence[Reading]) -> Reading | None:
+    """The first as high on the day before the newest."""
+    return next((each for each in _of_one_day(glucose) if _reaches(scene, rule, each)), None)
+
+
+def _level_words(scene: Scene, rule: Rule, side: str, newest: Reading, earlier: Reading | None) -> Text:
+    unit, at, now = shown(newest)[1], scene.clock(newest.taken_at), words(newest)
+    limit, source = limit_words(scene, rule, side, unit), scene.limits.source(rule.name, side, unit)
+    stand = Text(en="at or below", zh="不高于") if side == "low" else Text(en="at or above", zh="不低于")
+    before = Text(en="", zh="")
+    if earlier:
+        then, first = scene.clock(earlier.taken_at), words(earlier)
+        before = Text(en=f" after {first.en} at {then}", zh=f"（此前 {then} 为 {first.zh}）")
+    return Text(
+        en=f"Meter glucose {now.en} at {at}{before.en}: {stand.en} {limit.en}. Limit: {source.en}.",
+        zh=f"{at} 指尖血糖 {now.zh}{before.zh}：{stand.zh} {limit.zh}。限值依据：{source.zh}。",
     )
 
 
@@ -594,11 +625,11 @@ def _ketone_words(reading: Reading) -> str:
 
 
 def review(scene: Scene, glucose: Sequence[Reading]) -> tuple[Finding, ...]:
-    """The patterns of the last 7 days, and whether a referral is over; glucose: of the last 14 days, oldest first."""
+    """The patterns of the last 7 days, and what needs days to be over; glucose: of the last 14 days, oldest first."""
     if not glucose:
         return ()
     week = [each for each in glucose if scene.now - each.taken_at < 7 * _DAY]
-    return (_repeated_high(scene, week), _repeated_low(scene, week), *_referral_over(scene, glucose))
+    return (_repeated_high(scene, week), _repeated_low(scene, week), *_over_for_days(scene, glucose))
 
 
 def _repeated_high(scene: Scene, week: Sequence[Reading]) -> Finding:
@@ -693,12 +724,21 @@ def _no_pattern(scene: Scene, rule: Rule, week: Sequence[Reading]) -> Finding:
     return scene.finding(rule, verdict, because, scene.now, week[-1:], audience=Audience.WEEKLY)
 
 
-def _referral_over(scene: Scene, glucose: Sequence[Reading]) -> Iterator[Finding]:
-    follow_up = timedelta(days=scene.number(METER_REFERRAL, "follow-up", DAYS))
-    if any(_at_referral(scene, each) and scene.now - each.taken_at < follow_up for each in glucose):
-        return
-    because = Text(
-        en=f"No meter reading at referral level for {follow_up.days} days.",
-        zh=f"{follow_up.days} 天内指尖血糖未达到转诊标准。",
-    )
-    yield scene.finding(METER_REFERRAL, Verdict.CLEAR, because, scene.now, glucose[-1:])
+def _over_for_days(scene: Scene, glucose: Sequence[Reading]) -> Iterator[Finding]:
+    """Of the rules that are over when no reading was at their level for so many days."""
+    limit = limit_words(scene, METER_HIGH_TWICE, "high", shown(glucose[-1])[1])
+    for rule, is_at, level in (
+        (METER_REFERRAL, _at_referral, Text(en="at referral level", zh="达到转诊标准")),
+        (METER_HIGH_TWICE, _is_high, Text(en=f"at or above {limit.en}", zh=f"达到 {limit.zh}")),
+    ):
+        days = scene.number(rule, "follow-up", DAYS)
+        if any(is_at(scene, each) and scene.now - each.taken_at < days * _DAY for each in glucose):
+            continue
+        because = Text(
+            en=f"No meter reading {level.en} for {days:g} days.", zh=f"{days:g} 天内指尖血糖未{level.zh}。"
+        )
+        yield scene.finding(rule, Verdict.CLEAR, because, scene.now, glucose[-1:])
+
+
+def _is_high(scene: Scene, reading: Reading) -> bool:
+    return _reaches(scene, METER_HIGH_TWICE, reading)

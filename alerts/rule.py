@@ -210,6 +210,8 @@ def mmhg(
     )
 
 
-def switch(source: Text) -> Parameter:
-    """Whether a rule is on; it is by default."""
-    return Parameter(name="on", unit=SWITCH, default=1, lower=0, upper=1, source=source)
+def switch(source: Text, default: float = 1, variants: Mapping[Group, Variant] | None = None) -> Parameter:
+    """Whether a rule is on."""
+    return Parameter(
+        name="on", unit=SWITCH, default=default, lower=0, upper=1, source=source, variants=variants or {}
+    )

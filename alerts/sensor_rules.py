@@ -53,6 +53,10 @@ _CHINA_REFERRAL: Final = Text(
     en="China basic public health service: referral at 16.7 mmol/L (300 mg/dL)",
     zh="国家基本公共卫生服务规范：≥16.7 mmol/L 需处理并转诊",
 )
+_STAFF_300: Final = Text(
+    en="Homeward default, to be confirmed by the clinic: so high for hours fits a doctor's queue",
+    zh="Homeward 默认值，由医疗机构确认：持续数小时如此之高应由医生处理",
+)
 _IEC: Final = Text(en="priority after IEC 60601-1-8", zh="优先级参照 IEC 60601-1-8")
 _DOUBLE_ARROW: Final = Text(en="double arrow of a Dexcom sensor", zh="Dexcom 传感器双箭头")
 _OREF0: Final = Text(en="oref0 calls such data too flat", zh="oref0：数据过平")
@@ -200,11 +204,17 @@ HIGH_EXTENDED: Final = _rule(
 )
 GLUCOSE_REFERRAL: Final = _rule(
     "glucose-referral",
-    "Glucose at referral level",
-    "血糖达到转诊标准",
+    "Far too high glucose that lasts",
+    "血糖持续过高",
     "glucose-high",
     _AT_LEAST,
-    *both("limit", _CHINA_REFERRAL, (300, 200, 400), (16.7, 11.1, 22.2)),
+    *both(
+        "limit",
+        _STAFF_300,
+        (300, 200, 400),
+        (16.7, 11.1, 22.2),
+        {Group.CHINA: (300, 16.7, _CHINA_REFERRAL)},
+    ),
     *both("clear", _LEVEL_2_HIGH, (250, 180, 400), (13.9, 10.0, 22.2)),
     minutes("hold", 120, 15, 360, _EXTENDED),
     priority=Priority.MEDIUM,

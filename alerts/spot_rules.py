@@ -27,6 +27,7 @@ from alerts.rule import (
     both,
     minutes,
     mmhg,
+    switch,
 )
 from ingest.vital import Vital
 
@@ -39,6 +40,15 @@ _IEC: Final = Text(en="priority after IEC 60601-1-8", zh="优先级参照 IEC 60
 _CHINA_REFERRAL: Final = Text(
     en="China basic public health service: referral at 3.9 mmol/L or less, 16.7 mmol/L or more",
     zh="国家基本公共卫生服务规范：≤3.9 或 ≥16.7 mmol/L 需处理并转诊",
+)
+_CHINA_ONLY: Final = Text(
+    en="a rule of China's basic public health service, off elsewhere",
+    zh="国家基本公共卫生服务规范条款，其他地区默认关闭",
+)
+_SAID_BY_REFERRAL: Final = Text(en="told by meter-referral", zh="由 meter-referral 规则通知")
+_HIGH_TWICE: Final = Text(
+    en="Homeward default, to be confirmed by the clinic: so high twice in a day",
+    zh="Homeward 默认值，由医疗机构确认：一日内两次达到",
 )
 _ADA_BEFORE: Final = Text(en="ADA goal before meals", zh="ADA 餐前目标")
 _ADA_AFTER: Final = Text(en="goal after meals, ADA and CDS 2024", zh="餐后目标，ADA 与 CDS 2024 指南")
@@ -156,9 +166,26 @@ METER_REFERRAL: Final = Rule(
     # The service asks for a check within two weeks: until then a further such reading adds nothing to be done.
     quiet=2 * _WEEK,
     parameters=(
+        switch(_CHINA_ONLY, 0, {Group.CHINA: Variant(1, _CHINA_REFERRAL)}),
         *both("low", _CHINA_REFERRAL, (70, 60, 80), (3.9, 3.3, 4.4)),
         *both("high", _CHINA_REFERRAL, (300, 200, 400), (16.7, 11.1, 22.2)),
         _days("follow-up", 14, 7, 28, _CHINA_REFERRAL),
+        _FRESH,
+    ),
+)
+METER_HIGH_TWICE: Final = Rule(
+    name="meter-high-twice",
+    title=Text(en="Very high glucose twice in a day", zh="一日内两次血糖很高"),
+    problem="glucose-high",
+    vitals=_METER,
+    comparison=Comparison.AT_LEAST,
+    priority=Priority.MEDIUM,
+    audience=Audience.STAFF,
+    quiet=_WEEK,
+    parameters=(
+        switch(OWN, 1, {Group.CHINA: Variant(0, _SAID_BY_REFERRAL)}),
+        *both("high", _HIGH_TWICE, (300, 200, 400), (16.7, 11.1, 22.2)),
+        _days("follow-up", 7, 2, 14),
         _FRESH,
     ),
 )
@@ -449,6 +476,7 @@ SPOT_RULES: Final = (
     METER_LOW,
     METER_VERY_LOW,
     METER_REFERRAL,
+    METER_HIGH_TWICE,
     METER_HIGH,
     METER_CRISIS,
     METER_REPEATED_HIGH,
@@ -480,6 +508,7 @@ NOT_ABOVE: Final = (
     (("meter-high", "before-meal"), ("meter-high", "after-meal")),
     (("meter-high", "after-meal"), ("meter-high", "very-high")),
     (("meter-high", "very-high"), ("meter-referral", "high")),
+    (("meter-high", "very-high"), ("meter-high-twice", "high")),
     (("meter-crisis", "clear"), ("meter-crisis", "limit")),
     (("ketone", "watch"), ("ketone", "call")),
     (("ketone", "call"), ("ketone", "emergency")),

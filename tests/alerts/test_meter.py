@@ -44,7 +44,7 @@ def test_a_low_that_is_still_low_a_quarter_of_an_hour_later_goes_to_staff() -> N
     found = home.take(meter(16, 66)).at(16)["meter-low"]
     assert (found.verdict, found.audience, found.since) == (RAISE, STAFF, minute(0))
     assert "62 mg/dL (3.4 mmol/L) at 2026-03-02 07:00" in found.because.en
-    assert "66 mg/dL (3.7 mmol/L) after 16 min: not yet recovered" in found.because.en
+    assert "66 mg/dL (3.7 mmol/L) after 16 min: not recovered by then" in found.because.en
 
 
 def test_an_unanswered_low_of_level_1_stays_with_the_patient() -> None:
@@ -198,12 +198,12 @@ def test_chinas_referral_level_includes_its_limits() -> None:
         (299, Unit.MG_DL, HOLD),
         (300, Unit.MG_DL, RAISE),
     ):
-        found = Home().take(meter(0, value, unit)).at(0)["meter-referral"]
+        found = Home(Group.CHINA).take(meter(0, value, unit)).at(0)["meter-referral"]
         assert (found.verdict, found.audience) == (expected, STAFF), value
 
 
 def test_a_second_reading_at_referral_level_within_a_day_is_of_medium_priority() -> None:
-    home = Home().take(meter(0, 310))
+    home = Home(Group.CHINA).take(meter(0, 310))
     assert home.at(0)["meter-referral"].priority is Priority.LOW
     assert home.take(meter(5, 305)).at(5)["meter-referral"].priority is Priority.LOW  # the same once more
     found = home.take(meter(300, 320)).at(300)["meter-referral"]
@@ -211,29 +211,49 @@ def test_a_second_reading_at_referral_level_within_a_day_is_of_medium_priority()
     assert found.because.en == (
         "Meter glucose 320 mg/dL (17.8 mmol/L) at 2026-03-02 12:00 after 310 mg/dL (17.2 mmol/L) at 2026-03-02 07:00"
         ": at or above 300 mg/dL (16.7 mmol/L). Limit: China basic public health service: referral at 3.9 mmol/L or "
-        "less, 16.7 mmol/L or more."
+        "less, 16.7 mmol/L or more. Times are of Asia/Shanghai."
     )
+    assert "meter-high-twice" not in home.at(300)  # one item, not two
+
+
+def test_where_chinas_rule_is_off_two_high_readings_of_a_day_reach_staff_by_a_rule_of_their_own() -> None:
+    home = Home().take(meter(0, 300))
+    assert "meter-referral" not in home.at(0)
+    assert home.verdict("meter-high-twice", 0) is HOLD
+    assert home.take(meter(29, 310)).verdict("meter-high-twice", 29) is HOLD  # the same once more
+    assert home.take(meter(300, 16.7, Unit.MMOL_L)).at(300)["meter-high-twice"].priority is Priority.MEDIUM
+    found = home.at(300)["meter-high-twice"]
+    assert (found.verdict, found.audience, found.since, found.problem) == (RAISE, STAFF, minute(0), "glucose-high")
+    assert "Homeward default" in found.because.en
+    calm = [meter(day(n), 140) for n in range(1, 8)]
+    assert home.take(*calm).verdict("meter-high-twice", day(1)) is HOLD
+    assert "meter-high-twice" not in home.review(day(6))
+    assert home.review(day(7, "12:01"))["meter-high-twice"].verdict is CLEAR
+    next_day = Home().take(meter(0, 310), meter(day(1) + 1, 310))
+    assert next_day.verdict("meter-high-twice", day(1) + 1) is HOLD
 
 
 def test_a_referral_stands_for_the_two_weeks_in_which_it_is_to_be_followed_up() -> None:
-    home = Home().take(meter(0, 3.7, Unit.MMOL_L), *[meter(day(n), 6.1, Unit.MMOL_L) for n in range(1, 15)])
+    home = Home(Group.CHINA).take(
+        meter(0, 3.7, Unit.MMOL_L), *[meter(day(n), 6.1, Unit.MMOL_L) for n in range(1, 15)]
+    )
     assert home.verdict("meter-referral", day(1)) is HOLD
     assert "meter-referral" not in home.review(day(13))
     assert home.review(day(14, "08:00"))["meter-referral"].verdict is CLEAR
 
 
 def test_a_very_low_reading_is_a_referral_once_it_has_recovered_and_never_both() -> None:
-    home = Home().take(meter(0, 50))
+    home = Home(Group.CHINA).take(meter(0, 50))
     assert home.verdict("meter-referral", 0) is home.verdict("meter-referral", 31) is HOLD
-    answered = Home().take(meter(0, 50), meter(12, 62), meter(20, 95))
+    answered = Home(Group.CHINA).take(meter(0, 50), meter(12, 62), meter(20, 95))
     assert answered.verdict("meter-referral", 12) is HOLD
     found = answered.at(20)["meter-referral"]
     assert (found.verdict, found.since, found.known_at) == (RAISE, minute(12), minute(20))
-    late = Home().take(meter(0, 50), meter(40, 95))
+    late = Home(Group.CHINA).take(meter(0, 50), meter(40, 95))
     assert late.verdict("meter-referral", 40) is HOLD  # staff have heard at 30
-    confirmed = Home().take(meter(0, 50), meter(16, 52), meter(25, 95))
+    confirmed = Home(Group.CHINA).take(meter(0, 50), meter(16, 52), meter(25, 95))
     assert confirmed.verdict("meter-referral", 25) is HOLD
-    assert Home().take(meter(0, 35), meter(10, 95)).verdict("meter-referral", 10) is HOLD
+    assert Home(Group.CHINA).take(meter(0, 35), meter(10, 95)).verdict("meter-referral", 10) is HOLD
 
 
 # Crisis
@@ -248,7 +268,7 @@ def test_glucose_as_in_a_hyperosmolar_state_is_for_staff_at_once(value: float | 
     assert (found["meter-crisis"].audience, found["meter-crisis"].priority) == (STAFF, Priority.MEDIUM)
     assert "Limit: hyperosmolar state, consensus 2024" in found["meter-crisis"].because.en
     assert "call for help now" in found["meter-high"].because.en
-    assert found["meter-referral"].verdict is HOLD
+    assert found["meter-high-twice"].verdict is HOLD
     assert home.take(meter(5, value, unit)).at(5)["meter-crisis"].priority is Priority.HIGH
     assert home.take(meter(60, 350)).verdict("meter-crisis", 60) is RAISE
     assert home.take(meter(90, 290)).verdict("meter-crisis", 90) is CLEAR
@@ -331,7 +351,7 @@ def test_a_ketone_with_high_glucose_meets_the_criteria_of_ketoacidosis_and_witho
     assert found.because.en == (
         "Blood ketone 3.1 mmol/L at 2026-03-02 07:10: at or above 3 mmol/L. With glucose 200 mg/dL (11.1 mmol/L) "
         "this meets the ketone and glucose criteria of ketoacidosis; whether there is acidosis is not known. "
-        "Limit: usual advice on blood ketone (ISPAD, ADA)."
+        "Limit: usual advice on blood ketone (ISPAD, ADA). Times are of Asia/Shanghai."
     )
     assert found.evidence == (meter(0, 200).key, ketone(10, 3.1).key)
     normal = Home().take(meter(0, 150), ketone(10, 3.1)).at(10)["ketone"]
