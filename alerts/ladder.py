@@ -158,7 +158,7 @@ def _levels(limits: Limits) -> tuple[Level, ...]:
             limits,
             LOW_EVENT_1,
             after(LOW_EVENT_1, "hold"),
-            Rung(LOW_EVENT_1, timedelta(), patient, low),
+            Rung(LOW_EVENT_1, timedelta(), patient, low, covers=True),
             *extended(LOW_EXTENDED, after(LOW_EXTENDED, "hold")),
         ),
         _level(
@@ -175,10 +175,15 @@ def _levels(limits: Limits) -> tuple[Level, ...]:
             limits,
             HIGH_EVENT_1,
             after(HIGH_EVENT_1, "hold"),
-            Rung(HIGH_EVENT_1, timedelta(), weekly, low),
+            Rung(HIGH_EVENT_1, timedelta(), weekly, low, covers=True),
             *extended(HIGH_EVENT_1, after(HIGH_EVENT_1, "patient-after")),
         ),
-        _level(limits, HIGH_EVENT_2, after(HIGH_EVENT_2, "hold"), Rung(HIGH_EVENT_2, timedelta(), weekly, low)),
+        _level(
+            limits,
+            HIGH_EVENT_2,
+            after(HIGH_EVENT_2, "hold"),
+            Rung(HIGH_EVENT_2, timedelta(), weekly, low, covers=True),
+        ),
         _level(
             limits,
             HIGH_EVENT_2,
@@ -224,7 +229,7 @@ def _very_low(limits: Limits, wait: timedelta) -> tuple[Rung, ...]:
     urgent = max(handed, limits.minutes(LOW_EVENT_2.name, "unrecovered"))
     prolonged = limits.minutes(LOW_PROLONGED.name, "hold")
     rungs = [
-        Rung(LOW_EVENT_2, timedelta(), Audience.PATIENT, Priority.MEDIUM),
+        Rung(LOW_EVENT_2, timedelta(), Audience.PATIENT, Priority.MEDIUM, covers=True),
         Rung(LOW_EVENT_2, urgent, Audience.STAFF, Priority.HIGH, until_over=True),
         Rung(LOW_PROLONGED, prolonged, Audience.STAFF, Priority.HIGH, covers=True, unbroken=True),
     ]

@@ -91,8 +91,9 @@ class Value(NamedTuple):
 class Told(NamedTuple):
     """What a sensor has to tell, with the numbers for the sentence (`alerts.sensor_words`).
 
-    level: None for what is not about a limit. evidence: moments of the readings it rests on, oldest first.
-    numbers: of an artefact or a rate, as its sentence wants them. staff: of an end, whether staff knew of it.
+    level: None for what is not about a limit. lasted: how long an event goes on, as its rung counts. evidence:
+    moments of the readings it rests on, oldest first. numbers: of an artefact or a rate, as its sentence wants them;
+    of an event the rate (mg/dL/min), where it is known. staff: of an end, whether staff knew of it.
     """
 
     rule: Rule
@@ -103,6 +104,7 @@ class Told(NamedTuple):
     reading: Reading
     value: Value
     level: Level | None = None
+    lasted: timedelta = timedelta()
     worst: Value | None = None
     held: Rule | None = None
     evidence: tuple[datetime, ...] = ()
@@ -484,19 +486,27 @@ class Sensor:
             if known and max(known) >= rung.priority:
                 audience = Audience.WEEKLY
             slot.staff = max(rung.priority, slot.staff or rung.priority)
+        since = _counts_from(slot, rung)
         return Told(
             rule=rung.rule,
             verdict=Verdict.RAISE,
             audience=audience,
             priority=rung.priority,
-            since=_counts_from(slot, rung),
+            since=since,
             reading=reading,
             value=value,
             level=level,
+            lasted=reading.taken_at - since + (self.rhythm.cadence if rung.covers else timedelta()),
             worst=slot.worst,
+            numbers=self._rate(value, reading.taken_at),
             held=slot.held if audience is Audience.PATIENT else None,
             evidence=(slot.since, slot.worst_at, reading.taken_at),
         )
+
+    def _rate(self, value: Value, taken: datetime) -> tuple[float, ...]:
+        """The rate of the last minutes (mg/dL/min); nothing where it is not known."""
+        since = None if math.isinf(value.shown) else _rate_since(self.points, taken)
+        return (_per_minute(value, taken, since),) if since else ()
 
     def _back(
         self, place: int, slot: Slot, reading: Reading, value: Value, now: datetime | None, *, recovered: bool
@@ -598,7 +608,7 @@ class Sensor:
         if since is None:
             return None
         at, mg_dl = since
-        rate = (value.mg_dl - mg_dl) / (taken - at).total_seconds() * 60
+        rate = _per_minute(value, taken, since)
         if self.moving:
             if abs(rate) < _CALMED or rate * self.moving < 0:
                 self.moving = 0
@@ -830,6 +840,11 @@ def _rate_since(points: Sequence[tuple[datetime, float]], taken: datetime) -> tu
         if shortest <= (taken - each[0]).total_seconds() <= longest:
             return each
     return None
+
+
+def _per_minute(value: Value, taken: datetime, since: tuple[datetime, float]) -> float:
+    at, mg_dl = since
+    return (value.mg_dl - mg_dl) / (taken - at).total_seconds() * 60
 
 
 def _running(slot: Slot) -> Ended | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from alerts.alert import Finding, Text, Verdict
+from alerts.alert import Audience, Finding, Text, Verdict
+from alerts.devices import LATE
 from alerts.forecast import HORIZON
 from alerts.rule import COUNT, MIN, RATE, Comparison, Rule
-from alerts.scene import MINUTE, VITALS, Scene
+from alerts.scene import MINUTE, VITALS, Scene, for_staff, span
 from alerts.sensor import Told, Value
 from alerts.sensor_rules import (
     FALLING_FAST,
@@ -28,6 +29,7 @@ from ingest.reading import reading_key
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
 
 _VITAL: Final = VITALS[Vital.CGM]
+_FLAT: Final = 1.0  # mg/dL/min
 _WORDS: Final = {
     Comparison.BELOW: Text(en="below", zh="低于"),
     Comparison.ABOVE: Text(en="above", zh="高于"),
@@ -37,7 +39,7 @@ _WORDS: Final = {
 
 def finding(scene: Scene, told: Told) -> Finding:
     """The finding that is heard of it."""
-    reading = told.reading
+    reading, because = told.reading, _because(scene, told)
     return Finding(
         patient=scene.patient,
         rule=told.rule.name,
@@ -45,7 +47,7 @@ def finding(scene: Scene, told: Told) -> Finding:
         verdict=told.verdict,
         priority=told.priority,
         audience=told.audience,
-        because=_because(scene, told),
+        because=for_staff(because, scene.zone) if told.audience is Audience.STAFF else because,
         since=told.since,
         known_at=reading.received_at,
         evidence=tuple(dict.fromkeys(reading_key(Vital.CGM, at, reading.device) for at in sorted(told.evidence))),
@@ -69,36 +71,77 @@ def _event(scene: Scene, told: Told) -> Text:
     source = scene.limits.source(base.name, "limit", unit)
     since, now, worst = scene.clock(told.since), _say(told.value), _say(told.worst or told.value)
     extreme = Text(en="lowest", zh="最低") if told.level.low else Text(en="highest", zh="最高")
-    minutes = (told.reading.taken_at - told.since) // MINUTE
+    # The sentence is read later as well, so it says when it was so.
+    at, lasted, trend = scene.clock(told.reading.taken_at), span(told.lasted), _trend(told)
     if _has_recovered(scene, told):
         said = Text(
-            en=f"{_VITAL.en} was {words.en} {limit.en} from {since} on, {extreme.en} {worst.en}; now {now.en}.",
-            zh=f"{_VITAL.zh}自 {since} 起曾{words.zh} {limit.zh}，{extreme.zh} {worst.zh}；目前 {now.zh}。",
+            en=f"{_VITAL.en} was {words.en} {limit.en} from {since} on, {extreme.en} {worst.en}; {now.en}{trend.en} "
+            f"at {at}.",
+            zh=f"{_VITAL.zh}自 {since} 起曾{words.zh} {limit.zh}，{extreme.zh} {worst.zh}；"
+            f"{at} 为 {now.zh}{trend.zh}。",
         )
     elif told.level.low and told.value.shown >= scene.limits.value(base.name, "limit", unit):
         said = Text(
-            en=f"{_VITAL.en} went {words.en} {limit.en} at {since}, not yet recovered: {minutes} min, "
-            f"{extreme.en} {worst.en}; now {now.en}.",
-            zh=f"{_VITAL.zh}于 {since} 降至{words.zh} {limit.zh}，尚未恢复：{minutes} 分钟，"
-            f"{extreme.zh} {worst.zh}；目前 {now.zh}。",
+            en=f"{_VITAL.en} went {words.en} {limit.en} at {since}, not recovered by {at} ({lasted.en}): "
+            f"{extreme.en} {worst.en}, then {now.en}{trend.en}.",
+            zh=f"{_VITAL.zh}于 {since} 降至{words.zh} {limit.zh}，至 {at}（{lasted.zh}）尚未恢复："
+            f"{extreme.zh} {worst.zh}，当时 {now.zh}{trend.zh}。",
         )
-    elif minutes:
+    elif told.reading.taken_at > told.since:
         said = Text(
-            en=f"{_VITAL.en} {words.en} {limit.en} since {since}, not yet recovered: {minutes} min, "
-            f"{extreme.en} {worst.en}; now {now.en}.",
-            zh=f"{_VITAL.zh}自 {since} 起{words.zh} {limit.zh}，尚未恢复：{minutes} 分钟，"
-            f"{extreme.zh} {worst.zh}；目前 {now.zh}。",
+            en=f"{_VITAL.en} {words.en} {limit.en} since {since}, not recovered by {at} ({lasted.en}): "
+            f"{extreme.en} {worst.en}, then {now.en}{trend.en}.",
+            zh=f"{_VITAL.zh}自 {since} 起{words.zh} {limit.zh}，至 {at}（{lasted.zh}）尚未恢复："
+            f"{extreme.zh} {worst.zh}，当时 {now.zh}{trend.zh}。",
         )
     else:
         said = Text(
-            en=f"{_VITAL.en} {now.en} at {since}: {words.en} {limit.en}.",
-            zh=f"{since} {_VITAL.zh} {now.zh}：{words.zh} {limit.zh}。",
+            en=f"{_VITAL.en} {now.en}{trend.en} at {since}: {words.en} {limit.en}.",
+            zh=f"{since} {_VITAL.zh} {now.zh}{trend.zh}：{words.zh} {limit.zh}。",
         )
-    after, waits = _after(scene, told), _waits(scene, told.held)
+    after, advice = _after(scene, told), _waits(scene, told.held) if told.held else _advice(scene, told)
     return Text(
-        en=f"{said.en} Limit: {source.en}{after.en}.{waits.en}",
-        zh=f"{said.zh}限值依据：{source.zh}{after.zh}。{waits.zh}",
+        en=f"{said.en} Limit: {source.en}{after.en}.{advice.en}",
+        zh=f"{said.zh}限值依据：{source.zh}{after.zh}。{advice.zh}",
     )
+
+
+def _trend(told: Told) -> Text:
+    """The direction of the last minutes, where it is known; an arrow is flat below 1 mg/dL/min on every sensor."""
+    if not told.numbers:
+        return Text(en="", zh="")
+    (rate,), unit = told.numbers, told.value.unit
+    if abs(rate) < _FLAT:
+        return Text(en=", steady", zh="，平稳")
+    way = Text(en="rising", zh="上升") if rate > 0 else Text(en="falling", zh="下降")
+    speed = _rate_words(rate, unit)
+    return Text(en=f", {way.en} by {speed}", zh=f"，{way.zh} {speed}")
+
+
+_ADVICE: Final = {
+    True: Text(
+        en=" Please eat or drink 15 g of sugar now and look again in 15 min.",
+        zh="请立即进食 15 克糖，15 分钟后再看读数。",
+    ),
+    False: Text(
+        en=" Please drink water; if you feel ill, measure ketones too.", zh="请饮水；如有不适，请同时测血酮。"
+    ),
+}
+
+
+def _advice(scene: Scene, told: Told) -> Text:
+    """What a patient can do now, while it is so; of a low staff are reminded of it, and decide themselves."""
+    assert told.level is not None  # noqa: S101  as its caller found
+    if _has_recovered(scene, told) or told.reading.received_at - told.reading.taken_at > LATE[Vital.CGM]:
+        return Text(en="", zh="")
+    if told.audience is Audience.PATIENT:
+        return _ADVICE[told.level.low]
+    if told.level.low and told.audience is Audience.STAFF:
+        return Text(
+            en=" Usual first help: 15 g of sugar, and a look again after 15 min (ADA).",
+            zh="通常先补糖 15 克，15 分钟后复查（ADA）。",
+        )
+    return Text(en="", zh="")
 
 
 def _has_recovered(scene: Scene, told: Told) -> bool:
@@ -116,7 +159,8 @@ def _after(scene: Scene, told: Told) -> Text:
     count, source = _sourced(scene, told.rule, "hold", MIN)
     if told.rule is HIGH_EXTENDED:
         return Text(en=f"; {count:g} of 120 min: {source.en}", zh=f"；120 分钟内 {count:g} 分钟：{source.zh}")
-    return Text(en=f"; for {count:g} min: {source.en}", zh=f"；持续 {count:g} 分钟：{source.zh}")
+    hold = span(count * MINUTE)
+    return Text(en=f"; for {hold.en}: {source.en}", zh=f"；持续 {hold.zh}：{source.zh}")
 
 
 _REASONS: Final = {
@@ -128,10 +172,8 @@ _REASONS: Final = {
 }
 
 
-def _waits(scene: Scene, held: Rule | None) -> Text:
+def _waits(scene: Scene, held: Rule) -> Text:
     """Why staff are told later than of other lows."""
-    if held is None:
-        return Text(en="", zh="")
     wait = scene.minutes(held, "staff-after") // MINUTE
     usual = scene.minutes(LOW_EVENT_2, "staff-after") // MINUTE
     reason = _REASONS[held.name]
@@ -191,20 +233,36 @@ def _ahead(scene: Scene, told: Told) -> Text:
     limit, source = limit_words(scene, base, "limit", unit), scene.limits.source(base.name, "limit", unit)
     now, then, at = _say(told.value), _level(round(expected), unit), scene.clock(told.since)
     speed = f"{'-' if rate < 0 else '+'}{_rate_words(rate, unit)}"
-    again, pressed = Text(en="", zh=""), Text(en="", zh="")
-    if since_low:
-        again = Text(
-            en=f" The last value below it was {since_low[0]:.0f} min before.",
-            zh=f"{since_low[0]:.0f} 分钟前曾低于此值。",
-        )
+    pressed = Text(en="", zh="")
+    why = _why_ahead(since_low[0] if since_low else None, rises=round(rate, 1) > 0)
     if told.held is not None:
         reason = _REASONS[told.held.name]
         pressed = Text(en=f" But {reason.en}: please measure by finger.", zh=f"但{reason.zh}：请测指尖血糖。")
     return Text(
         en=f"{_VITAL.en} {now.en} at {at}, changing by {speed}; about {then.en} is expected in {HORIZON:.0f} min, "
-        f"and it may fall below {limit.en} within 60 min.{again.en}{pressed.en} Limit: {source.en}.",
+        f"and it may fall below {limit.en} within 60 min.{why.en}{pressed.en} Limit: {source.en}.",
         zh=f"{at} {_VITAL.zh} {now.zh}，变化 {speed}；预计 {HORIZON:.0f} 分钟后约 {then.zh}，"
-        f"60 分钟内可能低于 {limit.zh}。{again.zh}{pressed.zh}限值依据：{source.zh}。",
+        f"60 分钟内可能低于 {limit.zh}。{why.zh}{pressed.zh}限值依据：{source.zh}。",
+    )
+
+
+def _why_ahead(since_low: float | None, *, rises: bool) -> Text:
+    """What speaks for a low beside the change just now (`alerts.forecast`), which does not where the value rises."""
+    if since_low is None:
+        if not rises:
+            return Text(en="", zh="")
+        return Text(
+            en=" It rises just now, but its course over the last 80 min and your values of the last three days speak "
+            "for a low.",
+            zh="目前虽在上升，但根据近 80 分钟的走势和近三天的血糖水平，仍可能出现低血糖。",
+        )
+    before = span(since_low * MINUTE)
+    if not rises:
+        return Text(en=f" The last value below it was {before.en} before.", zh=f"{before.zh}前曾低于此值。")
+    return Text(
+        en=f" It rises just now, but the last value below it was only {before.en} before, and one low is often "
+        "followed by another.",
+        zh=f"目前虽在上升，但 {before.zh}前曾低于此值，低血糖之后常会再次出现。",
     )
 
 
@@ -243,10 +301,11 @@ def _stuck(scene: Scene, told: Told) -> Text:
     count, minutes = told.numbers
     limit, source = _sourced(scene, told.rule, "count", COUNT)
     now, since = number(told.value.shown, told.value.unit), scene.clock(told.since)
+    lasted = span(minutes * MINUTE)
     return Text(
-        en=f"{_VITAL.en} has been {now} without any change since {since}: {count:.0f} readings, {minutes:.0f} min. "
+        en=f"{_VITAL.en} has been {now} without any change since {since}: {count:.0f} readings, {lasted.en}. "
         f"Please check the sensor and measure by finger. Limit: {limit:g} readings, {source.en}.",
-        zh=f"{_VITAL.zh}自 {since} 起一直为 {now}：{count:.0f} 次读数，{minutes:.0f} 分钟。"
+        zh=f"{_VITAL.zh}自 {since} 起一直为 {now}：{count:.0f} 次读数，{lasted.zh}。"
         f"请检查传感器并测指尖血糖。限值：{limit:g} 次读数，{source.zh}。",
     )
 

@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.alert import Audience, Finding, Priority, Verdict
+from alerts.alert import Audience, Finding, Priority, Text, Verdict
 from alerts.bed import Bed
 from alerts.ladder import Plan
 from alerts.rule import Group
-from alerts.rules import DEFAULTS, limits_for, parse_overrides
-from alerts.sensor import Sensor, built
+from alerts.rules import DEFAULTS, RULES, limits_for, parse_overrides
+from alerts.scene import Scene, span
+from alerts.sensor import Sensor, Told, Value, built
+from alerts.sensor_words import finding
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit, Vital
 from tests.alerts.ward import START, ZONE, Ward, cgm, meter, minute, reading, said, trace
@@ -69,13 +71,14 @@ def test_a_low_of_both_levels_reads_as_it_happened() -> None:
 def test_the_sentence_says_what_how_much_since_when_and_against_which_limit() -> None:
     (found,) = said(worn().comes(*trace(LOW[:12])), "low-event-2")
     assert found.because.en == (
-        "Sensor glucose below 54 mg/dL (3.0 mmol/L) since 2026-03-02 02:45, not yet recovered: 10 min, "
-        "lowest 49 mg/dL (2.7 mmol/L); now 49 mg/dL (2.7 mmol/L). Limit: Battelino 2019, level 2; CDS 2024."
+        "Sensor glucose below 54 mg/dL (3.0 mmol/L) since 2026-03-02 02:45, not recovered by 2026-03-02 02:55 "
+        "(15 min): lowest 49 mg/dL (2.7 mmol/L), then 49 mg/dL (2.7 mmol/L), steady. Limit: Battelino 2019, level 2; "
+        "CDS 2024. Please eat or drink 15 g of sugar now and look again in 15 min."
     )
     assert found.because.zh == (
-        "动态血糖自 2026-03-02 02:45 起低于 54 mg/dL（3.0 mmol/L），尚未恢复：10 分钟，"
-        "最低 49 mg/dL（2.7 mmol/L）；目前 49 mg/dL（2.7 mmol/L）。"
-        "限值依据：Battelino 2019 共识 2 级；CDS 2024 指南。"
+        "动态血糖自 2026-03-02 02:45 起低于 54 mg/dL（3.0 mmol/L），至 2026-03-02 02:55（15 分钟）尚未恢复："
+        "最低 49 mg/dL（2.7 mmol/L），当时 49 mg/dL（2.7 mmol/L），平稳。"
+        "限值依据：Battelino 2019 共识 2 级；CDS 2024 指南。请立即进食 15 克糖，15 分钟后再看读数。"
     )
     assert found.since == minute(45)
     assert found.evidence == (cgm(45, 53).key, cgm(55, 49).key)
@@ -124,8 +127,11 @@ def test_a_level_2_low_that_does_not_recover_is_told_to_staff_though_it_is_above
     assert {each.priority for each in staff} <= {Priority.HIGH}
     if then == 56:
         assert staff[0].because.en.startswith(
-            "Sensor glucose went below 54 mg/dL (3.0 mmol/L) at 2026-03-02 02:45, not yet recovered: 45 min, "
-            "lowest 52 mg/dL (2.9 mmol/L); now 56 mg/dL (3.1 mmol/L). Limit: "
+            "Sensor glucose went below 54 mg/dL (3.0 mmol/L) at 2026-03-02 02:45, not recovered by 2026-03-02 03:30 "
+            "(45 min): lowest 52 mg/dL (2.9 mmol/L), then 56 mg/dL (3.1 mmol/L), steady. Limit: "
+        )
+        assert staff[0].because.en.endswith(
+            " Usual first help: 15 g of sugar, and a look again after 15 min (ADA). Times are of Asia/Shanghai."
         )
 
 
@@ -153,7 +159,7 @@ def test_staff_who_were_told_hear_of_the_end() -> None:
     assert heard(found)[-2:] == [("low-event-2", RAISE, STAFF), ("low-event-2", CLEAR, STAFF)]
     assert found[-1].because.en == (
         "Sensor glucose 80 mg/dL (4.4 mmol/L) at 2026-03-02 03:40, at or above 70 mg/dL (3.9 mmol/L) for 15 min. "
-        "Limit: Danne 2017: a low ends at 70 mg/dL held 15 min."
+        "Limit: Danne 2017: a low ends at 70 mg/dL held 15 min. Times are of Asia/Shanghai."
     )
 
 
@@ -162,7 +168,8 @@ def test_a_sensor_that_reports_every_15_minutes_needs_one_reading() -> None:
     found = ward.comes(*trace([120, 100, 80, 53], every=15))
     assert heard(found) == [("low-event-1", RAISE, PATIENT), ("low-event-2", RAISE, PATIENT)]
     assert found[1].because.en.startswith(
-        "Sensor glucose 53 mg/dL (2.9 mmol/L) at 2026-03-02 02:45: below 54 mg/dL (3.0 mmol/L)."
+        "Sensor glucose 53 mg/dL (2.9 mmol/L), falling by 1.8 mg/dL/min at 2026-03-02 02:45: below 54 mg/dL "
+        "(3.0 mmol/L)."
     )
 
 
@@ -237,6 +244,13 @@ def test_the_referral_level_includes_its_limit_and_is_handed_to_staff_after_two_
     assert said(Ward().comes(*trace(just_below, unit=Unit.MMOL_L)), "glucose-referral") == []
 
 
+def test_the_referral_level_is_chinas_in_china_and_homewards_own_elsewhere() -> None:
+    values = [11.0, 13.0, 15.0, *[16.7] * 24]
+    for limits, source in ((limits_for(region=Group.CHINA), "China basic public"), (DEFAULTS, "Homeward default")):
+        (found,) = said(Ward(limits).comes(*trace(values, unit=Unit.MMOL_L)), "glucose-referral")
+        assert f"Limit: {source}" in found.because.en
+
+
 # Values
 
 
@@ -246,7 +260,7 @@ def test_limits_are_compared_in_the_unit_received() -> None:
     assert Ward().comes(*trace([70.0] * 6)) == []
     (found,) = Ward().comes(*trace([3.8] * 3, unit=Unit.MMOL_L))
     assert "Sensor glucose below 3.9 mmol/L (70 mg/dL)" in found.because.en
-    assert "now 3.8 mmol/L (68 mg/dL)" in found.because.en
+    assert "3.8 mmol/L (68 mg/dL), steady" in found.because.en
     assert len(Ward().comes(*trace([69.0] * 3))) == 1
     assert len(Ward().comes(*trace([0.00069] * 3, unit=Unit.KG_L))) == 1
     assert len(Ward().comes(*trace([0.0038] * 3, unit=Unit.MOL_L))) == 1
@@ -392,6 +406,22 @@ def test_a_sensor_that_does_not_move_for_an_hour_is_told_to_the_patient_once() -
     assert floor == []  # the end of the scale
 
 
+@pytest.mark.parametrize(
+    ("minutes", "en", "zh"),
+    [
+        (14.98, "15 min", "15 分钟"),
+        (120, "120 min", "120 分钟"),
+        (121, "2 h 1 min", "2 小时 1 分钟"),
+        (480, "8 h", "8 小时"),
+        (2879, "47 h 59 min", "47 小时 59 分钟"),
+        (4320, "3 days", "3 天"),
+        (4390, "3 days 1 h", "3 天 1 小时"),
+    ],
+)
+def test_two_hours_are_said_in_minutes_and_what_is_longer_in_hours_and_days(minutes: float, en: str, zh: str) -> None:
+    assert span(timedelta(minutes=minutes)) == Text(en=en, zh=zh)
+
+
 # What is ahead
 
 FALLING = [93, 90, 87, 84, 81, 78, 75]
@@ -489,6 +519,29 @@ def test_after_a_low_a_warning_says_when_it_was() -> None:
     assert "The last value below it was 30 min before." in found[-1].because.en
 
 
+def test_of_a_low_that_is_foretold_while_the_value_rises_it_is_said_why() -> None:
+    sensor = cgm(40, 74)
+    told = Told(
+        rule=RULES["predicted-low"],
+        verdict=RAISE,
+        audience=PATIENT,
+        priority=Priority.LOW,
+        since=sensor.taken_at,
+        reading=sensor,
+        value=Value(74, Unit.MG_DL, 74),
+        numbers=(0.4, 76.0, 10.0),
+    )
+    scene = Scene("p-1", DEFAULTS, sensor.taken_at, ZONE)
+    assert (
+        "It rises just now, but the last value below it was only 10 min before, and one low is often followed by "
+        "another."
+    ) in finding(scene, told).because.en
+    without = finding(scene, told._replace(numbers=(0.4, 76.0))).because
+    assert "It rises just now, but its course over the last 80 min" in without.en
+    assert "目前虽在上升" in without.zh
+    assert "rises" not in finding(scene, told._replace(numbers=(-0.4, 70.0))).because.en
+
+
 # Late, repeated and several
 
 
@@ -520,8 +573,9 @@ def test_a_late_reading_completes_an_event_that_has_not_been_over_for_15_minutes
     if found:
         assert found[0].because.en.startswith(
             "Sensor glucose was below 54 mg/dL (3.0 mmol/L) from 2026-03-02 02:25 on, lowest 51 mg/dL (2.8 mmol/L); "
-            "now 85 mg/dL (4.7 mmol/L). Limit: "
+            "85 mg/dL (4.7 mmol/L), rising by 1.3 mg/dL/min at 2026-03-02 03:00. Limit: "
         )
+        assert "sugar" not in found[0].because.en  # it is over
 
 
 def test_a_late_reading_that_shows_an_earlier_onset_tells_nothing_again() -> None:
@@ -558,7 +612,7 @@ def test_what_comes_together_is_judged_as_a_whole_in_any_order(
     lows = [each for each in found if each.rule.startswith("low-") and each.verdict is RAISE]
     lows = [each for each in lows if each.audience is not WEEKLY]
     assert sorted(each.audience for each in lows) == told
-    assert all("now 112 mg/dL" in each.because.en or "now 113 mg/dL" in each.because.en for each in lows)
+    assert all("112 mg/dL" in each.because.en or "113 mg/dL" in each.because.en for each in lows)
     ward.comes(*trace([112, 113] * 6, start=(came - START) / timedelta(minutes=1) + 5))
     assert len([each for each in ward.found if each.verdict is RAISE and each.audience is STAFF]) == told.count(STAFF)
 
