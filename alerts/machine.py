@@ -215,7 +215,9 @@ def _relapse(alert: Alert, finding: Finding, now: datetime) -> Heard:
     if alert.acknowledged_at:
         # Somebody has seen the worst of it; what comes now is as urgent as it is.
         again = replace(again, priority=finding.priority)
-    return _told(again, FactKind.RELAPSED, finding, now)
+    # What is worse than anything before is not there again.
+    worse = finding.priority > alert.priority
+    return _told(again, FactKind.RELAPSED, finding, now, headline=FactKind.WORSENED if worse else FactKind.RELAPSED)
 
 
 def _return(alert: Alert, finding: Finding, now: datetime) -> Change:
@@ -317,10 +319,15 @@ _HEADLINES: Final = {
 _TO_PATIENT: Final = Text(en="For you: {title}", zh="请注意：{title}")
 
 
-def _told(alert: Alert, what: FactKind, finding: Finding, now: datetime) -> Heard:
-    """A change of which staff are told. Those told of an opening are told of the end by the same way."""
+def _told(
+    alert: Alert, what: FactKind, finding: Finding, now: datetime, *, headline: FactKind | None = None
+) -> Heard:
+    """A change of which staff are told, by default under its own headline.
+
+    Those told of an opening are told of the end by the same way.
+    """
     title, priority = RULES[finding.rule].title, PRIORITY_WORDS[alert.priority]
-    headline = _HEADLINES[what]
+    form = _HEADLINES[headline or what]
     notice = Notice(
         id="n-" + _digest(alert.id, what, now.isoformat()),
         alert=alert.id,
@@ -328,8 +335,8 @@ def _told(alert: Alert, what: FactKind, finding: Finding, now: datetime) -> Hear
         audience=Audience.STAFF,
         priority=alert.priority,
         subject=Text(
-            en=headline.en.format(priority=priority.en, title=title.en),
-            zh=headline.zh.format(priority=priority.zh, title=title.zh),
+            en=form.en.format(priority=priority.en, title=title.en),
+            zh=form.zh.format(priority=priority.zh, title=title.zh),
         ),
         body=finding.because,
         written_at=now,

@@ -206,6 +206,13 @@ def test_one_new_episode_is_told_once_and_begins_since_sentence_and_evidence_ane
     assert facts(hear(alert, ANEW_LOW, minute(91))) == [FactKind.JOINED]
 
 
+def test_the_first_very_low_value_after_a_milder_low_is_worse_and_not_there_again() -> None:
+    mild = after(hear(None, finding("low-extended"), START))
+    heard = hear(mild, finding("low-event-2", since=minute(80)), minute(90))
+    assert facts(heard) == [FactKind.RELAPSED]
+    assert [notice.subject.en for notice in heard.notices] == ["Medium priority now: Very low glucose"]
+
+
 def test_a_trouble_that_lasts_for_days_keeps_its_quiet_time() -> None:
     high = finding("bp-low")
     opened = after(hear(None, high, START))
