@@ -193,17 +193,26 @@ _SIDES: Final = {
 }
 
 
-def _broken_words(scene: Scene, rule: Rule, broken: Mapping[str, Sequence[bool]]) -> Text:
+def reached_words(scene: Scene, rule: Rule, pressures: Sequence[tuple[float, float]], prefix: str = "") -> Text:
+    """The limits of a rule that pressures (systolic, diastolic) are at or above, at least one of them."""
+    reached = {
+        name: [each[place] >= scene.number(rule, f"{prefix}{name}", MMHG) for each in pressures]
+        for place, name in enumerate(_SIDES)
+    }
+    return _broken_words(scene, rule, reached, prefix)
+
+
+def _broken_words(scene: Scene, rule: Rule, broken: Mapping[str, Sequence[bool]], prefix: str = "") -> Text:
     """The limits that readings are beyond: one of the two where all are beyond it alone. broken: by pressure."""
     if all(all(each) for each in broken.values()):
-        return limit_words(scene, rule)
+        return limit_words(scene, rule, prefix)
     sides = [name for name, each in broken.items() if all(each)] or [
         name for name, each in broken.items() if any(each)
     ]
     said = []
     for name in sides:
-        limit, source = scene.number(rule, name, MMHG), scene.limits.source(rule.name, name, MMHG)
-        form = _SIDES[name]
+        parameter, form = f"{prefix}{name}", _SIDES[name]
+        limit, source = scene.number(rule, parameter, MMHG), scene.limits.source(rule.name, parameter, MMHG)
         said.append(
             Text(
                 en=form.en.format(limit=f"{limit:g}", source=source.en),
@@ -340,10 +349,7 @@ def _priority(scene: Scene, case: _Case) -> Priority:
 
 def _severe_words(scene: Scene, case: _Case) -> Text:
     first = case.proof[0]
-    least = {name: scene.number(BP_SEVERE, name, MMHG) for name in _SIDES}
-    limit = _broken_words(
-        scene, BP_SEVERE, {name: [getattr(each, name) >= least[name] for each in case.proof] for name in _SIDES}
-    )
+    limit = reached_words(scene, BP_SEVERE, [(each.systolic, each.diastolic) for each in case.proof])
     at, wait = scene.clock(first.at), _wait(scene, first) // MINUTE
     if case.stage is _Stage.ASKED:
         return Text(
@@ -445,13 +451,13 @@ def _session_high(
     rule, session = BP_SESSION_HIGH, sessions[-1]
     if not _is_high(scene, session) or not scene.fresh(rule, "fresh-meter", session[-1].reading):
         return _not_high(scene, session, raising)
-    said = _session_words(scene, session, Text(en="at or above", zh="达到或高于"), limit_words(scene, rule))
-    days = {
-        scene.day(each[0].at) for each in sessions if scene.now - each[0].at < _WEEK and _is_very_high(scene, each)
-    }
+    limit = reached_words(scene, rule, [_mean(_judged(session))])
+    said = _session_words(scene, session, Text(en="at or above", zh="达到或高于"), limit)
+    very_high = [each for each in sessions if scene.now - each[0].at < _WEEK and _is_very_high(scene, each)]
+    days = {scene.day(each[0].at) for each in very_high}
     lasts = _is_very_high(scene, session) and len(days) >= scene.number(rule, "staff-days", DAYS)
     if lasts:
-        limit = limit_words(scene, rule, "staff-")
+        limit = reached_words(scene, rule, [_mean(_judged(each)) for each in very_high], "staff-")
         said = Text(
             en=f"{said.en} On {len(days)} of the last 7 days at or above {limit.en}.",
             zh=f"{said.zh}近 7 天中有 {len(days)} 天达到或高于 {limit.zh}。",

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from alerts.alert import Audience, Finding, Text, Verdict
-from alerts.cuff import MISUSE, Pressure, limit_words, pressures, reaches
+from alerts.cuff import MISUSE, Pressure, limit_words, pressures, reached_words, reaches
 from alerts.home_pressure import ENOUGH_READINGS, HomePressure, Pressures, home_pressure
 from alerts.rule import COUNT, DAYS, MMHG, PERCENT, Rule
 from alerts.scene import Scene
@@ -161,10 +161,14 @@ def not_at_goal(scene: Scene, home: Home, week: Sequence[Pressure]) -> Finding:
         return _too_little(scene, rule, week, mean.readings, ENOUGH_READINGS)
     span, counted = _span(scene, week), mean.readings
     if reaches(scene, rule, *mean[:2], "uncontrolled-"):
-        verdict, audience, limit = Verdict.RAISE, Audience.STAFF, limit_words(scene, rule, "uncontrolled-")
+        verdict, audience, limit = (
+            Verdict.RAISE,
+            Audience.STAFF,
+            reached_words(scene, rule, [mean[:2]], "uncontrolled-"),
+        )
     else:
-        audience, limit = Audience.WEEKLY, limit_words(scene, rule)
-        verdict = Verdict.RAISE if reaches(scene, rule, *mean[:2]) else Verdict.HOLD
+        audience, (raised, limit) = Audience.WEEKLY, _stands(scene, rule, *mean[:2])
+        verdict = Verdict.RAISE if raised else Verdict.HOLD
         if not reaches(scene, rule, *mean[:2], "clear-"):
             verdict, limit = Verdict.CLEAR, limit_words(scene, rule, "clear-")
     stand = Text(en="at or above", zh="达到或高于") if verdict is Verdict.RAISE else Text(en="below", zh="低于")
@@ -173,6 +177,13 @@ def not_at_goal(scene: Scene, home: Home, week: Sequence[Pressure]) -> Finding:
         zh=f"家庭血压 {mean.words}（{span.replace(' to ', ' 至 ')}，{counted} 次平均）：{stand.zh} {limit.zh}。",
     )
     return _about(scene, rule, verdict, because, week, audience)
+
+
+def _stands(scene: Scene, rule: Rule, systolic: float, diastolic: float) -> tuple[bool, Text]:
+    """Whether either pressure is at or above its limit, and which limits are meant."""
+    if reaches(scene, rule, systolic, diastolic):
+        return True, reached_words(scene, rule, [(systolic, diastolic)])
+    return False, limit_words(scene, rule)
 
 
 def _too_little(scene: Scene, rule: Rule, taken: Sequence[Pressure], found: int, needed: int) -> Finding:
@@ -194,7 +205,7 @@ def _morning(scene: Scene, home: Home, week: Sequence[Pressure]) -> Finding:
         return _about(scene, rule, Verdict.HOLD, because, week)
     (systolic, diastolic), evening = home.morning, home.evening
     excess = systolic - evening
-    limit, raised = limit_words(scene, rule), reaches(scene, rule, systolic, diastolic)
+    raised, limit = _stands(scene, rule, systolic, diastolic)
     much = raised and excess >= scene.number(rule, "excess", MMHG)
     more = Text(
         en=f", {excess:.0f} mmHg above the evenings ({evening:.0f})" if much else "",
@@ -217,7 +228,7 @@ def rising(scene: Scene, before: Mean, now: Mean, week: Sequence[Pressure]) -> F
     if min(before.readings, now.readings) < needed:
         return _too_little(scene, rule, week, min(before.readings, now.readings), needed)
     systolic, diastolic = now.systolic - before.systolic, now.diastolic - before.diastolic
-    raised, limit = reaches(scene, rule, systolic, diastolic), limit_words(scene, rule)
+    raised, limit = _stands(scene, rule, systolic, diastolic)
     stand = Text(en="at or above", zh="达到或超过") if raised else Text(en="below", zh="小于")
     because = Text(
         en=f"Home blood pressure {now.words} in the last 7 days ({now.readings} readings) after {before.words} in "
@@ -241,7 +252,7 @@ def _variability(scene: Scene, home: Home, taken: Sequence[Pressure]) -> Finding
         )
         return _about(scene, rule, Verdict.HOLD, because, taken)
     systolic, diastolic = home.day_sd
-    raised, limit = reaches(scene, rule, systolic, diastolic), limit_words(scene, rule)
+    raised, limit = _stands(scene, rule, systolic, diastolic)
     stand = Text(en="at or above", zh="达到或超过") if raised else Text(en="below", zh="小于")
     because = Text(
         en=f"Home blood pressure varies from day to day with an SD of {systolic:.1f}/{diastolic:.1f} mmHg over "
@@ -332,7 +343,7 @@ def _irregular_pulse(scene: Scene, taken: Sequence[Pressure]) -> Finding:
         en=f"The cuff found an irregular pulse in at least 2 of 3 readings on {len(flagged)} days ({days}): an ECG "
         f"would show what it is. Rule: {source.en}.",
         zh=f"血压计在 {len(flagged)} 天（{days.replace(', ', '、')}）的 3 次测量中至少 2 次提示脉搏不齐："
-        f"建议做心电图。依据：{source.zh}。",
+        f"心电图可明确其性质。依据：{source.zh}。",
     )
     return scene.finding(rule, Verdict.RAISE, because, flagged[needed - 1][-1].at, [each.reading for each in proof])
 

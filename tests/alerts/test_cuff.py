@@ -73,7 +73,9 @@ def test_no_second_reading_in_15_minutes_raises_on_the_first_alone_and_says_so()
 def test_what_came_and_does_not_count_is_said(second: Reading, why: str) -> None:
     alone = Home().take(cuff(0, 195, 125), second).at(16)["bp-severe"]
     assert alone.audience is STAFF
-    assert alone.because.en.endswith(f"none that counts came within 15 min. Not counted: {why}.")
+    assert alone.because.en.endswith(
+        f"none that counts came within 15 min. Not counted: {why}. Times are of Asia/Shanghai."
+    )
 
 
 def test_the_sentence_names_the_pressure_that_is_beyond_its_limit() -> None:
@@ -196,6 +198,9 @@ def test_one_high_blood_pressure_holds_and_the_mean_of_two_is_judged() -> None:
         "Home blood pressure 140/90 mmHg (mean of 150/95 mmHg and 130/85 mmHg, session of 2026-03-02 07:00), "
         "at or above 135/85 mmHg (home limit, ESH 2023, ESC 2024, China 2024)."
     )
+    alone = Home().take(cuff(0, 150, 80), cuff(2, 140, 78)).at(2)["bp-session-high"]
+    assert "at or above 135 mmHg systolic (home limit" in alone.because.en
+    assert "达到或高于 收缩压 135 mmHg" in alone.because.zh
     home.take(cuff(4, 136, 84))  # the last two: 133/84.5, between the goal and the limit
     assert home.verdict("bp-session-high", 4) is HOLD
     home.take(cuff(720, 128, 78), cuff(722, 126, 77))
@@ -236,7 +241,7 @@ def test_staff_hear_of_sessions_far_above_the_limit_on_three_days_of_seven() -> 
     home.take(*at_home(4, (164, 96), (162, 95)))
     found = home.at(day(4, "07:32"))["bp-session-high"]
     assert (found.audience, found.priority, found.since) == (STAFF, Priority.LOW, minute(30))
-    assert "On 3 of the last 7 days at or above 160/100 mmHg" in found.because.en
+    assert "On 3 of the last 7 days at or above 160 mmHg systolic (" in found.because.en
 
 
 def test_kilopascal_are_judged_and_said_as_received() -> None:
@@ -264,7 +269,7 @@ def test_a_low_pressure_asks_the_patient_and_a_second_one_tells_staff() -> None:
     assert (found.audience, found.priority) == (STAFF, Priority.LOW)
     assert found.because.en == (
         "Blood pressure 88/58 mmHg and 86/57 mmHg at 2026-03-02 07:05: below 90/60 mmHg (hypotension, usual "
-        "definition)."
+        "definition). Times are of Asia/Shanghai."
     )
 
 

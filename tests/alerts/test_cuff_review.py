@@ -33,8 +33,8 @@ def test_the_home_mean_is_of_days_2_to_7() -> None:
     found = home.review(day(6, "22:00"))["bp-not-at-goal"]
     assert (found.verdict, found.audience) == (RAISE, Audience.WEEKLY)
     assert found.because.en == (
-        "Home blood pressure 135/83 mmHg, mean of 24 readings of 2026-03-02 to 2026-03-08: at or above 135/85 mmHg "
-        "(home limit, ESH 2023, ESC 2024, China 2024)."
+        "Home blood pressure 135/83 mmHg, mean of 24 readings of 2026-03-02 to 2026-03-08: at or above 135 mmHg "
+        "systolic (home limit, ESH 2023, ESC 2024, China 2024)."
     )
 
 
