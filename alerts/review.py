@@ -44,7 +44,7 @@ from alerts.rule import OWN, PERCENT, Group, Limits, Rule
 from alerts.segments import Bools
 from alerts.week import WEEK, Figures, figures, halves, midnight_us
 from ingest.reading import from_us
-from ingest.vital import Vital
+from ingest.vital import Unit, Vital
 
 # Of the nights of two weeks so many must be known before it can be said that no low comes back.
 ENOUGH_NIGHTS: Final = 10
@@ -102,12 +102,14 @@ def review(
     population: Population = Population.ADULT,
     zone: tzinfo,
     now: datetime,
+    unit: Unit | None = None,
 ) -> Review:
     """Judge the week that begins with `monday`, at the moment `now` (aware).
 
     traces: one trace, all sensor readings of the patient of that week and the one before; others are left aside.
     devices: what device took each reading, for the evidence. limits, population: what holds for the
-    patient (`RANGES`). zone: where the patient lives.
+    patient (`RANGES`). zone: where the patient lives. unit: in which the patient reads glucose,
+    None: that of most readings.
     """
     before_us, start_us, end_us = (midnight_us(monday + weeks * WEEK, zone) for weeks in (-1, 0, 1))
     two, inside = halves(traces, before_us, start_us, end_us)
@@ -122,7 +124,7 @@ def review(
         week=week,
         before=before,
         two=two,
-        mmol=len(two.mmol) == 0 or bool(np.mean(two.mmol) > 0.5),
+        mmol=unit is Unit.MMOL_L if unit else len(two.mmol) == 0 or bool(np.mean(two.mmol) > 0.5),
     )
     findings = []
     for rule in REVIEW_RULES:

@@ -220,8 +220,8 @@ def _changes(week: Figures | None, before: Figures | None) -> Iterator[Reason]:
             name="tir-falling",
             points=fall[1],
             because=Text(
-                en=f"Time in range fell from {before.tir:.0f} % to {week.tir:.0f} % within a week ({_CONSENSUS.en}).",
-                zh=f"一周内目标范围内时间由 {before.tir:.0f}% 降至 {week.tir:.0f}%（{_CONSENSUS.zh}）。",
+                en=f"Time in range fell from {before.tir:.1f} % to {week.tir:.1f} % within a week ({_CONSENSUS.en}).",
+                zh=f"一周内目标范围内时间由 {before.tir:.1f}% 降至 {week.tir:.1f}%（{_CONSENSUS.zh}）。",
             ),
         )
     rise = _step(week.lbgi - before.lbgi, LBGI_RISE)

@@ -22,7 +22,7 @@ from gateway.people import MeasuringPlan
 from ingest.journal import Journal
 from ingest.reading import from_us
 from ingest.series import GlucoseSeries
-from ingest.vital import Vital
+from ingest.vital import Unit, Vital
 
 # What was measured until midnight has come in by then, where a device is read at all at night.
 NIGHT_HOUR: Final = 3
@@ -56,7 +56,7 @@ class Past:
     """What the journal says of one patient's last weeks.
 
     limits: those that hold on a day. cuffs: those the patient wears, and since when. plans: what the patient is to
-    measure.
+    measure. unit: in which the patient reads glucose, None: as most readings.
     """
 
     def __init__(
@@ -69,11 +69,13 @@ class Past:
         limits: Callable[[date], Limits],
         cuffs: Mapping[str, datetime],
         plans: Sequence[MeasuringPlan] = (),
+        unit: Unit | None = None,
     ) -> None:
         self._journal = journal
         self._patient = patient
         self._zone = zone
         self._population = population
+        self._unit = unit
         self._limits = limits
         self._cuffs = cuffs
         self._plans = plans
@@ -97,6 +99,7 @@ class Past:
                 population=self._population,
                 zone=self._zone,
                 now=now,
+                unit=self._unit,
             )
             return replace(made, findings=made.findings + of_spot)
         if not of_spot:

@@ -144,6 +144,7 @@ class Rounds:
             person.id,
             ZoneInfo(person.zone),
             population=RANGES[self._group(person)],
+            unit=person.glucose_unit,
             limits=lambda day: limits_on(self._rules, person, day).limits,
             cuffs={
                 worn.device: worn.assigned_at

@@ -48,7 +48,7 @@ def week(*parts: tuple[int, float], start: datetime = START) -> dict[datetime, f
     return {start + QUARTER * number: value for number, value in enumerate(values)}
 
 
-def judged(values: Mapping[datetime, float], *groups: Group, mmol: bool = False) -> Review:
+def judged(values: Mapping[datetime, float], *groups: Group, mmol: bool = False, unit: Unit | None = None) -> Review:
     traces = trace(values, mmol=mmol)
     region = Group.CHINA if Group.CHINA in groups else Group.INTERNATIONAL
     limits = limits_for(population=next(iter(groups), Group.ADULT), region=region)
@@ -62,6 +62,7 @@ def judged(values: Mapping[datetime, float], *groups: Group, mmol: bool = False)
         population=population,
         zone=SHANGHAI,
         now=NOW.astimezone(UTC),
+        unit=unit,
     )
 
 
@@ -87,6 +88,12 @@ def test_a_quiet_week_raises_nothing_and_says_so() -> None:
         "Time in range (70-180 mg/dL) was 100.0 % in the week from 2026-03-02 to 2026-03-08, target above 70 % "
         "(Battelino 2019); the week before 100.0 %. The sensor gave 100 % of its readings."
     )
+
+
+def test_who_reads_mmol_is_told_so_whatever_the_sensor_sends_and_judged_as_it_sends() -> None:
+    # 3.9 mmol/L is 70.26 mg/dL: 70 mg/dL is in range.
+    result = judged(week((672, 70.0)), unit=Unit.MMOL_L)
+    assert found(result, "week-tir").because.en.startswith("Time in range (3.9-10.0 mmol/L) was 100.0 %")
 
 
 @pytest.mark.parametrize(

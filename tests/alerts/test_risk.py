@@ -143,7 +143,7 @@ def test_reasons_say_the_numbers_the_limit_and_the_source() -> None:
         "Risk of lows (LBGI) 3.4 in the last 7 days, 2.5 or more (Kovatchev's risk classes); 100 % of the readings."
     )
     assert reasons["tir-falling"].zh == (
-        "一周内目标范围内时间由 85% 降至 72%（Battelino 2019：5 个百分点即有意义）。"
+        "一周内目标范围内时间由 85.0% 降至 72.0%（Battelino 2019：5 个百分点即有意义）。"
     )
     waited = risk("p-1", None, [alert(Priority.HIGH, 150)], NOW).reasons
     assert waited[0].because.en == "High priority, nobody has answered: Low for 20 min."
