@@ -1,0 +1,28 @@
+"""What no sentence may say, whatever the reading: treatment is a clinician's."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import alerts
+
+# A sentence that names one of these would tell of a change of medicine. The hormone's name alone is in no sentence.
+_MEDICINE = ("insulin", "dose", "medicine", "medication", "drug", "tablet", "inject", "胰岛素", "剂量", "药", "注射")
+
+
+def sentences() -> Iterator[str]:
+    """All that stands in a `Text` of the detectors."""
+    for path in Path(alerts.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "Text":
+                for part in ast.walk(node):
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                        yield part.value
+
+
+def test_no_sentence_tells_of_a_change_of_medicine() -> None:
+    said = list(sentences())
+    assert len(said) > 500
+    assert [each for each in said for word in _MEDICINE if word in each.lower()] == []
