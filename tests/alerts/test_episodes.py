@@ -346,7 +346,7 @@ def test_a_sensor_that_sends_no_usable_value_is_silent_for_that_reason(engine: E
     assert Audience.PATIENT in silences(clinic.ward.at(1439))
     assert subjects(told + clinic.look(1440)) == ["Low priority: No data"]
     assert "readings without a usable value from device cgm-1 since 2026-03-02 02:00 (24 h" in str(clinic.alert)
-    assert "起只有无效数值（1440 分钟" in clinic.alert.because.zh
+    assert "起只有无效数值（24 小时" in clinic.alert.because.zh
     assert subjects(clinic.comes(cgm(1445, 110))) == ["Condition over: No data"]
 
 
