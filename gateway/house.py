@@ -242,6 +242,7 @@ class House:
         async def change() -> None:
             await asyncio.to_thread(partial(self.people.set_plan, patient, vital, plan, now=self.now()))
             self.ward.forget([patient])
+            self.rounds.expect([patient])
 
         await self.path.errand(change)
 

@@ -339,6 +339,11 @@ class People:
                 found.setdefault(row.patient, []).append(_plan(row))
         return found
 
+    def planned(self) -> set[str]:
+        """The patients whose measuring is planned, now or for days to come."""
+        with self._engine.connect() as db:
+            return set(db.scalars(select(_plans.c.patient).where(_plans.c.ended_us.is_(None))))
+
     def devices(self) -> list[Device]:
         """All devices by id."""
         with self._engine.connect() as db:
