@@ -24,7 +24,7 @@ import uvicorn
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from alerts.alert import Act, Alert, Finding
-from alerts.book import Book, connect
+from alerts.book import Book, connect, hurried
 from alerts.channels import Channel, LogChannel, Speaker, routes
 from alerts.review_book import ReviewBook
 from alerts.rules import PLAIN, Applied
@@ -244,7 +244,7 @@ class House:
             self.ward.forget([patient])
             self.rounds.expect([patient])
 
-        await self.path.errand(change)
+        await self._errand(change)
 
     async def act(self, act: Act) -> Alert:
         """See HouseView."""
@@ -259,7 +259,7 @@ class House:
             if given_up:
                 return None
             begun = True
-            with self.ward.patience.hurried():
+            with self.ward.patience.hurried(), hurried():
                 return await run()
 
         try:
@@ -270,14 +270,29 @@ class House:
             came = (
                 "it may still be done: look before you do it again" if begun else "it was not done: do it again later"
             )
-            trouble = self.path.patience.trouble or self.ward.patience.trouble or "there is much to do"
-            raise StoreAway(f"no answer within {ANSWER_S:g} s ({trouble}); {came}") from None
+            raise self._no_answer(came) from None
 
     async def _errand(self, run: Callable[[], Awaitable[object]]) -> object:
-        """Do what a person asks for in order with the packets; while these wait for the disk, say so instead."""
+        """Do what a person asks for in order with the packets; where that cannot be begun soon, say so instead."""
         if refusal := self.path.patience.refusal:
             raise StoreAway(f"{refusal}; this was not done: do it again then")
-        return await self.path.errand(run)
+
+        async def once() -> object:
+            if limit.expired():
+                return None
+            limit.reschedule(None)
+            with hurried():
+                return await run()
+
+        try:
+            async with asyncio.timeout(ANSWER_S) as limit:
+                return await self.path.errand(once)
+        except TimeoutError:
+            raise self._no_answer("this was not done: do it again later") from None
+
+    def _no_answer(self, came: str) -> StoreAway:
+        trouble = self.path.patience.trouble or self.ward.patience.trouble or "there is much to do"
+        return StoreAway(f"no answer within {ANSWER_S:g} s ({trouble}); {came}")
 
     async def readings(
         self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
