@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Final, NamedTuple
 
 from alerts.rule import LimitsError
 from alerts.rules import Applied, Care, Override, RuleBook, read_overrides
 from gateway.people import Patient
+
+_MOST_GROUPS: Final = 1000
 
 
 def limits_on(rules: RuleBook, person: Patient, day: date) -> Applied:
@@ -25,6 +28,35 @@ def limits_on(rules: RuleBook, person: Patient, day: date) -> Applied:
         mistakes.append(str(error))
         applied = rules.apply(person.id, given, day)
     return applied._replace(left_out=(*mistakes, *applied.left_out))
+
+
+class Holding(NamedTuple):
+    """The numbers that hold for a patient on a day, and the next day from which others may (None: never)."""
+
+    applied: Applied
+    until: date | None
+
+
+class Holdings:
+    """The numbers that hold for each patient, found once for all who have the same ones."""
+
+    def __init__(self, rules: RuleBook) -> None:
+        self._rules = rules
+        self._of_groups: dict[tuple[Care, date], Holding] = {}
+
+    def on(self, person: Patient, day: date) -> Holding:
+        """As `limits_on` and `changes_after`."""
+        if person.limits or self._rules.own.get(person.id):
+            return self._found(person, day)
+        key = self._rules.care(person.id, care_of(person)), day
+        if key not in self._of_groups:
+            if len(self._of_groups) >= _MOST_GROUPS:  # of days that are over, mostly
+                self._of_groups.clear()
+            self._of_groups[key] = self._found(person, day)
+        return self._of_groups[key]
+
+    def _found(self, person: Patient, day: date) -> Holding:
+        return Holding(limits_on(self._rules, person, day), changes_after(self._rules, person, day))
 
 
 def refuse_limits(rules: RuleBook, person: Patient, day: date) -> None:

@@ -27,10 +27,8 @@ from sqlalchemy import (
     Row,
     String,
     Table,
-    cast,
     delete,
     insert,
-    or_,
     select,
     update,
 )
@@ -393,12 +391,6 @@ class People:
                 Worn(patient, device, DeviceKind(kind), from_us(assigned))
                 for patient, device, kind, assigned in db.execute(query)
             ]
-
-    def with_limits(self) -> list[Patient]:
-        """The patients who have limits of their own, or a population or programme."""
-        own = or_(cast(_patients.c.limits, String) != "{}", _care.c.patient.is_not(None))
-        with self._engine.connect() as db:
-            return [_patient(row) for row in db.execute(_PATIENTS.where(own))]
 
     def roster(self) -> Roster:
         """Who wears what, for admission."""
