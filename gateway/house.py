@@ -1,4 +1,4 @@
-"""The house: everything is put together here, in one straight function, and taken down in reverse order."""
+"""The house: everything is put together here, in a straight line, and taken down in reverse order."""
 
 from __future__ import annotations
 

@@ -599,9 +599,9 @@ def dated(
 
     The moment of one that was there before stays; what the limits themselves say of it counts for nothing.
     """
-    known = list(_entries(before))
+    known = list(entries(before))
     out: dict[str, dict[str, list[Any]]] = {}
-    for rule, parameter, entry in _entries(limits):
+    for rule, parameter, entry in entries(limits):
         said = _undated(entry)
         same = next((one for one in known if one[:2] == (rule, parameter) and _undated(one[2]) == said), None)
         if same:
@@ -611,11 +611,11 @@ def dated(
     return out, known
 
 
-def _entries(limits: Mapping[str, Any]) -> Iterator[Entry]:
+def entries(limits: Mapping[str, Any]) -> Iterator[Entry]:
     """(rule, parameter, entry) of each number."""
     for rule, parameters in limits.items():
-        for parameter, entries in parameters.items():
-            yield from ((rule, parameter, entry) for entry in (entries if isinstance(entries, list) else [entries]))
+        for parameter, said in parameters.items():
+            yield from ((rule, parameter, entry) for entry in (said if isinstance(said, list) else [said]))
 
 
 def _undated(entry: Mapping[str, Any]) -> dict[str, Any]:
