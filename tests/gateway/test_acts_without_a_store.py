@@ -124,7 +124,9 @@ async def test_an_act_that_has_begun_may_still_be_done_and_says_so(
         assert found.acknowledged_by == "Wu"
 
 
-@pytest.mark.parametrize("call", [("patients", {"id": "bo", "name": "Bo", "zone": "UTC"}), ("devices/cgm-1/unpair", None)])
+@pytest.mark.parametrize(
+    "call", [("patients", {"id": "bo", "name": "Bo", "zone": "UTC"}), ("devices/cgm-1/unpair", None)]
+)
 async def test_nobody_waits_half_a_minute_for_a_register_that_another_program_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: tuple[str, dict[str, str] | None]
 ) -> None:

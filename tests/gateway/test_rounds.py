@@ -63,7 +63,9 @@ class Night:
     @property
     def asked(self) -> list[str]:
         """What the patients were asked for."""
-        return [each.rule for each in self.heard if each.verdict is Verdict.RAISE and each.audience is Audience.PATIENT]
+        return [
+            each.rule for each in self.heard if each.verdict is Verdict.RAISE and each.audience is Audience.PATIENT
+        ]
 
     async def _hear(self, findings: Sequence[Finding]) -> None:
         self.heard += findings

@@ -232,7 +232,9 @@ def notices_to_patients(house: House) -> list[str]:
         return list(db.scalars(select(_notices.c.subject_en).where(_notices.c.audience == Audience.PATIENT)))
 
 
-_SILENT_AFTER_AN_HOUR = '[{of}.no-data]\nsilence-cgm_glucose = {{ value = 60, unit = "min", author = "Dr Wu"{since} }}\n'
+_SILENT_AFTER_AN_HOUR = (
+    '[{of}.no-data]\nsilence-cgm_glucose = {{ value = 60, unit = "min", author = "Dr Wu"{since} }}\n'
+)
 
 
 @pytest.mark.parametrize(
