@@ -12,9 +12,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from alerts.alert import Audience, Finding, Verdict
-from alerts.book import connect
+from alerts.book import _notices, connect
 from alerts.review_book import ReviewBook
 from gateway.past import SPREAD, round_of
 from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People
@@ -297,6 +298,20 @@ async def test_the_house_goes_round_by_itself(tmp_path: Path) -> None:
         await until(lambda: clock.advance(second) or house.reviews.days() == {"anna": MONDAY + WEEK})
         await house.feel()
         assert house.health()["parts"]["rounds"]["status"] == "ok"
+
+
+async def test_a_plan_agreed_in_the_house_is_minded_the_same_evening(tmp_path: Path) -> None:
+    clock, second = HandClock(local(MONDAY, 12)), timedelta(seconds=1)
+    query = select(_notices.c.subject_en)
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        await until(lambda: clock.advance(second) or house.reviews.days() != {})
+        await house.set_plan("anna", Vital.GLUCOSE, plan(MONDAY))
+        clock.set(local(MONDAY, 20))
+        with house.book._engine.connect() as db:
+            await until(lambda: clock.advance(second) or db.scalars(query).all() != [])
+            assert db.scalars(query).all() == ["For you: Measurements are missing"]
+        assert clock.now() < local(MONDAY, 21)
 
 
 @given(
