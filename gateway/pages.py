@@ -373,7 +373,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         devices=[(wearing, kinds[wearing.device]) for wearing in reversed(wearings)],
         limits=[(own, in_force(own)) for own in own_numbers(patient)],
         usual=applied.usual.value,
-        rules=[rule for rule in RULES.values() if rule.parameters],
+        rules=RULES.values(),
         former=former[::-1],
         left_out=applied.left_out,
         today=today,
