@@ -23,6 +23,9 @@ _OCCASION: Final = timedelta(minutes=10)
 _WEEK: Final = 7
 # Late enough that the day's measurements are done, early enough to make good the last one.
 _ASKED_AT: Final = time(20)
+# Nobody is woken for what can wait. These are the hours in which 47 CFR 64.1200(c)(1) lets strangers telephone.
+_WAKES: Final = time(8)
+_RESTS: Final = time(21)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +47,23 @@ class Plan:
             )
 
 
+def awake(scene: Scene) -> datetime:
+    """From when on the patient may be asked for something that can wait: now, or when the next waking hours begin."""
+    day, clock = scene.day(scene.now), scene.now.astimezone(scene.zone).time()
+    if _WAKES <= clock < _RESTS:
+        return scene.now
+    return _at(scene, day if clock < _WAKES else day + _DAY, _WAKES)
+
+
 def judge(scene: Scene, plan: Plan, taken: Iterable[Reading]) -> Judged:
     """What is missing in the last seven days, for the patient; taken: of the plan's vital, of at least 8 days.
 
     The day under way counts from 20:00 by the patient's clock, when the reminder may still be of use.
     """
     rule = MISSED_MEASUREMENT
-    asked = _asked(scene, scene.day(scene.now))
+    asked = _at(scene, scene.day(scene.now), _ASKED_AT)
     last = scene.day(scene.now) if scene.now >= asked else scene.day(scene.now) - _DAY
-    again = asked if scene.now < asked else _asked(scene, scene.day(scene.now) + _DAY)
+    again = asked if scene.now < asked else _at(scene, scene.day(scene.now) + _DAY, _ASKED_AT)
     expected, kept, proof = _kept(scene, plan, taken, last)
     missing = expected - kept
     because = _words(plan, kept, expected, last - (_WEEK - 1) * _DAY, last)
@@ -107,8 +118,8 @@ def _one(found: Sequence[Finding]) -> Finding:
     )
 
 
-def _asked(scene: Scene, day: date) -> datetime:
-    return datetime.combine(day, _ASKED_AT, scene.zone).astimezone(UTC)
+def _at(scene: Scene, day: date, clock: time) -> datetime:
+    return datetime.combine(day, clock, scene.zone).astimezone(UTC)
 
 
 def _kept(scene: Scene, plan: Plan, taken: Iterable[Reading], last: date) -> tuple[int, int, Sequence[Reading]]:

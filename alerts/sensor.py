@@ -13,7 +13,7 @@ known, it is told to the patient, it is handed to staff, it is over.
 - **Freshness.** Nothing is told on a reading that is older than "fresh-sensor"; an event that goes on is told at its
   first fresh reading.
 - **One low** is told to staff once, and their wait counts from its beginning, as long as nothing shows a recovery:
-  though gaps of up to 45 minutes break it into events, or another sensor goes on with it.
+  though gaps of up to 45 minutes break it into events. What another sensor goes on with, low or high, is one event.
 - **Over** is told when readings show it. After a gap, or a restart, that takes as many readings as any recovery.
 - **Ahead** (`alerts.forecast`): nothing is foretold from readings that are late, of a sensor that warms up, or right
   after a jump; what may be pressure on the sensor is foretold with that reason.
@@ -423,7 +423,7 @@ class Sensor:
             self._go_on(place, slot)
 
     def _go_on(self, place: int, slot: Slot) -> None:
-        """An event begins: it may go on with a low from before a gap, or with one that another sensor shows."""
+        """An event begins: it may go on with a low from before a gap, or with what another sensor shows."""
         level, before = self.plan.levels[place], self.ended.get(place)
         slot.first = slot.since
         if level.low and before and before.last >= slot.unwell:
@@ -434,10 +434,9 @@ class Sensor:
         slot.due = self._due(level, slot)
 
     def _shown_elsewhere(self, place: int, slot: Slot) -> list[Slot]:
-        """The same low in the eyes of the patient's other sensors, none of which has shown its end."""
+        """The same event in the eyes of the patient's other sensors, none of which has shown its end."""
         others = [each.slots[place] for each in self.worn.values() if each.device != self.device and each.slots]
-        low = self.plan.levels[place].low
-        return [each for each in others if low and each.open and slot.since - each.last <= _LOST]
+        return [each for each in others if each.open and slot.since - each.last <= _LOST]
 
     def _reason_to_wait(self, slot: Slot) -> Rule | None:
         if self.started_at is not None:

@@ -1,8 +1,9 @@
 """Spot measurements, a few a day: what to judge at each new one, at deadlines, and in the review of the days. Pure.
 
 `judge` looks at a short list of recent readings, whenever one more has come and when `Judged.again` has passed.
-`review` looks at two weeks, once a day or once a week. Neither remembers anything: the same readings and the same
-moment give the same findings, in whatever order they came. A reading that came twice is to be given once.
+`review` looks at two weeks, once a day or once a week; what it asks the patient for waits for the waking hours
+(`reminders`). Nothing is remembered: the same readings and the same moment give the same findings, in whatever order
+they came. A reading that came twice is to be given once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from alerts import contradiction, cuff, cuff_review, meter, plan
-from alerts.alert import Finding, Verdict
+from alerts.alert import Audience, Finding, Verdict
 from alerts.plan import Plan
 from alerts.scene import Judged, Scene
 from ingest.reading import Reading
@@ -73,6 +74,23 @@ def review(
         moments += [reminder.again] if reminder.again else []
     findings += plan.together(of_plans)
     return Judged(_heard(findings, raising), min(moments, default=None))
+
+
+def asks_patient(finding: Finding) -> bool:
+    """Whether the patient is asked for something; of what `review` finds, it never is urgent."""
+    return finding.verdict is Verdict.RAISE and finding.audience is Audience.PATIENT
+
+
+def reminders(scene: Scene, reviewed: Judged) -> Judged:
+    """What the patient is to be asked for now, of what `review` has found for this moment; nothing out of hours.
+
+    again: when to review once more for it.
+    """
+    asked = tuple(filter(asks_patient, reviewed.findings))
+    wakes = plan.awake(scene)
+    if not asked or wakes <= scene.now:
+        return Judged(asked, reviewed.again)
+    return Judged((), min(wakes, reviewed.again or wakes))
 
 
 def _heard(findings: Iterable[Finding], raising: Collection[str] | None) -> tuple[Finding, ...]:

@@ -1,4 +1,4 @@
-"""The house: everything is put together here, in one straight function, and taken down in reverse order."""
+"""The house: everything is put together here, in a straight line, and taken down in reverse order."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import signal
 import socket
 import sqlite3
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 import uvicorn
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from alerts.alert import Act, Alert, Finding
-from alerts.book import Book, connect
+from alerts.book import Book, connect, hurried
 from alerts.channels import Channel, LogChannel, Speaker, routes
 from alerts.review_book import ReviewBook
 from alerts.rules import PLAIN, Applied
@@ -242,8 +242,9 @@ class House:
         async def change() -> None:
             await asyncio.to_thread(partial(self.people.set_plan, patient, vital, plan, now=self.now()))
             self.ward.forget([patient])
+            self.rounds.expect([patient])
 
-        await self.path.errand(change)
+        await self._errand(change)
 
     async def act(self, act: Act) -> Alert:
         """See HouseView."""
@@ -258,7 +259,7 @@ class House:
             if given_up:
                 return None
             begun = True
-            with self.ward.patience.hurried():
+            with self.ward.patience.hurried(), hurried():
                 return await run()
 
         try:
@@ -269,14 +270,29 @@ class House:
             came = (
                 "it may still be done: look before you do it again" if begun else "it was not done: do it again later"
             )
-            trouble = self.path.patience.trouble or self.ward.patience.trouble or "there is much to do"
-            raise StoreAway(f"no answer within {ANSWER_S:g} s ({trouble}); {came}") from None
+            raise self._no_answer(came) from None
 
     async def _errand(self, run: Callable[[], Awaitable[object]]) -> object:
-        """Do what a person asks for in order with the packets; while these wait for the disk, say so instead."""
+        """Do what a person asks for in order with the packets; where that cannot be begun soon, say so instead."""
         if refusal := self.path.patience.refusal:
             raise StoreAway(f"{refusal}; this was not done: do it again then")
-        return await self.path.errand(run)
+
+        async def once() -> object:
+            if limit.expired():
+                return None
+            limit.reschedule(None)
+            with hurried():
+                return await run()
+
+        try:
+            async with asyncio.timeout(ANSWER_S) as limit:
+                return await self.path.errand(once)
+        except TimeoutError:
+            raise self._no_answer("this was not done: do it again later") from None
+
+    def _no_answer(self, came: str) -> StoreAway:
+        trouble = self.path.patience.trouble or self.ward.patience.trouble or "there is much to do"
+        return StoreAway(f"no answer within {ANSWER_S:g} s ({trouble}); {came}")
 
     async def readings(
         self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
@@ -559,91 +575,127 @@ async def keep_house(config: Config, clock: Clock, *, radio: Radio | None = None
 async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         stack.enter_context(sole_tenant(config.data))
-        journal = Journal(config.data / JOURNAL)
-        stack.callback(journal.close)
-        engine = connect(f"sqlite:///{config.data / BOOK}")
-        stack.callback(engine.dispose)
-        channels: list[Channel] = [LogChannel()]
-        if config.webhook:
-            channels.append(config.webhook.channel())
-        if config.email:
-            channels += config.email.channels()
-        try:
-            people, book, device_book = People(engine), Book(engine, routes=routes(channels)), DeviceBook(engine)
-            reviews = ReviewBook(engine)
-            book.create()
-        except DatabaseError as error:
-            where = config.data / BOOK
-            said = f"cannot use {where}: {error.orig}; check the file, its owner and the disk"
-            raise HouseError(_hindrance(config.data, said)) from error
-        house = House(config, clock, journal, people, book, device_book, reviews)
-        door = stack.enter_context(_door(config.web.host, config.web.port))
-        house.address = local_address(config.web.host, door.getsockname()[1])
-        try:  # for the commands of this computer, which may know no more than the data directory
-            (config.data / LOCK).write_text(house.address, encoding="ascii")
-        except OSError as error:
-            raise HouseError(_hindrance(config.data, f"cannot write {config.data / LOCK}: {error}")) from error
+        channels = _channels(config)
+        house = House(config, clock, *_open_stores(stack, config.data, channels))
+        door = _open_door(stack, config, house)
         base_url = config.web.base_url or house.address
-        house.speaker = Speaker(book, channels, base_url=base_url, clock=clock.now)
-
-        group = await stack.enter_async_context(asyncio.TaskGroup())
-
-        def start(work: Any, name: str) -> None:
-            stack.push_async_callback(_cancel, group.create_task(work, name=name))
-
-        async def pause(seconds: float) -> None:
-            await clock.sleep(timedelta(seconds=seconds))
-
-        start(house.speaker.run(), "speaker")
+        house.speaker = Speaker(house.book, channels, base_url=base_url, clock=clock.now)
+        shift = _Shift(stack, await stack.enter_async_context(asyncio.TaskGroup()))
+        shift.start(house.speaker.run(), "speaker")
         stack.push_async_callback(house.ward.close)
-        if config.influxdb:
-            settings = config.influxdb.settings()
-            series = InfluxSeries(settings, house.pseudonym)
-            stack.callback(series.close)
-            follower = InfluxFollower(settings, journal, house.label, now=clock.now, pause=pause)
-            house.follow(follower, series)
-            start(_kept_going("influxdb", follower.run, house, clock), "influxdb")
-        if config.uplink:
-            log = PacketLog(config.data / PACKETS)
-            stack.callback(log.close)
-            uplink = Uplink(config.uplink.settings(), log, now=clock.now, pause=pause)
-            house.forward(uplink, log)
-            start(_kept_going("uplink", uplink.run, house, clock), "uplink")
-        # Before anything is watched: on a full disk the worker waits with the first of it, and the page is open then.
-        stack.push_async_callback(house.pulse.close)
-        await house.feel()
-        worker = group.create_task(house.path.run(), name="straight path")
-        stack.push_async_callback(_cancel, worker)
-        stack.push_async_callback(_finish, house.path, worker)
-        if config.listener:
-            house.listener = Listener(
-                config.listener.settings(),
-                house.path.deliver,
-                clock.now,
-                check_login=config.listener.admits if config.listener.logins or config.listener.posts else None,
-                posts=config.listener.posts,
-                session_file=config.data / SESSIONS,
-            )
-            await _open(stack, house.listener, config.listener.host, config.data)
-        if config.broker:
-            house.broker = BrokerLink(
-                config.broker.settings(), house.path.deliver, clock.now, memory_file=config.data / BROKER
-            )
-            await stack.enter_async_context(house.broker.running())
-        if radio or config.bluetooth:
-            radio = radio or SYSTEM_RADIO
-            house.ble = BleLink(house.ble_devices, _wiring(house, radio))
-            start(_kept_going("bluetooth", house.ble.run, house, clock), "bluetooth")
-            if radio.offer:
-                agent = Unattended(house.reads)
-                start(keep_offered(agent, radio.offer, pause=TICK.total_seconds()), "pairing agent")
+        _start_followers(shift, config, house, clock)
+        await _start_worker(shift, house)
+        await _open_links(shift, config, house, clock, radio)
         for name, work in (("tick", house.tick), ("upkeep", house.upkeep), ("rounds", house.go_round)):
-            start(_kept_going(name, work, house, clock), name)
+            shift.start(_kept_going(name, work, house, clock), name)
         server = _Server(_server_config(create_app(house, config.web.guard())))
-        stack.push_async_callback(_close_web, server, house.bulletin, group.create_task(server.serve([door])))
+        stack.push_async_callback(_close_web, server, house.bulletin, shift.group.create_task(server.serve([door])))
         logger.info("open at %s, data in %s", house.address, config.data)
         yield house
         logger.info("closing")
+
+
+class _Shift(NamedTuple):
+    """Who works while the house stands: tasks of the group, each ended when the stack is taken down to it."""
+
+    stack: AsyncExitStack
+    group: asyncio.TaskGroup
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self.stack.push_async_callback(_cancel, self.group.create_task(work, name=name))
+
+
+def _channels(config: Config) -> list[Channel]:
+    channels: list[Channel] = [LogChannel()]
+    if config.webhook:
+        channels.append(config.webhook.channel())
+    if config.email:
+        channels += config.email.channels()
+    return channels
+
+
+def _open_stores(
+    stack: AsyncExitStack, data: Path, channels: Sequence[Channel]
+) -> tuple[Journal, People, Book, DeviceBook, ReviewBook]:
+    journal = Journal(data / JOURNAL)
+    stack.callback(journal.close)
+    engine = connect(f"sqlite:///{data / BOOK}")
+    stack.callback(engine.dispose)
+    try:
+        people, book, device_book = People(engine), Book(engine, routes=routes(channels)), DeviceBook(engine)
+        reviews = ReviewBook(engine)
+        book.create()
+    except DatabaseError as error:
+        said = f"cannot use {data / BOOK}: {error.orig}; check the file, its owner and the disk"
+        raise HouseError(_hindrance(data, said)) from error
+    return journal, people, book, device_book, reviews
+
+
+def _open_door(stack: AsyncExitStack, config: Config, house: House) -> socket.socket:
+    """Take the address of the page, and tell it to the commands of this computer, which may know no more than it."""
+    door = stack.enter_context(_door(config.web.host, config.web.port))
+    house.address = local_address(config.web.host, door.getsockname()[1])
+    try:
+        (config.data / LOCK).write_text(house.address, encoding="ascii")
+    except OSError as error:
+        raise HouseError(_hindrance(config.data, f"cannot write {config.data / LOCK}: {error}")) from error
+    return door
+
+
+def _start_followers(shift: _Shift, config: Config, house: House, clock: Clock) -> None:
+    """InfluxDB, which follows the journal, and the hub, to which every packet goes."""
+
+    async def pause(seconds: float) -> None:
+        await clock.sleep(timedelta(seconds=seconds))
+
+    if config.influxdb:
+        settings = config.influxdb.settings()
+        series = InfluxSeries(settings, house.pseudonym)
+        shift.stack.callback(series.close)
+        follower = InfluxFollower(settings, house.journal, house.label, now=clock.now, pause=pause)
+        house.follow(follower, series)
+        shift.start(_kept_going("influxdb", follower.run, house, clock), "influxdb")
+    if config.uplink:
+        log = PacketLog(config.data / PACKETS)
+        shift.stack.callback(log.close)
+        uplink = Uplink(config.uplink.settings(), log, now=clock.now, pause=pause)
+        house.forward(uplink, log)
+        shift.start(_kept_going("uplink", uplink.run, house, clock), "uplink")
+
+
+async def _start_worker(shift: _Shift, house: House) -> None:
+    # Before anything is watched: on a full disk the worker waits with the first of it, and the page is open then.
+    shift.stack.push_async_callback(house.pulse.close)
+    await house.feel()
+    worker = shift.group.create_task(house.path.run(), name="straight path")
+    shift.stack.push_async_callback(_cancel, worker)
+    shift.stack.push_async_callback(_finish, house.path, worker)
+
+
+async def _open_links(shift: _Shift, config: Config, house: House, clock: Clock, radio: Radio | None) -> None:
+    """The ways by which packets come in."""
+    if config.listener:
+        house.listener = Listener(
+            config.listener.settings(),
+            house.path.deliver,
+            clock.now,
+            check_login=config.listener.admits if config.listener.logins or config.listener.posts else None,
+            posts=config.listener.posts,
+            session_file=config.data / SESSIONS,
+        )
+        await _open(shift.stack, house.listener, config.listener.host, config.data)
+    if config.broker:
+        house.broker = BrokerLink(
+            config.broker.settings(), house.path.deliver, clock.now, memory_file=config.data / BROKER
+        )
+        await shift.stack.enter_async_context(house.broker.running())
+    if radio or config.bluetooth:
+        radio = radio or SYSTEM_RADIO
+        house.ble = BleLink(house.ble_devices, _wiring(house, radio))
+        shift.start(_kept_going("bluetooth", house.ble.run, house, clock), "bluetooth")
+        if radio.offer:
+            agent = Unattended(house.reads)
+            shift.start(keep_offered(agent, radio.offer, pause=TICK.total_seconds()), "pairing agent")
 
 
 async def _kept_going(name: str, work: Callable[[], Awaitable[None]], house: House, clock: Clock) -> None:

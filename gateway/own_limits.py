@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date
+from typing import Any, Final, NamedTuple
 
-from alerts.rule import LimitsError
-from alerts.rules import Applied, Care, Override, RuleBook, read_overrides
-from gateway.people import Patient
+from alerts.rule import Key, LimitsError
+from alerts.rules import Applied, Care, Override, RuleBook, parse_overrides, read_overrides
+from gateway.people import Entry, Patient, entries
+
+_MOST_GROUPS: Final = 1000
 
 
 def limits_on(rules: RuleBook, person: Patient, day: date) -> Applied:
@@ -27,6 +32,35 @@ def limits_on(rules: RuleBook, person: Patient, day: date) -> Applied:
     return applied._replace(left_out=(*mistakes, *applied.left_out))
 
 
+class Holding(NamedTuple):
+    """The numbers that hold for a patient on a day, and the next day from which others may (None: never)."""
+
+    applied: Applied
+    until: date | None
+
+
+class Holdings:
+    """The numbers that hold for each patient, found once for all who have the same ones."""
+
+    def __init__(self, rules: RuleBook) -> None:
+        self._rules = rules
+        self._of_groups: dict[tuple[Care, date], Holding] = {}
+
+    def on(self, person: Patient, day: date) -> Holding:
+        """As `limits_on` and `changes_after`."""
+        if person.limits or self._rules.own.get(person.id):
+            return self._found(person, day)
+        key = self._rules.care(person.id, care_of(person)), day
+        if key not in self._of_groups:
+            if len(self._of_groups) >= _MOST_GROUPS:  # of days that are over, mostly
+                self._of_groups.clear()
+            self._of_groups[key] = self._found(person, day)
+        return self._of_groups[key]
+
+    def _found(self, person: Patient, day: date) -> Holding:
+        return Holding(limits_on(self._rules, person, day), changes_after(self._rules, person, day))
+
+
 def refuse_limits(rules: RuleBook, person: Patient, day: date) -> None:
     """Raise LimitsError where the patient's own numbers cannot hold, on this day or a later one."""
     given, mistakes = read_overrides(person.limits, "patient")
@@ -45,9 +79,57 @@ def changes_after(rules: RuleBook, person: Patient, day: date) -> date | None:
     return rules.changes_after(person.id, given, day, care_of(person))
 
 
-def own_numbers(person: Patient) -> list[Override]:
-    """All that was set for a patient, whenever it holds, in the order in which it was written."""
-    return read_overrides(person.limits, "patient")[0]
+class OwnNumber(NamedTuple):
+    """A number that was set for a patient. entry: as it was written down; override: when it holds, and who set it."""
+
+    key: Key
+    value: float
+    entry: Mapping[str, Any]
+    override: Override
+
+
+def own_numbers(person: Patient) -> list[OwnNumber]:
+    """All that was set for a patient and can be read, whenever it holds, by rule and in the order of writing."""
+    return [
+        OwnNumber(key, value, entry, override)
+        for rule, parameter, entry in entries(person.limits)
+        for override in read_overrides({rule: {parameter: entry}}, "patient")[0]
+        for key, value in override.given.items()
+    ]
+
+
+def with_number(person: Patient, rule: str, parameter: str, entry: Mapping[str, Any], today: date) -> Patient:
+    """The patient with one more number, without those of the same name to which it leaves no day from today on.
+
+    Raises LimitsError for a number that cannot be.
+    """
+    (new,) = parse_overrides({rule: {parameter: entry}}, "patient")
+    outlived = [
+        own.entry
+        for own in own_numbers(person)
+        if own.key[:2] == (rule, parameter) and _outlives(new, own.override, today)
+    ]
+    kept = [each for each in entries(person.limits) if each[:2] != (rule, parameter) or each[2] not in outlived]
+    return replace(person, limits=_by_rule([*kept, (rule, parameter, entry)]))
+
+
+def without_number(person: Patient, rule: str, parameter: str, entry: Mapping[str, Any]) -> Patient:
+    """The patient without a number, given as it was written down. Raises ValueError where there is none such."""
+    kept = list(entries(person.limits))
+    kept.remove((rule, parameter, entry))
+    return replace(person, limits=_by_rule(kept))
+
+
+def _outlives(new: Override, old: Override, today: date) -> bool:
+    begins = new.first is None or new.first <= max(old.first or today, today)
+    return begins and (new.last is None or (old.last is not None and old.last <= new.last))
+
+
+def _by_rule(numbers: Iterable[Entry]) -> dict[str, dict[str, list[Any]]]:
+    limits: dict[str, dict[str, list[Any]]] = {}
+    for rule, parameter, entry in numbers:
+        limits.setdefault(rule, {}).setdefault(parameter, []).append(entry)
+    return limits
 
 
 def care_of(person: Patient) -> Care:

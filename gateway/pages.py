@@ -17,7 +17,7 @@ import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, Json, ValidationError
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from alerts.alert import ActKind, Alert, Outcome
@@ -30,10 +30,12 @@ from gateway.api import (
     CloseIn,
     DeviceIn,
     DiscardIn,
+    Door,
     House,
     LetterId,
     LetterNumber,
     LetterReason,
+    Name,
     PairIn,
     PatientIn,
     PatientPatch,
@@ -57,7 +59,7 @@ from gateway.api import (
 from gateway.charts import Span, glucose_figure, pressure_figure
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
 from gateway.language import LANGUAGES, Language, choose, load_languages
-from gateway.own_limits import own_numbers
+from gateway.own_limits import OwnNumber, own_numbers, with_number, without_number
 from gateway.people import DeviceKind, DeviceLink, Patient
 from gateway.review_api import Day, DoneIn, ranking, tick, week_name, weekly_list
 from gateway.terminal import printable
@@ -98,6 +100,24 @@ class PlanChoice(BaseModel):
     """Which vital a form for a plan is about."""
 
     vital: PlannedVital
+
+
+class LimitForm(Door):
+    """A number for a patient. which: rule, parameter and unit. Days are on the patient's clock, both included."""
+
+    which: str = Field(pattern=r"^\S+ \S+ \S+$")
+    value: float = Field(allow_inf_nan=False)
+    first: date | None = Field(default=None, alias="from")
+    last: date | None = Field(default=None, alias="to")
+    author: Name
+
+
+class LimitChoice(BaseModel):
+    """Which number of a patient a form is about. entry: as it was written down."""
+
+    rule: str
+    parameter: str
+    entry: Json[dict[str, Any]]
 
 
 router = APIRouter(include_in_schema=False)
@@ -160,7 +180,7 @@ def _environment(language: Language) -> Environment:
         bond_word=lambda bond: say(BONDS[bond]),
         clock_word=lambda health: clock_word(health.clock_error_s, health.clock_set, language),
         ble=DeviceLink.BLE,
-        parameter_word=lambda parameter: say(PARAMETERS[parameter]),
+        parameter_word=lambda parameter: say(PARAMETERS.get(parameter, parameter)),
         fact_word=lambda what: say(FACTS[what]),
         vital_word=lambda vital: say(VITALS[vital]),
         population_word=lambda group: say(GROUPS[group]),
@@ -329,8 +349,14 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
     ((place,), _), reviews = await asyncio.to_thread(
         lambda: (ranking(house, [patient.id]), house.reviews.of_patient(patient.id, _WEEKS))
     )
-    plans = await asyncio.to_thread(house.people.plans, [patient.id])
-    applied, today = house.limits(patient), house.now().astimezone(ZoneInfo(patient.zone)).date()
+    plans, former = await asyncio.to_thread(
+        lambda: (house.people.plans([patient.id]), house.people.former_limits(patient.id))
+    )
+    applied, today = house.limits(patient), _today(house, patient)
+
+    def in_force(own: OwnNumber) -> bool:
+        return own.override.holds(today) and applied.limits.given.get(own.key) == own.value
+
     return _desk(request).page(
         request,
         "patient.html",
@@ -345,12 +371,10 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         ranges=[("24h", say("24 hours")), ("3d", say("3 days")), ("14d", say("14 days"))],
         range=range if range in _RANGES else "24h",
         devices=[(wearing, kinds[wearing.device]) for wearing in reversed(wearings)],
-        limits=[
-            (key, value, applied.usual.value(*key), override)
-            for override in own_numbers(patient)
-            for key, value in sorted(override.given.items())
-        ],
-        in_force=lambda key, override: override.holds(today) and applied.limits.given.get(key) == override.given[key],
+        limits=[(own, in_force(own)) for own in own_numbers(patient)],
+        usual=applied.usual.value,
+        rules=RULES.values(),
+        former=former[::-1],
         left_out=applied.left_out,
         today=today,
         populations=POPULATIONS,
@@ -370,6 +394,31 @@ async def set_care(request: Request, house: House, patient_id: str) -> Response:
     body = _take(PatientPatch, {name: fields.get(name) for name in ("population", "programme")})
     await house.change_patient(replace(patient, population=body.population, programme=body.programme))
     return _go(request, f"/patients/{quote(patient.id)}")
+
+
+@router.post("/patients/{patient_id}/limits")
+async def set_limit(request: Request, house: House, patient_id: str) -> Response:
+    """The form that sets a number for a patient; those of the same name to which it leaves no day end."""
+    patient = await find_patient(house, patient_id)
+    body = _take(LimitForm, await _fields(request))
+    rule, parameter, unit = body.which.split()
+    days = {name: day.isoformat() for name, day in (("from", body.first), ("to", body.last)) if day}
+    entry = {"value": body.value, "unit": unit, "author": body.author, **days}
+    await house.change_patient(with_number(patient, rule, parameter, entry, _today(house, patient)))
+    return _remember_name(_go(request, f"/patients/{quote(patient.id)}#limits"), request, body.author)
+
+
+@router.post("/patients/{patient_id}/limits/end")
+async def end_limit(request: Request, house: House, patient_id: str) -> Response:
+    """The button that ends a number of a patient; it stays as a former one."""
+    patient = await find_patient(house, patient_id)
+    body = _take(LimitChoice, await _fields(request))
+    try:
+        changed = without_number(patient, body.rule, body.parameter, body.entry)
+    except ValueError:
+        raise HTTPException(409, "this limit has ended or was changed meanwhile; look at the page again") from None
+    await house.change_patient(changed)
+    return _go(request, f"/patients/{quote(patient.id)}#limits")
 
 
 @router.post("/patients/{patient_id}/plans")
@@ -690,6 +739,11 @@ def _remember_name(answer: RedirectResponse, request: Request, name: str) -> Red
         _NAME_COOKIE, quote(name.strip()), max_age=_YEAR_S, samesite="lax", secure=request.url.scheme == "https"
     )
     return answer
+
+
+def _today(house: HouseView, patient: Patient) -> date:
+    """The day on the patient's clock."""
+    return house.now().astimezone(ZoneInfo(patient.zone)).date()
 
 
 async def _with_patients(house: HouseView, alerts: Sequence[Alert]) -> list[tuple[Alert, Patient, ZoneInfo]]:

@@ -16,7 +16,7 @@ from alerts.metrics import Population, Traces, wall_clock
 from alerts.plan import Plan
 from alerts.review import Review, review
 from alerts.rule import Limits
-from alerts.scene import Scene
+from alerts.scene import Judged, Scene
 from alerts.week import WEEK, last_monday, midnight_us
 from gateway.people import MeasuringPlan
 from ingest.journal import Journal
@@ -32,11 +32,15 @@ _INSTANT: Final = timedelta(microseconds=1)
 
 
 class Round(NamedTuple):
-    """A patient's visit of one day. at: when it was due (UTC). monday: the week that was over by then."""
+    """A patient's visit of one day. at: when it was due (UTC). monday: the week that was over by then.
+
+    next_at: when the next day's is due.
+    """
 
     at: datetime
     day: date
     monday: date
+    next_at: datetime
 
 
 def round_of(patient: str, zone: tzinfo, now: datetime) -> Round:
@@ -45,7 +49,7 @@ def round_of(patient: str, zone: tzinfo, now: datetime) -> Round:
     day = now.astimezone(zone).date()
     while (at := _night(day, zone) + spread) > now:
         day -= _DAY
-    return Round(at, day, last_monday(at, zone))
+    return Round(at, day, last_monday(at, zone), _night(day + _DAY, zone) + spread)
 
 
 def _night(day: date, zone: tzinfo) -> datetime:
@@ -108,7 +112,18 @@ class Past:
 
     def spot(self, day: date) -> tuple[Finding, ...]:
         """What meter and cuff say over the days before this one."""
-        end = from_us(midnight_us(day, self._zone))
+        return self._reviewed(self._scene(from_us(midnight_us(day, self._zone)) - _INSTANT, day)).findings
+
+    def reminders(self, now: datetime) -> Judged:
+        """What the patient is to be asked for now, and when to look again; see `alerts.spot.reminders`."""
+        scene = self._scene(now, now.astimezone(self._zone).date())
+        return spot.reminders(scene, self._reviewed(scene))
+
+    def _scene(self, now: datetime, day: date) -> Scene:
+        return Scene(self._patient, self._limits(day), now, self._zone)
+
+    def _reviewed(self, scene: Scene) -> Judged:
+        end = scene.now + _INSTANT
         taken = {
             vital: self._journal.readings(self._patient, vital, end - spot.REVIEW_SPAN, end)
             for vital in (Vital.GLUCOSE, Vital.BLOOD_PRESSURE)
@@ -121,12 +136,11 @@ class Past:
         plans = [
             Plan(vital=each.vital, times=each.times, days=each.days, since=self._agreed(each))
             for each in self._plans
-            if each.holds(day - _DAY)
+            if each.holds(scene.day(scene.now))
         ]
         if not any(taken.values()) and not failed and not plans:
-            return ()
-        scene = Scene(self._patient, self._limits(day), end - _INSTANT, self._zone)
-        return spot.review(scene, taken, plans, failed=failed).findings
+            return Judged((), None)
+        return spot.review(scene, taken, plans, failed=failed)
 
     def _agreed(self, plan: MeasuringPlan) -> datetime:
         """The last moment before the first day that counts; `Plan` leaves the day of its agreement out."""

@@ -27,10 +27,8 @@ from sqlalchemy import (
     Row,
     String,
     Table,
-    cast,
     delete,
     insert,
-    or_,
     select,
     update,
 )
@@ -339,6 +337,11 @@ class People:
                 found.setdefault(row.patient, []).append(_plan(row))
         return found
 
+    def planned(self) -> set[str]:
+        """The patients whose measuring is planned, now or for days to come."""
+        with self._engine.connect() as db:
+            return set(db.scalars(select(_plans.c.patient).where(_plans.c.ended_us.is_(None))))
+
     def devices(self) -> list[Device]:
         """All devices by id."""
         with self._engine.connect() as db:
@@ -388,12 +391,6 @@ class People:
                 Worn(patient, device, DeviceKind(kind), from_us(assigned))
                 for patient, device, kind, assigned in db.execute(query)
             ]
-
-    def with_limits(self) -> list[Patient]:
-        """The patients who have limits of their own, or a population or programme."""
-        own = or_(cast(_patients.c.limits, String) != "{}", _care.c.patient.is_not(None))
-        with self._engine.connect() as db:
-            return [_patient(row) for row in db.execute(_PATIENTS.where(own))]
 
     def roster(self) -> Roster:
         """Who wears what, for admission."""
@@ -602,9 +599,9 @@ def dated(
 
     The moment of one that was there before stays; what the limits themselves say of it counts for nothing.
     """
-    known = list(_entries(before))
+    known = list(entries(before))
     out: dict[str, dict[str, list[Any]]] = {}
-    for rule, parameter, entry in _entries(limits):
+    for rule, parameter, entry in entries(limits):
         said = _undated(entry)
         same = next((one for one in known if one[:2] == (rule, parameter) and _undated(one[2]) == said), None)
         if same:
@@ -614,11 +611,11 @@ def dated(
     return out, known
 
 
-def _entries(limits: Mapping[str, Any]) -> Iterator[Entry]:
+def entries(limits: Mapping[str, Any]) -> Iterator[Entry]:
     """(rule, parameter, entry) of each number."""
     for rule, parameters in limits.items():
-        for parameter, entries in parameters.items():
-            yield from ((rule, parameter, entry) for entry in (entries if isinstance(entries, list) else [entries]))
+        for parameter, said in parameters.items():
+            yield from ((rule, parameter, entry) for entry in (said if isinstance(said, list) else [said]))
 
 
 def _undated(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 At the patient's own night hour, spread over two hours, and once for each day: how the patient stands (`alerts.risk`),
 and what meter and cuff say over days (`alerts.spot.review`), which the ward hears; once for each week that is over:
-its review, of sensor, meter and cuff (`alerts.review`). What fell due while the house was down is done after the
+its review, of sensor, meter and cuff (`alerts.review`). What the patient is asked for by it, and the reminder of a
+plan, wait for the waking hours (`alerts.spot.reminders`). What fell due while the house was down is done after the
 start, of missed weeks the last one, and what is written is never done again. The rounds read the journal beside the
 straight path, and rest longer than they work, so that no reading waits for them.
 """
@@ -24,6 +25,7 @@ from alerts.review_rules import WEEK_NOCTURNAL_LOWS
 from alerts.risk import Standing
 from alerts.rule import Group
 from alerts.rules import PLAIN, RuleBook
+from alerts.spot import asks_patient
 from alerts.week import WEEK, Pressure, figures, halves, midnight_us, pressures
 from gateway.agenda import Agenda
 from gateway.clock import Clock
@@ -83,7 +85,7 @@ class Rounds:
         return f"patient {min(self._faulty)} cannot be reviewed; the log says why, and this is to be reported"
 
     def expect(self, patients: Iterable[str]) -> None:
-        """See whether these patients are due: they are new, or live elsewhere now."""
+        """See whether these patients are due: they are new, live elsewhere now, or have another plan."""
         for patient in patients:
             self._agenda.add(patient, self._now())
 
@@ -105,9 +107,10 @@ class Rounds:
         days = self._book.days()
         zones = {patient.id: ZoneInfo(patient.zone) for patient in self._people.patients()}
         self._agenda = Agenda()
-        for patient in {wearing.patient for wearing in self._people.wearings()}:
+        planned = self._people.planned()
+        for patient in {wearing.patient for wearing in self._people.wearings()} | planned:
             due = round_of(patient, zones[patient], now)
-            self._agenda.add(patient, now if days.get(patient) != due.day else due.at + _DAY)
+            self._agenda.add(patient, now if days.get(patient) != due.day or patient in planned else due.next_at)
 
     async def _visit(self, patient: str, now: datetime) -> datetime:
         """Visit a patient; when to come again. A fault of ours in one must not keep the others from being seen."""
@@ -125,21 +128,24 @@ class Rounds:
         if person is None:
             return now + _DAY
         due = round_of(patient, ZoneInfo(person.zone), now)
+        past = await self.patience.call(self._past, person)
         if not await self.patience.call(self._is_done, person.id, due):
-            seen = await self.patience.call(self._look_at, person, due, now)
+            seen = await self.patience.call(self._look_at, person, past, due, now)
             # Heard before it is written that the patient was seen: heard twice is harmless.
             if seen.found:
                 await self._hear(seen.found)
             await self.patience.call(self._book.write, seen.standing, seen.review)
-        return due.at + _DAY
+        asked, again = await self.patience.call(past.reminders, now)
+        if asked:
+            await self._hear(asked)
+        return min(due.next_at, again or due.next_at)
 
     def _is_done(self, patient: str, due: Round) -> bool:
         standing = self._book.standings([patient]).get(patient)
         return standing is not None and standing.day == due.day and self._book.reviewed(patient, due.monday)
 
-    def _look_at(self, person: Patient, due: Round, now: datetime) -> _Seen:
-        """How a patient stands, the review of the week if there is none, and what is to be heard of."""
-        past = Past(
+    def _past(self, person: Patient) -> Past:
+        return Past(
             self._journal,
             person.id,
             ZoneInfo(person.zone),
@@ -153,8 +159,12 @@ class Rounds:
             },
             plans=self._people.plans([person.id]).get(person.id, ()),
         )
+
+    def _look_at(self, person: Patient, past: Past, due: Round, now: datetime) -> _Seen:
+        """How a patient stands, the review of the week if there is none, and what is to be heard of at night."""
         made = None if self._book.reviewed(person.id, due.monday) else past.review(due, now)
-        return _Seen(self._standing(person, due, past.traces(due), made, now), made, past.spot(due.day))
+        found = tuple(each for each in past.spot(due.day) if not asks_patient(each))
+        return _Seen(self._standing(person, due, past.traces(due), made, now), made, found)
 
     def _standing(self, person: Patient, due: Round, traces: Traces, made: Review | None, now: datetime) -> Standing:
         zone = ZoneInfo(person.zone)

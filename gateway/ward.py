@@ -29,13 +29,13 @@ from alerts.devices import Expected
 from alerts.ladder import Plan
 from alerts.machine import Change, hear, hear_findings
 from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, Key, Limits
-from alerts.rules import DEFAULTS, PLAIN, RuleBook
+from alerts.rules import PLAIN, RuleBook
 from alerts.sensor import NEVER
 from alerts.spot_rules import BP_LOW, BP_SEVERE, METER_VERY_LOW
 from gateway.agenda import Agenda
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
-from gateway.own_limits import changes_after, limits_on
+from gateway.own_limits import Holdings
 from gateway.patience import Patience
 from gateway.people import DeviceKind, MeasuringPlan, Patient, People, Worn
 from gateway.stored import StoredReadings, Unseen
@@ -85,7 +85,7 @@ class Ward:
         rules: RuleBook = PLAIN,
     ) -> None:
         self.patience = Patience("book of alerts", clock)
-        self._rules = rules
+        self._holdings = Holdings(rules)
         self._journal = journal
         self._people = people
         self._book = book
@@ -354,16 +354,17 @@ class Ward:
         """Have everybody looked at about whom time may have brought something about while we were away.
 
         These are the patients about whom something stands, those who may have been asked for a second measurement,
-        and, when its time comes, whoever wears a device that is not heard.
+        and, when its time comes, whoever wears a device that is not heard, or will have other limits.
         """
-        limits = {
-            patient.id: self._limits(patient.id, patient, ZoneInfo(patient.zone), self._now())[0]
-            for patient in self._people.with_limits()
+        now, wearings, arrivals = self._now(), self._people.worn(), self._journal.last_arrivals()
+        holding = {
+            patient.id: self._limits(patient.id, patient, ZoneInfo(patient.zone), now)
+            for patient in self._people.patients()
         }
-        arrivals = self._journal.last_arrivals()
-        for worn in self._people.worn():
-            expected = self._expect(worn, arrivals.get(worn.device), limits.get(worn.patient, DEFAULTS), silent=False)
-            self._agenda.add(worn.patient, min(expected.told_at({})))
+        for worn in wearings:
+            limits, until = holding[worn.patient]
+            expected = self._expect(worn, arrivals.get(worn.device), limits, silent=False)
+            self._agenda.add(worn.patient, min(*expected.told_at({}), until))
         self._again.update(patient for patient, _ in self._book.standing())
         start, beyond = self._started_at - _FRESH, self._journal.patients_beyond
         self._again.update(beyond(Vital.BLOOD_PRESSURE, start, below=_LOW_PRESSURE, reaching=_SEVERE))
@@ -424,13 +425,12 @@ class Ward:
         """The numbers that hold for a patient today, and until when."""
         day = now.astimezone(zone).date()
         known = person or Patient(id=patient, name="", zone=zone.key)
-        applied = limits_on(self._rules, known, day)
+        applied, until = self._holdings.on(known, day)
         before = self._left_out.pop(patient, ())
         if applied.left_out:
             self._left_out[patient] = applied.left_out
             if applied.left_out != before:
                 logger.warning("limits set for patient %s do not hold: %s", patient, " ".join(applied.left_out))
-        until = changes_after(self._rules, known, day)
         return applied.limits, datetime.combine(until, time(), zone) if until else NEVER
 
     def _plan(self, limits: Limits) -> Plan:

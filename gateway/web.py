@@ -15,8 +15,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from alerts.alert import IllegalAct
+from alerts.book import hurried
 from alerts.rule import LimitsError
 from gateway import api, metrics, pages, review_api
 from gateway.guard import Guard, WebSettings, problem
@@ -57,6 +59,7 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
     app.state.house = house
     app.state.settings = settings
     app.state.desk = pages.Desk()
+    app.add_middleware(_Hurry)
     app.add_middleware(Guard, settings=settings)
     app.include_router(api.router)
     app.include_router(review_api.router)
@@ -71,6 +74,17 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
     for kind in (sqlite3.OperationalError, sqlalchemy.exc.OperationalError):
         app.add_exception_handler(kind, _on_store)
     return app
+
+
+class _Hurry:
+    """The ASGI middleware by which nobody waits long for a file that another program holds."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with hurried():
+            await self._app(scope, receive, send)
 
 
 def _plotly_script() -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import date, datetime, tzinfo
 from typing import Final, NamedTuple
 
 from alerts.alert import Alert, Audience, Finding, Priority, Verdict
@@ -19,8 +19,6 @@ from gateway.stored import StoredReadings
 from ingest.journal import Journal
 from ingest.reading import Reading
 from ingest.vital import Vital
-
-_DAY: Final = timedelta(days=1)
 
 
 class _Known(NamedTuple):
@@ -83,7 +81,7 @@ class Bedside:
             journal, subject, zone, population=RANGES[population], limits=lambda _: plan.limits, cuffs={}
         )
         self._zone = zone
-        self._visit_at = round_of(subject, zone, since).at + _DAY
+        self._visit_at = round_of(subject, zone, since).next_at
         self._reviewed: date | None = None
         self._alerts: dict[tuple[str, str], Alert] = {}
         self._known: dict[str, _Known] = {}
@@ -105,7 +103,7 @@ class Bedside:
         groups: list[Sequence[Finding]] = []
         if self._visit_at <= now:
             visit = round_of(self._subject, self._zone, now)
-            self._visit_at = visit.at + _DAY
+            self._visit_at = visit.next_at
             groups.append([each for each in self._past.spot(visit.day) if each.audience is not Audience.WEEKLY])
             if visit.monday != self._reviewed:
                 self._reviewed = visit.monday

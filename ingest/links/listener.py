@@ -354,6 +354,7 @@ class _Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self.client_id = ""
+        self._chosen_id = ""
         self.session: Session | None = None
         self.will: wire.Will | None = None
 
@@ -555,11 +556,20 @@ class _Connection(asyncio.Protocol):
             self._close()
             return
         # What a known device meant may be in there; what a stranger sent is not worth the disk.
-        sender = self.device or self.client_id
         fault = f"not MQTT as it should be: {error.reason}"
+        if self.device is None:
+            fault += "; which device sent it is not known"
         self._counts.faults += 1
+        sender = self.device or self._stranger()
         self._receipts.take(self._listener.topics.faulty(sender, error.kept, received_at, fault), b"")
         self.end(error.code)
+
+    def _stranger(self) -> str:
+        """What is known of a client without a login; not to be taken for a device."""
+        if self._chosen_id:
+            return f"client:{self._chosen_id}"
+        host, *_ = self._transport.get_extra_info("peername") or ("unknown",)
+        return f"address:{host}"
 
     # The beginning.
 
@@ -615,6 +625,7 @@ class _Connection(asyncio.Protocol):
         if unknowable or len(connect.client_id.encode()) > _LONGEST_ID:
             self._refuse(Reason.CLIENT_IDENTIFIER_NOT_VALID)
             return
+        self._chosen_id = connect.client_id
         self.client_id = connect.client_id or f"hw-{secrets.token_hex(8)}"
         # One device must not take over the session of another by using its client id.
         client = f"{self.device or ''}/{self.client_id}"

@@ -10,6 +10,7 @@ Sources: OASIS MQTT 3.1.1 (2014-10-29) and MQTT 5.0 (2019-03-07); section number
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -144,7 +145,7 @@ Incoming: TypeAlias = Connect | Publish | Release | Subscribe | Unsubscribe | Pi
 AnyPacket = TypeVar("AnyPacket")
 
 
-class Framing(Generic[AnyPacket]):
+class Framing(ABC, Generic[AnyPacket]):
     """Whole packets out of the blocks of one connection; what they mean is `_parser`'s to say.
 
     version: 0 until it is known; no PUBLISH is understood before. limit: octets of a whole packet, from its first to
@@ -226,9 +227,9 @@ class Framing(Generic[AnyPacket]):
             Reason.PACKET_TOO_LARGE, f"a packet of {size} octets is larger than the {self._limit} allowed"
         )
 
+    @abstractmethod
     def _parser(self, first: int) -> Callable[[Cursor], AnyPacket]:
         """What reads a packet with this first octet, in this state; raises MqttError when it has no place here."""
-        raise NotImplementedError
 
     def _publish(self, first: int, data: bytes, start: int, stop: int) -> Publish:
         qos = first >> 1 & 3

@@ -121,6 +121,9 @@ class Home:
         taken = {vital: self._come(now, vital, minute(now) - spot.REVIEW_SPAN) for vital in Vital}
         return spot.review(self._scene(now), taken, self.plans)
 
+    def reminders(self, now: float) -> Judged:
+        return spot.reminders(self._scene(now), self.reviewed(now))
+
     def at(self, now: float) -> dict[str, Finding]:
         return _by_rule(self.judged(now).findings)
 

@@ -58,6 +58,29 @@ def test_a_reminder_is_one_a_week() -> None:
     assert len({home.review(day(n, "21:00"))["missed-measurement"].since for n in range(7)}) == 1
 
 
+@pytest.mark.parametrize(
+    ("clock", "asks", "again"),
+    [
+        ("03:30", False, "08:00"),
+        ("07:59", False, "08:00"),
+        ("08:00", True, "20:00"),
+        ("20:00", True, "44:00"),
+        ("20:59", True, "44:00"),
+        ("21:00", False, "32:00"),
+    ],
+)
+def test_nobody_is_woken_by_a_reminder(clock: str, asks: bool, again: str) -> None:
+    found = Home(plans=[THREE_DAYS]).reminders(day(6, clock))
+    assert [each.rule for each in found.findings] == ["missed-measurement"] * asks
+    assert found.again == minute(day(6, again))
+
+
+def test_whoever_measures_as_planned_is_looked_at_again_at_eight_and_not_before() -> None:
+    home = Home(plans=[TWICE_DAILY]).take(*[each for n in range(7) for each in both(n)])  # type: ignore[arg-type]
+    assert home.reminders(day(6, "21:30")) == ((), minute(day(7, "20:00")))
+    assert home.reminders(day(7, "03:30")) == ((), minute(day(7, "20:00")))
+
+
 def test_less_than_half_of_the_plan_is_a_line_of_the_weekly_list() -> None:
     some = [each for n in (0, 2, 4) for each in both(n)]
     found = Home(plans=[TWICE_DAILY]).take(*some).review(day(7, "05:00"))["plan-not-kept"]  # type: ignore[arg-type]

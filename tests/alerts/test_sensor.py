@@ -660,6 +660,16 @@ def test_a_low_that_two_sensors_show_is_told_once() -> None:
     assert heard(said(ward.found, "low-event-2")) == [("low-event-2", RAISE, PATIENT), ("low-event-2", RAISE, STAFF)]
 
 
+def test_a_high_that_two_sensors_show_is_told_once() -> None:
+    one = [cgm(5.0 * n, 271 + n % 2) for n in range(60)]
+    other = [cgm(5.0 * n + 2, 266 + n % 2, device="cgm-2") for n in range(60)]
+    alone, both = Ward(), Ward()
+    alone.comes(*one)
+    both.comes(*sorted([*one, *other], key=lambda each: each.taken_at))
+    told, again = ([(*each, "high" in each[0]) for each in heard(ward.found)] for ward in (alone, both))
+    assert [each for each in again if each[-1]] == [each for each in told if each[-1]] != []
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 def test_a_new_sensor_goes_on_with_a_low_and_its_wait(restarts: bool) -> None:
     ward = worn()

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from alerts.alert import Alert
+from alerts.book import connect, hurried
 from alerts.machine import hear
 from gateway.house import House
 from gateway.people import DeviceKind
@@ -121,6 +122,54 @@ async def test_an_act_that_has_begun_may_still_be_done_and_says_so(
         found = house.book.alert(alert.id)
         assert found is not None
         assert found.acknowledged_by == "Wu"
+
+
+@pytest.mark.parametrize(
+    "call", [("patients", {"id": "bo", "name": "Bo", "zone": "UTC"}), ("devices/cgm-1/unpair", None)]
+)
+async def test_nobody_waits_half_a_minute_for_a_register_that_another_program_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: tuple[str, dict[str, str] | None]
+) -> None:
+    monkeypatch.setattr("alerts.book._HURRIED_MS", 50)
+    path, body = call
+    async with real_house(tmp_path, HandClock()) as house, browser(house) as web:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await house.tick()
+        with closing(sqlite3.connect(tmp_path / "data" / "hub.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            async with asyncio.timeout(5):
+                answer = await web.post(f"/api/v1/{path}", json=body)
+            assert answer.status_code == 503
+            assert answer.json()["detail"].startswith("this could not be written down: database is locked")
+            other.execute("ROLLBACK")
+        assert (await web.post(f"/api/v1/{path}", json=body)).status_code < 300
+
+
+def test_what_nobody_waits_for_goes_on_waiting_half_a_minute(tmp_path: Path) -> None:
+    engine = connect(f"sqlite:///{tmp_path / 'hub.db'}")
+
+    def waits() -> int:
+        with engine.connect() as db:
+            return int(db.exec_driver_sql("PRAGMA busy_timeout").scalar_one())
+
+    assert waits() == 30_000
+    with hurried():
+        assert waits() == 4_000
+    assert waits() == 30_000
+
+
+async def test_what_cannot_be_begun_soon_is_not_done_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with real_house(tmp_path, HandClock()) as house, browser(house) as web:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        monkeypatch.setattr("gateway.house.ANSWER_S", 0.05)
+        free = asyncio.Event()
+        before = asyncio.create_task(house.path.errand(free.wait))
+        answer = await web.post("/api/v1/devices/cgm-1/unpair")
+        assert (answer.status_code, "this was not done" in answer.json()["detail"]) == (503, True)
+        free.set()
+        await before
+        await house.tick()  # behind it, if it were still there
+        assert house.people.wearings("cgm-1")[0].until is None
 
 
 async def test_a_letter_is_tried_once_for_a_person_who_is_told(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from alerts.alert import Audience, Finding, Verdict
-from alerts.book import connect
+from alerts.book import _notices, connect
 from alerts.review_book import ReviewBook
 from gateway.past import SPREAD, round_of
 from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People
@@ -59,6 +60,13 @@ class Night:
     def keep(self, readings: Sequence[Reading]) -> None:
         packet = Packet(link="listener", sender="x", channel="json", data=b"{}", received_at=self.clock.now())
         self.journal.append([Arrival(packet=packet, outcomes=tuple(readings))])
+
+    @property
+    def asked(self) -> list[str]:
+        """What the patients were asked for."""
+        return [
+            each.rule for each in self.heard if each.verdict is Verdict.RAISE and each.audience is Audience.PATIENT
+        ]
 
     async def _hear(self, findings: Sequence[Finding]) -> None:
         self.heard += findings
@@ -142,9 +150,32 @@ async def test_what_is_not_measured_though_it_was_agreed_is_told(tmp_path: Path,
         if agreed:
             house.people.set_plan("anna", Vital.GLUCOSE, agreed, now=local(MONDAY))
         await house.go()
-        assert (
-            "missed-measurement" in {each.rule for each in house.heard if each.verdict is Verdict.RAISE}
-        ) is missed
+        assert house.asked == []  # at six in the morning
+        clock.set(local(MONDAY + WEEK, 8))
+        await house.go()
+        assert house.asked == ["missed-measurement"] * missed
+
+
+async def test_a_reminder_comes_in_the_evening_also_after_a_restart(tmp_path: Path) -> None:
+    today = MONDAY + WEEK
+    clock = HandClock(MORNING)
+    with night(tmp_path, clock) as house:
+        house.enrol("anna", "meter-1", DeviceKind.METER)
+        await house.go()
+        clock.set(local(today, 12))
+        house.people.set_plan("anna", Vital.GLUCOSE, plan(today), now=clock.now())
+        house.rounds.expect(["anna"])
+        await house.go()
+        clock.set(local(today, 20) - timedelta(seconds=1))
+        await house.go()
+        assert house.asked == []
+    with night(tmp_path, clock) as house:
+        await house.go()
+        assert house.asked == []
+        clock.advance(timedelta(seconds=1))
+        await house.go()
+        assert house.asked == ["missed-measurement"]
+        assert house.reviews.days() == {"anna": today}  # that was no second visit of the day
 
 
 async def test_what_was_due_while_the_house_was_down_is_done_after_the_start(tmp_path: Path) -> None:
@@ -175,6 +206,21 @@ async def test_a_patient_who_comes_later_is_visited_too(tmp_path: Path) -> None:
         await house.go()
         assert house.reviews.days() == {"anna": MONDAY + WEEK}
         assert house.reviews.weeks() == []  # there was nothing to review
+
+
+async def test_the_night_that_has_an_hour_more_brings_one_visit(tmp_path: Path) -> None:
+    """25 October 2026 has 25 hours in Berlin: a day after the last visit the next one is not due."""
+    clock = HandClock(datetime(2026, 10, 24, 6, tzinfo=ZoneInfo("Europe/Berlin")).astimezone(UTC))
+    with night(tmp_path, clock) as house:
+        house.enrol("anna", "cgm-anna", zone="Europe/Berlin")
+        await house.go()
+        visit = round_of("anna", ZoneInfo("Europe/Berlin"), clock.now())
+        clock.set(visit.at + timedelta(days=1))
+        assert await house.rounds.go() is False
+        assert house.reviews.days() == {"anna": date(2026, 10, 24)}
+        clock.set(visit.next_at)
+        await house.go()
+        assert house.reviews.days() == {"anna": date(2026, 10, 25)}
 
 
 async def test_a_clock_that_was_wrong_does_not_keep_anybody_from_being_seen(tmp_path: Path) -> None:
@@ -254,6 +300,20 @@ async def test_the_house_goes_round_by_itself(tmp_path: Path) -> None:
         assert house.health()["parts"]["rounds"]["status"] == "ok"
 
 
+async def test_a_plan_agreed_in_the_house_is_minded_the_same_evening(tmp_path: Path) -> None:
+    clock, second = HandClock(local(MONDAY, 12)), timedelta(seconds=1)
+    query = select(_notices.c.subject_en)
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        await until(lambda: clock.advance(second) or house.reviews.days() != {})
+        await house.set_plan("anna", Vital.GLUCOSE, plan(MONDAY))
+        clock.set(local(MONDAY, 20))
+        with house.book._engine.connect() as db:
+            await until(lambda: clock.advance(second) or db.scalars(query).all() != [])
+            assert db.scalars(query).all() == ["For you: Measurements are missing"]
+        assert clock.now() < local(MONDAY, 21)
+
+
 @given(
     st.text(min_size=1, max_size=12),
     st.sampled_from(["Asia/Shanghai", "Europe/Berlin", "America/New_York", "Pacific/Apia", "Australia/Lord_Howe"]),
@@ -261,7 +321,8 @@ async def test_the_house_goes_round_by_itself(tmp_path: Path) -> None:
 )
 def test_a_visit_is_due_once_a_day_at_night(patient: str, zone: str, now: datetime) -> None:
     due = round_of(patient, ZoneInfo(zone), now)
-    assert due.at <= now < due.at + timedelta(hours=26)
+    assert due.at <= now < due.next_at <= due.at + timedelta(hours=26)
+    assert round_of(patient, ZoneInfo(zone), due.next_at).at == due.next_at
     wall = due.at.astimezone(ZoneInfo(zone))
     assert wall.date() == due.day
     assert timedelta(hours=3) <= timedelta(hours=wall.hour, minutes=wall.minute) <= timedelta(hours=3) + SPREAD
@@ -293,6 +354,9 @@ async def test_a_cuff_that_fails_again_and_again_is_heard_though_its_values_are_
             )
             house.journal.append([Arrival(packet=packet, outcomes=(no_value,))])
         clock.set(local(MONDAY + timedelta(days=1), 6))
+        await house.go()
+        assert house.heard == []  # it wakes nobody
+        clock.set(local(MONDAY + timedelta(days=1), 8))
         await house.go()
         assert [(each.rule, each.verdict) for each in house.heard] == [("bp-cuff-error", Verdict.RAISE)]
         assert "3 of 3 measurements of the last 7 days, 3 of them without a value" in house.heard[0].because.en

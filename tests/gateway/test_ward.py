@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,20 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
-from alerts.alert import Finding
+from alerts.alert import Audience, Finding
 from alerts.bed import Bed
+from alerts.book import _notices
+from alerts.rule import Group
+from alerts.rules import Applied, RuleBook, parse_book
 from alerts.spot import Taken
 from gateway import ward as ward_module
 from gateway.agenda import Agenda
 from gateway.house import House
+from gateway.own_limits import Holdings, limits_on
 from gateway.path import judge
-from gateway.people import DeviceKind, MeasuringPlan
+from gateway.people import DeviceKind, MeasuringPlan, Patient
 from gateway.stored import StoredReadings
 from gateway.ward import Ward
 from ingest.journal import Arrival
@@ -220,6 +225,85 @@ async def test_nothing_is_lost_when_the_journal_has_to_be_asked_again(
         async with ticking(clock):
             await until(lambda: len(house.book.open_alerts()) == 2)
         assert not errors
+
+
+def notices_to_patients(house: House) -> list[str]:
+    with house.book._engine.connect() as db:
+        return list(db.scalars(select(_notices.c.subject_en).where(_notices.c.audience == Audience.PATIENT)))
+
+
+_SILENT_AFTER_AN_HOUR = (
+    '[{of}.no-data]\nsilence-cgm_glucose = {{ value = 60, unit = "min", author = "Dr Wu"{since} }}\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("of", "since"),
+    [("clinic", ""), ("programme.insulin", ""), ("patient.anna", ""), ("clinic", f', from = "{NOW.date()}"')],
+)
+async def test_a_shorter_silence_of_the_rule_file_is_told_in_time_after_a_restart(
+    tmp_path: Path, of: str, since: str
+) -> None:
+    rules = tmp_path / "rules.toml"
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        anna = house.people.patient("anna")
+        assert anna is not None
+        house.people.change_patient(
+            replace(anna, programme="insulin" if "programme" in of else None), now=clock.now()
+        )
+        await send(house, "cgm-1", clock.now(), 100)
+    rules.write_text(_SILENT_AFTER_AN_HOUR.format(of=of, since=since))
+    async with real_house(tmp_path, clock, clinic={"rules": str(rules)}) as house:
+        await house.tick()
+        clock.advance(timedelta(minutes=59))
+        await house.tick()
+        assert notices_to_patients(house) == []
+        clock.advance(timedelta(minutes=1))
+        await house.tick()
+        assert notices_to_patients(house) == ["For you: No data"]
+
+
+async def test_limits_that_begin_to_hold_are_minded_of_who_has_no_bed(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    tomorrow = NOW.date() + timedelta(days=1)
+    rules.write_text(_SILENT_AFTER_AN_HOUR.format(of="clinic", since=f', from = "{tomorrow}"'))
+    clock = HandClock()
+    async with real_house(tmp_path, clock, clinic={"rules": str(rules)}) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM, zone="UTC")
+        midnight = datetime.combine(tomorrow, datetime.min.time(), UTC)
+        clock.set(midnight - timedelta(minutes=90))
+        await send(house, "cgm-1", clock.now(), 100)
+    async with real_house(tmp_path, clock, clinic={"rules": str(rules)}) as house:
+        await house.tick()
+        clock.set(midnight - timedelta(seconds=1))
+        await house.tick()
+        assert notices_to_patients(house) == []
+        clock.set(midnight)
+        await house.tick()
+        assert notices_to_patients(house) == ["For you: No data"]
+
+
+def test_limits_are_found_once_for_all_who_have_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+
+    def counted(rules: RuleBook, person: Patient, day: date) -> Applied:
+        found.append(person.id)
+        return limits_on(rules, person, day)
+
+    monkeypatch.setattr("gateway.own_limits.limits_on", counted)
+    clinic = parse_book({"clinic": {"no-data": {"silence-cgm_glucose": {"value": 60, "unit": "min"}}}})
+    holdings, day = Holdings(clinic), NOW.date()
+    several = [Patient(id=f"p-{number}", name="", zone="UTC") for number in range(5)]
+    older = replace(several[0], id="old", population=Group.OLDER)
+    own = replace(several[0], id="own", limits={"no-data": {"silence-cgm_glucose": {"value": 90, "unit": "min"}}})
+    silences = [
+        holdings.on(each, day).applied.limits.minutes("no-data", "silence-cgm_glucose") / timedelta(minutes=1)
+        for each in (*several, older, own, older)
+    ]
+    assert silences == [60] * 6 + [90, 60]
+    assert found == ["p-0", "old", "own"]
 
 
 async def test_own_limits_that_contradict_the_clinics_are_a_trouble_and_the_others_hold(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -483,7 +484,7 @@ async def test_a_device_cannot_be_given_in_the_future_with_a_form(furnished) -> 
 
 async def test_the_patients_own_limits_are_shown_in_words(furnished) -> None:
     async with browser(furnished) as web:
-        assert "Limits of this patient" not in (await web.get("/patients/p-017")).text
+        assert "The usual limits hold for this patient." in (await web.get("/patients/p-017")).text
         by = {"author": "Dr Li"}
         limit, hold = {"value": 4.4, "unit": "mmol/L", **by}, {"value": 0, "unit": "min", **by}
         await web.patch("/api/v1/patients/p-017", json={"limits": {"low-event-1": {"limit": limit, "hold": hold}}})
@@ -492,6 +493,45 @@ async def test_the_patients_own_limits_are_shown_in_words(furnished) -> None:
         assert re.search(r"Low glucose: has to last <b>0 min</b> .*\(usually 15 min\)", page)
         chinese = (await web.get("/patients/p-017", headers={"Accept-Language": "zh-CN"})).text
         assert re.search(r"低血糖: 界限 <b>4\.4 mmol/L</b> .*默认 3\.9 mmol/L", chinese)
+
+
+async def test_a_limit_is_set_refused_replaced_and_ended_on_the_patients_page(furnished) -> None:
+    week = {"from": "2026-03-03", "to": "2026-03-09"}
+    form = {"which": "low-event-1 limit mmol/L", "value": "4.2", "author": "Dr Li", **week}
+    path = "/patients/p-017/limits"
+
+    def set_now() -> list[tuple[float, str]]:
+        numbers = furnished.people.patient("p-017").limits.get("low-event-1", {}).get("limit", [])
+        return [(each["value"], each["unit"]) for each in numbers]
+
+    async with browser(furnished) as web:
+        await web.post(path, data=form)
+        page = (await web.get("/patients/p-017")).text
+        assert re.search(r"<b>4\.2 mmol/L</b> .*Dr Li from 2026-03-03 to 2026-03-09", page)
+        for wrong, because in (
+            ({"value": "2"}, "2 mmol/L is not safe. Choose a value from"),
+            ({"which": "low-event-1 limit min"}, "does not fit"),
+            ({"to": "2026-03-01"}, "it would end on 2026-03-01, before it begins"),
+            ({"author": " "}, "author"),
+            ({"which": "low-event-1 limit"}, "which"),
+            ({"value": "much"}, "value"),
+        ):
+            refused = await web.post(path, data={**form, **wrong})
+            assert (refused.status_code, because in refused.text) == (422, True), wrong
+        assert set_now() == [(4.2, "mmol/L")]
+        await web.post(path, data={"which": "low-event-1 limit mg/dL", "value": "74", "author": "Dr Wu"})
+        assert set_now() == [(74, "mg/dL")]  # it leaves the first one no day
+        page = (await web.get("/patients/p-017")).text
+        assert "Former limits (1)" in page
+        (entry,) = re.findall(r"""name="entry" value='(.*?)'""", page)
+        choice = {"rule": "low-event-1", "parameter": "limit", "entry": html.unescape(entry)}
+        await web.post(f"{path}/end", data=choice)
+        assert set_now() == []
+        chinese = (await web.get("/patients/p-017", headers={"Accept-Language": "zh-CN"})).text
+        assert "以往的界限 (2)" in chinese
+        assert "该患者适用默认界限。" in chinese
+        gone = await web.post(f"{path}/end", data=choice)
+        assert (gone.status_code, "has ended or was changed meanwhile" in gone.text) == (409, True)
 
 
 async def test_a_plan_of_measuring_is_set_replaced_and_ended_by_api_and_form(furnished) -> None:
@@ -533,7 +573,7 @@ async def test_what_contradicts_the_clinic_is_left_out_and_said_and_the_rest_hol
     async with browser(furnished) as web:
         page = (await web.get("/patients/p-017")).text
     assert "low-event-2.limit is 64 mg/dL, above low-event-1.limit with 62 mg/dL" in page
-    assert re.search(r'<li class="soft">Low glucose: limit <b>62 mg/dL</b>.* does not hold today</li>', page)
+    assert re.search(r'<li class="soft">Low glucose: limit <b>62 mg/dL</b>.* does not hold today', page)
     assert re.search(r"<li>Very low glucose: staff are told after <b>15 min</b>.*Dr Li", page)
 
 

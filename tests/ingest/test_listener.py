@@ -223,10 +223,30 @@ async def test_a_packet_too_large_ends_the_connection_and_is_kept(version: int, 
         client.send(octets.publish(TOPIC, bytes(600), version=version))
         assert await client.rest() == farewell
         packet, _ = await house.take()
-        assert packet.sender == "meter"
+        assert packet.sender == "client:meter"
         assert packet.fault is not None
         assert "larger than the 500 allowed" in packet.fault
+        assert packet.fault.endswith("which device sent it is not known")
         assert TOPIC.encode() in packet.data
+
+
+@pytest.mark.parametrize(
+    ("login", "client_id", "filed"),
+    [("gm-1", "phone", "gm-1"), (None, "phone", "client:phone"), (None, "", "address:127.0.0.1")],
+)
+async def test_a_packet_that_cannot_be_read_is_filed_under_what_is_known_of_its_sender(
+    login: str | None, client_id: str, filed: str
+) -> None:
+    house = House(prompt=True)
+    check = only_gm_1 if login else None
+    listener = Listener(replace(SETTINGS, max_packet=500), house.deliver, now, check_login=check)
+    greeting = octets.connect(client_id=client_id, username=login, password=b"sweet" if login else None)
+    async with listener.running(), dialled(listener, greeting, octets.publish(TOPIC, bytes(600))) as client:
+        await client.rest()
+        packet, _ = await house.take()
+        assert packet.sender == filed
+        assert packet.fault is not None
+        assert ("which device sent it is not known" in packet.fault) is (login is None)
 
 
 @pytest.mark.parametrize(("version", "answer"), [(4, "9004000780 80"), (5, "90050007008787")])
