@@ -44,6 +44,8 @@ _LAGS: Final = (5.0, 10.0, 20.0, 40.0, 80.0)
 _TICKS: Final = 4  # steps of the table per minute
 _LONGEST_CADENCE: Final = 15.0
 _LONG_AGO: Final = -1e9
+_AHEAD: Final = 60.0  # minutes over which a warning holds
+_DAY: Final = 1440.0
 NONE: Final[Sequence[int]] = ()
 
 
@@ -219,6 +221,17 @@ class Forecast:
     def state(self) -> State:
         """What is known of the patient."""
         return State._make(_unpack(self._packed))
+
+    @property
+    def unwell(self) -> bool:
+        """Whether glucose was low at the last reading, a low was foretold within the hour, or very low in the day."""
+        state = self.state
+        low, very_low = state.near
+        return (
+            state.glucose < self.levels[0]
+            or state.minute - max(low.warned, very_low.warned) <= _AHEAD
+            or state.minute - very_low.last_low <= _DAY
+        )
 
     def take(self, minute: float, glucose: float) -> Sequence[int] | None:
         """Take a reading in; the numbers of the levels that a `warning` is thought of. None: it was passed over.
