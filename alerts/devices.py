@@ -34,8 +34,8 @@ LATE: Final = {
 UNRELIABLE: Final = frozenset({Flag.SENSOR_MALFUNCTION, Flag.TEMPERATURE_ERROR, Flag.SESSION_STOPPED})
 _WORDS: Final = frozenset({Flag.BELOW_RANGE, Flag.ABOVE_RANGE})
 _UNWELL: Final = Text(
-    en="; when last heard glucose was low, about to be, or had been very low within a day",
-    zh="；末次数据时血糖偏低、即将偏低，或此前一天内曾严重偏低",
+    en="; when last heard glucose was low, about to be, or had been very low within 3 h",
+    zh="；末次数据时血糖偏低、即将偏低，或此前 3 小时内曾严重偏低",
 )
 # So many late arrivals in a row are no accident.
 LATE_COUNT: Final = 3

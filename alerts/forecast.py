@@ -45,7 +45,6 @@ _TICKS: Final = 4  # steps of the table per minute
 _LONGEST_CADENCE: Final = 15.0
 _LONG_AGO: Final = -1e9
 _AHEAD: Final = 60.0  # minutes over which a warning holds
-_DAY: Final = 1440.0
 NONE: Final[Sequence[int]] = ()
 
 
@@ -224,13 +223,13 @@ class Forecast:
 
     @property
     def unwell(self) -> bool:
-        """Whether glucose was low at the last reading, a low was foretold within the hour, or very low in the day."""
+        """Whether at the last reading glucose was low, in the hour before foretold to be, or very low within three."""
         state = self.state
         low, very_low = state.near
         return (
             state.glucose < self.levels[0]
             or state.minute - max(low.warned, very_low.warned) <= _AHEAD
-            or state.minute - very_low.last_low <= _DAY
+            or state.minute - very_low.last_low <= RECENT
         )
 
     def take(self, minute: float, glucose: float) -> Sequence[int] | None:

@@ -346,7 +346,7 @@ def test_a_sensor_that_comes_back_within_the_day_is_no_item_for_staff(engine: En
 
 USUAL = paired("cgm-1", Vital.CGM, 6, 72, after_low=12)
 WELL = [110] * 12
-LOW_ONCE = "when last heard glucose was low, about to be, or had been very low within a day"
+LOW_ONCE = "when last heard glucose was low, about to be, or had been very low within 3 h"
 
 
 @pytest.mark.parametrize(
@@ -356,8 +356,8 @@ LOW_ONCE = "when last heard glucose was low, about to be, or had been very low w
         ([*WELL, 69], 12),  # goes on for all that is known
         ([*WELL, 69, *WELL], 72),
         ([*WELL, *WELL, 105, 100, 95, 90, 86, 82, 78, 75, 73], 12),  # foretold
-        ([*WELL, 53, *[110] * 280], 12),
-        ([*WELL, 53, *[110] * 300], 72),
+        ([*WELL, 53, *[110] * 36], 12),
+        ([*WELL, 53, *[110] * 37], 72),
     ],
 )
 @pytest.mark.parametrize("restarts", [False, True])
