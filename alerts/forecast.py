@@ -223,7 +223,7 @@ class Forecast:
 
     @property
     def unwell(self) -> bool:
-        """Whether at the last reading glucose was low, in the hour before foretold to be, or very low within three."""
+        """Whether the last reading was low, a low was foretold in the hour before, or it was very low within 3 h."""
         state = self.state
         low, very_low = state.near
         return (
