@@ -210,7 +210,14 @@ class Bed:
         return self._due
 
     def _silences(self) -> list[datetime]:
-        return [moment for each in self.expected for moment in each.told_at(self._arrivals)]
+        return [moment for each in self._awaited() for moment in each.told_at(self._arrivals)]
+
+    def _awaited(self) -> Sequence[Expected]:
+        """What ought to be heard; of one who was not well when a sensor was heard last, staff hear sooner."""
+        heard = {sensor.last_at: sensor for sensor in self._sensors.values() if sensor.last_at}
+        if not heard or not heard[max(heard)].forecast.unwell:
+            return self.expected
+        return [each.of_one_unwell() if each.vital is Vital.CGM else each for each in self.expected]
 
     def _scene(self, now: datetime) -> Scene:
         return Scene(self.patient, self._plan.limits, now, self.zone)
@@ -253,7 +260,7 @@ class Bed:
         found = []
         silent = any(moment <= now for moment in self._silences())
         if silent or NO_DATA.name in self.standing:
-            found += no_data(self._scene(now), self.expected, self._arrivals)
+            found += no_data(self._scene(now), self._awaited(), self._arrivals)
         late = any(len(came.late) == LATE_COUNT for came in self._arrivals.values())
         if late or LATE_DATA.name in self.standing:
             found.append(late_data(self._scene(now), self.expected, self._arrivals))

@@ -11,10 +11,9 @@ from alerts.alert import Audience, Priority, Text
 from alerts.rule import OWN, Comparison, Group, Rule, Variant, minutes
 from ingest.vital import Vital
 
-# Of 140 silences of more than 6 h in the recorded traces (4 160 days) 107 were over within 24 h.
-_DAY: Final = Text(
-    en="Homeward default: three quarters of the silences of 6 h in recorded traces were over within a day",
-    zh="Homeward 默认值：公开记录中静默 6 小时者，四分之三在一天内恢复",
+_WELL: Final = Text(
+    en="Homeward default, as for a meter or cuff",
+    zh="Homeward 默认值，与血糖仪、血压计相同",
 )
 _AT_RISK: Final = Text(
     en="at high risk staff hear of a silent sensor on the same day (Homeward default)",
@@ -35,12 +34,13 @@ NO_DATA: Final = Rule(
         minutes("silence-blood_pressure", 2880, 360, 20160, OWN),
         minutes(
             "staff-after-cgm_glucose",
-            1440,
+            4320,
             60,
             4320,
-            _DAY,
+            _WELL,
             {Group.OLDER: Variant(720, _AT_RISK), Group.PREGNANCY: Variant(720, _AT_RISK)},
         ),
+        minutes("staff-after-low-cgm_glucose", 720, 60, 4320, _AT_RISK),
         # The patient has a day to see to it.
         minutes("staff-after-glucose", 4320, 360, 20160, OWN),
         minutes("staff-after-blood_pressure", 4320, 360, 20160, OWN),
@@ -84,8 +84,9 @@ DEVICE_RULES: Final = (NO_DATA, LATE_DATA, CLOCK_WRONG, BATTERY_LOW)
 _TIMES: Final = tuple(
     (f"silence-{vital}", f"staff-after-{vital}") for vital in (Vital.CGM, Vital.GLUCOSE, Vital.BLOOD_PRESSURE)
 )
-NOT_ABOVE: Final = tuple(((NO_DATA.name, silence), (NO_DATA.name, after)) for silence, after in _TIMES)
+_SOONER: Final = "staff-after-low-cgm_glucose", "staff-after-cgm_glucose"
+NOT_ABOVE: Final = tuple(((NO_DATA.name, this), (NO_DATA.name, that)) for this, that in (*_TIMES, _SOONER))
 # A number that was not given moves along with this one where it would stand on its wrong side.
 FOLLOWS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
-    {(NO_DATA.name, after): silence for silence, after in _TIMES}
+    {**{(NO_DATA.name, after): silence for silence, after in _TIMES}, (NO_DATA.name, _SOONER[0]): _SOONER[1]}
 )

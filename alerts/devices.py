@@ -1,8 +1,8 @@
 """Devices that are not heard, whose readings come too late to be judged, or whose clock is wrong. Pure.
 
 - **No data**: nothing came for the time that is usual for the device, or nothing with a value that the device itself
-  does not doubt. The patient, who can do something about it, is
-  told first; a device that does not come back reaches staff.
+  does not doubt. The patient, who can do something about it, is told first; a device that does not come back reaches
+  staff, and sooner where the patient was not well when last heard (`alerts.forecast.Forecast.unwell`).
 - **Late data**: a device whose readings come too late to be fresh, because its clock is behind or something keeps
   them, is watched by nobody: told after three such arrivals in a row. Readings stored during an outage come faster
   than they were taken, and are not meant.
@@ -13,12 +13,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Text, Verdict
 from alerts.device_rules import CLOCK_WRONG, LATE_DATA, NO_DATA
+from alerts.rule import Limits
 from alerts.scene import DEVICES, VITALS, Scene, span
 from ingest.reading import Flag, Reading, TimeBasis
 from ingest.vital import Vital
@@ -34,6 +35,10 @@ LATE: Final = {
 # A value with one of these says nothing.
 UNRELIABLE: Final = frozenset({Flag.SENSOR_MALFUNCTION, Flag.TEMPERATURE_ERROR, Flag.SESSION_STOPPED})
 _WORDS: Final = frozenset({Flag.BELOW_RANGE, Flag.ABOVE_RANGE})
+_UNWELL: Final = Text(
+    en="; when last heard glucose was low, about to be, or had been very low within 3 h",
+    zh="；末次数据时血糖偏低、即将偏低，或此前 3 小时内曾严重偏低",
+)
 # So many late arrivals in a row are no accident.
 LATE_COUNT: Final = 3
 # What a clock is off by less than this does to a diary is not worth anybody's time.
@@ -121,18 +126,30 @@ def _is_usable(reading: Reading) -> bool:
 class Expected:
     """A device that ought to be heard.
 
-    no-data is raised when nothing usable came for `silence`, for the patient, and for `staff_after`, for staff;
-    counted from the newest such arrival, or from `since` (when it was paired, or last heard for all that is known)
-    where none is known or it is later, but for a device that is heard without a usable value. not_before: nothing is
-    raised before (this house may have been what was not there).
+    no-data is raised when nothing usable came for `silence`, for the patient, and for `staff_after`, for staff, or
+    for `staff_after_low` where the patient was not well when last heard (`unwell`); counted from the newest such
+    arrival, or from `since` (when it was paired, or last heard for all that is known) where none is known or it is
+    later, but for a device that is heard without a usable value. not_before: nothing is raised before (this house may
+    have been what was not there).
     """
 
     device: str
     vital: Vital
     silence: timedelta
     staff_after: timedelta
+    staff_after_low: timedelta
     since: datetime
     not_before: datetime
+    unwell: bool = False
+
+    def of_one_unwell(self) -> Expected:
+        """The same, of a patient who was not well when last heard."""
+        return replace(self, staff_after=self.staff_after_low, unwell=True)
+
+    @property
+    def patient_after(self) -> timedelta:
+        """No later than the soonest that staff may hear."""
+        return min(self.silence, self.staff_after_low)
 
     def heard_at(self, arrivals: Mapping[str, Arrivals]) -> datetime:
         """From when its silence counts."""
@@ -144,7 +161,12 @@ class Expected:
     def told_at(self, arrivals: Mapping[str, Arrivals]) -> tuple[datetime, datetime]:
         """When the patient hears of its silence, and when staff do, unless it is heard before."""
         heard = self.heard_at(arrivals)
-        return max(heard + self.silence, self.not_before), max(heard + self.staff_after, self.not_before)
+        return max(heard + self.patient_after, self.not_before), max(heard + self.staff_after, self.not_before)
+
+
+def after_low(limits: Limits, vital: Vital, staff_after: timedelta) -> timedelta:
+    """How soon staff hear of the silence of one who was not well: sooner of a sensor, for it alone can tell."""
+    return limits.minutes(NO_DATA.name, f"staff-after-low-{vital}") if vital is Vital.CGM else staff_after
 
 
 def no_data(scene: Scene, expected: Sequence[Expected], arrivals: Mapping[str, Arrivals]) -> list[Finding]:
@@ -157,7 +179,7 @@ def no_data(scene: Scene, expected: Sequence[Expected], arrivals: Mapping[str, A
     silent = [
         each
         for each in expected
-        if told_at[each][0] <= scene.now and (each not in handed or each.silence == each.staff_after)
+        if told_at[each][0] <= scene.now and (each not in handed or each.patient_after == each.staff_after)
     ]
     found = []
     if silent:
@@ -178,15 +200,17 @@ def _silent(
     parts = [
         Text(
             en=f"{VITALS[each.vital].en}: {_what(each, arrivals).en} {each.device} since {scene.clock(heard[each])} "
-            f"({span(scene.now - heard[each]).en}; expected within {span(each.silence).en})",
+            f"({span(scene.now - heard[each]).en}; expected within {span(each.silence).en}"
+            f"{_UNWELL.en if each.unwell else ''})",
             zh=f"{VITALS[each.vital].zh}：设备 {each.device} 自 {scene.clock(heard[each])} 起"
-            f"{_what(each, arrivals).zh}（{span(scene.now - heard[each]).zh}，应在 {span(each.silence).zh}内）",
+            f"{_what(each, arrivals).zh}（{span(scene.now - heard[each]).zh}，应在 {span(each.silence).zh}内"
+            f"{_UNWELL.zh if each.unwell else ''}）",
         )
         for each in sorted(heard, key=lambda each: (heard[each], each.device))
     ]
     # A device that falls silent while another one is silent already is news.
     staff = audience is Audience.STAFF
-    since = max(heard[each] + (each.staff_after if staff else each.silence) for each in heard)
+    since = max(heard[each] + (each.staff_after if staff else each.patient_after) for each in heard)
     known_at = max(each.told_at(arrivals)[staff] for each in heard)
     return scene.finding(NO_DATA, Verdict.RAISE, _listed(parts), since, (), known_at=known_at, audience=audience)
 

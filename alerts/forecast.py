@@ -44,6 +44,7 @@ _LAGS: Final = (5.0, 10.0, 20.0, 40.0, 80.0)
 _TICKS: Final = 4  # steps of the table per minute
 _LONGEST_CADENCE: Final = 15.0
 _LONG_AGO: Final = -1e9
+_AHEAD: Final = 60.0  # minutes over which a warning holds
 NONE: Final[Sequence[int]] = ()
 
 
@@ -219,6 +220,17 @@ class Forecast:
     def state(self) -> State:
         """What is known of the patient."""
         return State._make(_unpack(self._packed))
+
+    @property
+    def unwell(self) -> bool:
+        """Whether the last reading was low, a low was foretold in the hour before, or it was very low within 3 h."""
+        state = self.state
+        low, very_low = state.near
+        return (
+            state.glucose < self.levels[0]
+            or state.minute - max(low.warned, very_low.warned) <= _AHEAD
+            or state.minute - very_low.last_low <= RECENT
+        )
 
     def take(self, minute: float, glucose: float) -> Sequence[int] | None:
         """Take a reading in; the numbers of the levels that a `warning` is thought of. None: it was passed over.

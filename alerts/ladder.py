@@ -54,8 +54,8 @@ class Rung(NamedTuple):
 
     covers: the readings have to stand for the time, their own intervals included, as the consensus counts; else a
     reading so long after the onset still shows it. unbroken: the time counts from the last reading that was not
-    beyond the limit. until_over: readings between the limit and the clear limit bring it about as well, somewhat
-    later, for the event is not over.
+    beyond the limit. until_over: readings between the limit and the clear limit bring it about as well, once
+    the low is an extended one, for the event is not over.
     """
 
     rule: Rule
@@ -122,6 +122,7 @@ class Plan:
         self.first_day = limits.minutes(SENSOR_WARM_UP.name, "first-day")
         self.fall = -limits.value(SENSOR_COMPRESSION.name, "fall", RATE)
         self.stuck = int(limits.value(SENSOR_STUCK.name, "count", COUNT))
+        self.extended = limits.minutes(LOW_EXTENDED.name, "hold")
         self.stuck_hold = limits.minutes(SENSOR_STUCK.name, "hold")
         # Changes (mg/dL) since the last point, and since one of those before it, that are no rate any rule minds.
         self.drop, self.leap = self.fall * SPACED_S / 60, self.jump * SPACED_S / 60

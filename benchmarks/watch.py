@@ -99,7 +99,8 @@ def beds_for(readings: Iterable[Reading]) -> dict[str, Bed]:
             device=reading.device,
             vital=Vital.CGM,
             silence=timedelta(hours=6),
-            staff_after=timedelta(days=1),
+            staff_after=timedelta(days=3),
+            staff_after_low=timedelta(hours=12),
             since=START,
             not_before=START,
         )

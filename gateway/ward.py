@@ -25,7 +25,7 @@ from alerts.battery import low_battery
 from alerts.bed import Bed
 from alerts.book import Book
 from alerts.device_rules import NO_DATA
-from alerts.devices import Expected
+from alerts.devices import Expected, after_low
 from alerts.ladder import Plan
 from alerts.machine import Change, hear, hear_findings
 from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, Key, Limits
@@ -450,6 +450,8 @@ class Ward:
     ) -> Expected:
         """silent: staff were told before the start; that is not over because we were away.
 
+        Nor is it because the readings that told how the patient was are too old by now to be looked at.
+
         apart: who measures by a plan is not silent before it is certainly not kept, unless a time was set for the
         patient.
 
@@ -464,11 +466,14 @@ class Ward:
         }
         known = [moment for moment in (worn.assigned_at, arrival) if moment is not None and moment <= now]
         since = max(known, default=now)
+        staff_after = max(usual.values())
+        staff_after_low = after_low(limits, vital, staff_after)
         return Expected(
             device=worn.device,
             vital=vital,
             silence=usual["silence"],
-            staff_after=max(usual.values()),
+            staff_after=staff_after_low if silent else staff_after,
+            staff_after_low=staff_after_low,
             since=since,
             not_before=since if silent else self._started_at + GRACE,
         )

@@ -112,6 +112,7 @@ PARAMETERS: Final[Mapping[str, str]] = {
     "silence-glucose": N_("silence of a meter"),
     "silence-blood_pressure": N_("silence of a cuff"),
     "staff-after-cgm_glucose": N_("silence of a sensor, staff are told after"),
+    "staff-after-low-cgm_glucose": N_("silence of a sensor after a low, staff are told after"),
     "staff-after-glucose": N_("silence of a meter, staff are told after"),
     "staff-after-blood_pressure": N_("silence of a cuff, staff are told after"),
     "on": N_("switched on"),

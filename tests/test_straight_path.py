@@ -556,7 +556,7 @@ async def test_a_port_that_is_taken_is_said_in_one_sentence(tmp_path: Path, cloc
 async def test_silence_opens_an_alert_and_a_reading_ends_it(tmp_path: Path, clock: HandClock) -> None:
     async with real_house(tmp_path, clock) as house:
         await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=AT_ONCE)
-        clock.advance(timedelta(hours=23, minutes=59))
+        clock.advance(timedelta(hours=71, minutes=59))
         await house.tick()
         assert house.book.open_alerts() == []
         clock.advance(timedelta(minutes=1))
@@ -574,7 +574,7 @@ async def test_silence_opens_an_alert_and_a_reading_ends_it(tmp_path: Path, cloc
 async def test_a_restart_is_not_taken_for_the_patients_silence(tmp_path: Path, clock: HandClock) -> None:
     async with real_house(tmp_path, clock) as house:
         await enrol(house, "anna", "cgm-1", DeviceKind.CGM, limits=AT_ONCE)
-    clock.advance(timedelta(days=2))
+    clock.advance(timedelta(days=4))
     async with real_house(tmp_path, clock) as house:
         await house.tick()
         assert house.book.open_alerts() == []

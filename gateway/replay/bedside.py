@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from alerts.alert import Alert, Audience, Finding, Priority, Verdict
 from alerts.bed import Bed
 from alerts.device_rules import NO_DATA
-from alerts.devices import Expected
+from alerts.devices import Expected, after_low
 from alerts.ladder import Plan
 from alerts.machine import FactKind, hear_findings
 from alerts.review import RANGES
@@ -72,6 +72,7 @@ class Bedside:
                     vital=vital,
                     silence=silence,
                     staff_after=staff_after,
+                    staff_after_low=after_low(plan.limits, vital, staff_after),
                     since=since,
                     not_before=since,
                 ),

@@ -15,7 +15,7 @@ from alerts.alert import Act, ActKind, Alert, Audience, Finding, Notice, Outcome
 from alerts.book import Book, connect
 from alerts.devices import Expected, no_data
 from alerts.machine import FactKind, hear, hear_findings
-from alerts.rules import DEFAULTS
+from alerts.rules import DEFAULTS, parse_limits
 from alerts.scene import Scene
 from ingest.reading import Flag, Reading, TimeBasis
 from ingest.vital import Vital
@@ -283,13 +283,22 @@ def test_a_severe_pressure_of_the_next_day_is_a_case_of_its_own(clinic: Clinic) 
 # Silence and late data
 
 
-def paired(device: str, vital: Vital, silence: float, staff_after: float, *, not_before: float = 0) -> Expected:
+def paired(
+    device: str,
+    vital: Vital,
+    silence: float,
+    staff_after: float,
+    *,
+    after_low: float | None = None,
+    not_before: float = 0,
+) -> Expected:
     """A device that was paired at the start; the times in hours."""
     return Expected(
         device=device,
         vital=vital,
         silence=timedelta(hours=silence),
         staff_after=timedelta(hours=staff_after),
+        staff_after_low=timedelta(hours=after_low or staff_after),
         since=START,
         not_before=minute(not_before * HOUR),
     )
@@ -333,6 +342,57 @@ def test_a_sensor_that_comes_back_within_the_day_is_no_item_for_staff(engine: En
     assert clinic.comes(cgm(0, 110)) + clinic.watched(0, 23 * HOUR) + clinic.comes(cgm(23.5 * HOUR, 110)) == []
     assert clinic.watched(24 * HOUR, 47 * HOUR) == []
     assert subjects(clinic.watched(47.5 * HOUR, 48 * HOUR)) == ["Low priority: No data"]
+
+
+USUAL = paired("cgm-1", Vital.CGM, 6, 72, after_low=12)
+WELL = [110] * 12
+LOW_ONCE = "when last heard glucose was low, about to be, or had been very low within 3 h"
+
+
+@pytest.mark.parametrize(
+    ("values", "staff_after"),
+    [
+        (WELL, 72),
+        ([*WELL, 69], 12),  # goes on for all that is known
+        ([*WELL, 69, *WELL], 72),
+        ([*WELL, *WELL, 105, 100, 95, 90, 86, 82, 78, 75, 73], 12),  # foretold
+        ([*WELL, 53, *[110] * 36], 12),
+        ([*WELL, 53, *[110] * 37], 72),
+    ],
+)
+@pytest.mark.parametrize("restarts", [False, True])
+def test_staff_hear_sooner_of_the_silence_of_one_who_was_low_when_last_heard(
+    engine: Engine, values: list[float], staff_after: int, restarts: bool
+) -> None:
+    clinic = Clinic(engine, (USUAL,))
+    clinic.comes(*trace(values))
+    last = 5 * (len(values) - 1)
+    if restarts:
+        clinic.restart()
+    assert clinic.look(last + 6 * HOUR) == []
+    assert Audience.PATIENT in silences(clinic.ward.found)
+    assert clinic.look(last + staff_after * HOUR - 1) == []
+    assert subjects(clinic.look(last + staff_after * HOUR)) == ["Low priority: No data"]
+    assert (LOW_ONCE in str(clinic.alert)) is (staff_after == 12)
+
+
+def test_how_the_patient_was_is_what_the_sensor_worn_now_says() -> None:
+    ward = Ward(expected=[USUAL, replace(USUAL, device="cgm-2")])
+    ward.comes(*trace([60] * 4), *(cgm(30 + 5 * n, 110, device="cgm-2") for n in range(12)))
+    assert silences(ward.at(13 * HOUR)) == [Audience.PATIENT]
+
+
+def test_the_patient_hears_of_a_silence_no_later_than_staff() -> None:
+    ward = Ward(expected=[paired("cgm-1", Vital.CGM, 6, 24, after_low=2)])
+    ward.comes(*trace([60] * 4))
+    assert silences(ward.at(2 * HOUR + 15)) == [Audience.PATIENT, Audience.STAFF]
+
+
+@pytest.mark.parametrize("given", [360, 480, 720, 4320])
+def test_a_time_that_a_clinic_sets_for_staff_holds_for_everybody_at_the_latest(given: float) -> None:
+    limits = parse_limits({"no-data": {"staff-after-cgm_glucose": {"value": given, "unit": "min"}}})
+    sooner = limits.minutes("no-data", "staff-after-low-cgm_glucose")
+    assert sooner == min(timedelta(minutes=given), timedelta(hours=12))
 
 
 @pytest.mark.parametrize("restarts", [False, True])

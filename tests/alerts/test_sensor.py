@@ -116,7 +116,7 @@ def test_a_prolonged_low_is_no_second_item_for_staff_who_know_of_it() -> None:
     assert found[0].because.en.endswith("for 120 min: Danne 2017, prolonged low.")
 
 
-@pytest.mark.parametrize(("then", "told"), [(56, [45]), (69, [45]), (53, [30]), (72, [])])
+@pytest.mark.parametrize(("then", "told"), [(56, [120]), (69, [120]), (53, [30]), (72, [])])
 def test_a_level_2_low_that_does_not_recover_is_told_to_staff_though_it_is_above_its_limit(
     then: float, told: list[float]
 ) -> None:
@@ -127,12 +127,19 @@ def test_a_level_2_low_that_does_not_recover_is_told_to_staff_though_it_is_above
     assert {each.priority for each in staff} <= {Priority.HIGH}
     if then == 56:
         assert staff[0].because.en.startswith(
-            "Sensor glucose went below 54 mg/dL (3.0 mmol/L) at 2026-03-02 02:45, not recovered by 2026-03-02 03:30 "
-            "(45 min): lowest 52 mg/dL (2.9 mmol/L), then 56 mg/dL (3.1 mmol/L), steady. Limit: "
+            "Sensor glucose went below 54 mg/dL (3.0 mmol/L) at 2026-03-02 02:45, not recovered by 2026-03-02 04:45 "
+            "(120 min): lowest 52 mg/dL (2.9 mmol/L), then 55 mg/dL (3.1 mmol/L), steady. Limit: "
         )
         assert staff[0].because.en.endswith(
             " Usual first help: 15 g of sugar, and a look again after 15 min (ADA). Times are of Asia/Shanghai."
         )
+
+
+def test_a_level_2_low_that_was_above_its_limit_and_comes_back_is_told_to_staff_at_once() -> None:
+    ward = worn()
+    ward.comes(*trace([*LOW[:9], 53, 52, 52, *[56] * 8, 53]))
+    staff = [each for each in said(ward.found, "low-event-2") if (each.verdict, each.audience) == (RAISE, STAFF)]
+    assert [at(each) - 45 for each in staff] == [55]
 
 
 def test_an_extended_low_is_told_to_the_patient_at_two_hours_and_handed_on_at_eight() -> None:

@@ -107,10 +107,28 @@ async def test_who_is_not_heard_has_no_bed_and_who_is_low_is_told_of(tmp_path: P
         clock.advance(timedelta(minutes=85))
         await send(house, "cgm-calm", clock.now(), *SLOWLY_LOW)
         assert {alert.patient for alert in house.book.open_alerts()} == {"calm", "low"}
-        clock.advance(timedelta(hours=24))
+        # Who was low when last heard is missed sooner.
+        for hours, missed in ((24, {"calm", "low"}), (48, {"idle", "calm", "low"})):
+            clock.advance(timedelta(hours=hours))
+            await house.tick()
+            silent = {alert.patient for alert in house.book.open_alerts() if alert.problem == "no-data"}
+            assert silent == missed
+
+
+async def test_a_silence_that_staff_were_told_of_early_is_not_over_by_a_restart_days_later(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "low", "cgm-low", DeviceKind.CGM)
+        await send(house, "cgm-low", clock.now(), *[100, 101] * 50, 65, 64)
+        clock.advance(timedelta(hours=20))
         await house.tick()
-        silent = {alert.patient for alert in house.book.open_alerts() if alert.problem == "no-data"}
-        assert silent == {"idle", "calm", "low"}
+        assert [alert.problem for alert in house.book.open_alerts()] == ["no-data"]
+    clock.advance(timedelta(hours=40))
+    async with real_house(tmp_path, clock) as house:
+        for _ in range(2):
+            await house.tick()
+            assert [alert.condition_gone_at for alert in house.book.open_alerts()] == [None]
+            clock.advance(timedelta(minutes=16))
 
 
 STAFF_AT_SIX_HOURS = {"no-data": {"staff-after-cgm_glucose": {"value": 360, "unit": "min"}}}

@@ -97,7 +97,7 @@ def test_subjects_do_not_touch_each_other(tmp_path: Path) -> None:
 
 
 def test_silence_is_told_when_it_is_long_enough_and_not_after_the_data(tmp_path: Path) -> None:
-    found = outcome(table(tmp_path, [f"p-1,{at(0)},100", f"p-1,{at(1500)},100"]), only=[NO_DATA])
+    found = outcome(table(tmp_path, [f"p-1,{at(0)},100", f"p-1,{at(4400)},100"]), only=[NO_DATA])
     assert said(found.told) == [("p-1", "14:00", NO_DATA, "patient"), ("p-1", "08:00", NO_DATA, "staff")]
 
 
