@@ -70,6 +70,8 @@ async def test_killed_in_the_middle_of_a_thousand_records(tmp_path: Path) -> Non
             async def report_and_kill(record: GlucoseRecord) -> None:
                 await report(record)
                 if record.sequence == 400:
+                    while not stored(tmp_path):  # the gateway may be slower than the meter
+                        await asyncio.to_thread(lambda: None)
                     gateway.kill()
 
             meter.access._report = report_and_kill
