@@ -113,7 +113,7 @@ async def test_patients_are_listed_by_risk_with_the_reasons(house) -> None:
     async with browser(house) as web:
         page = (await web.get("/patients")).text
         assert page.index("王芳") < page.index("Anna Miller")
-        assert "Time in range fell from 100 % to 0 % within a week" in page
+        assert "Time in range fell from 100.0 % to 0.0 % within a week" in page
         risk = (await web.get("/api/v1/risk")).json()
         assert [place["patient"] for place in risk] == [WANG.id, MILLER.id]
         assert risk[0]["points"] == sum(reason["points"] for reason in risk[0]["reasons"]) > 0
@@ -146,7 +146,7 @@ async def test_a_patients_page_says_why_and_shows_the_weeks(house) -> None:
     async with browser(house) as web:
         page = (await web.get(f"/patients/{WANG.id}")).text
         assert "2026-W10: 4 patterns" in page
-        assert "Time in range fell from 100 % to 0 % within a week" in page
+        assert "Time in range fell from 100.0 % to 0.0 % within a week" in page
         page = (await web.get(f"/patients/{MILLER.id}")).text
         assert "2026-W10: nothing to report" in page
         assert "No reason to look at this patient before others." in page
