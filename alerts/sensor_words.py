@@ -260,9 +260,9 @@ def _why_ahead(since_low: float | None, *, rises: bool) -> Text:
     if not rises:
         return Text(en=f" The last value below it was {before.en} before.", zh=f"{before.zh}前曾低于此值。")
     return Text(
-        en=f" It rises just now, but the last value below it was only {before.en} before, and one low is often "
-        "followed by another.",
-        zh=f"目前虽在上升，但 {before.zh}前曾低于此值，低血糖之后常会再次出现。",
+        en=f" It rises just now, but the last value below it was only {before.en} before, and a "
+        "further low can follow.",
+        zh=f"目前虽在上升，但 {before.zh}前曾低于此值，可能再次出现低血糖。",
     )
 
 

@@ -540,8 +540,7 @@ def test_of_a_low_that_is_foretold_while_the_value_rises_it_is_said_why() -> Non
     )
     scene = Scene("p-1", DEFAULTS, sensor.taken_at, ZONE)
     assert (
-        "It rises just now, but the last value below it was only 10 min before, and one low is often followed by "
-        "another."
+        "It rises just now, but the last value below it was only 10 min before, and a further low can follow."
     ) in finding(scene, told).because.en
     without = finding(scene, told._replace(numbers=(0.4, 76.0))).because
     assert "It rises just now, but its course over the last 80 min" in without.en
