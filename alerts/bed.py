@@ -90,7 +90,7 @@ class Bed:
         self._together: Mapping[str, Reading] = NOTHING_TOGETHER  # the newest of sensors to be judged as a whole
         self._raised: frozenset[str] = frozenset()  # rules, since the last `settle`
         self._asks = True  # spot measurements are to be judged
-        self._pressure_at: datetime | None = None  # when the newest blood pressure was taken, as far as seen here
+        self._pressure_at: datetime | None = None  # when the newest that was seen or stored was taken
         self._clock_told: datetime | None = None  # the onset of the wrong clock that was told last
         self._again = NEVER
         self._due = NEVER
@@ -188,8 +188,11 @@ class Bed:
         self._late = frozenset()
         self._together = NOTHING_TOGETHER
         if self._asks or self._again <= now:
-            judged = spot.judge(scene, stored.spot(), raising=self.standing.keys())
+            taken = stored.spot()
+            judged = spot.judge(scene, taken, raising=self.standing.keys())
             found += map(self._as_seen_by_sensors, judged.findings)
+            if pressures := taken.get(Vital.BLOOD_PRESSURE):
+                self._pressure_at = pressures[-1].taken_at
             self._again = judged.again or NEVER
             self._asks = False
         found += self._of_devices(now)
