@@ -5,8 +5,8 @@ All else is judged on stored readings, which `look` is given when `take` has ask
 a spot measurement (`alerts.spot`) unless it is unremarkable (`alerts.cuff`), a deadline. So a bed holds no readings.
 
 - **Several sensors** are judged each alone, but a low or high that two show is told once, and where a new sensor goes
-  on with it, the wait counts from its beginning. A trouble is over when one shows it and no other has shown it within
-  the last 15 minutes; so a sensor that was replaced holds nothing up.
+  on with it, staff's wait counts from its beginning. A trouble is over when one shows it and no other has shown it
+  within the last 15 minutes; so a sensor that was replaced holds nothing up.
 - **What stands** (`standing`) are the rules that hold an alert of the patient up, told by the ward: what is over is
   looked for among them, also after a restart.
 - **Time** raises no-data, from a moment that arrivals only put off, and what `alerts.spot` waits for (`due`).
