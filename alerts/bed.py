@@ -5,8 +5,8 @@ All else is judged on stored readings, which `look` is given when `take` has ask
 a spot measurement (`alerts.spot`) unless it is unremarkable (`alerts.cuff`), a deadline. So a bed holds no readings.
 
 - **Several sensors** are judged each alone, but a low or high that two show is told once, and where a new sensor goes
-  on with it, the wait counts from its beginning. A trouble is over when one shows it and no other has shown it within
-  the last 15 minutes; so a sensor that was replaced holds nothing up.
+  on with it, staff's wait counts from its beginning. A trouble is over when one shows it and no other has shown it
+  within the last 15 minutes; so a sensor that was replaced holds nothing up.
 - **What stands** (`standing`) are the rules that hold an alert of the patient up, told by the ward: what is over is
   looked for among them, also after a restart.
 - **Time** raises no-data, from a moment that arrivals only put off, and what `alerts.spot` waits for (`due`).
@@ -90,7 +90,7 @@ class Bed:
         self._together: Mapping[str, Reading] = NOTHING_TOGETHER  # the newest of sensors to be judged as a whole
         self._raised: frozenset[str] = frozenset()  # rules, since the last `settle`
         self._asks = True  # spot measurements are to be judged
-        self._pressure_at: datetime | None = None  # when the newest blood pressure was taken, as far as seen here
+        self._pressure_at: datetime | None = None  # when the newest that was seen or stored was taken
         self._clock_told: datetime | None = None  # the onset of the wrong clock that was told last
         self._again = NEVER
         self._due = NEVER
@@ -188,8 +188,11 @@ class Bed:
         self._late = frozenset()
         self._together = NOTHING_TOGETHER
         if self._asks or self._again <= now:
-            judged = spot.judge(scene, stored.spot(), raising=self.standing.keys())
+            taken = stored.spot()
+            judged = spot.judge(scene, taken, raising=self.standing.keys())
             found += map(self._as_seen_by_sensors, judged.findings)
+            if pressures := taken.get(Vital.BLOOD_PRESSURE):
+                self._pressure_at = pressures[-1].taken_at
             self._again = judged.again or NEVER
             self._asks = False
         found += self._of_devices(now)

@@ -58,12 +58,12 @@ def awake(scene: Scene) -> datetime:
 def judge(scene: Scene, plan: Plan, taken: Iterable[Reading]) -> Judged:
     """What is missing in the last seven days, for the patient; taken: of the plan's vital, of at least 8 days.
 
-    The day under way counts from 20:00 by the patient's clock, when the reminder may still be of use.
+    The day under way counts from 20:00 by the patient's clock, when the reminder may still be of use. What is asked
+    for later, as when the house was down at that hour, belongs to that evening and its week.
     """
-    rule = MISSED_MEASUREMENT
-    asked = _at(scene, scene.day(scene.now), _ASKED_AT)
-    last = scene.day(scene.now) if scene.now >= asked else scene.day(scene.now) - _DAY
-    again = asked if scene.now < asked else _at(scene, scene.day(scene.now) + _DAY, _ASKED_AT)
+    rule, today = MISSED_MEASUREMENT, scene.day(scene.now)
+    last = today if scene.now >= _at(scene, today, _ASKED_AT) else today - _DAY
+    asked, again = (_at(scene, day, _ASKED_AT) for day in (last, last + _DAY))
     expected, kept, proof = _kept(scene, plan, taken, last)
     missing = expected - kept
     because = _words(plan, kept, expected, last - (_WEEK - 1) * _DAY, last)
@@ -72,9 +72,9 @@ def judge(scene: Scene, plan: Plan, taken: Iterable[Reading]) -> Judged:
         rule,
         Verdict.RAISE if missing > 0 else Verdict.CLEAR,
         Text(en=because.en + advice.en, zh=because.zh + advice.zh) if missing > 0 else because,
-        scene.week_of(scene.now) if missing > 0 else scene.now,
+        scene.week_of(asked) if missing > 0 else scene.now,
         proof,
-        known_at=asked if missing > 0 and asked <= scene.now else None,
+        known_at=asked if missing > 0 else None,
         audience=Audience.PATIENT,
     )
     return Judged((finding,), again)

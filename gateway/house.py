@@ -36,7 +36,7 @@ from gateway.device_book import DeviceBook, DeviceState
 from gateway.health import TICK, Fall, Pulse
 from gateway.keeper import WATCH, Keeper, room, share
 from gateway.metrics import measure
-from gateway.own_limits import care_of, limits_on, refuse_limits
+from gateway.own_limits import care_of, limits_on, refuse_change
 from gateway.path import StraightPath
 from gateway.people import Device, DeviceLink, MeasuringPlan, Patient, People
 from gateway.rounds import Rounds
@@ -227,7 +227,7 @@ class House:
         async def change() -> None:
             before = await asyncio.to_thread(self.people.patient, patient.id)
             if before and (before.limits, care_of(before)) != (patient.limits, care_of(patient)):
-                refuse_limits(self.rules, patient, now.astimezone(ZoneInfo(patient.zone)).date())
+                refuse_change(self.rules, before, patient, now.astimezone(ZoneInfo(patient.zone)).date())
             await asyncio.to_thread(partial(self.people.change_patient, patient, now=now))
             for worn in await asyncio.to_thread(self.people.wearings, patient=patient.id):
                 await asyncio.to_thread(self._learn_device, worn.device)

@@ -73,6 +73,28 @@ def refuse_limits(rules: RuleBook, person: Patient, day: date) -> None:
     rules.refuse_contradictions(person.id, given, day, care)
 
 
+def refuse_change(rules: RuleBook, before: Patient, after: Patient, day: date) -> None:
+    """Raise LimitsError where a change makes numbers of the patient that cannot hold.
+
+    What could not hold before, for the rule file was changed since, may be taken away one by one.
+    """
+    try:
+        refuse_limits(rules, after, day)
+    except LimitsError:
+        known = list(entries(before.limits))
+        only_less = care_of(before) == care_of(after) and all(each in known for each in entries(after.limits))
+        if not only_less or _can_hold(rules, before, day):
+            raise
+
+
+def _can_hold(rules: RuleBook, person: Patient, day: date) -> bool:
+    try:
+        refuse_limits(rules, person, day)
+    except LimitsError:
+        return False
+    return True
+
+
 def changes_after(rules: RuleBook, person: Patient, day: date) -> date | None:
     """The next day from which other numbers may hold for a patient."""
     given, _ = read_overrides(person.limits, "patient")

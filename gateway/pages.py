@@ -105,7 +105,7 @@ class PlanChoice(BaseModel):
 class LimitForm(Door):
     """A number for a patient. which: rule, parameter and unit. Days are on the patient's clock, both included."""
 
-    which: str = Field(pattern=r"^\S+ \S+ \S+$")
+    which: str = Field(pattern=r"^\S+ \S+ \S.*$")
     value: float = Field(allow_inf_nan=False)
     first: date | None = Field(default=None, alias="from")
     last: date | None = Field(default=None, alias="to")
@@ -401,7 +401,7 @@ async def set_limit(request: Request, house: House, patient_id: str) -> Response
     """The form that sets a number for a patient; those of the same name to which it leaves no day end."""
     patient = await find_patient(house, patient_id)
     body = _take(LimitForm, await _fields(request))
-    rule, parameter, unit = body.which.split()
+    rule, parameter, unit = body.which.split(" ", 2)
     days = {name: day.isoformat() for name, day in (("from", body.first), ("to", body.last)) if day}
     entry = {"value": body.value, "unit": unit, "author": body.author, **days}
     await house.change_patient(with_number(patient, rule, parameter, entry, _today(house, patient)))

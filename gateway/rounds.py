@@ -107,10 +107,13 @@ class Rounds:
         days = self._book.days()
         zones = {patient.id: ZoneInfo(patient.zone) for patient in self._people.patients()}
         self._agenda = Agenda()
-        planned = self._people.planned()
-        for patient in {wearing.patient for wearing in self._people.wearings()} | planned:
+        # Of plans and cuffs something may be asked for that waited for the day when the house went down.
+        asked = self._people.planned() | {
+            worn.patient for worn in self._people.worn() if worn.kind is DeviceKind.CUFF
+        }
+        for patient in {wearing.patient for wearing in self._people.wearings()} | asked:
             due = round_of(patient, zones[patient], now)
-            self._agenda.add(patient, now if days.get(patient) != due.day or patient in planned else due.next_at)
+            self._agenda.add(patient, now if days.get(patient) != due.day or patient in asked else due.next_at)
 
     async def _visit(self, patient: str, now: datetime) -> datetime:
         """Visit a patient; when to come again. A fault of ours in one must not keep the others from being seen."""

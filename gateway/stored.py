@@ -18,9 +18,10 @@ from ingest.reading import Reading, to_us
 from ingest.vital import MG_DL_PER_MMOL_L, Vital
 
 _DAY: Final = timedelta(days=1)
-# The newest of a vital that a spot measurement is judged with: six times what anybody measures in the time, so that a
-# device gone mad, which sends one after the other, keeps nobody else waiting.
-MOST: Final = 500
+# The newest of a vital that a spot measurement is judged with, so that a device gone mad, which sends one after the
+# other, keeps nobody else waiting. Of one that sends every second they reach back for the half hour after which staff
+# hear of a very low glucose.
+MOST: Final = 2000
 
 
 class StoredReadings:

@@ -58,6 +58,15 @@ def test_a_reminder_is_one_a_week() -> None:
     assert len({home.review(day(n, "21:00"))["missed-measurement"].since for n in range(7)}) == 1
 
 
+def test_the_reminder_of_a_week_comes_in_the_evening_and_no_monday_morning_begins_the_next() -> None:
+    home = Home(plans=[THREE_DAYS])
+    sunday, morning, evening = (
+        home.review(at)["missed-measurement"] for at in (day(6, "20:00"), day(7, "08:00"), day(7, "20:00"))
+    )
+    assert (morning.verdict, morning.since) == (RAISE, sunday.since)  # told by now, or the house was down
+    assert (evening.verdict, evening.since) == (RAISE, minute(day(7, "00:00")))
+
+
 @pytest.mark.parametrize(
     ("clock", "asks", "again"),
     [

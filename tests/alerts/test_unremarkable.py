@@ -115,3 +115,12 @@ def test_a_patient_who_is_well_is_judged_once_however_often_the_pressure_is_take
             ward.bed.look(ward.stored, reading.received_at)
             ward.bed.settle({}, reading.received_at)
     assert looks == 1
+
+
+def test_after_a_restart_a_late_reading_that_lies_beside_a_stored_one_is_judged_with_it() -> None:
+    ward = Ward()
+    ward.comes(cuff(720, 142, 88))
+    ward.restart(740)
+    ward.comes(cuff(480, 118, 76, arrives=minute(741)))
+    found = ward.comes(cuff(715, 134, 84, arrives=minute(742)))
+    assert [each.rule for each in found] == ["bp-session-high"]  # 138/86 is the mean of the two

@@ -19,7 +19,7 @@ from alerts.rules import PLAIN, Applied
 from gateway import metrics
 from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
-from gateway.own_limits import limits_on, refuse_limits
+from gateway.own_limits import limits_on, refuse_change
 from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from ingest.admit import Wearing
@@ -99,7 +99,9 @@ class SmallHouse:
         return self.people.retire(device, now=self.time)
 
     async def change_patient(self, patient: Patient) -> None:
-        refuse_limits(self.rules, patient, self.time.date())
+        before = self.people.patient(patient.id)
+        assert before is not None
+        refuse_change(self.rules, before, patient, self.time.date())
         self.people.change_patient(patient, now=self.time)
 
     async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None) -> None:

@@ -7,7 +7,8 @@ from datetime import date
 import pytest
 
 from alerts.rule import LimitsError
-from gateway.own_limits import own_numbers, with_number, without_number
+from alerts.rules import parse_book
+from gateway.own_limits import own_numbers, refuse_change, with_number, without_number
 from gateway.people import Patient
 
 TODAY = date(2026, 3, 10)
@@ -60,3 +61,34 @@ def test_a_number_that_cannot_be_is_refused_and_one_that_cannot_be_read_is_kept(
     old = {"value": 1, "unit": "mg/dL", "author": "an older Homeward"}
     changed = with_number(anna(old), "low-event-1", "limit", number(72), TODAY)
     assert changed.limits["low-event-1"]["limit"] == [old, number(72)]
+
+
+def test_what_contradicts_a_changed_rule_file_can_be_ended_one_by_one_and_nothing_is_added_to_it() -> None:
+    high, calm = number(190), number(134, unit="mmHg")
+    held = {"high-event-1": {"limit": [high]}, "bp-session-high": {"clear-systolic": [calm]}}
+    before = Patient(id="anna", name="Anna", zone="UTC", limits=held)
+    clinic = parse_book(
+        {
+            "clinic": {
+                "high-event-2": {each: number(185) for each in ("limit", "clear")},
+                "bp-session-high": {"systolic": number(130, unit="mmHg"), "clear-systolic": number(125, unit="mmHg")},
+            }
+        }
+    )
+    one = without_number(before, "high-event-1", "limit", high)
+    refuse_change(clinic, before, one, TODAY)
+    refuse_change(clinic, one, without_number(one, "bp-session-high", "clear-systolic", calm), TODAY)
+    with pytest.raises(LimitsError, match="high-event-1"):
+        refuse_change(
+            clinic, before, with_number(before, "low-event-1", "hold", number(20, unit="min"), TODAY), TODAY
+        )
+
+
+def test_a_number_on_which_another_rests_is_not_ended_before_it() -> None:
+    clinic = parse_book({"clinic": {"low-event-2": {"limit": number(64)}}})
+    low, very_low = number(62), number(54)
+    held = {"low-event-1": {"limit": [low]}, "low-event-2": {"limit": [very_low]}}
+    before = Patient(id="anna", name="Anna", zone="UTC", limits=held)
+    with pytest.raises(LimitsError, match="is 64 mg/dL, above low-event-1"):
+        refuse_change(clinic, before, without_number(before, "low-event-2", "limit", very_low), TODAY)
+    refuse_change(clinic, before, without_number(before, "low-event-1", "limit", low), TODAY)

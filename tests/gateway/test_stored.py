@@ -10,14 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from alerts import spot
+from alerts.alert import Audience
 from alerts.forecast import Forecast
 from alerts.ladder import Plan
 from alerts.rules import DEFAULTS
+from alerts.scene import Scene
 from alerts.sensor import built
 from gateway.stored import StoredReadings
 from ingest.journal import Arrival, Journal
 from ingest.reading import Flag, Packet, Reading, TimeBasis
 from ingest.vital import Unit, Vital, canonical
+from tests.alerts.ward import START, ZONE, meter
 from tests.real_house import NOW
 
 
@@ -65,3 +69,16 @@ def test_what_was_known_of_a_patient_is_known_when_the_bed_is_made_anew(tmp_path
     live = built(plan, "cgm-1", UTC, readings)
     assert known(built(plan, "cgm-1", UTC, recent, earlier).forecast) == pytest.approx(known(live.forecast))
     assert built(plan, "cgm-1", UTC, recent).forecast.state.spread < 0.8 * live.forecast.state.spread
+
+
+def test_staff_hear_of_a_very_low_also_of_a_meter_that_sends_every_second(tmp_path: Path) -> None:
+    taken = tuple(meter(second / 60, 50) for second in range(31 * 60))
+    packet = Packet(link="listener", sender="meter-1", channel="json", data=b"{}", received_at=START)
+    now = taken[-1].received_at
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        journal.append([Arrival(packet=packet, outcomes=taken)])
+        stored = StoredReadings(journal, "p-1", now).spot()
+    judged = spot.judge(Scene("p-1", DEFAULTS, now, ZONE), stored)
+    assert [(each.audience, each.priority.name) for each in judged.findings if each.rule == "meter-very-low"] == [
+        (Audience.STAFF, "HIGH")
+    ]

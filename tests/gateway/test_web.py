@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import gateway
 from alerts.alert import Outcome, Priority
 from alerts.machine import FactKind
-from alerts.rules import PROBLEMS, RULES, parse_book
+from alerts.rules import DEFAULTS, PROBLEMS, RULES, parse_book
 from gateway.device_book import DeviceState
 from gateway.guard import WebSettings
 from gateway.language import choose, load_languages
@@ -532,6 +532,17 @@ async def test_a_limit_is_set_refused_replaced_and_ended_on_the_patients_page(fu
         assert "该患者适用默认界限。" in chinese
         gone = await web.post(f"{path}/end", data=choice)
         assert (gone.status_code, "has ended or was changed meanwhile" in gone.text) == (409, True)
+
+
+async def test_a_limit_of_every_unit_that_the_page_offers_can_be_set(furnished) -> None:
+    async with browser(furnished) as web:
+        page = (await web.get("/patients/p-017")).text
+        (choices,) = re.findall(r'name="which">(.*?)</select>', page, re.DOTALL)
+        offered = [html.unescape(each) for each in re.findall(r'value="(.*?)"', choices)]
+        assert len(offered) == sum(len(rule.parameters) for rule in RULES.values())
+        for which in {each.split(" ", 2)[2]: each for each in offered}.values():
+            form = {"which": which, "value": str(DEFAULTS.value(*which.split(" ", 2))), "author": "Dr Li"}
+            assert (await web.post("/patients/p-017/limits", data=form)).status_code == 303, which
 
 
 async def test_a_plan_of_measuring_is_set_replaced_and_ended_by_api_and_form(furnished) -> None:
