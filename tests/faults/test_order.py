@@ -52,15 +52,15 @@ async def test_twice_late_and_in_any_order_while_the_clock_jumps(tmp_path: Path)
         port = house.listener.port
         parts = {name: [m.readings[0] for m in history(name, NOW, 300, step=STEP)] for name in names}
         devices = [Device(name, shuffled(parts[name], chance), port=lambda: port) for name in names]
-        jumps = [timedelta(days=-2), timedelta(days=400), timedelta(days=-4000), timedelta(hours=-1), timedelta(0)]
+        jumps = [timedelta(days=-4000), timedelta(days=400), timedelta(days=-2), timedelta(hours=-1), timedelta(0)]
         total = sum(len(device.messages) for device in devices)
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             for device in devices:
                 group.create_task(device.run())
             for number, jump in enumerate(jumps, 1):
+                clock.set(NOW + jump)
                 goal = total * number // (len(jumps) + 1)
                 await until(lambda goal=goal: sum(d.acknowledged for d in devices) >= goal)  # type: ignore[misc]
-                clock.set(NOW + jump)
         readings = assert_each_once(house.journal, meant(m for device in devices for m in device.messages))
         assert_balanced(house)
         # What came while the clock was wrong could not be placed by its own time, and says so.

@@ -287,11 +287,10 @@ async def test_limits_that_begin_to_hold_are_minded_of_who_has_no_bed(tmp_path: 
     rules = tmp_path / "rules.toml"
     tomorrow = NOW.date() + timedelta(days=1)
     rules.write_text(_SILENT_AFTER_AN_HOUR.format(of="clinic", since=f', from = "{tomorrow}"'))
-    clock = HandClock()
+    midnight = datetime.combine(tomorrow, datetime.min.time(), UTC)
+    clock = HandClock(midnight - timedelta(minutes=90))
     async with real_house(tmp_path, clock, clinic={"rules": str(rules)}) as house:
         await enrol(house, "anna", "cgm-1", DeviceKind.CGM, zone="UTC")
-        midnight = datetime.combine(tomorrow, datetime.min.time(), UTC)
-        clock.set(midnight - timedelta(minutes=90))
         await send(house, "cgm-1", clock.now(), 100)
     async with real_house(tmp_path, clock, clinic={"rules": str(rules)}) as house:
         await house.tick()
