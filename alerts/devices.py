@@ -43,7 +43,8 @@ _UNWELL: Final = Text(
 LATE_COUNT: Final = 3
 # What a clock is off by less than this does to a diary is not worth anybody's time.
 CLOCK_OFF: Final = timedelta(minutes=15)
-_WAKING: Final = range(9, 21)  # hours of the patient's clock
+# Hours of the patient's clock. Who measures before breakfast and at bedtime may measure at no other time.
+_WAKING: Final = range(7, 23)
 _CORRECTED: Final = TimeBasis.CORRECTED  # looked up once: there is one for each reading
 
 

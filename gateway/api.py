@@ -735,12 +735,11 @@ async def get_patient(house: House, patient_id: str) -> PatientOut:
 @router.patch("/patients/{patient_id}", tags=["patients"])
 async def change_patient(house: House, patient_id: str, body: PatientPatch) -> PatientOut:
     """Change a patient, the patient's own limits among it."""
-    patient = await find_patient(house, patient_id)
     said = body.model_dump(exclude_unset=True)
     changes = {
         name: value for name, value in said.items() if value is not None or name in {"population", "programme"}
     }
-    await house.change_patient(replace(patient, **changes))
+    await house.change_patient(patient_id, lambda patient: replace(patient, **changes))
     return await _patient_out(house, patient_id)
 
 

@@ -38,7 +38,7 @@ from gateway.keeper import WATCH, Keeper, room, share
 from gateway.metrics import measure
 from gateway.own_limits import care_of, limits_on, refuse_change
 from gateway.path import StraightPath
-from gateway.people import Device, DeviceLink, MeasuringPlan, Patient, People
+from gateway.people import Device, DeviceLink, MeasuringPlan, Patient, People, UnknownPerson
 from gateway.rounds import Rounds
 from gateway.rule_file import load_rules
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
@@ -220,21 +220,24 @@ class House:
 
         return cast(Device, await self._errand(retire))
 
-    async def change_patient(self, patient: Patient) -> None:
+    async def change_patient(self, patient: str, change: Callable[[Patient], Patient]) -> None:
         """See HouseView."""
         now = self.now()
 
-        async def change() -> None:
-            before = await asyncio.to_thread(self.people.patient, patient.id)
-            if before and (before.limits, care_of(before)) != (patient.limits, care_of(patient)):
-                refuse_change(self.rules, before, patient, now.astimezone(ZoneInfo(patient.zone)).date())
-            await asyncio.to_thread(partial(self.people.change_patient, patient, now=now))
-            for worn in await asyncio.to_thread(self.people.wearings, patient=patient.id):
+        async def changed() -> None:
+            before = await asyncio.to_thread(self.people.patient, patient)
+            if before is None:
+                raise UnknownPerson(f"no patient has the id {patient}")
+            after = change(before)
+            if (before.limits, care_of(before)) != (after.limits, care_of(after)):
+                refuse_change(self.rules, before, after, now.astimezone(ZoneInfo(after.zone)).date())
+            await asyncio.to_thread(partial(self.people.change_patient, after, now=now))
+            for worn in await asyncio.to_thread(self.people.wearings, patient=patient):
                 await asyncio.to_thread(self._learn_device, worn.device)
-            self.ward.forget([patient.id])
-            self.rounds.expect([patient.id])
+            self.ward.forget([patient])
+            self.rounds.expect([patient])
 
-        await self._errand(change)
+        await self._errand(changed)
 
     async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None) -> None:
         """See HouseView."""

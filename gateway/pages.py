@@ -392,7 +392,9 @@ async def set_care(request: Request, house: House, patient_id: str) -> Response:
     patient = await find_patient(house, patient_id)
     fields = await _fields(request)
     body = _take(PatientPatch, {name: fields.get(name) for name in ("population", "programme")})
-    await house.change_patient(replace(patient, population=body.population, programme=body.programme))
+    await house.change_patient(
+        patient.id, lambda known: replace(known, population=body.population, programme=body.programme)
+    )
     return _go(request, f"/patients/{quote(patient.id)}")
 
 
@@ -404,7 +406,8 @@ async def set_limit(request: Request, house: House, patient_id: str) -> Response
     rule, parameter, unit = body.which.split(" ", 2)
     days = {name: day.isoformat() for name, day in (("from", body.first), ("to", body.last)) if day}
     entry = {"value": body.value, "unit": unit, "author": body.author, **days}
-    await house.change_patient(with_number(patient, rule, parameter, entry, _today(house, patient)))
+    today = _today(house, patient)
+    await house.change_patient(patient.id, lambda known: with_number(known, rule, parameter, entry, today))
     return _remember_name(_go(request, f"/patients/{quote(patient.id)}#limits"), request, body.author)
 
 
@@ -413,11 +416,16 @@ async def end_limit(request: Request, house: House, patient_id: str) -> Response
     """The button that ends a number of a patient; it stays as a former one."""
     patient = await find_patient(house, patient_id)
     body = _take(LimitChoice, await _fields(request))
-    try:
-        changed = without_number(patient, body.rule, body.parameter, body.entry)
-    except ValueError:
-        raise HTTPException(409, "this limit has ended or was changed meanwhile; look at the page again") from None
-    await house.change_patient(changed)
+
+    def ended(known: Patient) -> Patient:
+        try:
+            return without_number(known, body.rule, body.parameter, body.entry)
+        except ValueError:
+            raise HTTPException(
+                409, "this limit has ended or was changed meanwhile; look at the page again"
+            ) from None
+
+    await house.change_patient(patient.id, ended)
     return _go(request, f"/patients/{quote(patient.id)}#limits")
 
 

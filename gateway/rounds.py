@@ -117,20 +117,21 @@ class Rounds:
 
     async def _visit(self, patient: str, now: datetime) -> datetime:
         """Visit a patient; when to come again. A fault of ours in one must not keep the others from being seen."""
+        again = now + _DAY
         try:
-            again = await self._see(patient, now)
+            person = await self.patience.call(self._people.patient, patient)
+            if person is not None:
+                due = round_of(patient, ZoneInfo(person.zone), now)
+                again = due.next_at
+                again = await self._see(person, due, now)
         except Exception:  # a fault of ours, told in the health; the other patients are to be seen
             logger.exception("patient %s could not be reviewed", patient)
             self._faulty.add(patient)
-            return now + _DAY
-        self._faulty.discard(patient)
+        else:
+            self._faulty.discard(patient)
         return again
 
-    async def _see(self, patient: str, now: datetime) -> datetime:
-        person = await self.patience.call(self._people.patient, patient)
-        if person is None:
-            return now + _DAY
-        due = round_of(patient, ZoneInfo(person.zone), now)
+    async def _see(self, person: Patient, due: Round, now: datetime) -> datetime:
         past = await self.patience.call(self._past, person)
         if not await self.patience.call(self._is_done, person.id, due):
             seen = await self.patience.call(self._look_at, person, past, due, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
 from zoneinfo import ZoneInfo
@@ -129,10 +129,11 @@ class HouseView(Protocol):
         """Take a device out of use; it is not read any more, and what it has sent stays. Raises UnknownPerson."""
         ...
 
-    async def change_patient(self, patient: Patient) -> None:
-        """Replace what is known of a patient; new limits hold from the next reading.
+    async def change_patient(self, patient: str, change: Callable[[Patient], Patient]) -> None:
+        """Change what is known of a patient, as it is when it is this change's turn, so that none undoes another.
 
-        Raises UnknownPerson, and LimitsError where new limits cannot hold.
+        New limits hold from the next reading. Raises UnknownPerson, LimitsError where new limits cannot hold, and
+        what change() raises.
         """
         ...
 

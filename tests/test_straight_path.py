@@ -638,7 +638,7 @@ async def test_a_patients_own_limit_is_used_from_the_next_reading(tmp_path: Path
                 at = NOW - timedelta(minutes=minutes)
                 await sensor.publish(glucose(Decimal("3.5"), at, kind="cgm_glucose", unit="mmol/L"))
             limit = {**AT_ONCE["low-event-2"], "limit": {"value": 3.6, "unit": "mmol/L"}}
-            await house.change_patient(replace(anna, limits={**AT_ONCE, "low-event-2": limit}))
+            await house.change_patient("anna", lambda anna: replace(anna, limits={**AT_ONCE, "low-event-2": limit}))
             await sensor.publish(glucose(Decimal("3.5"), NOW, kind="cgm_glucose", unit="mmol/L"))
         await until(lambda: bool(house.book.open_alerts()))
         assert "3.6 mmol/L" in house.book.open_alerts()[0].because.en

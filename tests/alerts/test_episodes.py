@@ -541,7 +541,7 @@ def test_a_clock_that_is_set_after_it_was_read_or_is_hardly_off_is_nobodys_task(
 def test_a_sensor_that_does_not_know_the_time_is_told_by_day_in_words_of_its_own() -> None:
     ward, trouble = Ward(expected=[CGM]), frozenset({Flag.TIME_FAULT})
     found = said(ward.comes(*[replace(each, flags=trouble) for each in trace([110] * 400)]), "clock-wrong")
-    assert [each.known_at for each in found] == [minute(31 * HOUR)]  # Tuesday 09:00
+    assert [each.known_at for each in found] == [minute(29 * HOUR)]  # Tuesday 07:00
     assert "Your glucose sensor (cgm-1) does not know what time it is" in found[0].because.en
     assert "of the phone or receiver that reads it" in found[0].because.en
     corrected = [

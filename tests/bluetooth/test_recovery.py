@@ -15,7 +15,7 @@ import pytest
 from bumble.device import Connection, Device
 
 from gateway.house import House, Radio
-from gateway.people import DeviceKind, DeviceLink, Patient
+from gateway.people import DeviceKind, DeviceLink
 from ingest.reading import Reading, TimeBasis
 from simulators.encode import GlucoseContext, GlucoseRecord
 from simulators.gatt_server import STANDARD, DeviceClock, Make
@@ -254,7 +254,7 @@ async def test_nothing_is_moved_by_the_end_of_summer_time_nor_by_a_journey(
         assert night[:12] == summer
         await bench.more_sessions()
         assert bench.meter.clock.error == timedelta(hours=1), "set to winter time when all was read"
-        await house.change_patient(Patient(id="anna", name="Anna", zone="Asia/Shanghai"))
+        await house.change_patient("anna", lambda anna: replace(anna, zone="Asia/Shanghai"))
     async with opened(tmp_path, clock, radio) as house:
         await bench.more_sessions()
         assert bench.check(house) == night

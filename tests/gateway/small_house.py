@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ from gateway import metrics
 from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
 from gateway.own_limits import limits_on, refuse_change
-from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People
+from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People, UnknownPerson
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from ingest.admit import Wearing
 from ingest.journal import Arrival, Journal, Letter, LetterState
@@ -98,11 +98,13 @@ class SmallHouse:
     async def retire(self, device: str) -> Device:
         return self.people.retire(device, now=self.time)
 
-    async def change_patient(self, patient: Patient) -> None:
-        before = self.people.patient(patient.id)
-        assert before is not None
-        refuse_change(self.rules, before, patient, self.time.date())
-        self.people.change_patient(patient, now=self.time)
+    async def change_patient(self, patient: str, change: Callable[[Patient], Patient]) -> None:
+        before = self.people.patient(patient)
+        if before is None:
+            raise UnknownPerson(f"no patient has the id {patient}")
+        after = change(before)
+        refuse_change(self.rules, before, after, self.time.date())
+        self.people.change_patient(after, now=self.time)
 
     async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None) -> None:
         self.people.set_plan(patient, vital, plan, now=self.time)

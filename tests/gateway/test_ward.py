@@ -27,7 +27,7 @@ from alerts.spot import Taken
 from gateway import ward as ward_module
 from gateway.agenda import Agenda
 from gateway.house import House
-from gateway.own_limits import Holdings, limits_on
+from gateway.own_limits import Holdings, limits_on, with_number
 from gateway.path import judge
 from gateway.people import DeviceKind, MeasuringPlan, Patient
 from gateway.stored import StoredReadings
@@ -340,7 +340,7 @@ async def test_own_limits_that_contradict_the_clinics_are_a_trouble_and_the_othe
         anna = house.people.patient("anna")
         assert anna is not None
         assert house.limits(anna).limits.value("low-event-2", "staff-after", "min") == 15
-        await house.change_patient(replace(anna, limits={"low-event-2": own["low-event-2"]}))
+        await house.change_patient("anna", lambda anna: replace(anna, limits={"low-event-2": own["low-event-2"]}))
         await house.tick()
         assert house.ward.trouble is None
 
@@ -617,3 +617,21 @@ def meter(device: str, at: datetime, mmol_l: float) -> Packet:
     reading = {"kind": "glucose", "value": mmol_l, "unit": "mmol/L", "time": at.isoformat()}
     data = json.dumps({"version": 1, "device": device, **reading}).encode()
     return Packet(link="listener", sender=device, channel="json", data=data, received_at=at)
+
+
+async def test_of_two_changes_at_once_neither_is_lost(tmp_path: Path) -> None:
+    async with real_house(tmp_path, HandClock()) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+
+        def setting(rule: str, value: float) -> Callable[[Patient], Patient]:
+            entry = {"value": value, "unit": "mg/dL", "author": "Dr Li"}
+            return lambda anna: with_number(anna, rule, "limit", entry, NOW.date())
+
+        await asyncio.gather(
+            house.change_patient("anna", setting("low-event-1", 72)),
+            house.change_patient("anna", setting("high-event-1", 200)),
+        )
+        anna = house.people.patient("anna")
+        assert anna is not None
+        given = house.limits(anna).limits.given
+        assert {key.rule: value for key, value in given.items()} == {"low-event-1": 72, "high-event-1": 200}
