@@ -45,7 +45,7 @@ FULL: Final = Size(
 
 
 SHORT: Final = Size(
-    rounds=5, singles=1000, batches=40, rates=(1000,), seconds=0.6, streams=200, window=800, follow=5000,
+    rounds=5, singles=1000, batches=40, rates=(1000,), seconds=0.3, streams=200, window=800, follow=5000,
     stored=100_000, patients=(200, 1000), peers=False,
 )  # fmt: skip
 
