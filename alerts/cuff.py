@@ -577,7 +577,7 @@ def _low_since(scene: Scene, sessions: Sequence[Sequence[Pressure]], row: Sequen
 
 
 def _low_words(scene: Scene, proof: Sequence[Pressure], *, asked: bool, alone: bool) -> Text:
-    at, doubt = scene.clock(proof[-1].at), _doubt(proof)
+    doubt = _doubt(proof)
     least = {name: scene.number(BP_LOW, name, MMHG) for name in _SIDES}
     limit = _broken_words(
         scene, BP_LOW, {name: [getattr(each, name) < least[name] for each in proof] for name in _SIDES}
@@ -595,11 +595,11 @@ def _low_words(scene: Scene, proof: Sequence[Pressure], *, asked: bool, alone: b
             en=f" The patient was asked to measure again, and nothing better came within {wait} min.",
             zh=f"已请患者复测，{wait} 分钟内未见好转的读数。",
         )
-    values = [each.words for each in proof]
+    moments = [(each.words, scene.clock(each.at)) for each in proof]
     then = Text(en=doubt.en + more.en, zh=doubt.zh + more.zh)
     return Text(
-        en=f"Blood pressure {' and '.join(values)} at {at}: below {limit.en}.{then.en}",
-        zh=f"{at} 血压 {'、'.join(values)}：低于 {limit.zh}。{then.zh}",
+        en=f"Blood pressure {' and '.join(f'{value} at {at}' for value, at in moments)}: below {limit.en}.{then.en}",
+        zh=f"{'，'.join(f'{at} 血压 {value}' for value, at in moments)}：低于 {limit.zh}。{then.zh}",
     )
 
 

@@ -268,8 +268,11 @@ def test_a_low_pressure_asks_the_patient_and_a_second_one_tells_staff() -> None:
     found = home.take(cuff(5, 86, 57)).at(5)["bp-low"]
     assert (found.audience, found.priority) == (STAFF, Priority.LOW)
     assert found.because.en == (
-        "Blood pressure 88/58 mmHg and 86/57 mmHg at 2026-03-02 07:05: below 90/60 mmHg (hypotension, usual "
-        "definition). Times are of Asia/Shanghai."
+        "Blood pressure 88/58 mmHg at 2026-03-02 07:00 and 86/57 mmHg at 2026-03-02 07:05: below 90/60 mmHg "
+        "(hypotension, usual definition). Times are of Asia/Shanghai."
+    )
+    assert found.because.zh.startswith(
+        "2026-03-02 07:00 血压 88/58 mmHg，2026-03-02 07:05 血压 86/57 mmHg：低于 90/60 mmHg"
     )
 
 
