@@ -188,8 +188,8 @@ def limit_words(scene: Scene, rule: Rule, prefix: str = "") -> Text:
 
 
 _SIDES: Final = {
-    "systolic": Text(en="{limit} mmHg systolic ({source})", zh="收缩压 {limit} mmHg（{source}）"),
-    "diastolic": Text(en="{limit} mmHg diastolic ({source})", zh="舒张压 {limit} mmHg（{source}）"),
+    "systolic": Text(en="{limit} mmHg systolic ({source})", zh="{limit} mmHg（收缩压；{source}）"),
+    "diastolic": Text(en="{limit} mmHg diastolic ({source})", zh="{limit} mmHg（舒张压；{source}）"),
 }
 
 
@@ -219,7 +219,7 @@ def _broken_words(scene: Scene, rule: Rule, broken: Mapping[str, Sequence[bool]]
                 zh=form.zh.format(limit=f"{limit:g}", source=source.zh),
             )
         )
-    return Text(en=" or ".join(each.en for each in said), zh="或".join(each.zh for each in said))
+    return Text(en=" or ".join(each.en for each in said), zh="或 ".join(each.zh for each in said))
 
 
 # Severe

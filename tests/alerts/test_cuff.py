@@ -200,7 +200,7 @@ def test_one_high_blood_pressure_holds_and_the_mean_of_two_is_judged() -> None:
     )
     alone = Home().take(cuff(0, 150, 80), cuff(2, 140, 78)).at(2)["bp-session-high"]
     assert "at or above 135 mmHg systolic (home limit" in alone.because.en
-    assert "达到或高于 收缩压 135 mmHg" in alone.because.zh
+    assert "达到或高于 135 mmHg（收缩压；" in alone.because.zh
     home.take(cuff(4, 136, 84))  # the last two: 133/84.5, between the goal and the limit
     assert home.verdict("bp-session-high", 4) is HOLD
     home.take(cuff(720, 128, 78), cuff(722, 126, 77))
