@@ -188,8 +188,8 @@ def limit_words(scene: Scene, rule: Rule, prefix: str = "") -> Text:
 
 
 _SIDES: Final = {
-    "systolic": Text(en="{limit} mmHg systolic ({source})", zh="收缩压 {limit} mmHg（{source}）"),
-    "diastolic": Text(en="{limit} mmHg diastolic ({source})", zh="舒张压 {limit} mmHg（{source}）"),
+    "systolic": Text(en="{limit} mmHg systolic ({source})", zh="{limit} mmHg（收缩压；{source}）"),
+    "diastolic": Text(en="{limit} mmHg diastolic ({source})", zh="{limit} mmHg（舒张压；{source}）"),
 }
 
 
@@ -219,7 +219,7 @@ def _broken_words(scene: Scene, rule: Rule, broken: Mapping[str, Sequence[bool]]
                 zh=form.zh.format(limit=f"{limit:g}", source=source.zh),
             )
         )
-    return Text(en=" or ".join(each.en for each in said), zh="或".join(each.zh for each in said))
+    return Text(en=" or ".join(each.en for each in said), zh="或 ".join(each.zh for each in said))
 
 
 # Severe
@@ -577,7 +577,7 @@ def _low_since(scene: Scene, sessions: Sequence[Sequence[Pressure]], row: Sequen
 
 
 def _low_words(scene: Scene, proof: Sequence[Pressure], *, asked: bool, alone: bool) -> Text:
-    at, doubt = scene.clock(proof[-1].at), _doubt(proof)
+    doubt = _doubt(proof)
     least = {name: scene.number(BP_LOW, name, MMHG) for name in _SIDES}
     limit = _broken_words(
         scene, BP_LOW, {name: [getattr(each, name) < least[name] for each in proof] for name in _SIDES}
@@ -595,11 +595,11 @@ def _low_words(scene: Scene, proof: Sequence[Pressure], *, asked: bool, alone: b
             en=f" The patient was asked to measure again, and nothing better came within {wait} min.",
             zh=f"已请患者复测，{wait} 分钟内未见好转的读数。",
         )
-    values = [each.words for each in proof]
+    moments = [(each.words, scene.clock(each.at)) for each in proof]
     then = Text(en=doubt.en + more.en, zh=doubt.zh + more.zh)
     return Text(
-        en=f"Blood pressure {' and '.join(values)} at {at}: below {limit.en}.{then.en}",
-        zh=f"{at} 血压 {'、'.join(values)}：低于 {limit.zh}。{then.zh}",
+        en=f"Blood pressure {' and '.join(f'{value} at {at}' for value, at in moments)}: below {limit.en}.{then.en}",
+        zh=f"{'，'.join(f'{at} 血压 {value}' for value, at in moments)}：低于 {limit.zh}。{then.zh}",
     )
 
 

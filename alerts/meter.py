@@ -2,8 +2,10 @@
 
 - **Low** (level 1) is the patient's own: eat sugar, measure again. A second low reading a quarter of an hour later
   says that it does not pass, and goes to staff. **Very low** (level 2) likewise, but staff also hear when no second
-  comes within half an hour, for silence after such a reading is no good sign, and at once below 40 mg/dL, at which
-  nobody can be expected to act alone. What was confirmed and has not recovered in half an hour is of high priority.
+  comes within half an hour, for silence after such a reading is no good sign. What was confirmed and has not
+  recovered in half an hour is of high priority. Below 40 mg/dL nobody can be expected to act alone: that is of high
+  priority at once and begins anew, so that whoever has answered the milder low hears of it, and the patient is asked
+  again.
 - **Referral level** (China's public health service, in that region): staff, once until the check within two weeks
   that it asks for. A very low reading counts when it has recovered in time; otherwise staff hear of it as very low.
 - **High twice**: elsewhere staff hear of two readings of a day that are as high; one alone is the patient's own.
@@ -81,10 +83,11 @@ def judge(
         taken = list(glucose)
         if sensor is not None and sensor.taken_at - taken[-1].taken_at >= _SENSOR_LAG:
             taken.append(sensor)
+        danger = _danger(scene, _low_episode(scene, METER_VERY_LOW, taken))
         very_low, again = _very_low(scene, taken, raising)
-        low = _low(scene, taken, raising)
-        # The patient is asked once, by the worse.
-        if low and low.audience is Audience.PATIENT and very_low and very_low.verdict is Verdict.RAISE:
+        low = _low(scene, taken, raising, danger)
+        # The patient is asked once, by the worse; beside what is for staff at once, by this one.
+        if low and low.audience is Audience.PATIENT and very_low and very_low.verdict is Verdict.RAISE and not danger:
             low = None
         findings += [
             low,
@@ -156,20 +159,23 @@ def _lasts(scene: Scene, rule: Rule, event: Sequence[Reading], parameter: str) -
     )
 
 
-def _low(scene: Scene, taken: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
+def _low(
+    scene: Scene, taken: Sequence[Reading], raising: Collection[str] | None, danger: Reading | None
+) -> Finding | None:
+    """danger: the first so low that staff hear at once of it as very low, while the patient is asked here."""
     rule = METER_LOW
     event = _low_episode(scene, rule, taken)
     if not event:
         return _not_low(scene, rule, taken, raising)
-    lasts = _lasts(scene, rule, event, "recheck")
+    for_staff = danger is None and _lasts(scene, rule, event, "recheck")
     said = _low_words(scene, rule, event)
     return scene.finding(
         rule,
         Verdict.RAISE,
-        said if lasts else _with_advice(scene, rule, said, event[-1]),
-        event[0].taken_at,
+        said if for_staff else _with_advice(scene, rule, said, event[-1]),
+        (danger or event[0]).taken_at,
         event,
-        audience=Audience.STAFF if lasts else Audience.PATIENT,
+        audience=Audience.STAFF if for_staff else Audience.PATIENT,
     )
 
 
@@ -181,7 +187,7 @@ def _very_low(
     if not event:
         return _not_low(scene, rule, taken, raising), None
     onset, deadline = event[0], _deadline(scene, event[0])
-    overdue, confirmed = scene.now > deadline, _is_confirmed(scene, event)
+    overdue, confirmed, danger = scene.now > deadline, _is_confirmed(scene, event), _danger(scene, event)
     said = _low_words(scene, rule, event)
     if not confirmed and not overdue:
         said = _with_advice(scene, rule, said, event[-1])
@@ -195,10 +201,10 @@ def _very_low(
         rule,
         Verdict.RAISE,
         said,
-        onset.taken_at,
+        (danger or onset).taken_at,
         event,
         known_at=last_arrival(event) if confirmed or not overdue else deadline,
-        priority=Priority.HIGH if confirmed and overdue else rule.priority,
+        priority=Priority.HIGH if danger or (confirmed and overdue) else rule.priority,
         audience=Audience.STAFF if confirmed or overdue else Audience.PATIENT,
     )
     return finding, None if overdue else deadline + _INSTANT
@@ -215,9 +221,20 @@ def _deadline(scene: Scene, onset: Reading) -> datetime:
 
 def _is_confirmed(scene: Scene, event: Sequence[Reading]) -> bool:
     """Whether it is still very low at the second measurement, or at the first so low that none is waited for."""
-    return _lasts(scene, METER_VERY_LOW, event, "recheck") or any(
-        each.vital is Vital.GLUCOSE and not _DOUBTS & each.flags and _is_below(scene, each, METER_VERY_LOW, "at-once")
-        for each in event
+    return _lasts(scene, METER_VERY_LOW, event, "recheck") or _danger(scene, event) is not None
+
+
+def _danger(scene: Scene, event: Sequence[Reading]) -> Reading | None:
+    """The first reading of the meter that is in no doubt and so low that no second one is waited for."""
+    return next(
+        (
+            each
+            for each in event
+            if each.vital is Vital.GLUCOSE
+            and not _DOUBTS & each.flags
+            and _is_below(scene, each, METER_VERY_LOW, "at-once")
+        ),
+        None,
     )
 
 

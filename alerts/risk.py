@@ -7,7 +7,8 @@ the sum is the place in the list. The limits are published; the points are Homew
    add up to (100), one of medium priority before any single figure (40).
 2. Low glucose weighs more than high glucose, and what changed more than what has long been so.
 3. Of a patient about whom little is known no figure is believed: below 40 % of the readings of a week (three days) no
-   level counts, below 70 % in either week no change, and that so little is known is a reason itself.
+   level counts, below 70 % in either week no change, and that so little is known of the time in which a
+   sensor was worn is a reason itself.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from math import floor
 from typing import Final
 
 from alerts.alert import Alert, Priority, Text
 from alerts.machine import PRIORITY_WORDS
+from alerts.metrics import ENOUGH_WEAR
 from alerts.week import Figures, Pressure
 
 # Limits in falling order, each with the points of what reaches it.
@@ -60,8 +63,9 @@ class Standing:
     """What the last fourteen days of a patient add up to, made once a day.
 
     day: the patient's own, on which it was made. week, before: the sensor's seven days up to it and those before;
-    pressure, pressure_before: the cuff's. None where nothing came. sensor: whether one is worn now. night_lows:
-    whether the last weekly review found lows that come back at night.
+    pressure, pressure_before: the cuff's. None where nothing came. sensor: over what share of the
+    seven days one was worn that is worn now, 0 to 1. night_lows: whether the last weekly review found lows that come
+    back at night.
     """
 
     patient: str
@@ -71,7 +75,7 @@ class Standing:
     before: Figures | None = None
     pressure: Pressure | None = None
     pressure_before: Pressure | None = None
-    sensor: bool = False
+    sensor: float = 0.0
     night_lows: bool = False
 
 
@@ -167,8 +171,9 @@ def _hours(span: timedelta) -> int:
 
 
 def _known_too_little(standing: Standing) -> Iterator[Reason]:
+    """Of the time in which a sensor was worn; that a new one is silent is told by `no-data`."""
     week = standing.week
-    if week is None and standing.sensor:
+    if week is None and standing.sensor == 1:
         yield Reason(
             name="no-data",
             points=NO_DATA,
@@ -177,14 +182,15 @@ def _known_too_little(standing: Standing) -> Iterator[Reason]:
                 zh="佩戴传感器，但近 7 天没有数据。",
             ),
         )
-    elif week is not None and not week.enough and standing.sensor:
+    elif week is not None and standing.sensor and (wear := min(100.0, week.wear / standing.sensor)) < ENOUGH_WEAR:
         yield Reason(
             name="little-data",
             points=LITTLE_DATA,
             because=Text(
-                en=f"The sensor gave {week.known} % of its readings in the last 7 days; 70 % are needed to "
-                "judge them (Battelino 2019).",
-                zh=f"近 7 天传感器数据完整度 {week.known}%，评估至少需 70%（Battelino 2019 共识）。",
+                en=f"The sensor gave {floor(wear)} % of its readings while it was worn in the last 7 days; "
+                f"{ENOUGH_WEAR:g} % are needed to judge them (Battelino 2019).",
+                zh=f"近 7 天传感器佩戴期间数据完整度 {floor(wear)}%，"
+                f"评估至少需 {ENOUGH_WEAR:g}%（Battelino 2019 共识）。",
             ),
         )
 

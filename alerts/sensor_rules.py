@@ -139,7 +139,7 @@ LOW_EXTENDED: Final = _rule(
 LOW_EVENT_2: Final = _rule(
     "low-event-2",
     "Very low glucose",
-    "严重偏低血糖",
+    "血糖严重偏低",
     "glucose-low",
     _BELOW,
     *both("limit", _LEVEL_2_LOW, (54, 45, 70), (3.0, 2.5, 3.9)),
@@ -159,7 +159,7 @@ LOW_EVENT_2: Final = _rule(
 LOW_PROLONGED: Final = _rule(
     "low-prolonged",
     "Very low glucose that lasts",
-    "长时间严重低血糖",
+    "血糖长时间严重偏低",
     "glucose-low",
     _BELOW,
     minutes("hold", 120, 60, 240, _PROLONGED),
@@ -242,7 +242,7 @@ def _predicted(name: str, en: str, zh: str, priority: Priority) -> Rule:
 
 PREDICTED_LOW: Final = _predicted("predicted-low", "Low glucose ahead", "即将发生低血糖", Priority.LOW)
 PREDICTED_URGENT_LOW: Final = _predicted(
-    "predicted-urgent-low", "Very low glucose ahead", "即将发生严重低血糖", Priority.MEDIUM
+    "predicted-urgent-low", "Very low glucose ahead", "血糖即将严重偏低", Priority.MEDIUM
 )
 
 

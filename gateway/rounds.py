@@ -34,7 +34,7 @@ from gateway.past import Past, Round, round_of
 from gateway.patience import Patience
 from gateway.people import DeviceKind, Patient, People
 from ingest.journal import Journal
-from ingest.reading import from_us
+from ingest.reading import from_us, to_us
 from ingest.vital import Vital
 
 logger = logging.getLogger(__name__)
@@ -185,11 +185,18 @@ class Rounds:
             before=before,
             pressure=pressure,
             pressure_before=pressure_before,
-            sensor=any(worn.kind is DeviceKind.CGM for worn in self._people.worn([person.id])),
+            sensor=self._sensor(person.id, middle_us, end_us, follows=before is not None and week is not None),
             night_lows=last is not None
             and last.monday == due.monday
             and any(finding.rule == WEEK_NOCTURNAL_LOWS.name for finding in last.raised),
         )
+
+    def _sensor(self, patient: str, start_us: int, end_us: int, *, follows: bool) -> float:
+        """Over what share of a week a sensor was worn that is worn now. follows: it follows on another one."""
+        since = [to_us(worn.assigned_at) for worn in self._people.worn([patient]) if worn.kind is DeviceKind.CGM]
+        if since and follows:
+            return 1.0
+        return (end_us - min(max(start_us, min(since, default=end_us)), end_us)) / (end_us - start_us)
 
     def _pressures(
         self, patient: str, zone: tzinfo, start_us: int, middle_us: int, end_us: int

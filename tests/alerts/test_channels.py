@@ -301,7 +301,7 @@ async def test_an_email_carries_both_languages_and_the_notices_id(desk: Desk) ->
     (received,) = box.mails
     assert received["Message-ID"] == f"<{notice.id}@clinic.example>"
     assert received["To"] == "nurse@clinic.example"
-    assert received["Subject"] == "中优先级：严重偏低血糖 / Medium priority: Very low glucose"
+    assert received["Subject"] == "中优先级：血糖严重偏低 / Medium priority: Very low glucose"
     assert received["Date"].datetime == START
     plain, html = received.get_body(("plain",)), received.get_body(("html",))
     assert plain is not None

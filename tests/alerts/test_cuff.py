@@ -200,7 +200,7 @@ def test_one_high_blood_pressure_holds_and_the_mean_of_two_is_judged() -> None:
     )
     alone = Home().take(cuff(0, 150, 80), cuff(2, 140, 78)).at(2)["bp-session-high"]
     assert "at or above 135 mmHg systolic (home limit" in alone.because.en
-    assert "达到或高于 收缩压 135 mmHg" in alone.because.zh
+    assert "达到或高于 135 mmHg（收缩压；" in alone.because.zh
     home.take(cuff(4, 136, 84))  # the last two: 133/84.5, between the goal and the limit
     assert home.verdict("bp-session-high", 4) is HOLD
     home.take(cuff(720, 128, 78), cuff(722, 126, 77))
@@ -268,8 +268,11 @@ def test_a_low_pressure_asks_the_patient_and_a_second_one_tells_staff() -> None:
     found = home.take(cuff(5, 86, 57)).at(5)["bp-low"]
     assert (found.audience, found.priority) == (STAFF, Priority.LOW)
     assert found.because.en == (
-        "Blood pressure 88/58 mmHg and 86/57 mmHg at 2026-03-02 07:05: below 90/60 mmHg (hypotension, usual "
-        "definition). Times are of Asia/Shanghai."
+        "Blood pressure 88/58 mmHg at 2026-03-02 07:00 and 86/57 mmHg at 2026-03-02 07:05: below 90/60 mmHg "
+        "(hypotension, usual definition). Times are of Asia/Shanghai."
+    )
+    assert found.because.zh.startswith(
+        "2026-03-02 07:00 血压 88/58 mmHg，2026-03-02 07:05 血压 86/57 mmHg：低于 90/60 mmHg"
     )
 
 

@@ -141,7 +141,7 @@ def test_an_opened_alert_carries_the_finding_and_an_id_that_a_replay_gives_again
     assert len(alert.id) == 18
     assert hear(None, RAISED, LATER) == heard
     assert heard.notices[0].subject.en == "Medium priority: Very low glucose"
-    assert heard.notices[0].subject.zh == "中优先级：严重偏低血糖"
+    assert heard.notices[0].subject.zh == "中优先级：血糖严重偏低"
 
 
 def test_a_worse_priority_is_told_again_and_the_same_is_not() -> None:

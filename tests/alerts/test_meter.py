@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.alert import Audience, Priority, Verdict
+from alerts.alert import Act, ActKind, Audience, Outcome, Priority, Verdict
+from alerts.machine import hear, hear_findings
 from alerts.rule import MG_DL, Group, Key
 from ingest.reading import Flag
 from ingest.vital import Unit
@@ -107,9 +108,35 @@ def test_staff_hear_at_once_of_a_value_at_which_nobody_acts_alone(
     value: float | str, unit: Unit, audience: Audience
 ) -> None:
     found = Home().take(meter(0, value, unit)).at(0)["meter-very-low"]
-    assert (found.audience, found.priority) == (audience, Priority.MEDIUM)
+    assert (found.audience, found.priority) == (audience, Priority.HIGH if audience is STAFF else Priority.MEDIUM)
     doubtful = Home().take(meter(0, 35, flags={Flag.SAMPLE_INSUFFICIENT})).at(0)["meter-very-low"]
     assert doubtful.audience is PATIENT
+
+
+@pytest.mark.parametrize("closed_at", [15, 31])  # of medium priority, and of high as not recovered
+def test_what_nobody_acts_on_alone_is_told_after_a_milder_low_was_closed(closed_at: float) -> None:
+    home, alert = Home(), None
+    told: dict[str, tuple[float, Audience, Priority]] = {}
+    for at, mmol_l in [(0, 2.9), (15, 2.7), (31, 2.6), (33, 2.5), (35, 2.1), (37, 2.0), (39, 2.6)]:
+        findings = home.take(meter(at, mmol_l, Unit.MMOL_L)).judged(at).findings
+        heard = hear_findings({("p-1", "glucose-low"): alert} if alert else {}, findings, minute(at))
+        for notice in heard.notices:
+            told.setdefault(notice.id, (at, notice.audience, notice.priority))
+        alert = heard.changes[-1].alert if heard.changes else alert
+        if at == closed_at:
+            assert alert
+            act = Act(
+                kind=ActKind.CLOSE, alert=alert.id, by="Li", at=minute(at + 1), note="sugar", outcome=Outcome.ADVICE
+            )
+            alert = hear(alert, act, minute(at + 1)).changes[-1].alert
+    later = [each for each in told.values() if each[0] > 31]
+    assert later == [(35, STAFF, Priority.HIGH), (35, PATIENT, Priority.LOW)]
+
+
+def test_a_patient_is_asked_also_where_staff_hear_at_once() -> None:
+    found = Home().take(meter(0, 35)).at(0)["meter-low"]
+    assert (found.verdict, found.audience) == (RAISE, PATIENT)
+    assert "eat or drink 15 g of sugar now" in found.because.en
 
 
 def test_a_value_between_the_levels_does_not_end_a_very_low() -> None:

@@ -30,7 +30,7 @@ GOOD = Figures(
     hbgi=3.0,
     gri=15.0,
 )
-CALM = Standing(patient="p-1", day=date(2026, 3, 9), made_at=NOW, week=GOOD, before=GOOD, sensor=True)
+CALM = Standing(patient="p-1", day=date(2026, 3, 9), made_at=NOW, week=GOOD, before=GOOD, sensor=1.0)
 
 
 def alert(priority: Priority = Priority.MEDIUM, minutes: int = 20, **changed: object) -> Alert:
@@ -61,7 +61,7 @@ def week(**changed: float) -> Standing:
 def test_whom_nothing_is_known_of_and_who_is_well_have_no_points() -> None:
     assert risk("p-1", None, (), NOW) == Risk(patient="p-1")
     assert told(CALM) == {}
-    assert told(replace(CALM, week=None, before=None, sensor=False)) == {}
+    assert told(replace(CALM, week=None, before=None, sensor=0.0)) == {}
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,9 @@ def test_whom_nothing_is_known_of_and_who_is_well_have_no_points() -> None:
         (week(tir=70.0), {"tir-falling": 12}),
         (replace(week(tir=60.0), before=replace(GOOD, wear=69.0)), {}),
         (replace(CALM, week=None), {"no-data": 8}),
+        (replace(CALM, week=None, sensor=0.9), {}),
+        (replace(week(wear=28.1), sensor=0.4), {}),
+        (replace(week(wear=27.9), sensor=0.4), {"little-data": 6}),
         (replace(CALM, night_lows=True), {"nocturnal-lows": 6}),
         (replace(CALM, pressure=Pressure(134.9, 84.9, 8)), {}),
         (replace(CALM, pressure=Pressure(135.0, 80.0, 8)), {"pressure": 5}),

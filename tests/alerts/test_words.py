@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import alerts
+from alerts.rules import RULES
 
 # A sentence that names one of these would tell of a change of medicine. The hormone's name alone is in no sentence.
 _MEDICINE = ("insulin", "dose", "medicine", "medication", "drug", "tablet", "inject", "胰岛素", "剂量", "药", "注射")
@@ -26,3 +27,11 @@ def test_no_sentence_tells_of_a_change_of_medicine() -> None:
     said = list(sentences())
     assert len(said) > 500
     assert [each for each in said for word in _MEDICINE if word in each.lower()] == []
+
+
+def test_a_very_low_glucose_has_one_name_and_not_that_of_a_low_in_which_others_must_help() -> None:
+    titles = [rule.title for rule in RULES.values()]
+    very_low = [title.zh for title in titles if "Very low glucose" in title.en]
+    assert len(very_low) == 4
+    assert [title for title in very_low if "严重偏低" not in title] == []
+    assert [title.zh for title in titles if "严重低血糖" in title.zh] == []

@@ -192,7 +192,7 @@ async def test_what_was_due_while_the_house_was_down_is_done_after_the_start(tmp
         assert "week-tbr" in {finding.rule for finding in review.raised}
         assert "week-nocturnal-lows" in {finding.rule for finding in review.raised}
         standing = house.reviews.standings()["anna"]
-        assert (standing.day, standing.sensor, standing.night_lows) == (MONDAY + timedelta(days=9), True, True)
+        assert (standing.day, standing.sensor, standing.night_lows) == (MONDAY + timedelta(days=9), 1.0, True)
         # Two days of the seven up to Wednesday have passed without a reading.
         assert standing.week is not None
         assert standing.week.wear == pytest.approx(100 * 4.9 / 7, abs=0.1)
@@ -262,6 +262,22 @@ async def test_values_are_judged_as_they_were_shown(tmp_path: Path) -> None:
         assert "3.9-10.0 mmol/L" in review.findings[0].because.en
 
 
+async def test_a_sensor_counts_from_when_it_was_put_on(tmp_path: Path) -> None:
+    clock = HandClock(MORNING)
+    with night(tmp_path, clock) as house:
+        house.enrol("anna", "cgm-anna")
+        await house.go()
+        assert house.reviews.standings()["anna"].sensor == 0  # nothing is known of the days before
+        clock.advance(timedelta(days=4))
+        await house.go()
+        assert house.reviews.standings()["anna"].sensor == pytest.approx(
+            (local(MONDAY + WEEK + timedelta(days=4)) - MORNING) / WEEK
+        )
+        clock.advance(timedelta(days=4))
+        await house.go()
+        assert house.reviews.standings()["anna"].sensor == 1
+
+
 async def test_home_pressure_is_part_of_how_a_patient_stands(tmp_path: Path) -> None:
     with night(tmp_path, HandClock(MORNING)) as house:
         house.enrol("carl", "cuff-1", DeviceKind.CUFF)
@@ -277,7 +293,7 @@ async def test_home_pressure_is_part_of_how_a_patient_stands(tmp_path: Path) -> 
             )
         await house.go()
         standing = house.reviews.standings(["carl"])["carl"]
-        assert (standing.week, standing.sensor) == (None, False)
+        assert (standing.week, standing.sensor) == (None, 0.0)
         assert standing.pressure == (150.0, 85.0, 28)
         assert standing.pressure_before == (138.0, 85.0, 28)
         # What the cuff says over days: the pattern is on the list, and what is for staff was heard.
