@@ -374,6 +374,22 @@ async def test_no_form_sends_anybody_to_another_site(web, target) -> None:
     assert (await web.post("/login", data={"next": target, "token": ""})).headers["location"] == "/"
 
 
+@pytest.mark.parametrize(
+    ("referer", "next_page"),
+    [
+        ("http://localhost:8080/patients/p-017?range=3d", "/patients/p-017%3Frange%3D3d"),
+        ("https://evil.example/x", "/"),
+        (None, "/"),
+    ],
+)
+async def test_the_language_of_a_refused_form_leads_to_the_page_of_the_form(furnished, referer, next_page) -> None:
+    async with browser(furnished) as web:
+        headers = {"Referer": referer} if referer else {}
+        refused = await web.post("/patients/p-017/limits", data={"value": "1"}, headers=headers)
+    assert refused.status_code == 422
+    assert f'href="/language/zh_CN?next={next_page}"' in refused.text
+
+
 async def test_pages_run_no_script_but_ours(furnished) -> None:
     furnished.find(very_low())
     async with browser(furnished) as web:
