@@ -123,7 +123,7 @@ def _at(scene: Scene, day: date, clock: time) -> datetime:
 
 
 def _kept(scene: Scene, plan: Plan, taken: Iterable[Reading], last: date) -> tuple[date, int, int, Sequence[Reading]]:
-    """Of the seven days up to `last`, without those before the plan: first, how many are asked for, kept, readings."""
+    """Of the seven days up to `last`, without those before the plan: first, number asked for, kept, readings."""
     first = max(last - (_WEEK - 1) * _DAY, scene.day(plan.since) + _DAY)
     span = (last - first).days + 1
     expected = max(0, span - (_WEEK - plan.days))
