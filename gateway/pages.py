@@ -377,7 +377,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         left_out=applied.left_out,
         today=today,
         populations=POPULATIONS,
-        plans=[plan for plan in plans.get(patient.id, ()) if plan.ended_at is None],
+        plans=[plan for plan in plans.get(patient.id, ()) if plan.holds(max(today, plan.first))],
         planned=[Vital.GLUCOSE, Vital.BLOOD_PRESSURE],
         programmes=sorted(house.rules.programmes),
         place=place,

@@ -570,10 +570,17 @@ async def test_a_plan_of_measuring_is_set_replaced_and_ended_by_api_and_form(fur
         fields = {"vital": "blood_pressure", "times": "1", "days": "3", "from": "2026-03-05", "author": "Dr Wu"}
         await web.post("/patients/p-017/plans", data=fields)
         before, now = (await web.get(path)).json()
-        assert (before["ended_at"], now["ended_at"]) == ("2026-03-03T06:30:00Z", None)
+        assert (before["ended_at"], before["to"], now["ended_at"]) == (None, "2026-03-04", None)
         page = (await web.get("/patients/p-017")).text
         assert "Blood pressure: <b>1 times a day on 3 of 7 days</b>" in page
         assert "Dr Wu from 2026-03-05" in page
+        assert "Dr Li from 2026-03-03 to 2026-03-04" in page
+        furnished.time += timedelta(days=2)
+        assert "Dr Li from 2026-03-03" not in (await web.get("/patients/p-017")).text
+        await web.put(f"{path}/blood_pressure", json=body)
+        first, second, third = (await web.get(path)).json()
+        assert (first["to"], first["times"], second["ended_at"][:10]) == ("2026-03-04", 2, "2026-03-05")
+        assert (third["from"], third["to"], third["ended_at"]) == ("2026-03-05", "2026-04-30", None)
         await web.post("/patients/p-017/plans", data={"vital": "blood_pressure"})
         assert all(each["ended_at"] for each in (await web.get(path)).json())
         assert (await web.put(f"{path}/ketone", json=body)).status_code == 422
