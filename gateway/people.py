@@ -327,10 +327,10 @@ class People:
         """
         current = (_plans.c.patient == patient, _plans.c.vital == vital, _plans.c.ended_us.is_(None))
         with self._engine.begin() as db:
-            zone = db.scalar(select(_patients.c.zone).where(_patients.c.id == patient))
-            replaced = current
-            if plan is not None and plan.first > now.astimezone(ZoneInfo(zone)).date():
-                replaced = (*current, _plans.c.first >= plan.first)
+            zone = ZoneInfo(db.execute(select(_patients.c.zone).where(_patients.c.id == patient)).scalar_one())
+            replaced = list(current)
+            if plan is not None and plan.first > now.astimezone(zone).date():
+                replaced.append(_plans.c.first >= plan.first)
             db.execute(update(_plans).where(*replaced).values(ended_us=to_us(now)))
             if plan is not None:
                 longer = or_(_plans.c.last.is_(None), _plans.c.last >= plan.first)
