@@ -64,9 +64,9 @@ def judge(scene: Scene, plan: Plan, taken: Iterable[Reading]) -> Judged:
     rule, today = MISSED_MEASUREMENT, scene.day(scene.now)
     last = today if scene.now >= _at(scene, today, _ASKED_AT) else today - _DAY
     asked, again = (_at(scene, day, _ASKED_AT) for day in (last, last + _DAY))
-    expected, kept, proof = _kept(scene, plan, taken, last)
+    first, expected, kept, proof = _kept(scene, plan, taken, last)
     missing = expected - kept
-    because = _words(plan, kept, expected, last - (_WEEK - 1) * _DAY, last)
+    because = _words(plan, kept, expected, first, last)
     advice = Text(en=" Please measure today.", zh="请今天测量。")
     finding = scene.finding(
         rule,
@@ -83,10 +83,10 @@ def judge(scene: Scene, plan: Plan, taken: Iterable[Reading]) -> Judged:
 def review(scene: Scene, plan: Plan, taken: Iterable[Reading]) -> Finding:
     """Whether so much is missing that the plan itself is in question, for the weekly list."""
     rule, last = PLAN_NOT_KEPT, scene.day(scene.now) - _DAY
-    expected, kept, proof = _kept(scene, plan, taken, last)
+    first, expected, kept, proof = _kept(scene, plan, taken, last)
     share = scene.number(rule, "share", PERCENT)
     raised = expected > 0 and 100 * kept < share * expected
-    because = _words(plan, kept, expected, last - (_WEEK - 1) * _DAY, last)
+    because = _words(plan, kept, expected, first, last)
     stand = Text(
         en=f" Limit: {'less' if raised else 'not less'} than {share:g} % of the plan.",
         zh=f"限值：{'低于' if raised else '不低于'}计划的 {share:g}%。",
@@ -122,8 +122,8 @@ def _at(scene: Scene, day: date, clock: time) -> datetime:
     return datetime.combine(day, clock, scene.zone).astimezone(UTC)
 
 
-def _kept(scene: Scene, plan: Plan, taken: Iterable[Reading], last: date) -> tuple[int, int, Sequence[Reading]]:
-    """Of the seven days up to `last`: how many the plan asks for, how many kept it, and their readings."""
+def _kept(scene: Scene, plan: Plan, taken: Iterable[Reading], last: date) -> tuple[date, int, int, Sequence[Reading]]:
+    """Of the seven days up to `last`, without those before the plan: first, number asked for, kept, readings."""
     first = max(last - (_WEEK - 1) * _DAY, scene.day(plan.since) + _DAY)
     span = (last - first).days + 1
     expected = max(0, span - (_WEEK - plan.days))
@@ -135,14 +135,22 @@ def _kept(scene: Scene, plan: Plan, taken: Iterable[Reading], last: date) -> tup
             occasions[scene.day(each.taken_at)] += 1
         before = each.taken_at
     kept = sum(count >= plan.times for count in occasions.values())
-    return expected, min(kept, expected), proof
+    return first, expected, min(kept, expected), proof
 
 
 def _words(plan: Plan, kept: int, expected: int, first: date, last: date) -> Text:
-    vital = VITALS[plan.vital]
+    vital, often = VITALS[plan.vital], "once" if plan.times == 1 else f"{plan.times} times"
+    if not expected:
+        return Text(
+            en=f"{vital.en}: the plan ({often} a day) asks for no day up to {last}.",
+            zh=f"{vital.zh}：截至 {last}，计划（每天 {plan.times} 次）未要求测量。",
+        )
+    days = "day" if expected == 1 else "days"
+    span = (
+        Text(en=f"{first} to {last}", zh=f"{first} 至 {last}") if first < last else Text(en=f"{last}", zh=f"{last}")
+    )
     return Text(
-        en=f"{vital.en}: measured as planned ({plan.times} times a day) on {kept} of the {expected} days that "
-        f"the plan asks for, {first} to {last}.",
-        zh=f"{vital.zh}：{first} 至 {last} 计划测量 {expected} 天（每天 {plan.times} 次），"
-        f"其中 {kept} 天按计划完成。",
+        en=f"{vital.en}: measured as planned ({often} a day) on {kept} of the {expected} {days} that "
+        f"the plan asks for, {span.en}.",
+        zh=f"{vital.zh}：{span.zh} 计划测量 {expected} 天（每天 {plan.times} 次），其中 {kept} 天按计划完成。",
     )

@@ -91,6 +91,11 @@ class Review:
         """What the weekly list says."""
         return tuple(finding for finding in self.findings if finding.verdict is Verdict.RAISE)
 
+    @property
+    def judged(self) -> bool:
+        """Whether any pattern could be judged; how much the sensor gave is none."""
+        return any(each.verdict is not Verdict.HOLD and each.rule != WEEK_WEAR.name for each in self.findings)
+
 
 def review(
     patient: str,

@@ -753,7 +753,7 @@ async def list_plans(house: House, patient_id: str) -> list[PlanOut]:
 
 @router.put("/patients/{patient_id}/plans/{vital}", tags=["patients"])
 async def set_plan(house: House, patient_id: str, vital: PlannedVital, body: PlanIn) -> list[PlanOut]:
-    """Say what a patient is to measure of a vital; the plan before ends."""
+    """Say what a patient is to measure of a vital; the plan before ends: at once, or the day before a later one."""
     await agree(house, await find_patient(house, patient_id), vital, body)
     return await list_plans(house, patient_id)
 

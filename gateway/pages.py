@@ -138,10 +138,9 @@ class Desk:
     def page(self, request: Request, template: str, status: int = 200, **shown: Any) -> HTMLResponse:
         """The page for this person. `shown` are the template's own values."""
         language = self.language(request)
-        query = f"?{request.url.query}" if request.url.query else ""
         frame = {
             "here": request.url.path,
-            "next": request.url.path + query,
+            "next": _again(request),
             "me": unquote(request.cookies.get(_NAME_COOKIE, "")),
             "events": None,
             "now": None,
@@ -193,8 +192,8 @@ def _environment(language: Language) -> Environment:
 
 def show_error(request: Request, status: int, detail: str) -> Response:
     """An error as a page with the sentence and the way back."""
-    back = request.headers.get("referer", "/") if request.method == "POST" else "/"
-    return _desk(request).page(request, "error.html", status, detail=detail, back=_local(back, request))
+    back = _again(request) if request.method == "POST" else "/"
+    return _desk(request).page(request, "error.html", status, detail=detail, back=back)
 
 
 @router.get("/")
@@ -378,7 +377,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         left_out=applied.left_out,
         today=today,
         populations=POPULATIONS,
-        plans=[plan for plan in plans.get(patient.id, ()) if plan.ended_at is None],
+        plans=[plan for plan in plans.get(patient.id, ()) if plan.holds(max(today, plan.first))],
         planned=[Vital.GLUCOSE, Vital.BLOOD_PRESSURE],
         programmes=sorted(house.rules.programmes),
         place=place,
@@ -740,6 +739,13 @@ def _local(path: str, request: Request) -> str:
     own = f"{request.url.scheme}://{request.url.netloc}"
     path = path.removeprefix(own)
     return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
+
+
+def _again(request: Request) -> str:
+    """The page that is asked for, or the one of the form that was sent: the form's own address shows nothing."""
+    if request.method == "POST":
+        return _local(request.headers.get("referer", "/"), request)
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def _remember_name(answer: RedirectResponse, request: Request, name: str) -> RedirectResponse:

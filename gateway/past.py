@@ -143,8 +143,8 @@ class Past:
         return spot.review(scene, taken, plans, failed=failed)
 
     def _agreed(self, plan: MeasuringPlan) -> datetime:
-        """The last moment before the first day that counts; `Plan` leaves the day of its agreement out."""
-        return from_us(midnight_us(plan.first, self._zone)) - _INSTANT
+        """The last moment before what counts; `Plan` leaves the day of it out, so that only whole days count."""
+        return max(from_us(midnight_us(plan.first, self._zone)), plan.entered_at) - _INSTANT
 
     def traces(self, due: Round) -> Traces:
         """All that the review of the week and the last fourteen days need of the sensor."""

@@ -29,6 +29,7 @@ from sqlalchemy import (
     Table,
     delete,
     insert,
+    or_,
     select,
     update,
 )
@@ -320,11 +321,20 @@ class People:
             ]
 
     def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None, *, now: datetime) -> None:
-        """Write down what a patient is to measure of a vital, None for nothing; the plan before ends."""
+        """Write down what a patient is to measure of a vital, None for nothing; the plan before ends.
+
+        One that begins before a plan for days to come holds until the day before it.
+        """
         current = (_plans.c.patient == patient, _plans.c.vital == vital, _plans.c.ended_us.is_(None))
         with self._engine.begin() as db:
-            db.execute(update(_plans).where(*current).values(ended_us=to_us(now)))
+            zone = ZoneInfo(db.execute(select(_patients.c.zone).where(_patients.c.id == patient)).scalar_one())
+            replaced = list(current)
+            if plan is not None and plan.first > now.astimezone(zone).date():
+                replaced.append(_plans.c.first >= plan.first)
+            db.execute(update(_plans).where(*replaced).values(ended_us=to_us(now)))
             if plan is not None:
+                longer = or_(_plans.c.last.is_(None), _plans.c.last >= plan.first)
+                db.execute(update(_plans).where(*current, longer).values(last=plan.first - timedelta(days=1)))
                 values = {name: getattr(plan, name) for name in ("vital", "times", "days", "first", "last", "author")}
                 db.execute(insert(_plans).values(patient=patient, entered_us=to_us(plan.entered_at), **values))
 

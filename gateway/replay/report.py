@@ -59,7 +59,7 @@ def doubts(table: Table) -> Iterator[str]:
             "an offset leave no doubt."
         )
     if likely := table.likely_unit():
-        yield f"All values look like {likely}, and were taken as {table.unit}: if so, say --unit {likely}."
+        yield f"Nearly all values look like {likely}, and were taken as {table.unit}: if so, say --unit {likely}."
 
 
 def summary(outcome: Outcome, bad: int) -> Iterator[str]:

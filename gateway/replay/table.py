@@ -40,6 +40,7 @@ _ENCODINGS: Final = ("utf-8-sig", "gb18030")
 # A time as people and spreadsheets write it.
 _WRITTEN: Final = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[T ]+(\d{1,2})(:\d\d.*)", re.ASCII)
 _SMALL: Final = 36  # sensors show 40 mg/dL to 400 (a meter 20 to 600), 2.2 mmol/L to 33.3
+_NEARLY_ALL: Final = 0.95  # a few misprints, or rows of another meter, hide no wrong unit
 
 
 class ReplayError(Exception):
@@ -103,12 +104,13 @@ class Table:
         return sum(map(len, self.rows.values()))
 
     def likely_unit(self) -> Unit | None:
-        """The unit that all the values look to be in, if that is another one."""
+        """The unit that nearly all the values look to be in, if that is another one."""
         values = [row.sent[0] for rows in self.rows.values() for row in rows if row.sent[0] is not None]
         if not values or self.vital is Vital.BLOOD_PRESSURE:
             return None
-        likely = Unit.MMOL_L if max(values) < _SMALL else Unit.MG_DL if min(values) >= _SMALL else self.unit
-        return likely if likely is not self.unit else None
+        likely = Unit.MG_DL if self.unit is Unit.MMOL_L else Unit.MMOL_L
+        alike = sum((value < _SMALL) is (likely is Unit.MMOL_L) for value in values)
+        return likely if alike >= _NEARLY_ALL * len(values) else None
 
 
 def read_table(path: Path, *, unit: Unit | None = None, zone: ZoneInfo | None = None, meter: bool = False) -> Table:

@@ -104,7 +104,18 @@ def test_a_plan_asks_for_nothing_from_before_it_was_agreed() -> None:
     new = Plan(vital=Vital.GLUCOSE, times=1, days=7, since=minute(day(5)))
     home = Home(plans=[new])
     assert home.review(day(5, "21:00"))["missed-measurement"].verdict is CLEAR
-    assert "0 of the 1 days" in home.review(day(6, "21:00"))["missed-measurement"].because.en
+    assert home.review(day(5, "21:00"))["missed-measurement"].because.en == (
+        "Meter glucose: the plan (once a day) asks for no day up to 2026-03-07."
+    )
+    because = home.review(day(6, "21:00"))["missed-measurement"].because
+    assert because.en == (
+        "Meter glucose: measured as planned (once a day) on 0 of the 1 day that the plan asks for, 2026-03-08. "
+        "Please measure today."
+    )
+    assert because.zh == "指尖血糖：2026-03-08 计划测量 1 天（每天 1 次），其中 0 天按计划完成。请今天测量。"
+    assert "0 of the 2 days that the plan asks for, 2026-03-08 to 2026-03-09." in (
+        home.review(day(7, "21:00"))["missed-measurement"].because.en
+    )
 
 
 @pytest.mark.parametrize(("times", "days"), [(0, 7), (25, 7), (1, 0), (1, 8)])

@@ -153,6 +153,20 @@ async def test_a_patients_page_says_why_and_shows_the_weeks(house) -> None:
     assert NOW.date() > date(2026, 3, 2) >= MONDAY
 
 
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "2026-W10: too little data"), ("zh-CN", "2026-W10: 数据不足")]
+)
+async def test_a_week_in_which_nothing_could_be_judged_is_not_called_well(house, language, words) -> None:
+    few = judged(week((96, 100.0), start=START + timedelta(days=6)))
+    assert few.findings
+    assert not few.raised
+    house.reviews.write(replace(CALM, patient="p-019"), replace(few, patient="p-019"))
+    house.people.add_patient(replace(MILLER, id="p-019", pseudonym="few"))
+    async with browser(house, **{"Accept-Language": language}) as web:
+        page = (await web.get("/patients/p-019")).text
+    assert words in page
+
+
 async def test_the_examples_in_the_description_are_what_it_describes(house) -> None:
     async with browser(house) as web:
         schema = (await web.get("/api/v1/openapi.json")).json()

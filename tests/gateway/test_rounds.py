@@ -156,6 +156,21 @@ async def test_what_is_not_measured_though_it_was_agreed_is_told(tmp_path: Path,
         assert house.asked == ["missed-measurement"] * missed
 
 
+@pytest.mark.parametrize(("hour", "asked"), [(0, ["missed-measurement"]), (19, [])])
+async def test_a_plan_that_is_saved_in_the_evening_does_not_ask_for_that_day(tmp_path: Path, hour, asked) -> None:
+    today = MONDAY + WEEK
+    clock = HandClock(local(today, hour))
+    with night(tmp_path, clock) as house:
+        house.enrol("anna", "meter-1", DeviceKind.METER)
+        house.people.set_plan("anna", Vital.GLUCOSE, replace(plan(today), entered_at=clock.now()), now=clock.now())
+        clock.set(local(today, 20))
+        await house.go()
+        assert house.asked == asked
+        clock.set(local(today + timedelta(days=1), 20))
+        await house.go()
+        assert house.asked[-1:] == ["missed-measurement"]
+
+
 async def test_a_reminder_comes_in_the_evening_also_after_a_restart(tmp_path: Path) -> None:
     today = MONDAY + WEEK
     clock = HandClock(MORNING)

@@ -374,6 +374,22 @@ async def test_no_form_sends_anybody_to_another_site(web, target) -> None:
     assert (await web.post("/login", data={"next": target, "token": ""})).headers["location"] == "/"
 
 
+@pytest.mark.parametrize(
+    ("referer", "next_page"),
+    [
+        ("http://localhost:8080/patients/p-017?range=3d", "/patients/p-017%3Frange%3D3d"),
+        ("https://evil.example/x", "/"),
+        (None, "/"),
+    ],
+)
+async def test_the_language_of_a_refused_form_leads_to_the_page_of_the_form(furnished, referer, next_page) -> None:
+    async with browser(furnished) as web:
+        headers = {"Referer": referer} if referer else {}
+        refused = await web.post("/patients/p-017/limits", data={"value": "1"}, headers=headers)
+    assert refused.status_code == 422
+    assert f'href="/language/zh_CN?next={next_page}"' in refused.text
+
+
 async def test_pages_run_no_script_but_ours(furnished) -> None:
     furnished.find(very_low())
     async with browser(furnished) as web:
@@ -554,10 +570,17 @@ async def test_a_plan_of_measuring_is_set_replaced_and_ended_by_api_and_form(fur
         fields = {"vital": "blood_pressure", "times": "1", "days": "3", "from": "2026-03-05", "author": "Dr Wu"}
         await web.post("/patients/p-017/plans", data=fields)
         before, now = (await web.get(path)).json()
-        assert (before["ended_at"], now["ended_at"]) == ("2026-03-03T06:30:00Z", None)
+        assert (before["ended_at"], before["to"], now["ended_at"]) == (None, "2026-03-04", None)
         page = (await web.get("/patients/p-017")).text
         assert "Blood pressure: <b>1 times a day on 3 of 7 days</b>" in page
         assert "Dr Wu from 2026-03-05" in page
+        assert "Dr Li from 2026-03-03 to 2026-03-04" in page
+        furnished.time += timedelta(days=2)
+        assert "Dr Li from 2026-03-03" not in (await web.get("/patients/p-017")).text
+        await web.put(f"{path}/blood_pressure", json=body)
+        first, second, third = (await web.get(path)).json()
+        assert (first["to"], first["times"], second["ended_at"][:10]) == ("2026-03-04", 2, "2026-03-05")
+        assert (third["from"], third["to"], third["ended_at"]) == ("2026-03-05", "2026-04-30", None)
         await web.post("/patients/p-017/plans", data={"vital": "blood_pressure"})
         assert all(each["ended_at"] for each in (await web.get(path)).json())
         assert (await web.put(f"{path}/ketone", json=body)).status_code == 422

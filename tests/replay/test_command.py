@@ -124,7 +124,7 @@ def test_a_file_of_which_no_row_can_be_used_is_no_success(tmp_path: Path, capsys
     data, out = file(tmp_path, glucose_lines((5.6, 7.1, 2.9))), tmp_path / "out.csv"
     assert _replay(data, "--findings", out) == 2
     said = capsys.readouterr().err
-    assert "All values look like mmol/L, and were taken as mg/dL: if so, say --unit mmol/L." in said
+    assert "Nearly all values look like mmol/L, and were taken as mg/dL: if so, say --unit mmol/L." in said
     assert "None of the 3 rows could be used" in said
     assert not out.exists()
     assert _replay(data, "--unit", "mmol/L") == 0

@@ -142,6 +142,9 @@ def test_an_hour_that_the_clock_showed_twice_or_never_is_doubtful(tmp_path: Path
         ((5.6, 120), None, None),
         ((100, 45), Unit.MMOL_L, Unit.MG_DL),
         ((5.6, 12.0), Unit.MMOL_L, None),
+        ((*[5.6] * 19, 120), None, Unit.MMOL_L),
+        ((*[5.6] * 18, 120), None, None),
+        ((*[120] * 19, 5.6), Unit.MMOL_L, Unit.MG_DL),
     ],
 )
 def test_values_that_look_like_another_unit(tmp_path: Path, values, unit, likely) -> None:
