@@ -104,5 +104,7 @@ def _live(sections: dict[str, Any], said: Connection) -> None:
 
 async def _keep(sections: dict[str, Any], said: Connection) -> None:
     async with keep_house(Config.model_validate(sections), SystemClock()) as house:
+        stopping = asyncio.create_task(house.stopped())
+        await asyncio.sleep(0)  # from here on it hears the signals
         said.send("open")
-        await house.stopped()
+        await stopping
