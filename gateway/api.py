@@ -195,12 +195,16 @@ class PlanOut(BaseModel):
 
 
 class FormerLimitOut(BaseModel):
-    """A number of a patient's own that was replaced or taken back. entry: as it was set; ended_at: in UTC."""
+    """A number of a patient's own that was replaced or taken back. entry: as it was set; ended_at: in UTC.
+
+    ended_by: null where nobody said who did it.
+    """
 
     rule: str
     parameter: str
     entry: Mapping[str, Any]
     ended_at: datetime
+    ended_by: str | None
 
     model_config = ConfigDict(from_attributes=True)
 

@@ -220,7 +220,7 @@ class House:
 
         return cast(Device, await self._errand(retire))
 
-    async def change_patient(self, patient: str, change: Callable[[Patient], Patient]) -> None:
+    async def change_patient(self, patient: str, change: Callable[[Patient], Patient], by: str | None = None) -> None:
         """See HouseView."""
         now = self.now()
 
@@ -231,7 +231,7 @@ class House:
             after = change(before)
             if (before.limits, care_of(before)) != (after.limits, care_of(after)):
                 refuse_change(self.rules, before, after, now.astimezone(ZoneInfo(after.zone)).date())
-            await asyncio.to_thread(partial(self.people.change_patient, after, now=now))
+            await asyncio.to_thread(partial(self.people.change_patient, after, now=now, by=by))
             for worn in await asyncio.to_thread(self.people.wearings, patient=patient):
                 await asyncio.to_thread(self._learn_device, worn.device)
             self.ward.forget([patient])

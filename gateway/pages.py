@@ -112,8 +112,8 @@ class LimitForm(Door):
     author: Name
 
 
-class LimitChoice(BaseModel):
-    """Which number of a patient a form is about. entry: as it was written down."""
+class LimitChoice(AcknowledgeIn):
+    """Which number of a patient ends, and who ends it. entry: as it was written down."""
 
     rule: str
     parameter: str
@@ -406,7 +406,9 @@ async def set_limit(request: Request, house: House, patient_id: str) -> Response
     days = {name: day.isoformat() for name, day in (("from", body.first), ("to", body.last)) if day}
     entry = {"value": body.value, "unit": unit, "author": body.author, **days}
     today = _today(house, patient)
-    await house.change_patient(patient.id, lambda known: with_number(known, rule, parameter, entry, today))
+    await house.change_patient(
+        patient.id, lambda known: with_number(known, rule, parameter, entry, today), by=body.author.strip()
+    )
     return _remember_name(_go(request, f"/patients/{quote(patient.id)}#limits"), request, body.author)
 
 
@@ -424,8 +426,8 @@ async def end_limit(request: Request, house: House, patient_id: str) -> Response
                 409, "this limit has ended or was changed meanwhile; look at the page again"
             ) from None
 
-    await house.change_patient(patient.id, ended)
-    return _go(request, f"/patients/{quote(patient.id)}#limits")
+    await house.change_patient(patient.id, ended, by=body.by.strip())
+    return _remember_name(_go(request, f"/patients/{quote(patient.id)}#limits"), request, body.by)
 
 
 @router.post("/patients/{patient_id}/plans")

@@ -82,6 +82,13 @@ _former_limits = Table(
     Column("entry", JSON, nullable=False),
     Column("ended_us", BigInteger, nullable=False),
 )
+# Who ended a number, where it was said. A table of its own: databases of an older Homeward have the one above.
+_limit_ends = Table(
+    "former_limit_ends",
+    METADATA,
+    Column("former", ForeignKey("former_limits.id"), primary_key=True),
+    Column("by", String(200), nullable=False),
+)
 # What a patient is to measure; one that is replaced or taken back stays, with its end.
 _plans = Table(
     "plans",
@@ -208,12 +215,16 @@ class MeasuringPlan:
 
 
 class FormerLimit(NamedTuple):
-    """A number of a patient's own that was replaced or taken back at `ended_at` (aware UTC). entry: as it was set."""
+    """A number of a patient's own that was replaced or taken back at `ended_at` (aware UTC). entry: as it was set.
+
+    ended_by: who did it, None where nobody said so.
+    """
 
     rule: str
     parameter: str
     entry: Mapping[str, Any]
     ended_at: datetime
+    ended_by: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,10 +305,10 @@ class People:
             db.execute(insert(_patients).values(**_patient_row(patient)))
             _write_care(db, patient)
 
-    def change_patient(self, patient: Patient, *, now: datetime) -> None:
+    def change_patient(self, patient: Patient, *, now: datetime, by: str | None = None) -> None:
         """Replace what is known of a patient; the pseudonym stays. Raises UnknownPerson.
 
-        A limit that is new is dated; one that is not there any more stays as a former one.
+        A limit that is new is dated; one that is not there any more stays as a former one, ended by whom.
         """
         ZoneInfo(patient.zone)
         row = {k: v for k, v in _patient_row(patient).items() if k not in {"id", "pseudonym"}}
@@ -309,15 +320,24 @@ class People:
             db.execute(update(_patients).where(_patients.c.id == patient.id).values(**row))
             for rule, parameter, entry in ended:
                 values = {"rule": rule, "parameter": parameter, "entry": entry, "ended_us": to_us(now)}
-                db.execute(insert(_former_limits).values(patient=patient.id, **values))
+                former = insert(_former_limits).values(patient=patient.id, **values).returning(_former_limits.c.id)
+                number = db.scalar(former)
+                if by:
+                    db.execute(insert(_limit_ends).values(former=number, by=by))
             _write_care(db, patient)
 
     def former_limits(self, patient: str) -> list[FormerLimit]:
         """What was set for a patient and was replaced or taken back, oldest first."""
-        query = select(_former_limits).where(_former_limits.c.patient == patient).order_by(_former_limits.c.id)
+        query = (
+            select(_former_limits, _limit_ends.c.by)
+            .outerjoin(_limit_ends)
+            .where(_former_limits.c.patient == patient)
+            .order_by(_former_limits.c.id)
+        )
         with self._engine.connect() as db:
             return [
-                FormerLimit(row.rule, row.parameter, row.entry, from_us(row.ended_us)) for row in db.execute(query)
+                FormerLimit(row.rule, row.parameter, row.entry, from_us(row.ended_us), row.by)
+                for row in db.execute(query)
             ]
 
     def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None, *, now: datetime) -> None:

@@ -129,11 +129,11 @@ class HouseView(Protocol):
         """Take a device out of use; it is not read any more, and what it has sent stays. Raises UnknownPerson."""
         ...
 
-    async def change_patient(self, patient: str, change: Callable[[Patient], Patient]) -> None:
+    async def change_patient(self, patient: str, change: Callable[[Patient], Patient], by: str | None = None) -> None:
         """Change what is known of a patient, as it is when it is this change's turn, so that none undoes another.
 
         New limits hold from the next reading. Raises UnknownPerson, LimitsError where new limits cannot hold, and
-        what change() raises.
+        what change() raises. by: who ends the limits that are not there any more.
         """
         ...
 

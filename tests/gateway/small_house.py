@@ -98,13 +98,13 @@ class SmallHouse:
     async def retire(self, device: str) -> Device:
         return self.people.retire(device, now=self.time)
 
-    async def change_patient(self, patient: str, change: Callable[[Patient], Patient]) -> None:
+    async def change_patient(self, patient: str, change: Callable[[Patient], Patient], by: str | None = None) -> None:
         before = self.people.patient(patient)
         if before is None:
             raise UnknownPerson(f"no patient has the id {patient}")
         after = change(before)
         refuse_change(self.rules, before, after, self.time.date())
-        self.people.change_patient(after, now=self.time)
+        self.people.change_patient(after, now=self.time, by=by)
 
     async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None) -> None:
         self.people.set_plan(patient, vital, plan, now=self.time)

@@ -541,12 +541,12 @@ async def test_a_limit_is_set_refused_replaced_and_ended_on_the_patients_page(fu
         assert "Former limits (1)" in page
         (entry,) = re.findall(r"""name="entry" value='(.*?)'""", page)
         choice = {"rule": "low-event-1", "parameter": "limit", "entry": html.unescape(entry)}
-        await web.post(f"{path}/end", data=choice)
+        await web.post(f"{path}/end", data={**choice, "by": "Dr Li"})
         assert set_now() == []
         chinese = (await web.get("/patients/p-017", headers={"Accept-Language": "zh-CN"})).text
         assert "以往的界限 (2)" in chinese
         assert "该患者适用默认界限。" in chinese
-        gone = await web.post(f"{path}/end", data=choice)
+        gone = await web.post(f"{path}/end", data={**choice, "by": "Dr Li"})
         assert (gone.status_code, "has ended or was changed meanwhile" in gone.text) == (409, True)
 
 
@@ -653,6 +653,22 @@ async def test_a_limit_that_is_replaced_stays_as_a_former_one_and_the_others_kee
         (former,) = (await web.get("/api/v1/patients/p-017/limits/former")).json()
     assert former["entry"] == {**LOW_1, "entered_at": "2026-03-03T06:30:00Z"}
     assert (former["rule"], former["ended_at"]) == ("low-event-1", "2026-03-04T06:30:00Z")
+
+
+async def test_who_ends_a_limit_on_the_page_says_so_and_it_is_kept(furnished) -> None:
+    async with browser(furnished) as web:
+        await web.patch("/api/v1/patients/p-017", json={"limits": {"low-event-1": {"limit": LOW_1}}})
+        own = (await web.get("/api/v1/patients/p-017")).json()["limits"]["low-event-1"]["limit"][0]
+        form = {"rule": "low-event-1", "parameter": "limit", "entry": json.dumps(own)}
+        assert (await web.post("/patients/p-017/limits/end", data=form)).status_code == 422
+        ended = await web.post("/patients/p-017/limits/end", data={**form, "by": "Nurse Wu"})
+        assert (ended.status_code, "homeward_name=Nurse" in ended.headers["set-cookie"]) == (303, True)
+        page = (await web.get("/patients/p-017")).text
+        assert re.search(r"Former limits.*62 mg/dL.*ended .*\(Nurse Wu\)", page, re.DOTALL)
+        await web.patch("/api/v1/patients/p-017", json={"limits": {"low-event-1": {"limit": LOW_1}}})
+        await web.patch("/api/v1/patients/p-017", json={"limits": {}})
+        former = (await web.get("/api/v1/patients/p-017/limits/former")).json()
+    assert [each["ended_by"] for each in former] == ["Nurse Wu", None]
 
 
 async def test_population_and_programme_are_set_by_api_and_form_and_move_the_limits(furnished) -> None:
