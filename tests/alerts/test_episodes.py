@@ -119,11 +119,11 @@ def subjects(notices: list[Notice]) -> list[str]:
 
 
 def test_a_low_after_yesterdays_was_closed_opens_a_new_alert(clinic: Clinic) -> None:
-    assert subjects(clinic.comes(meter(0, 38))) == ["Medium priority: Very low glucose on the meter"]
-    assert subjects(clinic.look(31)) == ["High priority now: Very low glucose on the meter"]
+    assert subjects(clinic.comes(meter(0, 38))) == ["High priority: Very low glucose on the meter"]
+    assert clinic.look(31) == []  # not recovered, and of high priority from the beginning
     first = clinic.close(at=40)
     assert clinic.watched(60, 20 * HOUR) == []  # the reading grows old: neither raised again nor over
-    assert subjects(clinic.comes(meter(20 * HOUR, 38))) == ["Medium priority: Very low glucose on the meter"]
+    assert subjects(clinic.comes(meter(20 * HOUR, 38))) == ["High priority: Very low glucose on the meter"]
     assert clinic.alert.id != first.id
     assert clinic.alert.since == minute(20 * HOUR)
     assert clinic.facts(first)[-1] is FactKind.SUPERSEDED
@@ -143,19 +143,19 @@ def test_a_low_after_yesterdays_was_acknowledged_is_told_again_and_says_todays_n
     clinic.comes(meter(0, 38))
     clinic.acknowledge(at=5)
     first = clinic.alert
-    assert subjects(clinic.comes(meter(DAY, 36))) == ["Medium priority, again: Very low glucose on the meter"]
+    assert subjects(clinic.comes(meter(DAY, 36))) == ["High priority, again: Very low glucose on the meter"]
     again = clinic.alert
     assert again.id == first.id
     assert (again.since, again.opened_at) == (minute(DAY), START)
     assert again.evidence == (meter(DAY, 36).key,)
     assert "36 mg/dL" in again.because.en
     assert clinic.facts(again)[-1] is FactKind.RELAPSED
-    assert len(clinic.watched(DAY, 3 * DAY)) == 1  # that it has not recovered, once
+    assert clinic.watched(DAY, 3 * DAY) == []  # that it has not recovered makes it no worse
     assert "38 mg/dL" in str(clinic.book.history(again.id)[0].because)  # what was said stays written
 
 
 def test_nobody_is_told_that_a_low_is_over_because_nothing_more_came(clinic: Clinic) -> None:
-    clinic.comes(meter(0, 38))
+    clinic.comes(meter(0, 48))
     assert len(clinic.watched(0, 10 * DAY)) == 1  # that it has not recovered
     assert clinic.alert.condition_gone_at is None
     assert subjects(clinic.comes(meter(10 * DAY, 95))) == ["Condition over: Very low glucose on the meter"]
