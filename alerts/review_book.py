@@ -138,6 +138,13 @@ class ReviewBook:
             rows = db.execute(select(STANDINGS.c.patient, STANDINGS.c.day))
             return {patient: date.fromisoformat(day) for patient, day in rows}
 
+    def waiting(self) -> dict[str, datetime]:
+        """Who was to be asked for something when their standing was made, and when."""
+        asks_at_us = STANDINGS.c.figures["asks_at_us"].as_integer()
+        with self._engine.connect() as db:
+            rows = db.execute(select(STANDINGS.c.patient, asks_at_us).where(asks_at_us.is_not(None)))
+            return {patient: from_us(moment_us) for patient, moment_us in rows}
+
     def standings(self, patients: Sequence[str] | None = None) -> dict[str, Standing]:
         """How these patients (None: all) stood last, by patient."""
         if patients is None:
@@ -259,12 +266,14 @@ def standing_row(standing: Standing) -> dict[str, Any]:
             "pressure_before": standing.pressure_before,
             "sensor": standing.sensor,
             "night_lows": standing.night_lows,
+            "asks_at_us": None if standing.asks_at is None else to_us(standing.asks_at),
         },
     }
 
 
 def _standing(row: Row[Any]) -> Standing:
     found = row.figures
+    asks_at_us = found.get("asks_at_us")  # not in a book of before 2026-11-22
     return Standing(
         patient=row.patient,
         day=date.fromisoformat(row.day),
@@ -275,6 +284,7 @@ def _standing(row: Row[Any]) -> Standing:
         pressure_before=_pressure(found["pressure_before"]),
         sensor=found["sensor"],
         night_lows=found["night_lows"],
+        asks_at=None if asks_at_us is None else from_us(asks_at_us),
     )
 
 

@@ -65,7 +65,7 @@ class Standing:
     day: the patient's own, on which it was made. week, before: the sensor's seven days up to it and those before;
     pressure, pressure_before: the cuff's. None where nothing came. sensor: over what share of the
     seven days one was worn that is worn now, 0 to 1. night_lows: whether the last weekly review found lows that come
-    back at night.
+    back at night. asks_at: until when waits what the patient is to be asked for; None: for nothing.
     """
 
     patient: str
@@ -77,6 +77,7 @@ class Standing:
     pressure_before: Pressure | None = None
     sensor: float = 0.0
     night_lows: bool = False
+    asks_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -104,16 +105,15 @@ class Rounds:
         return self._agenda.is_due(now)
 
     def _begin(self, now: datetime) -> None:
-        days = self._book.days()
+        days, waiting = self._book.days(), self._book.waiting()
         zones = {patient.id: ZoneInfo(patient.zone) for patient in self._people.patients()}
         self._agenda = Agenda()
-        # Of plans and cuffs something may be asked for that waited for the day when the house went down.
-        asked = self._people.planned() | {
-            worn.patient for worn in self._people.worn() if worn.kind is DeviceKind.CUFF
-        }
-        for patient in {wearing.patient for wearing in self._people.wearings()} | asked:
+        # A plan may be another one than when its patient was seen last.
+        planned = self._people.planned()
+        for patient in {wearing.patient for wearing in self._people.wearings()} | planned:
             due = round_of(patient, zones[patient], now)
-            self._agenda.add(patient, now if days.get(patient) != due.day or patient in asked else due.next_at)
+            seen = patient not in planned and days.get(patient) == due.day
+            self._agenda.add(patient, min(due.next_at, waiting.get(patient, due.next_at)) if seen else now)
 
     async def _visit(self, patient: str, now: datetime) -> datetime:
         """Visit a patient; when to come again. A fault of ours in one must not keep the others from being seen."""
@@ -133,15 +133,14 @@ class Rounds:
 
     async def _see(self, person: Patient, due: Round, now: datetime) -> datetime:
         past = await self.patience.call(self._past, person)
-        if not await self.patience.call(self._is_done, person.id, due):
-            seen = await self.patience.call(self._look_at, person, past, due, now)
-            # Heard before it is written that the patient was seen: heard twice is harmless.
-            if seen.found:
-                await self._hear(seen.found)
-            await self.patience.call(self._book.write, seen.standing, seen.review)
+        done = await self.patience.call(self._is_done, person.id, due)
+        seen = None if done else await self.patience.call(self._look_at, person, past, due, now)
         asked, again = await self.patience.call(past.reminders, now)
-        if asked:
-            await self._hear(asked)
+        # Heard before it is written that the patient was seen: heard twice is harmless.
+        if heard := (*(seen.found if seen else ()), *asked):
+            await self._hear(heard)
+        if seen:
+            await self.patience.call(self._book.write, replace(seen.standing, asks_at=again), seen.review)
         return min(due.next_at, again or due.next_at)
 
     def _is_done(self, patient: str, due: Round) -> bool:

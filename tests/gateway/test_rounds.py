@@ -387,6 +387,7 @@ async def test_a_cuff_that_fails_again_and_again_is_heard_though_its_values_are_
         clock.set(local(MONDAY + timedelta(days=1), 6))
         await house.go()
         assert house.heard == []  # it wakes nobody
+        assert house.reviews.waiting() == {"anna": local(MONDAY + timedelta(days=1), 8)}
     with night(tmp_path, clock) as house:  # after a restart between the visit and the morning
         await house.go()
         assert house.heard == []
