@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from statistics import mean
 
@@ -15,40 +16,48 @@ from benchmarks.report import Case
 
 
 def growth(bench: Bench) -> Case:
-    """(f) The same at more and more patients."""
+    """(f) The same at more and more patients, in houses side by side, so that each meets the machine's every mood."""
     case = Case("f", "(f) Growth with the number of patients")
-    for patients in bench.size.patients:
-        program = f"Homeward, {patients:,} patients".replace(",", " ")
-        bench.say(f"  {patients} patients")
-        ward = Ward(patients)
-        with Homeward(bench.place("house"), ward.enrolled()) as house:
+    fewest, most = bench.size.patients[0], bench.size.patients[-1]
+    rate = bench.size.rates[min(1, len(bench.size.rates) - 1)]
+    with ExitStack() as stack:
+        houses: dict[int, tuple[Ward, Homeward]] = {}
+        for patients in bench.size.patients:
+            bench.say(f"  {patients} patients")
+            # A reading of each of so many patients takes a while: with steps of a minute it were no backlog any more,
+            # but late data, and an alert for each device.
+            ward = Ward(patients, step=timedelta(minutes=15))
+            house = stack.enter_context(Homeward(bench.place("house"), ward.enrolled()))
             first = deliver(house, house.port, ward.one_each(), bench.folder)
-            case.add(program, "CPU of a patient's first reading", "us", first.cpu / first.readings * 1e6)
-            for _ in range(bench.size.rounds):
-                done = deliver(house, house.port, ward.singles(max(bench.size.singles // 3, 1000)), bench.folder)
-                case.add(program, CPU, "s", done.cpu / done.readings * 100_000, "CPU of 100 000 readings by patients")
-                case.add(program, RATE, "1/s", done.readings / done.seconds)
-                rate = bench.size.rates[min(1, len(bench.size.rates) - 1)]
-                done = deliver(house, house.port, ward.singles(int(rate * bench.size.seconds)), bench.folder, rate)
-                case.add(program, f"PUBACK at {rate}/s, {P99}", "ms", quantile(done.sent.latencies(), 0.99))
-            case.add(program, "memory", "MB", house.program.resident() / 1e6)
+            case.add(_program(patients), "CPU of a device's first reading", "us", first.cpu / first.readings * 1e6)
+            houses[patients] = ward, house
+        for patients in bench.rounds(*houses):
+            ward, house = houses[patients]
+            done = deliver(house, house.port, ward.singles(max(bench.size.singles // 3, 1000)), bench.folder)
+            cpu = done.cpu / done.readings * 100_000
+            case.add(_program(patients), CPU, "s", cpu, "CPU of 100 000 readings by patients")
+            case.add(_program(patients), RATE, "1/s", done.readings / done.seconds)
+            done = deliver(house, house.port, ward.singles(int(rate * bench.size.seconds)), bench.folder, rate)
+            case.add(_program(patients), f"PUBACK at {rate}/s, {P99}", "ms", quantile(done.sent.latencies(), 0.99))
+        for patients, (_, house) in houses.items():
+            case.add(_program(patients), "memory", "MB", house.program.resident() / 1e6)
             if bench.size.peers:
                 before = house.program.cpu()
                 time.sleep(30)
-                case.add(program, "CPU when nothing comes", "%", (house.program.cpu() - before) / 30 * 100)
+                case.add(_program(patients), "CPU when nothing comes", "%", (house.program.cpu() - before) / 30 * 100)
                 house.program.stop()
-                case.add(program, "start", "s", house.start())
+                case.add(_program(patients), "start", "s", house.start())
     case.close()
-    fewest, most = (
-        f"Homeward, {number:,} patients".replace(",", " ")
-        for number in (bench.size.patients[0], bench.size.patients[-1])
-    )
     case.at_most(
-        f"CPU of a reading, {bench.size.patients[-1]} / {bench.size.patients[0]} patients",
-        case.ratio((most, CPU), (fewest, CPU)),
+        f"CPU of a reading, {most} / {fewest} patients",
+        case.ratio((_program(most), CPU), (_program(fewest), CPU)),
         1.3,
     )
     return case
+
+
+def _program(patients: int) -> str:
+    return f"Homeward, {patients:,} patients".replace(",", " ")
 
 
 def soak(bench: Bench, seconds: float, rate: int = 5000) -> Case:

@@ -100,8 +100,12 @@ class Ward:
         return messages
 
     def one_each(self) -> list[Message]:
-        """One CGM reading of every patient: after it the house knows them all."""
-        return [_message(f"cgm-{i:06}", [self._reading("cgm", i)]) for i in range(self.patients)]
+        """A reading of each device of every patient: after it the house knows them all."""
+        return [
+            _message(f"{kind}-{i:06}", [self._reading(kind, i)])
+            for kind in ("cgm", "cuff")
+            for i in range(self.patients)
+        ]
 
     def batches(self, count: int, size: int = 50) -> list[Message]:
         """So many messages of `size` readings of one sensor each."""
