@@ -32,6 +32,7 @@ import numpy as np
 
 from ingest import line_protocol
 from ingest.accounts import Accounts, accounts
+from ingest.checkpoint import Checkpointer
 from ingest.journal_format import FORMAT, prepare
 from ingest.line_protocol import Point
 from ingest.progress import Progress, Stretch
@@ -259,10 +260,11 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = self._connect()
-            self._db.execute("PRAGMA wal_autocheckpoint=4000")
+            self._db.execute("PRAGMA wal_autocheckpoint=16000")
             self._db.execute("PRAGMA cache_size=-65536")  # of the writer alone: there may be many readers
             self._db.execute("PRAGMA temp_store=MEMORY")  # what a savepoint may have to undo: a page for each reading
             self._prepare()
+            self._checkpointer = Checkpointer(self._connect()) if durable else None
         except (sqlite3.Error, OSError) as error:
             raise JournalError(
                 f"cannot use the journal {path}: {error}; check the path, its owner and the disk"
@@ -271,6 +273,8 @@ class Journal:
 
     def close(self) -> None:
         """Close every connection; the journal must not be used afterwards."""
+        if self._checkpointer:
+            self._checkpointer.close()
         with self._lock:
             self._db.close()
         while True:
@@ -672,6 +676,8 @@ class Journal:
                 self._end_transaction()
                 raise
             self._numbers_hold = True
+            if self._checkpointer:
+                self._checkpointer.note_commit()
 
     def _end_transaction(self) -> None:
         if self._db.in_transaction:
