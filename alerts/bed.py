@@ -15,7 +15,6 @@ a spot measurement (`alerts.spot`) unless it is unremarkable (`alerts.cuff`), a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, tzinfo
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -189,8 +188,8 @@ class Bed:
         self._together = NOTHING_TOGETHER
         if self._asks or self._again <= now:
             taken = stored.spot()
-            judged = spot.judge(scene, taken, raising=self.standing.keys())
-            found += map(self._as_seen_by_sensors, judged.findings)
+            judged = spot.judge(scene, taken, raising=self.standing.keys(), low_since=self._low_since)
+            found += judged.findings
             if pressures := taken.get(Vital.BLOOD_PRESSURE):
                 self._pressure_at = pressures[-1].taken_at
             self._again = judged.again or NEVER
@@ -251,12 +250,9 @@ class Bed:
                     over.append(finding(self._scene(now), told))
         return over
 
-    def _as_seen_by_sensors(self, spot_finding: Finding) -> Finding:
+    def _low_since(self, at: datetime) -> datetime:
         """A meter's low that a sensor has shown before is no new one."""
-        if spot_finding.verdict is not Verdict.RAISE or spot_finding.rule not in _METER_LOWS:
-            return spot_finding
-        seen = [sensor.low_since(spot_finding.since) for sensor in self._sensors.values()]
-        return replace(spot_finding, since=min([spot_finding.since, *filter(None, seen)]))
+        return min([at, *filter(None, (sensor.low_since(at) for sensor in self._sensors.values()))])
 
     def _of_devices(self, now: datetime) -> list[Finding]:
         """No data, late data and wrong clocks, as far as they are heard."""

@@ -65,6 +65,11 @@ _GROUPS: Final = {
 }
 
 
+def as_measured(at: datetime) -> datetime:
+    """Since when a low goes on that no sensor has shown before: since it was measured."""
+    return at
+
+
 def judge(
     scene: Scene,
     glucose: Sequence[Reading],
@@ -72,10 +77,12 @@ def judge(
     sensor: Reading | None = None,
     *,
     raising: Collection[str] | None = None,
+    low_since: Callable[[datetime], datetime] = as_measured,
 ) -> Judged:
     """Judge the readings of a meter, oldest first, of the last `spot.SPAN`; sensor: a sensor's newest, if any.
 
-    raising: as in `spot`.
+    raising: as in `spot`. low_since: since when a low goes on that the meter shows at a moment, for a sensor may have
+    shown it before.
     """
     findings: list[Finding | None] = []
     again = None
@@ -84,8 +91,8 @@ def judge(
         if sensor is not None and sensor.taken_at - taken[-1].taken_at >= _SENSOR_LAG:
             taken.append(sensor)
         danger = _danger(scene, _low_episode(scene, METER_VERY_LOW, taken))
-        very_low, again = _very_low(scene, taken, raising)
-        low = _low(scene, taken, raising, danger)
+        very_low, again = _very_low(scene, taken, raising, low_since)
+        low = _low(scene, taken, raising, danger, low_since)
         # The patient is asked once, by the worse; beside what is for staff at once, by this one.
         if low and low.audience is Audience.PATIENT and very_low and very_low.verdict is Verdict.RAISE and not danger:
             low = None
@@ -160,7 +167,11 @@ def _lasts(scene: Scene, rule: Rule, event: Sequence[Reading], parameter: str) -
 
 
 def _low(
-    scene: Scene, taken: Sequence[Reading], raising: Collection[str] | None, danger: Reading | None
+    scene: Scene,
+    taken: Sequence[Reading],
+    raising: Collection[str] | None,
+    danger: Reading | None,
+    low_since: Callable[[datetime], datetime],
 ) -> Finding | None:
     """danger: the first so low that staff hear at once of it as very low, while the patient is asked here."""
     rule = METER_LOW
@@ -173,14 +184,22 @@ def _low(
         rule,
         Verdict.RAISE,
         said if for_staff else _with_advice(scene, rule, said, event[-1]),
-        (danger or event[0]).taken_at,
+        _begun(event, danger, low_since),
         event,
         audience=Audience.STAFF if for_staff else Audience.PATIENT,
     )
 
 
+def _begun(event: Sequence[Reading], danger: Reading | None, low_since: Callable[[datetime], datetime]) -> datetime:
+    """What nobody acts on alone begins with itself, whatever was shown before it."""
+    return danger.taken_at if danger else low_since(event[0].taken_at)
+
+
 def _very_low(
-    scene: Scene, taken: Sequence[Reading], raising: Collection[str] | None
+    scene: Scene,
+    taken: Sequence[Reading],
+    raising: Collection[str] | None,
+    low_since: Callable[[datetime], datetime],
 ) -> tuple[Finding | None, datetime | None]:
     rule = METER_VERY_LOW
     event = _low_episode(scene, rule, taken)
@@ -201,7 +220,7 @@ def _very_low(
         rule,
         Verdict.RAISE,
         said,
-        (danger or onset).taken_at,
+        _begun(event, danger, low_since),
         event,
         known_at=last_arrival(event) if confirmed or not overdue else deadline,
         priority=Priority.HIGH if danger or (confirmed and overdue) else rule.priority,

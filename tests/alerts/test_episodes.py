@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -220,6 +220,24 @@ def test_a_meter_that_confirms_the_sensor_after_the_acknowledgement_tells_nothin
     clinic.comes(*trace([52] * 8, start=5))
     clinic.acknowledge(at=46)
     assert clinic.comes(meter(47, 50), cgm(50, 51), cgm(55, 52)) == []
+
+
+@pytest.mark.parametrize(
+    ("deal", "told"),
+    [
+        (Clinic.acknowledge, "High priority, again: Very low glucose on the meter"),
+        (Clinic.close, "High priority: Very low glucose on the meter"),
+    ],
+)
+def test_below_40_on_the_meter_is_told_though_a_sensor_showed_the_low_and_somebody_dealt_with_it(
+    clinic: Clinic, deal: Callable[[Clinic, float], object], told: str
+) -> None:
+    worn(clinic)
+    assert subjects(clinic.comes(*trace([52] * 8, start=5))) == ["High priority: Very low glucose"]
+    deal(clinic, 46)
+    assert subjects(clinic.comes(meter(47, 38))) == [told]
+    assert "Meter glucose 38 mg/dL" in clinic.alert.because.en
+    assert clinic.comes(cgm(50, 51), meter(52, 37)) == []
 
 
 def test_a_low_that_never_ends_is_told_as_it_gets_worse_and_not_again_after_a_restart(clinic: Clinic) -> None:
