@@ -265,6 +265,7 @@ def _severe(
         known_at=case.known_at,
         priority=_priority(scene, case),
         audience=Audience.PATIENT if asked else Audience.STAFF,
+        emergencies=[case.proof[-1].reading] if case.stage is _Stage.PAIR else (),
     )
     return finding, _deadline(scene, case.proof[0]) + _INSTANT if asked else None
 
@@ -556,6 +557,7 @@ def _low(
         known_at=deadline if alone else None,
         priority=Priority.MEDIUM if very else rule.priority,
         audience=Audience.STAFF if confirmed or alone else Audience.PATIENT,
+        emergencies=[each.reading for each in proof if _is_very_low(scene, each)] if very else (),
     )
     return finding, deadline + _INSTANT if deadline and not (confirmed or alone) else None
 

@@ -157,13 +157,7 @@ def _since_low(scene: Scene, rule: Rule, taken: Sequence[Reading]) -> Sequence[R
 def _lasts(scene: Scene, rule: Rule, event: Sequence[Reading], parameter: str) -> bool:
     """Whether a reading of the meter that is in no doubt is below the limit so long after the first."""
     since = event[0].taken_at + scene.minutes(rule, parameter)
-    return any(
-        each.taken_at >= since
-        and each.vital is Vital.GLUCOSE
-        and not _DOUBTS & each.flags
-        and _is_below(scene, each, rule, "limit")
-        for each in event
-    )
+    return any(each.taken_at >= since for each in _believed(scene, event, "limit", rule))
 
 
 def _low(
@@ -225,6 +219,7 @@ def _very_low(
         known_at=last_arrival(event) if confirmed or not overdue else deadline,
         priority=Priority.HIGH if danger or (confirmed and overdue) else rule.priority,
         audience=Audience.STAFF if confirmed or overdue else Audience.PATIENT,
+        emergencies=_believed(scene, event, "limit"),
     )
     return finding, None if overdue else deadline + _INSTANT
 
@@ -245,16 +240,16 @@ def _is_confirmed(scene: Scene, event: Sequence[Reading]) -> bool:
 
 def _danger(scene: Scene, event: Sequence[Reading]) -> Reading | None:
     """The first reading of the meter that is in no doubt and so low that no second one is waited for."""
-    return next(
-        (
-            each
-            for each in event
-            if each.vital is Vital.GLUCOSE
-            and not _DOUBTS & each.flags
-            and _is_below(scene, each, METER_VERY_LOW, "at-once")
-        ),
-        None,
-    )
+    return next(_believed(scene, event, "at-once"), None)
+
+
+def _believed(
+    scene: Scene, event: Sequence[Reading], parameter: str, rule: Rule = METER_VERY_LOW
+) -> Iterator[Reading]:
+    """The readings of the meter that are in no doubt and below a limit."""
+    for each in event:
+        if each.vital is Vital.GLUCOSE and not _DOUBTS & each.flags and _is_below(scene, each, rule, parameter):
+            yield each
 
 
 def _with_advice(scene: Scene, rule: Rule, said: Text, newest: Reading) -> Text:
@@ -465,6 +460,7 @@ def _crisis(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] |
         event[0].taken_at,
         proof,
         priority=Priority.HIGH if len(proof) > 1 else rule.priority,
+        emergencies=proof,
     )
 
 
@@ -621,6 +617,7 @@ def _ketone(
         known_at=newest.received_at,
         priority=priority,
         audience=audience,
+        emergencies=(newest,) if name == "emergency" else (),
     )
 
 

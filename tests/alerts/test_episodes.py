@@ -18,8 +18,8 @@ from alerts.machine import FactKind, hear, hear_findings
 from alerts.rules import DEFAULTS, parse_limits
 from alerts.scene import Scene
 from ingest.reading import Flag, Reading, TimeBasis
-from ingest.vital import Vital
-from tests.alerts.ward import START, Ward, cgm, cuff, meter, minute, said, trace
+from ingest.vital import Unit, Vital
+from tests.alerts.ward import START, Ward, cgm, cuff, meter, minute, reading, said, trace
 
 HOUR = 60.0
 DAY = 24 * HOUR
@@ -180,6 +180,52 @@ def test_a_late_reading_that_shows_an_earlier_onset_of_the_same_low_tells_nothin
     clinic.close(at=70)
     assert clinic.comes(meter(40, 39, arrives=minute(90))) == []
     assert clinic.book.open_alerts() == []
+
+
+# Emergencies that are measured after the closing
+
+
+def strip(at: float, mmol_l: float) -> Reading:
+    return reading(Vital.KETONE, minute(at), (mmol_l,), Unit.MMOL_L, device="meter-1")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ([meter(0, 48), meter(16, 50)], meter(60, 51), "High priority: Very low glucose on the meter"),
+        ([meter(0, 600), meter(10, 600)], meter(60, 600), "High priority: Extremely high glucose on the meter"),
+        ([strip(0, 3.4)], strip(20 * HOUR, 3.0), "High priority: Raised blood ketone"),
+        ([cuff(0, 200, 115), cuff(5, 200, 115)], cuff(60, 181, 90), "Medium priority: Severe blood pressure"),
+        ([cuff(0, 70, 40), cuff(5, 72, 42)], cuff(60, 70, 40), "Medium priority: Low blood pressure"),
+    ],
+)
+def test_an_emergency_measured_after_the_closing_is_told_and_one_from_before_it_is_not(
+    clinic: Clinic, before: list[Reading], after: Reading, told: str
+) -> None:
+    clinic.comes(*before)
+    clinic.look(31)
+    closed = clinic.close(at=35)
+    copy = replace(before[-1], device="read-out-twice", received_at=minute(37))
+    assert clinic.look(36) + clinic.comes(copy) + clinic.look(38) == []
+    assert subjects(clinic.comes(after)) == [told]
+    assert clinic.alert.id != closed.id
+    assert clinic.watched((after.taken_at - START) / timedelta(minutes=1) + 1, DAY) == []
+
+
+def test_a_very_low_on_the_meter_to_which_nobody_answers_is_told_though_the_sensors_low_was_closed(
+    clinic: Clinic,
+) -> None:
+    worn(clinic)
+    clinic.comes(*trace([52] * 8, start=5))
+    clinic.close(at=46)
+    assert clinic.comes(meter(47, 48)) == []  # the patient is asked for a second one
+    assert subjects(clinic.watched(48, 80, every=1)) == ["Medium priority: Very low glucose on the meter"]
+
+
+def test_a_clock_that_is_ahead_makes_no_reading_an_emergency_of_after_the_closing(clinic: Clinic) -> None:
+    clinic.comes(meter(8, 38, arrives=minute(0)))
+    clinic.close(at=5)
+    assert clinic.comes(cuff(9, 120, 75)) == []  # all is judged once more
 
 
 # Lows of a sensor
