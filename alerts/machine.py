@@ -134,18 +134,23 @@ def hear(alert: Alert | None, event: Finding | Act, now: datetime) -> Heard:
 def hear_findings(standing: Mapping[tuple[str, str], Alert], findings: Iterable[Finding], now: datetime) -> Heard:
     """Findings of one moment meet the alerts that stand, by (patient, problem) as `Book.standing` gives them.
 
-    The worst is heard first and what is over last, so that one moment tells one trouble once.
+    The worst is heard first and what is over last, so that one moment tells one trouble once. What is for staff is
+    heard before what is for the patient, who may bring an alert back of which they then would not hear.
     """
     alerts = dict(standing)
     changes: list[Change] = []
     notices: list[Notice] = []
-    for finding in sorted(findings, key=lambda each: (each.verdict is Verdict.CLEAR, -each.priority)):
+    for finding in sorted(findings, key=_turn):
         heard = hear(alerts.get((finding.patient, finding.problem)), finding, now)
         for change in heard.changes:
             alerts[change.alert.patient, change.alert.problem] = change.alert
         changes += heard.changes
         notices += heard.notices
     return Heard(changes=tuple(changes), notices=tuple(notices))
+
+
+def _turn(finding: Finding) -> tuple[bool, bool, int]:
+    return finding.verdict is Verdict.CLEAR, finding.audience is Audience.PATIENT, -finding.priority
 
 
 def _raise_patient(alert: Alert | None, finding: Finding, now: datetime) -> Heard:

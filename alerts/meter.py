@@ -105,7 +105,7 @@ def judge(
             _high(scene, glucose, raising),
         ]
     if ketones:
-        findings.append(_ketone(scene, ketones, glucose, raising))
+        findings += _ketone(scene, ketones, glucose, raising)
     return Judged(tuple(each for each in findings if each), again)
 
 
@@ -567,35 +567,43 @@ def _meal(reading: Reading) -> Text:
 
 # Ketones
 
-_KETONE_LEVELS: Final = (
-    ("emergency", Priority.HIGH, Audience.STAFF),
-    ("call", Priority.MEDIUM, Audience.STAFF),
-    ("watch", Priority.LOW, Audience.PATIENT),
-)
+_KETONE_LEVELS: Final = (("emergency", Priority.HIGH), ("call", Priority.MEDIUM), ("watch", Priority.LOW))
+_KETONE_ADVICE: Final = {
+    "emergency": Text(
+        en=" This is an emergency: please call the emergency number or have yourself brought to a hospital now, "
+        "also if you feel well.",
+        zh="这属于紧急情况：即使没有不适，也请立即拨打急救电话或由他人送往医院。",
+    ),
+    "call": Text(
+        en=" Please call your doctor or clinic now, drink water, and measure glucose and ketone again in 2 h; if you "
+        "vomit, breathe hard or feel drowsy, call the emergency number now.",
+        zh="请立即联系医生或诊所，饮水，2 小时后复测血糖和血酮；如有呕吐、呼吸费力或嗜睡，请立即拨打急救电话。",
+    ),
+    "watch": Text(
+        en=" Please drink water and measure glucose and ketone again in 2 h.", zh="请饮水，2 小时后复测血糖和血酮。"
+    ),
+}
 
 
 def _ketone(
     scene: Scene, ketones: Sequence[Reading], glucose: Sequence[Reading], raising: Collection[str] | None
-) -> Finding | None:
+) -> list[Finding]:
+    """The patient is told what to do at each level, once while it lasts; staff hear of the upper two."""
     rule, newest = KETONE, ketones[-1]
     watch = scene.number(rule, "watch", MMOL_L)
     value, at, now = shown(newest)[0], scene.clock(newest.taken_at), _ketone_words(newest)
     level = next((each for each in _KETONE_LEVELS if value >= scene.number(rule, each[0], MMOL_L)), None)
     if level is None or not scene.fresh(rule, "fresh-meter", newest):
         if not is_heard(rule, raising):
-            return None
+            return []
         over = value < watch
-        return scene.finding(
-            rule,
-            Verdict.CLEAR if over else Verdict.HOLD,
-            Text(
-                en=f"Blood ketone {now} at {at}: {f'below {watch:g} mmol/L' if over else 'too old to judge by'}.",
-                zh=f"{at} 血酮 {now}：{f'低于 {watch:g} mmol/L' if over else '读数过旧，无法判断'}。",
-            ),
-            newest.taken_at,
-            (newest,),
+        because = Text(
+            en=f"Blood ketone {now} at {at}: {f'below {watch:g} mmol/L' if over else 'too old to judge by'}.",
+            zh=f"{at} 血酮 {now}：{f'低于 {watch:g} mmol/L' if over else '读数过旧，无法判断'}。",
         )
-    name, priority, audience = level
+        verdict = Verdict.CLEAR if over else Verdict.HOLD
+        return [scene.finding(rule, verdict, because, newest.taken_at, (newest,))]
+    name, priority = level
     limit, source = scene.number(rule, name, MMOL_L), scene.limits.source(rule.name, name, MMOL_L)
     since = _episode(
         ketones,
@@ -604,21 +612,26 @@ def _ketone(
         _KETONE_GAP,
     )[0].taken_at
     beside = _beside(newest, glucose)
-    said = _ketone_advice(scene, name, beside)
-    return scene.finding(
-        rule,
-        Verdict.RAISE,
-        Text(
-            en=f"Blood ketone {now} at {at}: at or above {limit:g} mmol/L.{said.en} Limit: {source.en}.",
-            zh=f"{at} 血酮 {now}：不低于 {limit:g} mmol/L。{said.zh}限值依据：{source.zh}。",
-        ),
-        since,
-        (newest,) if beside is None else (beside, newest),
-        known_at=newest.received_at,
-        priority=priority,
-        audience=audience,
-        emergencies=(newest,) if name == "emergency" else (),
-    )
+    told = [(Audience.PATIENT, _KETONE_ADVICE[name])]
+    if name != "watch":
+        told.append((Audience.STAFF, _beside_words(scene, name, beside)))
+    return [
+        scene.finding(
+            rule,
+            Verdict.RAISE,
+            Text(
+                en=f"Blood ketone {now} at {at}: at or above {limit:g} mmol/L.{said.en} Limit: {source.en}.",
+                zh=f"{at} 血酮 {now}：不低于 {limit:g} mmol/L。{said.zh}限值依据：{source.zh}。",
+            ),
+            since,
+            (newest,) if beside is None else (beside, newest),
+            known_at=newest.received_at,
+            priority=priority,
+            audience=audience,
+            emergencies=(newest,) if name == "emergency" else (),
+        )
+        for audience, said in told
+    ]
 
 
 def _beside(ketone: Reading, glucose: Sequence[Reading]) -> Reading | None:
@@ -627,12 +640,7 @@ def _beside(ketone: Reading, glucose: Sequence[Reading]) -> Reading | None:
     return min(near, key=lambda each: abs(each.taken_at - ketone.taken_at), default=None)
 
 
-def _ketone_advice(scene: Scene, level: str, beside: Reading | None) -> Text:
-    if level == "watch":
-        return Text(
-            en=" Please drink water and measure glucose and ketone again in 2 h.",
-            zh="请饮水，2 小时后复测血糖和血酮。",
-        )
+def _beside_words(scene: Scene, level: str, beside: Reading | None) -> Text:
     if beside is None:
         return Text(en=" No glucose was measured beside it.", zh="未同时测血糖。")
     value, unit = shown(beside)

@@ -306,6 +306,13 @@ def test_one_moment_tells_one_trouble_once() -> None:
     assert [notice.priority for notice in heard.notices] == [Priority.MEDIUM]
 
 
+def test_staff_are_told_of_what_comes_back_also_where_the_patient_is_told_of_it() -> None:
+    again = replace(RAISED, since=minute(80), known_at=minute(80))
+    heard = hear_findings({("p-1", "glucose-low"): GONE}, [replace(again, audience=Audience.PATIENT), again], LATER)
+    assert facts(heard) == [FactKind.RELAPSED]
+    assert audiences(heard) == [Audience.STAFF, Audience.PATIENT]
+
+
 def test_what_rises_is_heard_before_what_is_over() -> None:
     heard = hear_findings({("p-1", "glucose-low"): OPEN}, [OVER, LOW_STAFF], LATER)
     assert facts(heard) == [FactKind.JOINED, FactKind.EASED]

@@ -375,6 +375,33 @@ def test_ketones_by_level(mmol_l: float | str, verdict: Verdict, audience: Audie
     assert (found.verdict, found.audience, found.priority) == (verdict, audience, priority)
 
 
+@pytest.mark.parametrize(
+    ("mmol_l", "todo", "priority"),
+    [
+        (0.6, "drink water and measure glucose and ketone again in 2 h", Priority.LOW),
+        (1.5, "Please call your doctor or clinic now", Priority.MEDIUM),
+        (2.9, "Please call your doctor or clinic now", Priority.MEDIUM),
+        (3.0, "please call the emergency number or have yourself brought to a hospital now", Priority.HIGH),
+        ("HI", "please call the emergency number or have yourself brought to a hospital now", Priority.HIGH),
+    ],
+)
+def test_the_patient_is_told_what_to_do_at_every_level_of_ketone(
+    mmol_l: float | str, todo: str, priority: Priority
+) -> None:
+    found = Home().take(ketone(0, mmol_l)).asked(0)["ketone"]
+    assert todo in found.because.en
+    assert found.priority is priority
+    assert "insulin" not in found.because.en
+
+
+def test_a_patient_is_told_of_each_level_of_ketone_once_while_it_lasts() -> None:
+    home, told = Home(), []
+    for hour, mmol_l in enumerate([0.8, 1.0, 1.7, 1.9, 3.2, 3.1, 1.6]):
+        asked = home.take(ketone(60 * hour, mmol_l)).asked(60 * hour)["ketone"]
+        told.append(hear(None, asked, minute(60 * hour)).notices[0].id)
+    assert [told.index(each) for each in told] == [0, 0, 2, 2, 4, 4, 2]
+
+
 def test_a_ketone_with_high_glucose_meets_the_criteria_of_ketoacidosis_and_without_is_still_urgent() -> None:
     found = Home().take(meter(0, 200), ketone(10, 3.1)).at(10)["ketone"]
     assert found.because.en == (
