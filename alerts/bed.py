@@ -15,16 +15,18 @@ a spot measurement (`alerts.spot`) unless it is unremarkable (`alerts.cuff`), a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, tzinfo
 from types import MappingProxyType
 from typing import Final, Protocol
 
 from alerts import spot
-from alerts.alert import Finding, Verdict
+from alerts.alert import Audience, Finding, Verdict
 from alerts.device_rules import LATE_DATA, NO_DATA
 from alerts.devices import LATE, LATE_COUNT, Arrivals, Expected, late_data, no_data, wrong_clock
 from alerts.ladder import Plan
 from alerts.rule import Limits
+from alerts.rules import RULES
 from alerts.scene import Scene
 from alerts.sensor import NEVER, Sensor, Told, built
 from alerts.sensor_words import finding
@@ -62,6 +64,7 @@ class Bed:
         "_clock_told",
         "_due",
         "_late",
+        "_onsets",
         "_plan",
         "_pressure_at",
         "_raised",
@@ -89,6 +92,7 @@ class Bed:
         self._together: Mapping[str, Reading] = NOTHING_TOGETHER  # the newest of sensors to be judged as a whole
         self._raised: frozenset[str] = frozenset()  # rules, since the last `settle`
         self._asks = True  # spot measurements are to be judged
+        self._onsets: Mapping[tuple[str, Audience], datetime] = {}  # of what was raised when `spot` judged last
         self._pressure_at: datetime | None = None  # when the newest that was seen or stored was taken
         self._clock_told: datetime | None = None  # the onset of the wrong clock that was told last
         self._again = NEVER
@@ -106,6 +110,7 @@ class Bed:
         of the patient (`alerts.sensor.built`).
         """
         self.standing = standing
+        self._onsets = {(rule, each): since for rule, since in standing.items() for each in Audience}
         for device, readings in sensors.items():
             self._sensors[device] = built(self._plan, device, self.zone, readings, earlier.get(device, ()))
             for reading in readings:
@@ -189,7 +194,7 @@ class Bed:
         if self._asks or self._again <= now:
             taken = stored.spot()
             judged = spot.judge(scene, taken, raising=self.standing.keys(), low_since=self._low_since)
-            found += judged.findings
+            found += self._as_begun(judged.findings, taken)
             if pressures := taken.get(Vital.BLOOD_PRESSURE):
                 self._pressure_at = pressures[-1].taken_at
             self._again = judged.again or NEVER
@@ -253,6 +258,20 @@ class Bed:
     def _low_since(self, at: datetime) -> datetime:
         """A meter's low that a sensor has shown before is no new one."""
         return min([at, *filter(None, (sensor.low_since(at) for sensor in self._sensors.values()))])
+
+    def _as_begun(self, found: Sequence[Finding], taken: spot.Taken) -> list[Finding]:
+        """With its onset as it was seen first: that of a device gone mad is soon no longer among what is judged."""
+        cut = {vital: readings[0].taken_at for vital, readings in taken.items() if len(readings) >= spot.MOST}
+        begun = [self._since_before(each, cut) for each in found]
+        self._onsets = {(each.rule, each.audience): each.since for each in begun if each.verdict is Verdict.RAISE}
+        return begun
+
+    def _since_before(self, found: Finding, cut: Mapping[Vital, datetime]) -> Finding:
+        known = self._onsets.get((found.rule, found.audience))
+        first = max((cut[vital] for vital in RULES[found.rule].vitals if vital in cut), default=None)
+        if found.verdict is not Verdict.RAISE or known is None or first is None or known >= first:
+            return found
+        return replace(found, since=min(known, found.since))
 
     def _of_devices(self, now: datetime) -> list[Finding]:
         """No data, late data and wrong clocks, as far as they are heard."""

@@ -26,6 +26,9 @@ SPAN: Final[Mapping[Vital, timedelta]] = {
     Vital.BLOOD_PRESSURE: timedelta(days=8),
     Vital.CGM: timedelta(minutes=30),
 }
+# The newest of a vital that are judged, so that a device gone mad, which sends one after the other, keeps nobody else
+# waiting. Of one that sends every second they reach back for the half hour after which staff hear of a very low.
+MOST: Final = 2000
 REVIEW_SPAN: Final = timedelta(days=15)
 
 Taken = Mapping[Vital, Sequence[Reading]]

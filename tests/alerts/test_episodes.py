@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from alerts import spot
 from alerts.alert import Act, ActKind, Alert, Audience, Finding, Notice, Outcome, Text, Verdict
 from alerts.book import Book, connect
 from alerts.devices import Expected, no_data
@@ -226,6 +227,33 @@ def test_a_clock_that_is_ahead_makes_no_reading_an_emergency_of_after_the_closin
     clinic.comes(meter(8, 38, arrives=minute(0)))
     clinic.close(at=5)
     assert clinic.comes(cuff(9, 120, 75)) == []  # all is judged once more
+
+
+# A device gone mad, of whose readings only the newest are judged
+
+
+def test_one_low_is_told_once_as_its_beginning_falls_from_what_is_judged(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spot, "MOST", 20)
+    flood = [meter(2 * n, 48) for n in range(90)]
+    assert subjects(clinic.comes(*flood[:30])) == [
+        "Medium priority: Very low glucose on the meter",
+        "High priority now: Very low glucose on the meter",
+    ]
+    clinic.restart()
+    assert clinic.comes(*flood[30:60]) == []
+    clinic.acknowledge(at=119)
+    assert clinic.comes(*flood[60:]) == []
+    assert clinic.alert.since == START
+    # What comes after it is another one.
+    assert len(clinic.comes(*[meter(180 + 2 * n, 90) for n in range(20)], meter(220, 38))) == 2
+
+
+def test_the_patient_is_asked_once_as_well(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spot, "MOST", 20)
+    clinic.comes(*[strip(2 * n, 0.8) for n in range(60)])
+    assert {each.since for each in said(clinic.ward.found, "ketone")} == {START}
 
 
 # Lows of a sensor
