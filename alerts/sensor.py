@@ -425,8 +425,11 @@ class Sensor:
         slot.first = slot.since
         if level.low and before and before.last >= slot.unwell:
             slot.first = before.first
+        unbroken = slot.run_since == slot.since
         for other in self._shown_elsewhere(place, slot):
             slot.first = min(slot.first, other.first)
+            if unbroken and other.run:
+                slot.run_since = min(slot.run_since, other.run_since)
             slot.held = slot.held and other.held  # two sensors do not err in the same way
         slot.due = self._due(level, slot)
 
@@ -770,13 +773,17 @@ def built(
     readings: Sequence[Reading],
     earlier: Iterable[tuple[float, float]] = (),
     started: datetime | None = None,
+    known: Forecast | None = None,
 ) -> Sensor:
     """The state that stored readings make, oldest first; nothing of them counts as told.
 
     earlier: (minutes since 1970, mg/dL) of those before them, for the forecast, which knows a patient over days, and
-    for the sensor's start; started: that start, where it is known.
+    for the sensor's start; started: that start, where it is known; known: what is known of the patient by the sensor
+    before.
     """
     sensor = Sensor(plan, device, zone)
+    if known is not None:
+        sensor.forecast.follow(known)
     last = None
     for minute, mg_dl in earlier:
         moment = datetime.fromtimestamp(60 * minute, UTC)

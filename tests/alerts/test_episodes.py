@@ -622,6 +622,15 @@ def test_a_clock_that_nobody_sets_is_told_to_the_patient_once_a_week_and_what_to
     assert hear(None, same, minute(0)).notices[0].id == hear(None, found, minute(0)).notices[0].id
 
 
+def test_a_restart_does_not_begin_the_count_of_a_wrong_clock_anew() -> None:
+    ward = Ward(expected=[METER])
+    ward.comes(*read_with(timedelta(hours=-3), 8, 20))
+    ward.restart(21 * HOUR)
+    assert said(ward.comes(*read_with(timedelta(hours=-3), 31)), "clock-wrong") == []
+    ward.restart(31.5 * HOUR)
+    assert len(said(ward.comes(*read_with(timedelta(hours=-3), 32)), "clock-wrong")) == 1
+
+
 def test_a_clock_that_is_set_after_it_was_read_or_is_hardly_off_is_nobodys_task() -> None:
     ward = Ward(expected=[METER])
     summer = timedelta(hours=1)

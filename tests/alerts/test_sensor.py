@@ -49,6 +49,33 @@ def at(finding: Finding) -> float:
     return (finding.known_at - START) / timedelta(minutes=1)
 
 
+# A new sensor
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_new_sensor_goes_on_with_what_is_known_of_the_patient(restarts: bool) -> None:
+    ward = worn()
+    (warned,) = said(ward.comes(*trace(LOW[:5])), "predicted-low")
+    before = ward.bed._sensors["cgm-1"].forecast.state
+    ward.comes(cgm(60, 120, device="cgm-2"))
+    if restarts:
+        ward.restart(61)
+    state = ward.bed._sensors["cgm-2"].forecast.state
+    assert (state.mean, state.spread, state.pace) == pytest.approx((before.mean, before.spread, before.pace), rel=0.1)
+    assert state.warned_low == warned.since.timestamp() / 60
+    assert (state.glucose, state.lag40, state.since) == (120, 0, minute(60).timestamp() / 60)
+
+
+@pytest.mark.parametrize(("last", "told_at"), [(310, 115), (290, 220)])
+def test_so_high_for_hours_counts_over_a_change_of_sensor_unless_it_was_broken(last: float, told_at: float) -> None:
+    ward = worn()
+    ward.comes(*trace([310 + n % 2 for n in range(20)]), cgm(100, last))
+    ward.comes(*(cgm(105 + 5 * n, 312 + n % 2, device="cgm-2") for n in range(30)))
+    (told,) = said(ward.found, "glucose-referral")
+    assert (told.audience, at(told)) == (STAFF, told_at)
+    assert told.since == (START if last == 310 else minute(105))
+
+
 # Events and their ladder
 
 
