@@ -88,9 +88,9 @@ class Value(NamedTuple):
 class Told(NamedTuple):
     """What a sensor has to tell, with the numbers for the sentence (`alerts.sensor_words`).
 
-    level: None for what is not about a limit. lasted: how long an event goes on, as its rung counts. evidence:
-    moments of the readings it rests on, oldest first. numbers: of an artefact or a rate, as its sentence wants them;
-    of an event the rate (mg/dL/min), where it is known. staff: of an end, whether staff knew of it.
+    level: None for what is not about a limit. evidence: moments of the readings it rests on, oldest first. numbers:
+    of an artefact or a rate, as its sentence wants them; of an event the rate (mg/dL/min), where it is known. staff:
+    of an end, whether staff knew of it.
     """
 
     rule: Rule
@@ -101,7 +101,6 @@ class Told(NamedTuple):
     reading: Reading
     value: Value
     level: Level | None = None
-    lasted: timedelta = timedelta()
     worst: Value | None = None
     held: Rule | None = None
     evidence: tuple[datetime, ...] = ()
@@ -494,17 +493,15 @@ class Sensor:
             if known and max(known) >= rung.priority:
                 audience = Audience.WEEKLY
             slot.staff = max(rung.priority, slot.staff or rung.priority)
-        since = _counts_from(slot, rung)
         return Told(
             rule=rung.rule,
             verdict=Verdict.RAISE,
             audience=audience,
             priority=rung.priority,
-            since=since,
+            since=_counts_from(slot, rung),
             reading=reading,
             value=value,
             level=level,
-            lasted=reading.taken_at - since + (self.rhythm.cadence if rung.covers else timedelta()),
             worst=slot.worst,
             numbers=self._rate(value, reading.taken_at),
             held=slot.held if audience is Audience.PATIENT else None,
