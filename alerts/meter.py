@@ -53,11 +53,11 @@ _DOUBTS: Final = frozenset(
 )
 _BEFORE_MEAL: Final = frozenset({"before-meal", "fasting"})
 _MEALS: Final = {
-    "before-meal": Text(en="before a meal", zh="餐前"),
-    "fasting": Text(en="fasting", zh="空腹"),
-    "after-meal": Text(en="after a meal", zh="餐后"),
-    "bedtime": Text(en="at bedtime", zh="睡前"),
-    "casual": Text(en="at any time", zh="随机"),
+    "before-meal": Text(en=", before a meal", zh="餐前"),
+    "fasting": Text(en=", fasting", zh="空腹"),
+    "after-meal": Text(en=", after a meal", zh="餐后"),
+    "bedtime": Text(en=", at bedtime", zh="睡前"),
+    "casual": Text(en="", zh="随机"),
 }
 _GROUPS: Final = {
     "before-meal": Text(en="before meals", zh="餐前"),
@@ -450,12 +450,16 @@ def _crisis(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] |
         en=" and ".join(f"{value.en} at {at}" for value, at in values),
         zh="、".join(f"{at} {value.zh}" for value, at in values),
     )
+    counts = Text(en="", zh="不低于 ")
+    if any(math.isinf(shown(each)[0]) for each in proof):
+        # Where a meter's range ends is not known, and may be below the limit.
+        counts = Text(en="HI counts as ", zh="HI 视为不低于 ")
     return scene.finding(
         rule,
         Verdict.RAISE,
         Text(
-            en=f"Meter glucose {said.en}: at or above {limit.en}. Limit: {source.en}.",
-            zh=f"指尖血糖 {said.zh}：不低于 {limit.zh}。限值依据：{source.zh}。",
+            en=f"Meter glucose {said.en}: {counts.en}at or above {limit.en}. Limit: {source.en}.",
+            zh=f"指尖血糖 {said.zh}：{counts.zh}{limit.zh}。限值依据：{source.zh}。",
         ),
         event[0].taken_at,
         proof,
@@ -506,7 +510,7 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
         rule,
         Verdict.RAISE,
         Text(
-            en=f"Meter glucose {now.en} {meal.en} at {at}: above {limit.en}. Limit: {source.en}.{advice.en}",
+            en=f"Meter glucose {now.en} at {at}{meal.en}: above {limit.en}. Limit: {source.en}.{advice.en}",
             zh=f"{at} {meal.zh}指尖血糖 {now.zh}：高于 {limit.zh}。限值依据：{source.zh}。{advice.zh}",
         ),
         _first_high(scene, glucose, very=very),
@@ -553,7 +557,7 @@ def _not_high(scene: Scene, newest: Reading, goal: str, raising: Collection[str]
         rule,
         Verdict.HOLD if math.isnan(value) else Verdict.CLEAR,
         Text(
-            en=f"Glucose {now.en} {meal.en} at {at}: not above its goal of {limit.en}.",
+            en=f"Glucose {now.en} at {at}{meal.en}: not above its goal of {limit.en}.",
             zh=f"{at} {meal.zh}血糖 {now.zh}：未高于目标 {limit.zh}。",
         ),
         newest.taken_at,

@@ -199,6 +199,18 @@ def test_in_pregnancy_160_over_110_is_severe_and_confirmed_of_high_priority() ->
     assert Home().take(cuff(0, 160, 90)).verdict("bp-severe", 0) is CLEAR
 
 
+@pytest.mark.parametrize(
+    ("groups", "source"),
+    [
+        ((), "110 mmHg diastolic (grade 3, ESH 2023)"),
+        ((Group.CHINA,), "110 mmHg diastolic (grade 3, China public health service)"),
+        ((Group.CHINA, Group.PREGNANCY), "110 mmHg diastolic (severe in pregnancy, ACOG and China 2020)"),
+    ],
+)
+def test_where_a_limit_comes_from_is_said_by_region_and_population(groups: tuple[Group, ...], source: str) -> None:
+    assert source in Home(*groups).take(cuff(0, 150, 112)).asked(0)["bp-severe"].because.en
+
+
 def test_a_programme_may_shorten_the_wait() -> None:
     own = {Key("bp-severe", "wait-severe", MIN): 20.0}
     assert Home(given=own).take(cuff(0, 180, 100)).judged(0).again == minute(20) + INSTANT

@@ -303,6 +303,23 @@ def test_glucose_as_in_a_hyperosmolar_state_is_for_staff_at_once(value: float | 
     assert home.take(meter(90, 290)).verdict("meter-crisis", 90) is CLEAR
 
 
+def test_hi_is_said_as_the_display_shows_it_and_counted_as_the_limit() -> None:
+    found = Home().take(meter(0, "HI")).at(0)["meter-crisis"]
+    assert found.because.en.startswith(
+        "Meter glucose HI (above the device's range) at 2026-03-02 07:00: HI counts as at or above 600 mg/dL "
+        "(33.3 mmol/L)."
+    )
+    assert "HI（高于设备量程）：HI 视为不低于 600 mg/dL（33.3 mmol/L）。" in found.because.zh
+    assert "07:00: at or above 600 mg/dL" in Home().take(meter(0, 610)).at(0)["meter-crisis"].because.en
+
+
+@pytest.mark.parametrize(
+    ("meal", "when"), [("bedtime", "07:00, at bedtime: above"), ("casual", "07:00: above"), (None, "07:00: above")]
+)
+def test_when_a_value_was_measured_reads_as_people_say_it(meal: str | None, when: str) -> None:
+    assert when in Home().take(meter(0, 230, meal=meal)).at(0)["meter-high"].because.en
+
+
 def test_a_crisis_needs_a_value_at_its_limit_that_is_in_no_doubt() -> None:
     assert Home().take(meter(0, 599)).verdict("meter-crisis", 0) is HOLD
     assert Home().take(meter(0, "HI", flags={Flag.STRIP_ERROR})).verdict("meter-crisis", 0) is HOLD
@@ -336,7 +353,7 @@ def test_populations_have_goals_of_their_own() -> None:
     assert Home().take(fasting).verdict("meter-high", 0) is CLEAR
     found = Home(Group.CHINA).take(fasting).at(0)["meter-high"]
     assert found.verdict is RAISE
-    assert "fasting at 2026-03-02 07:00: above 7.0 mmol/L (126 mg/dL)" in found.because.en
+    assert "mmol/L (128 mg/dL) at 2026-03-02 07:00, fasting: above 7.0 mmol/L (126 mg/dL)" in found.because.en
     assert Home(Group.OLDER).take(meter(0, 8.3, Unit.MMOL_L, meal="fasting")).verdict("meter-high", 0) is CLEAR
     assert Home(Group.PREGNANCY).take(meter(0, 5.4, Unit.MMOL_L, meal="fasting")).verdict("meter-high", 0) is RAISE
     assert Home(Group.PREGNANCY).take(meter(0, 7.8, Unit.MMOL_L, meal="after-meal")).verdict("meter-high", 0) is RAISE
