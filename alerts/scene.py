@@ -114,8 +114,13 @@ class Scene(NamedTuple):
         known_at: datetime | None = None,
         priority: Priority | None = None,
         audience: Audience = Audience.STAFF,
+        emergencies: Iterable[Reading] = (),
     ) -> Finding:
-        """A finding of this patient; priority None: the rule's own, known_at None: the arrival of the evidence."""
+        """A finding of this patient; priority None: the rule's own, known_at None: the arrival of the evidence.
+
+        emergencies: the measurements by which alone a person has to act. None was taken after it came, whatever its
+        clock says.
+        """
         return Finding(
             patient=self.patient,
             rule=rule.name,
@@ -127,4 +132,5 @@ class Scene(NamedTuple):
             since=since,
             known_at=known_at or last_arrival(evidence) or self.now,
             evidence=tuple(dict.fromkeys(reading.key for reading in evidence)),
+            emergency_at=max((min(each.taken_at, each.received_at) for each in emergencies), default=None),
         )

@@ -72,7 +72,7 @@ def _event(scene: Scene, told: Told) -> Text:
     since, now, worst = scene.clock(told.since), _say(told.value), _say(told.worst or told.value)
     extreme = Text(en="lowest", zh="最低") if told.level.low else Text(en="highest", zh="最高")
     # The sentence is read later as well, so it says when it was so.
-    at, lasted, trend = scene.clock(told.reading.taken_at), span(told.lasted), _trend(told)
+    at, lasted, trend = scene.clock(told.reading.taken_at), span(told.reading.taken_at - told.since), _trend(told)
     if _has_recovered(scene, told):
         said = Text(
             en=f"{_VITAL.en} was {words.en} {limit.en} from {since} on, {extreme.en} {worst.en}; {now.en}{trend.en} "
@@ -99,10 +99,11 @@ def _event(scene: Scene, told: Told) -> Text:
             en=f"{_VITAL.en} {now.en}{trend.en} at {since}: {words.en} {limit.en}.",
             zh=f"{since} {_VITAL.zh} {now.zh}{trend.zh}：{words.zh} {limit.zh}。",
         )
-    after, advice = _after(scene, told), _waits(scene, told.held) if told.held else _advice(scene, told)
+    after, late = _after(scene, told), _late(scene, told)
+    advice = _waits(scene, told.held) if told.held else _advice(scene, told)
     return Text(
-        en=f"{said.en} Limit: {source.en}{after.en}.{advice.en}",
-        zh=f"{said.zh}限值依据：{source.zh}{after.zh}。{advice.zh}",
+        en=f"{said.en} Limit: {source.en}{after.en}.{late.en}{advice.en}",
+        zh=f"{said.zh}限值依据：{source.zh}{after.zh}。{late.zh}{advice.zh}",
     )
 
 
@@ -129,14 +130,38 @@ _ADVICE: Final = {
 }
 
 
+_ADVICE_LATE: Final = {
+    True: Text(
+        en=" Please measure by finger now, and eat or drink 15 g of sugar if you are still low or feel unwell.",
+        zh="请现在测指尖血糖；如仍偏低或有不适，请立即进食 15 克糖。",
+    ),
+    False: Text(en=" Please look at your newest value.", zh="请查看最新读数。"),
+}
+
+
+def _is_late(told: Told) -> bool:
+    return told.reading.received_at - told.reading.taken_at > LATE[Vital.CGM]
+
+
+def _late(scene: Scene, told: Told) -> Text:
+    """When the newest value came, where it may be otherwise by then."""
+    if not _is_late(told):
+        return Text(en="", zh="")
+    came = scene.clock(told.reading.received_at)
+    return Text(
+        en=f" This came late, at {came}: how it was by then is not known.",
+        zh=f"数据迟至 {came} 才到达：届时情况未知。",
+    )
+
+
 def _advice(scene: Scene, told: Told) -> Text:
-    """What a patient can do now, while it is so; of a low staff are reminded of it, and decide themselves."""
+    """What a patient can do now, while it may be so; of a low staff are reminded of it, and decide themselves."""
     assert told.level is not None  # noqa: S101  as its caller found
-    if _has_recovered(scene, told) or told.reading.received_at - told.reading.taken_at > LATE[Vital.CGM]:
+    if _has_recovered(scene, told):
         return Text(en="", zh="")
     if told.audience is Audience.PATIENT:
-        return _ADVICE[told.level.low]
-    if told.level.low and told.audience is Audience.STAFF:
+        return (_ADVICE_LATE if _is_late(told) else _ADVICE)[told.level.low]
+    if told.level.low and told.audience is Audience.STAFF and not _is_late(told):
         return Text(
             en=" Usual first help: 15 g of sugar, and a look again after 15 min (ADA).",
             zh="通常先补糖 15 克，15 分钟后复查（ADA）。",
@@ -160,7 +185,10 @@ def _after(scene: Scene, told: Told) -> Text:
     if told.rule is HIGH_EXTENDED:
         return Text(en=f"; {count:g} of 120 min: {source.en}", zh=f"；120 分钟内 {count:g} 分钟：{source.zh}")
     hold = span(count * MINUTE)
-    return Text(en=f"; for {hold.en}: {source.en}", zh=f"；持续 {hold.zh}：{source.zh}")
+    return Text(
+        en=f"; for {hold.en}, each reading with its interval: {source.en}",
+        zh=f"；持续 {hold.zh}（含每次读数的间隔）：{source.zh}",
+    )
 
 
 _REASONS: Final = {

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from alerts import spot
-from alerts.alert import Finding, Verdict
+from alerts.alert import Audience, Finding, Verdict
 from alerts.plan import Plan
 from alerts.rule import POPULATIONS, REGIONS, Group, Key, Limits
 from alerts.rules import Override, limits_for
@@ -127,6 +127,11 @@ class Home:
     def at(self, now: float) -> dict[str, Finding]:
         return _by_rule(self.judged(now).findings)
 
+    def asked(self, now: float) -> dict[str, Finding]:
+        """What the patient is told, by rule."""
+        found = self.judged(now).findings
+        return _by_rule(each for each in found if each.verdict is Verdict.RAISE and each.audience is Audience.PATIENT)
+
     def review(self, now: float) -> dict[str, Finding]:
         return _by_rule(self.reviewed(now).findings)
 
@@ -148,6 +153,7 @@ class Home:
 
 
 def _by_rule(findings: Iterable[Finding]) -> dict[str, Finding]:
-    findings = tuple(findings)
-    assert len({finding.rule for finding in findings}) == len(findings)
+    """What staff hear of a rule, where the patient hears of it as well."""
+    findings = sorted(findings, key=lambda each: each.audience is Audience.STAFF)
+    assert len({(finding.rule, finding.audience) for finding in findings}) == len(findings)
     return {finding.rule: finding for finding in findings}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from alerts import spot
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
 from alerts.bed import Bed
 from alerts.devices import Expected
@@ -13,7 +14,7 @@ from alerts.ladder import Plan
 from alerts.rule import Limits
 from alerts.rules import DEFAULTS, RULES
 from alerts.sensor import HISTORY
-from alerts.spot import SPAN, Taken
+from alerts.spot import Taken
 from ingest.reading import Flag, Reading, TimeBasis
 from ingest.vital import Unit, Vital, canonical
 
@@ -95,7 +96,8 @@ class Memory:
         return [each for each in before + self._of(Vital.CGM, start, self.now + HISTORY) if each.device == device]
 
     def spot(self) -> Taken:
-        return {vital: self._of(vital, self.now - span, self.now + HISTORY) for vital, span in SPAN.items()}
+        end = self.now + HISTORY
+        return {vital: self._of(vital, self.now - span, end)[-spot.MOST :] for vital, span in spot.SPAN.items()}
 
 
 class Ward:
