@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Any, Final, NamedTuple
 
+from alerts.alert import Text, together
 from alerts.rule import Key, LimitsError
 from alerts.rules import Applied, Care, Override, RuleBook, parse_overrides, read_overrides
 from gateway.people import Entry, Patient, entries
@@ -23,11 +24,16 @@ def limits_on(rules: RuleBook, person: Patient, day: date) -> Applied:
     given, mistakes = read_overrides(person.limits, "patient")
     care = care_of(person)
     if care.programme and care.programme not in rules.programmes:
-        mistakes.append(f"there is no programme {care.programme!r} in the rule file; its numbers do not hold.")
+        mistakes.append(
+            Text(
+                en=f"there is no programme {care.programme!r} in the rule file; its numbers do not hold.",
+                zh=f"规则文件中没有项目 {care.programme!r}，其数值不适用。",
+            )
+        )
     try:
         applied = rules.apply(person.id, given, day, care)
     except LimitsError as error:  # the file as it is now has nothing for this population in this programme
-        mistakes.append(str(error))
+        mistakes.append(error.text)
         applied = rules.apply(person.id, given, day)
     return applied._replace(left_out=(*mistakes, *applied.left_out))
 
@@ -66,10 +72,15 @@ def refuse_limits(rules: RuleBook, person: Patient, day: date) -> None:
     given, mistakes = read_overrides(person.limits, "patient")
     care = care_of(person)
     if care.programme and care.programme not in rules.programmes:
-        known = ", ".join(rules.programmes) or "none"
-        mistakes.append(f"there is no programme {care.programme!r}; the rule file has: {known}.")
+        known = ", ".join(rules.programmes)
+        mistakes.append(
+            Text(
+                en=f"there is no programme {care.programme!r}; the rule file has: {known or 'none'}.",
+                zh=f"没有项目 {care.programme!r}；规则文件中有：{known or '无'}。",
+            )
+        )
     if mistakes:
-        raise LimitsError(" ".join(mistakes))
+        raise LimitsError(together(mistakes))
     rules.refuse_contradictions(person.id, given, day, care)
 
 

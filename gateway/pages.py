@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 from zoneinfo import ZoneInfo, available_timezones
@@ -19,8 +20,10 @@ from fastapi.exceptions import RequestValidationError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, Field, Json, ValidationError
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
 
-from alerts.alert import ActKind, Alert, Outcome
+from alerts.alert import ActKind, Alert, Outcome, Text, together
 from alerts.rule import POPULATIONS
 from alerts.rules import PROBLEMS, RULES
 from gateway.api import (
@@ -57,8 +60,9 @@ from gateway.api import (
     wearings_of,
 )
 from gateway.charts import Span, glucose_figure, pressure_figure
+from gateway.forms import Forms, Refusal
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
-from gateway.language import LANGUAGES, Language, choose, load_languages
+from gateway.language import LANGUAGES, Language, Sentence, choose, load_languages
 from gateway.own_limits import OwnNumber, own_numbers, with_number, without_number
 from gateway.people import DeviceKind, DeviceLink, Patient
 from gateway.review_api import Day, DoneIn, ranking, tick, week_name, weekly_list
@@ -138,6 +142,7 @@ class Desk:
     def page(self, request: Request, template: str, status: int = 200, **shown: Any) -> HTMLResponse:
         """The page for this person. `shown` are the template's own values."""
         language = self.language(request)
+        refusal: Refusal | None = getattr(request.state, "refusal", None)
         frame = {
             "here": request.url.path,
             "next": _again(request),
@@ -146,10 +151,11 @@ class Desk:
             "now": None,
             "points": None,
             "clinic_zone": request.app.state.house.zone,
+            "form_at": Forms(refusal, language),
         }
         text = self._rooms[language.code].get_template(template).render({**frame, **shown})
         headers = {"Content-Language": language.html, "Vary": "Accept-Language, Cookie"}
-        return HTMLResponse(text, status, headers=headers)
+        return HTMLResponse(text, refusal.status if refusal else status, headers=headers)
 
 
 def _environment(language: Language) -> Environment:
@@ -190,10 +196,46 @@ def _environment(language: Language) -> Environment:
     return room
 
 
-def show_error(request: Request, status: int, detail: str) -> Response:
-    """An error as a page with the sentence and the way back."""
-    back = _again(request) if request.method == "POST" else "/"
-    return _desk(request).page(request, "error.html", status, detail=detail, back=back)
+def show_refusal(request: Request, status: int, because: str | Text) -> Response:
+    """What was refused: of a form the page on which it stands, with what was typed and why; else the reason alone."""
+    refusal = getattr(request.state, "refusal", None)  # of a form whose page cannot be shown either
+    if refusal is None:
+        refusal = Refusal(request.scope["path"], getattr(request.state, "fields", {}), because, status)
+        if request.method == "POST" and (page := _page_of_form(request, refusal)):
+            return page
+    request.state.refusal = refusal
+    return _desk(request).page(request, "error.html", back=_again(request) if request.method == "POST" else "/")
+
+
+class _Page(Response):
+    """A page, asked for within the request of a form."""
+
+    def __init__(self, route: BaseRoute, asked: Scope) -> None:
+        self._route = route
+        self._asked = asked
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._route.handle({**scope, **self._asked}, receive, send)
+
+
+def _page_of_form(request: Request, refusal: Refusal) -> _Page | None:
+    """The page from which a form came, else the nearest one above its address; None where there is none."""
+    action = PurePosixPath(refusal.action)
+    above = [quote(str(each)) for each in (action, *action.parents) if each.name]
+    for address in (_ours(request.headers.get("referer", ""), request), *above):
+        path, _, query = (address or "").partition("?")
+        asked = {
+            "method": "GET",
+            "path": unquote(path),
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "state": {"refusal": refusal},
+        }
+        for route in router.routes:
+            match, found = route.matches({**request.scope, **asked})
+            if match is Match.FULL:
+                return _Page(route, {**asked, **found})
+    return None
 
 
 @router.get("/")
@@ -374,7 +416,8 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         usual=applied.usual.value,
         rules=RULES.values(),
         former=former[::-1],
-        left_out=applied.left_out,
+        left_out=together(applied.left_out),
+        written=_written,
         today=today,
         populations=POPULATIONS,
         plans=[plan for plan in plans.get(patient.id, ()) if plan.holds(max(today, plan.first))],
@@ -422,9 +465,8 @@ async def end_limit(request: Request, house: House, patient_id: str) -> Response
         try:
             return without_number(known, body.rule, body.parameter, body.entry)
         except ValueError:
-            raise HTTPException(
-                409, "this limit has ended or was changed meanwhile; look at the page again"
-            ) from None
+            said = Sentence("this limit has ended or was changed meanwhile; look at the page again")
+            raise HTTPException(409, said) from None
 
     await house.change_patient(patient.id, ended, by=body.by.strip())
     return _remember_name(_go(request, f"/patients/{quote(patient.id)}#limits"), request, body.by)
@@ -478,7 +520,7 @@ async def figure(
     elif name == "pressure":
         drawn = await asyncio.to_thread(pressure_figure, await series(Vital.BLOOD_PRESSURE), limits, span, say)
     else:
-        raise HTTPException(404, f"no chart is called {name}")
+        raise HTTPException(404, Sentence("no chart is called {name}", name=name))
     return Response(drawn.to_json(), media_type="application/json")
 
 
@@ -705,7 +747,8 @@ def _desk(request: Request) -> Desk:
 
 async def _fields(request: Request) -> dict[str, str]:
     """The fields of a form; empty ones count as left out. The guard has bounded the body."""
-    return dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    request.state.fields = fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    return fields
 
 
 async def _on_the_wearers_clock(house: HouseView, fields: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -736,11 +779,16 @@ def _go(request: Request, path: str) -> RedirectResponse:
     return RedirectResponse(_local(path, request), 303)
 
 
+def _ours(address: str, request: Request) -> str | None:
+    """The path and query of an address of ours; None for every other."""
+    own = f"{request.url.scheme}://{request.url.netloc}"
+    path = address.removeprefix(own)
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else None
+
+
 def _local(path: str, request: Request) -> str:
     """A path of ours: nobody is sent to another site by a form of ours."""
-    own = f"{request.url.scheme}://{request.url.netloc}"
-    path = path.removeprefix(own)
-    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
+    return _ours(path, request) or "/"
 
 
 def _again(request: Request) -> str:
@@ -755,6 +803,11 @@ def _remember_name(answer: RedirectResponse, request: Request, name: str) -> Red
         _NAME_COOKIE, quote(name.strip()), max_age=_YEAR_S, samesite="lax", secure=request.url.scheme == "https"
     )
     return answer
+
+
+def _written(entry: Mapping[str, Any]) -> str:
+    """A number of a patient's own as a form names it."""
+    return json.dumps(entry, ensure_ascii=False)
 
 
 def _today(house: HouseView, patient: Patient) -> date:

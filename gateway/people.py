@@ -35,6 +35,7 @@ from sqlalchemy import (
 )
 
 from alerts.rule import Group
+from gateway.language import Sentence
 from ingest.admit import Roster, Wearing
 from ingest.reading import from_us, to_us
 from ingest.vital import Unit, Vital
@@ -301,7 +302,7 @@ class People:
         ZoneInfo(patient.zone)
         with self._engine.begin() as db:
             if db.execute(select(_patients.c.id).where(_patients.c.id == patient.id)).one_or_none():
-                raise AlreadyKnown(f"a patient with the id {patient.id} exists already")
+                raise AlreadyKnown(Sentence("a patient with the id {id} exists already", id=patient.id))
             db.execute(insert(_patients).values(**_patient_row(patient)))
             _write_care(db, patient)
 
@@ -315,7 +316,7 @@ class People:
         with self._engine.begin() as db:
             before = db.scalar(select(_patients.c.limits).where(_patients.c.id == patient.id))
             if before is None:
-                raise UnknownPerson(f"no patient has the id {patient.id}")
+                raise UnknownPerson(Sentence("no patient has the id {id}", id=patient.id))
             row["limits"], ended = dated(patient.limits, before, now)
             db.execute(update(_patients).where(_patients.c.id == patient.id).values(**row))
             for rule, parameter, entry in ended:
@@ -387,7 +388,7 @@ class People:
         """Write a new device down. Raises AlreadyKnown."""
         with self._engine.begin() as db:
             if db.execute(select(_devices.c.id).where(_devices.c.id == device.id)).one_or_none():
-                raise AlreadyKnown(f"a device with the id {device.id} exists already")
+                raise AlreadyKnown(Sentence("a device with the id {id} exists already", id=device.id))
             db.execute(insert(_devices).values(id=device.id, kind=device.kind, link=device.link, model=device.model))
 
     def wearings(self, device: str | None = None, patient: str | None = None) -> list[Wearing]:
@@ -434,9 +435,9 @@ class People:
         """
         known, person = self.device(device), self.patient(patient)
         if known is None:
-            raise UnknownPerson(f"no device has the id {device}; add it first")
+            raise UnknownPerson(Sentence("no device has the id {id}; add it first", id=device))
         if person is None:
-            raise UnknownPerson(f"no patient has the id {patient}; add the patient first")
+            raise UnknownPerson(Sentence("no patient has the id {id}; add the patient first", id=patient))
         earlier = self.wearings(device=device)
         start = since if since or not earlier else now
         for wearing in earlier:
@@ -473,11 +474,17 @@ class People:
             self.patient(wanted.patient),
         )
         if known is None or device is None:
-            raise UnknownPerson(f"device {wanted.device} has no wearing {wanted.number}")
+            raise UnknownPerson(
+                Sentence("device {id} has no wearing {number}", id=wanted.device, number=wanted.number)
+            )
         if person is None:
-            raise UnknownPerson(f"no patient has the id {wanted.patient}; add the patient first")
+            raise UnknownPerson(Sentence("no patient has the id {id}; add the patient first", id=wanted.patient))
         if wanted.since and known.until and wanted.since >= known.until:
-            raise AlreadyKnown(f"that wearing was over at {known.until:%Y-%m-%d %H:%M} UTC; name an earlier time")
+            raise AlreadyKnown(
+                Sentence(
+                    "that wearing was over at {until:%Y-%m-%d %H:%M} UTC; name an earlier time", until=known.until
+                )
+            )
         for other in wearings.values():
             if _both(wanted.since, known.until, other):
                 raise AlreadyKnown(_worn_then(other))
@@ -512,7 +519,7 @@ class People:
         """End the current wearing of a device; its history stays. Raises UnknownPerson when nobody wears it."""
         current = next((w for w in self.wearings(device=device) if w.until is None), None)
         if current is None:
-            raise UnknownPerson(f"nobody wears device {device}")
+            raise UnknownPerson(Sentence("nobody wears device {id}", id=device))
         with self._engine.begin() as db:
             db.execute(
                 update(_wearings)
@@ -528,7 +535,7 @@ class People:
         """
         known = self.device(device)
         if known is None:
-            raise UnknownPerson(f"no device has the id {device}")
+            raise UnknownPerson(Sentence("no device has the id {id}", id=device))
         if known.retired_at is not None:
             return known
         with self._engine.begin() as db:
@@ -568,10 +575,15 @@ def _both(since: datetime | None, until: datetime | None, other: Wearing) -> boo
 
 
 def _worn_then(wearing: Wearing) -> str:
-    said = f"patient {wearing.patient} wears device {wearing.device} at that time"
+    who = {"patient": wearing.patient, "device": wearing.device}
     if wearing.until is None:
-        return f"{said}; unpair it first"
-    return f"{said}, until {wearing.until:%Y-%m-%d %H:%M} UTC; name a later one, or correct that wearing first"
+        return Sentence("patient {patient} wears device {device} at that time; unpair it first", **who)
+    return Sentence(
+        "patient {patient} wears device {device} at that time, until {until:%Y-%m-%d %H:%M} UTC; "
+        "name a later one, or correct that wearing first",
+        until=wearing.until,
+        **who,
+    )
 
 
 def _us(moment: datetime | None) -> int | None:

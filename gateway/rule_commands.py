@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         return {"list": _list, "show": _show, "check": _check}[options.action](options)
     except LimitsError as error:
-        print(error, file=sys.stderr)
+        print(_say(error.text, options), file=sys.stderr)
         return 2
 
 
@@ -41,7 +41,12 @@ def _show(options: argparse.Namespace) -> int:
     rule = RULES.get(options.rule)
     if rule is None:
         near = difflib.get_close_matches(options.rule, RULES, 3) or list(RULES)[:3]
-        raise LimitsError(f"{options.rule}: there is no such rule. Did you mean {' or '.join(near)}?")
+        raise LimitsError(
+            Text(
+                en=f"{options.rule}: there is no such rule. Did you mean {' or '.join(near)}?",
+                zh=f"{options.rule}：没有这条规则。您要找的是 {' 或 '.join(near)} 吗？",
+            )
+        )
     if options.json:
         print(json.dumps(_object(rule), ensure_ascii=False))
         return 0

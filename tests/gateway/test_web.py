@@ -378,8 +378,10 @@ async def test_no_form_sends_anybody_to_another_site(web, target) -> None:
     ("referer", "next_page"),
     [
         ("http://localhost:8080/patients/p-017?range=3d", "/patients/p-017%3Frange%3D3d"),
-        ("https://evil.example/x", "/"),
-        (None, "/"),
+        ("http://localhost:8080/patients/p-017/limits", "/patients/p-017"),  # it was refused before
+        ("http://localhost:8080/nowhere", "/patients/p-017"),
+        ("https://evil.example/x", "/patients/p-017"),
+        (None, "/patients/p-017"),
     ],
 )
 async def test_the_language_of_a_refused_form_leads_to_the_page_of_the_form(furnished, referer, next_page) -> None:
@@ -483,7 +485,59 @@ async def test_a_form_that_is_not_right_is_answered_with_a_sentence(furnished) -
     async with browser(furnished) as web:
         answer = await web.post(f"/alerts/{alert.id}/close", data={"by": "Dr Li", "note": "x"})
     assert answer.status_code == 422
-    assert "outcome: Field required" in answer.text
+    assert "Outcome: this is needed" in answer.text
+    assert f'data-page="/alerts/{alert.id}"' in answer.text
+
+
+def refused_form(page: str, action: str) -> str:
+    """The one form of a page that says why it was refused."""
+    forms = re.findall(r"<form[^>]*action=\"([^\"]*)\"[^>]*>(.*?)</form>", page, re.DOTALL)
+    (told,) = [(to, inside) for to, inside in forms if 'role="alert"' in inside]
+    assert (told[0], page.count('class="warning refused" role="alert"')) == (action, 1)
+    return told[1]
+
+
+@pytest.mark.parametrize(
+    ("language", "because"),
+    [("en", "a patient with the id p-017 exists already"), ("zh-CN", "编号为 p-017 的患者已存在")],
+)
+async def test_a_refused_patient_stands_in_the_form_as_it_was_left(furnished, language, because) -> None:
+    fields = {"name": "O'Hara", "id": "p-017", "zone": "UTC", "language": "zh_CN", "glucose_unit": "mg/dL"}
+    async with browser(furnished, **{"Accept-Language": language}) as web:
+        answer = await web.post("/patients", data=fields)
+        form = refused_form(answer.text, "/patients")
+        assert (answer.status_code, because in form, 'lang="en"' in form) == (409, True, False)
+        for kept in ('value="O&#39;Hara"', 'name="id" value="p-017"', 'list="zones" value="UTC"'):
+            assert kept in form
+        assert re.findall(r"<option([^>]*) selected>", form) == [' value="zh_CN"', ""]
+        mars = refused_form((await web.post("/patients", data={**fields, "zone": "Mars"})).text, "/patients")
+        assert "Mars" in mars
+        assert ("时区：没有名为" in mars) is (language == "zh-CN")
+
+
+async def test_a_refused_closing_stands_open_on_the_page_where_it_was_written(furnished) -> None:
+    alert, other = furnished.find(very_low()), furnished.find(very_low(MILLER))
+    at, form = f"/alerts/{alert.id}/close", {"by": "李医生", "note": "吃糖 <15 g>"}
+    async with browser(furnished, **{"Accept-Language": "zh-CN"}) as web:
+        answer = await web.post(at, data=form, headers={"Referer": "http://localhost:8080/"})
+    inside = refused_form(answer.text, at)
+    assert answer.status_code == 422
+    assert "处理结果：必填" in inside
+    assert 'value="李医生"' in inside
+    assert ">吃糖 &lt;15 g&gt;</textarea>" in inside
+    assert answer.text.count("<details open>") == 1
+    assert f"/alerts/{other.id}/close" in answer.text
+
+
+async def test_what_was_refused_is_told_above_where_its_form_is_gone(furnished) -> None:
+    alert = furnished.find(very_low())
+    async with browser(furnished, **{"Accept-Language": "zh-CN"}) as web:
+        await web.post(f"/alerts/{alert.id}/acknowledge", data={"by": "Dr Li"})
+        late = await web.post(f"/alerts/{alert.id}/acknowledge", data={"by": "Dr Wu"})
+        nobody = await web.post("/patients/p-9/limits", data={"by": "Dr Wu"})
+    assert late.status_code == 409
+    assert re.search(rf'<p class="warning refused"[^>]*>警报 {alert.id} 已由 Dr Li 于 .* 确认', late.text)
+    assert (nobody.status_code, "没有编号为 p-9 的患者" in nobody.text) == (404, True)
 
 
 async def test_a_device_cannot_be_given_in_the_future_with_a_form(furnished) -> None:
@@ -528,18 +582,27 @@ async def test_a_limit_is_set_refused_replaced_and_ended_on_the_patients_page(fu
             ({"value": "2"}, "2 mmol/L is not safe. Choose a value from"),
             ({"which": "low-event-1 limit min"}, "does not fit"),
             ({"to": "2026-03-01"}, "it would end on 2026-03-01, before it begins"),
-            ({"author": " "}, "author"),
-            ({"which": "low-event-1 limit"}, "which"),
-            ({"value": "much"}, "value"),
+            ({"author": " "}, "Your name: this is needed"),
+            ({"which": "low-event-1 limit"}, "Limit: choose one of the list"),
+            ({"value": "much"}, "New value: this is not a number"),
+            ({"from": "soon"}, "From day: this is not a day"),
         ):
             refused = await web.post(path, data={**form, **wrong})
-            assert (refused.status_code, because in refused.text) == (422, True), wrong
+            kept = refused_form(refused.text, path)
+            assert (refused.status_code, because in kept) == (422, True), wrong
+            chosen = {**form, **wrong}
+            for name in ("value", "from", "to", "author"):
+                assert f'name="{name}" value="{chosen[name]}"' in kept
+        unsafe = {**form, "value": "2"}
+        chinese = await web.post(path, data=unsafe, headers={"Accept-Language": "zh-CN"})
+        assert "2 mmol/L 不安全。请选 3.3 至 5.6 mmol/L" in refused_form(chinese.text, path)
+        assert re.findall(r'<option value="(low[^"]*)"[^>]* selected>', chinese.text) == [form["which"]]
         assert set_now() == [(4.2, "mmol/L")]
         await web.post(path, data={"which": "low-event-1 limit mg/dL", "value": "74", "author": "Dr Wu"})
         assert set_now() == [(74, "mg/dL")]  # it leaves the first one no day
         page = (await web.get("/patients/p-017")).text
         assert "Former limits (1)" in page
-        (entry,) = re.findall(r"""name="entry" value='(.*?)'""", page)
+        (entry,) = re.findall(r'name="entry" value="(.*?)"', page)
         choice = {"rule": "low-event-1", "parameter": "limit", "entry": html.unescape(entry)}
         await web.post(f"{path}/end", data={**choice, "by": "Dr Li"})
         assert set_now() == []
@@ -775,7 +838,7 @@ def messages() -> set[str | tuple[str, ...]]:
     found = set()
     for path in (*ROOT.glob("*.py"), *ROOT.glob("templates/*.html")):
         method = "python" if path.suffix == ".py" else "jinja2.ext:babel_extract"
-        extracted = extract_from_file(method, path, keywords={**DEFAULT_KEYWORDS, "say": None})
+        extracted = extract_from_file(method, path, keywords={**DEFAULT_KEYWORDS, "say": None, "Sentence": None})
         found |= {message for _, message, _, _ in extracted}
     return found
 
