@@ -92,6 +92,7 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many")]
 LetterId = Annotated[int, Query(ge=1, le=2**63 - 1, description="Id of the last letter of the page before")]
 LetterReason = Annotated[str, AfterValidator(_known_reason), Query(description=f"One of {', '.join(REASONS)}")]
 LetterNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
+PlanNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 GlucoseUnit = Literal[Unit.MMOL_L, Unit.MG_DL]
 PlannedVital = Literal[Vital.GLUCOSE, Vital.BLOOD_PRESSURE]
@@ -190,8 +191,12 @@ class PlanIn(Door):
 
 
 class PlanOut(BaseModel):
-    """What a patient is or was to measure. entered_at, ended_at (replaced or taken back) in UTC."""
+    """What a patient is or was to measure. entered_at, ended_at (replaced or taken back) in UTC.
 
+    number: names it where it is ended.
+    """
+
+    number: int
     vital: Vital
     times: int
     days: int
@@ -205,9 +210,10 @@ class PlanOut(BaseModel):
 
 
 class FormerLimitOut(BaseModel):
-    """A number of a patient's own that was replaced or taken back. entry: as it was set; ended_at: in UTC.
+    """A number of a patient's own that was replaced or taken back. entry: as it was set.
 
-    ended_by: null where nobody said who did it.
+    ended_at: when (in UTC), or when its last day was over, if that was before; ended_by: null then, and where nobody
+    said who did it.
     """
 
     rule: str
@@ -775,11 +781,10 @@ async def set_plan(house: House, patient_id: str, vital: PlannedVital, body: Pla
     return await list_plans(house, patient_id)
 
 
-@router.delete("/patients/{patient_id}/plans/{vital}", tags=["patients"])
-async def end_plan(house: House, patient_id: str, vital: PlannedVital) -> list[PlanOut]:
-    """End the plan of a vital; it stays as a former one."""
-    patient = await find_patient(house, patient_id)
-    await house.set_plan(patient.id, vital, None)
+@router.delete("/patients/{patient_id}/plans/{number}", tags=["patients"])
+async def end_plan(house: House, patient_id: str, number: PlanNumber) -> list[PlanOut]:
+    """End one plan; it stays as a former one, and one that has ended already stays as it is."""
+    await stop(house, await find_patient(house, patient_id), number)
     return await list_plans(house, patient_id)
 
 
@@ -788,6 +793,16 @@ async def agree(house: HouseView, patient: Patient, vital: Vital, body: PlanIn) 
     now = house.now()
     today = now.astimezone(ZoneInfo(patient.zone)).date()
     await house.set_plan(patient.id, vital, body.plan(vital, today, now))
+
+
+async def stop(house: HouseView, patient: Patient, number: int) -> None:
+    """End a plan; an HTTP 404 where the patient has none of this number."""
+    plans = await asyncio.to_thread(house.people.plans, [patient.id])
+    if number not in {plan.number for plan in plans.get(patient.id, ())}:
+        raise HTTPException(
+            404, Sentence("patient {id} has no plan of the number {number}", id=patient.id, number=number)
+        )
+    await house.end_plan(patient.id, number)
 
 
 @router.get("/patients/{patient_id}/limits/former", tags=["patients"])

@@ -240,15 +240,21 @@ class House:
 
         await self._errand(changed)
 
-    async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None) -> None:
+    async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan) -> None:
         """See HouseView."""
+        await self._change_plans(patient, partial(self.people.set_plan, patient, vital, plan))
 
-        async def change() -> None:
-            await asyncio.to_thread(partial(self.people.set_plan, patient, vital, plan, now=self.now()))
+    async def end_plan(self, patient: str, number: int) -> None:
+        """See HouseView."""
+        await self._change_plans(patient, partial(self.people.end_plan, patient, number))
+
+    async def _change_plans(self, patient: str, change: Callable[..., None]) -> None:
+        async def changed() -> None:
+            await asyncio.to_thread(partial(change, now=self.now()))
             self.ward.forget([patient])
             self.rounds.expect([patient])
 
-        await self._errand(change)
+        await self._errand(changed)
 
     async def act(self, act: Act) -> Alert:
         """See HouseView."""

@@ -44,6 +44,7 @@ from gateway.api import (
     PatientPatch,
     PlanIn,
     PlannedVital,
+    PlanNumber,
     WearingPatch,
     act,
     agree,
@@ -57,6 +58,7 @@ from gateway.api import (
     give,
     priority_name,
     readable,
+    stop,
     wearings_of,
 )
 from gateway.charts import Span, glucose_figure, pressure_figure
@@ -100,8 +102,8 @@ _AHEAD: Final = timedelta(hours=1)
 _Form = TypeVar("_Form", bound=BaseModel)
 
 
-class PlanChoice(BaseModel):
-    """Which vital a form for a plan is about."""
+class PlanForm(PlanIn):
+    """A plan, and which vital it is about."""
 
     vital: PlannedVital
 
@@ -474,16 +476,19 @@ async def end_limit(request: Request, house: House, patient_id: str) -> Response
 
 @router.post("/patients/{patient_id}/plans")
 async def set_plan(request: Request, house: House, patient_id: str) -> Response:
-    """The form that says what a patient is to measure; without a number of times, the plan ends."""
+    """The form that says what a patient is to measure."""
     patient = await find_patient(house, patient_id)
-    fields = await _fields(request)
-    vital = Vital(_take(PlanChoice, fields).vital)
-    if "times" not in fields:
-        await house.set_plan(patient.id, vital, None)
-        return _go(request, f"/patients/{quote(patient.id)}")
-    body = _take(PlanIn, fields)
-    await agree(house, patient, vital, body)
-    return _remember_name(_go(request, f"/patients/{quote(patient.id)}"), request, body.author)
+    body = _take(PlanForm, await _fields(request))
+    await agree(house, patient, Vital(body.vital), body)
+    return _remember_name(_go(request, f"/patients/{quote(patient.id)}#plans"), request, body.author)
+
+
+@router.post("/patients/{patient_id}/plans/{number}/end")
+async def end_plan(request: Request, house: House, patient_id: str, number: PlanNumber) -> Response:
+    """The button that ends a plan."""
+    patient = await find_patient(house, patient_id)
+    await stop(house, patient, number)
+    return _go(request, f"/patients/{quote(patient.id)}#plans")
 
 
 @router.get("/patients/{patient_id}/figure/{name}")

@@ -254,7 +254,7 @@ async def test_which_parts_of_a_packet_wait_is_counted_from_one_on_the_page(hous
 
 async def test_the_api_describes_itself_and_needs_nothing_from_elsewhere(web) -> None:
     schema = (await web.get("/api/v1/openapi.json")).json()
-    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 27
+    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 28
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             assert operation.get("description"), (method, path)
@@ -644,14 +644,30 @@ async def test_a_plan_of_measuring_is_set_replaced_and_ended_by_api_and_form(fur
         first, second, third = (await web.get(path)).json()
         assert (first["to"], first["times"], second["ended_at"][:10]) == ("2026-03-04", 2, "2026-03-05")
         assert (third["from"], third["to"], third["ended_at"]) == ("2026-03-05", "2026-04-30", None)
-        await web.post("/patients/p-017/plans", data={"vital": "blood_pressure"})
-        assert all(each["ended_at"] for each in (await web.get(path)).json())
+        now = third["number"]
+        await web.put(
+            f"{path}/blood_pressure", json={**body, "from": "2026-04-01"}
+        )  # the one before holds until then
+        assert [each["to"] for each in (await web.get(path)).json()][2:] == ["2026-03-31", "2026-04-30"]
+        page = (await web.get("/patients/p-017")).text
+        assert page.count("End the plan") == 2
+        await web.post(f"/patients/p-017/plans/{now}/end")
+        ended = [each["ended_at"] for each in (await web.get(path)).json()]
+        assert [bool(each) for each in ended] == [False, True, True, False]  # the first was over by itself
+        furnished.time += timedelta(days=1)
+        await web.post(f"/patients/p-017/plans/{now}/end")
+        await web.put(f"{path}/blood_pressure", json=body)
+        again = [each["ended_at"] for each in (await web.get(path)).json()]
+        assert (again[:3], again[4]) == (ended[:3], None)
+        none = await web.post("/patients/p-017/plans/99/end")
+        assert (none.status_code, "no plan of the number 99" in none.text) == (404, True)
+        missing = await web.post("/patients/p-017/plans", data={**fields, "times": ""})
+        assert "Times a day: this is needed" in refused_form(missing.text, "/patients/p-017/plans")
         assert (await web.put(f"{path}/ketone", json=body)).status_code == 422
         assert (await web.put(f"{path}/glucose", json={**body, "author": " "})).status_code == 422
         assert (await web.put(f"{path}/glucose", json={**body, "to": "2026-03-01"})).status_code == 422
-        await web.put(f"{path}/glucose", json=body)
-        ended = (await web.delete(f"{path}/glucose")).json()
-        assert ended[-1]["ended_at"]
+        glucose = (await web.put(f"{path}/glucose", json=body)).json()[-1]["number"]
+        assert (await web.delete(f"{path}/{glucose}")).json()[-1]["ended_at"]
 
 
 LOW_1 = {"value": 62, "unit": "mg/dL", "author": "Dr Li"}
@@ -732,6 +748,16 @@ async def test_who_ends_a_limit_on_the_page_says_so_and_it_is_kept(furnished) ->
         await web.patch("/api/v1/patients/p-017", json={"limits": {}})
         former = (await web.get("/api/v1/patients/p-017/limits/former")).json()
     assert [each["ended_by"] for each in former] == ["Nurse Wu", None]
+
+
+async def test_a_limit_that_was_over_keeps_its_end_when_it_is_replaced(furnished) -> None:
+    week = {**LOW_1, "from": "2026-03-01", "to": "2026-03-02"}
+    async with browser(furnished) as web:
+        await web.patch("/api/v1/patients/p-017", json={"limits": {"low-event-1": {"limit": week}}})
+        form = {"which": "low-event-1 limit mg/dL", "value": "66", "author": "Dr Wu"}
+        await web.post("/patients/p-017/limits", data=form)
+        (former,) = (await web.get("/api/v1/patients/p-017/limits/former")).json()
+    assert (former["ended_at"], former["ended_by"]) == ("2026-03-02T16:00:00Z", None)  # midnight in Shanghai
 
 
 async def test_population_and_programme_are_set_by_api_and_form_and_move_the_limits(furnished) -> None:
