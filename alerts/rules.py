@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -221,12 +222,7 @@ def _entries(data: Mapping[str, Any], mistakes: list[Text]) -> Iterable[tuple[st
     """(rule, parameter, what is said of it) of every number of the rules that there are."""
     for rule_name, parameters in data.items():
         if rule_name not in RULES:
-            mistakes.append(
-                Text(
-                    en=f"{rule_name}: there is no such rule. Use one of: {', '.join(RULES)}.",
-                    zh=f"{rule_name}：没有这条规则。可用的规则：{', '.join(RULES)}。",
-                )
-            )
+            mistakes.append(no_such_rule(rule_name))
         elif not isinstance(parameters, Mapping):
             form = '{parameter: {"value": ..., "unit": ...}}'
             mistakes.append(Text(en=f"{rule_name}: expected {form}.", zh=f"{rule_name}：应写作 {form}。"))
@@ -235,6 +231,16 @@ def _entries(data: Mapping[str, Any], mistakes: list[Text]) -> Iterable[tuple[st
                 yield from (
                     (rule_name, name, entry) for entry in (entries if isinstance(entries, list) else [entries])
                 )
+
+
+def no_such_rule(name: str) -> Text:
+    """That a rule is not in the catalogue, and which it may be."""
+    near = get_close_matches(name, RULES, 3)
+    en, zh = (f" Did you mean {' or '.join(near)}?", f"您要找的是 {' 或 '.join(near)} 吗？") if near else ("", "")
+    return Text(
+        en=f"{name}: there is no such rule.{en} `homeward rules list` names all.",
+        zh=f"{name}：没有这条规则。{zh}`homeward rules list` 列出全部规则。",
+    )
 
 
 def parse_number(rule: Rule, name: str, entry: Any, *, toml: bool = False) -> tuple[Key, float]:

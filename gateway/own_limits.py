@@ -87,8 +87,14 @@ def refuse_limits(rules: RuleBook, person: Patient, day: date) -> None:
 def refuse_change(rules: RuleBook, before: Patient, after: Patient, day: date) -> None:
     """Raise LimitsError where a change makes numbers of the patient that cannot hold.
 
-    What could not hold before, for the rule file was changed since, may be taken away one by one.
+    What could not be read before stands in nobody's way. What could not hold before, for the rule file was changed
+    since, may be taken away one by one.
     """
+    gone = [each[:3] for each in unreadable_numbers(before)]
+    before, after = (
+        replace(person, limits=_by_rule(each for each in entries(person.limits) if each not in gone))
+        for person in (before, after)
+    )
     try:
         refuse_limits(rules, after, day)
     except LimitsError:
@@ -128,6 +134,24 @@ def own_numbers(person: Patient) -> list[OwnNumber]:
         for rule, parameter, entry in entries(person.limits)
         for override in read_overrides({rule: {parameter: entry}}, "patient")[0]
         for key, value in override.given.items()
+    ]
+
+
+class Unreadable(NamedTuple):
+    """A number of a patient's own that nothing can be done with any more (its rule is gone): as written, and why."""
+
+    rule: str
+    parameter: str
+    entry: Mapping[str, Any]
+    because: Text
+
+
+def unreadable_numbers(person: Patient) -> list[Unreadable]:
+    """All that was set for a patient and cannot be read, in the order of writing."""
+    return [
+        Unreadable(rule, parameter, entry, together(mistakes))
+        for rule, parameter, entry in entries(person.limits)
+        if (mistakes := read_overrides({rule: {parameter: entry}}, "patient")[1])
     ]
 
 

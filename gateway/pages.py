@@ -65,7 +65,7 @@ from gateway.charts import Span, glucose_figure, pressure_figure
 from gateway.forms import Forms, Refusal
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
 from gateway.language import LANGUAGES, Language, Sentence, choose, load_languages
-from gateway.own_limits import OwnNumber, own_numbers, with_number, without_number
+from gateway.own_limits import OwnNumber, own_numbers, unreadable_numbers, with_number, without_number
 from gateway.people import DeviceKind, DeviceLink, Patient
 from gateway.review_api import Day, DoneIn, ranking, tick, week_name, weekly_list
 from gateway.terminal import printable
@@ -395,7 +395,8 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
     plans, former = await asyncio.to_thread(
         lambda: (house.people.plans([patient.id]), house.people.former_limits(patient.id))
     )
-    applied, today = house.limits(patient), _today(house, patient)
+    applied, today, unreadable = house.limits(patient), _today(house, patient), unreadable_numbers(patient)
+    told = {each.because for each in unreadable}
 
     def in_force(own: OwnNumber) -> bool:
         return own.override.holds(today) and applied.limits.given.get(own.key) == own.value
@@ -418,7 +419,8 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         usual=applied.usual.value,
         rules=RULES.values(),
         former=former[::-1],
-        left_out=together(applied.left_out),
+        unreadable=unreadable,
+        left_out=together(each for each in applied.left_out if each not in told),
         written=_written,
         today=today,
         populations=POPULATIONS,

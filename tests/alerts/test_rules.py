@@ -177,7 +177,8 @@ def test_a_rule_file_is_refused_with_where_what_and_what_to_do(text: str, said: 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ({"glucose-lo": {}}, "glucose-lo: there is no such rule. Use one of: low-event-1,"),
+        ({"glucose-lo": {}}, "glucose-lo: there is no such rule. Did you mean glucose-referral? `homeward rules"),
+        ({"low-event-3": {}}, "low-event-3: there is no such rule. Did you mean low-event-2 or low-event-1 or"),
         ({"low-event-1": 4}, "low-event-1: expected"),
         (
             {"low-event-1": {"limt": {"value": 70, "unit": "mg/dL"}}},

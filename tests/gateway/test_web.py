@@ -780,14 +780,29 @@ async def test_population_and_programme_are_set_by_api_and_form_and_move_the_lim
         assert (await web.patch("/api/v1/patients/p-017", json={"programme": None})).json()["programme"] is None
 
 
-async def test_limits_that_an_older_homeward_took_are_said_to_be_unused(furnished) -> None:
+async def test_limits_that_an_older_homeward_took_are_shown_with_the_reason_and_can_be_ended(furnished) -> None:
     gone = {"glucose-gone": {"limit": {"value": 4, "unit": "mmol/L"}}}
     furnished.people.change_patient(replace(WANG, limits=gone), now=NOW)
     async with browser(furnished) as web:
         page = (await web.get("/patients/p-017")).text
-        assert "these do not hold; the usual ones stand in their place." in page
-        assert "glucose-gone: there is no such rule" in page
+        assert re.search(
+            r"glucose-gone: limit <b>4 mmol/L</b>.*cannot be used.*glucose-gone: there is no such rule", page
+        )
+        assert "these do not hold" not in page
+        chinese = (await web.get("/patients/p-017", headers={"Accept-Language": "zh-CN"})).text
+        assert "glucose-gone：没有这条规则" in chinese
         assert (await web.get("/patients/p-017/figure/glucose")).status_code == 200
+        new = {"which": "low-event-1 limit mg/dL", "value": "66", "author": "Dr Wu"}
+        assert (await web.post("/patients/p-017/limits", data=new)).status_code == 303
+        assert set(furnished.people.patient("p-017").limits) == {"glucose-gone", "low-event-1"}
+        end = {"rule": "glucose-gone", "parameter": "limit", "by": "Dr Wu"}
+        (entry,) = [each for each in re.findall(r'name="entry" value="(.*?)"', page) if "mmol" in each]
+        assert (
+            await web.post("/patients/p-017/limits/end", data={**end, "entry": html.unescape(entry)})
+        ).status_code == 303
+        (former,) = (await web.get("/api/v1/patients/p-017/limits/former")).json()
+    assert set(furnished.people.patient("p-017").limits) == {"low-event-1"}
+    assert (former["rule"], former["ended_by"]) == ("glucose-gone", "Dr Wu")
 
 
 async def test_a_patient_and_a_device_are_added_and_paired_with_forms(house, web) -> None:
