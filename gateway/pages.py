@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from alerts.alert import ActKind, Alert, Outcome, Text, together
-from alerts.rule import POPULATIONS
+from alerts.rule import POPULATIONS, Rule
 from alerts.rules import PROBLEMS, RULES
 from gateway.api import (
     PAGE,
@@ -417,7 +417,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         devices=[(wearing, kinds[wearing.device]) for wearing in reversed(wearings)],
         limits=[(own, in_force(own)) for own in own_numbers(patient)],
         usual=applied.usual.value,
-        rules=RULES.values(),
+        rules=_by_vital(language),
         former=former[::-1],
         unreadable=unreadable,
         left_out=together(each for each in applied.left_out if each not in told),
@@ -810,6 +810,14 @@ def _remember_name(answer: RedirectResponse, request: Request, name: str) -> Red
         _NAME_COOKIE, quote(name.strip()), max_age=_YEAR_S, samesite="lax", secure=request.url.scheme == "https"
     )
     return answer
+
+
+def _by_vital(language: Language) -> list[tuple[str, Rule]]:
+    """The rules that have numbers, with what they judge, by vital; those that judge several last."""
+    order = list(VITALS)
+    found = [rule for rule in RULES.values() if rule.parameters]
+    found.sort(key=lambda rule: (len(rule.vitals) > 1, [order.index(vital) for vital in rule.vitals]))
+    return [(", ".join(language.gettext(VITALS[vital]) for vital in rule.vitals), rule) for rule in found]
 
 
 def _written(entry: Mapping[str, Any]) -> str:

@@ -616,7 +616,13 @@ async def test_a_limit_is_set_refused_replaced_and_ended_on_the_patients_page(fu
 async def test_a_limit_of_every_unit_that_the_page_offers_can_be_set(furnished) -> None:
     async with browser(furnished) as web:
         page = (await web.get("/patients/p-017")).text
-        (choices,) = re.findall(r'name="which">(.*?)</select>', page, re.DOTALL)
+        (choices,) = re.findall(r'name="which"[^>]*>(.*?)</select>', page, re.DOTALL)
+        groups = re.findall(r'<optgroup label="(.*?)">(.*?)</optgroup>', choices, re.DOTALL)
+        assert len(groups) == len({label for label, _ in groups}) == sum(bool(r.parameters) for r in RULES.values())
+        assert [label for label, inside in groups if "low-event-1 limit mmol/L" in inside] == [
+            "Glucose, sensor · Low glucose"
+        ]
+        assert 'data-says="Low glucose, limit: usually 3.9 mmol/L; from 3.3 to 5.6 mmol/L"' in choices
         offered = [html.unescape(each) for each in re.findall(r'value="(.*?)"', choices)]
         assert len(offered) == sum(len(rule.parameters) for rule in RULES.values())
         for which in {each.split(" ", 2)[2]: each for each in offered}.values():
