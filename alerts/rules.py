@@ -125,9 +125,11 @@ def limits_for(
     usual_values, usual_sources = _defaults((region, population))
     values, sources = dict(usual_values), dict(usual_sources)
     own: set[Key] = set()
+    told: list[Key] = []
     patients: dict[Key, float] = {}
     for override in overrides:
         given = {**_other_units(override.given), **override.given}
+        told += override.given
         values.update(given)
         sources.update(dict.fromkeys(given, override.source))
         own.update(given)
@@ -137,7 +139,7 @@ def limits_for(
         if key not in own:
             values[key] = (max if from_below else min)(values[key], values[leader])
     limits = Limits(given=MappingProxyType(patients), values=values, sources=sources)
-    _refuse_contradictions(limits)
+    _refuse_contradictions(limits, told)
     return limits
 
 
@@ -157,10 +159,14 @@ def _other_units(given: Mapping[Key, float]) -> dict[Key, float]:
     return out
 
 
-def _refuse_contradictions(limits: Limits) -> None:
+def _refuse_contradictions(limits: Limits, told: Sequence[Key]) -> None:
+    """told: the numbers as they were given, the newest last."""
     wrong = [(low, high) for low, high in _PAIRS if limits.values[low] > limits.values[high]]
     if wrong:
-        once = {(low[:2], high[:2]): (low, high) for low, high in reversed(wrong)}  # of two units the first
+        units = [key.unit for key in reversed(told)]
+        # Of two units the one in which people speak there, else the first.
+        wrong.sort(key=lambda pair: units.index(pair[0].unit) if pair[0].unit in units else len(units))
+        once = {(low[:2], high[:2]): (low, high) for low, high in reversed(wrong)}
         said = [
             Text(
                 en=f"{low.rule}.{low.parameter} is {limits.values[low]:g} {low.unit}, above "

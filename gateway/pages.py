@@ -410,7 +410,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         zone=ZoneInfo(patient.zone),
         alerts=[row[0] for row in await _with_patients(house, mine)],
         tiles=[shown(found[-1], patient.glucose_unit, language) for found in newest.values() if found],
-        newest=[shown(reading, None, language) for reading in every],
+        newest=[shown(reading, patient.glucose_unit, language, sent=True) for reading in every],
         charts=charts,
         ranges=[("24h", say("24 hours")), ("3d", say("3 days")), ("14d", say("14 days"))],
         range=range if range in _RANGES else "24h",

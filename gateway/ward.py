@@ -419,6 +419,7 @@ class Ward:
                 for worn in wearings
             ),
             until=until,
+            reads=person.glucose_unit if person else None,
         )
 
     def _limits(self, patient: str, person: Patient | None, zone: ZoneInfo, now: datetime) -> tuple[Limits, datetime]:

@@ -202,6 +202,13 @@ def test_a_rule_file_is_refused_with_where_what_and_what_to_do(text: str, said: 
             "low-event-2.limit is 65 mg/dL, above low-event-1.limit with 60 mg/dL",
         ),
         (
+            {
+                "low-event-1": {"limit": {"value": 3.4, "unit": "mmol/L"}},
+                "low-event-2": {"limit": {"value": 3.6, "unit": "mmol/L"}},
+            },
+            "low-event-2.limit is 3.6 mmol/L, above low-event-1.limit with 3.4 mmol/L",
+        ),
+        (
             {"bp-session-high": {"clear-systolic": {"value": 150, "unit": "mmHg"}}},
             "bp-session-high.clear-systolic is 150 mmHg, above bp-session-high.systolic with 135 mmHg",
         ),

@@ -837,7 +837,7 @@ async def test_the_patients_page_shows_newest_values_in_the_patients_unit(furnis
         assert re.search(r'class="value">\s*130\s*<small>mg/dL', page)  # 7.2 mmol/L as the sensor sent it
         assert re.search(r'class="value">\s*LO\s*<small>', page)
         assert re.search(r'class="value">\s*138/86\s*<small>mmHg, pulse 70/min', page)
-        assert "7.2 mmol/L" in page  # the table keeps to what the device sent
+        assert "130 mg/dL (7.2 mmol/L)" in page  # the table says too what the device sent
         assert "below what the device can measure" in page
         for name in re.findall(r'data-figure="([^"]+)"', page):
             figure = (await web.get(name.replace("&amp;", "&"))).json()
