@@ -395,6 +395,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
     plans, former = await asyncio.to_thread(
         lambda: (house.people.plans([patient.id]), house.people.former_limits(patient.id))
     )
+    told_patient = await asyncio.to_thread(house.book.to_patient, patient.id, _NEWEST)
     applied, today, unreadable = house.limits(patient), _today(house, patient), unreadable_numbers(patient)
     told = {each.because for each in unreadable}
 
@@ -429,6 +430,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         programmes=sorted(house.rules.programmes),
         place=place,
         reviews=reviews,
+        told=told_patient,
     )
 
 

@@ -43,7 +43,7 @@ class SmallHouse:
         self.engine = connect(f"sqlite:///{folder / 'hub.sqlite'}")
         self.people = People(self.engine)
         self.journal = Journal(folder / "journal.sqlite")
-        self.book = Book(self.engine, routes={})
+        self.book = Book(self.engine, routes={Audience.PATIENT: ("log",)})
         self.book.create()
         self.reviews = ReviewBook(self.engine)
         self.bulletin = Bulletin()

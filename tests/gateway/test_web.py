@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gateway
-from alerts.alert import Outcome, Priority
-from alerts.machine import FactKind
+from alerts.alert import Audience, Outcome, Priority, Text
+from alerts.book import Try
+from alerts.machine import FactKind, hear
 from alerts.rules import DEFAULTS, PROBLEMS, RULES, parse_book
 from gateway.device_book import DeviceState
 from gateway.guard import WebSettings
@@ -538,6 +539,23 @@ async def test_what_was_refused_is_told_above_where_its_form_is_gone(furnished) 
     assert late.status_code == 409
     assert re.search(rf'<p class="warning refused"[^>]*>警报 {alert.id} 已由 Dr Li 于 .* 确认', late.text)
     assert (nobody.status_code, "没有编号为 p-9 的患者" in nobody.text) == (404, True)
+
+
+async def test_what_the_patient_was_told_is_read_on_the_patients_page(furnished) -> None:
+    async with browser(furnished, **{"Accept-Language": "zh-CN"}) as web:
+        assert "暂无。" in (await web.get("/patients/p-017")).text
+        furnished.find(very_low())  # told to staff alone
+        asked = very_low(audience=Audience.PATIENT, because=Text(en="Please eat.", zh="请立即进食。"))
+        (notice,) = hear(None, asked, NOW).notices
+        furnished.book.record((), [notice, replace(notice, id="n-other", patient=MILLER.id)])
+        page = (await web.get("/patients/p-017")).text
+        told = page[page.index('id="told"') : page.index("<h2", page.index('id="told"'))]
+        assert (told.count("<li>"), "请立即进食。" in told) == (1, True)
+        assert re.search(r'log: <span class="missing">尚未送达，已尝试 0 次', told)
+        sent = Try(notice=notice.id, channel="log", at=NOW + timedelta(minutes=1), error=None)
+        furnished.book.note_try(sent, due=None, reaches_people=False)
+        page = (await web.get("/patients/p-017", headers={"Accept-Language": "en"})).text
+    assert re.search(r"Please eat\.\s.*log: delivered <time[^>]*>3 Mar 2026, 14:31 UTC\+8", page)
 
 
 async def test_a_device_cannot_be_given_in_the_future_with_a_form(furnished) -> None:
