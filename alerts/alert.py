@@ -6,9 +6,11 @@ present" and "has a person seen it" are independent. Priorities are named as in 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from typing import Final
 
 
 class Priority(IntEnum):
@@ -41,6 +43,15 @@ class Text:
 
     en: str
     zh: str
+
+
+_BLANK: Final = Text(en=" ", zh="")
+
+
+def together(texts: Iterable[Text], apart: Text = _BLANK) -> Text:
+    """Sentences one behind the other."""
+    told = list(texts)
+    return Text(en=apart.en.join(each.en for each in told), zh=apart.zh.join(each.zh for each in told))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +138,11 @@ class ActKind(StrEnum):
 
 
 class IllegalAct(Exception):
-    """The act does not fit the alert's state. The text says why and what is possible instead."""
+    """The act does not fit the alert's state. `text` says why and what is possible instead."""
+
+    def __init__(self, text: Text) -> None:
+        super().__init__(text.en)
+        self.text = text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

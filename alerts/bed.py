@@ -34,7 +34,7 @@ from alerts.sensor import NEVER, Sensor, Told, built
 from alerts.sensor_words import finding
 from alerts.spot_rules import METER_LOW, METER_VERY_LOW
 from ingest.reading import Reading
-from ingest.vital import Vital
+from ingest.vital import Unit, Vital
 
 _OLD: Final = LATE[Vital.CGM]
 # A sensor's reading may end these.
@@ -101,15 +101,24 @@ class Bed:
         "_together",
         "expected",
         "patient",
+        "reads",
         "standing",
         "until",
         "zone",
     )
 
     def __init__(
-        self, patient: str, *, plan: Plan, zone: tzinfo, expected: tuple[Expected, ...], until: datetime = NEVER
+        self,
+        patient: str,
+        *,
+        plan: Plan,
+        zone: tzinfo,
+        expected: tuple[Expected, ...],
+        until: datetime = NEVER,
+        reads: Unit | None = None,
     ) -> None:
         self.patient = patient
+        self.reads = reads
         self.until = until
         self.zone = zone
         self.expected = expected
@@ -279,7 +288,7 @@ class Bed:
         return heard[max(heard)] if heard else None
 
     def _scene(self, now: datetime) -> Scene:
-        return Scene(self.patient, self._plan.limits, now, self.zone)
+        return Scene(self.patient, self._plan.limits, now, self.zone, self.reads)
 
     def _heard(self, told: Sequence[Told], now: datetime) -> list[Finding]:
         """In words, without the end of what nobody but the patient was told of, unless it may hold an alert up."""

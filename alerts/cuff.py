@@ -28,6 +28,7 @@ from alerts.rule import DAYS, MMHG, Limits, Rule
 from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard
 from alerts.spot_rules import BP_LOW, BP_SESSION_HIGH, BP_SEVERE, PRIORITY
 from ingest.reading import Flag, Reading
+from ingest.vital import Unit
 
 _INSTANT: Final = timedelta(microseconds=1)
 _WEEK: Final = timedelta(days=7)
@@ -62,11 +63,12 @@ class Pressure(NamedTuple):
 
     @property
     def words(self) -> str:
-        """Systolic/diastolic in the unit received."""
+        """Systolic/diastolic in the unit received; every limit is in mmHg, so kPa are said in mmHg too."""
         if math.isinf(self.systolic):
             return "HI" if self.systolic > 0 else "LO"
         systolic, diastolic = self.reading.sent[:2]
-        return f"{systolic:g}/{diastolic:g} {self.reading.unit}"
+        said = f"{systolic:g}/{diastolic:g} {self.reading.unit}"
+        return said if self.reading.unit is Unit.MMHG else f"{said} ({self.systolic:.0f}/{self.diastolic:.0f} mmHg)"
 
     @property
     def odd(self) -> bool:

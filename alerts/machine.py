@@ -274,24 +274,47 @@ def _clear(alert: Alert, finding: Finding, now: datetime) -> Heard:
 
 def _act(alert: Alert | None, act: Act) -> Change:
     if alert is None or alert.id != act.alert:
-        raise IllegalAct(f"There is no alert {act.alert}. Look it up in the list of alerts.")
+        raise IllegalAct(
+            Text(
+                en=f"There is no alert {act.alert}. Look it up in the list of alerts.",
+                zh=f"没有警报 {act.alert}。请在警报列表中查找。",
+            )
+        )
     if not act.by.strip():
-        raise IllegalAct(f"Alert {alert.id} needs a named person. Give your name.")
+        raise IllegalAct(
+            Text(
+                en=f"Alert {alert.id} needs a named person. Give your name.",
+                zh=f"警报 {alert.id} 须由具名人员处理。请填写姓名。",
+            )
+        )
     if alert.closed_at:
         raise IllegalAct(
-            f"Alert {alert.id} was closed by {alert.closed_by} at {_minute(alert.closed_at)}. "
-            "Nothing can be done with it any more; a new episode opens a new alert."
+            Text(
+                en=f"Alert {alert.id} was closed by {alert.closed_by} at {_minute(alert.closed_at)}. "
+                "Nothing can be done with it any more; a new episode opens a new alert.",
+                zh=f"警报 {alert.id} 已由 {alert.closed_by} 于 {_minute(alert.closed_at)} 关闭，不能再处理；"
+                "新的发作会产生新的警报。",
+            )
         )
     return _acknowledge(alert, act) if act.kind is ActKind.ACKNOWLEDGE else _close(alert, act)
 
 
 def _acknowledge(alert: Alert, act: Act) -> Change:
     if act.outcome is not None:
-        raise IllegalAct(f"Acknowledging alert {alert.id} takes no outcome. Close it to give one.")
+        raise IllegalAct(
+            Text(
+                en=f"Acknowledging alert {alert.id} takes no outcome. Close it to give one.",
+                zh=f"确认警报 {alert.id} 时不填处理结果。请在关闭时填写。",
+            )
+        )
     if alert.acknowledged_at:
         raise IllegalAct(
-            f"Alert {alert.id} was acknowledged by {alert.acknowledged_by} at {_minute(alert.acknowledged_at)}. "
-            "It can be closed."
+            Text(
+                en=f"Alert {alert.id} was acknowledged by {alert.acknowledged_by} at "
+                f"{_minute(alert.acknowledged_at)}. It can be closed.",
+                zh=f"警报 {alert.id} 已由 {alert.acknowledged_by} 于 {_minute(alert.acknowledged_at)} 确认，"
+                "可以关闭。",
+            )
         )
     seen = replace(
         alert,
@@ -305,9 +328,19 @@ def _acknowledge(alert: Alert, act: Act) -> Change:
 
 def _close(alert: Alert, act: Act) -> Change:
     if act.outcome is None:
-        raise IllegalAct(f"Closing alert {alert.id} needs an outcome: {', '.join(Outcome)}.")
+        raise IllegalAct(
+            Text(
+                en=f"Closing alert {alert.id} needs an outcome: {', '.join(Outcome)}.",
+                zh=f"关闭警报 {alert.id} 须填写处理结果：{', '.join(Outcome)}。",
+            )
+        )
     if not act.note.strip():
-        raise IllegalAct(f"Closing alert {alert.id} needs a note: what was done, or why nothing was.")
+        raise IllegalAct(
+            Text(
+                en=f"Closing alert {alert.id} needs a note: what was done, or why nothing was.",
+                zh=f"关闭警报 {alert.id} 须填写说明：做了什么，或为何无需处理。",
+            )
+        )
     closed = replace(
         alert, closed_at=act.at, closed_by=act.by, outcome=act.outcome, closing_note=act.note, updated_at=act.at
     )

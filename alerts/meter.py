@@ -271,7 +271,7 @@ def _with_advice(scene: Scene, rule: Rule, said: Text, newest: Reading) -> Text:
 def _low_words(scene: Scene, rule: Rule, event: Sequence[Reading]) -> Text:
     unit = shown(event[0])[1]
     limit, source = limit_words(scene, rule, "limit", unit), scene.limits.source(rule.name, "limit", unit)
-    first, newest, since = words(event[0]), words(event[-1]), scene.clock(event[0].taken_at)
+    first, newest, since = words(scene, event[0]), words(scene, event[-1]), scene.clock(event[0].taken_at)
     if len(event) == 1:
         return Text(
             en=f"Meter glucose {first.en} at {since}: below {limit.en}. Limit: {source.en}.",
@@ -290,21 +290,25 @@ def _not_low(scene: Scene, rule: Rule, taken: Sequence[Reading], raising: Collec
     if not is_heard(rule, raising):
         return None
     newest = taken[-1]
-    now, at, limit = words(newest), scene.clock(newest.taken_at), limit_words(scene, rule, "clear", shown(newest)[1])
+    now, at, limit = (
+        words(scene, newest),
+        scene.clock(newest.taken_at),
+        limit_words(scene, rule, "clear", shown(newest)[1]),
+    )
     over = _is_recovered(scene, newest, rule)
     return scene.finding(
         rule,
         Verdict.CLEAR if over else Verdict.HOLD,
         Text(en=f"Glucose {now.en} at {at}: at or above {limit.en}.", zh=f"{at} 血糖 {now.zh}：不低于 {limit.zh}。")
         if over
-        else _undecided(newest, at),
+        else _undecided(scene, newest, at),
         newest.taken_at,
         (newest,),
     )
 
 
-def _undecided(newest: Reading, at: str) -> Text:
-    now = words(newest)
+def _undecided(scene: Scene, newest: Reading, at: str) -> Text:
+    now = words(scene, newest)
     return Text(
         en=f"Glucose {now.en} at {at}: too old to judge by, or neither raised nor over.",
         zh=f"{at} 血糖 {now.zh}：读数过旧，或未达到报警条件、也未恢复。",
@@ -382,12 +386,12 @@ def _reached_before(scene: Scene, rule: Rule, glucose: Sequence[Reading]) -> Rea
 
 
 def _level_words(scene: Scene, rule: Rule, side: str, newest: Reading, earlier: Reading | None) -> Text:
-    unit, at, now = shown(newest)[1], scene.clock(newest.taken_at), words(newest)
+    unit, at, now = shown(newest)[1], scene.clock(newest.taken_at), words(scene, newest)
     limit, source = limit_words(scene, rule, side, unit), scene.limits.source(rule.name, side, unit)
     stand = Text(en="at or below", zh="不高于") if side == "low" else Text(en="at or above", zh="不低于")
     before = Text(en="", zh="")
     if earlier:
-        then, first = scene.clock(earlier.taken_at), words(earlier)
+        then, first = scene.clock(earlier.taken_at), words(scene, earlier)
         before = Text(en=f" after {first.en} at {then}", zh=f"（此前 {then} 为 {first.zh}）")
     return Text(
         en=f"Meter glucose {now.en} at {at}{before.en}: {stand.en} {limit.en}. Limit: {source.en}.",
@@ -412,7 +416,7 @@ def _known_at(scene: Scene, glucose: Sequence[Reading], place: int) -> datetime 
 def _held(scene: Scene, rule: Rule, newest: Reading, raising: Collection[str] | None) -> Finding | None:
     if raising is not None:
         return None
-    because = _undecided(newest, scene.clock(newest.taken_at))
+    because = _undecided(scene, newest, scene.clock(newest.taken_at))
     return scene.finding(rule, Verdict.HOLD, because, newest.taken_at, (newest,))
 
 
@@ -445,7 +449,7 @@ def _crisis(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] |
         return _not_crisis(scene, glucose[-1], raising)
     unit = shown(proof[0])[1]
     limit, source = limit_words(scene, rule, "limit", unit), scene.limits.source(rule.name, "limit", unit)
-    values = [(words(each), scene.clock(each.taken_at)) for each in proof]
+    values = [(words(scene, each), scene.clock(each.taken_at)) for each in proof]
     said = Text(
         en=" and ".join(f"{value.en} at {at}" for value, at in values),
         zh="、".join(f"{at} {value.zh}" for value, at in values),
@@ -474,7 +478,11 @@ def _not_crisis(scene: Scene, newest: Reading, raising: Collection[str] | None) 
         return _held(scene, rule, newest, raising)
     if not is_heard(rule, raising):
         return None
-    now, at, limit = words(newest), scene.clock(newest.taken_at), limit_words(scene, rule, "clear", shown(newest)[1])
+    now, at, limit = (
+        words(scene, newest),
+        scene.clock(newest.taken_at),
+        limit_words(scene, rule, "clear", shown(newest)[1]),
+    )
     because = Text(en=f"Glucose {now.en} at {at}: below {limit.en}.", zh=f"{at} 血糖 {now.zh}：低于 {limit.zh}。")
     return scene.finding(rule, Verdict.CLEAR, because, newest.taken_at, (newest,))
 
@@ -502,7 +510,7 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
     if not scene.fresh(rule, "fresh-meter", newest):
         return _held(scene, rule, newest, raising)
     unit, very = shown(newest)[1], _above(scene, newest, "very-high")
-    at, now, meal = scene.clock(newest.taken_at), words(newest), _meal(newest)
+    at, now, meal = scene.clock(newest.taken_at), words(scene, newest), _meal(newest)
     parameter = "very-high" if very else goal
     limit, source = limit_words(scene, rule, parameter, unit), scene.limits.source(rule.name, parameter, unit)
     advice = _high_advice(scene, newest) if very else Text(en="", zh="")
@@ -549,7 +557,7 @@ def _not_high(scene: Scene, newest: Reading, goal: str, raising: Collection[str]
     value, unit = shown(newest)
     at, now, meal, limit = (
         scene.clock(newest.taken_at),
-        words(newest),
+        words(scene, newest),
         _meal(newest),
         limit_words(scene, rule, goal, unit),
     )
@@ -649,7 +657,7 @@ def _beside_words(scene: Scene, level: str, beside: Reading | None) -> Text:
         return Text(en=" No glucose was measured beside it.", zh="未同时测血糖。")
     value, unit = shown(beside)
     meets = level == "emergency" and value >= scene.number(KETONE, "ketoacidosis", unit)
-    glucose = words(beside)
+    glucose = words(scene, beside)
     if meets:
         return Text(
             en=f" With glucose {glucose.en} this meets the ketone and glucose criteria of ketoacidosis; whether "
@@ -710,7 +718,7 @@ def _group_words(scene: Scene, goal: str, all_of_it: Sequence[Reading], high: Se
     unit, when = shown(high[-1])[1], _GROUPS[goal]
     limit, source = limit_words(scene, METER_HIGH, goal, unit), scene.limits.source(METER_HIGH.name, goal, unit)
     known = [each.values[0] for each in all_of_it if each.values[0] is not None]
-    mean = _mean_words(fmean(known), unit) if known else Text(en="?", zh="?")
+    mean = _mean_words(scene, fmean(known), unit) if known else Text(en="?", zh="?")
     days = len(_days_of(scene, high))
     return Text(
         en=f"{when.en}: {len(high)} of {len(all_of_it)} readings on {days} days above {limit.en}, "
@@ -721,10 +729,10 @@ def _group_words(scene: Scene, goal: str, all_of_it: Sequence[Reading], high: Se
     )
 
 
-def _mean_words(mg_dl: float, unit: Unit) -> Text:
+def _mean_words(scene: Scene, mg_dl: float, unit: Unit) -> Text:
     """A mean as the patient's meter would show it, in both units."""
     mean = round(mg_dl / MG_DL_PER_MMOL_L, 1) if unit is Unit.MMOL_L else round(mg_dl)
-    return value_words(mean, unit)
+    return value_words(scene, mean, unit)
 
 
 def _repeated_low(scene: Scene, week: Sequence[Reading]) -> Finding:
@@ -735,7 +743,7 @@ def _repeated_low(scene: Scene, week: Sequence[Reading]) -> Finding:
         return _no_pattern(scene, rule, week)
     unit = shown(low[-1])[1]
     limit, source = limit_words(scene, METER_LOW, "limit", unit), scene.limits.source(METER_LOW.name, "limit", unit)
-    lowest = words(min(low, key=lambda each: -math.inf if each.values[0] is None else each.values[0]))
+    lowest = words(scene, min(low, key=lambda each: -math.inf if each.values[0] is None else each.values[0]))
     return scene.finding(
         rule,
         Verdict.RAISE,

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
 from alerts.rule import MIN, Limits, Rule
 from ingest.reading import Reading
-from ingest.vital import Vital
+from ingest.vital import Unit, Vital
 
 MINUTE: Final = timedelta(minutes=1)
 _CLOCK_TIME: Final = re.compile(r"\d\d:\d\d")
@@ -70,12 +70,17 @@ def for_staff(because: Text, zone: tzinfo) -> Text:
 
 
 class Scene(NamedTuple):
-    """One patient at one moment."""
+    """One patient at one moment. reads: the unit in which patient and staff read glucose, None: as it is received."""
 
     patient: str
     limits: Limits
     now: datetime
     zone: tzinfo
+    reads: Unit | None = None
+
+    def unit(self, received: Unit) -> Unit:
+        """In which a glucose received in this unit is said, or said first; it is compared as it was received."""
+        return self.reads or received
 
     def clock(self, moment: datetime) -> str:
         """The moment as the patient's own clock shows it."""

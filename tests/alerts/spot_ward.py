@@ -102,6 +102,7 @@ class Home:
     def __init__(self, *groups: Group, given: Mapping[Key, float] | None = None, plans: Iterable[Plan] = ()) -> None:
         self.limits = limits(*groups, given=given)
         self.plans = tuple(plans)
+        self.reads: Unit | None = None
         self.readings: list[Reading] = []
 
     def take(self, *readings: Reading) -> Home:
@@ -149,7 +150,7 @@ class Home:
         )
 
     def _scene(self, now: float) -> Scene:
-        return Scene("p-1", self.limits, minute(now), ZONE)
+        return Scene("p-1", self.limits, minute(now), ZONE, self.reads)
 
 
 def _by_rule(findings: Iterable[Finding]) -> dict[str, Finding]:

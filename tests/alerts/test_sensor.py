@@ -449,7 +449,10 @@ def test_a_first_day_of_two_days_is_over_also_for_a_state_that_is_built_again(la
 def test_a_sensor_that_does_not_move_for_an_hour_is_told_to_the_patient_once() -> None:
     found = worn().comes(*trace([110, 116, *[123] * 40]))
     assert [(at(each), each.rule, each.audience) for each in found] == [(70, "sensor-stuck", PATIENT)]
-    assert "has been 123 mg/dL without any change since 2026-03-02 02:10: 13 readings, 60 min." in found[0].because.en
+    assert (
+        "has been 123 mg/dL (6.8 mmol/L) without any change since 2026-03-02 02:10: 13 readings, 60 min."
+        in found[0].because.en
+    )
     floor = said(worn().comes(*trace([40] * 40)), "sensor-stuck")
     assert floor == []  # the end of the scale
 

@@ -103,8 +103,11 @@ class Memory:
 class Ward:
     """One patient: readings come in at their moments, and what is found of them is kept."""
 
-    def __init__(self, limits: Limits = DEFAULTS, expected: Sequence[Expected] = ()) -> None:
+    def __init__(
+        self, limits: Limits = DEFAULTS, expected: Sequence[Expected] = (), reads: Unit | None = None
+    ) -> None:
         self.limits = limits
+        self.reads = reads
         self.expected = tuple(expected)
         self.stored = Memory()
         self.found: list[Finding] = []
@@ -112,7 +115,7 @@ class Ward:
         self.bed = self._make()
 
     def _make(self) -> Bed:
-        return Bed("p-1", plan=Plan(self.limits), zone=ZONE, expected=self.expected)
+        return Bed("p-1", plan=Plan(self.limits), zone=ZONE, expected=self.expected, reads=self.reads)
 
     def restart(self, now: float | datetime) -> None:
         """The house was down: the bed is made from what is stored."""
