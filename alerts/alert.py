@@ -6,9 +6,11 @@ present" and "has a person seen it" are independent. Priorities are named as in 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from typing import Final
 
 
 class Priority(IntEnum):
@@ -43,6 +45,15 @@ class Text:
     zh: str
 
 
+_BLANK: Final = Text(en=" ", zh="")
+
+
+def together(texts: Iterable[Text], apart: Text = _BLANK) -> Text:
+    """Sentences one behind the other."""
+    told = list(texts)
+    return Text(en=apart.en.join(each.en for each in told), zh=apart.zh.join(each.zh for each in told))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """A rule's verdict on one patient at one moment.
@@ -50,7 +61,8 @@ class Finding:
     problem groups rules that are about the same trouble (low and very low are both "glucose-low").
     since: when the condition began, by the readings. known_at: when the last of the readings that made it a finding
     came in, by the house's clock; what was done before was done without knowing of it. evidence: keys of the readings
-    it rests on, oldest first.
+    it rests on, oldest first. emergency_at: when the newest of its measurements was taken by which alone a person has
+    to act, None where there is none.
     """
 
     patient: str
@@ -63,6 +75,7 @@ class Finding:
     since: datetime
     known_at: datetime
     evidence: tuple[str, ...] = ()
+    emergency_at: datetime | None = None
 
 
 class Outcome(StrEnum):
@@ -125,7 +138,11 @@ class ActKind(StrEnum):
 
 
 class IllegalAct(Exception):
-    """The act does not fit the alert's state. The text says why and what is possible instead."""
+    """The act does not fit the alert's state. `text` says why and what is possible instead."""
+
+    def __init__(self, text: Text) -> None:
+        super().__init__(text.en)
+        self.text = text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@ A sensor's reading is judged as it comes, in some microseconds, from a state of 
 All else is judged on stored readings, which `look` is given when `take` has asked for it: a reading that came late,
 a spot measurement (`alerts.spot`) unless it is unremarkable (`alerts.cuff`), a deadline. So a bed holds no readings.
 
-- **Several sensors** are judged each alone, but a low or high that two show is told once, and where a new sensor goes
-  on with it, staff's wait counts from its beginning. A trouble is over when one shows it and no other has shown it
+- **Several sensors** are judged each alone, but a low or high that two show is told once, and where a new sensor
+  goes on with it, staff's wait counts from its beginning. What is known of the patient, and when a low ahead was told
+  last, a new sensor takes over from the one heard last. A trouble is over when one shows it and no other has shown it
   within the last 15 minutes; so a sensor that was replaced holds nothing up.
 - **What stands** (`standing`) are the rules that hold an alert of the patient up, told by the ward: what is over is
   looked for among them, also after a restart.
@@ -14,24 +15,26 @@ a spot measurement (`alerts.spot`) unless it is unremarkable (`alerts.cuff`), a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, tzinfo
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from alerts import spot
-from alerts.alert import Finding, Verdict
+from alerts.alert import Audience, Finding, Verdict
 from alerts.device_rules import LATE_DATA, NO_DATA
 from alerts.devices import LATE, LATE_COUNT, Arrivals, Expected, late_data, no_data, wrong_clock
 from alerts.ladder import Plan
 from alerts.rule import Limits
+from alerts.rules import RULES
 from alerts.scene import Scene
 from alerts.sensor import NEVER, Sensor, Told, built
 from alerts.sensor_words import finding
 from alerts.spot_rules import METER_LOW, METER_VERY_LOW
 from ingest.reading import Reading
-from ingest.vital import Vital
+from ingest.vital import Unit, Vital
 
 _OLD: Final = LATE[Vital.CGM]
 # A sensor's reading may end these.
@@ -53,6 +56,32 @@ class Stored(Protocol):
         ...
 
 
+class _Kept(NamedTuple):
+    """What is stored of a patient's sensors, as `Bed.start` is given it."""
+
+    sensors: Mapping[str, Sequence[Reading]]
+    earlier: Mapping[str, Sequence[tuple[float, float]]]
+
+    def built(self, plan: Plan, zone: tzinfo, device: str, until: float = math.inf) -> Sensor:
+        """A sensor as it was at a moment (minutes since 1970), with what another had shown of the patient before."""
+        readings = [each for each in self.sensors.get(device, ()) if _minute(each) < until]
+        earlier = [each for each in self.earlier.get(device, ()) if each[0] < until]
+        others, known = {*self.sensors, *self.earlier} - {device}, None
+        if others:
+            begins = next(self._moments(device), until)
+            shown = {moment: other for other in others for moment in self._moments(other) if moment < begins}
+            known = self.built(plan, zone, shown[max(shown)], begins).forecast if shown else None
+        return built(plan, device, zone, readings, earlier, known=known)
+
+    def _moments(self, device: str) -> Iterator[float]:
+        yield from (moment for moment, _ in self.earlier.get(device, ()))
+        yield from map(_minute, self.sensors.get(device, ()))
+
+
+def _minute(reading: Reading) -> float:
+    return reading.taken_at.timestamp() / 60
+
+
 class Bed:
     """One patient: limits, zone, expected devices, and the state of each sensor. until: how long the limits hold."""
 
@@ -63,22 +92,33 @@ class Bed:
         "_clock_told",
         "_due",
         "_late",
+        "_onsets",
         "_plan",
         "_pressure_at",
         "_raised",
+        "_recalled",
         "_sensors",
         "_together",
         "expected",
         "patient",
+        "reads",
         "standing",
         "until",
         "zone",
     )
 
     def __init__(
-        self, patient: str, *, plan: Plan, zone: tzinfo, expected: tuple[Expected, ...], until: datetime = NEVER
+        self,
+        patient: str,
+        *,
+        plan: Plan,
+        zone: tzinfo,
+        expected: tuple[Expected, ...],
+        until: datetime = NEVER,
+        reads: Unit | None = None,
     ) -> None:
         self.patient = patient
+        self.reads = reads
         self.until = until
         self.zone = zone
         self.expected = expected
@@ -89,7 +129,9 @@ class Bed:
         self._late: frozenset[str] = frozenset()  # sensors to be built again
         self._together: Mapping[str, Reading] = NOTHING_TOGETHER  # the newest of sensors to be judged as a whole
         self._raised: frozenset[str] = frozenset()  # rules, since the last `settle`
+        self._recalled = False  # how meters and cuffs were heard before the bed was made
         self._asks = True  # spot measurements are to be judged
+        self._onsets: Mapping[tuple[str, Audience], datetime] = {}  # of what was raised when `spot` judged last
         self._pressure_at: datetime | None = None  # when the newest that was seen or stored was taken
         self._clock_told: datetime | None = None  # the onset of the wrong clock that was told last
         self._again = NEVER
@@ -107,8 +149,10 @@ class Bed:
         of the patient (`alerts.sensor.built`).
         """
         self.standing = standing
+        self._onsets = {(rule, each): since for rule, since in standing.items() for each in Audience}
+        kept = _Kept(sensors, earlier)
         for device, readings in sensors.items():
-            self._sensors[device] = built(self._plan, device, self.zone, readings, earlier.get(device, ()))
+            self._sensors[device] = kept.built(self._plan, self.zone, device)
             for reading in readings:
                 self._note(reading)
         for device, sensor in self._sensors.items():
@@ -134,7 +178,10 @@ class Bed:
         if reading.vital is Vital.CGM:
             sensor = self._sensors.get(device)
             if sensor is None:
+                before = self._heard_last()
                 sensor = self._sensors[device] = Sensor(self._plan, device, self.zone, self._sensors)
+                if before is not None:
+                    sensor.forecast.follow(before.forecast)
             if now - reading.taken_at > _OLD:
                 sensor.hold()  # more will have come with it
             told = sensor.take(reading, now)
@@ -168,6 +215,18 @@ class Bed:
             came.take(reading)
         return came
 
+    def _recall(self, stored: Iterable[Reading]) -> None:
+        """Note how what is stored came in, so that no wait for a device begins anew."""
+        heard: dict[str, Arrivals] = {}
+        for reading in sorted(stored, key=lambda each: (each.received_at, each.taken_at)):
+            came = heard.setdefault(reading.device, Arrivals(reading))
+            came.take(reading)
+        for device, came in heard.items():
+            known = self._arrivals.get(device)
+            if known is None or known.received_at <= came.received_at:
+                self._arrivals[device] = came
+        self._recalled = True
+
     def look(self, stored: Stored, now: datetime) -> Sequence[Finding]:
         """What is found on stored readings, and by the clock."""
         found: list[Finding] = []
@@ -189,8 +248,10 @@ class Bed:
         self._together = NOTHING_TOGETHER
         if self._asks or self._again <= now:
             taken = stored.spot()
-            judged = spot.judge(scene, taken, raising=self.standing.keys())
-            found += map(self._as_seen_by_sensors, judged.findings)
+            if not self._recalled:
+                self._recall(each for vital, readings in taken.items() if vital is not Vital.CGM for each in readings)
+            judged = spot.judge(scene, taken, raising=self.standing.keys(), low_since=self._low_since)
+            found += self._as_begun(judged.findings, taken)
             if pressures := taken.get(Vital.BLOOD_PRESSURE):
                 self._pressure_at = pressures[-1].taken_at
             self._again = judged.again or NEVER
@@ -217,13 +278,17 @@ class Bed:
 
     def _awaited(self) -> Sequence[Expected]:
         """What ought to be heard; of one who was not well when a sensor was heard last, staff hear sooner."""
-        heard = {sensor.last_at: sensor for sensor in self._sensors.values() if sensor.last_at}
-        if not heard or not heard[max(heard)].forecast.unwell:
+        newest = self._heard_last()
+        if newest is None or not newest.forecast.unwell:
             return self.expected
         return [each.of_one_unwell() if each.vital is Vital.CGM else each for each in self.expected]
 
+    def _heard_last(self) -> Sensor | None:
+        heard = {sensor.last_at: sensor for sensor in self._sensors.values() if sensor.last_at}
+        return heard[max(heard)] if heard else None
+
     def _scene(self, now: datetime) -> Scene:
-        return Scene(self.patient, self._plan.limits, now, self.zone)
+        return Scene(self.patient, self._plan.limits, now, self.zone, self.reads)
 
     def _heard(self, told: Sequence[Told], now: datetime) -> list[Finding]:
         """In words, without the end of what nobody but the patient was told of, unless it may hold an alert up."""
@@ -251,12 +316,23 @@ class Bed:
                     over.append(finding(self._scene(now), told))
         return over
 
-    def _as_seen_by_sensors(self, spot_finding: Finding) -> Finding:
+    def _low_since(self, at: datetime) -> datetime:
         """A meter's low that a sensor has shown before is no new one."""
-        if spot_finding.verdict is not Verdict.RAISE or spot_finding.rule not in _METER_LOWS:
-            return spot_finding
-        seen = [sensor.low_since(spot_finding.since) for sensor in self._sensors.values()]
-        return replace(spot_finding, since=min([spot_finding.since, *filter(None, seen)]))
+        return min([at, *filter(None, (sensor.low_since(at) for sensor in self._sensors.values()))])
+
+    def _as_begun(self, found: Sequence[Finding], taken: spot.Taken) -> list[Finding]:
+        """With its onset as it was seen first: that of a device gone mad is soon no longer among what is judged."""
+        cut = {vital: readings[0].taken_at for vital, readings in taken.items() if len(readings) >= spot.MOST}
+        begun = [self._since_before(each, cut) for each in found]
+        self._onsets = {(each.rule, each.audience): each.since for each in begun if each.verdict is Verdict.RAISE}
+        return begun
+
+    def _since_before(self, found: Finding, cut: Mapping[Vital, datetime]) -> Finding:
+        known = self._onsets.get((found.rule, found.audience))
+        first = max((cut[vital] for vital in RULES[found.rule].vitals if vital in cut), default=None)
+        if found.verdict is not Verdict.RAISE or known is None or first is None or known >= first:
+            return found
+        return replace(found, since=min(known, found.since))
 
     def _of_devices(self, now: datetime) -> list[Finding]:
         """No data, late data and wrong clocks, as far as they are heard."""

@@ -115,6 +115,7 @@ _notices = Table(
     Column("body_zh", LongText, nullable=False),
     Column("written_at_us", BigInteger, nullable=False),
 )
+_OF_PATIENT: Final = Index("notices_of_patient", _notices.c.patient, _notices.c.written_at_us)
 _deliveries = Table(
     "deliveries",
     METADATA,
@@ -154,6 +155,15 @@ class Delivery:
     notice: Notice
     channel: str
     tries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How far a notice has come through one channel. tries: so far; delivered_at (aware UTC): None until then."""
+
+    channel: str
+    tries: int
+    delivered_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,8 +215,9 @@ class Book:
         self._routes = routes
 
     def create(self) -> None:
-        """Make the tables that are missing."""
+        """Make the tables that are missing, and the index that databases of an older Homeward have not."""
         METADATA.create_all(self._engine)
+        _OF_PATIENT.create(self._engine, checkfirst=True)
 
     # Alerts
 
@@ -298,6 +309,19 @@ class Book:
         query = select(_notices).where(_notices.c.alert == alert).order_by(_notices.c.written_at_us, _notices.c.id)
         with self._engine.connect() as db:
             return [_notice(row) for row in db.execute(query)]
+
+    def to_patient(self, patient: str, limit: int) -> list[tuple[Notice, list[Way]]]:
+        """The last notices to a patient, newest first, each with its channels by name."""
+        to_patient = (_notices.c.patient == patient, _notices.c.audience == Audience.PATIENT.value)
+        query = select(_notices).where(*to_patient).order_by(_notices.c.written_at_us.desc(), _notices.c.id)
+        with self._engine.connect() as db:
+            ways: dict[str, list[Way]] = {}
+            found = [(_notice(row), ways.setdefault(row.id, [])) for row in db.execute(query.limit(limit))]
+            of_these = select(_deliveries).where(_deliveries.c.notice.in_(list(ways))).order_by(_deliveries.c.channel)
+            for row in db.execute(of_these):
+                way = Way(channel=row.channel, tries=row.tries, delivered_at=_moment(row.delivered_at_us))
+                ways[row.notice].append(way)
+        return found
 
     def pending_notices(self, channel: str, now: datetime, limit: int = 100) -> list[Delivery]:
         """What is due for a channel, the most urgent first, then the longest due."""

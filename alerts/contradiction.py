@@ -24,7 +24,7 @@ from alerts.alert import Audience, Finding, Text, Verdict
 from alerts.cuff import Pressure, limit_words, pressures
 from alerts.rule import MG_DL, MMHG, PERCENT
 from alerts.scene import MINUTE, Scene, is_heard
-from alerts.shown import words
+from alerts.shown import shown, words
 from alerts.spot_rules import BP_SESSION_HIGH, CONTRADICTION
 from ingest.reading import Flag, Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
@@ -94,7 +94,7 @@ def _sensor(scene: Scene, glucose: Sequence[Reading], sensor: Sequence[Reading])
     ):
         return None
     _, closest = min(near, key=lambda each: abs(each[0] - value))
-    one, nearest, at = words(meter), words(closest), scene.clock(meter.taken_at)
+    one, nearest, at = words(scene, meter), words(scene, closest), scene.clock(meter.taken_at)
     bound = _bound(scene, "sensor", meter)
     return _raise(
         scene,
@@ -120,7 +120,7 @@ def _meter(scene: Scene, glucose: Sequence[Reading]) -> Finding | None:
         second.taken_at - each.taken_at <= _VOTE and _meters_agree(scene, each, second) for each in glucose[-3:-2]
     ):
         return None
-    one, other, at = words(first), words(second), scene.clock(second.taken_at)
+    one, other, at = words(scene, first), words(scene, second), scene.clock(second.taken_at)
     bound = _bound(scene, "meter", first)
     return _raise(
         scene,
@@ -152,7 +152,7 @@ def _least(scene: Scene, kind: str) -> float:
 
 def _bound(scene: Scene, kind: str, reading: Reading) -> Text:
     least, share = _least(scene, kind), scene.number(CONTRADICTION, f"{kind}-share", PERCENT)
-    in_mmol = reading.unit in {Unit.MMOL_L, Unit.MOL_L}
+    in_mmol = scene.unit(shown(reading)[1]) is Unit.MMOL_L
     number = f"{f'{least / MG_DL_PER_MMOL_L:.1f} mmol/L' if in_mmol else f'{least:g} mg/dL'} / {share:g} %"
     source = scene.limits.source(CONTRADICTION.name, kind, MG_DL)
     return Text(en=f"{number} ({source.en})", zh=f"{number}（{source.zh}）")

@@ -1,8 +1,9 @@
 """What a cuff says as it measures: a severe reading that is never judged alone, sessions, and low pressures. Pure.
 
 - **Severe.** The first reading asks the patient for a second. A second severe one within minutes makes a pair, of
-  which staff hear; one below ends the case unheard. If none comes, staff hear of the first alone: after 15 min where
-  it is above 180/120, after 45 min below that, since a repetition half an hour later is then still in time.
+  which staff hear, and the patient is told whom to call; one below ends the case unheard. If none comes, staff hear
+  of the first alone: after 15 min where it is above 180/120, after 45 min below that, since a repetition half an hour
+  later is then still in time.
 - **Session.** Readings of which each follows the one before within 10 min; its value is the mean of the last two. A
   mean that only the first of the two carries over the limit raises nothing, for first readings are often too high.
   The patient is told once a week; staff when it is 160/100 on three days of seven.
@@ -27,6 +28,7 @@ from alerts.rule import DAYS, MMHG, Limits, Rule
 from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard
 from alerts.spot_rules import BP_LOW, BP_SESSION_HIGH, BP_SEVERE, PRIORITY
 from ingest.reading import Flag, Reading
+from ingest.vital import Unit
 
 _INSTANT: Final = timedelta(microseconds=1)
 _WEEK: Final = timedelta(days=7)
@@ -61,11 +63,12 @@ class Pressure(NamedTuple):
 
     @property
     def words(self) -> str:
-        """Systolic/diastolic in the unit received."""
+        """Systolic/diastolic in the unit received; every limit is in mmHg, so kPa are said in mmHg too."""
         if math.isinf(self.systolic):
             return "HI" if self.systolic > 0 else "LO"
         systolic, diastolic = self.reading.sent[:2]
-        return f"{systolic:g}/{diastolic:g} {self.reading.unit}"
+        said = f"{systolic:g}/{diastolic:g} {self.reading.unit}"
+        return said if self.reading.unit is Unit.MMHG else f"{said} ({self.systolic:.0f}/{self.diastolic:.0f} mmHg)"
 
     @property
     def odd(self) -> bool:
@@ -166,7 +169,7 @@ def judge(scene: Scene, readings: Sequence[Reading], *, raising: Collection[str]
     severe, second_by = _severe(scene, taken, raising)
     sessions = _sessions(scene, taken)
     low, better_by = _low(scene, taken, sessions, raising)
-    findings = (severe, _session_high(scene, sessions, raising), low)
+    findings = (*severe, _session_high(scene, sessions, raising), low)
     moments = (each for each in (second_by, better_by) if each)
     return Judged(tuple(each for each in findings if each), min(moments, default=None))
 
@@ -236,37 +239,47 @@ class _Stage(Enum):
 class _Case(NamedTuple):
     """A stage, the readings that prove it, and when it was known that staff or the patient must hear of it.
 
-    calm: readings that were not severe since a pair; two of them end it. discounted: what came after the first and
-    does not count.
+    paired_at: when the second of the first pair was taken. calm: readings that were not severe since a pair; two of
+    them end it. discounted: what came after the first and does not count.
     """
 
     stage: _Stage
     proof: tuple[Pressure, ...]
     since: datetime
     known_at: datetime
+    paired_at: datetime | None = None
     calm: int = 0
     discounted: tuple[Pressure, ...] = ()
 
 
 def _severe(
     scene: Scene, taken: Sequence[Pressure], raising: Collection[str] | None
-) -> tuple[Finding | None, datetime | None]:
+) -> tuple[list[Finding], datetime | None]:
     rule, newest = BP_SEVERE, taken[-1]
     case = _case(scene, taken)
     if case is None or not scene.fresh(rule, "fresh-meter", newest.reading):
-        return _not_severe(scene, newest, raising, over=case is None), None
-    asked = case.stage is _Stage.ASKED
-    finding = scene.finding(
-        rule,
-        Verdict.RAISE,
-        _severe_words(scene, case),
-        case.since,
-        [pressure.reading for pressure in case.proof],
-        known_at=case.known_at,
-        priority=_priority(scene, case),
-        audience=Audience.PATIENT if asked else Audience.STAFF,
-    )
-    return finding, _deadline(scene, case.proof[0]) + _INSTANT if asked else None
+        calm = _not_severe(scene, newest, raising, over=case is None)
+        return [calm] if calm else [], None
+    said, asked = _severe_words(scene, case), case.stage is _Stage.ASKED
+    told = [(Audience.PATIENT if asked else Audience.STAFF, said, case.since)]
+    if case.paired_at is not None:
+        # Where both came together, the patient has not been asked for the second.
+        told.append((Audience.PATIENT, Text(en=said.en + _CALL.en, zh=said.zh + _CALL.zh), case.paired_at))
+    findings = [
+        scene.finding(
+            rule,
+            Verdict.RAISE,
+            because,
+            since,
+            [pressure.reading for pressure in case.proof],
+            known_at=case.known_at,
+            priority=_priority(scene, case),
+            audience=audience,
+            emergencies=() if case.paired_at is None else [case.proof[-1].reading],
+        )
+        for audience, because, since in told
+    ]
+    return findings, _deadline(scene, case.proof[0]) + _INSTANT if asked else None
 
 
 def _case(scene: Scene, taken: Sequence[Pressure]) -> _Case | None:
@@ -335,7 +348,8 @@ def _next(scene: Scene, case: _Case | None, newest: Pressure, *, severe: bool) -
         return case._replace(discounted=(*case.discounted, newest))
     if not severe:
         return None
-    return case._replace(stage=_Stage.PAIR, proof=(case.proof[0], newest), known_at=newest.reading.received_at)
+    proof, known_at = (case.proof[0], newest), newest.reading.received_at
+    return case._replace(stage=_Stage.PAIR, proof=proof, known_at=known_at, paired_at=newest.at)
 
 
 def _priority(scene: Scene, case: _Case) -> Priority:
@@ -347,6 +361,17 @@ def _priority(scene: Scene, case: _Case) -> Priority:
     return Priority(int(scene.number(BP_SEVERE, "confirmed", PRIORITY)))
 
 
+_SYMPTOMS: Final = Text(
+    en="with chest or back pain, breathlessness, numbness or weakness, bad headache, or trouble seeing or speaking, "
+    "call the emergency number now.",
+    zh="如有胸痛或背痛、气促、肢体麻木或无力、剧烈头痛、视物或言语不清，请立即拨打急救电话。",
+)
+_CALL: Final = Text(
+    en=f" Please sit still, call your doctor or clinic now, and measure again in 5 minutes; {_SYMPTOMS.en}",
+    zh=f"请静坐，立即联系医生或诊所，5 分钟后再测一次；{_SYMPTOMS.zh}",
+)
+
+
 def _severe_words(scene: Scene, case: _Case) -> Text:
     first = case.proof[0]
     limit = reached_words(scene, BP_SEVERE, [(each.systolic, each.diastolic) for each in case.proof])
@@ -354,10 +379,8 @@ def _severe_words(scene: Scene, case: _Case) -> Text:
     if case.stage is _Stage.ASKED:
         return Text(
             en=f"Blood pressure {first.words} at {at}, at or above {limit.en}: please sit still and measure again "
-            "in 1 to 5 minutes; with chest pain, breathlessness, weakness, bad headache, or trouble seeing or "
-            "speaking, call the emergency number now.",
-            zh=f"{at} 血压 {first.words}，达到或高于 {limit.zh}：请静坐，1 至 5 分钟后再测一次；"
-            "如有胸痛、气促、肢体无力、剧烈头痛、视物或言语不清，请立即拨打急救电话。",
+            f"in 1 to 5 minutes; {_SYMPTOMS.en}",
+            zh=f"{at} 血压 {first.words}，达到或高于 {limit.zh}：请静坐，1 至 5 分钟后再测一次；{_SYMPTOMS.zh}",
         )
     if case.stage is _Stage.ALONE:
         came = Text(en="that counts came", zh="有效的") if case.discounted else Text(en="came", zh="")
@@ -556,6 +579,7 @@ def _low(
         known_at=deadline if alone else None,
         priority=Priority.MEDIUM if very else rule.priority,
         audience=Audience.STAFF if confirmed or alone else Audience.PATIENT,
+        emergencies=[each.reading for each in proof if _is_very_low(scene, each)] if very else (),
     )
     return finding, deadline + _INSTANT if deadline and not (confirmed or alone) else None
 

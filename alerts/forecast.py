@@ -319,6 +319,11 @@ class Forecast:
             numbers.append(1)
         return numbers
 
+    def follow(self, other: Forecast) -> None:
+        """Know what another sensor has shown of the patient, all but its trace and rhythm; to be called first."""
+        new = State()
+        self._packed = _pack(*other.state._replace(minute=new.minute, cadence=new.cadence, steps=new.steps))
+
     def begin(self, minute: float, glucose: float) -> None:
         """Forget slopes, valley and peak, as after a gap: from this reading, not yet taken, a new trace begins."""
         lags = {"lag5": 0.0, "lag10": 0.0, "lag20": 0.0, "lag40": 0.0, "lag80": 0.0}

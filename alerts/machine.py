@@ -21,7 +21,9 @@ hands over to a new alert. Within the quiet time of its rule (`Rule.quiet`, for 
 episode that is no worse only joins an open alert, and leaves a closed one as it is.
 
 An alert closed while its condition is present stays present, and so keeps the same episode from opening another one;
-a worse priority opens one all the same. This memory is in the alert itself and survives a restart.
+a worse priority opens one all the same, and so does an **emergency** (`Finding.emergency_at`) that was measured after
+the closing, in a quiet time as well: a meter still below 54 mg/dL says that what was done has not helped. What was
+measured before the closing, told again or late, is none. This memory is in the alert itself and survives a restart.
 
 **What an open alert says** follows what happens to it. A relapse begins its since, sentence and evidence anew, and
 once somebody has acknowledged the alert its priority as well. What worsens it, joins it or brings it back with at
@@ -132,18 +134,23 @@ def hear(alert: Alert | None, event: Finding | Act, now: datetime) -> Heard:
 def hear_findings(standing: Mapping[tuple[str, str], Alert], findings: Iterable[Finding], now: datetime) -> Heard:
     """Findings of one moment meet the alerts that stand, by (patient, problem) as `Book.standing` gives them.
 
-    The worst is heard first and what is over last, so that one moment tells one trouble once.
+    The worst is heard first and what is over last, so that one moment tells one trouble once. What is for staff is
+    heard before what is for the patient, who may bring an alert back of which they then would not hear.
     """
     alerts = dict(standing)
     changes: list[Change] = []
     notices: list[Notice] = []
-    for finding in sorted(findings, key=lambda each: (each.verdict is Verdict.CLEAR, -each.priority)):
+    for finding in sorted(findings, key=_turn):
         heard = hear(alerts.get((finding.patient, finding.problem)), finding, now)
         for change in heard.changes:
             alerts[change.alert.patient, change.alert.problem] = change.alert
         changes += heard.changes
         notices += heard.notices
     return Heard(changes=tuple(changes), notices=tuple(notices))
+
+
+def _turn(finding: Finding) -> tuple[bool, bool, int]:
+    return finding.verdict is Verdict.CLEAR, finding.audience is Audience.PATIENT, -finding.priority
 
 
 def _raise_patient(alert: Alert | None, finding: Finding, now: datetime) -> Heard:
@@ -177,9 +184,14 @@ def _is_quiet(alert: Alert, finding: Finding) -> bool:
     return finding.known_at < max(filter(None, moments)) + RULES[finding.rule].quiet
 
 
+def _is_measured_since(closed: Alert, finding: Finding) -> bool:
+    """Whether an emergency was measured after the alert was closed."""
+    return bool(finding.emergency_at and closed.closed_at and finding.emergency_at > closed.closed_at)
+
+
 def _raise_closed(alert: Alert, finding: Finding, now: datetime) -> Heard:
     """The alert was closed while its condition was present."""
-    anew = _is_anew(alert, finding) and not _is_quiet(alert, finding)
+    anew = (_is_anew(alert, finding) and not _is_quiet(alert, finding)) or _is_measured_since(alert, finding)
     if not anew and finding.priority <= alert.priority:
         return NOTHING if finding.rule in alert.raising else Heard(changes=(_join(alert, finding, now),))
     handed_over = replace(alert, raising=frozenset(), updated_at=now)
@@ -262,24 +274,47 @@ def _clear(alert: Alert, finding: Finding, now: datetime) -> Heard:
 
 def _act(alert: Alert | None, act: Act) -> Change:
     if alert is None or alert.id != act.alert:
-        raise IllegalAct(f"There is no alert {act.alert}. Look it up in the list of alerts.")
+        raise IllegalAct(
+            Text(
+                en=f"There is no alert {act.alert}. Look it up in the list of alerts.",
+                zh=f"没有警报 {act.alert}。请在警报列表中查找。",
+            )
+        )
     if not act.by.strip():
-        raise IllegalAct(f"Alert {alert.id} needs a named person. Give your name.")
+        raise IllegalAct(
+            Text(
+                en=f"Alert {alert.id} needs a named person. Give your name.",
+                zh=f"警报 {alert.id} 须由具名人员处理。请填写姓名。",
+            )
+        )
     if alert.closed_at:
         raise IllegalAct(
-            f"Alert {alert.id} was closed by {alert.closed_by} at {_minute(alert.closed_at)}. "
-            "Nothing can be done with it any more; a new episode opens a new alert."
+            Text(
+                en=f"Alert {alert.id} was closed by {alert.closed_by} at {_minute(alert.closed_at)}. "
+                "Nothing can be done with it any more; a new episode opens a new alert.",
+                zh=f"警报 {alert.id} 已由 {alert.closed_by} 于 {_minute(alert.closed_at)} 关闭，不能再处理；"
+                "新的发作会产生新的警报。",
+            )
         )
     return _acknowledge(alert, act) if act.kind is ActKind.ACKNOWLEDGE else _close(alert, act)
 
 
 def _acknowledge(alert: Alert, act: Act) -> Change:
     if act.outcome is not None:
-        raise IllegalAct(f"Acknowledging alert {alert.id} takes no outcome. Close it to give one.")
+        raise IllegalAct(
+            Text(
+                en=f"Acknowledging alert {alert.id} takes no outcome. Close it to give one.",
+                zh=f"确认警报 {alert.id} 时不填处理结果。请在关闭时填写。",
+            )
+        )
     if alert.acknowledged_at:
         raise IllegalAct(
-            f"Alert {alert.id} was acknowledged by {alert.acknowledged_by} at {_minute(alert.acknowledged_at)}. "
-            "It can be closed."
+            Text(
+                en=f"Alert {alert.id} was acknowledged by {alert.acknowledged_by} at "
+                f"{_minute(alert.acknowledged_at)}. It can be closed.",
+                zh=f"警报 {alert.id} 已由 {alert.acknowledged_by} 于 {_minute(alert.acknowledged_at)} 确认，"
+                "可以关闭。",
+            )
         )
     seen = replace(
         alert,
@@ -293,9 +328,19 @@ def _acknowledge(alert: Alert, act: Act) -> Change:
 
 def _close(alert: Alert, act: Act) -> Change:
     if act.outcome is None:
-        raise IllegalAct(f"Closing alert {alert.id} needs an outcome: {', '.join(Outcome)}.")
+        raise IllegalAct(
+            Text(
+                en=f"Closing alert {alert.id} needs an outcome: {', '.join(Outcome)}.",
+                zh=f"关闭警报 {alert.id} 须填写处理结果：{', '.join(Outcome)}。",
+            )
+        )
     if not act.note.strip():
-        raise IllegalAct(f"Closing alert {alert.id} needs a note: what was done, or why nothing was.")
+        raise IllegalAct(
+            Text(
+                en=f"Closing alert {alert.id} needs a note: what was done, or why nothing was.",
+                zh=f"关闭警报 {alert.id} 须填写说明：做了什么，或为何无需处理。",
+            )
+        )
     closed = replace(
         alert, closed_at=act.at, closed_by=act.by, outcome=act.outcome, closing_note=act.note, updated_at=act.at
     )

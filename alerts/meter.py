@@ -53,16 +53,21 @@ _DOUBTS: Final = frozenset(
 )
 _BEFORE_MEAL: Final = frozenset({"before-meal", "fasting"})
 _MEALS: Final = {
-    "before-meal": Text(en="before a meal", zh="餐前"),
-    "fasting": Text(en="fasting", zh="空腹"),
-    "after-meal": Text(en="after a meal", zh="餐后"),
-    "bedtime": Text(en="at bedtime", zh="睡前"),
-    "casual": Text(en="at any time", zh="随机"),
+    "before-meal": Text(en=", before a meal", zh="餐前"),
+    "fasting": Text(en=", fasting", zh="空腹"),
+    "after-meal": Text(en=", after a meal", zh="餐后"),
+    "bedtime": Text(en=", at bedtime", zh="睡前"),
+    "casual": Text(en="", zh="随机"),
 }
 _GROUPS: Final = {
     "before-meal": Text(en="before meals", zh="餐前"),
     "after-meal": Text(en="after meals and at other times", zh="餐后及其他时间"),
 }
+
+
+def as_measured(at: datetime) -> datetime:
+    """Since when a low goes on that no sensor has shown before: since it was measured."""
+    return at
 
 
 def judge(
@@ -72,10 +77,12 @@ def judge(
     sensor: Reading | None = None,
     *,
     raising: Collection[str] | None = None,
+    low_since: Callable[[datetime], datetime] = as_measured,
 ) -> Judged:
     """Judge the readings of a meter, oldest first, of the last `spot.SPAN`; sensor: a sensor's newest, if any.
 
-    raising: as in `spot`.
+    raising: as in `spot`. low_since: since when a low goes on that the meter shows at a moment, for a sensor may have
+    shown it before.
     """
     findings: list[Finding | None] = []
     again = None
@@ -84,8 +91,8 @@ def judge(
         if sensor is not None and sensor.taken_at - taken[-1].taken_at >= _SENSOR_LAG:
             taken.append(sensor)
         danger = _danger(scene, _low_episode(scene, METER_VERY_LOW, taken))
-        very_low, again = _very_low(scene, taken, raising)
-        low = _low(scene, taken, raising, danger)
+        very_low, again = _very_low(scene, taken, raising, low_since)
+        low = _low(scene, taken, raising, danger, low_since)
         # The patient is asked once, by the worse; beside what is for staff at once, by this one.
         if low and low.audience is Audience.PATIENT and very_low and very_low.verdict is Verdict.RAISE and not danger:
             low = None
@@ -98,7 +105,7 @@ def judge(
             _high(scene, glucose, raising),
         ]
     if ketones:
-        findings.append(_ketone(scene, ketones, glucose, raising))
+        findings += _ketone(scene, ketones, glucose, raising)
     return Judged(tuple(each for each in findings if each), again)
 
 
@@ -150,17 +157,15 @@ def _since_low(scene: Scene, rule: Rule, taken: Sequence[Reading]) -> Sequence[R
 def _lasts(scene: Scene, rule: Rule, event: Sequence[Reading], parameter: str) -> bool:
     """Whether a reading of the meter that is in no doubt is below the limit so long after the first."""
     since = event[0].taken_at + scene.minutes(rule, parameter)
-    return any(
-        each.taken_at >= since
-        and each.vital is Vital.GLUCOSE
-        and not _DOUBTS & each.flags
-        and _is_below(scene, each, rule, "limit")
-        for each in event
-    )
+    return any(each.taken_at >= since for each in _believed(scene, event, "limit", rule))
 
 
 def _low(
-    scene: Scene, taken: Sequence[Reading], raising: Collection[str] | None, danger: Reading | None
+    scene: Scene,
+    taken: Sequence[Reading],
+    raising: Collection[str] | None,
+    danger: Reading | None,
+    low_since: Callable[[datetime], datetime],
 ) -> Finding | None:
     """danger: the first so low that staff hear at once of it as very low, while the patient is asked here."""
     rule = METER_LOW
@@ -173,14 +178,22 @@ def _low(
         rule,
         Verdict.RAISE,
         said if for_staff else _with_advice(scene, rule, said, event[-1]),
-        (danger or event[0]).taken_at,
+        _begun(event, danger, low_since),
         event,
         audience=Audience.STAFF if for_staff else Audience.PATIENT,
     )
 
 
+def _begun(event: Sequence[Reading], danger: Reading | None, low_since: Callable[[datetime], datetime]) -> datetime:
+    """What nobody acts on alone begins with itself, whatever was shown before it."""
+    return danger.taken_at if danger else low_since(event[0].taken_at)
+
+
 def _very_low(
-    scene: Scene, taken: Sequence[Reading], raising: Collection[str] | None
+    scene: Scene,
+    taken: Sequence[Reading],
+    raising: Collection[str] | None,
+    low_since: Callable[[datetime], datetime],
 ) -> tuple[Finding | None, datetime | None]:
     rule = METER_VERY_LOW
     event = _low_episode(scene, rule, taken)
@@ -201,11 +214,12 @@ def _very_low(
         rule,
         Verdict.RAISE,
         said,
-        (danger or onset).taken_at,
+        _begun(event, danger, low_since),
         event,
         known_at=last_arrival(event) if confirmed or not overdue else deadline,
         priority=Priority.HIGH if danger or (confirmed and overdue) else rule.priority,
         audience=Audience.STAFF if confirmed or overdue else Audience.PATIENT,
+        emergencies=_believed(scene, event, "limit"),
     )
     return finding, None if overdue else deadline + _INSTANT
 
@@ -226,16 +240,16 @@ def _is_confirmed(scene: Scene, event: Sequence[Reading]) -> bool:
 
 def _danger(scene: Scene, event: Sequence[Reading]) -> Reading | None:
     """The first reading of the meter that is in no doubt and so low that no second one is waited for."""
-    return next(
-        (
-            each
-            for each in event
-            if each.vital is Vital.GLUCOSE
-            and not _DOUBTS & each.flags
-            and _is_below(scene, each, METER_VERY_LOW, "at-once")
-        ),
-        None,
-    )
+    return next(_believed(scene, event, "at-once"), None)
+
+
+def _believed(
+    scene: Scene, event: Sequence[Reading], parameter: str, rule: Rule = METER_VERY_LOW
+) -> Iterator[Reading]:
+    """The readings of the meter that are in no doubt and below a limit."""
+    for each in event:
+        if each.vital is Vital.GLUCOSE and not _DOUBTS & each.flags and _is_below(scene, each, rule, parameter):
+            yield each
 
 
 def _with_advice(scene: Scene, rule: Rule, said: Text, newest: Reading) -> Text:
@@ -257,7 +271,7 @@ def _with_advice(scene: Scene, rule: Rule, said: Text, newest: Reading) -> Text:
 def _low_words(scene: Scene, rule: Rule, event: Sequence[Reading]) -> Text:
     unit = shown(event[0])[1]
     limit, source = limit_words(scene, rule, "limit", unit), scene.limits.source(rule.name, "limit", unit)
-    first, newest, since = words(event[0]), words(event[-1]), scene.clock(event[0].taken_at)
+    first, newest, since = words(scene, event[0]), words(scene, event[-1]), scene.clock(event[0].taken_at)
     if len(event) == 1:
         return Text(
             en=f"Meter glucose {first.en} at {since}: below {limit.en}. Limit: {source.en}.",
@@ -276,21 +290,25 @@ def _not_low(scene: Scene, rule: Rule, taken: Sequence[Reading], raising: Collec
     if not is_heard(rule, raising):
         return None
     newest = taken[-1]
-    now, at, limit = words(newest), scene.clock(newest.taken_at), limit_words(scene, rule, "clear", shown(newest)[1])
+    now, at, limit = (
+        words(scene, newest),
+        scene.clock(newest.taken_at),
+        limit_words(scene, rule, "clear", shown(newest)[1]),
+    )
     over = _is_recovered(scene, newest, rule)
     return scene.finding(
         rule,
         Verdict.CLEAR if over else Verdict.HOLD,
         Text(en=f"Glucose {now.en} at {at}: at or above {limit.en}.", zh=f"{at} 血糖 {now.zh}：不低于 {limit.zh}。")
         if over
-        else _undecided(newest, at),
+        else _undecided(scene, newest, at),
         newest.taken_at,
         (newest,),
     )
 
 
-def _undecided(newest: Reading, at: str) -> Text:
-    now = words(newest)
+def _undecided(scene: Scene, newest: Reading, at: str) -> Text:
+    now = words(scene, newest)
     return Text(
         en=f"Glucose {now.en} at {at}: too old to judge by, or neither raised nor over.",
         zh=f"{at} 血糖 {now.zh}：读数过旧，或未达到报警条件、也未恢复。",
@@ -368,12 +386,12 @@ def _reached_before(scene: Scene, rule: Rule, glucose: Sequence[Reading]) -> Rea
 
 
 def _level_words(scene: Scene, rule: Rule, side: str, newest: Reading, earlier: Reading | None) -> Text:
-    unit, at, now = shown(newest)[1], scene.clock(newest.taken_at), words(newest)
+    unit, at, now = shown(newest)[1], scene.clock(newest.taken_at), words(scene, newest)
     limit, source = limit_words(scene, rule, side, unit), scene.limits.source(rule.name, side, unit)
     stand = Text(en="at or below", zh="不高于") if side == "low" else Text(en="at or above", zh="不低于")
     before = Text(en="", zh="")
     if earlier:
-        then, first = scene.clock(earlier.taken_at), words(earlier)
+        then, first = scene.clock(earlier.taken_at), words(scene, earlier)
         before = Text(en=f" after {first.en} at {then}", zh=f"（此前 {then} 为 {first.zh}）")
     return Text(
         en=f"Meter glucose {now.en} at {at}{before.en}: {stand.en} {limit.en}. Limit: {source.en}.",
@@ -398,7 +416,7 @@ def _known_at(scene: Scene, glucose: Sequence[Reading], place: int) -> datetime 
 def _held(scene: Scene, rule: Rule, newest: Reading, raising: Collection[str] | None) -> Finding | None:
     if raising is not None:
         return None
-    because = _undecided(newest, scene.clock(newest.taken_at))
+    because = _undecided(scene, newest, scene.clock(newest.taken_at))
     return scene.finding(rule, Verdict.HOLD, because, newest.taken_at, (newest,))
 
 
@@ -431,21 +449,26 @@ def _crisis(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] |
         return _not_crisis(scene, glucose[-1], raising)
     unit = shown(proof[0])[1]
     limit, source = limit_words(scene, rule, "limit", unit), scene.limits.source(rule.name, "limit", unit)
-    values = [(words(each), scene.clock(each.taken_at)) for each in proof]
+    values = [(words(scene, each), scene.clock(each.taken_at)) for each in proof]
     said = Text(
         en=" and ".join(f"{value.en} at {at}" for value, at in values),
         zh="、".join(f"{at} {value.zh}" for value, at in values),
     )
+    counts = Text(en="", zh="不低于 ")
+    if any(math.isinf(shown(each)[0]) for each in proof):
+        # Where a meter's range ends is not known, and may be below the limit.
+        counts = Text(en="HI counts as ", zh="HI 视为不低于 ")
     return scene.finding(
         rule,
         Verdict.RAISE,
         Text(
-            en=f"Meter glucose {said.en}: at or above {limit.en}. Limit: {source.en}.",
-            zh=f"指尖血糖 {said.zh}：不低于 {limit.zh}。限值依据：{source.zh}。",
+            en=f"Meter glucose {said.en}: {counts.en}at or above {limit.en}. Limit: {source.en}.",
+            zh=f"指尖血糖 {said.zh}：{counts.zh}{limit.zh}。限值依据：{source.zh}。",
         ),
         event[0].taken_at,
         proof,
         priority=Priority.HIGH if len(proof) > 1 else rule.priority,
+        emergencies=proof,
     )
 
 
@@ -455,7 +478,11 @@ def _not_crisis(scene: Scene, newest: Reading, raising: Collection[str] | None) 
         return _held(scene, rule, newest, raising)
     if not is_heard(rule, raising):
         return None
-    now, at, limit = words(newest), scene.clock(newest.taken_at), limit_words(scene, rule, "clear", shown(newest)[1])
+    now, at, limit = (
+        words(scene, newest),
+        scene.clock(newest.taken_at),
+        limit_words(scene, rule, "clear", shown(newest)[1]),
+    )
     because = Text(en=f"Glucose {now.en} at {at}: below {limit.en}.", zh=f"{at} 血糖 {now.zh}：低于 {limit.zh}。")
     return scene.finding(rule, Verdict.CLEAR, because, newest.taken_at, (newest,))
 
@@ -483,7 +510,7 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
     if not scene.fresh(rule, "fresh-meter", newest):
         return _held(scene, rule, newest, raising)
     unit, very = shown(newest)[1], _above(scene, newest, "very-high")
-    at, now, meal = scene.clock(newest.taken_at), words(newest), _meal(newest)
+    at, now, meal = scene.clock(newest.taken_at), words(scene, newest), _meal(newest)
     parameter = "very-high" if very else goal
     limit, source = limit_words(scene, rule, parameter, unit), scene.limits.source(rule.name, parameter, unit)
     advice = _high_advice(scene, newest) if very else Text(en="", zh="")
@@ -491,7 +518,7 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
         rule,
         Verdict.RAISE,
         Text(
-            en=f"Meter glucose {now.en} {meal.en} at {at}: above {limit.en}. Limit: {source.en}.{advice.en}",
+            en=f"Meter glucose {now.en} at {at}{meal.en}: above {limit.en}. Limit: {source.en}.{advice.en}",
             zh=f"{at} {meal.zh}指尖血糖 {now.zh}：高于 {limit.zh}。限值依据：{source.zh}。{advice.zh}",
         ),
         _first_high(scene, glucose, very=very),
@@ -530,7 +557,7 @@ def _not_high(scene: Scene, newest: Reading, goal: str, raising: Collection[str]
     value, unit = shown(newest)
     at, now, meal, limit = (
         scene.clock(newest.taken_at),
-        words(newest),
+        words(scene, newest),
         _meal(newest),
         limit_words(scene, rule, goal, unit),
     )
@@ -538,7 +565,7 @@ def _not_high(scene: Scene, newest: Reading, goal: str, raising: Collection[str]
         rule,
         Verdict.HOLD if math.isnan(value) else Verdict.CLEAR,
         Text(
-            en=f"Glucose {now.en} {meal.en} at {at}: not above its goal of {limit.en}.",
+            en=f"Glucose {now.en} at {at}{meal.en}: not above its goal of {limit.en}.",
             zh=f"{at} {meal.zh}血糖 {now.zh}：未高于目标 {limit.zh}。",
         ),
         newest.taken_at,
@@ -552,35 +579,43 @@ def _meal(reading: Reading) -> Text:
 
 # Ketones
 
-_KETONE_LEVELS: Final = (
-    ("emergency", Priority.HIGH, Audience.STAFF),
-    ("call", Priority.MEDIUM, Audience.STAFF),
-    ("watch", Priority.LOW, Audience.PATIENT),
-)
+_KETONE_LEVELS: Final = (("emergency", Priority.HIGH), ("call", Priority.MEDIUM), ("watch", Priority.LOW))
+_KETONE_ADVICE: Final = {
+    "emergency": Text(
+        en=" This is an emergency: please call the emergency number or have yourself brought to a hospital now, "
+        "also if you feel well.",
+        zh="这属于紧急情况：即使没有不适，也请立即拨打急救电话或由他人送往医院。",
+    ),
+    "call": Text(
+        en=" Please call your doctor or clinic now, drink water, and measure glucose and ketone again in 2 h; if you "
+        "vomit, breathe hard or feel drowsy, call the emergency number now.",
+        zh="请立即联系医生或诊所，饮水，2 小时后复测血糖和血酮；如有呕吐、呼吸费力或嗜睡，请立即拨打急救电话。",
+    ),
+    "watch": Text(
+        en=" Please drink water and measure glucose and ketone again in 2 h.", zh="请饮水，2 小时后复测血糖和血酮。"
+    ),
+}
 
 
 def _ketone(
     scene: Scene, ketones: Sequence[Reading], glucose: Sequence[Reading], raising: Collection[str] | None
-) -> Finding | None:
+) -> list[Finding]:
+    """The patient is told what to do at each level, once while it lasts; staff hear of the upper two."""
     rule, newest = KETONE, ketones[-1]
     watch = scene.number(rule, "watch", MMOL_L)
     value, at, now = shown(newest)[0], scene.clock(newest.taken_at), _ketone_words(newest)
     level = next((each for each in _KETONE_LEVELS if value >= scene.number(rule, each[0], MMOL_L)), None)
     if level is None or not scene.fresh(rule, "fresh-meter", newest):
         if not is_heard(rule, raising):
-            return None
+            return []
         over = value < watch
-        return scene.finding(
-            rule,
-            Verdict.CLEAR if over else Verdict.HOLD,
-            Text(
-                en=f"Blood ketone {now} at {at}: {f'below {watch:g} mmol/L' if over else 'too old to judge by'}.",
-                zh=f"{at} 血酮 {now}：{f'低于 {watch:g} mmol/L' if over else '读数过旧，无法判断'}。",
-            ),
-            newest.taken_at,
-            (newest,),
+        because = Text(
+            en=f"Blood ketone {now} at {at}: {f'below {watch:g} mmol/L' if over else 'too old to judge by'}.",
+            zh=f"{at} 血酮 {now}：{f'低于 {watch:g} mmol/L' if over else '读数过旧，无法判断'}。",
         )
-    name, priority, audience = level
+        verdict = Verdict.CLEAR if over else Verdict.HOLD
+        return [scene.finding(rule, verdict, because, newest.taken_at, (newest,))]
+    name, priority = level
     limit, source = scene.number(rule, name, MMOL_L), scene.limits.source(rule.name, name, MMOL_L)
     since = _episode(
         ketones,
@@ -589,20 +624,26 @@ def _ketone(
         _KETONE_GAP,
     )[0].taken_at
     beside = _beside(newest, glucose)
-    said = _ketone_advice(scene, name, beside)
-    return scene.finding(
-        rule,
-        Verdict.RAISE,
-        Text(
-            en=f"Blood ketone {now} at {at}: at or above {limit:g} mmol/L.{said.en} Limit: {source.en}.",
-            zh=f"{at} 血酮 {now}：不低于 {limit:g} mmol/L。{said.zh}限值依据：{source.zh}。",
-        ),
-        since,
-        (newest,) if beside is None else (beside, newest),
-        known_at=newest.received_at,
-        priority=priority,
-        audience=audience,
-    )
+    told = [(Audience.PATIENT, _KETONE_ADVICE[name])]
+    if name != "watch":
+        told.append((Audience.STAFF, _beside_words(scene, name, beside)))
+    return [
+        scene.finding(
+            rule,
+            Verdict.RAISE,
+            Text(
+                en=f"Blood ketone {now} at {at}: at or above {limit:g} mmol/L.{said.en} Limit: {source.en}.",
+                zh=f"{at} 血酮 {now}：不低于 {limit:g} mmol/L。{said.zh}限值依据：{source.zh}。",
+            ),
+            since,
+            (newest,) if beside is None else (beside, newest),
+            known_at=newest.received_at,
+            priority=priority,
+            audience=audience,
+            emergencies=(newest,) if name == "emergency" else (),
+        )
+        for audience, said in told
+    ]
 
 
 def _beside(ketone: Reading, glucose: Sequence[Reading]) -> Reading | None:
@@ -611,17 +652,12 @@ def _beside(ketone: Reading, glucose: Sequence[Reading]) -> Reading | None:
     return min(near, key=lambda each: abs(each.taken_at - ketone.taken_at), default=None)
 
 
-def _ketone_advice(scene: Scene, level: str, beside: Reading | None) -> Text:
-    if level == "watch":
-        return Text(
-            en=" Please drink water and measure glucose and ketone again in 2 h.",
-            zh="请饮水，2 小时后复测血糖和血酮。",
-        )
+def _beside_words(scene: Scene, level: str, beside: Reading | None) -> Text:
     if beside is None:
         return Text(en=" No glucose was measured beside it.", zh="未同时测血糖。")
     value, unit = shown(beside)
     meets = level == "emergency" and value >= scene.number(KETONE, "ketoacidosis", unit)
-    glucose = words(beside)
+    glucose = words(scene, beside)
     if meets:
         return Text(
             en=f" With glucose {glucose.en} this meets the ketone and glucose criteria of ketoacidosis; whether "
@@ -682,7 +718,7 @@ def _group_words(scene: Scene, goal: str, all_of_it: Sequence[Reading], high: Se
     unit, when = shown(high[-1])[1], _GROUPS[goal]
     limit, source = limit_words(scene, METER_HIGH, goal, unit), scene.limits.source(METER_HIGH.name, goal, unit)
     known = [each.values[0] for each in all_of_it if each.values[0] is not None]
-    mean = _mean_words(fmean(known), unit) if known else Text(en="?", zh="?")
+    mean = _mean_words(scene, fmean(known), unit) if known else Text(en="?", zh="?")
     days = len(_days_of(scene, high))
     return Text(
         en=f"{when.en}: {len(high)} of {len(all_of_it)} readings on {days} days above {limit.en}, "
@@ -693,10 +729,10 @@ def _group_words(scene: Scene, goal: str, all_of_it: Sequence[Reading], high: Se
     )
 
 
-def _mean_words(mg_dl: float, unit: Unit) -> Text:
+def _mean_words(scene: Scene, mg_dl: float, unit: Unit) -> Text:
     """A mean as the patient's meter would show it, in both units."""
     mean = round(mg_dl / MG_DL_PER_MMOL_L, 1) if unit is Unit.MMOL_L else round(mg_dl)
-    return value_words(mean, unit)
+    return value_words(scene, mean, unit)
 
 
 def _repeated_low(scene: Scene, week: Sequence[Reading]) -> Finding:
@@ -707,7 +743,7 @@ def _repeated_low(scene: Scene, week: Sequence[Reading]) -> Finding:
         return _no_pattern(scene, rule, week)
     unit = shown(low[-1])[1]
     limit, source = limit_words(scene, METER_LOW, "limit", unit), scene.limits.source(METER_LOW.name, "limit", unit)
-    lowest = words(min(low, key=lambda each: -math.inf if each.values[0] is None else each.values[0]))
+    lowest = words(scene, min(low, key=lambda each: -math.inf if each.values[0] is None else each.values[0]))
     return scene.finding(
         rule,
         Verdict.RAISE,

@@ -111,8 +111,12 @@ class ReviewBook:
                 db.execute(insert(_done).values(**row))
         except IntegrityError as error:
             done = self._found(query)[0].done[rule]
+            then = f"{done.at:%Y-%m-%d %H:%M} UTC"
             raise IllegalAct(
-                f"{done.by} has dealt with {rule} of that week already, at {done.at:%Y-%m-%d %H:%M} UTC."
+                Text(
+                    en=f"{done.by} has dealt with {rule} of that week already, at {then}.",
+                    zh=f"{done.by} 已于 {then} 处理过该周的 {rule}。",
+                )
             ) from error
         return self._found(query)[0]
 

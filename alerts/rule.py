@@ -116,13 +116,17 @@ class Key(NamedTuple):
 
 
 class LimitsError(ValueError):
-    """Limits that were refused. The text says where, what is wrong and what to do."""
+    """Limits that were refused. `text` says where, what is wrong and what to do."""
+
+    def __init__(self, text: Text) -> None:
+        super().__init__(text.en)
+        self.text = text
 
 
 class ContradictionError(LimitsError):
     """Numbers that cannot hold together. keys: those that contradict each other."""
 
-    def __init__(self, text: str, keys: frozenset[Key]) -> None:
+    def __init__(self, text: Text, keys: frozenset[Key]) -> None:
         super().__init__(text)
         self.keys = keys
 

@@ -12,12 +12,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from alerts import device_rules, review_rules, sensor_rules, spot_rules
-from alerts.alert import Text
+from alerts.alert import Text, together
 from alerts.rule import (
     MG_DL,
     MMOL_L,
@@ -74,6 +75,7 @@ _FOLLOWERS: Final = tuple(
 )
 
 
+_LINES: Final = Text(en="\n", zh="\n")
 # A day as people write it: 2026-03-01, 2026/3/1, 2026.3.1, 2026年3月1日.
 _DAY: Final = re.compile(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?", re.ASCII)
 
@@ -123,9 +125,11 @@ def limits_for(
     usual_values, usual_sources = _defaults((region, population))
     values, sources = dict(usual_values), dict(usual_sources)
     own: set[Key] = set()
+    told: list[Key] = []
     patients: dict[Key, float] = {}
     for override in overrides:
         given = {**_other_units(override.given), **override.given}
+        told += override.given
         values.update(given)
         sources.update(dict.fromkeys(given, override.source))
         own.update(given)
@@ -135,7 +139,7 @@ def limits_for(
         if key not in own:
             values[key] = (max if from_below else min)(values[key], values[leader])
     limits = Limits(given=MappingProxyType(patients), values=values, sources=sources)
-    _refuse_contradictions(limits)
+    _refuse_contradictions(limits, told)
     return limits
 
 
@@ -155,16 +159,24 @@ def _other_units(given: Mapping[Key, float]) -> dict[Key, float]:
     return out
 
 
-def _refuse_contradictions(limits: Limits) -> None:
+def _refuse_contradictions(limits: Limits, told: Sequence[Key]) -> None:
+    """told: the numbers as they were given, the newest last."""
     wrong = [(low, high) for low, high in _PAIRS if limits.values[low] > limits.values[high]]
     if wrong:
-        once = {(low[:2], high[:2]): (low, high) for low, high in reversed(wrong)}  # of two units the first
+        units = [key.unit for key in reversed(told)]
+        # Of two units the one in which people speak there, else the first.
+        wrong.sort(key=lambda pair: units.index(pair[0].unit) if pair[0].unit in units else len(units))
+        once = {(low[:2], high[:2]): (low, high) for low, high in reversed(wrong)}
         said = [
-            f"{low.rule}.{low.parameter} is {limits.values[low]:g} {low.unit}, "
-            f"above {high.rule}.{high.parameter} with {limits.values[high]:g} {high.unit}. Change one of the two."
+            Text(
+                en=f"{low.rule}.{low.parameter} is {limits.values[low]:g} {low.unit}, above "
+                f"{high.rule}.{high.parameter} with {limits.values[high]:g} {high.unit}. Change one of the two.",
+                zh=f"{low.rule}.{low.parameter} 为 {limits.values[low]:g} {low.unit}，高于 "
+                f"{high.rule}.{high.parameter} 的 {limits.values[high]:g} {high.unit}。请修改其中一个。",
+            )
             for low, high in reversed(once.values())
         ]
-        raise ContradictionError(" ".join(said), frozenset(key for pair in wrong for key in pair))
+        raise ContradictionError(together(said), frozenset(key for pair in wrong for key in pair))
 
 
 DEFAULTS: Final = limits_for()
@@ -184,41 +196,57 @@ def parse_overrides(data: Mapping[str, Any], scope: str) -> list[Override]:
     """
     found, mistakes = read_overrides(data, scope)
     if mistakes:
-        raise LimitsError(" ".join(mistakes))
+        raise LimitsError(together(mistakes))
     return found
 
 
-def read_overrides(data: Mapping[str, Any], scope: str, *, toml: bool = False) -> tuple[list[Override], list[str]]:
+def read_overrides(data: Mapping[str, Any], scope: str, *, toml: bool = False) -> tuple[list[Override], list[Text]]:
     """As `parse_overrides`: what can be used, and a sentence for each that cannot. toml: of a rule file."""
     found: dict[_Said, dict[Key, float]] = {}
-    mistakes: list[str] = []
+    mistakes: list[Text] = []
     for rule_name, name, entry in _entries(data, mistakes):
         try:
             key, value = parse_number(RULES[rule_name], name, entry, toml=toml)
             given = found.setdefault(_said(f"{rule_name}.{name}", entry), {})
         except LimitsError as error:
-            mistakes.append(str(error))
+            mistakes.append(error.text)
             continue
         if key in given:
-            mistakes.append(f"{rule_name}.{name}: given twice in {key.unit}. Keep one.")
+            mistakes.append(
+                Text(
+                    en=f"{rule_name}.{name}: given twice in {key.unit}. Keep one.",
+                    zh=f"{rule_name}.{name}：以 {key.unit} 给出了两次。请保留一个。",
+                )
+            )
         given[key] = value
     return [
         Override(given=MappingProxyType(given), scope=scope, **said._asdict()) for said, given in found.items()
     ], mistakes
 
 
-def _entries(data: Mapping[str, Any], mistakes: list[str]) -> Iterable[tuple[str, str, Any]]:
+def _entries(data: Mapping[str, Any], mistakes: list[Text]) -> Iterable[tuple[str, str, Any]]:
     """(rule, parameter, what is said of it) of every number of the rules that there are."""
     for rule_name, parameters in data.items():
         if rule_name not in RULES:
-            mistakes.append(f"{rule_name}: there is no such rule. Use one of: {', '.join(RULES)}.")
+            mistakes.append(no_such_rule(rule_name))
         elif not isinstance(parameters, Mapping):
-            mistakes.append(f'{rule_name}: expected {{parameter: {{"value": ..., "unit": ...}}}}.')
+            form = '{parameter: {"value": ..., "unit": ...}}'
+            mistakes.append(Text(en=f"{rule_name}: expected {form}.", zh=f"{rule_name}：应写作 {form}。"))
         else:
             for name, entries in parameters.items():
                 yield from (
                     (rule_name, name, entry) for entry in (entries if isinstance(entries, list) else [entries])
                 )
+
+
+def no_such_rule(name: str) -> Text:
+    """That a rule is not in the catalogue, and which it may be."""
+    near = get_close_matches(name, RULES, 3)
+    en, zh = (f" Did you mean {' or '.join(near)}?", f"您要找的是 {' 或 '.join(near)} 吗？") if near else ("", "")
+    return Text(
+        en=f"{name}: there is no such rule.{en} `homeward rules list` names all.",
+        zh=f"{name}：没有这条规则。{zh}`homeward rules list` 列出全部规则。",
+    )
 
 
 def parse_number(rule: Rule, name: str, entry: Any, *, toml: bool = False) -> tuple[Key, float]:
@@ -230,29 +258,62 @@ def parse_number(rule: Rule, name: str, entry: Any, *, toml: bool = False) -> tu
     units = [parameter.unit for parameter in rule.parameters if parameter.name == name]
     if not units:
         names = sorted({parameter.name for parameter in rule.parameters}) or ["none"]
-        raise LimitsError(f"{where}: this rule has no such parameter. Use one of: {', '.join(names)}.")
+        raise LimitsError(
+            Text(
+                en=f"{where}: this rule has no such parameter. Use one of: {', '.join(names)}.",
+                zh=f"{where}：该规则没有这个参数。可用的参数：{', '.join(names)}。",
+            )
+        )
     default = f"{PARAMETERS[Key(rule.name, name, units[0])].default:g}"
     example = f'{{"value": {default}, "unit": "{units[0]}"}}'
     if toml:
         example = f'{{ value = {default}, unit = "{units[0]}" }}'
     if not isinstance(entry, Mapping) or "unit" not in entry:
-        raise LimitsError(f"{where}: a number without a unit is refused. Write it as {example}.")
-    if set(entry) - {"author", "from", "to", "entered_at"} != {"value", "unit"}:
         raise LimitsError(
-            f"{where}: expected exactly value and unit, found {', '.join(map(str, entry))}. Write {example}."
+            Text(
+                en=f"{where}: a number without a unit is refused. Write it as {example}.",
+                zh=f"{where}：不接受没有单位的数值。请写作 {example}。",
+            )
+        )
+    if set(entry) - {"author", "from", "to", "entered_at"} != {"value", "unit"}:
+        found = ", ".join(map(str, entry))
+        raise LimitsError(
+            Text(
+                en=f"{where}: expected exactly value and unit, found {found}. Write {example}.",
+                zh=f"{where}：只应有 value 和 unit，却有 {found}。请写作 {example}。",
+            )
         )
     value, unit = entry["value"], entry["unit"]
     if unit not in units:
-        raise LimitsError(f"{where}: unit {unit!r} does not fit. Use {' or '.join(units)}, for example {example}.")
+        raise LimitsError(
+            Text(
+                en=f"{where}: unit {unit!r} does not fit. Use {' or '.join(units)}, for example {example}.",
+                zh=f"{where}：单位 {unit!r} 不适用。请用 {' 或 '.join(units)}，例如 {example}。",
+            )
+        )
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise LimitsError(f"{where}: {value!r} is not a number. Write it as {example}.")
+        raise LimitsError(
+            Text(
+                en=f"{where}: {value!r} is not a number. Write it as {example}.",
+                zh=f"{where}：{value!r} 不是数字。请写作 {example}。",
+            )
+        )
     parameter = PARAMETERS[key := Key(rule.name, name, unit)]
     if unit == SWITCH and value not in (0, 1):
-        raise LimitsError(f"{where}: {value:g} is neither 1 (on) nor 0 (off). Write it as {example}.")
-    if not parameter.lower <= value <= parameter.upper:
         raise LimitsError(
-            f"{where}: {value:g} {unit} is not safe. "
-            f"Choose a value from {parameter.lower:g} to {parameter.upper:g} {unit} (default {parameter.default:g})."
+            Text(
+                en=f"{where}: {value:g} is neither 1 (on) nor 0 (off). Write it as {example}.",
+                zh=f"{where}：{value:g} 既不是 1（开）也不是 0（关）。请写作 {example}。",
+            )
+        )
+    if not parameter.lower <= value <= parameter.upper:
+        lower, upper, usual = (f"{number:g}" for number in (parameter.lower, parameter.upper, parameter.default))
+        raise LimitsError(
+            Text(
+                en=f"{where}: {value:g} {unit} is not safe. "
+                f"Choose a value from {lower} to {upper} {unit} (default {usual}).",
+                zh=f"{where}：{value:g} {unit} 不安全。请选 {lower} 至 {upper} {unit}（默认 {usual}）。",
+            )
         )
     return key, float(value)
 
@@ -267,10 +328,20 @@ class _Said(NamedTuple):
 def _said(where: str, entry: Mapping[str, Any]) -> _Said:
     first, last = _day(where, entry.get("from")), _day(where, entry.get("to"))
     if first and last and last < first:
-        raise LimitsError(f"{where}: it would end on {last}, before it begins on {first}. Exchange the two days.")
+        raise LimitsError(
+            Text(
+                en=f"{where}: it would end on {last}, before it begins on {first}. Exchange the two days.",
+                zh=f"{where}：截止日 {last} 早于起始日 {first}。请对调这两天。",
+            )
+        )
     author = entry.get("author", "")
     if not isinstance(author, str):
-        raise LimitsError(f"{where}: the author {author!r} is not a name. Write it in quotes.")
+        raise LimitsError(
+            Text(
+                en=f"{where}: the author {author!r} is not a name. Write it in quotes.",
+                zh=f"{where}：author {author!r} 不是姓名。请加引号书写。",
+            )
+        )
     return _Said(author.strip(), first, last, str(entry.get("entered_at", "")))
 
 
@@ -280,7 +351,12 @@ def _day(where: str, said: Any) -> date | None:
     try:
         return date(*map(int, _DAY.fullmatch(said).groups()))  # type: ignore[union-attr]
     except (TypeError, ValueError, AttributeError):
-        raise LimitsError(f"{where}: {said!r} is not a day. Write it as 2026-03-01.") from None
+        raise LimitsError(
+            Text(
+                en=f"{where}: {said!r} is not a day. Write it as 2026-03-01.",
+                zh=f"{where}：{said!r} 不是日期。请写作 2026-03-01。",
+            )
+        ) from None
 
 
 class Care(NamedTuple):
@@ -303,7 +379,7 @@ class Applied(NamedTuple):
     limits: Limits
     usual: Limits
     own: Sequence[Override] = ()
-    left_out: Sequence[str] = ()
+    left_out: Sequence[Text] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,12 +413,12 @@ class RuleBook:
         """The numbers that hold, without those of the patient's own that contradict others."""
         usual = self.limits(patient, (), day, care)
         own = [override for override in given if override.holds(day)]
-        left_out: list[str] = []
+        left_out: list[Text] = []
         while True:
             try:
                 return Applied(self.limits(patient, own, day, care) if own else usual, usual, own, left_out)
             except ContradictionError as error:
-                left_out.append(str(error))
+                left_out.append(error.text)
                 kept = _without(own, error.keys)
                 own = kept if kept != own else []
 
@@ -394,7 +470,7 @@ def parse_book(data: Mapping[str, Any]) -> RuleBook:
     if not reader.mistakes:
         reader.refuse_contradictions(book)
     if reader.mistakes:
-        raise LimitsError("\n".join(reader.mistakes))
+        raise LimitsError(together(reader.mistakes, _LINES))
     return book
 
 
@@ -402,13 +478,17 @@ class _BookReader:
     """Reads a rule file, and gathers a line for each mistake."""
 
     def __init__(self) -> None:
-        self.mistakes: list[str] = []
+        self.mistakes: list[Text] = []
+
+    def _note(self, where: str, en: str, zh: str) -> None:
+        self.mistakes.append(Text(en=f"{where}: {en}", zh=f"{where}：{zh}"))
 
     def book(self, data: Mapping[str, Any]) -> RuleBook:
         """What can be used of the file."""
         known = ("region", "population", "clinic", "programme", "patient")
         for key in sorted(set(data) - set(known)):
-            self.mistakes.append(f"{key}: there is no such key. Use one of: {', '.join(sorted(known))}.")
+            keys = ", ".join(sorted(known))
+            self._note(key, f"there is no such key. Use one of: {keys}.", f"没有这个键。可用的键：{keys}。")
         programmes = {
             name: self._overrides(f"programme.{name}", rules, f"programme {name}")
             for name, rules in self._tables(data, "programme")
@@ -435,21 +515,23 @@ class _BookReader:
                 book.refuse_contradictions(patient, (), date.min)
             except ContradictionError as error:
                 whose = f"patient.{patient}" if patient else "clinic"
-                if not any(str(error) in known for known in self.mistakes):  # the clinic's are everybody's
-                    self.mistakes.append(f"{whose}: {error}")
+                if not any(error.text.en in known.en for known in self.mistakes):  # the clinic's are everybody's
+                    self._note(whose, error.text.en, error.text.zh)
 
     def _care(self, where: str, rules: dict[str, Any], programmes: Mapping[str, object]) -> Care:
         """Where a patient belongs; taken out of what the file says of the patient."""
         population, programme = rules.pop("population", None), rules.pop("programme", None)
         if programme is not None and str(programme) not in programmes:
-            self.mistakes.append(
-                f"{where}: there is no programme {programme!r}. Write a table [programme.{programme}]."
+            self._note(
+                where,
+                f"there is no programme {programme!r}. Write a table [programme.{programme}].",
+                f"没有项目 {programme!r}。请写表 [programme.{programme}]。",
             )
         return Care(self._group(f"{where}.population", population, POPULATIONS), programme)
 
     def _overrides(self, where: str, rules: Mapping[str, Any], scope: str) -> list[Override]:
         found, mistakes = read_overrides(rules, scope, toml=True)
-        self.mistakes += [f"{where}.{mistake}" for mistake in mistakes]
+        self.mistakes += [Text(en=f"{where}.{mistake.en}", zh=f"{where}.{mistake.zh}") for mistake in mistakes]
         return found
 
     def _tables(self, data: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:
@@ -459,11 +541,16 @@ class _BookReader:
     def _table(self, where: str, said: Any) -> Mapping[str, Any]:
         if isinstance(said, Mapping):
             return said
-        self.mistakes.append(f"{where}: expected a table, found {said!r}. Write [{where}] above its lines.")
+        self._note(
+            where,
+            f"expected a table, found {said!r}. Write [{where}] above its lines.",
+            f"应为一张表，却是 {said!r}。请在其各行之上写 [{where}]。",
+        )
         return {}
 
     def _group(self, where: str, said: Any, among: Sequence[Group]) -> Group | None:
         if said is None or said in among:
             return None if said is None else Group(said)
-        self.mistakes.append(f"{where}: {said!r} is not known. Use one of: {', '.join(among)}.")
+        names = ", ".join(among)
+        self._note(where, f"{said!r} is not known. Use one of: {names}.", f"{said!r} 未知。可用：{names}。")
         return None

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
 from alerts.rule import MIN, Limits, Rule
 from ingest.reading import Reading
-from ingest.vital import Vital
+from ingest.vital import Unit, Vital
 
 MINUTE: Final = timedelta(minutes=1)
 _CLOCK_TIME: Final = re.compile(r"\d\d:\d\d")
@@ -70,12 +70,17 @@ def for_staff(because: Text, zone: tzinfo) -> Text:
 
 
 class Scene(NamedTuple):
-    """One patient at one moment."""
+    """One patient at one moment. reads: the unit in which patient and staff read glucose, None: as it is received."""
 
     patient: str
     limits: Limits
     now: datetime
     zone: tzinfo
+    reads: Unit | None = None
+
+    def unit(self, received: Unit) -> Unit:
+        """In which a glucose received in this unit is said, or said first; it is compared as it was received."""
+        return self.reads or received
 
     def clock(self, moment: datetime) -> str:
         """The moment as the patient's own clock shows it."""
@@ -114,8 +119,13 @@ class Scene(NamedTuple):
         known_at: datetime | None = None,
         priority: Priority | None = None,
         audience: Audience = Audience.STAFF,
+        emergencies: Iterable[Reading] = (),
     ) -> Finding:
-        """A finding of this patient; priority None: the rule's own, known_at None: the arrival of the evidence."""
+        """A finding of this patient; priority None: the rule's own, known_at None: the arrival of the evidence.
+
+        emergencies: the measurements by which alone a person has to act. None was taken after it came, whatever its
+        clock says.
+        """
         return Finding(
             patient=self.patient,
             rule=rule.name,
@@ -127,4 +137,5 @@ class Scene(NamedTuple):
             since=since,
             known_at=known_at or last_arrival(evidence) or self.now,
             evidence=tuple(dict.fromkeys(reading.key for reading in evidence)),
+            emergency_at=max((min(each.taken_at, each.received_at) for each in emergencies), default=None),
         )

@@ -88,9 +88,9 @@ class Value(NamedTuple):
 class Told(NamedTuple):
     """What a sensor has to tell, with the numbers for the sentence (`alerts.sensor_words`).
 
-    level: None for what is not about a limit. lasted: how long an event goes on, as its rung counts. evidence:
-    moments of the readings it rests on, oldest first. numbers: of an artefact or a rate, as its sentence wants them;
-    of an event the rate (mg/dL/min), where it is known. staff: of an end, whether staff knew of it.
+    level: None for what is not about a limit. evidence: moments of the readings it rests on, oldest first. numbers:
+    of an artefact or a rate, as its sentence wants them; of an event the rate (mg/dL/min), where it is known. staff:
+    of an end, whether staff knew of it.
     """
 
     rule: Rule
@@ -101,7 +101,6 @@ class Told(NamedTuple):
     reading: Reading
     value: Value
     level: Level | None = None
-    lasted: timedelta = timedelta()
     worst: Value | None = None
     held: Rule | None = None
     evidence: tuple[datetime, ...] = ()
@@ -425,8 +424,11 @@ class Sensor:
         slot.first = slot.since
         if level.low and before and before.last >= slot.unwell:
             slot.first = before.first
+        unbroken = slot.run_since == slot.since
         for other in self._shown_elsewhere(place, slot):
             slot.first = min(slot.first, other.first)
+            if unbroken and other.run:
+                slot.run_since = min(slot.run_since, other.run_since)
             slot.held = slot.held and other.held  # two sensors do not err in the same way
         slot.due = self._due(level, slot)
 
@@ -491,17 +493,15 @@ class Sensor:
             if known and max(known) >= rung.priority:
                 audience = Audience.WEEKLY
             slot.staff = max(rung.priority, slot.staff or rung.priority)
-        since = _counts_from(slot, rung)
         return Told(
             rule=rung.rule,
             verdict=Verdict.RAISE,
             audience=audience,
             priority=rung.priority,
-            since=since,
+            since=_counts_from(slot, rung),
             reading=reading,
             value=value,
             level=level,
-            lasted=reading.taken_at - since + (self.rhythm.cadence if rung.covers else timedelta()),
             worst=slot.worst,
             numbers=self._rate(value, reading.taken_at),
             held=slot.held if audience is Audience.PATIENT else None,
@@ -770,13 +770,17 @@ def built(
     readings: Sequence[Reading],
     earlier: Iterable[tuple[float, float]] = (),
     started: datetime | None = None,
+    known: Forecast | None = None,
 ) -> Sensor:
     """The state that stored readings make, oldest first; nothing of them counts as told.
 
     earlier: (minutes since 1970, mg/dL) of those before them, for the forecast, which knows a patient over days, and
-    for the sensor's start; started: that start, where it is known.
+    for the sensor's start; started: that start, where it is known; known: what is known of the patient by the sensor
+    before.
     """
     sensor = Sensor(plan, device, zone)
+    if known is not None:
+        sensor.forecast.follow(known)
     last = None
     for minute, mg_dl in earlier:
         moment = datetime.fromtimestamp(60 * minute, UTC)

@@ -24,7 +24,7 @@ from alerts.sensor_rules import (
     SENSOR_STUCK,
     SENSOR_WARM_UP,
 )
-from alerts.shown import limit_words, number, value_words
+from alerts.shown import limit_words, value_words
 from ingest.reading import reading_key
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
 
@@ -60,8 +60,8 @@ def _because(scene: Scene, told: Told) -> Text:
     return _over(scene, told) if told.verdict is Verdict.CLEAR else _event(scene, told)
 
 
-def _say(value: Value) -> Text:
-    return value_words(value.shown, value.unit)
+def _say(scene: Scene, value: Value) -> Text:
+    return value_words(scene, value.shown, value.unit)
 
 
 def _event(scene: Scene, told: Told) -> Text:
@@ -69,10 +69,14 @@ def _event(scene: Scene, told: Told) -> Text:
     base, unit = told.level.rule, told.value.unit
     words, limit = _WORDS[base.comparison], limit_words(scene, base, "limit", unit)
     source = scene.limits.source(base.name, "limit", unit)
-    since, now, worst = scene.clock(told.since), _say(told.value), _say(told.worst or told.value)
+    since, now, worst = scene.clock(told.since), _say(scene, told.value), _say(scene, told.worst or told.value)
     extreme = Text(en="lowest", zh="最低") if told.level.low else Text(en="highest", zh="最高")
     # The sentence is read later as well, so it says when it was so.
-    at, lasted, trend = scene.clock(told.reading.taken_at), span(told.lasted), _trend(told)
+    at, lasted, trend = (
+        scene.clock(told.reading.taken_at),
+        span(told.reading.taken_at - told.since),
+        _trend(scene, told),
+    )
     if _has_recovered(scene, told):
         said = Text(
             en=f"{_VITAL.en} was {words.en} {limit.en} from {since} on, {extreme.en} {worst.en}; {now.en}{trend.en} "
@@ -99,18 +103,19 @@ def _event(scene: Scene, told: Told) -> Text:
             en=f"{_VITAL.en} {now.en}{trend.en} at {since}: {words.en} {limit.en}.",
             zh=f"{since} {_VITAL.zh} {now.zh}{trend.zh}：{words.zh} {limit.zh}。",
         )
-    after, advice = _after(scene, told), _waits(scene, told.held) if told.held else _advice(scene, told)
+    after, late = _after(scene, told), _late(scene, told)
+    advice = _waits(scene, told.held) if told.held else _advice(scene, told)
     return Text(
-        en=f"{said.en} Limit: {source.en}{after.en}.{advice.en}",
-        zh=f"{said.zh}限值依据：{source.zh}{after.zh}。{advice.zh}",
+        en=f"{said.en} Limit: {source.en}{after.en}.{late.en}{advice.en}",
+        zh=f"{said.zh}限值依据：{source.zh}{after.zh}。{late.zh}{advice.zh}",
     )
 
 
-def _trend(told: Told) -> Text:
+def _trend(scene: Scene, told: Told) -> Text:
     """The direction of the last minutes, where it is known; an arrow is flat below 1 mg/dL/min on every sensor."""
     if not told.numbers:
         return Text(en="", zh="")
-    (rate,), unit = told.numbers, told.value.unit
+    (rate,), unit = told.numbers, scene.unit(told.value.unit)
     if abs(rate) < _FLAT:
         return Text(en=", steady", zh="，平稳")
     way = Text(en="rising", zh="上升") if rate > 0 else Text(en="falling", zh="下降")
@@ -129,14 +134,38 @@ _ADVICE: Final = {
 }
 
 
+_ADVICE_LATE: Final = {
+    True: Text(
+        en=" Please measure by finger now, and eat or drink 15 g of sugar if you are still low or feel unwell.",
+        zh="请现在测指尖血糖；如仍偏低或有不适，请立即进食 15 克糖。",
+    ),
+    False: Text(en=" Please look at your newest value.", zh="请查看最新读数。"),
+}
+
+
+def _is_late(told: Told) -> bool:
+    return told.reading.received_at - told.reading.taken_at > LATE[Vital.CGM]
+
+
+def _late(scene: Scene, told: Told) -> Text:
+    """When the newest value came, where it may be otherwise by then."""
+    if not _is_late(told):
+        return Text(en="", zh="")
+    came = scene.clock(told.reading.received_at)
+    return Text(
+        en=f" This came late, at {came}: how it was by then is not known.",
+        zh=f"数据迟至 {came} 才到达：届时情况未知。",
+    )
+
+
 def _advice(scene: Scene, told: Told) -> Text:
-    """What a patient can do now, while it is so; of a low staff are reminded of it, and decide themselves."""
+    """What a patient can do now, while it may be so; of a low staff are reminded of it, and decide themselves."""
     assert told.level is not None  # noqa: S101  as its caller found
-    if _has_recovered(scene, told) or told.reading.received_at - told.reading.taken_at > LATE[Vital.CGM]:
+    if _has_recovered(scene, told):
         return Text(en="", zh="")
     if told.audience is Audience.PATIENT:
-        return _ADVICE[told.level.low]
-    if told.level.low and told.audience is Audience.STAFF:
+        return (_ADVICE_LATE if _is_late(told) else _ADVICE)[told.level.low]
+    if told.level.low and told.audience is Audience.STAFF and not _is_late(told):
         return Text(
             en=" Usual first help: 15 g of sugar, and a look again after 15 min (ADA).",
             zh="通常先补糖 15 克，15 分钟后复查（ADA）。",
@@ -160,7 +189,10 @@ def _after(scene: Scene, told: Told) -> Text:
     if told.rule is HIGH_EXTENDED:
         return Text(en=f"; {count:g} of 120 min: {source.en}", zh=f"；120 分钟内 {count:g} 分钟：{source.zh}")
     hold = span(count * MINUTE)
-    return Text(en=f"; for {hold.en}: {source.en}", zh=f"；持续 {hold.zh}：{source.zh}")
+    return Text(
+        en=f"; for {hold.en}, each reading with its interval: {source.en}",
+        zh=f"；持续 {hold.zh}（含每次读数的间隔）：{source.zh}",
+    )
 
 
 _REASONS: Final = {
@@ -186,7 +218,7 @@ def _waits(scene: Scene, held: Rule) -> Text:
 def _over(scene: Scene, told: Told) -> Text:
     assert told.level is not None  # noqa: S101  as its caller found
     base, unit = told.level.rule, told.value.unit
-    now, clear = _say(told.value), limit_words(scene, base, "clear", unit)
+    now, clear = _say(scene, told.value), limit_words(scene, base, "clear", unit)
     source, at = scene.limits.source(base.name, "clear", unit), scene.clock(told.reading.taken_at)
     stand = Text(en="at or above", zh="不低于") if told.level.low else Text(en="at or below", zh="不高于")
     corrected = Text(en="", zh="")
@@ -199,12 +231,12 @@ def _over(scene: Scene, told: Told) -> Text:
 
 
 def _amount(mg_dl: float, unit: Unit) -> str:
-    """A difference or a rate in the unit received."""
+    """A difference in the unit that is read."""
     return f"{mg_dl:.0f} {unit}" if unit is Unit.MG_DL else f"{mg_dl / MG_DL_PER_MMOL_L:.1f} {unit}"
 
 
-def _level(mg_dl: float, unit: Unit) -> Text:
-    return value_words(mg_dl if unit is Unit.MG_DL else round(mg_dl / MG_DL_PER_MMOL_L, 1), unit)
+def _level(scene: Scene, mg_dl: float, unit: Unit) -> Text:
+    return value_words(scene, mg_dl if unit is Unit.MG_DL else round(mg_dl / MG_DL_PER_MMOL_L, 1), unit)
 
 
 def _sourced(scene: Scene, rule: Rule, parameter: str, unit: str) -> tuple[float, Text]:
@@ -213,11 +245,11 @@ def _sourced(scene: Scene, rule: Rule, parameter: str, unit: str) -> tuple[float
 
 def _rate(scene: Scene, told: Told) -> Text:
     rate, before = told.numbers
-    unit, minutes = told.value.unit, (told.reading.taken_at - told.since) // MINUTE
+    unit, minutes = scene.unit(told.value.unit), (told.reading.taken_at - told.since) // MINUTE
     limit, source = _sourced(scene, told.rule, "limit", RATE)
     speed = _rate_words(rate, unit)
     falls = Text(en="falls", zh="下降") if rate < 0 else Text(en="rises", zh="上升")
-    start, now = _level(before, unit), _say(told.value)
+    start, now = _level(scene, before, told.value.unit), _say(scene, told.value)
     return Text(
         en=f"{_VITAL.en} {falls.en} fast: from {start.en} to {now.en} within {minutes} min since "
         f"{scene.clock(told.since)} ({speed}). Limit: {_rate_words(limit, unit)}, {source.en}.",
@@ -231,8 +263,8 @@ def _ahead(scene: Scene, told: Told) -> Text:
     base = LOW_EVENT_1 if told.rule is PREDICTED_LOW else LOW_EVENT_2
     unit = told.value.unit
     limit, source = limit_words(scene, base, "limit", unit), scene.limits.source(base.name, "limit", unit)
-    now, then, at = _say(told.value), _level(round(expected), unit), scene.clock(told.since)
-    speed = f"{'-' if rate < 0 else '+'}{_rate_words(rate, unit)}"
+    now, then, at = _say(scene, told.value), _level(scene, round(expected), unit), scene.clock(told.since)
+    speed = f"{'-' if rate < 0 else '+'}{_rate_words(rate, scene.unit(unit))}"
     pressed = Text(en="", zh="")
     why = _why_ahead(since_low[0] if since_low else None, rises=round(rate, 1) > 0)
     if told.held is not None:
@@ -274,38 +306,42 @@ def _rate_words(rate: float, unit: Unit) -> str:
 def _compression(scene: Scene, told: Told) -> Text:
     (minutes,) = told.numbers
     worst = told.worst or told.value
-    rise = _amount(told.value.mg_dl - worst.mg_dl, told.value.unit)
+    rise, lowest = _amount(told.value.mg_dl - worst.mg_dl, scene.unit(told.value.unit)), _say(scene, worst)
     fall, source = _sourced(scene, told.rule, "fall", RATE)
     return Text(
-        en=f"{_VITAL.en} fell at night from a steady trace to {_say(worst).en} at {scene.clock(told.since)} and came "
+        en=f"{_VITAL.en} fell at night from a steady trace to {lowest.en} at {scene.clock(told.since)} and came "
         f"back by {rise} within {minutes:.0f} min: this looks like pressure on the sensor. "
-        f"Limit: a fall of {_rate_words(fall, told.value.unit)}, {source.en}.",
-        zh=f"{scene.clock(told.since)} {_VITAL.zh}夜间由平稳骤降至 {_say(worst).zh}，{minutes:.0f} 分钟内"
-        f"回升 {rise}：疑为传感器受压。限值：下降 {_rate_words(fall, told.value.unit)}，{source.zh}。",
+        f"Limit: a fall of {_rate_words(fall, scene.unit(told.value.unit))}, {source.en}.",
+        zh=f"{scene.clock(told.since)} {_VITAL.zh}夜间由平稳骤降至 {lowest.zh}，{minutes:.0f} 分钟内"
+        f"回升 {rise}：疑为传感器受压。限值：下降 {_rate_words(fall, scene.unit(told.value.unit))}，{source.zh}。",
     )
 
 
 def _jump(scene: Scene, told: Told) -> Text:
     before, minutes = told.numbers
-    start, now, at = _level(before, told.value.unit), _say(told.value), scene.clock(told.reading.taken_at)
+    start, now, at = (
+        _level(scene, before, told.value.unit),
+        _say(scene, told.value),
+        scene.clock(told.reading.taken_at),
+    )
     limit, source = _sourced(scene, told.rule, "limit", RATE)
     return Text(
         en=f"{_VITAL.en} jumped from {start.en} to {now.en} within {minutes:.0f} min at {at}: not taken as a trend. "
-        f"Limit: {_rate_words(limit, told.value.unit)}, {source.en}.",
+        f"Limit: {_rate_words(limit, scene.unit(told.value.unit))}, {source.en}.",
         zh=f"{at} {_VITAL.zh} {minutes:.0f} 分钟内由 {start.zh} 跳至 {now.zh}：不视为趋势。"
-        f"限值：{_rate_words(limit, told.value.unit)}，{source.zh}。",
+        f"限值：{_rate_words(limit, scene.unit(told.value.unit))}，{source.zh}。",
     )
 
 
 def _stuck(scene: Scene, told: Told) -> Text:
     count, minutes = told.numbers
     limit, source = _sourced(scene, told.rule, "count", COUNT)
-    now, since = number(told.value.shown, told.value.unit), scene.clock(told.since)
+    now, since = _say(scene, told.value), scene.clock(told.since)
     lasted = span(minutes * MINUTE)
     return Text(
-        en=f"{_VITAL.en} has been {now} without any change since {since}: {count:.0f} readings, {lasted.en}. "
+        en=f"{_VITAL.en} has been {now.en} without any change since {since}: {count:.0f} readings, {lasted.en}. "
         f"Please check the sensor and measure by finger. Limit: {limit:g} readings, {source.en}.",
-        zh=f"{_VITAL.zh}自 {since} 起一直为 {now}：{count:.0f} 次读数，{lasted.zh}。"
+        zh=f"{_VITAL.zh}自 {since} 起一直为 {now.zh}：{count:.0f} 次读数，{lasted.zh}。"
         f"请检查传感器并测指尖血糖。限值：{limit:g} 次读数，{source.zh}。",
     )
 

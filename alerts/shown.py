@@ -1,4 +1,7 @@
-"""A glucose value as its sender's display shows it, and as it is said to people; nothing is compared converted."""
+"""A glucose value as its sender's display shows it, and as it is said to people; nothing is compared converted.
+
+It is said in both units, first the one in which the patient reads glucose.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,16 @@ def shown(reading: Reading) -> tuple[float, Unit]:
     return value, unit
 
 
-def words(reading: Reading) -> Text:
-    """The value in both units, the one received first; HI and LO as words; and that its time is not certain."""
-    return value_words(*shown(reading), sure=Flag.TIME_FAULT not in reading.flags)
+def words(scene: Scene, reading: Reading) -> Text:
+    """The value in both units, the one that is read first; HI and LO as words; and that its time is not certain."""
+    return value_words(scene, *shown(reading), sure=Flag.TIME_FAULT not in reading.flags)
 
 
-def value_words(value: float, unit: Unit, *, sure: bool = True) -> Text:
-    """A value as `shown` gives it, in both units, its own first; HI and LO as words. sure: whether its time is."""
+def value_words(scene: Scene, value: float, unit: Unit, *, sure: bool = True) -> Text:
+    """A value as `shown` gives it, in both units, the one that is read first; HI and LO as words.
+
+    sure: whether its time is.
+    """
     en, zh = ([], []) if sure else (["time uncertain"], ["时间存疑"])
     if math.isnan(value):
         here = Text(en="without a value", zh="无数值")
@@ -41,17 +47,21 @@ def value_words(value: float, unit: Unit, *, sure: bool = True) -> Text:
         beyond = _ABOVE if value > 0 else _BELOW
         en, zh = [beyond.en, *en], [beyond.zh, *zh]
     else:
-        here, there = Text(en=number(value, unit), zh=number(value, unit)), _converted(value, unit)
-        en, zh = [there, *en], [there, *zh]
+        first, other = number(value, unit), _converted(value, unit)
+        if scene.unit(unit) is not unit:
+            first, other = other, first
+        here = Text(en=first, zh=first)
+        en, zh = [other, *en], [other, *zh]
     return Text(
         en=f"{here.en} ({', '.join(en)})" if en else here.en, zh=f"{here.zh}（{'，'.join(zh)}）" if zh else here.zh
     )
 
 
 def limit_words(scene: Scene, rule: Rule, parameter: str, unit: Unit) -> Text:
-    """A limit in the unit received, with its own value in the other one."""
-    other = Unit.MG_DL if unit is Unit.MMOL_L else Unit.MMOL_L
-    here, there = (number(scene.number(rule, parameter, each), each) for each in (unit, other))
+    """A limit in both units with its own value in each, first the one that is read. unit: the one received."""
+    first = scene.unit(unit)
+    other = Unit.MG_DL if first is Unit.MMOL_L else Unit.MMOL_L
+    here, there = (number(scene.number(rule, parameter, each), each) for each in (first, other))
     return Text(en=f"{here} ({there})", zh=f"{here}（{there}）")
 
 

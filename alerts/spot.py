@@ -8,7 +8,7 @@ they came. A reading that came twice is to be given once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -26,21 +26,31 @@ SPAN: Final[Mapping[Vital, timedelta]] = {
     Vital.BLOOD_PRESSURE: timedelta(days=8),
     Vital.CGM: timedelta(minutes=30),
 }
+# The newest of a vital that are judged, so that a device gone mad, which sends one after the other, keeps nobody else
+# waiting. Of one that sends every second they reach back for the half hour after which staff hear of a very low.
+MOST: Final = 2000
 REVIEW_SPAN: Final = timedelta(days=15)
 
 Taken = Mapping[Vital, Sequence[Reading]]
 
 
-def judge(scene: Scene, taken: Taken, *, raising: Collection[str] | None = None) -> Judged:
+def judge(
+    scene: Scene,
+    taken: Taken,
+    *,
+    raising: Collection[str] | None = None,
+    low_since: Callable[[datetime], datetime] = meter.as_measured,
+) -> Judged:
     """Judge recent readings, oldest first, by vital.
 
     A sensor's are those about the newest reading of the meter and the newest one; they only end and contradict here.
     raising: the rules that hold up an alert of the patient; of the others only a RAISE is found, for nothing else of
-    them is heard. None: every finding.
+    them is heard. None: every finding. low_since: as in `meter`.
     """
     glucose, sensor, pressures = (taken.get(vital, ()) for vital in (Vital.GLUCOSE, Vital.CGM, Vital.BLOOD_PRESSURE))
     newest = sensor[-1] if sensor else None
-    of_meter = meter.judge(scene, glucose, taken.get(Vital.KETONE, ()), newest, raising=raising)
+    ketones = taken.get(Vital.KETONE, ())
+    of_meter = meter.judge(scene, glucose, ketones, newest, raising=raising, low_since=low_since)
     of_cuff = cuff.judge(scene, pressures, raising=raising)
     against = contradiction.judge(scene, glucose, sensor, pressures, raising=raising)
     moments = [each.again for each in (of_meter, of_cuff) if each.again]

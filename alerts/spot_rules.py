@@ -70,7 +70,8 @@ _HOME_OF_150: Final = Text(
     en="home equivalent of 150/90, China public health service from 65 years",
     zh="相当于诊室 150/90 的家庭血压，国家基本公共卫生服务规范（≥65 岁）",
 )
-_GRADE_3: Final = Text(en="grade 3, China public health service", zh="3 级高血压，国家基本公共卫生服务规范")
+_GRADE_3: Final = Text(en="grade 3, ESH 2023", zh="3 级高血压，ESH 2023 指南")
+_GRADE_3_CHINA: Final = Text(en="grade 3, China public health service", zh="3 级高血压，国家基本公共卫生服务规范")
 _CRISIS: Final = Text(en="above 180/120, AHA/ACC 2025", zh="高于 180/120，AHA/ACC 2025")
 _SEVERE_PREGNANCY: Final = Text(
     en="severe in pregnancy, ACOG and China 2020", zh="妊娠期重度高血压，ACOG 与中国 2020"
@@ -115,6 +116,10 @@ def _mmol(name: str, default: float, lower: float, upper: float, source: Text) -
 
 def _older(default: float) -> Mapping[Group, Variant]:
     return {Group.OLDER: Variant(default, _HOME_OF_150)}
+
+
+def _severe(china: float, pregnancy: float) -> Mapping[Group, Variant]:
+    return {Group.CHINA: Variant(china, _GRADE_3_CHINA), Group.PREGNANCY: Variant(pregnancy, _SEVERE_PREGNANCY)}
 
 
 # A spot reading keeps its meaning for the rest of the waking day; a meter is often read out hours after measuring.
@@ -319,8 +324,8 @@ BP_SEVERE: Final = Rule(
     priority=Priority.MEDIUM,
     audience=Audience.STAFF,
     parameters=(
-        mmhg("systolic", 180, 150, 200, _GRADE_3, {Group.PREGNANCY: Variant(160, _SEVERE_PREGNANCY)}),
-        mmhg("diastolic", 110, 95, 130, _GRADE_3),
+        mmhg("systolic", 180, 150, 200, _GRADE_3, _severe(180, 160)),
+        mmhg("diastolic", 110, 95, 130, _GRADE_3, _severe(110, 110)),
         mmhg("crisis-systolic", 180, 150, 220, _CRISIS),
         mmhg("crisis-diastolic", 120, 95, 140, _CRISIS),
         minutes("apart", 1, 0, 5, _AHA_REPEAT),

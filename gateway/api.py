@@ -22,6 +22,7 @@ from alerts.machine import Fact, FactKind
 from alerts.rule import Group, LimitsError
 from alerts.rules import parse_overrides
 from gateway.device_book import DeviceState
+from gateway.language import Sentence
 from gateway.people import BLUETOOTH_ADDRESS, Correction, Device, DeviceKind, DeviceLink, MeasuringPlan, Patient
 from gateway.stream import EventStream
 from gateway.view import HouseView, SeriesStore
@@ -48,7 +49,9 @@ def _known_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"no time zone is called {name!r}; use an IANA name such as Asia/Shanghai") from error
+        raise ValueError(
+            Sentence("no time zone is called {name!r}; use an IANA name such as Asia/Shanghai", name=name)
+        ) from error
     return name
 
 
@@ -60,19 +63,24 @@ def _known_limits(limits: dict[str, Any]) -> dict[str, Any]:
     for override in given:
         if not override.author:
             names = ", ".join(f"{key.rule}.{key.parameter}" for key in override.given)
-            raise LimitsError(f'{names}: say who sets it, with "author".')
+            raise LimitsError(
+                Text(en=f'{names}: say who sets it, with "author".', zh=f"{names}：请用 author 写明由谁设定。")
+            )
     return limits
 
 
 def _known_reason(reason: str) -> str:
     if reason not in REASONS:
-        raise ValueError(f"no letter has the reason {reason!r}; the reasons are {', '.join(REASONS)}")
+        reasons = ", ".join(REASONS)
+        raise ValueError(
+            Sentence("no letter has the reason {name!r}; the reasons are {reasons}", name=reason, reasons=reasons)
+        )
     return reason
 
 
 def _within_reach(moment: datetime) -> datetime:
     if not _EARLIEST <= moment < _LATEST:
-        raise ValueError("use a moment from the years 1900 to 2199")
+        raise ValueError(Sentence("use a moment from the years 1900 to 2199"))
     return moment
 
 
@@ -84,6 +92,7 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many")]
 LetterId = Annotated[int, Query(ge=1, le=2**63 - 1, description="Id of the last letter of the page before")]
 LetterReason = Annotated[str, AfterValidator(_known_reason), Query(description=f"One of {', '.join(REASONS)}")]
 LetterNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
+PlanNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 GlucoseUnit = Literal[Unit.MMOL_L, Unit.MG_DL]
 PlannedVital = Literal[Vital.GLUCOSE, Vital.BLOOD_PRESSURE]
@@ -167,7 +176,9 @@ class PlanIn(Door):
         """The plan inside the house. An HTTP 422 where it would end before it begins."""
         first = self.first or today
         if self.last and self.last < first:
-            raise HTTPException(422, f"it would end on {self.last}, before it begins on {first}")
+            raise HTTPException(
+                422, Sentence("it would end on {last}, before it begins on {first}", last=self.last, first=first)
+            )
         return MeasuringPlan(
             vital=vital,
             times=self.times,
@@ -180,8 +191,12 @@ class PlanIn(Door):
 
 
 class PlanOut(BaseModel):
-    """What a patient is or was to measure. entered_at, ended_at (replaced or taken back) in UTC."""
+    """What a patient is or was to measure. entered_at, ended_at (replaced or taken back) in UTC.
 
+    number: names it where it is ended.
+    """
+
+    number: int
     vital: Vital
     times: int
     days: int
@@ -195,9 +210,10 @@ class PlanOut(BaseModel):
 
 
 class FormerLimitOut(BaseModel):
-    """A number of a patient's own that was replaced or taken back. entry: as it was set; ended_at: in UTC.
+    """A number of a patient's own that was replaced or taken back. entry: as it was set.
 
-    ended_by: null where nobody said who did it.
+    ended_at: when (in UTC), or when its last day was over, if that was before; ended_by: null then, and where nobody
+    said who did it.
     """
 
     rule: str
@@ -316,8 +332,11 @@ class DeviceIn(Door):
             self.id = self.id.upper()  # as the radio gives it; otherwise the device would never be found
             if not BLUETOOTH_ADDRESS.fullmatch(self.id):
                 raise ValueError(
-                    f"{self.id} is no Bluetooth address; write it like C0:26:DA:00:12:34 (on macOS the UUID that "
-                    "stands in its place)"
+                    Sentence(
+                        "{id} is no Bluetooth address; write it like C0:26:DA:00:12:34 (on macOS the UUID that "
+                        "stands in its place)",
+                        id=self.id,
+                    )
                 )
         return self
 
@@ -762,11 +781,10 @@ async def set_plan(house: House, patient_id: str, vital: PlannedVital, body: Pla
     return await list_plans(house, patient_id)
 
 
-@router.delete("/patients/{patient_id}/plans/{vital}", tags=["patients"])
-async def end_plan(house: House, patient_id: str, vital: PlannedVital) -> list[PlanOut]:
-    """End the plan of a vital; it stays as a former one."""
-    patient = await find_patient(house, patient_id)
-    await house.set_plan(patient.id, vital, None)
+@router.delete("/patients/{patient_id}/plans/{number}", tags=["patients"])
+async def end_plan(house: House, patient_id: str, number: PlanNumber) -> list[PlanOut]:
+    """End one plan; it stays as a former one, and one that has ended already stays as it is."""
+    await stop(house, await find_patient(house, patient_id), number)
     return await list_plans(house, patient_id)
 
 
@@ -775,6 +793,16 @@ async def agree(house: HouseView, patient: Patient, vital: Vital, body: PlanIn) 
     now = house.now()
     today = now.astimezone(ZoneInfo(patient.zone)).date()
     await house.set_plan(patient.id, vital, body.plan(vital, today, now))
+
+
+async def stop(house: HouseView, patient: Patient, number: int) -> None:
+    """End a plan; an HTTP 404 where the patient has none of this number."""
+    plans = await asyncio.to_thread(house.people.plans, [patient.id])
+    if number not in {plan.number for plan in plans.get(patient.id, ())}:
+        raise HTTPException(
+            404, Sentence("patient {id} has no plan of the number {number}", id=patient.id, number=number)
+        )
+    await house.end_plan(patient.id, number)
 
 
 @router.get("/patients/{patient_id}/limits/former", tags=["patients"])
@@ -995,7 +1023,7 @@ async def find_patient(house: HouseView, patient_id: str) -> Patient:
     """The patient, or an HTTP 404 that says which is missing."""
     patient = await asyncio.to_thread(house.people.patient, patient_id)
     if patient is None:
-        raise HTTPException(404, f"no patient has the id {patient_id}")
+        raise HTTPException(404, Sentence("no patient has the id {id}", id=patient_id))
     return patient
 
 
@@ -1003,7 +1031,7 @@ async def find_alert(house: HouseView, alert_id: str) -> Alert:
     """The alert, or an HTTP 404 that says which is missing."""
     alert = await asyncio.to_thread(house.book.alert, alert_id)
     if alert is None:
-        raise HTTPException(404, f"no alert has the id {alert_id}")
+        raise HTTPException(404, Sentence("no alert has the id {id}", id=alert_id))
     return alert
 
 
@@ -1032,7 +1060,7 @@ async def correct(house: HouseView, device_id: str, number: int, body: WearingPa
     wearings, _ = await wearings_of(house, device_id)
     before = next((wearing for wearing in wearings if wearing.number == number), None)
     if before is None:
-        raise HTTPException(404, f"device {device_id} has no wearing {number}")
+        raise HTTPException(404, Sentence("device {id} has no wearing {number}", id=device_id, number=number))
     _refuse_the_future(house, body.since)
     wanted = replace(
         before,
@@ -1041,7 +1069,11 @@ async def correct(house: HouseView, device_id: str, number: int, body: WearingPa
     )
     if wanted == before:
         raise HTTPException(
-            422, f"nothing is corrected: wearing {number} has this patient and this beginning already; name another"
+            422,
+            Sentence(
+                "nothing is corrected: wearing {number} has this patient and this beginning already; name another",
+                number=number,
+            ),
         )
     corrected = await house.correct(before, wanted, by=body.by.strip(), note=body.note.strip())
     return corrected, await _count_outside(house, before, corrected)
@@ -1066,14 +1098,18 @@ async def wearings_of(house: HouseView, device_id: str) -> tuple[list[Wearing], 
         )
     )
     if device is None:
-        raise HTTPException(404, f"no device has the id {device_id}")
+        raise HTTPException(404, Sentence("no device has the id {id}", id=device_id))
     return wearings, corrections
 
 
 def _refuse_the_future(house: HouseView, since: datetime | None) -> None:
     if since is not None and since > house.now():
         raise HTTPException(
-            422, f"since {since.isoformat()} is in the future; leave it out, and the device is worn from now on"
+            422,
+            Sentence(
+                "since {since} is in the future; leave it out, and the device is worn from now on",
+                since=since.isoformat(),
+            ),
         )
 
 
@@ -1090,7 +1126,7 @@ async def device_health(house: HouseView, wearings: Sequence[Wearing]) -> dict[s
 async def ask_fully(house: HouseView, device_id: str) -> None:
     """Have everything read again; an HTTP 404 for an unknown device. NotReadable passes through."""
     if await asyncio.to_thread(house.people.device, device_id) is None:
-        raise HTTPException(404, f"no device has the id {device_id}")
+        raise HTTPException(404, Sentence("no device has the id {id}", id=device_id))
     house.read_fully(device_id)
 
 

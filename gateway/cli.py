@@ -12,7 +12,8 @@ import re
 import runpy
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import date, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -136,8 +137,9 @@ def _add_journal_actions(parser: argparse.ArgumentParser) -> None:
     export.add_argument("-o", "--output", type=Path, metavar="FILE", help="a new file (standard output)")
     export.add_argument("--patient", metavar="ID", help="only this one's")
     export.add_argument("--vital", choices=VITALS, help="only these")
-    export.add_argument("--since", type=_moment, metavar="TIME", help="taken then or later; ISO 8601 with its offset")
-    export.add_argument("--until", type=_moment, metavar="TIME", help="taken before")
+    when = "ISO 8601 with its offset, or a day such as 2026-03-02: its midnight in the clinic's zone"
+    export.add_argument("--since", type=_moment, metavar="TIME", help=f"taken then or later; {when}")
+    export.add_argument("--until", type=_moment, metavar="TIME", help="taken before; the same")
 
 
 def _add_letters(letters: argparse.ArgumentParser) -> None:
@@ -267,14 +269,17 @@ def _count(text: str) -> int:
     return number
 
 
-def _moment(text: str) -> datetime:
-    try:
+def _moment(text: str) -> date:
+    """A moment (aware), or a plain day, of which only the configuration says when it begins."""
+    with suppress(ValueError):
+        return date.fromisoformat(text)
+    with suppress(ValueError):
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-03-02T08:00+08:00")
-    return moment
+        if moment.tzinfo is not None:
+            return moment
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is no time such as 2026-03-02T08:00+08:00, and no day such as 2026-03-02"
+    )
 
 
 def _passkey(text: str) -> int:

@@ -35,6 +35,7 @@ from gateway.config import Config
 from gateway.device_book import DeviceBook, DeviceState
 from gateway.health import TICK, Fall, Pulse
 from gateway.keeper import WATCH, Keeper, room, share
+from gateway.language import Sentence
 from gateway.metrics import measure
 from gateway.own_limits import care_of, limits_on, refuse_change
 from gateway.path import StraightPath
@@ -227,7 +228,7 @@ class House:
         async def changed() -> None:
             before = await asyncio.to_thread(self.people.patient, patient)
             if before is None:
-                raise UnknownPerson(f"no patient has the id {patient}")
+                raise UnknownPerson(Sentence("no patient has the id {id}", id=patient))
             after = change(before)
             if (before.limits, care_of(before)) != (after.limits, care_of(after)):
                 refuse_change(self.rules, before, after, now.astimezone(ZoneInfo(after.zone)).date())
@@ -239,15 +240,21 @@ class House:
 
         await self._errand(changed)
 
-    async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None) -> None:
+    async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan) -> None:
         """See HouseView."""
+        await self._change_plans(patient, partial(self.people.set_plan, patient, vital, plan))
 
-        async def change() -> None:
-            await asyncio.to_thread(partial(self.people.set_plan, patient, vital, plan, now=self.now()))
+    async def end_plan(self, patient: str, number: int) -> None:
+        """See HouseView."""
+        await self._change_plans(patient, partial(self.people.end_plan, patient, number))
+
+    async def _change_plans(self, patient: str, change: Callable[..., None]) -> None:
+        async def changed() -> None:
+            await asyncio.to_thread(partial(change, now=self.now()))
             self.ward.forget([patient])
             self.rounds.expect([patient])
 
-        await self._errand(change)
+        await self._errand(changed)
 
     async def act(self, act: Act) -> Alert:
         """See HouseView."""
@@ -271,14 +278,16 @@ class House:
         except TimeoutError:
             given_up = True
             came = (
-                "it may still be done: look before you do it again" if begun else "it was not done: do it again later"
+                Sentence("it may still be done: look before you do it again")
+                if begun
+                else Sentence("it was not done: do it again later")
             )
             raise self._no_answer(came) from None
 
     async def _errand(self, run: Callable[[], Awaitable[object]]) -> object:
         """Do what a person asks for in order with the packets; where that cannot be begun soon, say so instead."""
         if refusal := self.path.patience.refusal:
-            raise StoreAway(f"{refusal}; this was not done: do it again then")
+            raise StoreAway(Sentence("{because}; this was not done: do it again then", because=refusal))
 
         async def once() -> object:
             if limit.expired():
@@ -291,11 +300,13 @@ class House:
             async with asyncio.timeout(ANSWER_S) as limit:
                 return await self.path.errand(once)
         except TimeoutError:
-            raise self._no_answer("this was not done: do it again later") from None
+            raise self._no_answer(Sentence("this was not done: do it again later")) from None
 
     def _no_answer(self, came: str) -> StoreAway:
         trouble = self.path.patience.trouble or self.ward.patience.trouble or "there is much to do"
-        return StoreAway(f"no answer within {ANSWER_S:g} s ({trouble}); {came}")
+        return StoreAway(
+            Sentence("no answer within {s:g} s ({because}); {came}", s=ANSWER_S, because=trouble, came=came)
+        )
 
     async def readings(
         self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
@@ -346,9 +357,13 @@ class House:
 
         letter = await self._letter(number)
         if letter.state is LetterState.DISCARDED and not await asyncio.to_thread(self.journal.take_back, number):
-            raise NotWaiting(f"letter {number} is discarded, and the same waits as another letter")
+            raise NotWaiting(
+                Sentence("letter {number} is discarded, and the same waits as another letter", number=number)
+            )
         if letter.state in {LetterState.ADMITTED, LetterState.REPLACED}:
-            raise NotWaiting(f"letter {number} does not wait: {letter.whereabouts}")
+            raise NotWaiting(
+                Sentence("letter {number} does not wait: {where}", number=number, where=letter.whereabouts)
+            )
         if letter.reason == REJECTED:
             await self._resend(letter)
         else:
@@ -359,13 +374,15 @@ class House:
         """See HouseView."""
         letter = await self._letter(number)
         if not await asyncio.to_thread(self.journal.discard, number, because):
-            raise NotWaiting(f"letter {number} does not wait: {letter.whereabouts}")
+            raise NotWaiting(
+                Sentence("letter {number} does not wait: {where}", number=number, where=letter.whereabouts)
+            )
         return await self._letter(number)
 
     async def _letter(self, number: int) -> Letter:
         letter = await asyncio.to_thread(self.journal.letter, number)
         if letter is None:
-            raise UnknownLetter(f"there is no letter {number}")
+            raise UnknownLetter(Sentence("there is no letter {number}", number=number))
         return letter
 
     async def _resend(self, letter: Letter) -> None:
@@ -427,11 +444,13 @@ class House:
     def read_fully(self, device: str) -> None:
         """See HouseView."""
         if self.ble is None:
-            raise NotReadable("Bluetooth is not configured; add a section [bluetooth]")
+            raise NotReadable(Sentence("Bluetooth is not configured; add a section [bluetooth]"))
         try:
             self.ble.read_fully(device)
         except KeyError:
-            raise NotReadable(f"device {device} is not read over Bluetooth, so it cannot be asked") from None
+            raise NotReadable(
+                Sentence("device {id} is not read over Bluetooth, so it cannot be asked", id=device)
+            ) from None
         logger.info("device %s was asked for everything it has stored", device)
 
     def _state_of(self, device: Device, health: DeviceHealth | None = None) -> DeviceState:

@@ -12,9 +12,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, Final, TextIO
+from zoneinfo import ZoneInfo
 
 import httpx
 from sqlalchemy import Engine
@@ -278,6 +279,7 @@ def _when(config: Config) -> str:
 def _export(config: Config, options: argparse.Namespace) -> int:
     with in_the_book(config) as engine:
         zones = {} if engine is None else {patient.id: patient.zone for patient in People(engine).patients()}
+    options.since, options.until = (_moment(each, config) for each in (options.since, options.until))
     with opened(config) as journal:
         if options.patient and options.patient not in zones and not journal.knows(options.patient):
             raise JournalError(f"no patient has the id {options.patient}")
@@ -285,6 +287,13 @@ def _export(config: Config, options: argparse.Namespace) -> int:
             written = _write_all(journal, zones, options, out)
     print(f"{written} readings and revisions written", file=sys.stderr)
     return 0
+
+
+def _moment(said: date | None, config: Config) -> datetime | None:
+    """A moment as it was given; of a day the midnight with which it begins in the clinic's zone."""
+    if said is None or isinstance(said, datetime):
+        return said
+    return datetime.combine(said, time(), ZoneInfo(config.clinic.zone))
 
 
 def _write_all(journal: Journal, zones: Mapping[str, str], options: argparse.Namespace, out: TextIO) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from babel.dates import format_datetime
 from babel.messages.mofile import write_mo
@@ -26,6 +26,20 @@ _PATTERN: Final[Mapping[str, tuple[str, str]]] = {
     "zh_CN": ("zh_CN", "y年M月d日 HH:mm"),
 }
 _LOCALE: Final = Path(__file__).parent / "locale"
+
+
+class Sentence(str):
+    """An English sentence that the pages say in their other languages too: a message with its places filled in."""
+
+    __slots__ = ("message", "places")
+    message: str
+    places: Mapping[str, object]
+
+    def __new__(cls, message: str, **places: object) -> Self:
+        """The message is in the catalogue of each language; a place may hold a sentence."""
+        made = super().__new__(cls, message.format(**places))
+        made.message, made.places = message, places
+        return made
 
 
 class Language:
@@ -49,6 +63,15 @@ class Language:
     def text(self, text: Text) -> str:
         """The sentence of a finding in this language."""
         return text.zh if self.code == "zh_CN" else text.en
+
+    def sentence(self, said: str | Text) -> str:
+        """A sentence in this language, as far as it has one."""
+        if isinstance(said, Text):
+            return self.text(said)
+        if not isinstance(said, Sentence):
+            return said
+        places = {name: self.sentence(each) if isinstance(each, str) else each for name, each in said.places.items()}
+        return self.gettext(said.message).format(**places)
 
     def moment(self, moment: datetime, zone: tzinfo) -> str:
         """A moment on the clock of a zone, with that zone's offset from UTC."""

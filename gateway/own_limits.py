@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Any, Final, NamedTuple
 
+from alerts.alert import Text, together
 from alerts.rule import Key, LimitsError
 from alerts.rules import Applied, Care, Override, RuleBook, parse_overrides, read_overrides
 from gateway.people import Entry, Patient, entries
@@ -23,11 +24,16 @@ def limits_on(rules: RuleBook, person: Patient, day: date) -> Applied:
     given, mistakes = read_overrides(person.limits, "patient")
     care = care_of(person)
     if care.programme and care.programme not in rules.programmes:
-        mistakes.append(f"there is no programme {care.programme!r} in the rule file; its numbers do not hold.")
+        mistakes.append(
+            Text(
+                en=f"there is no programme {care.programme!r} in the rule file; its numbers do not hold.",
+                zh=f"规则文件中没有项目 {care.programme!r}，其数值不适用。",
+            )
+        )
     try:
         applied = rules.apply(person.id, given, day, care)
     except LimitsError as error:  # the file as it is now has nothing for this population in this programme
-        mistakes.append(str(error))
+        mistakes.append(error.text)
         applied = rules.apply(person.id, given, day)
     return applied._replace(left_out=(*mistakes, *applied.left_out))
 
@@ -66,18 +72,29 @@ def refuse_limits(rules: RuleBook, person: Patient, day: date) -> None:
     given, mistakes = read_overrides(person.limits, "patient")
     care = care_of(person)
     if care.programme and care.programme not in rules.programmes:
-        known = ", ".join(rules.programmes) or "none"
-        mistakes.append(f"there is no programme {care.programme!r}; the rule file has: {known}.")
+        known = ", ".join(rules.programmes)
+        mistakes.append(
+            Text(
+                en=f"there is no programme {care.programme!r}; the rule file has: {known or 'none'}.",
+                zh=f"没有项目 {care.programme!r}；规则文件中有：{known or '无'}。",
+            )
+        )
     if mistakes:
-        raise LimitsError(" ".join(mistakes))
+        raise LimitsError(together(mistakes))
     rules.refuse_contradictions(person.id, given, day, care)
 
 
 def refuse_change(rules: RuleBook, before: Patient, after: Patient, day: date) -> None:
     """Raise LimitsError where a change makes numbers of the patient that cannot hold.
 
-    What could not hold before, for the rule file was changed since, may be taken away one by one.
+    What could not be read before stands in nobody's way. What could not hold before, for the rule file was changed
+    since, may be taken away one by one.
     """
+    gone = [each[:3] for each in unreadable_numbers(before)]
+    before, after = (
+        replace(person, limits=_by_rule(each for each in entries(person.limits) if each not in gone))
+        for person in (before, after)
+    )
     try:
         refuse_limits(rules, after, day)
     except LimitsError:
@@ -117,6 +134,24 @@ def own_numbers(person: Patient) -> list[OwnNumber]:
         for rule, parameter, entry in entries(person.limits)
         for override in read_overrides({rule: {parameter: entry}}, "patient")[0]
         for key, value in override.given.items()
+    ]
+
+
+class Unreadable(NamedTuple):
+    """A number of a patient's own that nothing can be done with any more (its rule is gone): as written, and why."""
+
+    rule: str
+    parameter: str
+    entry: Mapping[str, Any]
+    because: Text
+
+
+def unreadable_numbers(person: Patient) -> list[Unreadable]:
+    """All that was set for a patient and cannot be read, in the order of writing."""
+    return [
+        Unreadable(rule, parameter, entry, together(mistakes))
+        for rule, parameter, entry in entries(person.limits)
+        if (mistakes := read_overrides({rule: {parameter: entry}}, "patient")[1])
     ]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 from zoneinfo import ZoneInfo, available_timezones
@@ -19,9 +20,11 @@ from fastapi.exceptions import RequestValidationError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, Field, Json, ValidationError
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
 
-from alerts.alert import ActKind, Alert, Outcome
-from alerts.rule import POPULATIONS
+from alerts.alert import ActKind, Alert, Outcome, Text, together
+from alerts.rule import POPULATIONS, Rule
 from alerts.rules import PROBLEMS, RULES
 from gateway.api import (
     PAGE,
@@ -41,6 +44,7 @@ from gateway.api import (
     PatientPatch,
     PlanIn,
     PlannedVital,
+    PlanNumber,
     WearingPatch,
     act,
     agree,
@@ -54,12 +58,14 @@ from gateway.api import (
     give,
     priority_name,
     readable,
+    stop,
     wearings_of,
 )
 from gateway.charts import Span, glucose_figure, pressure_figure
+from gateway.forms import Forms, Refusal
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
-from gateway.language import LANGUAGES, Language, choose, load_languages
-from gateway.own_limits import OwnNumber, own_numbers, with_number, without_number
+from gateway.language import LANGUAGES, Language, Sentence, choose, load_languages
+from gateway.own_limits import OwnNumber, own_numbers, unreadable_numbers, with_number, without_number
 from gateway.people import DeviceKind, DeviceLink, Patient
 from gateway.review_api import Day, DoneIn, ranking, tick, week_name, weekly_list
 from gateway.terminal import printable
@@ -96,8 +102,8 @@ _AHEAD: Final = timedelta(hours=1)
 _Form = TypeVar("_Form", bound=BaseModel)
 
 
-class PlanChoice(BaseModel):
-    """Which vital a form for a plan is about."""
+class PlanForm(PlanIn):
+    """A plan, and which vital it is about."""
 
     vital: PlannedVital
 
@@ -138,6 +144,7 @@ class Desk:
     def page(self, request: Request, template: str, status: int = 200, **shown: Any) -> HTMLResponse:
         """The page for this person. `shown` are the template's own values."""
         language = self.language(request)
+        refusal: Refusal | None = getattr(request.state, "refusal", None)
         frame = {
             "here": request.url.path,
             "next": _again(request),
@@ -146,10 +153,11 @@ class Desk:
             "now": None,
             "points": None,
             "clinic_zone": request.app.state.house.zone,
+            "form_at": Forms(refusal, language),
         }
         text = self._rooms[language.code].get_template(template).render({**frame, **shown})
         headers = {"Content-Language": language.html, "Vary": "Accept-Language, Cookie"}
-        return HTMLResponse(text, status, headers=headers)
+        return HTMLResponse(text, refusal.status if refusal else status, headers=headers)
 
 
 def _environment(language: Language) -> Environment:
@@ -190,10 +198,46 @@ def _environment(language: Language) -> Environment:
     return room
 
 
-def show_error(request: Request, status: int, detail: str) -> Response:
-    """An error as a page with the sentence and the way back."""
-    back = _again(request) if request.method == "POST" else "/"
-    return _desk(request).page(request, "error.html", status, detail=detail, back=back)
+def show_refusal(request: Request, status: int, because: str | Text) -> Response:
+    """What was refused: of a form the page on which it stands, with what was typed and why; else the reason alone."""
+    refusal = getattr(request.state, "refusal", None)  # of a form whose page cannot be shown either
+    if refusal is None:
+        refusal = Refusal(request.scope["path"], getattr(request.state, "fields", {}), because, status)
+        if request.method == "POST" and (page := _page_of_form(request, refusal)):
+            return page
+    request.state.refusal = refusal
+    return _desk(request).page(request, "error.html", back=_again(request) if request.method == "POST" else "/")
+
+
+class _Page(Response):
+    """A page, asked for within the request of a form."""
+
+    def __init__(self, route: BaseRoute, asked: Scope) -> None:
+        self._route = route
+        self._asked = asked
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._route.handle({**scope, **self._asked}, receive, send)
+
+
+def _page_of_form(request: Request, refusal: Refusal) -> _Page | None:
+    """The page from which a form came, else the nearest one above its address; None where there is none."""
+    action = PurePosixPath(refusal.action)
+    above = [quote(str(each)) for each in (action, *action.parents) if each.name]
+    for address in (_ours(request.headers.get("referer", ""), request), *above):
+        path, _, query = (address or "").partition("?")
+        asked = {
+            "method": "GET",
+            "path": unquote(path),
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "state": {"refusal": refusal},
+        }
+        for route in router.routes:
+            match, found = route.matches({**request.scope, **asked})
+            if match is Match.FULL:
+                return _Page(route, {**asked, **found})
+    return None
 
 
 @router.get("/")
@@ -351,7 +395,9 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
     plans, former = await asyncio.to_thread(
         lambda: (house.people.plans([patient.id]), house.people.former_limits(patient.id))
     )
-    applied, today = house.limits(patient), _today(house, patient)
+    told_patient = await asyncio.to_thread(house.book.to_patient, patient.id, _NEWEST)
+    applied, today, unreadable = house.limits(patient), _today(house, patient), unreadable_numbers(patient)
+    told = {each.because for each in unreadable}
 
     def in_force(own: OwnNumber) -> bool:
         return own.override.holds(today) and applied.limits.given.get(own.key) == own.value
@@ -365,16 +411,18 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         zone=ZoneInfo(patient.zone),
         alerts=[row[0] for row in await _with_patients(house, mine)],
         tiles=[shown(found[-1], patient.glucose_unit, language) for found in newest.values() if found],
-        newest=[shown(reading, None, language) for reading in every],
+        newest=[shown(reading, patient.glucose_unit, language, sent=True) for reading in every],
         charts=charts,
         ranges=[("24h", say("24 hours")), ("3d", say("3 days")), ("14d", say("14 days"))],
         range=range if range in _RANGES else "24h",
         devices=[(wearing, kinds[wearing.device]) for wearing in reversed(wearings)],
         limits=[(own, in_force(own)) for own in own_numbers(patient)],
         usual=applied.usual.value,
-        rules=RULES.values(),
+        rules=_by_vital(language),
         former=former[::-1],
-        left_out=applied.left_out,
+        unreadable=unreadable,
+        left_out=together(each for each in applied.left_out if each not in told),
+        written=_written,
         today=today,
         populations=POPULATIONS,
         plans=[plan for plan in plans.get(patient.id, ()) if plan.holds(max(today, plan.first))],
@@ -382,6 +430,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         programmes=sorted(house.rules.programmes),
         place=place,
         reviews=reviews,
+        told=told_patient,
     )
 
 
@@ -422,9 +471,8 @@ async def end_limit(request: Request, house: House, patient_id: str) -> Response
         try:
             return without_number(known, body.rule, body.parameter, body.entry)
         except ValueError:
-            raise HTTPException(
-                409, "this limit has ended or was changed meanwhile; look at the page again"
-            ) from None
+            said = Sentence("this limit has ended or was changed meanwhile; look at the page again")
+            raise HTTPException(409, said) from None
 
     await house.change_patient(patient.id, ended, by=body.by.strip())
     return _remember_name(_go(request, f"/patients/{quote(patient.id)}#limits"), request, body.by)
@@ -432,16 +480,19 @@ async def end_limit(request: Request, house: House, patient_id: str) -> Response
 
 @router.post("/patients/{patient_id}/plans")
 async def set_plan(request: Request, house: House, patient_id: str) -> Response:
-    """The form that says what a patient is to measure; without a number of times, the plan ends."""
+    """The form that says what a patient is to measure."""
     patient = await find_patient(house, patient_id)
-    fields = await _fields(request)
-    vital = Vital(_take(PlanChoice, fields).vital)
-    if "times" not in fields:
-        await house.set_plan(patient.id, vital, None)
-        return _go(request, f"/patients/{quote(patient.id)}")
-    body = _take(PlanIn, fields)
-    await agree(house, patient, vital, body)
-    return _remember_name(_go(request, f"/patients/{quote(patient.id)}"), request, body.author)
+    body = _take(PlanForm, await _fields(request))
+    await agree(house, patient, Vital(body.vital), body)
+    return _remember_name(_go(request, f"/patients/{quote(patient.id)}#plans"), request, body.author)
+
+
+@router.post("/patients/{patient_id}/plans/{number}/end")
+async def end_plan(request: Request, house: House, patient_id: str, number: PlanNumber) -> Response:
+    """The button that ends a plan."""
+    patient = await find_patient(house, patient_id)
+    await stop(house, patient, number)
+    return _go(request, f"/patients/{quote(patient.id)}#plans")
 
 
 @router.get("/patients/{patient_id}/figure/{name}")
@@ -478,7 +529,7 @@ async def figure(
     elif name == "pressure":
         drawn = await asyncio.to_thread(pressure_figure, await series(Vital.BLOOD_PRESSURE), limits, span, say)
     else:
-        raise HTTPException(404, f"no chart is called {name}")
+        raise HTTPException(404, Sentence("no chart is called {name}", name=name))
     return Response(drawn.to_json(), media_type="application/json")
 
 
@@ -705,7 +756,8 @@ def _desk(request: Request) -> Desk:
 
 async def _fields(request: Request) -> dict[str, str]:
     """The fields of a form; empty ones count as left out. The guard has bounded the body."""
-    return dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    request.state.fields = fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    return fields
 
 
 async def _on_the_wearers_clock(house: HouseView, fields: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -736,11 +788,16 @@ def _go(request: Request, path: str) -> RedirectResponse:
     return RedirectResponse(_local(path, request), 303)
 
 
+def _ours(address: str, request: Request) -> str | None:
+    """The path and query of an address of ours; None for every other."""
+    own = f"{request.url.scheme}://{request.url.netloc}"
+    path = address.removeprefix(own)
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else None
+
+
 def _local(path: str, request: Request) -> str:
     """A path of ours: nobody is sent to another site by a form of ours."""
-    own = f"{request.url.scheme}://{request.url.netloc}"
-    path = path.removeprefix(own)
-    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
+    return _ours(path, request) or "/"
 
 
 def _again(request: Request) -> str:
@@ -755,6 +812,19 @@ def _remember_name(answer: RedirectResponse, request: Request, name: str) -> Red
         _NAME_COOKIE, quote(name.strip()), max_age=_YEAR_S, samesite="lax", secure=request.url.scheme == "https"
     )
     return answer
+
+
+def _by_vital(language: Language) -> list[tuple[str, Rule]]:
+    """The rules that have numbers, with what they judge, by vital; those that judge several last."""
+    order = list(VITALS)
+    found = [rule for rule in RULES.values() if rule.parameters]
+    found.sort(key=lambda rule: (len(rule.vitals) > 1, [order.index(vital) for vital in rule.vitals]))
+    return [(", ".join(language.gettext(VITALS[vital]) for vital in rule.vitals), rule) for rule in found]
+
+
+def _written(entry: Mapping[str, Any]) -> str:
+    """A number of a patient's own as a form names it."""
+    return json.dumps(entry, ensure_ascii=False)
 
 
 def _today(house: HouseView, patient: Patient) -> date:

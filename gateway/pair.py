@@ -42,7 +42,7 @@ from ingest.links.first_contact import FirstContact, Nearby, contact, forget, lo
 from ingest.links.pairing import Capability
 from ingest.quirks import DeviceIdentity, Quirk, quirk_of
 from ingest.reading import Measurement, Packet, Session
-from ingest.vital import MG_DL_PER_MMOL_L, canonical
+from ingest.vital import MG_DL_PER_MMOL_L, Unit, canonical
 
 _MOST_SHOWN: Final = 20
 _NEAR_DBM: Final = -60
@@ -409,7 +409,10 @@ class _Walk:
         if found is None or found.sent[0] is None:
             return self._language.gettext("no number")
         (mg_dl, *_) = canonical(found.vital, found.sent, found.unit)
-        value = f"{mg_dl:.0f} mg/dL ({(mg_dl or 0.0) / MG_DL_PER_MMOL_L:.1f} mmol/L)"
+        units = [f"{mg_dl:.0f} mg/dL", f"{(mg_dl or 0.0) / MG_DL_PER_MMOL_L:.1f} mmol/L"]
+        if found.unit in {Unit.MMOL_L, Unit.MOL_L}:  # whose it will be, and how that person reads it, comes later
+            units.reverse()
+        value = "{} ({})".format(*units)
         at = found.device_time
         return value if channel == "2aa7" or at is None else f"{value}, {at:%Y-%m-%d %H:%M}"
 

@@ -120,7 +120,7 @@ class Past:
         return spot.reminders(scene, self._reviewed(scene))
 
     def _scene(self, now: datetime, day: date) -> Scene:
-        return Scene(self._patient, self._limits(day), now, self._zone)
+        return Scene(self._patient, self._limits(day), now, self._zone, self._unit)
 
     def _reviewed(self, scene: Scene) -> Judged:
         end = scene.now + _INSTANT

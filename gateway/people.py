@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -18,6 +18,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     Date,
     Engine,
@@ -35,6 +36,8 @@ from sqlalchemy import (
 )
 
 from alerts.rule import Group
+from alerts.rules import read_overrides
+from gateway.language import Sentence
 from ingest.admit import Roster, Wearing
 from ingest.reading import from_us, to_us
 from ingest.vital import Unit, Vital
@@ -187,7 +190,7 @@ class MeasuringPlan:
     """What a patient is to measure: `times` a day on `days` of any seven, from `first` to `last` (None: on and on).
 
     Days are on the patient's clock, both included. entered_at, ended_at (aware UTC): when it was written down, and
-    replaced or taken back.
+    replaced or taken back; one whose last day is over stays as it is. number: names it, 0 until it is written down.
     """
 
     vital: Vital
@@ -198,6 +201,7 @@ class MeasuringPlan:
     author: str
     entered_at: datetime
     ended_at: datetime | None = None
+    number: int = 0
 
     def holds(self, day: date) -> bool:
         """Whether it is to be kept on this day."""
@@ -215,9 +219,10 @@ class MeasuringPlan:
 
 
 class FormerLimit(NamedTuple):
-    """A number of a patient's own that was replaced or taken back at `ended_at` (aware UTC). entry: as it was set.
+    """A number of a patient's own that was replaced or taken back. entry: as it was set.
 
-    ended_by: who did it, None where nobody said so.
+    ended_at: when (aware UTC), or when its last day was over, if that was before; ended_by: who did it, None where
+    nobody said so and where it was over before.
     """
 
     rule: str
@@ -301,7 +306,7 @@ class People:
         ZoneInfo(patient.zone)
         with self._engine.begin() as db:
             if db.execute(select(_patients.c.id).where(_patients.c.id == patient.id)).one_or_none():
-                raise AlreadyKnown(f"a patient with the id {patient.id} exists already")
+                raise AlreadyKnown(Sentence("a patient with the id {id} exists already", id=patient.id))
             db.execute(insert(_patients).values(**_patient_row(patient)))
             _write_care(db, patient)
 
@@ -315,14 +320,15 @@ class People:
         with self._engine.begin() as db:
             before = db.scalar(select(_patients.c.limits).where(_patients.c.id == patient.id))
             if before is None:
-                raise UnknownPerson(f"no patient has the id {patient.id}")
+                raise UnknownPerson(Sentence("no patient has the id {id}", id=patient.id))
             row["limits"], ended = dated(patient.limits, before, now)
             db.execute(update(_patients).where(_patients.c.id == patient.id).values(**row))
             for rule, parameter, entry in ended:
-                values = {"rule": rule, "parameter": parameter, "entry": entry, "ended_us": to_us(now)}
+                over = _over(rule, parameter, entry, now.astimezone(ZoneInfo(patient.zone)))
+                values = {"rule": rule, "parameter": parameter, "entry": entry, "ended_us": to_us(over or now)}
                 former = insert(_former_limits).values(patient=patient.id, **values).returning(_former_limits.c.id)
                 number = db.scalar(former)
-                if by:
+                if by and not over:
                     db.execute(insert(_limit_ends).values(former=number, by=by))
             _write_care(db, patient)
 
@@ -340,23 +346,28 @@ class People:
                 for row in db.execute(query)
             ]
 
-    def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None, *, now: datetime) -> None:
-        """Write down what a patient is to measure of a vital, None for nothing; the plan before ends.
+    def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan, *, now: datetime) -> None:
+        """Write down what a patient is to measure of a vital; the plan before ends.
 
         One that begins before a plan for days to come holds until the day before it.
         """
-        current = (_plans.c.patient == patient, _plans.c.vital == vital, _plans.c.ended_us.is_(None))
         with self._engine.begin() as db:
-            zone = ZoneInfo(db.execute(select(_patients.c.zone).where(_patients.c.id == patient)).scalar_one())
+            today = _today(db, patient, now)
+            current = (*_lasting(patient, today), _plans.c.vital == vital)
             replaced = list(current)
-            if plan is not None and plan.first > now.astimezone(zone).date():
+            if plan.first > today:
                 replaced.append(_plans.c.first >= plan.first)
             db.execute(update(_plans).where(*replaced).values(ended_us=to_us(now)))
-            if plan is not None:
-                longer = or_(_plans.c.last.is_(None), _plans.c.last >= plan.first)
-                db.execute(update(_plans).where(*current, longer).values(last=plan.first - timedelta(days=1)))
-                values = {name: getattr(plan, name) for name in ("vital", "times", "days", "first", "last", "author")}
-                db.execute(insert(_plans).values(patient=patient, entered_us=to_us(plan.entered_at), **values))
+            longer = or_(_plans.c.last.is_(None), _plans.c.last >= plan.first)
+            db.execute(update(_plans).where(*current, longer).values(last=plan.first - timedelta(days=1)))
+            values = {name: getattr(plan, name) for name in ("vital", "times", "days", "first", "last", "author")}
+            db.execute(insert(_plans).values(patient=patient, entered_us=to_us(plan.entered_at), **values))
+
+    def end_plan(self, patient: str, number: int, *, now: datetime) -> None:
+        """End one plan of a patient, which stays as a former one; one that has ended already stays as it is."""
+        with self._engine.begin() as db:
+            ended = (*_lasting(patient, _today(db, patient, now)), _plans.c.id == number)
+            db.execute(update(_plans).where(*ended).values(ended_us=to_us(now)))
 
     def plans(self, patients: Iterable[str]) -> dict[str, list[MeasuringPlan]]:
         """What these patients are and were to measure, by patient, in the order in which it was written."""
@@ -387,7 +398,7 @@ class People:
         """Write a new device down. Raises AlreadyKnown."""
         with self._engine.begin() as db:
             if db.execute(select(_devices.c.id).where(_devices.c.id == device.id)).one_or_none():
-                raise AlreadyKnown(f"a device with the id {device.id} exists already")
+                raise AlreadyKnown(Sentence("a device with the id {id} exists already", id=device.id))
             db.execute(insert(_devices).values(id=device.id, kind=device.kind, link=device.link, model=device.model))
 
     def wearings(self, device: str | None = None, patient: str | None = None) -> list[Wearing]:
@@ -434,9 +445,9 @@ class People:
         """
         known, person = self.device(device), self.patient(patient)
         if known is None:
-            raise UnknownPerson(f"no device has the id {device}; add it first")
+            raise UnknownPerson(Sentence("no device has the id {id}; add it first", id=device))
         if person is None:
-            raise UnknownPerson(f"no patient has the id {patient}; add the patient first")
+            raise UnknownPerson(Sentence("no patient has the id {id}; add the patient first", id=patient))
         earlier = self.wearings(device=device)
         start = since if since or not earlier else now
         for wearing in earlier:
@@ -473,11 +484,17 @@ class People:
             self.patient(wanted.patient),
         )
         if known is None or device is None:
-            raise UnknownPerson(f"device {wanted.device} has no wearing {wanted.number}")
+            raise UnknownPerson(
+                Sentence("device {id} has no wearing {number}", id=wanted.device, number=wanted.number)
+            )
         if person is None:
-            raise UnknownPerson(f"no patient has the id {wanted.patient}; add the patient first")
+            raise UnknownPerson(Sentence("no patient has the id {id}; add the patient first", id=wanted.patient))
         if wanted.since and known.until and wanted.since >= known.until:
-            raise AlreadyKnown(f"that wearing was over at {known.until:%Y-%m-%d %H:%M} UTC; name an earlier time")
+            raise AlreadyKnown(
+                Sentence(
+                    "that wearing was over at {until:%Y-%m-%d %H:%M} UTC; name an earlier time", until=known.until
+                )
+            )
         for other in wearings.values():
             if _both(wanted.since, known.until, other):
                 raise AlreadyKnown(_worn_then(other))
@@ -512,7 +529,7 @@ class People:
         """End the current wearing of a device; its history stays. Raises UnknownPerson when nobody wears it."""
         current = next((w for w in self.wearings(device=device) if w.until is None), None)
         if current is None:
-            raise UnknownPerson(f"nobody wears device {device}")
+            raise UnknownPerson(Sentence("nobody wears device {id}", id=device))
         with self._engine.begin() as db:
             db.execute(
                 update(_wearings)
@@ -528,7 +545,7 @@ class People:
         """
         known = self.device(device)
         if known is None:
-            raise UnknownPerson(f"no device has the id {device}")
+            raise UnknownPerson(Sentence("no device has the id {id}", id=device))
         if known.retired_at is not None:
             return known
         with self._engine.begin() as db:
@@ -568,10 +585,15 @@ def _both(since: datetime | None, until: datetime | None, other: Wearing) -> boo
 
 
 def _worn_then(wearing: Wearing) -> str:
-    said = f"patient {wearing.patient} wears device {wearing.device} at that time"
+    who = {"patient": wearing.patient, "device": wearing.device}
     if wearing.until is None:
-        return f"{said}; unpair it first"
-    return f"{said}, until {wearing.until:%Y-%m-%d %H:%M} UTC; name a later one, or correct that wearing first"
+        return Sentence("patient {patient} wears device {device} at that time; unpair it first", **who)
+    return Sentence(
+        "patient {patient} wears device {device} at that time, until {until:%Y-%m-%d %H:%M} UTC; "
+        "name a later one, or correct that wearing first",
+        until=wearing.until,
+        **who,
+    )
 
 
 def _us(moment: datetime | None) -> int | None:
@@ -609,7 +631,28 @@ def _plan(row: Row[Any]) -> MeasuringPlan:
         author=row.author,
         entered_at=from_us(row.entered_us),
         ended_at=_moment(row.ended_us),
+        number=row.id,
     )
+
+
+def _today(db: Connection, patient: str, now: datetime) -> date:
+    """The day on the clock of a patient, who is known."""
+    zone = db.execute(select(_patients.c.zone).where(_patients.c.id == patient)).scalar_one()
+    return now.astimezone(ZoneInfo(zone)).date()
+
+
+def _lasting(patient: str, today: date) -> tuple[ColumnElement[bool], ...]:
+    """The plans of a patient that have not ended."""
+    unfinished = or_(_plans.c.last.is_(None), _plans.c.last >= today)
+    return _plans.c.patient == patient, _plans.c.ended_us.is_(None), unfinished
+
+
+def _over(rule: str, parameter: str, entry: Any, now: datetime) -> datetime | None:
+    """When the last day of a number was over. now: on the patient's clock."""
+    for override in read_overrides({rule: {parameter: entry}}, "patient")[0]:
+        if override.last and override.last < now.date():
+            return datetime.combine(override.last + timedelta(days=1), time(), now.tzinfo)
+    return None
 
 
 def _write_care(db: Connection, patient: Patient) -> None:

@@ -30,6 +30,7 @@ from gateway.api import (
     find_patient,
     priority_name,
 )
+from gateway.language import Sentence
 from gateway.people import Patient
 from gateway.view import HouseView
 
@@ -293,7 +294,13 @@ async def tick(house: HouseView, patient: str, monday: date, rule: str, body: Do
     try:
         return await asyncio.to_thread(house.reviews.tick, patient, monday, rule, by=by, at=at)
     except KeyError as error:
-        raise HTTPException(404, f"the weekly list of {monday} has no {rule} of patient {patient}") from error
+        said = Sentence(
+            "the weekly list of {monday} has no {rule} of patient {patient}",
+            monday=monday,
+            rule=rule,
+            patient=patient,
+        )
+        raise HTTPException(404, said) from error
 
 
 def week_name(monday: date) -> str:

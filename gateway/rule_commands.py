@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import sys
-from typing import Any
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import date
+from typing import Any, Final, NamedTuple
 
 from alerts.alert import Text
-from alerts.rule import LimitsError, Parameter, Rule
-from alerts.rules import PARAMETERS as BY_KEY
-from alerts.rules import PROBLEMS, RULES
+from alerts.rule import POPULATIONS, Group, Key, Limits, LimitsError, Parameter, Rule
+from alerts.rules import DEFAULTS, PROBLEMS, RULES, Override, RuleBook, limits_for, no_such_rule
+from gateway.clock import SystemClock
 from gateway.language import Language
 from gateway.rule_file import load_rules
+from gateway.terminal import printable
 from gateway.words import AUDIENCES, GROUPS, PARAMETERS, PRIORITIES, VITALS
+
+_ORDINARY: Final = frozenset({Group.INTERNATIONAL, Group.ADULT})
 
 
 def run(options: argparse.Namespace) -> int:
@@ -22,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         return {"list": _list, "show": _show, "check": _check}[options.action](options)
     except LimitsError as error:
-        print(error, file=sys.stderr)
+        print(_say(error.text, options), file=sys.stderr)
         return 2
 
 
@@ -40,8 +46,7 @@ def _list(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     rule = RULES.get(options.rule)
     if rule is None:
-        near = difflib.get_close_matches(options.rule, RULES, 3) or list(RULES)[:3]
-        raise LimitsError(f"{options.rule}: there is no such rule. Did you mean {' or '.join(near)}?")
+        raise LimitsError(no_such_rule(options.rule))
     if options.json:
         print(json.dumps(_object(rule), ensure_ascii=False))
         return 0
@@ -64,26 +69,103 @@ def _show(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     book, language = load_rules(options.file), _language(options)
-    layers = [("clinic", book.clinic), *((f"programme {name}", each) for name, each in book.programmes.items())]
-    layers += [(f"patient {name}", each) for name, each in book.own.items()]
     can, region, population = (
         language.gettext(message) for message in ("can be used", GROUPS[book.region], GROUPS[book.population])
     )
     print(f"{options.file}: {can}: {region}, {population}")
-    for scope, overrides in layers:
-        for override in overrides:
-            said = [
-                language.gettext(message).format(day=day)
-                for message, day in (("from {day}", override.first), ("to {day}", override.last))
-                if day is not None
-            ]
-            more = "".join(f" {part}" for part in (*said, override.author) if part)
-            for key, value in override.given.items():
-                default = BY_KEY[key].default
-                usual = language.gettext("usually {n}").format(n=f"{default:g}")
-                meaning = f"{language.text(RULES[key.rule].title)}, {language.gettext(PARAMETERS[key.parameter])}"
-                print(f"  {scope}: {key.rule}.{key.parameter} ({meaning}) {value:g} {key.unit} ({usual}){more}")
+    today = SystemClock().now().astimezone().date()
+    sections = list(_sections(book, today, language))
+    widths = [max(map(_width, column)) for column in zip(*(row for _, rows in sections for row in rows), strict=True)]
+    for title, rows in sections:
+        print(f"\n{printable(title)}")
+        for row in rows:
+            cells = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True))
+            print(printable(f"  {'  '.join(cells)}".rstrip()))
     return 0
+
+
+class _Row(NamedTuple):
+    """A number of a rule file: which, how much, what holds without it, what it means, when it holds, who set it."""
+
+    name: str
+    number: str
+    usual: str
+    meaning: str
+    days: str = ""
+    author: str = ""
+
+
+def _sections(book: RuleBook, today: date, language: Language) -> Iterator[tuple[str, list[_Row]]]:
+    """What the file changes, for whom: other defaults first, then what is set, the narrower the later."""
+    usual = limits_for(population=book.population, region=book.region)
+    if usual.values != DEFAULTS.values:
+        groups = [group for group in (book.region, book.population) if group not in _ORDINARY]
+        yield _title(groups, language), _others(DEFAULTS, usual, language)
+    for group in POPULATIONS:
+        names = [name for name, care in book.patients.items() if care.population is group]
+        if names and group is not book.population:
+            others = limits_for(population=group, region=book.region)
+            yield f"{_title([group], language)}: {', '.join(names)}", _others(usual, others, language)
+    if book.clinic:
+        yield "[clinic]", _set(book.clinic, usual, today, language)
+    for programme, overrides in book.programmes.items():
+        names = [name for name, care in book.patients.items() if care.programme == programme]
+        before = _without(replace(book, programmes={}), "", today, usual)
+        yield f"[programme.{programme}]: {', '.join(names) or '–'}", _set(overrides, before, today, language)
+    for name, (population, in_programme) in book.patients.items():
+        belongs = ", ".join(
+            each for each in (population and language.gettext(GROUPS[population]), in_programme) if each
+        )
+        before = _without(replace(book, own={}), name, today, usual)
+        yield f"[patient.{name}]{f': {belongs}' if belongs else ''}", _set(book.own[name], before, today, language)
+
+
+def _title(groups: Sequence[Group], language: Language) -> str:
+    names = ", ".join(language.gettext(GROUPS[group]) for group in groups)
+    return language.gettext("{groups}, other defaults").format(groups=names)
+
+
+def _without(book: RuleBook, patient: str, today: date, usual: Limits) -> Limits:
+    """The numbers that hold on a day by what is left of a rule file."""
+    try:
+        return book.limits(patient, (), today)
+    except LimitsError:  # what was left out made it whole
+        return usual
+
+
+def _others(before: Limits, after: Limits, language: Language) -> list[_Row]:
+    return [_row(key, value, before, language) for key, value in after.values.items() if value != before.values[key]]
+
+
+def _set(overrides: Sequence[Override], before: Limits, today: date, language: Language) -> list[_Row]:
+    return [
+        _row(key, value, before, language)._replace(days=_days(override, today, language), author=override.author)
+        for override in overrides
+        for key, value in override.given.items()
+    ]
+
+
+def _row(key: Key, value: float, before: Limits, language: Language) -> _Row:
+    return _Row(
+        name=f"{key.rule}.{key.parameter}",
+        number=f"{value:g} {key.unit}",
+        usual=language.gettext("usually {n}").format(n=f"{before.values[key]:g}"),
+        meaning=f"{language.text(RULES[key.rule].title)}, {language.gettext(PARAMETERS[key.parameter])}",
+    )
+
+
+def _days(override: Override, today: date, language: Language) -> str:
+    ends = (("from {day}", override.first), ("to {day}", override.last))
+    days = " ".join(language.gettext(message).format(day=day) for message, day in ends if day)
+    if override.holds(today):
+        return days
+    over = override.last is not None and override.last < today
+    return f"{days} ({language.gettext('has expired') if over else language.gettext('has not begun')})"
+
+
+def _width(text: str) -> int:
+    """On a terminal, where a Chinese character is as wide as two others."""
+    return sum(2 if unicodedata.east_asian_width(char) in "FW" else 1 for char in text)
 
 
 def _language(options: argparse.Namespace) -> Language:

@@ -18,10 +18,6 @@ from ingest.reading import Reading, to_us
 from ingest.vital import MG_DL_PER_MMOL_L, Vital
 
 _DAY: Final = timedelta(days=1)
-# The newest of a vital that a spot measurement is judged with, so that a device gone mad, which sends one after the
-# other, keeps nobody else waiting. Of one that sends every second they reach back for the half hour after which staff
-# hear of a very low glucose.
-MOST: Final = 2000
 
 
 class StoredReadings:
@@ -58,7 +54,7 @@ class StoredReadings:
     def spot(self) -> spot.Taken:
         """See `alerts.bed.Stored`."""
         end = self._now + _DAY
-        taken = {vital: self._readings(vital, self._now - span, end, MOST) for vital, span in spot.SPAN.items()}
+        taken = {vital: self._readings(vital, self._now - span, end, spot.MOST) for vital, span in spot.SPAN.items()}
         if taken[Vital.GLUCOSE]:
             at, about = taken[Vital.GLUCOSE][-1].taken_at, spot.SPAN[Vital.CGM]
             then = self._readings(Vital.CGM, at - about, min(at + about, self._now - about))

@@ -137,8 +137,12 @@ class HouseView(Protocol):
         """
         ...
 
-    async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None) -> None:
-        """Write down what a patient is to measure of a vital; None: nothing."""
+    async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan) -> None:
+        """Write down what a patient is to measure of a vital; see `People.set_plan`."""
+        ...
+
+    async def end_plan(self, patient: str, number: int) -> None:
+        """End one plan of a patient; see `People.end_plan`."""
         ...
 
     async def act(self, act: Act) -> Alert:

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy.exc
 
-from alerts.alert import Act, Alert, Finding, Notice
+from alerts.alert import Act, Alert, Finding, Notice, Text, together
 from alerts.battery import low_battery
 from alerts.bed import Bed
 from alerts.book import Book
@@ -105,7 +105,7 @@ class Ward:
         self.cursor = self._judged = self._written = book.cursor()
         self._unjudged: set[str] = set()  # what followed of them could not be written down
         self._faulty: set[str] = set()  # cannot be judged for a fault of ours
-        self._left_out: dict[str, Sequence[str]] = {}  # of a patient's own limits, and why
+        self._left_out: dict[str, Sequence[Text]] = {}  # of a patient's own limits, and why
 
     @property
     def trouble(self) -> str | None:
@@ -117,7 +117,7 @@ class Ward:
         if self._left_out:
             patient, why = min(self._left_out.items())
             more = f" Patients of whom this is so: {len(self._left_out)}." if len(self._left_out) > 1 else ""
-            return f"Limits set for patient {patient} do not hold: {' '.join(why)}{more}"
+            return f"Limits set for patient {patient} do not hold: {together(why).en}{more}"
         return None
 
     async def see(self, entries: Sequence[tuple[int, Reading]]) -> None:
@@ -419,6 +419,7 @@ class Ward:
                 for worn in wearings
             ),
             until=until,
+            reads=person.glucose_unit if person else None,
         )
 
     def _limits(self, patient: str, person: Patient | None, zone: ZoneInfo, now: datetime) -> tuple[Limits, datetime]:
@@ -430,7 +431,7 @@ class Ward:
         if applied.left_out:
             self._left_out[patient] = applied.left_out
             if applied.left_out != before:
-                logger.warning("limits set for patient %s do not hold: %s", patient, " ".join(applied.left_out))
+                logger.warning("limits set for patient %s do not hold: %s", patient, together(applied.left_out).en)
         return applied.limits, datetime.combine(until, time(), zone) if until else NEVER
 
     def _plan(self, limits: Limits) -> Plan:

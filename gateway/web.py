@@ -17,11 +17,13 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from alerts.alert import IllegalAct
+from alerts.alert import IllegalAct, Text
 from alerts.book import hurried
 from alerts.rule import LimitsError
 from gateway import api, metrics, pages, review_api
+from gateway.forms import flaws_told
 from gateway.guard import Guard, WebSettings, problem
+from gateway.language import Sentence
 from gateway.people import AlreadyKnown, UnknownPerson
 from gateway.view import HouseView, NotReadable, NotWaiting, StoreAway, UnknownLetter
 
@@ -98,29 +100,35 @@ async def _metrics(request: Request) -> Response:
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  registered for it alone
-    return _refuse(request, error.status_code, str(error.detail))
+    return _refuse(request, error.status_code, error.detail)
 
 
 async def _on_known(request: Request, error: Exception) -> Response:
     status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
-    return _refuse(request, status, str(error))
+    said = error.text if isinstance(error, LimitsError | IllegalAct) else error.args[0] if error.args else ""
+    return _refuse(request, status, said)
 
 
 async def _on_store(request: Request, error: Exception) -> Response:
     """A store is full, locked or away. It takes nothing by halves: what was to be written is not."""
     because = getattr(error, "orig", None) or error
     logger.error("%s %s: %s", request.method, request.url.path, because)
-    failed = "read" if request.method in {"GET", "HEAD"} else "written down"
-    return _refuse(
-        request,
-        503,
-        f"this could not be {failed}: {because}; make room on the disk, or end what holds the file, and try again",
+    reads = request.method in {"GET", "HEAD"}
+    failed = Sentence("this could not be read") if reads else Sentence("this could not be written down")
+    said = Sentence(
+        "{failed}: {because}; make room on the disk, or end what holds the file, and try again",
+        failed=failed,
+        because=because,
     )
+    return _refuse(request, 503, said)
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  registered for it alone
-    return _refuse(request, 422, "; ".join(map(_sentence, error.errors())))
+    flaws = error.errors()
+    if _for_programs(request):
+        return _refuse(request, 422, "; ".join(map(_sentence, flaws)))
+    return _refuse(request, 422, flaws_told(flaws))
 
 
 def _sentence(flaw: Mapping[str, Any]) -> str:
@@ -131,9 +139,13 @@ def _sentence(flaw: Mapping[str, Any]) -> str:
     return f"{place or 'body'}: {said}"
 
 
-def _refuse(request: Request, status: int, detail: str) -> Response:
+def _refuse(request: Request, status: int, said: str | Text) -> Response:
+    if not _for_programs(request):
+        return pages.show_refusal(request, status, said)
+    detail = said.en if isinstance(said, Text) else said
     # What is quoted in it came from outside: half of a surrogate pair is no text that can be sent.
-    detail = detail.encode(errors="replace").decode()
-    if request.url.path.startswith("/api/"):
-        return problem(status, detail)
-    return pages.show_error(request, status, detail)
+    return problem(status, detail.encode(errors="replace").decode())
+
+
+def _for_programs(request: Request) -> bool:
+    return request.url.path.startswith("/api/")

@@ -37,8 +37,8 @@ FACTS: Final[Mapping[FactKind, str]] = {
     FactKind.WORSENED: N_("Worse"),
     FactKind.EASED: N_("One rule less"),
     FactKind.CONDITION_GONE: N_("Condition over"),
-    FactKind.RELAPSED: N_("Condition back"),
-    FactKind.SUPERSEDED: N_("Handed on to a new, more urgent alert"),
+    FactKind.RELAPSED: N_("New episode"),
+    FactKind.SUPERSEDED: N_("Handed on to a new alert"),
     FactKind.NOTIFIED: N_("Staff told"),
     FactKind.ACKNOWLEDGED: N_("Acknowledged"),
     FactKind.CLOSED: N_("Closed"),
@@ -200,11 +200,13 @@ class Shown:
     remarks: str
 
 
-def shown(reading: Reading, glucose_unit: Unit | None, language: Language) -> Shown:
-    """The reading in the patient's unit of glucose, or, with None, in the unit family in which it was sent."""
+def shown(reading: Reading, glucose_unit: Unit, language: Language, *, sent: bool = False) -> Shown:
+    """The reading in the patient's unit of glucose; sent: and, where that was another one, as the device sent it."""
     say = language.gettext
     value, unit = (
-        _pressure(reading, say) if reading.vital is Vital.BLOOD_PRESSURE else _glucose(reading, glucose_unit)
+        _pressure(reading, say)
+        if reading.vital is Vital.BLOOD_PRESSURE
+        else _glucose(reading, glucose_unit, sent=sent)
     )
     return Shown(
         label=say(VITALS[reading.vital]),
@@ -216,20 +218,25 @@ def shown(reading: Reading, glucose_unit: Unit | None, language: Language) -> Sh
     )
 
 
-def _glucose(reading: Reading, wanted: Unit | None) -> tuple[str, str]:
-    sent, value = reading.sent[0], reading.values[0]
-    if sent is None or value is None:
+def _glucose(reading: Reading, wanted: Unit, *, sent: bool) -> tuple[str, str]:
+    if reading.sent[0] is None or reading.values[0] is None:
         return next((word for flag, word in _DISPLAY.items() if flag in reading.flags), "–"), ""
-    number, unit = family(sent, reading.unit)
-    if wanted is None or reading.vital is Vital.KETONE:
+    number, unit = family(reading.sent[0], reading.unit)
+    if reading.vital is Vital.KETONE or (sent and wanted is unit):
         return f"{number:g}", unit
-    if wanted is not unit:
-        number = value if wanted is Unit.MG_DL else value / MG_DL_PER_MMOL_L
-    return f"{number:.{0 if wanted is Unit.MG_DL else 1}f}", wanted
+    value = reading.values[0] if wanted is Unit.MG_DL else reading.values[0] / MG_DL_PER_MMOL_L
+    return (
+        f"{number if wanted is unit else value:.{0 if wanted is Unit.MG_DL else 1}f}",
+        f"{wanted} ({number:g} {unit})" if sent else wanted,
+    )
 
 
 def _pressure(reading: Reading, say: Callable[[str], str]) -> tuple[str, str]:
-    systolic, diastolic, _, pulse = reading.sent
-    value = "/".join("–" if number is None else f"{number:g}" for number in (systolic, diastolic))
+    value, pulse = _both(reading.sent, "g"), reading.sent[3]
     beat = "" if pulse is None else ", " + say("pulse {n}/min").format(n=f"{pulse:g}")
-    return value, f"{reading.unit}{beat}"
+    known = "" if reading.unit is Unit.MMHG else f" ({_both(reading.values, '.0f')} {Unit.MMHG})"
+    return value, f"{reading.unit}{known}{beat}"
+
+
+def _both(values: tuple[float | None, ...], form: str) -> str:
+    return "/".join("–" if number is None else f"{number:{form}}" for number in values[:2])

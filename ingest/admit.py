@@ -161,5 +161,5 @@ def _flaw(measurement: Measurement, values: tuple[float | None, ...]) -> tuple[R
     if None in measurement.sent[: _NEEDED[measurement.vital]] and not measurement.flags & BEYOND_RANGE:
         said = ", ".join(sorted(measurement.flags)) or "nothing more"
         return RefusalReason.NO_VALUE, f"the device reports a failed measurement ({said}); ask for a new one"
-    problem = impossible(measurement.vital, values)
+    problem = impossible(measurement.vital, values, measurement.unit)
     return (RefusalReason.IMPOSSIBLE, problem) if problem else None

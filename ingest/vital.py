@@ -112,19 +112,34 @@ def family(value: float, unit: Unit) -> tuple[float, Unit]:
     return (value if factor == 1.0 else round(value * factor, _DIGITS)), shown
 
 
-def impossible(vital: Vital, values: tuple[float | None, ...]) -> str | None:
-    """A sentence saying which canonical value no living person has, or None when all are possible."""
+def impossible(vital: Vital, values: tuple[float | None, ...], unit: Unit) -> str | None:
+    """A sentence saying which canonical value no living person has, or None when all are possible.
+
+    It says numbers in the unit family that was sent, and where that is another one, in the canonical unit too.
+    """
     bounds = _BOUNDS[vital]
     for place, value in enumerate(values):
         lowest, highest = bounds[place]
         if value is not None and not lowest <= value <= highest:
             component = COMPONENTS[vital][place]
-            return (
-                f"{component.name} {value:g} {component.unit} is outside the possible "
-                f"{lowest:g} to {highest:g} {component.unit}"
-            )
+            said, bounds_said = (_said(numbers, component.unit, unit) for numbers in ((value,), (lowest, highest)))
+            return f"{component.name} {said} is outside the possible {bounds_said}"
     if len(values) > 1:  # a blood pressure
         systolic, diastolic = values[0], values[1]
         if systolic is not None and diastolic is not None and systolic <= diastolic:
-            return f"systolic {systolic:g} mmHg is not above diastolic {diastolic:g} mmHg"
+            upper, lower = (_said((number,), Unit.MMHG, unit) for number in (systolic, diastolic))
+            return f"systolic {upper} is not above diastolic {lower}"
     return None
+
+
+def _said(values: tuple[float, ...], canonical_unit: Unit, unit: Unit) -> str:
+    """Canonical values, first in the family of the unit that was sent."""
+    said = f"{' to '.join(f'{round(value, 1):g}' for value in values)} {canonical_unit}"
+    match canonical_unit, unit:
+        case Unit.MG_DL, Unit.MMOL_L | Unit.MOL_L:
+            factor, family_unit = MG_DL_PER_MMOL_L, Unit.MMOL_L
+        case Unit.MMHG, Unit.KPA:
+            factor, family_unit = MMHG_PER_KPA, Unit.KPA
+        case _:
+            return said
+    return f"{' to '.join(f'{value / factor:.1f}' for value in values)} {family_unit} ({said})"

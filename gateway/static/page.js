@@ -19,6 +19,7 @@ function written(field) {
 }
 
 function inUse(element) {
+  if (element.querySelector(".refused")) return true;
   const fields = [...element.querySelectorAll("details input:not([type=hidden]), select, textarea")];
   return fields.some((field) => field === document.activeElement || written(field));
 }
@@ -110,8 +111,20 @@ async function draw(element) {
   await Plotly.react(element, figure.data, figure.layout, { displayModeBar: false, responsive: true });
 }
 
+// A form that was refused is answered at its own address, where the page cannot be asked for again.
+if (document.body.dataset.page) history.replaceState(null, "", document.body.dataset.page);
 document.querySelectorAll("[data-keyed] > [id]").forEach(remember);
 document.querySelectorAll("[data-figure]").forEach(draw);
+// A choice among many says more of the one that is chosen, and bounds the number beside it.
+for (const choice of document.querySelectorAll("select[data-says]")) {
+  const show = () => {
+    const { says, lower, upper } = choice.selectedOptions[0].dataset;
+    document.querySelector(choice.dataset.says).textContent = says;
+    Object.assign(document.querySelector(choice.dataset.bounds), { min: lower, max: upper });
+  };
+  choice.addEventListener("change", show);
+  show();
+}
 if (EVENTS) {
   const source = new EventSource(EVENTS);
   source.onopen = () => { showLink(true); refreshSoon(); };

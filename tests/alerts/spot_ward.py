@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from alerts import spot
-from alerts.alert import Finding, Verdict
+from alerts.alert import Audience, Finding, Verdict
 from alerts.plan import Plan
 from alerts.rule import POPULATIONS, REGIONS, Group, Key, Limits
 from alerts.rules import Override, limits_for
@@ -102,6 +102,7 @@ class Home:
     def __init__(self, *groups: Group, given: Mapping[Key, float] | None = None, plans: Iterable[Plan] = ()) -> None:
         self.limits = limits(*groups, given=given)
         self.plans = tuple(plans)
+        self.reads: Unit | None = None
         self.readings: list[Reading] = []
 
     def take(self, *readings: Reading) -> Home:
@@ -127,6 +128,11 @@ class Home:
     def at(self, now: float) -> dict[str, Finding]:
         return _by_rule(self.judged(now).findings)
 
+    def asked(self, now: float) -> dict[str, Finding]:
+        """What the patient is told, by rule."""
+        found = self.judged(now).findings
+        return _by_rule(each for each in found if each.verdict is Verdict.RAISE and each.audience is Audience.PATIENT)
+
     def review(self, now: float) -> dict[str, Finding]:
         return _by_rule(self.reviewed(now).findings)
 
@@ -144,10 +150,11 @@ class Home:
         )
 
     def _scene(self, now: float) -> Scene:
-        return Scene("p-1", self.limits, minute(now), ZONE)
+        return Scene("p-1", self.limits, minute(now), ZONE, self.reads)
 
 
 def _by_rule(findings: Iterable[Finding]) -> dict[str, Finding]:
-    findings = tuple(findings)
-    assert len({finding.rule for finding in findings}) == len(findings)
+    """What staff hear of a rule, where the patient hears of it as well."""
+    findings = sorted(findings, key=lambda each: each.audience is Audience.STAFF)
+    assert len({(finding.rule, finding.audience) for finding in findings}) == len(findings)
     return {finding.rule: finding for finding in findings}

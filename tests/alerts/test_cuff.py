@@ -33,6 +33,24 @@ def test_a_first_severe_reading_asks_the_patient_and_a_second_calls_staff() -> N
     assert home.judged(3).again is None
 
 
+def test_two_severe_readings_that_come_together_tell_the_patient_what_one_alone_would() -> None:
+    together = Home().take(cuff(0, 186, 104, arrives=30), cuff(3, 182, 100, arrives=30))
+    said = together.asked(30)["bp-severe"].because
+    assert said.en.startswith("Blood pressure 186/104 mmHg at 2026-03-02 07:00 and 182/100 mmHg at 2026-03-02 07:03")
+    for words in ("Please sit still", "call your doctor or clinic now", "measure again", "call the emergency number"):
+        assert words in said.en
+    assert "请静坐，立即联系医生或诊所，5 分钟后再测一次；如有胸痛" in said.zh
+    assert "emergency number" not in together.at(30)["bp-severe"].because.en
+
+
+def test_of_one_severe_case_the_patient_hears_at_the_first_and_at_the_pair() -> None:
+    home, told = Home(), []
+    for at, systolic in ((0, 186), (3, 184), (6, 185), (40, 190)):
+        asked = home.take(cuff(at, systolic, 104)).asked(at)["bp-severe"]
+        told.append(asked.since)
+    assert told == [minute(0), minute(3), minute(3), minute(3)]
+
+
 def test_a_pair_above_the_crisis_limit_is_of_high_priority() -> None:
     assert Home().take(cuff(0, 196, 124), cuff(2, 190, 122)).at(2)["bp-severe"].priority is Priority.HIGH
     assert Home().take(cuff(0, 196, 124), cuff(2, 190, 120)).at(2)["bp-severe"].priority is Priority.MEDIUM
@@ -179,6 +197,18 @@ def test_in_pregnancy_160_over_110_is_severe_and_confirmed_of_high_priority() ->
     pair = home.take(cuff(4, 162, 92)).at(4)["bp-severe"]
     assert (pair.audience, pair.priority) == (STAFF, Priority.HIGH)
     assert Home().take(cuff(0, 160, 90)).verdict("bp-severe", 0) is CLEAR
+
+
+@pytest.mark.parametrize(
+    ("groups", "source"),
+    [
+        ((), "110 mmHg diastolic (grade 3, ESH 2023)"),
+        ((Group.CHINA,), "110 mmHg diastolic (grade 3, China public health service)"),
+        ((Group.CHINA, Group.PREGNANCY), "110 mmHg diastolic (severe in pregnancy, ACOG and China 2020)"),
+    ],
+)
+def test_where_a_limit_comes_from_is_said_by_region_and_population(groups: tuple[Group, ...], source: str) -> None:
+    assert source in Home(*groups).take(cuff(0, 150, 112)).asked(0)["bp-severe"].because.en
 
 
 def test_a_programme_may_shorten_the_wait() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from alerts import spot
 from alerts.alert import Act, ActKind, Alert, Audience, Finding, Notice, Outcome, Text, Verdict
 from alerts.book import Book, connect
 from alerts.devices import Expected, no_data
@@ -18,8 +19,8 @@ from alerts.machine import FactKind, hear, hear_findings
 from alerts.rules import DEFAULTS, parse_limits
 from alerts.scene import Scene
 from ingest.reading import Flag, Reading, TimeBasis
-from ingest.vital import Vital
-from tests.alerts.ward import START, Ward, cgm, cuff, meter, minute, said, trace
+from ingest.vital import Unit, Vital
+from tests.alerts.ward import START, Ward, cgm, cuff, meter, minute, reading, said, trace
 
 HOUR = 60.0
 DAY = 24 * HOUR
@@ -182,6 +183,79 @@ def test_a_late_reading_that_shows_an_earlier_onset_of_the_same_low_tells_nothin
     assert clinic.book.open_alerts() == []
 
 
+# Emergencies that are measured after the closing
+
+
+def strip(at: float, mmol_l: float) -> Reading:
+    return reading(Vital.KETONE, minute(at), (mmol_l,), Unit.MMOL_L, device="meter-1")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ([meter(0, 48), meter(16, 50)], meter(60, 51), "High priority: Very low glucose on the meter"),
+        ([meter(0, 600), meter(10, 600)], meter(60, 600), "High priority: Extremely high glucose on the meter"),
+        ([strip(0, 3.4)], strip(20 * HOUR, 3.0), "High priority: Raised blood ketone"),
+        ([cuff(0, 200, 115), cuff(5, 200, 115)], cuff(60, 181, 90), "Medium priority: Severe blood pressure"),
+        ([cuff(0, 70, 40), cuff(5, 72, 42)], cuff(60, 70, 40), "Medium priority: Low blood pressure"),
+    ],
+)
+def test_an_emergency_measured_after_the_closing_is_told_and_one_from_before_it_is_not(
+    clinic: Clinic, before: list[Reading], after: Reading, told: str
+) -> None:
+    clinic.comes(*before)
+    clinic.look(31)
+    closed = clinic.close(at=35)
+    copy = replace(before[-1], device="read-out-twice", received_at=minute(37))
+    assert clinic.look(36) + clinic.comes(copy) + clinic.look(38) == []
+    assert subjects(clinic.comes(after)) == [told]
+    assert clinic.alert.id != closed.id
+    assert clinic.watched((after.taken_at - START) / timedelta(minutes=1) + 1, DAY) == []
+
+
+def test_a_very_low_on_the_meter_to_which_nobody_answers_is_told_though_the_sensors_low_was_closed(
+    clinic: Clinic,
+) -> None:
+    worn(clinic)
+    clinic.comes(*trace([52] * 8, start=5))
+    clinic.close(at=46)
+    assert clinic.comes(meter(47, 48)) == []  # the patient is asked for a second one
+    assert subjects(clinic.watched(48, 80, every=1)) == ["Medium priority: Very low glucose on the meter"]
+
+
+def test_a_clock_that_is_ahead_makes_no_reading_an_emergency_of_after_the_closing(clinic: Clinic) -> None:
+    clinic.comes(meter(8, 38, arrives=minute(0)))
+    clinic.close(at=5)
+    assert clinic.comes(cuff(9, 120, 75)) == []  # all is judged once more
+
+
+# A device gone mad, of whose readings only the newest are judged
+
+
+def test_one_low_is_told_once_as_its_beginning_falls_from_what_is_judged(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spot, "MOST", 20)
+    flood = [meter(2 * n, 48) for n in range(90)]
+    assert subjects(clinic.comes(*flood[:30])) == [
+        "Medium priority: Very low glucose on the meter",
+        "High priority now: Very low glucose on the meter",
+    ]
+    clinic.restart()
+    assert clinic.comes(*flood[30:60]) == []
+    clinic.acknowledge(at=119)
+    assert clinic.comes(*flood[60:]) == []
+    assert clinic.alert.since == START
+    # What comes after it is another one.
+    assert len(clinic.comes(*[meter(180 + 2 * n, 90) for n in range(20)], meter(220, 38))) == 2
+
+
+def test_the_patient_is_asked_once_as_well(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spot, "MOST", 20)
+    clinic.comes(*[strip(2 * n, 0.8) for n in range(60)])
+    assert {each.since for each in said(clinic.ward.found, "ketone")} == {START}
+
+
 # Lows of a sensor
 
 
@@ -220,6 +294,24 @@ def test_a_meter_that_confirms_the_sensor_after_the_acknowledgement_tells_nothin
     clinic.comes(*trace([52] * 8, start=5))
     clinic.acknowledge(at=46)
     assert clinic.comes(meter(47, 50), cgm(50, 51), cgm(55, 52)) == []
+
+
+@pytest.mark.parametrize(
+    ("deal", "told"),
+    [
+        (Clinic.acknowledge, "High priority, again: Very low glucose on the meter"),
+        (Clinic.close, "High priority: Very low glucose on the meter"),
+    ],
+)
+def test_below_40_on_the_meter_is_told_though_a_sensor_showed_the_low_and_somebody_dealt_with_it(
+    clinic: Clinic, deal: Callable[[Clinic, float], object], told: str
+) -> None:
+    worn(clinic)
+    assert subjects(clinic.comes(*trace([52] * 8, start=5))) == ["High priority: Very low glucose"]
+    deal(clinic, 46)
+    assert subjects(clinic.comes(meter(47, 38))) == [told]
+    assert "Meter glucose 38 mg/dL" in clinic.alert.because.en
+    assert clinic.comes(cgm(50, 51), meter(52, 37)) == []
 
 
 def test_a_low_that_never_ends_is_told_as_it_gets_worse_and_not_again_after_a_restart(clinic: Clinic) -> None:
@@ -528,6 +620,15 @@ def test_a_clock_that_nobody_sets_is_told_to_the_patient_once_a_week_and_what_to
     again = Ward(expected=[METER])
     (same,) = said(again.comes(*read_with(behind, 56, 80)), "clock-wrong")
     assert hear(None, same, minute(0)).notices[0].id == hear(None, found, minute(0)).notices[0].id
+
+
+def test_a_restart_does_not_begin_the_count_of_a_wrong_clock_anew() -> None:
+    ward = Ward(expected=[METER])
+    ward.comes(*read_with(timedelta(hours=-3), 8, 20))
+    ward.restart(21 * HOUR)
+    assert said(ward.comes(*read_with(timedelta(hours=-3), 31)), "clock-wrong") == []
+    ward.restart(31.5 * HOUR)
+    assert len(said(ward.comes(*read_with(timedelta(hours=-3), 32)), "clock-wrong")) == 1
 
 
 def test_a_clock_that_is_set_after_it_was_read_or_is_hardly_off_is_nobodys_task() -> None:

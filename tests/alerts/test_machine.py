@@ -196,6 +196,23 @@ def test_an_onset_that_was_known_before_the_act_is_no_new_episode() -> None:
     assert facts(hear(CLOSED_EARLY, read_out_late, minute(90))) == [FactKind.SUPERSEDED, FactKind.OPENED]
 
 
+@pytest.mark.parametrize("rule", ["low-event-2", "bp-low"])  # the latter keeps quiet for a week
+def test_an_emergency_that_was_measured_after_the_closing_opens_an_alert_in_whatever_episode(rule: str) -> None:
+    raised = finding(rule)
+    opened = after(hear(None, raised, START))
+    closed = after(hear(opened, close(opened), LATER))
+    known, measured = (replace(raised, emergency_at=minute(at)) for at in (60, 61))
+    assert hear(closed, known, minute(90)) == NOTHING
+    heard = hear(closed, measured, minute(90))
+    assert facts(heard) == [FactKind.SUPERSEDED, FactKind.OPENED]
+    assert after(heard).since == START
+    assert hear(after(heard), measured, minute(91)) == NOTHING
+    again = after(hear(after(heard), replace(close(after(heard)), at=minute(92)), minute(92)))
+    assert hear(again, measured, minute(93)) == NOTHING
+    seen = after(hear(opened, acknowledge(opened), LATER))
+    assert hear(seen, measured, minute(90)) == NOTHING
+
+
 def test_one_new_episode_is_told_once_and_begins_since_sentence_and_evidence_anew() -> None:
     heard = hear(SEEN, replace(ANEW, evidence=("r-9",)), minute(90))
     alert = after(heard)
@@ -287,6 +304,13 @@ def test_one_moment_tells_one_trouble_once() -> None:
     heard = hear_findings({}, [LOW_STAFF, RAISED], START)
     assert facts(heard) == [FactKind.OPENED, FactKind.JOINED]
     assert [notice.priority for notice in heard.notices] == [Priority.MEDIUM]
+
+
+def test_staff_are_told_of_what_comes_back_also_where_the_patient_is_told_of_it() -> None:
+    again = replace(RAISED, since=minute(80), known_at=minute(80))
+    heard = hear_findings({("p-1", "glucose-low"): GONE}, [replace(again, audience=Audience.PATIENT), again], LATER)
+    assert facts(heard) == [FactKind.RELAPSED]
+    assert audiences(heard) == [Audience.STAFF, Audience.PATIENT]
 
 
 def test_what_rises_is_heard_before_what_is_over() -> None:

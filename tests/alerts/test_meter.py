@@ -130,7 +130,9 @@ def test_what_nobody_acts_on_alone_is_told_after_a_milder_low_was_closed(closed_
             )
             alert = hear(alert, act, minute(at + 1)).changes[-1].alert
     later = [each for each in told.values() if each[0] > 31]
-    assert later == [(35, STAFF, Priority.HIGH), (35, PATIENT, Priority.LOW)]
+    # Whoever closed it last, before 2.6 or before 2.5, hears of that as well.
+    closed_last = [(33.0, STAFF, Priority.HIGH)] if closed_at == 31 else []
+    assert later == [*closed_last, (35, STAFF, Priority.HIGH), (35, PATIENT, Priority.LOW)]
 
 
 def test_a_patient_is_asked_also_where_staff_hear_at_once() -> None:
@@ -301,6 +303,23 @@ def test_glucose_as_in_a_hyperosmolar_state_is_for_staff_at_once(value: float | 
     assert home.take(meter(90, 290)).verdict("meter-crisis", 90) is CLEAR
 
 
+def test_hi_is_said_as_the_display_shows_it_and_counted_as_the_limit() -> None:
+    found = Home().take(meter(0, "HI")).at(0)["meter-crisis"]
+    assert found.because.en.startswith(
+        "Meter glucose HI (above the device's range) at 2026-03-02 07:00: HI counts as at or above 600 mg/dL "
+        "(33.3 mmol/L)."
+    )
+    assert "HI（高于设备量程）：HI 视为不低于 600 mg/dL（33.3 mmol/L）。" in found.because.zh
+    assert "07:00: at or above 600 mg/dL" in Home().take(meter(0, 610)).at(0)["meter-crisis"].because.en
+
+
+@pytest.mark.parametrize(
+    ("meal", "when"), [("bedtime", "07:00, at bedtime: above"), ("casual", "07:00: above"), (None, "07:00: above")]
+)
+def test_when_a_value_was_measured_reads_as_people_say_it(meal: str | None, when: str) -> None:
+    assert when in Home().take(meter(0, 230, meal=meal)).at(0)["meter-high"].because.en
+
+
 def test_a_crisis_needs_a_value_at_its_limit_that_is_in_no_doubt() -> None:
     assert Home().take(meter(0, 599)).verdict("meter-crisis", 0) is HOLD
     assert Home().take(meter(0, "HI", flags={Flag.STRIP_ERROR})).verdict("meter-crisis", 0) is HOLD
@@ -334,7 +353,7 @@ def test_populations_have_goals_of_their_own() -> None:
     assert Home().take(fasting).verdict("meter-high", 0) is CLEAR
     found = Home(Group.CHINA).take(fasting).at(0)["meter-high"]
     assert found.verdict is RAISE
-    assert "fasting at 2026-03-02 07:00: above 7.0 mmol/L (126 mg/dL)" in found.because.en
+    assert "mmol/L (128 mg/dL) at 2026-03-02 07:00, fasting: above 7.0 mmol/L (126 mg/dL)" in found.because.en
     assert Home(Group.OLDER).take(meter(0, 8.3, Unit.MMOL_L, meal="fasting")).verdict("meter-high", 0) is CLEAR
     assert Home(Group.PREGNANCY).take(meter(0, 5.4, Unit.MMOL_L, meal="fasting")).verdict("meter-high", 0) is RAISE
     assert Home(Group.PREGNANCY).take(meter(0, 7.8, Unit.MMOL_L, meal="after-meal")).verdict("meter-high", 0) is RAISE
@@ -371,6 +390,33 @@ def test_a_patient_is_told_of_goals_once_a_week_and_of_very_high_once_a_day() ->
 def test_ketones_by_level(mmol_l: float | str, verdict: Verdict, audience: Audience, priority: Priority) -> None:
     found = Home().take(ketone(0, mmol_l)).at(0)["ketone"]
     assert (found.verdict, found.audience, found.priority) == (verdict, audience, priority)
+
+
+@pytest.mark.parametrize(
+    ("mmol_l", "todo", "priority"),
+    [
+        (0.6, "drink water and measure glucose and ketone again in 2 h", Priority.LOW),
+        (1.5, "Please call your doctor or clinic now", Priority.MEDIUM),
+        (2.9, "Please call your doctor or clinic now", Priority.MEDIUM),
+        (3.0, "please call the emergency number or have yourself brought to a hospital now", Priority.HIGH),
+        ("HI", "please call the emergency number or have yourself brought to a hospital now", Priority.HIGH),
+    ],
+)
+def test_the_patient_is_told_what_to_do_at_every_level_of_ketone(
+    mmol_l: float | str, todo: str, priority: Priority
+) -> None:
+    found = Home().take(ketone(0, mmol_l)).asked(0)["ketone"]
+    assert todo in found.because.en
+    assert found.priority is priority
+    assert "insulin" not in found.because.en
+
+
+def test_a_patient_is_told_of_each_level_of_ketone_once_while_it_lasts() -> None:
+    home, told = Home(), []
+    for hour, mmol_l in enumerate([0.8, 1.0, 1.7, 1.9, 3.2, 3.1, 1.6]):
+        asked = home.take(ketone(60 * hour, mmol_l)).asked(60 * hour)["ketone"]
+        told.append(hear(None, asked, minute(60 * hour)).notices[0].id)
+    assert [told.index(each) for each in told] == [0, 0, 2, 2, 4, 4, 2]
 
 
 def test_a_ketone_with_high_glucose_meets_the_criteria_of_ketoacidosis_and_without_is_still_urgent() -> None:

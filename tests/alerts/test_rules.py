@@ -177,7 +177,8 @@ def test_a_rule_file_is_refused_with_where_what_and_what_to_do(text: str, said: 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ({"glucose-lo": {}}, "glucose-lo: there is no such rule. Use one of: low-event-1,"),
+        ({"glucose-lo": {}}, "glucose-lo: there is no such rule. Did you mean glucose-referral? `homeward rules"),
+        ({"low-event-3": {}}, "low-event-3: there is no such rule. Did you mean low-event-2 or low-event-1 or"),
         ({"low-event-1": 4}, "low-event-1: expected"),
         (
             {"low-event-1": {"limt": {"value": 70, "unit": "mg/dL"}}},
@@ -199,6 +200,13 @@ def test_a_rule_file_is_refused_with_where_what_and_what_to_do(text: str, said: 
                 "low-event-2": {"limit": {"value": 65, "unit": "mg/dL"}},
             },
             "low-event-2.limit is 65 mg/dL, above low-event-1.limit with 60 mg/dL",
+        ),
+        (
+            {
+                "low-event-1": {"limit": {"value": 3.4, "unit": "mmol/L"}},
+                "low-event-2": {"limit": {"value": 3.6, "unit": "mmol/L"}},
+            },
+            "low-event-2.limit is 3.6 mmol/L, above low-event-1.limit with 3.4 mmol/L",
         ),
         (
             {"bp-session-high": {"clear-systolic": {"value": 150, "unit": "mmHg"}}},

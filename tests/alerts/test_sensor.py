@@ -49,6 +49,33 @@ def at(finding: Finding) -> float:
     return (finding.known_at - START) / timedelta(minutes=1)
 
 
+# A new sensor
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_new_sensor_goes_on_with_what_is_known_of_the_patient(restarts: bool) -> None:
+    ward = worn()
+    (warned,) = said(ward.comes(*trace(LOW[:5])), "predicted-low")
+    before = ward.bed._sensors["cgm-1"].forecast.state
+    ward.comes(cgm(60, 120, device="cgm-2"))
+    if restarts:
+        ward.restart(61)
+    state = ward.bed._sensors["cgm-2"].forecast.state
+    assert (state.mean, state.spread, state.pace) == pytest.approx((before.mean, before.spread, before.pace), rel=0.1)
+    assert state.warned_low == warned.since.timestamp() / 60
+    assert (state.glucose, state.lag40, state.since) == (120, 0, minute(60).timestamp() / 60)
+
+
+@pytest.mark.parametrize(("last", "told_at"), [(310, 115), (290, 220)])
+def test_so_high_for_hours_counts_over_a_change_of_sensor_unless_it_was_broken(last: float, told_at: float) -> None:
+    ward = worn()
+    ward.comes(*trace([310 + n % 2 for n in range(20)]), cgm(100, last))
+    ward.comes(*(cgm(105 + 5 * n, 312 + n % 2, device="cgm-2") for n in range(30)))
+    (told,) = said(ward.found, "glucose-referral")
+    assert (told.audience, at(told)) == (STAFF, told_at)
+    assert told.since == (START if last == 310 else minute(105))
+
+
 # Events and their ladder
 
 
@@ -72,16 +99,30 @@ def test_the_sentence_says_what_how_much_since_when_and_against_which_limit() ->
     (found,) = said(worn().comes(*trace(LOW[:12])), "low-event-2")
     assert found.because.en == (
         "Sensor glucose below 54 mg/dL (3.0 mmol/L) since 2026-03-02 02:45, not recovered by 2026-03-02 02:55 "
-        "(15 min): lowest 49 mg/dL (2.7 mmol/L), then 49 mg/dL (2.7 mmol/L), steady. Limit: Battelino 2019, level 2; "
+        "(10 min): lowest 49 mg/dL (2.7 mmol/L), then 49 mg/dL (2.7 mmol/L), steady. Limit: Battelino 2019, level 2; "
         "CDS 2024. Please eat or drink 15 g of sugar now and look again in 15 min."
     )
     assert found.because.zh == (
-        "动态血糖自 2026-03-02 02:45 起低于 54 mg/dL（3.0 mmol/L），至 2026-03-02 02:55（15 分钟）尚未恢复："
+        "动态血糖自 2026-03-02 02:45 起低于 54 mg/dL（3.0 mmol/L），至 2026-03-02 02:55（10 分钟）尚未恢复："
         "最低 49 mg/dL（2.7 mmol/L），当时 49 mg/dL（2.7 mmol/L），平稳。"
         "限值依据：Battelino 2019 共识 2 级；CDS 2024 指南。请立即进食 15 克糖，15 分钟后再看读数。"
     )
     assert found.since == minute(45)
     assert found.evidence == (cgm(45, 53).key, cgm(55, 49).key)
+
+
+@pytest.mark.parametrize("late", [15, 16])
+def test_a_low_that_is_told_late_says_when_it_came_and_asks_to_measure(late: float) -> None:
+    ward = worn()
+    ward.comes(*trace(LOW[:11]))
+    (found,) = said(ward.comes(cgm(55, 49, arrives=minute(55 + late))), "low-event-2")
+    came = (
+        "This came late, at 2026-03-02 03:11: how it was by then is not known. Please measure by finger now, and eat "
+        "or drink 15 g of sugar if you are still low or feel unwell."
+    )
+    assert found.because.en.endswith(came) is (late == 16)
+    assert ("数据迟至 2026-03-02 03:11 才到达：届时情况未知。请现在测指尖血糖" in found.because.zh) is (late == 16)
+    assert ("look again in 15 min" in found.because.en) is (late == 15)
 
 
 def test_staff_hear_of_a_level_2_low_that_shows_itself_half_an_hour_after_its_onset() -> None:
@@ -113,7 +154,7 @@ def test_a_prolonged_low_is_no_second_item_for_staff_who_know_of_it() -> None:
     found = said(ward.comes(*trace([*LOW[:9], *[50] * 30])), "low-prolonged")
     assert [(at(each), each.audience) for each in found] == [(160, WEEKLY)]  # 24 readings: 120 min
     assert found[0].priority is Priority.HIGH
-    assert found[0].because.en.endswith("for 120 min: Danne 2017, prolonged low.")
+    assert found[0].because.en.endswith("for 120 min, each reading with its interval: Danne 2017, prolonged low.")
 
 
 @pytest.mark.parametrize(("then", "told"), [(56, [120]), (69, [120]), (53, [30]), (72, [])])
@@ -408,7 +449,10 @@ def test_a_first_day_of_two_days_is_over_also_for_a_state_that_is_built_again(la
 def test_a_sensor_that_does_not_move_for_an_hour_is_told_to_the_patient_once() -> None:
     found = worn().comes(*trace([110, 116, *[123] * 40]))
     assert [(at(each), each.rule, each.audience) for each in found] == [(70, "sensor-stuck", PATIENT)]
-    assert "has been 123 mg/dL without any change since 2026-03-02 02:10: 13 readings, 60 min." in found[0].because.en
+    assert (
+        "has been 123 mg/dL (6.8 mmol/L) without any change since 2026-03-02 02:10: 13 readings, 60 min."
+        in found[0].because.en
+    )
     floor = said(worn().comes(*trace([40] * 40)), "sensor-stuck")
     assert floor == []  # the end of the scale
 

@@ -54,8 +54,10 @@ class Sparing(Ward):
 
     def _hear(self, findings: Sequence[Finding]) -> None:
         for each in findings:
-            up = {rule: since for rule, since in self.standing.items() if rule != each.rule}
-            if each.verdict is Verdict.RAISE and each.audience is Audience.STAFF:
+            up = dict(self.standing)
+            if each.verdict is Verdict.CLEAR:
+                up.pop(each.rule, None)
+            elif each.verdict is Verdict.RAISE and each.audience is Audience.STAFF:
                 up[each.rule] = each.since
             self.standing = up
         self.bed.settle(self.standing, self.stored.now)

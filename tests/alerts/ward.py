@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from alerts import spot
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
 from alerts.bed import Bed
 from alerts.devices import Expected
@@ -13,7 +14,7 @@ from alerts.ladder import Plan
 from alerts.rule import Limits
 from alerts.rules import DEFAULTS, RULES
 from alerts.sensor import HISTORY
-from alerts.spot import SPAN, Taken
+from alerts.spot import Taken
 from ingest.reading import Flag, Reading, TimeBasis
 from ingest.vital import Unit, Vital, canonical
 
@@ -95,14 +96,18 @@ class Memory:
         return [each for each in before + self._of(Vital.CGM, start, self.now + HISTORY) if each.device == device]
 
     def spot(self) -> Taken:
-        return {vital: self._of(vital, self.now - span, self.now + HISTORY) for vital, span in SPAN.items()}
+        end = self.now + HISTORY
+        return {vital: self._of(vital, self.now - span, end)[-spot.MOST :] for vital, span in spot.SPAN.items()}
 
 
 class Ward:
     """One patient: readings come in at their moments, and what is found of them is kept."""
 
-    def __init__(self, limits: Limits = DEFAULTS, expected: Sequence[Expected] = ()) -> None:
+    def __init__(
+        self, limits: Limits = DEFAULTS, expected: Sequence[Expected] = (), reads: Unit | None = None
+    ) -> None:
         self.limits = limits
+        self.reads = reads
         self.expected = tuple(expected)
         self.stored = Memory()
         self.found: list[Finding] = []
@@ -110,7 +115,7 @@ class Ward:
         self.bed = self._make()
 
     def _make(self) -> Bed:
-        return Bed("p-1", plan=Plan(self.limits), zone=ZONE, expected=self.expected)
+        return Bed("p-1", plan=Plan(self.limits), zone=ZONE, expected=self.expected, reads=self.reads)
 
     def restart(self, now: float | datetime) -> None:
         """The house was down: the bed is made from what is stored."""

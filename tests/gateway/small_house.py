@@ -43,7 +43,7 @@ class SmallHouse:
         self.engine = connect(f"sqlite:///{folder / 'hub.sqlite'}")
         self.people = People(self.engine)
         self.journal = Journal(folder / "journal.sqlite")
-        self.book = Book(self.engine, routes={})
+        self.book = Book(self.engine, routes={Audience.PATIENT: ("log",)})
         self.book.create()
         self.reviews = ReviewBook(self.engine)
         self.bulletin = Bulletin()
@@ -106,8 +106,11 @@ class SmallHouse:
         refuse_change(self.rules, before, after, self.time.date())
         self.people.change_patient(after, now=self.time, by=by)
 
-    async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan | None) -> None:
+    async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan) -> None:
         self.people.set_plan(patient, vital, plan, now=self.time)
+
+    async def end_plan(self, patient: str, number: int) -> None:
+        self.people.end_plan(patient, number, now=self.time)
 
     def limits(self, patient: Patient) -> Applied:
         return limits_on(self.rules, patient, self.time.date())

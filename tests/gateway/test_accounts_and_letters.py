@@ -359,6 +359,24 @@ def test_export_as_csv_and_as_json_lines(data: Path, capsys: pytest.CaptureFixtu
     assert (json.loads(line)["numbers"], json.loads(line)["taken_at"]) == ([], "2026-03-02T08:05:00+00:00")
 
 
+@pytest.mark.parametrize(
+    ("zone", "taken"), [("UTC", []), ("America/Anchorage", ["08:00", "08:00", "08:05", "08:06"])]
+)
+def test_a_day_of_an_export_begins_at_midnight_in_the_clinics_zone(
+    data: Path, capsys: pytest.CaptureFixture[str], zone: str, taken: list[str]
+) -> None:
+    config = data / "homeward.toml"
+    config.write_text(f'[clinic]\nzone = "{zone}"\n')
+    before = ["-c", str(config), "--data", str(data), "--format", "jsonl", "--until", "2026-03-02"]
+    assert main(["journal", "export", *before]) == 0
+    assert [json.loads(line)["taken_at"][11:16] for line in capsys.readouterr().out.splitlines()] == taken
+    assert main(["journal", "export", *before, "--since", "2026-03-02"]) == 0
+    assert capsys.readouterr().out == ""
+    with pytest.raises(SystemExit):
+        main(["journal", "export", *before, "--since", "2026-03-02T08:00"])
+    assert "is no time such as 2026-03-02T08:00+08:00, and no day" in capsys.readouterr().err
+
+
 def test_a_reader_that_has_seen_enough_ends_an_export_in_silence(data: Path) -> None:
     with closing(Journal(data / "journal.db")) as journal:
         append(journal, *(reading(60 + minute, 100.0) for minute in range(5000)))

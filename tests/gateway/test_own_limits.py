@@ -8,7 +8,7 @@ import pytest
 
 from alerts.rule import LimitsError
 from alerts.rules import parse_book
-from gateway.own_limits import own_numbers, refuse_change, with_number, without_number
+from gateway.own_limits import own_numbers, refuse_change, unreadable_numbers, with_number, without_number
 from gateway.people import Patient
 
 TODAY = date(2026, 3, 10)
@@ -61,6 +61,17 @@ def test_a_number_that_cannot_be_is_refused_and_one_that_cannot_be_read_is_kept(
     old = {"value": 1, "unit": "mg/dL", "author": "an older Homeward"}
     changed = with_number(anna(old), "low-event-1", "limit", number(72), TODAY)
     assert changed.limits["low-event-1"]["limit"] == [old, number(72)]
+
+
+def test_what_cannot_be_read_hides_no_contradiction_of_the_others() -> None:
+    low, very_low = number(62), number(54)
+    held = {"glucose-gone": {"limit": [low]}, "low-event-1": {"limit": [low]}, "low-event-2": {"limit": [very_low]}}
+    before = Patient(id="anna", name="Anna", zone="UTC", limits=held)
+    clinic = parse_book({"clinic": {"low-event-2": {"limit": number(64)}}})
+    assert [each.rule for each in unreadable_numbers(before)] == ["glucose-gone"]
+    refuse_change(clinic, before, with_number(before, "low-event-1", "hold", number(20, unit="min"), TODAY), TODAY)
+    with pytest.raises(LimitsError, match="is 64 mg/dL, above low-event-1"):
+        refuse_change(clinic, before, without_number(before, "low-event-2", "limit", very_low), TODAY)
 
 
 def test_what_contradicts_a_changed_rule_file_can_be_ended_one_by_one_and_nothing_is_added_to_it() -> None:

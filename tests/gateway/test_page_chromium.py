@@ -179,6 +179,26 @@ async def test_charts_are_drawn_and_follow_new_readings(browser, house, address)
     await seen.context.close()
 
 
+async def test_the_chosen_limit_says_its_bounds_and_a_refused_form_keeps_what_was_typed(browser, address) -> None:
+    seen = await visit(browser, address, "zh-CN")
+    page = seen.page
+    await page.goto("/patients/p-017")
+    await page.select_option('select[name="which"]', "low-event-2 limit mmol/L")
+    await expect(page.locator("#limit-says")).to_have_text("血糖严重偏低，界限：默认 3 mmol/L；2.5 至 3.9 mmol/L")
+    await page.fill("#limit-value", "3.2")
+    await expect(page.locator("#limit-value")).to_have_attribute("max", "3.9")
+    await page.fill('input[name="to"] >> nth=0', "2026-03-01")
+    form = page.locator("form", has=page.locator("#limit-value"))
+    await form.get_by_label("您的姓名").fill("李医生")
+    await form.get_by_role("button").click()
+    await expect(form.get_by_role("alert")).to_contain_text("早于起始日")
+    await expect(form.get_by_role("alert")).to_be_focused()
+    await expect(page.locator("#limit-value")).to_have_value("3.2")
+    await expect(page).to_have_url(f"{address}/patients/p-017")
+    assert all("422" in each for each in seen.complaints)
+    await seen.context.close()
+
+
 async def test_without_javascript_an_alert_can_be_acknowledged(browser, house, address) -> None:
     alert = house.find(very_low())
     seen = await visit(browser, address, "en-GB", java_script_enabled=False)

@@ -277,6 +277,18 @@ async def test_values_are_judged_as_they_were_shown(tmp_path: Path) -> None:
         assert "3.9-10.0 mmol/L" in review.findings[0].because.en
 
 
+async def test_what_a_meter_says_over_days_is_said_in_the_unit_that_is_read(tmp_path: Path) -> None:
+    with night(tmp_path, HandClock(MORNING)) as house:
+        house.enrol("anna", "meter-1", DeviceKind.METER)  # who reads mmol/L
+        lows = sensor("anna", local(MONDAY, 8), 6, 62, every=1440)
+        house.keep([replace(each, vital=Vital.GLUCOSE, device="meter-1") for each in lows])
+        await house.go()
+        (review,) = house.reviews.of_patient("anna")
+        (said,) = [finding.because.en for finding in review.raised if finding.rule == "meter-repeated-low"]
+    assert "below 3.9 mmol/L (70 mg/dL)" in said
+    assert "3.4 mmol/L (62 mg/dL)" in said
+
+
 async def test_a_sensor_counts_from_when_it_was_put_on(tmp_path: Path) -> None:
     clock = HandClock(MORNING)
     with night(tmp_path, clock) as house:

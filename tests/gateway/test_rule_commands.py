@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -80,14 +82,75 @@ def test_a_file_of_a_windows_editor_with_days_as_people_write_them(
 ) -> None:
     text = '[clinic.low-event-1]\nlimit = { value = 72, unit = "mg/dL", from = "2026/3/1", author = "Dr Li" }\n'
     assert _rules("check", _file(tmp_path, text, "utf-8-sig")) == 0
-    assert (
-        "low-event-1.limit (Low glucose, limit) 72 mg/dL (usually 70) from 2026-03-01 Dr Li"
-        in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "  low-event-1.limit  72 mg/dL  usually 70  Low glucose, limit  from 2026-03-01  Dr Li\n" in said
     assert _rules("check", tmp_path / "rules.toml", "--lang", "zh") == 0
     said = capsys.readouterr().out
     assert "可以使用: 国际指南, 成人" in said
-    assert "72 mg/dL (默认 70) 自 2026-03-01 起 Dr Li" in said
+    assert "72 mg/dL  默认 70  低血糖, 界限  自 2026-03-01 起  Dr Li" in said
+
+
+FOR_SOME: Final = """
+region = "china"
+[clinic.low-event-1]
+limit = { value = 72, unit = "mg/dL", author = "李医生", to = 2026-03-31 }
+hold = { value = 20, unit = "min", author = "Dr Wu", from = 2126-03-01 }
+[programme.gdm.low-event-1]
+limit = { value = 66, unit = "mg/dL" }
+[patient.p-1]
+population = "pregnancy"
+programme = "gdm"
+[patient.p-1.low-event-1]
+limit = { value = 65, unit = "mg/dL" }
+"""
+
+
+def test_what_changes_for_whom_and_what_does_not_hold_now_is_said_in_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _rules("check", _file(tmp_path, FOR_SOME)) == 0
+    said = capsys.readouterr().out
+    sections = dict(part.split("\n", 1) for part in said.split("\n\n")[1:])
+    assert list(sections) == [
+        "guidelines of China, other defaults",
+        "pregnancy, other defaults: p-1",
+        "[clinic]",
+        "[programme.gdm]: p-1",
+        "[patient.p-1]: pregnancy, gdm",
+    ]
+    rows = {title: [re.split(r" {2,}", row.strip()) for row in body.splitlines()] for title, body in sections.items()}
+    assert ["low-event-1.limit", "63 mg/dL", "usually 70", "Low glucose, limit"] in rows[
+        "pregnancy, other defaults: p-1"
+    ]
+    assert rows["[clinic]"] == [
+        [
+            "low-event-1.limit",
+            "72 mg/dL",
+            "usually 70",
+            "Low glucose, limit",
+            "to 2026-03-31 (has expired)",
+            "李医生",
+        ],
+        [
+            "low-event-1.hold",
+            "20 min",
+            "usually 15",
+            "Low glucose, has to last",
+            "from 2126-03-01 (has not begun)",
+            "Dr Wu",
+        ],
+    ]
+    assert rows["[programme.gdm]: p-1"] == [["low-event-1.limit", "66 mg/dL", "usually 70", "Low glucose, limit"]]
+    assert rows["[patient.p-1]: pregnancy, gdm"][0][:3] == ["low-event-1.limit", "65 mg/dL", "usually 66"]
+    numbers = [line.index("usually ") for line in said.splitlines() if "usually " in line]
+    assert len(set(numbers)) == 1
+
+
+def test_columns_stand_below_each_other_in_chinese_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _rules("check", _file(tmp_path, FOR_SOME), "--lang", "zh") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "(已过期)" in line or "(尚未开始)" in line]
+    authors = {sum(1 + (ord(char) > 0x2E80) for char in re.split("李医生|Dr Wu", line)[0]) for line in lines}
+    assert (len(lines), len(authors)) == (2, 1)
 
 
 def test_show_says_what_each_number_means_in_both_languages(capsys: pytest.CaptureFixture[str]) -> None:

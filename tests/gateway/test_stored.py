@@ -12,6 +12,8 @@ import pytest
 
 from alerts import spot
 from alerts.alert import Audience
+from alerts.bed import Bed
+from alerts.devices import Expected
 from alerts.forecast import Forecast
 from alerts.ladder import Plan
 from alerts.rules import DEFAULTS
@@ -82,3 +84,26 @@ def test_staff_hear_of_a_very_low_also_of_a_meter_that_sends_every_second(tmp_pa
     assert [(each.audience, each.priority.name) for each in judged.findings if each.rule == "meter-very-low"] == [
         (Audience.STAFF, "HIGH")
     ]
+
+
+def test_how_long_a_clock_was_wrong_is_known_from_the_journal(tmp_path: Path) -> None:
+    wrong = {"time_basis": TimeBasis.CORRECTED, "clock_offset": timedelta(hours=-3)}
+    taken = tuple(replace(meter(60 * hour, 110), **wrong) for hour in (8, 20, 32))  # 10:00 of the second day
+    packet = Packet(link="listener", sender="meter-1", channel="json", data=b"{}", received_at=START)
+    now, day = taken[-1].received_at, timedelta(days=1)
+    worn = Expected(
+        device="meter-1",
+        vital=Vital.GLUCOSE,
+        silence=day,
+        staff_after=day,
+        staff_after_low=day,
+        since=START,
+        not_before=START,
+    )
+    bed = Bed("p-1", plan=Plan(DEFAULTS), zone=ZONE, expected=(worn,))
+    bed.start({}, {})
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        journal.append([Arrival(packet=packet, outcomes=taken)])
+        (found,) = bed.look(StoredReadings(journal, "p-1", now), now)
+    assert (found.rule, found.audience) == ("clock-wrong", Audience.PATIENT)
+    assert "is 3 h behind" in found.because.en

@@ -521,7 +521,7 @@ async def test_what_is_stored_and_not_yet_watched_is_left_to_be_watched(tmp_path
         for entries in commits:
             await house.ward.see(entries)
         (alert,) = house.book.open_alerts()
-        assert alert.because.en.startswith("Sensor glucose was below 54 mg/dL (3.0 mmol/L) from 2026-03-02 19:30 on")
+        assert alert.because.en.startswith("Sensor glucose was below 3.0 mmol/L (54 mg/dL) from 2026-03-02 19:30 on")
         assert "low-event-2" not in alert.raising  # over as well
         assert house.ward.cursor == house.journal.tail()
 

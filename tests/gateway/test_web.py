@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gateway
-from alerts.alert import Outcome, Priority
-from alerts.machine import FactKind
+from alerts.alert import Audience, Outcome, Priority, Text
+from alerts.book import Try
+from alerts.machine import FactKind, hear
 from alerts.rules import DEFAULTS, PROBLEMS, RULES, parse_book
 from gateway.device_book import DeviceState
 from gateway.guard import WebSettings
@@ -254,7 +255,7 @@ async def test_which_parts_of_a_packet_wait_is_counted_from_one_on_the_page(hous
 
 async def test_the_api_describes_itself_and_needs_nothing_from_elsewhere(web) -> None:
     schema = (await web.get("/api/v1/openapi.json")).json()
-    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 27
+    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 28
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             assert operation.get("description"), (method, path)
@@ -378,8 +379,10 @@ async def test_no_form_sends_anybody_to_another_site(web, target) -> None:
     ("referer", "next_page"),
     [
         ("http://localhost:8080/patients/p-017?range=3d", "/patients/p-017%3Frange%3D3d"),
-        ("https://evil.example/x", "/"),
-        (None, "/"),
+        ("http://localhost:8080/patients/p-017/limits", "/patients/p-017"),  # it was refused before
+        ("http://localhost:8080/nowhere", "/patients/p-017"),
+        ("https://evil.example/x", "/patients/p-017"),
+        (None, "/patients/p-017"),
     ],
 )
 async def test_the_language_of_a_refused_form_leads_to_the_page_of_the_form(furnished, referer, next_page) -> None:
@@ -450,7 +453,14 @@ async def test_the_worklist_has_the_most_urgent_first_and_what_is_acknowledged_b
         order = [furnished.book.alert(found) for found in ids]
         assert [alert.priority for alert in order] == [Priority.HIGH, Priority.HIGH, Priority.MEDIUM, Priority.LOW]
         assert order[0].patient == MILLER.id  # newer than the other of its priority
-        for told in ("Glucose 2.8 mmol/L at", "High priority", "by nobody yet", "UTC+8", "still present", "(20 min)"):
+        for told in (
+            "Glucose 2.8 mmol/L at",
+            "High priority",
+            "by nobody yet",
+            "UTC+8",
+            "not seen to be over",
+            "(20 min ago)",
+        ):
             assert told in page
         await web.post(f"/alerts/{order[0].id}/acknowledge", data={"by": "李医生"})
         page = (await web.get("/")).text
@@ -483,7 +493,76 @@ async def test_a_form_that_is_not_right_is_answered_with_a_sentence(furnished) -
     async with browser(furnished) as web:
         answer = await web.post(f"/alerts/{alert.id}/close", data={"by": "Dr Li", "note": "x"})
     assert answer.status_code == 422
-    assert "outcome: Field required" in answer.text
+    assert "Outcome: this is needed" in answer.text
+    assert f'data-page="/alerts/{alert.id}"' in answer.text
+
+
+def refused_form(page: str, action: str) -> str:
+    """The one form of a page that says why it was refused."""
+    forms = re.findall(r"<form[^>]*action=\"([^\"]*)\"[^>]*>(.*?)</form>", page, re.DOTALL)
+    (told,) = [(to, inside) for to, inside in forms if 'role="alert"' in inside]
+    assert (told[0], page.count('class="warning refused" role="alert"')) == (action, 1)
+    return told[1]
+
+
+@pytest.mark.parametrize(
+    ("language", "because"),
+    [("en", "a patient with the id p-017 exists already"), ("zh-CN", "编号为 p-017 的患者已存在")],
+)
+async def test_a_refused_patient_stands_in_the_form_as_it_was_left(furnished, language, because) -> None:
+    fields = {"name": "O'Hara", "id": "p-017", "zone": "UTC", "language": "zh_CN", "glucose_unit": "mg/dL"}
+    async with browser(furnished, **{"Accept-Language": language}) as web:
+        answer = await web.post("/patients", data=fields)
+        form = refused_form(answer.text, "/patients")
+        assert (answer.status_code, because in form, 'lang="en"' in form) == (409, True, False)
+        for kept in ('value="O&#39;Hara"', 'name="id" value="p-017"', 'list="zones" value="UTC"'):
+            assert kept in form
+        assert re.findall(r"<option([^>]*) selected>", form) == [' value="zh_CN"', ""]
+        mars = refused_form((await web.post("/patients", data={**fields, "zone": "Mars"})).text, "/patients")
+        assert "Mars" in mars
+        assert ("时区：没有名为" in mars) is (language == "zh-CN")
+
+
+async def test_a_refused_closing_stands_open_on_the_page_where_it_was_written(furnished) -> None:
+    alert, other = furnished.find(very_low()), furnished.find(very_low(MILLER))
+    at, form = f"/alerts/{alert.id}/close", {"by": "李医生", "note": "吃糖 <15 g>"}
+    async with browser(furnished, **{"Accept-Language": "zh-CN"}) as web:
+        answer = await web.post(at, data=form, headers={"Referer": "http://localhost:8080/"})
+    inside = refused_form(answer.text, at)
+    assert answer.status_code == 422
+    assert "处理结果：必填" in inside
+    assert 'value="李医生"' in inside
+    assert ">吃糖 &lt;15 g&gt;</textarea>" in inside
+    assert answer.text.count("<details open>") == 1
+    assert f"/alerts/{other.id}/close" in answer.text
+
+
+async def test_what_was_refused_is_told_above_where_its_form_is_gone(furnished) -> None:
+    alert = furnished.find(very_low())
+    async with browser(furnished, **{"Accept-Language": "zh-CN"}) as web:
+        await web.post(f"/alerts/{alert.id}/acknowledge", data={"by": "Dr Li"})
+        late = await web.post(f"/alerts/{alert.id}/acknowledge", data={"by": "Dr Wu"})
+        nobody = await web.post("/patients/p-9/limits", data={"by": "Dr Wu"})
+    assert late.status_code == 409
+    assert re.search(rf'<p class="warning refused"[^>]*>警报 {alert.id} 已由 Dr Li 于 .* 确认', late.text)
+    assert (nobody.status_code, "没有编号为 p-9 的患者" in nobody.text) == (404, True)
+
+
+async def test_what_the_patient_was_told_is_read_on_the_patients_page(furnished) -> None:
+    async with browser(furnished, **{"Accept-Language": "zh-CN"}) as web:
+        assert "暂无。" in (await web.get("/patients/p-017")).text
+        furnished.find(very_low())  # told to staff alone
+        asked = very_low(audience=Audience.PATIENT, because=Text(en="Please eat.", zh="请立即进食。"))
+        (notice,) = hear(None, asked, NOW).notices
+        furnished.book.record((), [notice, replace(notice, id="n-other", patient=MILLER.id)])
+        page = (await web.get("/patients/p-017")).text
+        told = page[page.index('id="told"') : page.index("<h2", page.index('id="told"'))]
+        assert (told.count("<li>"), "请立即进食。" in told) == (1, True)
+        assert re.search(r'log: <span class="missing">尚未送达，已尝试 0 次', told)
+        sent = Try(notice=notice.id, channel="log", at=NOW + timedelta(minutes=1), error=None)
+        furnished.book.note_try(sent, due=None, reaches_people=False)
+        page = (await web.get("/patients/p-017", headers={"Accept-Language": "en"})).text
+    assert re.search(r"Please eat\.\s.*log: delivered <time[^>]*>3 Mar 2026, 14:31 UTC\+8", page)
 
 
 async def test_a_device_cannot_be_given_in_the_future_with_a_form(furnished) -> None:
@@ -528,18 +607,27 @@ async def test_a_limit_is_set_refused_replaced_and_ended_on_the_patients_page(fu
             ({"value": "2"}, "2 mmol/L is not safe. Choose a value from"),
             ({"which": "low-event-1 limit min"}, "does not fit"),
             ({"to": "2026-03-01"}, "it would end on 2026-03-01, before it begins"),
-            ({"author": " "}, "author"),
-            ({"which": "low-event-1 limit"}, "which"),
-            ({"value": "much"}, "value"),
+            ({"author": " "}, "Your name: this is needed"),
+            ({"which": "low-event-1 limit"}, "Limit: choose one of the list"),
+            ({"value": "much"}, "New value: this is not a number"),
+            ({"from": "soon"}, "From day: this is not a day"),
         ):
             refused = await web.post(path, data={**form, **wrong})
-            assert (refused.status_code, because in refused.text) == (422, True), wrong
+            kept = refused_form(refused.text, path)
+            assert (refused.status_code, because in kept) == (422, True), wrong
+            chosen = {**form, **wrong}
+            for name in ("value", "from", "to", "author"):
+                assert f'name="{name}" value="{chosen[name]}"' in kept
+        unsafe = {**form, "value": "2"}
+        chinese = await web.post(path, data=unsafe, headers={"Accept-Language": "zh-CN"})
+        assert "2 mmol/L 不安全。请选 3.3 至 5.6 mmol/L" in refused_form(chinese.text, path)
+        assert re.findall(r'<option value="(low[^"]*)"[^>]* selected>', chinese.text) == [form["which"]]
         assert set_now() == [(4.2, "mmol/L")]
         await web.post(path, data={"which": "low-event-1 limit mg/dL", "value": "74", "author": "Dr Wu"})
         assert set_now() == [(74, "mg/dL")]  # it leaves the first one no day
         page = (await web.get("/patients/p-017")).text
         assert "Former limits (1)" in page
-        (entry,) = re.findall(r"""name="entry" value='(.*?)'""", page)
+        (entry,) = re.findall(r'name="entry" value="(.*?)"', page)
         choice = {"rule": "low-event-1", "parameter": "limit", "entry": html.unescape(entry)}
         await web.post(f"{path}/end", data={**choice, "by": "Dr Li"})
         assert set_now() == []
@@ -553,7 +641,13 @@ async def test_a_limit_is_set_refused_replaced_and_ended_on_the_patients_page(fu
 async def test_a_limit_of_every_unit_that_the_page_offers_can_be_set(furnished) -> None:
     async with browser(furnished) as web:
         page = (await web.get("/patients/p-017")).text
-        (choices,) = re.findall(r'name="which">(.*?)</select>', page, re.DOTALL)
+        (choices,) = re.findall(r'name="which"[^>]*>(.*?)</select>', page, re.DOTALL)
+        groups = re.findall(r'<optgroup label="(.*?)">(.*?)</optgroup>', choices, re.DOTALL)
+        assert len(groups) == len({label for label, _ in groups}) == sum(bool(r.parameters) for r in RULES.values())
+        assert [label for label, inside in groups if "low-event-1 limit mmol/L" in inside] == [
+            "Glucose, sensor · Low glucose"
+        ]
+        assert 'data-says="Low glucose, limit: usually 3.9 mmol/L; from 3.3 to 5.6 mmol/L"' in choices
         offered = [html.unescape(each) for each in re.findall(r'value="(.*?)"', choices)]
         assert len(offered) == sum(len(rule.parameters) for rule in RULES.values())
         for which in {each.split(" ", 2)[2]: each for each in offered}.values():
@@ -581,14 +675,30 @@ async def test_a_plan_of_measuring_is_set_replaced_and_ended_by_api_and_form(fur
         first, second, third = (await web.get(path)).json()
         assert (first["to"], first["times"], second["ended_at"][:10]) == ("2026-03-04", 2, "2026-03-05")
         assert (third["from"], third["to"], third["ended_at"]) == ("2026-03-05", "2026-04-30", None)
-        await web.post("/patients/p-017/plans", data={"vital": "blood_pressure"})
-        assert all(each["ended_at"] for each in (await web.get(path)).json())
+        now = third["number"]
+        await web.put(
+            f"{path}/blood_pressure", json={**body, "from": "2026-04-01"}
+        )  # the one before holds until then
+        assert [each["to"] for each in (await web.get(path)).json()][2:] == ["2026-03-31", "2026-04-30"]
+        page = (await web.get("/patients/p-017")).text
+        assert page.count("End the plan") == 2
+        await web.post(f"/patients/p-017/plans/{now}/end")
+        ended = [each["ended_at"] for each in (await web.get(path)).json()]
+        assert [bool(each) for each in ended] == [False, True, True, False]  # the first was over by itself
+        furnished.time += timedelta(days=1)
+        await web.post(f"/patients/p-017/plans/{now}/end")
+        await web.put(f"{path}/blood_pressure", json=body)
+        again = [each["ended_at"] for each in (await web.get(path)).json()]
+        assert (again[:3], again[4]) == (ended[:3], None)
+        none = await web.post("/patients/p-017/plans/99/end")
+        assert (none.status_code, "no plan of the number 99" in none.text) == (404, True)
+        missing = await web.post("/patients/p-017/plans", data={**fields, "times": ""})
+        assert "Times a day: this is needed" in refused_form(missing.text, "/patients/p-017/plans")
         assert (await web.put(f"{path}/ketone", json=body)).status_code == 422
         assert (await web.put(f"{path}/glucose", json={**body, "author": " "})).status_code == 422
         assert (await web.put(f"{path}/glucose", json={**body, "to": "2026-03-01"})).status_code == 422
-        await web.put(f"{path}/glucose", json=body)
-        ended = (await web.delete(f"{path}/glucose")).json()
-        assert ended[-1]["ended_at"]
+        glucose = (await web.put(f"{path}/glucose", json=body)).json()[-1]["number"]
+        assert (await web.delete(f"{path}/{glucose}")).json()[-1]["ended_at"]
 
 
 LOW_1 = {"value": 62, "unit": "mg/dL", "author": "Dr Li"}
@@ -671,6 +781,16 @@ async def test_who_ends_a_limit_on_the_page_says_so_and_it_is_kept(furnished) ->
     assert [each["ended_by"] for each in former] == ["Nurse Wu", None]
 
 
+async def test_a_limit_that_was_over_keeps_its_end_when_it_is_replaced(furnished) -> None:
+    week = {**LOW_1, "from": "2026-03-01", "to": "2026-03-02"}
+    async with browser(furnished) as web:
+        await web.patch("/api/v1/patients/p-017", json={"limits": {"low-event-1": {"limit": week}}})
+        form = {"which": "low-event-1 limit mg/dL", "value": "66", "author": "Dr Wu"}
+        await web.post("/patients/p-017/limits", data=form)
+        (former,) = (await web.get("/api/v1/patients/p-017/limits/former")).json()
+    assert (former["ended_at"], former["ended_by"]) == ("2026-03-02T16:00:00Z", None)  # midnight in Shanghai
+
+
 async def test_population_and_programme_are_set_by_api_and_form_and_move_the_limits(furnished) -> None:
     furnished.rules = parse_book({"programme": {"gdm": {"bp-severe": {"systolic": {"value": 155, "unit": "mmHg"}}}}})
 
@@ -691,14 +811,29 @@ async def test_population_and_programme_are_set_by_api_and_form_and_move_the_lim
         assert (await web.patch("/api/v1/patients/p-017", json={"programme": None})).json()["programme"] is None
 
 
-async def test_limits_that_an_older_homeward_took_are_said_to_be_unused(furnished) -> None:
+async def test_limits_that_an_older_homeward_took_are_shown_with_the_reason_and_can_be_ended(furnished) -> None:
     gone = {"glucose-gone": {"limit": {"value": 4, "unit": "mmol/L"}}}
     furnished.people.change_patient(replace(WANG, limits=gone), now=NOW)
     async with browser(furnished) as web:
         page = (await web.get("/patients/p-017")).text
-        assert "these do not hold; the usual ones stand in their place." in page
-        assert "glucose-gone: there is no such rule" in page
+        assert re.search(
+            r"glucose-gone: limit <b>4 mmol/L</b>.*cannot be used.*glucose-gone: there is no such rule", page
+        )
+        assert "these do not hold" not in page
+        chinese = (await web.get("/patients/p-017", headers={"Accept-Language": "zh-CN"})).text
+        assert "glucose-gone：没有这条规则" in chinese
         assert (await web.get("/patients/p-017/figure/glucose")).status_code == 200
+        new = {"which": "low-event-1 limit mg/dL", "value": "66", "author": "Dr Wu"}
+        assert (await web.post("/patients/p-017/limits", data=new)).status_code == 303
+        assert set(furnished.people.patient("p-017").limits) == {"glucose-gone", "low-event-1"}
+        end = {"rule": "glucose-gone", "parameter": "limit", "by": "Dr Wu"}
+        (entry,) = [each for each in re.findall(r'name="entry" value="(.*?)"', page) if "mmol" in each]
+        assert (
+            await web.post("/patients/p-017/limits/end", data={**end, "entry": html.unescape(entry)})
+        ).status_code == 303
+        (former,) = (await web.get("/api/v1/patients/p-017/limits/former")).json()
+    assert set(furnished.people.patient("p-017").limits) == {"low-event-1"}
+    assert (former["rule"], former["ended_by"]) == ("glucose-gone", "Dr Wu")
 
 
 async def test_a_patient_and_a_device_are_added_and_paired_with_forms(house, web) -> None:
@@ -727,7 +862,7 @@ async def test_the_patients_page_shows_newest_values_in_the_patients_unit(furnis
         assert re.search(r'class="value">\s*130\s*<small>mg/dL', page)  # 7.2 mmol/L as the sensor sent it
         assert re.search(r'class="value">\s*LO\s*<small>', page)
         assert re.search(r'class="value">\s*138/86\s*<small>mmHg, pulse 70/min', page)
-        assert "7.2 mmol/L" in page  # the table keeps to what the device sent
+        assert "130 mg/dL (7.2 mmol/L)" in page  # the table says too what the device sent
         assert "below what the device can measure" in page
         for name in re.findall(r'data-figure="([^"]+)"', page):
             figure = (await web.get(name.replace("&amp;", "&"))).json()
@@ -775,7 +910,7 @@ def messages() -> set[str | tuple[str, ...]]:
     found = set()
     for path in (*ROOT.glob("*.py"), *ROOT.glob("templates/*.html")):
         method = "python" if path.suffix == ".py" else "jinja2.ext:babel_extract"
-        extracted = extract_from_file(method, path, keywords={**DEFAULT_KEYWORDS, "say": None})
+        extracted = extract_from_file(method, path, keywords={**DEFAULT_KEYWORDS, "say": None, "Sentence": None})
         found |= {message for _, message, _, _ in extracted}
     return found
 

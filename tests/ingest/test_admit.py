@@ -187,9 +187,51 @@ def test_a_glucose_is_never_sent_in_millimetres_of_mercury() -> None:
 
 
 def test_the_possible_is_a_closed_interval() -> None:
-    assert impossible(Vital.GLUCOSE, (10.0,)) is None
-    assert impossible(Vital.GLUCOSE, (600.0,)) is None
-    assert impossible(Vital.BLOOD_PRESSURE, (120.0, 80.0, None, None)) is None
+    assert impossible(Vital.GLUCOSE, (10.0,), Unit.MG_DL) is None
+    assert impossible(Vital.GLUCOSE, (600.0,), Unit.KG_L) is None
+    assert impossible(Vital.BLOOD_PRESSURE, (120.0, 80.0, None, None), Unit.KPA) is None
+
+
+@pytest.mark.parametrize(
+    ("vital", "sent", "unit", "said"),
+    [
+        (
+            Vital.GLUCOSE,
+            (0.3,),
+            Unit.MMOL_L,
+            "glucose 0.3 mmol/L (5.4 mg/dL) is outside the possible 0.6 to 33.3 mmol/L",
+        ),
+        (
+            Vital.CGM,
+            (0.0005,),
+            Unit.MOL_L,
+            "glucose 0.5 mmol/L (9 mg/dL) is outside the possible 0.6 to 33.3 mmol/L (10 to 600 mg/dL)",
+        ),
+        (Vital.GLUCOSE, (0.00005,), Unit.KG_L, "glucose 5 mg/dL is outside the possible 10 to 600 mg/dL"),
+        (
+            Vital.BLOOD_PRESSURE,
+            (40.0, 10.0, None, 70.0),
+            Unit.KPA,
+            "systolic 40.0 kPa (300 mmHg) is outside the possible 6.7 to 34.7 kPa (50 to 260 mmHg)",
+        ),
+        (
+            Vital.BLOOD_PRESSURE,
+            (10.0, 12.0, None, 70.0),
+            Unit.KPA,
+            "systolic 10.0 kPa (75 mmHg) is not above diastolic 12.0 kPa (90 mmHg)",
+        ),
+        (
+            Vital.BLOOD_PRESSURE,
+            (16.0, 10.0, None, 300.0),
+            Unit.KPA,
+            "pulse 300 1/min is outside the possible 30 to 220 1/min",
+        ),
+    ],
+)
+def test_the_impossible_is_said_in_the_unit_that_was_sent(
+    vital: Vital, sent: tuple[float | None, ...], unit: Unit, said: str
+) -> None:
+    assert said in (impossible(vital, canonical(vital, sent, unit), unit) or "")
 
 
 def test_an_unbelievable_time_is_flagged_and_an_absent_one_is_not() -> None:

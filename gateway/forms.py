@@ -1,0 +1,145 @@
+"""Forms that were refused: why, in the words of the pages, and what was typed, so that it is shown as it was left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
+
+from alerts.alert import Text
+from gateway.language import Language, Sentence
+from gateway.words import N_
+
+_NEEDED: Final = N_("this is needed")
+_CHOOSE: Final = N_("choose one of the list")
+_NUMBER: Final = N_("this is not a number")
+_WHOLE: Final = N_("write a whole number")
+_DAY: Final = N_("this is not a day; write it as 2026-03-01")
+_MOMENT: Final = N_("this is not a moment; write it as 2026-03-01T08:00")
+# What pydantic finds, by its type.
+_FLAWS: Final[Mapping[str, str]] = {
+    "missing": _NEEDED,
+    "string_too_short": _NEEDED,
+    "string_too_long": N_("at most {max_length} characters"),
+    "literal_error": _CHOOSE,
+    "enum": _CHOOSE,
+    "json_invalid": _CHOOSE,
+    "float_parsing": _NUMBER,
+    "finite_number": _NUMBER,
+    "int_parsing": _WHOLE,
+    "int_from_float": _WHOLE,
+    "int_parsing_size": _WHOLE,
+    "greater_than_equal": N_("use {ge} or more"),
+    "less_than_equal": N_("use {le} or less"),
+    "date_parsing": _DAY,
+    "date_from_datetime_parsing": _DAY,
+    "date_from_datetime_inexact": _DAY,
+    "datetime_parsing": _MOMENT,
+    "datetime_from_date_parsing": _MOMENT,
+    "timezone_aware": _MOMENT,
+}
+_PATTERNS: Final[Mapping[str, str]] = {
+    r"\S": _NEEDED,
+    r"^[A-Za-z0-9_.:-]{1,64}$": N_("use letters, digits and _ . : - only, at most 64 of them"),
+}
+# The fields as the forms call them.
+_FIELDS: Final[Mapping[str, str]] = {
+    "author": N_("Your name"),
+    "because": N_("Why"),
+    "by": N_("Your name"),
+    "days": N_("Days of 7"),
+    "from": N_("From day"),
+    "glucose_unit": N_("Glucose unit"),
+    "id": N_("Number"),
+    "kind": N_("Kind"),
+    "language": N_("Language"),
+    "link": N_("Reached by"),
+    "model": N_("Model"),
+    "name": N_("Name"),
+    "note": N_("Note"),
+    "outcome": N_("Outcome"),
+    "patient": N_("Patient"),
+    "population": N_("Population"),
+    "programme": N_("Programme"),
+    "since": N_("Worn since"),
+    "times": N_("Times a day"),
+    "to": N_("To day"),
+    "value": N_("New value"),
+    "vital": N_("What"),
+    "which": N_("Limit"),
+    "zone": N_("Time zone"),
+}
+
+
+class Refusal(NamedTuple):
+    """A form that was not taken. action: where it was sent; status: of the answer over HTTP."""
+
+    action: str
+    fields: Mapping[str, str]
+    because: str | Text
+    status: int
+
+
+class Form:
+    """A form as a page shows it. which: its hidden fields; typed: what was typed, None where it was not refused."""
+
+    def __init__(self, action: str, which: Mapping[str, str], typed: Mapping[str, str] | None) -> None:
+        self.action = action
+        self.which = which
+        self._typed = typed
+
+    @property
+    def refused(self) -> bool:
+        """Whether this is the form that was just refused."""
+        return self._typed is not None
+
+    def get(self, name: str, usual: object = "") -> str:
+        """What stands in a field: what was typed, else what usually does."""
+        return str(usual) if self._typed is None else self._typed.get(name, "")
+
+
+class Forms:
+    """The forms of one page, of which at most one was just refused."""
+
+    def __init__(self, refusal: Refusal | None, language: Language) -> None:
+        self._refusal = refusal
+        said = "" if refusal is None else language.sentence(refusal.because)
+        # What is quoted in it came from outside: half of a surrogate pair is no text that can be sent.
+        self.because = said.encode(errors="replace").decode()
+        self.translated = refusal is not None and isinstance(refusal.because, Sentence | Text)
+        self.homeless = refusal is not None  # not told beside its form, for it is not there any more
+
+    def __call__(self, action: str, **which: str) -> Form:
+        """The form that is sent to an address, of several the one with these hidden fields."""
+        refusal = self._refusal
+        if (
+            refusal is None
+            or not self.homeless
+            or unquote(action) != refusal.action
+            or any(refusal.fields.get(name) != value for name, value in which.items())
+        ):
+            return Form(action, which, None)
+        self.homeless = False
+        return Form(action, which, refusal.fields)
+
+
+def flaws_told(flaws: Sequence[Mapping[str, Any]]) -> str:
+    """What pydantic found wrong with a form or a query, in the words of the pages."""
+    return reduce(lambda one, other: Sentence("{one}; {other}", one=one, other=other), map(_flaw, flaws))
+
+
+def _flaw(flaw: Mapping[str, Any]) -> str:
+    places = [str(part) for part in flaw["loc"] if part not in {"body", "query", "path"}]
+    said, context = _words(flaw), flaw.get("ctx", {})
+    told: str = Sentence(said, **context) if said else context["error"].args[0] if "error" in context else flaw["msg"]
+    if not places:  # about the whole: it names its fields itself
+        return told
+    name = Sentence(_FIELDS[places[-1]]) if places[-1] in _FIELDS else ".".join(places)
+    return Sentence("{field}: {flaw}", field=name, flaw=told)
+
+
+def _words(flaw: Mapping[str, Any]) -> str | None:
+    if flaw["type"] == "string_pattern_mismatch":
+        return _PATTERNS.get(flaw["ctx"]["pattern"], _CHOOSE)
+    return _FLAWS.get(flaw["type"])
