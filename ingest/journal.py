@@ -32,7 +32,6 @@ import numpy as np
 
 from ingest import line_protocol
 from ingest.accounts import Accounts, accounts
-from ingest.checkpoint import Checkpointer
 from ingest.journal_format import FORMAT, prepare
 from ingest.line_protocol import Point
 from ingest.progress import Progress, Stretch
@@ -260,11 +259,9 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = self._connect()
-            self._db.execute("PRAGMA wal_autocheckpoint=16000")
             self._db.execute("PRAGMA cache_size=-65536")  # of the writer alone: there may be many readers
             self._db.execute("PRAGMA temp_store=MEMORY")  # what a savepoint may have to undo: a page for each reading
             self._prepare()
-            self._checkpointer = Checkpointer(self._connect()) if durable else None
         except (sqlite3.Error, OSError) as error:
             raise JournalError(
                 f"cannot use the journal {path}: {error}; check the path, its owner and the disk"
@@ -273,8 +270,6 @@ class Journal:
 
     def close(self) -> None:
         """Close every connection; the journal must not be used afterwards."""
-        if self._checkpointer:
-            self._checkpointer.close()
         with self._lock:
             self._db.close()
         while True:
@@ -642,7 +637,8 @@ class Journal:
 
     def checkpoint(self) -> bool:
         """Take the write-ahead log into the file and empty it. False when somebody was at work: another time."""
-        with closing(sqlite3.connect(self._path, isolation_level=None, timeout=0)) as db:
+        # Until 3.51.3 SQLite could lose a commit that began the log anew beneath another connection's checkpoint.
+        with self._lock, closing(sqlite3.connect(self._path, isolation_level=None, timeout=0)) as db:
             try:
                 busy: int = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             except sqlite3.OperationalError:  # locked
@@ -676,8 +672,6 @@ class Journal:
                 self._end_transaction()
                 raise
             self._numbers_hold = True
-            if self._checkpointer:
-                self._checkpointer.note_commit()
 
     def _end_transaction(self) -> None:
         if self._db.in_transaction:
