@@ -239,8 +239,8 @@ class _Stage(Enum):
 class _Case(NamedTuple):
     """A stage, the readings that prove it, and when it was known that staff or the patient must hear of it.
 
-    paired_at: when the second of the first pair was taken. calm: readings that were not severe since a pair; two of
-    them end it. discounted: what came after the first and does not count.
+    paired_at: when the second of the first pair was taken, or of the one by which it became worse. calm: readings
+    that were not severe since a pair; two of them end it. discounted: what came after the first and does not count.
     """
 
     stage: _Stage
@@ -342,7 +342,9 @@ def _next(scene: Scene, case: _Case | None, newest: Pressure, *, severe: bool) -
         return case._replace(discounted=(*case.discounted, newest))
     if case.stage is _Stage.PAIR:
         if severe:
-            return case._replace(proof=(case.proof[-1], newest), calm=0)
+            after = case._replace(proof=(case.proof[-1], newest), calm=0)
+            # Of what has become worse the patient hears anew.
+            return after._replace(paired_at=newest.at) if _priority(scene, after) > _priority(scene, case) else after
         return None if case.calm else case._replace(calm=1)
     if newest.at - case.proof[0].at < scene.minutes(BP_SEVERE, "apart"):
         return case._replace(discounted=(*case.discounted, newest))

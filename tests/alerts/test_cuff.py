@@ -20,6 +20,21 @@ INSTANT = timedelta(microseconds=1)
 # Severe
 
 
+def test_a_patient_hears_anew_of_a_pair_that_is_worse_and_once_of_one_that_is_not() -> None:
+    home, onsets = Home(), []
+    for at, systolic, diastolic in ((0, 182, 112), (2, 182, 112), (30, 235, 135), (32, 236, 136), (34, 184, 112)):
+        found = home.take(cuff(at, systolic, diastolic)).asked(at)["bp-severe"]
+        onsets.append((found.since, found.priority))
+    pair, worse = minute(2), minute(32)
+    assert onsets == [
+        (minute(0), Priority.MEDIUM),
+        (pair, Priority.MEDIUM),
+        (pair, Priority.MEDIUM),
+        (worse, Priority.HIGH),
+        (worse, Priority.MEDIUM),
+    ]
+
+
 def test_a_first_severe_reading_asks_the_patient_and_a_second_calls_staff() -> None:
     home = Home().take(cuff(0, 186, 104))
     asked = home.at(0)["bp-severe"]
