@@ -135,10 +135,12 @@ class Rounds:
         past = await self.patience.call(self._past, person)
         done = await self.patience.call(self._is_done, person.id, due)
         seen = None if done else await self.patience.call(self._look_at, person, past, due, now)
-        asked, again = await self.patience.call(past.reminders, now)
         # Heard before it is written that the patient was seen: heard twice is harmless.
-        if heard := (*(seen.found if seen else ()), *asked):
-            await self._hear(heard)
+        if seen and seen.found:
+            await self._hear(seen.found)
+        asked, again = await self.patience.call(past.reminders, now)
+        if asked:
+            await self._hear(asked)
         if seen:
             await self.patience.call(self._book.write, replace(seen.standing, asks_at=again), seen.review)
         return min(due.next_at, again or due.next_at)

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from alerts.alert import Audience, Finding, Verdict
 from alerts.book import _notices, connect
 from alerts.review_book import ReviewBook
-from gateway.past import SPREAD, round_of
+from gateway.past import SPREAD, Past, round_of
 from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People
 from gateway.rounds import Rounds
 from ingest.journal import Arrival, Journal
@@ -303,6 +303,25 @@ async def test_a_sensor_counts_from_when_it_was_put_on(tmp_path: Path) -> None:
         clock.advance(timedelta(days=4))
         await house.go()
         assert house.reviews.standings()["anna"].sensor == 1
+
+
+async def test_what_the_night_finds_is_heard_though_what_to_ask_cannot_be_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(Past, "reminders", fault)
+    with night(tmp_path, HandClock(MORNING)) as house:
+        house.enrol("carl", "cuff-1", DeviceKind.CUFF)
+        for number in range(28):
+            values = (150.0, 85.0, None, 70.0)
+            at = local(MONDAY - WEEK + timedelta(days=number // 2), 20 if number % 2 else 8)
+            (one,) = sensor("carl", at, 1 / 1440, 100, every=1)
+            house.keep([replace(one, vital=Vital.BLOOD_PRESSURE, values=values, sent=values, unit=Unit.MMHG)])
+        await house.go()
+        assert "bp-not-at-goal" in {each.rule for each in house.heard}
+        assert house.rounds.trouble is not None
 
 
 async def test_home_pressure_is_part_of_how_a_patient_stands(tmp_path: Path) -> None:
