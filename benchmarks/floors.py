@@ -30,7 +30,10 @@ class Store:
 
     def __init__(self, path: str) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.executescript("EXISTS journal(seq INTEGER PRIMARY KEY, device TEXT, sequence INTEGER, body BLOB)")
+        self._db.executescript(
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE IF NOT "
+            "EXISTS journal(seq INTEGER PRIMARY KEY, device TEXT, sequence INTEGER, body BLOB)"
+        )
 
     def append(self, rows: list[Row]) -> None:
         """Commit them."""
