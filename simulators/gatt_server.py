@@ -254,9 +254,10 @@ class GattServer(ABC):
 
     async def notify(self, characteristic: Guarded, value: bytes) -> None:
         """Notify the central if it wants it, and wait until the controller has sent it."""
-        if self.connection is not None:
-            await self.device.gatt_server.notify_subscriber(self.connection, characteristic, value)
-            await self.connection.drain()
+        if (connection := self.connection) is not None:
+            await self.device.gatt_server.notify_subscriber(connection, characteristic, value)
+            if self.connection is connection:  # the central may have ended the link meanwhile
+                await connection.drain()
 
     async def indicate(self, characteristic: Guarded, value: bytes) -> None:
         """Indicate to the central if it wants it, and wait for its confirmation."""
@@ -265,9 +266,10 @@ class GattServer(ABC):
 
     async def hang_up(self) -> None:
         """End the link, once everything that was sent before has gone out."""
-        if self.connection is not None:
-            await self.connection.drain()
-            await self.connection.disconnect()
+        if (connection := self.connection) is not None:
+            await connection.drain()
+            if self.connection is connection:  # the central may have ended the link meanwhile
+                await connection.disconnect()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do some work beside the request that asked for it; it is cancelled when the link ends."""
