@@ -639,7 +639,7 @@ def _channels(config: Config) -> list[Channel]:
 def _open_stores(
     stack: AsyncExitStack, data: Path, channels: Sequence[Channel]
 ) -> tuple[Journal, People, Book, DeviceBook, ReviewBook]:
-    journal = Journal(data / JOURNAL)
+    journal = Journal(data / JOURNAL, checkpoints="beside it")
     stack.callback(journal.close)
     engine = connect(f"sqlite:///{data / BOOK}")
     stack.callback(engine.dispose)

@@ -50,7 +50,7 @@ def configured(options: argparse.Namespace) -> Config:
 def opened(config: Config) -> Iterator[Journal]:
     """The journal, which must be there. Raises JournalError."""
     path = _path(config)
-    with closing(Journal(path)) as journal:
+    with closing(Journal(path, checkpoints="by nobody")) as journal:
         try:
             yield journal
         except sqlite3.Error as error:

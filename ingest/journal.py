@@ -26,12 +26,13 @@ from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
 from ingest import line_protocol
 from ingest.accounts import Accounts, accounts
+from ingest.checkpoint import Checkpointer
 from ingest.journal_format import FORMAT, prepare
 from ingest.line_protocol import Point
 from ingest.progress import Progress, Stretch
@@ -247,10 +248,18 @@ class JournalError(Exception):
 class Journal:
     """The journal in one file; creates it when it is not there. Raises JournalError.
 
-    durable: False where nothing is lost with it (a replay), so that no commit waits for the disk.
+    durable: False where nothing is lost with it (a replay), so that no commit waits for the disk. checkpoints: who
+    takes the write-ahead log into the file: the writer itself now and again; a thread beside it, which only the one
+    program may have that keeps the file open for long; or nobody, for that program may be at it.
     """
 
-    def __init__(self, path: Path, *, durable: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durable: bool = True,
+        checkpoints: Literal["by the writer", "beside it", "by nobody"] = "by the writer",
+    ) -> None:
         self._path = path
         self._synchronous = "FULL" if durable else "OFF"
         self._lock = Lock()
@@ -262,6 +271,9 @@ class Journal:
             self._db.execute("PRAGMA cache_size=-65536")  # of the writer alone: there may be many readers
             self._db.execute("PRAGMA temp_store=MEMORY")  # what a savepoint may have to undo: a page for each reading
             self._prepare()
+            if checkpoints != "by the writer":
+                self._db.execute("PRAGMA wal_autocheckpoint=0")
+            self._checkpointer = Checkpointer(self._connect, self._lock) if checkpoints == "beside it" else None
         except (sqlite3.Error, OSError) as error:
             raise JournalError(
                 f"cannot use the journal {path}: {error}; check the path, its owner and the disk"
@@ -270,6 +282,8 @@ class Journal:
 
     def close(self) -> None:
         """Close every connection; the journal must not be used afterwards."""
+        if self._checkpointer:
+            self._checkpointer.close()
         with self._lock:
             self._db.close()
         while True:
@@ -637,12 +651,13 @@ class Journal:
 
     def checkpoint(self) -> bool:
         """Take the write-ahead log into the file and empty it. False when somebody was at work: another time."""
-        # Until 3.51.3 SQLite could lose a commit that began the log anew beneath another connection's checkpoint.
         with self._lock, closing(sqlite3.connect(self._path, isolation_level=None, timeout=0)) as db:
             try:
                 busy: int = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             except sqlite3.OperationalError:  # locked
                 return False
+            if not busy and self._checkpointer:
+                self._checkpointer.note_empty()
             return not busy
 
     def _connect(self) -> sqlite3.Connection:
@@ -672,6 +687,8 @@ class Journal:
                 self._end_transaction()
                 raise
             self._numbers_hold = True
+            if self._checkpointer:
+                self._checkpointer.note_commit()
 
     def _end_transaction(self) -> None:
         if self._db.in_transaction:

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.path import judge
+from ingest import checkpoint
 from ingest.accounts import Aside, Followed, balance
 from ingest.admit import Roster, Wearing
 from ingest.journal import Appended, Arrival, Journal, JournalError, Letter, LetterState
@@ -925,3 +927,32 @@ def test_a_row_is_the_reading(
     back = from_row((*to_row(one, 1, 2), 1, one.patient, one.vital.value, one.device))
     assert back == one
     assert back.device_time is None or claim is None or back.device_time.utcoffset() == claim.utcoffset()
+
+
+@pytest.mark.parametrize(("checkpoints", "grows"), [("by the writer", True), ("by nobody", False)])
+def test_a_command_beside_a_hub_leaves_the_log_to_it(
+    path: Path, checkpoints: Literal["by the writer", "by nobody"], grows: bool
+) -> None:
+    """SQLite before 3.51.3 could lose what a hub commits while another program takes the log in."""
+    with (
+        closing(Journal(path, checkpoints="by nobody")) as hub,
+        closing(Journal(path, checkpoints=checkpoints)) as other,
+    ):
+        assert hub.checkpoint()
+        size = path.stat().st_size
+        for number in range(20):  # 5 MB, five times what is taken in at once
+            packet = replace(PACKET, data=bytes([number]) * 262_144)
+            append(other, DecodeError("invalid", "no JSON"), packet=packet)
+        assert (path.stat().st_size > size) is grows
+        assert hub.count_letters() == 20
+
+
+def test_what_a_thread_beside_the_writer_takes_in_is_all_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "PAUSE_S", 0.0)
+    monkeypatch.setattr(checkpoint, "LONG", 50)
+    with closing(Journal(path, checkpoints="beside it")) as hub:
+        for minute in range(500):
+            append(hub, reading(minute, 100.0 + minute % 50))
+    with closing(Journal(path)) as again:
+        assert [each.values for each in stored(again)] == [(100.0 + minute % 50,) for minute in range(500)]
+    assert verify(path) == []
