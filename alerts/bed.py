@@ -39,6 +39,8 @@ from ingest.vital import Unit, Vital
 _OLD: Final = LATE[Vital.CGM]
 # A sensor's reading may end these.
 _METER_LOWS: Final = frozenset({METER_LOW.name, METER_VERY_LOW.name})
+# A device that is heard may end these; what it begins, time or an arrival that is late does.
+_OF_DEVICES: Final = frozenset({NO_DATA.name, LATE_DATA.name})
 NONE: Final[tuple[Finding, ...]] = ()
 NOTHING_TOGETHER: Final[Mapping[str, Reading]] = MappingProxyType({})
 NOTHING_EARLIER: Final[Mapping[str, Sequence[tuple[float, float]]]] = MappingProxyType({})
@@ -168,10 +170,15 @@ class Bed:
     @property
     def asks(self) -> bool:
         """Whether `look` is asked for."""
-        return self._asks or bool(self._late) or bool(self._together)
+        return self._asks or bool(self._late)
+
+    @property
+    def holds(self) -> bool:
+        """Whether `taken_together` is asked for, once all that came with the last reading is taken in."""
+        return bool(self._together)
 
     def take(self, reading: Reading, now: datetime) -> Sequence[Finding]:
-        """Take a reading in; what is found at once. Afterwards `asks` says whether to `look`."""
+        """Take a reading in; what is found at once. Afterwards `holds` and `asks` say what else to do."""
         device = reading.device
         came = self._note(reading)
         found: Sequence[Finding] = NONE
@@ -195,7 +202,7 @@ class Bed:
                 found = (*found, *self._over(sensor, reading, now, found))
         else:
             self._asks |= self._is_to_be_judged(reading)
-        if came.late or came.astray or self.standing:
+        if len(came.late) == LATE_COUNT or came.astray or not _OF_DEVICES.isdisjoint(self.standing):
             found = (*found, *self._of_devices(now))
         return found
 
@@ -227,6 +234,15 @@ class Bed:
                 self._arrivals[device] = came
         self._recalled = True
 
+    def taken_together(self, now: datetime) -> Sequence[Finding]:
+        """What is found of sensors that sent more at once than what is new: of all of it, and not of each."""
+        found: list[Finding] = []
+        for device, reading in self._together.items():
+            if device not in self._late:  # or `look` judges all of it
+                found += self._heard(self._sensors[device].judged(reading, now), now)
+        self._together = NOTHING_TOGETHER
+        return found
+
     def look(self, stored: Stored, now: datetime) -> Sequence[Finding]:
         """What is found on stored readings, and by the clock."""
         found: list[Finding] = []
@@ -241,11 +257,8 @@ class Bed:
             found += self._heard(told, now)
             if readings:
                 found += self._over(sensor, readings[-1], now, found)
-        for device, reading in self._together.items():
-            if device not in self._late:
-                found += self._heard(self._sensors[device].judged(reading, now), now)
+        found += self.taken_together(now)
         self._late = frozenset()
-        self._together = NOTHING_TOGETHER
         if self._asks or self._again <= now:
             taken = stored.spot()
             if not self._recalled:

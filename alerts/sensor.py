@@ -30,6 +30,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import repeat
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -690,8 +691,8 @@ class Sensor:
         return told
 
     def _events(self) -> list[list[Ended]]:
-        slots = self.slots or _slots(self)
-        return [[each for each in (self.ended.get(at), _running(slot)) if each] for at, slot in enumerate(slots)]
+        running = map(_running, self.slots) if self.slots else repeat(None, len(self.plan.levels))
+        return [[each for each in (self.ended.get(at), goes) if each] for at, goes in enumerate(running)]
 
     def _catch_up(
         self, place: int, slot: Slot, known: list[Ended], newest: Reading, value: Value, now: datetime

@@ -213,7 +213,7 @@ class Ward:
     def _take(self, readings: Iterable[Reading]) -> set[str]:
         """Take readings in; the patients of whom there is more to do."""
         now = self._now()
-        stirred, faulty = set[str](), set[str]()
+        stirred, holding, faulty = set[str](), set[str](), set[str]()
         for reading in readings:
             patient = reading.patient
             bed = self._beds.pop(patient, None)
@@ -233,6 +233,15 @@ class Ward:
                 stirred.add(patient)
             elif bed.asks:
                 stirred.add(patient)
+            if bed.holds:
+                holding.add(patient)
+        for patient in holding - faulty:
+            with self._alone(patient):
+                if found := self._beds[patient].taken_together(now):
+                    self._found[patient].append(found)
+                    stirred.add(patient)
+                continue
+            faulty.add(patient)
         for patient in faulty:
             self._drop(patient)  # what came after the fault is judged with the rest
         return stirred - faulty

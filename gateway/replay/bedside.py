@@ -94,6 +94,8 @@ class Bedside:
     def take(self, readings: Sequence[Reading], now: datetime) -> News:
         """Take readings in that have come at this moment; what is new by them."""
         groups = [found for reading in readings if (found := self._bed.take(reading, now))]
+        if together := self._bed.taken_together(now):
+            groups.append(together)
         if self._bed.asks:
             groups.append(self._bed.look(StoredReadings(self._journal, self._subject, now), now))
         return self._hear(groups, now) if groups else NOTHING

@@ -149,6 +149,7 @@ class Ward:
             if self.stored.add(each):
                 self.stored.now = max(self.stored.now, each.received_at)
                 groups.append(self.bed.take(each, self.stored.now))
+                groups.append(self.bed.taken_together(self.stored.now))
                 if self.bed.asks:
                     groups.append(self.bed.look(self.stored, self.stored.now))
         self.found += [each for group in groups for each in group]
