@@ -91,6 +91,7 @@ class Bed:
         "_again",
         "_arrivals",
         "_asks",
+        "_back",
         "_clock_told",
         "_due",
         "_late",
@@ -100,7 +101,9 @@ class Bed:
         "_raised",
         "_recalled",
         "_sensors",
+        "_silent",
         "_together",
+        "_unwell",
         "expected",
         "patient",
         "reads",
@@ -135,6 +138,9 @@ class Bed:
         self._asks = True  # spot measurements are to be judged
         self._onsets: Mapping[tuple[str, Audience], datetime] = {}  # of what was raised when `spot` judged last
         self._pressure_at: datetime | None = None  # when the newest that was seen or stored was taken
+        self._silent: frozenset[str] = frozenset()  # devices of whose silence somebody was told, at the last `settle`
+        self._unwell = False  # at the last `settle`
+        self._back = False  # a silence that was told begins anew, or staff are to hear of one sooner
         self._clock_told: datetime | None = None  # the onset of the wrong clock that was told last
         self._again = NEVER
         self._due = NEVER
@@ -170,7 +176,7 @@ class Bed:
     @property
     def asks(self) -> bool:
         """Whether `look` is asked for."""
-        return self._asks or bool(self._late)
+        return self._asks or self._back or bool(self._late)
 
     @property
     def holds(self) -> bool:
@@ -202,6 +208,8 @@ class Bed:
                 found = (*found, *self._over(sensor, reading, now, found))
         else:
             self._asks |= self._is_to_be_judged(reading)
+        if self._silent:
+            self._back |= device in self._silent or self._is_unwell() is not self._unwell
         if len(came.late) == LATE_COUNT or came.astray or not _OF_DEVICES.isdisjoint(self.standing):
             found = (*found, *self._of_devices(now))
         return found
@@ -276,12 +284,15 @@ class Bed:
         """Note the rules that hold an alert up now, and since when; the moment after now at which to look again."""
         self.standing = standing
         self._raised = frozenset()
+        self._back = False
+        self._unwell = self._is_unwell()
+        self._silent = frozenset(each.device for each in self._awaited() if min(each.told_at(self._arrivals)) <= now)
         moments = (*self._silences(), self._again, self.until)
         self._due = min((moment for moment in moments if moment > now), default=NEVER)
         return self._due
 
     def due(self, now: datetime) -> datetime:
-        """The moment at which to look again. Arrivals may have put it off."""
+        """The moment to look again. Arrivals may have put it off; where they bring it nearer, `asks` says so."""
         if self._due <= now:
             self._due = min((*self._silences(), self._again, self.until))
         return self._due
@@ -291,10 +302,13 @@ class Bed:
 
     def _awaited(self) -> Sequence[Expected]:
         """What ought to be heard; of one who was not well when a sensor was heard last, staff hear sooner."""
-        newest = self._heard_last()
-        if newest is None or not newest.forecast.unwell:
+        if not self._is_unwell():
             return self.expected
         return [each.of_one_unwell() if each.vital is Vital.CGM else each for each in self.expected]
+
+    def _is_unwell(self) -> bool:
+        newest = self._heard_last()
+        return newest is not None and newest.forecast.unwell
 
     def _heard_last(self) -> Sensor | None:
         heard = {sensor.last_at: sensor for sensor in self._sensors.values() if sensor.last_at}

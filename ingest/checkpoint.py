@@ -1,18 +1,20 @@
 """Checkpoints beside the writer: SQLite's write-ahead log is taken into the file, and no commit waits for it.
 
 Until 3.51.3 SQLite could lose a commit that began the log anew beneath another connection's checkpoint (its page on
-WAL, "The WAL-Reset Bug"). A log in which a reader stands cannot begin anew. So one stands there for as long as a
-checkpoint is made beside the writer; the few pages that then are left are taken in now and again while the writer
-waits, and the log begins anew after that.
+WAL, "The WAL-Reset Bug"). So a reader stands by during each: in a log that somebody reads nothing can begin anew, and
+where it reads the file alone, because all of the log is in it already, nothing can be taken in.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Event, Lock, Thread
 from typing import Final
+
+_log = logging.getLogger(__name__)
 
 # A page that many commits change is written once in so long. With shorter pauses more commits had to wait for the
 # disk: p99 until durable at 5000 readings/s was 12 to 17 ms with 0.1 s, 11 to 12 with 0.5 s, 6 to 8 with this.
@@ -23,26 +25,24 @@ LONG: Final = 16_000  # pages of a log that is to begin anew, 64 MB
 class Checkpointer:
     """Takes the log into the file a while after each commit that it is told of, on a thread of its own.
 
-    connect: makes a connection that any thread may use. writing: held by the only writer during its transactions.
+    A writer that goes on meanwhile leaves some pages over, so the log would never begin anew: when it is LONG, they
+    are taken in while the writer waits.
+
+    connect: makes a connection that any thread may use. writing: held by the writer during its transactions.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection], writing: Lock) -> None:
         self._db, self._reader = connect(), connect()
         self._writing = writing
-        self._is_new = False  # something was committed since all that was known is being taken in
         self._committed = Event()
         self._closed = Event()
+        self._hindered = ""
         self._thread = Thread(target=self._run, name="checkpoints", daemon=True)
         self._thread.start()
 
     def note_commit(self) -> None:
-        """There is something in the log. The caller holds `writing`."""
-        self._is_new = True
+        """There is something in the log."""
         self._committed.set()
-
-    def note_empty(self) -> None:
-        """The log was taken in by somebody else. The caller holds `writing`."""
-        self._is_new = False
 
     def close(self) -> None:
         """End. What the log holds then stays in it until somebody takes it in."""
@@ -55,27 +55,34 @@ class Checkpointer:
     def _run(self) -> None:
         while self._committed.wait() and not self._closed.wait(PAUSE_S):
             self._committed.clear()
-            # What hinders it (a full disk, a file that is held) hinders the next commit too, which tells of it.
-            with suppress(sqlite3.Error):
+            try:
                 self._take_in()
+            except sqlite3.Error as error:
+                self._complain(str(error))
+            else:
+                self._hindered = ""
+
+    def _complain(self, why: str) -> None:
+        if why != self._hindered:
+            _log.warning("the journal's write-ahead log cannot be taken into its file, and grows: %s", why)
+        self._hindered = why
 
     def _take_in(self) -> None:
-        reader = self._reader
-        try:
-            with self._writing:
-                if not self._is_new:
-                    return  # a reader would stand in the file, and not in the log
-                self._is_new = False
-                reader.execute("BEGIN")
-                reader.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        with self._reading():
             pages = self._checkpoint()
-        finally:
-            if reader.in_transaction:
-                reader.execute("COMMIT")
         if pages >= LONG:
-            with self._writing:
+            with self._writing, self._reading():
                 self._checkpoint()
-                self._is_new = False
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            self._reader.execute("BEGIN")
+            self._reader.execute("SELECT 1 FROM sqlite_schema").fetchone()
+            yield
+        finally:
+            if self._reader.in_transaction:
+                self._reader.execute("COMMIT")
 
     def _checkpoint(self) -> int:
         """Take in what no reader needs to be left; the pages of the log."""

@@ -273,12 +273,12 @@ class Journal:
             self._prepare()
             if checkpoints != "by the writer":
                 self._db.execute("PRAGMA wal_autocheckpoint=0")
-            self._checkpointer = Checkpointer(self._connect, self._lock) if checkpoints == "beside it" else None
         except (sqlite3.Error, OSError) as error:
             raise JournalError(
                 f"cannot use the journal {path}: {error}; check the path, its owner and the disk"
             ) from error
         self._load_numbers()
+        self._checkpointer = Checkpointer(self._connect, self._lock) if checkpoints == "beside it" else None
 
     def close(self) -> None:
         """Close every connection; the journal must not be used afterwards."""
@@ -656,8 +656,6 @@ class Journal:
                 busy: int = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             except sqlite3.OperationalError:  # locked
                 return False
-            if not busy and self._checkpointer:
-                self._checkpointer.note_empty()
             return not busy
 
     def _connect(self) -> sqlite3.Connection:

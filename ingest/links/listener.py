@@ -339,7 +339,6 @@ class _Connection(asyncio.Protocol):
         self._decoder = wire.Decoder(self._settings.max_packet)
         self._receipts: Receipts[bytes | Exact] = Receipts(listener.intake, self._acknowledge)
         self._held: deque[Incoming] = deque()  # what came behind a CONNECT whose login is being checked
-        self._unacknowledged = 0  # QoS 1
         self._unreleased: set[int] = set()  # QoS 2
         self._unfinished = 0
         self._pings = 0  # to be answered at the end of the block
@@ -438,10 +437,11 @@ class _Connection(asyncio.Protocol):
         if qos:
             if qos == 2 and self._came_again(message):
                 return
-            if self._unsettled >= self._settings.window and self._decoder.version == wire.V5:
-                error = MqttError(
-                    Reason.RECEIVE_MAXIMUM_EXCEEDED, f"more than {self._settings.window} unacknowledged"
-                )
+            # Clients were seen to send all that they have after a connection was lost. To end the next one for it,
+            # before what is committed could be acknowledged, would go on for ever: what is too much is read later
+            # (`update_reading`). But where nothing is read, nothing is released.
+            if qos == 2 and len(self._unreleased) >= self._settings.window and self._decoder.version == wire.V5:
+                error = MqttError(Reason.RECEIVE_MAXIMUM_EXCEEDED, f"more than {self._settings.window} not released")
                 self._violation(error, received_at)
                 return
         packet = self._listener.topics.packet(message.topic, message.payload, received_at)
@@ -450,11 +450,6 @@ class _Connection(asyncio.Protocol):
             packet, code = self._unusual(packet, message)
         self._counts.messages += 1
         self._receipts.take(packet, self._answer(message, code) if qos else b"")
-
-    @property
-    def _unsettled(self) -> int:
-        """How much of the Receive Maximum is in use."""
-        return self._unacknowledged + len(self._unreleased)
 
     def _unusual(self, packet: Packet, message: Publish) -> tuple[Packet, Reason]:
         """What came otherwise than as a device's own readings, and what its acknowledgement says of it."""
@@ -481,10 +476,8 @@ class _Connection(asyncio.Protocol):
         """What is due once the message is committed."""
         version, packet_id = self._decoder.version, message.packet_id
         if message.qos == 1:
-            self._unacknowledged += 1
             return wire.puback(version, packet_id, code)
         if code and version == wire.V5:  # its packet id is then free at once (4.3.3), as with QoS 1
-            self._unacknowledged += 1
             return wire.pubrec(version, packet_id, code)
         exact = Exact(packet_id, _digest(message), partial(self._received, packet_id))
         self._known[packet_id] = exact
@@ -671,7 +664,6 @@ class _Connection(asyncio.Protocol):
 
     def _acknowledge(self, answers: list[bytes | Exact]) -> None:
         words = [answer for answer in answers if type(answer) is bytes and answer]
-        self._unacknowledged -= len(words)
         if words and self._connected and not self._transport.is_closing():
             self._transport.write(b"".join(words))
             self._counts.acknowledged += len(words)

@@ -416,6 +416,29 @@ def test_the_patient_hears_of_a_silent_meter_however_soon_staff_do(staff_after: 
         assert times == [timedelta(hours=48), timedelta(hours=72)]
 
 
+@pytest.mark.parametrize(("lowest", "looks_again"), [(110.0, 15), (48.0, 15)])
+def test_a_sensor_that_comes_back_and_falls_silent_again_is_told_from_then_on(
+    lowest: float, looks_again: int
+) -> None:
+    """Also where what came back leads to nothing else: the moment to look was that of the silence before."""
+    ward = Ward(expected=[paired("cgm-1", Vital.CGM, 6, 72, after_low=12)])
+    ward.comes(*(cgm(at, 110 + at % 2) for at in range(60)))
+    assert silences(ward.at(minute(7 * HOUR))) == [Audience.PATIENT]
+    ward.bed.settle({}, minute(7 * HOUR))
+    assert ward.bed.due(minute(7 * HOUR)) == minute(59) + timedelta(hours=72)
+    back = minute(9 * HOUR)
+    backlog = [cgm(at, lowest if 390 <= at <= 420 else 115 + at % 2, arrives=back) for at in range(60, 540, 5)]
+    for each in (*backlog, cgm(9 * HOUR, 115)):
+        ward.stored.add(each)
+        assert ward.bed.take(each, back) == ()
+    assert ward.bed.taken_together(back) == []
+    assert ward.bed.asks
+    ward.stored.now = back
+    assert ward.bed.look(ward.stored, back) == []
+    assert ward.bed.settle({}, back) == minute(looks_again * HOUR)
+    assert not ward.bed.asks
+
+
 def test_of_a_silent_sensor_the_patient_hears_first_and_staff_when_it_does_not_come_back(engine: Engine) -> None:
     clinic = Clinic(engine, (CGM,))
     clinic.comes(cgm(0, 110))

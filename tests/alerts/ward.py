@@ -137,6 +137,7 @@ class Ward:
         new = [each for each in readings if self.stored.add(each)]
         self.stored.now = max(self.stored.now, *(each.received_at for each in readings))
         found = [finding for each in new for finding in self.bed.take(each, self.stored.now)]
+        found += self.bed.taken_together(self.stored.now)
         found += self.bed.look(self.stored, self.stored.now)
         self.bed.settle(self.standing, self.stored.now)
         self.found += found

@@ -106,8 +106,10 @@ def test_the_log_begins_anew_though_something_is_committed_beside_each_checkpoin
     with beside(store) as checkpointer:
 
         def after() -> None:
-            if checkpointer._reader.in_transaction:  # the other half is made while the writer waits
-                store.commit(checkpointer, 20)
+            if store.writing.acquire(timeout=0.2):  # the other half is made while the writer waits
+                store.db.execute("INSERT INTO t VALUES (zeroblob(?))", (20 * PAGE,))
+                checkpointer.note_commit()
+                store.writing.release()
 
         def begun_anew() -> bool:
             store.commit(checkpointer)
@@ -138,16 +140,51 @@ def test_the_log_does_not_begin_anew_beneath_a_checkpoint(store: Store, monkeypa
     assert seen == [True]
 
 
-def test_a_log_that_nothing_was_added_to_is_left_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody would stand in a log that is in the file already."""
-    made: list[int] = []
-    monkeypatch.setattr(Watched, "after", staticmethod(lambda: made.append(1)))
+def test_nothing_is_taken_in_where_all_is_in_the_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the reader stands in the file, and a commit does begin the log anew."""
+    heard = Event()
+    monkeypatch.setattr(Watched, "after", staticmethod(heard.set))
+    store.db.execute("INSERT INTO t VALUES (zeroblob(?))", (50 * PAGE,))
+    with closing(store.connect()) as other:
+        other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    heard.clear()
+    before, size = store.log, store.size
+
+    def after() -> None:
+        store.db.execute("INSERT INTO t VALUES (zeroblob(?))", (50 * PAGE,))
+        heard.set()
+
+    monkeypatch.setattr(Watched, "after", staticmethod(after))
     with beside(store) as checkpointer:
-        with store.writing:
-            checkpointer.note_commit()
-            checkpointer.note_empty()
-        until(lambda: not checkpointer._committed.is_set())
-    assert made == []
+        checkpointer.note_commit()
+        assert heard.wait(LIMIT_S)
+    assert store.log != before
+    assert store.size == size
+    assert store.db.execute("SELECT count(*) FROM t").fetchone() == (2,)
+
+
+def test_what_hinders_it_is_told_once_and_it_goes_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fails = iter([True, True, False])
+    done = Event()
+
+    def after() -> None:
+        if next(fails, False):
+            raise sqlite3.OperationalError("disk I/O error")
+        done.set()
+
+    monkeypatch.setattr(Watched, "after", staticmethod(after))
+    with beside(store) as checkpointer:
+
+        def committed() -> bool:
+            store.commit(checkpointer)
+            return done.is_set()
+
+        until(committed)
+    assert [record.message for record in caplog.records] == [
+        "the journal's write-ahead log cannot be taken into its file, and grows: disk I/O error"
+    ]
 
 
 def test_a_log_that_is_read_is_taken_in_after_the_next_commit(store: Store) -> None:

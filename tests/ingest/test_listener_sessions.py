@@ -208,6 +208,8 @@ async def test_the_receive_maximum_counts_until_the_release() -> None:
         client.send(exactly(b"3", 3))
         assert await client.packet() == b"\x50\x02\x00\x03"
         client.send(octets.publish(TOPIC, b"4", 4))
+        assert await client.packet() == b"\x40\x02\x00\x04"
+        client.send(exactly(b"5", 5))
         assert await client.rest() == b"\xe0\x01\x93"
 
 
