@@ -61,8 +61,8 @@ class Finding:
     problem groups rules that are about the same trouble (low and very low are both "glucose-low").
     since: when the condition began, by the readings. known_at: when the last of the readings that made it a finding
     came in, by the house's clock; what was done before was done without knowing of it. evidence: keys of the readings
-    it rests on, oldest first. emergency_at: when the newest of its measurements was taken by which alone a person has
-    to act, None where there is none.
+    it rests on, oldest first. emergency_at: when the newest of its measurements came by which alone a person has to
+    act, None where there is none.
     """
 
     patient: str

@@ -275,7 +275,7 @@ def _severe(
             known_at=case.known_at,
             priority=_priority(scene, case),
             audience=audience,
-            emergencies=() if case.paired_at is None else [case.proof[-1].reading],
+            emergencies=() if case.paired_at is None else [each.reading for each in case.proof],
         )
         for audience, because, since in told
     ]

@@ -21,9 +21,10 @@ hands over to a new alert. Within the quiet time of its rule (`Rule.quiet`, for 
 episode that is no worse only joins an open alert, and leaves a closed one as it is.
 
 An alert closed while its condition is present stays present, and so keeps the same episode from opening another one;
-a worse priority opens one all the same, and so does an **emergency** (`Finding.emergency_at`) that was measured after
-the closing, in a quiet time as well: a meter still below 54 mg/dL says that what was done has not helped. What was
-measured before the closing, told again or late, is none. This memory is in the alert itself and survives a restart.
+a worse priority opens one all the same, and so does an **emergency** (`Finding.emergency_at`) that came after the
+closing, in a quiet time as well: a meter still below 54 mg/dL says that what was done has not helped, and of one that
+was measured before and came after it whoever closed could not know. What was there, told again or read out twice, is
+none, nor is what is older than it. This memory is in the alert itself and survives a restart.
 
 **What an open alert says** follows what happens to it. A relapse begins its since, sentence and evidence anew, and
 once somebody has acknowledged the alert its priority as well. What worsens it, joins it or brings it back with at
@@ -184,14 +185,14 @@ def _is_quiet(alert: Alert, finding: Finding) -> bool:
     return finding.known_at < max(filter(None, moments)) + RULES[finding.rule].quiet
 
 
-def _is_measured_since(closed: Alert, finding: Finding) -> bool:
-    """Whether an emergency was measured after the alert was closed."""
+def _has_come_since(closed: Alert, finding: Finding) -> bool:
+    """Whether an emergency came after the alert was closed."""
     return bool(finding.emergency_at and closed.closed_at and finding.emergency_at > closed.closed_at)
 
 
 def _raise_closed(alert: Alert, finding: Finding, now: datetime) -> Heard:
     """The alert was closed while its condition was present."""
-    anew = (_is_anew(alert, finding) and not _is_quiet(alert, finding)) or _is_measured_since(alert, finding)
+    anew = (_is_anew(alert, finding) and not _is_quiet(alert, finding)) or _has_come_since(alert, finding)
     if not anew and finding.priority <= alert.priority:
         return NOTHING if finding.rule in alert.raising else Heard(changes=(_join(alert, finding, now),))
     handed_over = replace(alert, raising=frozenset(), updated_at=now)

@@ -5,7 +5,7 @@
   comes within half an hour, for silence after such a reading is no good sign. What was confirmed and has not
   recovered in half an hour is of high priority. Below 40 mg/dL nobody can be expected to act alone: that is of high
   priority at once and begins anew, so that whoever has answered the milder low hears of it, and the patient is asked
-  again.
+  again. The patient is asked as well where two readings came at once, and staff hear of them as confirmed.
 - **Referral level** (China's public health service, in that region): staff, once until the check within two weeks
   that it asks for. A very low reading counts when it has recovered in time; otherwise staff hear of it as very low.
 - **High twice**: elsewhere staff hear of two readings of a day that are as high; one alone is the patient's own.
@@ -93,12 +93,12 @@ def judge(
         danger = _danger(scene, _low_episode(scene, METER_VERY_LOW, taken))
         very_low, again = _very_low(scene, taken, raising, low_since)
         low = _low(scene, taken, raising, danger, low_since)
-        # The patient is asked once, by the worse; beside what is for staff at once, by this one.
-        if low and low.audience is Audience.PATIENT and very_low and very_low.verdict is Verdict.RAISE and not danger:
-            low = None
+        # The patient is asked once, by the worse.
+        if any(each.verdict is Verdict.RAISE for each in very_low):
+            low = [each for each in low if each.audience is not Audience.PATIENT]
         findings += [
-            low,
-            very_low,
+            *low,
+            *very_low,
             _referral(scene, glucose, raising),
             _high_twice(scene, glucose, raising),
             _crisis(scene, glucose, raising),
@@ -166,22 +166,28 @@ def _low(
     raising: Collection[str] | None,
     danger: Reading | None,
     low_since: Callable[[datetime], datetime],
-) -> Finding | None:
-    """danger: the first so low that staff hear at once of it as very low, while the patient is asked here."""
+) -> list[Finding]:
+    """danger: the first so low that staff hear at once of it as very low."""
     rule = METER_LOW
     event = _low_episode(scene, rule, taken)
     if not event:
         return _not_low(scene, rule, taken, raising)
     for_staff = danger is None and _lasts(scene, rule, event, "recheck")
-    said = _low_words(scene, rule, event)
-    return scene.finding(
-        rule,
-        Verdict.RAISE,
-        said if for_staff else _with_advice(scene, rule, said, event[-1]),
-        _begun(event, danger, low_since),
-        event,
-        audience=Audience.STAFF if for_staff else Audience.PATIENT,
-    )
+    said, since = _low_words(scene, rule, event), _begun(event, danger, low_since)
+    found = [scene.finding(rule, Verdict.RAISE, said, since, event)] if for_staff else []
+    if not for_staff or _came_together(event):
+        found.append(_to_patient(scene, rule, said, since, event))
+    return found
+
+
+def _came_together(event: Sequence[Reading]) -> bool:
+    """Whether the meter's readings came at once, so that the patient could not be asked for a second one before."""
+    return len({each.received_at for each in event if each.vital is Vital.GLUCOSE}) == 1
+
+
+def _to_patient(scene: Scene, rule: Rule, said: Text, since: datetime, event: Sequence[Reading]) -> Finding:
+    because = _with_advice(scene, rule, said, event[-1])
+    return scene.finding(rule, Verdict.RAISE, because, since, event, audience=Audience.PATIENT)
 
 
 def _begun(event: Sequence[Reading], danger: Reading | None, low_since: Callable[[datetime], datetime]) -> datetime:
@@ -194,34 +200,39 @@ def _very_low(
     taken: Sequence[Reading],
     raising: Collection[str] | None,
     low_since: Callable[[datetime], datetime],
-) -> tuple[Finding | None, datetime | None]:
+) -> tuple[list[Finding], datetime | None]:
     rule = METER_VERY_LOW
     event = _low_episode(scene, rule, taken)
     if not event:
         return _not_low(scene, rule, taken, raising), None
-    onset, deadline = event[0], _deadline(scene, event[0])
+    deadline = _deadline(scene, event[0])
     overdue, confirmed, danger = scene.now > deadline, _is_confirmed(scene, event), _danger(scene, event)
-    said = _low_words(scene, rule, event)
-    if not confirmed and not overdue:
-        said = _with_advice(scene, rule, said, event[-1])
-    elif overdue:
-        asked = span(scene.now - _asked_at(onset))
-        said = Text(
-            en=f"{said.en} The patient was asked to measure again; no recovery was seen in {asked.en}.",
-            zh=f"{said.zh}已请患者复测，{asked.zh}内未见恢复。",
+    said, since = _low_words(scene, rule, event), _begun(event, danger, low_since)
+    found: list[Finding] = []
+    if confirmed or overdue:
+        found.append(
+            scene.finding(
+                rule,
+                Verdict.RAISE,
+                _with_silence(scene, said, event[0]) if overdue else said,
+                since,
+                event,
+                known_at=last_arrival(event) if confirmed else deadline,
+                priority=Priority.HIGH if danger or (confirmed and overdue) else rule.priority,
+                emergencies=_believed(scene, event, "limit"),
+            )
         )
-    finding = scene.finding(
-        rule,
-        Verdict.RAISE,
-        said,
-        _begun(event, danger, low_since),
-        event,
-        known_at=last_arrival(event) if confirmed or not overdue else deadline,
-        priority=Priority.HIGH if danger or (confirmed and overdue) else rule.priority,
-        audience=Audience.STAFF if confirmed or overdue else Audience.PATIENT,
-        emergencies=_believed(scene, event, "limit"),
+    if not found or danger or _came_together(event):
+        found.append(_to_patient(scene, rule, said, since, event))
+    return found, None if overdue else deadline + _INSTANT
+
+
+def _with_silence(scene: Scene, said: Text, onset: Reading) -> Text:
+    asked = span(scene.now - _asked_at(onset))
+    return Text(
+        en=f"{said.en} The patient was asked to measure again; no recovery was seen in {asked.en}.",
+        zh=f"{said.zh}已请患者复测，{asked.zh}内未见恢复。",
     )
-    return finding, None if overdue else deadline + _INSTANT
 
 
 def _asked_at(onset: Reading) -> datetime:
@@ -286,25 +297,19 @@ def _low_words(scene: Scene, rule: Rule, event: Sequence[Reading]) -> Text:
     )
 
 
-def _not_low(scene: Scene, rule: Rule, taken: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
+def _not_low(scene: Scene, rule: Rule, taken: Sequence[Reading], raising: Collection[str] | None) -> list[Finding]:
     if not is_heard(rule, raising):
-        return None
+        return []
     newest = taken[-1]
-    now, at, limit = (
-        words(scene, newest),
-        scene.clock(newest.taken_at),
-        limit_words(scene, rule, "clear", shown(newest)[1]),
-    )
+    now, at = words(scene, newest), scene.clock(newest.taken_at)
+    limit = limit_words(scene, rule, "clear", shown(newest)[1])
     over = _is_recovered(scene, newest, rule)
-    return scene.finding(
-        rule,
-        Verdict.CLEAR if over else Verdict.HOLD,
+    because = (
         Text(en=f"Glucose {now.en} at {at}: at or above {limit.en}.", zh=f"{at} 血糖 {now.zh}：不低于 {limit.zh}。")
         if over
-        else _undecided(scene, newest, at),
-        newest.taken_at,
-        (newest,),
+        else _undecided(scene, newest, at)
     )
+    return [scene.finding(rule, Verdict.CLEAR if over else Verdict.HOLD, because, newest.taken_at, (newest,))]
 
 
 def _undecided(scene: Scene, newest: Reading, at: str) -> Text:
@@ -617,12 +622,12 @@ def _ketone(
         return [scene.finding(rule, verdict, because, newest.taken_at, (newest,))]
     name, priority = level
     limit, source = scene.number(rule, name, MMOL_L), scene.limits.source(rule.name, name, MMOL_L)
-    since = _episode(
+    event = _episode(
         ketones,
         lambda each: shown(each)[0] >= limit,
         lambda each: shown(each)[0] < watch,
         _KETONE_GAP,
-    )[0].taken_at
+    )
     beside = _beside(newest, glucose)
     told = [(Audience.PATIENT, _KETONE_ADVICE[name])]
     if name != "watch":
@@ -635,12 +640,12 @@ def _ketone(
                 en=f"Blood ketone {now} at {at}: at or above {limit:g} mmol/L.{said.en} Limit: {source.en}.",
                 zh=f"{at} 血酮 {now}：不低于 {limit:g} mmol/L。{said.zh}限值依据：{source.zh}。",
             ),
-            since,
+            event[0].taken_at,
             (newest,) if beside is None else (beside, newest),
             known_at=newest.received_at,
             priority=priority,
             audience=audience,
-            emergencies=(newest,) if name == "emergency" else (),
+            emergencies=[each for each in event if shown(each)[0] >= limit] if name == "emergency" else (),
         )
         for audience, said in told
     ]

@@ -124,8 +124,13 @@ class Scene(NamedTuple):
         """A finding of this patient; priority None: the rule's own, known_at None: the arrival of the evidence.
 
         emergencies: the measurements by which alone a person has to act. None was taken after it came, whatever its
-        clock says.
+        clock says, and one that was read out twice came when it first did.
         """
+        newest = max(
+            sorted(emergencies, key=lambda each: each.received_at),
+            key=lambda each: min(each.taken_at, each.received_at),
+            default=None,
+        )
         return Finding(
             patient=self.patient,
             rule=rule.name,
@@ -137,5 +142,5 @@ class Scene(NamedTuple):
             since=since,
             known_at=known_at or last_arrival(evidence) or self.now,
             evidence=tuple(dict.fromkeys(reading.key for reading in evidence)),
-            emergency_at=max((min(each.taken_at, each.received_at) for each in emergencies), default=None),
+            emergency_at=newest.received_at if newest else None,
         )

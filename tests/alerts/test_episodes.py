@@ -213,6 +213,28 @@ def test_an_emergency_measured_after_the_closing_is_told_and_one_from_before_it_
     assert clinic.watched((after.taken_at - START) / timedelta(minutes=1) + 1, DAY) == []
 
 
+@pytest.mark.parametrize(
+    ("before", "late"),
+    [
+        ([meter(0, 48), meter(16, 50)], meter(34, 45, arrives=minute(36))),
+        ([strip(0, 3.4)], replace(strip(34, 3.6), received_at=minute(36))),
+        ([cuff(0, 200, 115), cuff(5, 200, 115)], cuff(34, 205, 118, arrives=minute(36))),
+    ],
+)
+def test_an_emergency_measured_before_the_closing_of_which_whoever_closed_could_not_know_is_told(
+    clinic: Clinic, before: list[Reading], late: Reading
+) -> None:
+    clinic.comes(*before)
+    clinic.look(31)
+    closed = clinic.close(at=35)
+    assert [notice.audience for notice in clinic.comes(late)] == [Audience.STAFF]
+    assert clinic.alert.id != closed.id
+    # What is older than what was answered is none, though it came later still.
+    clinic.close(at=37)
+    older = replace(late, taken_at=minute(30), received_at=minute(38), device="found-later")
+    assert clinic.comes(older) == []
+
+
 def test_a_very_low_on_the_meter_to_which_nobody_answers_is_told_though_the_sensors_low_was_closed(
     clinic: Clinic,
 ) -> None:

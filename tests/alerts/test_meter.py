@@ -132,13 +132,24 @@ def test_what_nobody_acts_on_alone_is_told_after_a_milder_low_was_closed(closed_
     later = [each for each in told.values() if each[0] > 31]
     # Whoever closed it last, before 2.6 or before 2.5, hears of that as well.
     closed_last = [(33.0, STAFF, Priority.HIGH)] if closed_at == 31 else []
-    assert later == [*closed_last, (35, STAFF, Priority.HIGH), (35, PATIENT, Priority.LOW)]
+    assert later == [*closed_last, (35, STAFF, Priority.HIGH), (35, PATIENT, Priority.MEDIUM)]
 
 
 def test_a_patient_is_asked_also_where_staff_hear_at_once() -> None:
-    found = Home().take(meter(0, 35)).at(0)["meter-low"]
-    assert (found.verdict, found.audience) == (RAISE, PATIENT)
+    (found,) = Home().take(meter(0, 35)).asked(0).values()
+    assert (found.rule, found.priority) == ("meter-very-low", Priority.MEDIUM)  # by the worse level, not by 70 mg/dL
+    assert "below 54 mg/dL" in found.because.en
     assert "eat or drink 15 g of sugar now" in found.because.en
+
+
+@pytest.mark.parametrize(("mg_dl", "rule"), [(50, "meter-very-low"), (65, "meter-low")])
+def test_a_patient_is_asked_also_where_two_readings_come_at_once_and_staff_hear(mg_dl: float, rule: str) -> None:
+    together = Home().take(meter(0, mg_dl, arrives=18), meter(17, mg_dl - 1, arrives=18))
+    raised = [each for each in together.judged(18).findings if each.verdict is RAISE]
+    assert {each.audience for each in raised if each.rule == rule} == {STAFF, PATIENT}
+    assert "eat or drink 15 g of sugar now" in together.asked(18)[rule].because.en
+    one_by_one = Home().take(meter(0, mg_dl), meter(17, mg_dl - 1))
+    assert one_by_one.asked(17) == {}  # asked at the first already
 
 
 def test_a_value_between_the_levels_does_not_end_a_very_low() -> None:
