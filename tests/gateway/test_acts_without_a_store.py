@@ -83,10 +83,10 @@ async def test_on_a_full_disk_nothing_hangs_and_nothing_is_done_later(
 async def test_an_act_behind_what_waits_for_the_disk_is_told_and_not_done_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.house.ANSWER_S", 0.05)
     clock = HandClock()
     async with real_house(tmp_path, clock) as house, browser(house) as web:
         alert = await an_alert(house)
+        monkeypatch.setattr("gateway.house.ANSWER_S", 0.05)
         pages = house.journal._db.execute("PRAGMA page_count").fetchone()[0]
         house.journal._db.execute(f"PRAGMA max_page_count={pages}")
         async with publishing(house, MANY) as sending:
