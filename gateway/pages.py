@@ -66,7 +66,7 @@ from gateway.forms import Forms, Refusal
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
 from gateway.language import LANGUAGES, Language, Sentence, choose, load_languages
 from gateway.own_limits import OwnNumber, own_numbers, unreadable_numbers, with_number, without_number
-from gateway.people import DeviceKind, DeviceLink, Patient
+from gateway.people import DeviceKind, DeviceLink, Patient, plans_on
 from gateway.review_api import Day, DoneIn, ranking, tick, week_name, weekly_list
 from gateway.terminal import printable
 from gateway.view import HouseView
@@ -392,12 +392,13 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
     ((place,), _), reviews = await asyncio.to_thread(
         lambda: (ranking(house, [patient.id]), house.reviews.of_patient(patient.id, _WEEKS))
     )
-    plans, former = await asyncio.to_thread(
-        lambda: (house.people.plans([patient.id]), house.people.former_limits(patient.id))
+    planned, former = await asyncio.to_thread(
+        lambda: (house.people.plans([patient.id]).get(patient.id, []), house.people.former_limits(patient.id))
     )
     told_patient = await asyncio.to_thread(house.book.to_patient, patient.id, _NEWEST)
     applied, today, unreadable = house.limits(patient), _today(house, patient), unreadable_numbers(patient)
     told = {each.because for each in unreadable}
+    counting = plans_on(planned, today).values()
 
     def in_force(own: OwnNumber) -> bool:
         return own.override.holds(today) and applied.limits.given.get(own.key) == own.value
@@ -425,8 +426,9 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         written=_written,
         today=today,
         populations=POPULATIONS,
-        plans=[plan for plan in plans.get(patient.id, ()) if plan.holds(max(today, plan.first))],
-        planned=[Vital.GLUCOSE, Vital.BLOOD_PRESSURE],
+        plans=[(plan, plan in counting) for plan in planned if plan.holds(max(today, plan.first))],
+        former_plans=[plan for plan in reversed(planned) if not plan.holds(max(today, plan.first))],
+        plannable=[Vital.GLUCOSE, Vital.BLOOD_PRESSURE],
         programmes=sorted(house.rules.programmes),
         place=place,
         reviews=reviews,
@@ -491,8 +493,9 @@ async def set_plan(request: Request, house: House, patient_id: str) -> Response:
 async def end_plan(request: Request, house: House, patient_id: str, number: PlanNumber) -> Response:
     """The button that ends a plan."""
     patient = await find_patient(house, patient_id)
-    await stop(house, patient, number)
-    return _go(request, f"/patients/{quote(patient.id)}#plans")
+    body = _take(AcknowledgeIn, await _fields(request))
+    await stop(house, patient, number, body.by)
+    return _remember_name(_go(request, f"/patients/{quote(patient.id)}#plans"), request, body.by)
 
 
 @router.get("/patients/{patient_id}/figure/{name}")

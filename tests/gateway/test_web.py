@@ -664,33 +664,33 @@ async def test_a_plan_of_measuring_is_set_replaced_and_ended_by_api_and_form(fur
         fields = {"vital": "blood_pressure", "times": "1", "days": "3", "from": "2026-03-05", "author": "Dr Wu"}
         await web.post("/patients/p-017/plans", data=fields)
         before, now = (await web.get(path)).json()
-        assert (before["ended_at"], before["to"], now["ended_at"]) == (None, "2026-03-04", None)
+        assert (before["ended_at"], before["to"], now["ended_at"]) == (None, "2026-04-30", None)
         page = (await web.get("/patients/p-017")).text
-        assert "Blood pressure: <b>1 times a day on 3 of 7 days</b>" in page
-        assert "Dr Wu from 2026-03-05" in page
-        assert "Dr Li from 2026-03-03 to 2026-03-04" in page
+        assert '<li class="soft">Blood pressure: <b>1 times a day on 3 of 7 days</b>' in page
+        assert re.search(r"Dr Wu from 2026-03-05\s*</span> does not hold today", page)
+        assert re.search(r"<li>Blood pressure: .*Dr Li from 2026-03-03 to 2026-04-30", page)
         furnished.time += timedelta(days=2)
-        assert "Dr Li from 2026-03-03" not in (await web.get("/patients/p-017")).text
-        await web.put(f"{path}/blood_pressure", json=body)
+        await web.put(f"{path}/blood_pressure", json={**body, "to": None, "author": "Dr He"})
         first, second, third = (await web.get(path)).json()
-        assert (first["to"], first["times"], second["ended_at"][:10]) == ("2026-03-04", 2, "2026-03-05")
-        assert (third["from"], third["to"], third["ended_at"]) == ("2026-03-05", "2026-04-30", None)
+        assert (first["ended_at"][:10], first["ended_by"]) == ("2026-03-05", "Dr He")
+        assert (second["ended_at"][:10], second["ended_by"]) == ("2026-03-05", "Dr He")
+        assert (third["from"], third["to"], third["ended_at"]) == ("2026-03-05", None, None)
         now = third["number"]
-        await web.put(
-            f"{path}/blood_pressure", json={**body, "from": "2026-04-01"}
-        )  # the one before holds until then
-        assert [each["to"] for each in (await web.get(path)).json()][2:] == ["2026-03-31", "2026-04-30"]
         page = (await web.get("/patients/p-017")).text
-        assert page.count("End the plan") == 2
-        await web.post(f"/patients/p-017/plans/{now}/end")
-        ended = [each["ended_at"] for each in (await web.get(path)).json()]
-        assert [bool(each) for each in ended] == [False, True, True, False]  # the first was over by itself
+        assert "Former plans (2)" in page
+        assert re.search(r"Dr Wu from 2026-03-05\s*; ended <time[^>]*>5 Mar 2026, .*\(Dr He\)", page)
+        assert page.count("End the plan") == 1
+        nobody = await web.post(f"/patients/p-017/plans/{now}/end")
+        assert "Your name: this is needed" in refused_form(nobody.text, f"/patients/p-017/plans/{now}/end")
+        await web.post(f"/patients/p-017/plans/{now}/end", data={"by": "Nurse Wu"})
+        ended = [(each["ended_at"], each["ended_by"]) for each in (await web.get(path)).json()]
+        assert [by for _, by in ended] == ["Dr He", "Dr He", "Nurse Wu"]
         furnished.time += timedelta(days=1)
-        await web.post(f"/patients/p-017/plans/{now}/end")
+        await web.post(f"/patients/p-017/plans/{now}/end", data={"by": "Dr Late"})
         await web.put(f"{path}/blood_pressure", json=body)
-        again = [each["ended_at"] for each in (await web.get(path)).json()]
-        assert (again[:3], again[4]) == (ended[:3], None)
-        none = await web.post("/patients/p-017/plans/99/end")
+        again = [(each["ended_at"], each["ended_by"]) for each in (await web.get(path)).json()]
+        assert (again[:3], again[3]) == (ended, (None, None))
+        none = await web.post("/patients/p-017/plans/99/end", data={"by": "Nurse Wu"})
         assert (none.status_code, "no plan of the number 99" in none.text) == (404, True)
         missing = await web.post("/patients/p-017/plans", data={**fields, "times": ""})
         assert "Times a day: this is needed" in refused_form(missing.text, "/patients/p-017/plans")
@@ -698,7 +698,35 @@ async def test_a_plan_of_measuring_is_set_replaced_and_ended_by_api_and_form(fur
         assert (await web.put(f"{path}/glucose", json={**body, "author": " "})).status_code == 422
         assert (await web.put(f"{path}/glucose", json={**body, "to": "2026-03-01"})).status_code == 422
         glucose = (await web.put(f"{path}/glucose", json=body)).json()[-1]["number"]
-        assert (await web.delete(f"{path}/{glucose}")).json()[-1]["ended_at"]
+        gone = (await web.delete(f"{path}/{glucose}", params={"by": "Dr Li"})).json()[-1]
+        assert (bool(gone["ended_at"]), gone["ended_by"]) == (True, "Dr Li")
+
+
+async def test_a_plan_for_two_weeks_stands_over_a_lasting_one_which_holds_again(furnished) -> None:
+    lasting = {"vital": "glucose", "times": "1", "days": "3", "author": "Dr Li"}
+    weeks = {
+        "vital": "glucose",
+        "times": "4",
+        "days": "7",
+        "from": "2026-03-05",
+        "to": "2026-03-18",
+        "author": "Dr Wu",
+    }
+
+    async def counts() -> list[str]:
+        page = (await web.get("/patients/p-017")).text
+        return re.findall(r"<li>Glucose, meter: <b>(.*?) on", page)
+
+    async with browser(furnished) as web:
+        for form in (lasting, weeks):
+            await web.post("/patients/p-017/plans", data=form)
+        assert await counts() == ["1 times a day"]
+        furnished.time += timedelta(days=2)
+        assert await counts() == ["4 times a day"]
+        furnished.time += timedelta(days=14)
+        assert await counts() == ["1 times a day", "4 times a day"]  # the latter among the former ones
+        page = (await web.get("/patients/p-017")).text
+        assert re.search(r"Former plans \(1\).*Dr Wu from 2026-03-05 to 2026-03-18", page, re.DOTALL)
 
 
 LOW_1 = {"value": 62, "unit": "mg/dL", "author": "Dr Li"}
