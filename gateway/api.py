@@ -777,7 +777,7 @@ async def list_plans(house: House, patient_id: str) -> list[PlanOut]:
 
 @router.put("/patients/{patient_id}/plans/{vital}", tags=["patients"])
 async def set_plan(house: House, patient_id: str, vital: PlannedVital, body: PlanIn) -> list[PlanOut]:
-    """Say what a patient is to measure of a vital; plans to which it leaves no day end, others hold again after it."""
+    """Say what a patient is to measure of a vital; those to which it leaves no day end, others hold again."""
     await agree(house, await find_patient(house, patient_id), vital, body)
     return await list_plans(house, patient_id)
 

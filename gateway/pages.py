@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -23,7 +24,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from alerts.alert import ActKind, Alert, Outcome, Text, together
+from alerts.alert import ActKind, Alert, IllegalAct, Outcome, Text, together
 from alerts.rule import POPULATIONS, Rule
 from alerts.rules import PROBLEMS, RULES
 from gateway.api import (
@@ -180,7 +181,7 @@ def _environment(language: Language) -> Environment:
         links=list(DeviceLink),
         priority_name=priority_name,
         readable=lambda data, channel: printable(readable(data, channel)),
-        problem_word=lambda problem: language.text(_TITLES[problem]) if problem in _TITLES else problem,
+        problem_word=partial(_title, language),
         outcome_word=lambda outcome: say(OUTCOMES[outcome]),
         kind_word=lambda kind: say(KINDS[kind]),
         link_word=lambda link: say(LINKS[link]),
@@ -192,10 +193,15 @@ def _environment(language: Language) -> Environment:
         vital_word=lambda vital: say(VITALS[vital]),
         population_word=lambda group: say(GROUPS[group]),
         reason_word=lambda reason: say(REASONS.get(reason, reason)),
-        pattern_word=lambda rule: language.text(_TITLES[rule]),
+        pattern_word=partial(_title, language),
         week_name=week_name,
     )
     return room
+
+
+def _title(language: Language, name: str) -> str:
+    """What a trouble or a rule is called; its own name where it is one of another Homeward."""
+    return language.text(_TITLES[name]) if name in _TITLES else name
 
 
 def show_refusal(request: Request, status: int, because: str | Text) -> Response:
@@ -300,7 +306,7 @@ async def acknowledge(request: Request, house: House, alert_id: str) -> Response
     """The form beside an alert."""
     fields = await _fields(request)
     body = _take(AcknowledgeIn, fields)
-    await act(house, ActKind.ACKNOWLEDGE, alert_id, body)
+    await _decide(request, house, ActKind.ACKNOWLEDGE, alert_id, body)
     return _remember_name(_go(request, fields.get("next", "/")), request, body.by)
 
 
@@ -309,8 +315,40 @@ async def close(request: Request, house: House, alert_id: str) -> Response:
     """The form that ends an alert."""
     fields = await _fields(request)
     body = _take(CloseIn, fields)
-    await act(house, ActKind.CLOSE, alert_id, body)
+    await _decide(request, house, ActKind.CLOSE, alert_id, body)
     return _remember_name(_go(request, fields.get("next", "/")), request, body.by)
+
+
+async def _decide(
+    request: Request, house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeIn | CloseIn
+) -> None:
+    """Do what a form says. Who comes too late is told who was there before, on the patient's clock."""
+    try:
+        await act(house, kind, alert_id, body)
+    except IllegalAct:
+        ((alert, patient, zone),) = await _with_patients(house, [await find_alert(house, alert_id)])
+        language = _desk(request).language(request)
+        which = {"problem": _title(language, alert.problem), "patient": patient.name}
+        if alert.closed_at:
+            said = Sentence(
+                "{name} has closed the alert “{problem}” of {patient} already, on {moment} ({outcome}: {note}). "
+                "Nothing can be added to it; a new episode opens a new alert.",
+                name=alert.closed_by,
+                moment=language.moment(alert.closed_at, zone),
+                outcome=Sentence(OUTCOMES[alert.outcome]) if alert.outcome else "",
+                note=alert.closing_note,
+                **which,
+            )
+        elif alert.acknowledged_at:
+            said = Sentence(
+                "{name} has acknowledged the alert “{problem}” of {patient} already, on {moment}. It can be closed.",
+                name=alert.acknowledged_by,
+                moment=language.moment(alert.acknowledged_at, zone),
+                **which,
+            )
+        else:
+            raise
+        raise HTTPException(409, said) from None
 
 
 @router.get("/patients")
@@ -359,8 +397,25 @@ async def weekly(request: Request, house: House, week: Day | None = None) -> Res
 async def mark_done(request: Request, house: House, patient_id: str, monday: date, rule: str) -> Response:
     """The form beside a line of the weekly list."""
     body = _take(DoneIn, await _fields(request))
-    await tick(house, patient_id, monday, rule, body)
+    try:
+        await tick(house, patient_id, monday, rule, body)
+    except IllegalAct:
+        raise HTTPException(409, await _done_before(request, house, patient_id, monday, rule)) from None
     return _remember_name(_go(request, f"/weekly?week={monday}#{quote(patient_id)}"), request, body.by)
+
+
+async def _done_before(request: Request, house: HouseView, patient_id: str, monday: date, rule: str) -> str:
+    """Who has dealt with a line of the weekly list before, on the patient's clock."""
+    language, patient = _desk(request).language(request), await find_patient(house, patient_id)
+    reviews = await asyncio.to_thread(house.reviews.weekly_list, monday)
+    done = next(review for review in reviews if review.patient == patient_id).done[rule]
+    return Sentence(
+        "{name} has dealt with “{problem}” of {patient} already, on {moment}.",
+        name=done.by,
+        problem=_title(language, rule),
+        patient=patient.name,
+        moment=language.moment(done.at, ZoneInfo(patient.zone)),
+    )
 
 
 @router.post("/patients")

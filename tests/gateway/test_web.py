@@ -479,7 +479,7 @@ async def test_without_javascript_a_form_acknowledges_remembers_the_name_and_clo
         assert page.count("李医生") >= 3  # the facts, the history, and the name that the browser remembers
         late = await web.post(f"/alerts/{alert.id}/acknowledge", data={"by": "Dr Wu"})
         assert late.status_code == 409
-        assert "was acknowledged by 李医生" in late.text
+        assert "李医生 has acknowledged the alert" in late.text
         form = {"by": "李医生", "outcome": "no-action", "note": "<b>sensor</b> pressed"}
         assert (await web.post(f"/alerts/{alert.id}/close", data=form)).status_code == 303
         page = (await web.get(f"/alerts/{alert.id}")).text
@@ -544,8 +544,26 @@ async def test_what_was_refused_is_told_above_where_its_form_is_gone(furnished) 
         late = await web.post(f"/alerts/{alert.id}/acknowledge", data={"by": "Dr Wu"})
         nobody = await web.post("/patients/p-9/limits", data={"by": "Dr Wu"})
     assert late.status_code == 409
-    assert re.search(rf'<p class="warning refused"[^>]*>警报 {alert.id} 已由 Dr Li 于 .* 确认', late.text)
+    assert re.search(
+        r'<p class="warning refused"[^>]*>Dr Li 已于 2026年3月3日 .* 确认 王芳 的警报“低血糖”', late.text
+    )
     assert (nobody.status_code, "没有编号为 p-9 的患者" in nobody.text) == (404, True)
+
+
+@pytest.mark.parametrize("page", ["/", "/alerts/{id}"])
+async def test_who_closes_too_late_keeps_the_text_and_hears_who_was_first_on_the_clock_of_the_page(
+    furnished, page
+) -> None:
+    alert = furnished.find(very_low())
+    at, form = f"/alerts/{alert.id}/close", {"by": "Dr Wu", "outcome": "advice", "note": "called <her>"}
+    async with browser(furnished) as web:
+        await web.post(at, data={**form, "by": "Dr Li", "note": "ate 15 g"})
+        late = await web.post(at, data=form, headers={"Referer": "http://localhost:8080" + page.format(id=alert.id)})
+    (told,) = re.findall(r'<p class="warning refused"[^>]*>(.*?)</p>', late.text)
+    assert late.status_code == 409
+    assert told.startswith("Dr Li has closed the alert “Low glucose” of 王芳 already, on 3 Mar 2026, ")
+    assert "14:30 UTC+8 (Advice given: ate 15 g)" in told
+    assert re.search(r"<textarea [^>]*readonly>called &lt;her&gt;</textarea>", late.text)
 
 
 async def test_what_the_patient_was_told_is_read_on_the_patients_page(furnished) -> None:
