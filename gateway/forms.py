@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any, Final, NamedTuple
+from unicodedata import normalize
 from urllib.parse import unquote
 
 from alerts.alert import Text
@@ -71,6 +72,15 @@ _FIELDS: Final[Mapping[str, str]] = {
     "which": N_("Limit"),
     "zone": N_("Time zone"),
 }
+
+
+# Fields of digits, which a Chinese keyboard may write in full width, with its own full stop for the point.
+_OF_DIGITS: Final = frozenset({"value", "times", "days", "from", "to", "since"})
+
+
+def half_width(name: str, text: str) -> str:
+    """What was typed into a field, where it is a number or a day in the digits and signs of ASCII (NFKC)."""
+    return normalize("NFKC", text).replace("。", ".").strip() if name in _OF_DIGITS else text
 
 
 class Refusal(NamedTuple):

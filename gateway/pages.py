@@ -63,7 +63,7 @@ from gateway.api import (
     wearings_of,
 )
 from gateway.charts import Span, glucose_figure, pressure_figure
-from gateway.forms import Forms, Refusal
+from gateway.forms import Forms, Refusal, half_width
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
 from gateway.language import LANGUAGES, Language, Sentence, choose, load_languages
 from gateway.own_limits import OwnNumber, own_numbers, unreadable_numbers, with_number, without_number
@@ -81,6 +81,7 @@ from gateway.words import (
     PARAMETERS,
     REASONS,
     VITALS,
+    WHAT_HELPS,
     clock_word,
     shown,
 )
@@ -181,6 +182,7 @@ def _environment(language: Language) -> Environment:
         links=list(DeviceLink),
         priority_name=priority_name,
         readable=lambda data, channel: printable(readable(data, channel)),
+        alert_word=partial(_alert_title, language),
         problem_word=partial(_title, language),
         outcome_word=lambda outcome: say(OUTCOMES[outcome]),
         kind_word=lambda kind: say(KINDS[kind]),
@@ -193,6 +195,7 @@ def _environment(language: Language) -> Environment:
         vital_word=lambda vital: say(VITALS[vital]),
         population_word=lambda group: say(GROUPS[group]),
         reason_word=lambda reason: say(REASONS.get(reason, reason)),
+        help_word=lambda reason: say(WHAT_HELPS[reason]) if reason in WHAT_HELPS else "",
         pattern_word=partial(_title, language),
         week_name=week_name,
     )
@@ -202,6 +205,12 @@ def _environment(language: Language) -> Environment:
 def _title(language: Language, name: str) -> str:
     """What a trouble or a rule is called; its own name where it is one of another Homeward."""
     return language.text(_TITLES[name]) if name in _TITLES else name
+
+
+def _alert_title(language: Language, alert: Alert) -> str:
+    """What an alert is called: the worst that holds it up, as in its messages; its trouble once all that is over."""
+    raising = [rule for rule in RULES.values() if rule.name in alert.raising]
+    return _title(language, max(raising, key=lambda rule: rule.priority).name if raising else alert.problem)
 
 
 def show_refusal(request: Request, status: int, because: str | Text) -> Response:
@@ -328,7 +337,7 @@ async def _decide(
     except IllegalAct:
         ((alert, patient, zone),) = await _with_patients(house, [await find_alert(house, alert_id)])
         language = _desk(request).language(request)
-        which = {"problem": _title(language, alert.problem), "patient": patient.name}
+        which = {"problem": _alert_title(language, alert), "patient": patient.name}
         if alert.closed_at:
             said = Sentence(
                 "{name} has closed the alert “{problem}” of {patient} already, on {moment} ({outcome}: {note}). "
@@ -814,7 +823,8 @@ def _desk(request: Request) -> Desk:
 
 async def _fields(request: Request) -> dict[str, str]:
     """The fields of a form; empty ones count as left out. The guard has bounded the body."""
-    request.state.fields = fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    sent = parse_qsl((await request.body()).decode("utf-8", "replace"))
+    request.state.fields = fields = {name: half_width(name, text) for name, text in sent}
     return fields
 
 

@@ -130,12 +130,10 @@ async function draw(element) {
 if (document.body.dataset.page) history.replaceState(null, "", document.body.dataset.page);
 document.querySelectorAll("[data-keyed] > [id]").forEach(remember);
 document.querySelectorAll("[data-figure]").forEach(draw);
-// A choice among many says more of the one that is chosen, and bounds the number beside it.
+// A choice among many says more of the one that is chosen.
 for (const choice of document.querySelectorAll("select[data-says]")) {
   const show = () => {
-    const { says, lower, upper } = choice.selectedOptions[0].dataset;
-    document.querySelector(choice.dataset.says).textContent = says;
-    Object.assign(document.querySelector(choice.dataset.bounds), { min: lower, max: upper });
+    document.querySelector(choice.dataset.says).textContent = choice.selectedOptions[0].dataset.says;
   };
   choice.addEventListener("change", show);
   show();

@@ -26,7 +26,19 @@ from gateway.guard import WebSettings
 from gateway.language import choose, load_languages
 from gateway.people import DeviceKind, DeviceLink
 from gateway.web import create_app
-from gateway.words import BONDS, FACTS, FLAGS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS, clock_word
+from gateway.words import (
+    BONDS,
+    FACTS,
+    FLAGS,
+    KINDS,
+    LINKS,
+    OUTCOMES,
+    PARAMETERS,
+    REASONS,
+    VITALS,
+    WHAT_HELPS,
+    clock_word,
+)
 from ingest.journal import Arrival
 from ingest.links import ble_faults
 from ingest.links.ble import Bond
@@ -545,7 +557,7 @@ async def test_what_was_refused_is_told_above_where_its_form_is_gone(furnished) 
         nobody = await web.post("/patients/p-9/limits", data={"by": "Dr Wu"})
     assert late.status_code == 409
     assert re.search(
-        r'<p class="warning refused"[^>]*>Dr Li 已于 2026年3月3日 .* 确认 王芳 的警报“低血糖”', late.text
+        r'<p class="warning refused"[^>]*>Dr Li 已于 2026年3月3日 .* 确认 王芳 的警报“血糖严重偏低”', late.text
     )
     assert (nobody.status_code, "没有编号为 p-9 的患者" in nobody.text) == (404, True)
 
@@ -561,7 +573,7 @@ async def test_who_closes_too_late_keeps_the_text_and_hears_who_was_first_on_the
         late = await web.post(at, data=form, headers={"Referer": "http://localhost:8080" + page.format(id=alert.id)})
     (told,) = re.findall(r'<p class="warning refused"[^>]*>(.*?)</p>', late.text)
     assert late.status_code == 409
-    assert told.startswith("Dr Li has closed the alert “Low glucose” of 王芳 already, on 3 Mar 2026, ")
+    assert told.startswith("Dr Li has closed the alert “Very low glucose” of 王芳 already, on 3 Mar 2026, ")
     assert "14:30 UTC+8 (Advice given: ate 15 g)" in told
     assert re.search(r"<textarea [^>]*readonly>called &lt;her&gt;</textarea>", late.text)
 
@@ -1153,6 +1165,45 @@ async def test_what_cannot_be_seen_is_written_out_on_the_page(house, web) -> Non
     page = (await web.get("/letters")).text
     assert r"\x00\x07&lt;\x1b[2J\x85" in page
     assert all(char.isprintable() or char == "\n" for char in page)
+
+
+async def test_the_chinese_page_says_in_chinese_why_a_letter_waits_and_what_helps(house) -> None:
+    _set_aside(house, "cgm-9")
+    async with browser(house, **{"Accept-Language": "zh-CN"}) as web:
+        page = (await web.get("/letters")).text
+    assert (
+        '请将设备分配给患者，或更正开始使用的时间；之后会自动重新处理。<br>英文原文： <span class="soft" lang="en">'
+        in page
+    )
+    assert WHAT_HELPS.keys() == REASONS.keys()
+
+
+async def test_digits_and_points_of_a_chinese_keyboard_are_taken_and_a_note_stays_as_it_was_written(
+    furnished,
+) -> None:
+    alert = furnished.find(very_low())
+    limit = {"which": "low-event-1 limit mmol/L", "value": "４．４", "author": "李医生"}
+    days = {"from": "２０２６－０３－０４", "to": "２０２６－０４－０１"}
+    plan = {"vital": "glucose", "times": "２", "days": " ７", "author": "李医生", **days}
+    async with browser(furnished) as web:
+        assert (await web.post("/patients/p-017/limits", data={**limit, **days})).status_code == 303
+        assert (await web.post("/patients/p-017/limits", data={**limit, "value": "4。5"})).status_code == 303
+        assert (await web.post("/patients/p-017/plans", data=plan)).status_code == 303
+        (agreed,) = (await web.get("/api/v1/patients/p-017/plans")).json()
+        given = (await web.get("/api/v1/patients/p-017")).json()["limits"]["low-event-1"]["limit"]
+        await web.post(f"/alerts/{alert.id}/close", data={"by": "李", "outcome": "advice", "note": "糖１５ｇ，好。"})
+        assert "糖１５ｇ，好。" in (await web.get(f"/alerts/{alert.id}")).text
+    assert (agreed["times"], agreed["days"], agreed["from"], agreed["to"]) == (2, 7, "2026-03-04", "2026-04-01")
+    assert [each["value"] for each in given] == [4.5]
+
+
+async def test_an_alert_is_called_what_holds_it_up(furnished) -> None:
+    alert = furnished.find(severe_pressure())
+    for language, word in (("en", "Severe blood pressure"), ("zh-CN", "血压重度升高")):
+        async with browser(furnished, **{"Accept-Language": language}) as web:
+            for page in ("/", f"/alerts/{alert.id}"):
+                assert f'<span class="problem">{word}</span></h' in (await web.get(page)).text
+            assert word in (await web.get("/alerts")).text
 
 
 async def test_a_page_of_letters_says_how_many_there_are(house, web) -> None:
