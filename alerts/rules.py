@@ -224,6 +224,10 @@ def read_overrides(data: Mapping[str, Any], scope: str, *, toml: bool = False) -
     ], mistakes
 
 
+# What may be said with a number.
+_SAID: Final = frozenset({"value", "unit", "author", "from", "to", "entered_at"})
+
+
 def _entries(data: Mapping[str, Any], mistakes: list[Text]) -> Iterable[tuple[str, str, Any]]:
     """(rule, parameter, what is said of it) of every number of the rules that there are."""
     for rule_name, parameters in data.items():
@@ -275,12 +279,21 @@ def parse_number(rule: Rule, name: str, entry: Any, *, toml: bool = False) -> tu
                 zh=f"{where}：不接受没有单位的数值。请写作 {example}。",
             )
         )
-    if set(entry) - {"author", "from", "to", "entered_at"} != {"value", "unit"}:
-        found = ", ".join(map(str, entry))
+    if "value" not in entry:
         raise LimitsError(
             Text(
-                en=f"{where}: expected exactly value and unit, found {found}. Write {example}.",
-                zh=f"{where}：只应有 value 和 unit，却有 {found}。请写作 {example}。",
+                en=f"{where}: the value is missing. Write it as {example}.",
+                zh=f"{where}：缺少 value。请写作 {example}。",
+            )
+        )
+    for stranger in map(str, entry.keys() - _SAID):
+        near = get_close_matches(stranger, _SAID, 1)
+        en, zh = (f" Did you mean {near[0]}?", f"是否应为 {near[0]}？") if near else ("", "")
+        raise LimitsError(
+            Text(
+                en=f"{where}: {stranger!r} is nothing that a number says.{en} It says value and unit, and may say "
+                "author, from and to.",
+                zh=f"{where}：数值中没有 {stranger!r} 这一项。{zh}应写 value 和 unit，还可写 author、from 和 to。",
             )
         )
     value, unit = entry["value"], entry["unit"]

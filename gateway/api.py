@@ -193,7 +193,7 @@ class PlanIn(Door):
 class PlanOut(BaseModel):
     """What a patient is or was to measure. entered_at, ended_at (replaced or taken back) in UTC.
 
-    number: names it where it is ended.
+    ended_by: null where nobody said who did it. number: names it where it is ended.
     """
 
     number: int
@@ -205,6 +205,7 @@ class PlanOut(BaseModel):
     author: str
     entered_at: datetime
     ended_at: datetime | None
+    ended_by: str | None
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -776,15 +777,20 @@ async def list_plans(house: House, patient_id: str) -> list[PlanOut]:
 
 @router.put("/patients/{patient_id}/plans/{vital}", tags=["patients"])
 async def set_plan(house: House, patient_id: str, vital: PlannedVital, body: PlanIn) -> list[PlanOut]:
-    """Say what a patient is to measure of a vital; the plan before ends: at once, or the day before a later one."""
+    """Say what a patient is to measure of a vital; those to which it leaves no day end, others hold again."""
     await agree(house, await find_patient(house, patient_id), vital, body)
     return await list_plans(house, patient_id)
 
 
 @router.delete("/patients/{patient_id}/plans/{number}", tags=["patients"])
-async def end_plan(house: House, patient_id: str, number: PlanNumber) -> list[PlanOut]:
+async def end_plan(
+    house: House,
+    patient_id: str,
+    number: PlanNumber,
+    by: Annotated[Name | None, Query(description="Who ends it")] = None,
+) -> list[PlanOut]:
     """End one plan; it stays as a former one, and one that has ended already stays as it is."""
-    await stop(house, await find_patient(house, patient_id), number)
+    await stop(house, await find_patient(house, patient_id), number, by)
     return await list_plans(house, patient_id)
 
 
@@ -795,14 +801,14 @@ async def agree(house: HouseView, patient: Patient, vital: Vital, body: PlanIn) 
     await house.set_plan(patient.id, vital, body.plan(vital, today, now))
 
 
-async def stop(house: HouseView, patient: Patient, number: int) -> None:
-    """End a plan; an HTTP 404 where the patient has none of this number."""
+async def stop(house: HouseView, patient: Patient, number: int, by: str | None) -> None:
+    """End a plan, and keep who did it; an HTTP 404 where the patient has none of this number."""
     plans = await asyncio.to_thread(house.people.plans, [patient.id])
     if number not in {plan.number for plan in plans.get(patient.id, ())}:
         raise HTTPException(
             404, Sentence("patient {id} has no plan of the number {number}", id=patient.id, number=number)
         )
-    await house.end_plan(patient.id, number)
+    await house.end_plan(patient.id, number, by and by.strip())
 
 
 @router.get("/patients/{patient_id}/limits/former", tags=["patients"])

@@ -75,7 +75,7 @@ def _empty(folder: Path) -> Iterator[None]:
 def _copy_all(data: Path, folder: Path) -> dict[str, int]:
     names = [name for name in _IN_ORDER if (data / name).exists() and (data / name).stat().st_size]
     if JOURNAL not in names:
-        raise HouseError(f"there is no journal in {data}; name the data directory with --data or -c")
+        raise HouseError(f"there is no journal in {data}: `homeward run` makes it at its first start")
     with ExitStack() as stack:
         sources = [(name, stack.enter_context(closing(_as_it_is_now(data / name)))) for name in names]
         for name, source in sources:

@@ -74,8 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser(
         "status",
         help="what came, what became of it, who has it, how the hub does",
-        description="Exit status: 0 all is well, 1 a part of the hub needs attention or an account does not balance, "
-        "2 no hub runs (what is on disk is told all the same).",
+        description="Exit status: 0 all is well, 1 a part of the hub needs attention, letters wait for a person, "
+        "or an account does not balance, 2 no hub runs (what is on disk is told all the same).",
     )
     _add_journal(status)
 

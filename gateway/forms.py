@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any, Final, NamedTuple
+from unicodedata import normalize
 from urllib.parse import unquote
 
 from alerts.alert import Text
@@ -43,6 +44,7 @@ _PATTERNS: Final[Mapping[str, str]] = {
     r"\S": _NEEDED,
     r"^[A-Za-z0-9_.:-]{1,64}$": N_("use letters, digits and _ . : - only, at most 64 of them"),
 }
+_TEXTS: Final = ("note", "because")  # fields into which somebody writes what is not to be lost
 # The fields as the forms call them.
 _FIELDS: Final[Mapping[str, str]] = {
     "author": N_("Your name"),
@@ -70,6 +72,15 @@ _FIELDS: Final[Mapping[str, str]] = {
     "which": N_("Limit"),
     "zone": N_("Time zone"),
 }
+
+
+# Fields of digits, which a Chinese keyboard may write in full width, with its own full stop for the point.
+_OF_DIGITS: Final = frozenset({"value", "times", "days", "from", "to", "since"})
+
+
+def half_width(name: str, text: str) -> str:
+    """What was typed into a field, where it is a number or a day in the digits and signs of ASCII (NFKC)."""
+    return normalize("NFKC", text).replace("。", ".").strip() if name in _OF_DIGITS else text
 
 
 class Refusal(NamedTuple):
@@ -109,6 +120,13 @@ class Forms:
         self.because = said.encode(errors="replace").decode()
         self.translated = refusal is not None and isinstance(refusal.because, Sentence | Text)
         self.homeless = refusal is not None  # not told beside its form, for it is not there any more
+
+    @property
+    def unsaved(self) -> str:
+        """The text that was written into a form that is not there any more."""
+        if self._refusal is None or not self.homeless:
+            return ""
+        return next((self._refusal.fields[name] for name in _TEXTS if self._refusal.fields.get(name)), "")
 
     def __call__(self, action: str, **which: str) -> Form:
         """The form that is sent to an address, of several the one with these hidden fields."""

@@ -244,9 +244,9 @@ class House:
         """See HouseView."""
         await self._change_plans(patient, partial(self.people.set_plan, patient, vital, plan))
 
-    async def end_plan(self, patient: str, number: int) -> None:
+    async def end_plan(self, patient: str, number: int, by: str | None) -> None:
         """See HouseView."""
-        await self._change_plans(patient, partial(self.people.end_plan, patient, number))
+        await self._change_plans(patient, partial(self.people.end_plan, patient, number, by=by))
 
     async def _change_plans(self, patient: str, change: Callable[..., None]) -> None:
         async def changed() -> None:

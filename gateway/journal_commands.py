@@ -60,7 +60,7 @@ def opened(config: Config) -> Iterator[Journal]:
 def status(options: argparse.Namespace) -> int:
     """What came, what became of it, who has it, and how the running hub does.
 
-    Exit status: 0 all is well, 1 something needs attention, 2 no hub runs.
+    Exit status: 0 all is well, 1 something needs attention, letters that wait among it, 2 no hub runs.
     """
     config = configured(options)
     health = _health(config)  # the hub asks its parts for it, so that both are of one moment
@@ -72,11 +72,13 @@ def status(options: argparse.Namespace) -> int:
     else:
         accounts = [f"FAIL accounts: {fault}" for fault in faults]
         accounts = accounts or ["ok   accounts: everything that came is accounted for"]
-        for line in (*_said(found), "", *accounts, *_health_lines(health)):
+        if found.letters:
+            accounts.append(f"WAIT letters: {found.letters} wait for a person; `homeward letters` says what helps")
+        for line in (*_said(found), "", *accounts, *_health_lines(health, but="letters" if found.letters else "")):
             print(line)
     if health is None:
         return 2
-    return 1 if faults or health["status"] != "ok" else 0
+    return 1 if faults or found.letters or health["status"] != "ok" else 0
 
 
 def journal(options: argparse.Namespace) -> int:
@@ -98,7 +100,10 @@ def journal(options: argparse.Namespace) -> int:
 def _path(config: Config) -> Path:
     path = config.data / JOURNAL
     if not path.exists():
-        raise JournalError(f"there is no journal at {path}; name the data directory with --data or -c")
+        raise JournalError(
+            f"there is no journal at {path}: `homeward run` makes it at its first start. If a hub has run already, "
+            "it uses another data directory"
+        )
     return path
 
 
@@ -186,14 +191,16 @@ def _health(config: Config) -> dict[str, Any] | None:
         return {"status": "degraded", "as_of": None, "parts": {"hub": {"status": "degraded", "detail": str(error)}}}
 
 
-def _health_lines(health: Mapping[str, Any] | None) -> Iterator[str]:
+def _health_lines(health: Mapping[str, Any] | None, *, but: str) -> Iterator[str]:
+    """but: the part of which something else is said."""
     if health is None:
         yield "FAIL hub: it does not run; start it with `homeward run`"
         return
     if health["as_of"]:
         yield f"as of {datetime.fromisoformat(health['as_of']):%Y-%m-%d %H:%M:%SZ}"
     for name, part in health["parts"].items():
-        yield f"{'ok  ' if part['status'] == 'ok' else 'FAIL'} {name}: {part['detail']}"
+        if name != but:
+            yield f"{'ok  ' if part['status'] == 'ok' else 'FAIL'} {name}: {part['detail']}"
 
 
 def _status(config: Config, *, as_json: bool) -> int:

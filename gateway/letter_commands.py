@@ -66,7 +66,9 @@ def _show(journal: Journal, options: argparse.Namespace) -> int:
         "parts": letter.counted_parts,
         "now": letter.others,
         "channel": packet.channel,
-        "octets": "" if text.isprintable() and text.encode() == packet.data else packet.data.hex(" "),
+        "octets": ""
+        if text and text.isprintable() and text.encode() == packet.data
+        else packet.data.hex(" ") or "none",
         "text": text,
     }
     for name, value in told.items():

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -23,7 +24,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from alerts.alert import ActKind, Alert, Outcome, Text, together
+from alerts.alert import ActKind, Alert, IllegalAct, Outcome, Text, together
 from alerts.rule import POPULATIONS, Rule
 from alerts.rules import PROBLEMS, RULES
 from gateway.api import (
@@ -62,11 +63,11 @@ from gateway.api import (
     wearings_of,
 )
 from gateway.charts import Span, glucose_figure, pressure_figure
-from gateway.forms import Forms, Refusal
+from gateway.forms import Forms, Refusal, half_width
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
 from gateway.language import LANGUAGES, Language, Sentence, choose, load_languages
 from gateway.own_limits import OwnNumber, own_numbers, unreadable_numbers, with_number, without_number
-from gateway.people import DeviceKind, DeviceLink, Patient
+from gateway.people import DeviceKind, DeviceLink, Patient, plans_on
 from gateway.review_api import Day, DoneIn, ranking, tick, week_name, weekly_list
 from gateway.terminal import printable
 from gateway.view import HouseView
@@ -80,6 +81,7 @@ from gateway.words import (
     PARAMETERS,
     REASONS,
     VITALS,
+    WHAT_HELPS,
     clock_word,
     shown,
 )
@@ -180,7 +182,8 @@ def _environment(language: Language) -> Environment:
         links=list(DeviceLink),
         priority_name=priority_name,
         readable=lambda data, channel: printable(readable(data, channel)),
-        problem_word=lambda problem: language.text(_TITLES[problem]) if problem in _TITLES else problem,
+        alert_word=partial(_alert_title, language),
+        problem_word=partial(_title, language),
         outcome_word=lambda outcome: say(OUTCOMES[outcome]),
         kind_word=lambda kind: say(KINDS[kind]),
         link_word=lambda link: say(LINKS[link]),
@@ -192,10 +195,22 @@ def _environment(language: Language) -> Environment:
         vital_word=lambda vital: say(VITALS[vital]),
         population_word=lambda group: say(GROUPS[group]),
         reason_word=lambda reason: say(REASONS.get(reason, reason)),
-        pattern_word=lambda rule: language.text(_TITLES[rule]),
+        help_word=lambda reason: say(WHAT_HELPS[reason]) if reason in WHAT_HELPS else "",
+        pattern_word=partial(_title, language),
         week_name=week_name,
     )
     return room
+
+
+def _title(language: Language, name: str) -> str:
+    """What a trouble or a rule is called; its own name where it is one of another Homeward."""
+    return language.text(_TITLES[name]) if name in _TITLES else name
+
+
+def _alert_title(language: Language, alert: Alert) -> str:
+    """What an alert is called: the worst that holds it up, as in its messages; its trouble once all that is over."""
+    raising = [rule for rule in RULES.values() if rule.name in alert.raising]
+    return _title(language, max(raising, key=lambda rule: rule.priority).name if raising else alert.problem)
 
 
 def show_refusal(request: Request, status: int, because: str | Text) -> Response:
@@ -300,7 +315,7 @@ async def acknowledge(request: Request, house: House, alert_id: str) -> Response
     """The form beside an alert."""
     fields = await _fields(request)
     body = _take(AcknowledgeIn, fields)
-    await act(house, ActKind.ACKNOWLEDGE, alert_id, body)
+    await _decide(request, house, ActKind.ACKNOWLEDGE, alert_id, body)
     return _remember_name(_go(request, fields.get("next", "/")), request, body.by)
 
 
@@ -309,8 +324,40 @@ async def close(request: Request, house: House, alert_id: str) -> Response:
     """The form that ends an alert."""
     fields = await _fields(request)
     body = _take(CloseIn, fields)
-    await act(house, ActKind.CLOSE, alert_id, body)
+    await _decide(request, house, ActKind.CLOSE, alert_id, body)
     return _remember_name(_go(request, fields.get("next", "/")), request, body.by)
+
+
+async def _decide(
+    request: Request, house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeIn | CloseIn
+) -> None:
+    """Do what a form says. Who comes too late is told who was there before, on the patient's clock."""
+    try:
+        await act(house, kind, alert_id, body)
+    except IllegalAct:
+        ((alert, patient, zone),) = await _with_patients(house, [await find_alert(house, alert_id)])
+        language = _desk(request).language(request)
+        which = {"problem": _alert_title(language, alert), "patient": patient.name}
+        if alert.closed_at:
+            said = Sentence(
+                "{name} has closed the alert “{problem}” of {patient} already, on {moment} ({outcome}: {note}). "
+                "Nothing can be added to it; a new episode opens a new alert.",
+                name=alert.closed_by,
+                moment=language.moment(alert.closed_at, zone),
+                outcome=Sentence(OUTCOMES[alert.outcome]) if alert.outcome else "",
+                note=alert.closing_note,
+                **which,
+            )
+        elif alert.acknowledged_at:
+            said = Sentence(
+                "{name} has acknowledged the alert “{problem}” of {patient} already, on {moment}. It can be closed.",
+                name=alert.acknowledged_by,
+                moment=language.moment(alert.acknowledged_at, zone),
+                **which,
+            )
+        else:
+            raise
+        raise HTTPException(409, said) from None
 
 
 @router.get("/patients")
@@ -359,8 +406,25 @@ async def weekly(request: Request, house: House, week: Day | None = None) -> Res
 async def mark_done(request: Request, house: House, patient_id: str, monday: date, rule: str) -> Response:
     """The form beside a line of the weekly list."""
     body = _take(DoneIn, await _fields(request))
-    await tick(house, patient_id, monday, rule, body)
+    try:
+        await tick(house, patient_id, monday, rule, body)
+    except IllegalAct:
+        raise HTTPException(409, await _done_before(request, house, patient_id, monday, rule)) from None
     return _remember_name(_go(request, f"/weekly?week={monday}#{quote(patient_id)}"), request, body.by)
+
+
+async def _done_before(request: Request, house: HouseView, patient_id: str, monday: date, rule: str) -> str:
+    """Who has dealt with a line of the weekly list before, on the patient's clock."""
+    language, patient = _desk(request).language(request), await find_patient(house, patient_id)
+    reviews = await asyncio.to_thread(house.reviews.weekly_list, monday)
+    done = next(review for review in reviews if review.patient == patient_id).done[rule]
+    return Sentence(
+        "{name} has dealt with “{problem}” of {patient} already, on {moment}.",
+        name=done.by,
+        problem=_title(language, rule),
+        patient=patient.name,
+        moment=language.moment(done.at, ZoneInfo(patient.zone)),
+    )
 
 
 @router.post("/patients")
@@ -392,12 +456,13 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
     ((place,), _), reviews = await asyncio.to_thread(
         lambda: (ranking(house, [patient.id]), house.reviews.of_patient(patient.id, _WEEKS))
     )
-    plans, former = await asyncio.to_thread(
-        lambda: (house.people.plans([patient.id]), house.people.former_limits(patient.id))
+    planned, former = await asyncio.to_thread(
+        lambda: (house.people.plans([patient.id]).get(patient.id, []), house.people.former_limits(patient.id))
     )
     told_patient = await asyncio.to_thread(house.book.to_patient, patient.id, _NEWEST)
     applied, today, unreadable = house.limits(patient), _today(house, patient), unreadable_numbers(patient)
     told = {each.because for each in unreadable}
+    counting = plans_on(planned, today).values()
 
     def in_force(own: OwnNumber) -> bool:
         return own.override.holds(today) and applied.limits.given.get(own.key) == own.value
@@ -425,8 +490,9 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         written=_written,
         today=today,
         populations=POPULATIONS,
-        plans=[plan for plan in plans.get(patient.id, ()) if plan.holds(max(today, plan.first))],
-        planned=[Vital.GLUCOSE, Vital.BLOOD_PRESSURE],
+        plans=[(plan, plan in counting) for plan in planned if plan.holds(max(today, plan.first))],
+        former_plans=[plan for plan in reversed(planned) if not plan.holds(max(today, plan.first))],
+        plannable=[Vital.GLUCOSE, Vital.BLOOD_PRESSURE],
         programmes=sorted(house.rules.programmes),
         place=place,
         reviews=reviews,
@@ -491,8 +557,9 @@ async def set_plan(request: Request, house: House, patient_id: str) -> Response:
 async def end_plan(request: Request, house: House, patient_id: str, number: PlanNumber) -> Response:
     """The button that ends a plan."""
     patient = await find_patient(house, patient_id)
-    await stop(house, patient, number)
-    return _go(request, f"/patients/{quote(patient.id)}#plans")
+    body = _take(AcknowledgeIn, await _fields(request))
+    await stop(house, patient, number, body.by)
+    return _remember_name(_go(request, f"/patients/{quote(patient.id)}#plans"), request, body.by)
 
 
 @router.get("/patients/{patient_id}/figure/{name}")
@@ -756,7 +823,8 @@ def _desk(request: Request) -> Desk:
 
 async def _fields(request: Request) -> dict[str, str]:
     """The fields of a form; empty ones count as left out. The guard has bounded the body."""
-    request.state.fields = fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    sent = parse_qsl((await request.body()).decode("utf-8", "replace"))
+    request.state.fields = fields = {name: half_width(name, text) for name, text in sent}
     return fields
 
 

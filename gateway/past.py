@@ -18,7 +18,7 @@ from alerts.review import Review, review
 from alerts.rule import Limits
 from alerts.scene import Judged, Scene
 from alerts.week import WEEK, last_monday, midnight_us
-from gateway.people import MeasuringPlan
+from gateway.people import MeasuringPlan, kept_since, plans_on
 from ingest.journal import Journal
 from ingest.reading import from_us
 from ingest.series import GlucoseSeries
@@ -134,17 +134,16 @@ class Past:
             for moment in self._journal.failures(device, max(since, end - spot.REVIEW_SPAN), end)
         ]
         plans = [
-            Plan(vital=each.vital, times=each.times, days=each.days, since=self._agreed(each))
-            for each in self._plans
-            if each.holds(scene.day(scene.now))
+            Plan(vital=each.vital, times=each.times, days=each.days, since=self._agreed(each, scene.now))
+            for each in plans_on(self._plans, scene.day(scene.now)).values()
         ]
         if not any(taken.values()) and not failed and not plans:
             return Judged((), None)
         return spot.review(scene, taken, plans, failed=failed)
 
-    def _agreed(self, plan: MeasuringPlan) -> datetime:
+    def _agreed(self, plan: MeasuringPlan, now: datetime) -> datetime:
         """The last moment before what counts; `Plan` leaves the day of it out, so that only whole days count."""
-        return max(from_us(midnight_us(plan.first, self._zone)), plan.entered_at) - _INSTANT
+        return kept_since(plan, self._plans, self._zone, now) - _INSTANT
 
     def traces(self, due: Round) -> Traces:
         """All that the review of the week and the last fourteen days need of the sensor."""

@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -107,6 +107,13 @@ _plans = Table(
     Column("entered_us", BigInteger, nullable=False),
     Column("ended_us", BigInteger),
 )
+# Who ended a plan, where it was said. A table of its own, as `_limit_ends` is.
+_plan_ends = Table(
+    "plan_ends",
+    METADATA,
+    Column("plan", ForeignKey("plans.id"), primary_key=True),
+    Column("by", String(200), nullable=False),
+)
 # A table of its own: it comes into being beside the devices of a database that an older Homeward has made.
 _retirements = Table(
     "retirements",
@@ -142,6 +149,7 @@ _corrections = Table(
 )
 
 _PATIENTS: Final = select(_patients, _care.c.population, _care.c.programme).outerjoin(_care)
+_PLANS: Final = select(_plans, _plan_ends.c.by).outerjoin(_plan_ends)
 _DEVICES: Final = select(_devices, _retirements.c.retired_us).outerjoin(_retirements)
 
 
@@ -190,7 +198,8 @@ class MeasuringPlan:
     """What a patient is to measure: `times` a day on `days` of any seven, from `first` to `last` (None: on and on).
 
     Days are on the patient's clock, both included. entered_at, ended_at (aware UTC): when it was written down, and
-    replaced or taken back; one whose last day is over stays as it is. number: names it, 0 until it is written down.
+    replaced or taken back, by whom where that was said; one whose last day is over stays as it is. number: names it,
+    0 until it is written down.
     """
 
     vital: Vital
@@ -201,10 +210,11 @@ class MeasuringPlan:
     author: str
     entered_at: datetime
     ended_at: datetime | None = None
+    ended_by: str | None = None
     number: int = 0
 
     def holds(self, day: date) -> bool:
-        """Whether it is to be kept on this day."""
+        """Whether it is to be kept on this day, if none that was written later stands over it."""
         return self.ended_at is None and self.first <= day and (self.last is None or day <= self.last)
 
     def changes_after(self, day: date) -> list[date]:
@@ -212,10 +222,38 @@ class MeasuringPlan:
         days = [self.first, self.last + timedelta(days=1)] if self.last else [self.first]
         return [] if self.ended_at else [each for each in days if each > day]
 
+    def leaves_no_day(self, other: MeasuringPlan, today: date) -> bool:
+        """Whether this one holds on every day from today on on which the other one does."""
+        begins = self.first <= max(other.first, today)
+        return begins and (self.last is None or (other.last is not None and other.last <= self.last))
+
+    def over_at(self, zone: tzinfo) -> datetime | None:
+        """When it ended, or its last day on the clock of a zone will be over; None: never. Aware UTC."""
+        ends = [self.ended_at] if self.ended_at else []
+        if self.last:
+            ends.append(datetime.combine(self.last + timedelta(days=1), time(), zone).astimezone(UTC))
+        return min(ends, default=None)
+
+    def begins_at(self, zone: tzinfo) -> datetime:
+        """When it was written down, or its first day on the clock of a zone begins, if that is later. Aware UTC."""
+        return max(datetime.combine(self.first, time(), zone).astimezone(UTC), self.entered_at)
+
     @property
     def apart(self) -> timedelta:
         """After so long without a measurement it is certainly not kept: the day of the next one is over."""
         return timedelta(days=9 - self.days)
+
+
+def plans_on(plans: Iterable[MeasuringPlan], day: date) -> dict[Vital, MeasuringPlan]:
+    """What is to be kept of each vital on a day. plans: of one patient, in the order in which they were written."""
+    return {plan.vital: plan for plan in plans if plan.holds(day)}
+
+
+def kept_since(plan: MeasuringPlan, plans: Iterable[MeasuringPlan], zone: tzinfo, now: datetime) -> datetime:
+    """Since when a plan that counts now has counted without a break (aware UTC). plans: all of the patient."""
+    later = (each for each in plans if each.vital is plan.vital and each.number > plan.number)
+    stood_over = ((each.begins_at(zone), each.over_at(zone)) for each in later)
+    return max([plan.begins_at(zone), *(over for begun, over in stood_over if over and begun < over <= now)])
 
 
 class FormerLimit(NamedTuple):
@@ -347,31 +385,32 @@ class People:
             ]
 
     def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan, *, now: datetime) -> None:
-        """Write down what a patient is to measure of a vital; the plan before ends.
+        """Write down what a patient is to measure of a vital; those to which it leaves no day end.
 
-        One that begins before a plan for days to come holds until the day before it.
+        It stands over the others on its days, and they hold again afterwards.
         """
         with self._engine.begin() as db:
             today = _today(db, patient, now)
-            current = (*_lasting(patient, today), _plans.c.vital == vital)
-            replaced = list(current)
-            if plan.first > today:
-                replaced.append(_plans.c.first >= plan.first)
-            db.execute(update(_plans).where(*replaced).values(ended_us=to_us(now)))
-            longer = or_(_plans.c.last.is_(None), _plans.c.last >= plan.first)
-            db.execute(update(_plans).where(*current, longer).values(last=plan.first - timedelta(days=1)))
+            lasting = _PLANS.where(*_lasting(patient, today), _plans.c.vital == vital)
+            for before in map(_plan, db.execute(lasting).all()):
+                if plan.leaves_no_day(before, today):
+                    _end_plan(db, before.number, now, plan.author)
             values = {name: getattr(plan, name) for name in ("vital", "times", "days", "first", "last", "author")}
             db.execute(insert(_plans).values(patient=patient, entered_us=to_us(plan.entered_at), **values))
 
-    def end_plan(self, patient: str, number: int, *, now: datetime) -> None:
-        """End one plan of a patient, which stays as a former one; one that has ended already stays as it is."""
+    def end_plan(self, patient: str, number: int, *, by: str | None, now: datetime) -> None:
+        """End one plan of a patient, which stays as a former one; one that has ended already stays as it is.
+
+        by: who ends it, None where nobody said so.
+        """
         with self._engine.begin() as db:
-            ended = (*_lasting(patient, _today(db, patient, now)), _plans.c.id == number)
-            db.execute(update(_plans).where(*ended).values(ended_us=to_us(now)))
+            lasting = (*_lasting(patient, _today(db, patient, now)), _plans.c.id == number)
+            if db.scalar(select(_plans.c.id).where(*lasting)) is not None:
+                _end_plan(db, number, now, by)
 
     def plans(self, patients: Iterable[str]) -> dict[str, list[MeasuringPlan]]:
         """What these patients are and were to measure, by patient, in the order in which it was written."""
-        query = select(_plans).where(_plans.c.patient.in_(list(patients))).order_by(_plans.c.id)
+        query = _PLANS.where(_plans.c.patient.in_(list(patients))).order_by(_plans.c.id)
         found: dict[str, list[MeasuringPlan]] = {}
         with self._engine.connect() as db:
             for row in db.execute(query):
@@ -631,8 +670,15 @@ def _plan(row: Row[Any]) -> MeasuringPlan:
         author=row.author,
         entered_at=from_us(row.entered_us),
         ended_at=_moment(row.ended_us),
+        ended_by=row.by,
         number=row.id,
     )
+
+
+def _end_plan(db: Connection, number: int, now: datetime, by: str | None) -> None:
+    db.execute(update(_plans).where(_plans.c.id == number).values(ended_us=to_us(now)))
+    if by:
+        db.execute(insert(_plan_ends).values(plan=number, by=by))
 
 
 def _today(db: Connection, patient: str, now: datetime) -> date:

@@ -141,7 +141,7 @@ class HouseView(Protocol):
         """Write down what a patient is to measure of a vital; see `People.set_plan`."""
         ...
 
-    async def end_plan(self, patient: str, number: int) -> None:
+    async def end_plan(self, patient: str, number: int, by: str | None) -> None:
         """End one plan of a patient; see `People.end_plan`."""
         ...
 

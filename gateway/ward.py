@@ -37,7 +37,7 @@ from gateway.bulletin import Bulletin
 from gateway.clock import Clock
 from gateway.own_limits import Holdings
 from gateway.patience import Patience
-from gateway.people import DeviceKind, MeasuringPlan, Patient, People, Worn
+from gateway.people import DeviceKind, MeasuringPlan, Patient, People, Worn, plans_on
 from gateway.stored import StoredReadings, Unseen
 from ingest.journal import Journal
 from ingest.reading import Flag, Reading
@@ -416,7 +416,7 @@ class Ward:
         limits, until = self._limits(patient, person, zone, now)
         silent = NO_DATA.name in _rules_up(standing, patient)
         today = now.astimezone(zone).date()
-        apart = {plan.vital: plan.apart for plan in plans if plan.holds(today)}
+        apart = {vital: plan.apart for vital, plan in plans_on(plans, today).items()}
         if changing := [day for plan in plans for day in plan.changes_after(today)]:
             until = min(until, datetime.combine(min(changing), time(), zone))
         return Bed(

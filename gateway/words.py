@@ -152,6 +152,18 @@ REASONS: Final[Mapping[str, str]] = {
     "rejected": N_("InfluxDB refused it for good"),
     "too-many": N_("More came than can wait, and is not kept"),
 }
+# What helps with a letter of each reason, for who cannot read the English sentence that it keeps.
+WHAT_HELPS: Final[Mapping[str, str]] = {
+    "unassigned": N_("Give the device to a patient, or correct since when it is worn; then this is tried again."),
+    "no-value": N_("Ask the patient to measure again."),
+    "control-solution": N_("Nothing has to be done: it is no reading of the patient. It can be discarded."),
+    "impossible": N_("Ask the patient to measure again, and look at the device."),
+    "conflict": N_("Try it again: it becomes a revision."),
+    "too_short": N_("Ask the maker of the device; after an update of Homeward, try it again."),
+    "invalid": N_("Ask the maker of the device; after an update of Homeward, try it again."),
+    "rejected": N_("Mend in InfluxDB what its answer says, then try it again. The reading itself is not lost."),
+    "too-many": N_("Give the device to a patient, or discard its letters."),
+}
 FLAGS: Final[Mapping[Flag, str]] = {
     Flag.ABOVE_RANGE: N_("above what the device can measure"),
     Flag.BELOW_RANGE: N_("below what the device can measure"),

@@ -84,8 +84,10 @@ def write_chart(path: Path, table: Table, outcome: Outcome, rules: RuleBook, lan
 def _pages(subject: str, rows: Sequence[Row], table: Table) -> Iterator[_Page]:
     """Fortnights with readings, from midnight to midnight on the subject's clock; a repeated row is drawn once."""
     zone = table.clock.zone
-    once = {row.taken_at: row for row in reversed(rows)}
+    once = {row.taken_at: row for row in reversed(rows) if not row.ketone}
     by_time = sorted(once.values(), key=attrgetter("taken_at"))
+    if not by_time:
+        return
     first = datetime.combine(by_time[0].taken_at.astimezone(zone).date(), time(), zone)
     for number, group in groupby(by_time, lambda row: (row.taken_at - first) // FORTNIGHT):
         start, drawn = first + number * FORTNIGHT, list(group)

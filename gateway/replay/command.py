@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from ingest.vital import Unit
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options say. Raises ReplayError with a sentence for whoever typed them."""
+    _try_files(options)
     only = _known(options.only)
     rules = read_rules(options.rules)
     others = read_rules(options.compare) if options.compare else None
@@ -119,15 +122,50 @@ class _Progress:
             print(file=sys.stderr)
 
 
+def _try_files(options: argparse.Namespace) -> None:
+    """Refuse before the work what could not be written after it, and what would be written over another file."""
+    taken = [options.data.resolve()]
+    for path in filter(None, (options.findings, options.chart, options.bad_rows, options.disturbed)):
+        if path.is_file() or not path.exists():
+            if path.resolve() in taken:
+                raise ReplayError(f"{path} is the file that is read, or is named twice; name another one")
+            taken.append(path.resolve())
+        with _written(path):
+            pass
+
+
 def _write(path: Path | None, write: Callable[[Path], Iterable[str] | None]) -> None:
     """Write a file, where one is wanted, and say what there is to say about it."""
     if path is None:
         return
+    with _written(path) as part:
+        said = write(part)
+        if part != path:
+            part.replace(path.resolve())
+    _say(*(said or ()))
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """Where to write what is to become a file: beside it, so that there is all of it or what was there before.
+
+    What is no regular file, such as /dev/stdout, is written itself. Raises ReplayError where that cannot be.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
+    whole = path.resolve()
+    part = whole.with_name(f".{whole.name}.{os.getpid()}.part")
     try:
-        said = write(path)
+        if whole.exists():
+            whole.open("ab").close()  # a directory, or protected: it is not replaced
+        part.touch(exist_ok=False)
+        yield part
     except OSError as error:
         raise ReplayError(f"{path} cannot be written: {error.strerror or error}") from error
-    _say(*(said or ()))
+    finally:
+        with suppress(OSError):  # it has its name now, or was never there
+            part.unlink()
 
 
 def _say(*lines: str, error: bool = False) -> None:

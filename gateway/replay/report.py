@@ -30,7 +30,7 @@ def write_bad_rows(path: Path, bad: Iterable[BadRow]) -> None:
 
 def write_rows(path: Path, table: Table) -> None:
     """The rows as they are delivered, in that order; the file can be replayed again, and scored."""
-    numbers = ("systolic", "diastolic", "pulse") if table.vital is Vital.BLOOD_PRESSURE else ("glucose",)
+    numbers = ["systolic", "diastolic", "pulse"] if table.vital is Vital.BLOOD_PRESSURE else ["glucose", "ketone"]
     deliveries = [(subject, row) for subject, rows in table.rows.items() for row in rows]
     deliveries.sort(key=lambda each: each[1].received_at)
     header = ("subject", "time", *numbers, "received", "meal", "flags")
@@ -52,6 +52,11 @@ def doubts(table: Table) -> Iterator[str]:
     """What may have been taken in another way than it was meant."""
     if table.encoding != "utf-8-sig":
         yield "The file is no UTF-8 and was read as GB 18030; see whether the names are right."
+    if table.mixed:
+        yield (
+            f"Some times have an offset (the first in line {table.mixed[0]}) and some have none (line "
+            f"{table.mixed[1]}): the latter were taken as what a clock in {table.clock.zone} showed."
+        )
     if table.doubtful:
         yield (
             f"Rows with a time that a clock in {table.clock.zone} showed twice, or never, for it was set then: "
@@ -107,10 +112,12 @@ def _delivery(subject: str, row: Row, table: Table) -> tuple[object, ...]:
     clock = table.clock
     word = next((WORD_OF[flag] for flag in row.flags if flag in WORD_OF), None)
     numbers = row.sent if table.vital is not Vital.BLOOD_PRESSURE else (row.sent[0], row.sent[1], row.sent[3])
-    shown = ["" if number is None else f"{number:.10g}" for number in numbers]
+    shown = [word] if word else ["" if number is None else f"{number:.10g}" for number in numbers]
+    if table.vital is not Vital.BLOOD_PRESSURE:
+        shown = ["", *shown] if row.ketone else [*shown, ""]
     flags = " ".join(sorted(flag for flag in row.flags if flag not in WORD_OF))
     meal = row.context.get("meal", "")
-    return subject, clock.shows(row.taken_at), *([word] if word else shown), clock.shows(row.received_at), meal, flags
+    return subject, clock.shows(row.taken_at), *shown, clock.shows(row.received_at), meal, flags
 
 
 def _rate(count: int, days: float) -> str:

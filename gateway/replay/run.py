@@ -28,7 +28,7 @@ from gateway.replay.table import BadRow, ReplayError, Row, Table
 from ingest.admit import Roster, Wearing, admit
 from ingest.journal import Arrival, Journal, LetterState
 from ingest.reading import EPOCH, Measurement, Packet, Reading
-from ingest.vital import Vital
+from ingest.vital import Unit, Vital
 
 # What was asked for with the last reading may still come due; no silence is told so soon.
 AFTERWARDS: Final = timedelta(minutes=60)
@@ -98,7 +98,13 @@ class _Replay:
         self._journal = journal
         self._only = only
         zone = table.clock.zone
-        self._roster = Roster([Wearing(device=name, patient=name, zone=zone) for name in table.rows])
+        self._roster = Roster(
+            [
+                Wearing(device=device, patient=name, zone=zone)
+                for name, rows in table.rows.items()
+                for device in sorted({_device(name, row) for row in rows})
+            ]
+        )
         plans: dict[frozenset[tuple[Key, float]], Plan] = {}
         self._subjects = []
         for name, rows in table.rows.items():
@@ -158,10 +164,10 @@ class _Replay:
             received_at=row.received_at,
         )
         measurement = Measurement(
-            device=subject.name,
-            vital=self._vital,
+            device=_device(subject.name, row),
+            vital=Vital.KETONE if row.ketone else self._vital,
             sent=row.sent,
-            unit=self._unit,
+            unit=Unit.MMOL_L if row.ketone else self._unit,
             device_time=row.taken_at,
             flags=row.flags,
             context=row.context,
@@ -221,6 +227,11 @@ class _Subject:
         return (Lasted(told, None) for told in self._raised.values())
 
 
+def _device(subject: str, row: Row) -> str:
+    """Blood ketone has a meter of its own, which is not missed: that a sensor is silent is found all the same."""
+    return f"{subject} ketone" if row.ketone else subject
+
+
 def _moments(rows: Sequence[Row]) -> Iterator[tuple[datetime, list[Row]]]:
     """(moment, what arrives at it), in order."""
     by_arrival = sorted(rows, key=attrgetter("received_at"))
@@ -230,9 +241,9 @@ def _moments(rows: Sequence[Row]) -> Iterator[tuple[datetime, list[Row]]]:
 
 def _days(vital: Vital, rows: Sequence[Row]) -> float:
     """Days with data: a sensor's time less its gaps (over 20 min and 2.5 usual steps), else the days of readings."""
-    taken = sorted({row.taken_at for row in rows})
     if vital is not Vital.CGM:
-        return float(len({moment.date() for moment in taken}))
+        return float(len({row.taken_at.date() for row in rows}))
+    taken = sorted({row.taken_at for row in rows if not row.ketone})
     steps = [later - earlier for earlier, later in pairwise(taken)]
     longest = max(_SENSOR_GAP, 2.5 * sorted(steps)[len(steps) // 2]) if steps else _SENSOR_GAP
     return sum((min(step, longest) for step in steps), timedelta()) / timedelta(days=1)

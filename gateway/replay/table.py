@@ -1,8 +1,9 @@
 """The CSV file of a replay becomes rows; what cannot become one is listed with its line and the reason.
 
 Columns, by name and in any order: `subject`, `time` and either `glucose` or `systolic`, `diastolic` and, if known,
-`pulse`. Optional: `received` (when the row reached us; without it, when it was taken), `meal` (as in
-docs/payload.md) and `flags` (names of `ingest.reading.Flag`, apart by blanks). Other columns are not used.
+`pulse`. Optional: `ketone` beside glucose (blood ketone in mmol/L; one of both may be empty), `received` (when the
+row reached us; without it, when it was taken), `meal` (as in docs/payload.md) and `flags` (names of
+`ingest.reading.Flag`, apart by blanks). Other columns are not used.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ class ReplayError(Exception):
 
 
 class Row(NamedTuple):
-    """One reading of one subject. The times are aware UTC; sent: one number per component of the vital."""
+    """One reading of one subject. The times are aware UTC; sent: one number per component of the vital.
+
+    ketone: it is a blood ketone in mmol/L, and not of the table's vital and unit.
+    """
 
     line: int
     taken_at: datetime
@@ -56,6 +60,7 @@ class Row(NamedTuple):
     sent: tuple[float | None, ...]
     flags: frozenset[Flag] = _NO_FLAGS
     context: Mapping[str, str | float] = NO_CONTEXT
+    ketone: bool = False
 
 
 class BadRow(NamedTuple):
@@ -67,7 +72,7 @@ class BadRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
-    """The subjects' clock: their zone, and whether the times of the file carry an offset from UTC.
+    """The subjects' clock: their zone, and whether times of the file carry an offset from UTC.
 
     Times without an offset are what a clock in the zone showed; that zone is UTC where none was given, so that each
     day has its 24 hours and what was an hour apart stays so.
@@ -87,7 +92,7 @@ class Table:
     """What the file holds. rows: by subject, in the order of the file. unused: columns that are not read.
 
     doubtful: lines whose time the clock of the zone showed twice, or never, for it was set then; of two moments the
-    first was taken.
+    first was taken. mixed: the first line with an offset in a time, and the first without, where there are both.
     """
 
     vital: Vital
@@ -97,6 +102,7 @@ class Table:
     bad: Sequence[BadRow] = ()
     unused: Sequence[str] = ()
     doubtful: Sequence[int] = ()
+    mixed: tuple[int, int] | None = None
     encoding: str = _ENCODINGS[0]
 
     def __len__(self) -> int:
@@ -105,7 +111,9 @@ class Table:
 
     def likely_unit(self) -> Unit | None:
         """The unit that nearly all the values look to be in, if that is another one."""
-        values = [row.sent[0] for rows in self.rows.values() for row in rows if row.sent[0] is not None]
+        values = [
+            row.sent[0] for rows in self.rows.values() for row in rows if row.sent[0] is not None and not row.ketone
+        ]
         if not values or self.vital is Vital.BLOOD_PRESSURE:
             return None
         likely = Unit.MG_DL if self.unit is Unit.MMOL_L else Unit.MMOL_L
@@ -135,14 +143,21 @@ def _read(file: TextIO, unit: Unit | None, zone: ZoneInfo | None, *, meter: bool
     rows: dict[str, list[Row]] = {}
     for subject, row in reader.all(lines):
         rows.setdefault(subject, []).append(row)
+    mixed = (reader.with_offset, reader.without) if reader.with_offset and reader.without else None
+    if mixed and zone is None:
+        raise ReplayError(
+            f"the time in line {mixed[0]} has an offset from UTC and that in line {mixed[1]} has none: say with "
+            "--zone on which clock the latter was read, such as --zone Asia/Shanghai, or write all of them alike"
+        )
     return Table(
         vital=vital,
         unit=_unit(vital, unit),
-        clock=Clock(zone=reader.zone, offsets=reader.offsets),
+        clock=Clock(zone=reader.zone, offsets=reader.with_offset > 0),
         rows=rows,
         bad=reader.bad,
         unused=[name for name in header if name not in reader.columns],
         doubtful=reader.doubtful,
+        mixed=mixed,
     )
 
 
@@ -186,34 +201,37 @@ def _unit(vital: Vital, wanted: Unit | None) -> Unit:
 
 @dataclass(slots=True)
 class _Rows:
-    """Lines become rows. offsets: whether any time so far carried an offset from UTC."""
+    """Lines become rows. with_offset, without: the first line of which a time has an offset from UTC, or has none."""
 
     header: Sequence[str]
     vital: Vital
     zone: ZoneInfo
-    offsets: bool = False
+    with_offset: int = 0
+    without: int = 0
     bad: list[BadRow] = field(default_factory=list)
     doubtful: list[int] = field(default_factory=list)
     columns: dict[str, int] = field(init=False)
+    more: bool = field(init=False)
 
     def __post_init__(self) -> None:
         used = ("subject", "time", *self._numbers(), *_OPTIONAL)
         self.columns = {name: self.header.index(name) for name in used if name in self.header}
+        self.more = any(name in self.columns for name in _OPTIONAL)
 
     def _numbers(self) -> tuple[str, ...]:
         if self.vital is Vital.BLOOD_PRESSURE:
             return "systolic", "diastolic", "pulse"
-        return ("glucose",)
+        return "glucose", "ketone"
 
     def all(self, lines: Iterable[tuple[int, list[str] | csv.Error]]) -> Iterator[tuple[str, Row]]:
-        """(subject, row) of every good line."""
+        """(subject, row) of every reading of every good line."""
         for line, cells in lines:
             try:
-                yield self._row(line, cells)
+                yield from self._rows(line, cells)
             except ValueError as error:
                 self.bad.append(BadRow(line, str(error)))
 
-    def _row(self, line: int, cells: list[str] | csv.Error) -> tuple[str, Row]:
+    def _rows(self, line: int, cells: list[str] | csv.Error) -> list[tuple[str, Row]]:
         if isinstance(cells, csv.Error):
             said = "no line of a CSV file: a quotation mark was left open, or a cell is far too long"
             raise ValueError(said)  # noqa: TRY004  it is the content that is wrong
@@ -223,15 +241,16 @@ class _Rows:
         subject = cells[columns["subject"]].strip()
         if not subject:
             raise ValueError("no subject")
+        found = self._sent(cells)
+        received, meal, named = (self._optional(cells, name) for name in _OPTIONAL) if self.more else ("", "", "")
+        more = frozenset(map(_flag, named.split()))
+        context = {"meal": meal} if meal else NO_CONTEXT
         taken_at = self._moment(cells[columns["time"]], line)
-        flags, sent = self._sent(cells)
-        received_at, context = taken_at, NO_CONTEXT
-        if len(columns) > 3:
-            received, meal, more = (self._optional(cells, name) for name in _OPTIONAL)
-            received_at = self._moment(received, line) if received else taken_at
-            context = {"meal": meal} if meal else NO_CONTEXT
-            flags |= frozenset(map(_flag, more.split()))
-        return subject, Row(line, taken_at, received_at, sent, flags, context)
+        received_at = self._moment(received, line) if received else taken_at
+        return [
+            (subject, Row(line, taken_at, received_at, sent, flags | more, context, ketone))
+            for flags, sent, ketone in found
+        ]
 
     def _optional(self, cells: Sequence[str], name: str) -> str:
         index = self.columns.get(name)
@@ -241,8 +260,10 @@ class _Rows:
         try:
             moment = datetime.fromisoformat(_iso(text.strip()))
             if moment.tzinfo is not None:
-                self.offsets = True
-                return moment.astimezone(UTC)
+                known = moment.astimezone(UTC)
+                self.with_offset = self.with_offset or line
+                return known
+            self.without = self.without or line
             local = moment.replace(tzinfo=self.zone)
             if local.utcoffset() != local.replace(fold=1).utcoffset() and line not in self.doubtful[-1:]:
                 self.doubtful.append(line)
@@ -250,17 +271,21 @@ class _Rows:
         except (ValueError, OverflowError):
             raise ValueError(f"{text.strip()!r} is no time such as 2026-11-21 08:05:00") from None
 
-    def _sent(self, cells: Sequence[str]) -> tuple[frozenset[Flag], tuple[float | None, ...]]:
+    def _sent(self, cells: Sequence[str]) -> list[tuple[frozenset[Flag], tuple[float | None, ...], bool]]:
+        """(flags, numbers, whether it is a ketone) of each reading of a line."""
         if self.vital is not Vital.BLOOD_PRESSURE:
-            text = cells[self.columns["glucose"]].strip()
-            if word := _BOUND.get(text.lower()):
-                return word
-            return _NO_FLAGS, (_number("glucose", text),)
+            glucose, ketone = cells[self.columns["glucose"]].strip(), self._optional(cells, "ketone")
+            found = [(*_measured("glucose", glucose), False)] if glucose or not ketone else []
+            return [*found, (*_measured("ketone", ketone), True)] if ketone else found
         systolic, diastolic = (_number(name, cells[self.columns[name]].strip()) for name in ("systolic", "diastolic"))
         pulse = self._optional(cells, "pulse")
         sent = (systolic, diastolic, None, _number("pulse", pulse) if pulse else None)
         assert len(sent) == len(COMPONENTS[self.vital])  # noqa: S101  as the vital is made
-        return _NO_FLAGS, sent
+        return [(_NO_FLAGS, sent, False)]
+
+
+def _measured(name: str, text: str) -> tuple[frozenset[Flag], tuple[float | None, ...]]:
+    return _BOUND.get(text.lower()) or (_NO_FLAGS, (_number(name, text),))
 
 
 def _iso(text: str) -> str:

@@ -28,7 +28,7 @@ function placeKeyed(region, fresh) {
   const known = new Map([...region.children].map((child) => [child.id, child]));
   [...fresh.children].forEach((child, position) => {
     const markup = child.outerHTML;
-    let shown = known.get(child.id);
+    let shown = known.get(child.id) ?? document.getElementById(child.id) ?? undefined; // it may come from another region
     known.delete(child.id);
     if (shown === undefined) {
       shown = document.importNode(child, true);
@@ -53,7 +53,21 @@ function placeKeyed(region, fresh) {
     fromServer.set(child.id, markup);
     if (region.children[position] !== shown) region.insertBefore(shown, region.children[position] ?? null);
   });
-  known.forEach((gone) => gone.remove());
+  known.forEach((gone) => { if (!inUse(gone)) gone.remove(); }); // what somebody writes is not lost
+}
+
+// A card on which somebody writes stays, and says so, when the alert has left the page.
+function markGone(fresh) {
+  for (const card of document.querySelectorAll("[data-keyed] > [data-gone]")) {
+    const gone = fresh.getElementById(card.id) === null;
+    let said = card.querySelector(".gone");
+    if (gone && !said) {
+      said = document.createElement("p");
+      said.className = "warning gone";
+      said.textContent = announce.textContent = card.dataset.gone;
+      card.append(said);
+    } else if (!gone && said) said.remove();
+  }
 }
 
 function place(region, fresh) {
@@ -71,6 +85,7 @@ async function refresh() {
     const found = fresh.getElementById(region.id);
     if (found) place(region, found);
   });
+  markGone(fresh);
   await Promise.all([...document.querySelectorAll("[data-figure]")].map(draw));
 }
 
@@ -115,12 +130,10 @@ async function draw(element) {
 if (document.body.dataset.page) history.replaceState(null, "", document.body.dataset.page);
 document.querySelectorAll("[data-keyed] > [id]").forEach(remember);
 document.querySelectorAll("[data-figure]").forEach(draw);
-// A choice among many says more of the one that is chosen, and bounds the number beside it.
+// A choice among many says more of the one that is chosen.
 for (const choice of document.querySelectorAll("select[data-says]")) {
   const show = () => {
-    const { says, lower, upper } = choice.selectedOptions[0].dataset;
-    document.querySelector(choice.dataset.says).textContent = says;
-    Object.assign(document.querySelector(choice.dataset.bounds), { min: lower, max: upper });
+    document.querySelector(choice.dataset.says).textContent = choice.selectedOptions[0].dataset.says;
   };
   choice.addEventListener("change", show);
   show();

@@ -552,6 +552,8 @@ class _Connection(asyncio.Protocol):
         fault = f"not MQTT as it should be: {error.reason}"
         if self.device is None:
             fault += "; which device sent it is not known"
+        if not error.kept:
+            fault += "; its octets are not kept, for there may be a password among them"
         self._counts.faults += 1
         sender = self.device or self._stranger()
         self._receipts.take(self._listener.topics.faulty(sender, error.kept, received_at, fault), b"")

@@ -193,7 +193,9 @@ def test_a_rule_file_is_refused_with_where_what_and_what_to_do(text: str, said: 
         ({"low-event-1": {"limit": {"value": 40, "unit": "mg/dL"}}}, "Choose a value from 60 to 100 mg/dL"),
         ({"low-event-1": {"limit": {"value": 70, "unit": "mmol/L"}}}, "Choose a value from 3.3 to 5.6 mmol/L"),
         ({"low-event-1": {"limit": [{"value": 70, "unit": "mg/dL"}] * 2}}, "given twice in mg/dL"),
-        ({"low-event-1": {"limit": {"value": 70, "unit": "mg/dL", "by": "x"}}}, "expected exactly value and unit"),
+        ({"low-event-1": {"limit": {"value": 70, "unit": "mg/dL", "by": "x"}}}, "'by' is nothing that a number says"),
+        ({"low-event-1": {"limit": {"value": 70, "unit": "mg/dL", "form": "2026-03-01"}}}, "Did you mean from?"),
+        ({"low-event-1": {"limit": {"unit": "mg/dL"}}}, "the value is missing"),
         (
             {
                 "low-event-1": {"limit": {"value": 60, "unit": "mg/dL"}},

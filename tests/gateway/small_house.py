@@ -109,8 +109,8 @@ class SmallHouse:
     async def set_plan(self, patient: str, vital: Vital, plan: MeasuringPlan) -> None:
         self.people.set_plan(patient, vital, plan, now=self.time)
 
-    async def end_plan(self, patient: str, number: int) -> None:
-        self.people.end_plan(patient, number, now=self.time)
+    async def end_plan(self, patient: str, number: int, by: str | None) -> None:
+        self.people.end_plan(patient, number, by=by, now=self.time)
 
     def limits(self, patient: Patient) -> Applied:
         return limits_on(self.rules, patient, self.time.date())

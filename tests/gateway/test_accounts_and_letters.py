@@ -143,10 +143,11 @@ async def test_status_beside_a_running_hub_and_without_it(tmp_path: Path, capsys
             line for line in said.splitlines() if "disk" not in line
         ]
         await send(house, 5.5, device="cgm-unknown")
-        assert await in_a_thread(["status", "-c", config]) == 0
+        assert await in_a_thread(["status", "-c", config]) == 1
         said = capsys.readouterr().out
         assert "letters   1 wait" in said
-        assert "Letters that wait for a person: 1." in said, "both are of one moment"
+        assert "WAIT letters: 1 wait for a person; `homeward letters` says what helps" in said
+        assert ("ok   letters" in said, "FAIL" in said) == (False, False)
         (tmp_path / "data" / "lock").write_text(f"http://127.0.0.1:{free_port()}", encoding="ascii")
         assert await in_a_thread(["status", "-c", config]) == 1
         said = capsys.readouterr().out

@@ -118,6 +118,26 @@ def test_a_letter_is_shown_whole(tmp_path: Path, letter: int, capsys: pytest.Cap
     assert f"there is no letter {letter + 1}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["status"], ["letters"], ["journal", "status"]])
+def test_before_the_first_start_nobody_asks_for_the_configuration_that_was_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    config = tmp_path / "homeward.toml"
+    config.write_text(f'data = "{tmp_path / "data"}"\n')
+    assert main([*command, "-c", str(config)]) == 2
+    said = capsys.readouterr().err
+    assert "`homeward run` makes it at its first start" in said
+    assert "-c" not in said.split("there is no journal at")[1].split(":", 1)[1]
+
+
+def test_a_letter_without_octets_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        packet = Packet(link="listener", sender="d-1", channel="json", data=b"", received_at=NOW)
+        journal.append([Arrival(packet=packet, outcomes=(DecodeError("invalid", "not MQTT as it should be"),))])
+    assert main(["letters", "--data", str(tmp_path), "show", "1"]) == 0
+    assert "octets   none\n" in capsys.readouterr().out
+
+
 def test_the_parts_of_a_letter_are_counted_from_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with closing(Journal(tmp_path / "journal.db")) as journal:
         packet = Packet(link="listener", sender="d-1", channel="json", data=b"[]", received_at=NOW)

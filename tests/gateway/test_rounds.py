@@ -156,6 +156,26 @@ async def test_what_is_not_measured_though_it_was_agreed_is_told(tmp_path: Path,
         assert house.asked == ["missed-measurement"] * missed
 
 
+async def test_a_plan_that_holds_again_asks_for_nothing_of_the_days_on_which_another_one_counted(tmp_path) -> None:
+    clock = HandClock(local(MONDAY))
+    four_days = replace(plan(MONDAY + WEEK, MONDAY + WEEK + timedelta(days=3)), times=1, days=1)
+    with night(tmp_path, clock) as house:
+        house.enrol("anna", "meter-1", DeviceKind.METER)
+        house.people.set_plan("anna", Vital.GLUCOSE, plan(MONDAY), now=clock.now())
+        house.people.set_plan("anna", Vital.GLUCOSE, four_days, now=clock.now())
+        for day in range(7):
+            for hour in (8, 18):
+                (reading,) = sensor("anna", local(MONDAY + timedelta(days=day), hour), 1, 100, every=1440)
+                house.keep([replace(reading, vital=Vital.GLUCOSE, device="meter-1")])
+        for day in range(7, 12):
+            clock.set(local(MONDAY + timedelta(days=day), 19))
+            await house.go()
+        assert house.asked == []  # the lasting plan holds again since Friday, which was not over
+        clock.set(local(MONDAY + timedelta(days=12), 20))
+        await house.go()
+        assert house.asked == ["missed-measurement"]
+
+
 @pytest.mark.parametrize(("hour", "asked"), [(0, ["missed-measurement"]), (19, [])])
 async def test_a_plan_that_is_saved_in_the_evening_does_not_ask_for_that_day(tmp_path: Path, hour, asked) -> None:
     today = MONDAY + WEEK

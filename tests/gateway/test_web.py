@@ -26,7 +26,19 @@ from gateway.guard import WebSettings
 from gateway.language import choose, load_languages
 from gateway.people import DeviceKind, DeviceLink
 from gateway.web import create_app
-from gateway.words import BONDS, FACTS, FLAGS, KINDS, LINKS, OUTCOMES, PARAMETERS, REASONS, VITALS, clock_word
+from gateway.words import (
+    BONDS,
+    FACTS,
+    FLAGS,
+    KINDS,
+    LINKS,
+    OUTCOMES,
+    PARAMETERS,
+    REASONS,
+    VITALS,
+    WHAT_HELPS,
+    clock_word,
+)
 from ingest.journal import Arrival
 from ingest.links import ble_faults
 from ingest.links.ble import Bond
@@ -479,7 +491,7 @@ async def test_without_javascript_a_form_acknowledges_remembers_the_name_and_clo
         assert page.count("李医生") >= 3  # the facts, the history, and the name that the browser remembers
         late = await web.post(f"/alerts/{alert.id}/acknowledge", data={"by": "Dr Wu"})
         assert late.status_code == 409
-        assert "was acknowledged by 李医生" in late.text
+        assert "李医生 has acknowledged the alert" in late.text
         form = {"by": "李医生", "outcome": "no-action", "note": "<b>sensor</b> pressed"}
         assert (await web.post(f"/alerts/{alert.id}/close", data=form)).status_code == 303
         page = (await web.get(f"/alerts/{alert.id}")).text
@@ -544,8 +556,26 @@ async def test_what_was_refused_is_told_above_where_its_form_is_gone(furnished) 
         late = await web.post(f"/alerts/{alert.id}/acknowledge", data={"by": "Dr Wu"})
         nobody = await web.post("/patients/p-9/limits", data={"by": "Dr Wu"})
     assert late.status_code == 409
-    assert re.search(rf'<p class="warning refused"[^>]*>警报 {alert.id} 已由 Dr Li 于 .* 确认', late.text)
+    assert re.search(
+        r'<p class="warning refused"[^>]*>Dr Li 已于 2026年3月3日 .* 确认 王芳 的警报“血糖严重偏低”', late.text
+    )
     assert (nobody.status_code, "没有编号为 p-9 的患者" in nobody.text) == (404, True)
+
+
+@pytest.mark.parametrize("page", ["/", "/alerts/{id}"])
+async def test_who_closes_too_late_keeps_the_text_and_hears_who_was_first_on_the_clock_of_the_page(
+    furnished, page
+) -> None:
+    alert = furnished.find(very_low())
+    at, form = f"/alerts/{alert.id}/close", {"by": "Dr Wu", "outcome": "advice", "note": "called <her>"}
+    async with browser(furnished) as web:
+        await web.post(at, data={**form, "by": "Dr Li", "note": "ate 15 g"})
+        late = await web.post(at, data=form, headers={"Referer": "http://localhost:8080" + page.format(id=alert.id)})
+    (told,) = re.findall(r'<p class="warning refused"[^>]*>(.*?)</p>', late.text)
+    assert late.status_code == 409
+    assert told.startswith("Dr Li has closed the alert “Very low glucose” of 王芳 already, on 3 Mar 2026, ")
+    assert "14:30 UTC+8 (Advice given: ate 15 g)" in told
+    assert re.search(r"<textarea [^>]*readonly>called &lt;her&gt;</textarea>", late.text)
 
 
 async def test_what_the_patient_was_told_is_read_on_the_patients_page(furnished) -> None:
@@ -664,33 +694,33 @@ async def test_a_plan_of_measuring_is_set_replaced_and_ended_by_api_and_form(fur
         fields = {"vital": "blood_pressure", "times": "1", "days": "3", "from": "2026-03-05", "author": "Dr Wu"}
         await web.post("/patients/p-017/plans", data=fields)
         before, now = (await web.get(path)).json()
-        assert (before["ended_at"], before["to"], now["ended_at"]) == (None, "2026-03-04", None)
+        assert (before["ended_at"], before["to"], now["ended_at"]) == (None, "2026-04-30", None)
         page = (await web.get("/patients/p-017")).text
-        assert "Blood pressure: <b>1 times a day on 3 of 7 days</b>" in page
-        assert "Dr Wu from 2026-03-05" in page
-        assert "Dr Li from 2026-03-03 to 2026-03-04" in page
+        assert '<li class="soft">Blood pressure: <b>1 times a day on 3 of 7 days</b>' in page
+        assert re.search(r"Dr Wu from 2026-03-05\s*</span> does not hold today", page)
+        assert re.search(r"<li>Blood pressure: .*Dr Li from 2026-03-03 to 2026-04-30", page)
         furnished.time += timedelta(days=2)
-        assert "Dr Li from 2026-03-03" not in (await web.get("/patients/p-017")).text
-        await web.put(f"{path}/blood_pressure", json=body)
+        await web.put(f"{path}/blood_pressure", json={**body, "to": None, "author": "Dr He"})
         first, second, third = (await web.get(path)).json()
-        assert (first["to"], first["times"], second["ended_at"][:10]) == ("2026-03-04", 2, "2026-03-05")
-        assert (third["from"], third["to"], third["ended_at"]) == ("2026-03-05", "2026-04-30", None)
+        assert (first["ended_at"][:10], first["ended_by"]) == ("2026-03-05", "Dr He")
+        assert (second["ended_at"][:10], second["ended_by"]) == ("2026-03-05", "Dr He")
+        assert (third["from"], third["to"], third["ended_at"]) == ("2026-03-05", None, None)
         now = third["number"]
-        await web.put(
-            f"{path}/blood_pressure", json={**body, "from": "2026-04-01"}
-        )  # the one before holds until then
-        assert [each["to"] for each in (await web.get(path)).json()][2:] == ["2026-03-31", "2026-04-30"]
         page = (await web.get("/patients/p-017")).text
-        assert page.count("End the plan") == 2
-        await web.post(f"/patients/p-017/plans/{now}/end")
-        ended = [each["ended_at"] for each in (await web.get(path)).json()]
-        assert [bool(each) for each in ended] == [False, True, True, False]  # the first was over by itself
+        assert "Former plans (2)" in page
+        assert re.search(r"Dr Wu from 2026-03-05\s*; ended <time[^>]*>5 Mar 2026, .*\(Dr He\)", page)
+        assert page.count("End the plan") == 1
+        nobody = await web.post(f"/patients/p-017/plans/{now}/end")
+        assert "Your name: this is needed" in refused_form(nobody.text, f"/patients/p-017/plans/{now}/end")
+        await web.post(f"/patients/p-017/plans/{now}/end", data={"by": "Nurse Wu"})
+        ended = [(each["ended_at"], each["ended_by"]) for each in (await web.get(path)).json()]
+        assert [by for _, by in ended] == ["Dr He", "Dr He", "Nurse Wu"]
         furnished.time += timedelta(days=1)
-        await web.post(f"/patients/p-017/plans/{now}/end")
+        await web.post(f"/patients/p-017/plans/{now}/end", data={"by": "Dr Late"})
         await web.put(f"{path}/blood_pressure", json=body)
-        again = [each["ended_at"] for each in (await web.get(path)).json()]
-        assert (again[:3], again[4]) == (ended[:3], None)
-        none = await web.post("/patients/p-017/plans/99/end")
+        again = [(each["ended_at"], each["ended_by"]) for each in (await web.get(path)).json()]
+        assert (again[:3], again[3]) == (ended, (None, None))
+        none = await web.post("/patients/p-017/plans/99/end", data={"by": "Nurse Wu"})
         assert (none.status_code, "no plan of the number 99" in none.text) == (404, True)
         missing = await web.post("/patients/p-017/plans", data={**fields, "times": ""})
         assert "Times a day: this is needed" in refused_form(missing.text, "/patients/p-017/plans")
@@ -698,7 +728,35 @@ async def test_a_plan_of_measuring_is_set_replaced_and_ended_by_api_and_form(fur
         assert (await web.put(f"{path}/glucose", json={**body, "author": " "})).status_code == 422
         assert (await web.put(f"{path}/glucose", json={**body, "to": "2026-03-01"})).status_code == 422
         glucose = (await web.put(f"{path}/glucose", json=body)).json()[-1]["number"]
-        assert (await web.delete(f"{path}/{glucose}")).json()[-1]["ended_at"]
+        gone = (await web.delete(f"{path}/{glucose}", params={"by": "Dr Li"})).json()[-1]
+        assert (bool(gone["ended_at"]), gone["ended_by"]) == (True, "Dr Li")
+
+
+async def test_a_plan_for_two_weeks_stands_over_a_lasting_one_which_holds_again(furnished) -> None:
+    lasting = {"vital": "glucose", "times": "1", "days": "3", "author": "Dr Li"}
+    weeks = {
+        "vital": "glucose",
+        "times": "4",
+        "days": "7",
+        "from": "2026-03-05",
+        "to": "2026-03-18",
+        "author": "Dr Wu",
+    }
+
+    async def counts() -> list[str]:
+        page = (await web.get("/patients/p-017")).text
+        return re.findall(r"<li>Glucose, meter: <b>(.*?) on", page)
+
+    async with browser(furnished) as web:
+        for form in (lasting, weeks):
+            await web.post("/patients/p-017/plans", data=form)
+        assert await counts() == ["1 times a day"]
+        furnished.time += timedelta(days=2)
+        assert await counts() == ["4 times a day"]
+        furnished.time += timedelta(days=14)
+        assert await counts() == ["1 times a day", "4 times a day"]  # the latter among the former ones
+        page = (await web.get("/patients/p-017")).text
+        assert re.search(r"Former plans \(1\).*Dr Wu from 2026-03-05 to 2026-03-18", page, re.DOTALL)
 
 
 LOW_1 = {"value": 62, "unit": "mg/dL", "author": "Dr Li"}
@@ -1107,6 +1165,45 @@ async def test_what_cannot_be_seen_is_written_out_on_the_page(house, web) -> Non
     page = (await web.get("/letters")).text
     assert r"\x00\x07&lt;\x1b[2J\x85" in page
     assert all(char.isprintable() or char == "\n" for char in page)
+
+
+async def test_the_chinese_page_says_in_chinese_why_a_letter_waits_and_what_helps(house) -> None:
+    _set_aside(house, "cgm-9")
+    async with browser(house, **{"Accept-Language": "zh-CN"}) as web:
+        page = (await web.get("/letters")).text
+    assert (
+        '请将设备分配给患者，或更正开始使用的时间；之后会自动重新处理。<br>英文原文： <span class="soft" lang="en">'
+        in page
+    )
+    assert WHAT_HELPS.keys() == REASONS.keys()
+
+
+async def test_digits_and_points_of_a_chinese_keyboard_are_taken_and_a_note_stays_as_it_was_written(
+    furnished,
+) -> None:
+    alert = furnished.find(very_low())
+    limit = {"which": "low-event-1 limit mmol/L", "value": "４．４", "author": "李医生"}
+    days = {"from": "２０２６－０３－０４", "to": "２０２６－０４－０１"}
+    plan = {"vital": "glucose", "times": "２", "days": " ７", "author": "李医生", **days}
+    async with browser(furnished) as web:
+        assert (await web.post("/patients/p-017/limits", data={**limit, **days})).status_code == 303
+        assert (await web.post("/patients/p-017/limits", data={**limit, "value": "4。5"})).status_code == 303
+        assert (await web.post("/patients/p-017/plans", data=plan)).status_code == 303
+        (agreed,) = (await web.get("/api/v1/patients/p-017/plans")).json()
+        given = (await web.get("/api/v1/patients/p-017")).json()["limits"]["low-event-1"]["limit"]
+        await web.post(f"/alerts/{alert.id}/close", data={"by": "李", "outcome": "advice", "note": "糖１５ｇ，好。"})
+        assert "糖１５ｇ，好。" in (await web.get(f"/alerts/{alert.id}")).text
+    assert (agreed["times"], agreed["days"], agreed["from"], agreed["to"]) == (2, 7, "2026-03-04", "2026-04-01")
+    assert [each["value"] for each in given] == [4.5]
+
+
+async def test_an_alert_is_called_what_holds_it_up(furnished) -> None:
+    alert = furnished.find(severe_pressure())
+    for language, word in (("en", "Severe blood pressure"), ("zh-CN", "血压重度升高")):
+        async with browser(furnished, **{"Accept-Language": language}) as web:
+            for page in ("/", f"/alerts/{alert.id}"):
+                assert f'<span class="problem">{word}</span></h' in (await web.get(page)).text
+            assert word in (await web.get("/alerts")).text
 
 
 async def test_a_page_of_letters_says_how_many_there_are(house, web) -> None:

@@ -296,6 +296,16 @@ async def test_garbage_of_a_known_client_is_kept() -> None:
         assert (await client.rest()).endswith(b"\xe0\x01\x82")
 
 
+async def test_a_second_connect_leaves_a_letter_without_octets_that_says_why() -> None:
+    house = House(prompt=True)
+    listener = Listener(SETTINGS, house.deliver, now)
+    async with listener.running(), greeted(listener) as client:
+        client.send(octets.connect(username="cuff", password=b"open sesame"))
+        ((packet, _),) = [await house.take()]
+        assert packet.data == b""
+        assert (packet.fault or "").endswith("its octets are not kept, for there may be a password among them")
+
+
 async def test_half_a_packet_waits_for_its_other_half() -> None:
     house = House()
     listener = Listener(SETTINGS, house.deliver, now)

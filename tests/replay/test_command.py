@@ -6,11 +6,13 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.cli import main
+from gateway.replay import report
 from tests.conftest import RECORDED
 from tests.replay.histories import LOW, LOWS, VERY_LOW, at, file, glucose_lines
 
@@ -94,6 +96,7 @@ def test_a_chart_of_pressures(tmp_path: Path) -> None:
         (["--rules", "nowhere.toml"], "nowhere.toml: it cannot be read"),
         (["--unit", "mmHg"], "in mg/dL or mmol/L, not in mmHg"),
         (["--findings", "/nowhere/out.csv"], "/nowhere/out.csv cannot be written"),
+        (["--chart", "."], ". cannot be written: Is a directory"),
     ],
 )
 def test_what_cannot_be_done_is_a_sentence(
@@ -101,6 +104,66 @@ def test_what_cannot_be_done_is_a_sentence(
 ) -> None:
     assert _replay(file(tmp_path, glucose_lines(LOWS)), *arguments) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--findings", "--chart", "--bad-rows", "--disturbed"])
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    data = file(tmp_path, glucose_lines(LOWS))
+    for path, said in (
+        (tmp_path / "nowhere" / "out", "cannot be written: No such file or directory"),
+        (data / "out", "cannot be written: Not a directory"),
+        (data, "is the file that is read, or is named twice"),
+    ):
+        assert _replay(data, option, path, "--disturb", 1) == 2
+        told = capsys.readouterr()
+        assert f"{path} {said}" in told.err
+        assert (told.out, "readings" in told.err) == ("", False)  # nothing was replayed
+
+
+def test_a_file_is_there_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, out = file(tmp_path, glucose_lines(LOWS)), tmp_path / "out.csv"
+    out.write_text("of yesterday\n")
+
+    def breaks(_: object, told: object) -> Iterator[tuple[str, ...]]:
+        yield from ()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "_write_csv", lambda path, header, rows: path.write_text("half") and list(breaks(0, 0)))
+        assert _replay(data, "--findings", out) == 2
+    assert out.read_text() == "of yesterday\n"
+    assert _replay(data, "--findings", out) == 0
+    assert out.read_text().startswith("subject,time,rule")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["data.csv", "out.csv"]
+
+
+def test_findings_may_go_to_standard_output(tmp_path: Path) -> None:
+    data = file(tmp_path, glucose_lines(LOWS))
+    command = (sys.executable, "-m", "gateway.cli", "replay", data, "--findings", "/dev/stdout")
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "subject,time,rule,severity,audience,because\n" in said.stdout
+
+
+def test_ketones_beside_glucose_are_judged_and_do_not_stand_in_for_the_sensor(tmp_path: Path) -> None:
+    lines = [f"{line}," for line in glucose_lines([200] * 4)]
+    lines += [f"p-1,{at(17)},,0.4", f"p-1,{at(60)},,3.4", f"p-1,{at(370)},,0.2"]
+    data = file(tmp_path, lines, "subject,time,glucose,ketone")
+    out, again, chart = (tmp_path / name for name in ("out.csv", "again.csv", "chart.html"))
+    assert _replay(data, "--findings", out, "--chart", chart) == 0
+    told = {row["rule"]: row for row in _rows(out)}
+    assert (told["ketone"]["time"], "3.4 mmol/L" in told["ketone"]["because"]) == ("2026-03-01 09:00:00", True)
+    assert told["no-data"]["time"] == "2026-03-01 14:15:00"  # of the sensor, whatever came of ketone
+    assert "3.4 mmol/L" in chart.read_text(encoding="utf-8")
+    assert _replay(data, "--disturb", 3, "--disturbed", again) == 0
+    assert {(row["glucose"], row["ketone"]) for row in _rows(again)} <= {
+        ("200", ""),
+        ("", "0.4"),
+        ("", "3.4"),
+        ("", "0.2"),
+    }
+    assert _replay(again) == 0
 
 
 def test_findings_and_chart_may_be_in_chinese(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.replay.report import doubts
 from gateway.replay.table import ReplayError, read_table
 from ingest.reading import Flag
 from ingest.vital import Unit, Vital
@@ -68,6 +69,35 @@ def test_times_may_have_an_offset_and_a_zone_says_whose_clock_it_was(tmp_path: P
     assert {row.taken_at.hour for row in found.rows["p-1"]} == {0}
     assert found.clock.offsets
     assert found.clock.shows(found.rows["p-1"][0].taken_at) == "2026-03-01 08:00:00+08:00"
+
+
+def test_one_time_with_an_offset_among_others_moves_none_of_them(tmp_path: Path) -> None:
+    lines = ["p-1,2026-03-01 08:00,100", "p-1,2026-03-01T08:05+08:00,100", "p-1,2026-03-01 08:10,100"]
+    with pytest.raises(
+        ReplayError, match="in line 3 has an offset from UTC and that in line 2 has none: say with --zone"
+    ):
+        table(tmp_path, lines)
+    found = table(tmp_path, lines, zone=ZoneInfo("Asia/Shanghai"))
+    assert [f"{row.taken_at:%H:%M}" for row in found.rows["p-1"]] == ["00:00", "00:05", "00:10"]
+    assert any("have an offset (the first in line 3) and some have none (line 2)" in each for each in doubts(found))
+    bad = table(tmp_path, [lines[0], "p-1,2026-03-01T08:05+08:00,x", lines[2]])  # of a row that is not used
+    assert (bad.clock.offsets, bad.mixed) == (False, None)
+
+
+def test_a_line_with_glucose_and_ketone_is_two_readings(tmp_path: Path) -> None:
+    header = "subject,time,glucose,ketone,flags"
+    lines = ["a,2026-03-01 08:00,16.2,Hi,", "a,2026-03-01 09:00,,0.4,battery-low", "a,2026-03-01 10:00,,,"]
+    found = table(tmp_path, lines, header, unit=Unit.MMOL_L, meter=True)
+    assert [(row.line, row.sent, row.ketone) for row in found.rows["a"]] == [
+        (2, (16.2,), False),
+        (2, (None,), True),
+        (3, (0.4,), True),
+    ]
+    assert [row.flags for row in found.rows["a"]] == [set(), {Flag.ABOVE_RANGE}, {Flag.BATTERY_LOW}]
+    assert [each.because for each in found.bad] == ["no glucose"]
+    assert table(tmp_path, ["a,2026-03-01 08:00,150,95,1"], "subject,time,systolic,diastolic,ketone").unused == [
+        "ketone"
+    ]
 
 
 @pytest.mark.parametrize(
