@@ -25,6 +25,7 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    cast,
     delete,
     insert,
     select,
@@ -68,6 +69,8 @@ STANDINGS = Table(
     Column("made_at_us", BigInteger, nullable=False),
     Column("figures", JSON, nullable=False),
 )
+# An integer by SQLAlchemy has 32 bits where the database says so (PostgreSQL), and microseconds need 64.
+ASKS_AT_US: Final = cast(STANDINGS.c.figures["asks_at_us"].as_string(), BigInteger)
 
 
 class ReviewBook:
@@ -144,9 +147,8 @@ class ReviewBook:
 
     def waiting(self) -> dict[str, datetime]:
         """Who was to be asked for something when their standing was made, and when."""
-        asks_at_us = STANDINGS.c.figures["asks_at_us"].as_integer()
         with self._engine.connect() as db:
-            rows = db.execute(select(STANDINGS.c.patient, asks_at_us).where(asks_at_us.is_not(None)))
+            rows = db.execute(select(STANDINGS.c.patient, ASKS_AT_US).where(ASKS_AT_US.is_not(None)))
             return {patient: from_us(moment_us) for patient, moment_us in rows}
 
     def standings(self, patients: Sequence[str] | None = None) -> dict[str, Standing]:

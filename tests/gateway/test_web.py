@@ -15,6 +15,7 @@ import pytest
 from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_file
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 import gateway
 from alerts.alert import Audience, Outcome, Priority, Text
@@ -834,6 +835,31 @@ async def test_limits_that_an_older_homeward_took_are_shown_with_the_reason_and_
         (former,) = (await web.get("/api/v1/patients/p-017/limits/former")).json()
     assert set(furnished.people.patient("p-017").limits) == {"low-event-1"}
     assert (former["rule"], former["ended_by"]) == ("glucose-gone", "Dr Wu")
+
+
+@pytest.mark.parametrize(
+    ("stored", "name"), [({"limit": 4}, "limit"), ({"limit": [4, None]}, "limit"), ([4], "?"), ("4", "?")]
+)
+async def test_a_stored_limit_that_is_no_mapping_is_shown_with_the_reason_and_can_be_ended(
+    furnished, stored, name
+) -> None:
+    with furnished.engine.begin() as db:
+        written = {"limits": json.dumps({"low-event-1": stored})}
+        db.execute(text("UPDATE patients SET limits = :limits WHERE id = 'p-017'"), written)
+    async with browser(furnished) as web:
+        page = await web.get("/patients/p-017")
+        assert page.status_code == 200
+        assert "cannot be used" in page.text
+        end = {"rule": "low-event-1", "parameter": name, "by": "Dr Wu"}
+        for entry in re.findall(r'name="entry" value="(.*?)"', page.text):
+            form = {**end, "entry": html.unescape(entry)}
+            assert (await web.post("/patients/p-017/limits/end", data=form)).status_code == 303
+        assert not furnished.people.patient("p-017").limits
+        page = (await web.get("/patients/p-017")).text
+        former = await web.get("/api/v1/patients/p-017/limits/former")
+    assert "cannot be used" not in page
+    assert "Former limits" in page
+    assert former.json()[0]["ended_by"] == "Dr Wu"
 
 
 async def test_a_patient_and_a_device_are_added_and_paired_with_forms(house, web) -> None:
