@@ -119,8 +119,8 @@ def limits_for(
 ) -> Limits:
     """The numbers that hold with these overrides, the narrower ones later.
 
-    A glucose limit given in one unit holds in the other one too, converted and rounded as a display rounds (1 mg/dL,
-    0.1 mmol/L), unless that is given as well. Raises ContradictionError where some contradict each other.
+    A glucose limit given in one unit holds in the other one too, converted and rounded to what a display can show
+    (1 mg/dL, 0.1 mmol/L), unless that is given as well. Raises ContradictionError where some contradict each other.
     """
     usual_values, usual_sources = _defaults((region, population))
     values, sources = dict(usual_values), dict(usual_sources)
