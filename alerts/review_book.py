@@ -35,6 +35,7 @@ from sqlalchemy.exc import IntegrityError
 from alerts.alert import Audience, Finding, IllegalAct, Priority, Text, Verdict
 from alerts.review import Done, Review
 from alerts.risk import Standing
+from alerts.rules import RULES
 from alerts.week import Figures, Pressure
 from ingest.reading import from_us, to_us
 
@@ -114,11 +115,11 @@ class ReviewBook:
                 db.execute(insert(_done).values(**row))
         except IntegrityError as error:
             done = self._found(query)[0].done[rule]
-            then = f"{done.at:%Y-%m-%d %H:%M} UTC"
+            then, title = f"{done.at:%Y-%m-%d %H:%M} UTC", RULES[rule].title
             raise IllegalAct(
                 Text(
-                    en=f"{done.by} has dealt with {rule} of that week already, at {then}.",
-                    zh=f"{done.by} 已于 {then} 处理过该周的 {rule}。",
+                    en=f"{done.by} has dealt with {title.en} of that week already, at {then}.",
+                    zh=f"{done.by} 已于 {then} 处理过该周的“{title.zh}”。",
                 )
             ) from error
         return self._found(query)[0]

@@ -302,8 +302,8 @@ def parse_number(rule: Rule, name: str, entry: Any, *, toml: bool = False) -> tu
     if unit == SWITCH and value not in (0, 1):
         raise LimitsError(
             Text(
-                en=f"{where}: {value:g} is neither 1 (on) nor 0 (off). Write it as {example}.",
-                zh=f"{where}：{value:g} 既不是 1（开）也不是 0（关）。请写作 {example}。",
+                en=f"{where}: {value:g} is neither 1 (on) nor 0 (off). Write one of them.",
+                zh=f"{where}：{value:g} 既不是 1（开）也不是 0（关）。请填写其中之一。",
             )
         )
     if not parameter.lower <= value <= parameter.upper:

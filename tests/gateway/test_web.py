@@ -23,6 +23,7 @@ from alerts.book import Try
 from alerts.machine import FactKind, hear
 from alerts.rules import DEFAULTS, PROBLEMS, RULES, parse_book
 from gateway.device_book import DeviceState
+from gateway.forms import flaws_told
 from gateway.guard import WebSettings
 from gateway.language import choose, load_languages
 from gateway.people import DeviceKind, DeviceLink
@@ -538,6 +539,53 @@ async def test_a_refused_closing_stands_open_on_the_page_where_it_was_written(fu
     assert f"/alerts/{other.id}/close" in answer.text
 
 
+LIMIT_FORM = {"which": "low-event-1 limit mg/dL", "value": "66", "author": "Li"}
+PLAN_FORM = {"vital": "glucose", "times": "2", "days": "7", "author": "Li"}
+CHOICE_FORM = {"rule": "x", "parameter": "x", "entry": "4", "by": "Li"}
+AT_WANG = "/patients/p-017"
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "because"),
+    [
+        (f"{AT_WANG}/limits/end", {"by": "Li"}, "界限：必填"),
+        (f"{AT_WANG}/limits/end", CHOICE_FORM, "界限：请从列表中选择"),
+        (
+            f"{AT_WANG}/limits",
+            {**LIMIT_FORM, "value": "2"},
+            "“低血糖”的界限：2 mg/dL 不安全。请选 60 至 100 mg/dL（默认 70）。",
+        ),
+        (f"{AT_WANG}/limits", {**LIMIT_FORM, "from": "0001-01-01"}, "起始日：请用 1900 年至 2199 年之间的日期"),
+        (
+            f"{AT_WANG}/limits",
+            {**LIMIT_FORM, "which": "predicted-low on switch", "value": "0.5"},
+            "0.5 既不是 1（开）也不是 0（关）。请填写其中之一。",
+        ),
+        (f"{AT_WANG}/plans", {**PLAN_FORM, "from": "0001-01-01"}, "起始日：请用 1900 年至 2199 年之间的日期"),
+        (f"{AT_WANG}/plans/x/end", {}, "所提交的内容：请填写整数"),
+        ("/letters/x/discard", {"by": "Li", "because": "x"}, "所提交的内容：请填写整数"),
+        ("/weekly/p-017/2026-13-99/x/done", {"by": "Li"}, "所提交的内容：这不是日期；请写作 2026-03-01"),
+    ],
+)
+async def test_a_refusal_in_chinese_names_no_field_of_ours_and_is_no_english(
+    furnished, path, fields, because
+) -> None:
+    async with browser(furnished, **{"Accept-Language": "zh-CN"}) as web:
+        answer = await web.post(path, data=fields)
+    assert answer.status_code == 422
+    (said,) = re.findall(r'<p class="(?:warning refused|because)"([^>]*)>(.*?)</p>', answer.text)
+    assert "lang=" not in said[0]
+    assert html.unescape(said[1]).endswith(because)
+
+
+def test_what_pydantic_says_itself_is_never_shown() -> None:
+    flaw = {"type": "a_new_one", "loc": ("body", "x"), "msg": "Input should be a whatever", "ctx": {}}
+    doubt = {"type": "value_error", "loc": ("by",), "msg": "Value error, odd", "ctx": {"error": ValueError("odd")}}
+    told = flaws_told([flaw, doubt, flaw])
+    assert told == "What was sent along: this cannot be used; Your name: this cannot be used"
+    assert load_languages()["zh_CN"].sentence(told) == "所提交的内容：这项内容无法使用；您的姓名：这项内容无法使用"
+
+
 async def test_what_was_refused_is_told_above_where_its_form_is_gone(furnished) -> None:
     alert = furnished.find(very_low())
     async with browser(furnished, **{"Accept-Language": "zh-CN"}) as web:
@@ -717,7 +765,7 @@ async def test_what_contradicts_the_clinic_is_left_out_and_said_and_the_rest_hol
     assert limits.value("low-event-2", "staff-after", "min") == 15
     async with browser(furnished) as web:
         page = (await web.get("/patients/p-017")).text
-    assert "low-event-2.limit is 64 mg/dL, above low-event-1.limit with 62 mg/dL" in page
+    assert "limit of “Very low glucose” is 64 mg/dL, above limit of “Low glucose” with 62 mg/dL" in page
     assert re.search(r'<li class="soft">Low glucose: limit <b>62 mg/dL</b>.* does not hold today', page)
     assert re.search(r"<li>Very low glucose: staff are told after <b>15 min</b>.*Dr Li", page)
 
