@@ -23,13 +23,14 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
 
-from alerts.alert import Audience, Finding, Priority, Text, Verdict
+from alerts.alert import Audience, Finding, Priority, Text, Verdict, together
 from alerts.rule import DAYS, MMHG, Limits, Rule
 from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard
 from alerts.spot_rules import BP_LOW, BP_SESSION_HIGH, BP_SEVERE, PRIORITY
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit
 
+_NOTHING: Final = Text(en="", zh="")
 _INSTANT: Final = timedelta(microseconds=1)
 _WEEK: Final = timedelta(days=7)
 _MISUSE_WORDS: Final = {
@@ -112,7 +113,7 @@ def _doubt(proof: Iterable[Pressure]) -> Text:
     """What is odd about readings that are believed because they agree."""
     spans = [f"{each.systolic - each.diastolic:.0f} mmHg" for each in proof if each.odd]
     if not spans:
-        return Text(en="", zh="")
+        return _NOTHING
     lowest, highest = _PULSE_PRESSURE
     return Text(
         en=f" Pulse pressure {' and '.join(spans)}, outside {lowest:g} to {highest:g} mmHg: measured wrongly, or a "
@@ -264,7 +265,8 @@ def _severe(
     told = [(Audience.PATIENT if asked else Audience.STAFF, said, case.since)]
     if case.paired_at is not None:
         # Where both came together, the patient has not been asked for the second.
-        told.append((Audience.PATIENT, Text(en=said.en + _CALL.en, zh=said.zh + _CALL.zh), case.paired_at))
+        call = _CALL_LATE if _is_late(scene, case.proof[-1]) else _CALL
+        told.append((Audience.PATIENT, together((said, call), _NOTHING), case.paired_at))
     findings = [
         scene.finding(
             rule,
@@ -372,12 +374,39 @@ _CALL: Final = Text(
     en=f" Please sit still, call your doctor or clinic now, and measure again in 5 minutes; {_SYMPTOMS.en}",
     zh=f"请静坐，立即联系医生或诊所，5 分钟后再测一次；{_SYMPTOMS.zh}",
 )
+_CALL_LATE: Final = Text(
+    en=" Please sit still and measure again now, and call your doctor or clinic if it is still as high; "
+    f"{_SYMPTOMS.en}",
+    zh=f"请静坐，现在再测一次，如仍如此之高，请联系医生或诊所；{_SYMPTOMS.zh}",
+)
+
+
+def _is_late(scene: Scene, newest: Pressure) -> bool:
+    """Whether it came when a repetition would not have been in time any more."""
+    return newest.reading.received_at - newest.at > scene.minutes(BP_SEVERE, "wait-severe")
+
+
+def _late_words(scene: Scene, newest: Pressure) -> Text:
+    if not _is_late(scene, newest):
+        return _NOTHING
+    came = scene.clock(newest.reading.received_at)
+    return Text(
+        en=f" This came late, at {came}: how it was by then is not known.",
+        zh=f"数据迟至 {came} 才到达：届时情况未知。",
+    )
 
 
 def _severe_words(scene: Scene, case: _Case) -> Text:
     first = case.proof[0]
     limit = reached_words(scene, BP_SEVERE, [(each.systolic, each.diastolic) for each in case.proof])
     at, wait = scene.clock(first.at), _wait(scene, first) // MINUTE
+    late = _late_words(scene, case.proof[-1])
+    if case.stage is _Stage.ASKED and late.en:
+        return Text(
+            en=f"Blood pressure {first.words} at {at}, at or above {limit.en}.{late.en} Please sit still and measure "
+            f"again now; {_SYMPTOMS.en}",
+            zh=f"{at} 血压 {first.words}，达到或高于 {limit.zh}。{late.zh}请静坐，现在再测一次；{_SYMPTOMS.zh}",
+        )
     if case.stage is _Stage.ASKED:
         return Text(
             en=f"Blood pressure {first.words} at {at}, at or above {limit.en}: please sit still and measure again "
@@ -389,24 +418,24 @@ def _severe_words(scene: Scene, case: _Case) -> Text:
         what = _discounted_words(scene, case)
         return Text(
             en=f"Blood pressure {first.words} at {at}, at or above {limit.en}, on one reading alone: "
-            f"the patient was asked for a second and none {came.en} within {wait} min.{what.en}",
+            f"the patient was asked for a second and none {came.en} within {wait} min.{late.en}{what.en}",
             zh=f"{at} 血压 {first.words}，达到或高于 {limit.zh}，仅一次读数："
-            f"已请患者复测，{wait} 分钟内未收到{came.zh}第二次。{what.zh}",
+            f"已请患者复测，{wait} 分钟内未收到{came.zh}第二次。{late.zh}{what.zh}",
         )
     second = case.proof[1]
     doubt = _doubt(case.proof)
     return Text(
         en=f"Blood pressure {first.words} at {at} and {second.words} at {scene.clock(second.at)}, "
-        f"both at or above {limit.en}.{doubt.en}",
+        f"both at or above {limit.en}.{doubt.en}{late.en}",
         zh=f"{at} 血压 {first.words}，{scene.clock(second.at)} 复测 {second.words}，"
-        f"均达到或高于 {limit.zh}。{doubt.zh}",
+        f"均达到或高于 {limit.zh}。{doubt.zh}{late.zh}",
     )
 
 
 def _discounted_words(scene: Scene, case: _Case) -> Text:
     """What came after a severe reading and does not count, and why."""
     if not case.discounted:
-        return Text(en="", zh="")
+        return _NOTHING
     parts = [
         (each.words, scene.clock(each.at)[-5:], _why_discounted(each, each.at - case.proof[0].at))
         for each in case.discounted
@@ -609,8 +638,13 @@ def _low_words(scene: Scene, proof: Sequence[Pressure], *, asked: bool, alone: b
         scene, BP_LOW, {name: [getattr(each, name) < least[name] for each in proof] for name in _SIDES}
     )
     wait = scene.minutes(BP_LOW, "wait") // MINUTE
-    more = Text(en="", zh="")
-    if asked:
+    more, late = _NOTHING, _late_words(scene, proof[-1])
+    if asked and late.en:
+        more = Text(
+            en=" Please sit or lie down and measure again now; if you faint or feel very unwell, call for help.",
+            zh="请坐下或躺下，现在再测一次；如晕倒或明显不适，请呼救。",
+        )
+    elif asked:
         more = Text(
             en=" Please sit or lie down, drink a glass of water and measure again in 5 min; if you faint or feel "
             "very unwell, call for help.",
@@ -622,7 +656,7 @@ def _low_words(scene: Scene, proof: Sequence[Pressure], *, asked: bool, alone: b
             zh=f"已请患者复测，{wait} 分钟内未见好转的读数。",
         )
     moments = [(each.words, scene.clock(each.at)) for each in proof]
-    then = Text(en=doubt.en + more.en, zh=doubt.zh + more.zh)
+    then = together((doubt, late, more), _NOTHING)
     return Text(
         en=f"Blood pressure {' and '.join(f'{value} at {at}' for value, at in moments)}: below {limit.en}.{then.en}",
         zh=f"{'，'.join(f'{at} 血压 {value}' for value, at in moments)}：低于 {limit.zh}。{then.zh}",

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    cast,
     delete,
     insert,
     select,
@@ -34,6 +35,7 @@ from sqlalchemy.exc import IntegrityError
 from alerts.alert import Audience, Finding, IllegalAct, Priority, Text, Verdict
 from alerts.review import Done, Review
 from alerts.risk import Standing
+from alerts.rules import RULES
 from alerts.week import Figures, Pressure
 from ingest.reading import from_us, to_us
 
@@ -68,6 +70,8 @@ STANDINGS = Table(
     Column("made_at_us", BigInteger, nullable=False),
     Column("figures", JSON, nullable=False),
 )
+# An integer by SQLAlchemy has 32 bits where the database says so (PostgreSQL), and microseconds need 64.
+ASKS_AT_US: Final = cast(STANDINGS.c.figures["asks_at_us"].as_string(), BigInteger)
 
 
 class ReviewBook:
@@ -111,11 +115,11 @@ class ReviewBook:
                 db.execute(insert(_done).values(**row))
         except IntegrityError as error:
             done = self._found(query)[0].done[rule]
-            then = f"{done.at:%Y-%m-%d %H:%M} UTC"
+            then, title = f"{done.at:%Y-%m-%d %H:%M} UTC", RULES[rule].title
             raise IllegalAct(
                 Text(
-                    en=f"{done.by} has dealt with {rule} of that week already, at {then}.",
-                    zh=f"{done.by} 已于 {then} 处理过该周的 {rule}。",
+                    en=f"{done.by} has dealt with {title.en} of that week already, at {then}.",
+                    zh=f"{done.by} 已于 {then} 处理过该周的“{title.zh}”。",
                 )
             ) from error
         return self._found(query)[0]
@@ -144,9 +148,8 @@ class ReviewBook:
 
     def waiting(self) -> dict[str, datetime]:
         """Who was to be asked for something when their standing was made, and when."""
-        asks_at_us = STANDINGS.c.figures["asks_at_us"].as_integer()
         with self._engine.connect() as db:
-            rows = db.execute(select(STANDINGS.c.patient, asks_at_us).where(asks_at_us.is_not(None)))
+            rows = db.execute(select(STANDINGS.c.patient, ASKS_AT_US).where(ASKS_AT_US.is_not(None)))
             return {patient: from_us(moment_us) for patient, moment_us in rows}
 
     def standings(self, patients: Sequence[str] | None = None) -> dict[str, Standing]:

@@ -2,8 +2,10 @@
 
 The rules are values at the top of the modules of their families. Each parameter has a default for an adult by
 international guidelines, other defaults for populations and regions, bounds and a source. What is set over it, for
-the clinic, a programme or one patient, is an `Override` with its author and the days for which it holds; the narrower
-one counts. A number without unit, out of its bounds, or one that contradicts another is refused with the reason.
+the clinic, a population, a programme or one patient, is an `Override` with its author and the days for which it
+holds; the narrower one counts. What is set for a clinic or a programme never has a population watched less closely
+than that population's own number does, unless it is set for the population by name. A number without unit, out of
+its bounds, or one that contradicts another is refused with the reason.
 """
 
 from __future__ import annotations
@@ -20,11 +22,15 @@ from typing import Any, Final, NamedTuple
 from alerts import device_rules, review_rules, sensor_rules, spot_rules
 from alerts.alert import Text, together
 from alerts.rule import (
+    DAYS,
+    HOURS,
     MG_DL,
+    MIN,
     MMOL_L,
     POPULATIONS,
     REGIONS,
     SWITCH,
+    Comparison,
     ContradictionError,
     Group,
     Key,
@@ -75,6 +81,9 @@ _FOLLOWERS: Final = tuple(
 )
 
 
+_CALLED: Final = {Group.ADULT.value: "成人", Group.OLDER.value: "老年", Group.PREGNANCY.value: "妊娠"}
+_TIMES: Final = frozenset({MIN, HOURS, DAYS})
+_FROM_BELOW: Final = frozenset({Comparison.BELOW, Comparison.AT_MOST})
 _LINES: Final = Text(en="\n", zh="\n")
 # A day as people write it: 2026-03-01, 2026/3/1, 2026.3.1, 2026年3月1日.
 _DAY: Final = re.compile(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?", re.ASCII)
@@ -84,8 +93,8 @@ _DAY: Final = re.compile(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?", re.AS
 class Override:
     """Numbers that somebody has set for a time. first and last are days, both included; None: always.
 
-    scope: "clinic", "programme NAME" or "patient ID", as it is told with the number. entered_at: when it was written
-    down (ISO 8601), empty where that is not known.
+    scope: "clinic", "population NAME", "programme NAME" or "patient ID", as it is told with the number. entered_at:
+    when it was written down (ISO 8601), empty where that is not known.
     """
 
     given: Mapping[Key, float]
@@ -103,10 +112,16 @@ class Override:
     def source(self) -> Text:
         """By whom the number was set, for whom and since when."""
         kind, _, name = self.scope.partition(" ")
-        en = {"clinic": "set by the clinic", "programme": f"set for programme {name}"}.get(
-            kind, "set for this patient"
-        )
-        zh = {"clinic": "由医疗机构设定", "programme": f"为项目 {name} 设定"}.get(kind, "为该患者单独设定")
+        en = {
+            "clinic": "set by the clinic",
+            "population": f"set by the clinic for {name}",
+            "programme": f"set for programme {name}",
+        }.get(kind, "set for this patient")
+        zh = {
+            "clinic": "由医疗机构设定",
+            "population": f"由医疗机构为{_CALLED.get(name)}人群设定",
+            "programme": f"为项目 {name} 设定",
+        }.get(kind, "为该患者单独设定")
         if self.author:
             en, zh = f"{en} by {self.author}", f"{zh}（{self.author}）"
         if self.first:
@@ -115,32 +130,78 @@ class Override:
 
 
 def limits_for(
-    overrides: Iterable[Override] = (), *, population: Group = Group.ADULT, region: Group = Group.INTERNATIONAL
+    overrides: Iterable[Override] = (),
+    *,
+    population: Group = Group.ADULT,
+    region: Group = Group.INTERNATIONAL,
+    meant_for: Group | None = None,
 ) -> Limits:
     """The numbers that hold with these overrides, the narrower ones later.
 
-    A glucose limit given in one unit holds in the other one too, converted and rounded as a display rounds (1 mg/dL,
+    meant_for: the population that a clinic's and a programme's numbers are meant for, None: this one. A glucose limit
+    given in one unit holds in the other one too, converted and rounded to what a display can show (1 mg/dL,
     0.1 mmol/L), unless that is given as well. Raises ContradictionError where some contradict each other.
     """
+    holding = list(overrides)
     usual_values, usual_sources = _defaults((region, population))
     values, sources = dict(usual_values), dict(usual_sources)
+    of_population = _numbers_of(population, meant_for or population, region, holding)
     own: set[Key] = set()
     told: list[Key] = []
     patients: dict[Key, float] = {}
-    for override in overrides:
-        given = {**_other_units(override.given), **override.given}
-        told += override.given
+    for override in holding:
+        left = _left_out(override, of_population)
+        said = {key: value for key, value in override.given.items() if key not in left}
+        given = {**_other_units(said), **said}
+        told += said
         values.update(given)
         sources.update(dict.fromkeys(given, override.source))
         own.update(given)
         if override.scope.startswith("patient"):
-            patients.update(override.given)
+            patients.update(said)
     for key, leader, from_below in _FOLLOWERS:
         if key not in own:
             values[key] = (max if from_below else min)(values[key], values[leader])
     limits = Limits(given=MappingProxyType(patients), values=values, sources=sources)
     _refuse_contradictions(limits, told)
     return limits
+
+
+def _numbers_of(
+    population: Group, meant_for: Group, region: Group, overrides: Iterable[Override]
+) -> Mapping[Key, float]:
+    """A population's own numbers, which what is meant for another one does not loosen: where either has a default."""
+    if population is meant_for:
+        return {}
+    usual, _ = _defaults((region, population))
+    own = {
+        key: usual[key]
+        for key, parameter in PARAMETERS.items()
+        if not parameter.variants.keys().isdisjoint({population, meant_for})
+    }
+    for override in overrides:
+        if override.scope.startswith("population"):
+            own.update({**_other_units(override.given), **override.given})
+    return own
+
+
+def _left_out(override: Override, of_population: Mapping[Key, float]) -> Mapping[Key, float]:
+    """The numbers of a clinic or a programme by which a population would be watched less closely: its own instead."""
+    if not override.scope.startswith(("clinic", "programme")):
+        return {}
+    return {
+        key: of_population[key]
+        for key, value in override.given.items()
+        if key in of_population and _is_laxer(key, value, of_population[key])
+    }
+
+
+def _is_laxer(key: Key, value: float, other: float) -> bool:
+    """Whether somebody hears later or less often of a number than of another one."""
+    if key.unit in _TIMES:
+        return value > other
+    rises = key.unit in {SWITCH, spot_rules.PRIORITY} or RULES[key.rule].comparison in _FROM_BELOW
+    return value < other if rises else value > other
 
 
 @lru_cache
@@ -315,8 +376,8 @@ def parse_number(rule: Rule, name: str, entry: Any, *, toml: bool = False) -> tu
     if unit == SWITCH and value not in (0, 1):
         raise LimitsError(
             Text(
-                en=f"{where}: {value:g} is neither 1 (on) nor 0 (off). Write it as {example}.",
-                zh=f"{where}：{value:g} 既不是 1（开）也不是 0（关）。请写作 {example}。",
+                en=f"{where}: {value:g} is neither 1 (on) nor 0 (off). Write one of them.",
+                zh=f"{where}：{value:g} 既不是 1（开）也不是 0（关）。请填写其中之一。",
             )
         )
     if not parameter.lower <= value <= parameter.upper:
@@ -399,12 +460,14 @@ class Applied(NamedTuple):
 class RuleBook:
     """What a clinic has set: its region and usual population, who belongs where, and its overrides.
 
-    patients: by id, where each belongs.
+    patients: by id, where each belongs. populations: what is set for each by name; what is set for the clinic and its
+    programmes is meant for `population`.
     """
 
     region: Group = Group.INTERNATIONAL
     population: Group = Group.ADULT
     clinic: Sequence[Override] = ()
+    populations: Mapping[Group, Sequence[Override]] = field(default_factory=dict)
     programmes: Mapping[str, Sequence[Override]] = field(default_factory=dict)
     patients: Mapping[str, Care] = field(default_factory=dict)
     own: Mapping[str, Sequence[Override]] = field(default_factory=dict)
@@ -420,7 +483,17 @@ class RuleBook:
         holding = [override for override in self._layers(patient, given, care) if override.holds(day)]
         if not holding and population is None and self == PLAIN:
             return DEFAULTS
-        return limits_for(holding, population=population or self.population, region=self.region)
+        return limits_for(
+            holding,
+            population=population or self.population,
+            region=self.region,
+            meant_for=self.population,
+        )
+
+    def left_out(self, override: Override, population: Group, day: date) -> Mapping[Key, float]:
+        """Which numbers of the clinic or a programme do not hold for a population on a day, and its own instead."""
+        by_name = [each for each in self.populations.get(population, ()) if each.holds(day)]
+        return _left_out(override, _numbers_of(population, self.population, self.region, by_name))
 
     def apply(self, patient: str, given: Sequence[Override], day: date, care: Care = NOWHERE) -> Applied:
         """The numbers that hold, without those of the patient's own that contradict others."""
@@ -453,8 +526,9 @@ class RuleBook:
         return min(days, default=None)
 
     def _layers(self, patient: str, given: Sequence[Override], care: Care) -> Sequence[Override]:
-        programme = self.care(patient, care).programme or ""
-        return (*self.clinic, *self.programmes.get(programme, ()), *self.own.get(patient, ()), *given)
+        population, programme = self.care(patient, care)
+        by_name = self.populations.get(population or self.population, ())
+        return (*self.clinic, *by_name, *self.programmes.get(programme or "", ()), *self.own.get(patient, ()), *given)
 
 
 def _day_after(day: date) -> date:
@@ -498,7 +572,7 @@ class _BookReader:
 
     def book(self, data: Mapping[str, Any]) -> RuleBook:
         """What can be used of the file."""
-        known = ("region", "population", "clinic", "programme", "patient")
+        known = ("region", "population", "clinic", *POPULATIONS, "programme", "patient")
         for key in sorted(set(data) - set(known)):
             keys = ", ".join(sorted(known))
             self._note(key, f"there is no such key. Use one of: {keys}.", f"没有这个键。可用的键：{keys}。")
@@ -516,6 +590,11 @@ class _BookReader:
             region=self._group("region", data.get("region"), REGIONS) or Group.INTERNATIONAL,
             population=self._group("population", data.get("population"), POPULATIONS) or Group.ADULT,
             clinic=self._overrides("clinic", self._table("clinic", data.get("clinic", {})), "clinic"),
+            populations={
+                group: self._overrides(group, self._table(group, data[group]), f"population {group}")
+                for group in POPULATIONS
+                if group in data
+            },
             programmes=programmes,
             patients=patients,
             own=own,

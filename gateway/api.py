@@ -84,6 +84,12 @@ def _within_reach(moment: datetime) -> datetime:
     return moment
 
 
+def _year_within_reach(day: date) -> date:
+    if not _EARLIEST.year <= day.year < _LATEST.year:
+        raise ValueError(Sentence("use a day of the years 1900 to 2199"))
+    return day
+
+
 House = Annotated[HouseView, Depends(_house)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="Letters, digits and _ . : -")]
 Zone = Annotated[str, AfterValidator(_known_zone), Field(description="IANA time zone", examples=["Asia/Shanghai"])]
@@ -94,6 +100,7 @@ LetterReason = Annotated[str, AfterValidator(_known_reason), Query(description=f
 LetterNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
 PlanNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
+CalendarDay = Annotated[date, AfterValidator(_year_within_reach)]
 GlucoseUnit = Literal[Unit.MMOL_L, Unit.MG_DL]
 PlannedVital = Literal[Vital.GLUCOSE, Vital.BLOOD_PRESSURE]
 Population = Literal[Group.ADULT, Group.OLDER, Group.PREGNANCY]
@@ -164,8 +171,8 @@ class PlanIn(Door):
 
     times: int = Field(ge=1, le=24, description="How often on such a day")
     days: int = Field(ge=1, le=7, description="On how many days of any seven")
-    first: date | None = Field(default=None, alias="from")
-    last: date | None = Field(default=None, alias="to")
+    first: CalendarDay | None = Field(default=None, alias="from")
+    last: CalendarDay | None = Field(default=None, alias="to")
     author: Name
 
     model_config = ConfigDict(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any, Final, NamedTuple
@@ -9,15 +10,19 @@ from unicodedata import normalize
 from urllib.parse import unquote
 
 from alerts.alert import Text
+from alerts.rules import RULES
 from gateway.language import Language, Sentence
-from gateway.words import N_
+from gateway.words import N_, PARAMETERS
 
+_NUMBER_OF_RULE: Final = re.compile(r"([a-z0-9-]+)\.([a-z0-9_-]+)", re.ASCII)
 _NEEDED: Final = N_("this is needed")
 _CHOOSE: Final = N_("choose one of the list")
 _NUMBER: Final = N_("this is not a number")
 _WHOLE: Final = N_("write a whole number")
 _DAY: Final = N_("this is not a day; write it as 2026-03-01")
 _MOMENT: Final = N_("this is not a moment; write it as 2026-03-01T08:00")
+_UNUSABLE: Final = N_("this cannot be used")  # by what no page sends by itself
+_ELSEWHERE: Final = N_("What was sent along")  # in the address, or by hand
 # What pydantic finds, by its type.
 _FLAWS: Final[Mapping[str, str]] = {
     "missing": _NEEDED,
@@ -25,6 +30,7 @@ _FLAWS: Final[Mapping[str, str]] = {
     "string_too_long": N_("at most {max_length} characters"),
     "literal_error": _CHOOSE,
     "enum": _CHOOSE,
+    "dict_type": _CHOOSE,
     "json_invalid": _CHOOSE,
     "float_parsing": _NUMBER,
     "finite_number": _NUMBER,
@@ -51,6 +57,7 @@ _FIELDS: Final[Mapping[str, str]] = {
     "because": N_("Why"),
     "by": N_("Your name"),
     "days": N_("Days of 7"),
+    "entry": N_("Limit"),
     "from": N_("From day"),
     "glucose_unit": N_("Glucose unit"),
     "id": N_("Number"),
@@ -61,9 +68,11 @@ _FIELDS: Final[Mapping[str, str]] = {
     "name": N_("Name"),
     "note": N_("Note"),
     "outcome": N_("Outcome"),
+    "parameter": N_("Limit"),
     "patient": N_("Patient"),
     "population": N_("Population"),
     "programme": N_("Programme"),
+    "rule": N_("Limit"),
     "since": N_("Worn since"),
     "times": N_("Times a day"),
     "to": N_("To day"),
@@ -115,7 +124,7 @@ class Forms:
 
     def __init__(self, refusal: Refusal | None, language: Language) -> None:
         self._refusal = refusal
-        said = "" if refusal is None else language.sentence(refusal.because)
+        said = "" if refusal is None else numbers_named(language.sentence(refusal.because), language)
         # What is quoted in it came from outside: half of a surrogate pair is no text that can be sent.
         self.because = said.encode(errors="replace").decode()
         self.translated = refusal is not None and isinstance(refusal.because, Sentence | Text)
@@ -143,21 +152,36 @@ class Forms:
 
 
 def flaws_told(flaws: Sequence[Mapping[str, Any]]) -> str:
-    """What pydantic found wrong with a form or a query, in the words of the pages."""
-    return reduce(lambda one, other: Sentence("{one}; {other}", one=one, other=other), map(_flaw, flaws))
+    """What pydantic found wrong with a form or a query, in the words of the pages, each only once."""
+    told = dict.fromkeys(map(_flaw, flaws))
+    return reduce(lambda one, other: Sentence("{one}; {other}", one=one, other=other), told)
 
 
-def _flaw(flaw: Mapping[str, Any]) -> str:
-    places = [str(part) for part in flaw["loc"] if part not in {"body", "query", "path"}]
+def _flaw(flaw: Mapping[str, Any]) -> Sentence:
+    places = [part for part in flaw["loc"] if part not in {"body", "query", "path"}]
     said, context = _words(flaw), flaw.get("ctx", {})
-    told: str = Sentence(said, **context) if said else context["error"].args[0] if "error" in context else flaw["msg"]
+    error = context.get("error")
+    because = error.args[0] if isinstance(error, ValueError) else None
+    told = because if isinstance(because, Sentence) else Sentence(said or _UNUSABLE, **context)
     if not places:  # about the whole: it names its fields itself
         return told
-    name = Sentence(_FIELDS[places[-1]]) if places[-1] in _FIELDS else ".".join(places)
-    return Sentence("{field}: {flaw}", field=name, flaw=told)
+    return Sentence("{field}: {flaw}", field=Sentence(_FIELDS.get(places[-1], _ELSEWHERE)), flaw=told)
 
 
 def _words(flaw: Mapping[str, Any]) -> str | None:
     if flaw["type"] == "string_pattern_mismatch":
         return _PATTERNS.get(flaw["ctx"]["pattern"], _CHOOSE)
     return _FLAWS.get(flaw["type"])
+
+
+def numbers_named(said: str, language: Language) -> str:
+    """A sentence about limits with the numbers of rules called as the pages call them, and not as files do."""
+
+    def named(found: re.Match[str]) -> str:
+        rule, parameter = RULES.get(found[1]), PARAMETERS.get(found[2])
+        if rule is None or parameter is None:
+            return found[0]
+        form = language.gettext("{parameter} of “{rule}”")
+        return form.format(rule=language.text(rule.title), parameter=language.gettext(parameter))
+
+    return _NUMBER_OF_RULE.sub(named, said)

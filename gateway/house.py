@@ -77,6 +77,14 @@ _ROOM_TO_OPEN: Final = 1_048_576  # octets: more than all stores take before any
 ANSWER_S: Final = 5.0  # within which a person is told what came of an act
 
 
+_WHEREABOUTS: Final = {
+    LetterState.WAITING: Sentence("it waits"),
+    LetterState.ADMITTED: Sentence("it is admitted"),
+    LetterState.REPLACED: Sentence("it is replaced"),
+    LetterState.DISCARDED: Sentence("it is discarded"),
+}
+
+
 class HouseError(Exception):
     """The house cannot open. The text says what is in the way and what to do."""
 
@@ -303,7 +311,7 @@ class House:
             raise self._no_answer(Sentence("this was not done: do it again later")) from None
 
     def _no_answer(self, came: str) -> StoreAway:
-        trouble = self.path.patience.trouble or self.ward.patience.trouble or "there is much to do"
+        trouble = self.path.patience.trouble or self.ward.patience.trouble or Sentence("there is much to do")
         return StoreAway(
             Sentence("no answer within {s:g} s ({because}); {came}", s=ANSWER_S, because=trouble, came=came)
         )
@@ -361,9 +369,7 @@ class House:
                 Sentence("letter {number} is discarded, and the same waits as another letter", number=number)
             )
         if letter.state in {LetterState.ADMITTED, LetterState.REPLACED}:
-            raise NotWaiting(
-                Sentence("letter {number} does not wait: {where}", number=number, where=letter.whereabouts)
-            )
+            raise _does_not_wait(letter)
         if letter.reason == REJECTED:
             await self._resend(letter)
         else:
@@ -374,9 +380,7 @@ class House:
         """See HouseView."""
         letter = await self._letter(number)
         if not await asyncio.to_thread(self.journal.discard, number, because):
-            raise NotWaiting(
-                Sentence("letter {number} does not wait: {where}", number=number, where=letter.whereabouts)
-            )
+            raise _does_not_wait(letter)
         return await self._letter(number)
 
     async def _letter(self, number: int) -> Letter:
@@ -387,9 +391,9 @@ class House:
 
     async def _resend(self, letter: Letter) -> None:
         if self._influx_settings is None or letter.packet.link != INFLUX:
-            raise StoreAway(f"{letter.packet.link} refused it, and is not configured any more")
+            raise StoreAway(Sentence("{store} refused it, and is not configured any more", store=letter.packet.link))
         if trouble := await asyncio.to_thread(resend, self._influx_settings, letter.packet.data):
-            raise StoreAway(trouble)
+            raise StoreAway(Sentence("not stored: {because}", because=trouble))
         await asyncio.to_thread(self.journal.settle, letter.id)
 
     async def metrics(self) -> str:
@@ -615,6 +619,12 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
         logger.info("open at %s, data in %s", house.address, config.data)
         yield house
         logger.info("closing")
+
+
+def _does_not_wait(letter: Letter) -> NotWaiting:
+    others = ", ".join(map(str, letter.followed_by))
+    where = Sentence("it goes on as letter {others}", others=others) if others else _WHEREABOUTS[letter.state]
+    return NotWaiting(Sentence("letter {number} does not wait: {where}", number=letter.id, where=where))
 
 
 class _Shift(NamedTuple):

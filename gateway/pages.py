@@ -31,6 +31,7 @@ from gateway.api import (
     PAGE,
     AcknowledgeIn,
     AlertState,
+    CalendarDay,
     CloseIn,
     DeviceIn,
     DiscardIn,
@@ -63,7 +64,7 @@ from gateway.api import (
     wearings_of,
 )
 from gateway.charts import Span, glucose_figure, pressure_figure
-from gateway.forms import Forms, Refusal, half_width
+from gateway.forms import Forms, Refusal, half_width, numbers_named
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
 from gateway.language import LANGUAGES, Language, Sentence, choose, load_languages
 from gateway.own_limits import OwnNumber, own_numbers, unreadable_numbers, with_number, without_number
@@ -115,8 +116,8 @@ class LimitForm(Door):
 
     which: str = Field(pattern=r"^\S+ \S+ \S.*$")
     value: float = Field(allow_inf_nan=False)
-    first: date | None = Field(default=None, alias="from")
-    last: date | None = Field(default=None, alias="to")
+    first: CalendarDay | None = Field(default=None, alias="from")
+    last: CalendarDay | None = Field(default=None, alias="to")
     author: Name
 
 
@@ -196,6 +197,7 @@ def _environment(language: Language) -> Environment:
         population_word=lambda group: say(GROUPS[group]),
         reason_word=lambda reason: say(REASONS.get(reason, reason)),
         help_word=lambda reason: say(WHAT_HELPS[reason]) if reason in WHAT_HELPS else "",
+        numbers_named=lambda said: numbers_named(said, language),
         pattern_word=partial(_title, language),
         week_name=week_name,
     )

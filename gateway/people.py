@@ -731,10 +731,11 @@ def dated(
 
 
 def entries(limits: Mapping[str, Any]) -> Iterator[Entry]:
-    """(rule, parameter, entry) of each number."""
+    """(rule, parameter, entry) of each number; what is not written as one is the value of one without a unit."""
     for rule, parameters in limits.items():
-        for parameter, said in parameters.items():
-            yield from ((rule, parameter, entry) for entry in (said if isinstance(said, list) else [said]))
+        for parameter, said in (parameters if isinstance(parameters, Mapping) else {"?": parameters}).items():
+            for entry in said if isinstance(said, list) else [said]:
+                yield rule, parameter, entry if isinstance(entry, Mapping) else {"value": entry}
 
 
 def _undated(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, HTTPException, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from alerts.alert import Alert, Finding, Verdict
@@ -20,6 +20,7 @@ from alerts.rules import RULES
 from alerts.week import Figures
 from gateway.api import (
     PAGE,
+    CalendarDay,
     Door,
     House,
     Limit,
@@ -56,15 +57,7 @@ _FIGURES: Final[JsonDict] = {
 _FIGURES_BEFORE: Final[JsonDict] = {**_FIGURES, "tir_pct": 62.0, "tar_pct": 31.9, "mean_mg_dl": 153.0, "lbgi": 3.1}
 
 
-def _within_reach(day: date) -> date:
-    if not 1900 <= day.year < 2200:
-        raise ValueError("use a day of the years 1900 to 2199")
-    return day
-
-
-Day = Annotated[
-    date, AfterValidator(_within_reach), Query(description="Any day of the week; left out: the newest week")
-]
+Day = Annotated[CalendarDay, Query(description="Any day of the week; left out: the newest week")]
 
 
 class FiguresOut(BaseModel):

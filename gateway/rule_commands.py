@@ -13,13 +13,17 @@ from typing import Any, Final, NamedTuple
 
 from alerts.alert import Text
 from alerts.rule import POPULATIONS, Group, Key, Limits, LimitsError, Parameter, Rule
-from alerts.rules import DEFAULTS, PROBLEMS, RULES, Override, RuleBook, limits_for, no_such_rule
+from alerts.rules import DEFAULTS, NOWHERE, PROBLEMS, RULES, Care, Override, RuleBook, limits_for, no_such_rule
 from gateway.clock import SystemClock
 from gateway.language import Language
 from gateway.rule_file import load_rules
 from gateway.terminal import printable
-from gateway.words import AUDIENCES, GROUPS, PARAMETERS, PRIORITIES, VITALS
+from gateway.words import AUDIENCES, GROUPS, N_, PARAMETERS, PRIORITIES, VITALS
 
+_KEPT: Final = N_(
+    "Where a population has a number of its own, one of [clinic] or [programme.NAME] that has it watched less "
+    "closely does not hold for it; one of {names} does."
+)
 _ORDINARY: Final = frozenset({Group.INTERNATIONAL, Group.ADULT})
 
 
@@ -64,6 +68,11 @@ def _show(options: argparse.Namespace) -> int:
         for group, variant in parameter.variants.items():
             who = language.gettext(GROUPS[group])
             print(f"    {who}: {_number(variant.default, parameter)}: {language.text(variant.source)}")
+    names = ", ".join(
+        f"[{each}]" for each in POPULATIONS if any(each in parameter.variants for parameter in rule.parameters)
+    )
+    if names:
+        print(language.gettext(_KEPT).format(names=names))
     return 0
 
 
@@ -81,6 +90,13 @@ def _check(options: argparse.Namespace) -> int:
         for row in rows:
             cells = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True))
             print(printable(f"  {'  '.join(cells)}".rstrip()))
+    for group in POPULATIONS:
+        try:
+            book.refuse_contradictions("", (), today, Care(group))
+        except LimitsError as error:
+            said = language.gettext("{group}: {because} Whoever belongs there gets the defaults alone.")
+            who = language.gettext(GROUPS[group])
+            print(f"\n{printable(said.format(group=who, because=language.text(error.text)))}")
     return 0
 
 
@@ -108,10 +124,16 @@ def _sections(book: RuleBook, today: date, language: Language) -> Iterator[tuple
             yield f"{_title([group], language)}: {', '.join(names)}", _others(usual, others, language)
     if book.clinic:
         yield "[clinic]", _set(book.clinic, usual, today, language)
+        yield from _kept(book, None, today, language)
+    for group, overrides in book.populations.items():
+        others = limits_for(population=group, region=book.region)
+        before = _without(replace(book, populations={}), "", today, others, Care(group))
+        yield f"[{group}]", _set(overrides, before, today, language)
     for programme, overrides in book.programmes.items():
         names = [name for name, care in book.patients.items() if care.programme == programme]
         before = _without(replace(book, programmes={}), "", today, usual)
         yield f"[programme.{programme}]: {', '.join(names) or '–'}", _set(overrides, before, today, language)
+        yield from _kept(book, programme, today, language)
     for name, (population, in_programme) in book.patients.items():
         belongs = ", ".join(
             each for each in (population and language.gettext(GROUPS[population]), in_programme) if each
@@ -125,10 +147,34 @@ def _title(groups: Sequence[Group], language: Language) -> str:
     return language.gettext("{groups}, other defaults").format(groups=names)
 
 
-def _without(book: RuleBook, patient: str, today: date, usual: Limits) -> Limits:
+def _kept(book: RuleBook, programme: str | None, today: date, language: Language) -> Iterator[tuple[str, list[_Row]]]:
+    """The numbers of the clinic or a programme that do not hold for a population, with the one that does."""
+    where = f"programme.{programme}" if programme else "clinic"
+    for group in POPULATIONS:
+        usual = limits_for(population=group, region=book.region)
+        rows = []
+        for override in book.programmes[programme] if programme else book.clinic:
+            day = max(today, override.first or today)
+            if not override.holds(day):
+                continue
+            holding = _without(book, "", day, usual, Care(group, programme))
+            rows += [
+                _row(key, holding.values[key], holding, language)._replace(
+                    usual=language.gettext("not {n}").format(n=f"{override.given[key]:g}"),
+                    days=_days(override, today, language),
+                    author=override.author,
+                )
+                for key in book.left_out(override, group, day)
+            ]
+        if rows:
+            title = language.gettext("{group}, kept: [{where}] would have it watched less closely; [{name}] may")
+            yield title.format(group=language.gettext(GROUPS[group]), where=where, name=group), rows
+
+
+def _without(book: RuleBook, patient: str, today: date, usual: Limits, care: Care = NOWHERE) -> Limits:
     """The numbers that hold on a day by what is left of a rule file."""
     try:
-        return book.limits(patient, (), today)
+        return book.limits(patient, (), today, care)
     except LimitsError:  # what was left out made it whole
         return usual
 

@@ -10,8 +10,11 @@ common meter ranges (10 to 600 mg/dL) and home cuffs (systolic 50 to 260, diasto
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
+from math import ceil, floor
 from typing import Final
 
 
@@ -44,6 +47,10 @@ class Component:
     unit: Unit
     lowest: float
     highest: float
+
+    def span(self, factor: float) -> str:
+        """The interval divided by a factor, to a tenth and inwards: no value beyond it reads as one within."""
+        return f"{ceil(10 * self.lowest / factor) / 10:g} to {floor(10 * self.highest / factor) / 10:g}"
 
 
 MG_DL_PER_MMOL_L: Final = 18.01559
@@ -107,7 +114,7 @@ def canonical(vital: Vital, sent: tuple[float | None, ...], unit: Unit) -> tuple
 
 
 def family(value: float, unit: Unit) -> tuple[float, Unit]:
-    """The value as a display of the sender's unit family shows it: mg/dL, mmol/L, mmHg or kPa, unconverted."""
+    """The value in the unit of the sender's display (mg/dL, mmol/L, mmHg or kPa), with all digits that were sent."""
     shown, factor = _FAMILY.get(unit, (unit, 1.0))
     return (value if factor == 1.0 else round(value * factor, _DIGITS)), shown
 
@@ -122,19 +129,23 @@ def impossible(vital: Vital, values: tuple[float | None, ...], unit: Unit) -> st
         lowest, highest = bounds[place]
         if value is not None and not lowest <= value <= highest:
             component = COMPONENTS[vital][place]
-            said, bounds_said = (_said(numbers, component.unit, unit) for numbers in ((value,), (lowest, highest)))
-            return f"{component.name} {said} is outside the possible {bounds_said}"
+            said = _said(partial(_number, value), component.unit, unit)
+            return f"{component.name} {said} is outside the possible {_said(component.span, component.unit, unit)}"
     if len(values) > 1:  # a blood pressure
         systolic, diastolic = values[0], values[1]
         if systolic is not None and diastolic is not None and systolic <= diastolic:
-            upper, lower = (_said((number,), Unit.MMHG, unit) for number in (systolic, diastolic))
+            upper, lower = (_said(partial(_number, each), Unit.MMHG, unit) for each in (systolic, diastolic))
             return f"systolic {upper} is not above diastolic {lower}"
     return None
 
 
-def _said(values: tuple[float, ...], canonical_unit: Unit, unit: Unit) -> str:
-    """Canonical values, first in the family of the unit that was sent."""
-    said = f"{' to '.join(f'{round(value, 1):g}' for value in values)} {canonical_unit}"
+def _number(value: float, factor: float) -> str:
+    return f"{round(value / factor, 2):g}"
+
+
+def _said(form: Callable[[float], str], canonical_unit: Unit, unit: Unit) -> str:
+    """What is canonical, first in the family of the unit that was sent. form: as text, divided by a factor."""
+    said = f"{form(1.0)} {canonical_unit}"
     match canonical_unit, unit:
         case Unit.MG_DL, Unit.MMOL_L | Unit.MOL_L:
             factor, family_unit = MG_DL_PER_MMOL_L, Unit.MMOL_L
@@ -142,4 +153,4 @@ def _said(values: tuple[float, ...], canonical_unit: Unit, unit: Unit) -> str:
             factor, family_unit = MMHG_PER_KPA, Unit.KPA
         case _:
             return said
-    return f"{' to '.join(f'{value / factor:.1f}' for value in values)} {family_unit} ({said})"
+    return f"{form(factor)} {family_unit} ({said})"

@@ -171,6 +171,32 @@ def test_a_severe_reading_long_after_the_last_begins_a_case_of_its_own() -> None
     assert (found.audience, found.since) == (PATIENT, minute(300))
 
 
+def test_a_severe_pair_that_came_late_is_told_as_of_then_and_asks_for_a_measurement_now() -> None:
+    late = Home().take(cuff(0, 186, 104, arrives=180), cuff(3, 182, 100, arrives=180))
+    for said in (late.at(180)["bp-severe"].because, late.asked(180)["bp-severe"].because):
+        assert "186/104 mmHg at 2026-03-02 07:00 and 182/100 mmHg at 2026-03-02 07:03" in said.en
+        assert "This came late, at 2026-03-02 10:00: how it was by then is not known." in said.en
+        assert "数据迟至 2026-03-02 10:00 才到达：届时情况未知。" in said.zh
+    said = late.asked(180)["bp-severe"].because
+    assert "measure again now, and call your doctor or clinic if it is still as high; with chest" in said.en
+    assert "in 5 minutes" not in said.en
+    assert "现在再测一次，如仍如此之高，请联系医生或诊所；如有胸痛" in said.zh
+
+
+def test_a_severe_or_low_reading_that_came_late_asks_for_one_now_and_is_told_alone_with_that() -> None:
+    for first, rule, last in (
+        (cuff(0, 186, 104, arrives=180), "bp-severe", 200),
+        (cuff(0, 72, 50, arrives=180), "bp-low", 200),
+    ):
+        home = Home().take(first)
+        asked, alone = home.at(180)[rule], home.at(last)[rule]
+        assert (asked.audience, alone.audience) == (PATIENT, STAFF)
+        assert "measure again now; " in asked.because.en
+        assert "现在再测一次；" in asked.because.zh
+        for said in (asked, alone):
+            assert "This came late, at 2026-03-02 10:00" in said.because.en
+
+
 def test_a_severe_reading_of_yesterday_raises_nothing_today() -> None:
     home = Home().take(cuff(0, 186, 104, arrives=1440), cuff(2, 188, 104, arrives=1440))
     assert home.verdict("bp-severe", 1440) is HOLD

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from sqlalchemy.dialects import postgresql
 
 from alerts.alert import IllegalAct, Verdict
 from alerts.book import connect
 from alerts.review import Done, Review
-from alerts.review_book import ReviewBook
+from alerts.review_book import ASKS_AT_US, ReviewBook
 from alerts.risk import Standing
+from alerts.sensor import NEVER
 from tests.alerts.test_review import MONDAY, START, judged, week
 from tests.alerts.test_risk import CALM, STANDINGS
 
@@ -48,6 +50,13 @@ def test_a_review_is_read_as_it_was_written(book: ReviewBook) -> None:
     assert book.of_patient("p-3") == []
     assert book.weeks() == [MONDAY]
     assert book.days() == dict.fromkeys(("p-1", "p-2", "p-3"), date(2026, 3, 9))
+
+
+def test_who_is_to_be_asked_is_found_on_every_database(book: ReviewBook) -> None:
+    book.write(CALM, None)
+    book.write(replace(CALM, patient="p-2", asks_at=NEVER), None)
+    assert book.waiting() == {"p-2": NEVER}
+    assert str(ASKS_AT_US.compile(dialect=postgresql.dialect())).endswith("AS BIGINT)")
 
 
 def test_a_week_is_reviewed_once_and_the_standing_is_renewed(book: ReviewBook) -> None:

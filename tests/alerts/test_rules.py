@@ -9,8 +9,8 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from alerts.devices import LATE
-from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, POPULATIONS, REGIONS, Group, LimitsError, Parameter, Rule
-from alerts.rules import DEFAULTS, PROBLEMS, RULES, Override, limits_for, parse_book, parse_limits
+from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, PERCENT, POPULATIONS, REGIONS, Group, LimitsError, Parameter, Rule
+from alerts.rules import DEFAULTS, PROBLEMS, RULES, Care, Override, RuleBook, limits_for, parse_book, parse_limits
 from ingest.vital import MG_DL_PER_MMOL_L
 
 EVERY = [(rule, parameter) for rule in RULES.values() for parameter in rule.parameters]
@@ -134,6 +134,71 @@ def test_the_narrower_override_counts_while_it_holds_and_says_who_set_it() -> No
     assert book.limits("p-9", (), day).value("meter-high", "before-meal", MMOL_L) == 8.3  # older over China
 
 
+LAXER = """
+[clinic.bp-severe]
+systolic = { value = 190, unit = "mmHg" }
+diastolic = { value = 115, unit = "mmHg" }
+
+[clinic.high-event-1]
+limit = { value = 11.1, unit = "mmol/L" }
+patient-after = { value = 60, unit = "min" }
+
+[clinic.week-tir]
+limit = { value = 40, unit = "%" }
+
+[older.week-tir]
+limit = { value = 45, unit = "%" }
+
+[programme.insulin.bp-severe]
+systolic = { value = 170, unit = "mmHg" }
+
+[programme.gdm.bp-severe]
+systolic = { value = 155, unit = "mmHg" }
+
+[patient.p-1]
+population = "pregnancy"
+
+[patient.p-1.bp-severe]
+systolic = { value = 175, unit = "mmHg" }
+"""
+
+
+def test_what_is_set_for_a_clinic_never_has_a_population_watched_less_closely() -> None:
+    book, day = parse_book(tomllib.loads(LAXER)), date(2026, 3, 1)
+
+    def systolic(
+        book: RuleBook, population: Group | None = None, programme: str | None = None, patient: str = ""
+    ) -> float:
+        return book.limits(patient, (), day, Care(population, programme)).value("bp-severe", "systolic", MMHG)
+
+    adult, older, pregnancy = (book.limits("", (), day, Care(group)) for group in POPULATIONS)
+    assert (systolic(book), systolic(book, None, "insulin"), systolic(book, Group.OLDER)) == (190, 170, 190)
+    assert systolic(book, Group.PREGNANCY) == 160
+    assert "pregnancy" in pregnancy.source("bp-severe", "systolic", MMHG).en
+    assert pregnancy.value("bp-severe", "diastolic", MMHG) == 110  # a number of its own, though it is the adults' too
+    assert [each.value("high-event-1", "limit", MMOL_L) for each in (adult, older, pregnancy)] == [11.1, 11.1, 7.8]
+    assert [each.value("high-event-1", "limit", MG_DL) for each in (adult, older, pregnancy)] == [200, 200, 140]
+    assert pregnancy.value("high-event-1", "patient-after", MIN) == 60  # sooner than its own 120
+    assert [each.value("week-tir", "limit", PERCENT) for each in (adult, older, pregnancy)] == [40, 45, 40]
+    assert systolic(book, Group.PREGNANCY, "insulin") == 160
+    assert systolic(book, Group.PREGNANCY, "gdm") == 155
+    assert systolic(book, patient="p-1") == 175  # set for the one patient
+    by_name = parse_book(tomllib.loads(LAXER + '[pregnancy.bp-severe]\nsystolic = {value = 165, unit = "mmHg"}'))
+    assert [systolic(by_name, group) for group in POPULATIONS] == [190, 190, 165]
+    assert systolic(by_name, Group.PREGNANCY, "insulin") == 165
+    said = by_name.limits("", (), day, Care(Group.PREGNANCY)).source("bp-severe", "systolic", MMHG)
+    assert (said.en, said.zh) == ("set by the clinic for pregnancy", "由医疗机构为妊娠人群设定")
+
+
+def test_the_numbers_of_a_clinic_for_pregnancy_are_meant_for_it_and_loosen_none_of_adults() -> None:
+    clinic = 'population = "pregnancy"\n[clinic.low-event-1]\nlimit = { value = 62, unit = "mg/dL" }'
+    book, day = parse_book(tomllib.loads(clinic)), date(2026, 3, 1)
+    found = {
+        group: book.limits("", (), day, Care(group)).value("low-event-1", "limit", MG_DL) for group in POPULATIONS
+    }
+    assert found == {Group.ADULT: 70, Group.OLDER: 70, Group.PREGNANCY: 62}
+
+
 def test_it_is_known_when_other_numbers_will_hold() -> None:
     book = parse_book(tomllib.loads(BOOK))
     assert book.changes_after("p-2", (), date(2025, 6, 1)) == date(2026, 1, 1)
@@ -148,7 +213,7 @@ def test_it_is_known_when_other_numbers_will_hold() -> None:
     ("text", "said"),
     [
         ('region = "mars"', "region: 'mars' is not known. Use one of: international, china."),
-        ("clinics = 1", "clinics: there is no such key. Use one of: clinic, patient,"),
+        ("clinics = 1", "clinics: there is no such key. Use one of: adult, clinic, older, patient,"),
         ('patient.x.programme = "gdm"', "patient.x: there is no programme 'gdm'"),
         ("clinic.low-event-1.limit = 70", "without a unit is refused"),
         ('clinic.low-event-1.limit = { value = 40, unit = "mg/dL" }', "40 mg/dL is not safe"),

@@ -209,7 +209,7 @@ async def test_headers(door: Door, data: st.DataObject, headers: dict[str, bytes
     ("path", "says"),
     [
         (f"/api/v1/letters?before={10**23}", "before: Input should be less than"),
-        (f"/letters?before={10**23}", "before: use 9223372036854775807 or less"),
+        (f"/letters?before={10**23}", "What was sent along: use 9223372036854775807 or less"),
         ("/api/v1/letters?before=-1", "before: "),
         (
             "/api/v1/patients/p-017/series?vital=glucose&end=0001-01-01T00:00:00Z",

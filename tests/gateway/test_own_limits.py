@@ -6,9 +6,9 @@ from datetime import date
 
 import pytest
 
-from alerts.rule import LimitsError
+from alerts.rule import Group, LimitsError
 from alerts.rules import parse_book
-from gateway.own_limits import own_numbers, refuse_change, unreadable_numbers, with_number, without_number
+from gateway.own_limits import limits_on, own_numbers, refuse_change, unreadable_numbers, with_number, without_number
 from gateway.people import Patient
 
 TODAY = date(2026, 3, 10)
@@ -103,3 +103,15 @@ def test_a_number_on_which_another_rests_is_not_ended_before_it() -> None:
     with pytest.raises(LimitsError, match="is 64 mg/dL, above low-event-1"):
         refuse_change(clinic, before, without_number(before, "low-event-2", "limit", very_low), TODAY)
     refuse_change(clinic, before, without_number(before, "low-event-1", "limit", low), TODAY)
+
+
+def test_where_the_rule_file_contradicts_a_population_its_defaults_hold_with_the_reason() -> None:
+    clinic = parse_book({"clinic": {"low-event-2": {"limit": number(64)}, "low-event-1": {"limit": number(66)}}})
+    held = {"low-extended": {"staff-after": [number(130, unit="min")]}}
+    anna = Patient(id="anna", name="Anna", zone="UTC", limits=held, population=Group.PREGNANCY)
+    assert not limits_on(clinic, anna, TODAY).left_out  # 66 is no laxer than the 63 of pregnancy
+    clinic = parse_book({"clinic": {"low-event-2": {"limit": number(64)}}})
+    applied = limits_on(clinic, anna, TODAY)
+    assert [applied.limits.value(f"low-event-{level}", "limit", "mg/dL") for level in (1, 2)] == [63, 54]
+    assert applied.limits.value("low-extended", "staff-after", "min") == 130
+    assert ["low-event-2.limit is 64 mg/dL" in each.en for each in applied.left_out] == [True]

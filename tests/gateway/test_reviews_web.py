@@ -91,7 +91,9 @@ async def test_a_line_of_the_weekly_list_is_ticked_off_once_by_a_named_person(ho
         assert ticked["week-tbr"] == (None, None)
         again = await web.post(line, json={"by": "Nurse Wu"})
         assert again.status_code == 409
-        assert again.json()["detail"].startswith("Dr Li has dealt with week-tir of that week already, at ")
+        assert again.json()["detail"].startswith(
+            "Dr Li has dealt with Time in range below target of that week already, at "
+        )
         for missing in (
             "p-017/reviews/2026-03-02/week-wear",
             "p-017/reviews/2026-03-09/week-tir",

@@ -146,6 +146,59 @@ def test_what_changes_for_whom_and_what_does_not_hold_now_is_said_in_a_table(
     assert len(set(numbers)) == 1
 
 
+LAXER: Final = """
+[clinic.bp-severe]
+systolic = { value = 190, unit = "mmHg", author = "Dr Li", from = 2126-03-01 }
+[clinic.low-event-2]
+staff-after = { value = 60, unit = "min" }
+[older.low-event-2]
+staff-after = { value = 20, unit = "min" }
+[programme.gdm.bp-severe]
+systolic = { value = 170, unit = "mmHg" }
+"""
+
+
+def test_what_a_file_leaves_as_it_is_for_a_population_is_said_with_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _rules("check", _file(tmp_path, LAXER)) == 0
+    said = capsys.readouterr().out
+    sections = dict(part.split("\n", 1) for part in said.split("\n\n")[1:])
+    rows = {title: [re.split(r" {2,}", row.strip()) for row in body.splitlines()] for title, body in sections.items()}
+    assert {
+        title: [row[:3] for row in body] for title, body in rows.items() if "kept" in title or "old" in title
+    } == {
+        "older, or at high risk, kept: [clinic] would have it watched less closely; [older] may": [
+            ["low-event-2.staff-after", "20 min", "not 60"]
+        ],
+        "pregnancy, kept: [clinic] would have it watched less closely; [pregnancy] may": [
+            ["bp-severe.systolic", "160 mmHg", "not 190"],
+            ["low-event-2.staff-after", "15 min", "not 60"],
+        ],
+        "[older]": [["low-event-2.staff-after", "20 min", "usually 15"]],
+        "pregnancy, kept: [programme.gdm] would have it watched less closely; [pregnancy] may": [
+            ["bp-severe.systolic", "160 mmHg", "not 170"]
+        ],
+    }
+    assert rows["pregnancy, kept: [clinic] would have it watched less closely; [pregnancy] may"][0][4:] == [
+        "from 2126-03-01 (has not begun)",
+        "Dr Li",
+    ]
+    assert _rules("check", _file(tmp_path, LAXER), "--lang", "zh") == 0
+    assert "妊娠，保持不变：[clinic] 会放宽其监测；如需更改请写入 [pregnancy]" in capsys.readouterr().out
+
+
+def test_a_population_for_which_a_file_contradicts_itself_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = '[clinic.low-event-2]\nlimit = { value = 64, unit = "mg/dL" }\n'
+    assert _rules("check", _file(tmp_path, lines)) == 0
+    assert (
+        "\npregnancy: low-event-2.limit is 64 mg/dL, above low-event-1.limit with 63 mg/dL. Change one of the two. "
+        "Whoever belongs there gets the defaults alone.\n"
+    ) in capsys.readouterr().out
+
+
 def test_columns_stand_below_each_other_in_chinese_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _rules("check", _file(tmp_path, FOR_SOME), "--lang", "zh") == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "(已过期)" in line or "(尚未开始)" in line]
@@ -156,11 +209,14 @@ def test_columns_stand_below_each_other_in_chinese_too(tmp_path: Path, capsys: p
 def test_show_says_what_each_number_means_in_both_languages(capsys: pytest.CaptureFixture[str]) -> None:
     for rule in RULES:
         assert _rules("show", rule) == 0
-    assert "staff-after (staff are told after): 30 min (15 to 120)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "staff-after (staff are told after): 30 min (15 to 120)" in said
+    assert "does not hold for it; one of [older], [pregnancy] does." in said
     assert _rules("show", "low-event-2", "--lang", "zh") == 0
     said = capsys.readouterr().out
     assert "首先通知：患者；中优先级" in said
     assert "30 min (15 至 120)" in said
+    said = re.sub(r"\[.*?\]", "", said)  # the keys of a rule file
     assert not any(word in said for word in ("about", "first to", "older", "pregnancy"))
 
 

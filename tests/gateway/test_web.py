@@ -15,6 +15,7 @@ import pytest
 from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_file
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 import gateway
 from alerts.alert import Audience, Outcome, Priority, Text
@@ -22,6 +23,7 @@ from alerts.book import Try
 from alerts.machine import FactKind, hear
 from alerts.rules import DEFAULTS, PROBLEMS, RULES, parse_book
 from gateway.device_book import DeviceState
+from gateway.forms import flaws_told
 from gateway.guard import WebSettings
 from gateway.language import choose, load_languages
 from gateway.people import DeviceKind, DeviceLink
@@ -549,6 +551,53 @@ async def test_a_refused_closing_stands_open_on_the_page_where_it_was_written(fu
     assert f"/alerts/{other.id}/close" in answer.text
 
 
+LIMIT_FORM = {"which": "low-event-1 limit mg/dL", "value": "66", "author": "Li"}
+PLAN_FORM = {"vital": "glucose", "times": "2", "days": "7", "author": "Li"}
+CHOICE_FORM = {"rule": "x", "parameter": "x", "entry": "4", "by": "Li"}
+AT_WANG = "/patients/p-017"
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "because"),
+    [
+        (f"{AT_WANG}/limits/end", {"by": "Li"}, "界限：必填"),
+        (f"{AT_WANG}/limits/end", CHOICE_FORM, "界限：请从列表中选择"),
+        (
+            f"{AT_WANG}/limits",
+            {**LIMIT_FORM, "value": "2"},
+            "“低血糖”的界限：2 mg/dL 不安全。请选 60 至 100 mg/dL（默认 70）。",
+        ),
+        (f"{AT_WANG}/limits", {**LIMIT_FORM, "from": "0001-01-01"}, "起始日：请用 1900 年至 2199 年之间的日期"),
+        (
+            f"{AT_WANG}/limits",
+            {**LIMIT_FORM, "which": "predicted-low on switch", "value": "0.5"},
+            "0.5 既不是 1（开）也不是 0（关）。请填写其中之一。",
+        ),
+        (f"{AT_WANG}/plans", {**PLAN_FORM, "from": "0001-01-01"}, "起始日：请用 1900 年至 2199 年之间的日期"),
+        (f"{AT_WANG}/plans/x/end", {}, "所提交的内容：请填写整数"),
+        ("/letters/x/discard", {"by": "Li", "because": "x"}, "所提交的内容：请填写整数"),
+        ("/weekly/p-017/2026-13-99/x/done", {"by": "Li"}, "所提交的内容：这不是日期；请写作 2026-03-01"),
+    ],
+)
+async def test_a_refusal_in_chinese_names_no_field_of_ours_and_is_no_english(
+    furnished, path, fields, because
+) -> None:
+    async with browser(furnished, **{"Accept-Language": "zh-CN"}) as web:
+        answer = await web.post(path, data=fields)
+    assert answer.status_code == 422
+    (said,) = re.findall(r'<p class="(?:warning refused|because)"([^>]*)>(.*?)</p>', answer.text)
+    assert "lang=" not in said[0]
+    assert html.unescape(said[1]).endswith(because)
+
+
+def test_what_pydantic_says_itself_is_never_shown() -> None:
+    flaw = {"type": "a_new_one", "loc": ("body", "x"), "msg": "Input should be a whatever", "ctx": {}}
+    doubt = {"type": "value_error", "loc": ("by",), "msg": "Value error, odd", "ctx": {"error": ValueError("odd")}}
+    told = flaws_told([flaw, doubt, flaw])
+    assert told == "What was sent along: this cannot be used; Your name: this cannot be used"
+    assert load_languages()["zh_CN"].sentence(told) == "所提交的内容：这项内容无法使用；您的姓名：这项内容无法使用"
+
+
 async def test_what_was_refused_is_told_above_where_its_form_is_gone(furnished) -> None:
     alert = furnished.find(very_low())
     async with browser(furnished, **{"Accept-Language": "zh-CN"}) as web:
@@ -774,7 +823,7 @@ async def test_what_contradicts_the_clinic_is_left_out_and_said_and_the_rest_hol
     assert limits.value("low-event-2", "staff-after", "min") == 15
     async with browser(furnished) as web:
         page = (await web.get("/patients/p-017")).text
-    assert "low-event-2.limit is 64 mg/dL, above low-event-1.limit with 62 mg/dL" in page
+    assert "limit of “Very low glucose” is 64 mg/dL, above limit of “Low glucose” with 62 mg/dL" in page
     assert re.search(r'<li class="soft">Low glucose: limit <b>62 mg/dL</b>.* does not hold today', page)
     assert re.search(r"<li>Very low glucose: staff are told after <b>15 min</b>.*Dr Li", page)
 
@@ -892,6 +941,31 @@ async def test_limits_that_an_older_homeward_took_are_shown_with_the_reason_and_
         (former,) = (await web.get("/api/v1/patients/p-017/limits/former")).json()
     assert set(furnished.people.patient("p-017").limits) == {"low-event-1"}
     assert (former["rule"], former["ended_by"]) == ("glucose-gone", "Dr Wu")
+
+
+@pytest.mark.parametrize(
+    ("stored", "name"), [({"limit": 4}, "limit"), ({"limit": [4, None]}, "limit"), ([4], "?"), ("4", "?")]
+)
+async def test_a_stored_limit_that_is_no_mapping_is_shown_with_the_reason_and_can_be_ended(
+    furnished, stored, name
+) -> None:
+    with furnished.engine.begin() as db:
+        written = {"limits": json.dumps({"low-event-1": stored})}
+        db.execute(text("UPDATE patients SET limits = :limits WHERE id = 'p-017'"), written)
+    async with browser(furnished) as web:
+        page = await web.get("/patients/p-017")
+        assert page.status_code == 200
+        assert "cannot be used" in page.text
+        end = {"rule": "low-event-1", "parameter": name, "by": "Dr Wu"}
+        for entry in re.findall(r'name="entry" value="(.*?)"', page.text):
+            form = {**end, "entry": html.unescape(entry)}
+            assert (await web.post("/patients/p-017/limits/end", data=form)).status_code == 303
+        assert not furnished.people.patient("p-017").limits
+        page = (await web.get("/patients/p-017")).text
+        former = await web.get("/api/v1/patients/p-017/limits/former")
+    assert "cannot be used" not in page
+    assert "Former limits" in page
+    assert former.json()[0]["ended_by"] == "Dr Wu"
 
 
 async def test_a_patient_and_a_device_are_added_and_paired_with_forms(house, web) -> None:
