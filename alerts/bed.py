@@ -10,6 +10,8 @@ a spot measurement (`alerts.spot`) unless it is unremarkable (`alerts.cuff`), a 
   within the last 15 minutes; so a sensor that was replaced holds nothing up.
 - **What stands** (`standing`) are the rules that hold an alert of the patient up, told by the ward: what is over is
   looked for among them, also after a restart.
+- **Changed limits** have the bed made anew. What a sensor shows by them is told at its next reading, with its true
+  onset; of spot measurements that were judged before nothing is, but what was told already goes its way.
 - **Time** raises no-data, from a moment that arrivals only put off, and what `alerts.spot` waits for (`due`).
 """
 
@@ -57,6 +59,10 @@ class Stored(Protocol):
         """By vital, those that `alerts.spot.judge` wants."""
         ...
 
+    def was_told(self, rule: str, since: datetime) -> bool:
+        """Whether the patient was told of a rule since a moment."""
+        ...
+
 
 class _Kept(NamedTuple):
     """What is stored of a patient's sensors, as `Bed.start` is given it."""
@@ -95,6 +101,7 @@ class Bed:
         "_clock_told",
         "_due",
         "_late",
+        "_news_from",
         "_onsets",
         "_plan",
         "_pressure_at",
@@ -133,6 +140,7 @@ class Bed:
         self._arrivals: dict[str, Arrivals] = {}
         self._late: frozenset[str] = frozenset()  # sensors to be built again
         self._together: Mapping[str, Reading] = NOTHING_TOGETHER  # the newest of sensors to be judged as a whole
+        self._news_from = NEVER  # the arrival of the first reading that was taken
         self._raised: frozenset[str] = frozenset()  # rules, since the last `settle`
         self._recalled = False  # how meters and cuffs were heard before the bed was made
         self._asks = True  # spot measurements are to be judged
@@ -187,6 +195,8 @@ class Bed:
         """Take a reading in; what is found at once. Afterwards `holds` and `asks` say what else to do."""
         device = reading.device
         came = self._note(reading)
+        if reading.received_at < self._news_from:
+            self._news_from = reading.received_at
         found: Sequence[Finding] = NONE
         if reading.vital is Vital.CGM:
             sensor = self._sensors.get(device)
@@ -272,7 +282,7 @@ class Bed:
             if not self._recalled:
                 self._recall(each for vital, readings in taken.items() if vital is not Vital.CGM for each in readings)
             judged = spot.judge(scene, taken, raising=self.standing.keys(), low_since=self._low_since)
-            found += self._as_begun(judged.findings, taken)
+            found += [each for each in self._as_begun(judged.findings, taken) if self._is_news(each, taken, stored)]
             if pressures := taken.get(Vital.BLOOD_PRESSURE):
                 self._pressure_at = pressures[-1].taken_at
             self._again = judged.again or NEVER
@@ -353,6 +363,17 @@ class Bed:
         begun = [self._since_before(each, cut) for each in found]
         self._onsets = {(each.rule, each.audience): each.since for each in begun if each.verdict is Verdict.RAISE}
         return begun
+
+    def _is_news(self, found: Finding, taken: spot.Taken, stored: Stored) -> bool:
+        """Whether it rests on what came since the bed was made, or was told before.
+
+        Else limits that have changed meanwhile make it of readings that are past, and nobody was asked for anything.
+        """
+        if found.verdict is not Verdict.RAISE or found.rule in self.standing:
+            return True
+        evidence = set(found.evidence)
+        came = [each.received_at for readings in taken.values() for each in readings if each.key in evidence]
+        return not came or max(came) >= self._news_from or stored.was_told(found.rule, min(came))
 
     def _since_before(self, found: Finding, cut: Mapping[Vital, datetime]) -> Finding:
         known = self._onsets.get((found.rule, found.audience))

@@ -325,7 +325,7 @@ class Ward:
 
     def _look_at(self, patient: str, now: datetime) -> list[Sequence[Finding]]:
         bed = self._beds[patient]
-        stored = StoredReadings(self._journal, patient, now)
+        stored = StoredReadings(self._journal, patient, now, self._book)
         groups = self._found[patient]
         groups += [bed.take(reading, now) for reading in self._new.pop(patient, ())]
         groups.append(bed.look(stored, now))

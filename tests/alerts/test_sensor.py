@@ -908,3 +908,21 @@ def test_every_event_of_a_real_trace_is_found_in_time_and_none_else(name: str) -
         first = [one for one in told if one.rule.name == rule and one.audience is PATIENT]
         assert [one.since for one in first] == scored(readings, level, 70.0)
         assert all(one.reading.taken_at - one.since <= timedelta(minutes=15) for one in first)
+
+
+def test_a_changed_limit_is_told_at_the_next_reading_with_its_true_onset_and_not_of_what_is_past() -> None:
+    ward = Ward()
+    ward.comes(*trace([75] * 24))
+    ward.limits = limits_for(parse_overrides({"low-event-1": {"limit": {"value": 80, "unit": "mg/dL"}}}, "patient"))
+    ward.restart(240)  # two hours after the last reading
+    assert not said(ward.at(240), "low-event-1")
+    ward.restart(118)
+    assert not said(ward.at(118), "low-event-1")
+    (told, *_) = said(ward.comes(cgm(120, 75)), "low-event-1")
+    assert (told.verdict, told.since) == (Verdict.RAISE, minute(0))
+    assert "02:00" in told.because.en
+    calm = Ward()
+    calm.comes(*trace([*[75] * 12, *[100] * 6]))
+    calm.limits = ward.limits
+    calm.restart(88)
+    assert not said(calm.comes(cgm(90, 101)), "low-event-1")
