@@ -27,7 +27,7 @@ from typing import Final
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
 from alerts.rule import DAYS, MMOL_L, PERCENT, SWITCH, Rule
-from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard, last_arrival, span
+from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, came_together, is_heard, last_arrival, span
 from alerts.shown import limit_words, number, shown, value_words, words
 from alerts.spot_rules import (
     KETONE,
@@ -182,7 +182,7 @@ def _low(
 
 def _came_together(event: Sequence[Reading]) -> bool:
     """Whether the meter's readings came at once, so that the patient could not be asked for a second one before."""
-    return len({each.received_at for each in event if each.vital is Vital.GLUCOSE}) == 1
+    return came_together(each for each in event if each.vital is Vital.GLUCOSE)
 
 
 def _to_patient(scene: Scene, rule: Rule, said: Text, since: datetime, event: Sequence[Reading]) -> Finding:
@@ -584,7 +584,7 @@ def _meal(reading: Reading) -> Text:
 
 # Ketones
 
-_KETONE_LEVELS: Final = (("emergency", Priority.HIGH), ("call", Priority.MEDIUM), ("watch", Priority.LOW))
+_KETONE_LEVELS: Final = {"watch": Priority.LOW, "call": Priority.MEDIUM, "emergency": Priority.HIGH}
 _KETONE_ADVICE: Final = {
     "emergency": Text(
         en=" This is an emergency: please call the emergency number or have yourself brought to a hospital now, "
@@ -605,11 +605,14 @@ _KETONE_ADVICE: Final = {
 def _ketone(
     scene: Scene, ketones: Sequence[Reading], glucose: Sequence[Reading], raising: Collection[str] | None
 ) -> list[Finding]:
-    """The patient is told what to do at each level, once while it lasts; staff hear of the upper two."""
+    """The patient is told what to do at each level, whenever it is reached; staff hear of the upper two.
+
+    What falls from a level to a lower one is told as what it was: nobody is told to do less.
+    """
     rule, newest = KETONE, ketones[-1]
     watch = scene.number(rule, "watch", MMOL_L)
     value, at, now = shown(newest)[0], scene.clock(newest.taken_at), _ketone_words(newest)
-    level = next((each for each in _KETONE_LEVELS if value >= scene.number(rule, each[0], MMOL_L)), None)
+    level = _ketone_level(scene, newest)
     if level is None or not scene.fresh(rule, "fresh-meter", newest):
         if not is_heard(rule, raising):
             return []
@@ -620,35 +623,62 @@ def _ketone(
         )
         verdict = Verdict.CLEAR if over else Verdict.HOLD
         return [scene.finding(rule, verdict, because, newest.taken_at, (newest,))]
-    name, priority = level
-    limit, source = scene.number(rule, name, MMOL_L), scene.limits.source(rule.name, name, MMOL_L)
-    event = _episode(
-        ketones,
-        lambda each: shown(each)[0] >= limit,
-        lambda each: shown(each)[0] < watch,
-        _KETONE_GAP,
+    row = _since_above(ketones, scene.number(rule, level, MMOL_L))
+    reached = max(filter(None, (_ketone_level(scene, each) for each in row)), key=list(_KETONE_LEVELS).index)
+    whole = _since_above(ketones, watch)
+    worst = max(filter(None, (_ketone_level(scene, each) for each in whole)), key=list(_KETONE_LEVELS).index)
+    told = [(Audience.PATIENT, reached, row)]
+    if worst != "watch":
+        told.append((Audience.STAFF, worst, whole))
+    return [_of_ketone(scene, each, name, audience, glucose) for audience, name, each in told]
+
+
+def _ketone_level(scene: Scene, reading: Reading) -> str | None:
+    reached = [each for each in _KETONE_LEVELS if shown(reading)[0] >= scene.number(KETONE, each, MMOL_L)]
+    return reached[-1] if reached else None
+
+
+def _since_above(ketones: Sequence[Reading], limit: float) -> Sequence[Reading]:
+    """The newest readings, as far back as none was below a limit."""
+    return _episode(ketones, lambda each: shown(each)[0] >= limit, lambda each: shown(each)[0] < limit, _KETONE_GAP)
+
+
+def _of_ketone(
+    scene: Scene, event: Sequence[Reading], level: str, audience: Audience, glucose: Sequence[Reading]
+) -> Finding:
+    """What is told of the worst level that an event has reached."""
+    rule, limit = KETONE, scene.number(KETONE, level, MMOL_L)
+    source = scene.limits.source(rule.name, level, MMOL_L)
+    at_level = [each for each in event if shown(each)[0] >= limit]
+    last, newest = at_level[-1], event[-1]
+    # The patient is told of each time it was reached, staff of the trouble as a whole.
+    onset = at_level[0] if audience is Audience.STAFF else _since_above(event[: event.index(last) + 1], limit)[0]
+    beside = _beside(last, glucose)
+    said = _KETONE_ADVICE[level] if audience is Audience.PATIENT else _beside_words(scene, level, beside)
+    after = Text(en="", zh="")
+    if newest is not last:
+        now, at = _ketone_words(newest), scene.clock(newest.taken_at)
+        after = Text(en=f", and {now} at {at}", zh=f"，{at} {now}")
+    at, value = scene.clock(last.taken_at), _ketone_words(last)
+    return scene.finding(
+        rule,
+        Verdict.RAISE,
+        Text(
+            en=f"Blood ketone {value} at {at}: at or above {limit:g} mmol/L{after.en}.{said.en} Limit: {source.en}.",
+            zh=f"{at} 血酮 {value}：不低于 {limit:g} mmol/L{after.zh}。{said.zh}限值依据：{source.zh}。",
+        ),
+        _reached_at(onset) if audience is Audience.PATIENT else onset.taken_at,
+        (last,) if beside is None else (beside, last),
+        known_at=newest.received_at,
+        priority=_KETONE_LEVELS[level],
+        audience=audience,
+        emergencies=at_level if level == "emergency" else (),
     )
-    beside = _beside(newest, glucose)
-    told = [(Audience.PATIENT, _KETONE_ADVICE[name])]
-    if name != "watch":
-        told.append((Audience.STAFF, _beside_words(scene, name, beside)))
-    return [
-        scene.finding(
-            rule,
-            Verdict.RAISE,
-            Text(
-                en=f"Blood ketone {now} at {at}: at or above {limit:g} mmol/L.{said.en} Limit: {source.en}.",
-                zh=f"{at} 血酮 {now}：不低于 {limit:g} mmol/L。{said.zh}限值依据：{source.zh}。",
-            ),
-            event[0].taken_at,
-            (newest,) if beside is None else (beside, newest),
-            known_at=newest.received_at,
-            priority=priority,
-            audience=audience,
-            emergencies=[each for each in event if shown(each)[0] >= limit] if name == "emergency" else (),
-        )
-        for audience, said in told
-    ]
+
+
+def _reached_at(onset: Reading) -> datetime:
+    """Each correction by the device is an onset of its own, for what was told of the moment was of another value."""
+    return onset.taken_at + (onset.rev - 1) * _INSTANT
 
 
 def _beside(ketone: Reading, glucose: Sequence[Reading]) -> Reading | None:

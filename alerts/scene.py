@@ -46,6 +46,12 @@ def last_arrival(readings: Iterable[Reading]) -> datetime | None:
     return max((reading.received_at for reading in readings), default=None)
 
 
+def came_together(readings: Iterable[Reading]) -> bool:
+    """Whether all came so close to each other that nobody could be asked for the next one before it was taken."""
+    arrivals = [reading.received_at for reading in readings]
+    return max(arrivals) - min(arrivals) < MINUTE
+
+
 def span(lasted: timedelta) -> Text:
     """A stretch of time as people say it: in minutes up to two hours, then in hours, from two days on in days."""
     minutes = round(lasted / MINUTE)
