@@ -174,6 +174,14 @@ def judge(scene: Scene, readings: Sequence[Reading], *, raising: Collection[str]
     return Judged(tuple(each for each in findings if each), min(moments, default=None))
 
 
+def is_grave(scene: Scene, reading: Reading) -> bool:
+    """Whether a pressure may be an emergency with another one."""
+    return any(
+        reaches(scene, BP_SEVERE, each.systolic, each.diastolic) or _is_very_low(scene, each)
+        for each in pressures((reading,))
+    )
+
+
 def reaches(scene: Scene, rule: Rule, systolic: float, diastolic: float, prefix: str = "") -> bool:
     """Whether either pressure is at or above its limit of the rule."""
     return systolic >= scene.number(rule, f"{prefix}systolic", MMHG) or diastolic >= scene.number(

@@ -33,9 +33,9 @@ older than it. This memory is in the alert itself and survives a restart.
 
 **What an open alert says** follows what happens to it. A relapse begins its since, sentence and evidence anew, and
 once somebody has acknowledged the alert its priority as well. What worsens it, joins it or brings it back with at
-least its priority gives its own sentence and adds its evidence; what does so with less adds its evidence only. A
-closed alert says what it said when it was closed. A finding that changes nothing writes nothing, and every sentence
-that was written stays in the facts.
+least its priority gives its own sentence and adds its evidence; what does so with less, or is the patient's own, adds
+its evidence only, so that it is told when staff are to hear of it. A closed alert says what it said when it was
+closed. A finding that changes nothing writes nothing, and every sentence that was written stays in the facts.
 
 Acts: acknowledging an open alert that nobody has acknowledged, closing an open alert with outcome and note; all else
 is an IllegalAct.
@@ -275,8 +275,10 @@ def _join(alert: Alert, finding: Finding, now: datetime) -> Change:
 
 
 def _joined(alert: Alert, finding: Finding, now: datetime) -> Alert:
-    """A priority and the sentence that gave it stay together."""
+    """A priority and the sentence that gave it stay together; it is the one of which staff were told."""
     joined = _with(alert, finding, now)
+    if finding.audience is Audience.PATIENT:
+        return replace(joined, because=alert.because, priority=alert.priority)
     return replace(joined, because=alert.because) if finding.priority < alert.priority else joined
 
 

@@ -109,6 +109,13 @@ def judge(
     return Judged(tuple(each for each in findings if each), again)
 
 
+def is_grave(scene: Scene, reading: Reading) -> bool:
+    """Whether a glucose or ketone may be an emergency, alone or with others."""
+    if reading.vital is Vital.KETONE:
+        return _ketone_level(scene, reading) == "emergency"
+    return _is_below(scene, reading, METER_VERY_LOW, "limit") or _is_crisis(scene, reading)
+
+
 # Lows
 
 

@@ -296,6 +296,13 @@ def test_a_milder_low_that_brings_an_alert_back_does_not_speak_for_the_worse_one
     assert (back.priority, back.because, back.condition_gone_at) == (Priority.HIGH, WORSE.because, None)
 
 
+def test_what_is_the_patients_own_makes_no_alert_more_urgent_before_staff_are_told() -> None:
+    mild = after(hear(None, LOW_STAFF, START))
+    asked = after(hear(mild, finding(audience=Audience.PATIENT), minute(5)))
+    assert (asked.priority, asked.because, len(asked.raising)) == (Priority.LOW, LOW_STAFF.because, 2)
+    assert facts(hear(asked, RAISED, minute(20))) == [FactKind.WORSENED]
+
+
 def test_a_relapse_is_as_urgent_as_it_is_once_the_worst_was_seen() -> None:
     worst = after(hear(OPEN, WORSE, LATER))
     unseen = after(hear(worst, OVER, minute(70)))
