@@ -26,6 +26,7 @@ from statistics import fmean
 from typing import Final
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
+from alerts.first_aid import advice, advice_late
 from alerts.rule import DAYS, MMOL_L, PERCENT, SWITCH, Rule
 from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, came_together, is_heard, last_arrival, span
 from alerts.shown import limit_words, number, shown, value_words, words
@@ -41,7 +42,7 @@ from alerts.spot_rules import (
     METER_VERY_LOW,
 )
 from ingest.reading import Flag, Reading
-from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
+from ingest.vital import COMPONENTS, MG_DL_PER_MMOL_L, Unit, Vital
 
 _SENSOR_LAG: Final = timedelta(minutes=15)
 _DAY: Final = timedelta(days=1)
@@ -273,17 +274,15 @@ def _believed(
 def _with_advice(scene: Scene, rule: Rule, said: Text, newest: Reading) -> Text:
     """Sugar for a value of now; by one that came late nobody knows whether it is still low."""
     wait = scene.minutes(rule, "recheck")
+    very_low = rule is METER_VERY_LOW
     if _asked_at(newest) - newest.taken_at > wait:
+        todo = advice_late(very_low=very_low)
         return Text(
-            en=f"{said.en} This value came late: please measure again now, and eat or drink 15 g of sugar if it is "
-            "still low or you feel unwell.",
-            zh=f"{said.zh}该数值上传较晚：请现在复测；如仍偏低或有不适，请立即进食 15 克糖。",
+            en=f"{said.en} This value came late.{todo.en}",
+            zh=f"{said.zh}该数值上传较晚。{todo.zh}",
         )
-    recheck = wait // MINUTE
-    return Text(
-        en=f"{said.en} Please eat or drink 15 g of sugar now and measure again in {recheck} min.",
-        zh=f"{said.zh}请立即进食 15 克糖，{recheck} 分钟后复测。",
-    )
+    todo = advice(very_low=very_low, minutes=wait / MINUTE)
+    return Text(en=said.en + todo.en, zh=said.zh + todo.zh)
 
 
 def _low_words(scene: Scene, rule: Rule, event: Sequence[Reading]) -> Text:
@@ -499,6 +498,25 @@ def _not_crisis(scene: Scene, newest: Reading, raising: Collection[str] | None) 
     return scene.finding(rule, Verdict.CLEAR, because, newest.taken_at, (newest,))
 
 
+def too_high(scene: Scene, reading: Reading) -> list[Finding]:
+    """Of a glucose too high to be believed, which was set aside: it may be wrong, or the patient in danger."""
+    rule, (glucose,) = METER_CRISIS, COMPONENTS[Vital.GLUCOSE]
+    if not scene.fresh(rule, "fresh-meter", reading) or _DOUBTS & reading.flags:
+        return []
+    now, at = words(scene, reading), scene.clock(reading.taken_at)
+    highest = _mean_words(scene, glucose.highest, shown(reading)[1])
+    said = Text(
+        en=f"Meter glucose {now.en} at {at}: higher than can be believed (above {highest.en}), so it was set aside. "
+        "The value or its unit may be wrong, or the glucose extremely high.",
+        zh=f"{at} 指尖血糖 {now.zh}：高于可信范围（{highest.zh} 以上），已搁置。数值或单位可能有误，也可能血糖极高。",
+    )
+    told = Text(en=said.en + _MEASURE_AGAIN.en, zh=said.zh + _MEASURE_AGAIN.zh)
+    return [
+        scene.finding(rule, Verdict.RAISE, because, reading.taken_at, (reading,), audience=audience)
+        for audience, because in ((Audience.STAFF, said), (Audience.PATIENT, told))
+    ]
+
+
 # Goals by meal
 
 
@@ -539,13 +557,16 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
     )
 
 
+_MEASURE_AGAIN: Final = Text(
+    en=" Please wash your hands and measure again now, ketones too; if it is still so high, or you feel ill "
+    "or drowsy, call for help now.",
+    zh="请洗手后立即复测，并测血酮；如仍如此高，或有不适、嗜睡，请立即呼救。",
+)
+
+
 def _high_advice(scene: Scene, newest: Reading) -> Text:
     if _is_crisis(scene, newest):
-        return Text(
-            en=" Please wash your hands and measure again now, ketones too; if it is still so high, or you feel ill "
-            "or drowsy, call for help now.",
-            zh="请洗手后立即复测，并测血酮；如仍如此高，或有不适、嗜睡，请立即呼救。",
-        )
+        return _MEASURE_AGAIN
     return Text(
         en=" Please drink water, wash your hands and measure again in 2 h; if you feel ill, measure ketones too.",
         zh="请饮水，洗手后 2 小时复测；如有不适，请同时测血酮。",
