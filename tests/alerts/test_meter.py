@@ -74,8 +74,9 @@ def test_a_very_low_value_that_comes_late_asks_to_measure_now_and_counts_from_wh
     assert asked.audience is PATIENT
     assert asked.because.en.endswith(
         "This value came late. Please measure by finger now, and eat or drink 15 to 20 g of fast sugar if you are "
-        "still low or feel unwell; measure again in 15 min; if it is not better, do so again and call for help. Do not "
-        "stay alone. Who is drowsy or unconscious gets nothing by mouth: call the emergency number (120 in China) at once."
+        "still low or feel unwell; measure again in 15 min; if it is not better, do so again and call for help. Do "
+        "not stay alone. Who is drowsy or unconscious gets nothing by mouth: "
+        "call the emergency number (120 in China) at once."
     )
     assert "no recovery was seen in 31 min" in home.at(231)["meter-very-low"].because.en
     assert "came late" not in Home().take(meter(0, 45, arrives=15)).at(15)["meter-very-low"].because.en

@@ -101,8 +101,8 @@ def test_the_sentence_says_what_how_much_since_when_and_against_which_limit() ->
         "Sensor glucose below 54 mg/dL (3.0 mmol/L) since 2026-03-02 02:45, not recovered by 2026-03-02 02:55 "
         "(10 min): lowest 49 mg/dL (2.7 mmol/L), then 49 mg/dL (2.7 mmol/L), steady. Limit: Battelino 2019, level 2; "
         "CDS 2024. Please eat or drink 15 to 20 g of fast sugar now and measure again in 15 min; if it is not "
-        "better, do so again and call for help. Do not stay alone. Who is drowsy or unconscious gets nothing by mouth: "
-        "call the emergency number (120 in China) at once."
+        "better, do so again and call for help. Do not stay alone. Who is drowsy or unconscious gets nothing by "
+        "mouth: call the emergency number (120 in China) at once."
     )
     assert found.because.zh == (
         "动态血糖自 2026-03-02 02:45 起低于 54 mg/dL（3.0 mmol/L），至 2026-03-02 02:55（10 分钟）尚未恢复："
@@ -192,7 +192,10 @@ def test_a_level_2_low_that_was_above_its_limit_and_comes_back_is_told_to_staff_
 
 def test_an_extended_low_is_told_to_the_patient_at_two_hours_and_handed_on_at_eight() -> None:
     found = said(worn().comes(*trace([90, 80, 75, *[65] * 100])), "low-extended")
-    assert [(at(each), each.audience) for each in found] == [(130, PATIENT), (490, STAFF)]
+    assert [(at(each), each.audience) for each in found] == [
+        (130, PATIENT),
+        (495, STAFF),
+    ]  # eight hours after its onset at 15
 
 
 def test_a_dip_of_ten_minutes_is_no_event() -> None:
@@ -286,7 +289,7 @@ def test_highs_are_known_then_told_to_the_patient_then_handed_on() -> None:
         (50, "high-event-2", WEEKLY),
         (125, "high-extended", PATIENT),  # 18 cells of 5 minutes: 90 of 120 minutes
         (255, "high-event-1", PATIENT),  # four hours: 48 readings
-        (635, "high-extended", STAFF),
+        (640, "high-extended", STAFF),  # ten hours after its onset at 40
     ]
 
 
@@ -949,3 +952,13 @@ def test_every_event_of_a_real_trace_is_found_in_time_and_none_else(name: str) -
         first = [one for one in told if one.rule.name == rule and one.audience is PATIENT]
         assert [one.since for one in first] == scored(readings, level, 70.0)
         assert all(one.reading.taken_at - one.since <= timedelta(minutes=15) for one in first)
+
+
+@pytest.mark.parametrize(("after", "told"), [(15, 10), (20, 20), (25, 25), (30, 30), (45, 45)])
+def test_staff_after_counts_from_the_onset_and_at_the_earliest_from_when_the_low_is_known(
+    after: int, told: int
+) -> None:
+    given = {"low-event-2": {"staff-after": {"value": after, "unit": "min"}}}
+    found = worn(limits_for(parse_overrides(given, "patient"))).comes(*trace([52 + n % 2 for n in range(12)]))
+    staff = [each for each in found if each.audience is STAFF and each.verdict is RAISE]
+    assert at(staff[0]) == told

@@ -156,7 +156,7 @@ def test_columns_stand_below_each_other_in_chinese_too(tmp_path: Path, capsys: p
 def test_show_says_what_each_number_means_in_both_languages(capsys: pytest.CaptureFixture[str]) -> None:
     for rule in RULES:
         assert _rules("show", rule) == 0
-    assert "staff-after (staff are told after): 30 min (15 to 120)" in capsys.readouterr().out
+    assert "staff-after (from the onset, staff are told after): 30 min (15 to 120)" in capsys.readouterr().out
     assert _rules("show", "low-event-2", "--lang", "zh") == 0
     said = capsys.readouterr().out
     assert "首先通知：患者；中优先级" in said
