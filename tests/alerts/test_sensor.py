@@ -100,12 +100,16 @@ def test_the_sentence_says_what_how_much_since_when_and_against_which_limit() ->
     assert found.because.en == (
         "Sensor glucose below 54 mg/dL (3.0 mmol/L) since 2026-03-02 02:45, not recovered by 2026-03-02 02:55 "
         "(10 min): lowest 49 mg/dL (2.7 mmol/L), then 49 mg/dL (2.7 mmol/L), steady. Limit: Battelino 2019, level 2; "
-        "CDS 2024. Please eat or drink 15 g of sugar now and look again in 15 min."
+        "CDS 2024. Please eat or drink 15 to 20 g of fast sugar now and measure again in 15 min; if it is not "
+        "better, do so again and call for help. Do not stay alone. Who is drowsy or unconscious gets nothing by "
+        "mouth: call the emergency number (120 in China) at once."
     )
     assert found.because.zh == (
         "动态血糖自 2026-03-02 02:45 起低于 54 mg/dL（3.0 mmol/L），至 2026-03-02 02:55（10 分钟）尚未恢复："
         "最低 49 mg/dL（2.7 mmol/L），当时 49 mg/dL（2.7 mmol/L），平稳。"
-        "限值依据：Battelino 2019 共识 2 级；CDS 2024 指南。请立即进食 15 克糖，15 分钟后再看读数。"
+        "限值依据：Battelino 2019 共识 2 级；CDS 2024 指南。"
+        "请立即进食速效糖 15 至 20 克，15 分钟后复测；如未好转，请再次补糖并呼救。"
+        "请勿独处。如嗜睡或意识不清，切勿喂食，请他人立即拨打急救电话（中国大陆 120）。"
     )
     assert found.since == minute(45)
     assert found.evidence == (cgm(45, 53).key, cgm(55, 49).key)
@@ -118,11 +122,13 @@ def test_a_low_that_is_told_late_says_when_it_came_and_asks_to_measure(late: flo
     (found,) = said(ward.comes(cgm(55, 49, arrives=minute(55 + late))), "low-event-2")
     came = (
         "This came late, at 2026-03-02 03:11: how it was by then is not known. Please measure by finger now, and eat "
-        "or drink 15 g of sugar if you are still low or feel unwell."
+        "or drink 15 to 20 g of fast sugar if you are still low or feel unwell; measure again in 15 min; if it is "
+        "not better, do so again and call for help. Do not stay alone. Who is drowsy or unconscious gets nothing by "
+        "mouth: call the emergency number (120 in China) at once."
     )
     assert found.because.en.endswith(came) is (late == 16)
     assert ("数据迟至 2026-03-02 03:11 才到达：届时情况未知。请现在测指尖血糖" in found.because.zh) is (late == 16)
-    assert ("look again in 15 min" in found.because.en) is (late == 15)
+    assert ("of fast sugar now and" in found.because.en) is (late == 15)
 
 
 def test_staff_hear_of_a_level_2_low_that_shows_itself_half_an_hour_after_its_onset() -> None:
@@ -172,7 +178,8 @@ def test_a_level_2_low_that_does_not_recover_is_told_to_staff_though_it_is_above
             "(120 min): lowest 52 mg/dL (2.9 mmol/L), then 55 mg/dL (3.1 mmol/L), steady. Limit: "
         )
         assert staff[0].because.en.endswith(
-            " Usual first help: 15 g of sugar, and a look again after 15 min (ADA). Times are of Asia/Shanghai."
+            " Usual first help: 15 to 20 g of fast sugar, and a look again after 15 min (ADA, CDS). "
+            "Times are of Asia/Shanghai."
         )
 
 
@@ -185,7 +192,10 @@ def test_a_level_2_low_that_was_above_its_limit_and_comes_back_is_told_to_staff_
 
 def test_an_extended_low_is_told_to_the_patient_at_two_hours_and_handed_on_at_eight() -> None:
     found = said(worn().comes(*trace([90, 80, 75, *[65] * 100])), "low-extended")
-    assert [(at(each), each.audience) for each in found] == [(130, PATIENT), (490, STAFF)]
+    assert [(at(each), each.audience) for each in found] == [
+        (130, PATIENT),
+        (495, STAFF),
+    ]  # eight hours after its onset at 15
 
 
 def test_a_dip_of_ten_minutes_is_no_event() -> None:
@@ -279,7 +289,7 @@ def test_highs_are_known_then_told_to_the_patient_then_handed_on() -> None:
         (50, "high-event-2", WEEKLY),
         (125, "high-extended", PATIENT),  # 18 cells of 5 minutes: 90 of 120 minutes
         (255, "high-event-1", PATIENT),  # four hours: 48 readings
-        (635, "high-extended", STAFF),
+        (640, "high-extended", STAFF),  # ten hours after its onset at 40
     ]
 
 
@@ -734,6 +744,40 @@ def test_a_new_sensor_goes_on_with_a_low_and_its_wait(restarts: bool) -> None:
     assert (staff.rule, staff.since, at(staff)) == ("low-event-2", minute(0), 30)
 
 
+@pytest.mark.parametrize("shown", [2, 4])  # readings of the old sensor: not yet an event, and one
+@pytest.mark.parametrize(("warm_up", "restarts"), [(30, False), (30, True), (60, False), (120, True), (160, False)])
+def test_a_new_sensor_goes_on_with_a_low_from_before_its_warm_up(warm_up: int, shown: int, restarts: bool) -> None:
+    ward = worn()
+    ward.comes(*trace([53, 52, 53, 52][:shown]))
+    start = 5 * shown + warm_up
+    new = [cgm(start + 5.0 * n, 52 + n % 2, device="cgm-2") for n in range(4)]
+    found = ward.comes(new[0])
+    if restarts:
+        ward.restart(start + 1)
+    found += ward.comes(*new[1:])
+    (staff,) = [each for each in found if each.audience is STAFF]
+    assert (staff.rule, staff.since, staff.priority) == ("low-event-2", minute(0), Priority.HIGH)
+    assert at(staff) == max(30, start + 10)
+
+
+@pytest.mark.parametrize(
+    ("start", "values"),
+    [(200, [52] * 6), (60, [110] * 4 + [52] * 6)],  # too long after the old one's low; recovered meanwhile
+)
+def test_a_low_of_a_new_sensor_that_the_old_one_did_not_show_waits_as_any_of_its_first_day(
+    start: int, values: list[float]
+) -> None:
+    ward = worn()
+    ward.comes(*trace([53, 52, 53]))
+    found = ward.comes(*(cgm(start + 5.0 * n, value + n % 2, device="cgm-2") for n, value in enumerate(values)))
+    (asked,) = [each for each in found if each.rule == "low-event-2" and each.verdict is RAISE]
+    assert asked.audience is PATIENT
+    assert "Staff are told after 120 min instead of 30: the sensor is in its first day" in asked.because.en
+    # With no weaker advice than any other.
+    assert "Please eat or drink 15 to 20 g of fast sugar now" in asked.because.en
+    assert "call the emergency number (120 in China)" in asked.because.en
+
+
 def test_a_limit_that_is_changed_during_a_low_tells_it_to_nobody_again() -> None:
     ward = worn()
     ward.comes(*trace([70, *[53] * 4, *[48, 47] * 3]))
@@ -926,3 +970,13 @@ def test_a_changed_limit_is_told_at_the_next_reading_with_its_true_onset_and_not
     calm.limits = ward.limits
     calm.restart(88)
     assert not said(calm.comes(cgm(90, 101)), "low-event-1")
+
+
+@pytest.mark.parametrize(("after", "told"), [(15, 10), (20, 20), (25, 25), (30, 30), (45, 45)])
+def test_staff_after_counts_from_the_onset_and_at_the_earliest_from_when_the_low_is_known(
+    after: int, told: int
+) -> None:
+    given = {"low-event-2": {"staff-after": {"value": after, "unit": "min"}}}
+    found = worn(limits_for(parse_overrides(given, "patient"))).comes(*trace([52 + n % 2 for n in range(12)]))
+    staff = [each for each in found if each.audience is STAFF and each.verdict is RAISE]
+    assert at(staff[0]) == told
