@@ -8,9 +8,10 @@ quiet, low and high: of 100 readings 23 are beyond a limit or not long back, and
 public sets cgm-azt1d, cgm-shanghai-t2dm and cgm-brist1d: 32, 39, 65, and 3, 4, 8). The sensors have been worn for
 more than a day. Measured is `Bed.take` with everything it leads to, the sentences of the findings included, but not
 the alerts in the book; what they hold up stands at the next reading. One reading at a time, and in batches of 1000,
-which have no form of their own. Rounds of both ways alternate, garbage is collected between. The median of the rounds
-is given, and the least, which is nearer to that of a machine with nobody else at work; and beside them, in the same
-rounds, what five detectors of constant cost in plain Python take (`Floor`), by which machines can be compared.
+which have no form of their own. Rounds of both ways alternate, garbage is collected
+between. The median of the rounds is given, and the least, which is nearer to that of a machine with nobody else at
+work; and beside them, in the same rounds, what five detectors of constant cost in plain Python take (`Floor`), by
+which machines can be compared.
 """
 
 from __future__ import annotations
