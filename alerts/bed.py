@@ -223,7 +223,8 @@ class Bed:
             self._came |= {reading.key}
         if self._silent:
             self._back |= device in self._silent or self._is_unwell() is not self._unwell
-        if len(came.late) == LATE_COUNT or came.astray or not _OF_DEVICES.isdisjoint(self.standing):
+        late = came.late and len(came.late) == LATE_COUNT
+        if late or came.astray or (self.standing and not _OF_DEVICES.isdisjoint(self.standing)):
             found = (*found, *self._of_devices(now))
         return found
 

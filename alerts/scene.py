@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
@@ -54,7 +55,11 @@ def came_together(readings: Iterable[Reading]) -> bool:
 
 def span(lasted: timedelta) -> Text:
     """A stretch of time as people say it: in minutes up to two hours, then in hours, from two days on in days."""
-    minutes = round(lasted / MINUTE)
+    return _in_words(round(lasted / MINUTE))
+
+
+@lru_cache(1024)
+def _in_words(minutes: int) -> Text:
     if minutes <= 120:
         return Text(en=f"{minutes} min", zh=f"{minutes} 分钟")
     hours, rest = divmod(minutes, 60)
@@ -105,7 +110,7 @@ class Scene(NamedTuple):
 
     def clock(self, moment: datetime) -> str:
         """The moment as the patient's own clock shows it."""
-        return f"{moment.astimezone(self.zone):%Y-%m-%d %H:%M}"
+        return moment.astimezone(self.zone).isoformat(" ", "minutes")[:16]
 
     def minutes(self, rule: Rule, parameter: str) -> timedelta:
         """A parameter of time as it holds for this patient."""

@@ -177,8 +177,8 @@ class Reading:
 
 
 def reading_key(vital: Vital, taken_at: datetime, device: str) -> str:
-    """How evidence names the reading of a device at a moment."""
-    return f"{vital}/{taken_at:%Y-%m-%dT%H:%M:%S.%fZ}/{device}"
+    """How evidence names the reading of a device at a moment (UTC)."""
+    return f"{vital}/{taken_at.isoformat(timespec='microseconds')[:26]}Z/{device}"
 
 
 class DecodeError(Exception):
