@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -869,22 +870,58 @@ def test_a_state_that_is_built_again_is_the_same(readings: list[Reading]) -> Non
     assert state(sensor_of(ward)) == before
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.lists(traces(), min_size=2, max_size=4), st.integers(1, 50))
+@st.composite
+def disturbed(draw: st.DrawFn) -> list[Reading]:
+    """A trace as it may come in: with words for values, values that are doubted, repeats, and what comes late."""
+    readings = draw(traces())
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, len(readings) - 1))
+        flag = draw(st.sampled_from([Flag.BELOW_RANGE, Flag.ABOVE_RANGE, Flag.SENSOR_MALFUNCTION]))
+        readings[at] = replace(readings[at], values=(None,), sent=(None,), flags=frozenset({flag}))
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(readings) - 1))
+        again = readings[at] if draw(st.booleans()) else readings.pop(at)
+        readings.insert(min(len(readings), at + draw(st.integers(1, 6))), again)
+    return readings
+
+
+def found_in(beds: dict[str, Bed], batch: Sequence[Reading], now: datetime) -> dict[str, list[Finding]]:
+    """What is found of each patient of what comes at once, as the ward asks for it."""
+    found: dict[str, list[Finding]] = {each.patient: [] for each in batch}
+    for each in batch:
+        found[each.patient] += beds[each.patient].take(each, now)
+    for name, findings in found.items():
+        if beds[name].holds:
+            findings += beds[name].taken_together(now)
+    return found
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(disturbed(), min_size=2, max_size=4), st.integers(1, 50))
 def test_a_batch_of_many_patients_finds_what_each_patient_alone_finds(many: list[list[Reading]], size: int) -> None:
-    mixed = [replace(each, patient=f"p-{n}") for n, one in enumerate(many) for each in one]
-    mixed.sort(key=lambda each: each.taken_at)
+    mixed = [replace(each, patient=f"p-{n}") for turn in zip_longest(*many) for n, each in enumerate(turn) if each]
     batches = [mixed[first : first + size] for first in range(0, len(mixed), size)]
-    names = [f"p-{n}" for n in range(len(many))]
-    plan = Plan(DEFAULTS)
+    plan, names = Plan(DEFAULTS), [f"p-{n}" for n in range(len(many))]
     beds = {name: Bed(name, plan=plan, zone=ZONE, expected=()) for name in names}
-    found = [(each, beds[each.patient].take(each, batch[-1].taken_at)) for batch in batches for each in batch]
-    for name in names:
-        alone = Bed(name, plan=Plan(DEFAULTS), zone=ZONE, expected=())
-        own = [(each, batch[-1].taken_at) for batch in batches for each in batch if each.patient == name]
-        assert [(each, alone.take(each, now)) for each, now in own] == [
-            one for one in found if one[0].patient == name
-        ]
+    alone = {name: Bed(name, plan=Plan(DEFAULTS), zone=ZONE, expected=()) for name in names}
+    for batch in batches:
+        now = max(each.taken_at for each in batch)
+        own = {each.patient: [one for one in batch if one.patient == each.patient] for each in batch}
+        parts = [found_in({name: alone[name]}, readings, now) for name, readings in own.items()]
+        assert found_in(beds, batch, now) == {name: each for part in parts for name, each in part.items()}
+
+
+@settings(deadline=None, max_examples=60)
+@given(disturbed(), st.integers(2, 3))
+def test_what_comes_together_in_time_is_judged_as_one_by_one(readings: list[Reading], size: int) -> None:
+    beds = [{"p-1": Bed("p-1", plan=Plan(DEFAULTS), zone=ZONE, expected=())} for _ in range(2)]
+    for first in range(0, len(readings), size):
+        batch = readings[first : first + size]
+        now = max(each.taken_at for each in readings[: first + size])
+        if now - min(each.taken_at for each in batch) > timedelta(minutes=15):
+            continue  # what is old is judged as a whole, so that nothing on the way is told
+        singly = [found for each in batch for found in found_in(beds[0], [each], now)["p-1"]]
+        assert found_in(beds[1], batch, now)["p-1"] == singly
 
 
 @settings(deadline=None, max_examples=60)
