@@ -405,7 +405,8 @@ def _told(
     title, priority = RULES[finding.rule].title, PRIORITY_WORDS[alert.priority]
     form = _HEADLINES[headline or what]
     notice = Notice(
-        id="n-" + _digest(alert.id, what, now.isoformat()),
+        # An alert may become worse twice at one moment, by a sensor and then by a meter.
+        id="n-" + _digest(alert.id, what, now.isoformat(), alert.priority.name),
         alert=alert.id,
         patient=alert.patient,
         audience=Audience.STAFF,

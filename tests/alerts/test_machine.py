@@ -154,6 +154,13 @@ def test_a_worse_priority_is_told_again_and_the_same_is_not() -> None:
     assert hear(after(worse), RAISED, LATER) == NOTHING
 
 
+def test_an_alert_that_becomes_worse_twice_at_one_moment_is_told_twice() -> None:
+    mild = after(hear(None, LOW_STAFF, START))
+    first = hear(mild, RAISED, LATER)
+    second = hear(after(first), WORSE, LATER)
+    assert len({notice.id for heard in (first, second) for notice in heard.notices}) == 2
+
+
 def test_very_low_over_while_low_holds_keeps_the_condition() -> None:
     eased = after(hear(TWO_RULES, OVER, LATER))
     assert eased.condition_gone_at is None
