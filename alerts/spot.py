@@ -19,6 +19,7 @@ from alerts import contradiction, cuff, cuff_review, meter, plan
 from alerts.alert import Audience, Finding, Verdict
 from alerts.plan import Plan
 from alerts.scene import SPOT_GAP, Judged, Scene, one_after_the_other
+from alerts.spot_rules import KETONE
 from ingest.reading import Reading
 from ingest.vital import Vital
 
@@ -60,10 +61,22 @@ def judge(
     ketones = taken.get(Vital.KETONE, ())
     of_meter = meter.judge(scene, glucose, ketones, newest, raising=raising, low_since=low_since)
     of_cuff = cuff.judge(scene, pressures, raising=raising)
-    against = contradiction.judge(scene, glucose, sensor, pressures, raising=raising)
+    against = contradiction.judge(scene, glucose, sensor, pressures, ketones, raising=raising)
+    doubted = contradiction.in_doubt(scene, glucose, sensor, pressures, ketones)
     moments = [each.again for each in (of_meter, of_cuff) if each.again]
-    findings = (*of_meter.findings, *of_cuff.findings, *against)
+    of_strips = [
+        _held(each, Vital.KETONE if each.rule == KETONE.name else Vital.GLUCOSE, doubted)
+        for each in of_meter.findings
+    ]
+    of_pressures = [_held(each, Vital.BLOOD_PRESSURE, doubted) for each in of_cuff.findings]
+    findings = (*of_strips, *of_pressures, *against)
     return Judged(_heard(findings, raising), min(moments, default=None))
+
+
+def _held(finding: Finding, vital: Vital, doubted: Collection[Vital]) -> Finding:
+    """A value that cannot be believed beside another one ends nothing, until a third says which is right."""
+    over = finding.verdict is Verdict.CLEAR and vital in doubted
+    return replace(finding, verdict=Verdict.HOLD) if over else finding
 
 
 def passed(scene: Scene, taken: Taken, came: frozenset[str]) -> list[Finding]:

@@ -72,9 +72,13 @@ class Clinic:
         for group in groups:
             heard = hear_findings(self.book.standing(), group, now)
             new += self.book.record(heard.changes, heard.notices)
-            self.ward.standing = self._standing()
-            self.ward.bed.settle(self.ward.standing, now)
+            self.settle(now)
         return [notice for notice in new if notice.audience is Audience.STAFF]
+
+    def settle(self, now: datetime) -> None:
+        self.ward.standing = self._standing()
+        low = self.book.standing().get(("p-1", "glucose-low"))
+        self.ward.bed.settle(self.ward.standing, now, low if low and low.closed_at else None)
 
     def _standing(self) -> dict[str, datetime]:
         return {rule: alert.since for alert in self.book.standing().values() for rule in alert.raising}
@@ -101,6 +105,7 @@ class Clinic:
         act = Act(kind=kind, alert=alert.id, by="Dr Li", at=minute(at), note="ate sugar, feels well", outcome=outcome)
         heard = hear(alert, act, act.at)
         self.book.record(heard.changes)
+        self.settle(act.at)
         return heard.changes[-1].alert
 
     def facts(self, alert: Alert) -> list[FactKind]:
@@ -187,6 +192,75 @@ def test_a_late_reading_that_shows_an_earlier_onset_of_the_same_low_tells_nothin
     clinic.close(at=70)
     assert clinic.comes(meter(40, 39, arrives=minute(90))) == []
     assert clinic.book.open_alerts() == []
+
+
+# A sensor's low after somebody has dealt with it
+
+
+def lows(start: float, end: float, value: float | None) -> list[Reading]:
+    """A sensor every 5 minutes, None where its display shows LO."""
+    flags = frozenset({Flag.BELOW_RANGE} if value is None else ())
+    return [cgm(at, value, flags=flags) for at in range(int(start), int(end), 5)]
+
+
+@pytest.fixture
+def very_low(clinic: Clinic) -> Clinic:
+    """Staff have just been told of a sensor's very low event of half an hour, in an old sensor."""
+    clinic.comes(*(cgm(at, 95 + at % 2) for at in range(-1500, 0, 5)))
+    assert subjects(clinic.comes(*lows(0, 35, 50))) == ["High priority: Very low glucose"]
+    return clinic
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_low_that_goes_on_half_an_hour_after_it_was_closed_is_told_again(very_low: Clinic, restarts: bool) -> None:
+    closed = very_low.close(at=32)
+    if restarts:
+        very_low.restart()
+        very_low.settle(minute(32))
+    assert very_low.comes(*lows(35, 60, 50)) == []
+    told = very_low.comes(*lows(60, 120, 51))
+    assert subjects(told) == ["High priority: Very low glucose"]
+    assert told[0].body.en.startswith(
+        "The alert was closed by Dr Li at 2026-03-02 02:32 with “ate sugar, feels well”, but it is still low. Sensor "
+        "glucose below 54 mg/dL (3.0 mmol/L) since 2026-03-02 02:00, not recovered by 2026-03-02 03:05 (65 min)"
+    )
+    assert "Dr Li 已于 2026-03-02 02:32 关闭该警报（“ate sugar, feels well”），但血糖仍低。" in told[0].body.zh
+    assert very_low.alert.id != closed.id
+    asked = [each for each in said(very_low.ward.found, "low-event-2") if each.audience is Audience.PATIENT]
+    assert asked[-1].since == closed.closed_at
+
+
+def test_a_low_that_is_above_its_limit_again_or_over_after_the_closing_is_not_told_again(very_low: Clinic) -> None:
+    very_low.close(at=32)
+    assert very_low.comes(*lows(35, 100, 58), *lows(100, 110, 53), *lows(110, 200, 95)) == []
+
+
+def test_readings_of_an_outage_that_end_well_do_not_say_that_a_closed_low_goes_on(very_low: Clinic) -> None:
+    very_low.close(at=32)
+    came = [replace(each, received_at=minute(130)) for each in (*lows(35, 100, 50), *lows(100, 130, 95))]
+    assert very_low.packet(*came) == []
+
+
+@pytest.mark.parametrize("dealt_with", [Clinic.acknowledge, Clinic.close])
+def test_a_sensor_that_falls_to_lo_after_somebody_dealt_with_its_low_is_told(
+    very_low: Clinic, dealt_with: Callable[[Clinic, float], object]
+) -> None:
+    dealt_with(very_low, 32)
+    assert very_low.comes(*lows(35, 45, None)) == []
+    (told,) = very_low.comes(*lows(45, 60, None))
+    assert told.subject.en in (
+        "High priority, again: Critically low glucose",
+        "High priority: Critically low glucose",
+    )
+    assert "lowest LO (below the device's range)" in told.body.en
+    assert very_low.alert.acknowledged_at is None
+    assert "LO" in very_low.alert.because.en
+
+
+def test_a_sensor_that_falls_to_lo_before_anybody_dealt_with_its_low_says_so_on_the_card(very_low: Clinic) -> None:
+    assert very_low.comes(*lows(35, 60, None)) == []
+    assert "Sensor glucose below 40 mg/dL (2.2 mmol/L) since 2026-03-02 02:35" in very_low.alert.because.en
+    assert very_low.alert.since == minute(0)
 
 
 # Emergencies that are measured after the closing

@@ -13,6 +13,7 @@ from alerts.rule import MG_DL, Group, Key
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit
 from tests.alerts.spot_ward import Home, day, ketone, meter, minute, sensor
+from tests.alerts.ward import said
 
 RAISE, HOLD, CLEAR = Verdict.RAISE, Verdict.HOLD, Verdict.CLEAR
 STAFF, PATIENT, WEEKLY = Audience.STAFF, Audience.PATIENT, Audience.WEEKLY
@@ -441,7 +442,7 @@ def told_of_ketones(*readings: Reading) -> list[tuple[Audience, Priority]]:
     for number, each in enumerate(readings):
         kept = [other for other in readings[: number + 1] if other.taken_at != each.taken_at or other is each]
         now = (each.received_at - minute(0)) / timedelta(minutes=1) + each.rev
-        for found in Home().take(*kept).judged(now).findings:
+        for found in said(Home().take(*kept).judged(now).findings, "ketone"):
             heard = hear(alert, found, minute(now))
             alert = heard.changes[-1].alert if heard.changes else alert
             told |= {notice.id: (notice.audience, notice.priority) for notice in heard.notices}
