@@ -415,8 +415,7 @@ def _severe_words(scene: Scene, case: _Case) -> Text:
         return Text(
             en=f"Blood pressure {first.words} at {at}, at or above {limit.en}.{then.en} Please sit still and measure "
             f"again {when.en}; {_SYMPTOMS.en}",
-            zh=f"{at} 血压 {first.words}，达到或高于 {limit.zh}。{then.zh}请静坐，{when.zh}再测一次；"
-            f"{_SYMPTOMS.zh}",
+            zh=f"{at} 血压 {first.words}，达到或高于 {limit.zh}。{then.zh}请静坐，{when.zh}再测一次；{_SYMPTOMS.zh}",
         )
     if case.stage is _Stage.ALONE:
         came = Text(en="that counts came", zh="有效的") if case.discounted else Text(en="came", zh="")

@@ -53,12 +53,12 @@ def came_together(readings: Iterable[Reading]) -> bool:
     return max(arrivals) - min(arrivals) < MINUTE
 
 
-def answers(moment: datetime) -> int:
-    """The five minutes of a measurement: of those of one of them the patient is answered once, whatever the device.
+def answers(moment: datetime, apart: timedelta = 5 * MINUTE) -> int:
+    """The stretch of time of a measurement: of those of one stretch the patient is answered once.
 
-    Counted from a fixed moment, so that a device gone mad, of which ever fewer are judged, begins nothing anew.
+    Counted from a fixed moment, so that a device gone mad, of which only the newest are judged, begins nothing anew.
     """
-    return (moment - EPOCH) // (5 * MINUTE)
+    return (moment - EPOCH) // apart
 
 
 def late_words(scene: Scene, reading: Reading, usual: timedelta) -> Text:
