@@ -214,7 +214,8 @@ def _low(
         return _not_low(scene, rule, taken, raising)
     said, found = _low_words(scene, rule, event), [_to_patient(scene, rule, event, danger)]
     if danger is None and _lasts(scene, rule, event, "recheck"):
-        told = together((said, _usual_late(scene, event[-1]), FOR_STAFF), _NOTHING)
+        late = _usual_late(scene, event[-1])
+        told = together((said, late if late.en else FOR_STAFF), _NOTHING)
         found.append(scene.finding(rule, Verdict.RAISE, told, _begun(event, danger, low_since), event))
     return found
 
@@ -280,7 +281,8 @@ def _very_low_words(scene: Scene, event: Sequence[Reading], danger: Reading | No
                 zh=f"{value.zh} 低于 {limit.zh}，须立即通知医护（{source.zh}）。",
             )
         )
-    said.append(_usual_late(scene, event[-1]))
+    late = _usual_late(scene, event[-1])
+    said.append(late)
     if overdue:
         asked = span(scene.now - _asked_at(event[0]))
         said.append(
@@ -289,7 +291,7 @@ def _very_low_words(scene: Scene, event: Sequence[Reading], danger: Reading | No
                 zh=f"已请患者复测，{asked.zh}内未见恢复。",
             )
         )
-    return together((*said, FOR_STAFF), _NOTHING)
+    return together((*said, _NOTHING if late.en else FOR_STAFF), _NOTHING)
 
 
 def _usual_late(scene: Scene, newest: Reading) -> Text:
@@ -349,8 +351,8 @@ def _still_words(scene: Scene, event: Sequence[Reading]) -> Text:
     newest = of_meter[-1]
     if _is_below(scene, newest, METER_VERY_LOW, "at-once" if times == 2 else "limit"):
         return Text(
-            en=" It is still very low: please call the emergency number (120 in China) now, and somebody who can come "
-            "to you.",
+            en=" It is still very low: please call the emergency number (120 in China) now, and somebody who can "
+            "come to you.",
             zh="血糖仍严重偏低：请立即拨打急救电话（中国大陆 120），并请人到您身边。",
         )
     if times == 2:
@@ -789,6 +791,13 @@ _KETONE_ADVICE: Final = {
     ),
 }
 
+_KETONE_LATE: Final = Text(
+    en=" Please measure ketone and glucose again now; if ketone is still so high, call your doctor or clinic; if you "
+    "vomit, breathe hard or feel drowsy, call the emergency number (120 in China) now.",
+    zh="请现在复测血酮和血糖；如血酮仍如此高，请联系医生或诊所；"
+    "如有呕吐、呼吸费力或嗜睡，请立即拨打急救电话（中国大陆 120）。",
+)
+
 
 def _ketone(
     scene: Scene, ketones: Sequence[Reading], glucose: Sequence[Reading], raising: Collection[str] | None
@@ -842,7 +851,9 @@ def _of_ketone(
     # The patient is told of each time it was reached, staff of the trouble as a whole.
     onset = at_level[0] if audience is Audience.STAFF else _since_above(event[: event.index(last) + 1], limit)[0]
     beside = _beside(last, glucose)
-    said = _KETONE_ADVICE[level] if audience is Audience.PATIENT else _beside_words(scene, level, beside)
+    said = _beside_words(scene, level, beside)
+    if audience is Audience.PATIENT:
+        said = _KETONE_LATE if _asked_at(newest) - newest.taken_at > SPOT_GAP else _KETONE_ADVICE[level]
     after = Text(en="", zh="")
     if newest is not last:
         now, at = _ketone_words(newest), scene.clock(newest.taken_at)

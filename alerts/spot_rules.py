@@ -280,6 +280,18 @@ KETONE: Final = Rule(
         _FRESH,
     ),
 )
+LATE_EMERGENCY: Final = Rule(
+    name="late-emergency",
+    title=Text(en="A dangerous value came too late", zh="危险数值迟到"),
+    problem="late-emergency",
+    vitals=(Vital.GLUCOSE, Vital.KETONE, Vital.BLOOD_PRESSURE),
+    comparison=Comparison.AT_LEAST,
+    priority=Priority.LOW,
+    audience=Audience.STAFF,
+    # What a device sends in several messages is one delivery.
+    quiet=timedelta(days=1),
+    parameters=(),
+)
 MISSED_MEASUREMENT: Final = Rule(
     name="missed-measurement",
     title=Text(en="Measurements are missing", zh="有漏测"),
@@ -491,6 +503,7 @@ SPOT_RULES: Final = (
     METER_REPEATED_HIGH,
     METER_REPEATED_LOW,
     KETONE,
+    LATE_EMERGENCY,
     MISSED_MEASUREMENT,
     PLAN_NOT_KEPT,
     CONTRADICTION,
