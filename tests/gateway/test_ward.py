@@ -738,3 +738,24 @@ async def test_a_test_solution_and_what_is_old_are_no_emergency(tmp_path: Path) 
         await house.path.errand(_nothing, last=True)
         assert told(house) == []
         assert len(house.journal.letters()) == 1
+
+
+async def test_an_emergency_that_comes_13_h_late_is_told_once_and_not_from_before_the_meter_was_given(
+    tmp_path: Path,
+) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        before = clock.now() - timedelta(minutes=5)
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        taken = clock.now() + timedelta(minutes=5)
+        clock.advance(timedelta(hours=13))
+        for at, expected in (
+            (before, []),
+            (taken, [("patient", "For you: A dangerous value came too late"),
+                     ("staff", "Low priority: A dangerous value came too late")]),
+        ):  # fmt: skip
+            for _ in range(2):  # a redelivery tells nothing new
+                came = replace(meter("meter-1", at, 2.0), received_at=clock.now())
+                await house.path.deliver(came, lambda: None)
+                await house.path.errand(_nothing, last=True)
+            assert told(house) == expected
