@@ -300,6 +300,7 @@ class Bed:
             begun = self._as_begun(judged.findings, taken)
             news = [each for each in begun if self._is_news(each, taken, stored)]
             found += spot.with_what_passed(news, past, scene)
+            found += self._late_emergencies(scene, taken, stored)
             self._came = frozenset()
             if pressures := taken.get(Vital.BLOOD_PRESSURE):
                 self._pressure_at = pressures[-1].taken_at
@@ -408,6 +409,14 @@ class Bed:
         evidence = set(found.evidence)
         came = [each.received_at for readings in taken.values() for each in readings if each.key in evidence]
         return not came or max(came) >= self._news_from or stored.was_told(found.rule, min(came))
+
+    def _late_emergencies(self, scene: Scene, taken: spot.Taken, stored: Stored) -> list[Finding]:
+        """What came too late to be told in its time; not what was told before, and is only watched again."""
+        worn = {each.device: each.worn_since for each in self.expected if each.worn_since}
+        found = spot.late(scene, taken, self._came, worn, self.standing.keys())
+        return [
+            each for each in found if each.verdict is Verdict.CLEAR or not stored.was_told(each.rule, each.known_at)
+        ]
 
     def _since_before(self, found: Finding, cut: Mapping[Vital, datetime]) -> Finding:
         known = self._onsets.get((found.rule, found.audience))

@@ -509,6 +509,7 @@ class Ward:
             staff_after_low=staff_after_low,
             since=since,
             not_before=since if silent else self._started_at + GRACE,
+            worn_since=worn.assigned_at,
         )
 
 
