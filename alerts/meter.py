@@ -543,7 +543,7 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
     at, now, meal = scene.clock(newest.taken_at), words(scene, newest), _meal(newest)
     parameter = "very-high" if very else goal
     limit, source = limit_words(scene, rule, parameter, unit), scene.limits.source(rule.name, parameter, unit)
-    advice = _high_advice(scene, newest) if very else Text(en="", zh="")
+    advice = _high_advice(scene, newest) if very else _NOT_AT_ONCE
     return scene.finding(
         rule,
         Verdict.RAISE,
@@ -557,6 +557,10 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
     )
 
 
+_NOT_AT_ONCE: Final = Text(
+    en=" Nothing needs to be done at once: please measure again before your next meal.",
+    zh="无需立即处理：请在下一餐前复测。",
+)
 _MEASURE_AGAIN: Final = Text(
     en=" Please wash your hands and measure again now, ketones too; if it is still so high, or you feel ill "
     "or drowsy, call for help now.",

@@ -593,9 +593,13 @@ def test_of_a_silent_sensor_the_patient_hears_first_and_staff_when_it_does_not_c
     assert silences(clinic.ward.found) == []
     assert clinic.watched(6 * HOUR, 23 * HOUR) == []
     assert set(silences(clinic.ward.found)) == {Audience.PATIENT}
+    asked = clinic.ward.found[0].because
+    assert "nothing from device cgm-1 since 2026-03-02 02:00 (6 h; expected within 6 h)" in asked.en
+    assert "Please check that the sensor sits firmly and that the phone or receiver is near it" in asked.en
+    assert "设备 cgm-1 自 2026-03-02 02:00 起无数据（6 小时，应在 6 小时内）。请检查传感器是否贴牢" in asked.zh
     assert len({each.since for each in clinic.ward.found}) == 1  # one notice, however often it is found
     assert subjects(clinic.watched(24 * HOUR, 10 * DAY)) == ["Low priority: No data"]
-    assert "nothing from device cgm-1 since 2026-03-02 02:00 (24 h; expected within 6 h)" in str(clinic.alert)
+    assert "nothing from device cgm-1 since 2026-03-02 02:00 (24 h; staff are told after 24 h)" in str(clinic.alert)
     assert subjects(clinic.comes(cgm(10 * DAY + 60, 110))) == ["Condition over: No data"]
 
 
