@@ -444,17 +444,21 @@ def test_staff_miss_no_emergency_in_whatever_order_and_grouping_the_readings_com
 
 
 def _urgent(groups: Iterable[Sequence[Reading]]) -> tuple[int, set[int]]:
-    """How urgent the worst is of which staff are told, and by their number the lows of which they are, if urgent."""
+    """How urgent the worst emergency is of which staff are told, and by their number the lows that were one.
+
+    That a single low is still one at the next reading is told while it lasts, and none once it is over.
+    """
     engine = connect("sqlite://")
     clinic = Clinic(engine)
     told = [notice for group in groups for notice in clinic.packet(*group)]
     engine.dispose()
-    worst = max((each.priority for each in told if each.priority > Priority.LOW), default=0)
     stored = clinic.ward.stored.kept.values()
     ends = [each.taken_at for each in stored if each.sent[0] == 5.6]
     low = {each.key: sum(end < each.taken_at for end in ends) for each in stored}
-    found = [each for each in clinic.ward.found if each.audience is Audience.STAFF and each.priority > Priority.LOW]
-    return worst, {low[key] for each in found if each.verdict is Verdict.RAISE for key in each.evidence}
+    found = [each for each in clinic.ward.found if each.audience is Audience.STAFF and each.emergency_at]
+    raised = [each for each in found if each.verdict is Verdict.RAISE]
+    worst = max((each.priority for each in told), default=0) if raised else 0
+    return worst, {low[key] for each in raised for key in each.evidence}
 
 
 # A device gone mad, of whose readings only the newest are judged
