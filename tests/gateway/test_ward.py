@@ -739,3 +739,13 @@ async def test_a_test_solution_and_what_is_old_are_no_emergency(tmp_path: Path) 
         await house.path.errand(_nothing, last=True)
         assert told(house) == []
         assert len(house.journal.letters()) == 1
+
+
+async def test_of_readings_that_come_together_the_patient_is_told_the_worst(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-anna", DeviceKind.CGM)
+        await send(house, "cgm-anna", clock.now(), *[100, 101] * 150)
+        clock.advance(timedelta(minutes=45))
+        await send(house, "cgm-anna", clock.now(), 110, 95, 80, 66, 50, 48, 45, 43, 40)
+        assert notices_to_patients(house) == ["For you: Very low glucose"]
