@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
 from alerts import contradiction, cuff, cuff_review, meter, plan
@@ -116,15 +117,19 @@ def _says_as_much(one: Finding, other: Finding) -> bool:
 
 
 def _as_it_was(scene: Scene, taken: Taken, came: frozenset[str]) -> Iterator[Taken]:
-    """What had been taken when a row of readings ended that may be an emergency, from the first that came on."""
+    """What had been taken when a row of readings ended that may be an emergency, and at the reading behind it.
+
+    From the first that came on. The reading behind may be milder and still show that nothing is over.
+    """
     for vital, is_grave in _IS_GRAVE.items():
         readings = taken.get(vital, ())
+        grave = [is_grave(scene, each) for each in readings]
+        near = [later.taken_at - each.taken_at <= SPOT_GAP for each, later in pairwise(readings)]
         first = next((place for place, each in enumerate(readings) if each.key in came), len(readings))
         for place in range(first, len(readings)):
-            following = readings[place + 1 : place + 2]
-            if is_grave(scene, readings[place]) and not any(
-                is_grave(scene, each) and each.taken_at - readings[place].taken_at <= SPOT_GAP for each in following
-            ):
+            goes_on = place < len(near) and near[place] and grave[place + 1]
+            behind = place > 0 and near[place - 1] and grave[place - 1]
+            if (grave[place] or behind) and not goes_on:
                 yield {vital: readings[: place + 1]}
 
 
