@@ -1,15 +1,13 @@
 """The book: alerts, their dated facts, notices and every try to deliver them, in one SQL database.
 
-SQLite by default (WAL, synchronous=FULL, foreign keys), PostgreSQL by URL. Facts and tries are only ever added. What
-a step changes, says and has watched is written in one transaction: after a crash the watch goes on where it was, and
-nothing is said that was not written down. Every call blocks for one short transaction, so call it off the loop.
+Facts and tries are only ever added. What a step changes, says and has watched is written in one transaction: after a
+crash the watch goes on where it was, and nothing is said that was not written down. Every call blocks for one short
+transaction, so call it off the loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -25,14 +23,11 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     Row,
     Select,
     String,
     Table,
     and_,
-    create_engine,
-    event,
     func,
     insert,
     or_,
@@ -45,11 +40,10 @@ from sqlalchemy import (
 )
 
 from alerts.alert import Alert, Audience, Notice, Outcome, Priority, Text
+from alerts.database import METADATA
 from alerts.machine import Change, Fact, FactKind
 from alerts.rules import RULES
 from ingest.reading import from_us, to_us
-
-METADATA: Final = MetaData()
 
 # Moments are integer microseconds UTC, as in the journal: exact, sortable, the same on every database.
 _alerts = Table(
@@ -116,7 +110,7 @@ _notices = Table(
     Column("body_zh", LongText, nullable=False),
     Column("written_at_us", BigInteger, nullable=False),
 )
-_OF_PATIENT: Final = Index("notices_of_patient", _notices.c.patient, _notices.c.written_at_us)
+Index("notices_of_patient", _notices.c.patient, _notices.c.written_at_us)
 _deliveries = Table(
     "deliveries",
     METADATA,
@@ -137,12 +131,6 @@ _tries = Table(
     Column("error", LongText),
 )
 _cursor = Table("watch_cursor", METADATA, Column("name", String(16), primary_key=True), Column("seq", BigInteger))
-
-# How long a file that another program holds is waited for, ms. A person is answered within 5 s: by the file's own
-# error, which says that nothing was done, rather than by the end of that time.
-_PATIENT_MS: Final = 30_000
-_HURRIED_MS: Final = 4_000
-_busy_ms: ContextVar[int] = ContextVar("busy_ms", default=_PATIENT_MS)
 
 AlertState = Literal["open", "closed"]
 # Channels by audience: a notice waits for every channel that its audience had when it was written.
@@ -177,48 +165,12 @@ class Try:
     error: str | None
 
 
-def connect(url: str) -> Engine:
-    """An engine for the house's database, with SQLite made durable. Raises sqlalchemy.exc.ArgumentError."""
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _make_durable)
-        event.listen(engine, "checkout", _be_patient)
-    return engine
-
-
-@contextmanager
-def hurried() -> Iterator[None]:
-    """In the block, and in the threads it starts, SQLite waits no longer for a locked file than a person does."""
-    token = _busy_ms.set(_HURRIED_MS)
-    try:
-        yield
-    finally:
-        _busy_ms.reset(token)
-
-
-def _make_durable(connection: Any, _: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_PATIENT_MS}"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _be_patient(connection: Any, record: Any, _: Any) -> None:
-    wanted = _busy_ms.get()
-    if record.info.get("busy_ms", _PATIENT_MS) != wanted:
-        connection.execute(f"PRAGMA busy_timeout={wanted}")
-        record.info["busy_ms"] = wanted
-
-
 class Book:
     """The alerts of all patients. routes: the channels of each audience, for notices written from now on."""
 
     def __init__(self, engine: Engine, *, routes: Routes) -> None:
         self._engine = engine
         self._routes = routes
-
-    def create(self) -> None:
-        """Make the tables that are missing, and the index that databases of an older Homeward have not."""
-        METADATA.create_all(self._engine)
-        _OF_PATIENT.create(self._engine, checkfirst=True)
 
     # Alerts
 

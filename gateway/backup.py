@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from gateway.house import BOOK, JOURNAL, PACKETS, SESSIONS, HouseError
+from gateway.config import BOOK
+from gateway.house import JOURNAL, PACKETS, SESSIONS, HouseError
 
 # The moments of the copies lie some milliseconds apart. In this order nothing is lost by that: a book that is older
 # than the journal watches the last readings again, and a session that is older than the journal takes a message again

@@ -24,7 +24,6 @@ from sqlalchemy import (
     Engine,
     ForeignKey,
     Integer,
-    MetaData,
     Row,
     String,
     Table,
@@ -35,6 +34,7 @@ from sqlalchemy import (
     update,
 )
 
+from alerts.database import METADATA
 from alerts.rule import Group
 from alerts.rules import read_overrides
 from gateway.language import Sentence
@@ -44,7 +44,6 @@ from ingest.vital import Unit, Vital
 
 # A MAC address, or the UUID that macOS gives in its place.
 BLUETOOTH_ADDRESS: Final = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}|[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
-METADATA: Final = MetaData()
 
 # Moments are stored as integer microseconds UTC, as in the journal: exact, sortable, the same on every database.
 _patients = Table(
@@ -326,7 +325,6 @@ class People:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        METADATA.create_all(engine)
 
     def patients(self) -> list[Patient]:
         """All patients by name."""

@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 import httpx
 
-from alerts.book import connect
 from gateway.check import address_of_hub, is_running
 from gateway.config import Config
-from gateway.house import BOOK, sole_tenant
+from gateway.house import sole_tenant
 from gateway.people import AlreadyKnown, Device, DeviceKind, DeviceLink, Patient, People, UnknownPerson
+from gateway.schema import SchemaError, open_database
 from ingest.vital import Unit
 
 _PATIENCE_S = 15.0
@@ -72,7 +72,10 @@ async def open_register(config: Config, now: datetime) -> AsyncIterator[Register
 @contextmanager
 def _files(config: Config) -> Iterator[People]:
     with sole_tenant(config.data):
-        engine = connect(f"sqlite:///{config.data / BOOK}")
+        try:
+            engine = open_database(config.database_url)
+        except SchemaError as error:
+            raise RegisterError(str(error)) from error
         try:
             yield People(engine)
         finally:

@@ -11,8 +11,9 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Verdict
-from alerts.book import Book, Try, connect
+from alerts.book import Book, Try
 from alerts.machine import FactKind, hear, hear_findings
+from gateway.schema import open_database
 from tests.alerts.ward import START, finding, minute
 
 ROUTES = {Audience.STAFF: ("log", "desk"), Audience.PATIENT: ("log",)}
@@ -20,16 +21,14 @@ ROUTES = {Audience.STAFF: ("log", "desk"), Audience.PATIENT: ("log",)}
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = connect(f"sqlite:///{tmp_path / 'hub.sqlite'}")
+    engine = open_database(f"sqlite:///{tmp_path / 'hub.sqlite'}")
     yield engine
     engine.dispose()
 
 
 @pytest.fixture
 def book(engine: Engine) -> Book:
-    book = Book(engine, routes=ROUTES)
-    book.create()
-    return book
+    return Book(engine, routes=ROUTES)
 
 
 def open_one(book: Book, *, patient: str = "p-1", at: float = 0, priority: Priority = Priority.MEDIUM) -> str:
@@ -60,8 +59,7 @@ def test_the_whole_life_survives_reopening(book: Book, engine: Engine, tmp_path:
         alert = step.changes[-1].alert
     engine.dispose()
 
-    again = Book(connect(f"sqlite:///{tmp_path / 'hub.sqlite'}"), routes=ROUTES)
-    again.create()
+    again = Book(open_database(f"sqlite:///{tmp_path / 'hub.sqlite'}"), routes=ROUTES)
     assert again.alert(alert.id) == alert
     assert again.cursor() == 10
     assert [(fact.what, fact.by) for fact in again.history(alert.id)] == [

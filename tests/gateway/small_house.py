@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from alerts.alert import Act, Alert, Audience, Finding, Priority, Text, Verdict
-from alerts.book import Book, connect
+from alerts.book import Book
 from alerts.machine import Heard, hear
 from alerts.review_book import ReviewBook
 from alerts.rules import PLAIN, Applied
@@ -21,6 +21,7 @@ from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
 from gateway.own_limits import limits_on, refuse_change
 from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People, UnknownPerson
+from gateway.schema import open_database
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from ingest.admit import Wearing
 from ingest.journal import Arrival, Journal, Letter, LetterState
@@ -40,11 +41,10 @@ class SmallHouse:
     rules = PLAIN
 
     def __init__(self, folder: Path) -> None:
-        self.engine = connect(f"sqlite:///{folder / 'hub.sqlite'}")
+        self.engine = open_database(f"sqlite:///{folder / 'hub.sqlite'}")
         self.people = People(self.engine)
         self.journal = Journal(folder / "journal.sqlite")
         self.book = Book(self.engine, routes={Audience.PATIENT: ("log",)})
-        self.book.create()
         self.reviews = ReviewBook(self.engine)
         self.bulletin = Bulletin()
         self.time = NOW

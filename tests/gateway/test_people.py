@@ -1,14 +1,18 @@
 """The register: patients, devices, and who wears what from when to when."""
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine
 
 from gateway.people import AlreadyKnown, Correction, Device, DeviceKind, DeviceLink, Patient, People, UnknownPerson
+from gateway.schema import open_database
 from ingest.admit import Wearing
 from ingest.vital import Unit
 
@@ -18,8 +22,10 @@ BO = Patient(id="bo", name="王波", zone="Asia/Shanghai", language="zh_CN", glu
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return create_engine(f"sqlite:///{tmp_path / 'hub.db'}")
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_database(database_url)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
@@ -150,11 +156,10 @@ INSERT INTO wearings VALUES (1, 'C0:26:DA:00:12:34', 'anna', NULL, NULL, 0, 1772
 """
 
 
-def test_a_database_of_the_version_before_is_used_as_it_is(engine: Engine) -> None:
-    with engine.begin() as db:
-        for statement in FORMER_DATABASE.strip().split(";\n"):
-            db.execute(text(statement.removesuffix(";")))
-    people = People(engine)
+def test_a_database_of_the_version_before_is_used_as_it_is(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as db:
+        db.executescript(FORMER_DATABASE)
+    people = People(open_database(f"sqlite:///{tmp_path / 'hub.db'}"))
     known = Device(id="C0:26:DA:00:12:34", kind=DeviceKind.METER, link=DeviceLink.BLE, model="Contour")
     assert people.devices() == [known]
     assert people.retire(known.id, now=NOW).retired_at == NOW

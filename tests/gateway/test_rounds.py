@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from alerts.alert import Audience, Finding, Verdict
-from alerts.book import _notices, connect
+from alerts.book import _notices
 from alerts.review_book import ReviewBook
 from gateway.past import SPREAD, Past, round_of
 from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People
 from gateway.rounds import Rounds
+from gateway.schema import open_database
 from ingest.journal import Arrival, Journal
 from ingest.reading import Flag, Packet, Reading, Refusal, RefusalReason, TimeBasis
 from ingest.vital import Unit, Vital, canonical
@@ -42,7 +43,7 @@ class Night:
     """A house's register, journal and reviews, and the one who goes round."""
 
     def __init__(self, folder: Path, clock: HandClock) -> None:
-        engine = connect(f"sqlite:///{folder / 'hub.db'}")
+        engine = open_database(f"sqlite:///{folder / 'hub.db'}")
         self.clock = clock
         self.journal = Journal(folder / "journal.db")
         self.people = People(engine)
