@@ -35,6 +35,7 @@ from gateway.clock import Clock
 from gateway.config import BOOK, Config
 from gateway.device_book import DeviceBook, DeviceState
 from gateway.health import TICK, Fall, Pulse
+from gateway.hub_name import hub_name
 from gateway.keeper import WATCH, Keeper, room, share
 from gateway.language import Sentence
 from gateway.metrics import measure
@@ -653,11 +654,13 @@ def _open_stores(
     journal = Journal(config.data / JOURNAL, checkpoints="beside it")
     stack.callback(journal.close)
     try:
+        hub = hub_name(config)
         engine = open_database(config.database_url)
-    except SchemaError as error:
+    except (SchemaError, OSError) as error:
         raise HouseError(_hindrance(config.data, str(error))) from error
     stack.callback(engine.dispose)
-    return journal, People(engine), Book(engine, routes=routes(channels)), DeviceBook(engine), ReviewBook(engine)
+    book = Book(engine, routes=routes(channels), hub=hub)
+    return journal, People(engine), book, DeviceBook(engine), ReviewBook(engine)
 
 
 def _open_door(stack: AsyncExitStack, config: Config, house: House) -> socket.socket:

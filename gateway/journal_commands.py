@@ -25,6 +25,7 @@ from alerts.book import Book
 from gateway.check import address_of_hub, is_running
 from gateway.config import Config, load
 from gateway.house import JOURNAL, PACKETS, HouseError, sole_tenant
+from gateway.hub_name import hub_name
 from gateway.keeper import WATCH
 from gateway.people import People
 from gateway.schema import SchemaError, is_filled, open_database, remedy, said, shown
@@ -130,7 +131,8 @@ def in_the_book(config: Config) -> Iterator[Engine | None]:
 def _progress(config: Config, journal: Journal) -> dict[str, Progress]:
     """As `gateway.house.House.progress`."""
     with in_the_book(config) as engine:
-        followers = {} if engine is None else {WATCH: Progress(upto=Book(engine, routes={}).cursor())}
+        book = engine and Book(engine, routes={}, hub=hub_name(config))
+        followers = {WATCH: Progress(upto=book.cursor())} if book else {}
     if config.influxdb:
         followers["influxdb"] = journal.progress(influx.place_of(config.influxdb.settings()))
     return followers

@@ -95,7 +95,7 @@ class _InFiles:
 
     async def add_patient(self, patient: Patient) -> None:
         try:
-            await asyncio.to_thread(self._people.add_patient, patient)
+            await asyncio.to_thread(self._people.add_patient, patient, now=self._now)
         except AlreadyKnown as error:
             raise RegisterError(str(error)) from error
 
@@ -113,7 +113,7 @@ class _InFiles:
     def _give(self, device: Device, patient: str) -> None:
         entry = self._entry(device.id)
         if entry is None:
-            self._people.add_device(device)
+            self._people.add_device(device, now=self._now)
         elif entry.wearer == patient:
             return
         elif entry.wearer is not None:

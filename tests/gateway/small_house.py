@@ -261,14 +261,14 @@ def reading(vital: Vital, taken_at: datetime, *sent: float | None, **changed: An
 def furnish(house: SmallHouse) -> None:
     """Two patients; one with a day of sensor, meter and cuff readings, a silence, a HI, and letters."""
     for patient in (WANG, MILLER):
-        house.people.add_patient(patient)
+        house.people.add_patient(patient, now=house.now())
     for device, kind, link, model in (
         ("cgm-1", DeviceKind.CGM, DeviceLink.MQTT, "GS1"),
         ("C0:26:DA:00:12:34", DeviceKind.METER, DeviceLink.BLE, "Contour"),
         ("cuff-1", DeviceKind.CUFF, DeviceLink.MQTT, ""),
         ("cuff-2", DeviceKind.CUFF, DeviceLink.BLE, ""),
     ):
-        house.people.add_device(Device(id=device, kind=kind, link=link, model=model))
+        house.people.add_device(Device(id=device, kind=kind, link=link, model=model), now=house.now())
     for device in ("cgm-1", "C0:26:DA:00:12:34", "cuff-1"):
         house.people.assign(device, WANG.id, since=NOW - timedelta(days=14), now=NOW)
     found = [

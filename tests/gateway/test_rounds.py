@@ -54,8 +54,8 @@ class Night:
     def enrol(
         self, patient: str, device: str, kind: DeviceKind = DeviceKind.CGM, zone: str = "Asia/Shanghai"
     ) -> None:
-        self.people.add_patient(Patient(id=patient, name=patient, zone=zone))
-        self.people.add_device(Device(id=device, kind=kind, link=DeviceLink.MQTT))
+        self.people.add_patient(Patient(id=patient, name=patient, zone=zone), now=self.clock.now())
+        self.people.add_device(Device(id=device, kind=kind, link=DeviceLink.MQTT), now=self.clock.now())
         self.people.assign(device, patient, since=None, now=self.clock.now())
 
     def keep(self, readings: Sequence[Reading]) -> None:

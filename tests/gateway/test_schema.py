@@ -69,6 +69,17 @@ def test_a_database_that_lacks_tables_of_that_time_gets_them(tmp_path: Path) -> 
     engine.dispose()
 
 
+def test_an_upgrade_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None:
+    url = old_database(tmp_path / "hub.db")
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as db:
+        db.executescript("CREATE TABLE audit (mine INTEGER); DROP TABLE standings")
+    with pytest.raises(SchemaError, match=r"hub\.db: table audit already exists; check the file"):
+        open_database(url)
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as db:
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        assert tables & {"audit", "standings", "alembic_version"} == {"audit"}
+
+
 def test_a_database_of_a_newer_homeward_is_refused(database_url: str) -> None:
     engine = open_database(database_url)
     with engine.begin() as db:
@@ -145,10 +156,12 @@ def test_another_url_is_refused_and_not_repeated(tmp_path: Path, url: str) -> No
 def test_a_backup_says_that_the_server_is_not_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "data").mkdir()
     Journal(tmp_path / "data" / "journal.db").close()
+    (tmp_path / "data" / "hub-name").write_text("0123456789abcdef")
     (tmp_path / "homeward.toml").write_text(
         'data = "data"\n[database]\nurl = "postgresql+psycopg://hub:s3cret@db.clinic/homeward"\n', encoding="utf-8"
     )
     assert main(["backup", str(tmp_path / "copy"), "-c", str(tmp_path / "homeward.toml")]) == 0
+    assert (tmp_path / "copy" / "hub-name").read_text() == "0123456789abcdef"
     assert capsys.readouterr().out.splitlines()[1] == (
         "the PostgreSQL database homeward at db.clinic is not in it: copy it with pg_dump first, see docs/backup.md"
     )
