@@ -98,6 +98,7 @@ class Bed:
         "_arrivals",
         "_asks",
         "_back",
+        "_came",
         "_clock_told",
         "_due",
         "_late",
@@ -144,6 +145,7 @@ class Bed:
         self._raised: frozenset[str] = frozenset()  # rules, since the last `settle`
         self._recalled = False  # how meters and cuffs were heard before the bed was made
         self._asks = True  # spot measurements are to be judged
+        self._came: frozenset[str] = frozenset()  # those that came since `spot` judged last
         self._onsets: Mapping[tuple[str, Audience], datetime] = {}  # of what was raised when `spot` judged last
         self._pressure_at: datetime | None = None  # when the newest that was seen or stored was taken
         self._silent: frozenset[str] = frozenset()  # devices of whose silence somebody was told, at the last `settle`
@@ -216,11 +218,13 @@ class Bed:
                 self._together = {**self._together, device: reading}
             if self.standing:
                 found = (*found, *self._over(sensor, reading, now, found))
-        else:
-            self._asks |= self._is_to_be_judged(reading)
+        elif self._is_to_be_judged(reading):
+            self._asks = True
+            self._came |= {reading.key}
         if self._silent:
             self._back |= device in self._silent or self._is_unwell() is not self._unwell
-        if len(came.late) == LATE_COUNT or came.astray or not _OF_DEVICES.isdisjoint(self.standing):
+        late = came.late and len(came.late) == LATE_COUNT
+        if late or came.astray or (self.standing and not _OF_DEVICES.isdisjoint(self.standing)):
             found = (*found, *self._of_devices(now))
         return found
 
@@ -281,8 +285,14 @@ class Bed:
             taken = stored.spot()
             if not self._recalled:
                 self._recall(each for vital, readings in taken.items() if vital is not Vital.CGM for each in readings)
-            judged = spot.judge(scene, taken, raising=self.standing.keys(), low_since=self._low_since)
-            found += [each for each in self._as_begun(judged.findings, taken) if self._is_news(each, taken, stored)]
+            past = spot.passed(scene, taken, self._came)
+            # What has passed is over as well.
+            raising = self.standing.keys() | {each.rule for each in past}
+            judged = spot.judge(scene, taken, raising=raising, low_since=self._low_since)
+            begun = self._as_begun(judged.findings, taken)
+            news = [each for each in begun if self._is_news(each, taken, stored)]
+            found += spot.with_what_passed(news, past, scene)
+            self._came = frozenset()
             if pressures := taken.get(Vital.BLOOD_PRESSURE):
                 self._pressure_at = pressures[-1].taken_at
             self._again = judged.again or NEVER

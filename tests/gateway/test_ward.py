@@ -696,3 +696,46 @@ async def test_a_changed_limit_makes_no_news_of_readings_that_are_past(
         assert (told(house), house.book.open_alerts()) == (0, [])
         await measure(house, reading(clock.now()))
         assert told(house) == 1  # by the limit as it is now
+
+
+def told(house: House) -> list[tuple[str, str]]:
+    """Whom a notice is for, and its subject."""
+    with house.book._engine.connect() as db:
+        rows = db.execute(select(_notices.c.audience, _notices.c.subject_en).order_by(_notices.c.audience))
+        return [(audience, subject) for audience, subject in rows]
+
+
+@pytest.mark.parametrize(("mmol_l", "letters"), [(34.0, 0), (55.5, 0), (55.6, 1), (90.0, 1)])
+async def test_a_glucose_beyond_what_most_meters_show_is_heard_by_the_patient_and_by_staff(
+    tmp_path: Path, mmol_l: float, letters: int
+) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        for _ in range(2):  # a redelivery tells nothing new
+            await house.path.deliver(meter("meter-1", clock.now(), mmol_l), lambda: None)
+            await house.path.errand(_nothing, last=True)
+        (alert,) = house.book.open_alerts()
+        assert (alert.patient, alert.problem, alert.since) == ("anna", "glucose-high", clock.now())
+        assert f"{mmol_l} mmol/L" in alert.because.en
+        crisis = "Extremely high glucose on the meter"
+        asked = f"For you: {crisis if letters else 'Glucose above its goal'}"
+        assert told(house) == [("patient", asked), ("staff", f"Medium priority: {crisis}")]
+        assert (house.journal.tail(), len(house.journal.letters())) == (1 - letters, letters)
+        clock.advance(timedelta(minutes=20))
+        await house.tick()
+        await house.path.deliver(meter("meter-1", clock.now(), 8.0), lambda: None)
+        await house.path.errand(_nothing, last=True)
+        (alert,) = house.book.open_alerts()
+        assert alert.condition_gone_at == clock.now()
+
+
+async def test_a_test_solution_and_what_is_old_are_no_emergency(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        of_old = replace(meter("meter-1", clock.now() - timedelta(days=2), 90.0), received_at=clock.now())
+        await house.path.deliver(of_old, lambda: None)
+        await house.path.errand(_nothing, last=True)
+        assert told(house) == []
+        assert len(house.journal.letters()) == 1
