@@ -28,6 +28,8 @@ from alerts.machine import PRIORITY_WORDS
 _log: Final = logging.getLogger("homeward.notices")
 
 TIMEOUT_S: Final = 10.0
+# All steps of a try together. Less than half of `alerts.book.CLAIM`: what is begun ends before it is another hub's.
+LONGEST_TRY_S: Final = 45.0
 FIRST_WAIT: Final = timedelta(seconds=30)
 LONGEST_WAIT: Final = timedelta(minutes=15)
 # After so many failures in a row a channel is called dead; it is tried on all the same.
@@ -368,6 +370,8 @@ class _Voice:
         await self._write_down()
         failed = delivered = 0
         for delivery in await asyncio.to_thread(self._book.pending_notices, self._channel.name, self._clock()):
+            if delivery.begin_by and self._clock() > delivery.begin_by:
+                break
             if await self._try(delivery):
                 delivered += 1
             else:
@@ -379,9 +383,12 @@ class _Voice:
     async def _try(self, delivery: Delivery) -> bool:
         error: str | None = None
         try:
-            await self._channel.deliver(self._message(delivery.notice))
+            async with asyncio.timeout(LONGEST_TRY_S):
+                await self._channel.deliver(self._message(delivery.notice))
         except ChannelError as problem:
             error = str(problem)
+        except TimeoutError:
+            error = f"{self._channel.name}: not done within {LONGEST_TRY_S:g} s"
         except ValueError as problem:  # what the configuration says cannot be sent, such as a header beyond ASCII
             error = f"{self._channel.name}: {type(problem).__name__} {problem}; correct the channel's configuration"
         at = self._clock()

@@ -774,7 +774,7 @@ async def list_patients(house: House) -> list[PatientOut]:
 async def add_patient(house: House, body: PatientIn) -> PatientOut:
     """Add a patient."""
     patient = body.patient()
-    await asyncio.to_thread(house.people.add_patient, patient)
+    await asyncio.to_thread(house.people.add_patient, patient, now=house.now())
     return PatientOut.of(patient, ())
 
 
@@ -908,7 +908,7 @@ async def list_devices(house: House) -> list[DeviceOut]:
 async def add_device(house: House, body: DeviceIn) -> DeviceOut:
     """Add a device; then pair it."""
     device = body.device()
-    await asyncio.to_thread(house.people.add_device, device)
+    await asyncio.to_thread(house.people.add_device, device, now=house.now())
     return DeviceOut.of(device, ())
 
 

@@ -31,6 +31,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from alerts.alert import Audience
 from alerts.channels import MailChannel, MailServer, WebhookChannel
@@ -42,7 +44,8 @@ from ingest.links.listener import ListenerSettings
 from ingest.links.topics import DEVICE_NAME, PREFIX
 from ingest.links.uplink import UplinkSettings
 
-_SECRETS: Final = frozenset({"token", "password", "logins", "posts"})
+_SECRETS: Final = frozenset({"token", "password", "logins", "posts", "database"})
+BOOK: Final = "hub.db"
 
 
 class ConfigError(Exception):
@@ -90,6 +93,20 @@ def _web_address(text: str) -> str:
     if url.scheme not in {"http", "https"} or not url.host:
         raise mistake
     return text
+
+
+def _postgresql(secret: SecretStr) -> SecretStr:
+    # It holds a password, so the sentence repeats nothing of it.
+    try:
+        url = make_url(secret.get_secret_value())
+    except ArgumentError:
+        url = None
+    if url is None or url.drivername != "postgresql+psycopg" or not url.database:
+        raise ValueError(
+            "it is no address of a PostgreSQL database; write postgresql+psycopg://USER:PASSWORD@HOST/DATABASE "
+            "(in the password %40 for @, %2F for /), or take the section out: then it is a file in the data directory"
+        )
+    return secret
 
 
 def _zone(name: str) -> str:
@@ -260,6 +277,12 @@ class Journal(Section):
         return None if self.keep_days is None else timedelta(days=self.keep_days)
 
 
+class Database(Section):
+    """Where patients, devices and alerts are kept: a PostgreSQL server; without it, a file in the data directory."""
+
+    url: Annotated[Secret, AfterValidator(_postgresql)]
+
+
 class InfluxDB(Section):
     """Where readings are streamed to, under pseudonyms."""
 
@@ -339,9 +362,17 @@ class Config(Section):
     bluetooth: Bluetooth | None = None
     uplink: Uplink | None = None
     journal: Journal = Journal()
+    database: Database | None = None
     influxdb: InfluxDB | None = None
     email: Email | None = None
     webhook: Webhook | None = None
+
+    @property
+    def database_url(self) -> URL:
+        """Where patients, devices and alerts are kept. It may hold a password."""
+        if self.database is None:
+            return URL.create("sqlite", database=str(self.data / BOOK))
+        return make_url(self.database.url.get_secret_value())
 
     @model_validator(mode="before")
     @classmethod

@@ -21,19 +21,21 @@ from typing import Any, Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 import uvicorn
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import OperationalError
 
 from alerts.alert import Act, Alert, Finding
-from alerts.book import Book, connect, hurried
+from alerts.book import Book
 from alerts.channels import Channel, LogChannel, Speaker, routes
+from alerts.database import hurried
 from alerts.review_book import ReviewBook
 from alerts.rules import PLAIN, Applied
 from gateway.bulletin import Bulletin
 from gateway.check import local_address, nearest
 from gateway.clock import Clock
-from gateway.config import Config
+from gateway.config import BOOK, Config
 from gateway.device_book import DeviceBook, DeviceState
 from gateway.health import TICK, Fall, Pulse
+from gateway.hub_name import hub_name
 from gateway.keeper import WATCH, Keeper, room, share
 from gateway.language import Sentence
 from gateway.metrics import measure
@@ -42,6 +44,7 @@ from gateway.path import StraightPath
 from gateway.people import Device, DeviceLink, MeasuringPlan, Patient, People, UnknownPerson
 from gateway.rounds import Rounds
 from gateway.rule_file import load_rules
+from gateway.schema import SchemaError, open_database
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from gateway.ward import Ward
 from gateway.web import create_app
@@ -68,7 +71,6 @@ logger = logging.getLogger(__name__)
 
 JOURNAL: Final = "journal.db"
 PACKETS: Final = "packets.db"
-BOOK: Final = "hub.db"
 SESSIONS: Final = "sessions.db"
 BROKER: Final = "broker.json"
 LOCK: Final = "lock"
@@ -602,7 +604,7 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
     async with AsyncExitStack() as stack:
         stack.enter_context(sole_tenant(config.data))
         channels = _channels(config)
-        house = House(config, clock, *_open_stores(stack, config.data, channels))
+        house = House(config, clock, *_open_stores(stack, config, channels))
         door = _open_door(stack, config, house)
         base_url = config.web.base_url or house.address
         house.speaker = Speaker(house.book, channels, base_url=base_url, clock=clock.now)
@@ -647,20 +649,18 @@ def _channels(config: Config) -> list[Channel]:
 
 
 def _open_stores(
-    stack: AsyncExitStack, data: Path, channels: Sequence[Channel]
+    stack: AsyncExitStack, config: Config, channels: Sequence[Channel]
 ) -> tuple[Journal, People, Book, DeviceBook, ReviewBook]:
-    journal = Journal(data / JOURNAL, checkpoints="beside it")
+    journal = Journal(config.data / JOURNAL, checkpoints="beside it")
     stack.callback(journal.close)
-    engine = connect(f"sqlite:///{data / BOOK}")
-    stack.callback(engine.dispose)
     try:
-        people, book, device_book = People(engine), Book(engine, routes=routes(channels)), DeviceBook(engine)
-        reviews = ReviewBook(engine)
-        book.create()
-    except DatabaseError as error:
-        said = f"cannot use {data / BOOK}: {error.orig}; check the file, its owner and the disk"
-        raise HouseError(_hindrance(data, said)) from error
-    return journal, people, book, device_book, reviews
+        hub = hub_name(config)
+        engine = open_database(config.database_url)
+    except (SchemaError, OSError) as error:
+        raise HouseError(_hindrance(config.data, str(error))) from error
+    stack.callback(engine.dispose)
+    book = Book(engine, routes=routes(channels), hub=hub)
+    return journal, People(engine), book, DeviceBook(engine), ReviewBook(engine)
 
 
 def _open_door(stack: AsyncExitStack, config: Config, house: House) -> socket.socket:

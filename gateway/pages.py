@@ -444,7 +444,7 @@ async def _done_before(request: Request, house: HouseView, patient_id: str, mond
 async def add_patient(request: Request, house: House) -> Response:
     """The form for a new patient."""
     patient = _take(PatientIn, await _fields(request)).patient()
-    await asyncio.to_thread(house.people.add_patient, patient)
+    await asyncio.to_thread(house.people.add_patient, patient, now=house.now())
     return _go(request, f"/patients/{quote(patient.id)}")
 
 
@@ -664,7 +664,7 @@ def _seeming_kind(payload: bytes) -> DeviceKind:
 async def add_device(request: Request, house: House) -> Response:
     """The form for a new device."""
     device = _take(DeviceIn, await _fields(request)).device()
-    await asyncio.to_thread(house.people.add_device, device)
+    await asyncio.to_thread(house.people.add_device, device, now=house.now())
     return _go(request, "/devices")
 
 

@@ -12,10 +12,11 @@ import asyncio
 import logging
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, time, timedelta
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
 import sqlalchemy.exc
@@ -23,7 +24,7 @@ import sqlalchemy.exc
 from alerts.alert import Act, Alert, Finding, Notice, Text, together
 from alerts.battery import low_battery
 from alerts.bed import Bed
-from alerts.book import Book
+from alerts.book import Book, Overtaken
 from alerts.delivery import worst_for_patients
 from alerts.device_rules import NO_DATA
 from alerts.devices import Expected, after_low
@@ -72,6 +73,8 @@ _LOW_GLUCOSE: Final = max(
 )
 NO_PLANS: Final[Mapping[Vital, timedelta]] = {}
 _BATTERY_NEWS: Final = timedelta(days=1)
+_OVERTAKEN_AT_MOST: Final = 10  # times in a row by other hubs; then it is tried again at the next tick
+_T = TypeVar("_T")
 
 
 class Ward:
@@ -174,7 +177,8 @@ class Ward:
             for wearing in wearings
             if known and wearing.until is None
         ]
-        await self._write((), hear_findings({}, findings, self._now()).notices)
+        notices = hear_findings({}, findings, self._now()).notices
+        await _unless_overtaken(partial(self._write, (), notices))
 
     async def tell_too_high(self, refused: Sequence[Reading]) -> None:
         """Tell of glucose that became no reading because it is too high to be believed (`alerts.meter`)."""
@@ -195,11 +199,14 @@ class Ward:
 
     async def act(self, act: Act) -> Alert:
         """Do what a person decided. Raises IllegalAct, or KeyError for an unknown alert."""
+        return await _unless_overtaken(partial(self._act, act))
+
+    async def _act(self, act: Act) -> Alert:
         alert = await self.patience.call(self._book.alert, act.alert)
         if alert is None:
             raise KeyError(act.alert)
         changes = hear(alert, act, act.at).changes
-        await self._write(changes, ())
+        await self._write(changes, (), [alert])
         self._again.add(alert.patient)
         return changes[-1].alert
 
@@ -307,11 +314,15 @@ class Ward:
         self, patients: Sequence[str], groups: Sequence[Sequence[Finding]], now: datetime
     ) -> Mapping[tuple[str, str], Alert]:
         """Have the alerts hear findings, a group of one moment after the other; what then stands."""
-        standing = await self.patience.call(self._book.standing, patients)
-        alerts, changes, notices = _heard(standing, groups, now)
-        if changes or notices:
-            await self._write(changes, notices)
-        return alerts
+
+        async def heard() -> Mapping[tuple[str, str], Alert]:
+            standing = await self.patience.call(self._book.standing, patients)
+            alerts, changes, notices = _heard(standing, groups, now)
+            if changes or notices:
+                await self._write(changes, notices, standing.values())
+            return alerts
+
+        return await _unless_overtaken(heard)
 
     def _findings(self, patients: Sequence[str], now: datetime) -> dict[str, list[Sequence[Finding]]]:
         """What is to be heard of each patient who can be judged, in groups of one moment each."""
@@ -370,11 +381,14 @@ class Ward:
         self._found.pop(patient, None)
         self._new.pop(patient, None)
 
-    async def _write(self, changes: Sequence[Change], notices: Sequence[Notice]) -> None:
+    async def _write(
+        self, changes: Sequence[Change], notices: Sequence[Notice], seen: Iterable[Alert] | None = None
+    ) -> None:
+        """seen: as `Book.record` has it."""
         cursor = self._judged if self._judged > self._written else None
         if not (changes or notices or cursor):
             return
-        new = await self.patience.call(self._book.record, changes, notices, cursor)
+        new = await self.patience.call(self._book.record, changes, notices, cursor, seen)
         self._written = cursor or self._written
         if new:
             self._told()
@@ -512,6 +526,14 @@ class Ward:
             not_before=since if silent else self._started_at + GRACE,
             worn_since=worn.assigned_at,
         )
+
+
+async def _unless_overtaken(step: Callable[[], Awaitable[_T]]) -> _T:
+    """Take a step, and once more where another hub was faster: the step then meets what that one has written."""
+    for _ in range(_OVERTAKEN_AT_MOST):
+        with suppress(Overtaken):
+            return await step()
+    return await step()
 
 
 def _heard(

@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from alerts.alert import IllegalAct, Text
-from alerts.book import hurried
+from alerts.database import hurried
 from alerts.rule import LimitsError
 from gateway import api, metrics, pages, review_api
 from gateway.forms import flaws_told

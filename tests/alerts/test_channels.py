@@ -18,7 +18,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import event
 
 from alerts.alert import Audience, Notice
-from alerts.book import Book, connect
+from alerts.book import Book
 from alerts.channels import (
     DEAD_AFTER,
     LONGEST_WAIT,
@@ -36,6 +36,7 @@ from alerts.channels import (
     routes,
 )
 from alerts.machine import hear
+from gateway.schema import open_database
 from tests.alerts.ward import START, finding
 
 BASE = "https://hub.example"
@@ -119,14 +120,14 @@ class Desk:
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path / "hub.sqlite"
-        self._engine = connect(f"sqlite:///{self._path}")
+        self._engine = open_database(f"sqlite:///{self._path}")
+        self._engine.dispose()
         # What holds the database here holds it until the test has seen what comes of it.
         event.listen(self._engine, "connect", lambda db, _: db.execute("PRAGMA busy_timeout=0"))
         self._clock = clock
 
     def through(self, *channels: Channel) -> Speaker:
         self.book = Book(self._engine, routes=routes(channels))
-        self.book.create()
         return Speaker(self.book, channels, base_url=BASE + "/", clock=self._clock)
 
     def alarm(self, patient: str = "p-1") -> Notice:

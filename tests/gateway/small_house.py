@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from alerts.alert import Act, Alert, Audience, Finding, Priority, Text, Verdict
-from alerts.book import Book, connect
+from alerts.book import Book
 from alerts.machine import Heard, hear
 from alerts.review_book import ReviewBook
 from alerts.rules import PLAIN, Applied
@@ -21,6 +21,7 @@ from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
 from gateway.own_limits import limits_on, refuse_change
 from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People, UnknownPerson
+from gateway.schema import open_database
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from ingest.admit import Wearing
 from ingest.journal import Arrival, Journal, Letter, LetterState
@@ -40,11 +41,10 @@ class SmallHouse:
     rules = PLAIN
 
     def __init__(self, folder: Path) -> None:
-        self.engine = connect(f"sqlite:///{folder / 'hub.sqlite'}")
+        self.engine = open_database(f"sqlite:///{folder / 'hub.sqlite'}")
         self.people = People(self.engine)
         self.journal = Journal(folder / "journal.sqlite")
         self.book = Book(self.engine, routes={Audience.PATIENT: ("log",)})
-        self.book.create()
         self.reviews = ReviewBook(self.engine)
         self.bulletin = Bulletin()
         self.time = NOW
@@ -261,14 +261,14 @@ def reading(vital: Vital, taken_at: datetime, *sent: float | None, **changed: An
 def furnish(house: SmallHouse) -> None:
     """Two patients; one with a day of sensor, meter and cuff readings, a silence, a HI, and letters."""
     for patient in (WANG, MILLER):
-        house.people.add_patient(patient)
+        house.people.add_patient(patient, now=house.now())
     for device, kind, link, model in (
         ("cgm-1", DeviceKind.CGM, DeviceLink.MQTT, "GS1"),
         ("C0:26:DA:00:12:34", DeviceKind.METER, DeviceLink.BLE, "Contour"),
         ("cuff-1", DeviceKind.CUFF, DeviceLink.MQTT, ""),
         ("cuff-2", DeviceKind.CUFF, DeviceLink.BLE, ""),
     ):
-        house.people.add_device(Device(id=device, kind=kind, link=link, model=model))
+        house.people.add_device(Device(id=device, kind=kind, link=link, model=model), now=house.now())
     for device in ("cgm-1", "C0:26:DA:00:12:34", "cuff-1"):
         house.people.assign(device, WANG.id, since=NOW - timedelta(days=14), now=NOW)
     found = [

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from alerts.book import Book, connect
+from alerts.book import Book
 from gateway.backup import _empty, backup
 from gateway.cli import _parser, main
 from gateway.house import HouseError
 from gateway.people import DeviceKind
+from gateway.schema import open_database
 from ingest.accounts import balance
 from ingest.journal import Journal
 from ingest.journal_care import verify
@@ -68,7 +69,7 @@ async def test_copies_that_are_made_under_load_are_each_of_one_moment(tmp_path: 
         loading.cancel()
     for number in range(5):
         copy = tmp_path / f"copy-{number}"
-        engine = connect(f"sqlite:///{copy / 'hub.db'}")
+        engine = open_database(f"sqlite:///{copy / 'hub.db'}")
         watched = Book(engine, routes={}).cursor()
         engine.dispose()
         with closing(Journal(copy / "journal.db")) as journal:

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from alerts.alert import Audience, Finding, Verdict
-from alerts.book import _notices, connect
+from alerts.book import _notices
 from alerts.review_book import ReviewBook
 from gateway.past import SPREAD, Past, round_of
 from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People
 from gateway.rounds import Rounds
+from gateway.schema import open_database
 from ingest.journal import Arrival, Journal
 from ingest.reading import Flag, Packet, Reading, Refusal, RefusalReason, TimeBasis
 from ingest.vital import Unit, Vital, canonical
@@ -42,7 +43,7 @@ class Night:
     """A house's register, journal and reviews, and the one who goes round."""
 
     def __init__(self, folder: Path, clock: HandClock) -> None:
-        engine = connect(f"sqlite:///{folder / 'hub.db'}")
+        engine = open_database(f"sqlite:///{folder / 'hub.db'}")
         self.clock = clock
         self.journal = Journal(folder / "journal.db")
         self.people = People(engine)
@@ -53,8 +54,8 @@ class Night:
     def enrol(
         self, patient: str, device: str, kind: DeviceKind = DeviceKind.CGM, zone: str = "Asia/Shanghai"
     ) -> None:
-        self.people.add_patient(Patient(id=patient, name=patient, zone=zone))
-        self.people.add_device(Device(id=device, kind=kind, link=DeviceLink.MQTT))
+        self.people.add_patient(Patient(id=patient, name=patient, zone=zone), now=self.clock.now())
+        self.people.add_device(Device(id=device, kind=kind, link=DeviceLink.MQTT), now=self.clock.now())
         self.people.assign(device, patient, since=None, now=self.clock.now())
 
     def keep(self, readings: Sequence[Reading]) -> None:

@@ -177,7 +177,7 @@ async def test_a_bluetooth_address_is_kept_as_the_radio_gives_it(house, web, giv
 
 
 async def test_readings_come_with_units_zone_and_the_value_as_sent(house, web) -> None:
-    house.people.add_patient(WANG)
+    house.people.add_patient(WANG, now=house.now())
     sent = [
         reading(Vital.GLUCOSE, NOW - timedelta(hours=2), 0.0056),
         reading(Vital.GLUCOSE, NOW - timedelta(hours=1), None, flags=frozenset({Flag.ABOVE_RANGE})),
@@ -448,7 +448,7 @@ async def test_every_page_speaks_the_language(furnished, language) -> None:
 
 
 async def test_empty_pages_say_so_in_words(house, web) -> None:
-    house.people.add_patient(MILLER)
+    house.people.add_patient(MILLER, now=house.now())
     assert "No open alerts." in (await web.get("/")).text
     assert "No alerts here." in (await web.get("/alerts")).text
     assert "Nothing waits here" in (await web.get("/letters")).text
