@@ -7,7 +7,7 @@ nothing is said that was not written down. Every call blocks for one short trans
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -272,17 +272,24 @@ class Book:
             return db.execute(select(_cursor.c.seq)).scalar() or 0
 
     def record(
-        self, changes: Sequence[Change] = (), notices: Sequence[Notice] = (), cursor: int | None = None
+        self,
+        changes: Sequence[Change] = (),
+        notices: Sequence[Notice] = (),
+        cursor: int | None = None,
+        also: Callable[[Connection], None] | None = None,
     ) -> list[Notice]:
         """Write one step down, all or nothing; the notices that were new come back.
 
-        A notice of a known id was written before and is left as it is. A step without news costs no write.
+        A notice of a known id was written before and is left as it is. A step without news costs no write. also: what
+        another book writes in the same transaction; what it raises undoes all.
         """
         known = self._known([notice.id for notice in notices])
         new = list({notice.id: notice for notice in notices if notice.id not in known}.values())
-        if changes or new or cursor is not None:
+        if changes or new or cursor is not None or also:
             with self._engine.begin() as db:
                 self._write(db, changes, new, cursor)
+                if also:
+                    also(db)
         return new
 
     def _write(

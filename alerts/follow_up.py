@@ -12,7 +12,8 @@ what comes:
 | closed      | -     | refused     | refused                    | refused     | refused  | refused |
 
 **Open** means that nobody has it, but it has a role, and is due. Whoever tries to reach the patient has it from then
-on. What is opened once is not opened again (-). What is refused raises IllegalAct with what is possible instead; a closed one is never opened again, a new one is.
+on. What was opened once is not opened again (-). What is refused raises IllegalAct with what is possible instead; a
+closed one is never opened again, a new one is.
 
 **The next try** is found by rule (`TRY_AGAIN`, `MOST_TRIES`): after three tries in a row that reached nobody the
 follow-up goes to the coordinator, who finds another way. A wrong number opens a task of its own for the coordinator.
@@ -449,18 +450,22 @@ def of_alert(alert: Alert, act: Act, *, programme: str | None = None, role: Role
 def follow(alert: Alert, act: Act, follow_up: FollowUp | None, *, programme: str | None = None) -> tuple[Step, ...]:
     """What an act on an alert does to the alert's follow-up (None: there is none); alert: as it is after the act.
 
-    Acknowledging opens one, or takes the one that nobody has; closing closes it with the same outcome. Raises
-    IllegalAct where the follow-up cannot be closed like that.
+    Acknowledging opens one, or takes the one that nobody has; closing closes it with the same outcome, and where
+    there was none, one is opened and closed, for every closed alert has one. Raises IllegalAct where the follow-up
+    cannot be closed like that.
     """
     if act.kind is ActKind.ACKNOWLEDGE:
         if follow_up is None:
             return (opened(of_alert(alert, act, programme=programme)),)
         free = follow_up.state is State.OPEN
         return decide(follow_up, Claim(follow_up=follow_up.id, by=act.by, at=act.at, note=act.note)) if free else ()
-    if act.outcome is None or follow_up is None or follow_up.closed_at:
+    if act.outcome is None or (follow_up and follow_up.closed_at):
         return ()
-    deed = Close(follow_up=follow_up.id, by=act.by, at=act.at, outcome=act.outcome, note=act.note)
-    return decide(follow_up, deed)
+    begun = None if follow_up else opened(replace(of_alert(alert, act, programme=programme), note=""))
+    standing = begun.follow_up if begun else follow_up
+    deed = Close(follow_up=of_alert(alert, act).follow_up, by=act.by, at=act.at, outcome=act.outcome, note=act.note)
+    closed = decide(standing, deed)
+    return (begun, *closed) if begun else closed
 
 
 def worsened(alert: Alert, follow_up: FollowUp, at: datetime) -> tuple[Step, ...]:
@@ -618,9 +623,11 @@ def _refuse_unasked(follow_up: FollowUp, deed: Close) -> None:
     if symptoms is None and not (deed.outcome is Outcome.NO_ACTION and never_reached):
         asked = _listed(frozenset(Symptom))
         _refuse(
-            f"Follow-up {follow_up.id} is about a severe blood pressure. Ask for {asked.en}, and say which of "
-            "these the patient has, or that there is none; then close it.",
-            f"随访 {follow_up.id} 涉及重度血压升高。请询问有无{asked.zh}，填写结果（或无症状）后再结束。",
+            f"Follow-up {follow_up.id} is about a severe blood pressure. Ask for {asked.en}; write down in it which "
+            "of these the patient has, or that there is none; then close it. (An alert's follow-up is there once the "
+            "alert is acknowledged.)",
+            f"随访 {follow_up.id} 涉及重度血压升高。请询问有无{asked.zh}，在随访中填写结果（或无症状）后再结束。"
+            "（确认警报后即有其随访。）",
         )
 
 

@@ -26,6 +26,8 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from alerts.alert import Act, Alert, Finding
 from alerts.book import Book, connect, hurried
 from alerts.channels import Channel, LogChannel, Speaker, routes
+from alerts.follow_up import Deed, FollowUp
+from alerts.follow_up_book import FollowUpBook
 from alerts.review_book import ReviewBook
 from alerts.rules import PLAIN, Applied
 from gateway.bulletin import Bulletin
@@ -119,10 +121,12 @@ class House:
         book: Book,
         device_book: DeviceBook,
         reviews: ReviewBook,
+        follow_ups: FollowUpBook,
     ) -> None:
         self.people = people
         self.book = book
         self.reviews = reviews
+        self.follow_ups = follow_ups
         self.journal = journal
         self.bulletin = Bulletin()
         self.address = ""
@@ -158,10 +162,19 @@ class House:
         self.speaker: Speaker
         self.rules = rules = load_rules(config.clinic.rules) if config.clinic.rules else PLAIN
         self.ward = Ward(
-            journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake(), rules=rules
+            journal,
+            people,
+            book,
+            follow_ups,
+            self.bulletin,
+            clock=clock,
+            told=lambda: self.speaker.wake(),
+            rules=rules,
         )
         self.path = StraightPath(journal, self.ward, clock, people.roster(), stored=self._stored)
-        self.rounds = Rounds(journal, people, reviews, clock=clock, hear=self._hear, rules=rules)
+        self.rounds = Rounds(
+            journal, people, reviews, clock=clock, hear=self._hear, judge=follow_ups.judge, rules=rules
+        )
         self.pulse = Pulse(self)
         self._told: dict[str, str] = {}
         self._learn()
@@ -267,6 +280,10 @@ class House:
     async def act(self, act: Act) -> Alert:
         """See HouseView."""
         return cast(Alert, await self._in_time(partial(self.ward.act, act)))
+
+    async def care(self, deed: Deed) -> FollowUp:
+        """See HouseView."""
+        return cast(FollowUp, await self._in_time(partial(self.ward.care, deed)))
 
     async def _in_time(self, run: Callable[[], Awaitable[object]]) -> object:
         """Have the ward do what a person asks for: soon or not at all, and the person is told which."""
@@ -416,6 +433,8 @@ class House:
         """What time alone brings about, in order with the packets: silence, a second reading that did not come."""
         while await self.path.round(self.ward.tick):
             pass  # others had their turn
+        while await self.path.round(self.ward.open_planned):
+            pass  # likewise
         await self.path.round(self._look_after_devices)
 
     async def go_round(self) -> None:
@@ -648,19 +667,19 @@ def _channels(config: Config) -> list[Channel]:
 
 def _open_stores(
     stack: AsyncExitStack, data: Path, channels: Sequence[Channel]
-) -> tuple[Journal, People, Book, DeviceBook, ReviewBook]:
+) -> tuple[Journal, People, Book, DeviceBook, ReviewBook, FollowUpBook]:
     journal = Journal(data / JOURNAL, checkpoints="beside it")
     stack.callback(journal.close)
     engine = connect(f"sqlite:///{data / BOOK}")
     stack.callback(engine.dispose)
     try:
         people, book, device_book = People(engine), Book(engine, routes=routes(channels)), DeviceBook(engine)
-        reviews = ReviewBook(engine)
+        reviews, follow_ups = ReviewBook(engine), FollowUpBook(engine)
         book.create()
     except DatabaseError as error:
         said = f"cannot use {data / BOOK}: {error.orig}; check the file, its owner and the disk"
         raise HouseError(_hindrance(data, said)) from error
-    return journal, people, book, device_book, reviews
+    return journal, people, book, device_book, reviews, follow_ups
 
 
 def _open_door(stack: AsyncExitStack, config: Config, house: House) -> socket.socket:

@@ -26,8 +26,10 @@ from alerts.bed import Bed
 from alerts.book import Book
 from alerts.device_rules import NO_DATA
 from alerts.devices import Expected, after_low
+from alerts.follow_up import Deed, FollowUp, Step, closing, decide, follow, worsened
+from alerts.follow_up_book import FollowUpBook
 from alerts.ladder import Plan
-from alerts.machine import Change, hear, hear_findings
+from alerts.machine import Change, FactKind, hear, hear_findings
 from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, Key, Limits
 from alerts.rules import PLAIN, RuleBook
 from alerts.sensor import NEVER
@@ -35,7 +37,7 @@ from alerts.spot_rules import BP_LOW, BP_SEVERE, METER_VERY_LOW
 from gateway.agenda import Agenda
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
-from gateway.own_limits import Holdings
+from gateway.own_limits import Holdings, care_of
 from gateway.patience import Patience
 from gateway.people import DeviceKind, MeasuringPlan, Patient, People, Worn, plans_on
 from gateway.stored import StoredReadings, Unseen
@@ -78,6 +80,7 @@ class Ward:
         journal: Journal,
         people: People,
         book: Book,
+        follow_ups: FollowUpBook,
         bulletin: Bulletin,
         *,
         clock: Clock,
@@ -89,6 +92,8 @@ class Ward:
         self._journal = journal
         self._people = people
         self._book = book
+        self._follow_ups = follow_ups
+        self._rules = rules
         self._bulletin = bulletin
         self._now = clock.now
         self._told = told
@@ -178,14 +183,45 @@ class Ward:
         await self._hear(patients, [findings], self._now())
 
     async def act(self, act: Act) -> Alert:
-        """Do what a person decided. Raises IllegalAct, or KeyError for an unknown alert."""
+        """Do what a person decided, and what it does to the alert's follow-up.
+
+        Raises IllegalAct, or KeyError for an unknown alert.
+        """
         alert = await self.patience.call(self._book.alert, act.alert)
         if alert is None:
             raise KeyError(act.alert)
         changes = hear(alert, act, act.at).changes
-        await self._write(changes, ())
+        known = await self.patience.call(self._follow_ups.of_alert, alert.id)
+        programme = await self.patience.call(self._programme, alert.patient)
+        await self._write(changes, (), follow(changes[-1].alert, act, known, programme=programme))
         self._again.add(alert.patient)
         return changes[-1].alert
+
+    async def care(self, deed: Deed) -> FollowUp:
+        """Do what a person decided about a follow-up; one that is closed closes its alert. Raises IllegalAct."""
+        steps = decide(await self.patience.call(self._follow_ups.get, deed.follow_up), deed)
+        changes: Sequence[Change] = ()
+        if act := closing(steps):
+            alert = await self.patience.call(self._book.alert, act.alert)
+            if alert and alert.closed_at is None:
+                changes = hear(alert, act, act.at).changes
+                self._again.add(alert.patient)
+        await self._write(changes, (), steps)
+        return steps[0].follow_up
+
+    async def open_planned(self) -> bool:
+        """Open the follow-ups of plans whose time has come; True when there may be more."""
+        made = await self.patience.call(self._follow_ups.open_due, self._now(), SLICE)
+        self._tell_of(made)
+        return len(made) == SLICE
+
+    def _programme(self, patient: str) -> str | None:
+        known = self._people.patient(patient)
+        return self._rules.care(patient, care_of(known)).programme if known else None
+
+    def _tell_of(self, follow_ups: Iterable[FollowUp]) -> None:
+        for each in {each.id: each for each in follow_ups}.values():
+            self._bulletin.publish({"type": "follow-up", "follow_up": each.id, "patient": each.patient})
 
     def forget(self, patients: Iterable[str]) -> None:
         """Read limits, zone and devices of these patients again before the next look: they have changed."""
@@ -294,8 +330,19 @@ class Ward:
         standing = await self.patience.call(self._book.standing, patients)
         alerts, changes, notices = _heard(standing, groups, now)
         if changes or notices:
-            await self._write(changes, notices)
+            await self._write(changes, notices, await self._worsened(changes))
         return alerts
+
+    async def _worsened(self, changes: Sequence[Change]) -> Sequence[Step]:
+        """What alerts that are told again do to the follow-ups that are under way."""
+        again = {FactKind.WORSENED, FactKind.RELAPSED}
+        # Of each the last: it is what the alert has come to.
+        told = {each.alert.id: each for each in changes if each.fact.what in again and each.alert.acknowledged_at}
+        if not told:
+            return ()
+        found = await self.patience.call(self._follow_ups.of_alerts, told)
+        pairs = [(told[alert], follow_up) for alert, follow_up in found.items()]
+        return [step for one, follow_up in pairs for step in worsened(one.alert, follow_up, one.fact.at)]
 
     def _findings(self, patients: Sequence[str], now: datetime) -> dict[str, list[Sequence[Finding]]]:
         """What is to be heard of each patient who can be judged, in groups of one moment each."""
@@ -348,16 +395,18 @@ class Ward:
         self._found.pop(patient, None)
         self._new.pop(patient, None)
 
-    async def _write(self, changes: Sequence[Change], notices: Sequence[Notice]) -> None:
+    async def _write(self, changes: Sequence[Change], notices: Sequence[Notice], steps: Sequence[Step] = ()) -> None:
         cursor = self._judged if self._judged > self._written else None
-        if not (changes or notices or cursor):
+        if not (changes or notices or cursor or steps):
             return
-        new = await self.patience.call(self._book.record, changes, notices, cursor)
+        also = self._follow_ups.writing(steps)
+        new = await self.patience.call(self._book.record, changes, notices, cursor, also)
         self._written = cursor or self._written
         if new:
             self._told()
         for alert in {change.alert.id: change.alert for change in changes}.values():
             self._bulletin.publish({"type": "alert", "alert": alert.id, "patient": alert.patient})
+        self._tell_of(step.follow_up for step in steps)
 
     def _begin(self) -> None:
         """Have everybody looked at about whom time may have brought something about while we were away.

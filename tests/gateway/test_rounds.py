@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from alerts.alert import Audience, Finding, Verdict
 from alerts.book import _notices, connect
+from alerts.follow_up_book import FollowUpBook
 from alerts.review_book import ReviewBook
 from gateway.past import SPREAD, Past, round_of
 from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People
@@ -48,7 +49,10 @@ class Night:
         self.people = People(engine)
         self.reviews = ReviewBook(engine)
         self.heard: list[Finding] = []
-        self.rounds = Rounds(self.journal, self.people, self.reviews, clock=clock, hear=self._hear)
+        self.follow_ups = FollowUpBook(engine)
+        self.rounds = Rounds(
+            self.journal, self.people, self.reviews, clock=clock, hear=self._hear, judge=self.follow_ups.judge
+        )
 
     def enrol(
         self, patient: str, device: str, kind: DeviceKind = DeviceKind.CGM, zone: str = "Asia/Shanghai"
