@@ -44,7 +44,9 @@ async def test_from_one_to_the_other_and_over_a_restart(tmp_path: Path) -> None:
     clock = HandClock()
     async with real_house(tmp_path, clock) as house:
         await enrol(house, "anna", "cuff-1", DeviceKind.CUFF)
-        await house.change_patient("anna", lambda one: replace(one, programme="bp"))
+        anna = house.people.patient("anna")
+        assert anna is not None
+        house.people.change_patient(replace(anna, programme="bp"), now=clock.now())
         made = await acknowledged(house, clock)
         assert (made.assigned_to, made.programme, made.due_at) == (
             "Nurse Chen",
