@@ -7,7 +7,7 @@ transaction, so call it off the loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -261,15 +261,17 @@ class Book:
         notices: Sequence[Notice] = (),
         cursor: int | None = None,
         seen: Iterable[Alert] | None = None,
+        also: Callable[[Connection], None] | None = None,
     ) -> list[Notice]:
         """Write one step down, all or nothing; the notices that were new come back.
 
         A notice of a known id was written before and is left as it is. A step without news costs no write.
         seen: the alerts as they were read when the step was taken; None: nobody else writes. Raises Overtaken.
+        also: what another book writes in the same transaction; what it raises undoes all.
         """
         known = self._known([notice.id for notice in notices])
         new = list({notice.id: notice for notice in notices if notice.id not in known}.values())
-        if changes or new or cursor is not None:
+        if changes or new or cursor is not None or also:
             try:
                 with self._engine.begin() as db:
                     before = _rows_of(db, changes)
@@ -277,6 +279,8 @@ class Book:
                         _refuse_overtaken(before, seen)
                     _write_changes(db, changes, before)
                     self._write(db, new, cursor)
+                    if also:
+                        also(db)
             except IntegrityError as error:  # the same alert or notice was written by another hub at the same time
                 raise Overtaken(str(error.orig)) from error
         return new

@@ -1043,11 +1043,11 @@ async def discard_letter(house: House, letter_id: LetterNumber, body: DiscardIn)
 )
 async def events(
     house: House,
-    type: Annotated[list[str] | None, Query(description="Only these types: alert, reading, health")] = None,  # noqa: A002
+    type: Annotated[list[str] | None, Query(description="Only these: alert, follow-up, reading, health")] = None,  # noqa: A002
     patient: Annotated[str | None, Query(description="Only about this patient")] = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> EventStream:
-    """Server-sent events, each with an id: `alert`, `reading`, `health`, and `resync`.
+    """Server-sent events, each with an id: `alert`, `follow-up`, `reading`, `health`, `resync`.
 
     An event says what changed, not how it is now: ask for that. After `resync` ask for everything you show.
     """

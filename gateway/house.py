@@ -27,6 +27,8 @@ from alerts.alert import Act, Alert, Finding
 from alerts.book import Book
 from alerts.channels import Channel, LogChannel, Speaker, routes
 from alerts.database import hurried
+from alerts.follow_up import Deed, FollowUp
+from alerts.follow_up_book import FollowUpBook
 from alerts.review_book import ReviewBook
 from alerts.rules import PLAIN, Applied
 from gateway.bulletin import Bulletin
@@ -121,10 +123,12 @@ class House:
         book: Book,
         device_book: DeviceBook,
         reviews: ReviewBook,
+        follow_ups: FollowUpBook,
     ) -> None:
         self.people = people
         self.book = book
         self.reviews = reviews
+        self.follow_ups = follow_ups
         self.journal = journal
         self.bulletin = Bulletin()
         self.address = ""
@@ -160,10 +164,19 @@ class House:
         self.speaker: Speaker
         self.rules = rules = load_rules(config.clinic.rules) if config.clinic.rules else PLAIN
         self.ward = Ward(
-            journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake(), rules=rules
+            journal,
+            people,
+            book,
+            follow_ups,
+            self.bulletin,
+            clock=clock,
+            told=lambda: self.speaker.wake(),
+            rules=rules,
         )
         self.path = StraightPath(journal, self.ward, clock, people.roster(), stored=self._stored)
-        self.rounds = Rounds(journal, people, reviews, clock=clock, hear=self._hear, rules=rules)
+        self.rounds = Rounds(
+            journal, people, reviews, clock=clock, hear=self._hear, judge=follow_ups.judge, rules=rules
+        )
         self.pulse = Pulse(self)
         self._told: dict[str, str] = {}
         self._learn()
@@ -269,6 +282,10 @@ class House:
     async def act(self, act: Act) -> Alert:
         """See HouseView."""
         return cast(Alert, await self._in_time(partial(self.ward.act, act)))
+
+    async def care(self, deed: Deed) -> FollowUp:
+        """See HouseView."""
+        return cast(FollowUp, await self._in_time(partial(self.ward.care, deed)))
 
     async def _in_time(self, run: Callable[[], Awaitable[object]]) -> object:
         """Have the ward do what a person asks for: soon or not at all, and the person is told which."""
@@ -418,6 +435,8 @@ class House:
         """What time alone brings about, in order with the packets: silence, a second reading that did not come."""
         while await self.path.round(self.ward.tick):
             pass  # others had their turn
+        while await self.path.round(self.ward.open_planned):
+            pass  # likewise
         await self.path.round(self._look_after_devices)
 
     async def go_round(self) -> None:
@@ -650,7 +669,7 @@ def _channels(config: Config) -> list[Channel]:
 
 def _open_stores(
     stack: AsyncExitStack, config: Config, channels: Sequence[Channel]
-) -> tuple[Journal, People, Book, DeviceBook, ReviewBook]:
+) -> tuple[Journal, People, Book, DeviceBook, ReviewBook, FollowUpBook]:
     journal = Journal(config.data / JOURNAL, checkpoints="beside it")
     stack.callback(journal.close)
     try:
@@ -660,7 +679,7 @@ def _open_stores(
         raise HouseError(_hindrance(config.data, str(error))) from error
     stack.callback(engine.dispose)
     book = Book(engine, routes=routes(channels), hub=hub)
-    return journal, People(engine), book, DeviceBook(engine), ReviewBook(engine)
+    return journal, People(engine), book, DeviceBook(engine), ReviewBook(engine), FollowUpBook(engine)
 
 
 def _open_door(stack: AsyncExitStack, config: Config, house: House) -> socket.socket:

@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 from alerts.alert import Act, Alert
 from alerts.book import Book
+from alerts.follow_up import Deed, FollowUp
+from alerts.follow_up_book import FollowUpBook
 from alerts.review_book import ReviewBook
 from alerts.rules import Applied, RuleBook
 from gateway.bulletin import Bulletin
@@ -58,6 +60,11 @@ class HouseView(Protocol):
     @property
     def reviews(self) -> ReviewBook:
         """The weekly reviews, and how each patient stands. Blocks: call it off the loop."""
+        ...
+
+    @property
+    def follow_ups(self) -> FollowUpBook:
+        """What is done about patients, and when next. Blocks: call it off the loop."""
         ...
 
     @property
@@ -147,6 +154,10 @@ class HouseView(Protocol):
 
     async def act(self, act: Act) -> Alert:
         """Do what a person decided, in seconds. Raises IllegalAct, and StoreAway, which says what may yet come."""
+        ...
+
+    async def care(self, deed: Deed) -> FollowUp:
+        """Do what a person decided about a follow-up; one that is closed closes its alert. Raises as `act` does."""
         ...
 
     async def readings(

@@ -21,15 +21,17 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy.exc
 
-from alerts.alert import Act, Alert, Finding, Notice, Text, together
+from alerts.alert import Act, Alert, Finding, IllegalAct, Notice, Text, together
 from alerts.battery import low_battery
 from alerts.bed import Bed
 from alerts.book import Book, Overtaken
 from alerts.delivery import worst_for_patients
 from alerts.device_rules import NO_DATA
 from alerts.devices import Expected, after_low
+from alerts.follow_up import Deed, FollowUp, Step, closing, decide, follow, worsened
+from alerts.follow_up_book import FollowUpBook
 from alerts.ladder import Plan
-from alerts.machine import Change, hear, hear_findings
+from alerts.machine import Change, FactKind, hear, hear_findings
 from alerts.meter import too_high
 from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, Key, Limits
 from alerts.rules import PLAIN, RuleBook
@@ -40,7 +42,7 @@ from alerts.spot_rules import BP_LOW, BP_SEVERE, METER_VERY_LOW
 from gateway.agenda import Agenda
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
-from gateway.own_limits import Holdings
+from gateway.own_limits import Holdings, care_of
 from gateway.patience import Patience
 from gateway.people import DeviceKind, MeasuringPlan, Patient, People, Worn, plans_on
 from gateway.stored import StoredReadings, Unseen
@@ -85,6 +87,7 @@ class Ward:
         journal: Journal,
         people: People,
         book: Book,
+        follow_ups: FollowUpBook,
         bulletin: Bulletin,
         *,
         clock: Clock,
@@ -96,6 +99,8 @@ class Ward:
         self._journal = journal
         self._people = people
         self._book = book
+        self._follow_ups = follow_ups
+        self._rules = rules
         self._bulletin = bulletin
         self._now = clock.now
         self._told = told
@@ -198,7 +203,10 @@ class Ward:
         await self._hear(patients, [findings], self._now())
 
     async def act(self, act: Act) -> Alert:
-        """Do what a person decided. Raises IllegalAct, or KeyError for an unknown alert."""
+        """Do what a person decided, and what it does to the alert's follow-up.
+
+        Raises IllegalAct, or KeyError for an unknown alert.
+        """
         return await _unless_overtaken(partial(self._act, act))
 
     async def _act(self, act: Act) -> Alert:
@@ -206,9 +214,42 @@ class Ward:
         if alert is None:
             raise KeyError(act.alert)
         changes = hear(alert, act, act.at).changes
-        await self._write(changes, (), [alert])
+        known = await self.patience.call(self._follow_ups.of_alert, alert.id)
+        programme = await self.patience.call(self._programme, alert.patient)
+        steps = follow(changes[-1].alert, act, known, programme=programme)
+        await self._write(changes, (), [alert], steps)
         self._again.add(alert.patient)
         return changes[-1].alert
+
+    async def care(self, deed: Deed) -> FollowUp:
+        """Do what a person decided about a follow-up; one that is closed closes its alert. Raises IllegalAct."""
+        return await _unless_overtaken(partial(self._care, deed))
+
+    async def _care(self, deed: Deed) -> FollowUp:
+        steps = decide(await self.patience.call(self._follow_ups.get, deed.follow_up), deed)
+        changes: Sequence[Change] = ()
+        seen: Sequence[Alert] = ()
+        if act := closing(steps):
+            alert = await self.patience.call(self._book.alert, act.alert)
+            if alert and alert.closed_at is None:
+                changes, seen = hear(alert, act, act.at).changes, [alert]
+                self._again.add(alert.patient)
+        await self._write(changes, (), seen, steps)
+        return steps[0].follow_up
+
+    async def open_planned(self) -> bool:
+        """Open the follow-ups of plans whose time has come; True when there may be more."""
+        made = await self.patience.call(self._follow_ups.open_due, self._now(), SLICE)
+        self._tell_of(made)
+        return len(made) == SLICE
+
+    def _programme(self, patient: str) -> str | None:
+        known = self._people.patient(patient)
+        return self._rules.care(patient, care_of(known)).programme if known else None
+
+    def _tell_of(self, follow_ups: Iterable[FollowUp]) -> None:
+        for each in {each.id: each for each in follow_ups}.values():
+            self._bulletin.publish({"type": "follow-up", "follow_up": each.id, "patient": each.patient})
 
     def forget(self, patients: Iterable[str]) -> None:
         """Read limits, zone and devices of these patients again before the next look: they have changed."""
@@ -319,10 +360,25 @@ class Ward:
             standing = await self.patience.call(self._book.standing, patients)
             alerts, changes, notices = _heard(standing, groups, now)
             if changes or notices:
-                await self._write(changes, notices, standing.values())
+                steps = await self._worsened(changes)
+                try:
+                    await self._write(changes, notices, standing.values(), steps)
+                except IllegalAct as error:  # somebody acted on a follow-up meanwhile
+                    raise Overtaken(error.text.en) from error
             return alerts
 
         return await _unless_overtaken(heard)
+
+    async def _worsened(self, changes: Sequence[Change]) -> Sequence[Step]:
+        """What alerts that are told again do to the follow-ups that are under way."""
+        again = {FactKind.WORSENED, FactKind.RELAPSED}
+        # Of each the last: it is what the alert has come to.
+        told = {each.alert.id: each for each in changes if each.fact.what in again and each.alert.acknowledged_at}
+        if not told:
+            return ()
+        found = await self.patience.call(self._follow_ups.of_alerts, told)
+        pairs = [(told[alert], follow_up) for alert, follow_up in found.items()]
+        return [step for one, follow_up in pairs for step in worsened(one.alert, follow_up, one.fact.at)]
 
     def _findings(self, patients: Sequence[str], now: datetime) -> dict[str, list[Sequence[Finding]]]:
         """What is to be heard of each patient who can be judged, in groups of one moment each."""
@@ -382,18 +438,24 @@ class Ward:
         self._new.pop(patient, None)
 
     async def _write(
-        self, changes: Sequence[Change], notices: Sequence[Notice], seen: Iterable[Alert] | None = None
+        self,
+        changes: Sequence[Change],
+        notices: Sequence[Notice],
+        seen: Iterable[Alert] | None = None,
+        steps: Sequence[Step] = (),
     ) -> None:
-        """seen: as `Book.record` has it."""
+        """seen: as `Book.record` has it. Raises IllegalAct where somebody has acted on a follow-up of the steps."""
         cursor = self._judged if self._judged > self._written else None
-        if not (changes or notices or cursor):
+        if not (changes or notices or cursor or steps):
             return
-        new = await self.patience.call(self._book.record, changes, notices, cursor, seen)
+        also = self._follow_ups.writing(steps)
+        new = await self.patience.call(self._book.record, changes, notices, cursor, seen, also)
         self._written = cursor or self._written
         if new:
             self._told()
         for alert in {change.alert.id: change.alert for change in changes}.values():
             self._bulletin.publish({"type": "alert", "alert": alert.id, "patient": alert.patient})
+        self._tell_of(step.follow_up for step in steps)
 
     def _begin(self) -> None:
         """Have everybody looked at about whom time may have brought something about while we were away.

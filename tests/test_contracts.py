@@ -74,6 +74,7 @@ def test_every_module_outside_the_shells_is_in_the_pure_contract() -> None:
         "alerts.book",
         "alerts.channels",
         "alerts.database",
+        "alerts.follow_up_book",
         "alerts.review_book",
     }
     found = {

@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 from alerts.alert import Act, Alert, Audience, Finding, Priority, Text, Verdict
 from alerts.book import Book
+from alerts.follow_up import Deed, FollowUp, Step, closing, decide, follow
+from alerts.follow_up_book import FollowUpBook
 from alerts.machine import Heard, hear
 from alerts.review_book import ReviewBook
 from alerts.rules import PLAIN, Applied
@@ -46,6 +48,7 @@ class SmallHouse:
         self.journal = Journal(folder / "journal.sqlite")
         self.book = Book(self.engine, routes={Audience.PATIENT: ("log",)})
         self.reviews = ReviewBook(self.engine)
+        self.follow_ups = FollowUpBook(self.engine)
         self.bulletin = Bulletin()
         self.time = NOW
         self.felt_at = NOW
@@ -116,7 +119,18 @@ class SmallHouse:
         return limits_on(self.rules, patient, self.time.date())
 
     async def act(self, act: Act) -> Alert:
-        return self._write(hear(self.book.alert(act.alert), act, act.at))
+        heard = hear(self.book.alert(act.alert), act, act.at)
+        return self._write(heard, follow(heard.changes[-1].alert, act, self.follow_ups.of_alert(act.alert)))
+
+    async def care(self, deed: Deed) -> FollowUp:
+        steps = decide(self.follow_ups.get(deed.follow_up), deed)
+        act = closing(steps)
+        alert = self.book.alert(act.alert) if act else None
+        if act and alert and not alert.closed_at:
+            self._write(hear(alert, act, act.at), steps)
+        else:
+            self.follow_ups.record(steps)
+        return steps[0].follow_up
 
     async def readings(
         self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
@@ -175,8 +189,8 @@ class SmallHouse:
         standing = self.book.standing().get((finding.patient, finding.problem))
         return self._write(hear(standing, finding, self.time - timedelta(minutes=minutes_ago)))
 
-    def _write(self, heard: Heard) -> Alert:
-        self.book.record(heard.changes, heard.notices)
+    def _write(self, heard: Heard, steps: Sequence[Step] = ()) -> Alert:
+        self.book.record(heard.changes, heard.notices, also=self.follow_ups.writing(steps))
         alert = heard.changes[-1].alert
         self.bulletin.publish({"type": "alert", "alert": alert.id, "patient": alert.patient})
         return alert
