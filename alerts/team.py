@@ -167,8 +167,9 @@ class Rota:
         ]
         return min(starts, default=None)
 
-    def practitioner(self, name: str) -> Practitioner | None:
-        """One of the staff by id, None when nobody active has it."""
+    def there(self, practitioner: str, moment: datetime) -> Practitioner | None:
+        """Somebody by id, or who stands in at a moment; None when nobody active does."""
+        name = self._there(practitioner, moment)
         return next((one for one in self.staff if one.id == name and one.active), None)
 
     def _there(self, name: str | None, moment: datetime) -> str | None:

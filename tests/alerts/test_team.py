@@ -113,6 +113,7 @@ def test_who_is_away_is_stood_in_for_or_missing() -> None:
     assert names(rota, at("2026-06-01T21:00")) == ["may"]
     assert names(rota, at("2026-06-02T00:00")) == ["kurz"]
     assert [one.id for one in rota.all_of(Role.NURSE, at("2026-06-01T21:00"))] == ["may"]
+    assert [rota.there("kurz", at(moment)) for moment in ("2026-06-01T21:00", "2026-06-02T00:00")] == [MAY, KURZ]
 
     nobody = Absence(practitioner="kurz", start=away.start, end=away.end)
     assert names(Rota(staff=[KURZ, MAY], shifts=shifts, absences=[nobody]), at("2026-06-01T21:00")) == []
@@ -134,7 +135,7 @@ def test_who_has_left_is_not_on_duty() -> None:
     gone = Practitioner(id="kurz", name="Kurz", roles=frozenset({Role.NURSE}), active=False)
     rota = Rota(staff=[gone], shifts=[night("kurz")])
     assert names(rota, at("2026-06-01T21:00")) == []
-    assert rota.practitioner("kurz") is None
+    assert rota.there("kurz", at("2026-06-01T21:00")) is None
 
 
 def test_quiet_hours_over_midnight_end_on_the_wall_clock() -> None:
