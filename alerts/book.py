@@ -7,7 +7,7 @@ nothing is said that was not written down. Every call blocks for one short trans
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -114,6 +114,7 @@ _notices = Table(
     Column("body_en", LongText, nullable=False),
     Column("body_zh", LongText, nullable=False),
     Column("written_at_us", BigInteger, nullable=False),
+    Column("recipient", String(80)),
 )
 _OF_PATIENT: Final = Index("notices_of_patient", _notices.c.patient, _notices.c.written_at_us)
 _deliveries = Table(
@@ -134,6 +135,7 @@ _tries = Table(
     Column("channel", String(64), nullable=False),
     Column("at_us", BigInteger, nullable=False),
     Column("error", LongText),
+    Column("address", String(200)),
 )
 _cursor = Table("watch_cursor", METADATA, Column("name", String(16), primary_key=True), Column("seq", BigInteger))
 
@@ -146,15 +148,22 @@ _busy_ms: ContextVar[int] = ContextVar("busy_ms", default=_PATIENT_MS)
 AlertState = Literal["open", "closed"]
 # Channels by audience: a notice waits for every channel that its audience had when it was written.
 Routes = Mapping[Audience, Sequence[str]]
+# What else is written in the transaction of a step.
+Beside = Callable[[Connection, Sequence[Change], Sequence[Notice]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A notice on its way through one channel. tries: how often it was tried before."""
+    """A notice on its way through one channel. tries: how often it was tried before.
+
+    address, language: of the person whose contact it goes to, "" where the channel has one address for all.
+    """
 
     notice: Notice
     channel: str
     tries: int
+    address: str = ""
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,12 +177,13 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """One try to deliver a notice. error: None when it was delivered."""
+    """One try to deliver a notice. error: None when it was delivered. address: as in Delivery."""
 
     notice: str
     channel: str
     at: datetime
     error: str | None
+    address: str = ""
 
 
 def connect(url: str) -> Engine:
@@ -208,11 +218,15 @@ def _be_patient(connection: Any, record: Any, _: Any) -> None:
 
 
 class Book:
-    """The alerts of all patients. routes: the channels of each audience, for notices written from now on."""
+    """The alerts of all patients. routes: the channels of each audience, for notices written from now on.
 
-    def __init__(self, engine: Engine, *, routes: Routes) -> None:
+    beside: what else is written in the transaction of each step.
+    """
+
+    def __init__(self, engine: Engine, *, routes: Routes, beside: Sequence[Beside] = ()) -> None:
         self._engine = engine
         self._routes = routes
+        self._beside = beside
 
     def create(self) -> None:
         """Make the tables that are missing, and the index that databases of an older Homeward have not."""
@@ -292,13 +306,15 @@ class Book:
             _put(db, change.alert)
             db.execute(insert(_facts).values(**_fact_row(change.fact)))
         for notice in notices:
-            db.execute(insert(_notices).values(**_notice_row(notice)))
+            put_notice(db, notice)
             for channel in self._routes.get(notice.audience, ()):
                 db.execute(
                     insert(_deliveries).values(
                         notice=notice.id, channel=channel, tries=0, due_us=to_us(notice.written_at)
                     )
                 )
+        for write in self._beside:
+            write(db, changes, notices)
         if cursor is not None and not db.execute(update(_cursor).values(seq=cursor)).rowcount:
             db.execute(insert(_cursor).values(name="watch", seq=cursor))
 
@@ -343,11 +359,7 @@ class Book:
         key = and_(_deliveries.c.notice == tried.notice, _deliveries.c.channel == tried.channel)
         delivered_at_us = to_us(tried.at) if tried.error is None else None
         with self._engine.begin() as db:
-            db.execute(
-                insert(_tries).values(
-                    notice=tried.notice, channel=tried.channel, at_us=to_us(tried.at), error=tried.error
-                )
-            )
+            put_try(db, tried)
             db.execute(
                 update(_deliveries)
                 .where(key)
@@ -358,14 +370,20 @@ class Book:
                 )
             )
             if tried.error is None and reaches_people:
-                _note_notified(db, tried)
+                note_notified(db, tried)
 
     def tries(self, notice: str) -> list[Try]:
         """Every try to deliver a notice, oldest first."""
         query = select(_tries).where(_tries.c.notice == notice).order_by(_tries.c.seq)
         with self._engine.connect() as db:
             return [
-                Try(notice=row.notice, channel=row.channel, at=from_us(row.at_us), error=row.error)
+                Try(
+                    notice=row.notice,
+                    channel=row.channel,
+                    at=from_us(row.at_us),
+                    error=row.error,
+                    address=row.address or "",
+                )
                 for row in db.execute(query)
             ]
 
@@ -402,7 +420,49 @@ def _put(db: Connection, alert: Alert) -> None:
         db.execute(insert(_alerts).values(**row))
 
 
-def _note_notified(db: Connection, tried: Try) -> None:
+def put_notice(db: Connection, notice: Notice) -> None:
+    """Write a notice down, within a transaction."""
+    db.execute(insert(_notices).values(**_notice_row(notice)))
+
+
+def put_try(db: Connection, tried: Try) -> None:
+    """Add to the log of tries, within a transaction."""
+    db.execute(
+        insert(_tries).values(
+            notice=tried.notice,
+            channel=tried.channel,
+            at_us=to_us(tried.at),
+            error=tried.error,
+            address=tried.address or None,
+        )
+    )
+
+
+def alerts_in(db: Connection, names: Iterable[str]) -> dict[str, Alert]:
+    """Alerts by id, within a transaction."""
+    return {row.id: _alert(row) for row in db.execute(select(_alerts).where(_alerts.c.id.in_(list(names))))}
+
+
+def notices_in(db: Connection, names: Iterable[str]) -> dict[str, Notice]:
+    """Notices by id, within a transaction."""
+    return {row.id: _notice(row) for row in db.execute(select(_notices).where(_notices.c.id.in_(list(names))))}
+
+
+def gone_because_in(db: Connection, alert: str) -> Text | None:
+    """What ended the condition of an alert last; within a transaction."""
+    gone = and_(_facts.c.alert == alert, _facts.c.what == FactKind.CONDITION_GONE, _facts.c.because_en.is_not(None))
+    row = db.execute(select(_facts).where(gone).order_by(_facts.c.seq.desc()).limit(1)).first()
+    return _fact(row).because if row else None
+
+
+def recipients_in(db: Connection, alert: str) -> list[str]:
+    """All persons to whom a notice about an alert was written, within a transaction."""
+    query = select(_notices.c.recipient).where(_notices.c.alert == alert, _notices.c.recipient.is_not(None))
+    return sorted({str(each) for each in db.scalars(query)})
+
+
+def note_notified(db: Connection, tried: Try) -> None:
+    """The first delivery to staff is the alert's moment of notification; within a transaction."""
     staff: ColumnElement[bool] = _notices.c.audience == Audience.STAFF.value
     alert = select(_notices.c.alert).where(_notices.c.id == tried.notice, staff).scalar_subquery()
     first = update(_alerts).where(_alerts.c.id == alert, _alerts.c.notified_at_us.is_(None))
@@ -488,6 +548,7 @@ def _notice_row(notice: Notice) -> dict[str, Any]:
         "body_en": notice.body.en,
         "body_zh": notice.body.zh,
         "written_at_us": to_us(notice.written_at),
+        "recipient": notice.recipient,
     }
 
 
@@ -501,6 +562,7 @@ def _notice(row: Row[Any]) -> Notice:
         subject=Text(en=row.subject_en, zh=row.subject_zh),
         body=Text(en=row.body_en, zh=row.body_zh),
         written_at=from_us(row.written_at_us),
+        recipient=row.recipient,
     )
 
 

@@ -15,6 +15,8 @@ from enum import StrEnum
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from alerts.alert import Audience
+
 TELEPHONE: Final = "telephone"  # a contact that a person dials, unless a channel of this name is configured
 _DAY: Final = timedelta(days=1)
 _AHEAD: Final = 8  # days in which a shift of every week comes round
@@ -71,6 +73,11 @@ class Recipient:
     def is_patient(self) -> bool:
         """Whether it is the patient and not one of the staff."""
         return self.owner.startswith("patient:")
+
+    @property
+    def audience(self) -> Audience:
+        """Whose notices are for such a person."""
+        return Audience.PATIENT if self.is_patient else Audience.STAFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
