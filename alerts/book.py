@@ -326,6 +326,17 @@ class Book:
         with self._engine.connect() as db:
             return [_notice(row) for row in db.execute(query)]
 
+    def notice(self, notice: str) -> Notice | None:
+        """One notice by id, or None."""
+        with self._engine.connect() as db:
+            return notices_in(db, [notice]).get(notice)
+
+    def told_to(self, recipient: str) -> list[Alert]:
+        """Open alerts that nobody has acknowledged and of which a person was told, the newest first."""
+        of_person = select(_notices.c.alert).where(_notices.c.recipient == recipient)
+        unseen = and_(_is_open, _alerts.c.acknowledged_at_us.is_(None), _alerts.c.id.in_(of_person))
+        return self._alerts(select(_alerts).where(unseen).order_by(_alerts.c.opened_at_us.desc(), _alerts.c.id))
+
     def to_patient(self, patient: str, limit: int) -> list[tuple[Notice, list[Way]]]:
         """The last notices to a patient, newest first, each with its channels by name."""
         to_patient = (_notices.c.patient == patient, _notices.c.audience == Audience.PATIENT.value)
