@@ -459,11 +459,11 @@ def notices_in(db: Connection, names: Iterable[str]) -> dict[str, Notice]:
     return {row.id: _notice(row) for row in db.execute(select(_notices).where(_notices.c.id.in_(list(names))))}
 
 
-def gone_because_in(db: Connection, alert: str) -> Text | None:
-    """What ended the condition of an alert last; within a transaction."""
-    gone = and_(_facts.c.alert == alert, _facts.c.what == FactKind.CONDITION_GONE, _facts.c.because_en.is_not(None))
-    row = db.execute(select(_facts).where(gone).order_by(_facts.c.seq.desc()).limit(1)).first()
-    return _fact(row).because if row else None
+def last_said_in(db: Connection, alert: str) -> Notice | None:
+    """What the channels of the house were told last about an alert; within a transaction."""
+    to_all = and_(_notices.c.alert == alert, _notices.c.recipient.is_(None))
+    row = db.execute(select(_notices).where(to_all).order_by(_notices.c.written_at_us.desc()).limit(1)).first()
+    return _notice(row) if row else None
 
 
 def recipients_in(db: Connection, alert: str) -> list[str]:

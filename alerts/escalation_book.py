@@ -36,7 +36,7 @@ from sqlalchemy import (
 )
 
 from alerts.alert import Alert, Audience, Notice, Priority
-from alerts.book import alerts_in, gone_because_in, notices_in, recipients_in
+from alerts.book import alerts_in, last_said_in, notices_in, recipients_in
 from alerts.escalation import (
     PREFERRED,
     Ladder,
@@ -360,15 +360,11 @@ class _Desk:
 
     def _all_clear(self, timer: Timer, alert: Alert) -> None:
         """Tell all who were told; what was put off for them and not yet told is joined with it."""
-        if alert.condition_gone_at is not None:
+        said = last_said_in(self._db, alert.id)
+        if alert.condition_gone_at is not None and said is not None:
             for owner in recipients_in(self._db, alert.id):
                 if recipient := self._person(owner, alert.patient):
-                    written = all_clear_message(
-                        alert,
-                        to_patient=recipient.is_patient,
-                        zone=recipient.zone,
-                        because=gone_because_in(self._db, alert.id) or alert.because,
-                    )
+                    written = all_clear_message(alert, said, to_patient=recipient.is_patient, zone=recipient.zone)
                     notice = _notice(timer.id, recipient, alert.id, alert.patient, alert.priority, written, self._now)
                     self._offer(notice, recipient, PREFERRED, timer.id)
         self._finish(timer, Result.DONE)

@@ -120,14 +120,14 @@ def alert_message(
     )
 
 
-def all_clear_message(alert: Alert, *, to_patient: bool, zone: str, because: Text) -> Written:
-    """What those are told who were told before, when the condition is over. because: of what ended it."""
+def all_clear_message(alert: Alert, said: Notice, *, to_patient: bool, zone: str) -> Written:
+    """What those are told who were told before, when the condition is over. said: what the house's channels hear."""
     return write(
         "patient_all_clear" if to_patient else "staff_all_clear",
         zone,
-        title=title(alert),
+        headline=said.subject,
         patient=alert.patient,
-        because=because,
+        because=said.body,
         acknowledged_by=alert.acknowledged_by,
     )
 
@@ -139,10 +139,10 @@ def untrusted_message(notice: Notice) -> Written:
 
 
 def title(alert: Alert) -> Text:
-    """The name of the most urgent rule that holds the alert up, or of the first one of its problem."""
+    """The name of the most urgent rule that holds the alert up; once it is over, of one as urgent as it was."""
     raising = [RULES[name] for name in sorted(alert.raising) if name in RULES]
     about = raising or [rule for rule in RULES.values() if rule.problem == alert.problem]
-    worst = max(about, key=lambda rule: rule.priority, default=None)
+    worst = max(about, key=lambda rule: (rule.priority == alert.priority, rule.priority), default=None)
     return worst.title if worst else Text(en=alert.problem, zh=alert.problem)
 
 

@@ -205,8 +205,8 @@ async def test_told_anew_a_new_run_begins(clinic: Clinic, app: Ear) -> None:
     clinic.hear(finding(priority=Priority.HIGH))
     await clinic.at(25)
     assert app.whom() == ["wang", "wang", "li"]
-    ended = [timer for timer in clinic.timers(alert.id) if timer.result is Result.TOLD_ANEW]
-    assert [timer.step.to for timer in ended if timer.step] == ["doctor", "coordinator"]
+    ended = [(timer.kind, timer.number) for timer in clinic.timers(alert.id) if timer.result is Result.TOLD_ANEW]
+    assert ended == [("check", 0), ("step", 1), ("step", 2)]
 
 
 async def test_all_who_were_told_are_told_that_it_is_over(clinic: Clinic, app: Ear) -> None:
@@ -218,8 +218,8 @@ async def test_all_who_were_told_are_told_that_it_is_over(clinic: Clinic, app: E
     assert app.whom()[:3] == ["p", "wang", "li"]
     assert sorted(app.whom()[3:]) == ["li", "p", "wang"]
     last = dict(app.heard[3:])
-    assert last["li"].subject.en == "Over: Very low glucose, patient p-1"
-    assert last["p"].subject.zh == "已恢复：血糖严重偏低"
+    assert last["li"].subject.en == "Condition over: Very low glucose, patient p-1"
+    assert last["p"].subject.zh == "状况已解除：血糖严重偏低"
     # It stays open, and those who have not been told yet are told once, for nobody has seen it.
     await clinic.at(120)
     assert sorted(app.whom()[6:]) == ["bao", "li"]
@@ -251,7 +251,7 @@ async def test_quiet_hours_put_off_and_join_what_is_not_critical(
     await clinic.at(300)
     assert app.whom() == ["wang", "wang"]
     digest = app.heard[1][1]
-    assert digest.subject.zh == "免打扰期间的 2 条消息"
+    assert digest.subject.zh == "2 条消息汇总"
     assert digest.body.en == (
         "- 2 Mar 02:01, patient p-1: Medium priority: Very low glucose, patient p-1\n"
         "- 2 Mar 02:02, patient p-2: Medium priority: Very low glucose, patient p-2"
@@ -268,7 +268,7 @@ async def test_too_much_at_once_is_joined_but_what_is_critical(clinic: Clinic, a
     assert len(app.whom()) == 7
     await clinic.at(11)
     assert len(app.whom()) == 8
-    assert app.heard[-1][1].subject.en == "4 messages while you were not to be disturbed"
+    assert app.heard[-1][1].subject.en == "4 messages in one"
 
 
 async def test_what_a_rule_says_to_the_patient_goes_to_the_patients_own_contacts(clinic: Clinic, app: Ear) -> None:
