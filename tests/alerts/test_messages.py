@@ -202,9 +202,10 @@ def test_of_the_house_itself() -> None:
     dead = write("channel_dead", ZONE, channel="sms", since=START, error="refused")
     assert dead.subject == Text(en="The channel sms does not deliver", zh="通道 sms 无法送达")
     assert dead.body == Text(
-        en="Since 2 Mar 02:00 nothing was delivered through sms: refused. People are told through their other contacts "
-        "meanwhile; what waits is tried on.\nSee to the server and the account behind the channel.",
-        zh="自 3月2日 02:00 起，sms 未能送达任何消息：refused。期间改用其他联系方式通知；待发消息会继续重试。\n请检查该通道的服务器与账户。",
+        en="Since 2 Mar 02:00 nothing was delivered through sms: refused. People are told through their other "
+        "contacts meanwhile; what waits is tried on.\nSee to the server and the account behind the channel.",
+        zh="自 3月2日 02:00 起，sms 未能送达任何消息：refused。"
+        "期间改用其他联系方式通知；待发消息会继续重试。\n请检查该通道的服务器与账户。",
     )
     back = write("channel_back", ZONE, channel="sms", since=START)
     assert back.subject == Text(en="The channel sms delivers again", zh="通道 sms 已恢复")

@@ -68,7 +68,7 @@ class SmallHouse:
             self.journal,
             StandingClock(self),
             rules=PLAIN,
-            channels=dict.fromkeys(Audience, ("app",)),
+            channels=dict.fromkeys(Audience, ("app", "sms")),
         )
         self.duty.base_url = "https://hub.example"
         self.book = Book(self.engine, routes={Audience.PATIENT: ("log",)}, beside=[self.duty.escalation.beside])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from alerts.channels import ChannelError, Message, Speaker
 from alerts.team import Contact, Practitioner, Role
 from gateway.duty import PAUSE, STALL
 from tests.alerts.telling import shift
-from tests.gateway.small_house import NOW, WANG, SmallHouse, furnish, very_low
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, severe_pressure, very_low
 
 BAO = Practitioner(
     id="bao",
@@ -96,9 +97,10 @@ async def test_a_channel_that_does_not_deliver_is_told_by_the_others_and_when_it
     sms, app = Ear("sms"), Ear("app")
     speaker = speak_through(house, sms, app)
     one, other = (Contact(channel=name, address="bao") for name in ("sms", "app"))
-    house.duty.team.put(Practitioner(**{**_fields(BAO), "contacts": (one, other)}))
+    house.duty.team.put(replace(BAO, contacts=(one, other)))
     sms.cut = True
-    house.find(very_low())
+    for found in (very_low(), very_low(MILLER), severe_pressure()):
+        house.find(found)
     for minutes in range(20):
         house.time = NOW + timedelta(minutes=minutes)
         await house.duty.go()
@@ -108,16 +110,13 @@ async def test_a_channel_that_does_not_deliver_is_told_by_the_others_and_when_it
     assert len(told) == 1
     assert "the line is cut" in told[0].body.en
     sms.cut = False
+    house.find(very_low(rule="ketone", problem="ketone"))
     for minutes in range(20, 40):
         house.time = NOW + timedelta(minutes=minutes)
         await house.duty.go()
         await speaker.speak()
     back = [each.subject.en for each in sms.heard + app.heard if "again" in each.subject.en]
     assert back == ["The channel sms delivers again"]
-
-
-def _fields(one: object) -> dict[str, object]:
-    return {name: getattr(one, name) for name in one.__slots__}  # type: ignore[attr-defined]
 
 
 async def test_it_says_when_it_stands_still(house: SmallHouse) -> None:
@@ -136,7 +135,7 @@ async def test_it_says_when_it_stands_still(house: SmallHouse) -> None:
 
 async def test_it_says_when_nobody_can_be_told(house: SmallHouse) -> None:
     speak_through(house, Ear("app"))
-    house.duty.team.put(Practitioner(**{**_fields(BAO), "contacts": ()}))
+    house.duty.team.put(replace(BAO, contacts=()))
     alert = house.find(very_low())
     await house.duty.go()
     assert house.duty.trouble == (
@@ -154,7 +153,7 @@ async def test_it_says_when_nobody_can_be_told(house: SmallHouse) -> None:
 async def test_it_goes_on_when_woken_and_when_time_has_passed(house: SmallHouse) -> None:
     app = Ear("app")
     speak_through(house, app)
-    slept: list[timedelta] = []
+    slept: asyncio.Queue[timedelta] = asyncio.Queue()
     passed = asyncio.Event()
 
     class Clock:
@@ -165,20 +164,17 @@ async def test_it_goes_on_when_woken_and_when_time_has_passed(house: SmallHouse)
             return timedelta()
 
         async def sleep(self, duration: timedelta) -> None:
-            slept.append(duration)
+            slept.put_nowait(duration)
             await passed.wait()
 
     house.duty._clock = Clock()
     running = asyncio.create_task(house.duty.run())
     async with asyncio.timeout(20):
-        while not slept:
-            await asyncio.sleep(0)
+        await slept.get()
         alert = house.find(very_low())
         house.duty.wake()
-        while not any(notice.recipient for notice in house.book.notices(alert.id)):
-            await asyncio.sleep(0.01)
+        assert await slept.get() == PAUSE
+        assert any(notice.recipient for notice in house.book.notices(alert.id))
         passed.set()
-        while len(slept) < 4:
-            await asyncio.sleep(0.01)
+        assert await slept.get() == PAUSE
     running.cancel()
-    assert set(slept) == {PAUSE}
