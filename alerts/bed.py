@@ -10,6 +10,8 @@ a spot measurement (`alerts.spot`) unless it is unremarkable (`alerts.cuff`), a 
   within the last 15 minutes; so a sensor that was replaced holds nothing up.
 - **What stands** (`standing`) are the rules that hold an alert of the patient up, told by the ward: what is over is
   looked for among them, also after a restart.
+- **Changed limits** have the bed made anew. What a sensor shows by them is told at its next reading, with its true
+  onset; of spot measurements that were judged before nothing is, but what was told already goes its way.
 - **Time** raises no-data, from a moment that arrivals only put off, and what `alerts.spot` waits for (`due`).
 """
 
@@ -57,6 +59,10 @@ class Stored(Protocol):
         """By vital, those that `alerts.spot.judge` wants."""
         ...
 
+    def was_told(self, rule: str, since: datetime) -> bool:
+        """Whether the patient was told of a rule since a moment."""
+        ...
+
 
 class _Kept(NamedTuple):
     """What is stored of a patient's sensors, as `Bed.start` is given it."""
@@ -92,9 +98,11 @@ class Bed:
         "_arrivals",
         "_asks",
         "_back",
+        "_came",
         "_clock_told",
         "_due",
         "_late",
+        "_news_from",
         "_onsets",
         "_plan",
         "_pressure_at",
@@ -133,9 +141,11 @@ class Bed:
         self._arrivals: dict[str, Arrivals] = {}
         self._late: frozenset[str] = frozenset()  # sensors to be built again
         self._together: Mapping[str, Reading] = NOTHING_TOGETHER  # the newest of sensors to be judged as a whole
+        self._news_from = NEVER  # the arrival of the first reading that was taken
         self._raised: frozenset[str] = frozenset()  # rules, since the last `settle`
         self._recalled = False  # how meters and cuffs were heard before the bed was made
         self._asks = True  # spot measurements are to be judged
+        self._came: frozenset[str] = frozenset()  # those that came since `spot` judged last
         self._onsets: Mapping[tuple[str, Audience], datetime] = {}  # of what was raised when `spot` judged last
         self._pressure_at: datetime | None = None  # when the newest that was seen or stored was taken
         self._silent: frozenset[str] = frozenset()  # devices of whose silence somebody was told, at the last `settle`
@@ -187,6 +197,8 @@ class Bed:
         """Take a reading in; what is found at once. Afterwards `holds` and `asks` say what else to do."""
         device = reading.device
         came = self._note(reading)
+        if reading.received_at < self._news_from:
+            self._news_from = reading.received_at
         found: Sequence[Finding] = NONE
         if reading.vital is Vital.CGM:
             sensor = self._sensors.get(device)
@@ -206,11 +218,13 @@ class Bed:
                 self._together = {**self._together, device: reading}
             if self.standing:
                 found = (*found, *self._over(sensor, reading, now, found))
-        else:
-            self._asks |= self._is_to_be_judged(reading)
+        elif self._is_to_be_judged(reading):
+            self._asks = True
+            self._came |= {reading.key}
         if self._silent:
             self._back |= device in self._silent or self._is_unwell() is not self._unwell
-        if len(came.late) == LATE_COUNT or came.astray or not _OF_DEVICES.isdisjoint(self.standing):
+        late = came.late and len(came.late) == LATE_COUNT
+        if late or came.astray or (self.standing and not _OF_DEVICES.isdisjoint(self.standing)):
             found = (*found, *self._of_devices(now))
         return found
 
@@ -271,8 +285,14 @@ class Bed:
             taken = stored.spot()
             if not self._recalled:
                 self._recall(each for vital, readings in taken.items() if vital is not Vital.CGM for each in readings)
-            judged = spot.judge(scene, taken, raising=self.standing.keys(), low_since=self._low_since)
-            found += self._as_begun(judged.findings, taken)
+            past = spot.passed(scene, taken, self._came)
+            # What has passed is over as well.
+            raising = self.standing.keys() | {each.rule for each in past}
+            judged = spot.judge(scene, taken, raising=raising, low_since=self._low_since)
+            begun = self._as_begun(judged.findings, taken)
+            news = [each for each in begun if self._is_news(each, taken, stored)]
+            found += spot.with_what_passed(news, past, scene)
+            self._came = frozenset()
             if pressures := taken.get(Vital.BLOOD_PRESSURE):
                 self._pressure_at = pressures[-1].taken_at
             self._again = judged.again or NEVER
@@ -353,6 +373,17 @@ class Bed:
         begun = [self._since_before(each, cut) for each in found]
         self._onsets = {(each.rule, each.audience): each.since for each in begun if each.verdict is Verdict.RAISE}
         return begun
+
+    def _is_news(self, found: Finding, taken: spot.Taken, stored: Stored) -> bool:
+        """Whether it rests on what came since the bed was made, or was told before.
+
+        Else limits that have changed meanwhile make it of readings that are past, and nobody was asked for anything.
+        """
+        if found.verdict is not Verdict.RAISE or found.rule in self.standing:
+            return True
+        evidence = set(found.evidence)
+        came = [each.received_at for readings in taken.values() for each in readings if each.key in evidence]
+        return not came or max(came) >= self._news_from or stored.was_told(found.rule, min(came))
 
     def _since_before(self, found: Finding, cut: Mapping[Vital, datetime]) -> Finding:
         known = self._onsets.get((found.rule, found.audience))

@@ -46,6 +46,7 @@ from sqlalchemy import (
 
 from alerts.alert import Alert, Audience, Notice, Outcome, Priority, Text
 from alerts.machine import Change, Fact, FactKind
+from alerts.rules import RULES
 from ingest.reading import from_us, to_us
 
 METADATA: Final = MetaData()
@@ -349,6 +350,17 @@ class Book:
                 way = Way(channel=row.channel, tries=row.tries, delivered_at=_moment(row.delivered_at_us))
                 ways[row.notice].append(way)
         return found
+
+    def was_told(self, patient: str, rule: str, since: datetime) -> bool:
+        """Whether the patient was sent a notice of a rule since a moment."""
+        query = select(_notices.c.id).where(
+            _notices.c.patient == patient,
+            _notices.c.audience == Audience.PATIENT.value,
+            _notices.c.written_at_us >= to_us(since),
+            _notices.c.subject_en.endswith(RULES[rule].title.en, autoescape=True),
+        )
+        with self._engine.connect() as db:
+            return db.execute(query.limit(1)).first() is not None
 
     def pending_notices(self, channel: str, now: datetime, limit: int = 100) -> list[Delivery]:
         """What is due for a channel, the most urgent first, then the longest due."""

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict, together
 from alerts.rule import DAYS, MMHG, Limits, Rule
-from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard
+from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, came_together, is_heard
 from alerts.spot_rules import BP_LOW, BP_SESSION_HIGH, BP_SEVERE, PRIORITY
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit
@@ -170,9 +170,17 @@ def judge(scene: Scene, readings: Sequence[Reading], *, raising: Collection[str]
     severe, second_by = _severe(scene, taken, raising)
     sessions = _sessions(scene, taken)
     low, better_by = _low(scene, taken, sessions, raising)
-    findings = (*severe, _session_high(scene, sessions, raising), low)
+    findings = (*severe, _session_high(scene, sessions, raising), *low)
     moments = (each for each in (second_by, better_by) if each)
     return Judged(tuple(each for each in findings if each), min(moments, default=None))
+
+
+def is_grave(scene: Scene, reading: Reading) -> bool:
+    """Whether a pressure may be an emergency with another one."""
+    return any(
+        reaches(scene, BP_SEVERE, each.systolic, each.diastolic) or _is_very_low(scene, each)
+        for each in pressures((reading,))
+    )
 
 
 def reaches(scene: Scene, rule: Rule, systolic: float, diastolic: float, prefix: str = "") -> bool:
@@ -591,28 +599,37 @@ def _low_row(taken: Sequence[Pressure], is_low: Callable[[Pressure], bool]) -> l
 
 def _low(
     scene: Scene, taken: Sequence[Pressure], sessions: Sequence[Sequence[Pressure]], raising: Collection[str] | None
-) -> tuple[Finding | None, datetime | None]:
+) -> tuple[list[Finding], datetime | None]:
     rule, row = BP_LOW, _low_row(taken, lambda each: _is_low(scene, each))
     if not row or not scene.fresh(rule, "fresh-meter", row[-1].reading):
-        return _not_low(scene, taken[-1], raising), None
+        calm = _not_low(scene, taken[-1], raising)
+        return [calm] if calm else [], None
     sure = [each for each in row if not each.doubtful][-2:]
     confirmed = len(sure) == 2 and sure[1].at - sure[0].at <= scene.minutes(BP_SESSION_HIGH, "session")
     deadline = _low_deadline(scene, row)
     alone = not confirmed and deadline is not None and scene.now > deadline
     proof = sure if confirmed else row[-2:] if alone else row[-1:]
     very = alone or (confirmed and all(_is_very_low(scene, each) for each in proof))
-    finding = scene.finding(
-        rule,
-        Verdict.RAISE,
-        _low_words(scene, proof, asked=not (confirmed or alone), alone=alone),
-        _low_since(scene, sessions, row),
-        [each.reading for each in proof],
-        known_at=deadline if alone else None,
-        priority=Priority.MEDIUM if very else rule.priority,
-        audience=Audience.STAFF if confirmed or alone else Audience.PATIENT,
-        emergencies=[each.reading for each in proof if _is_very_low(scene, each)] if very else (),
-    )
-    return finding, deadline + _INSTANT if deadline and not (confirmed or alone) else None
+    for_staff, since = confirmed or alone, _low_since(scene, sessions, row)
+    audiences = [Audience.STAFF] if for_staff else []
+    # Where both came together, the patient has not been asked for the second.
+    if not for_staff or (confirmed and came_together(each.reading for each in row)):
+        audiences.append(Audience.PATIENT)
+    findings = [
+        scene.finding(
+            rule,
+            Verdict.RAISE,
+            _low_words(scene, proof, asked=audience is Audience.PATIENT, alone=alone),
+            _asked_since(scene, row, since) if audience is Audience.PATIENT else since,
+            [each.reading for each in proof],
+            known_at=deadline if alone else None,
+            priority=Priority.MEDIUM if very else rule.priority,
+            audience=audience,
+            emergencies=[each.reading for each in proof if _is_very_low(scene, each)] if very else (),
+        )
+        for audience in audiences
+    ]
+    return findings, deadline + _INSTANT if deadline and not for_staff else None
 
 
 def _is_very_low(scene: Scene, pressure: Pressure) -> bool:
@@ -629,6 +646,11 @@ def _low_since(scene: Scene, sessions: Sequence[Sequence[Pressure]], row: Sequen
     """The first low session of the patient's week, as with those that are high."""
     week = scene.week_of(sessions[-1][0].at)
     return min([row[-1].at, *(each[0].at for each in sessions if each[0].at >= week and _is_low(scene, each[-1]))])
+
+
+def _asked_since(scene: Scene, row: Sequence[Pressure], since: datetime) -> datetime:
+    """Of a very low one the patient hears each time, and not once a week: staff are told that they were asked."""
+    return next((each.at for each in row if _is_very_low(scene, each)), since)
 
 
 def _low_words(scene: Scene, proof: Sequence[Pressure], *, asked: bool, alone: bool) -> Text:

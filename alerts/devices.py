@@ -85,8 +85,8 @@ class Arrivals:
 
     def take(self, reading: Reading) -> None:
         """Note a further one; what came before the newest, or came with it and is older, changes nothing."""
-        received, taken = reading.received_at, reading.taken_at
-        if received > self.usable_at and _is_usable(reading):
+        received, taken, doubted = reading.received_at, reading.taken_at, reading.flags
+        if received > self.usable_at and (_is_usable(reading) if doubted else reading.sent[0] is not None):
             self.usable_at = received
         if received > self.received_at:
             self._before = (self.received_at, self.taken_at, self.late) if self.late else None
@@ -94,7 +94,8 @@ class Arrivals:
             return
         in_time = received - taken <= LATE[reading.vital]
         self.late = () if in_time else (*self._row(received, taken), received)[:LATE_COUNT]
-        self.astray = _astray(reading, self.astray)
+        wrong = doubted or reading.time_basis is _CORRECTED
+        self.astray = _astray(reading, self.astray) if wrong else None
         self.received_at, self.taken_at = received, taken
 
     def _row(self, received: datetime, taken: datetime) -> tuple[datetime, ...]:
@@ -117,8 +118,6 @@ def _astray(reading: Reading, before: Astray | None) -> Astray | None:
 def _is_usable(reading: Reading) -> bool:
     """Whether a reading says something: a value that is not doubted, or a HI or LO."""
     flags = reading.flags
-    if not flags:
-        return reading.sent[0] is not None
     known = reading.sent[0] is not None or not _WORDS.isdisjoint(flags)
     return known and UNRELIABLE.isdisjoint(flags)
 

@@ -291,7 +291,7 @@ def after_waiting(timer: Timer, until: datetime) -> Next:
 def after_telling(timer: Timer, result: Result, run: Sequence[Timer], now: datetime, *, present: bool) -> Next:
     """What follows a step that has told somebody, put all of it off, or found nobody.
 
-    run: the timers of its run, itself included. present: whether the condition lasts.
+    run: the timers of its run, itself included. present: whether it is to be repeated, for the condition lasts.
     """
     assert timer.step is not None  # noqa: S101  every step has one
     again = timer.step.repeat if present else None

@@ -325,7 +325,8 @@ class _Desk:
         result = Result.TOLD if Result.TOLD in results else results[0] if results else Result.NOBODY
         done = self._finish(timer, result, names)
         run = [done if each.id == done.id else each for each in run]
-        present = alert.condition_gone_at is None
+        # What somebody had acknowledged before it came again cannot be acknowledged again: each is told once.
+        present = alert.condition_gone_at is None and alert.acknowledged_at is None
         self._follow(after_telling(timer, result, run, self._now, present=present))
 
     def _tell(self, timer: Timer, step: Step, alert: Alert, recipient: Recipient, run: Sequence[Timer]) -> Result:

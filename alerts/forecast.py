@@ -83,17 +83,6 @@ def _steps() -> tuple[tuple[float, ...], ...]:
 _STEPS: Final = _steps()
 
 
-def _above(value: Any, knee: float) -> Any:
-    """max(value - knee, 0) for a number or an array, by the same operations."""
-    over = value - knee
-    return 0.5 * (over + abs(over))
-
-
-def _within(value: Any, bound: float) -> Any:
-    """The value clipped to -bound .. bound."""
-    return 0.5 * (abs(value + bound) - abs(value - bound))
-
-
 def expected_change(weights: Weights, lag5: Any, lag10: Any, lag20: Any, lag40: Any, lag80: Any) -> Any:
     """How much glucose is expected to change within `HORIZON` minutes (mg/dL): linear in the five lags."""
     a, b, c, d, e = weights.drift
@@ -116,26 +105,36 @@ def terms(
     readings within 15 mg/dL of the level or below, share below it.
     """
     lag5, lag10, lag20, lag40, lag80 = lags
-    y, p = _within(over * 0.1, 6.0), _within(ahead * 0.1, 6.0)
-    a, b, d = _within(lag5 * 0.2, 4.0), _within(lag10 * 0.1, 4.0), _within(lag40 * 0.05, 4.0)
     half = ahead * 0.2
     near = 0.5 - 0.5 * half / (1.0 + abs(half))  # 1 far below the level, 0 far above
     pace, noise, spread, mean, share_near, share_low = person
-    who = (
-        _within(pace, 2.0),
-        _within(noise * 0.2, 3.0),
-        _within(spread * 0.02, 2.0),
-        _within(mean * 0.02, 4.0),
-        _within(share_near * 10.0, 3.0),
-        _within(share_low * 10.0, 2.0),
-        _above(-since_low, -RECENT) * (1 / 180),
-        _above(-since_low, -60.0) * (1 / 60),
-        _within(shape[0] * 0.1, 4.0),
-        _within(shape[1] * 0.025, 4.0),
-        _within(shape[2] * (1 / 60), 3.0),
-    )
-    # max(value - knee, 0), written out: calls would cost as much as all the rest.
-    row = [y, p, a, b, _within(lag20 * 0.08, 4.0), d, _within(lag80 * 0.03, 4.0)]
+    # Each clipped to -bound .. bound, as max(value - knee, 0) written out: calls would cost as much as all the rest.
+    y, p, a, b, c, d, e, *who = [
+        0.5 * (abs(value + bound) - abs(value - bound))
+        for value, bound in (
+            (over * 0.1, 6.0),
+            (ahead * 0.1, 6.0),
+            (lag5 * 0.2, 4.0),
+            (lag10 * 0.1, 4.0),
+            (lag20 * 0.08, 4.0),
+            (lag40 * 0.05, 4.0),
+            (lag80 * 0.03, 4.0),
+            (pace, 2.0),
+            (noise * 0.2, 3.0),
+            (spread * 0.02, 2.0),
+            (mean * 0.02, 4.0),
+            (share_near * 10.0, 3.0),
+            (share_low * 10.0, 2.0),
+            (shape[0] * 0.1, 4.0),
+            (shape[1] * 0.025, 4.0),
+            (shape[2] * (1 / 60), 3.0),
+        )
+    ]
+    who[6:6] = [
+        0.5 * (RECENT - since_low + abs(RECENT - since_low)) * (1 / 180),
+        0.5 * (60.0 - since_low + abs(60.0 - since_low)) * (1 / 60),
+    ]
+    row = [y, p, a, b, c, d, e]
     row += [0.5 * (over - knee + abs(over - knee)) for knee in (4.0, 9.0, 15.0, 25.0)]
     row += [0.5 * (ahead - knee + abs(ahead - knee)) for knee in (-30.0, -20.0, -12.0, -6.0, -1.0, 4.0, 8.0)]
     row += [0.5 * (lag5 - knee + abs(lag5 - knee)) for knee in (-8.0, -4.0, 0.0)]
@@ -334,15 +333,17 @@ class Forecast:
 
     def seen(self, number: int) -> tuple[float, list[float], Weights]:
         """Expected glucose after `HORIZON` minutes (mg/dL), the terms, and their weights, for one level."""
-        state = self.state
-        weights = (SLOW if state.cadence >= SLOW_CADENCE else FAST)[number]
-        level, near, glucose, minute = self.levels[number], state.near[number], state.glucose, state.minute
-        lags = (state.lag5, state.lag10, state.lag20, state.lag40, state.lag80)
+        (
+            minute, _, glucose, lag5, lag10, lag20, lag40, lag80, _, floor, crest, crest_at, cadence, _,
+            _, pace, noise, mean, spread, *nears,
+        ) = _unpack(self._packed)  # fmt: skip
+        near, below, last_low, _ = nears[4 * number : 4 * number + 4]
+        weights = (SLOW if cadence >= SLOW_CADENCE else FAST)[number]
+        level, lags = self.levels[number], (lag5, lag10, lag20, lag40, lag80)
         expected = glucose + expected_change(weights, *lags)
-        person = (state.pace, state.noise, state.spread, state.mean - level, near.near, near.below)
-        shape = (glucose - state.floor, state.crest - glucose, minute - state.crest_at)
-        row = terms(glucose - level, expected - level, lags, shape, minute - near.last_low, person)
-        return expected, row, weights
+        person = (pace, noise, spread, mean - level, near, below)
+        shape = (glucose - floor, crest - glucose, minute - crest_at)
+        return expected, terms(glucose - level, expected - level, lags, shape, minute - last_low, person), weights
 
     def warning(self, number: int) -> Forewarning | None:
         """The warning of one of the levels that `take` has named, after the reading taken last."""

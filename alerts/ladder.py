@@ -52,6 +52,7 @@ class Bound(NamedTuple):
 class Rung(NamedTuple):
     """A step of a ladder: after so long an event is told like this.
 
+    after: a "staff-after" counts from the onset, to a reading so long after it; at the earliest it is known.
     covers: the readings have to stand for the time, their own intervals included, as the consensus counts; else a
     reading so long after the onset still shows it. unbroken: the time counts from the last reading that was not
     beyond the limit. until_over: readings between the limit and the clear limit bring it about as well, once
@@ -151,7 +152,7 @@ def _levels(limits: Limits) -> tuple[Level, ...]:
     def extended(rule: Rule, first: timedelta) -> tuple[Rung, Rung]:
         return (
             Rung(rule, first, patient, low, covers=True),
-            Rung(rule, after(rule, "staff-after"), staff, low, covers=True),
+            Rung(rule, after(rule, "staff-after"), staff, low),
         )
 
     return (
@@ -235,7 +236,9 @@ def _very_low(limits: Limits, wait: timedelta) -> tuple[Rung, ...]:
         Rung(LOW_PROLONGED, prolonged, Audience.STAFF, Priority.HIGH, covers=True, unbroken=True),
     ]
     if handed < urgent:
-        rungs.append(Rung(LOW_EVENT_2, handed, Audience.STAFF, Priority.MEDIUM, covers=True))
+        known = limits.minutes(LOW_EVENT_2.name, "hold")
+        at_once = timedelta() if handed <= known else handed
+        rungs.append(Rung(LOW_EVENT_2, at_once, Audience.STAFF, Priority.MEDIUM))
     return _in_order(rungs)
 
 

@@ -7,6 +7,7 @@ facts. `hear` is total; the table, by what there is and what comes:
 |-----------------|------------------------------|----------------------|-----------------|------|-------------------|
 | none            | opens                        | opens                | -               | -    | -                 |
 | open, present   | joins; a worse one is told   | relapses: told again | joins           | -    | eases, last: gone |
+| ... and seen    | ... an emergency: told again | relapses: told again | joins           | -    | eases, last: gone |
 | open, gone      | relapses: told again         | relapses: told again | present again   | -    | -                 |
 | closed, present | joins unheard; a worse opens | opens: a new episode | joins unheard   | -    | eases, last: gone |
 | closed, gone    | opens: a new episode         | opens: a new episode | -               | -    | -                 |
@@ -20,21 +21,27 @@ Nobody can have meant it when acknowledging or closing. An open alert then relap
 hands over to a new alert. Within the quiet time of its rule (`Rule.quiet`, for troubles that last for days) a new
 episode that is no worse only joins an open alert, and leaves a closed one as it is.
 
+**Seen**: of an emergency (`Finding.emergency_at`) that came after an alert was acknowledged, whoever did so could not
+know. It is told again, in a quiet time as well, and the alert waits for somebody to acknowledge it anew; who had done
+so stays in the facts. Until then a further one only joins.
+
 An alert closed while its condition is present stays present, and so keeps the same episode from opening another one;
-a worse priority opens one all the same, and so does an **emergency** (`Finding.emergency_at`) that came after the
-closing, in a quiet time as well: a meter still below 54 mg/dL says that what was done has not helped, and of one that
-was measured before and came after it whoever closed could not know. What was there, told again or read out twice, is
-none, nor is what is older than it. This memory is in the alert itself and survives a restart.
+a worse priority opens one all the same, and so does an emergency that came after the closing, in a quiet time as
+well: a meter still below 54 mg/dL says that what was done has not helped, and of one that was measured before and
+came after it whoever closed could not know. What was there, told again or read out twice, is none, nor is what is
+older than it. This memory is in the alert itself and survives a restart.
 
 **What an open alert says** follows what happens to it. A relapse begins its since, sentence and evidence anew, and
 once somebody has acknowledged the alert its priority as well. What worsens it, joins it or brings it back with at
-least its priority gives its own sentence and adds its evidence; what does so with less adds its evidence only. A
-closed alert says what it said when it was closed. A finding that changes nothing writes nothing, and every sentence
-that was written stays in the facts.
+least its priority gives its own sentence and adds its evidence; what does so with less, or is the patient's own, adds
+its evidence only, so that it is told when staff are to hear of it. A closed alert says what it said when it was
+closed. A finding that changes nothing writes nothing, and every sentence that was written stays in the facts.
 
-Acts: acknowledging an open alert once, closing an open alert with outcome and note; all else is an IllegalAct.
-A RAISE for the patient also writes the patient a notice, whatever the alert's state. What is for the weekly list is
-not heard here: it opens no alert and tells nobody at once.
+Acts: acknowledging an open alert that nobody has acknowledged, closing an open alert with outcome and note; all else
+is an IllegalAct.
+A RAISE for the patient also writes the patient a notice, whatever the alert's state; of two rules that tell of one
+problem at one moment only the worse does. What is for the weekly list is not heard here: it opens no alert and tells
+nobody at once.
 """
 
 from __future__ import annotations
@@ -141,12 +148,16 @@ def hear_findings(standing: Mapping[tuple[str, str], Alert], findings: Iterable[
     alerts = dict(standing)
     changes: list[Change] = []
     notices: list[Notice] = []
+    asked: dict[tuple[str, str], str] = {}  # by which rule a patient is told of a problem
     for finding in sorted(findings, key=_turn):
-        heard = hear(alerts.get((finding.patient, finding.problem)), finding, now)
+        trouble = finding.patient, finding.problem
+        heard = hear(alerts.get(trouble), finding, now)
         for change in heard.changes:
             alerts[change.alert.patient, change.alert.problem] = change.alert
         changes += heard.changes
-        notices += heard.notices
+        told = [each for each in heard.notices if each.audience is Audience.PATIENT]
+        if not told or asked.setdefault(trouble, finding.rule) == finding.rule:
+            notices += heard.notices
     return Heard(changes=tuple(changes), notices=tuple(notices))
 
 
@@ -171,6 +182,8 @@ def _raise_staff(alert: Alert | None, finding: Finding, now: datetime) -> Heard:
     anew = _is_anew(alert, finding)
     if not alert.raising or (anew and not _is_quiet(alert, finding)):
         return _relapse(alert, finding, now)
+    if _has_come_since(alert.acknowledged_at, finding):
+        return _tell_again(alert, finding, now)
     if finding.priority > alert.priority:
         return _worsen(alert, finding, now)
     return Heard(changes=(_join(alert, finding, now),)) if anew or finding.rule not in alert.raising else NOTHING
@@ -185,14 +198,14 @@ def _is_quiet(alert: Alert, finding: Finding) -> bool:
     return finding.known_at < max(filter(None, moments)) + RULES[finding.rule].quiet
 
 
-def _has_come_since(closed: Alert, finding: Finding) -> bool:
-    """Whether an emergency came after the alert was closed."""
-    return bool(finding.emergency_at and closed.closed_at and finding.emergency_at > closed.closed_at)
+def _has_come_since(dealt_with: datetime | None, finding: Finding) -> bool:
+    """Whether an emergency came after somebody had dealt with the alert."""
+    return bool(finding.emergency_at and dealt_with and finding.emergency_at > dealt_with)
 
 
 def _raise_closed(alert: Alert, finding: Finding, now: datetime) -> Heard:
     """The alert was closed while its condition was present."""
-    anew = (_is_anew(alert, finding) and not _is_quiet(alert, finding)) or _has_come_since(alert, finding)
+    anew = (_is_anew(alert, finding) and not _is_quiet(alert, finding)) or _has_come_since(alert.closed_at, finding)
     if not anew and finding.priority <= alert.priority:
         return NOTHING if finding.rule in alert.raising else Heard(changes=(_join(alert, finding, now),))
     handed_over = replace(alert, raising=frozenset(), updated_at=now)
@@ -228,9 +241,24 @@ def _relapse(alert: Alert, finding: Finding, now: datetime) -> Heard:
     if alert.acknowledged_at:
         # Somebody has seen the worst of it; what comes now is as urgent as it is.
         again = replace(again, priority=finding.priority)
-    # What is worse than anything before is not there again.
-    worse = finding.priority > alert.priority
-    return _told(again, FactKind.RELAPSED, finding, now, headline=FactKind.WORSENED if worse else FactKind.RELAPSED)
+    if _has_come_since(alert.acknowledged_at, finding):
+        again = _unseen(again)
+    return _told(again, FactKind.RELAPSED, finding, now, headline=_headline(alert, finding))
+
+
+def _tell_again(alert: Alert, finding: Finding, now: datetime) -> Heard:
+    """The trouble goes on, with an emergency of which whoever acknowledged it could not know."""
+    again = _unseen(_with(alert, finding, now))
+    return _told(again, FactKind.RELAPSED, finding, now, headline=_headline(alert, finding))
+
+
+def _unseen(alert: Alert) -> Alert:
+    return replace(alert, acknowledged_at=None, acknowledged_by=None, acknowledged_note=None)
+
+
+def _headline(alert: Alert, finding: Finding) -> FactKind:
+    """What is worse than anything before is not there again."""
+    return FactKind.WORSENED if finding.priority > alert.priority else FactKind.RELAPSED
 
 
 def _return(alert: Alert, finding: Finding, now: datetime) -> Change:
@@ -247,8 +275,10 @@ def _join(alert: Alert, finding: Finding, now: datetime) -> Change:
 
 
 def _joined(alert: Alert, finding: Finding, now: datetime) -> Alert:
-    """A priority and the sentence that gave it stay together."""
+    """A priority and the sentence that gave it stay together; it is the one of which staff were told."""
     joined = _with(alert, finding, now)
+    if finding.audience is Audience.PATIENT:
+        return replace(joined, because=alert.because, priority=alert.priority)
     return replace(joined, because=alert.because) if finding.priority < alert.priority else joined
 
 
@@ -375,7 +405,8 @@ def _told(
     title, priority = RULES[finding.rule].title, PRIORITY_WORDS[alert.priority]
     form = _HEADLINES[headline or what]
     notice = Notice(
-        id="n-" + _digest(alert.id, what, now.isoformat()),
+        # An alert may become worse twice at one moment, by a sensor and then by a meter.
+        id="n-" + _digest(alert.id, what, now.isoformat(), alert.priority.name),
         alert=alert.id,
         patient=alert.patient,
         audience=Audience.STAFF,

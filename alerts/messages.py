@@ -18,6 +18,7 @@ from jinja2.runtime import Context
 
 from alerts.alert import Alert, Audience, Notice, Text
 from alerts.escalation import PATIENT, Result, Timer
+from alerts.first_aid import advice
 from alerts.machine import PRIORITY_WORDS
 from alerts.rules import RULES
 from alerts.shown import number, shown
@@ -69,12 +70,9 @@ _CARED_FOR: Final = Text(
     en="Your clinic is being told. If you feel unwell, call the emergency number.",
     zh="正在通知您的诊所。如感不适，请拨打急救电话。",
 )
+_SUGAR: Final = advice(very_low=True)
 _FOR_PATIENT: Final[Mapping[str, Text]] = {
-    "glucose-low": Text(
-        en="Please eat or drink 15 g of sugar now and measure again in 15 min. Your clinic is being told. If you "
-        "feel unwell, call the emergency number.",
-        zh="请立即进食 15 克糖，15 分钟后复测。正在通知您的诊所。如感不适，请拨打急救电话。",
-    ),
+    "glucose-low": Text(en=f"{_SUGAR.en.strip()} Your clinic is being told.", zh=f"{_SUGAR.zh}正在通知您的诊所。"),
 }
 
 
@@ -104,7 +102,7 @@ def alert_message(
     alert: Alert, *, to_patient: bool, zone: str, situation: Situation, run: Sequence[Timer] = ()
 ) -> Written:
     """What somebody is told of an alert. run: the timers of its run, for what was tried before."""
-    advice = _FOR_PATIENT.get(alert.problem, _CARED_FOR) if to_patient else _FOR_STAFF.get(alert.problem, _ANSWER)
+    to_do = _FOR_PATIENT.get(alert.problem, _CARED_FOR) if to_patient else _FOR_STAFF.get(alert.problem, _ANSWER)
     return write(
         "patient" if to_patient else "staff",
         zone,
@@ -116,7 +114,7 @@ def alert_message(
         trend=situation.trend,
         over=alert.condition_gone_at is not None,
         tried=_tried(run),
-        advice=advice,
+        advice=to_do,
     )
 
 

@@ -26,8 +26,9 @@ from statistics import fmean
 from typing import Final
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
+from alerts.first_aid import advice, advice_late
 from alerts.rule import DAYS, MMOL_L, PERCENT, SWITCH, Rule
-from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, is_heard, last_arrival, span
+from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, came_together, is_heard, last_arrival, span
 from alerts.shown import limit_words, number, shown, value_words, words
 from alerts.spot_rules import (
     KETONE,
@@ -41,7 +42,7 @@ from alerts.spot_rules import (
     METER_VERY_LOW,
 )
 from ingest.reading import Flag, Reading
-from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
+from ingest.vital import COMPONENTS, MG_DL_PER_MMOL_L, Unit, Vital
 
 _SENSOR_LAG: Final = timedelta(minutes=15)
 _DAY: Final = timedelta(days=1)
@@ -107,6 +108,13 @@ def judge(
     if ketones:
         findings += _ketone(scene, ketones, glucose, raising)
     return Judged(tuple(each for each in findings if each), again)
+
+
+def is_grave(scene: Scene, reading: Reading) -> bool:
+    """Whether a glucose or ketone may be an emergency, alone or with others."""
+    if reading.vital is Vital.KETONE:
+        return _ketone_level(scene, reading) == "emergency"
+    return _is_below(scene, reading, METER_VERY_LOW, "limit") or _is_crisis(scene, reading)
 
 
 # Lows
@@ -182,7 +190,7 @@ def _low(
 
 def _came_together(event: Sequence[Reading]) -> bool:
     """Whether the meter's readings came at once, so that the patient could not be asked for a second one before."""
-    return len({each.received_at for each in event if each.vital is Vital.GLUCOSE}) == 1
+    return came_together(each for each in event if each.vital is Vital.GLUCOSE)
 
 
 def _to_patient(scene: Scene, rule: Rule, said: Text, since: datetime, event: Sequence[Reading]) -> Finding:
@@ -266,17 +274,15 @@ def _believed(
 def _with_advice(scene: Scene, rule: Rule, said: Text, newest: Reading) -> Text:
     """Sugar for a value of now; by one that came late nobody knows whether it is still low."""
     wait = scene.minutes(rule, "recheck")
+    very_low = rule is METER_VERY_LOW
     if _asked_at(newest) - newest.taken_at > wait:
+        todo = advice_late(very_low=very_low)
         return Text(
-            en=f"{said.en} This value came late: please measure again now, and eat or drink 15 g of sugar if it is "
-            "still low or you feel unwell.",
-            zh=f"{said.zh}该数值上传较晚：请现在复测；如仍偏低或有不适，请立即进食 15 克糖。",
+            en=f"{said.en} This value came late.{todo.en}",
+            zh=f"{said.zh}该数值上传较晚。{todo.zh}",
         )
-    recheck = wait // MINUTE
-    return Text(
-        en=f"{said.en} Please eat or drink 15 g of sugar now and measure again in {recheck} min.",
-        zh=f"{said.zh}请立即进食 15 克糖，{recheck} 分钟后复测。",
-    )
+    todo = advice(very_low=very_low, minutes=wait / MINUTE)
+    return Text(en=said.en + todo.en, zh=said.zh + todo.zh)
 
 
 def _low_words(scene: Scene, rule: Rule, event: Sequence[Reading]) -> Text:
@@ -492,6 +498,25 @@ def _not_crisis(scene: Scene, newest: Reading, raising: Collection[str] | None) 
     return scene.finding(rule, Verdict.CLEAR, because, newest.taken_at, (newest,))
 
 
+def too_high(scene: Scene, reading: Reading) -> list[Finding]:
+    """Of a glucose too high to be believed, which was set aside: it may be wrong, or the patient in danger."""
+    rule, (glucose,) = METER_CRISIS, COMPONENTS[Vital.GLUCOSE]
+    if not scene.fresh(rule, "fresh-meter", reading) or _DOUBTS & reading.flags:
+        return []
+    now, at = words(scene, reading), scene.clock(reading.taken_at)
+    highest = _mean_words(scene, glucose.highest, shown(reading)[1])
+    said = Text(
+        en=f"Meter glucose {now.en} at {at}: higher than can be believed (above {highest.en}), so it was set aside. "
+        "The value or its unit may be wrong, or the glucose extremely high.",
+        zh=f"{at} 指尖血糖 {now.zh}：高于可信范围（{highest.zh} 以上），已搁置。数值或单位可能有误，也可能血糖极高。",
+    )
+    told = Text(en=said.en + _MEASURE_AGAIN.en, zh=said.zh + _MEASURE_AGAIN.zh)
+    return [
+        scene.finding(rule, Verdict.RAISE, because, reading.taken_at, (reading,), audience=audience)
+        for audience, because in ((Audience.STAFF, said), (Audience.PATIENT, told))
+    ]
+
+
 # Goals by meal
 
 
@@ -532,13 +557,16 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
     )
 
 
+_MEASURE_AGAIN: Final = Text(
+    en=" Please wash your hands and measure again now, ketones too; if it is still so high, or you feel ill "
+    "or drowsy, call for help now.",
+    zh="请洗手后立即复测，并测血酮；如仍如此高，或有不适、嗜睡，请立即呼救。",
+)
+
+
 def _high_advice(scene: Scene, newest: Reading) -> Text:
     if _is_crisis(scene, newest):
-        return Text(
-            en=" Please wash your hands and measure again now, ketones too; if it is still so high, or you feel ill "
-            "or drowsy, call for help now.",
-            zh="请洗手后立即复测，并测血酮；如仍如此高，或有不适、嗜睡，请立即呼救。",
-        )
+        return _MEASURE_AGAIN
     return Text(
         en=" Please drink water, wash your hands and measure again in 2 h; if you feel ill, measure ketones too.",
         zh="请饮水，洗手后 2 小时复测；如有不适，请同时测血酮。",
@@ -584,7 +612,7 @@ def _meal(reading: Reading) -> Text:
 
 # Ketones
 
-_KETONE_LEVELS: Final = (("emergency", Priority.HIGH), ("call", Priority.MEDIUM), ("watch", Priority.LOW))
+_KETONE_LEVELS: Final = {"watch": Priority.LOW, "call": Priority.MEDIUM, "emergency": Priority.HIGH}
 _KETONE_ADVICE: Final = {
     "emergency": Text(
         en=" This is an emergency: please call the emergency number or have yourself brought to a hospital now, "
@@ -605,11 +633,14 @@ _KETONE_ADVICE: Final = {
 def _ketone(
     scene: Scene, ketones: Sequence[Reading], glucose: Sequence[Reading], raising: Collection[str] | None
 ) -> list[Finding]:
-    """The patient is told what to do at each level, once while it lasts; staff hear of the upper two."""
+    """The patient is told what to do at each level, whenever it is reached; staff hear of the upper two.
+
+    What falls from a level to a lower one is told as what it was: nobody is told to do less.
+    """
     rule, newest = KETONE, ketones[-1]
     watch = scene.number(rule, "watch", MMOL_L)
     value, at, now = shown(newest)[0], scene.clock(newest.taken_at), _ketone_words(newest)
-    level = next((each for each in _KETONE_LEVELS if value >= scene.number(rule, each[0], MMOL_L)), None)
+    level = _ketone_level(scene, newest)
     if level is None or not scene.fresh(rule, "fresh-meter", newest):
         if not is_heard(rule, raising):
             return []
@@ -620,35 +651,62 @@ def _ketone(
         )
         verdict = Verdict.CLEAR if over else Verdict.HOLD
         return [scene.finding(rule, verdict, because, newest.taken_at, (newest,))]
-    name, priority = level
-    limit, source = scene.number(rule, name, MMOL_L), scene.limits.source(rule.name, name, MMOL_L)
-    event = _episode(
-        ketones,
-        lambda each: shown(each)[0] >= limit,
-        lambda each: shown(each)[0] < watch,
-        _KETONE_GAP,
+    row = _since_above(ketones, scene.number(rule, level, MMOL_L))
+    reached = max(filter(None, (_ketone_level(scene, each) for each in row)), key=list(_KETONE_LEVELS).index)
+    whole = _since_above(ketones, watch)
+    worst = max(filter(None, (_ketone_level(scene, each) for each in whole)), key=list(_KETONE_LEVELS).index)
+    told = [(Audience.PATIENT, reached, row)]
+    if worst != "watch":
+        told.append((Audience.STAFF, worst, whole))
+    return [_of_ketone(scene, each, name, audience, glucose) for audience, name, each in told]
+
+
+def _ketone_level(scene: Scene, reading: Reading) -> str | None:
+    reached = [each for each in _KETONE_LEVELS if shown(reading)[0] >= scene.number(KETONE, each, MMOL_L)]
+    return reached[-1] if reached else None
+
+
+def _since_above(ketones: Sequence[Reading], limit: float) -> Sequence[Reading]:
+    """The newest readings, as far back as none was below a limit."""
+    return _episode(ketones, lambda each: shown(each)[0] >= limit, lambda each: shown(each)[0] < limit, _KETONE_GAP)
+
+
+def _of_ketone(
+    scene: Scene, event: Sequence[Reading], level: str, audience: Audience, glucose: Sequence[Reading]
+) -> Finding:
+    """What is told of the worst level that an event has reached."""
+    rule, limit = KETONE, scene.number(KETONE, level, MMOL_L)
+    source = scene.limits.source(rule.name, level, MMOL_L)
+    at_level = [each for each in event if shown(each)[0] >= limit]
+    last, newest = at_level[-1], event[-1]
+    # The patient is told of each time it was reached, staff of the trouble as a whole.
+    onset = at_level[0] if audience is Audience.STAFF else _since_above(event[: event.index(last) + 1], limit)[0]
+    beside = _beside(last, glucose)
+    said = _KETONE_ADVICE[level] if audience is Audience.PATIENT else _beside_words(scene, level, beside)
+    after = Text(en="", zh="")
+    if newest is not last:
+        now, at = _ketone_words(newest), scene.clock(newest.taken_at)
+        after = Text(en=f", and {now} at {at}", zh=f"，{at} {now}")
+    at, value = scene.clock(last.taken_at), _ketone_words(last)
+    return scene.finding(
+        rule,
+        Verdict.RAISE,
+        Text(
+            en=f"Blood ketone {value} at {at}: at or above {limit:g} mmol/L{after.en}.{said.en} Limit: {source.en}.",
+            zh=f"{at} 血酮 {value}：不低于 {limit:g} mmol/L{after.zh}。{said.zh}限值依据：{source.zh}。",
+        ),
+        _reached_at(onset) if audience is Audience.PATIENT else onset.taken_at,
+        (last,) if beside is None else (beside, last),
+        known_at=newest.received_at,
+        priority=_KETONE_LEVELS[level],
+        audience=audience,
+        emergencies=at_level if level == "emergency" else (),
     )
-    beside = _beside(newest, glucose)
-    told = [(Audience.PATIENT, _KETONE_ADVICE[name])]
-    if name != "watch":
-        told.append((Audience.STAFF, _beside_words(scene, name, beside)))
-    return [
-        scene.finding(
-            rule,
-            Verdict.RAISE,
-            Text(
-                en=f"Blood ketone {now} at {at}: at or above {limit:g} mmol/L.{said.en} Limit: {source.en}.",
-                zh=f"{at} 血酮 {now}：不低于 {limit:g} mmol/L。{said.zh}限值依据：{source.zh}。",
-            ),
-            event[0].taken_at,
-            (newest,) if beside is None else (beside, newest),
-            known_at=newest.received_at,
-            priority=priority,
-            audience=audience,
-            emergencies=[each for each in event if shown(each)[0] >= limit] if name == "emergency" else (),
-        )
-        for audience, said in told
-    ]
+
+
+def _reached_at(onset: Reading) -> datetime:
+    """Each correction by the device is an onset of its own, for what was told of the moment was of another value."""
+    return onset.taken_at + (onset.rev - 1) * _INSTANT
 
 
 def _beside(ketone: Reading, glucose: Sequence[Reading]) -> Reading | None:

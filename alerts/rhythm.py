@@ -23,6 +23,8 @@ _LONGEST: Final = 31  # minutes; longer intervals count as this
 _LONGEST_S: Final = 60.0 * _LONGEST
 _PER_MINUTE: Final = 1 / 60
 _RECENT: Final = 33
+_NEWEST: Final = _RECENT - 1
+_STEADY: Final = tuple((minutes, minutes, 0) for minutes in range(_LONGEST + 1))  # where all are the same
 _USUAL: Final = 5
 _FEWEST: Final = 3  # intervals in a row that make a rhythm
 _MINUTE: Final = timedelta(minutes=1)
@@ -45,14 +47,15 @@ class Rhythm:
         """Take the time from one reading to the next, in seconds."""
         minutes = int(seconds * _PER_MINUTE + 0.5) if seconds < _LONGEST_S else _LONGEST
         self._all[minutes] += 1
-        at = self._at
-        if at == len(self._recent):
-            self._recent.append(minutes)
+        at, recent = self._at, self._recent
+        if at < len(recent):
+            recent[at] = minutes
         else:
-            self._recent[at] = minutes
-        self._at = (at + 1) % _RECENT
+            recent.append(minutes)
+        self._at = at + 1 if at < _NEWEST else 0
         # One more of a median leaves it where it is, whatever it pushes out. What is sparse never exceeds the newest.
-        if self._known and self._known != (minutes, minutes, 0):
+        known = self._known
+        if known is not None and known != _STEADY[minutes]:
             self._known = None
 
     def adopt(self, other: Rhythm) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
@@ -46,9 +47,19 @@ def last_arrival(readings: Iterable[Reading]) -> datetime | None:
     return max((reading.received_at for reading in readings), default=None)
 
 
+def came_together(readings: Iterable[Reading]) -> bool:
+    """Whether all came so close to each other that nobody could be asked for the next one before it was taken."""
+    arrivals = [reading.received_at for reading in readings]
+    return max(arrivals) - min(arrivals) < MINUTE
+
+
 def span(lasted: timedelta) -> Text:
     """A stretch of time as people say it: in minutes up to two hours, then in hours, from two days on in days."""
-    minutes = round(lasted / MINUTE)
+    return _in_words(round(lasted / MINUTE))
+
+
+@lru_cache(1024)
+def _in_words(minutes: int) -> Text:
     if minutes <= 120:
         return Text(en=f"{minutes} min", zh=f"{minutes} 分钟")
     hours, rest = divmod(minutes, 60)
@@ -66,7 +77,22 @@ def for_staff(because: Text, zone: tzinfo) -> Text:
     """A sentence with the zone of its clock times, if it has any, said once: staff may live in another one."""
     if not _CLOCK_TIME.search(because.en):
         return because
-    return Text(en=f"{because.en} Times are of {zone}.", zh=f"{because.zh}时间按 {zone} 时区。")
+    whose = _whose_times(zone)
+    return Text(en=because.en + whose.en, zh=because.zh + whose.zh)
+
+
+def one_after_the_other(sentences: Sequence[Text], zone: tzinfo) -> Text:
+    """Sentences for staff as one, which names the zone of its clock times once."""
+    whose = _whose_times(zone)
+    *before, last = sentences
+    return Text(
+        en=" ".join([*(each.en.removesuffix(whose.en) for each in before), last.en]),
+        zh="".join([*(each.zh.removesuffix(whose.zh) for each in before), last.zh]),
+    )
+
+
+def _whose_times(zone: tzinfo) -> Text:
+    return Text(en=f" Times are of {zone}.", zh=f"时间按 {zone} 时区。")
 
 
 class Scene(NamedTuple):
@@ -84,7 +110,7 @@ class Scene(NamedTuple):
 
     def clock(self, moment: datetime) -> str:
         """The moment as the patient's own clock shows it."""
-        return f"{moment.astimezone(self.zone):%Y-%m-%d %H:%M}"
+        return moment.astimezone(self.zone).isoformat(" ", "minutes")[:16]
 
     def minutes(self, rule: Rule, parameter: str) -> timedelta:
         """A parameter of time as it holds for this patient."""

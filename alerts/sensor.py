@@ -13,7 +13,8 @@ known, it is told to the patient, it is handed to staff, it is over.
 - **Freshness.** Nothing is told on a reading that is older than "fresh-sensor"; an event that goes on is told at its
   first fresh reading.
 - **One low** is told to staff once, and their wait counts from its beginning, as long as nothing shows a recovery:
-  though gaps of up to 45 minutes break it into events. What another sensor goes on with, low or high, is one event.
+  though gaps of up to 45 minutes break it into events. What another sensor goes on with, low or high, is one event;
+  a new one may have warmed up for two hours more, if it shows the same from its first readings on.
 - **Over** is told when readings show it. After a gap, or a restart, that takes as many readings as any recovery.
 - **Ahead** (`alerts.forecast`): nothing is foretold from readings that are late, of a sensor that warms up, or right
   after a jump; what may be pressure on the sensor is foretold with that reason.
@@ -67,6 +68,7 @@ _FALL_S: Final = 1000.0
 _CALMED: Final = 1.0  # mg/dL/min, slower is not fast any more
 _GAP_S: Final = GAP.total_seconds()
 _LOST: Final = 3 * EVENT  # so long a low that was not seen to end is still the same one
+_WARM_UP: Final = timedelta(hours=2)  # the longest (Dexcom G6, iCan i3), in which a new sensor shows nothing
 _SETTLED: Final = 15  # readings in a row: in any rhythm a recovery, for no cadence is below a minute
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -178,6 +180,7 @@ class Sensor:
         "calm",
         "device",
         "ended",
+        "first_at",
         "flat_since",
         "forecast",
         "known",
@@ -202,6 +205,7 @@ class Sensor:
         self.worn = worn
         self.rhythm = Rhythm()
         self.forecast = Forecast(plan.ahead_levels)
+        self.first_at: datetime | None = None  # the first reading taken in
         self.last_at: datetime | None = None
         self.started_at: datetime | None = None  # of a sensor in its first day
         self.value = math.nan  # as received
@@ -239,6 +243,7 @@ class Sensor:
         told: Sequence[Told] = NOTHING
         if last is None:
             seconds = 0.0
+            self.first_at = taken
             if self.started_at is None:
                 self.started_at = _session_began(reading)
         else:
@@ -426,17 +431,32 @@ class Sensor:
         if level.low and before and before.last >= slot.unwell:
             slot.first = before.first
         unbroken = slot.run_since == slot.since
-        for other in self._shown_elsewhere(place, slot):
+        elsewhere = self._shown_elsewhere(place, slot)
+        for other in elsewhere:
             slot.first = min(slot.first, other.first)
             if unbroken and other.run:
                 slot.run_since = min(slot.run_since, other.run_since)
-            slot.held = slot.held and other.held  # two sensors do not err in the same way
+        left = self._left_by_another(place, slot)
+        for other in left:
+            slot.first = min(slot.first, other.first if other.open else other.run_since)
+        if any(other.held is None for other in (*elsewhere, *left)):
+            slot.held = None  # two sensors do not err in the same way
         slot.due = self._due(level, slot)
 
     def _shown_elsewhere(self, place: int, slot: Slot) -> list[Slot]:
         """The same event in the eyes of the patient's other sensors, none of which has shown its end."""
         others = [each.slots[place] for each in self.worn.values() if each.device != self.device and each.slots]
         return [each for each in others if each.open and slot.since - each.last <= _LOST]
+
+    def _left_by_another(self, place: int, slot: Slot) -> list[Slot]:
+        """What other sensors showed when this one took over, if it shows the same from its first readings on."""
+        if self.first_at is None or slot.since - self.first_at >= EVENT:
+            return []
+        first, others = self.first_at, [each for each in self.worn.values() if each.device != self.device]
+        slots = [each.slots[place] for each in others if each.slots and each.last_at and each.last_at < first]
+        share = self.plan.levels[place].share
+        goes_on = [each for each in slots if each.open or (each.run and not share)]
+        return [each for each in goes_on if first - each.last <= _LOST + _WARM_UP]
 
     def _reason_to_wait(self, slot: Slot) -> Rule | None:
         if self.started_at is not None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from alerts.alert import Audience, Finding, Text, Verdict
 from alerts.devices import LATE
+from alerts.first_aid import FOR_STAFF, advice, advice_late
 from alerts.forecast import HORIZON
 from alerts.rule import COUNT, MIN, RATE, Comparison, Rule
 from alerts.scene import MINUTE, VITALS, Scene, for_staff, span
@@ -104,10 +105,13 @@ def _event(scene: Scene, told: Told) -> Text:
             zh=f"{since} {_VITAL.zh} {now.zh}{trend.zh}：{words.zh} {limit.zh}。",
         )
     after, late = _after(scene, told), _late(scene, told)
-    advice = _waits(scene, told.held) if told.held else _advice(scene, told)
+    todo = _advice(scene, told)
+    if told.held:
+        waits = _waits(scene, told.held)
+        todo = Text(en=todo.en + waits.en, zh=todo.zh + waits.zh)
     return Text(
-        en=f"{said.en} Limit: {source.en}{after.en}.{late.en}{advice.en}",
-        zh=f"{said.zh}限值依据：{source.zh}{after.zh}。{late.zh}{advice.zh}",
+        en=f"{said.en} Limit: {source.en}{after.en}.{late.en}{todo.en}",
+        zh=f"{said.zh}限值依据：{source.zh}{after.zh}。{late.zh}{todo.zh}",
     )
 
 
@@ -123,24 +127,10 @@ def _trend(scene: Scene, told: Told) -> Text:
     return Text(en=f", {way.en} by {speed}", zh=f"，{way.zh} {speed}")
 
 
-_ADVICE: Final = {
-    True: Text(
-        en=" Please eat or drink 15 g of sugar now and look again in 15 min.",
-        zh="请立即进食 15 克糖，15 分钟后再看读数。",
-    ),
-    False: Text(
-        en=" Please drink water; if you feel ill, measure ketones too.", zh="请饮水；如有不适，请同时测血酮。"
-    ),
-}
-
-
-_ADVICE_LATE: Final = {
-    True: Text(
-        en=" Please measure by finger now, and eat or drink 15 g of sugar if you are still low or feel unwell.",
-        zh="请现在测指尖血糖；如仍偏低或有不适，请立即进食 15 克糖。",
-    ),
-    False: Text(en=" Please look at your newest value.", zh="请查看最新读数。"),
-}
+_OF_A_HIGH: Final = Text(
+    en=" Please drink water; if you feel ill, measure ketones too.", zh="请饮水；如有不适，请同时测血酮。"
+)
+_OF_A_HIGH_LATE: Final = Text(en=" Please look at your newest value.", zh="请查看最新读数。")
 
 
 def _is_late(told: Told) -> bool:
@@ -164,12 +154,12 @@ def _advice(scene: Scene, told: Told) -> Text:
     if _has_recovered(scene, told):
         return Text(en="", zh="")
     if told.audience is Audience.PATIENT:
-        return (_ADVICE_LATE if _is_late(told) else _ADVICE)[told.level.low]
+        if not told.level.low:
+            return _OF_A_HIGH_LATE if _is_late(told) else _OF_A_HIGH
+        very_low = told.level.rule is LOW_EVENT_2
+        return advice_late(very_low=very_low) if _is_late(told) else advice(very_low=very_low)
     if told.level.low and told.audience is Audience.STAFF and not _is_late(told):
-        return Text(
-            en=" Usual first help: 15 g of sugar, and a look again after 15 min (ADA).",
-            zh="通常先补糖 15 克，15 分钟后复查（ADA）。",
-        )
+        return FOR_STAFF
     return Text(en="", zh="")
 
 

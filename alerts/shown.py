@@ -6,6 +6,7 @@ It is said in both units, first the one in which the patient reads glucose.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Final
 
 from alerts.alert import Text
@@ -39,6 +40,12 @@ def value_words(scene: Scene, value: float, unit: Unit, *, sure: bool = True) ->
 
     sure: whether its time is.
     """
+    return _value_words(value, unit, scene.unit(unit), sure)
+
+
+# Values are whole mg/dL or tenths of mmol/L, so a few hundred of them make all sentences.
+@lru_cache(4096)
+def _value_words(value: float, unit: Unit, reads: Unit, sure: bool) -> Text:
     en, zh = ([], []) if sure else (["time uncertain"], ["时间存疑"])
     if math.isnan(value):
         here = Text(en="without a value", zh="无数值")
@@ -48,7 +55,7 @@ def value_words(scene: Scene, value: float, unit: Unit, *, sure: bool = True) ->
         en, zh = [beyond.en, *en], [beyond.zh, *zh]
     else:
         first, other = number(value, unit), _converted(value, unit)
-        if scene.unit(unit) is not unit:
+        if reads is not unit:
             first, other = other, first
         here = Text(en=first, zh=first)
         en, zh = [other, *en], [other, *zh]
@@ -61,8 +68,14 @@ def limit_words(scene: Scene, rule: Rule, parameter: str, unit: Unit) -> Text:
     """A limit in both units with its own value in each, first the one that is read. unit: the one received."""
     first = scene.unit(unit)
     other = Unit.MG_DL if first is Unit.MMOL_L else Unit.MMOL_L
-    here, there = (number(scene.number(rule, parameter, each), each) for each in (first, other))
-    return Text(en=f"{here} ({there})", zh=f"{here}（{there}）")
+    return _both(scene.number(rule, parameter, first), first, scene.number(rule, parameter, other), other)
+
+
+@lru_cache(1024)
+def _both(here: float, first: Unit, there: float, other: Unit) -> Text:
+    return Text(
+        en=f"{number(here, first)} ({number(there, other)})", zh=f"{number(here, first)}（{number(there, other)}）"
+    )
 
 
 def number(value: float, unit: Unit) -> str:

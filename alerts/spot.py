@@ -1,6 +1,8 @@
 """Spot measurements, a few a day: what to judge at each new one, at deadlines, and in the review of the days. Pure.
 
-`judge` looks at a short list of recent readings, whenever one more has come and when `Judged.again` has passed.
+`judge` looks at a short list of recent readings, whenever one more has come and when `Judged.again` has passed. What
+it finds is how the patient is; an emergency that was over when its readings came, for better ones came with them or
+before them, staff hear of by `passed`.
 `review` looks at two weeks, once a day or once a week; what it asks the patient for waits for the waking hours
 (`reminders`). Nothing is remembered: the same readings and the same moment give the same findings, in whatever order
 they came. A reading that came twice is to be given once.
@@ -8,14 +10,15 @@ they came. A reading that came twice is to be given once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from alerts import contradiction, cuff, cuff_review, meter, plan
 from alerts.alert import Audience, Finding, Verdict
 from alerts.plan import Plan
-from alerts.scene import Judged, Scene
+from alerts.scene import SPOT_GAP, Judged, Scene, one_after_the_other
 from ingest.reading import Reading
 from ingest.vital import Vital
 
@@ -32,6 +35,11 @@ MOST: Final = 2000
 REVIEW_SPAN: Final = timedelta(days=15)
 
 Taken = Mapping[Vital, Sequence[Reading]]
+_IS_GRAVE: Final[Mapping[Vital, Callable[[Scene, Reading], bool]]] = {
+    Vital.GLUCOSE: meter.is_grave,
+    Vital.KETONE: meter.is_grave,
+    Vital.BLOOD_PRESSURE: cuff.is_grave,
+}
 
 
 def judge(
@@ -56,6 +64,78 @@ def judge(
     moments = [each.again for each in (of_meter, of_cuff) if each.again]
     findings = (*of_meter.findings, *of_cuff.findings, *against)
     return Judged(_heard(findings, raising), min(moments, default=None))
+
+
+def passed(scene: Scene, taken: Taken, came: frozenset[str]) -> list[Finding]:
+    """The emergencies of which staff would have heard, had each reading been judged before the next was taken.
+
+    taken: as for `judge`. came: keys of the readings that came since it judged last; nothing is found that the others
+    show as well. Each emergency is found once, by its rule and onset.
+    """
+    found: dict[tuple[str, datetime], Finding] = {}
+    for then in _as_it_was(scene, taken, came):
+        emergencies = _emergencies(scene, then)
+        if not emergencies:
+            continue
+        known = _emergencies(
+            scene, {vital: [each for each in readings if each.key not in came] for vital, readings in then.items()}
+        )
+        for each in emergencies:
+            if not any(_says_as_much(one, each) for one in known):
+                found[each.rule, each.since] = each
+    return list(found.values())
+
+
+def _emergencies(scene: Scene, taken: Taken) -> list[Finding]:
+    return [each for each in judge(scene, taken, raising=()).findings if _for_staff(each) and each.emergency_at]
+
+
+def _says_as_much(one: Finding, other: Finding) -> bool:
+    same = one.rule == other.rule and not set(one.evidence).isdisjoint(other.evidence)
+    return same and one.priority >= other.priority
+
+
+def _as_it_was(scene: Scene, taken: Taken, came: frozenset[str]) -> Iterator[Taken]:
+    """What had been taken when a row of readings ended that may be an emergency, from the first that came on."""
+    for vital, is_grave in _IS_GRAVE.items():
+        readings = taken.get(vital, ())
+        first = next((place for place, each in enumerate(readings) if each.key in came), len(readings))
+        for place in range(first, len(readings)):
+            following = readings[place + 1 : place + 2]
+            if is_grave(scene, readings[place]) and not any(
+                is_grave(scene, each) and each.taken_at - readings[place].taken_at <= SPOT_GAP for each in following
+            ):
+                yield {vital: readings[: place + 1]}
+
+
+def with_what_passed(found: Iterable[Finding], past: Iterable[Finding], scene: Scene) -> list[Finding]:
+    """Findings of a moment with emergencies that have passed: what staff hear of a rule is said in one sentence."""
+    told = {each.rule: each for each in found if _for_staff(each)}
+    before: dict[str, list[Finding]] = {}
+    for each in past:
+        if each.rule not in told or each.since < told[each.rule].since:
+            before.setdefault(each.rule, []).append(each)
+    whole = [_told_as_one([*before.get(rule, ()), each], scene) for rule, each in told.items()]
+    over = [_told_as_one(each, scene) for rule, each in before.items() if rule not in told]
+    return [*over, *whole, *(each for each in found if not _for_staff(each))]
+
+
+def _for_staff(finding: Finding) -> bool:
+    return finding.verdict is Verdict.RAISE and finding.audience is Audience.STAFF
+
+
+def _told_as_one(findings: Sequence[Finding], scene: Scene) -> Finding:
+    """Several of one rule, the newest last."""
+    newest = findings[-1]
+    if len(findings) == 1:
+        return newest
+    return replace(
+        newest,
+        because=one_after_the_other([each.because for each in findings], scene.zone),
+        priority=max(each.priority for each in findings),
+        evidence=tuple(dict.fromkeys(key for each in findings for key in each.evidence)),
+        emergency_at=max(filter(None, (each.emergency_at for each in findings)), default=None),
+    )
 
 
 def review(

@@ -14,6 +14,7 @@ import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 from gateway.clock import Clock
@@ -23,7 +24,7 @@ from gateway.ward import Ward
 from ingest.admit import Roster, admit
 from ingest.decode import decode
 from ingest.journal import Arrival, Journal, Letter, Outcome
-from ingest.reading import DecodeError, Packet, Reading, RefusalReason
+from ingest.reading import DecodeError, Packet, Reading, Refusal, RefusalReason
 
 CATCH_UP: Final = 5000
 # From so many readings that are committed and not yet watched on the commits wait, and with them the sources.
@@ -57,6 +58,7 @@ class StraightPath:
         self._ward = ward
         self._stored = stored
         self._door = Door()
+        self._too_high: list[Reading] = []  # refused by what is being committed, and to be told
         self._unseen: deque[list[tuple[int, Reading]] | Errand] = deque()
         self._behind = 0  # readings that are committed and not yet watched
         self._news = asyncio.Event()
@@ -167,6 +169,10 @@ class StraightPath:
         if new:
             self._behind += len(new)
             self._to_watch(new)
+        if self._too_high:
+            refused, self._too_high = self._too_high, []
+            told: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+            self._to_watch(Errand(partial(self._ward.tell_too_high, refused), told, of_ward=True))
 
     def _to_watch(self, what: list[tuple[int, Reading]] | Errand) -> None:
         self._unseen.append(what)
@@ -214,7 +220,10 @@ class StraightPath:
     def _store(self, packets: Sequence[Packet]) -> list[tuple[int, Reading]]:
         """Decode, admit and commit. Off the loop, for a large batch would hold up every connection."""
         arrivals = [Arrival(packet=packet, outcomes=judge(packet, self.roster)) for packet in packets]
-        return self._journal.append(arrivals).new
+        new = self._journal.append(arrivals).new
+        outcomes = (outcome for arrival in arrivals for outcome in arrival.outcomes)
+        self._too_high += [each.too_high for each in outcomes if isinstance(each, Refusal) and each.too_high]
+        return new
 
     def _store_one(self, packet: Packet) -> list[tuple[int, Reading]]:
         try:

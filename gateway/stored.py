@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from alerts import spot
+from alerts.book import Book
 from alerts.forecast import ABOVE_RANGE, BELOW_RANGE, MEMORY
 from alerts.sensor import HISTORY
 from ingest.journal import Journal
@@ -21,12 +22,13 @@ _DAY: Final = timedelta(days=1)
 
 
 class StoredReadings:
-    """What has come of one patient by now (aware)."""
+    """What has come of one patient by now (aware). book: what was told, None where nobody is told anything."""
 
-    def __init__(self, journal: Journal, patient: str, now: datetime) -> None:
+    def __init__(self, journal: Journal, patient: str, now: datetime, book: Book | None = None) -> None:
         self._journal = journal
         self._patient = patient
         self._now = now
+        self._book = book
 
     def sensors(self) -> list[Reading]:
         """Of all sensors, the last hours and the one reading before, oldest first."""
@@ -50,6 +52,10 @@ class StoredReadings:
     def sensor(self, device: str) -> Sequence[Reading]:
         """See `alerts.bed.Stored`."""
         return [reading for reading in self.sensors() if reading.device == device]
+
+    def was_told(self, rule: str, since: datetime) -> bool:
+        """See `alerts.bed.Stored`."""
+        return self._book is not None and self._book.was_told(self._patient, rule, since)
 
     def spot(self) -> spot.Taken:
         """See `alerts.bed.Stored`."""

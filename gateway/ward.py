@@ -28,8 +28,10 @@ from alerts.device_rules import NO_DATA
 from alerts.devices import Expected, after_low
 from alerts.ladder import Plan
 from alerts.machine import Change, hear, hear_findings
+from alerts.meter import too_high
 from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, Key, Limits
 from alerts.rules import PLAIN, RuleBook
+from alerts.scene import Scene
 from alerts.sensor import NEVER
 from alerts.spot_rules import BP_LOW, BP_SEVERE, METER_VERY_LOW
 from gateway.agenda import Agenda
@@ -171,6 +173,18 @@ class Ward:
             if known and wearing.until is None
         ]
         await self._write((), hear_findings({}, findings, self._now()).notices)
+
+    async def tell_too_high(self, refused: Sequence[Reading]) -> None:
+        """Tell of glucose that became no reading because it is too high to be believed (`alerts.meter`)."""
+        found = [each for reading in refused for each in await self.patience.call(self._too_high, reading)]
+        await self.hear(found)
+        self._again.update(each.patient for each in found)
+
+    def _too_high(self, reading: Reading) -> list[Finding]:
+        now, person = self._now(), self._people.patient(reading.patient)
+        zone = ZoneInfo(person.zone if person else "UTC")
+        limits, _ = self._limits(reading.patient, person, zone, now)
+        return too_high(Scene(reading.patient, limits, now, zone, person.glucose_unit if person else None), reading)
 
     async def hear(self, findings: Sequence[Finding]) -> None:
         """Have the alerts hear findings that were made elsewhere."""
@@ -325,7 +339,7 @@ class Ward:
 
     def _look_at(self, patient: str, now: datetime) -> list[Sequence[Finding]]:
         bed = self._beds[patient]
-        stored = StoredReadings(self._journal, patient, now)
+        stored = StoredReadings(self._journal, patient, now, self._book)
         groups = self._found[patient]
         groups += [bed.take(reading, now) for reading in self._new.pop(patient, ())]
         groups.append(bed.look(stored, now))

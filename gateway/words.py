@@ -60,7 +60,7 @@ PARAMETERS: Final[Mapping[str, str]] = {
     "limit-level-2": N_("limit of the second level"),
     "clear": N_("over again at"),
     "hold": N_("has to last"),
-    "staff-after": N_("staff are told after"),
+    "staff-after": N_("from the onset, staff are told after"),
     "unrecovered": N_("more urgent after"),
     "fresh-sensor": N_("a sensor's reading counts for"),
     "fresh-meter": N_("a single measurement counts for"),

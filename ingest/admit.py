@@ -6,14 +6,14 @@ Pure. A measurement becomes a Reading, or a Refusal that says what a person can 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from ingest.device_clock import offset_of, place
 from ingest.reading import BEYOND_RANGE, Flag, Measurement, Packet, Reading, Refusal, RefusalReason, TimeBasis
-from ingest.vital import Vital, canonical, impossible
+from ingest.vital import Vital, canonical, impossible, is_too_high
 
 # A name of its own, because to ask an enumeration for a member takes as long as the rest of a comparison.
 _ARRIVAL: Final = TimeBasis.ARRIVAL
@@ -78,11 +78,11 @@ def admit(measurement: Measurement, packet: Packet, roster: Roster) -> Reading |
         return _refuse(measurement, RefusalReason.UNASSIGNED, _unassigned(measurement.device, roster))
     values = canonical(measurement.vital, measurement.sent, measurement.unit)
     flaw = _flaw(measurement, values)
-    if flaw is not None:
+    if flaw is not None and not (flaw[0] is RefusalReason.IMPOSSIBLE and is_too_high(measurement.vital, values)):
         return _refuse(measurement, *flaw)
     wearing, taken_at, basis = placed
     timeless = basis is _ARRIVAL and measurement.device_time is not None
-    return Reading(
+    reading = Reading(
         patient=wearing.patient,
         device=measurement.device,
         vital=measurement.vital,
@@ -100,6 +100,7 @@ def admit(measurement: Measurement, packet: Packet, roster: Roster) -> Reading |
         raw=measurement.raw,
         named=packet.is_named,
     )
+    return reading if flaw is None else replace(_refuse(measurement, *flaw), too_high=reading)
 
 
 def _refuse(measurement: Measurement, reason: RefusalReason, because: str) -> Refusal:

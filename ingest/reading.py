@@ -177,8 +177,8 @@ class Reading:
 
 
 def reading_key(vital: Vital, taken_at: datetime, device: str) -> str:
-    """How evidence names the reading of a device at a moment."""
-    return f"{vital}/{taken_at:%Y-%m-%dT%H:%M:%S.%fZ}/{device}"
+    """How evidence names the reading of a device at a moment (UTC)."""
+    return f"{vital}/{taken_at.isoformat(timespec='microseconds')[:26]}Z/{device}"
 
 
 class DecodeError(Exception):
@@ -210,6 +210,7 @@ class Refusal:
     """A measurement that was understood but not admitted, with a sentence that a person can act on.
 
     anonymous: the device gave it neither a number nor a time, so that its arrival alone tells it from an equal one.
+    too_high: what it would have been, where it is a blood glucose too high to be believed.
     """
 
     reason: RefusalReason
@@ -217,3 +218,4 @@ class Refusal:
     device: str
     sequence: int | None = None
     anonymous: bool = False
+    too_high: Reading | None = None

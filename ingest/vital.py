@@ -5,7 +5,9 @@ the vital's canonical unit. Limits are compared in the unit family that was sent
 3.9 mmol/L is 70.26 mg/dL and not 70 mg/dL.
 
 Sources: glucose factor 18.01559 (Nightscout, xDrip+, Tidepool); kPa x 7.50062 = mmHg; validity bounds from
-common meter ranges (10 to 600 mg/dL) and home cuffs (systolic 50 to 260, diastolic 30 to 160, pulse 30 to 220).
+common meter ranges (from 10 mg/dL) and home cuffs (systolic 50 to 260, diastolic 30 to 160, pulse 30 to 220). Most
+meters end at 600 mg/dL (33.3 mmol/L), where a hyperosmolar state begins (consensus 2024); some go on, and such a
+value is an emergency and no error, so the bound stands at 1000 (55.5), beyond the limit of every rule.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ class Component:
 MG_DL_PER_MMOL_L: Final = 18.01559
 MMHG_PER_KPA: Final = 7.50062
 
-_GLUCOSE = (Component(name="glucose", unit=Unit.MG_DL, lowest=10.0, highest=600.0),)
+_GLUCOSE = (Component(name="glucose", unit=Unit.MG_DL, lowest=10.0, highest=1000.0),)
 
 COMPONENTS: Final[dict[Vital, tuple[Component, ...]]] = {
     Vital.GLUCOSE: _GLUCOSE,
@@ -117,6 +119,11 @@ def family(value: float, unit: Unit) -> tuple[float, Unit]:
     """The value in the unit of the sender's display (mg/dL, mmol/L, mmHg or kPa), with all digits that were sent."""
     shown, factor = _FAMILY.get(unit, (unit, 1.0))
     return (value if factor == 1.0 else round(value * factor, _DIGITS)), shown
+
+
+def is_too_high(vital: Vital, values: tuple[float | None, ...]) -> bool:
+    """Whether a blood glucose (canonical) is impossible for being too high; it may be true and must be heard."""
+    return vital is Vital.GLUCOSE and values[0] is not None and values[0] > _BOUNDS[vital][0][1]
 
 
 def impossible(vital: Vital, values: tuple[float | None, ...], unit: Unit) -> str | None:

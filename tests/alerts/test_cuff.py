@@ -357,6 +357,22 @@ def test_two_readings_below_80_are_of_medium_priority() -> None:
     assert Home().take(cuff(0, 78, 50), cuff(5, 76, 48)).at(5)["bp-low"].priority is Priority.MEDIUM
 
 
+def test_the_patient_is_told_what_to_do_also_where_two_very_low_pressures_come_at_once() -> None:
+    home = Home().take(cuff(0, 70, 40, arrives=6), cuff(5, 72, 42, arrives=6.1))  # each in its own packet
+    asked = home.asked(7)["bp-low"]
+    assert "sit or lie down" in asked.because.en
+    assert "call for help" in asked.because.en
+    assert (home.at(7)["bp-low"].audience, home.at(7)["bp-low"].priority) == (STAFF, Priority.MEDIUM)
+    assert Home().take(cuff(0, 70, 40), cuff(5, 72, 42)).asked(5) == {}  # asked at the first already
+
+
+def test_a_patient_hears_of_a_very_low_pressure_also_after_a_milder_one_in_the_same_week() -> None:
+    home = Home().take(cuff(day(0), 88, 58))
+    first = home.asked(day(0))["bp-low"].since
+    assert home.take(cuff(day(1), 86, 58)).asked(day(1))["bp-low"].since == first
+    assert home.take(cuff(day(2), 70, 40)).asked(day(2))["bp-low"].since == minute(day(2))
+
+
 @pytest.mark.parametrize("pair", [((70, 58), (68, 56)), ((85, 72), (84, 72))])
 def test_two_low_pressures_with_a_weak_pulse_tell_staff_and_say_what_is_odd(
     pair: tuple[tuple[float, float], tuple[float, float]],

@@ -9,10 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from alerts import spot
-from alerts.alert import Act, ActKind, Alert, Audience, Finding, Notice, Outcome, Text, Verdict
+from alerts.alert import Act, ActKind, Alert, Audience, Finding, Notice, Outcome, Priority, Text, Verdict
 from alerts.book import Book, connect
 from alerts.devices import Expected, no_data
 from alerts.machine import FactKind, hear, hear_findings
@@ -23,6 +25,7 @@ from ingest.vital import Unit, Vital
 from tests.alerts.ward import START, Ward, cgm, cuff, meter, minute, reading, said, trace
 
 HOUR = 60.0
+MMOL = Unit.MMOL_L
 DAY = 24 * HOUR
 
 
@@ -55,6 +58,10 @@ class Clinic:
     def come_together(self, *readings: Reading) -> list[Notice]:
         """The same of readings that come at one moment."""
         return self._hear(self.ward.groups(*readings), self.ward.stored.now)
+
+    def packet(self, *readings: Reading) -> list[Notice]:
+        """The same of readings that come in one message."""
+        return self._hear([self.ward.packet(*readings)], self.ward.stored.now)
 
     def look(self, now: float | datetime) -> list[Notice]:
         """Time has passed; what staff are told."""
@@ -164,8 +171,7 @@ def test_nobody_is_told_that_a_low_is_over_because_nothing_more_came(clinic: Cli
 
 def test_the_same_low_measured_again_within_two_hours_is_one_episode(clinic: Clinic) -> None:
     clinic.comes(meter(0, 37))
-    clinic.acknowledge(at=5)
-    assert clinic.comes(meter(15, 38), meter(28, 39)) == []
+    assert clinic.comes(meter(5, 38), meter(28, 39)) == []
     assert clinic.facts(clinic.alert).count(FactKind.RELAPSED) == 0
 
 
@@ -214,6 +220,31 @@ def test_an_emergency_measured_after_the_closing_is_told_and_one_from_before_it_
 
 
 @pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ([meter(0, 48), meter(16, 50)], meter(60, 51), "High priority now: Very low glucose on the meter"),
+        ([meter(0, 38)], meter(60, 36), "High priority, again: Very low glucose on the meter"),
+        ([strip(0, 3.4)], strip(20 * HOUR, 3.0), "High priority, again: Raised blood ketone"),
+        ([cuff(0, 200, 115), cuff(5, 200, 115)], cuff(60, 181, 90), "Medium priority, again: Severe blood pressure"),
+        ([cuff(0, 70, 40), cuff(5, 72, 42)], cuff(60, 70, 40), "Medium priority, again: Low blood pressure"),
+    ],
+)
+def test_an_emergency_after_the_acknowledgement_is_told_once_and_waits_for_another_one(
+    clinic: Clinic, before: list[Reading], after: Reading, told: str
+) -> None:
+    clinic.comes(*before)
+    clinic.acknowledge(at=20)
+    first = clinic.alert
+    assert subjects(clinic.comes(after)) == [told]
+    assert (clinic.alert.id, clinic.alert.acknowledged_at) == (first.id, None)
+    at = (after.taken_at - START) / timedelta(minutes=1)
+    assert clinic.comes(replace(after, device="read-out-twice")) == []
+    clinic.acknowledge(at=at + 1)
+    assert clinic.look(at + 2) == []
+    assert FactKind.ACKNOWLEDGED in clinic.facts(clinic.alert)
+
+
+@pytest.mark.parametrize(
     ("before", "late"),
     [
         ([meter(0, 48), meter(16, 50)], meter(34, 45, arrives=minute(36))),
@@ -251,6 +282,106 @@ def test_a_clock_that_is_ahead_makes_no_reading_an_emergency_of_after_the_closin
     assert clinic.comes(cuff(9, 120, 75)) == []  # all is judged once more
 
 
+# Emergencies that have passed when they come
+
+
+def late_by(minutes: float, *readings: Reading) -> list[Reading]:
+    """Readings that all arrive so long after the last of them was taken."""
+    arrives = max(each.taken_at for each in readings) + timedelta(minutes=minutes)
+    return [replace(each, received_at=arrives) for each in readings]
+
+
+@pytest.mark.parametrize(
+    ("readings", "told", "says"),
+    [
+        ([meter(0, 2.1, MMOL), meter(30, 5.6, MMOL), meter(60, 2.8, MMOL)], "Very low glucose on the meter", "2.1"),
+        ([meter(0, 50), meter(20, 48), meter(40, 120)], "Very low glucose on the meter", "50 mg/dL"),
+        ([meter(0, 620), meter(30, 200)], "Extremely high glucose on the meter", "620 mg/dL"),
+        ([strip(0, 3.4), strip(60, 0.3)], "Raised blood ketone", "3.4 mmol/L"),
+        (
+            [cuff(0, 200, 125), cuff(5, 202, 126), cuff(20, 130, 80), cuff(25, 130, 80)],
+            "Severe blood pressure",
+            "202",
+        ),
+        ([cuff(0, 70, 45), cuff(5, 72, 45), cuff(20, 120, 80)], "Low blood pressure", "72/45"),
+    ],
+)
+def test_an_emergency_is_told_also_where_better_values_come_with_it(
+    clinic: Clinic, readings: list[Reading], told: str, says: str
+) -> None:
+    notices = clinic.packet(*late_by(1, *readings))
+    assert told in notices[0].subject.en
+    assert says in notices[0].body.en
+    at = (clinic.ward.stored.now - START) / timedelta(minutes=1)
+    assert [each for each in clinic.watched(at, at + 20, every=1) if says in each.body.en] == []
+    clinic.restart()
+    assert [each for each in clinic.look(at + 21) if says in each.body.en] == []
+
+
+def test_an_emergency_that_comes_behind_a_better_value_is_told_as_past_and_is_over(clinic: Clinic) -> None:
+    assert clinic.comes(meter(30, 5.6, MMOL)) == []
+    told = clinic.comes(meter(0, 2.1, MMOL, arrives=minute(60)))
+    assert subjects(told) == [
+        "High priority: Very low glucose on the meter",
+        "Condition over: Very low glucose on the meter",
+    ]
+    assert "2.1 mmol/L (38 mg/dL) at 2026-03-02 02:00" in told[0].body.en
+    assert clinic.alert.condition_gone_at == minute(60)
+    # What adds nothing to what is known tells nothing.
+    assert clinic.comes(meter(10, 2.9, MMOL, arrives=minute(61))) == []
+
+
+def test_one_that_has_passed_and_one_of_now_are_told_in_one_sentence(clinic: Clinic) -> None:
+    before, now = meter(0, 2.1, MMOL), meter(60, 2.0, MMOL)
+    (told,) = clinic.packet(*late_by(1, before, meter(30, 5.6, MMOL), now))
+    assert told.body.en.index("2.1 mmol/L") < told.body.en.index("2.0 mmol/L")
+    assert (told.body.en.count("Times are of"), told.body.zh.count("时区")) == (1, 1)
+    assert clinic.alert.evidence == (before.key, now.key)
+    assert clinic.alert.since == minute(60)
+
+
+def test_what_was_no_emergency_in_its_time_is_none_afterwards(clinic: Clinic) -> None:
+    lone = [meter(0, 50), meter(30, 120), cuff(0, 185, 115), cuff(5, 130, 80), cuff(40, 75, 45), cuff(45, 120, 80)]
+    assert clinic.packet(*late_by(1, *lone)) == []
+
+
+VALUES = st.lists(st.sampled_from([2.0, 2.8, 3.5, 5.6]), min_size=1, max_size=5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(VALUES, st.data())
+def test_staff_miss_no_emergency_in_whatever_order_and_grouping_the_readings_come(
+    values: list[float], data: st.DataObject
+) -> None:
+    """Of those of which they hear as the readings come in order, one by one; in order they hear of no others.
+
+    Out of order they may: two lows are one to whoever does not know yet that there was a recovery between them.
+    """
+    taken = late_by(1, *(meter(20 * n, value, MMOL) for n, value in enumerate(values)))
+    shuffled = data.draw(st.one_of(st.just(taken), st.permutations(taken)))
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(taken)), max_size=3)) - {len(taken)})
+    grouped = [shuffled[start:end] for start, end in pairwise([0, *cuts, len(taken)])]
+    (worst, lows), (found_worst, found_lows) = _urgent([[each] for each in taken]), _urgent(grouped)
+    assert found_worst >= worst
+    assert found_lows >= lows
+    if shuffled == taken:
+        assert (found_worst, found_lows) == (worst, lows)
+
+
+def _urgent(groups: Iterable[Sequence[Reading]]) -> tuple[int, set[int]]:
+    """How urgent the worst is of which staff are told, and by their number the lows of which they are, if urgent."""
+    engine = connect("sqlite://")
+    clinic = Clinic(engine)
+    told = [notice for group in groups for notice in clinic.packet(*group)]
+    engine.dispose()
+    worst = max((each.priority for each in told if each.priority > Priority.LOW), default=0)
+    stored = clinic.ward.stored.kept.values()
+    ends = [each.taken_at for each in stored if each.sent[0] == 5.6]
+    low = {each.key: sum(end < each.taken_at for end in ends) for each in stored}
+    found = [each for each in clinic.ward.found if each.audience is Audience.STAFF and each.priority > Priority.LOW]
+    return worst, {low[key] for each in found if each.verdict is Verdict.RAISE for key in each.evidence}
+
+
 # A device gone mad, of whose readings only the newest are judged
 
 
@@ -266,7 +397,8 @@ def test_one_low_is_told_once_as_its_beginning_falls_from_what_is_judged(
     clinic.restart()
     assert clinic.comes(*flood[30:60]) == []
     clinic.acknowledge(at=119)
-    assert clinic.comes(*flood[60:]) == []
+    # What was done has not helped: that is told once, until somebody has seen it.
+    assert subjects(clinic.comes(*flood[60:])) == ["High priority, again: Very low glucose on the meter"]
     assert clinic.alert.since == START
     # What comes after it is another one.
     assert len(clinic.comes(*[meter(180 + 2 * n, 90) for n in range(20)], meter(220, 38))) == 2

@@ -19,6 +19,7 @@ LOW_STAFF = finding("low-event-1", priority=Priority.LOW)
 WORSE = finding(priority=Priority.HIGH)
 ANEW = finding(since=minute(80))
 ANEW_LOW = finding("low-event-1", priority=Priority.LOW, since=minute(80))
+EMERGENCY = replace(RAISED, known_at=minute(80), emergency_at=minute(80))
 HELD = finding(verdict=Verdict.HOLD)
 OVER = finding(verdict=Verdict.CLEAR)
 OTHER_OVER = finding("low-event-1", verdict=Verdict.CLEAR)
@@ -70,6 +71,7 @@ EVENTS: dict[str, Finding | Callable[[Alert], Act]] = {
     "raise other rule": LOW_STAFF,
     "raise anew": ANEW,
     "raise other rule anew": ANEW_LOW,
+    "raise emergency": EMERGENCY,
     "raise for patient": PATIENT,
     "hold": HELD,
     "clear": OVER,
@@ -93,14 +95,14 @@ OP, J, W, E, G, R, S, A, C = (
 ILLEGAL = "illegal"
 # Per state, in the order of EVENTS: the facts that are written, or an illegal act.
 TABLE: dict[str, list[list[FactKind] | str]] = {
-    "none": [[OP], [OP], [OP], [OP], [OP], [], [], [], [], ILLEGAL, ILLEGAL, ILLEGAL],
-    "open": [[], [W], [J], [R], [R], [J], [], [G], [], [A], [C], ILLEGAL],
-    "two rules": [[], [W], [], [R], [R], [], [], [E], [E], [A], [C], ILLEGAL],
-    "seen": [[], [W], [J], [R], [R], [J], [], [G], [], ILLEGAL, [C], ILLEGAL],
-    "gone": [[R], [R], [R], [R], [R], [R], [], [], [], [A], [C], ILLEGAL],
-    "seen and gone": [[R], [R], [R], [R], [R], [R], [], [], [], ILLEGAL, [C], ILLEGAL],
-    "closed early": [[], [S, OP], [J], [S, OP], [S, OP], [J], [], [G], [], ILLEGAL, ILLEGAL, ILLEGAL],
-    "closed": [[OP], [OP], [OP], [OP], [OP], [], [], [], [], ILLEGAL, ILLEGAL, ILLEGAL],
+    "none": [[OP], [OP], [OP], [OP], [OP], [OP], [], [], [], [], ILLEGAL, ILLEGAL, ILLEGAL],
+    "open": [[], [W], [J], [R], [R], [], [J], [], [G], [], [A], [C], ILLEGAL],
+    "two rules": [[], [W], [], [R], [R], [], [], [], [E], [E], [A], [C], ILLEGAL],
+    "seen": [[], [W], [J], [R], [R], [R], [J], [], [G], [], ILLEGAL, [C], ILLEGAL],
+    "gone": [[R], [R], [R], [R], [R], [R], [R], [], [], [], [A], [C], ILLEGAL],
+    "seen and gone": [[R], [R], [R], [R], [R], [R], [R], [], [], [], ILLEGAL, [C], ILLEGAL],
+    "closed early": [[], [S, OP], [J], [S, OP], [S, OP], [S, OP], [J], [], [G], [], ILLEGAL, ILLEGAL, ILLEGAL],
+    "closed": [[OP], [OP], [OP], [OP], [OP], [OP], [], [], [], [], ILLEGAL, ILLEGAL, ILLEGAL],
 }
 TOLD = {OP, W, R, G}
 
@@ -150,6 +152,13 @@ def test_a_worse_priority_is_told_again_and_the_same_is_not() -> None:
     assert after(worse).priority is Priority.HIGH
     assert hear(after(worse), WORSE, LATER) == NOTHING
     assert hear(after(worse), RAISED, LATER) == NOTHING
+
+
+def test_an_alert_that_becomes_worse_twice_at_one_moment_is_told_twice() -> None:
+    mild = after(hear(None, LOW_STAFF, START))
+    first = hear(mild, RAISED, LATER)
+    second = hear(after(first), WORSE, LATER)
+    assert len({notice.id for heard in (first, second) for notice in heard.notices}) == 2
 
 
 def test_very_low_over_while_low_holds_keeps_the_condition() -> None:
@@ -209,8 +218,41 @@ def test_an_emergency_that_was_measured_after_the_closing_opens_an_alert_in_what
     assert hear(after(heard), measured, minute(91)) == NOTHING
     again = after(hear(after(heard), replace(close(after(heard)), at=minute(92)), minute(92)))
     assert hear(again, measured, minute(93)) == NOTHING
+
+
+@pytest.mark.parametrize("rule", ["low-event-2", "bp-low"])  # the latter keeps quiet for a week
+def test_an_emergency_that_came_after_the_acknowledgement_is_told_once_until_somebody_has_seen_it(rule: str) -> None:
+    raised = finding(rule)
+    opened = after(hear(None, raised, START))
     seen = after(hear(opened, acknowledge(opened), LATER))
-    assert hear(seen, measured, minute(90)) == NOTHING
+    known, measured, further = (replace(raised, emergency_at=minute(at)) for at in (60, 61, 92))
+    assert hear(seen, known, minute(90)) == NOTHING
+    heard = hear(seen, measured, minute(90))
+    assert (facts(heard), audiences(heard)) == ([FactKind.RELAPSED], [Audience.STAFF])
+    again = after(heard)
+    assert (again.id, again.since, again.acknowledged_at, again.acknowledged_by) == (opened.id, START, None, None)
+    assert hear(again, measured, minute(91)) == hear(again, further, minute(92)) == NOTHING
+    seen = after(hear(again, replace(acknowledge(again), at=minute(93)), minute(93)))
+    assert hear(seen, further, minute(94)) == NOTHING
+
+
+def test_an_emergency_says_itself_and_leaves_what_is_worse_as_urgent_as_it_is() -> None:
+    worst = after(hear(OPEN, WORSE, START))
+    seen = after(hear(worst, acknowledge(worst), LATER))
+    again = hear(seen, replace(EMERGENCY, rule="meter-very-low"), minute(90))
+    assert after(again).priority is Priority.HIGH
+    assert after(again).raising == {"low-event-2", "meter-very-low"}
+    assert [each.subject.en for each in again.notices] == ["High priority, again: Very low glucose on the meter"]
+
+
+def test_a_patient_is_told_of_one_trouble_at_one_moment_by_the_worse_rule_alone() -> None:
+    milder = replace(PATIENT, rule="low-event-1")
+    worse = finding("low-event-2", audience=Audience.PATIENT)
+    heard = hear_findings({}, [milder, worse], START)
+    assert [each.subject.en for each in heard.notices] == ["For you: Very low glucose"]
+    # Two devices of which one rule tells, and another patient, are troubles of their own.
+    several = [replace(milder, since=minute(1)), replace(milder, patient="p-2"), milder]
+    assert len(hear_findings({}, several, START).notices) == 3
 
 
 def test_one_new_episode_is_told_once_and_begins_since_sentence_and_evidence_anew() -> None:
@@ -259,6 +301,13 @@ def test_a_milder_low_that_brings_an_alert_back_does_not_speak_for_the_worse_one
     milder = finding("low-event-1", audience=Audience.PATIENT, since=minute(80), known_at=minute(85))
     back = after(hear(gone, milder, minute(85)))
     assert (back.priority, back.because, back.condition_gone_at) == (Priority.HIGH, WORSE.because, None)
+
+
+def test_what_is_the_patients_own_makes_no_alert_more_urgent_before_staff_are_told() -> None:
+    mild = after(hear(None, LOW_STAFF, START))
+    asked = after(hear(mild, finding(audience=Audience.PATIENT), minute(5)))
+    assert (asked.priority, asked.because, len(asked.raising)) == (Priority.LOW, LOW_STAFF.because, 2)
+    assert facts(hear(asked, RAISED, minute(20))) == [FactKind.WORSENED]
 
 
 def test_a_relapse_is_as_urgent_as_it_is_once_the_worst_was_seen() -> None:

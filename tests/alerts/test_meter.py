@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from alerts.alert import Act, ActKind, Audience, Outcome, Priority, Verdict
 from alerts.machine import hear, hear_findings
 from alerts.rule import MG_DL, Group, Key
-from ingest.reading import Flag
+from ingest.reading import Flag, Reading
 from ingest.vital import Unit
 from tests.alerts.spot_ward import Home, day, ketone, meter, minute, sensor
 
@@ -25,7 +26,8 @@ def test_a_low_asks_the_patient_to_eat_and_to_measure_again() -> None:
     assert (found.verdict, found.audience, found.priority) == (RAISE, PATIENT, Priority.LOW)
     assert found.because.en == (
         "Meter glucose 62 mg/dL (3.4 mmol/L) at 2026-03-02 07:00: below 70 mg/dL (3.9 mmol/L). Limit: ADA and CDS "
-        "2024, level 1. Please eat or drink 15 g of sugar now and measure again in 15 min."
+        "2024, level 1. Please eat or drink 15 to 20 g of fast sugar now and measure again in 15 min; if it is still "
+        "low, do so again."
     )
     assert found.because.zh.startswith(
         "2026-03-02 07:00 指尖血糖 62 mg/dL（3.4 mmol/L）：低于 70 mg/dL（3.9 mmol/L）。"
@@ -71,8 +73,10 @@ def test_a_very_low_value_that_comes_late_asks_to_measure_now_and_counts_from_wh
     asked = home.at(200)["meter-very-low"]
     assert asked.audience is PATIENT
     assert asked.because.en.endswith(
-        "This value came late: please measure again now, and eat or drink 15 g of sugar if it is still low or you "
-        "feel unwell."
+        "This value came late. Please measure by finger now, and eat or drink 15 to 20 g of fast sugar if you are "
+        "still low or feel unwell; measure again in 15 min; if it is not better, do so again and call for help. Do "
+        "not stay alone. Who is drowsy or unconscious gets nothing by mouth: "
+        "call the emergency number (120 in China) at once."
     )
     assert "no recovery was seen in 31 min" in home.at(231)["meter-very-low"].because.en
     assert "came late" not in Home().take(meter(0, 45, arrives=15)).at(15)["meter-very-low"].because.en
@@ -139,7 +143,7 @@ def test_a_patient_is_asked_also_where_staff_hear_at_once() -> None:
     (found,) = Home().take(meter(0, 35)).asked(0).values()
     assert (found.rule, found.priority) == ("meter-very-low", Priority.MEDIUM)  # by the worse level, not by 70 mg/dL
     assert "below 54 mg/dL" in found.because.en
-    assert "eat or drink 15 g of sugar now" in found.because.en
+    assert "eat or drink 15 to 20 g of fast sugar now" in found.because.en
 
 
 @pytest.mark.parametrize(("mg_dl", "rule"), [(50, "meter-very-low"), (65, "meter-low")])
@@ -147,7 +151,7 @@ def test_a_patient_is_asked_also_where_two_readings_come_at_once_and_staff_hear(
     together = Home().take(meter(0, mg_dl, arrives=18), meter(17, mg_dl - 1, arrives=18))
     raised = [each for each in together.judged(18).findings if each.verdict is RAISE]
     assert {each.audience for each in raised if each.rule == rule} == {STAFF, PATIENT}
-    assert "eat or drink 15 g of sugar now" in together.asked(18)[rule].because.en
+    assert "eat or drink 15 to 20 g of fast sugar now" in together.asked(18)[rule].because.en
     one_by_one = Home().take(meter(0, mg_dl), meter(17, mg_dl - 1))
     assert one_by_one.asked(17) == {}  # asked at the first already
 
@@ -427,7 +431,43 @@ def test_a_patient_is_told_of_each_level_of_ketone_once_while_it_lasts() -> None
     for hour, mmol_l in enumerate([0.8, 1.0, 1.7, 1.9, 3.2, 3.1, 1.6]):
         asked = home.take(ketone(60 * hour, mmol_l)).asked(60 * hour)["ketone"]
         told.append(hear(None, asked, minute(60 * hour)).notices[0].id)
-    assert [told.index(each) for each in told] == [0, 0, 2, 2, 4, 4, 2]
+    assert [told.index(each) for each in told] == [0, 0, 2, 2, 4, 4, 4]  # nobody is told to do less
+
+
+def told_of_ketones(*readings: Reading) -> list[tuple[Audience, Priority]]:
+    """Of whom a notice is new as one reading after the other is judged, or the newest as the device corrects it."""
+    told: dict[str, tuple[Audience, Priority]] = {}
+    alert = None
+    for number, each in enumerate(readings):
+        kept = [other for other in readings[: number + 1] if other.taken_at != each.taken_at or other is each]
+        now = (each.received_at - minute(0)) / timedelta(minutes=1) + each.rev
+        for found in Home().take(*kept).judged(now).findings:
+            heard = hear(alert, found, minute(now))
+            alert = heard.changes[-1].alert if heard.changes else alert
+            told |= {notice.id: (notice.audience, notice.priority) for notice in heard.notices}
+    return list(told.values())
+
+
+def test_a_ketone_that_the_device_corrects_to_an_emergency_is_told_as_such() -> None:
+    first = ketone(0, 1.0)
+    told = told_of_ketones(first, replace(ketone(0, 3.2), rev=2))
+    assert told == [(PATIENT, Priority.LOW), (PATIENT, Priority.HIGH), (STAFF, Priority.HIGH)]
+
+
+def test_a_ketone_that_fell_below_a_level_and_reaches_it_again_is_told_again() -> None:
+    told = told_of_ketones(ketone(0, 3.2), ketone(120, 1.0), ketone(240, 3.4), ketone(300, 3.5))
+    assert told == [(PATIENT, Priority.HIGH), (STAFF, Priority.HIGH), (PATIENT, Priority.HIGH)]
+
+
+def test_a_ketone_emergency_that_came_together_with_a_better_one_is_told_all_the_same() -> None:
+    home = Home().take(ketone(0, 3.2, arrives=120), ketone(120, 1.0))
+    asked, found = home.asked(120)["ketone"], home.at(120)["ketone"]
+    assert "This is an emergency" in asked.because.en
+    assert (found.audience, found.priority, found.emergency_at) == (STAFF, Priority.HIGH, minute(120))
+    assert found.because.en.startswith(
+        "Blood ketone 3.2 mmol/L at 2026-03-02 07:00: at or above 3 mmol/L, and 1.0 mmol/L at 2026-03-02 09:00."
+    )
+    assert "2026-03-02 07:00 血酮 3.2 mmol/L：不低于 3 mmol/L，2026-03-02 09:00 1.0 mmol/L。" in found.because.zh
 
 
 def test_a_ketone_with_high_glucose_meets_the_criteria_of_ketoacidosis_and_without_is_still_urgent() -> None:
@@ -446,7 +486,8 @@ def test_a_ketone_with_high_glucose_meets_the_criteria_of_ketoacidosis_and_witho
 def test_ketones_that_stay_up_are_one_trouble() -> None:
     home = Home().take(ketone(0, 1.6), ketone(180, 1.8), ketone(360, 0.7))
     assert home.at(180)["ketone"].since == minute(0)
-    assert home.at(360)["ketone"].audience is PATIENT
+    assert home.at(360)["ketone"].since == minute(0)
+    assert "1.8 mmol/L at 2026-03-02 10:00" in home.asked(360)["ketone"].because.en
     assert home.take(ketone(500, 0.3)).verdict("ketone", 500) is CLEAR
 
 

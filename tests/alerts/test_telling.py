@@ -361,3 +361,13 @@ def _refuse(*_: object) -> None:
 
 def test_the_coordinator_is_one_of_the_staff() -> None:
     assert {one.recipient().audience for one in (WANG, LI, BAO)} == {Audience.STAFF}
+
+
+async def test_what_comes_again_after_an_acknowledgement_is_told_once_to_each(clinic: Clinic, app: Ear) -> None:
+    alert = clinic.alarm()
+    clinic.act(alert.id, ActKind.ACKNOWLEDGE)
+    clinic.over()
+    await clinic.at(10)
+    clinic.alarm()
+    await clinic.at(130)
+    assert sorted(app.whom()) == ["bao", "li", "li", "wang"]

@@ -76,6 +76,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.kept: dict[tuple[object, ...], Reading] = {}
+        self.told: list[tuple[datetime, Finding]] = []
         self.now = START
 
     def add(self, reading: Reading) -> bool:
@@ -98,6 +99,9 @@ class Memory:
     def spot(self) -> Taken:
         end = self.now + HISTORY
         return {vital: self._of(vital, self.now - span, end)[-spot.MOST :] for vital, span in spot.SPAN.items()}
+
+    def was_told(self, rule: str, since: datetime) -> bool:
+        return any(each.rule == rule and at >= since for at, each in self.told)
 
 
 class Ward:
@@ -140,7 +144,7 @@ class Ward:
         found += self.bed.taken_together(self.stored.now)
         found += self.bed.look(self.stored, self.stored.now)
         self.bed.settle(self.standing, self.stored.now)
-        self.found += found
+        self._keep(found)
         return found
 
     def groups(self, *readings: Reading) -> list[Sequence[Finding]]:
@@ -153,15 +157,19 @@ class Ward:
                 groups.append(self.bed.taken_together(self.stored.now))
                 if self.bed.asks:
                     groups.append(self.bed.look(self.stored, self.stored.now))
-        self.found += [each for group in groups for each in group]
+        self._keep([each for group in groups for each in group])
         return groups
 
     def at(self, now: float | datetime) -> Sequence[Finding]:
         """What the clock brings about."""
         self.stored.now = now if isinstance(now, datetime) else minute(now)
         found = self.bed.look(self.stored, self.stored.now)
-        self.found += found
+        self._keep(found)
         return found
+
+    def _keep(self, found: Sequence[Finding]) -> None:
+        self.found += found
+        self.stored.told += [(self.stored.now, each) for each in found if each.audience is Audience.PATIENT]
 
 
 def said(found: Sequence[Finding], rule: str) -> list[Finding]:

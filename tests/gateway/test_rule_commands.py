@@ -210,7 +210,7 @@ def test_show_says_what_each_number_means_in_both_languages(capsys: pytest.Captu
     for rule in RULES:
         assert _rules("show", rule) == 0
     said = capsys.readouterr().out
-    assert "staff-after (staff are told after): 30 min (15 to 120)" in said
+    assert "staff-after (from the onset, staff are told after): 30 min (15 to 120)" in said
     assert "does not hold for it; one of [older], [pregnancy] does." in said
     assert _rules("show", "low-event-2", "--lang", "zh") == 0
     said = capsys.readouterr().out

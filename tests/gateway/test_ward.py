@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from alerts.alert import Audience, Finding
 from alerts.bed import Bed
 from alerts.book import _notices
 from alerts.rule import Group
-from alerts.rules import Applied, RuleBook, parse_book
+from alerts.rules import RULES, Applied, RuleBook, parse_book
 from alerts.spot import Taken
 from gateway import ward as ward_module
 from gateway.agenda import Agenda
@@ -635,3 +636,106 @@ async def test_of_two_changes_at_once_neither_is_lost(tmp_path: Path) -> None:
         assert anna is not None
         given = house.limits(anna).limits.given
         assert {key.rule: value for key, value in given.items()} == {"low-event-1": 72, "high-event-1": 200}
+
+
+async def measure(house: House, *readings: Mapping[str, object]) -> None:
+    """A cuff or a meter sends readings; returns when they were watched."""
+    data = json.dumps({"version": 1, "device": "device-1", "readings": readings}, default=float).encode()
+    packet = Packet(link="listener", sender="device-1", channel="json", data=data, received_at=house.now())
+    await house.path.deliver(packet, lambda: None)
+
+    async def nothing() -> None:
+        return
+
+    await house.path.errand(nothing, last=True)
+
+
+NEW_LIMITS = [
+    (DeviceKind.CUFF, "bp-severe systolic mmHg", 160.0, partial(blood_pressure, Decimal(170), Decimal(95))),
+    (DeviceKind.CUFF, "bp-low systolic mmHg", 95.0, partial(blood_pressure, Decimal(92), Decimal(65))),
+    (DeviceKind.METER, "meter-low limit mg/dL", 90.0, partial(glucose, Decimal(80), kind="glucose")),
+    (DeviceKind.METER, "meter-very-low limit mg/dL", 65.0, partial(glucose, Decimal(62), kind="glucose")),
+]
+
+
+@pytest.mark.parametrize(("kind", "which", "value", "reading"), NEW_LIMITS)
+@pytest.mark.parametrize("by_file", [False, True])
+async def test_a_changed_limit_makes_no_news_of_readings_that_are_past(
+    tmp_path: Path,
+    kind: DeviceKind,
+    which: str,
+    value: float,
+    reading: Callable[..., Mapping[str, object]],
+    by_file: bool,
+) -> None:
+    clock, (rule, parameter, unit) = HandClock(), which.split()
+    file = tmp_path / "rules.toml"
+    file.write_text("")
+
+    def told(house: House) -> int:
+        return len(
+            [notice for notice, _ in house.book.to_patient("anna", 99) if RULES[rule].title.en in notice.subject.en]
+        )
+
+    async with real_house(tmp_path, clock, clinic={"rules": str(file)}) as house:
+        await enrol(house, "anna", "device-1", kind)
+        await measure(house, reading(clock.now()))
+        clock.advance(timedelta(hours=3))
+        await house.tick()
+        if not by_file:
+            entry = {"value": value, "unit": unit, "author": "Dr Li"}
+            day = clock.now().date()
+            await house.change_patient("anna", lambda known: with_number(known, rule, parameter, entry, day))
+            await house.tick()
+        assert told(house) == 0
+    file.write_text(f'[clinic.{rule}]\n{parameter} = {{ value = {value}, unit = "{unit}" }}\n' if by_file else "")
+    async with real_house(tmp_path, clock, clinic={"rules": str(file)}) as house:
+        for _ in range(3):
+            await house.tick()
+            clock.advance(timedelta(minutes=50))
+        assert (told(house), house.book.open_alerts()) == (0, [])
+        await measure(house, reading(clock.now()))
+        assert told(house) == 1  # by the limit as it is now
+
+
+def told(house: House) -> list[tuple[str, str]]:
+    """Whom a notice is for, and its subject."""
+    with house.book._engine.connect() as db:
+        rows = db.execute(select(_notices.c.audience, _notices.c.subject_en).order_by(_notices.c.audience))
+        return [(audience, subject) for audience, subject in rows]
+
+
+@pytest.mark.parametrize(("mmol_l", "letters"), [(34.0, 0), (55.5, 0), (55.6, 1), (90.0, 1)])
+async def test_a_glucose_beyond_what_most_meters_show_is_heard_by_the_patient_and_by_staff(
+    tmp_path: Path, mmol_l: float, letters: int
+) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        for _ in range(2):  # a redelivery tells nothing new
+            await house.path.deliver(meter("meter-1", clock.now(), mmol_l), lambda: None)
+            await house.path.errand(_nothing, last=True)
+        (alert,) = house.book.open_alerts()
+        assert (alert.patient, alert.problem, alert.since) == ("anna", "glucose-high", clock.now())
+        assert f"{mmol_l} mmol/L" in alert.because.en
+        crisis = "Extremely high glucose on the meter"
+        asked = f"For you: {crisis if letters else 'Glucose above its goal'}"
+        assert told(house) == [("patient", asked), ("staff", f"Medium priority: {crisis}")]
+        assert (house.journal.tail(), len(house.journal.letters())) == (1 - letters, letters)
+        clock.advance(timedelta(minutes=20))
+        await house.tick()
+        await house.path.deliver(meter("meter-1", clock.now(), 8.0), lambda: None)
+        await house.path.errand(_nothing, last=True)
+        (alert,) = house.book.open_alerts()
+        assert alert.condition_gone_at == clock.now()
+
+
+async def test_a_test_solution_and_what_is_old_are_no_emergency(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        of_old = replace(meter("meter-1", clock.now() - timedelta(days=2), 90.0), received_at=clock.now())
+        await house.path.deliver(of_old, lambda: None)
+        await house.path.errand(_nothing, last=True)
+        assert told(house) == []
+        assert len(house.journal.letters()) == 1

@@ -825,7 +825,7 @@ async def test_what_contradicts_the_clinic_is_left_out_and_said_and_the_rest_hol
         page = (await web.get("/patients/p-017")).text
     assert "limit of “Very low glucose” is 64 mg/dL, above limit of “Low glucose” with 62 mg/dL" in page
     assert re.search(r'<li class="soft">Low glucose: limit <b>62 mg/dL</b>.* does not hold today', page)
-    assert re.search(r"<li>Very low glucose: staff are told after <b>15 min</b>.*Dr Li", page)
+    assert re.search(r"<li>Very low glucose: from the onset, staff are told after <b>15 min</b>.*Dr Li", page)
 
 
 async def test_a_limit_whose_days_are_over_is_shown_as_such_and_not_drawn(furnished) -> None:

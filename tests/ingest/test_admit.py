@@ -138,8 +138,8 @@ def test_taken_before_it_was_worn() -> None:
 @pytest.mark.parametrize(
     ("measurement", "reason", "says"),
     [
-        (glucose(601), RefusalReason.IMPOSSIBLE, "601 mg/dL is outside"),
-        (glucose(9.9), RefusalReason.IMPOSSIBLE, "10 to 600 mg/dL"),
+        (glucose(1001), RefusalReason.IMPOSSIBLE, "1001 mg/dL is outside"),
+        (glucose(9.9), RefusalReason.IMPOSSIBLE, "10 to 1000 mg/dL"),
         (glucose(-0.1, Unit.KG_L), RefusalReason.IMPOSSIBLE, "outside"),
         (glucose(30.0, Unit.KG_L), RefusalReason.IMPOSSIBLE, "outside"),
         (glucose(90, Unit.MMOL_L), RefusalReason.IMPOSSIBLE, "outside"),
@@ -188,7 +188,7 @@ def test_a_glucose_is_never_sent_in_millimetres_of_mercury() -> None:
 
 def test_the_possible_is_a_closed_interval() -> None:
     assert impossible(Vital.GLUCOSE, (10.0,), Unit.MG_DL) is None
-    assert impossible(Vital.GLUCOSE, (600.0,), Unit.KG_L) is None
+    assert impossible(Vital.GLUCOSE, (1000.0,), Unit.KG_L) is None
     assert impossible(Vital.BLOOD_PRESSURE, (120.0, 80.0, None, None), Unit.KPA) is None
 
 
@@ -199,13 +199,13 @@ def test_the_possible_is_a_closed_interval() -> None:
             Vital.GLUCOSE,
             (0.3,),
             Unit.MMOL_L,
-            "glucose 0.3 mmol/L (5.4 mg/dL) is outside the possible 0.6 to 33.3 mmol/L",
+            "glucose 0.3 mmol/L (5.4 mg/dL) is outside the possible 0.6 to 55.5 mmol/L",
         ),
         (  # a number that a tenth would show as possible
             Vital.GLUCOSE,
-            (33.32,),
+            (55.52,),
             Unit.MMOL_L,
-            "glucose 33.32 mmol/L (600.28 mg/dL) is outside the possible 0.6 to 33.3 mmol/L (10 to 600 mg/dL)",
+            "glucose 55.52 mmol/L (1000.23 mg/dL) is outside the possible 0.6 to 55.5 mmol/L (10 to 1000 mg/dL)",
         ),
         (
             Vital.BLOOD_PRESSURE,
@@ -217,9 +217,9 @@ def test_the_possible_is_a_closed_interval() -> None:
             Vital.CGM,
             (0.0005,),
             Unit.MOL_L,
-            "glucose 0.5 mmol/L (9.01 mg/dL) is outside the possible 0.6 to 33.3 mmol/L (10 to 600 mg/dL)",
+            "glucose 0.5 mmol/L (9.01 mg/dL) is outside the possible 0.6 to 55.5 mmol/L (10 to 1000 mg/dL)",
         ),
-        (Vital.GLUCOSE, (0.00005,), Unit.KG_L, "glucose 5 mg/dL is outside the possible 10 to 600 mg/dL"),
+        (Vital.GLUCOSE, (0.00005,), Unit.KG_L, "glucose 5 mg/dL is outside the possible 10 to 1000 mg/dL"),
         (
             Vital.BLOOD_PRESSURE,
             (40.0, 10.0, None, 70.0),

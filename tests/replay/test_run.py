@@ -74,7 +74,7 @@ def test_what_admission_refuses_is_listed_with_its_line(tmp_path: Path) -> None:
     lines = [f"p-1,{at(0)},100", f"p-1,{at(5)},5", f"p-1,{at(10)},101", f"p-1,{at(10)},300"]
     found = outcome(table(tmp_path, lines))
     assert [line for line, _ in found.refused] == [3]  # another value for the moment of line 4 is a revision
-    assert "outside the possible 10 to 600" in found.refused[0].because
+    assert "outside the possible 10 to 1000" in found.refused[0].because
 
 
 def test_values_are_compared_in_the_unit_of_the_file(tmp_path: Path) -> None:
