@@ -115,12 +115,17 @@ class PatientFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cycle:
-    """What came of one transaction. lag: how late the first of its timers was taken. faults: timers that failed."""
+    """What came of one transaction.
+
+    lag: how late the first of its timers was taken. faults: timers that failed. nobody: alerts of which a step found
+    nobody of the staff.
+    """
 
     taken: int = 0
     released: int = 0
     lag: timedelta = timedelta()
     faults: int = 0
+    nobody: frozenset[str] = frozenset()
 
 
 class EscalationBook:
@@ -199,17 +204,19 @@ class EscalationBook:
                 _timer(row) for row in db.execute(query.order_by(_timers.c.run_us, _timers.c.due_us, _timers.c.id))
             ]
 
-    def untold(self) -> list[str]:
-        """Alerts whose staff could not be told, of runs that are under way: nobody on duty has a contact."""
-        of_staff = and_(_timers.c.kind == TimerKind.STEP, _timers.c.result.is_not(None))
-        left = select(_timers.c.subject).where(_is_left, _timers.c.kind == TimerKind.STEP)
-        query = select(_timers).where(of_staff, _timers.c.subject.in_(left))
-        found: dict[str, set[Result | None]] = {}
-        with self._engine.connect() as db:
-            for timer in map(_timer, db.execute(query)):
-                if timer.step and not timer.step.is_for_patient and timer.result is not Result.WAITS:
-                    found.setdefault(timer.subject, set()).add(timer.result)
-        return sorted(alert for alert, results in found.items() if results == {Result.NOBODY})
+    def untold(self, alerts: Collection[str]) -> list[str]:
+        """Those of some alerts of whose run nobody of the staff could be told: nobody on duty has a contact."""
+        return sorted(alert for alert in alerts if self._is_untold(alert))
+
+    def _is_untold(self, alert: str) -> bool:
+        timers = self.timers(alert)
+        run = max((timer.run for timer in timers), default=None)
+        taken = {
+            timer.result
+            for timer in timers
+            if timer.run == run and timer.step and timer.kind is TimerKind.STEP and not timer.step.is_for_patient
+        }
+        return Result.NOBODY in taken and taken <= {Result.NOBODY, Result.WAITS, None}
 
     def run_due(self, now: datetime, dead: Collection[str] = ()) -> Cycle:
         """Do what is due, so much of it as one transaction holds; call it until nothing was taken.
@@ -228,7 +235,7 @@ class EscalationBook:
             faults = sum(not desk.take(_timer(row)) for row in rows)
             released = desk.release(dead)
         lag = now - from_us(min(row.due_us for row in rows)) if rows else timedelta()
-        return Cycle(taken=len(rows), released=released, lag=lag, faults=faults)
+        return Cycle(taken=len(rows), released=released, lag=lag, faults=faults, nobody=frozenset(desk.nobody))
 
     def tell(self, kind: str, written: Written, *, roles: Iterable[Role], priority: Priority, now: datetime) -> int:
         """Tell those on duty in some roles something about the house itself; kind makes it one message. How many."""
@@ -248,6 +255,7 @@ class _Desk:
         self._db = db
         self._book = book
         self._now = now
+        self.nobody: set[str] = set()
 
     @cached_property
     def rota(self) -> Rota:
@@ -323,6 +331,8 @@ class _Desk:
                 results.append(result)
                 names.append(recipient.name if not recipient.is_patient else alert.patient)
         result = Result.TOLD if Result.TOLD in results else results[0] if results else Result.NOBODY
+        if result is Result.NOBODY and not step.is_for_patient:
+            self.nobody.add(alert.id)
         done = self._finish(timer, result, names)
         run = [done if each.id == done.id else each for each in run]
         # What somebody had acknowledged before it came again cannot be acknowledged again: each is told once.

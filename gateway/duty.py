@@ -121,17 +121,18 @@ class Duty:
 
     async def go(self) -> None:
         """Do all that is due now."""
-        taken = 0
-        faults = 0
+        taken = faults = 0
+        nobody = set(self._untold)
         while True:
             cycle = await asyncio.to_thread(self.escalation.run_due, self._clock.now(), list(self.speaker.dead()))
             faults += cycle.faults
+            nobody |= cycle.nobody
             taken += cycle.taken + cycle.released
             if not cycle.taken and not cycle.released:
                 break
         self._faults = faults
-        if taken or self._untold:
-            self._untold = await asyncio.to_thread(self.escalation.untold)
+        if nobody:
+            self._untold = await asyncio.to_thread(self.escalation.untold, nobody)
         await self._tell_of_channels()
         self._beat = self._clock.elapsed()
         if taken:

@@ -130,9 +130,9 @@ def test_the_patient() -> None:
     assert said.body.en == (
         "Glucose below 3.0 mmol/L for 30 min.\n"
         "Readings: 02:00 3.1 mmol/L, 02:05 2.7 mmol/L.\n"
-        "Please eat or drink 15 to 20 g of fast sugar now and measure again in 15 min; if it is not better, do so again "
-        "and call for help. Do not stay alone. Who is drowsy or unconscious gets nothing by mouth: call the emergency "
-        "number (120 in China) at once. Your clinic is being told."
+        "Please eat or drink 15 to 20 g of fast sugar now and measure again in 15 min; if it is not better, do so "
+        "again and call for help. Do not stay alone. Who is drowsy or unconscious gets nothing by mouth: call the "
+        "emergency number (120 in China) at once. Your clinic is being told."
     )
     assert said.body.zh == (
         "血糖低于 3.0 mmol/L 已 30 分钟。\n"

@@ -119,7 +119,7 @@ async def test_nobody_on_duty_is_said_and_the_next_step_is_taken_at_once(
     await clinic.at(0)
     assert app.whom() == ["li"]
     assert clinic.results(alert.id)[:3] == [("patient", "nobody"), ("nurse", "nobody"), ("doctor", "told")]
-    assert clinic.escalation.untold() == []
+    assert clinic.escalation.untold([alert.id]) == []
 
 
 async def test_where_nobody_at_all_is_there_it_is_tried_again_and_said(
@@ -131,10 +131,10 @@ async def test_where_nobody_at_all_is_there_it_is_tried_again_and_said(
     alert = clinic.alarm()
     await clinic.at(41)
     assert app.whom() == []
-    assert clinic.escalation.untold() == [alert.id]
+    assert clinic.escalation.untold([alert.id]) == [alert.id]
     await clinic.at(60)
     assert app.whom() == ["li"]
-    assert clinic.escalation.untold() == []
+    assert clinic.escalation.untold([alert.id]) == []
 
 
 async def test_an_absence_is_stood_in_for(clinic: Clinic, app: Ear) -> None:
