@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
 from alerts.rule import MIN, Limits, Rule
-from ingest.reading import Reading
+from ingest.reading import EPOCH, Reading
 from ingest.vital import Unit, Vital
 
 MINUTE: Final = timedelta(minutes=1)
@@ -51,6 +51,25 @@ def came_together(readings: Iterable[Reading]) -> bool:
     """Whether all came so close to each other that nobody could be asked for the next one before it was taken."""
     arrivals = [reading.received_at for reading in readings]
     return max(arrivals) - min(arrivals) < MINUTE
+
+
+def answers(moment: datetime, apart: timedelta = 5 * MINUTE) -> int:
+    """The stretch of time of a measurement: of those of one stretch the patient is answered once.
+
+    Counted from a fixed moment, so that a device gone mad, of which only the newest are judged, begins nothing anew.
+    """
+    return (moment - EPOCH) // apart
+
+
+def late_words(scene: Scene, reading: Reading, usual: timedelta) -> Text:
+    """That a reading came later than usual after it was taken, and when; empty where it did not."""
+    if reading.received_at - reading.taken_at <= usual:
+        return Text(en="", zh="")
+    came = scene.clock(reading.received_at)
+    return Text(
+        en=f" This came late, at {came}: how it was by then is not known.",
+        zh=f"数据迟至 {came} 才到达：届时情况未知。",
+    )
 
 
 def span(lasted: timedelta) -> Text:

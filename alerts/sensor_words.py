@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from alerts.alert import Audience, Finding, Text, Verdict
+from alerts.alert import Alert, Audience, Finding, Text, Verdict
 from alerts.devices import LATE
 from alerts.first_aid import FOR_STAFF, advice, advice_late
 from alerts.forecast import HORIZON
@@ -15,6 +16,7 @@ from alerts.sensor_rules import (
     FALLING_FAST,
     GLUCOSE_REFERRAL,
     HIGH_EXTENDED,
+    LOW_CRITICAL,
     LOW_EVENT_1,
     LOW_EVENT_2,
     PREDICTED_LOW,
@@ -49,10 +51,25 @@ def finding(scene: Scene, told: Told) -> Finding:
         priority=told.priority,
         audience=told.audience,
         because=for_staff(because, scene.zone) if told.audience is Audience.STAFF else because,
-        since=told.since,
+        since=told.began or told.since,
         known_at=reading.received_at,
         evidence=tuple(dict.fromkeys(reading_key(Vital.CGM, at, reading.device) for at in sorted(told.evidence))),
+        emergency_at=reading.received_at if told.emergency else None,
     )
+
+
+def still_low(scene: Scene, told: Told, closed: Alert) -> tuple[Finding, Finding]:
+    """What staff and the patient hear of a low that goes on after a person has closed the alert about it."""
+    assert closed.closed_at is not None  # noqa: S101  as its caller found
+    at, note = scene.clock(closed.closed_at), closed.closing_note or ""
+    staff = finding(scene, told)
+    said = Text(
+        en=f"The alert was closed by {closed.closed_by} at {at} with “{note}”, but it is still low. "
+        f"{staff.because.en}",
+        zh=f"{closed.closed_by} 已于 {at} 关闭该警报（“{note}”），但血糖仍低。{staff.because.zh}",
+    )
+    patient = finding(scene, told._replace(audience=Audience.PATIENT))
+    return replace(staff, because=said), replace(patient, since=closed.closed_at)
 
 
 def _because(scene: Scene, told: Told) -> Text:
@@ -107,7 +124,7 @@ def _event(scene: Scene, told: Told) -> Text:
     after, late = _after(scene, told), _late(scene, told)
     todo = _advice(scene, told)
     if told.held:
-        waits = _waits(scene, told.held)
+        waits = _waits(scene, told.level.rule, told.held)
         todo = Text(en=todo.en + waits.en, zh=todo.zh + waits.zh)
     return Text(
         en=f"{said.en} Limit: {source.en}{after.en}.{late.en}{todo.en}",
@@ -156,7 +173,7 @@ def _advice(scene: Scene, told: Told) -> Text:
     if told.audience is Audience.PATIENT:
         if not told.level.low:
             return _OF_A_HIGH_LATE if _is_late(told) else _OF_A_HIGH
-        very_low = told.level.rule is LOW_EVENT_2
+        very_low = told.level.rule in (LOW_EVENT_2, LOW_CRITICAL)
         return advice_late(very_low=very_low) if _is_late(told) else advice(very_low=very_low)
     if told.level.low and told.audience is Audience.STAFF and not _is_late(told):
         return FOR_STAFF
@@ -194,14 +211,24 @@ _REASONS: Final = {
 }
 
 
-def _waits(scene: Scene, held: Rule) -> Text:
+def _waits(scene: Scene, low: Rule, held: Rule) -> Text:
     """Why staff are told later than of other lows."""
+    if low is LOW_CRITICAL:
+        return _waits_for_critical(scene, held)
     wait = scene.minutes(held, "staff-after") // MINUTE
     usual = scene.minutes(LOW_EVENT_2, "staff-after") // MINUTE
     reason = _REASONS[held.name]
     return Text(
         en=f" Staff are told after {wait} min instead of {usual}: {reason.en}. Please measure by finger.",
         zh=f"{reason.zh}，{wait} 分钟（而非 {usual} 分钟）后通知医护；请测指尖血糖。",
+    )
+
+
+def _waits_for_critical(scene: Scene, held: Rule) -> Text:
+    wait, reason = scene.minutes(LOW_CRITICAL, "staff-after-doubt") // MINUTE, _REASONS[held.name]
+    return Text(
+        en=f" Staff are told after {wait} min instead of at once: {reason.en}. Please measure by finger.",
+        zh=f"{reason.zh}，{wait} 分钟后（而非立即）通知医护；请测指尖血糖。",
     )
 
 

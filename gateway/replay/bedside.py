@@ -75,11 +75,18 @@ class Bedside:
                     staff_after_low=after_low(plan.limits, vital, staff_after),
                     since=since,
                     not_before=since,
+                    worn_since=since,
                 ),
             ),
         )
         self._past = Past(
-            journal, subject, zone, population=RANGES[population], limits=lambda _: plan.limits, cuffs={}
+            journal,
+            subject,
+            zone,
+            population=RANGES[population],
+            limits=lambda _: plan.limits,
+            cuffs={},
+            worn={subject: since},
         )
         self._zone = zone
         self._visit_at = round_of(subject, zone, since).next_at

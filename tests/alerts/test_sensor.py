@@ -184,6 +184,46 @@ def test_a_level_2_low_that_does_not_recover_is_told_to_staff_though_it_is_above
         )
 
 
+def lo(start: float, end: float) -> list[Reading]:
+    """A sensor's display says LO every 5 minutes."""
+    return [cgm(each, None, flags=frozenset({Flag.BELOW_RANGE})) for each in range(int(start), int(end), 5)]
+
+
+def critical(ward: Ward) -> list[tuple[float, Audience]]:
+    return [(at(each), each.audience) for each in said(ward.found, "low-critical") if each.verdict is RAISE]
+
+
+def test_staff_hear_of_a_sensor_at_lo_as_soon_as_it_is_known() -> None:
+    ward = worn()
+    ward.comes(*lo(0, 15))
+    assert critical(ward) == [(10, PATIENT), (10, STAFF)]
+    told, asked = said(ward.found, "low-critical")[::-1]
+    assert (told.priority, told.emergency_at) == (Priority.HIGH, minute(10))
+    assert "below 40 mg/dL (2.2 mmol/L)" in told.because.en
+    assert "15" in asked.because.en  # grams of sugar
+    assert "emergency number" in asked.because.en
+
+
+@pytest.mark.parametrize(("value", "unit", "heard_by"), [(39.6, Unit.MG_DL, 2), (40.0, Unit.MG_DL, 0)])
+def test_critical_is_a_value_below_40(value: float, unit: Unit, heard_by: int) -> None:
+    ward = worn()
+    ward.comes(*trace([value] * 3, unit=unit))
+    assert len(critical(ward)) == heard_by
+
+
+def test_in_a_sensors_first_day_lo_waits_half_an_hour_and_for_an_end() -> None:
+    lasting, brief, hovering = Ward(), Ward(), Ward()
+    lasting.comes(*trace([100] * 12, start=-60), *lo(0, 40))
+    assert critical(lasting) == [(10, PATIENT), (25, STAFF)]  # six readings of 5 minutes stand for half an hour
+    (asked,) = (each for each in said(lasting.found, "low-critical") if each.audience is PATIENT)
+    assert "Staff are told after 30 min instead of at once: the sensor is in its first day." in asked.because.en
+    assert "传感器处于首日，30 分钟后（而非立即）通知医护" in asked.because.zh
+    brief.comes(*trace([100] * 12, start=-60), *lo(0, 20), *trace([75] * 40, start=20))
+    assert critical(brief) == [(10, PATIENT)]
+    hovering.comes(*trace([100] * 12, start=-60), *lo(0, 20), *trace([58, 59] * 10, start=20))
+    assert critical(hovering) == [(10, PATIENT), (90, STAFF)]
+
+
 def test_a_level_2_low_that_was_above_its_limit_and_comes_back_is_told_to_staff_at_once() -> None:
     ward = worn()
     ward.comes(*trace([*LOW[:9], 53, 52, 52, *[56] * 8, 53]))
