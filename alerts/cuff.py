@@ -524,6 +524,12 @@ def _is_very_high(scene: Scene, session: Sequence[Pressure]) -> bool:
     return _is_high(scene, session) and reaches(scene, BP_SESSION_HIGH, *_mean(_judged(session)), "staff-")
 
 
+_GO_ON: Final = Text(
+    en=" Please rest, and go on measuring at your usual times; bring these values to your next visit.",
+    zh="请休息，并按平时的时间继续测量；下次就诊时请出示这些数值。",
+)
+
+
 def _session_high(
     scene: Scene, sessions: Sequence[Sequence[Pressure]], raising: Collection[str] | None
 ) -> Finding | None:
@@ -541,6 +547,8 @@ def _session_high(
             en=f"{said.en} On {len(days)} of the last 7 days at or above {limit.en}.",
             zh=f"{said.zh}近 7 天中有 {len(days)} 天达到或高于 {limit.zh}。",
         )
+    else:
+        said = Text(en=said.en + _GO_ON.en, zh=said.zh + _GO_ON.zh)
     return scene.finding(
         rule,
         Verdict.RAISE,

@@ -662,7 +662,7 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
     at, now, meal = scene.clock(newest.taken_at), words(scene, newest), _meal(newest)
     limit, source, todo, priority = _high_level(scene, newest, goal)
     fault, late, strip = _fault_words(scene, (newest,)), _usual_late(scene, newest), _new_strip(newest)
-    more = together((fault, late, todo, strip if todo.en else _NOTHING), _NOTHING)
+    more = together((fault, late, todo, strip), _NOTHING)
     stand = Text(en="above", zh="高于")
     if _as_at_referral(scene, newest):
         stand = Text(en="at or above", zh="不低于")
@@ -680,6 +680,10 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
     )
 
 
+_NOT_AT_ONCE: Final = Text(
+    en=" Nothing needs to be done at once: please measure again before your next meal.",
+    zh="无需立即处理：请在下一餐前复测。",
+)
 _MEASURE_AGAIN: Final = Text(
     en=" Please wash your hands and measure again now, ketones too; if it is still so high, or you feel ill "
     "or drowsy, call the emergency number (120 in China) now.",
@@ -702,7 +706,7 @@ def _high_level(scene: Scene, newest: Reading, goal: str) -> tuple[Text, Text, T
     referral, rule, parameter, priority = _as_at_referral(scene, newest), METER_HIGH, goal, METER_HIGH.priority
     late = _asked_at(newest) - newest.taken_at > timedelta(hours=2)
     then = Text(en="now", zh="现在") if late else Text(en="in 2 h", zh="2 小时后")
-    todo = _NOTHING
+    todo = _NOT_AT_ONCE
     if referral:
         rule = METER_REFERRAL if _is_on(scene, METER_REFERRAL) else METER_HIGH_TWICE
         parameter, priority = "high", Priority.MEDIUM

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -14,6 +14,8 @@ from ingest.reading import EPOCH, Reading
 from ingest.vital import Unit, Vital
 
 MINUTE: Final = timedelta(minutes=1)
+# Where no zone is known: moments are what the patient's clock showed, as if it were that of UTC.
+OWN_CLOCK: Final = timezone(timedelta(), "the subject's clock")
 _CLOCK_TIME: Final = re.compile(r"\d\d:\d\d")
 # Spot readings further apart than this say nothing about the time between them.
 SPOT_GAP: Final = timedelta(hours=2)
@@ -111,6 +113,8 @@ def one_after_the_other(sentences: Sequence[Text], zone: tzinfo) -> Text:
 
 
 def _whose_times(zone: tzinfo) -> Text:
+    if zone is OWN_CLOCK:
+        return Text(en=" Times are those of the patient's own clock.", zh="时间为患者自己时钟所示。")
     return Text(en=f" Times are of {zone}.", zh=f"时间按 {zone} 时区。")
 
 

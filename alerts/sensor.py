@@ -71,6 +71,7 @@ _CALMED: Final = 1.0  # mg/dL/min, slower is not fast any more
 _GAP_S: Final = GAP.total_seconds()
 _LOST: Final = 3 * EVENT  # so long a low that was not seen to end is still the same one
 _WARM_UP: Final = timedelta(hours=2)  # the longest (Dexcom G6, iCan i3), in which a new sensor shows nothing
+_REACH: Final = 30.0  # minutes: a fast fall is told when it would come to a low within this time
 _SETTLED: Final = 15  # readings in a row: in any rhythm a recovery, for no cadence is below a minute
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -96,7 +97,9 @@ class Told(NamedTuple):
     level: None for what is not about a limit. evidence: moments of the readings it rests on, oldest first. numbers:
     of an artefact or a rate, as its sentence wants them; of an event the rate (mg/dL/min), where it is known. staff:
     of an end, whether staff knew of it. emergency: whether a person has to act on it whatever was done before. began:
-    when the trouble began of which it is the worse part, where that is known.
+    when the trouble began of which it is the worse part, where that is known. broken: of an event, whether readings
+    since then were not beyond the limit, or are missing. before: the event that went on when a gap began, which this
+    one follows.
     """
 
     rule: Rule
@@ -114,6 +117,8 @@ class Told(NamedTuple):
     staff: bool = False
     emergency: bool = False
     began: datetime | None = None
+    broken: bool = False
+    before: Ended | None = None
 
 
 class Slot:
@@ -194,6 +199,7 @@ class Sensor:
         "plan",
         "points",
         "pressed_at",
+        "resumed_at",
         "rhythm",
         "same",
         "slots",
@@ -223,6 +229,7 @@ class Sensor:
         self.points: tuple[tuple[datetime, float], ...] = ()  # newest first, apart from each other
         self.moving = 0
         self.pressed_at: datetime | None = None  # a fall that may be pressure on the sensor
+        self.resumed_at: datetime | None = None  # the first reading after the newest gap
 
     def take(self, reading: Reading, now: datetime | None) -> Sequence[Told] | None:
         """Take a reading in, in the order in which they were taken; what is to be told.
@@ -338,6 +345,7 @@ class Sensor:
             return
         if taken - last >= _NEW_SENSOR and (began := _session_began(reading)) > last:
             self.started_at = began
+        self.resumed_at = taken
         self.calm = 0
         self.points = ()
         self.moving = 0
@@ -523,12 +531,14 @@ class Sensor:
             if known and max(known) >= rung.priority and not emergency:
                 audience = Audience.WEEKLY
             slot.staff = max(rung.priority, slot.staff or rung.priority)
+        since = _counts_from(slot, rung)
+        before = self.ended.get(self.plan.levels.index(level)) if self.resumed_at == slot.since else None
         return Told(
             rule=rung.rule,
             verdict=Verdict.RAISE,
             audience=audience,
             priority=rung.priority,
-            since=_counts_from(slot, rung),
+            since=since,
             reading=reading,
             value=value,
             level=level,
@@ -538,6 +548,8 @@ class Sensor:
             evidence=(slot.since, slot.worst_at, reading.taken_at),
             emergency=emergency,
             began=self._very_low_since() if emergency and audience is Audience.STAFF else None,
+            broken=not level.share and slot.run_since > since,
+            before=before if before and before.end == before.last and before.first < since else None,
         )
 
     def _very_low_since(self) -> datetime | None:
@@ -671,12 +683,16 @@ class Sensor:
         if self.moving:
             if abs(rate) < _CALMED or rate * self.moving < 0:
                 self.moving = 0
-        elif rate <= self.plan.falling or rate >= self.plan.rising:
+        elif rate >= self.plan.rising or (rate <= self.plan.falling and self._nears_low(value, rate)):
             rule = FALLING_FAST if rate < 0 else RISING_FAST
             self.moving = -1 if rate < 0 else 1
             if self._fresh(rule, reading, now):
                 return self._note(rule, reading, value, at, (at, taken), (rate, mg_dl))
         return None
+
+    def _nears_low(self, value: Value, rate: float) -> bool:
+        """Whether a fall at this rate (mg/dL/min) would soon come to a low; from far above it is no news."""
+        return value.mg_dl + _REACH * rate < self.plan.ahead[0].level
 
     def _feel_pressure(self, value: Value, taken: datetime) -> None:
         """A steep fall at night from a steady trace."""

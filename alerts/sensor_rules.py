@@ -225,7 +225,7 @@ HIGH_EXTENDED: Final = _rule(
 GLUCOSE_REFERRAL: Final = _rule(
     "glucose-referral",
     "Far too high glucose that lasts",
-    "血糖持续过高",
+    "血糖持续严重偏高",
     "glucose-high",
     _AT_LEAST,
     *both(

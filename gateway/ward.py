@@ -24,6 +24,7 @@ from alerts.alert import Act, Alert, Finding, Notice, Text, together
 from alerts.battery import low_battery
 from alerts.bed import Bed
 from alerts.book import Book
+from alerts.delivery import worst_for_patients
 from alerts.device_rules import NO_DATA
 from alerts.devices import Expected, after_low
 from alerts.ladder import Plan
@@ -520,7 +521,7 @@ def _heard(
     changes: list[Change] = []
     notices: list[Notice] = []
     alerts = dict(standing)
-    for group in groups:
+    for group in worst_for_patients(groups):
         heard = hear_findings(alerts, group, now)
         alerts.update({(change.alert.patient, change.alert.problem): change.alert for change in heard.changes})
         changes += heard.changes

@@ -295,10 +295,12 @@ def test_one_high_blood_pressure_holds_and_the_mean_of_two_is_judged() -> None:
     home = Home().take(cuff(0, 150, 95))
     assert home.verdict("bp-session-high", 0) is HOLD
     found = home.take(cuff(2, 130, 85)).at(2)["bp-session-high"]
+    assert found.because.zh.endswith("请休息，并按平时的时间继续测量；下次就诊时请出示这些数值。")
     assert (found.verdict, found.priority, found.audience) == (RAISE, Priority.LOW, PATIENT)
     assert found.because.en == (
         "Home blood pressure 140/90 mmHg (mean of 150/95 mmHg and 130/85 mmHg, session of 2026-03-02 07:00), "
-        "at or above 135/85 mmHg (home limit, ESH 2023, ESC 2024, China 2024)."
+        "at or above 135/85 mmHg (home limit, ESH 2023, ESC 2024, China 2024). Please rest, and go on measuring at "
+        "your usual times; bring these values to your next visit."
     )
     alone = Home().take(cuff(0, 150, 80), cuff(2, 140, 78)).at(2)["bp-session-high"]
     assert "at or above 135 mmHg systolic (home limit" in alone.because.en

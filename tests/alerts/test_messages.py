@@ -130,14 +130,16 @@ def test_the_patient() -> None:
     assert said.body.en == (
         "Glucose below 3.0 mmol/L for 30 min.\n"
         "Readings: 02:00 3.1 mmol/L, 02:05 2.7 mmol/L.\n"
-        "Please eat or drink 15 to 20 g of fast sugar now and measure again in 15 min; if it is not better, do so "
-        "again and call for help. Do not stay alone. Who is drowsy or unconscious gets nothing by mouth: call the "
-        "emergency number (120 in China) at once. Your clinic is being told."
+        "Please eat or drink 15 to 20 g of fast sugar (half a glass of juice, 150 ml, or 3 to 4 sugar cubes; with "
+        "acarbose: glucose) now and measure again in 15 min; if it is not better, do so again and call for help. Do not "
+        "stay alone. Who is drowsy or unconscious gets nothing by mouth: call the emergency number (120 in China) at "
+        "once. Your clinic is being told."
     )
     assert said.body.zh == (
         "血糖低于 3.0 mmol/L 已 30 分钟。\n"
         "读数：02:00 3.1 mmol/L，02:05 2.7 mmol/L。\n"
-        "请立即进食速效糖 15 至 20 克，15 分钟后复测；如未好转，请再次补糖并呼救。请勿独处。"
+        "请立即进食速效糖 15 至 20 克（如果汁半杯 150 ml，或方糖 3 至 4 块；服用阿卡波糖者须用葡萄糖），"
+        "15 分钟后复测；如未好转，请再次补糖并呼救。请勿独处。"
         "如嗜睡或意识不清，切勿喂食，请他人立即拨打急救电话（中国大陆 120）。正在通知您的诊所。"
     )
     other = alert_message(replace(ALERT, problem="ketone"), to_patient=True, zone=ZONE, situation=Situation())

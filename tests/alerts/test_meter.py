@@ -17,6 +17,8 @@ from tests.alerts.ward import said
 
 RAISE, HOLD, CLEAR = Verdict.RAISE, Verdict.HOLD, Verdict.CLEAR
 STAFF, PATIENT, WEEKLY = Audience.STAFF, Audience.PATIENT, Audience.WEEKLY
+# In quantities that everybody has at home.
+SUGAR = "15 to 20 g of fast sugar (half a glass of juice, 150 ml, or 3 to 4 sugar cubes; with acarbose: glucose)"
 
 
 # Lows
@@ -27,8 +29,8 @@ def test_a_low_asks_the_patient_to_eat_and_to_measure_again() -> None:
     assert (found.verdict, found.audience, found.priority) == (RAISE, PATIENT, Priority.LOW)
     assert found.because.en == (
         "Meter glucose 62 mg/dL (3.4 mmol/L) at 2026-03-02 07:00: below 70 mg/dL (3.9 mmol/L). Limit: ADA and CDS "
-        "2024, level 1. Please eat or drink 15 to 20 g of fast sugar now and measure again in 15 min; if it is still "
-        "low, do so again."
+        f"2024, level 1. Please eat or drink {SUGAR} now and measure again in 15 min; if it is still low, "
+        "do so again."
     )
     assert found.because.zh.startswith(
         "2026-03-02 07:00 指尖血糖 62 mg/dL（3.4 mmol/L）：低于 70 mg/dL（3.9 mmol/L）。"
@@ -74,7 +76,7 @@ def test_a_very_low_value_that_comes_late_asks_to_measure_now_and_counts_from_wh
     asked = home.at(200)["meter-very-low"]
     assert asked.audience is PATIENT
     assert asked.because.en.endswith(
-        "This value came late. Please measure by finger now, and eat or drink 15 to 20 g of fast sugar if you are "
+        f"This value came late. Please measure by finger now, and eat or drink {SUGAR} if you are "
         "still low or feel unwell; measure again in 15 min; if it is not better, do so again and call for help. Do "
         "not stay alone. Who is drowsy or unconscious gets nothing by mouth: "
         "call the emergency number (120 in China) at once."
@@ -144,7 +146,7 @@ def test_a_patient_is_asked_also_where_staff_hear_at_once() -> None:
     (found,) = Home().take(meter(0, 35)).asked(0).values()
     assert (found.rule, found.priority) == ("meter-very-low", Priority.MEDIUM)  # by the worse level, not by 70 mg/dL
     assert "below 54 mg/dL" in found.because.en
-    assert "eat or drink 15 to 20 g of fast sugar now" in found.because.en
+    assert f"eat or drink {SUGAR} now" in found.because.en
 
 
 @pytest.mark.parametrize(("mg_dl", "rule"), [(50, "meter-very-low"), (65, "meter-low")])
@@ -152,7 +154,7 @@ def test_a_patient_is_asked_also_where_two_readings_come_at_once_and_staff_hear(
     together = Home().take(meter(0, mg_dl, arrives=18), meter(17, mg_dl - 1, arrives=18))
     raised = [each for each in together.judged(18).findings if each.verdict is RAISE]
     assert {each.audience for each in raised if each.rule == rule} == {STAFF, PATIENT}
-    assert "eat or drink 15 to 20 g of fast sugar now" in together.asked(18)[rule].because.en
+    assert f"eat or drink {SUGAR} now" in together.asked(18)[rule].because.en
     assert "still" not in together.asked(18)[rule].because.en.split("measure again")[0]  # nobody was asked before
 
 
@@ -171,7 +173,7 @@ def test_whoever_measures_again_as_asked_and_is_still_low_is_answered_with_the_n
     said = answers(Home(), *[meter(16 * n, mg_dl) for n, mg_dl in enumerate((62, 63, 64, 66))])
     assert len(said) == 4
     assert "It is still low" not in said[0]
-    assert "It is still low. Please eat or drink 15 to 20 g of fast sugar now" in said[1]
+    assert f"It is still low. Please eat or drink {SUGAR} now" in said[1]
     for each in said[2:]:
         assert "It is still low: please call your doctor or clinic now, and somebody who can come to you." in each
         assert "Please eat or drink 15 to 20 g" in each
@@ -661,3 +663,9 @@ def test_a_patients_own_limit_moves_the_finding() -> None:
     found = Home(given=own).take(meter(0, 78)).at(0)["meter-low"]
     assert found.verdict is RAISE
     assert "Limit: set for this patient." in found.because.en
+
+
+def test_a_value_above_its_goal_says_what_to_do() -> None:
+    found = Home().take(meter(0, 200)).at(0)["meter-high"]
+    assert found.because.en.endswith(" Nothing needs to be done at once: please measure again before your next meal.")
+    assert found.because.zh.endswith("无需立即处理：请在下一餐前复测。")

@@ -759,3 +759,13 @@ async def test_an_emergency_that_comes_13_h_late_is_told_once_and_not_from_befor
                 await house.path.deliver(came, lambda: None)
                 await house.path.errand(_nothing, last=True)
             assert told(house) == expected
+
+
+async def test_of_readings_that_come_together_the_patient_is_told_the_worst(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-anna", DeviceKind.CGM)
+        await send(house, "cgm-anna", clock.now(), *[100, 101] * 150)
+        clock.advance(timedelta(minutes=45))
+        await send(house, "cgm-anna", clock.now(), 110, 95, 80, 66, 50, 48, 45, 43, 40)
+        assert notices_to_patients(house) == ["For you: Very low glucose"]
