@@ -131,9 +131,9 @@ def test_the_patient() -> None:
         "Glucose below 3.0 mmol/L for 30 min.\n"
         "Readings: 02:00 3.1 mmol/L, 02:05 2.7 mmol/L.\n"
         "Please eat or drink 15 to 20 g of fast sugar (half a glass of juice, 150 ml, or 3 to 4 sugar cubes; with "
-        "acarbose: glucose) now and measure again in 15 min; if it is not better, do so again and call for help. Do not "
-        "stay alone. Who is drowsy or unconscious gets nothing by mouth: call the emergency number (120 in China) at "
-        "once. Your clinic is being told."
+        "acarbose: glucose) now and measure again in 15 min; if it is not better, do so again and call for help. Do "
+        "not stay alone. Who is drowsy or unconscious gets nothing by mouth: call the emergency number (120 in "
+        "China) at once. Your clinic is being told."
     )
     assert said.body.zh == (
         "血糖低于 3.0 mmol/L 已 30 分钟。\n"
