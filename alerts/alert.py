@@ -150,7 +150,8 @@ class Notice:
     """One message to one audience, written down before it is sent.
 
     id: derived from what it is about, so the same notice is never written twice. alert is None for a request to the
-    patient. subject and body are in both languages.
+    patient. subject and body are in both languages. recipient: "staff:ID" or "patient:ID" whose own contacts it goes
+    to; None: it goes to the channels that the house has for its audience.
     """
 
     id: str
@@ -161,3 +162,4 @@ class Notice:
     subject: Text
     body: Text
     written_at: datetime
+    recipient: str | None = None

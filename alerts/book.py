@@ -111,6 +111,7 @@ _notices = Table(
     Column("body_en", LongText, nullable=False),
     Column("body_zh", LongText, nullable=False),
     Column("written_at_us", BigInteger, nullable=False),
+    Column("recipient", String(80)),
 )
 Index("notices_of_patient", _notices.c.patient, _notices.c.written_at_us)
 _deliveries = Table(
@@ -134,6 +135,7 @@ _tries = Table(
     Column("channel", String(64), nullable=False),
     Column("at_us", BigInteger, nullable=False),
     Column("error", LongText),
+    Column("address", String(200)),
 )
 # Each hub follows its own journal. One that is alone on its database needs no name.
 _ALONE: Final = "watch"
@@ -145,6 +147,8 @@ CLAIM: Final = timedelta(minutes=2)
 AlertState = Literal["open", "closed"]
 # Channels by audience: a notice waits for every channel that its audience had when it was written.
 Routes = Mapping[Audience, Sequence[str]]
+# What else is written in the transaction of a step.
+Beside = Callable[[Connection, Sequence[Change], Sequence[Notice]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,12 +156,15 @@ class Delivery:
     """A notice on its way through one channel. tries: how often it was tried before.
 
     begin_by: not to be begun later (aware UTC), for it is another hub's before it would be done; None: at any time.
+    address, language: of the person whose contact it goes to, "" where the channel has one address for all.
     """
 
     notice: Notice
     channel: str
     tries: int
     begin_by: datetime | None = None
+    address: str = ""
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,12 +178,13 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """One try to deliver a notice. error: None when it was delivered."""
+    """One try to deliver a notice. error: None when it was delivered. address: as in Delivery."""
 
     notice: str
     channel: str
     at: datetime
     error: str | None
+    address: str = ""
 
 
 class Overtaken(Exception):
@@ -187,12 +195,16 @@ class Book:
     """The alerts of all patients. routes: the channels of each audience, for notices written from now on.
 
     hub: the name of this one among several hubs on one database (16 characters at most); None where it is alone.
+    beside: what else is written in the transaction of each step.
     """
 
-    def __init__(self, engine: Engine, *, routes: Routes, hub: str | None = None) -> None:
+    def __init__(
+        self, engine: Engine, *, routes: Routes, hub: str | None = None, beside: Sequence[Beside] = ()
+    ) -> None:
         self._engine = engine
         self._routes = routes
         self._hub = hub
+        self._beside = beside
         self._own_cursor = _cursor.c.name == (hub or _ALONE)
 
     # Alerts
@@ -279,6 +291,8 @@ class Book:
                         _refuse_overtaken(before, seen)
                     _write_changes(db, changes, before)
                     self._write(db, new, cursor)
+                    for write in self._beside:
+                        write(db, changes, new)
                     if also:
                         also(db)
             except IntegrityError as error:  # the same alert or notice was written by another hub at the same time
@@ -287,7 +301,7 @@ class Book:
 
     def _write(self, db: Connection, notices: Sequence[Notice], cursor: int | None) -> None:
         for notice in notices:
-            db.execute(insert(_notices).values(**_notice_row(notice)))
+            put_notice(db, notice)
             for channel in self._routes.get(notice.audience, ()):
                 db.execute(
                     insert(_deliveries).values(
@@ -304,6 +318,17 @@ class Book:
         query = select(_notices).where(_notices.c.alert == alert).order_by(_notices.c.written_at_us, _notices.c.id)
         with self._engine.connect() as db:
             return [_notice(row) for row in db.execute(query)]
+
+    def notice(self, notice: str) -> Notice | None:
+        """One notice by id, or None."""
+        with self._engine.connect() as db:
+            return notices_in(db, [notice]).get(notice)
+
+    def told_to(self, recipient: str) -> list[Alert]:
+        """Open alerts that nobody has acknowledged and of which a person was told, the newest first."""
+        of_person = select(_notices.c.alert).where(_notices.c.recipient == recipient)
+        unseen = and_(_is_open, _alerts.c.acknowledged_at_us.is_(None), _alerts.c.id.in_(of_person))
+        return self._alerts(select(_alerts).where(unseen).order_by(_alerts.c.opened_at_us.desc(), _alerts.c.id))
 
     def to_patient(self, patient: str, limit: int) -> list[tuple[Notice, list[Way]]]:
         """The last notices to a patient, newest first, each with its channels by name."""
@@ -363,11 +388,7 @@ class Book:
         )
         delivered_at_us = to_us(tried.at) if tried.error is None else None
         with self._engine.begin() as db:
-            db.execute(
-                insert(_tries).values(
-                    notice=tried.notice, channel=tried.channel, at_us=to_us(tried.at), error=tried.error
-                )
-            )
+            put_try(db, tried)
             db.execute(
                 update(_deliveries)
                 .where(key)
@@ -380,14 +401,20 @@ class Book:
                 )
             )
             if tried.error is None and reaches_people:
-                _note_notified(db, tried)
+                note_notified(db, tried)
 
     def tries(self, notice: str) -> list[Try]:
         """Every try to deliver a notice, oldest first."""
         query = select(_tries).where(_tries.c.notice == notice).order_by(_tries.c.seq)
         with self._engine.connect() as db:
             return [
-                Try(notice=row.notice, channel=row.channel, at=from_us(row.at_us), error=row.error)
+                Try(
+                    notice=row.notice,
+                    channel=row.channel,
+                    at=from_us(row.at_us),
+                    error=row.error,
+                    address=row.address or "",
+                )
                 for row in db.execute(query)
             ]
 
@@ -473,7 +500,49 @@ def _to_audit(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in {"evidence", "updated_at_us", "notified_at_us"}}
 
 
-def _note_notified(db: Connection, tried: Try) -> None:
+def put_notice(db: Connection, notice: Notice) -> None:
+    """Write a notice down, within a transaction."""
+    db.execute(insert(_notices).values(**_notice_row(notice)))
+
+
+def put_try(db: Connection, tried: Try) -> None:
+    """Add to the log of tries, within a transaction."""
+    db.execute(
+        insert(_tries).values(
+            notice=tried.notice,
+            channel=tried.channel,
+            at_us=to_us(tried.at),
+            error=tried.error,
+            address=tried.address or None,
+        )
+    )
+
+
+def alerts_in(db: Connection, names: Iterable[str]) -> dict[str, Alert]:
+    """Alerts by id, within a transaction."""
+    return {row.id: _alert(row) for row in db.execute(select(_alerts).where(_alerts.c.id.in_(list(names))))}
+
+
+def notices_in(db: Connection, names: Iterable[str]) -> dict[str, Notice]:
+    """Notices by id, within a transaction."""
+    return {row.id: _notice(row) for row in db.execute(select(_notices).where(_notices.c.id.in_(list(names))))}
+
+
+def last_said_in(db: Connection, alert: str) -> Notice | None:
+    """What the channels of the house were told last about an alert; within a transaction."""
+    to_all = and_(_notices.c.alert == alert, _notices.c.recipient.is_(None))
+    row = db.execute(select(_notices).where(to_all).order_by(_notices.c.written_at_us.desc()).limit(1)).first()
+    return _notice(row) if row else None
+
+
+def recipients_in(db: Connection, alert: str) -> list[str]:
+    """All persons to whom a notice about an alert was written, within a transaction."""
+    query = select(_notices.c.recipient).where(_notices.c.alert == alert, _notices.c.recipient.is_not(None))
+    return sorted({str(each) for each in db.scalars(query)})
+
+
+def note_notified(db: Connection, tried: Try) -> None:
+    """The first delivery to staff is the alert's moment of notification; within a transaction."""
     of_staff = (_notices.c.id == tried.notice, _notices.c.audience == Audience.STAFF.value)
     alert = db.scalar(select(_notices.c.alert).where(*of_staff))
     first = update(_alerts).where(_alerts.c.id == alert, _alerts.c.notified_at_us.is_(None))
@@ -561,6 +630,7 @@ def _notice_row(notice: Notice) -> dict[str, Any]:
         "body_en": notice.body.en,
         "body_zh": notice.body.zh,
         "written_at_us": to_us(notice.written_at),
+        "recipient": notice.recipient,
     }
 
 
@@ -574,6 +644,7 @@ def _notice(row: Row[Any]) -> Notice:
         subject=Text(en=row.subject_en, zh=row.subject_zh),
         body=Text(en=row.body_en, zh=row.body_zh),
         written_at=from_us(row.written_at_us),
+        recipient=row.recipient,
     )
 
 

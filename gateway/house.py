@@ -25,17 +25,18 @@ from sqlalchemy.exc import OperationalError
 
 from alerts.alert import Act, Alert, Finding
 from alerts.book import Book
-from alerts.channels import Channel, LogChannel, Speaker, routes
+from alerts.channels import Channel, LogChannel, PersonalChannel, Speaker, personal_routes, routes
 from alerts.database import hurried
 from alerts.follow_up import Deed, FollowUp
 from alerts.follow_up_book import FollowUpBook
 from alerts.review_book import ReviewBook
-from alerts.rules import PLAIN, Applied
+from alerts.rules import PLAIN, Applied, RuleBook
 from gateway.bulletin import Bulletin
 from gateway.check import local_address, nearest
 from gateway.clock import Clock
 from gateway.config import BOOK, Config
 from gateway.device_book import DeviceBook, DeviceState
+from gateway.duty import Duty
 from gateway.health import TICK, Fall, Pulse
 from gateway.hub_name import hub_name
 from gateway.keeper import WATCH, Keeper, room, share
@@ -124,11 +125,14 @@ class House:
         device_book: DeviceBook,
         reviews: ReviewBook,
         follow_ups: FollowUpBook,
+        duty: Duty,
     ) -> None:
         self.people = people
         self.book = book
         self.reviews = reviews
         self.follow_ups = follow_ups
+        self.duty = duty
+        duty.book = book
         self.journal = journal
         self.bulletin = Bulletin()
         self.address = ""
@@ -162,17 +166,8 @@ class House:
         self._unwritten: set[str] = set()  # devices whose state may differ from what is written
         # Told through attributes, because the channels that speak and the follower that sends are made after these.
         self.speaker: Speaker
-        self.rules = rules = load_rules(config.clinic.rules) if config.clinic.rules else PLAIN
-        self.ward = Ward(
-            journal,
-            people,
-            book,
-            follow_ups,
-            self.bulletin,
-            clock=clock,
-            told=lambda: self.speaker.wake(),
-            rules=rules,
-        )
+        self.rules = rules = _rules(config)
+        self.ward = Ward(journal, people, book, follow_ups, self.bulletin, clock=clock, told=self._wake, rules=rules)
         self.path = StraightPath(journal, self.ward, clock, people.roster(), stored=self._stored)
         self.rounds = Rounds(
             journal, people, reviews, clock=clock, hear=self._hear, judge=follow_ups.judge, rules=rules
@@ -593,6 +588,11 @@ class House:
         """Have the alerts hear what the rounds have found."""
         await self.path.round(partial(self.ward.hear, findings))
 
+    def _wake(self) -> None:
+        """There may be somebody to tell."""
+        self.speaker.wake()
+        self.duty.wake()
+
     def _stored(self) -> None:
         if self.influx:
             self.influx.news.set()
@@ -622,18 +622,28 @@ async def keep_house(config: Config, clock: Clock, *, radio: Radio | None = None
 async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         stack.enter_context(sole_tenant(config.data))
-        channels = _channels(config)
-        house = House(config, clock, *_open_stores(stack, config, channels))
+        channels, personal = _channels(config), config.personal_channels()
+        house = House(config, clock, *_open_stores(stack, config, clock, channels, personal))
         door = _open_door(stack, config, house)
         base_url = config.web.base_url or house.address
-        house.speaker = Speaker(house.book, channels, base_url=base_url, clock=clock.now)
+        house.duty.base_url = base_url
+        house.speaker = house.duty.speaker = Speaker(
+            house.book,
+            channels,
+            base_url=base_url,
+            clock=clock.now,
+            outbox=house.duty.outbox,
+            personal=personal,
+            link=house.duty.link,
+        )
         shift = _Shift(stack, await stack.enter_async_context(asyncio.TaskGroup()))
         shift.start(house.speaker.run(), "speaker")
         stack.push_async_callback(house.ward.close)
         _start_followers(shift, config, house, clock)
         await _start_worker(shift, house)
         await _open_links(shift, config, house, clock, radio)
-        for name, work in (("tick", house.tick), ("upkeep", house.upkeep), ("rounds", house.go_round)):
+        works = ("tick", house.tick), ("upkeep", house.upkeep), ("rounds", house.go_round), ("duty", house.duty.run)
+        for name, work in works:
             shift.start(_kept_going(name, work, house, clock), name)
         server = _Server(_server_config(create_app(house, config.web.guard())))
         stack.push_async_callback(_close_web, server, house.bulletin, shift.group.create_task(server.serve([door])))
@@ -667,9 +677,17 @@ def _channels(config: Config) -> list[Channel]:
     return channels
 
 
+def _rules(config: Config) -> RuleBook:
+    return load_rules(config.clinic.rules) if config.clinic.rules else PLAIN
+
+
 def _open_stores(
-    stack: AsyncExitStack, config: Config, channels: Sequence[Channel]
-) -> tuple[Journal, People, Book, DeviceBook, ReviewBook, FollowUpBook]:
+    stack: AsyncExitStack,
+    config: Config,
+    clock: Clock,
+    channels: Sequence[Channel],
+    personal: Sequence[PersonalChannel],
+) -> tuple[Journal, People, Book, DeviceBook, ReviewBook, FollowUpBook, Duty]:
     journal = Journal(config.data / JOURNAL, checkpoints="beside it")
     stack.callback(journal.close)
     try:
@@ -678,8 +696,20 @@ def _open_stores(
     except (SchemaError, OSError) as error:
         raise HouseError(_hindrance(config.data, str(error))) from error
     stack.callback(engine.dispose)
-    book = Book(engine, routes=routes(channels), hub=hub)
-    return journal, People(engine), book, DeviceBook(engine), ReviewBook(engine), FollowUpBook(engine)
+    people = People(engine)
+    duty = Duty(
+        engine,
+        people,
+        journal,
+        clock,
+        rules=_rules(config),
+        channels=personal_routes(personal),
+        ladders=config.ladders(),
+        zone=config.clinic.zone,
+        hub=hub,
+    )
+    book = Book(engine, routes=routes(channels), hub=hub, beside=[duty.escalation.beside])
+    return journal, people, book, DeviceBook(engine), ReviewBook(engine), FollowUpBook(engine), duty
 
 
 def _open_door(stack: AsyncExitStack, config: Config, house: House) -> socket.socket:

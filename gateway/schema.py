@@ -17,14 +17,26 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, make_url, text
 from sqlalchemy.exc import DatabaseError
 
-from alerts import audit, book, follow_up_book, review_book
+from alerts import audit, book, escalation_book, follow_up_book, outbox, review_book, team_book
 from alerts.database import METADATA, connect
-from gateway import device_book, people
+from gateway import device_book, people, replies, signed
 
 logger = logging.getLogger(__name__)
 
 # Each of these rooms has put its tables there.
-_ROOMS: Final = (audit, book, follow_up_book, review_book, device_book, people)
+_ROOMS: Final = (
+    audit,
+    book,
+    escalation_book,
+    follow_up_book,
+    outbox,
+    review_book,
+    team_book,
+    device_book,
+    people,
+    replies,
+    signed,
+)
 TABLES: Final = METADATA
 # Two hubs that start at once on one PostgreSQL upgrade it one after the other. The number is ours alone by chance.
 _ADVISORY_LOCK: Final = 4_707_171_305

@@ -15,6 +15,7 @@ from alerts.review_book import ReviewBook
 from alerts.rules import Applied, RuleBook
 from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
+from gateway.duty import Duty
 from gateway.people import Device, MeasuringPlan, Patient, People
 from ingest.admit import Wearing
 from ingest.journal import Letter, LetterState
@@ -55,6 +56,11 @@ class HouseView(Protocol):
     @property
     def book(self) -> Book:
         """The alerts and what is written down about them."""
+        ...
+
+    @property
+    def duty(self) -> Duty:
+        """Who is told of alerts and by which ways; what people answer. Blocks where it is not async."""
         ...
 
     @property

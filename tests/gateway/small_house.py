@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from alerts.alert import Act, Alert, Audience, Finding, Priority, Text, Verdict
 from alerts.book import Book
+from alerts.channels import Speaker
 from alerts.follow_up import Deed, FollowUp, Step, closing, decide, follow
 from alerts.follow_up_book import FollowUpBook
 from alerts.machine import Heard, hear
@@ -21,6 +22,7 @@ from alerts.rules import PLAIN, Applied
 from gateway import metrics
 from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
+from gateway.duty import Duty
 from gateway.own_limits import limits_on, refuse_change
 from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People, UnknownPerson
 from gateway.schema import open_database
@@ -38,6 +40,22 @@ WANG = Patient(id="p-017", name="王芳", zone="Asia/Shanghai", language="zh_CN"
 MILLER = Patient(id="p-018", name="Anna Miller", zone="Europe/Berlin", glucose_unit=Unit.MG_DL)
 
 
+class StandingClock:
+    """The house's time, which tests move by hand."""
+
+    def __init__(self, house: SmallHouse) -> None:
+        self._house = house
+
+    def now(self) -> datetime:
+        return self._house.time
+
+    def elapsed(self) -> timedelta:
+        return self._house.time - NOW
+
+    async def sleep(self, duration: timedelta) -> None:
+        raise AssertionError("nothing waits here")
+
+
 class SmallHouse:
     zone = SHANGHAI
     rules = PLAIN
@@ -46,11 +64,22 @@ class SmallHouse:
         self.engine = open_database(f"sqlite:///{folder / 'hub.sqlite'}")
         self.people = People(self.engine)
         self.journal = Journal(folder / "journal.sqlite")
-        self.book = Book(self.engine, routes={Audience.PATIENT: ("log",)})
+        self.time = NOW
+        self.duty = Duty(
+            self.engine,
+            self.people,
+            self.journal,
+            StandingClock(self),
+            rules=PLAIN,
+            channels=dict.fromkeys(Audience, ("app", "sms")),
+        )
+        self.duty.base_url = "https://hub.example"
+        self.book = Book(self.engine, routes={Audience.PATIENT: ("log",)}, beside=[self.duty.escalation.beside])
+        self.duty.book = self.book
+        self.duty.speaker = Speaker(self.book, [], base_url="https://hub.example", clock=self.now)
         self.reviews = ReviewBook(self.engine)
         self.follow_ups = FollowUpBook(self.engine)
         self.bulletin = Bulletin()
-        self.time = NOW
         self.felt_at = NOW
         self.trouble = ""
         self.states: dict[str, DeviceState] = {}
