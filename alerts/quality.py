@@ -19,7 +19,7 @@ from enum import StrEnum
 from math import fsum
 from typing import Final
 
-from alerts.alert import Outcome, Priority, Text
+from alerts.alert import Outcome, Priority, Text, together
 from alerts.rule import DAYS, HOURS, MIN, OWN, Comparison, Parameter, Rule
 from alerts.rules import RULES
 
@@ -68,7 +68,7 @@ class AlertRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowUpRow:
-    """A follow-up. role: who has it, or had it last. in_period: it was opened in the period, and not only its alert."""
+    """A follow-up. role: who has it, or had it last. in_period: it was opened in the period, not only its alert."""
 
     id: str
     role: str
@@ -102,7 +102,7 @@ class SurveyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonitoredRow:
-    """A patient of the register. days: on how many days of the period, on the patient's clock, readings were taken."""
+    """A patient of the register. days: of the period, on the patient's clock, on which readings were taken."""
 
     patient: str
     days: int
@@ -387,7 +387,7 @@ def _times(alerts: Iterable[AlertRow], moment: Callable[[AlertRow], datetime | N
 def _reached_by(
     took: Iterable[timedelta], waits: Iterable[timedelta], shares: tuple[float, float]
 ) -> tuple[timedelta | None, timedelta | None]:
-    """After how long these shares have happened, by the product-limit estimate; of one moment, what happened first."""
+    """After how long these shares have happened, by the product-limit estimate; of one moment what happened first."""
     spans = sorted([(span, False) for span in took] + [(span, True) for span in waits])
     found: list[timedelta | None] = [None, None]
     left = 1.0
@@ -506,7 +506,7 @@ def _rule_figures(name: str | None, alerts: Sequence[AlertRow]) -> RuleFigures:
         escalated=sum(alert.steps > 0 for alert in alerts),
         worsened=sum(alert.worsened for alert in alerts),
         reasons=reasons,
-        advice=rule and _advice(rule, closed, reasons),
+        advice=_advice(rule, closed, reasons) if rule else None,
     )
 
 
@@ -545,16 +545,15 @@ def _relax(rule: Rule, n: int, in_vain: int, reasons: Sequence[tuple[str, int]],
     evidence = Text(
         en=f"Of {n} closed alerts {in_vain} ({100 * in_vain / n:.0f} %) needed no action, most often "
         f"because: {note} ({times}).",
-        zh=f"{n} 条已关闭的警报中，{in_vain} 条（{100 * in_vain / n:.0f}%）无需处理，最常见原因：{note}（{times} 条）。",
+        zh=f"{n} 条已关闭的警报中，{in_vain} 条（{100 * in_vain / n:.0f}%）无需处理，"
+        f"最常见原因：{note}（{times} 条）。",
     )
     if urgent:
         said = Text(
-            en=f" {urgent} of them were of high priority: look at each before a number is changed.",
+            en=f"{urgent} of them were of high priority: look at each before a number is changed.",
             zh=f"其中 {urgent} 条为高优先级：更改数值前请逐条核查。",
         )
-        return Advice(
-            verb=Verb.LOOK, parameter=None, because=Text(en=evidence.en + said.en, zh=evidence.zh + said.zh)
-        )
+        return Advice(verb=Verb.LOOK, parameter=None, because=together((evidence, said)))
     try_it = _try(lever, laxer=True, comparison=rule.comparison)
     return Advice(
         verb=Verb.RELAX,
@@ -584,7 +583,7 @@ def _try(lever: Sequence[Parameter], *, laxer: bool, comparison: Comparison) -> 
     default = " / ".join(f"{each.default:g} {each.unit}" for each in lever)
     allowed = " / ".join(f"{each.lower:g}-{each.upper:g} {each.unit}" for each in lever)
     return Text(
-        en=f"write a {'higher' if higher else 'lower'} {name} (default {default}, allowed {allowed}) into a rule file, "
+        en=f"write a {'higher' if higher else 'lower'} {name} (default {default}, allowed {allowed}) in a rule file "
         "and see first what it changes on your own history: homeward replay HISTORY.csv --compare RULES.toml",
         zh=f"在规则文件中将 {name} 设{'高' if higher else '低'}一些（默认 {default}，允许 {allowed}），"
         "并先用本院历史数据查看影响：homeward replay HISTORY.csv --compare RULES.toml",

@@ -119,7 +119,7 @@ class QualityBook:
         return list(found.values())
 
     def care(self, start: datetime, end: datetime, programmes: Programmes) -> CareRows:
-        """The follow-ups of the period, and of the alerts of the period; their attempts; the surveys of the period."""
+        """The follow-ups of the period and of its alerts, their attempts, and the surveys of the period."""
         with self._engine.connect() as db:
             if not inspect(db).has_table(_follow_ups.name):
                 return CareRows()

@@ -1,7 +1,7 @@
 """The quality report and the months of monitoring, put together from the database and the journal.
 
-Days are the clinic's for alerts, follow-ups and surveys, and each patient's own for readings and care time. Every call
-reads much and blocks: call it off the loop.
+Days are the clinic's for alerts, follow-ups and surveys, and each patient's own for readings and care time. Every
+call reads much and blocks: call it off the loop.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -21,7 +22,6 @@ from alerts.monitoring import Care, CareTime, Monitored, Window, monitored, wind
 from alerts.quality import AlertRow, ControlRow, Measure, MonitoredRow, Quality, QualityRows, quality
 from alerts.quality_book import QualityBook
 from alerts.review import RANGES
-from alerts.rule import Group
 from alerts.rules import RuleBook
 from alerts.week import midnight_us
 from gateway.own_limits import care_of
@@ -157,7 +157,7 @@ class QualityDesk:
         zone = ZoneInfo(patient.zone)
         days = [first + _DAY * number for number in range((last - first).days + 1)]
         edges = [from_us(midnight_us(day, zone)) for day in (*days, last + _DAY)]
-        found = self._journal.measured(patient.id, list(zip(edges[:-1], edges[1:], strict=True)))
+        found = self._journal.measured(patient.id, list(pairwise(edges)))
         return frozenset(day for day, measured in zip(days, found, strict=True) if measured)
 
     # Control
