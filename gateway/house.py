@@ -26,6 +26,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from alerts.alert import Act, Alert, Finding
 from alerts.book import Book, connect, hurried
 from alerts.channels import Channel, LogChannel, Speaker, routes
+from alerts.quality_book import QualityBook
 from alerts.review_book import ReviewBook
 from alerts.rules import PLAIN, Applied
 from gateway.bulletin import Bulletin
@@ -40,6 +41,7 @@ from gateway.metrics import measure
 from gateway.own_limits import care_of, limits_on, refuse_change
 from gateway.path import StraightPath
 from gateway.people import Device, DeviceLink, MeasuringPlan, Patient, People, UnknownPerson
+from gateway.quality_desk import QualityDesk
 from gateway.rounds import Rounds
 from gateway.rule_file import load_rules
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
@@ -119,6 +121,7 @@ class House:
         book: Book,
         device_book: DeviceBook,
         reviews: ReviewBook,
+        quality: QualityBook,
     ) -> None:
         self.people = people
         self.book = book
@@ -161,6 +164,7 @@ class House:
             journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake(), rules=rules
         )
         self.path = StraightPath(journal, self.ward, clock, people.roster(), stored=self._stored)
+        self.quality = QualityDesk(journal, people, quality, rules, self.zone)
         self.rounds = Rounds(journal, people, reviews, clock=clock, hear=self._hear, rules=rules)
         self.pulse = Pulse(self)
         self._told: dict[str, str] = {}
@@ -648,19 +652,19 @@ def _channels(config: Config) -> list[Channel]:
 
 def _open_stores(
     stack: AsyncExitStack, data: Path, channels: Sequence[Channel]
-) -> tuple[Journal, People, Book, DeviceBook, ReviewBook]:
+) -> tuple[Journal, People, Book, DeviceBook, ReviewBook, QualityBook]:
     journal = Journal(data / JOURNAL, checkpoints="beside it")
     stack.callback(journal.close)
     engine = connect(f"sqlite:///{data / BOOK}")
     stack.callback(engine.dispose)
     try:
         people, book, device_book = People(engine), Book(engine, routes=routes(channels)), DeviceBook(engine)
-        reviews = ReviewBook(engine)
+        reviews, quality = ReviewBook(engine), QualityBook(engine)
         book.create()
     except DatabaseError as error:
         said = f"cannot use {data / BOOK}: {error.orig}; check the file, its owner and the disk"
         raise HouseError(_hindrance(data, said)) from error
-    return journal, people, book, device_book, reviews
+    return journal, people, book, device_book, reviews, quality
 
 
 def _open_door(stack: AsyncExitStack, config: Config, house: House) -> socket.socket:

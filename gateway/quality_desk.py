@@ -1,11 +1,12 @@
 """The quality report and the months of monitoring, put together from the database and the journal.
 
-Days are the clinic's for alerts, follow-ups and surveys, and each patient's own for readings and care time. Every
-call reads much and blocks: call it off the loop.
+Days are the clinic's for alerts, follow-ups and surveys, and each patient's own for readings and care time. What is
+not awaited reads much and blocks: call it off the loop.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime, timedelta
@@ -32,6 +33,8 @@ from ingest.vital import Vital
 
 # As long as the consensus asks of a report of a sensor.
 COMPARED: Final = timedelta(days=14)
+# For so long a report is not made again: a page asks for it, and then for each of its charts.
+FRESH: Final = timedelta(minutes=1)
 # Each takes two fortnights of readings. Of more patients these are compared, whichever they are.
 MOST_COMPARED: Final = 500
 _DAY: Final = timedelta(days=1)
@@ -61,7 +64,7 @@ class Report(NamedTuple):
 
 
 class QualityDesk:
-    """Who puts the figures together."""
+    """Who puts the figures together: one report at a time, which is the same for a minute whoever asks."""
 
     def __init__(self, journal: Journal, people: People, book: QualityBook, rules: RuleBook, zone: ZoneInfo) -> None:
         self._journal = journal
@@ -69,9 +72,20 @@ class QualityDesk:
         self._book = book
         self._rules = rules
         self._zone = zone
+        self._turn = asyncio.Lock()
+        self._kept: dict[tuple[date, date, str | None], Report] = {}
 
-    def report(self, first: date, last: date, now: datetime, programme: str | None = None) -> Report:
+    async def report(self, first: date, last: date, now: datetime, programme: str | None = None) -> Report:
         """The report of these days, both included, as known by now (aware). programme: of its patients alone."""
+        asked = first, last, programme
+        async with self._turn:
+            self._kept = {key: kept for key, kept in self._kept.items() if abs(now - kept.made.as_of) < FRESH}
+            if asked not in self._kept:
+                self._kept[asked] = await asyncio.to_thread(self.put_together, first, last, now, programme)
+            return self._kept[asked]
+
+    def put_together(self, first: date, last: date, now: datetime, programme: str | None) -> Report:
+        """The same, anew. Blocks."""
         start, end = (from_us(midnight_us(day, self._zone)) for day in (first, last + _DAY))
         everybody = {patient.id: patient for patient in self._people.patients()}
         programmes = {patient.id: self._programme(patient) for patient in everybody.values()}
@@ -145,6 +159,10 @@ class QualityDesk:
                 kind,
             )
         ]
+
+    def programmes(self) -> list[str]:
+        """The programmes in which there are patients."""
+        return sorted({name for patient in self._people.patients() if (name := self._programme(patient))})
 
     def note_care(self, time: CareTime, now: datetime) -> None:
         """Write minutes of care down."""

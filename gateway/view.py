@@ -14,6 +14,7 @@ from alerts.rules import Applied, RuleBook
 from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
 from gateway.people import Device, MeasuringPlan, Patient, People
+from gateway.quality_desk import QualityDesk
 from ingest.admit import Wearing
 from ingest.journal import Letter, LetterState
 from ingest.reading import Reading
@@ -58,6 +59,11 @@ class HouseView(Protocol):
     @property
     def reviews(self) -> ReviewBook:
         """The weekly reviews, and how each patient stands. Blocks: call it off the loop."""
+        ...
+
+    @property
+    def quality(self) -> QualityDesk:
+        """Where the quality report and the months of monitoring are put together."""
         ...
 
     @property

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from alerts.alert import Act, Alert, Audience, Finding, Priority, Text, Verdict
 from alerts.book import Book, connect
 from alerts.machine import Heard, hear
+from alerts.quality_book import QualityBook
 from alerts.review_book import ReviewBook
 from alerts.rules import PLAIN, Applied
 from gateway import metrics
@@ -21,6 +22,7 @@ from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
 from gateway.own_limits import limits_on, refuse_change
 from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People, UnknownPerson
+from gateway.quality_desk import QualityDesk
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from ingest.admit import Wearing
 from ingest.journal import Arrival, Journal, Letter, LetterState
@@ -46,6 +48,7 @@ class SmallHouse:
         self.book = Book(self.engine, routes={Audience.PATIENT: ("log",)})
         self.book.create()
         self.reviews = ReviewBook(self.engine)
+        self.quality = QualityDesk(self.journal, self.people, QualityBook(self.engine), self.rules, self.zone)
         self.bulletin = Bulletin()
         self.time = NOW
         self.felt_at = NOW
