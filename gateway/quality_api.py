@@ -29,11 +29,10 @@ from alerts.quality import (
     Times,
     Verb,
 )
-from alerts.rules import RULES
 from gateway.api import CalendarDay, Door, House, Moment, Name, Problem, SentenceOut, find_patient
 from gateway.language import Language, Sentence, load_languages
 from gateway.quality_desk import Report
-from gateway.quality_words import FIGURES, MEASURES, SECTIONS, UNITS, VERBS
+from gateway.quality_words import FIGURES, MEASURES, ROLES, SECTIONS, UNITS, VERBS, title_of
 from gateway.spreadsheet import Cell, download, table
 from gateway.view import HouseView
 from gateway.words import OUTCOMES
@@ -49,8 +48,9 @@ First = Annotated[
 ]
 Last = Annotated[CalendarDay | None, Query(alias="to", description="Last day, included; left out: today")]
 Programme = Annotated[
-    str | None, Query(max_length=200, description="Only its patients, by its name in the rule file")
+    str | None, Query(max_length=200, description="Its patients only, by its name in the rule file")
 ]
+WindowKind = Annotated[Window, Query(description="Calendar months, or 30 days each from `from` on")]
 LanguageCode = Annotated[Literal["en", "zh_CN"], Query(description="Of names and sentences")]
 
 
@@ -192,9 +192,10 @@ class RuleQualityOut(BaseModel):
     @classmethod
     def of(cls, found: RuleFigures) -> RuleQualityOut:
         """The figures with the rule's title."""
+        title = title_of(found.rule)
         counts = ("rule", "alerts", "closed", "no_action", "emergencies", "escalated", "worsened")
         return cls(
-            title=SentenceOut.of(RULES[found.rule].title) if found.rule in RULES else None,
+            title=SentenceOut.of(title) if title else None,
             reasons=_counts(found.reasons),
             advice=found.advice and AdviceOut.model_validate(found.advice, from_attributes=True),
             **{name: getattr(found, name) for name in counts},
@@ -436,7 +437,7 @@ async def table_monitoring(
     The thresholds of US Medicare 2026 are information with their source, never advice on billing.
     """
     begin, end = period(house, first, last)
-    rows = await asyncio.to_thread(house.quality.months, begin, end, window, programme)
+    rows = await asyncio.to_thread(house.quality.months, begin, end, window, programme or None)
     said = _LANGUAGES[language]
     columns = (
         "patient", "name", "programme", "window", "first", "last", "days", "minutes", "live", "threshold", "source",
@@ -510,16 +511,17 @@ def _rows(made: Quality, said: Language) -> Iterator[tuple[Cell, ...]]:
 
     def row(section: str, group: str | None, figure: str, value: Cell) -> tuple[Cell, ...]:
         name, unit = FIGURES[figure]
-        return said.gettext(SECTIONS[section]), group, said.gettext(name), value, said.gettext(UNITS[unit])
+        return said.gettext(SECTIONS[section]), group, said.gettext(name), value, unit and said.gettext(UNITS[unit])
 
-    for section, groups in (
-        ("total", {None: made.total}),
-        ("programme", made.by_programme),
-        ("role", made.by_role),
-    ):
-        for group, figures in groups.items():
-            for name, value in _of_figures(figures):
-                yield row(section, group, name, value)
+    def team(role: str | None) -> str:
+        return said.gettext(ROLES[role]) if role in ROLES else role or ""
+
+    groups = [("total", "", made.total)]
+    groups += [("programme", name or said.gettext("none"), each) for name, each in made.by_programme.items()]
+    groups += [("role", team(role), each) for role, each in made.by_role.items()]
+    for section, group, figures in groups:
+        for name, value in _of_figures(figures):
+            yield row(section, group, name, value)
     for outcome, n in made.total.outcomes.items():
         yield row("outcome", said.gettext(OUTCOMES[outcome]), "alerts", n)
     for reason, n in made.reasons:
@@ -527,18 +529,20 @@ def _rows(made: Quality, said: Language) -> Iterator[tuple[Cell, ...]]:
     for name in ("follow_ups", "attempts", REACHED, "per_reach"):
         yield row("reach", None, name, _plain(getattr(made.reach, name)))
     for each in (made.satisfaction_total, *made.satisfaction):
+        week = (each.monday and each.monday.isoformat(), each.programme, each.role and team(each.role))
         for name, value in _of_satisfaction(each):
-            yield row("satisfaction", _group(each), name, value)
+            yield row("satisfaction", " · ".join(filter(None, week)), name, value)
     for control in made.control:
         for name, value in _of_control(control):
             yield row("control", said.gettext(MEASURES[control.measure]), name, value)
     for rule in made.rules:
-        title = said.text(RULES[rule.rule].title) if rule.rule in RULES else rule.rule
+        title = title_of(rule.rule)
+        name_of_rule = said.text(title) if title else rule.rule
         for name in ("alerts", "closed", "no_action", "emergencies", "escalated", "worsened"):
-            yield row("rule", title, name, getattr(rule, name))
+            yield row("rule", name_of_rule, name, getattr(rule, name))
         if rule.advice:
             verb = said.gettext(VERBS[rule.advice.verb])
-            yield row("rule", title, "advice", f"{verb}: {said.text(rule.advice.because)}")
+            yield row("rule", name_of_rule, "advice", f"{verb}: {said.text(rule.advice.because)}")
 
 
 def _of_figures(figures: Figures) -> Iterator[tuple[str, Cell]]:
@@ -572,12 +576,8 @@ def _of_control(control: Control) -> Iterator[tuple[str, Cell]]:
         yield f"{name}_{unit}", _plain(getattr(control, name))
 
 
-def _group(each: Satisfaction) -> str:
-    return " · ".join(str(part) for part in (each.monday, each.programme, each.role) if part)
-
-
 def _plain(value: Any) -> Cell:
-    return round(value, 2) if isinstance(value, float) else value
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def _in_percent(share: float | None) -> Cell:

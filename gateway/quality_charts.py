@@ -11,9 +11,8 @@ import plotly.graph_objects as go
 
 from alerts.alert import Outcome
 from alerts.quality import Measure, Quality, Satisfaction
-from alerts.rules import RULES
 from gateway.language import Language
-from gateway.quality_words import MEASURES, ROLES, TIMES
+from gateway.quality_words import MEASURES, ROLES, TIMES, title_of
 from gateway.words import OUTCOMES
 
 _INK, _GRID, _SOFT = "#1f2933", "#e4e9ee", "#9fb3c2"
@@ -78,7 +77,7 @@ def rules_figure(made: Quality, language: Language) -> go.Figure:
     """What the alerts of the rules with most of them came to."""
     shown = made.rules[:_MOST_RULES]
     titles = [
-        language.text(RULES[each.rule].title) if each.rule in RULES else each.rule or language.gettext("not known")
+        language.text(title) if (title := title_of(each.rule)) else each.rule or language.gettext("not known")
         for each in shown
     ]
     figure = go.Figure()

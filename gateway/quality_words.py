@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from alerts.alert import Text
 from alerts.monitoring import Window
 from alerts.quality import Measure, Verb
+from alerts.rules import RULES
 from gateway.words import N_
 
 SECTIONS: Final[Mapping[str, str]] = {
@@ -38,7 +40,6 @@ SECTIONS: Final[Mapping[str, str]] = {
     "source": N_("Source of the thresholds"),
 }
 UNITS: Final[Mapping[str, str]] = {
-    "": "",
     "d": N_("days"),
     "min": N_("min"),
     "pct": "%",
@@ -87,7 +88,7 @@ FIGURES: Final[Mapping[str, tuple[str, str]]] = {
     "reached": (N_("Attempts that reached the patient"), ""),
     "per_reach": (N_("Attempts for each that reached the patient"), ""),
     "asked": (N_("Asked"), ""),
-    "answered": (N_("Answered"), ""),
+    "answered": (N_("Questions answered"), ""),
     "score": (N_("Score, mean"), "score"),
     "call_again": (N_("Want to be called again"), ""),
     "helpful": (N_("Found it helpful"), "pct"),
@@ -123,3 +124,9 @@ ROLES: Final[Mapping[str | None, str]] = {
     "coordinator": N_("Coordinator"),
     None: N_("no follow-up"),
 }
+
+
+def title_of(rule: str | None) -> Text | None:
+    """What a rule is called; None where it is not known, or one of another Homeward."""
+    known = RULES.get(rule or "")
+    return known.title if known else None

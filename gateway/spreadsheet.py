@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 Cell = str | int | float | date | None
 
-# What begins a formula, or an import, in a spreadsheet; Chinese ones take the wide signs as well (OWASP, CSV injection).
+# What begins a formula in a spreadsheet; Chinese ones take the wide signs as well (OWASP, CSV injection).
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
