@@ -140,9 +140,11 @@ class ReachOut(_Out):
 class SatisfactionOut(_Out):
     """What patients said. Shares are of those who answered the question."""
 
-    monday: date | None = Field(description="Of the week in which they were asked, on the clinic's clock")
-    programme: str | None
-    role: str | None
+    monday: date | None = Field(
+        default=None, description="Of the week in which they were asked, on the clinic's clock"
+    )
+    programme: str | None = None
+    role: str | None = None
     asked: int
     answered: int
     score: Rounded = Field(description="1 (poor) to 5 (very good), mean")
@@ -187,7 +189,7 @@ class RuleQualityOut(BaseModel):
     escalated: int
     worsened: int
     reasons: list[CountOut]
-    advice: AdviceOut | None
+    advice: AdviceOut | None = None
 
     @classmethod
     def of(cls, found: RuleFigures) -> RuleQualityOut:
@@ -300,7 +302,7 @@ class QualityOut(BaseModel):
     last: date = Field(serialization_alias="to")
     zone: str
     as_of: datetime
-    programme: str | None
+    programme: str | None = Field(default=None, description="Of whose patients alone; null: of all")
     budget: BudgetOut
     total: AlertFiguresOut
     by_programme: list[GroupOut]
@@ -529,7 +531,7 @@ def _rows(made: Quality, said: Language) -> Iterator[tuple[Cell, ...]]:
     for name in ("follow_ups", "attempts", REACHED, "per_reach"):
         yield row("reach", None, name, _plain(getattr(made.reach, name)))
     for each in (made.satisfaction_total, *made.satisfaction):
-        week = (each.monday and each.monday.isoformat(), each.programme, each.role and team(each.role))
+        week = (each.monday.isoformat() if each.monday else "", each.programme, each.role and team(each.role))
         for name, value in _of_satisfaction(each):
             yield row("satisfaction", " · ".join(filter(None, week)), name, value)
     for control in made.control:
