@@ -417,9 +417,7 @@ async def table_quality(
 ) -> Response:
     """The same as a table: a row for each figure, with its section, group and unit."""
     report = await asked(house, first, last, programme)
-    said = _LANGUAGES[language]
-    head = [said.gettext(SECTIONS[name]) for name in ("section", "group", "figure", "value", "unit")]
-    text = await asyncio.to_thread(table, head, list(_rows(report.made, said)))
+    text = await asyncio.to_thread(_as_table, report.made, _LANGUAGES[language])
     return download(f"quality-{report.first}-{report.last}.csv", text)
 
 
@@ -506,6 +504,11 @@ async def asked(house: HouseView, first: date | None, last: date | None, program
 
 
 # The table
+
+
+def _as_table(made: Quality, said: Language) -> str:
+    head = [said.gettext(SECTIONS[name]) for name in ("section", "group", "figure", "value", "unit")]
+    return table(head, _rows(made, said))
 
 
 def _rows(made: Quality, said: Language) -> Iterator[tuple[Cell, ...]]:

@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerts.alert import Outcome, Priority
@@ -325,6 +325,7 @@ def _alert_rows(draw: Callable[..., Any]) -> list[AlertRow]:
     return found
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     alerts=_alert_rows(),
     scores=st.lists(st.none() | st.integers(1, 5), max_size=8),
@@ -351,6 +352,7 @@ def test_the_order_of_the_rows_does_not_matter(
     assert quality(replace(rows, **{name: shuffled(getattr(rows, name)) for name in names})) == quality(rows)
 
 
+@settings(max_examples=50, deadline=None)
 @given(alerts=_alert_rows())
 def test_every_alert_is_counted_once_wherever_it_is_counted(alerts: list[AlertRow]) -> None:
     made = quality(replace(WEEK, alerts=alerts))

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -158,9 +159,7 @@ async def test_control_compares_the_fortnights_before_and_after(house: SmallHous
         for n in range(14 * 96)
     ]
     readings += [
-        reading(
-            Vital.BLOOD_PRESSURE, start + day * DAY + hour * timedelta(hours=1), *pressure, None, 70.0, patient="p-c"
-        )
+        reading(Vital.BLOOD_PRESSURE, start + day * DAY + hour * timedelta(hours=1), *sent, None, 70.0, patient="p-c")
         for start, sent in ((opened - 14 * DAY, (150.0, 95.0)), (closed, (130.0, 85.0)))
         for day in range(7)
         for hour in (-6.5 + 24, 6.5)  # 08:00 and 21:00 in Shanghai
@@ -211,7 +210,13 @@ async def test_a_report_is_the_same_for_a_minute_and_made_once_for_all_who_ask(
     furnish(house)
     made = []
     put_together = house.quality.put_together
-    monkeypatch.setattr(house.quality, "put_together", lambda *asked: made.append(asked) or put_together(*asked))
+
+    def noted(*asked: Any) -> quality_desk.Report:
+        assert threading.current_thread() is not threading.main_thread()  # the loop goes on meanwhile
+        made.append(asked)
+        return put_together(*asked)
+
+    monkeypatch.setattr(house.quality, "put_together", noted)
     async with browser(house) as web:
         await asyncio.gather(*(web.get(path) for path in ("/quality", "/api/v1/quality", "/quality/figure/times")))
         assert len(made) == 1
