@@ -10,6 +10,8 @@ a spot measurement (`alerts.spot`) unless it is unremarkable (`alerts.cuff`), a 
   within the last 15 minutes; so a sensor that was replaced holds nothing up.
 - **What stands** (`standing`) are the rules that hold an alert of the patient up, told by the ward: what is over is
   looked for among them, also after a restart.
+- **What was closed while it was so** (`closed`): a low that a sensor still shows a while after a person closed the
+  alert about it is told again.
 - **Changed limits** have the bed made anew. What a sensor shows by them is told at its next reading, with its true
   onset; of spot measurements that were judged before nothing is, but what was told already goes its way.
 - **Time** raises no-data, from a moment that arrivals only put off, and what `alerts.spot` waits for (`due`).
@@ -25,7 +27,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 from alerts import spot
-from alerts.alert import Audience, Finding, Verdict
+from alerts.alert import Alert, Audience, Finding, Verdict
 from alerts.device_rules import LATE_DATA, NO_DATA
 from alerts.devices import LATE, LATE_COUNT, Arrivals, Expected, late_data, no_data, wrong_clock
 from alerts.ladder import Plan
@@ -33,7 +35,8 @@ from alerts.rule import Limits
 from alerts.rules import RULES
 from alerts.scene import Scene
 from alerts.sensor import NEVER, Sensor, Told, built
-from alerts.sensor_words import finding
+from alerts.sensor_rules import LOW_EVENT_2
+from alerts.sensor_words import finding, still_low
 from alerts.spot_rules import METER_LOW, METER_VERY_LOW
 from ingest.reading import Reading
 from ingest.vital import Unit, Vital
@@ -112,6 +115,7 @@ class Bed:
         "_silent",
         "_together",
         "_unwell",
+        "closed",
         "expected",
         "patient",
         "reads",
@@ -136,6 +140,7 @@ class Bed:
         self.zone = zone
         self.expected = expected
         self.standing: Mapping[str, datetime] = {}
+        self.closed: Alert | None = None
         self._plan = plan
         self._sensors: dict[str, Sensor] = {}
         self._arrivals: dict[str, Arrivals] = {}
@@ -160,13 +165,15 @@ class Bed:
         sensors: Mapping[str, Sequence[Reading]],
         standing: Mapping[str, datetime],
         earlier: Mapping[str, Sequence[tuple[float, float]]] = NOTHING_EARLIER,
+        closed: Alert | None = None,
     ) -> None:
         """Take in what was stored before the bed was made, by sensor, oldest first; nothing of it is told.
 
         standing: the rules that hold an alert up, and since when. earlier: what came before that, for what is known
-        of the patient (`alerts.sensor.built`).
+        of the patient (`alerts.sensor.built`). closed: as for `settle`.
         """
         self.standing = standing
+        self.closed = closed
         self._onsets = {(rule, each): since for rule, since in standing.items() for each in Audience}
         kept = _Kept(sensors, earlier)
         for device, readings in sensors.items():
@@ -217,7 +224,7 @@ class Bed:
             if sensor.known is not None and told is not None:
                 self._together = {**self._together, device: reading}
             if self.standing:
-                found = (*found, *self._over(sensor, reading, now, found))
+                found = (*found, *self._over(sensor, reading, now, found), *self._still_low(sensor, reading, now))
         elif self._is_to_be_judged(reading):
             self._asks = True
             self._came |= {reading.key}
@@ -262,6 +269,7 @@ class Bed:
         for device, reading in self._together.items():
             if device not in self._late:  # or `look` judges all of it
                 found += self._heard(self._sensors[device].judged(reading, now), now)
+                found += self._still_low(self._sensors[device], reading, now)
         self._together = NOTHING_TOGETHER
         return found
 
@@ -292,6 +300,7 @@ class Bed:
             begun = self._as_begun(judged.findings, taken)
             news = [each for each in begun if self._is_news(each, taken, stored)]
             found += spot.with_what_passed(news, past, scene)
+            found += self._late_emergencies(scene, taken, stored)
             self._came = frozenset()
             if pressures := taken.get(Vital.BLOOD_PRESSURE):
                 self._pressure_at = pressures[-1].taken_at
@@ -300,9 +309,13 @@ class Bed:
         found += self._of_devices(now)
         return found
 
-    def settle(self, standing: Mapping[str, datetime], now: datetime) -> datetime:
-        """Note the rules that hold an alert up now, and since when; the moment after now at which to look again."""
+    def settle(self, standing: Mapping[str, datetime], now: datetime, closed: Alert | None = None) -> datetime:
+        """Note the rules that hold an alert up now, and since when; the moment after now at which to look again.
+
+        closed: the alert about a low that a person closed and that is not over, None where there is none.
+        """
         self.standing = standing
+        self.closed = closed
         self._raised = frozenset()
         self._back = False
         self._unwell = self._is_unwell()
@@ -363,6 +376,18 @@ class Bed:
                     over.append(finding(self._scene(now), told))
         return over
 
+    def _still_low(self, sensor: Sensor, reading: Reading, now: datetime) -> Sequence[Finding]:
+        """What a person closed and the sensor shows still; told once for a closing."""
+        if self.closed is None or self.closed.closed_at is None:
+            return NONE
+        if reading.taken_at < self.closed.closed_at + self.limits.minutes(LOW_EVENT_2.name, "after-closing"):
+            return NONE
+        told = sensor.still_low(reading, now)
+        if told is None:
+            return NONE
+        closed, self.closed = self.closed, None
+        return still_low(self._scene(now), told, closed)
+
     def _low_since(self, at: datetime) -> datetime:
         """A meter's low that a sensor has shown before is no new one."""
         return min([at, *filter(None, (sensor.low_since(at) for sensor in self._sensors.values()))])
@@ -384,6 +409,14 @@ class Bed:
         evidence = set(found.evidence)
         came = [each.received_at for readings in taken.values() for each in readings if each.key in evidence]
         return not came or max(came) >= self._news_from or stored.was_told(found.rule, min(came))
+
+    def _late_emergencies(self, scene: Scene, taken: spot.Taken, stored: Stored) -> list[Finding]:
+        """What came too late to be told in its time; not what was told before, and is only watched again."""
+        worn = {each.device: each.worn_since for each in self.expected if each.worn_since}
+        found = spot.late(scene, taken, self._came, worn, self.standing.keys())
+        return [
+            each for each in found if each.verdict is Verdict.CLEAR or not stored.was_told(each.rule, each.known_at)
+        ]
 
     def _since_before(self, found: Finding, cut: Mapping[Vital, datetime]) -> Finding:
         known = self._onsets.get((found.rule, found.audience))

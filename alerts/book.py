@@ -265,6 +265,14 @@ class Book:
             rows = db.execute(select(_facts).where(_facts.c.alert == alert).order_by(_facts.c.seq))
             return [_fact(row) for row in rows]
 
+    def histories(self, alerts: Sequence[str]) -> dict[str, list[Fact]]:
+        """The dated facts of several alerts, each as `history` gives them."""
+        found: dict[str, list[Fact]] = {}
+        with self._engine.connect() as db:
+            for row in db.execute(select(_facts).where(_facts.c.alert.in_(alerts)).order_by(_facts.c.seq)):
+                found.setdefault(row.alert, []).append(_fact(row))
+        return found
+
     # Writing
 
     def cursor(self) -> int:

@@ -1,4 +1,4 @@
-"""Readings that cannot both be right: a meter and a sensor, two of a meter, two of a cuff. Pure.
+"""Readings that cannot both be right: a meter and a sensor, two of a meter, two of a cuff, two ketones. Pure.
 
 The bounds are Homeward's own, wide enough that a good device crosses them in fewer than one of a hundred pairs:
 
@@ -8,9 +8,11 @@ The bounds are Homeward's own, wide enough that a good device crosses them in fe
   more than blood can change in the time (4 mg/dL a minute). Each may be wrong by 15 mg/dL or 15 % (ISO 15197).
 - *two of a cuff*, in a row in one session: they differ by more than 35 systolic or 20 diastolic. That is four times
   the spread of such differences (7.4 mmHg).
+- *two ketones*, 15 minutes apart at most: they differ by more than 0.6 mmol/L and by 40 %. Ketones fall by less than
+  that in an hour of treatment.
 
 Nobody can say which of the two is wrong, so the patient is asked for a third, which outvotes one. What each of
-them raised stays raised meanwhile.
+them raised stays raised meanwhile, however long no third one comes (`in_doubt`).
 """
 
 from __future__ import annotations
@@ -22,16 +24,16 @@ from typing import Final
 
 from alerts.alert import Audience, Finding, Text, Verdict
 from alerts.cuff import Pressure, limit_words, pressures
-from alerts.rule import MG_DL, MMHG, PERCENT
+from alerts.rule import MG_DL, MMHG, MMOL_L, PERCENT
 from alerts.scene import MINUTE, Scene, is_heard
-from alerts.shown import shown, words
+from alerts.shown import number, shown, words
 from alerts.spot_rules import BP_SESSION_HIGH, CONTRADICTION
 from ingest.reading import Flag, Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
 
 _CHANGE_MG_DL: Final = 4.0  # a minute
 # What HI and LO stand for (mg/dL): the end of the range that most meters, and most sensors, can show.
-_RANGE: Final = {Vital.GLUCOSE: (20.0, 600.0), Vital.CGM: (40.0, 400.0)}
+_RANGE: Final = {Vital.GLUCOSE: (20.0, 600.0), Vital.CGM: (40.0, 400.0), Vital.KETONE: (0.0, 8.0)}  # mmol/L
 # Of three readings in this time two that agree outvote the third.
 _VOTE: Final = timedelta(minutes=30)
 _FEW: Final = 6  # readings in which to find three that are in no doubt
@@ -42,6 +44,7 @@ def judge(
     glucose: Sequence[Reading],
     sensor: Sequence[Reading],
     cuff: Sequence[Reading],
+    ketones: Sequence[Reading] = (),
     *,
     raising: Collection[str] | None = None,
 ) -> tuple[Finding, ...]:
@@ -49,12 +52,12 @@ def judge(
 
     sensor: those within `apart` (15 min) of the newest reading of the meter, and may be more. raising: as in `spot`.
     """
-    by_glucose = _sensor(scene, glucose, sensor) or _meter(scene, glucose)
-    found = [each for each in (by_glucose, _cuff(scene, pressures(cuff[-_FEW:]))) if each]
+    asked = _asked(scene, glucose, sensor, cuff, ketones)
+    found = [each for each in asked.values() if _is_fresh(scene, each)]
     if found:
         # The newest, which outlasts the other one: none comes to light when that grows old.
         return (max(found, key=lambda each: each.since),)
-    newest = [each[-1] for each in (glucose, cuff) if each]
+    newest = [each[-1] for each in (glucose, cuff, ketones) if each]
     if not newest or not is_heard(CONTRADICTION, raising):
         return ()
     because = Text(en="The newest readings do not contradict each other.", zh="最近的读数相互一致。")
@@ -62,10 +65,39 @@ def judge(
     return (scene.finding(CONTRADICTION, Verdict.CLEAR, because, scene.now, evidence, audience=Audience.PATIENT),)
 
 
-def _raise(scene: Scene, because: Text, evidence: Sequence[Reading]) -> Finding | None:
+def in_doubt(
+    scene: Scene,
+    glucose: Sequence[Reading],
+    sensor: Sequence[Reading],
+    cuff: Sequence[Reading],
+    ketones: Sequence[Reading],
+) -> frozenset[Vital]:
+    """The vitals of which the newest reading contradicts another one, however long ago: it ends nothing alone."""
+    return frozenset(_asked(scene, glucose, sensor, cuff, ketones))
+
+
+def _asked(
+    scene: Scene,
+    glucose: Sequence[Reading],
+    sensor: Sequence[Reading],
+    cuff: Sequence[Reading],
+    ketones: Sequence[Reading],
+) -> dict[Vital, Finding]:
+    """What the patient is asked of each vital, also where it is not fresh any more."""
+    asked = {
+        Vital.GLUCOSE: _sensor(scene, glucose, sensor) or _meter(scene, glucose),
+        Vital.BLOOD_PRESSURE: _cuff(scene, pressures(cuff[-_FEW:])),
+        Vital.KETONE: _ketone(scene, ketones),
+    }
+    return {vital: each for vital, each in asked.items() if each}
+
+
+def _is_fresh(scene: Scene, found: Finding) -> bool:
+    return scene.now - found.since <= scene.minutes(CONTRADICTION, "fresh-meter")
+
+
+def _raise(scene: Scene, because: Text, evidence: Sequence[Reading]) -> Finding:
     newest = max(evidence, key=lambda each: each.taken_at)
-    if not scene.fresh(CONTRADICTION, "fresh-meter", newest):
-        return None
     return scene.finding(CONTRADICTION, Verdict.RAISE, because, newest.taken_at, evidence, audience=Audience.PATIENT)
 
 
@@ -156,6 +188,48 @@ def _bound(scene: Scene, kind: str, reading: Reading) -> Text:
     number = f"{f'{least / MG_DL_PER_MMOL_L:.1f} mmol/L' if in_mmol else f'{least:g} mg/dL'} / {share:g} %"
     source = scene.limits.source(CONTRADICTION.name, kind, MG_DL)
     return Text(en=f"{number} ({source.en})", zh=f"{number}（{source.zh}）")
+
+
+def _ketone(scene: Scene, ketones: Sequence[Reading]) -> Finding | None:
+    if len(ketones) < 2:
+        return None
+    first, second = ketones[-2:]
+    apart = second.taken_at - first.taken_at
+    if apart > scene.minutes(CONTRADICTION, "apart") or _ketones_agree(scene, first, second):
+        return None
+    if any(
+        second.taken_at - each.taken_at <= _VOTE and _ketones_agree(scene, each, second) for each in ketones[-3:-2]
+    ):
+        return None
+    one, other, at = _ketone_words(first), _ketone_words(second), scene.clock(second.taken_at)
+    least, share = _ketone_bounds(scene)
+    source = scene.limits.source(CONTRADICTION.name, "ketone", MMOL_L)
+    return _raise(
+        scene,
+        Text(
+            en=f"Your blood ketone was {one} and {apart // MINUTE} min later, at {at}, {other}: they differ by more "
+            f"than {least:g} mmol/L / {share:g} % ({source.en}). Please measure a third time, with clean hands and a "
+            "new strip.",
+            zh=f"血酮先后为 {one} 和 {other}（{at}，相隔 {apart // MINUTE} 分钟）：相差超过 {least:g} mmol/L / "
+            f"{share:g} %（{source.zh}）。请洗手后换新试纸再测一次。",
+        ),
+        (first, second),
+    )
+
+
+def _ketones_agree(scene: Scene, first: Reading, second: Reading) -> bool:
+    one, other = _value(first), _value(second)
+    least, share = _ketone_bounds(scene)
+    return one is None or other is None or abs(one - other) <= max(least, share / 100 * max(one, other))
+
+
+def _ketone_bounds(scene: Scene) -> tuple[float, float]:
+    return scene.number(CONTRADICTION, "ketone", MMOL_L), scene.number(CONTRADICTION, "ketone-share", PERCENT)
+
+
+def _ketone_words(reading: Reading) -> str:
+    value, unit = shown(reading)
+    return ("HI" if value > 0 else "LO") if math.isinf(value) else number(value, unit)
 
 
 def _cuff(scene: Scene, taken: Sequence[Pressure]) -> Finding | None:

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict, together
 from alerts.rule import DAYS, MMHG, Limits, Rule
-from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, came_together, is_heard
+from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, answers, came_together, is_heard, late_words
 from alerts.spot_rules import BP_LOW, BP_SESSION_HIGH, BP_SEVERE, PRIORITY
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit
@@ -221,17 +221,18 @@ def _broken_words(scene: Scene, rule: Rule, broken: Mapping[str, Sequence[bool]]
     sides = [name for name, each in broken.items() if all(each)] or [
         name for name, each in broken.items() if any(each)
     ]
-    said = []
-    for name in sides:
-        parameter, form = f"{prefix}{name}", _SIDES[name]
-        limit, source = scene.number(rule, parameter, MMHG), scene.limits.source(rule.name, parameter, MMHG)
-        said.append(
-            Text(
-                en=form.en.format(limit=f"{limit:g}", source=source.en),
-                zh=form.zh.format(limit=f"{limit:g}", source=source.zh),
-            )
-        )
+    said = [_side_words(scene, rule, name, prefix) for name in sides]
     return Text(en=" or ".join(each.en for each in said), zh="或 ".join(each.zh for each in said))
+
+
+def _side_words(scene: Scene, rule: Rule, name: str, prefix: str) -> Text:
+    """The limit of one of the two pressures, with its source."""
+    parameter, form = f"{prefix}{name}", _SIDES[name]
+    limit, source = scene.number(rule, parameter, MMHG), scene.limits.source(rule.name, parameter, MMHG)
+    return Text(
+        en=form.en.format(limit=f"{limit:g}", source=source.en),
+        zh=form.zh.format(limit=f"{limit:g}", source=source.zh),
+    )
 
 
 # Severe
@@ -248,7 +249,8 @@ class _Stage(Enum):
 class _Case(NamedTuple):
     """A stage, the readings that prove it, and when it was known that staff or the patient must hear of it.
 
-    paired_at: when the second of the first pair was taken, or of the one by which it became worse. calm: readings
+    paired_at: when the one was taken of which the patient hears last: the second of the first pair, one by which it
+    became worse, or one that was measured again as asked. calm: readings
     that were not severe since a pair; two of them end it. discounted: what came after the first and does not count.
     """
 
@@ -352,9 +354,7 @@ def _next(scene: Scene, case: _Case | None, newest: Pressure, *, severe: bool) -
         return case._replace(discounted=(*case.discounted, newest))
     if case.stage is _Stage.PAIR:
         if severe:
-            after = case._replace(proof=(case.proof[-1], newest), calm=0)
-            # Of what has become worse the patient hears anew.
-            return after._replace(paired_at=newest.at) if _priority(scene, after) > _priority(scene, case) else after
+            return _again(scene, case, case._replace(proof=(case.proof[-1], newest), calm=0))
         return None if case.calm else case._replace(calm=1)
     if newest.at - case.proof[0].at < scene.minutes(BP_SEVERE, "apart"):
         return case._replace(discounted=(*case.discounted, newest))
@@ -362,6 +362,13 @@ def _next(scene: Scene, case: _Case | None, newest: Pressure, *, severe: bool) -
         return None
     proof, known_at = (case.proof[0], newest), newest.reading.received_at
     return case._replace(stage=_Stage.PAIR, proof=proof, known_at=known_at, paired_at=newest.at)
+
+
+def _again(scene: Scene, before: _Case, case: _Case) -> _Case:
+    """A pair of which one more is severe: whoever measured again as asked, or is worse off, is answered anew."""
+    newest, told = case.proof[-1].at, before.paired_at
+    asked = told is None or answers(newest) != answers(told)
+    return case._replace(paired_at=newest) if asked or _priority(scene, case) > _priority(scene, before) else case
 
 
 def _priority(scene: Scene, case: _Case) -> Priority:
@@ -395,49 +402,59 @@ def _is_late(scene: Scene, newest: Pressure) -> bool:
 
 
 def _late_words(scene: Scene, newest: Pressure) -> Text:
-    if not _is_late(scene, newest):
-        return _NOTHING
-    came = scene.clock(newest.reading.received_at)
-    return Text(
-        en=f" This came late, at {came}: how it was by then is not known.",
-        zh=f"数据迟至 {came} 才到达：届时情况未知。",
-    )
+    return late_words(scene, newest.reading, scene.minutes(BP_SEVERE, "wait-severe"))
 
 
 def _severe_words(scene: Scene, case: _Case) -> Text:
     first = case.proof[0]
     limit = reached_words(scene, BP_SEVERE, [(each.systolic, each.diastolic) for each in case.proof])
-    at, wait = scene.clock(first.at), _wait(scene, first) // MINUTE
-    late = _late_words(scene, case.proof[-1])
-    if case.stage is _Stage.ASKED and late.en:
-        return Text(
-            en=f"Blood pressure {first.words} at {at}, at or above {limit.en}.{late.en} Please sit still and measure "
-            f"again now; {_SYMPTOMS.en}",
-            zh=f"{at} 血压 {first.words}，达到或高于 {limit.zh}。{late.zh}请静坐，现在再测一次；{_SYMPTOMS.zh}",
-        )
+    at, late = scene.clock(first.at), _late_words(scene, case.proof[-1])
     if case.stage is _Stage.ASKED:
+        when = Text(en="now", zh="现在") if late.en else Text(en="in 1 to 5 minutes", zh="1 至 5 分钟后")
+        then = together((late, _misuse_words(case.proof)), _NOTHING)
         return Text(
-            en=f"Blood pressure {first.words} at {at}, at or above {limit.en}: please sit still and measure again "
-            f"in 1 to 5 minutes; {_SYMPTOMS.en}",
-            zh=f"{at} 血压 {first.words}，达到或高于 {limit.zh}：请静坐，1 至 5 分钟后再测一次；{_SYMPTOMS.zh}",
+            en=f"Blood pressure {first.words} at {at}, at or above {limit.en}.{then.en} Please sit still and measure "
+            f"again {when.en}; {_SYMPTOMS.en}",
+            zh=f"{at} 血压 {first.words}，达到或高于 {limit.zh}。{then.zh}请静坐，{when.zh}再测一次；{_SYMPTOMS.zh}",
         )
     if case.stage is _Stage.ALONE:
         came = Text(en="that counts came", zh="有效的") if case.discounted else Text(en="came", zh="")
-        what = _discounted_words(scene, case)
+        crisis, wait = _crisis_words(scene, first), _wait(scene, first) // MINUTE
+        what = together((late, _misuse_words(case.proof), _discounted_words(scene, case)), _NOTHING)
         return Text(
-            en=f"Blood pressure {first.words} at {at}, at or above {limit.en}, on one reading alone: "
-            f"the patient was asked for a second and none {came.en} within {wait} min.{late.en}{what.en}",
-            zh=f"{at} 血压 {first.words}，达到或高于 {limit.zh}，仅一次读数："
-            f"已请患者复测，{wait} 分钟内未收到{came.zh}第二次。{late.zh}{what.zh}",
+            en=f"Blood pressure {first.words} at {at}, at or above {limit.en}{crisis.en}, on one reading alone: "
+            f"the patient was asked for a second and none {came.en} within {wait} min.{what.en}",
+            zh=f"{at} 血压 {first.words}，达到或高于 {limit.zh}{crisis.zh}，仅一次读数："
+            f"已请患者复测，{wait} 分钟内未收到{came.zh}第二次。{what.zh}",
         )
     second = case.proof[1]
-    doubt = _doubt(case.proof)
+    then = together((_doubt(case.proof), _misuse_words(case.proof), late), _NOTHING)
     return Text(
         en=f"Blood pressure {first.words} at {at} and {second.words} at {scene.clock(second.at)}, "
-        f"both at or above {limit.en}.{doubt.en}{late.en}",
+        f"both at or above {limit.en}.{then.en}",
         zh=f"{at} 血压 {first.words}，{scene.clock(second.at)} 复测 {second.words}，"
-        f"均达到或高于 {limit.zh}。{doubt.zh}{late.zh}",
+        f"均达到或高于 {limit.zh}。{then.zh}",
     )
+
+
+def _crisis_words(scene: Scene, first: Pressure) -> Text:
+    """The limit by which staff hear of one reading alone so soon."""
+    above = dict(zip(_SIDES, ([each] for each in _is_crisis(scene, first)), strict=True))
+    if not any(_is_crisis(scene, first)):
+        return _NOTHING
+    limit = _broken_words(scene, BP_SEVERE, above, "crisis-")
+    return Text(en=f" and above {limit.en}", zh=f"，且高于 {limit.zh}")
+
+
+def _misuse_words(proof: Iterable[Pressure]) -> Text:
+    """What the cuff itself says was wrong with readings that are told all the same."""
+    parts = [
+        Text(en=f" Of {each.words} the cuff says: {said.en}.", zh=f"{each.words} 测量时血压计提示：{said.zh}。")
+        for each in proof
+        for flag, said in _MISUSE_WORDS.items()
+        if flag in each.reading.flags
+    ]
+    return together(parts, _NOTHING)
 
 
 def _discounted_words(scene: Scene, case: _Case) -> Text:
@@ -507,6 +524,12 @@ def _is_very_high(scene: Scene, session: Sequence[Pressure]) -> bool:
     return _is_high(scene, session) and reaches(scene, BP_SESSION_HIGH, *_mean(_judged(session)), "staff-")
 
 
+_GO_ON: Final = Text(
+    en=" Please rest, and go on measuring at your usual times; bring these values to your next visit.",
+    zh="请休息，并按平时的时间继续测量；下次就诊时请出示这些数值。",
+)
+
+
 def _session_high(
     scene: Scene, sessions: Sequence[Sequence[Pressure]], raising: Collection[str] | None
 ) -> Finding | None:
@@ -524,6 +547,8 @@ def _session_high(
             en=f"{said.en} On {len(days)} of the last 7 days at or above {limit.en}.",
             zh=f"{said.zh}近 7 天中有 {len(days)} 天达到或高于 {limit.zh}。",
         )
+    else:
+        said = Text(en=said.en + _GO_ON.en, zh=said.zh + _GO_ON.zh)
     return scene.finding(
         rule,
         Verdict.RAISE,
@@ -609,7 +634,7 @@ def _low(
     deadline = _low_deadline(scene, row)
     alone = not confirmed and deadline is not None and scene.now > deadline
     proof = sure if confirmed else row[-2:] if alone else row[-1:]
-    very = alone or (confirmed and all(_is_very_low(scene, each) for each in proof))
+    very = alone or (confirmed and any(_is_very_low(scene, each) for each in proof))
     for_staff, since = confirmed or alone, _low_since(scene, sessions, row)
     audiences = [Audience.STAFF] if for_staff else []
     # Where both came together, the patient has not been asked for the second.
@@ -678,11 +703,19 @@ def _low_words(scene: Scene, proof: Sequence[Pressure], *, asked: bool, alone: b
             zh=f"已请患者复测，{wait} 分钟内未见好转的读数。",
         )
     moments = [(each.words, scene.clock(each.at)) for each in proof]
-    then = together((doubt, late, more), _NOTHING)
+    then = together((_very_low_words(scene, proof), doubt, _misuse_words(proof), late, more), _NOTHING)
     return Text(
         en=f"Blood pressure {' and '.join(f'{value} at {at}' for value, at in moments)}: below {limit.en}.{then.en}",
         zh=f"{'，'.join(f'{at} 血压 {value}' for value, at in moments)}：低于 {limit.zh}。{then.zh}",
     )
+
+
+def _very_low_words(scene: Scene, proof: Iterable[Pressure]) -> Text:
+    """The limit by which one alone is enough, or a pair more urgent."""
+    if not any(_is_very_low(scene, each) for each in proof):
+        return _NOTHING
+    limit = _side_words(scene, BP_LOW, "systolic", "very-low-")
+    return Text(en=f" Very low: below {limit.en}.", zh=f"严重偏低：低于 {limit.zh}。")
 
 
 def _not_low(scene: Scene, newest: Pressure, raising: Collection[str] | None) -> Finding | None:

@@ -130,7 +130,7 @@ class Expected:
     for `staff_after_low` where the patient was not well when last heard (`unwell`); counted from the newest such
     arrival, or from `since` (when it was paired, or last heard for all that is known) where none is known or it is
     later, but for a device that is heard without a usable value. not_before: nothing is raised before (this house may
-    have been what was not there).
+    have been what was not there). worn_since: when somebody said that the patient wears it, None where nobody did.
     """
 
     device: str
@@ -141,6 +141,7 @@ class Expected:
     since: datetime
     not_before: datetime
     unwell: bool = False
+    worn_since: datetime | None = None
 
     def of_one_unwell(self) -> Expected:
         """The same, of a patient who was not well when last heard."""
@@ -193,33 +194,60 @@ def no_data(scene: Scene, expected: Sequence[Expected], arrivals: Mapping[str, A
     return found
 
 
+_TO_CHECK: Final = Text(
+    en=" Please check that the sensor sits firmly and that the phone or receiver is near it, charged and on, with "
+    "Bluetooth and the network; measure by finger if you feel unwell.",
+    zh="请检查传感器是否贴牢，手机或接收器是否在身边、有电并已开机，蓝牙和网络是否打开；如有不适，请测指尖血糖。",
+)
+_TO_MEASURE: Final = Text(
+    en=" Please measure today, and check that the device is charged and near its phone or gateway.",
+    zh="请今天测量，并检查设备是否有电、是否靠近手机或网关。",
+)
+
+
 def _silent(
     scene: Scene, devices: Iterable[Expected], arrivals: Mapping[str, Arrivals], audience: Audience
 ) -> Finding:
     heard = {each: each.heard_at(arrivals) for each in devices}
-    parts = [
-        Text(
-            en=f"{VITALS[each.vital].en}: {_what(each, arrivals).en} {each.device} since {scene.clock(heard[each])} "
-            f"({span(scene.now - heard[each]).en}; expected within {span(each.silence).en}"
-            f"{_UNWELL.en if each.unwell else ''})",
-            zh=f"{VITALS[each.vital].zh}：设备 {each.device} 自 {scene.clock(heard[each])} 起"
-            f"{_what(each, arrivals).zh}（{span(scene.now - heard[each]).zh}，应在 {span(each.silence).zh}内"
-            f"{_UNWELL.zh if each.unwell else ''}）",
-        )
-        for each in sorted(heard, key=lambda each: (heard[each], each.device))
-    ]
-    # A device that falls silent while another one is silent already is news.
     staff = audience is Audience.STAFF
+    in_order = sorted(heard, key=lambda each: (heard[each], each.device))
+    because = _listed([_is_silent(scene, each, heard[each], arrivals, staff=staff) for each in in_order])
+    if not staff:
+        todo = _TO_CHECK if any(each.vital is Vital.CGM for each in in_order) else _TO_MEASURE
+        because = Text(en=because.en + todo.en, zh=because.zh + todo.zh)
+    # A device that falls silent while another one is silent already is news.
     since = max(heard[each] + (each.staff_after if staff else each.patient_after) for each in heard)
     known_at = max(each.told_at(arrivals)[staff] for each in heard)
-    return scene.finding(NO_DATA, Verdict.RAISE, _listed(parts), since, (), known_at=known_at, audience=audience)
+    return scene.finding(NO_DATA, Verdict.RAISE, because, since, (), known_at=known_at, audience=audience)
+
+
+def _is_silent(
+    scene: Scene, each: Expected, heard: datetime, arrivals: Mapping[str, Arrivals], *, staff: bool
+) -> Text:
+    """One device, for how long, and against which limit: that of whom is told."""
+    what, vital = _what(each, arrivals), VITALS[each.vital]
+    since, lasted = scene.clock(heard), span(scene.now - heard)
+    if staff:
+        after = span(each.staff_after)
+        limit = Text(en=f"staff are told after {after.en}", zh=f"满 {after.zh}通知医护")
+    else:
+        within = span(each.patient_after)
+        limit = Text(en=f"expected within {within.en}", zh=f"应在 {within.zh}内")
+    unwell = _UNWELL if each.unwell else Text(en="", zh="")
+    # In a history nobody knows the device: it is called as who wears it, who is none.
+    name = "" if each.device == scene.patient else f" {each.device}"
+    of = Text(en=f"device{name}" if name else "the device", zh=f"设备{name} 自" if name else "设备自")
+    return Text(
+        en=f"{vital.en}: {what.en} from {of.en} since {since} ({lasted.en}; {limit.en}{unwell.en})",
+        zh=f"{vital.zh}：{of.zh} {since} 起{what.zh}（{lasted.zh}，{limit.zh}{unwell.zh}）",
+    )
 
 
 def _what(each: Expected, arrivals: Mapping[str, Arrivals]) -> Text:
     came = arrivals.get(each.device)
     if came is None or came.usable_at == came.received_at:
-        return Text(en="nothing from device", zh="无数据")
-    return Text(en="readings without a usable value from device", zh="只有无效数值")
+        return Text(en="nothing", zh="无数据")
+    return Text(en="readings without a usable value", zh="只有无效数值")
 
 
 def late_data(scene: Scene, expected: Sequence[Expected], arrivals: Mapping[str, Arrivals]) -> Finding:

@@ -16,6 +16,7 @@ from alerts.sensor_rules import (
     HIGH_EVENT_1,
     HIGH_EVENT_2,
     HIGH_EXTENDED,
+    LOW_CRITICAL,
     LOW_EVENT_1,
     LOW_EVENT_2,
     LOW_EXTENDED,
@@ -55,8 +56,8 @@ class Rung(NamedTuple):
     after: a "staff-after" counts from the onset, to a reading so long after it; at the earliest it is known.
     covers: the readings have to stand for the time, their own intervals included, as the consensus counts; else a
     reading so long after the onset still shows it. unbroken: the time counts from the last reading that was not
-    beyond the limit. until_over: readings between the limit and the clear limit bring it about as well, once
-    the low is an extended one, for the event is not over.
+    beyond the limit. until_over: so long after the onset readings between the limit and the clear limit bring it
+    about as well, for the event is not over; None: they never do.
     """
 
     rule: Rule
@@ -65,7 +66,7 @@ class Rung(NamedTuple):
     priority: Priority
     covers: bool = False
     unbroken: bool = False
-    until_over: bool = False
+    until_over: timedelta | None = None
 
 
 class Level(NamedTuple):
@@ -123,7 +124,6 @@ class Plan:
         self.first_day = limits.minutes(SENSOR_WARM_UP.name, "first-day")
         self.fall = -limits.value(SENSOR_COMPRESSION.name, "fall", RATE)
         self.stuck = int(limits.value(SENSOR_STUCK.name, "count", COUNT))
-        self.extended = limits.minutes(LOW_EXTENDED.name, "hold")
         self.stuck_hold = limits.minutes(SENSOR_STUCK.name, "hold")
         # Changes (mg/dL) since the last point, and since one of those before it, that are no rate any rule minds.
         self.drop, self.leap = self.fall * SPACED_S / 60, self.jump * SPACED_S / 60
@@ -170,6 +170,16 @@ def _levels(limits: Limits) -> tuple[Level, ...]:
             *_very_low(limits, timedelta()),
             held={
                 rule.name: _very_low(limits, after(rule, "staff-after"))
+                for rule in (SENSOR_WARM_UP, SENSOR_COMPRESSION)
+            },
+        ),
+        _level(
+            limits,
+            LOW_CRITICAL,
+            after(LOW_CRITICAL, "hold"),
+            *_critical(timedelta()),
+            held={
+                rule.name: _critical(after(LOW_CRITICAL, "staff-after-doubt"))
                 for rule in (SENSOR_WARM_UP, SENSOR_COMPRESSION)
             },
         ),
@@ -230,9 +240,10 @@ def _very_low(limits: Limits, wait: timedelta) -> tuple[Rung, ...]:
     handed = max(wait, limits.minutes(LOW_EVENT_2.name, "staff-after"))
     urgent = max(handed, limits.minutes(LOW_EVENT_2.name, "unrecovered"))
     prolonged = limits.minutes(LOW_PROLONGED.name, "hold")
+    extended = limits.minutes(LOW_EXTENDED.name, "hold")
     rungs = [
         Rung(LOW_EVENT_2, timedelta(), Audience.PATIENT, Priority.MEDIUM, covers=True),
-        Rung(LOW_EVENT_2, urgent, Audience.STAFF, Priority.HIGH, until_over=True),
+        Rung(LOW_EVENT_2, urgent, Audience.STAFF, Priority.HIGH, until_over=extended),
         Rung(LOW_PROLONGED, prolonged, Audience.STAFF, Priority.HIGH, covers=True, unbroken=True),
     ]
     if handed < urgent:
@@ -240,6 +251,14 @@ def _very_low(limits: Limits, wait: timedelta) -> tuple[Rung, ...]:
         at_once = timedelta() if handed <= known else handed
         rungs.append(Rung(LOW_EVENT_2, at_once, Audience.STAFF, Priority.MEDIUM))
     return _in_order(rungs)
+
+
+def _critical(wait: timedelta) -> tuple[Rung, ...]:
+    """The ladder of a low of which staff hear as soon as it is known, or after `wait` unless it is over by then."""
+    return (
+        Rung(LOW_CRITICAL, timedelta(), Audience.PATIENT, Priority.HIGH, covers=True),
+        Rung(LOW_CRITICAL, wait, Audience.STAFF, Priority.HIGH, covers=True, until_over=3 * wait),
+    )
 
 
 def _in_order(rungs: Iterable[Rung]) -> tuple[Rung, ...]:

@@ -28,8 +28,9 @@ so stays in the facts. Until then a further one only joins.
 An alert closed while its condition is present stays present, and so keeps the same episode from opening another one;
 a worse priority opens one all the same, and so does an emergency that came after the closing, in a quiet time as
 well: a meter still below 54 mg/dL says that what was done has not helped, and of one that was measured before and
-came after it whoever closed could not know. What was there, told again or read out twice, is none, nor is what is
-older than it. This memory is in the alert itself and survives a restart.
+came after it whoever closed could not know. A sensor's low that goes on half an hour after the closing is raised as
+such an emergency (`alerts.bed`). What was there, told again or read out twice, is none, nor is what is older than it.
+This memory is in the alert itself and survives a restart.
 
 **What an open alert says** follows what happens to it. A relapse begins its since, sentence and evidence anew, and
 once somebody has acknowledged the alert its priority as well. What worsens it, joins it or brings it back with at

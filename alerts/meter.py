@@ -1,17 +1,20 @@
 """What a glucose meter says: lows, levels by meal, the referral level, and ketones; and the patterns of a week. Pure.
 
 - **Low** (level 1) is the patient's own: eat sugar, measure again. A second low reading a quarter of an hour later
-  says that it does not pass, and goes to staff. **Very low** (level 2) likewise, but staff also hear when no second
-  comes within half an hour, for silence after such a reading is no good sign. What was confirmed and has not
-  recovered in half an hour is of high priority. Below 40 mg/dL nobody can be expected to act alone: that is of high
-  priority at once and begins anew, so that whoever has answered the milder low hears of it, and the patient is asked
-  again. The patient is asked as well where two readings came at once, and staff hear of them as confirmed.
+  says that it does not pass, and goes to staff. **Very low** (level 2) likewise, also where the second is better but
+  still low, and staff also hear when no second comes within half an hour, for silence after such a reading is no good
+  sign. What is still very low at the second and has not recovered in half an hour is of high priority. Below 40 mg/dL
+  nobody can be expected to act alone: that is of high priority at once and begins anew, so that whoever has answered
+  the milder low hears of it, and the patient is asked again. Whoever measures again as asked and is still low is
+  answered each time, with the next step.
 - **Referral level** (China's public health service, in that region): staff, once until the check within two weeks
   that it asks for. A very low reading counts when it has recovered in time; otherwise staff hear of it as very low.
 - **High twice**: elsewhere staff hear of two readings of a day that are as high; one alone is the patient's own.
-- **Above the goal** of its meal: the patient's own, once a week, and very high once a day.
-- **Crisis**: staff at once of a reading as high as in a hyperosmolar state, HI included; of high priority when a
-  second one says the same. It is no referral beside that.
+- **Above the goal** of its meal: the patient's own, once a week, and very high once a day; from the level of
+  referral on each time it is measured again.
+- **Crisis**: staff at once of a reading beyond what many devices show, HI included; of high priority when a second
+  one says the same. It is no referral beside that.
+- Of a high glucose and a ketone beside it the patient hears the more urgent alone.
 - A reading of which the meter itself says that something was wrong with strip or sample confirms nothing.
 - A sensor raises nothing here, but its newest reading ends a low as a meter's would, once its lag is over.
 """
@@ -20,15 +23,26 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from statistics import fmean
 from typing import Final
 
-from alerts.alert import Audience, Finding, Priority, Text, Verdict
-from alerts.first_aid import advice, advice_late
+from alerts.alert import Audience, Finding, Priority, Text, Verdict, together
+from alerts.first_aid import FOR_STAFF, advice, advice_late
 from alerts.rule import DAYS, MMOL_L, PERCENT, SWITCH, Rule
-from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, came_together, is_heard, last_arrival, span
+from alerts.scene import (
+    MINUTE,
+    SPOT_GAP,
+    Judged,
+    Scene,
+    answers,
+    came_together,
+    is_heard,
+    last_arrival,
+    late_words,
+    span,
+)
 from alerts.shown import limit_words, number, shown, value_words, words
 from alerts.spot_rules import (
     KETONE,
@@ -47,11 +61,17 @@ from ingest.vital import COMPONENTS, MG_DL_PER_MMOL_L, Unit, Vital
 _SENSOR_LAG: Final = timedelta(minutes=15)
 _DAY: Final = timedelta(days=1)
 _INSTANT: Final = timedelta(microseconds=1)
+_HOUR: Final = timedelta(hours=1)
 _APART: Final = timedelta(minutes=30)  # nearer to each other, two high readings are one
 _KETONE_GAP: Final = timedelta(hours=24)
-_DOUBTS: Final = frozenset(
-    {Flag.SENSOR_MALFUNCTION, Flag.SAMPLE_INSUFFICIENT, Flag.STRIP_ERROR, Flag.TEMPERATURE_ERROR}
-)
+_NOTHING: Final = Text(en="", zh="")
+_DOUBT_WORDS: Final = {
+    Flag.SENSOR_MALFUNCTION: Text(en="it had a fault", zh="仪器故障"),
+    Flag.SAMPLE_INSUFFICIENT: Text(en="there was too little blood on the strip", zh="采血量不足"),
+    Flag.STRIP_ERROR: Text(en="something was wrong with the strip", zh="试纸异常"),
+    Flag.TEMPERATURE_ERROR: Text(en="it was too cold or too warm", zh="温度过低或过高"),
+}
+_DOUBTS: Final = frozenset(_DOUBT_WORDS)
 _BEFORE_MEAL: Final = frozenset({"before-meal", "fasting"})
 _MEALS: Final = {
     "before-meal": Text(en=", before a meal", zh="餐前"),
@@ -102,12 +122,24 @@ def judge(
             *very_low,
             _referral(scene, glucose, raising),
             _high_twice(scene, glucose, raising),
-            _crisis(scene, glucose, raising),
+            *_crisis(scene, glucose, raising),
             _high(scene, glucose, raising),
         ]
     if ketones:
         findings += _ketone(scene, ketones, glucose, raising)
-    return Judged(tuple(each for each in findings if each), again)
+    found = [each for each in findings if each]
+    if glucose and ketones and abs(glucose[-1].taken_at - ketones[-1].taken_at) <= SPOT_GAP:
+        found = _asked_once(found)
+    return Judged(tuple(found), again)
+
+
+def _asked_once(found: Sequence[Finding]) -> list[Finding]:
+    """Of a high glucose and a ketone beside it the patient is told what the more urgent asks for, and no lesser."""
+    rules = {METER_HIGH.name, METER_CRISIS.name, KETONE.name}
+    asked = [each for each in found if each.rule in rules and each.audience is Audience.PATIENT]
+    raised = [each for each in asked if each.verdict is Verdict.RAISE]
+    worst = max(raised, key=lambda each: (each.priority, each.rule == KETONE.name), default=None)
+    return [each for each in found if each is worst or each not in raised]
 
 
 def is_grave(scene: Scene, reading: Reading) -> bool:
@@ -180,22 +212,25 @@ def _low(
     event = _low_episode(scene, rule, taken)
     if not event:
         return _not_low(scene, rule, taken, raising)
-    for_staff = danger is None and _lasts(scene, rule, event, "recheck")
-    said, since = _low_words(scene, rule, event), _begun(event, danger, low_since)
-    found = [scene.finding(rule, Verdict.RAISE, said, since, event)] if for_staff else []
-    if not for_staff or _came_together(event):
-        found.append(_to_patient(scene, rule, said, since, event))
+    said, found = _low_words(scene, rule, event), [_to_patient(scene, rule, event, danger)]
+    if danger is None and _lasts(scene, rule, event, "recheck"):
+        late = _usual_late(scene, event[-1])
+        told = together((said, late if late.en else FOR_STAFF), _NOTHING)
+        found.append(scene.finding(rule, Verdict.RAISE, told, _begun(event, danger, low_since), event))
     return found
 
 
-def _came_together(event: Sequence[Reading]) -> bool:
-    """Whether the meter's readings came at once, so that the patient could not be asked for a second one before."""
-    return came_together(each for each in event if each.vital is Vital.GLUCOSE)
-
-
-def _to_patient(scene: Scene, rule: Rule, said: Text, since: datetime, event: Sequence[Reading]) -> Finding:
-    because = _with_advice(scene, rule, said, event[-1])
+def _to_patient(scene: Scene, rule: Rule, event: Sequence[Reading], danger: Reading | None) -> Finding:
+    """Each measurement that is still low is answered; what nobody acts on alone has an answer of its own."""
+    of_meter = _of_meter(event)
+    answered = [each for each in of_meter if answers(each.taken_at) == answers(of_meter[-1].taken_at)]
+    because = _with_advice(scene, rule, _low_words(scene, rule, event), event)
+    since = (danger if danger in answered else answered[0]).taken_at
     return scene.finding(rule, Verdict.RAISE, because, since, event, audience=Audience.PATIENT)
+
+
+def _of_meter(event: Sequence[Reading]) -> list[Reading]:
+    return [each for each in event if each.vital is Vital.GLUCOSE]
 
 
 def _begun(event: Sequence[Reading], danger: Reading | None, low_since: Callable[[datetime], datetime]) -> datetime:
@@ -213,34 +248,55 @@ def _very_low(
     event = _low_episode(scene, rule, taken)
     if not event:
         return _not_low(scene, rule, taken, raising), None
-    deadline = _deadline(scene, event[0])
-    overdue, confirmed, danger = scene.now > deadline, _is_confirmed(scene, event), _danger(scene, event)
-    said, since = _low_words(scene, rule, event), _begun(event, danger, low_since)
-    found: list[Finding] = []
-    if confirmed or overdue:
+    deadline, danger = _deadline(scene, event[0]), _danger(scene, event)
+    overdue, shown_twice = scene.now > deadline, danger is not None or _lingers(scene, event)
+    found = [_to_patient(scene, rule, event, danger)]
+    if shown_twice or overdue:
+        grave = danger is not None or (overdue and _lasts(scene, rule, event, "recheck"))
         found.append(
             scene.finding(
                 rule,
                 Verdict.RAISE,
-                _with_silence(scene, said, event[0]) if overdue else said,
-                since,
+                _very_low_words(scene, event, danger, overdue=overdue),
+                _begun(event, danger, low_since),
                 event,
-                known_at=last_arrival(event) if confirmed else deadline,
-                priority=Priority.HIGH if danger or (confirmed and overdue) else rule.priority,
+                known_at=last_arrival(event) if shown_twice else deadline,
+                priority=Priority.HIGH if grave else rule.priority,
                 emergencies=_believed(scene, event, "limit"),
             )
         )
-    if not found or danger or _came_together(event):
-        found.append(_to_patient(scene, rule, said, since, event))
     return found, None if overdue else deadline + _INSTANT
 
 
-def _with_silence(scene: Scene, said: Text, onset: Reading) -> Text:
-    asked = span(scene.now - _asked_at(onset))
-    return Text(
-        en=f"{said.en} The patient was asked to measure again; no recovery was seen in {asked.en}.",
-        zh=f"{said.zh}已请患者复测，{asked.zh}内未见恢复。",
-    )
+def _very_low_words(scene: Scene, event: Sequence[Reading], danger: Reading | None, *, overdue: bool) -> Text:
+    """For staff: with the limit that called them, when it came, and what was not seen since."""
+    said = [_low_words(scene, METER_VERY_LOW, event)]
+    if danger is not None:
+        unit = shown(danger)[1]
+        limit, value = limit_words(scene, METER_VERY_LOW, "at-once", unit), words(scene, danger)
+        source = scene.limits.source(METER_VERY_LOW.name, "at-once", unit)
+        said.append(
+            Text(
+                en=f" {value.en} is below {limit.en}, of which staff hear at once ({source.en}).",
+                zh=f"{value.zh} 低于 {limit.zh}，须立即通知医护（{source.zh}）。",
+            )
+        )
+    late = _usual_late(scene, event[-1])
+    said.append(late)
+    if overdue:
+        asked = span(scene.now - _asked_at(event[0]))
+        said.append(
+            Text(
+                en=f" The patient was asked to measure again; no recovery was seen in {asked.en}.",
+                zh=f"已请患者复测，{asked.zh}内未见恢复。",
+            )
+        )
+    return together((*said, _NOTHING if late.en else FOR_STAFF), _NOTHING)
+
+
+def _usual_late(scene: Scene, newest: Reading) -> Text:
+    """That a reading came when its advice was too late."""
+    return late_words(scene, newest, scene.minutes(METER_VERY_LOW, "recheck"))
 
 
 def _asked_at(onset: Reading) -> datetime:
@@ -252,9 +308,10 @@ def _deadline(scene: Scene, onset: Reading) -> datetime:
     return _asked_at(onset) + scene.minutes(METER_VERY_LOW, "unrecovered")
 
 
-def _is_confirmed(scene: Scene, event: Sequence[Reading]) -> bool:
-    """Whether it is still very low at the second measurement, or at the first so low that none is waited for."""
-    return _lasts(scene, METER_VERY_LOW, event, "recheck") or _danger(scene, event) is not None
+def _lingers(scene: Scene, event: Sequence[Reading]) -> bool:
+    """Whether a second measurement after a very low one, which is in no doubt, is still low."""
+    again = event[0].taken_at + scene.minutes(METER_VERY_LOW, "recheck")
+    return any(each.taken_at >= again for each in _believed(scene, event, "limit", METER_LOW))
 
 
 def _danger(scene: Scene, event: Sequence[Reading]) -> Reading | None:
@@ -271,35 +328,72 @@ def _believed(
             yield each
 
 
-def _with_advice(scene: Scene, rule: Rule, said: Text, newest: Reading) -> Text:
+def _with_advice(scene: Scene, rule: Rule, said: Text, event: Sequence[Reading]) -> Text:
     """Sugar for a value of now; by one that came late nobody knows whether it is still low."""
-    wait = scene.minutes(rule, "recheck")
-    very_low = rule is METER_VERY_LOW
-    if _asked_at(newest) - newest.taken_at > wait:
+    newest, very_low = event[-1], rule is METER_VERY_LOW
+    strip = _new_strip(newest)
+    if _usual_late(scene, newest).en:
         todo = advice_late(very_low=very_low)
         return Text(
-            en=f"{said.en} This value came late.{todo.en}",
-            zh=f"{said.zh}该数值上传较晚。{todo.zh}",
+            en=f"{said.en} This value came late.{todo.en}{strip.en}",
+            zh=f"{said.zh}该数值上传较晚。{todo.zh}{strip.zh}",
         )
-    todo = advice(very_low=very_low, minutes=wait / MINUTE)
-    return Text(en=said.en + todo.en, zh=said.zh + todo.zh)
+    todo = advice(very_low=very_low, minutes=scene.minutes(rule, "recheck") / MINUTE)
+    return together((said, _still_words(scene, event), todo, strip), _NOTHING)
+
+
+def _still_words(scene: Scene, event: Sequence[Reading]) -> Text:
+    """The next step of whoever has done as asked, and measures that it did not help: whom to call."""
+    of_meter = _of_meter(event)
+    times = len({answers(each.taken_at) for each in of_meter})
+    if times == 1 or came_together(of_meter):
+        return _NOTHING
+    newest = of_meter[-1]
+    if _is_below(scene, newest, METER_VERY_LOW, "at-once" if times == 2 else "limit"):
+        return Text(
+            en=" It is still very low: please call the emergency number (120 in China) now, and somebody who can "
+            "come to you.",
+            zh="血糖仍严重偏低：请立即拨打急救电话（中国大陆 120），并请人到您身边。",
+        )
+    if times == 2:
+        return Text(en=" It is still low.", zh="血糖仍偏低。")
+    return Text(
+        en=" It is still low: please call your doctor or clinic now, and somebody who can come to you.",
+        zh="血糖仍偏低：请立即联系医生或诊所，并请人到您身边。",
+    )
+
+
+def _fault_words(scene: Scene, readings: Iterable[Reading]) -> Text:
+    """What the meter itself says was wrong with readings that are told all the same."""
+    parts = [
+        Text(en=f" Of {value.en} the meter says: {said.en}.", zh=f"{value.zh} 测量时血糖仪提示：{said.zh}。")
+        for value, flags in ((words(scene, each), each.flags) for each in readings)
+        for flag, said in _DOUBT_WORDS.items()
+        if flag in flags
+    ]
+    return together(parts, _NOTHING)
+
+
+def _new_strip(newest: Reading) -> Text:
+    return Text(en=" Please use a new strip.", zh="请使用新试纸。") if _DOUBTS & newest.flags else _NOTHING
 
 
 def _low_words(scene: Scene, rule: Rule, event: Sequence[Reading]) -> Text:
     unit = shown(event[0])[1]
     limit, source = limit_words(scene, rule, "limit", unit), scene.limits.source(rule.name, "limit", unit)
     first, newest, since = words(scene, event[0]), words(scene, event[-1]), scene.clock(event[0].taken_at)
+    fault = _fault_words(scene, event[:: max(len(event) - 1, 1)])
     if len(event) == 1:
         return Text(
-            en=f"Meter glucose {first.en} at {since}: below {limit.en}. Limit: {source.en}.",
-            zh=f"{since} 指尖血糖 {first.zh}：低于 {limit.zh}。限值依据：{source.zh}。",
+            en=f"Meter glucose {first.en} at {since}: below {limit.en}. Limit: {source.en}.{fault.en}",
+            zh=f"{since} 指尖血糖 {first.zh}：低于 {limit.zh}。限值依据：{source.zh}。{fault.zh}",
         )
     lasted = span(event[-1].taken_at - event[0].taken_at)
     return Text(
         en=f"Meter glucose {first.en} at {since}, below {limit.en}, and {newest.en} after {lasted.en}: not recovered "
-        f"by then. Limit: {source.en}.",
+        f"by then. Limit: {source.en}.{fault.en}",
         zh=f"{since} 指尖血糖 {first.zh}，低于 {limit.zh}，{lasted.zh}后 {newest.zh}：当时尚未恢复。"
-        f"限值依据：{source.zh}。",
+        f"限值依据：{source.zh}。{fault.zh}",
     )
 
 
@@ -404,9 +498,10 @@ def _level_words(scene: Scene, rule: Rule, side: str, newest: Reading, earlier: 
     if earlier:
         then, first = scene.clock(earlier.taken_at), words(scene, earlier)
         before = Text(en=f" after {first.en} at {then}", zh=f"（此前 {then} 为 {first.zh}）")
+    late = _usual_late(scene, newest)
     return Text(
-        en=f"Meter glucose {now.en} at {at}{before.en}: {stand.en} {limit.en}. Limit: {source.en}.",
-        zh=f"{at} 指尖血糖 {now.zh}{before.zh}：{stand.zh} {limit.zh}。限值依据：{source.zh}。",
+        en=f"Meter glucose {now.en} at {at}{before.en}: {stand.en} {limit.en}. Limit: {source.en}.{late.en}",
+        zh=f"{at} 指尖血糖 {now.zh}{before.zh}：{stand.zh} {limit.zh}。限值依据：{source.zh}。{late.zh}",
     )
 
 
@@ -420,7 +515,7 @@ def _known_at(scene: Scene, glucose: Sequence[Reading], place: int) -> datetime 
     if end is None:
         return None
     whole = glucose[place + 1 - len(event) : end]
-    told = _is_confirmed(scene, whole) or glucose[end].received_at > _deadline(scene, whole[0])
+    told = _danger(scene, whole) or _lingers(scene, whole) or glucose[end].received_at > _deadline(scene, whole[0])
     return None if told else glucose[end].received_at
 
 
@@ -452,13 +547,46 @@ def _is_below_crisis(scene: Scene, reading: Reading) -> bool:
     return _is_below(scene, reading, METER_CRISIS, "clear") and not reading.flags & {Flag.TIME_FAULT, *_DOUBTS}
 
 
-def _crisis(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
+def _crisis(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> list[Finding]:
     rule = METER_CRISIS
     event = _episode(glucose, lambda each: _is_crisis(scene, each), lambda each: _is_below_crisis(scene, each))
     proof = [each for each in event if _is_crisis(scene, each)][-2:]
     if not proof or not scene.fresh(rule, "fresh-meter", event[-1]):
-        return _not_crisis(scene, glucose[-1], raising)
-    unit = shown(proof[0])[1]
+        calm = _not_crisis(scene, glucose[-1], raising)
+        return [calm] if calm else []
+    said = together((_crisis_words(scene, proof), _usual_late(scene, proof[-1])), _NOTHING)
+    found = [
+        scene.finding(
+            rule,
+            Verdict.RAISE,
+            said,
+            event[0].taken_at,
+            proof,
+            priority=Priority.HIGH if len(proof) > 1 else rule.priority,
+            emergencies=proof,
+        )
+    ]
+    if proof[-1] is glucose[-1]:
+        newest = proof[-1]
+        answered = next(each for each in event if answers(each.taken_at) == answers(newest.taken_at))
+        still = len(proof) > 1 and answers(proof[0].taken_at) != answers(newest.taken_at) and not came_together(proof)
+        told = together((said, _STILL_EXTREME if still else _MEASURE_AGAIN), _NOTHING)
+        found.append(
+            scene.finding(
+                rule,
+                Verdict.RAISE,
+                told,
+                answered.taken_at,
+                proof,
+                priority=Priority.HIGH,
+                audience=Audience.PATIENT,
+            )
+        )
+    return found
+
+
+def _crisis_words(scene: Scene, proof: Sequence[Reading]) -> Text:
+    rule, unit = METER_CRISIS, shown(proof[0])[1]
     limit, source = limit_words(scene, rule, "limit", unit), scene.limits.source(rule.name, "limit", unit)
     values = [(words(scene, each), scene.clock(each.taken_at)) for each in proof]
     said = Text(
@@ -469,17 +597,9 @@ def _crisis(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] |
     if any(math.isinf(shown(each)[0]) for each in proof):
         # Where a meter's range ends is not known, and may be below the limit.
         counts = Text(en="HI counts as ", zh="HI 视为不低于 ")
-    return scene.finding(
-        rule,
-        Verdict.RAISE,
-        Text(
-            en=f"Meter glucose {said.en}: {counts.en}at or above {limit.en}. Limit: {source.en}.",
-            zh=f"指尖血糖 {said.zh}：{counts.zh}{limit.zh}。限值依据：{source.zh}。",
-        ),
-        event[0].taken_at,
-        proof,
-        priority=Priority.HIGH if len(proof) > 1 else rule.priority,
-        emergencies=proof,
+    return Text(
+        en=f"Meter glucose {said.en}: {counts.en}at or above {limit.en}. Limit: {source.en}.",
+        zh=f"指尖血糖 {said.zh}：{counts.zh}{limit.zh}。限值依据：{source.zh}。",
     )
 
 
@@ -537,46 +657,92 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
     goal = _goal(newest)
     if not _above(scene, newest, goal):
         return _not_high(scene, newest, goal, raising)
-    if not scene.fresh(rule, "fresh-meter", newest):
+    if not scene.fresh(rule, "fresh-meter", newest) or _is_crisis(scene, newest):
         return _held(scene, rule, newest, raising)
-    unit, very = shown(newest)[1], _above(scene, newest, "very-high")
     at, now, meal = scene.clock(newest.taken_at), words(scene, newest), _meal(newest)
-    parameter = "very-high" if very else goal
-    limit, source = limit_words(scene, rule, parameter, unit), scene.limits.source(rule.name, parameter, unit)
-    advice = _high_advice(scene, newest) if very else Text(en="", zh="")
+    limit, source, todo, priority = _high_level(scene, newest, goal)
+    fault, late, strip = _fault_words(scene, (newest,)), _usual_late(scene, newest), _new_strip(newest)
+    more = together((fault, late, todo, strip), _NOTHING)
+    stand = Text(en="above", zh="高于")
+    if _as_at_referral(scene, newest):
+        stand = Text(en="at or above", zh="不低于")
     return scene.finding(
         rule,
         Verdict.RAISE,
         Text(
-            en=f"Meter glucose {now.en} at {at}{meal.en}: above {limit.en}. Limit: {source.en}.{advice.en}",
-            zh=f"{at} {meal.zh}指尖血糖 {now.zh}：高于 {limit.zh}。限值依据：{source.zh}。{advice.zh}",
+            en=f"Meter glucose {now.en} at {at}{meal.en}: {stand.en} {limit.en}. Limit: {source.en}.{more.en}",
+            zh=f"{at} {meal.zh}指尖血糖 {now.zh}：{stand.zh} {limit.zh}。限值依据：{source.zh}。{more.zh}",
         ),
-        _first_high(scene, glucose, very=very),
+        _first_high(scene, glucose),
         (newest,),
+        priority=priority,
         audience=Audience.PATIENT,
     )
 
 
+_NOT_AT_ONCE: Final = Text(
+    en=" Nothing needs to be done at once: please measure again before your next meal.",
+    zh="无需立即处理：请在下一餐前复测。",
+)
 _MEASURE_AGAIN: Final = Text(
     en=" Please wash your hands and measure again now, ketones too; if it is still so high, or you feel ill "
-    "or drowsy, call for help now.",
-    zh="请洗手后立即复测，并测血酮；如仍如此高，或有不适、嗜睡，请立即呼救。",
+    "or drowsy, call the emergency number (120 in China) now.",
+    zh="请洗手后立即复测，并测血酮；如仍如此高，或有不适、嗜睡，请立即拨打急救电话（中国大陆 120）。",
+)
+_STILL_EXTREME: Final = Text(
+    en=" It is still so high: please call the emergency number (120 in China) or have yourself brought to a hospital "
+    "now, also if you feel well.",
+    zh="血糖仍如此之高：即使没有不适，也请立即拨打急救电话（中国大陆 120）或由他人送往医院。",
 )
 
 
-def _high_advice(scene: Scene, newest: Reading) -> Text:
-    if _is_crisis(scene, newest):
-        return _MEASURE_AGAIN
-    return Text(
-        en=" Please drink water, wash your hands and measure again in 2 h; if you feel ill, measure ketones too.",
-        zh="请饮水，洗手后 2 小时复测；如有不适，请同时测血酮。",
-    )
+def _as_at_referral(scene: Scene, reading: Reading) -> bool:
+    """Whether it reaches the level at which staff may hear of two of a day, or of one by China's rule."""
+    return _reaches(scene, METER_REFERRAL if _is_on(scene, METER_REFERRAL) else METER_HIGH_TWICE, reading)
 
 
-def _first_high(scene: Scene, glucose: Sequence[Reading], *, very: bool) -> datetime:
-    """The first such reading of the patient's week, or day if very high: a patient is told no oftener."""
+def _high_level(scene: Scene, newest: Reading, goal: str) -> tuple[Text, Text, Text, Priority]:
+    """The highest limit that a reading is beyond, its source, what to do now, and how urgent that is."""
+    referral, rule, parameter, priority = _as_at_referral(scene, newest), METER_HIGH, goal, METER_HIGH.priority
+    late = _asked_at(newest) - newest.taken_at > timedelta(hours=2)
+    then = Text(en="now", zh="现在") if late else Text(en="in 2 h", zh="2 小时后")
+    todo = _NOT_AT_ONCE
+    if referral:
+        rule = METER_REFERRAL if _is_on(scene, METER_REFERRAL) else METER_HIGH_TWICE
+        parameter, priority = "high", Priority.MEDIUM
+        todo = Text(
+            en=f" Please drink water, measure ketones if you can, wash your hands and measure again {then.en}; if it "
+            "is still so high, call your doctor or clinic the same day; if you vomit, breathe hard or feel drowsy, "
+            "call the emergency number (120 in China) now.",
+            zh=f"请饮水，如有条件请测血酮，洗手后{then.zh}复测；如仍如此高，请当日联系医生或诊所；"
+            "如有呕吐、呼吸费力或嗜睡，请立即拨打急救电话（中国大陆 120）。",
+        )
+    elif _above(scene, newest, "very-high"):
+        parameter = "very-high"
+        todo = Text(
+            en=f" Please drink water, wash your hands and measure again {then.en}; if you feel ill, measure ketones "
+            "too.",
+            zh=f"请饮水，洗手后{then.zh}复测；如有不适，请同时测血酮。",
+        )
+    unit = shown(newest)[1]
+    limit, source = limit_words(scene, rule, parameter, unit), scene.limits.source(rule.name, parameter, unit)
+    return limit, source, todo, priority
+
+
+def _first_high(scene: Scene, glucose: Sequence[Reading]) -> datetime:
+    """The first such reading of the patient's week, or day if very high: a patient is told no oftener.
+
+    From the level of referral on it is the first of its hour, for whoever was asked to measure again is answered.
+    """
     newest = glucose[-1]
-    if very:
+    if _as_at_referral(scene, newest):
+        hour = answers(newest.taken_at, _HOUR)
+        return next(
+            each.taken_at
+            for each in glucose
+            if answers(each.taken_at, _HOUR) == hour and _as_at_referral(scene, each)
+        )
+    if _above(scene, newest, "very-high"):
         today = [each for each in glucose if scene.day(each.taken_at) == scene.day(newest.taken_at)]
         return next(each.taken_at for each in today if _above(scene, each, "very-high"))
     week = scene.week_of(newest.taken_at)
@@ -628,6 +794,13 @@ _KETONE_ADVICE: Final = {
         en=" Please drink water and measure glucose and ketone again in 2 h.", zh="请饮水，2 小时后复测血糖和血酮。"
     ),
 }
+
+_KETONE_LATE: Final = Text(
+    en=" Please measure ketone and glucose again now; if ketone is still so high, call your doctor or clinic; if you "
+    "vomit, breathe hard or feel drowsy, call the emergency number (120 in China) now.",
+    zh="请现在复测血酮和血糖；如血酮仍如此高，请联系医生或诊所；"
+    "如有呕吐、呼吸费力或嗜睡，请立即拨打急救电话（中国大陆 120）。",
+)
 
 
 def _ketone(
@@ -682,18 +855,21 @@ def _of_ketone(
     # The patient is told of each time it was reached, staff of the trouble as a whole.
     onset = at_level[0] if audience is Audience.STAFF else _since_above(event[: event.index(last) + 1], limit)[0]
     beside = _beside(last, glucose)
-    said = _KETONE_ADVICE[level] if audience is Audience.PATIENT else _beside_words(scene, level, beside)
+    said = _beside_words(scene, level, beside)
+    if audience is Audience.PATIENT:
+        said = _KETONE_LATE if _asked_at(newest) - newest.taken_at > SPOT_GAP else _KETONE_ADVICE[level]
     after = Text(en="", zh="")
     if newest is not last:
         now, at = _ketone_words(newest), scene.clock(newest.taken_at)
         after = Text(en=f", and {now} at {at}", zh=f"，{at} {now}")
-    at, value = scene.clock(last.taken_at), _ketone_words(last)
+    at, value, late = scene.clock(last.taken_at), _ketone_words(last), _usual_late(scene, newest)
     return scene.finding(
         rule,
         Verdict.RAISE,
         Text(
-            en=f"Blood ketone {value} at {at}: at or above {limit:g} mmol/L{after.en}.{said.en} Limit: {source.en}.",
-            zh=f"{at} 血酮 {value}：不低于 {limit:g} mmol/L{after.zh}。{said.zh}限值依据：{source.zh}。",
+            en=f"Blood ketone {value} at {at}: at or above {limit:g} mmol/L{after.en}.{late.en}{said.en} "
+            f"Limit: {source.en}.",
+            zh=f"{at} 血酮 {value}：不低于 {limit:g} mmol/L{after.zh}。{late.zh}{said.zh}限值依据：{source.zh}。",
         ),
         _reached_at(onset) if audience is Audience.PATIENT else onset.taken_at,
         (last,) if beside is None else (beside, last),

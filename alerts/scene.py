@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict
 from alerts.rule import MIN, Limits, Rule
-from ingest.reading import Reading
+from ingest.reading import EPOCH, Reading
 from ingest.vital import Unit, Vital
 
 MINUTE: Final = timedelta(minutes=1)
+# Where no zone is known: moments are what the patient's clock showed, as if it were that of UTC.
+OWN_CLOCK: Final = timezone(timedelta(), "the subject's clock")
 _CLOCK_TIME: Final = re.compile(r"\d\d:\d\d")
 # Spot readings further apart than this say nothing about the time between them.
 SPOT_GAP: Final = timedelta(hours=2)
@@ -51,6 +53,25 @@ def came_together(readings: Iterable[Reading]) -> bool:
     """Whether all came so close to each other that nobody could be asked for the next one before it was taken."""
     arrivals = [reading.received_at for reading in readings]
     return max(arrivals) - min(arrivals) < MINUTE
+
+
+def answers(moment: datetime, apart: timedelta = 5 * MINUTE) -> int:
+    """The stretch of time of a measurement: of those of one stretch the patient is answered once.
+
+    Counted from a fixed moment, so that a device gone mad, of which only the newest are judged, begins nothing anew.
+    """
+    return (moment - EPOCH) // apart
+
+
+def late_words(scene: Scene, reading: Reading, usual: timedelta) -> Text:
+    """That a reading came later than usual after it was taken, and when; empty where it did not."""
+    if reading.received_at - reading.taken_at <= usual:
+        return Text(en="", zh="")
+    came = scene.clock(reading.received_at)
+    return Text(
+        en=f" This came late, at {came}: how it was by then is not known.",
+        zh=f"数据迟至 {came} 才到达：届时情况未知。",
+    )
 
 
 def span(lasted: timedelta) -> Text:
@@ -92,6 +113,8 @@ def one_after_the_other(sentences: Sequence[Text], zone: tzinfo) -> Text:
 
 
 def _whose_times(zone: tzinfo) -> Text:
+    if zone is OWN_CLOCK:
+        return Text(en=" Times are those of the patient's own clock.", zh="时间为患者自己时钟所示。")
     return Text(en=f" Times are of {zone}.", zh=f"时间按 {zone} 时区。")
 
 

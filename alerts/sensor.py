@@ -43,6 +43,8 @@ from alerts.rhythm import GAP, Rhythm
 from alerts.rule import Rule
 from alerts.sensor_rules import (
     FALLING_FAST,
+    LOW_CRITICAL,
+    LOW_EVENT_2,
     RISING_FAST,
     SENSOR_COMPRESSION,
     SENSOR_JUMP,
@@ -69,6 +71,7 @@ _CALMED: Final = 1.0  # mg/dL/min, slower is not fast any more
 _GAP_S: Final = GAP.total_seconds()
 _LOST: Final = 3 * EVENT  # so long a low that was not seen to end is still the same one
 _WARM_UP: Final = timedelta(hours=2)  # the longest (Dexcom G6, iCan i3), in which a new sensor shows nothing
+_REACH: Final = 30.0  # minutes: a fast fall is told when it would come to a low within this time
 _SETTLED: Final = 15  # readings in a row: in any rhythm a recovery, for no cadence is below a minute
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -93,7 +96,10 @@ class Told(NamedTuple):
 
     level: None for what is not about a limit. evidence: moments of the readings it rests on, oldest first. numbers:
     of an artefact or a rate, as its sentence wants them; of an event the rate (mg/dL/min), where it is known. staff:
-    of an end, whether staff knew of it.
+    of an end, whether staff knew of it. emergency: whether a person has to act on it whatever was done before. began:
+    when the trouble began of which it is the worse part, where that is known. broken: of an event, whether readings
+    since then were not beyond the limit, or are missing. before: the event that went on when a gap began, which this
+    one follows.
     """
 
     rule: Rule
@@ -109,6 +115,10 @@ class Told(NamedTuple):
     evidence: tuple[datetime, ...] = ()
     numbers: tuple[float, ...] = ()
     staff: bool = False
+    emergency: bool = False
+    began: datetime | None = None
+    broken: bool = False
+    before: Ended | None = None
 
 
 class Slot:
@@ -189,6 +199,7 @@ class Sensor:
         "plan",
         "points",
         "pressed_at",
+        "resumed_at",
         "rhythm",
         "same",
         "slots",
@@ -218,6 +229,7 @@ class Sensor:
         self.points: tuple[tuple[datetime, float], ...] = ()  # newest first, apart from each other
         self.moving = 0
         self.pressed_at: datetime | None = None  # a fall that may be pressure on the sensor
+        self.resumed_at: datetime | None = None  # the first reading after the newest gap
 
     def take(self, reading: Reading, now: datetime | None) -> Sequence[Told] | None:
         """Take a reading in, in the order in which they were taken; what is to be told.
@@ -333,6 +345,7 @@ class Sensor:
             return
         if taken - last >= _NEW_SENSOR and (began := _session_began(reading)) > last:
             self.started_at = began
+        self.resumed_at = taken
         self.calm = 0
         self.points = ()
         self.moving = 0
@@ -480,7 +493,7 @@ class Sensor:
         rungs = level.ladder(slot.held)
         while slot.step < len(rungs):
             rung = rungs[slot.step]
-            if slot.last < slot.due and not (rung.until_over and self._hovers(slot, reading.taken_at)):
+            if slot.last < slot.due and not self._hovers(level, slot, reading.taken_at):
                 return
             if self.known is not None or now is None or now - reading.taken_at > self.plan.fresh[rung.rule.name]:
                 return
@@ -493,33 +506,39 @@ class Sensor:
             slot.standing = (*slot.standing, rung.rule)
             slot.due = self._due(level, slot)
 
-    def _hovers(self, slot: Slot, taken: datetime) -> bool:
+    def _hovers(self, level: Level, slot: Slot, taken: datetime) -> bool:
         """Whether what is due has not come about by the limit itself, and is not averted by a recovery for long.
 
-        That takes 15 minutes off the limit, by which the event is over in one consensus (Battelino 2023), and so long
-        since its beginning that it is an extended low, for it is not in the other (Danne 2017).
+        That takes 15 minutes off the limit, by which the event is over in one consensus (Battelino 2023), and of a
+        very low one so long since its beginning that it is an extended low, for it is not in the other (Danne 2017).
         """
-        extended = taken - slot.first >= self.plan.extended - _GRACE
-        return slot.open and not slot.back and extended and taken - EVENT >= slot.due
+        rungs = level.ladder(slot.held)
+        after = rungs[slot.step].until_over if slot.step < len(rungs) else None
+        if after is None or not slot.open or slot.back:
+            return False
+        return taken - slot.first >= after - _GRACE and taken - EVENT >= slot.due
 
     def _event(self, level: Level, slot: Slot, rung: Rung, reading: Reading, value: Value) -> Told:
-        audience = rung.audience
+        audience, emergency = rung.audience, rung.rule is LOW_CRITICAL
         if audience is Audience.STAFF:
-            # Staff have this trouble already, and it has not become worse.
+            # Staff have this trouble already, and it has not become worse; whether whoever has answered it could
+            # know of an emergency, the alert knows.
             known = [
                 each.staff
                 for each, other in (*zip(self.slots or (), self.plan.levels, strict=True), (slot, level))
                 if each.staff is not None and other.rule.problem == level.rule.problem
             ]
-            if known and max(known) >= rung.priority:
+            if known and max(known) >= rung.priority and not emergency:
                 audience = Audience.WEEKLY
             slot.staff = max(rung.priority, slot.staff or rung.priority)
+        since = _counts_from(slot, rung)
+        before = self.ended.get(self.plan.levels.index(level)) if self.resumed_at == slot.since else None
         return Told(
             rule=rung.rule,
             verdict=Verdict.RAISE,
             audience=audience,
             priority=rung.priority,
-            since=_counts_from(slot, rung),
+            since=since,
             reading=reading,
             value=value,
             level=level,
@@ -527,7 +546,33 @@ class Sensor:
             numbers=self._rate(value, reading.taken_at),
             held=slot.held if audience is Audience.PATIENT else None,
             evidence=(slot.since, slot.worst_at, reading.taken_at),
+            emergency=emergency,
+            began=self._very_low_since() if emergency and audience is Audience.STAFF else None,
+            broken=not level.share and slot.run_since > since,
+            before=before if before and before.end == before.last and before.first < since else None,
         )
+
+    def _very_low_since(self) -> datetime | None:
+        slot = self.slots[self.plan.level_of[LOW_EVENT_2.name]] if self.slots else None
+        return slot.first if slot and slot.open else None
+
+    def still_low(self, reading: Reading, now: datetime) -> Told | None:
+        """That the last 15 minutes, of which this is the newest reading, show a very low event that goes on."""
+        place = self.plan.level_of[LOW_EVENT_2.name]
+        slot, value = self.slots[place] if self.slots else None, _value(reading)
+        if (
+            value is None
+            or slot is None
+            or self.known is not None
+            or not slot.open
+            or slot.last != reading.taken_at
+            or slot.run < self.rhythm.readings(EVENT)
+            or not self._fresh(LOW_EVENT_2, reading, now)
+        ):
+            return None
+        level = self.plan.levels[place]
+        rung = Rung(LOW_EVENT_2, timedelta(), Audience.STAFF, Priority.HIGH)
+        return self._event(level, slot, rung, reading, value)._replace(audience=Audience.STAFF, emergency=True)
 
     def _rate(self, value: Value, taken: datetime) -> tuple[float, ...]:
         """The rate of the last minutes (mg/dL/min); nothing where it is not known."""
@@ -545,7 +590,7 @@ class Sensor:
             yield seen
         if not recovered:
             self._sicken(slot, reading.taken_at)
-            if self._hovers(slot, reading.taken_at):
+            if self._hovers(level, slot, reading.taken_at):
                 yield from self._climb(place, slot, reading, value, now)
             return
         if not slot.back:
@@ -638,12 +683,16 @@ class Sensor:
         if self.moving:
             if abs(rate) < _CALMED or rate * self.moving < 0:
                 self.moving = 0
-        elif rate <= self.plan.falling or rate >= self.plan.rising:
+        elif rate >= self.plan.rising or (rate <= self.plan.falling and self._nears_low(value, rate)):
             rule = FALLING_FAST if rate < 0 else RISING_FAST
             self.moving = -1 if rate < 0 else 1
             if self._fresh(rule, reading, now):
                 return self._note(rule, reading, value, at, (at, taken), (rate, mg_dl))
         return None
+
+    def _nears_low(self, value: Value, rate: float) -> bool:
+        """Whether a fall at this rate (mg/dL/min) would soon come to a low; from far above it is no news."""
+        return value.mg_dl + _REACH * rate < self.plan.ahead[0].level
 
     def _feel_pressure(self, value: Value, taken: datetime) -> None:
         """A steep fall at night from a steady trace."""

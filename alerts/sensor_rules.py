@@ -66,6 +66,12 @@ _AT_RISK: Final = Text(
     zh="高危人群：2 级低血糖一经确认即通知医护（Homeward 默认值）",
 )
 
+_AT_ONCE: Final = Text(
+    en="Homeward default, to be confirmed by the clinic: so low nobody can be expected to act alone; most sensors "
+    "show LO below it",
+    zh="Homeward 默认值，由医疗机构确认：如此之低时患者可能无法自救；多数传感器低于此值显示 LO",
+)
+
 _DAY: Final = timedelta(days=1)
 # A sensor's reading loses its meaning within the hour: an older one raises nothing.
 _FRESH: Final = minutes("fresh-sensor", 60, 15, 240, OWN)
@@ -154,7 +160,21 @@ LOW_EVENT_2: Final = _rule(
         {Group.OLDER: Variant(15, _AT_RISK), Group.PREGNANCY: Variant(15, _AT_RISK)},
     ),
     minutes("unrecovered", 30, 15, 120, _IEC),
+    minutes("after-closing", 30, 15, 120, OWN),
     priority=Priority.MEDIUM,
+)
+LOW_CRITICAL: Final = _rule(
+    "low-critical",
+    "Critically low glucose",
+    "血糖低至危急值",
+    "glucose-low",
+    _BELOW,
+    *both("limit", _AT_ONCE, (40, 30, 54), (2.2, 1.7, 3.0)),
+    *both("clear", _LOW_ENDS, (70, 45, 100), (3.9, 2.5, 5.6), {Group.PREGNANCY: (63, 3.5, _PREGNANT)}),
+    minutes("hold", 15, 0, 30, _CONSENSUS_15),
+    minutes("staff-after-doubt", 30, 15, 60, OWN),
+    priority=Priority.HIGH,
+    audience=Audience.STAFF,
 )
 LOW_PROLONGED: Final = _rule(
     "low-prolonged",
@@ -205,7 +225,7 @@ HIGH_EXTENDED: Final = _rule(
 GLUCOSE_REFERRAL: Final = _rule(
     "glucose-referral",
     "Far too high glucose that lasts",
-    "血糖持续过高",
+    "血糖持续严重偏高",
     "glucose-high",
     _AT_LEAST,
     *both(
@@ -301,6 +321,7 @@ SENSOR_STUCK: Final = _rule(
 SENSOR_RULES: Final = (
     LOW_EVENT_1,
     LOW_EVENT_2,
+    LOW_CRITICAL,
     LOW_PROLONGED,
     LOW_EXTENDED,
     HIGH_EVENT_1,
@@ -322,6 +343,8 @@ NOT_ABOVE: Final = (
     (("low-event-1", "limit"), ("low-event-1", "clear")),
     (("low-event-2", "limit"), ("low-event-2", "clear")),
     (("low-event-2", "limit"), ("low-event-1", "limit")),
+    (("low-critical", "limit"), ("low-critical", "clear")),
+    (("low-critical", "limit"), ("low-event-2", "limit")),
     (("low-event-2", "staff-after"), ("low-prolonged", "hold")),
     (("low-event-2", "staff-after"), ("low-extended", "staff-after")),
     (("low-extended", "hold"), ("low-extended", "staff-after")),
@@ -329,6 +352,7 @@ NOT_ABOVE: Final = (
     (("low-event-1", "limit"), ("high-event-1", "limit")),
     (("low-event-1", "clear"), ("high-event-1", "limit")),
     (("low-event-2", "clear"), ("high-event-1", "limit")),
+    (("low-critical", "clear"), ("high-event-1", "limit")),
     (("high-event-1", "clear"), ("high-event-1", "limit")),
     (("high-event-2", "clear"), ("high-event-2", "limit")),
     (("glucose-referral", "clear"), ("glucose-referral", "limit")),
@@ -341,6 +365,7 @@ FOLLOWS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
     {
         ("low-event-1", "clear"): "limit",
         ("low-event-2", "clear"): "limit",
+        ("low-critical", "clear"): "limit",
         ("high-event-1", "clear"): "limit",
         ("high-event-2", "clear"): "limit",
         ("glucose-referral", "clear"): "limit",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from alerts.alert import Audience, Finding, Text, Verdict
+from alerts.alert import Alert, Audience, Finding, Text, Verdict
 from alerts.devices import LATE
-from alerts.first_aid import FOR_STAFF, advice, advice_late
+from alerts.first_aid import FOR_STAFF, advice, advice_ahead, advice_late
 from alerts.forecast import HORIZON
 from alerts.rule import COUNT, MIN, RATE, Comparison, Rule
 from alerts.scene import MINUTE, VITALS, Scene, for_staff, span
@@ -15,6 +16,7 @@ from alerts.sensor_rules import (
     FALLING_FAST,
     GLUCOSE_REFERRAL,
     HIGH_EXTENDED,
+    LOW_CRITICAL,
     LOW_EVENT_1,
     LOW_EVENT_2,
     PREDICTED_LOW,
@@ -49,10 +51,25 @@ def finding(scene: Scene, told: Told) -> Finding:
         priority=told.priority,
         audience=told.audience,
         because=for_staff(because, scene.zone) if told.audience is Audience.STAFF else because,
-        since=told.since,
+        since=told.began or told.since,
         known_at=reading.received_at,
         evidence=tuple(dict.fromkeys(reading_key(Vital.CGM, at, reading.device) for at in sorted(told.evidence))),
+        emergency_at=reading.received_at if told.emergency else None,
     )
+
+
+def still_low(scene: Scene, told: Told, closed: Alert) -> tuple[Finding, Finding]:
+    """What staff and the patient hear of a low that goes on after a person has closed the alert about it."""
+    assert closed.closed_at is not None  # noqa: S101  as its caller found
+    at, note = scene.clock(closed.closed_at), closed.closing_note or ""
+    staff = finding(scene, told)
+    said = Text(
+        en=f"The alert was closed by {closed.closed_by} at {at} with “{note}”, but it is still low. "
+        f"{staff.because.en}",
+        zh=f"{closed.closed_by} 已于 {at} 关闭该警报（“{note}”），但血糖仍低。{staff.because.zh}",
+    )
+    patient = finding(scene, told._replace(audience=Audience.PATIENT))
+    return replace(staff, because=said), replace(patient, since=closed.closed_at)
 
 
 def _because(scene: Scene, told: Told) -> Text:
@@ -85,11 +102,12 @@ def _event(scene: Scene, told: Told) -> Text:
             zh=f"{_VITAL.zh}自 {since} 起曾{words.zh} {limit.zh}，{extreme.zh} {worst.zh}；"
             f"{at} 为 {now.zh}{trend.zh}。",
         )
-    elif told.level.low and told.value.shown >= scene.limits.value(base.name, "limit", unit):
+    elif told.broken or (told.level.low and told.value.shown >= scene.limits.value(base.name, "limit", unit)):
+        went = Text(en="went", zh="降至") if told.level.low else Text(en="went", zh="升至")
         said = Text(
-            en=f"{_VITAL.en} went {words.en} {limit.en} at {since}, not recovered by {at} ({lasted.en}): "
+            en=f"{_VITAL.en} {went.en} {words.en} {limit.en} at {since}, not recovered by {at} ({lasted.en}): "
             f"{extreme.en} {worst.en}, then {now.en}{trend.en}.",
-            zh=f"{_VITAL.zh}于 {since} 降至{words.zh} {limit.zh}，至 {at}（{lasted.zh}）尚未恢复："
+            zh=f"{_VITAL.zh}于 {since} {went.zh}{words.zh} {limit.zh}，至 {at}（{lasted.zh}）尚未恢复："
             f"{extreme.zh} {worst.zh}，当时 {now.zh}{trend.zh}。",
         )
     elif told.reading.taken_at > told.since:
@@ -104,14 +122,25 @@ def _event(scene: Scene, told: Told) -> Text:
             en=f"{_VITAL.en} {now.en}{trend.en} at {since}: {words.en} {limit.en}.",
             zh=f"{since} {_VITAL.zh} {now.zh}{trend.zh}：{words.zh} {limit.zh}。",
         )
-    after, late = _after(scene, told), _late(scene, told)
+    after, late, before = _after(scene, told), _late(scene, told), _before_gap(scene, told, extreme)
     todo = _advice(scene, told)
     if told.held:
-        waits = _waits(scene, told.held)
+        waits = _waits(scene, told.level.rule, told.held)
         todo = Text(en=todo.en + waits.en, zh=todo.zh + waits.zh)
     return Text(
-        en=f"{said.en} Limit: {source.en}{after.en}.{late.en}{todo.en}",
-        zh=f"{said.zh}限值依据：{source.zh}{after.zh}。{late.zh}{todo.zh}",
+        en=f"{said.en}{before.en} Limit: {source.en}{after.en}.{late.en}{todo.en}",
+        zh=f"{said.zh}{before.zh}限值依据：{source.zh}{after.zh}。{late.zh}{todo.zh}",
+    )
+
+
+def _before_gap(scene: Scene, told: Told, extreme: Text) -> Text:
+    """What is known of how it was before a gap; what it was in the gap nobody knows."""
+    if told.before is None or told.before.worst is None:
+        return Text(en="", zh="")
+    worst, since, last = _say(scene, told.before.worst), scene.clock(told.before.since), scene.clock(told.before.last)
+    return Text(
+        en=f" It was so before a gap in the data as well, from {since} to {last}, {extreme.en} {worst.en}.",
+        zh=f"数据中断前亦如此：{since} 至 {last}，{extreme.zh} {worst.zh}。",
     )
 
 
@@ -156,7 +185,7 @@ def _advice(scene: Scene, told: Told) -> Text:
     if told.audience is Audience.PATIENT:
         if not told.level.low:
             return _OF_A_HIGH_LATE if _is_late(told) else _OF_A_HIGH
-        very_low = told.level.rule is LOW_EVENT_2
+        very_low = told.level.rule in (LOW_EVENT_2, LOW_CRITICAL)
         return advice_late(very_low=very_low) if _is_late(told) else advice(very_low=very_low)
     if told.level.low and told.audience is Audience.STAFF and not _is_late(told):
         return FOR_STAFF
@@ -194,14 +223,24 @@ _REASONS: Final = {
 }
 
 
-def _waits(scene: Scene, held: Rule) -> Text:
+def _waits(scene: Scene, low: Rule, held: Rule) -> Text:
     """Why staff are told later than of other lows."""
+    if low is LOW_CRITICAL:
+        return _waits_for_critical(scene, held)
     wait = scene.minutes(held, "staff-after") // MINUTE
     usual = scene.minutes(LOW_EVENT_2, "staff-after") // MINUTE
     reason = _REASONS[held.name]
     return Text(
         en=f" Staff are told after {wait} min instead of {usual}: {reason.en}. Please measure by finger.",
         zh=f"{reason.zh}，{wait} 分钟（而非 {usual} 分钟）后通知医护；请测指尖血糖。",
+    )
+
+
+def _waits_for_critical(scene: Scene, held: Rule) -> Text:
+    wait, reason = scene.minutes(LOW_CRITICAL, "staff-after-doubt") // MINUTE, _REASONS[held.name]
+    return Text(
+        en=f" Staff are told after {wait} min instead of at once: {reason.en}. Please measure by finger.",
+        zh=f"{reason.zh}，{wait} 分钟后（而非立即）通知医护；请测指尖血糖。",
     )
 
 
@@ -226,11 +265,23 @@ def _amount(mg_dl: float, unit: Unit) -> str:
 
 
 def _level(scene: Scene, mg_dl: float, unit: Unit) -> Text:
-    return value_words(scene, mg_dl if unit is Unit.MG_DL else round(mg_dl / MG_DL_PER_MMOL_L, 1), unit)
+    """A value of which only mg/dL are known, as a sensor shows it in this unit."""
+    whole = round(mg_dl) if unit is Unit.MG_DL else round(mg_dl / MG_DL_PER_MMOL_L, 1)
+    return value_words(scene, whole, unit)
 
 
 def _sourced(scene: Scene, rule: Rule, parameter: str, unit: str) -> tuple[float, Text]:
     return scene.limits.value(rule.name, parameter, unit), scene.limits.source(rule.name, parameter, unit)
+
+
+_OF_A_FALL: Final = Text(
+    en=" Please have sugar at hand, do not drive, and look again in 15 min.",
+    zh="请备好糖，勿驾车，15 分钟后再看读数。",
+)
+_OF_A_RISE: Final = Text(
+    en=" Please look again in 30 min, and do what you have agreed with your doctor for such a rise.",
+    zh="请 30 分钟后再看读数；请按医生事先交代的方法处理。",
+)
 
 
 def _rate(scene: Scene, told: Told) -> Text:
@@ -239,12 +290,13 @@ def _rate(scene: Scene, told: Told) -> Text:
     limit, source = _sourced(scene, told.rule, "limit", RATE)
     speed = _rate_words(rate, unit)
     falls = Text(en="falls", zh="下降") if rate < 0 else Text(en="rises", zh="上升")
+    todo = _OF_A_FALL if rate < 0 else _OF_A_RISE
     start, now = _level(scene, before, told.value.unit), _say(scene, told.value)
     return Text(
         en=f"{_VITAL.en} {falls.en} fast: from {start.en} to {now.en} within {minutes} min since "
-        f"{scene.clock(told.since)} ({speed}). Limit: {_rate_words(limit, unit)}, {source.en}.",
-        zh=f"{_VITAL.zh}快速{falls.zh}：自 {scene.clock(told.since)} 起 {minutes} 分钟内由 {start.zh} 至 {now.zh}"
-        f"（{speed}）。限值：{_rate_words(limit, unit)}，{source.zh}。",
+        f"{scene.clock(told.since)} ({speed}). Limit: {_rate_words(limit, unit)}, {source.en}.{todo.en}",
+        zh=f"{_VITAL.zh}快速{falls.zh}：自 {scene.clock(told.since)} 起 {minutes} 分钟内由 {start.zh}至 {now.zh}"
+        f"（{speed}）。限值：{_rate_words(limit, unit)}，{source.zh}。{todo.zh}",
     )
 
 
@@ -255,16 +307,16 @@ def _ahead(scene: Scene, told: Told) -> Text:
     limit, source = limit_words(scene, base, "limit", unit), scene.limits.source(base.name, "limit", unit)
     now, then, at = _say(scene, told.value), _level(scene, round(expected), unit), scene.clock(told.since)
     speed = f"{'-' if rate < 0 else '+'}{_rate_words(rate, scene.unit(unit))}"
-    pressed = Text(en="", zh="")
+    pressed, todo = Text(en="", zh=""), advice_ahead(very_low=base is LOW_EVENT_2)
     why = _why_ahead(since_low[0] if since_low else None, rises=round(rate, 1) > 0)
     if told.held is not None:
         reason = _REASONS[told.held.name]
         pressed = Text(en=f" But {reason.en}: please measure by finger.", zh=f"但{reason.zh}：请测指尖血糖。")
     return Text(
         en=f"{_VITAL.en} {now.en} at {at}, changing by {speed}; about {then.en} is expected in {HORIZON:.0f} min, "
-        f"and it may fall below {limit.en} within 60 min.{why.en}{pressed.en} Limit: {source.en}.",
+        f"and it may fall below {limit.en} within 60 min.{why.en}{pressed.en} Limit: {source.en}.{todo.en}",
         zh=f"{at} {_VITAL.zh} {now.zh}，变化 {speed}；预计 {HORIZON:.0f} 分钟后约 {then.zh}，"
-        f"60 分钟内可能低于 {limit.zh}。{why.zh}{pressed.zh}限值依据：{source.zh}。",
+        f"60 分钟内可能低于 {limit.zh}。{why.zh}{pressed.zh}限值依据：{source.zh}。{todo.zh}",
     )
 
 
@@ -318,7 +370,7 @@ def _jump(scene: Scene, told: Told) -> Text:
     return Text(
         en=f"{_VITAL.en} jumped from {start.en} to {now.en} within {minutes:.0f} min at {at}: not taken as a trend. "
         f"Limit: {_rate_words(limit, scene.unit(told.value.unit))}, {source.en}.",
-        zh=f"{at} {_VITAL.zh} {minutes:.0f} 分钟内由 {start.zh} 跳至 {now.zh}：不视为趋势。"
+        zh=f"{at} {_VITAL.zh} {minutes:.0f} 分钟内由 {start.zh}跳至 {now.zh}：不视为趋势。"
         f"限值：{_rate_words(limit, scene.unit(told.value.unit))}，{source.zh}。",
     )
 

@@ -3,6 +3,7 @@
 `judge` looks at a short list of recent readings, whenever one more has come and when `Judged.again` has passed. What
 it finds is how the patient is; an emergency that was over when its readings came, for better ones came with them or
 before them, staff hear of by `passed`.
+What came only when it was too old to be told, staff and the patient hear of by `late`.
 `review` looks at two weeks, once a day or once a week; what it asks the patient for waits for the waking hours
 (`reminders`). Nothing is remembered: the same readings and the same moment give the same findings, in whatever order
 they came. A reading that came twice is to be given once.
@@ -16,16 +17,17 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from alerts import contradiction, cuff, cuff_review, meter, plan
-from alerts.alert import Audience, Finding, Verdict
+from alerts.alert import Audience, Finding, Text, Verdict, together
 from alerts.plan import Plan
 from alerts.scene import SPOT_GAP, Judged, Scene, one_after_the_other
-from ingest.reading import Reading
+from alerts.spot_rules import KETONE, LATE_EMERGENCY
+from ingest.reading import EPOCH, Reading
 from ingest.vital import Vital
 
 # How far back `judge` looks. A trouble of most days is told once a week, so most readings reach back for one.
 SPAN: Final[Mapping[Vital, timedelta]] = {
     Vital.GLUCOSE: timedelta(days=8),
-    Vital.KETONE: timedelta(days=2),
+    Vital.KETONE: timedelta(days=8),
     Vital.BLOOD_PRESSURE: timedelta(days=8),
     Vital.CGM: timedelta(minutes=30),
 }
@@ -33,6 +35,12 @@ SPAN: Final[Mapping[Vital, timedelta]] = {
 # waiting. Of one that sends every second they reach back for the half hour after which staff hear of a very low.
 MOST: Final = 2000
 REVIEW_SPAN: Final = timedelta(days=15)
+# What is older when it comes is past, and nothing is to be done about it.
+_LATEST: Final = timedelta(days=7)
+_TOLD: Final = 3  # of emergencies that came late together; the others are counted
+_HOUR: Final = timedelta(hours=1)
+_NOTHING: Final = Text(en="", zh="")
+NOBODY: Final[Mapping[str, datetime]] = {}
 
 Taken = Mapping[Vital, Sequence[Reading]]
 _IS_GRAVE: Final[Mapping[Vital, Callable[[Scene, Reading], bool]]] = {
@@ -60,10 +68,22 @@ def judge(
     ketones = taken.get(Vital.KETONE, ())
     of_meter = meter.judge(scene, glucose, ketones, newest, raising=raising, low_since=low_since)
     of_cuff = cuff.judge(scene, pressures, raising=raising)
-    against = contradiction.judge(scene, glucose, sensor, pressures, raising=raising)
+    against = contradiction.judge(scene, glucose, sensor, pressures, ketones, raising=raising)
+    doubted = contradiction.in_doubt(scene, glucose, sensor, pressures, ketones)
     moments = [each.again for each in (of_meter, of_cuff) if each.again]
-    findings = (*of_meter.findings, *of_cuff.findings, *against)
+    of_strips = [
+        _held(each, Vital.KETONE if each.rule == KETONE.name else Vital.GLUCOSE, doubted)
+        for each in of_meter.findings
+    ]
+    of_pressures = [_held(each, Vital.BLOOD_PRESSURE, doubted) for each in of_cuff.findings]
+    findings = (*of_strips, *of_pressures, *against)
     return Judged(_heard(findings, raising), min(moments, default=None))
+
+
+def _held(finding: Finding, vital: Vital, doubted: Collection[Vital]) -> Finding:
+    """A value that cannot be believed beside another one ends nothing, until a third says which is right."""
+    over = finding.verdict is Verdict.CLEAR and vital in doubted
+    return replace(finding, verdict=Verdict.HOLD) if over else finding
 
 
 def passed(scene: Scene, taken: Taken, came: frozenset[str]) -> list[Finding]:
@@ -108,6 +128,113 @@ def _as_it_was(scene: Scene, taken: Taken, came: frozenset[str]) -> Iterator[Tak
                 yield {vital: readings[: place + 1]}
 
 
+def late(
+    scene: Scene, taken: Taken, came: frozenset[str], worn: Mapping[str, datetime], raising: Collection[str]
+) -> list[Finding]:
+    """The emergencies that were too old to be told when they came, as one for staff and one for the patient.
+
+    worn: since when each device is known to be worn; what was measured before is past. The patient is asked only
+    about what nothing newer has followed. Over when the newest of no vital may be an emergency.
+    """
+    told, asked = [], []
+    for newest, found in _too_late(scene, taken, came, worn):
+        told += [each for each in found if _for_staff(each)]
+        if newest is _newest(taken, newest.vital):
+            asked += [each.because for each in found if asks_patient(each)]
+    found = [_told_late(scene, told)] if told else []
+    if asked:
+        arrival = found[0].since
+        # Of what a device sends in several messages the patient hears once.
+        since = arrival - (arrival - EPOCH) % _HOUR
+        because = together(asked)
+        found.append(replace(found[0], because=because, since=since, audience=Audience.PATIENT, emergency_at=None))
+    if (told or LATE_EMERGENCY.name in raising) and (over := _is_over(scene, taken)):
+        found.append(over)
+    return found
+
+
+def _too_late(
+    scene: Scene, taken: Taken, came: frozenset[str], worn: Mapping[str, datetime]
+) -> Iterator[tuple[Reading, list[Finding]]]:
+    """The last reading of each row that was too old when it came, and what would have been told of it in its time."""
+    told = {key for each in _emergencies(scene, taken) for key in each.evidence}
+    for then in _as_it_was(scene, taken, came):
+        newest = next(iter(then.values()))[-1]
+        known = worn.get(newest.device)
+        if known is None or newest.taken_at < known or newest.key in told:
+            continue
+        if scene.now - newest.taken_at > _LATEST or _emergencies(scene._replace(now=newest.received_at), then):
+            continue
+        found = judge(scene._replace(now=newest.taken_at), then, raising=()).findings
+        grave = {each.rule for each in found if _for_staff(each) and each.emergency_at}
+        if grave:
+            yield newest, [each for each in found if each.rule in grave]
+
+
+def _newest(taken: Taken, vital: Vital) -> Reading | None:
+    """The newest that says how it is with a vital: of glucose, a sensor's as well."""
+    vitals = (vital, Vital.CGM) if vital is Vital.GLUCOSE else (vital,)
+    last = [readings[-1] for each in vitals if (readings := taken.get(each))]
+    return max(last, key=lambda each: each.taken_at, default=None)
+
+
+def _told_late(scene: Scene, told: Sequence[Finding]) -> Finding:
+    """Several as one. It begins with its arrival, so that what comes after a closing is told."""
+    named = sorted(told, key=lambda each: each.since)[-_TOLD:]
+    said = one_after_the_other([each.because for each in named], scene.zone)
+    first = Text(en="Too old to be told as urgent when it came: ", zh="到达时已过久，未能及时通知：")
+    rest = len(told) - len(named)
+    more = Text(en=f" Others in the same delivery: {rest}.", zh=f"同批另有 {rest} 项。") if rest else _NOTHING
+    came = max(each.known_at for each in told)
+    return replace(
+        named[-1],
+        rule=LATE_EMERGENCY.name,
+        problem=LATE_EMERGENCY.problem,
+        priority=LATE_EMERGENCY.priority,
+        because=together((first, said, more), _NOTHING),
+        since=came,
+        known_at=came,
+        evidence=tuple(dict.fromkeys(key for each in told for key in each.evidence)),
+        emergency_at=came,
+    )
+
+
+def _is_over(scene: Scene, taken: Taken) -> Finding | None:
+    newest = [each for vital in _IS_GRAVE if (each := _newest(taken, vital))]
+    if not newest or any(each.vital in _IS_GRAVE and _IS_GRAVE[each.vital](scene, each) for each in newest):
+        return None
+    last = max(newest, key=lambda each: each.taken_at)
+    at = scene.clock(last.taken_at)
+    because = Text(
+        en=f"Measured again: the newest value, of {at}, is no longer dangerous.",
+        zh=f"已复测：{at} 的最新数值已不危险。",
+    )
+    return scene.finding(LATE_EMERGENCY, Verdict.CLEAR, because, last.taken_at, (last,))
+
+
+def _late_in_the_week(scene: Scene, taken: Taken, worn: Mapping[str, datetime]) -> list[Finding]:
+    """A line of the weekly list."""
+    week = frozenset(
+        each.key
+        for readings in taken.values()
+        for each in readings
+        if timedelta() <= scene.now - each.received_at < _LATEST
+    )
+    late_ones = [(newest, found) for newest, found in _too_late(scene, taken, week, worn)]
+    if not late_ones:
+        return []
+    readings = [newest for newest, _ in late_ones]
+    moments = [scene.clock(each.taken_at) for each in readings[-_TOLD:]]
+    because = Text(
+        en=f"Dangerous values that came too late to be told in time, in the last 7 days: {len(readings)} (measured "
+        f"{', '.join(moments)}). See why this device is read so late.",
+        zh=f"近 7 天迟到而未能及时通知的危险数值：{len(readings)} 项（测量于 {'、'.join(moments)}）。"
+        "请查明该设备上传迟缓的原因。",
+    )
+    since = scene.week_of(readings[-1].received_at)
+    return [scene.finding(LATE_EMERGENCY, Verdict.RAISE, because, since, readings, audience=Audience.WEEKLY)]
+
+
 def with_what_passed(found: Iterable[Finding], past: Iterable[Finding], scene: Scene) -> list[Finding]:
     """Findings of a moment with emergencies that have passed: what staff hear of a rule is said in one sentence."""
     told = {each.rule: each for each in found if _for_staff(each)}
@@ -144,16 +271,18 @@ def review(
     plans: Iterable[Plan] = (),
     *,
     failed: Sequence[datetime] = (),
+    worn: Mapping[str, datetime] = NOBODY,
     raising: Collection[str] | None = None,
 ) -> Judged:
     """Judge the readings of `REVIEW_SPAN`, oldest first, by vital; `again`: the next reminder of a plan.
 
     plans: what the patient agreed to measure, at most one for each vital. failed: when the patient's cuffs reported
-    measurements that gave no value. raising: as for `judge`.
+    measurements that gave no value. worn: as for `late`. raising: as for `judge`.
     """
     findings = [
         *meter.review(scene, taken.get(Vital.GLUCOSE, ())),
         *cuff_review.review(scene, taken.get(Vital.BLOOD_PRESSURE, ()), failed),
+        *_late_in_the_week(scene, taken, worn),
     ]
     moments = []
     of_plans: list[Finding] = []

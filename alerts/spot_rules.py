@@ -58,7 +58,11 @@ _OLDER: Final = Text(en="ADA goal for older people in complex health", zh="ADA �
 _LEVEL_2_HIGH: Final = Text(en="Battelino 2019, level 2", zh="Battelino 2019 共识 2 级")
 _KETONE: Final = Text(en="usual advice on blood ketone (ISPAD, ADA)", zh="血酮常用分级（ISPAD、ADA）")
 _DKA: Final = Text(en="ketoacidosis, consensus 2024", zh="酮症酸中毒，2024 共识")
-_HHS: Final = Text(en="hyperosmolar state, consensus 2024", zh="高渗性高血糖状态，2024 共识")
+_HHS: Final = Text(
+    en="Homeward default: many devices end here and show HI; a hyperosmolar state has 600 mg/dL (33.3 mmol/L) and "
+    "more, consensus 2024",
+    zh="Homeward 默认值：许多设备量程止于此并显示 HI；高渗性高血糖状态为 33.3 mmol/L（600 mg/dL）及以上，2024 共识",
+)
 _HOME_135: Final = Text(
     en="home limit, ESH 2023, ESC 2024, China 2024", zh="家庭血压标准，ESH 2023、ESC 2024、中国 2024 指南"
 )
@@ -196,7 +200,7 @@ METER_HIGH_TWICE: Final = Rule(
 )
 METER_HIGH: Final = Rule(
     name="meter-high",
-    title=Text(en="Glucose above its goal", zh="血糖高于目标"),
+    title=Text(en="High glucose on the meter", zh="指尖血糖偏高"),
     problem="glucose-high",
     vitals=_METER,
     comparison=Comparison.ABOVE,
@@ -233,9 +237,9 @@ METER_CRISIS: Final = Rule(
     comparison=Comparison.AT_LEAST,
     priority=Priority.MEDIUM,
     audience=Audience.STAFF,
-    # 600 mg/dL is where most meters end, so the limit can only be lower; HI reaches any.
+    # One meter ends at 500 mg/dL and says HI, another shows the number: both are told alike. HI reaches any limit.
     parameters=(
-        *both("limit", _HHS, (600, 400, 600), (33.3, 22.2, 33.3)),
+        *both("limit", _HHS, (500, 400, 600), (27.8, 22.2, 33.3)),
         *both("clear", OWN, (300, 200, 400), (16.7, 11.1, 22.2)),
         _FRESH,
     ),
@@ -276,6 +280,18 @@ KETONE: Final = Rule(
         _FRESH,
     ),
 )
+LATE_EMERGENCY: Final = Rule(
+    name="late-emergency",
+    title=Text(en="A dangerous value came too late", zh="危险数值迟到"),
+    problem="late-emergency",
+    vitals=(Vital.GLUCOSE, Vital.KETONE, Vital.BLOOD_PRESSURE),
+    comparison=Comparison.AT_LEAST,
+    priority=Priority.LOW,
+    audience=Audience.STAFF,
+    # What a device sends in several messages is one delivery.
+    quiet=timedelta(days=1),
+    parameters=(),
+)
 MISSED_MEASUREMENT: Final = Rule(
     name="missed-measurement",
     title=Text(en="Measurements are missing", zh="有漏测"),
@@ -300,7 +316,7 @@ CONTRADICTION: Final = Rule(
     name="contradiction",
     title=Text(en="Readings contradict each other", zh="读数相互矛盾"),
     problem="contradiction",
-    vitals=(Vital.GLUCOSE, Vital.BLOOD_PRESSURE),
+    vitals=(Vital.GLUCOSE, Vital.KETONE, Vital.BLOOD_PRESSURE),
     comparison=Comparison.ABOVE,
     priority=Priority.LOW,
     audience=Audience.PATIENT,
@@ -309,6 +325,8 @@ CONTRADICTION: Final = Rule(
         _percent("sensor-share", 40, 25, 60),
         *both("meter", OWN, (30, 20, 45), (1.7, 1.1, 2.5)),
         _percent("meter-share", 30, 20, 45),
+        Parameter(name="ketone", unit=MMOL_L, default=0.6, lower=0.3, upper=1.0, source=OWN),
+        _percent("ketone-share", 40, 20, 60),
         mmhg("systolic", 35, 20, 60, OWN),
         mmhg("diastolic", 20, 12, 40, OWN),
         minutes("apart", 15, 5, 20, OWN),
@@ -487,6 +505,7 @@ SPOT_RULES: Final = (
     METER_REPEATED_HIGH,
     METER_REPEATED_LOW,
     KETONE,
+    LATE_EMERGENCY,
     MISSED_MEASUREMENT,
     PLAN_NOT_KEPT,
     CONTRADICTION,

@@ -34,10 +34,11 @@ from alerts.alert import Audience
 from alerts.rule import MMHG, Group
 from alerts.rules import RuleBook
 from alerts.spot_rules import BP_SEVERE
+from gateway.replay.cells import WORD_OF
 from gateway.replay.command import read_rules
 from gateway.replay.disturb import disturb
 from gateway.replay.run import Outcome, Told, limits_tried, replay
-from gateway.replay.table import WORD_OF, Row, Table, read_table
+from gateway.replay.table import Row, Table, read_table
 from ingest.reading import EPOCH, Flag
 
 SETS: Final = (

@@ -21,6 +21,7 @@ from alerts.alert import Act, ActKind, Alert, Audience, Notice, Outcome, Priorit
 from alerts.machine import Fact, FactKind
 from alerts.rule import Group, LimitsError
 from alerts.rules import parse_overrides
+from gateway.card import Card, cards
 from gateway.device_book import DeviceState
 from gateway.language import Sentence
 from gateway.people import BLUETOOTH_ADDRESS, Correction, Device, DeviceKind, DeviceLink, MeasuringPlan, Patient
@@ -565,6 +566,18 @@ PriorityName = Literal["low", "medium", "high"]
 AlertState = Literal["open", "closed", "all"]
 
 
+class EpisodeOut(BaseModel):
+    """When an episode of an alert became known, and what was said of it."""
+
+    at: datetime
+    because: SentenceOut | None
+
+    @classmethod
+    def of(cls, fact: Fact, zone: ZoneInfo) -> EpisodeOut:
+        """The episode with its moment on the patient's clock."""
+        return cls(at=fact.at.astimezone(zone), because=fact.because and SentenceOut.of(fact.because))
+
+
 class AlertOut(BaseModel):
     """One trouble of one patient as dated facts; a fact that has not happened is null."""
 
@@ -588,9 +601,13 @@ class AlertOut(BaseModel):
     closed_by: str | None
     outcome: Outcome | None
     closing_note: str | None
+    newest: ReadingOut | None = Field(description="The newest reading of what it is about, since `since`")
+    worst: ReadingOut | None = Field(description="The lowest or the highest of them")
+    waiting_since: datetime | None = Field(description="Since when nobody has acknowledged it")
+    episodes: list[EpisodeOut] = Field(description="The newest first, each with its own sentence")
 
     @classmethod
-    def of(cls, alert: Alert, zone: ZoneInfo) -> AlertOut:
+    def of(cls, alert: Alert, zone: ZoneInfo, card: Card) -> AlertOut:
         """The alert with its moments on the patient's clock."""
         return cls(
             id=alert.id,
@@ -613,6 +630,10 @@ class AlertOut(BaseModel):
             closed_by=alert.closed_by,
             outcome=alert.outcome,
             closing_note=alert.closing_note,
+            newest=card.newest and ReadingOut.of(card.newest, zone),
+            worst=card.worst and ReadingOut.of(card.worst, zone),
+            waiting_since=_on_clock(card.waiting_since, zone),
+            episodes=[EpisodeOut.of(fact, zone) for fact in reversed(card.episodes)],
         )
 
 
@@ -945,8 +966,8 @@ async def list_alerts(
 ) -> list[AlertOut]:
     """Alerts, newest first."""
     found = await find_alerts(house, state, patient, limit, before)
-    zones = await _zones(house)
-    return [AlertOut.of(alert, zones[alert.patient]) for alert in found]
+    zones, shown = await _zones(house), await cards(house, found)
+    return [AlertOut.of(alert, zones[alert.patient], shown[alert.id]) for alert in found]
 
 
 @router.get("/alerts/{alert_id}", tags=["alerts"])
@@ -956,7 +977,7 @@ async def get_alert(house: House, alert_id: str) -> AlertDetail:
     zone = (await _zones(house))[alert.patient]
     facts, notices = await asyncio.to_thread(lambda: (house.book.history(alert_id), house.book.notices(alert_id)))
     return AlertDetail(
-        alert=AlertOut.of(alert, zone),
+        alert=AlertOut.of(alert, zone, (await cards(house, [alert]))[alert.id]),
         history=[FactOut.of(fact, zone) for fact in facts],
         notices=[NoticeOut.of(notice, zone) for notice in notices],
     )
@@ -965,15 +986,17 @@ async def get_alert(house: House, alert_id: str) -> AlertDetail:
 @router.post("/alerts/{alert_id}/acknowledge", tags=["alerts"])
 async def acknowledge(house: House, alert_id: str, body: AcknowledgeIn) -> AlertOut:
     """Say that a named person has seen it; once."""
-    alert = await act(house, ActKind.ACKNOWLEDGE, alert_id, body)
-    return AlertOut.of(alert, (await _zones(house))[alert.patient])
+    return await _as_it_is(house, await act(house, ActKind.ACKNOWLEDGE, alert_id, body))
 
 
 @router.post("/alerts/{alert_id}/close", tags=["alerts"])
 async def close(house: House, alert_id: str, body: CloseIn) -> AlertOut:
     """End it with an outcome."""
-    alert = await act(house, ActKind.CLOSE, alert_id, body)
-    return AlertOut.of(alert, (await _zones(house))[alert.patient])
+    return await _as_it_is(house, await act(house, ActKind.CLOSE, alert_id, body))
+
+
+async def _as_it_is(house: HouseView, alert: Alert) -> AlertOut:
+    return AlertOut.of(alert, (await _zones(house))[alert.patient], (await cards(house, [alert]))[alert.id])
 
 
 @router.get("/health", tags=["house"])

@@ -224,9 +224,12 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, metavar="DATA.csv", help="subject,time,glucose or ...,systolic,diastolic")
     parser.add_argument("--findings", type=Path, metavar="OUT.csv", help="write one row per finding")
     parser.add_argument("--chart", type=Path, metavar="OUT.html", help="draw traces, events and findings")
-    parser.add_argument("--lang", choices=("en", "zh"), default="en", help="the language of findings and chart (en)")
+    parser.add_argument("--lang", choices=("en", "zh"), default="en", help="the language of all that is said (en)")
     parser.add_argument("--bad-rows", type=Path, metavar="OUT.csv", help="write the rows that were not used, and why")
     parser.add_argument("--rules", type=Path, metavar="FILE", help="limits to try, instead of the defaults")
+    parser.add_argument(
+        "--region", choices=("international", "china"), help="whose defaults, without --rules (international)"
+    )
     parser.add_argument("--compare", type=Path, metavar="FILE", help="other limits, to see side by side")
     parser.add_argument(
         "--only", action="append", default=[], metavar="RULE", help="this rule alone; may be repeated"
@@ -343,13 +346,8 @@ def _simulate(options: argparse.Namespace) -> int:
 
 def _replay(options: argparse.Namespace) -> int:
     from gateway.replay import command
-    from gateway.replay.table import ReplayError
 
-    try:
-        return command.run(options)
-    except ReplayError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return command.run(options)
 
 
 def _octets(text: str) -> bytes:

@@ -63,6 +63,7 @@ from gateway.api import (
     stop,
     wearings_of,
 )
+from gateway.card import cards
 from gateway.charts import Span, glucose_figure, pressure_figure
 from gateway.forms import Forms, Refusal, half_width, numbers_named
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
@@ -89,7 +90,7 @@ from gateway.words import (
 from ingest.journal import Letter, LetterState
 from ingest.reading import EPOCH, Reading, RefusalReason, from_us
 from ingest.series import Series
-from ingest.vital import Vital
+from ingest.vital import Unit, Vital
 
 _YEAR_S: Final = 365 * 24 * 3600
 _NAME_COOKIE: Final = "homeward_name"
@@ -155,6 +156,7 @@ class Desk:
             "events": None,
             "now": None,
             "points": None,
+            "cards": {},
             "clinic_zone": request.app.state.house.zone,
             "form_at": Forms(refusal, language),
         }
@@ -186,6 +188,7 @@ def _environment(language: Language) -> Environment:
         alert_word=partial(_alert_title, language),
         problem_word=partial(_title, language),
         outcome_word=lambda outcome: say(OUTCOMES[outcome]),
+        value_word=lambda reading, unit: _value_word(reading, unit, language),
         kind_word=lambda kind: say(KINDS[kind]),
         link_word=lambda link: say(LINKS[link]),
         bond_word=lambda bond: say(BONDS[bond]),
@@ -207,6 +210,12 @@ def _environment(language: Language) -> Environment:
 def _title(language: Language, name: str) -> str:
     """What a trouble or a rule is called; its own name where it is one of another Homeward."""
     return language.text(_TITLES[name]) if name in _TITLES else name
+
+
+def _value_word(reading: Reading, unit: Unit, language: Language) -> str:
+    """A reading's value in the patient's unit of glucose, with what the device says of it."""
+    said = shown(reading, unit, language)
+    return f"{said.label} {said.value} {said.unit}".rstrip() + (f" ({said.remarks})" if said.remarks else "")
 
 
 def _alert_title(language: Language, alert: Alert) -> str:
@@ -272,6 +281,7 @@ async def worklist(request: Request, house: House) -> Response:
         events="/api/v1/events?type=alert&type=health",
         now=house.now(),
         points=points,
+        cards=await cards(house, opened),
         waiting=[row for row in rows if row[0].acknowledged_at is None],
         handled=[row for row in rows if row[0].acknowledged_at is not None],
         degraded=[part["detail"] for part in health["parts"].values() if part["status"] != "ok"],
@@ -302,9 +312,10 @@ async def one_alert(request: Request, house: House, alert_id: str) -> Response:
     return _desk(request).page(
         request,
         "alert.html",
-        events=f"/api/v1/events?type=alert&patient={quote(alert.patient)}",
+        events=f"/api/v1/events?type=alert&type=reading&patient={quote(alert.patient)}",
         now=house.now(),
         alert=alert,
+        cards=await cards(house, [alert]),
         patient=patient,
         zone=zone,
         history=await asyncio.to_thread(house.book.history, alert_id),
@@ -477,6 +488,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         patient=patient,
         zone=ZoneInfo(patient.zone),
         alerts=[row[0] for row in await _with_patients(house, mine)],
+        cards=await cards(house, mine),
         tiles=[shown(found[-1], patient.glucose_unit, language) for found in newest.values() if found],
         newest=[shown(reading, patient.glucose_unit, language, sent=True) for reading in every],
         charts=charts,

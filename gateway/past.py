@@ -59,8 +59,8 @@ def _night(day: date, zone: tzinfo) -> datetime:
 class Past:
     """What the journal says of one patient's last weeks.
 
-    limits: those that hold on a day. cuffs: those the patient wears, and since when. plans: what the patient is to
-    measure. unit: in which the patient reads glucose, None: as most readings.
+    limits: those that hold on a day. cuffs: those the patient wears, and since when; worn: all devices. plans: what
+    the patient is to measure. unit: in which the patient reads glucose, None: as most readings.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Past:
         population: Population,
         limits: Callable[[date], Limits],
         cuffs: Mapping[str, datetime],
+        worn: Mapping[str, datetime],
         plans: Sequence[MeasuringPlan] = (),
         unit: Unit | None = None,
     ) -> None:
@@ -82,6 +83,7 @@ class Past:
         self._unit = unit
         self._limits = limits
         self._cuffs = cuffs
+        self._worn = worn
         self._plans = plans
 
     def review(self, due: Round, now: datetime) -> Review | None:
@@ -126,7 +128,7 @@ class Past:
         end = scene.now + _INSTANT
         taken = {
             vital: self._journal.readings(self._patient, vital, end - spot.REVIEW_SPAN, end)
-            for vital in (Vital.GLUCOSE, Vital.BLOOD_PRESSURE)
+            for vital in (Vital.GLUCOSE, Vital.KETONE, Vital.BLOOD_PRESSURE)
         }
         failed = [
             moment
@@ -139,7 +141,7 @@ class Past:
         ]
         if not any(taken.values()) and not failed and not plans:
             return Judged((), None)
-        return spot.review(scene, taken, plans, failed=failed)
+        return spot.review(scene, taken, plans, failed=failed, worn=self._worn)
 
     def _agreed(self, plan: MeasuringPlan, now: datetime) -> datetime:
         """The last moment before what counts; `Plan` leaves the day of it out, so that only whole days count."""

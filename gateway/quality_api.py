@@ -313,7 +313,7 @@ class QualityOut(BaseModel):
     satisfaction_total: SatisfactionOut
     control: list[ControlOut]
     compared: int = Field(description="Patients whose control was compared, glucose and pressure apart")
-    compared_of: int = Field(description="Of so many; more than 500 take too long, and are chosen by chance")
+    compared_of: int = Field(description="Of so many; more than 150 take too long, and are chosen by chance")
     rules: list[RuleQualityOut]
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})

@@ -150,6 +150,7 @@ class Rounds:
         return standing is not None and standing.day == due.day and self._book.reviewed(patient, due.monday)
 
     def _past(self, person: Patient) -> Past:
+        worn = self._people.worn([person.id])
         return Past(
             self._journal,
             person.id,
@@ -157,11 +158,8 @@ class Rounds:
             population=RANGES[self._group(person)],
             unit=person.glucose_unit,
             limits=lambda day: limits_on(self._rules, person, day).limits,
-            cuffs={
-                worn.device: worn.assigned_at
-                for worn in self._people.worn([person.id])
-                if worn.kind is DeviceKind.CUFF
-            },
+            cuffs={each.device: each.assigned_at for each in worn if each.kind is DeviceKind.CUFF},
+            worn={each.device: each.assigned_at for each in worn},
             plans=self._people.plans([person.id]).get(person.id, ()),
         )
 

@@ -24,6 +24,7 @@ from alerts.alert import Act, Alert, Finding, Notice, Text, together
 from alerts.battery import low_battery
 from alerts.bed import Bed
 from alerts.book import Book
+from alerts.delivery import worst_for_patients
 from alerts.device_rules import NO_DATA
 from alerts.devices import Expected, after_low
 from alerts.ladder import Plan
@@ -33,6 +34,7 @@ from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, Key, Limits
 from alerts.rules import PLAIN, RuleBook
 from alerts.scene import Scene
 from alerts.sensor import NEVER
+from alerts.sensor_rules import LOW_EVENT_2
 from alerts.spot_rules import BP_LOW, BP_SEVERE, METER_VERY_LOW
 from gateway.agenda import Agenda
 from gateway.bulletin import Bulletin
@@ -299,7 +301,7 @@ class Ward:
         concerned = [patient for patient, groups in found.items() if anew or any(groups)]
         groups = [group for patient in concerned for group in found[patient]]
         alerts = await self._hear(concerned, groups, now) if concerned else {}
-        self._settle(found, {patient: _rules_up(alerts, patient) for patient in concerned}, now)
+        self._settle(found, alerts, concerned, now)
 
     async def _hear(
         self, patients: Sequence[str], groups: Sequence[Sequence[Finding]], now: datetime
@@ -345,13 +347,19 @@ class Ward:
         groups.append(bed.look(stored, now))
         return groups  # they stay until all is settled, for the journal may have to be asked again
 
-    def _settle(self, found: Iterable[str], standing: Mapping[str, Mapping[str, datetime]], now: datetime) -> None:
-        """Note when to look again at each who was judged. standing: by patient, of those of whom it was read."""
+    def _settle(
+        self, found: Iterable[str], alerts: Mapping[tuple[str, str], Alert], concerned: Iterable[str], now: datetime
+    ) -> None:
+        """Note when to look again at each who was judged. alerts: what stands of those who are concerned."""
+        read = set(concerned)
         self._faulty.difference_update(found)
         for patient in found:
             self._found.pop(patient, None)
             bed = self._beds[patient]
-            due = bed.settle(standing.get(patient, bed.standing), now)
+            if patient in read:
+                due = bed.settle(_rules_up(alerts, patient), now, _closed_low(alerts, patient))
+            else:
+                due = bed.settle(bed.standing, now, bed.closed)
             if due is not NEVER:
                 self._agenda.add(patient, due)
         while len(self._beds) > _BEDS:
@@ -414,7 +422,9 @@ class Ward:
                 sensors: defaultdict[str, list[Reading]] = defaultdict(list)
                 for reading in stored:
                     sensors[reading.device].append(reading)
-                bed.start(sensors, _rules_up(standing, patient), journal.earlier())
+                bed.start(
+                    sensors, _rules_up(standing, patient), journal.earlier(), closed=_closed_low(standing, patient)
+                )
                 self._beds[patient] = bed
 
     def _bed(
@@ -500,6 +510,7 @@ class Ward:
             staff_after_low=staff_after_low,
             since=since,
             not_before=since if silent else self._started_at + GRACE,
+            worn_since=worn.assigned_at,
         )
 
 
@@ -510,7 +521,7 @@ def _heard(
     changes: list[Change] = []
     notices: list[Notice] = []
     alerts = dict(standing)
-    for group in groups:
+    for group in worst_for_patients(groups):
         heard = hear_findings(alerts, group, now)
         alerts.update({(change.alert.patient, change.alert.problem): change.alert for change in heard.changes})
         changes += heard.changes
@@ -521,3 +532,9 @@ def _heard(
 def _rules_up(alerts: Mapping[tuple[str, str], Alert], patient: str) -> dict[str, datetime]:
     """The rules that hold alerts of a patient up, and since when."""
     return {rule: alert.since for (whose, _), alert in alerts.items() if whose == patient for rule in alert.raising}
+
+
+def _closed_low(alerts: Mapping[tuple[str, str], Alert], patient: str) -> Alert | None:
+    """The alert about a low of a patient that was closed while its condition is present."""
+    alert = alerts.get((patient, LOW_EVENT_2.problem))
+    return alert if alert and alert.closed_at and alert.raising else None

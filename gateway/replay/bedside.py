@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, tzinfo
 from typing import Final, NamedTuple
 
 from alerts.alert import Alert, Audience, Finding, Priority, Verdict
 from alerts.bed import Bed
+from alerts.delivery import worst_for_patients
 from alerts.device_rules import NO_DATA
 from alerts.devices import Expected, after_low
 from alerts.ladder import Plan
@@ -22,11 +24,10 @@ from ingest.vital import Vital
 
 
 class _Known(NamedTuple):
-    """What is known of a trouble that is raised."""
+    """What somebody knows of a trouble that is raised."""
 
     at: datetime
     since: datetime
-    audience: Audience
     priority: Priority
 
 
@@ -75,17 +76,24 @@ class Bedside:
                     staff_after_low=after_low(plan.limits, vital, staff_after),
                     since=since,
                     not_before=since,
+                    worn_since=since,
                 ),
             ),
         )
         self._past = Past(
-            journal, subject, zone, population=RANGES[population], limits=lambda _: plan.limits, cuffs={}
+            journal,
+            subject,
+            zone,
+            population=RANGES[population],
+            limits=lambda _: plan.limits,
+            cuffs={},
+            worn={subject: since},
         )
         self._zone = zone
         self._visit_at = round_of(subject, zone, since).next_at
         self._reviewed: date | None = None
         self._alerts: dict[tuple[str, str], Alert] = {}
-        self._known: dict[str, _Known] = {}
+        self._known: defaultdict[str, dict[Audience, _Known]] = defaultdict(dict)
 
     def due(self, now: datetime) -> datetime:
         """When time alone may bring something about."""
@@ -119,7 +127,7 @@ class Bedside:
     def _hear(self, groups: Iterable[Sequence[Finding]], now: datetime) -> News:
         news: list[Finding] = []
         items: list[Finding] = []
-        for group in groups:
+        for group in worst_for_patients(groups):
             news += [finding for finding in group if self._is_news(finding, now)]
             items += self._queue(group, now)
         self._bed.settle({rule: alert.since for alert in self._alerts.values() for rule in alert.raising}, now)
@@ -137,14 +145,20 @@ class Bedside:
         return brought
 
     def _is_news(self, finding: Finding, now: datetime) -> bool:
-        """Whether a trouble is raised, raised anew, worse, handed to staff, or over."""
-        known = self._known.get(finding.rule)
+        """Whether a trouble is raised for whom it is told, raised anew, worse, or over.
+
+        The patient and staff each hear of it, as in a hub; what is for the weekly list alone is no news where
+        somebody has heard.
+        """
         if finding.verdict is not Verdict.RAISE:
             return finding.verdict is Verdict.CLEAR and self._known.pop(finding.rule, None) is not None
+        heard = self._known[finding.rule]
+        known = heard.get(finding.audience)
+        if known is None and finding.audience is Audience.WEEKLY:
+            known = max(heard.values(), key=lambda each: each.since, default=None)
         if known is not None:
             anew = finding.since > known.since and finding.known_at > known.at
-            handed_over = (known.audience, finding.audience) == (Audience.PATIENT, Audience.STAFF)
-            if not (anew or handed_over or finding.priority > known.priority):
+            if not (anew or finding.priority > known.priority):
                 return False
-        self._known[finding.rule] = _Known(now, finding.since, finding.audience, finding.priority)
+        heard[finding.audience] = _Known(now, finding.since, finding.priority)
         return True

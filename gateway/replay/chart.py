@@ -17,9 +17,10 @@ import numpy as np
 import plotly
 import plotly.graph_objects as go
 
-from alerts.alert import Audience, Text
+from alerts.alert import Audience, Finding, Text
+from alerts.machine import PRIORITY_WORDS
 from alerts.rule import Limits
-from alerts.rules import RuleBook
+from alerts.rules import RULES, RuleBook
 from gateway.charts import Span, glucose_figure, pressure_figure
 from gateway.language import Language
 from gateway.replay.run import Lasted, Outcome, Told, limits_tried
@@ -78,7 +79,7 @@ def write_chart(path: Path, table: Table, outcome: Outcome, rules: RuleBook, lan
         f"{''.join(parts)}</html>\n",
         encoding="utf-8",
     )
-    return [left_out.en] if left_out.en else []
+    return [language.text(left_out)] if left_out.en else []
 
 
 def _pages(subject: str, rows: Sequence[Row], table: Table) -> Iterator[_Page]:
@@ -155,10 +156,11 @@ def _add_lanes(
         finding = each.told.finding
         start = max(finding.since, span.start)
         end = max(start, min(each.end or each.told.at, span.end))
-        bars += [(span.local(start), finding.rule), (span.local(end), finding.rule), (None, None)]
+        lane = _lane(finding, language)
+        bars += [(span.local(start), lane), (span.local(end), lane), (None, None)]
     figure.add_scatter(
         x=[moment for moment, _ in bars],
-        y=[rule for _, rule in bars],
+        y=[lane for _, lane in bars],
         mode="lines",
         line={"color": _BAR, "width": 9},
         yaxis="y3",
@@ -169,7 +171,7 @@ def _add_lanes(
         mine = [each for each in told if each.finding.audience is audience]
         figure.add_scatter(
             x=[span.local(each.at) for each in mine],
-            y=[each.finding.rule for each in mine],
+            y=[_lane(each.finding, language) for each in mine],
             name=language.text(_AUDIENCES[audience]),
             mode="markers",
             marker={"color": colour, "size": 10, "symbol": "triangle-down", "line": {"color": "white", "width": 1}},
@@ -177,16 +179,27 @@ def _add_lanes(
             customdata=[_wrapped(language.text(each.finding.because)) for each in mine],
             hovertemplate="%{x|%Y-%m-%d %H:%M}<br>%{customdata}<extra></extra>",
         )
-    lanes = sorted({each.told.finding.rule for each in lasted} | {each.finding.rule for each in told}, reverse=True)
+    findings = [*(each.told.finding for each in lasted), *(each.finding for each in told)]
+    lanes = [_lane(each, language) for each in {one.rule: one for one in sorted(findings, key=_by_rule)}.values()]
     height = _LANE * max(1, len(lanes))
     _squeeze(figure, height + _BETWEEN)
     figure.update_layout(
         yaxis3={"domain": [0, height], "type": "category", "categoryarray": lanes, "anchor": "x", "fixedrange": True},
         height=420 + 26 * len(lanes),
-        margin={"l": 160},
+        margin={"l": 240},
         dragmode="zoom",
     )
     figure.update_xaxes(anchor="y3", fixedrange=False)
+
+
+def _lane(finding: Finding, language: Language) -> str:
+    """A rule as people call it."""
+    return language.text(RULES[finding.rule].title)
+
+
+def _by_rule(finding: Finding) -> tuple[int, str]:
+    """The worst on top, and what belongs together beside each other."""
+    return RULES[finding.rule].priority, RULES[finding.rule].problem
 
 
 def _squeeze(figure: go.Figure, bottom: float) -> None:
@@ -211,8 +224,8 @@ def _list(told: Sequence[Told], span: Span, language: Language) -> str:
     if not told:
         return f"<p>{language.text(Text(en='No findings.', zh='无发现。'))}</p>"
     rows = "".join(
-        f"<tr><td>{span.local(at):%m-%d %H:%M}<td>{escape(finding.rule)}<td>{finding.priority.name.lower()}"
-        f"<td>{finding.audience}<td>{escape(language.text(finding.because))}"
+        f"<tr><td>{span.local(at):%m-%d %H:%M}<td>{escape(_lane(finding, language))}"
+        f"<td>{language.text(PRIORITY_WORDS[finding.priority])}<td>{language.text(_AUDIENCES[finding.audience])}<td>{escape(language.text(finding.because))}"
         for at, finding in told
     )
     count = language.text(Text(en=f"{len(told)} findings", zh=f"{len(told)} 项发现"))

@@ -5,20 +5,22 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from alerts.rule import LimitsError
+from alerts.rule import Group, LimitsError
 from alerts.rules import PLAIN, RULES, RuleBook
-from gateway.language import Language
+from gateway.clock import SystemClock
+from gateway.language import Language, Sentence
 from gateway.replay.compare import comparison
 from gateway.replay.disturb import disturb
 from gateway.replay.report import (
     bad_lines,
     clock_line,
     doubts,
+    limits_line,
     summary,
     write_bad_rows,
     write_findings,
@@ -32,50 +34,93 @@ from ingest.vital import Unit
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the options say. Raises ReplayError with a sentence for whoever typed them."""
+    """Do what the options say, in the language that they name; the exit status."""
+    language = Language("zh_CN" if options.lang == "zh" else "en")
+    try:
+        _run(options, language, _Voice(language))
+    except ReplayError as error:
+        print(printable(language.sentence(error.args[0])), file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(options: argparse.Namespace, language: Language, voice: _Voice) -> None:
     _try_files(options)
     only = _known(options.only)
-    rules = read_rules(options.rules)
+    rules = read_rules(options.rules, options.region)
     others = read_rules(options.compare) if options.compare else None
     table = _table(options)
-    _say(clock_line(table.clock, given=options.zone is not None))
+    voice.say(clock_line(table.clock, given=options.zone is not None), limits_line(rules, options.rules))
+    if others is not None:
+        voice.say(limits_line(others, options.compare))
     if table.unused:
-        _say(f"Columns that are not read: {', '.join(table.unused)}.")
-    for line in doubts(table):
-        _say(line, error=True)
-    outcome = _replayed(table, rules, only)
+        voice.say(Sentence("Columns that are not read: {names}.", names=", ".join(table.unused)))
+    voice.warn(*doubts(table, SystemClock().now()))
+    outcome = _replayed(table, rules, only, voice)
     bad = sorted([*table.bad, *outcome.refused])
-    for line in bad_lines(bad):
-        _say(line, error=True)
-    _write(options.bad_rows, lambda path: write_bad_rows(path, bad))
+    voice.warn(*bad_lines(bad))
+    _write(options.bad_rows, lambda path: write_bad_rows(path, bad, language))
     if bad and not outcome.readings:
-        raise ReplayError(f"None of the {len(bad)} rows could be used, so there is nothing to find.")
-    language = Language("zh_CN" if options.lang == "zh" else "en")
+        raise ReplayError(
+            Sentence("None of the {count} rows could be used, so there is nothing to find.", count=len(bad))
+        )
     _write(options.findings, lambda path: write_findings(path, outcome.told, table.clock, language))
     if options.chart:
         from gateway.replay.chart import write_chart  # here: it loads the library of charts, which only it needs
 
-        _write(options.chart, lambda path: write_chart(path, table, outcome, rules, language))
+        _write(options.chart, lambda path: voice.say(*write_chart(path, table, outcome, rules, language)))
     if others is None:
-        _say(*summary(outcome, len(bad)))
-    else:
-        names = (str(options.rules or "defaults"), str(options.compare))
-        _say(*comparison((outcome, _replayed(table, others, only)), names, table.clock, len(bad)))
-    return 0
+        voice.say(*summary(outcome, len(bad), language))
+        return
+    other, of_b = _replayed(table, others, only, voice), _of_b(options)
+    _write(of_b, lambda path: write_findings(path, other.told, table.clock, language))
+    if of_b:
+        voice.say(Sentence("Findings of A are in {a}, those of B in {b}.", a=options.findings, b=of_b))
+    names = (str(options.rules or "defaults"), str(options.compare))
+    voice.say(*comparison((outcome, other), names, table.clock, len(bad), language))
 
 
-def read_rules(path: Path | None) -> RuleBook:
-    """A rule file, the defaults without one. Raises ReplayError."""
+class _Voice:
+    """Says lines in one language."""
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+
+    def say(self, *lines: str) -> None:
+        for line in lines:
+            print(printable(self.language.sentence(line)))
+
+    def warn(self, *lines: str) -> None:
+        for line in lines:
+            print(printable(self.language.sentence(line)), file=sys.stderr)
+
+
+def _of_b(options: argparse.Namespace) -> Path | None:
+    """Where the findings of the second rule file are written: beside those of the first."""
+    if not (options.compare and options.findings):
+        return None
+    first: Path = options.findings
+    return first.with_name(f"{first.stem}.B{first.suffix}") if first.is_file() or not first.exists() else None
+
+
+def read_rules(path: Path | None, region: str | None = None) -> RuleBook:
+    """A rule file, the defaults of a region without one. Raises ReplayError."""
+    if path is None:
+        return replace(PLAIN, region=Group(region)) if region else PLAIN
+    if region:
+        raise ReplayError(Sentence("{path} says itself what its region is; leave --region out", path=path))
     try:
-        return load_rules(path) if path else PLAIN
+        return load_rules(path)
     except LimitsError as error:
-        raise ReplayError(str(error)) from error
+        raise ReplayError(error.text) from error
 
 
 def _known(names: Sequence[str]) -> frozenset[str]:
     for name in names:
         if name not in RULES:
-            raise ReplayError(f"there is no rule {name}; the rules are {', '.join(RULES)}")
+            raise ReplayError(
+                Sentence("there is no rule {name}; the rules are {rules}", name=name, rules=", ".join(RULES))
+            )
     return frozenset(names)
 
 
@@ -83,7 +128,7 @@ def _table(options: argparse.Namespace) -> Table:
     unit = Unit(options.unit) if options.unit else None
     table = read_table(options.data, unit=unit, zone=options.zone, meter=options.meter)
     if strangers := sorted(set(options.subject) - set(table.rows)):
-        raise ReplayError(f"{options.data} has no subject {', '.join(strangers)}")
+        raise ReplayError(Sentence("{path} has no subject {names}", path=options.data, names=", ".join(strangers)))
     if options.subject:
         table = replace(table, rows={name: table.rows[name] for name in options.subject})
     if options.disturb is not None:
@@ -93,8 +138,8 @@ def _table(options: argparse.Namespace) -> Table:
     return table
 
 
-def _replayed(table: Table, rules: RuleBook, only: Collection[str]) -> Outcome:
-    progress = _Progress(len(table))
+def _replayed(table: Table, rules: RuleBook, only: Collection[str], voice: _Voice) -> Outcome:
+    progress = _Progress(len(table), voice.language)
     try:
         return replay(table, rules, only=only, progress=progress.show)
     finally:
@@ -104,8 +149,9 @@ def _replayed(table: Table, rules: RuleBook, only: Collection[str]) -> Outcome:
 class _Progress:
     """How much is done, on standard error: in place at a terminal, else a line for each tenth."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, language: Language) -> None:
         self._total = total
+        self._language = language
         self._at_terminal = sys.stderr.isatty()
         self._step = 1 if self._at_terminal else 10
         self._told = 0
@@ -115,7 +161,10 @@ class _Progress:
         if percent >= self._told + self._step:
             self._told = percent - percent % self._step
             end = "\r" if self._at_terminal else "\n"
-            print(f"{self._told:>3} %, {done} of {self._total} readings", end=end, file=sys.stderr, flush=True)
+            said = Sentence(
+                "{percent:>3} %, {done} of {total} readings", percent=self._told, done=done, total=self._total
+            )
+            print(self._language.sentence(said), end=end, file=sys.stderr, flush=True)
 
     def end(self) -> None:
         if self._at_terminal and self._told:
@@ -125,24 +174,25 @@ class _Progress:
 def _try_files(options: argparse.Namespace) -> None:
     """Refuse before the work what could not be written after it, and what would be written over another file."""
     taken = [options.data.resolve()]
-    for path in filter(None, (options.findings, options.chart, options.bad_rows, options.disturbed)):
+    for path in filter(None, (options.findings, _of_b(options), options.chart, options.bad_rows, options.disturbed)):
         if path.is_file() or not path.exists():
             if path.resolve() in taken:
-                raise ReplayError(f"{path} is the file that is read, or is named twice; name another one")
+                raise ReplayError(
+                    Sentence("{path} is the file that is read, or is named twice; name another one", path=path)
+                )
             taken.append(path.resolve())
         with _written(path):
             pass
 
 
-def _write(path: Path | None, write: Callable[[Path], Iterable[str] | None]) -> None:
-    """Write a file, where one is wanted, and say what there is to say about it."""
+def _write(path: Path | None, write: Callable[[Path], None]) -> None:
+    """Write a file, where one is wanted."""
     if path is None:
         return
     with _written(path) as part:
-        said = write(part)
+        write(part)
         if part != path:
             part.replace(path.resolve())
-    _say(*(said or ()))
 
 
 @contextmanager
@@ -162,12 +212,8 @@ def _written(path: Path) -> Iterator[Path]:
         part.touch(exist_ok=False)
         yield part
     except OSError as error:
-        raise ReplayError(f"{path} cannot be written: {error.strerror or error}") from error
+        because = error.strerror or error
+        raise ReplayError(Sentence("{path} cannot be written: {because}", path=path, because=because)) from error
     finally:
         with suppress(OSError):  # it has its name now, or was never there
             part.unlink()
-
-
-def _say(*lines: str, error: bool = False) -> None:
-    for line in lines:
-        print(printable(line), file=sys.stderr if error else sys.stdout)

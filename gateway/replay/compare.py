@@ -7,13 +7,22 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from gateway.replay.report import amount
+from gateway.language import Language, Sentence
+from gateway.replay.report import AUDIENCES, ITEMS, amount, padded
 from gateway.replay.run import Outcome, Told
 from gateway.replay.table import Clock
 
 # Two findings of one rule on one subject for one audience that are no further apart are the same one, moved.
 _MOVED: Final = timedelta(hours=1)
 _SHOWN: Final = 40
+_HEAD: Final = (
+    (Sentence("rule"), 28),
+    (Sentence("audience"), 9),
+    ("A", -8),
+    ("B", -8),
+    (Sentence("A per day"), -10),
+    (Sentence("B per day"), -10),
+)
 _Kind = tuple[str, str, str]
 
 
@@ -24,23 +33,27 @@ class Difference(NamedTuple):
     right: Told | None
 
 
-def comparison(outcomes: tuple[Outcome, Outcome], names: tuple[str, str], clock: Clock, bad: int) -> Iterator[str]:
+def comparison(
+    outcomes: tuple[Outcome, Outcome], names: tuple[str, str], clock: Clock, bad: int, say: Language
+) -> Iterator[str]:
     """The lines of the comparison: findings by rule and audience, then those that differ; bad: as in `summary`."""
     left, right = outcomes
     yield f"A: {names[0]}"
     yield f"B: {names[1]}"
     yield amount(left, bad)
-    yield f"{'rule':<28} {'audience':<9} {'A':>8} {'B':>8} {'A per day':>10} {'B per day':>10}"
-    counts = [Counter((each.finding.rule, str(each.finding.audience)) for each in one.told) for one in outcomes]
+    head = [padded(say.sentence(each), width) for each, width in _HEAD]
+    yield " ".join(head)
+    counts = [Counter((each.finding.rule, each.finding.audience) for each in one.told) for one in outcomes]
     for rule, audience in sorted(counts[0] | counts[1]):
-        yield _line(f"{rule:<28} {audience:<9}", [count[rule, audience] for count in counts], left.days)
-    yield _line(f"{'items in the doctor queue':<38}", [len(one.items) for one in outcomes], left.days)
+        name = f"{rule:<28} {padded(say.sentence(AUDIENCES[audience]), 9)}"
+        yield _line(name, [count[rule, audience] for count in counts], left.days)
+    yield _line(padded(say.sentence(ITEMS), 38), [len(one.items) for one in outcomes], left.days)
     found = differences(left.told, right.told)
-    yield f"{len(found)} findings differ."
+    yield Sentence("{count} findings differ.", count=len(found))
     for each in found[:_SHOWN]:
-        yield _difference(each, clock)
+        yield _difference(each, clock, say)
     if len(found) > _SHOWN:
-        yield f"... and {len(found) - _SHOWN} more; --findings with each of the two rule files lists them all."
+        yield Sentence("... and {more} more; --findings lists all of A and of B.", more=len(found) - _SHOWN)
 
 
 def differences(left: Sequence[Told], right: Sequence[Told]) -> list[Difference]:
@@ -78,13 +91,17 @@ def _line(name: str, counts: Sequence[int], days: float) -> str:
     return f"{name} {counts[0]:>8} {counts[1]:>8} {rates[0]:>10} {rates[1]:>10}"
 
 
-def _difference(each: Difference, clock: Clock) -> str:
+def _difference(each: Difference, clock: Clock, say: Language) -> str:
     one = each.left or each.right
     assert one is not None  # noqa: S101  a difference has a side
     finding = one.finding
     if each.left and each.right:
         minutes = (each.right.at - each.left.at) / timedelta(minutes=1)
-        what = f"B {abs(minutes):.0f} min {'later' if minutes > 0 else 'earlier'}"
+        if minutes > 0:
+            what = Sentence("B {minutes:.0f} min later", minutes=minutes)
+        else:
+            what = Sentence("B {minutes:.0f} min earlier", minutes=-minutes)
     else:
-        what = "A only" if each.left else "B only"
-    return f"{finding.patient}  {clock.shows(one.at)}  {finding.rule}, {finding.audience}  {what}"
+        what = Sentence("A only") if each.left else Sentence("B only")
+    audience = say.sentence(AUDIENCES[finding.audience])
+    return f"{finding.patient}  {clock.shows(one.at)}  {finding.rule}, {audience}  {say.sentence(what)}"

@@ -5,17 +5,30 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
+from unicodedata import east_asian_width
 
-from gateway.language import Language
+from alerts.alert import Audience
+from alerts.rules import RuleBook
+from gateway.language import Language, Sentence
+from gateway.replay.cells import MEALS, WORD_OF
 from gateway.replay.run import Outcome, Told
-from gateway.replay.table import WORD_OF, BadRow, Clock, Row, Table
+from gateway.replay.table import BadRow, Clock, Row, Table
 from ingest.vital import Vital
 
 COLUMNS: Final = ("subject", "time", "rule", "severity", "audience", "because")
 _SHOWN: Final = 20
+_A_DAY: Final = timedelta(days=1)  # a clock somewhere may be that far ahead
+_RULE, _AUDIENCE = Sentence("rule"), Sentence("audience")
+_FINDINGS, _PER_DAY = Sentence("findings"), Sentence("per patient-day")
+AUDIENCES: Final = {
+    Audience.PATIENT: Sentence("patient"),
+    Audience.STAFF: Sentence("staff"),
+    Audience.WEEKLY: Sentence("weekly"),
+}
+ITEMS: Final = Sentence("items in the doctor queue")
 
 
 def write_findings(path: Path, told: Iterable[Told], clock: Clock, language: Language) -> None:
@@ -23,9 +36,9 @@ def write_findings(path: Path, told: Iterable[Told], clock: Clock, language: Lan
     _write_csv(path, COLUMNS, (_finding(each, clock, language) for each in told))
 
 
-def write_bad_rows(path: Path, bad: Iterable[BadRow]) -> None:
+def write_bad_rows(path: Path, bad: Iterable[BadRow], language: Language) -> None:
     """Every row that went no further, with its line."""
-    _write_csv(path, ("line", "because"), bad)
+    _write_csv(path, ("line", "because"), ((line, language.sentence(because)) for line, because in bad))
 
 
 def write_rows(path: Path, table: Table) -> None:
@@ -41,56 +54,125 @@ def clock_line(clock: Clock, *, given: bool) -> str:
     """How the times of the file were understood."""
     if clock.offsets:
         if given:
-            return f"Times have an offset from UTC; days, nights and sentences are on the clock of {clock.zone}."
-        return "Times have an offset from UTC; days and nights are those of UTC, for no --zone says whose they are."
+            return Sentence(
+                "Times have an offset from UTC; days, nights and sentences are on the clock of {zone}.",
+                zone=clock.zone,
+            )
+        return Sentence(
+            "Times have an offset from UTC; days and nights are those of UTC, for no --zone says whose they are."
+        )
     if given:
-        return f"Times have no offset: each is what a clock in {clock.zone} showed."
-    return "Times have no offset: each is what the subject's clock showed; no hour of it is left out or repeated."
+        return Sentence("Times have no offset: each is what a clock in {zone} showed.", zone=clock.zone)
+    return Sentence(
+        "Times have no offset: each is what the subject's clock showed; no hour of it is left out or repeated."
+    )
 
 
-def doubts(table: Table) -> Iterator[str]:
-    """What may have been taken in another way than it was meant."""
+def limits_line(rules: RuleBook, path: Path | None) -> str:
+    """Whose limits are replayed."""
+    places = {"region": rules.region, "population": rules.population}
+    if path is None:
+        return Sentence(
+            "Limits: Homeward's defaults of the region {region} for the population {population}; --region china and "
+            "--rules FILE replay others.",
+            **places,
+        )
+    return Sentence("Limits: {path}, region {region}, usual population {population}.", path=path, **places)
+
+
+def doubts(table: Table, today: datetime) -> Iterator[str]:
+    """What may have been taken in another way than it was meant. today: a moment (aware) of it."""
     if table.encoding != "utf-8-sig":
-        yield "The file is no UTF-8 and was read as GB 18030; see whether the names are right."
+        yield Sentence("The file is no UTF-8 and was read as GB 18030; see whether the names are right.")
     if table.mixed:
-        yield (
-            f"Some times have an offset (the first in line {table.mixed[0]}) and some have none (line "
-            f"{table.mixed[1]}): the latter were taken as what a clock in {table.clock.zone} showed."
+        yield Sentence(
+            "Some times have an offset (the first in line {one}) and some have none (line {other}): the latter were "
+            "taken as what a clock in {zone} showed.",
+            one=table.mixed[0],
+            other=table.mixed[1],
+            zone=table.clock.zone,
         )
     if table.doubtful:
-        yield (
-            f"Rows with a time that a clock in {table.clock.zone} showed twice, or never, for it was set then: "
-            f"{len(table.doubtful)}, the first in line {table.doubtful[0]}. The first of both was taken; times with "
-            "an offset leave no doubt."
+        yield Sentence(
+            "Rows with a time that a clock in {zone} showed twice, or never, for it was set then: {count}, the first "
+            "in line {line}. The first of both was taken; times with an offset leave no doubt.",
+            zone=table.clock.zone,
+            count=len(table.doubtful),
+            line=table.doubtful[0],
+        )
+    if table.serials:
+        yield Sentence(
+            "Times that are numbers were taken as days since the end of 1899, as spreadsheets count them (not those "
+            "of 1904): {count} rows, the first in line {line}.",
+            count=len(table.serials),
+            line=table.serials[0],
+        )
+    for word, lines in table.meals.items():
+        yield Sentence(
+            "There is no meal {word!r}; the readings ({count}, the first in line {line}) were taken as of no meal. "
+            "The words are {words}, or 空腹, 餐前, 餐后, 睡前, 随机.",
+            word=word,
+            count=len(lines),
+            line=lines[0],
+            words=", ".join(MEALS),
+        )
+    if later := [row.line for rows in table.rows.values() for row in rows if row.taken_at > today + _A_DAY]:
+        yield Sentence(
+            "Rows with a time later than today: {count}, the first in line {line}. They were taken as they are.",
+            count=len(later),
+            line=min(later),
         )
     if likely := table.likely_unit():
-        yield f"Nearly all values look like {likely}, and were taken as {table.unit}: if so, say --unit {likely}."
+        yield Sentence(
+            "Nearly all values look like {likely}, and were taken as {unit}: if so, say --unit {likely}.",
+            likely=likely,
+            unit=table.unit,
+        )
 
 
-def summary(outcome: Outcome, bad: int) -> Iterator[str]:
+def summary(outcome: Outcome, bad: int, say: Language) -> Iterator[str]:
     """The lines of the table at the end. bad: number of rows that were not used."""
     yield amount(outcome, bad)
     counts = Counter((each.finding.rule, each.finding.audience) for each in outcome.told)
-    yield f"{'rule':<28} {'audience':<9} {'findings':>9} {'per patient-day':>16}"
+    head = [say.sentence(each) for each in (_RULE, _AUDIENCE, _FINDINGS, _PER_DAY)]
+    yield f"{padded(head[0], 28)} {padded(head[1], 9)} {padded(head[2], -9)} {padded(head[3], -16)}"
     for (rule, audience), count in sorted(counts.items()):
-        yield f"{rule:<28} {audience:<9} {count:>9} {_rate(count, outcome.days):>16}"
-    yield f"{'items in the doctor queue':<38} {len(outcome.items):>9} {_rate(len(outcome.items), outcome.days):>16}"
+        whom = padded(say.sentence(AUDIENCES[audience]), 9)
+        yield f"{rule:<28} {whom} {count:>9} {_rate(count, outcome.days):>16}"
+    items = padded(say.sentence(ITEMS), 38)
+    yield f"{items} {len(outcome.items):>9} {_rate(len(outcome.items), outcome.days):>16}"
+
+
+def padded(text: str, width: int) -> str:
+    """Filled up with blanks to a width, before it where that is negative; Chinese signs are two wide."""
+    wide = sum(east_asian_width(each) in "WF" for each in text)
+    blanks = " " * (abs(width) - len(text) - wide)
+    return text + blanks if width > 0 else blanks + text
 
 
 def amount(outcome: Outcome, bad: int) -> str:
     """How much was replayed."""
-    return (
-        f"{outcome.subjects} subjects, {outcome.readings} readings, {outcome.days:.1f} patient-days with data; "
-        f"{outcome.repeats} rows were repeated, {bad} could not be used"
+    return Sentence(
+        "{subjects} subjects, {readings} readings, {days:.1f} patient-days with data; {repeats} rows were repeated, "
+        "{bad} could not be used",
+        subjects=outcome.subjects,
+        readings=outcome.readings,
+        days=outcome.days,
+        repeats=outcome.repeats,
+        bad=bad,
     )
 
 
 def bad_lines(bad: Sequence[BadRow]) -> Iterator[str]:
     """The rows that went no further; of many, the first."""
     for line, because in bad[:_SHOWN]:
-        yield f"line {line}: {because}"
+        yield Sentence("line {line}: {because}", line=line, because=because)
     if len(bad) > _SHOWN:
-        yield f"... and {len(bad) - _SHOWN} more rows that are not used; --bad-rows FILE lists all {len(bad)}."
+        yield Sentence(
+            "... and {more} more rows that are not used; --bad-rows FILE lists all {count}.",
+            more=len(bad) - _SHOWN,
+            count=len(bad),
+        )
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -18,11 +18,13 @@ from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from alerts.alert import Finding, Verdict
 from alerts.ladder import Plan
 from alerts.rule import Key, Limits
 from alerts.rules import RuleBook
+from gateway.language import Sentence
 from gateway.replay.bedside import NOTHING, Bedside, News
 from gateway.replay.table import BadRow, ReplayError, Row, Table
 from ingest.admit import Roster, Wearing, admit
@@ -87,7 +89,10 @@ def replay(table: Table, rules: RuleBook, *, only: Collection[str], progress: Ca
         try:
             return _Replay(table, rules, journal, only).run(progress)
         except sqlite3.OperationalError as error:
-            raise ReplayError(f"the journal in {folder} cannot be written: {error}; check the disk") from error
+            said = Sentence(
+                "the journal in {folder} cannot be written: {error}; check the disk", folder=folder, error=error
+            )
+            raise ReplayError(said) from error
         finally:
             journal.close()
 
@@ -98,9 +103,10 @@ class _Replay:
         self._journal = journal
         self._only = only
         zone = table.clock.zone
+        worn_in = zone if isinstance(zone, ZoneInfo) else ZoneInfo("UTC")  # every time is a moment already
         self._roster = Roster(
             [
-                Wearing(device=device, patient=name, zone=zone)
+                Wearing(device=device, patient=name, zone=worn_in)
                 for name, rows in table.rows.items()
                 for device in sorted({_device(name, row) for row in rows})
             ]

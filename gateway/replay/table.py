@@ -2,44 +2,35 @@
 
 Columns, by name and in any order: `subject`, `time` and either `glucose` or `systolic`, `diastolic` and, if known,
 `pulse`. Optional: `ketone` beside glucose (blood ketone in mmol/L; one of both may be empty), `received` (when the
-row reached us; without it, when it was taken), `meal` (as in docs/payload.md) and `flags` (names of
-`ingest.reading.Flag`, apart by blanks). Other columns are not used.
+row reached us; without it, when it was taken), `date` (where `time` is the time of day alone), `meal` (as in
+docs/payload.md) and `flags` (names of `ingest.reading.Flag`, apart by blanks). Other columns are not used. What the
+columns and cells of Chinese spreadsheets mean is told by `gateway.replay.cells`.
 """
 
 from __future__ import annotations
 
 import csv
-import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
 from zoneinfo import ZoneInfo
 
+from alerts.scene import OWN_CLOCK
+from gateway.language import Sentence
+from gateway.replay import cells as cell
 from ingest.reading import NO_CONTEXT, Flag
 from ingest.vital import COMPONENTS, Unit, Vital
 
-_WORDS: Final = {
-    "low": Flag.BELOW_RANGE,
-    "lo": Flag.BELOW_RANGE,
-    "high": Flag.ABOVE_RANGE,
-    "hi": Flag.ABOVE_RANGE,
-}
-_NO_FLAGS: Final[frozenset[Flag]] = frozenset()
-_BOUND: Final = {word: (frozenset({flag}), (None,)) for word, flag in _WORDS.items()}
-WORD_OF: Final = {Flag.BELOW_RANGE: "Low", Flag.ABOVE_RANGE: "High"}
 _UNITS: Final = {
     Vital.CGM: (Unit.MG_DL, Unit.MMOL_L),
     Vital.GLUCOSE: (Unit.MG_DL, Unit.MMOL_L),
     Vital.BLOOD_PRESSURE: (Unit.MMHG, Unit.KPA),
 }
-_OPTIONAL: Final = ("received", "meal", "flags")
+_OPTIONAL: Final = ("date", "received", "meal", "flags")
 # What Chinese spreadsheets write when they are not asked for UTF-8; it takes few octets of other encodings.
 _ENCODINGS: Final = ("utf-8-sig", "gb18030")
-# A time as people and spreadsheets write it.
-_WRITTEN: Final = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[T ]+(\d{1,2})(:\d\d.*)", re.ASCII)
 _SMALL: Final = 36  # sensors show 40 mg/dL to 400 (a meter 20 to 600), 2.2 mmol/L to 33.3
 _NEARLY_ALL: Final = 0.95  # a few misprints, or rows of another meter, hide no wrong unit
 
@@ -58,7 +49,7 @@ class Row(NamedTuple):
     taken_at: datetime
     received_at: datetime
     sent: tuple[float | None, ...]
-    flags: frozenset[Flag] = _NO_FLAGS
+    flags: frozenset[Flag] = cell.NO_FLAGS
     context: Mapping[str, str | float] = NO_CONTEXT
     ketone: bool = False
 
@@ -74,11 +65,11 @@ class BadRow(NamedTuple):
 class Clock:
     """The subjects' clock: their zone, and whether times of the file carry an offset from UTC.
 
-    Times without an offset are what a clock in the zone showed; that zone is UTC where none was given, so that each
+    Times without an offset are what a clock in the zone showed; where none was given it is `OWN_CLOCK`, on which each
     day has its 24 hours and what was an hour apart stays so.
     """
 
-    zone: ZoneInfo
+    zone: tzinfo
     offsets: bool
 
     def shows(self, moment: datetime) -> str:
@@ -93,6 +84,7 @@ class Table:
 
     doubtful: lines whose time the clock of the zone showed twice, or never, for it was set then; of two moments the
     first was taken. mixed: the first line with an offset in a time, and the first without, where there are both.
+    serials: lines whose time is a number of days. meals: words for a meal that are not known, with their lines.
     """
 
     vital: Vital
@@ -103,6 +95,8 @@ class Table:
     unused: Sequence[str] = ()
     doubtful: Sequence[int] = ()
     mixed: tuple[int, int] | None = None
+    serials: Sequence[int] = ()
+    meals: Mapping[str, Sequence[int]] = field(default_factory=dict)
     encoding: str = _ENCODINGS[0]
 
     def __len__(self) -> int:
@@ -128,36 +122,55 @@ def read_table(path: Path, *, unit: Unit | None = None, zone: ZoneInfo | None = 
             with path.open(newline="", encoding=encoding) as file:
                 return replace(_read(file, unit, zone, meter=meter), encoding=encoding)
         except OSError as error:
-            raise ReplayError(f"{path} cannot be read: {error.strerror or error}") from error
+            because = error.strerror or error
+            raise ReplayError(Sentence("{path} cannot be read: {because}", path=path, because=because)) from error
         except UnicodeDecodeError:
             continue
-    raise ReplayError(f"{path} is neither UTF-8 nor GB 18030; save it as CSV in UTF-8")
+    raise ReplayError(Sentence("{path} is neither UTF-8 nor GB 18030; save it as CSV in UTF-8", path=path))
 
 
 def _read(file: TextIO, unit: Unit | None, zone: ZoneInfo | None, *, meter: bool) -> Table:
     lines = _lines(file)
     _, first = next(lines, (1, []))
-    header = [] if isinstance(first, csv.Error) else [name.strip().lower() for name in first]
-    vital = _vital(header, meter=meter)
-    reader = _Rows(header, vital, zone or ZoneInfo("UTC"))
+    names = [] if isinstance(first, csv.Error) else [name.strip().lower() for name in first]
+    header = [cell.column(name)[0] for name in names]
+    if "time" not in header:
+        header = ["time" if name == "date" else name for name in header]
+    vital = _vital(header, names, meter=meter)
+    said = next((unit for name, unit in map(cell.column, names) if unit in _UNITS[vital] and name != "ketone"), None)
+    if unit is not None and said is not None and unit is not said:
+        raise ReplayError(
+            Sentence(
+                "the first line says that values are in {said}, not in {unit}; leave one out", said=said, unit=unit
+            )
+        )
+    reader = _Rows(header, vital, zone or ZoneInfo("UTC"), _unit(vital, unit) if unit else said)
     rows: dict[str, list[Row]] = {}
     for subject, row in reader.all(lines):
         rows.setdefault(subject, []).append(row)
     mixed = (reader.with_offset, reader.without) if reader.with_offset and reader.without else None
     if mixed and zone is None:
         raise ReplayError(
-            f"the time in line {mixed[0]} has an offset from UTC and that in line {mixed[1]} has none: say with "
-            "--zone on which clock the latter was read, such as --zone Asia/Shanghai, or write all of them alike"
+            Sentence(
+                "the time in line {one} has an offset from UTC and that in line {other} has none: say with --zone on "
+                "which clock the latter was read, such as --zone Asia/Shanghai, or write all of them alike",
+                one=mixed[0],
+                other=mixed[1],
+            )
         )
     return Table(
         vital=vital,
-        unit=_unit(vital, unit),
-        clock=Clock(zone=reader.zone, offsets=reader.with_offset > 0),
+        unit=reader.unit or _unit(vital, None),
+        clock=Clock(
+            zone=OWN_CLOCK if zone is None and not reader.with_offset else reader.zone, offsets=reader.with_offset > 0
+        ),
         rows=rows,
         bad=reader.bad,
-        unused=[name for name in header if name not in reader.columns],
+        unused=[name for n, name in enumerate(names) if n not in reader.columns.values()],
         doubtful=reader.doubtful,
         mixed=mixed,
+        serials=reader.serials,
+        meals=reader.meals,
     )
 
 
@@ -177,15 +190,21 @@ def _lines(file: TextIO) -> Iterator[tuple[int, list[str] | csv.Error]]:
                 yield number, cells
 
 
-def _vital(header: Sequence[str], *, meter: bool) -> Vital:
+def _vital(header: Sequence[str], names: Sequence[str], *, meter: bool) -> Vital:
     glucose, pressure = "glucose" in header, {"systolic", "diastolic"} <= set(header)
     if not {"subject", "time"} <= set(header) or glucose == pressure:
-        said = ",".join(header)
-        apart = next((name for mark, name in ((";", "semicolons"), ("\t", "tabs")) if mark in said), None)
+        said = ",".join(names)
+        if ";" in said:
+            apart: str = Sentence(". Its columns are apart by semicolons: save it with commas")
+        else:
+            apart = Sentence(". Its columns are apart by tabs: save it with commas") if "\t" in said else ""
         raise ReplayError(
-            "the first line must name the columns subject,time,glucose or subject,time,systolic,diastolic,pulse; "
-            f"it says {said or 'nothing'}"
-            + (f". Its columns are apart by {apart}: save it with commas" if apart else "")
+            Sentence(
+                "the first line must name the columns subject,time,glucose or subject,time,systolic,diastolic,pulse; "
+                "it says {said}{apart}",
+                said=said or Sentence("nothing"),
+                apart=apart,
+            )
         )
     if pressure:
         return Vital.BLOOD_PRESSURE
@@ -195,21 +214,31 @@ def _vital(header: Sequence[str], *, meter: bool) -> Vital:
 def _unit(vital: Vital, wanted: Unit | None) -> Unit:
     units = _UNITS[vital]
     if wanted is not None and wanted not in units:
-        raise ReplayError(f"these readings are in {' or '.join(units)}, not in {wanted}")
+        raise ReplayError(
+            Sentence(
+                "these readings are in {one} or {other}, not in {unit}", one=units[0], other=units[1], unit=wanted
+            )
+        )
     return wanted or units[0]
 
 
 @dataclass(slots=True)
 class _Rows:
-    """Lines become rows. with_offset, without: the first line of which a time has an offset from UTC, or has none."""
+    """Lines become rows. with_offset, without: the first line of which a time has an offset from UTC, or has none.
+
+    unit: that of the values, as far as it has been said: for all of them, or with the first that says one.
+    """
 
     header: Sequence[str]
     vital: Vital
     zone: ZoneInfo
+    unit: Unit | None
     with_offset: int = 0
     without: int = 0
     bad: list[BadRow] = field(default_factory=list)
     doubtful: list[int] = field(default_factory=list)
+    serials: list[int] = field(default_factory=list)
+    meals: dict[str, list[int]] = field(default_factory=dict)
     columns: dict[str, int] = field(init=False)
     more: bool = field(init=False)
 
@@ -229,23 +258,24 @@ class _Rows:
             try:
                 yield from self._rows(line, cells)
             except ValueError as error:
-                self.bad.append(BadRow(line, str(error)))
+                self.bad.append(BadRow(line, error.args[0]))
 
     def _rows(self, line: int, cells: list[str] | csv.Error) -> list[tuple[str, Row]]:
         if isinstance(cells, csv.Error):
-            said = "no line of a CSV file: a quotation mark was left open, or a cell is far too long"
+            said = Sentence("no line of a CSV file: a quotation mark was left open, or a cell is far too long")
             raise ValueError(said)  # noqa: TRY004  it is the content that is wrong
         if len(cells) != len(self.header):
-            raise ValueError(f"{len(cells)} cells where the first line has {len(self.header)}")
+            counts = {"count": len(cells), "columns": len(self.header)}
+            raise ValueError(Sentence("{count} cells where the first line has {columns}", **counts))
         columns = self.columns
         subject = cells[columns["subject"]].strip()
         if not subject:
-            raise ValueError("no subject")
+            raise ValueError(Sentence("no {name}", name="subject"))
         found = self._sent(cells)
-        received, meal, named = (self._optional(cells, name) for name in _OPTIONAL) if self.more else ("", "", "")
+        day, received, meal, named = (self._optional(cells, each) for each in _OPTIONAL) if self.more else [""] * 4
         more = frozenset(map(_flag, named.split()))
-        context = {"meal": meal} if meal else NO_CONTEXT
-        taken_at = self._moment(cells[columns["time"]], line)
+        context = {"meal": self._meal(meal, line)} if meal else NO_CONTEXT
+        taken_at = self._moment(f"{day} {cells[columns['time']].strip()}".strip(), line)
         received_at = self._moment(received, line) if received else taken_at
         return [
             (subject, Row(line, taken_at, received_at, sent, flags | more, context, ketone))
@@ -256,9 +286,17 @@ class _Rows:
         index = self.columns.get(name)
         return "" if index is None else cells[index].strip()
 
+    def _meal(self, text: str, line: int) -> str:
+        meal = cell.meal(text)
+        if meal not in cell.MEALS:
+            self.meals.setdefault(text, []).append(line)
+        return meal
+
     def _moment(self, text: str, line: int) -> datetime:
         try:
-            moment = datetime.fromisoformat(_iso(text.strip()))
+            moment = cell.moment(text.strip())
+            if cell.is_serial(text.strip()) and line not in self.serials[-1:]:
+                self.serials.append(line)
             if moment.tzinfo is not None:
                 known = moment.astimezone(UTC)
                 self.with_offset = self.with_offset or line
@@ -269,47 +307,46 @@ class _Rows:
                 self.doubtful.append(line)
             return local.astimezone(UTC)
         except (ValueError, OverflowError):
-            raise ValueError(f"{text.strip()!r} is no time such as 2026-11-21 08:05:00") from None
+            said = Sentence("{text!r} is no time such as 2026-11-21 08:05:00", text=text.strip())
+            raise ValueError(said) from None
 
     def _sent(self, cells: Sequence[str]) -> list[tuple[frozenset[Flag], tuple[float | None, ...], bool]]:
         """(flags, numbers, whether it is a ketone) of each reading of a line."""
         if self.vital is not Vital.BLOOD_PRESSURE:
             glucose, ketone = cells[self.columns["glucose"]].strip(), self._optional(cells, "ketone")
-            found = [(*_measured("glucose", glucose), False)] if glucose or not ketone else []
-            return [*found, (*_measured("ketone", ketone), True)] if ketone else found
-        systolic, diastolic = (_number(name, cells[self.columns[name]].strip()) for name in ("systolic", "diastolic"))
+            glucose = self._in_unit("glucose", glucose)
+            unit = self.unit or _unit(self.vital, None)
+            found = [(*cell.measured("glucose", glucose, unit), False)] if glucose or not ketone else []
+            if not ketone:
+                return found
+            ketone, said = cell.split_unit(ketone)
+            if said not in {None, Unit.MMOL_L}:
+                raise ValueError(
+                    Sentence("{name} is in {said}, not in {unit}", name="ketone", said=said, unit="mmol/L")
+                )
+            return [*found, (*cell.measured("ketone", ketone, Unit.MMOL_L), True)]
+        systolic, diastolic = (
+            cell.number(name, self._in_unit(name, cells[self.columns[name]].strip()))
+            for name in ("systolic", "diastolic")
+        )
         pulse = self._optional(cells, "pulse")
-        sent = (systolic, diastolic, None, _number("pulse", pulse) if pulse else None)
+        sent = (systolic, diastolic, None, cell.number("pulse", pulse) if pulse else None)
         assert len(sent) == len(COMPONENTS[self.vital])  # noqa: S101  as the vital is made
-        return [(_NO_FLAGS, sent, False)]
+        return [(cell.NO_FLAGS, sent, False)]
 
-
-def _measured(name: str, text: str) -> tuple[frozenset[Flag], tuple[float | None, ...]]:
-    return _BOUND.get(text.lower()) or (_NO_FLAGS, (_number(name, text),))
-
-
-def _iso(text: str) -> str:
-    written = None if text[4:5] == "-" and text[7:8] == "-" else _WRITTEN.fullmatch(text)
-    if written is None:
-        return text
-    year, month, day, hour, rest = written.groups()
-    return f"{year}-{month:0>2}-{day:0>2} {hour:0>2}{rest}"
-
-
-def _number(name: str, text: str) -> float:
-    if not text:
-        raise ValueError(f"no {name}")
-    try:
-        number = float(text)
-    except ValueError:
-        raise ValueError(f"{name} {text!r} is no number") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{name} {text!r} is no number")
-    return number
+    def _in_unit(self, name: str, text: str) -> str:
+        """A value without its unit, which is that of the file."""
+        value, said = cell.split_unit(text)
+        if said is not None and self.unit is None and said in _UNITS[self.vital]:
+            self.unit = said
+        if said not in {None, self.unit}:
+            raise ValueError(Sentence("{name} is in {said}, not in {unit}", name=name, said=said, unit=self.unit))
+        return value
 
 
 def _flag(name: str) -> Flag:
     try:
         return Flag(name)
     except ValueError:
-        raise ValueError(f"there is no flag {name!r}; the flags are {', '.join(Flag)}") from None
+        said = Sentence("there is no flag {name!r}; the flags are {flags}", name=name, flags=", ".join(Flag))
+        raise ValueError(said) from None

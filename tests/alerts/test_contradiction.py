@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from alerts.alert import Audience, Verdict
+from ingest.reading import Reading
 from ingest.vital import Unit
-from tests.alerts.spot_ward import Home, cuff, meter, minute, sensor
+from tests.alerts.spot_ward import START, Home, cuff, ketone, meter, minute, sensor
 
-RAISE, CLEAR = Verdict.RAISE, Verdict.CLEAR
+RAISE, HOLD, CLEAR = Verdict.RAISE, Verdict.HOLD, Verdict.CLEAR
+MMOL = Unit.MMOL_L
 
 
 @pytest.mark.parametrize(
@@ -77,3 +81,46 @@ def test_two_of_a_cuff_in_a_session() -> None:
 def test_of_two_contradictions_the_newest_is_told() -> None:
     home = Home().take(meter(0, 100), meter(5, 200), cuff(60, 150, 90), cuff(62, 90, 60))
     assert home.at(62)["contradiction"].since == minute(62)
+
+
+# What is in doubt ends nothing
+
+
+@pytest.mark.parametrize(
+    ("rule", "first", "better", "third"),
+    [
+        ("meter-very-low", [meter(0, "LO")], meter(3, 6.8, MMOL), meter(9, 6.6, MMOL)),
+        ("meter-crisis", [meter(0, "HI"), meter(2, "HI")], meter(13, 9.0, MMOL), meter(18, 9.4, MMOL)),
+        ("ketone", [ketone(0, 4.0)], ketone(3, 0.2), ketone(8, 0.3)),
+        ("bp-severe", [cuff(0, 206, 124), cuff(2, 150, 95)], cuff(6, 104, 62), cuff(9, 106, 64)),
+        ("bp-low", [cuff(0, 74, 40), cuff(2, 75, 41)], cuff(6, 128, 78), cuff(9, 126, 77)),
+    ],
+)
+def test_a_better_value_that_cannot_be_believed_ends_nothing_until_a_third_agrees_with_it(
+    rule: str, first: list[Reading], better: Reading, third: Reading
+) -> None:
+    home = Home().take(*first, better)
+    came = (better.taken_at - START) / timedelta(minutes=1)
+    assert home.verdict(rule, came) is HOLD
+    assert home.verdict(rule, came + 13 * 60) is HOLD  # also when nobody is asked for a third any more
+    assert home.take(third).verdict(rule, came + 13 * 60) is CLEAR
+
+
+def test_what_the_third_value_says_was_right_goes_on() -> None:
+    home = Home().take(meter(0, "LO"), meter(3, 6.8, MMOL), meter(6, 2.0, MMOL))
+    assert home.verdict("meter-very-low", 6) is RAISE
+
+
+def test_a_recovery_that_can_be_ends_a_low() -> None:
+    assert Home().take(meter(0, "LO"), meter(15, 4.4, MMOL)).verdict("meter-very-low", 15) is CLEAR
+
+
+def test_two_ketones_contradict_and_the_patient_is_asked_for_a_third() -> None:
+    home = Home().take(ketone(0, 4.0), ketone(3, 0.2))
+    assert home.asked(3)["contradiction"].because.en == (
+        "Your blood ketone was 4.0 mmol/L and 3 min later, at 2026-03-02 07:03, 0.2 mmol/L: they differ by more "
+        "than 0.6 mmol/L / 40 % (Homeward default, to be confirmed by the clinic). Please measure a third time, with "
+        "clean hands and a new strip."
+    )
+    assert home.take(ketone(6, 0.3)).verdict("contradiction", 6) is CLEAR
+    assert Home().take(ketone(0, 4.0), ketone(15, 2.5)).verdict("contradiction", 15) is CLEAR

@@ -20,16 +20,16 @@ INSTANT = timedelta(microseconds=1)
 # Severe
 
 
-def test_a_patient_hears_anew_of_a_pair_that_is_worse_and_once_of_one_that_is_not() -> None:
+def test_a_patient_hears_anew_of_a_pair_that_is_worse_and_of_what_was_measured_again() -> None:
     home, onsets = Home(), []
     for at, systolic, diastolic in ((0, 182, 112), (2, 182, 112), (30, 235, 135), (32, 236, 136), (34, 184, 112)):
         found = home.take(cuff(at, systolic, diastolic)).asked(at)["bp-severe"]
         onsets.append((found.since, found.priority))
-    pair, worse = minute(2), minute(32)
+    pair, again, worse = minute(2), minute(30), minute(32)
     assert onsets == [
         (minute(0), Priority.MEDIUM),
         (pair, Priority.MEDIUM),
-        (pair, Priority.MEDIUM),
+        (again, Priority.MEDIUM),
         (worse, Priority.HIGH),
         (worse, Priority.MEDIUM),
     ]
@@ -58,12 +58,12 @@ def test_two_severe_readings_that_come_together_tell_the_patient_what_one_alone_
     assert "emergency number" not in together.at(30)["bp-severe"].because.en
 
 
-def test_of_one_severe_case_the_patient_hears_at_the_first_and_at_the_pair() -> None:
+def test_of_one_severe_case_the_patient_hears_at_the_first_at_the_pair_and_when_measured_again() -> None:
     home, told = Home(), []
-    for at, systolic in ((0, 186), (3, 184), (6, 185), (40, 190)):
+    for at, systolic in ((0, 186), (3, 184), (4, 185), (40, 190)):
         asked = home.take(cuff(at, systolic, 104)).asked(at)["bp-severe"]
         told.append(asked.since)
-    assert told == [minute(0), minute(3), minute(3), minute(3)]
+    assert told == [minute(0), minute(3), minute(3), minute(40)]
 
 
 def test_a_pair_above_the_crisis_limit_is_of_high_priority() -> None:
@@ -111,6 +111,37 @@ def test_what_came_and_does_not_count_is_said(second: Reading, why: str) -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("values", "limit"),
+    [
+        ((195, 118), "and above 180 mmHg systolic (above 180/120, AHA/ACC 2025), on one reading alone"),
+        ((195, 125), "and above 180/120 mmHg (above 180/120, AHA/ACC 2025), on one reading alone"),
+    ],
+)
+def test_one_alone_names_the_limit_by_which_staff_hear_so_soon(values: tuple[float, float], limit: str) -> None:
+    assert limit in Home().take(cuff(0, *values)).at(15.1)["bp-severe"].because.en
+    assert "and above" not in Home().take(cuff(0, 175, 112)).at(45.1)["bp-severe"].because.en
+
+
+def test_what_the_cuff_doubts_and_is_told_all_the_same_is_named() -> None:
+    home = Home().take(cuff(0, 192, 116, flags={Flag.BODY_MOVEMENT}))
+    said = home.at(0)["bp-severe"].because
+    assert "Of 192/116 mmHg the cuff says: the arm moved. Please sit still" in said.en
+    assert "192/116 mmHg 测量时血压计提示：测量时手臂移动。请静坐" in said.zh
+    assert "the arm moved" in home.at(46)["bp-severe"].because.en
+    assert "Of 192/116 mmHg the cuff says" in home.take(cuff(2, 190, 114)).at(2)["bp-severe"].because.en
+
+
+def test_who_measures_again_as_asked_after_a_severe_pair_is_answered() -> None:
+    home = Home().take(cuff(0, 192, 116), cuff(2, 190, 114))
+    pair = home.asked(2)["bp-severe"]
+    assert home.take(cuff(4, 191, 115)).asked(4)["bp-severe"].since == pair.since  # nobody asked for that one
+    third = home.take(cuff(8, 188, 114)).asked(8)["bp-severe"]
+    assert third.since == minute(8)
+    assert "188/114 mmHg at 2026-03-02 07:08" in third.because.en
+    assert "call your doctor or clinic now" in third.because.en
+
+
 def test_the_sentence_names_the_pressure_that_is_beyond_its_limit() -> None:
     def said(*values: tuple[float, float]) -> str:
         taken = [cuff(2 * place, *each) for place, each in enumerate(values)]
@@ -138,7 +169,7 @@ def test_below_180_over_120_there_is_time_for_a_repetition_half_an_hour_later(
 
 
 def test_a_second_one_that_was_taken_in_time_and_comes_late_still_ends_it() -> None:
-    home = Home().take(cuff(0, 186, 104), cuff(4, 150, 92, arrives=40))
+    home = Home().take(cuff(0, 186, 104), cuff(4, 152, 92, arrives=40))
     assert home.at(20)["bp-severe"].audience is STAFF
     assert home.verdict("bp-severe", 40) is CLEAR
 
@@ -264,10 +295,12 @@ def test_one_high_blood_pressure_holds_and_the_mean_of_two_is_judged() -> None:
     home = Home().take(cuff(0, 150, 95))
     assert home.verdict("bp-session-high", 0) is HOLD
     found = home.take(cuff(2, 130, 85)).at(2)["bp-session-high"]
+    assert found.because.zh.endswith("请休息，并按平时的时间继续测量；下次就诊时请出示这些数值。")
     assert (found.verdict, found.priority, found.audience) == (RAISE, Priority.LOW, PATIENT)
     assert found.because.en == (
         "Home blood pressure 140/90 mmHg (mean of 150/95 mmHg and 130/85 mmHg, session of 2026-03-02 07:00), "
-        "at or above 135/85 mmHg (home limit, ESH 2023, ESC 2024, China 2024)."
+        "at or above 135/85 mmHg (home limit, ESH 2023, ESC 2024, China 2024). Please rest, and go on measuring at "
+        "your usual times; bring these values to your next visit."
     )
     alone = Home().take(cuff(0, 150, 80), cuff(2, 140, 78)).at(2)["bp-session-high"]
     assert "at or above 135 mmHg systolic (home limit" in alone.because.en
@@ -355,6 +388,19 @@ def test_a_second_reading_that_is_not_low_ends_it() -> None:
 
 def test_two_readings_below_80_are_of_medium_priority() -> None:
     assert Home().take(cuff(0, 78, 50), cuff(5, 76, 48)).at(5)["bp-low"].priority is Priority.MEDIUM
+
+
+@pytest.mark.parametrize("pair", [((79, 48), (84, 52)), ((84, 52), (79, 48))])
+def test_a_pair_with_one_below_80_is_no_less_urgent_than_one_alone_and_names_that_limit(
+    pair: tuple[tuple[float, float], tuple[float, float]],
+) -> None:
+    found = Home().take(cuff(0, *pair[0]), cuff(5, *pair[1])).at(5)["bp-low"]
+    assert (found.audience, found.priority) == (STAFF, Priority.MEDIUM)
+    assert "Very low: below 80 mmHg systolic (Homeward default" in found.because.en
+    assert "严重偏低：低于 80 mmHg（收缩压；" in found.because.zh
+    milder = Home().take(cuff(0, 84, 52), cuff(5, 82, 50)).at(5)["bp-low"]
+    assert milder.priority is Priority.LOW
+    assert "80 mmHg" not in milder.because.en
 
 
 def test_the_patient_is_told_what_to_do_also_where_two_very_low_pressures_come_at_once() -> None:

@@ -72,9 +72,13 @@ class Clinic:
         for group in groups:
             heard = hear_findings(self.book.standing(), group, now)
             new += self.book.record(heard.changes, heard.notices)
-            self.ward.standing = self._standing()
-            self.ward.bed.settle(self.ward.standing, now)
+            self.settle(now)
         return [notice for notice in new if notice.audience is Audience.STAFF]
+
+    def settle(self, now: datetime) -> None:
+        self.ward.standing = self._standing()
+        low = self.book.standing().get(("p-1", "glucose-low"))
+        self.ward.bed.settle(self.ward.standing, now, low if low and low.closed_at else None)
 
     def _standing(self) -> dict[str, datetime]:
         return {rule: alert.since for alert in self.book.standing().values() for rule in alert.raising}
@@ -101,6 +105,7 @@ class Clinic:
         act = Act(kind=kind, alert=alert.id, by="Dr Li", at=minute(at), note="ate sugar, feels well", outcome=outcome)
         heard = hear(alert, act, act.at)
         self.book.record(heard.changes)
+        self.settle(act.at)
         return heard.changes[-1].alert
 
     def facts(self, alert: Alert) -> list[FactKind]:
@@ -187,6 +192,75 @@ def test_a_late_reading_that_shows_an_earlier_onset_of_the_same_low_tells_nothin
     clinic.close(at=70)
     assert clinic.comes(meter(40, 39, arrives=minute(90))) == []
     assert clinic.book.open_alerts() == []
+
+
+# A sensor's low after somebody has dealt with it
+
+
+def lows(start: float, end: float, value: float | None) -> list[Reading]:
+    """A sensor every 5 minutes, None where its display shows LO."""
+    flags = frozenset({Flag.BELOW_RANGE} if value is None else ())
+    return [cgm(at, value, flags=flags) for at in range(int(start), int(end), 5)]
+
+
+@pytest.fixture
+def very_low(clinic: Clinic) -> Clinic:
+    """Staff have just been told of a sensor's very low event of half an hour, in an old sensor."""
+    clinic.comes(*(cgm(at, 95 + at % 2) for at in range(-1500, 0, 5)))
+    assert subjects(clinic.comes(*lows(0, 35, 50))) == ["High priority: Very low glucose"]
+    return clinic
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_low_that_goes_on_half_an_hour_after_it_was_closed_is_told_again(very_low: Clinic, restarts: bool) -> None:
+    closed = very_low.close(at=32)
+    if restarts:
+        very_low.restart()
+        very_low.settle(minute(32))
+    assert very_low.comes(*lows(35, 60, 50)) == []
+    told = very_low.comes(*lows(60, 120, 51))
+    assert subjects(told) == ["High priority: Very low glucose"]
+    assert told[0].body.en.startswith(
+        "The alert was closed by Dr Li at 2026-03-02 02:32 with “ate sugar, feels well”, but it is still low. Sensor "
+        "glucose below 54 mg/dL (3.0 mmol/L) since 2026-03-02 02:00, not recovered by 2026-03-02 03:05 (65 min)"
+    )
+    assert "Dr Li 已于 2026-03-02 02:32 关闭该警报（“ate sugar, feels well”），但血糖仍低。" in told[0].body.zh
+    assert very_low.alert.id != closed.id
+    asked = [each for each in said(very_low.ward.found, "low-event-2") if each.audience is Audience.PATIENT]
+    assert asked[-1].since == closed.closed_at
+
+
+def test_a_low_that_is_above_its_limit_again_or_over_after_the_closing_is_not_told_again(very_low: Clinic) -> None:
+    very_low.close(at=32)
+    assert very_low.comes(*lows(35, 100, 58), *lows(100, 110, 53), *lows(110, 200, 95)) == []
+
+
+def test_readings_of_an_outage_that_end_well_do_not_say_that_a_closed_low_goes_on(very_low: Clinic) -> None:
+    very_low.close(at=32)
+    came = [replace(each, received_at=minute(130)) for each in (*lows(35, 100, 50), *lows(100, 130, 95))]
+    assert very_low.packet(*came) == []
+
+
+@pytest.mark.parametrize("dealt_with", [Clinic.acknowledge, Clinic.close])
+def test_a_sensor_that_falls_to_lo_after_somebody_dealt_with_its_low_is_told(
+    very_low: Clinic, dealt_with: Callable[[Clinic, float], object]
+) -> None:
+    dealt_with(very_low, 32)
+    assert very_low.comes(*lows(35, 45, None)) == []
+    (told,) = very_low.comes(*lows(45, 60, None))
+    assert told.subject.en in (
+        "High priority, again: Critically low glucose",
+        "High priority: Critically low glucose",
+    )
+    assert "lowest LO (below the device's range)" in told.body.en
+    assert very_low.alert.acknowledged_at is None
+    assert "LO" in very_low.alert.because.en
+
+
+def test_a_sensor_that_falls_to_lo_before_anybody_dealt_with_its_low_says_so_on_the_card(very_low: Clinic) -> None:
+    assert very_low.comes(*lows(35, 60, None)) == []
+    assert "Sensor glucose below 40 mg/dL (2.2 mmol/L) since 2026-03-02 02:35" in very_low.alert.because.en
+    assert very_low.alert.since == minute(0)
 
 
 # Emergencies that are measured after the closing
@@ -353,9 +427,10 @@ VALUES = st.lists(st.sampled_from([2.0, 2.8, 3.5, 5.6]), min_size=1, max_size=5)
 def test_staff_miss_no_emergency_in_whatever_order_and_grouping_the_readings_come(
     values: list[float], data: st.DataObject
 ) -> None:
-    """Of those of which they hear as the readings come in order, one by one; in order they hear of no others.
+    """In order they hear of the same lows as one by one, however they are grouped.
 
-    Out of order they may: two lows are one to whoever does not know yet that there was a recovery between them.
+    Out of order two lows are one to whoever does not know yet that there was a recovery between them. So one that
+    comes while another is told may not be told by itself; but they hear as urgently, and of the newest always.
     """
     taken = late_by(1, *(meter(20 * n, value, MMOL) for n, value in enumerate(values)))
     shuffled = data.draw(st.one_of(st.just(taken), st.permutations(taken)))
@@ -363,23 +438,27 @@ def test_staff_miss_no_emergency_in_whatever_order_and_grouping_the_readings_com
     grouped = [shuffled[start:end] for start, end in pairwise([0, *cuts, len(taken)])]
     (worst, lows), (found_worst, found_lows) = _urgent([[each] for each in taken]), _urgent(grouped)
     assert found_worst >= worst
-    assert found_lows >= lows
+    assert not lows or max(lows) in found_lows
     if shuffled == taken:
         assert (found_worst, found_lows) == (worst, lows)
 
 
 def _urgent(groups: Iterable[Sequence[Reading]]) -> tuple[int, set[int]]:
-    """How urgent the worst is of which staff are told, and by their number the lows of which they are, if urgent."""
+    """How urgent the worst emergency is of which staff are told, and by their number the lows that were one.
+
+    That a single low is still one at the next reading is told while it lasts, and none once it is over.
+    """
     engine = connect("sqlite://")
     clinic = Clinic(engine)
     told = [notice for group in groups for notice in clinic.packet(*group)]
     engine.dispose()
-    worst = max((each.priority for each in told if each.priority > Priority.LOW), default=0)
     stored = clinic.ward.stored.kept.values()
     ends = [each.taken_at for each in stored if each.sent[0] == 5.6]
     low = {each.key: sum(end < each.taken_at for end in ends) for each in stored}
-    found = [each for each in clinic.ward.found if each.audience is Audience.STAFF and each.priority > Priority.LOW]
-    return worst, {low[key] for each in found if each.verdict is Verdict.RAISE for key in each.evidence}
+    found = [each for each in clinic.ward.found if each.audience is Audience.STAFF and each.emergency_at]
+    raised = [each for each in found if each.verdict is Verdict.RAISE]
+    worst = max((each.priority for each in told), default=0) if raised else 0
+    return worst, {low[key] for each in raised for key in each.evidence}
 
 
 # A device gone mad, of whose readings only the newest are judged
@@ -600,9 +679,13 @@ def test_of_a_silent_sensor_the_patient_hears_first_and_staff_when_it_does_not_c
     assert silences(clinic.ward.found) == []
     assert clinic.watched(6 * HOUR, 23 * HOUR) == []
     assert set(silences(clinic.ward.found)) == {Audience.PATIENT}
+    asked = clinic.ward.found[0].because
+    assert "nothing from device cgm-1 since 2026-03-02 02:00 (6 h; expected within 6 h)" in asked.en
+    assert "Please check that the sensor sits firmly and that the phone or receiver is near it" in asked.en
+    assert "设备 cgm-1 自 2026-03-02 02:00 起无数据（6 小时，应在 6 小时内）。请检查传感器是否贴牢" in asked.zh
     assert len({each.since for each in clinic.ward.found}) == 1  # one notice, however often it is found
     assert subjects(clinic.watched(24 * HOUR, 10 * DAY)) == ["Low priority: No data"]
-    assert "nothing from device cgm-1 since 2026-03-02 02:00 (24 h; expected within 6 h)" in str(clinic.alert)
+    assert "nothing from device cgm-1 since 2026-03-02 02:00 (24 h; staff are told after 24 h)" in str(clinic.alert)
     assert subjects(clinic.comes(cgm(10 * DAY + 60, 110))) == ["Condition over: No data"]
 
 
@@ -835,3 +918,121 @@ def test_the_times_of_two_episodes_never_run_backwards(clinic: Clinic) -> None:
     opened = sorted(clinic.book.alerts(), key=lambda alert: alert.opened_at)
     assert len(opened) == 5
     assert all(first.closed_at < second.since for first, second in pairwise(opened) if first.closed_at)
+
+
+# Emergencies that came too late to be told in their time
+
+WORN = tuple(
+    replace(paired(device, vital, 480, 480), worn_since=START)
+    for device, vital in (("meter-1", Vital.GLUCOSE), ("cuff-1", Vital.BLOOD_PRESSURE))
+)
+LATER = 13 * HOUR  # minutes
+
+
+def arriving(at: float, *readings: Reading) -> list[Reading]:
+    return [replace(each, received_at=minute(at)) for each in readings]
+
+
+def strip(at: float, mmol_l: float) -> Reading:
+    return reading(Vital.KETONE, minute(at), (mmol_l,), Unit.MMOL_L, device="meter-1")
+
+
+LATE_ONES = [
+    ([meter(60, None, flags=frozenset({Flag.BELOW_RANGE}))], "Please measure by finger now", "LO (below"),
+    ([meter(60, 620)], "measure again now", "620 mg/dL"),
+    ([strip(60, 4.1)], "Please measure ketone and glucose again now", "4.1 mmol/L"),
+    ([cuff(60, 225, 135), cuff(65, 228, 136)], "measure again now", "228/136 mmHg"),
+]
+
+
+@pytest.mark.parametrize(("readings", "todo", "value"), LATE_ONES)
+def test_an_emergency_that_comes_more_than_12_h_late_is_told_as_such(
+    readings: list[Reading], todo: str, value: str
+) -> None:
+    ward = Ward(expected=WORN)
+    found = said(ward.packet(*arriving(60 + LATER, *readings)), "late-emergency")
+    staff, patient = (
+        next(each for each in found if each.audience is who) for who in (Audience.STAFF, Audience.PATIENT)
+    )
+    assert (len(found), staff.verdict, staff.priority) == (2, Verdict.RAISE, Priority.LOW)
+    assert staff.because.en.startswith("Too old to be told as urgent when it came: ")
+    assert staff.because.zh.startswith("到达时已过久，未能及时通知：")
+    assert value in staff.because.en
+    assert "This came late, at 2026-03-02 16:00" in staff.because.en
+    assert todo in patient.because.en
+    assert "call now, also if you feel well" not in patient.because.en
+    assert said(ward.at(61 + LATER), "late-emergency") == []
+
+
+@pytest.mark.parametrize(("readings", "todo", "value"), LATE_ONES)
+def test_what_came_late_is_not_told_from_before_it_was_worn_or_from_a_week_ago(
+    readings: list[Reading], todo: str, value: str
+) -> None:
+    since = tuple(replace(each, worn_since=minute(70)) for each in WORN)
+    assert said(Ward(expected=since).packet(*arriving(60 + LATER, *readings)), "late-emergency") == []
+    assert said(Ward().packet(*arriving(60 + LATER, *readings)), "late-emergency") == []
+    long_ago = arriving(60 + 7 * 24 * HOUR + 10, *readings)
+    assert said(Ward(expected=WORN).packet(*long_ago), "late-emergency") == []
+
+
+@pytest.mark.parametrize(("readings", "todo", "value"), LATE_ONES)
+def test_what_came_within_12_h_is_told_at_its_own_priority_and_once(
+    readings: list[Reading], todo: str, value: str
+) -> None:
+    ward = Ward(expected=WORN)
+    found = ward.packet(*arriving(60 + 11 * HOUR, *readings))
+    assert any(each.audience is Audience.STAFF and each.emergency_at for each in found)
+    # Read out once more after a crash, when it is too old to be told.
+    ward.at(60 + 14 * HOUR)
+    ward.restart(60 + 14 * HOUR)
+    again = [finding for each in ward.stored.kept.values() for finding in ward.bed.take(each, ward.stored.now)]
+    assert said([*again, *ward.at(60 + 14 * HOUR)], "late-emergency") == []
+
+
+def test_a_late_emergency_that_is_watched_once_more_is_told_once() -> None:
+    ward = Ward(expected=WORN)
+    assert said(ward.packet(*arriving(60 + LATER, meter(60, 35))), "late-emergency")
+    ward.restart(61 + LATER)
+    again = [finding for each in ward.stored.kept.values() for finding in ward.bed.take(each, ward.stored.now)]
+    assert said([*again, *ward.at(61 + LATER)], "late-emergency") == []
+
+
+def test_many_late_emergencies_of_one_delivery_are_one_item_and_one_that_recovered_asks_nobody() -> None:
+    ward = Ward(expected=WORN)
+    lows = [each for n in range(6) for each in (meter(180 * n, 35), meter(180 * n + 30, 110))]
+    found = said(ward.packet(*arriving(15 * HOUR + LATER, *lows)), "late-emergency")
+    assert [(each.verdict, each.audience) for each in found] == [
+        (Verdict.RAISE, Audience.STAFF),
+        (Verdict.CLEAR, Audience.STAFF),
+    ]
+    assert "Others in the same delivery: 3." in found[0].because.en
+    assert found[0].because.en.count("of which staff hear at once") == 3
+    assert found[0].because.en.count("Times are of") == 1
+    assert len(found[0].evidence) == 6
+
+
+def test_a_late_emergency_is_over_when_the_patient_measured_as_asked_and_a_further_one_is_told(
+    engine: Engine,
+) -> None:
+    clinic = Clinic(engine, WORN)
+    told = clinic.packet(*arriving(60 + LATER, meter(60, 35)))
+    assert subjects(told) == ["Low priority: A dangerous value came too late"]
+    # What the same device sends in further messages is one delivery.
+    assert clinic.packet(*arriving(61 + LATER, meter(70, 36))) == []
+    clinic.acknowledge(65 + LATER)
+    told = clinic.packet(*arriving(66 + LATER, meter(65, 36)), *arriving(66 + LATER, meter(75, 34)))
+    assert subjects(told) == ["Low priority, again: A dangerous value came too late"]
+    assert subjects(clinic.comes(meter(70 + LATER, 110))) == ["Condition over: A dangerous value came too late"]
+    assert clinic.alert.condition_gone_at == minute(70 + LATER)
+
+
+def test_a_late_emergency_is_a_line_of_the_weekly_list() -> None:
+    late = arriving(60 + LATER, meter(60, 35))
+    scene = Scene("p-1", DEFAULTS, minute(48 * HOUR), UTC)
+    (line,) = said(spot.review(scene, {Vital.GLUCOSE: late}, worn={"meter-1": START}).findings, "late-emergency")
+    assert (line.verdict, line.audience) == (Verdict.RAISE, Audience.WEEKLY)
+    assert "too late to be told in time, in the last 7 days: 1 (measured 2026-03-01 19:00)" in line.because.en
+    assert said(spot.review(scene, {Vital.GLUCOSE: late}).findings, "late-emergency") == []
+    in_time = arriving(60, *late)
+    found = spot.review(scene, {Vital.GLUCOSE: in_time}, worn={"meter-1": START}).findings
+    assert said(found, "late-emergency") == []

@@ -13,9 +13,12 @@ from alerts.rule import MG_DL, Group, Key
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit
 from tests.alerts.spot_ward import Home, day, ketone, meter, minute, sensor
+from tests.alerts.ward import said
 
 RAISE, HOLD, CLEAR = Verdict.RAISE, Verdict.HOLD, Verdict.CLEAR
 STAFF, PATIENT, WEEKLY = Audience.STAFF, Audience.PATIENT, Audience.WEEKLY
+# In quantities that everybody has at home.
+SUGAR = "15 to 20 g of fast sugar (half a glass of juice, 150 ml, or 3 to 4 sugar cubes; with acarbose: glucose)"
 
 
 # Lows
@@ -26,8 +29,8 @@ def test_a_low_asks_the_patient_to_eat_and_to_measure_again() -> None:
     assert (found.verdict, found.audience, found.priority) == (RAISE, PATIENT, Priority.LOW)
     assert found.because.en == (
         "Meter glucose 62 mg/dL (3.4 mmol/L) at 2026-03-02 07:00: below 70 mg/dL (3.9 mmol/L). Limit: ADA and CDS "
-        "2024, level 1. Please eat or drink 15 to 20 g of fast sugar now and measure again in 15 min; if it is still "
-        "low, do so again."
+        f"2024, level 1. Please eat or drink {SUGAR} now and measure again in 15 min; if it is still low, "
+        "do so again."
     )
     assert found.because.zh.startswith(
         "2026-03-02 07:00 指尖血糖 62 mg/dL（3.4 mmol/L）：低于 70 mg/dL（3.9 mmol/L）。"
@@ -73,7 +76,7 @@ def test_a_very_low_value_that_comes_late_asks_to_measure_now_and_counts_from_wh
     asked = home.at(200)["meter-very-low"]
     assert asked.audience is PATIENT
     assert asked.because.en.endswith(
-        "This value came late. Please measure by finger now, and eat or drink 15 to 20 g of fast sugar if you are "
+        f"This value came late. Please measure by finger now, and eat or drink {SUGAR} if you are "
         "still low or feel unwell; measure again in 15 min; if it is not better, do so again and call for help. Do "
         "not stay alone. Who is drowsy or unconscious gets nothing by mouth: "
         "call the emergency number (120 in China) at once."
@@ -143,7 +146,7 @@ def test_a_patient_is_asked_also_where_staff_hear_at_once() -> None:
     (found,) = Home().take(meter(0, 35)).asked(0).values()
     assert (found.rule, found.priority) == ("meter-very-low", Priority.MEDIUM)  # by the worse level, not by 70 mg/dL
     assert "below 54 mg/dL" in found.because.en
-    assert "eat or drink 15 to 20 g of fast sugar now" in found.because.en
+    assert f"eat or drink {SUGAR} now" in found.because.en
 
 
 @pytest.mark.parametrize(("mg_dl", "rule"), [(50, "meter-very-low"), (65, "meter-low")])
@@ -151,15 +154,103 @@ def test_a_patient_is_asked_also_where_two_readings_come_at_once_and_staff_hear(
     together = Home().take(meter(0, mg_dl, arrives=18), meter(17, mg_dl - 1, arrives=18))
     raised = [each for each in together.judged(18).findings if each.verdict is RAISE]
     assert {each.audience for each in raised if each.rule == rule} == {STAFF, PATIENT}
-    assert "eat or drink 15 to 20 g of fast sugar now" in together.asked(18)[rule].because.en
-    one_by_one = Home().take(meter(0, mg_dl), meter(17, mg_dl - 1))
-    assert one_by_one.asked(17) == {}  # asked at the first already
+    assert f"eat or drink {SUGAR} now" in together.asked(18)[rule].because.en
+    assert "still" not in together.asked(18)[rule].because.en.split("measure again")[0]  # nobody was asked before
+
+
+def answers(home: Home, *readings: Reading) -> list[str]:
+    """What is new to the patient as one reading after the other comes, from the limit's source on."""
+    told: dict[str, str] = {}
+    for each in readings:
+        now = (each.received_at - minute(0)) / timedelta(minutes=1)
+        for found in home.take(each).asked(now).values():
+            (notice,) = hear(None, found, minute(now)).notices
+            told.setdefault(notice.id, found.because.en)
+    return list(told.values())
+
+
+def test_whoever_measures_again_as_asked_and_is_still_low_is_answered_with_the_next_step() -> None:
+    said = answers(Home(), *[meter(16 * n, mg_dl) for n, mg_dl in enumerate((62, 63, 64, 66))])
+    assert len(said) == 4
+    assert "It is still low" not in said[0]
+    assert f"It is still low. Please eat or drink {SUGAR} now" in said[1]
+    for each in said[2:]:
+        assert "It is still low: please call your doctor or clinic now, and somebody who can come to you." in each
+        assert "Please eat or drink 15 to 20 g" in each
+
+
+def test_who_stays_very_low_is_told_to_call_the_emergency_number() -> None:
+    call = "It is still very low: please call the emergency number (120 in China) now"
+    said = answers(Home(), *[meter(16 * n, mmol_l, Unit.MMOL_L) for n, mmol_l in enumerate((2.8, 2.9, 2.7, 3.4))])
+    assert [call in each for each in said] == [False, False, True, False]
+    assert "It is still low. Please eat" in said[1]
+    assert "It is still low: please call your doctor or clinic now" in said[3]
+    lo = answers(Home(), meter(0, "LO"), meter(3, "LO"), meter(7, "LO"))
+    assert [call in each for each in lo] == [False, True]  # that of minute 3 was asked for by nobody
+    later = Home().take(meter(0, 48), meter(16, 50)).asked(300)["meter-very-low"]
+    assert later.since == minute(16)  # told once however often it is judged
+
+
+def test_a_device_gone_mad_is_answered_every_five_minutes_and_not_each_time() -> None:
+    assert len(answers(Home(), *[meter(n / 4, 60) for n in range(80)])) == 4
 
 
 def test_a_value_between_the_levels_does_not_end_a_very_low() -> None:
-    home = Home().take(meter(0, 48), meter(15, 60))
-    assert home.at(15)["meter-very-low"].audience is PATIENT
+    home = Home().take(meter(0, 48), meter(14, 60))
+    assert home.at(14)["meter-very-low"].audience is PATIENT
     assert home.at(31)["meter-very-low"].audience is STAFF  # asked, and not recovered in half an hour
+
+
+@pytest.mark.parametrize("unit", [Unit.MG_DL, Unit.MMOL_L])
+def test_a_very_low_that_is_still_low_at_the_second_measurement_is_told_by_its_own_limit(unit: Unit) -> None:
+    first, second = (48, 61) if unit is Unit.MG_DL else (2.7, 3.4)
+    found = Home().take(meter(0, first, unit), meter(16, second, unit)).at(16)["meter-very-low"]
+    assert (found.audience, found.priority) == (STAFF, Priority.MEDIUM)
+    assert "Limit: ADA and CDS 2024, level 2" in found.because.en
+    home = Home().take(meter(0, first, unit), meter(16, second, unit))
+    assert home.at(31)["meter-very-low"].priority is Priority.MEDIUM  # no longer very low
+    heard = hear_findings({}, home.judged(16).findings, minute(16))
+    (staff,) = [each for each in heard.notices if each.audience is STAFF]
+    assert (staff.priority, staff.subject.en) == (Priority.MEDIUM, "Medium priority: Very low glucose on the meter")
+
+
+def test_the_limit_by_which_staff_hear_at_once_is_named() -> None:
+    found = Home().take(meter(0, 2.1, Unit.MMOL_L)).at(0)["meter-very-low"].because
+    assert "2.1 mmol/L (38 mg/dL) is below 2.2 mmol/L (40 mg/dL), of which staff hear at once (Homeward" in found.en
+    assert "低于 2.2 mmol/L（40 mg/dL），须立即通知医护" in found.zh
+    assert "Usual first help: 15 to 20 g of fast sugar" in found.en
+    assert "staff" not in Home().take(meter(0, 2.1, Unit.MMOL_L)).asked(0)["meter-very-low"].because.en
+
+
+@pytest.mark.parametrize(
+    ("readings", "rule"),
+    [
+        ([meter(0, "LO", arrives=90)], "meter-very-low"),
+        ([meter(0, 60, arrives=90), meter(16, 61, arrives=90)], "meter-low"),
+        ([meter(0, "HI", arrives=90)], "meter-crisis"),
+        ([meter(0, 310, arrives=90), meter(60, 320, arrives=90)], "meter-high-twice"),
+        ([ketone(0, 3.1, arrives=90)], "ketone"),
+    ],
+)
+def test_what_came_late_says_so_to_staff(readings: list[Reading], rule: str) -> None:
+    late = Home().take(*readings).at(90)[rule]
+    assert late.audience is STAFF
+    assert "This came late, at 2026-03-02 08:30: how it was by then is not known." in late.because.en
+    assert "数据迟至 2026-03-02 08:30 才到达：届时情况未知。" in late.because.zh
+    in_time = Home().take(*[replace(each, received_at=each.taken_at) for each in readings]).at(90)[rule]
+    assert "came late" not in in_time.because.en
+
+
+def test_what_the_meter_says_was_wrong_is_named_and_a_new_strip_asked_for() -> None:
+    little = meter(0, 1.0, Unit.MMOL_L, flags={Flag.SAMPLE_INSUFFICIENT})
+    asked = Home().take(little).asked(0)["meter-very-low"].because
+    assert "the meter says: there was too little blood on the strip." in asked.en
+    assert asked.en.endswith("Please use a new strip.")
+    assert "血糖仪提示：采血量不足。" in asked.zh
+    assert asked.zh.endswith("请使用新试纸。")
+    high = Home().take(meter(0, "HI", flags={Flag.STRIP_ERROR})).asked(0)["meter-high"].because
+    assert "something was wrong with the strip." in high.en
+    assert high.en.endswith("Please use a new strip.")
 
 
 def test_the_waiting_time_begins_when_the_patient_can_be_asked() -> None:
@@ -203,7 +294,8 @@ def test_hi_and_lo_are_beyond_every_limit() -> None:
     assert "LO (below the device's range)" in low["meter-very-low"].because.en
     assert low["meter-high"].verdict is CLEAR
     high = Home().take(meter(0, "HI", Unit.MMOL_L)).at(0)
-    assert high["meter-high"].verdict is high["meter-crisis"].verdict is RAISE
+    assert high["meter-crisis"].verdict is RAISE
+    assert high["meter-high"].verdict is HOLD  # the patient is told by the worse
     assert high["meter-low"].verdict is high["meter-very-low"].verdict is CLEAR
 
 
@@ -304,14 +396,18 @@ def test_a_very_low_reading_is_a_referral_once_it_has_recovered_and_never_both()
 
 
 @pytest.mark.parametrize(
-    ("value", "unit"), [("HI", Unit.MG_DL), (600, Unit.MG_DL), (33.3, Unit.MMOL_L), ("HI", Unit.MMOL_L)]
+    ("value", "unit"),
+    [("HI", Unit.MG_DL), (600, Unit.MG_DL), (500, Unit.MG_DL), (27.8, Unit.MMOL_L), ("HI", Unit.MMOL_L)],
 )
 def test_glucose_as_in_a_hyperosmolar_state_is_for_staff_at_once(value: float | str, unit: Unit) -> None:
     home = Home().take(meter(0, value, unit))
     found = home.at(0)
     assert (found["meter-crisis"].audience, found["meter-crisis"].priority) == (STAFF, Priority.MEDIUM)
-    assert "Limit: hyperosmolar state, consensus 2024" in found["meter-crisis"].because.en
-    assert "call for help now" in found["meter-high"].because.en
+    assert "a hyperosmolar state has 600 mg/dL (33.3 mmol/L) and more" in found["meter-crisis"].because.en
+    (asked,) = home.asked(0).values()
+    assert (asked.rule, asked.priority) == ("meter-crisis", Priority.HIGH)
+    assert "call the emergency number (120 in China) now" in asked.because.en
+    assert "请立即拨打急救电话（中国大陆 120）" in asked.because.zh
     assert found["meter-high-twice"].verdict is HOLD
     assert home.take(meter(5, value, unit)).at(5)["meter-crisis"].priority is Priority.HIGH
     assert home.take(meter(60, 350)).verdict("meter-crisis", 60) is RAISE
@@ -321,11 +417,11 @@ def test_glucose_as_in_a_hyperosmolar_state_is_for_staff_at_once(value: float | 
 def test_hi_is_said_as_the_display_shows_it_and_counted_as_the_limit() -> None:
     found = Home().take(meter(0, "HI")).at(0)["meter-crisis"]
     assert found.because.en.startswith(
-        "Meter glucose HI (above the device's range) at 2026-03-02 07:00: HI counts as at or above 600 mg/dL "
-        "(33.3 mmol/L)."
+        "Meter glucose HI (above the device's range) at 2026-03-02 07:00: HI counts as at or above 500 mg/dL "
+        "(27.8 mmol/L)."
     )
-    assert "HI（高于设备量程）：HI 视为不低于 600 mg/dL（33.3 mmol/L）。" in found.because.zh
-    assert "07:00: at or above 600 mg/dL" in Home().take(meter(0, 610)).at(0)["meter-crisis"].because.en
+    assert "HI（高于设备量程）：HI 视为不低于 500 mg/dL（27.8 mmol/L）。" in found.because.zh
+    assert "07:00: at or above 500 mg/dL" in Home().take(meter(0, 610)).at(0)["meter-crisis"].because.en
 
 
 @pytest.mark.parametrize(
@@ -336,7 +432,7 @@ def test_when_a_value_was_measured_reads_as_people_say_it(meal: str | None, when
 
 
 def test_a_crisis_needs_a_value_at_its_limit_that_is_in_no_doubt() -> None:
-    assert Home().take(meter(0, 599)).verdict("meter-crisis", 0) is HOLD
+    assert Home().take(meter(0, 499)).verdict("meter-crisis", 0) is HOLD
     assert Home().take(meter(0, "HI", flags={Flag.STRIP_ERROR})).verdict("meter-crisis", 0) is HOLD
 
 
@@ -385,6 +481,44 @@ def test_a_patient_is_told_of_goals_once_a_week_and_of_very_high_once_a_day() ->
     assert very.since == minute(day(7, "07:00"))
     assert "measure ketones too" in very.because.en
     assert home.take(meter(day(8, "07:00"), 255)).at(day(8, "07:00"))["meter-high"].since == minute(day(8, "07:00"))
+
+
+def test_the_higher_a_glucose_the_more_urgent_is_what_the_patient_hears() -> None:
+    said = [Home().take(meter(0, each, Unit.MMOL_L)).asked(0).values() for each in (13.0, 14.5, 16.7, 26.0, 28.0, 40)]
+    urgent = [each.priority for (each,) in said]
+    low, medium, high = Priority.LOW, Priority.MEDIUM, Priority.HIGH
+    assert urgent == [low, low, medium, medium, high, high]
+    ((referral,), (crisis,)) = said[2], said[4]
+    assert "at or above 16.7 mmol/L (300 mg/dL)" in referral.because.en
+    assert "if it is still so high, call your doctor or clinic the same day" in referral.because.en
+    assert "measure again now" in crisis.because.en
+    china = Home(Group.CHINA).take(meter(0, 30.0, Unit.MMOL_L)).at(0)
+    assert (china["meter-crisis"].audience, china["meter-crisis"].priority) == (STAFF, medium)
+    assert china["meter-referral"].verdict is HOLD  # one item, not two
+
+
+def test_whoever_measures_again_and_is_still_very_high_is_answered() -> None:
+    rising = answers(Home(), meter(0, 22.0, Unit.MMOL_L), meter(100, 30.0, Unit.MMOL_L))
+    assert len(rising) == 2
+    assert "measure again now" in rising[1]
+    said = answers(Home(), meter(0, "HI"), meter(7, "HI"), meter(120, 20.0, Unit.MMOL_L), meter(240, 350))
+    assert len(said) == 4
+    assert "It is still so high: please call the emergency number (120 in China)" in said[1]
+    assert len(answers(Home(), meter(0, 260), meter(120, 265))) == 1  # below the level of referral once a day
+
+
+@pytest.mark.parametrize(
+    ("mmol_l", "glucose", "rule"),
+    [(3.4, 18.0, "ketone"), (3.4, "HI", "ketone"), (1.7, 18.0, "ketone"), (1.7, "HI", "meter-crisis"),
+     (0.8, 18.0, "meter-high"), (0.8, 12.0, "ketone")],
+)  # fmt: skip
+def test_of_a_ketone_and_a_glucose_beside_it_the_patient_hears_the_more_urgent_alone(
+    mmol_l: float, glucose: float | str, rule: str
+) -> None:
+    home = Home().take(ketone(0, mmol_l), meter(0, glucose, Unit.MMOL_L))
+    assert list(home.asked(0)) == [rule]
+    apart = Home().take(ketone(0, mmol_l), meter(180, 18.0, Unit.MMOL_L)).asked(180)
+    assert set(apart) == {"ketone", "meter-high"}
 
 
 # Ketones
@@ -441,7 +575,7 @@ def told_of_ketones(*readings: Reading) -> list[tuple[Audience, Priority]]:
     for number, each in enumerate(readings):
         kept = [other for other in readings[: number + 1] if other.taken_at != each.taken_at or other is each]
         now = (each.received_at - minute(0)) / timedelta(minutes=1) + each.rev
-        for found in Home().take(*kept).judged(now).findings:
+        for found in said(Home().take(*kept).judged(now).findings, "ketone"):
             heard = hear(alert, found, minute(now))
             alert = heard.changes[-1].alert if heard.changes else alert
             told |= {notice.id: (notice.audience, notice.priority) for notice in heard.notices}
@@ -529,3 +663,9 @@ def test_a_patients_own_limit_moves_the_finding() -> None:
     found = Home(given=own).take(meter(0, 78)).at(0)["meter-low"]
     assert found.verdict is RAISE
     assert "Limit: set for this patient." in found.because.en
+
+
+def test_a_value_above_its_goal_says_what_to_do() -> None:
+    found = Home().take(meter(0, 200)).at(0)["meter-high"]
+    assert found.because.en.endswith(" Nothing needs to be done at once: please measure again before your next meal.")
+    assert found.because.zh.endswith("无需立即处理：请在下一餐前复测。")

@@ -29,6 +29,8 @@ from tests.alerts.ward import START, ZONE, Ward, cgm, meter, minute, reading, sa
 RAISE, CLEAR = Verdict.RAISE, Verdict.CLEAR
 PATIENT, STAFF, WEEKLY = Audience.PATIENT, Audience.STAFF, Audience.WEEKLY
 DAY = 1440.0
+# In quantities that everybody has at home.
+SUGAR = "15 to 20 g of fast sugar (half a glass of juice, 150 ml, or 3 to 4 sugar cubes; with acarbose: glucose)"
 
 # A sensor every 5 minutes: down to 48, sugar taken, back up.
 LOW = [92, 88, 84, 80, 75, 70, 66, 61, 57, 53, 51, 49, 48, 50, 55, 62, 69, 78, 90, 101, 110]
@@ -101,7 +103,7 @@ def test_the_sentence_says_what_how_much_since_when_and_against_which_limit() ->
     assert found.because.en == (
         "Sensor glucose below 54 mg/dL (3.0 mmol/L) since 2026-03-02 02:45, not recovered by 2026-03-02 02:55 "
         "(10 min): lowest 49 mg/dL (2.7 mmol/L), then 49 mg/dL (2.7 mmol/L), steady. Limit: Battelino 2019, level 2; "
-        "CDS 2024. Please eat or drink 15 to 20 g of fast sugar now and measure again in 15 min; if it is not "
+        f"CDS 2024. Please eat or drink {SUGAR} now and measure again in 15 min; if it is not "
         "better, do so again and call for help. Do not stay alone. Who is drowsy or unconscious gets nothing by "
         "mouth: call the emergency number (120 in China) at once."
     )
@@ -109,7 +111,8 @@ def test_the_sentence_says_what_how_much_since_when_and_against_which_limit() ->
         "动态血糖自 2026-03-02 02:45 起低于 54 mg/dL（3.0 mmol/L），至 2026-03-02 02:55（10 分钟）尚未恢复："
         "最低 49 mg/dL（2.7 mmol/L），当时 49 mg/dL（2.7 mmol/L），平稳。"
         "限值依据：Battelino 2019 共识 2 级；CDS 2024 指南。"
-        "请立即进食速效糖 15 至 20 克，15 分钟后复测；如未好转，请再次补糖并呼救。"
+        "请立即进食速效糖 15 至 20 克（如果汁半杯 150 ml，或方糖 3 至 4 块；服用阿卡波糖者须用葡萄糖），"
+        "15 分钟后复测；如未好转，请再次补糖并呼救。"
         "请勿独处。如嗜睡或意识不清，切勿喂食，请他人立即拨打急救电话（中国大陆 120）。"
     )
     assert found.since == minute(45)
@@ -123,13 +126,13 @@ def test_a_low_that_is_told_late_says_when_it_came_and_asks_to_measure(late: flo
     (found,) = said(ward.comes(cgm(55, 49, arrives=minute(55 + late))), "low-event-2")
     came = (
         "This came late, at 2026-03-02 03:11: how it was by then is not known. Please measure by finger now, and eat "
-        "or drink 15 to 20 g of fast sugar if you are still low or feel unwell; measure again in 15 min; if it is "
+        f"or drink {SUGAR} if you are still low or feel unwell; measure again in 15 min; if it is "
         "not better, do so again and call for help. Do not stay alone. Who is drowsy or unconscious gets nothing by "
         "mouth: call the emergency number (120 in China) at once."
     )
     assert found.because.en.endswith(came) is (late == 16)
     assert ("数据迟至 2026-03-02 03:11 才到达：届时情况未知。请现在测指尖血糖" in found.because.zh) is (late == 16)
-    assert ("of fast sugar now and" in found.because.en) is (late == 15)
+    assert (f"{SUGAR} now and" in found.because.en) is (late == 15)
 
 
 def test_staff_hear_of_a_level_2_low_that_shows_itself_half_an_hour_after_its_onset() -> None:
@@ -182,6 +185,46 @@ def test_a_level_2_low_that_does_not_recover_is_told_to_staff_though_it_is_above
             " Usual first help: 15 to 20 g of fast sugar, and a look again after 15 min (ADA, CDS). "
             "Times are of Asia/Shanghai."
         )
+
+
+def lo(start: float, end: float) -> list[Reading]:
+    """A sensor's display says LO every 5 minutes."""
+    return [cgm(each, None, flags=frozenset({Flag.BELOW_RANGE})) for each in range(int(start), int(end), 5)]
+
+
+def critical(ward: Ward) -> list[tuple[float, Audience]]:
+    return [(at(each), each.audience) for each in said(ward.found, "low-critical") if each.verdict is RAISE]
+
+
+def test_staff_hear_of_a_sensor_at_lo_as_soon_as_it_is_known() -> None:
+    ward = worn()
+    ward.comes(*lo(0, 15))
+    assert critical(ward) == [(10, PATIENT), (10, STAFF)]
+    told, asked = said(ward.found, "low-critical")[::-1]
+    assert (told.priority, told.emergency_at) == (Priority.HIGH, minute(10))
+    assert "below 40 mg/dL (2.2 mmol/L)" in told.because.en
+    assert "15" in asked.because.en  # grams of sugar
+    assert "emergency number" in asked.because.en
+
+
+@pytest.mark.parametrize(("value", "unit", "heard_by"), [(39.6, Unit.MG_DL, 2), (40.0, Unit.MG_DL, 0)])
+def test_critical_is_a_value_below_40(value: float, unit: Unit, heard_by: int) -> None:
+    ward = worn()
+    ward.comes(*trace([value] * 3, unit=unit))
+    assert len(critical(ward)) == heard_by
+
+
+def test_in_a_sensors_first_day_lo_waits_half_an_hour_and_for_an_end() -> None:
+    lasting, brief, hovering = Ward(), Ward(), Ward()
+    lasting.comes(*trace([100] * 12, start=-60), *lo(0, 40))
+    assert critical(lasting) == [(10, PATIENT), (25, STAFF)]  # six readings of 5 minutes stand for half an hour
+    (asked,) = (each for each in said(lasting.found, "low-critical") if each.audience is PATIENT)
+    assert "Staff are told after 30 min instead of at once: the sensor is in its first day." in asked.because.en
+    assert "传感器处于首日，30 分钟后（而非立即）通知医护" in asked.because.zh
+    brief.comes(*trace([100] * 12, start=-60), *lo(0, 20), *trace([75] * 40, start=20))
+    assert critical(brief) == [(10, PATIENT)]
+    hovering.comes(*trace([100] * 12, start=-60), *lo(0, 20), *trace([58, 59] * 10, start=20))
+    assert critical(hovering) == [(10, PATIENT), (90, STAFF)]
 
 
 def test_a_level_2_low_that_was_above_its_limit_and_comes_back_is_told_to_staff_at_once() -> None:
@@ -359,6 +402,36 @@ def test_a_fast_fall_and_a_fast_rise_are_told_to_the_patient_once() -> None:
     assert len(rise) == 1
 
 
+def test_a_fall_from_far_above_is_told_only_when_a_low_is_within_reach() -> None:
+    """20.9 to 18.1 mmol/L in a quarter of an hour is no news; the same fall is told where it would come to a low."""
+    ward = worn()
+    ward.comes(*trace([376, 376, 376, 376]))
+    assert said(ward.comes(*trace([359, 342, 325, 308], start=20)), "falling-fast") == []
+    (fall,) = said(ward.comes(*trace([291, 274, 257, 240, 223, 206, 189, 172, 155, 138], start=40)), "falling-fast")
+    assert at(fall) == 80  # 155, by 3.4 mg/dL/min: below 70 in half an hour
+
+
+def test_a_fast_change_says_what_to_do() -> None:
+    ward = Ward()
+    (fall,) = said(ward.comes(*trace([220, 200, 180, 160, 140, 120, 100])), "falling-fast")
+    assert fall.because.en.endswith(" Please have sugar at hand, do not drive, and look again in 15 min.")
+    assert fall.because.zh.endswith("请备好糖，勿驾车，15 分钟后再看读数。")
+    assert "由 220 mg/dL（12.2 mmol/L）至 " in fall.because.zh
+    (rise,) = said(ward.comes(*trace([100, 101, 118, 135, 152], start=35)), "rising-fast")
+    assert rise.because.en.endswith(
+        " Please look again in 30 min, and do what you have agreed with your doctor for such a rise."
+    )
+    assert rise.because.zh.endswith("请 30 分钟后再看读数；请按医生事先交代的方法处理。")
+
+
+def test_a_change_over_a_change_of_unit_is_said_in_whole_numbers() -> None:
+    ward = worn()
+    before = trace([6.8, 6.8, 6.8, 6.8], unit=Unit.MMOL_L)
+    found = [*ward.comes(*before), *ward.comes(*trace([105, 88, 70], start=20))]
+    (fall,) = said(found, "falling-fast")
+    assert "from 123 mg/dL (6.8 mmol/L) to 70 mg/dL" in fall.because.en
+
+
 def test_there_is_no_rate_from_or_to_a_word() -> None:
     low = trace([95, 88, 80, 72, 64, 56])
     words = [cgm(30 + 5 * n, None, flags=frozenset({Flag.BELOW_RANGE})) for n in range(6)]
@@ -499,14 +572,50 @@ def test_a_low_ahead_is_told_to_the_patient_with_its_numbers() -> None:
     assert found.because.en == (
         "Sensor glucose 75 mg/dL (4.2 mmol/L) at 2026-03-02 02:30, changing by -0.6 mg/dL/min; about 71 mg/dL "
         "(3.9 mmol/L) is expected in 20 min, and it may fall below 70 mg/dL (3.9 mmol/L) within 60 min. "
-        "Limit: Battelino 2019, level 1; CDS 2024."
+        "Limit: Battelino 2019, level 1; CDS 2024. Please have sugar at hand and look again in 15 min; if you feel "
+        "low, take 10 to 15 g (2 to 3 sugar cubes)."
     )
     assert found.because.zh == (
         "2026-03-02 02:30 动态血糖 75 mg/dL（4.2 mmol/L），变化 -0.6 mg/dL/min；预计 20 分钟后约 71 mg/dL"
         "（3.9 mmol/L），60 分钟内可能低于 70 mg/dL（3.9 mmol/L）。"
         "限值依据：Battelino 2019 共识 1 级；CDS 2024 指南。"
+        "请备好糖，15 分钟后再看读数；如有低血糖感觉，请补糖 10 至 15 克（方糖 2 至 3 块）。"
     )
     assert found.evidence == (cgm(30, 75).key,)
+
+
+def test_a_very_low_ahead_says_what_to_do() -> None:
+    (urgent,) = said(worn().comes(*trace([*FALLING, 72, 68, 64, 60, 56])), "predicted-urgent-low")
+    assert "have sugar at hand and do not drive" in urgent.because.en
+    assert "take 10 to 15 g now (2 to 3 sugar cubes), and look again in 15 min." in urgent.because.en
+    assert urgent.because.zh.endswith("请立即补糖 10 至 15 克（方糖 2 至 3 块），15 分钟后再看读数。")
+
+
+def test_a_low_that_came_back_above_its_limit_between_is_not_said_to_have_been_below_it_all_the_time() -> None:
+    ward = worn()
+    ward.comes(*trace([53, 52, 50, 58, 60, 62]))  # below 54 for a quarter of an hour, then above, never recovered
+    (found,) = [each for each in said(ward.comes(*trace([52], start=30)), "low-event-2") if each.audience is STAFF]
+    assert found.because.en.startswith("Sensor glucose went below 54 mg/dL (3.0 mmol/L) at 2026-03-02 02:00, not ")
+    assert "降至低于 54 mg/dL" in found.because.zh
+
+
+def test_a_low_after_a_gap_says_that_it_was_so_before_the_gap() -> None:
+    ward = worn()
+    ward.comes(*trace([53, 52, 45, 50]))
+    (found,) = said(ward.comes(*trace([49, 48, 47], start=215)), "low-event-2")
+    assert found.since == minute(215)
+    assert (
+        "It was so before a gap in the data as well, from 2026-03-02 02:00 to 2026-03-02 02:15, lowest 45 mg/dL "
+        "(2.5 mmol/L). Limit:" in found.because.en
+    )
+    assert "数据中断前亦如此：2026-03-02 02:00 至 2026-03-02 02:15，最低 45 mg/dL" in found.because.zh
+
+
+def test_a_low_that_was_over_before_a_gap_is_not_told_again() -> None:
+    ward = worn()
+    ward.comes(*trace([53, 52, 45, 50, 90, 95, 99, 99]))
+    (found,) = said(ward.comes(*trace([49, 48, 47], start=235)), "low-event-2")
+    assert "before a gap" not in found.because.en
 
 
 def test_what_is_ahead_is_said_in_the_unit_received() -> None:
@@ -775,7 +884,7 @@ def test_a_low_of_a_new_sensor_that_the_old_one_did_not_show_waits_as_any_of_its
     assert asked.audience is PATIENT
     assert "Staff are told after 120 min instead of 30: the sensor is in its first day" in asked.because.en
     # With no weaker advice than any other.
-    assert "Please eat or drink 15 to 20 g of fast sugar now" in asked.because.en
+    assert f"Please eat or drink {SUGAR} now" in asked.because.en
     assert "call the emergency number (120 in China)" in asked.because.en
 
 

@@ -719,8 +719,7 @@ async def test_a_glucose_beyond_what_most_meters_show_is_heard_by_the_patient_an
         assert (alert.patient, alert.problem, alert.since) == ("anna", "glucose-high", clock.now())
         assert f"{mmol_l} mmol/L" in alert.because.en
         crisis = "Extremely high glucose on the meter"
-        asked = f"For you: {crisis if letters else 'Glucose above its goal'}"
-        assert told(house) == [("patient", asked), ("staff", f"Medium priority: {crisis}")]
+        assert told(house) == [("patient", f"For you: {crisis}"), ("staff", f"Medium priority: {crisis}")]
         assert (house.journal.tail(), len(house.journal.letters())) == (1 - letters, letters)
         clock.advance(timedelta(minutes=20))
         await house.tick()
@@ -739,3 +738,34 @@ async def test_a_test_solution_and_what_is_old_are_no_emergency(tmp_path: Path) 
         await house.path.errand(_nothing, last=True)
         assert told(house) == []
         assert len(house.journal.letters()) == 1
+
+
+async def test_an_emergency_that_comes_13_h_late_is_told_once_and_not_from_before_the_meter_was_given(
+    tmp_path: Path,
+) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        before = clock.now() - timedelta(minutes=5)
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        taken = clock.now() + timedelta(minutes=5)
+        clock.advance(timedelta(hours=13))
+        for at, expected in (
+            (before, []),
+            (taken, [("patient", "For you: A dangerous value came too late"),
+                     ("staff", "Low priority: A dangerous value came too late")]),
+        ):  # fmt: skip
+            for _ in range(2):  # a redelivery tells nothing new
+                came = replace(meter("meter-1", at, 2.0), received_at=clock.now())
+                await house.path.deliver(came, lambda: None)
+                await house.path.errand(_nothing, last=True)
+            assert told(house) == expected
+
+
+async def test_of_readings_that_come_together_the_patient_is_told_the_worst(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-anna", DeviceKind.CGM)
+        await send(house, "cgm-anna", clock.now(), *[100, 101] * 150)
+        clock.advance(timedelta(minutes=45))
+        await send(house, "cgm-anna", clock.now(), 110, 95, 80, 66, 50, 48, 45, 43, 40)
+        assert notices_to_patients(house) == ["For you: Very low glucose"]

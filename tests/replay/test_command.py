@@ -219,3 +219,59 @@ def test_the_scorer_of_the_traces_reads_the_findings(tmp_path: Path) -> None:
     assert total["events"] > 10
     assert total["detected15"] == total["events"]
     assert total["false"] == 0
+
+
+def test_all_that_is_said_may_be_in_chinese(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.csv"
+    data = file(tmp_path, [*glucose_lines(LOWS), "p-1,soon,80"])
+    assert _replay(data, "--lang", "zh", "--bad-rows", bad, "--chart", tmp_path / "chart.html") == 0
+    said = capsys.readouterr()
+    assert "均为对象自己的时钟所示" in said.out
+    assert "限值：Homeward 默认值，地区 international，人群 adult" in said.out
+    assert "医生待办项" in said.out
+    assert "第 20 行：'soon' 不是时间" in said.err
+    assert "18 个读数中的 18 个" in said.err
+    assert _rows(bad)[0]["because"].startswith("'soon' 不是时间")
+    page = (tmp_path / "chart.html").read_text(encoding="utf-8")
+    assert json.dumps("血糖严重偏低")[1:-1] in page  # the lane has the title of its rule
+    assert f'"{VERY_LOW}"' not in page
+    assert _replay(tmp_path / "nothing.csv", "--lang", "zh") == 2
+    assert "无法读取" in capsys.readouterr().err
+
+
+def test_whose_limits_are_replayed_is_said_and_a_region_has_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = file(tmp_path, [f"p-1,{at(0)},300"]), tmp_path / "out.csv"
+    rules = {}
+    for region in ("international", "china"):
+        assert _replay(data, "--meter", "--region", region, "--findings", out) == 0
+        assert f"Homeward's defaults of the region {region} for the population adult" in capsys.readouterr().out
+        rules[region] = {row["rule"] for row in _rows(out)}
+    assert "meter-referral" in rules["china"] - rules["international"]
+    clinic = tmp_path / "clinic.toml"
+    clinic.write_text('region = "china"\n')
+    assert _replay(data, "--region", "china", "--rules", clinic) == 2
+    assert "says itself what its region is" in capsys.readouterr().err
+
+
+def test_a_comparison_writes_the_findings_of_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clinic, data = tmp_path / "clinic.toml", file(tmp_path, glucose_lines((100, 80, 80, 80, 100)))
+    clinic.write_text(f'[clinic.{LOW}]\nlimit = {{ value = 85, unit = "mg/dL" }}\n')
+    assert _replay(data, "--compare", clinic, "--findings", tmp_path / "out.csv") == 0
+    assert [len(_rows(tmp_path / name)) for name in ("out.csv", "out.B.csv")] == [0, 1]
+    said = capsys.readouterr().out
+    assert f"Findings of A are in {tmp_path / 'out.csv'}, those of B in {tmp_path / 'out.B.csv'}." in said
+    assert f"Limits: {clinic}, region international" in said
+
+
+def test_sentences_name_nobody_a_device_and_no_zone_where_none_is_known(tmp_path: Path) -> None:
+    day = [100 + n % 5 for n in range(301)]
+    lines = [*glucose_lines([*day, *[50] * 10], subject="张三"), f"张三,{at(60 * 24 * 4)},100"]
+    out = tmp_path / "out.csv"
+    assert _replay(file(tmp_path, lines), "--findings", out) == 0
+    staff = [row["because"] for row in _rows(out) if row["audience"] == "staff"]
+    assert all(said.endswith(" Times are those of the patient's own clock.") for said in staff)
+    (silent,) = [row["because"] for row in _rows(out) if (row["rule"], row["audience"]) == ("no-data", "staff")]
+    assert silent.startswith("Sensor glucose: nothing from the device since 2026-03-02 09:50 (12 h; staff are told ")
+    assert "张三" not in silent

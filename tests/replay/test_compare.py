@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gateway.language import Language
 from gateway.replay.compare import comparison, differences
 from tests.replay.histories import LOW, glucose_lines, low_at, outcome, table
 
@@ -16,7 +17,7 @@ def test_what_differs_is_told_and_what_has_only_moved_is_told_as_such(tmp_path: 
     right = outcome(rows, low_at(85), only=[LOW])
     found = differences(left.told, right.told)
     assert [(bool(each.left), bool(each.right)) for each in found] == [(True, True), (False, True)]
-    lines = list(comparison((left, right), ("defaults", "clinic.toml"), rows.clock, 0))
+    lines = list(comparison((left, right), ("defaults", "clinic.toml"), rows.clock, 0, Language("en")))
     assert any(line.startswith(f"{LOW} ") and line.split()[2:4] == ["1", "2"] for line in lines)
     assert lines[-3:] == [
         "2 findings differ.",

@@ -176,3 +176,19 @@ def test_what_was_delivered_can_be_replayed_from_its_file(tmp_path: Path, values
 
 def test_the_clock_runs_on_after_the_last_reading_but_not_for_long() -> None:
     assert timedelta(minutes=15) < AFTERWARDS < timedelta(hours=6)
+
+
+def test_the_patient_is_told_as_well_where_staff_hear_in_the_same_step(tmp_path: Path) -> None:
+    for value in (38, "Low"):
+        found = outcome(table(tmp_path, glucose_lines((value,)), meter=True))
+        lows = [row for row in said(found.told) if row[2] == "meter-very-low"]
+        assert sorted(row[3] for row in lows) == ["patient", "staff"]
+        assert len(found.items) == 1
+
+
+def test_what_comes_together_tells_the_patient_the_worst(tmp_path: Path) -> None:
+    values = [*[95 + n % 2 for n in range(300)], 110, 95, 80, 66, 50, 48, 45, 43]
+    came = at(5 * len(values) - 5)
+    lines = [f"{line},{came if n >= 300 else line.split(',')[1]}" for n, line in enumerate(glucose_lines(values))]
+    found = outcome(table(tmp_path, lines, "subject,time,glucose,received"))
+    assert [row[2] for row in said(found.told) if row[3] == "patient"] == [VERY_LOW]

@@ -16,6 +16,8 @@ from ingest.reading import Flag
 from ingest.vital import Unit, Vital
 from tests.replay.histories import file, glucose_lines, table
 
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
 
 def test_a_row_is_a_reading_of_a_subject(tmp_path: Path) -> None:
     found = table(tmp_path, ["p-1,2026-03-01 08:00:00,5.6"], unit=Unit.MMOL_L)
@@ -79,7 +81,9 @@ def test_one_time_with_an_offset_among_others_moves_none_of_them(tmp_path: Path)
         table(tmp_path, lines)
     found = table(tmp_path, lines, zone=ZoneInfo("Asia/Shanghai"))
     assert [f"{row.taken_at:%H:%M}" for row in found.rows["p-1"]] == ["00:00", "00:05", "00:10"]
-    assert any("have an offset (the first in line 3) and some have none (line 2)" in each for each in doubts(found))
+    assert any(
+        "have an offset (the first in line 3) and some have none (line 2)" in each for each in doubts(found, NOW)
+    )
     bad = table(tmp_path, [lines[0], "p-1,2026-03-01T08:05+08:00,x", lines[2]])  # of a row that is not used
     assert (bad.clock.offsets, bad.mixed) == (False, None)
 
@@ -199,3 +203,84 @@ def test_any_octets_are_rows_or_bad_rows(tmp_path_factory: pytest.TempPathFactor
         return
     assert all(because for _, because in found.bad)
     assert len(found) + len(found.bad) <= octets.count(b"\n") + octets.count(b"\r") + 1
+
+
+@pytest.mark.parametrize(
+    ("written", "taken"),
+    [
+        ("2020年12月30日 13:00", (2020, 12, 30, 13, 0)),
+        ("2020年12月30日13时05分", (2020, 12, 30, 13, 5)),
+        ("2020/12/30 上午 8:00", (2020, 12, 30, 8, 0)),
+        ("2020/12/30 下午1:05", (2020, 12, 30, 13, 5)),
+        ("2020/12/30 上午 12:10", (2020, 12, 30, 0, 10)),
+        ("2020-12-30 8:05 PM", (2020, 12, 30, 20, 5)),
+        ("２０２０／１２／３０ １３：００", (2020, 12, 30, 13, 0)),
+    ],
+)
+def test_times_as_chinese_spreadsheets_write_them(tmp_path: Path, written: str, taken: tuple[int, ...]) -> None:
+    found = table(tmp_path, [f"张三,{written},100"])
+    assert [row.taken_at for row in found.rows["张三"]] == [datetime(*taken, tzinfo=UTC)]  # type: ignore[misc, arg-type]
+    assert not list(doubts(found, NOW))
+
+
+@pytest.mark.parametrize("written", ["2020/12/30 下午 13:00", "12/30/2020 8:00", "44000", "20201.5"])
+def test_what_may_be_more_than_one_time_is_none(tmp_path: Path, written: str) -> None:
+    ((_, because),) = table(tmp_path, [f"p-1,{written},100"]).bad
+    assert "is no time" in because
+
+
+def test_the_number_of_a_spreadsheet_is_a_time_and_that_is_said(tmp_path: Path) -> None:
+    found = table(tmp_path, ["p-1,44000.01,100"])
+    assert found.rows["p-1"][0].taken_at == datetime(2020, 6, 18, 0, 14, 24, tzinfo=UTC)
+    (said,) = doubts(found, NOW)
+    assert "as days since the end of 1899" in said
+
+
+def test_columns_have_chinese_names_with_units(tmp_path: Path) -> None:
+    found = table(tmp_path, ["张三,2020-12-30,8:05,5.6,早餐前"], "姓名,日期,时间,血糖（mmol/L）,餐别", meter=True)
+    (row,) = found.rows["张三"]
+    assert (found.unit, row.sent, row.context) == (Unit.MMOL_L, (5.6,), {"meal": "before-meal"})
+    assert row.taken_at == datetime(2020, 12, 30, 8, 5, tzinfo=UTC)
+    pressure = table(tmp_path, ["a,2020-12-30 8:05,150,95,70"], "患者,日期,收缩压,舒张压,脉搏(次/分)")
+    assert (pressure.vital, pressure.rows["a"][0].sent) == (Vital.BLOOD_PRESSURE, (150, 95, None, 70))
+    with pytest.raises(ReplayError, match="says that values are in mmol/L, not in mg/dL"):
+        table(tmp_path, [], "患者,时间,血糖(mmol/L)", unit=Unit.MG_DL)
+
+
+@pytest.mark.parametrize(
+    ("written", "flag"),
+    [
+        ("低", Flag.BELOW_RANGE),
+        ("<2.2", Flag.BELOW_RANGE),
+        ("LO mmol/L", Flag.BELOW_RANGE),
+        ("＞27.8", Flag.ABOVE_RANGE),
+        ("高", Flag.ABOVE_RANGE),
+    ],
+)
+def test_an_end_of_the_range_is_a_word(tmp_path: Path, written: str, flag: Flag) -> None:
+    (row,) = table(tmp_path, [f"p-1,2026-03-01 08:00,{written}"], unit=Unit.MMOL_L).rows["p-1"]
+    assert (row.sent, row.flags) == ((None,), {flag})
+
+
+def test_a_bound_within_the_range_is_no_end_of_it(tmp_path: Path) -> None:
+    found = table(tmp_path, ["p-1,2026-03-01 08:00,<5.6", "p-1,2026-03-01 08:05,>9"], unit=Unit.MMOL_L)
+    assert ["no end of a device's range" in because for _, because in found.bad] == [True, True]
+
+
+def test_a_value_may_say_its_unit_but_not_another_one_than_the_file(tmp_path: Path) -> None:
+    found = table(tmp_path, ["p-1,2026-03-01 08:00,2.1 mmol/L", "p-1,2026-03-01 08:05,98 mg/dl"])
+    assert (found.unit, [row.sent for row in found.rows["p-1"]]) == (Unit.MMOL_L, [(2.1,)])
+    assert [because for _, because in found.bad] == ["glucose is in mg/dL, not in mmol/L"]
+
+
+def test_a_meal_that_is_not_known_is_said(tmp_path: Path) -> None:
+    lines = [f"p-1,2026-03-01 0{n}:00,100,{meal}" for n, meal in enumerate(("加餐", "Before-Meal", "空腹", "加餐"))]
+    found = table(tmp_path, lines, "subject,time,glucose,meal", meter=True)
+    assert [row.context["meal"] for row in found.rows["p-1"]] == ["加餐", "before-meal", "fasting", "加餐"]
+    (said,) = doubts(found, NOW)
+    assert "no meal '加餐'; the readings (2, the first in line 2)" in said
+
+
+def test_a_time_that_is_still_to_come_is_said(tmp_path: Path) -> None:
+    (said,) = doubts(table(tmp_path, ["p-1,2026-03-01 08:00,100", "p-1,2035-03-01 08:00,100"]), NOW)
+    assert "later than today: 1, the first in line 3" in said

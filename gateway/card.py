@@ -1,0 +1,120 @@
+"""What an alert's card shows beside its sentence: newest and worst value, episodes, and for how long it has waited.
+
+The sentence is of the moment at which staff were told. The values are read from the journal when the card is looked
+at, so that it does not grow stale while nobody has anything to tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import numpy as np
+
+from alerts.alert import Alert, Text
+from alerts.devices import UNRELIABLE
+from alerts.machine import Fact, FactKind
+from gateway.view import HouseView
+from ingest.reading import Flag, Reading, from_us
+from ingest.vital import Vital
+
+# By problem: the vitals it is about, and whether their lowest value is the worst.
+_ABOUT: Final[Mapping[str, tuple[tuple[Vital, ...], bool]]] = {
+    "glucose-low": ((Vital.CGM, Vital.GLUCOSE), True),
+    "glucose-high": ((Vital.CGM, Vital.GLUCOSE), False),
+    "ketone": ((Vital.KETONE,), False),
+    "blood-pressure-high": ((Vital.BLOOD_PRESSURE,), False),
+    "blood-pressure-low": ((Vital.BLOOD_PRESSURE,), True),
+}
+_AHEAD: Final = timedelta(hours=1)  # a device's clock may be so far ahead
+_INSTANT: Final = timedelta(microseconds=1)
+_OFF_SCALE: Final = {Flag.BELOW_RANGE: -math.inf, Flag.ABOVE_RANGE: math.inf}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """newest, worst: readings since the alert's episode began; None where it is about none, or none is stored.
+
+    low: whether the worst is the lowest. because: the newest episode's sentence, also where only the patient was told
+    of it. episodes: their first facts, oldest first. waiting_since: since when nobody has acknowledged it; None where
+    somebody has, or it is closed.
+    """
+
+    newest: Reading | None
+    worst: Reading | None
+    low: bool
+    because: Text
+    episodes: tuple[Fact, ...]
+    waiting_since: datetime | None
+
+
+async def cards(house: HouseView, alerts: Sequence[Alert]) -> dict[str, Card]:
+    """By alert."""
+    facts = await asyncio.to_thread(house.book.histories, [alert.id for alert in alerts])
+    return {alert.id: await _card(house, alert, facts.get(alert.id, ())) for alert in alerts}
+
+
+async def _card(house: HouseView, alert: Alert, facts: Sequence[Fact]) -> Card:
+    vitals, low = _ABOUT.get(alert.problem, ((), False))
+    end = alert.closed_at or house.now() + _AHEAD
+    newest = [each for vital in vitals for each in await house.readings(alert.patient, vital, alert.since, end, 1)]
+    worst = [each for vital in vitals if (each := await _worst(house, alert, vital, end, low=low))]
+    episodes = [fact for fact in facts if fact.what in (FactKind.OPENED, FactKind.RELAPSED)]
+    return Card(
+        newest=max(newest, key=lambda each: each.taken_at, default=None),
+        worst=_extreme(worst, low=low),
+        low=low,
+        because=_headline(alert, facts),
+        episodes=tuple(episodes),
+        waiting_since=_waiting_since(alert, facts),
+    )
+
+
+async def _worst(house: HouseView, alert: Alert, vital: Vital, end: datetime, *, low: bool) -> Reading | None:
+    """Of one vital. A series may be long, so only the readings that may be it are read whole."""
+    series = await house.series(alert.patient, vital, alert.since, end)
+    value = series.values[:, 0]
+    off_scale = series.taken_us[np.isnan(value)]
+    found: list[Reading] = []
+    if len(off_scale):
+        first, last = from_us(int(off_scale[0])), from_us(int(off_scale[-1]))
+        found += await house.readings(alert.patient, vital, first, last + _INSTANT)
+    if len(off_scale) < len(value):
+        place = int(np.nanargmin(value) if low else np.nanargmax(value))
+        at = from_us(int(series.taken_us[place]))
+        found += await house.readings(alert.patient, vital, at, at + _INSTANT)
+    return _extreme(found, low=low)
+
+
+def _extreme(readings: Iterable[Reading], *, low: bool) -> Reading | None:
+    """The lowest or highest, and of equal ones the newest; HI and LO are beyond all numbers."""
+    known = [each for each in readings if not math.isnan(_value(each)) and UNRELIABLE.isdisjoint(each.flags)]
+    return max(known, key=lambda each: (-_value(each) if low else _value(each), each.taken_at), default=None)
+
+
+def _value(reading: Reading) -> float:
+    number = reading.values[0]
+    if number is None:
+        return next((beyond for flag, beyond in _OFF_SCALE.items() if flag in reading.flags), math.nan)
+    return number
+
+
+def _headline(alert: Alert, facts: Sequence[Fact]) -> Text:
+    """What was said last of staff, or of an episode after it."""
+    said = max((place for place, fact in enumerate(facts) if fact.because == alert.because), default=-1)
+    later = [fact.because for fact in facts[said + 1 :] if fact.what is FactKind.RELAPSED]
+    return next((because for because in reversed(later) if because), alert.because)
+
+
+def _waiting_since(alert: Alert, facts: Sequence[Fact]) -> datetime | None:
+    """An emergency after somebody had acknowledged the alert waits anew."""
+    if alert.acknowledged_at or alert.closed_at:
+        return None
+    seen = max((place for place, fact in enumerate(facts) if fact.what is FactKind.ACKNOWLEDGED), default=None)
+    if seen is None:
+        return alert.opened_at
+    return next((fact.at for fact in facts[seen:] if fact.what is FactKind.RELAPSED), alert.opened_at)

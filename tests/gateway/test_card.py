@@ -1,0 +1,124 @@
+"""An alert's card while values, episodes and answers go on: on the page in both languages, and in the API."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from alerts.alert import Act, ActKind, Audience, Priority, Text
+from gateway.guard import WebSettings
+from gateway.web import create_app
+from ingest.journal import Arrival
+from ingest.reading import Flag, Packet, Reading
+from ingest.vital import Vital
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, over, reading, severe_pressure, very_low
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[SmallHouse]:
+    house = SmallHouse(tmp_path)
+    for patient in (WANG, MILLER):
+        house.people.add_patient(patient)
+    yield house
+    house.close()
+
+
+@pytest.fixture
+async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(house, WebSettings())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8080") as client:
+        yield client
+
+
+def keep(house: SmallHouse, *readings: Reading) -> None:
+    packet = Packet(link="listener", sender="cgm-1", channel="json", data=b"", received_at=NOW)
+    house.journal.append([Arrival(packet=packet, outcomes=readings)])
+
+
+def cgm(minutes_ago: float, mmol_l: float | None) -> Reading:
+    flags = frozenset({Flag.BELOW_RANGE} if mmol_l is None else ())
+    return replace(reading(Vital.CGM, NOW - timedelta(minutes=minutes_ago), mmol_l), flags=flags)
+
+
+async def words_of(web: httpx.AsyncClient, path: str, language: str) -> str:
+    page = (await web.get(path, headers={"Accept-Language": language})).text
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+async def test_after_somebody_has_seen_it_a_card_goes_on_to_show_the_newest_and_the_worst_value(house, web) -> None:
+    alert = house.find(very_low(minutes_ago=20), 5)
+    await house.act(Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Dr Li", at=NOW))
+    keep(house, cgm(30, 2.0), cgm(20, 2.8), cgm(15, 2.6), cgm(10, None), cgm(5, 2.4))
+    for path in ("/", f"/alerts/{alert.id}", f"/patients/{WANG.id}"):
+        assert "Newest value Glucose, sensor 2.4 mmol/L , 3 Mar 2026, 14:25 UTC+8" in await words_of(web, path, "en")
+        told = await words_of(web, path, "zh")
+        assert "最低值 血糖（传感器） LO" in told
+        assert "最新数值 血糖（传感器） 2.4 mmol/L" in told
+    shown = (await web.get(f"/api/v1/alerts/{alert.id}")).json()["alert"]
+    assert (shown["newest"]["taken_at"], shown["newest"]["values"][0]["unit"]) == (
+        "2026-03-03T14:25:00+08:00",
+        "mg/dL",
+    )
+    assert (shown["worst"]["taken_at"], shown["worst"]["flags"]) == ("2026-03-03T14:20:00+08:00", ["below-range"])
+    keep(house, cgm(0, 2.3))
+    (shown,) = (await web.get("/api/v1/alerts")).json()
+    assert shown["newest"]["sent"][0] == {"name": "glucose", "value": 2.3, "unit": "mmol/L"}
+
+
+async def test_the_worst_pressure_of_a_severe_one_is_the_highest(house, web) -> None:
+    at = NOW - timedelta(minutes=45)
+    pressures = [(206.0, 126.0), (218.0, 134.0), (190.0, 118.0)]
+    keep(
+        house,
+        *(
+            replace(
+                reading(Vital.BLOOD_PRESSURE, at + timedelta(minutes=5 * n), *each, None, None), patient=MILLER.id
+            )
+            for n, each in enumerate(pressures)
+        ),
+    )
+    house.find(severe_pressure())
+    told = await words_of(web, "/", "en")
+    assert "Newest value Blood pressure 190/118 mmHg" in told
+    assert "Highest value Blood pressure 218/134 mmHg" in told
+
+
+async def test_an_alert_that_came_again_unanswered_keeps_since_when_it_waits_and_its_episodes(house, web) -> None:
+    alert = house.find(very_low(minutes_ago=900, because=Text(en="First.", zh="第一次。")), 890)
+    house.find(over(very_low(minutes_ago=800)), 800)
+    house.find(very_low(minutes_ago=20, because=Text(en="Second.", zh="第二次。")), 10)
+    told = await words_of(web, "/", "en")
+    assert told.index("Second.") < told.index("First.")
+    assert "Waits for an answer since 2 Mar 2026, 23:40 UTC+8 (14 h 50 min)" in told
+    assert "2 episodes before this one 2 Mar 2026, 23:40 UTC+8 First." in told
+    assert "等待处理自 2026年3月2日 23:40" in await words_of(web, "/", "zh")
+    (shown,) = (await web.get("/api/v1/alerts")).json()
+    assert (shown["id"], shown["waiting_since"]) == (alert.id, "2026-03-02T23:40:00+08:00")
+    assert [each["because"]["en"] for each in shown["episodes"]] == ["Second.", "First."]
+    await house.act(Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Dr Li", at=NOW))
+    assert (await web.get("/api/v1/alerts")).json()[0]["waiting_since"] is None
+
+
+async def test_an_episode_of_which_only_the_patient_was_told_stands_first_on_the_card(house, web) -> None:
+    house.find(very_low(minutes_ago=200, because=Text(en="First.", zh="第一次。")), 190)
+    house.find(over(very_low(minutes_ago=100)), 100)
+    again = very_low(minutes_ago=20, because=Text(en="Sugar, please.", zh="请吃糖。"), priority=Priority.MEDIUM)
+    house.find(replace(again, audience=Audience.PATIENT), 10)
+    assert '<p class="because">Sugar, please.</p>' in (await web.get("/")).text
+    assert "before this one 3 Mar 2026, 11:20 UTC+8 First." in await words_of(web, "/", "en")
+
+
+async def test_an_emergency_after_the_acknowledgement_waits_from_then_on(house, web) -> None:
+    alert = house.find(very_low(minutes_ago=200), 190)
+    seen = NOW - timedelta(minutes=150)
+    await house.act(Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Dr Li", at=seen))
+    house.find(very_low(minutes_ago=200, emergency_at=NOW - timedelta(minutes=30)), 30)
+    (shown,) = (await web.get("/api/v1/alerts")).json()
+    assert shown["waiting_since"] == "2026-03-03T14:00:00+08:00"
