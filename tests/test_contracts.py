@@ -72,6 +72,7 @@ def test_every_module_outside_the_shells_is_in_the_pure_contract() -> None:
         "ingest.packet_log",
         "alerts.book",
         "alerts.channels",
+        "alerts.quality_book",
         "alerts.review_book",
     }
     found = {
