@@ -35,7 +35,18 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final, NoReturn
 
-from alerts.alert import Act, ActKind, Alert, IllegalAct, Outcome, Priority, Text, together
+from alerts.alert import (
+    Act,
+    ActKind,
+    Alert,
+    IllegalAct,
+    Outcome,
+    Priority,
+    Symptom,
+    Symptoms,
+    Text,
+    together,
+)
 from alerts.team import Role
 
 # Usual tiers of programmes (an act within the hour, the half day, two days); no standard names them.
@@ -89,19 +100,6 @@ class Result(StrEnum):
     MESSAGE_LEFT = "message-left"
 
 
-class Symptom(StrEnum):
-    """What makes a severe blood pressure an emergency (AHA; headache and vomiting: China, public health service)."""
-
-    CHEST_PAIN = "chest-pain"
-    BACK_PAIN = "back-pain"
-    BREATHLESSNESS = "breathlessness"
-    WEAKNESS = "numbness-or-weakness"
-    VISION = "vision-change"
-    SPEECH = "speech-change"
-    HEADACHE = "severe-headache"
-    VOMITING = "vomiting"
-
-
 SYMPTOM_WORDS: Final[Mapping[Symptom, Text]] = {
     Symptom.CHEST_PAIN: Text(en="chest pain", zh="胸痛"),
     Symptom.BACK_PAIN: Text(en="back pain", zh="背痛"),
@@ -119,7 +117,6 @@ ROLE_WORDS: Final[Mapping[Role, Text]] = {
     Role.PSYCHOLOGIST: Text(en="psychologist", zh="心理师"),
     Role.COORDINATOR: Text(en="coordinator", zh="协调员"),
 }
-Symptoms = frozenset[Symptom]
 
 
 # What people do. by: the named person, None where the house does it. at: aware UTC.
@@ -307,11 +304,16 @@ class FollowUp:
     @property
     def asks_symptoms(self) -> bool:
         """Whether the patient has to be asked for symptoms before it is closed: the pressure was severe."""
-        return self.problem == _SEVERE_PROBLEM and self.priority >= Priority.MEDIUM
+        return asks_symptoms(self)
 
     def is_overdue(self, now: datetime) -> bool:
         """Whether it should have been acted on by now."""
         return self.closed_at is None and self.due_at < now
+
+
+def asks_symptoms(about: Alert | FollowUp) -> bool:
+    """Whether a patient has to be asked for symptoms before this is closed: the pressure was severe."""
+    return about.problem == _SEVERE_PROBLEM and about.priority >= Priority.MEDIUM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -463,7 +465,14 @@ def follow(alert: Alert, act: Act, follow_up: FollowUp | None, *, programme: str
         return ()
     begun = None if follow_up else opened(replace(of_alert(alert, act, programme=programme), note=""))
     standing = begun.follow_up if begun else follow_up
-    deed = Close(follow_up=of_alert(alert, act).follow_up, by=act.by, at=act.at, outcome=act.outcome, note=act.note)
+    deed = Close(
+        follow_up=of_alert(alert, act).follow_up,
+        by=act.by,
+        at=act.at,
+        outcome=act.outcome,
+        note=act.note,
+        symptoms=act.symptoms,
+    )
     closed = decide(standing, deed)
     return (begun, *closed) if begun else closed
 
@@ -623,11 +632,9 @@ def _refuse_unasked(follow_up: FollowUp, deed: Close) -> None:
     if symptoms is None and not (deed.outcome is Outcome.NO_ACTION and never_reached):
         asked = _listed(frozenset(Symptom))
         _refuse(
-            f"Follow-up {follow_up.id} is about a severe blood pressure. Ask for {asked.en}; write down in it which "
-            "of these the patient has, or that there is none; then close it. (An alert's follow-up is there once the "
-            "alert is acknowledged.)",
-            f"随访 {follow_up.id} 涉及重度血压升高。请询问有无{asked.zh}，在随访中填写结果（或无症状）后再结束。"
-            "（确认警报后即有其随访。）",
+            f"Follow-up {follow_up.id} is about a severe blood pressure. Ask for {asked.en}; say which of these the "
+            "patient has, or that there is none, and close it then.",
+            f"随访 {follow_up.id} 涉及重度血压升高。请询问有无{asked.zh}，填写结果（或无症状）后再结束。",
         )
 
 

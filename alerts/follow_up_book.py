@@ -37,7 +37,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from alerts.alert import IllegalAct, Outcome, Priority, Text
+from alerts.alert import IllegalAct, Outcome, Priority, Symptom, Symptoms, Text
 from alerts.care_plan import CarePlan, Condition, Control, followed, judged, opening
 from alerts.database import METADATA
 from alerts.follow_up import (
@@ -47,8 +47,6 @@ from alerts.follow_up import (
     Opening,
     Result,
     Step,
-    Symptom,
-    Symptoms,
     What,
     Why,
     opened,

@@ -12,7 +12,7 @@ from fastapi import APIRouter, HTTPException, Path, Query, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from alerts.alert import Outcome, Priority, Text
+from alerts.alert import Outcome, Priority, Symptom, Text
 from alerts.care_plan import CarePlan, Condition, Control, planned
 from alerts.follow_up import (
     Attempt,
@@ -26,7 +26,6 @@ from alerts.follow_up import (
     Postpone,
     Result,
     State,
-    Symptom,
     What,
     Why,
     digest,
@@ -36,7 +35,19 @@ from alerts.follow_up_book import Given
 from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved
 from alerts.survey import LONGEST_TEXT, MATERIALS, Answer, Material, Survey
 from alerts.team import Role
-from gateway.api import PAGE, Door, House, Limit, Moment, Name, PriorityName, Problem, SentenceOut, find_patient
+from gateway.api import (
+    PAGE,
+    Door,
+    House,
+    Limit,
+    Moment,
+    Name,
+    PriorityName,
+    Problem,
+    SentenceOut,
+    SymptomsIn,
+    find_patient,
+)
 from gateway.api import priority_name as _priority_name
 from gateway.language import Sentence
 from gateway.own_limits import care_of
@@ -80,10 +91,6 @@ _LONGEST_S: Final = 2000
 
 Note = Annotated[str, Field(min_length=1, max_length=_LONGEST_S, pattern=r"\S")]
 FreeNote = Annotated[str, Field(max_length=_LONGEST_S)]
-Symptoms = Annotated[
-    list[Symptom] | None,
-    Field(description="Those that the patient has; [] where none was found; null where nobody asked"),
-]
 WhichDue = Literal["all", "overdue", "today"]
 
 
@@ -295,7 +302,7 @@ class AttemptIn(Door):
     channel: str = Field(min_length=1, max_length=64, pattern=r"\S", examples=["telephone"])
     result: Result
     note: FreeNote = ""
-    symptoms: Symptoms = None
+    symptoms: SymptomsIn = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -333,7 +340,7 @@ class CloseFollowUpIn(Door):
     by: Name
     outcome: Outcome
     note: Note
-    symptoms: Symptoms = None
+    symptoms: SymptomsIn = None
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -29,6 +29,7 @@ from alerts.channels import Channel, LogChannel, PersonalChannel, Speaker, perso
 from alerts.database import hurried
 from alerts.follow_up import Deed, FollowUp
 from alerts.follow_up_book import FollowUpBook
+from alerts.quality_book import QualityBook
 from alerts.review_book import ReviewBook
 from alerts.rules import PLAIN, Applied, RuleBook
 from gateway.bulletin import Bulletin
@@ -45,6 +46,7 @@ from gateway.metrics import measure
 from gateway.own_limits import care_of, limits_on, refuse_change
 from gateway.path import StraightPath
 from gateway.people import Device, DeviceLink, MeasuringPlan, Patient, People, UnknownPerson
+from gateway.quality_desk import QualityDesk
 from gateway.rounds import Rounds
 from gateway.rule_file import load_rules
 from gateway.schema import SchemaError, open_database
@@ -125,6 +127,7 @@ class House:
         device_book: DeviceBook,
         reviews: ReviewBook,
         follow_ups: FollowUpBook,
+        quality: QualityBook,
         duty: Duty,
     ) -> None:
         self.people = people
@@ -169,6 +172,7 @@ class House:
         self.rules = rules = _rules(config)
         self.ward = Ward(journal, people, book, follow_ups, self.bulletin, clock=clock, told=self._wake, rules=rules)
         self.path = StraightPath(journal, self.ward, clock, people.roster(), stored=self._stored)
+        self.quality = QualityDesk(journal, people, quality, rules, self.zone)
         self.rounds = Rounds(
             journal, people, reviews, clock=clock, hear=self._hear, judge=follow_ups.judge, rules=rules
         )
@@ -687,7 +691,7 @@ def _open_stores(
     clock: Clock,
     channels: Sequence[Channel],
     personal: Sequence[PersonalChannel],
-) -> tuple[Journal, People, Book, DeviceBook, ReviewBook, FollowUpBook, Duty]:
+) -> tuple[Journal, People, Book, DeviceBook, ReviewBook, FollowUpBook, QualityBook, Duty]:
     journal = Journal(config.data / JOURNAL, checkpoints="beside it")
     stack.callback(journal.close)
     try:
@@ -709,7 +713,8 @@ def _open_stores(
         hub=hub,
     )
     book = Book(engine, routes=routes(channels), hub=hub, beside=[duty.escalation.beside])
-    return journal, people, book, DeviceBook(engine), ReviewBook(engine), FollowUpBook(engine), duty
+    reviews, follow_ups, quality = ReviewBook(engine), FollowUpBook(engine), QualityBook(engine)
+    return journal, people, book, DeviceBook(engine), reviews, follow_ups, quality, duty
 
 
 def _open_door(stack: AsyncExitStack, config: Config, house: House) -> socket.socket:

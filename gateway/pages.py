@@ -24,7 +24,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from alerts.alert import ActKind, Alert, IllegalAct, Outcome, Text, together
+from alerts.alert import ActKind, Alert, IllegalAct, Outcome, Symptom, Text, together
+from alerts.follow_up import SYMPTOM_WORDS, asks_symptoms
 from alerts.rule import POPULATIONS, Rule
 from alerts.rules import PROBLEMS, RULES
 from gateway.api import (
@@ -187,6 +188,8 @@ def _environment(language: Language) -> Environment:
         readable=lambda data, channel: printable(readable(data, channel)),
         alert_word=partial(_alert_title, language),
         problem_word=partial(_title, language),
+        symptoms=SYMPTOM_WORDS,
+        asks_symptoms=asks_symptoms,
         outcome_word=lambda outcome: say(OUTCOMES[outcome]),
         value_word=lambda reading, unit: _value_word(reading, unit, language),
         kind_word=lambda kind: say(KINDS[kind]),
@@ -336,7 +339,7 @@ async def acknowledge(request: Request, house: House, alert_id: str) -> Response
 async def close(request: Request, house: House, alert_id: str) -> Response:
     """The form that ends an alert."""
     fields = await _fields(request)
-    body = _take(CloseIn, fields)
+    body = _take(CloseIn, {**fields, **_symptoms(fields)})
     await _decide(request, house, ActKind.CLOSE, alert_id, body)
     return _remember_name(_go(request, fields.get("next", "/")), request, body.by)
 
@@ -361,7 +364,7 @@ async def _decide(
                 note=alert.closing_note,
                 **which,
             )
-        elif alert.acknowledged_at:
+        elif kind is ActKind.ACKNOWLEDGE and alert.acknowledged_at:
             said = Sentence(
                 "{name} has acknowledged the alert “{problem}” of {patient} already, on {moment}. It can be closed.",
                 name=alert.acknowledged_by,
@@ -842,6 +845,12 @@ async def _fields(request: Request) -> dict[str, str]:
     return fields
 
 
+def _symptoms(fields: Mapping[str, str]) -> dict[str, list[Symptom]]:
+    """What was ticked of the symptoms that a severe pressure asks for; nothing where nothing was, not even "none"."""
+    found = [symptom for symptom in Symptom if f"symptom-{symptom}" in fields]
+    return {"symptoms": found} if found or "no-symptom" in fields else {}
+
+
 async def _on_the_wearers_clock(house: HouseView, fields: Mapping[str, str | None]) -> dict[str, str | None]:
     """The fields with the local time of a form as a moment, in the zone of its patient."""
     patient = await asyncio.to_thread(house.people.patient, fields.get("patient") or "")
@@ -857,7 +866,7 @@ def _local_time(moment: datetime, zone: ZoneInfo) -> str:
     return f"{moment.astimezone(zone):%Y-%m-%dT%H:%M:%S}"
 
 
-def _take(form: type[_Form], fields: Mapping[str, str | None]) -> _Form:
+def _take(form: type[_Form], fields: Mapping[str, object]) -> _Form:
     """The fields that the form knows, checked. Raises RequestValidationError, which is shown as a sentence."""
     known = {each.alias or name for name, each in form.model_fields.items()}
     try:

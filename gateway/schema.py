@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, make_url, text
 from sqlalchemy.exc import DatabaseError
 
-from alerts import audit, book, escalation_book, follow_up_book, outbox, review_book, team_book
+from alerts import audit, book, escalation_book, follow_up_book, outbox, quality_book, review_book, team_book
 from alerts.database import METADATA, connect
 from gateway import device_book, people, replies, signed
 
@@ -30,6 +30,7 @@ _ROOMS: Final = (
     escalation_book,
     follow_up_book,
     outbox,
+    quality_book,
     review_book,
     team_book,
     device_book,

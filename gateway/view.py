@@ -17,6 +17,7 @@ from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
 from gateway.duty import Duty
 from gateway.people import Device, MeasuringPlan, Patient, People
+from gateway.quality_desk import QualityDesk
 from ingest.admit import Wearing
 from ingest.journal import Letter, LetterState
 from ingest.reading import Reading
@@ -71,6 +72,11 @@ class HouseView(Protocol):
     @property
     def follow_ups(self) -> FollowUpBook:
         """What is done about patients, and when next. Blocks: call it off the loop."""
+        ...
+
+    @property
+    def quality(self) -> QualityDesk:
+        """Where the quality report and the months of monitoring are put together."""
         ...
 
     @property

@@ -79,6 +79,7 @@ def test_every_module_outside_the_shells_is_in_the_pure_contract() -> None:
         "alerts.messages",
         "alerts.outbox",
         "alerts.team_book",
+        "alerts.quality_book",
         "alerts.review_book",
     }
     found = {

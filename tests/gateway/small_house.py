@@ -17,6 +17,7 @@ from alerts.channels import Speaker
 from alerts.follow_up import Deed, FollowUp, Step, closing, decide, follow
 from alerts.follow_up_book import FollowUpBook
 from alerts.machine import Heard, hear
+from alerts.quality_book import QualityBook
 from alerts.review_book import ReviewBook
 from alerts.rules import PLAIN, Applied
 from gateway import metrics
@@ -25,6 +26,7 @@ from gateway.device_book import DeviceState
 from gateway.duty import Duty
 from gateway.own_limits import limits_on, refuse_change
 from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People, UnknownPerson
+from gateway.quality_desk import QualityDesk
 from gateway.schema import open_database
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from ingest.admit import Wearing
@@ -79,6 +81,7 @@ class SmallHouse:
         self.duty.speaker = Speaker(self.book, [], base_url="https://hub.example", clock=self.now)
         self.reviews = ReviewBook(self.engine)
         self.follow_ups = FollowUpBook(self.engine)
+        self.quality = QualityDesk(self.journal, self.people, QualityBook(self.engine), self.rules, self.zone)
         self.bulletin = Bulletin()
         self.felt_at = NOW
         self.trouble = ""

@@ -13,13 +13,14 @@ import pytest
 from icalendar import Calendar
 from jsonschema import Draft202012Validator
 
-from alerts.alert import Verdict
+from alerts.alert import Outcome, Verdict
 from gateway.care_api import AppointmentOut, CarePlanOut, FollowUpOut
 from gateway.guard import WebSettings
 from gateway.web import create_app
 from tests.alerts.test_care_plan import review, said
 from tests.alerts.test_risk import CALM
 from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, severe_pressure, very_low
+from tests.gateway.test_web import browser
 
 
 @pytest.fixture
@@ -252,3 +253,26 @@ async def test_a_newer_review_is_known_to_a_new_plan(house: SmallHouse, web: htt
     path = f"/api/v1/patients/{MILLER.id}/care-plans/hypertension"
     made = (await web.put(path, json={"role": "nurse", "author": "Dr Li"})).json()
     assert (made["control"], made["interval"]) == ("controlled", "controlled")
+
+
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+async def test_the_page_of_a_severe_pressure_asks_for_symptoms(house: SmallHouse, language: str) -> None:
+    alert, low = house.find(severe_pressure()), house.find(very_low())
+    asked = {"en": "With any of these it is an emergency", "zh-CN": "有以下任一症状即为急症"}[language]
+    advice = {"by": "Dr Li", "outcome": "advice", "note": "rest", "next": "/"}
+    async with browser(house, **{"Accept-Language": language}) as page:
+        assert asked in (await page.get(f"/alerts/{alert.id}")).text
+        assert asked not in (await page.get(f"/alerts/{low.id}")).text
+        await page.post(f"/alerts/{alert.id}/acknowledge", data={"by": "Dr Li", "next": "/"})
+        refused = await page.post(f"/alerts/{alert.id}/close", data=advice)
+        assert refused.status_code == 409
+        assert {"en": "Ask for chest pain", "zh-CN": "请询问有无胸痛"}[language] in refused.text
+        ticked = await page.post(f"/alerts/{alert.id}/close", data={**advice, "symptom-chest-pain": "on"})
+        assert ticked.status_code == 409
+        assert 'name="symptom-chest-pain" checked' in ticked.text
+        assert {"en": "is an emergency", "zh-CN": "属于急症"}[language] in ticked.text
+        done = await page.post(f"/alerts/{alert.id}/close", data={**advice, "no-symptom": "on"})
+        assert done.status_code == 303
+    found = house.follow_ups.of_alert(alert.id)
+    assert found is not None
+    assert (found.outcome, found.symptoms) == (Outcome.ADVICE, frozenset())

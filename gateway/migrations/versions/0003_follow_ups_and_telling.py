@@ -68,6 +68,20 @@ def upgrade() -> None:
         postgresql_where=sa.text("follow_up IS NULL"),
     )
     op.create_table(
+        "care_time",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("patient", sa.String(64), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.Column("by", sa.String(200), nullable=False),
+        sa.Column("minutes", sa.Integer(), nullable=False),
+        sa.Column("live", sa.Boolean(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("follow_up", sa.String(24)),
+        sa.Column("entered_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("care_time_by_time", "care_time", ["at_us"])
+    op.create_table(
         "contacts",
         sa.Column("owner", sa.String(80), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
