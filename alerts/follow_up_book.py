@@ -38,6 +38,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from alerts.alert import IllegalAct, Outcome, Priority, Symptom, Symptoms, Text
+from alerts.audit import audited
 from alerts.care_plan import CarePlan, Condition, Control, followed, judged, opening
 from alerts.database import METADATA
 from alerts.follow_up import (
@@ -352,11 +353,19 @@ class FollowUpBook:
         with self._engine.begin() as db:
             _put_plan(db, plan)
 
-    def end_plan(self, patient: str, condition: Condition) -> bool:
-        """Take a plan back; False where there is none. A follow-up that it opened stays."""
+    def end_plan(self, patient: str, condition: Condition, *, now: datetime, by: str | None = None) -> bool:
+        """Take a plan back; False where there is none. A follow-up that it opened stays.
+
+        by: who takes it back, None where nobody said so.
+        """
         this = (_plans.c.patient == patient, _plans.c.condition == condition.value)
         with self._engine.begin() as db:
-            return bool(db.execute(delete(_plans).where(*this)).rowcount)
+            before = db.execute(select(_plans).where(*this).with_for_update()).first()
+            if before is None:
+                return False
+            db.execute(delete(_plans).where(*this))
+            audited(db, "ended", _plan_name(_plan(before)), at=now, who=by, before=_plan_set(dict(before._mapping)))
+        return True
 
     def judge(self, review: Review) -> None:
         """Have a patient's plans follow a weekly review. What somebody does to a plan meanwhile is not undone."""
@@ -481,8 +490,9 @@ def _put(db: Connection, step: Step) -> bool:
     """Write one step down; False where it opens what was opened before."""
     follow_up, row = step.follow_up, _follow_up_row(step.follow_up)
     this = _follow_ups.c.id == follow_up.id
+    before = db.execute(select(_follow_ups).where(this).with_for_update()).first()
     if step.fact.what is What.OPENED:
-        if db.execute(select(_follow_ups.c.id).where(this)).first():
+        if before:
             return False
         _insert(db, _follow_ups, row, follow_up.id)
     elif not db.execute(
@@ -490,6 +500,15 @@ def _put(db: Connection, step: Step) -> bool:
     ).rowcount:
         raise _at_once(follow_up.id)
     written = db.execute(insert(_facts).values(**_fact_row(step.fact)))
+    audited(
+        db,
+        step.fact.what.value,
+        f"follow-up:{follow_up.id}",
+        at=step.fact.at,
+        who=step.fact.by,
+        before=_to_audit(dict(before._mapping)) if before else None,
+        after=_to_audit(row),
+    )
     if step.fact.result is not None:
         seq = written.inserted_primary_key
         db.execute(
@@ -537,13 +556,31 @@ def _plans_of(db: Connection, patient: str) -> list[CarePlan]:
 
 
 def _put_plan(db: Connection, plan: CarePlan) -> None:
+    this = (_plans.c.patient == plan.patient, _plans.c.condition == plan.condition.value)
+    before = db.execute(select(_plans).where(*this).with_for_update()).first()
     if plan.version == 0:
         _insert(db, _plans, _plan_row(plan), f"{plan.patient}/{plan.condition}")
-        return
-    this = (_plans.c.patient == plan.patient, _plans.c.condition == plan.condition.value)
-    same = _plans.c.version == plan.version
-    if not db.execute(update(_plans).where(*this, same).values(**_plan_row(plan))).rowcount:
-        raise _at_once(f"{plan.patient}/{plan.condition}")
+    else:
+        same = _plans.c.version == plan.version
+        if not db.execute(update(_plans).where(*this, same).values(**_plan_row(plan))).rowcount:
+            raise _at_once(f"{plan.patient}/{plan.condition}")
+    was, now_so = _plan_set(dict(before._mapping)) if before else None, _plan_set(_plan_row(plan))
+    if was != now_so:
+        audited(db, "set", _plan_name(plan), at=plan.entered_at, who=plan.author, before=was, after=now_so)
+
+
+def _plan_name(plan: CarePlan) -> str:
+    return f"care-plan:{plan.patient}/{plan.condition}"
+
+
+def _plan_set(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person has set of a plan, without what follows of it by rule."""
+    return {name: row[name] for name in ("role", "author", "entered_at_us", "every_days")}
+
+
+def _to_audit(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what only counts, or is the moment of the entry itself."""
+    return {name: value for name, value in row.items() if name not in {"updated_at_us", "version"}}
 
 
 def _insert(db: Connection, table: Table, row: Mapping[str, Any], what: str) -> None:

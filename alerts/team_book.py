@@ -6,7 +6,7 @@ deleted: who leaves becomes inactive, for notices and facts name them. Addresses
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time
 from typing import Any
 
@@ -28,6 +28,7 @@ from sqlalchemy import (
     update,
 )
 
+from alerts.audit import audited
 from alerts.database import METADATA
 from alerts.team import Absence, Contact, Practitioner, QuietHours, Role, Rota, Shift, staff
 from ingest.reading import from_us, to_us
@@ -82,6 +83,8 @@ _absences = Table(
     Column("end_us", BigInteger, nullable=False),
     Column("substitute", ForeignKey("practitioners.id")),
 )
+# What the audit calls a row of a table.
+_CALLED: Final = {"shifts": "shift", "absences": "absence"}
 
 
 class UnknownPractitioner(LookupError):
@@ -111,8 +114,11 @@ class TeamBook:
             raise UnknownPractitioner(f"nobody of the staff has the id {name}")
         return found
 
-    def put(self, one: Practitioner) -> None:
-        """Register one of the staff, or change what is registered, contacts and quiet hours included."""
+    def put(self, one: Practitioner, *, now: datetime, by: str | None = None) -> None:
+        """Register one of the staff, or change what is registered, contacts and quiet hours included.
+
+        by: who says so, None where nobody did; here and below.
+        """
         row = {
             "id": one.id,
             "name": one.name,
@@ -122,19 +128,31 @@ class TeamBook:
             "active": one.active,
         }
         with self._engine.begin() as db:
-            if not db.execute(update(_practitioners).where(_practitioners.c.id == one.id).values(**row)).rowcount:
+            before = db.execute(select(_practitioners).where(_practitioners.c.id == one.id).with_for_update()).first()
+            if before:
+                db.execute(update(_practitioners).where(_practitioners.c.id == one.id).values(**row))
+            else:
                 db.execute(insert(_practitioners).values(**row))
-            _put_contacts(db, staff(one.id), one.contacts, one.quiet)
+            _audit_change(db, staff(one.id), dict(before._mapping) if before else None, row, now, by)
+            _put_contacts(db, staff(one.id), one.contacts, one.quiet, now, by)
 
     def contacts(self, owner: str) -> tuple[tuple[Contact, ...], QuietHours | None]:
         """The ways to a person ("staff:ID", "patient:ID"), the preferred one first, and the quiet hours."""
         with self._engine.connect() as db:
             return contacts_in(db, [owner]).get(owner, ((), None))
 
-    def put_contacts(self, owner: str, contacts: Sequence[Contact], quiet: QuietHours | None = None) -> None:
+    def put_contacts(
+        self,
+        owner: str,
+        contacts: Sequence[Contact],
+        quiet: QuietHours | None = None,
+        *,
+        now: datetime,
+        by: str | None = None,
+    ) -> None:
         """Replace the ways to a person."""
         with self._engine.begin() as db:
-            _put_contacts(db, owner, contacts, quiet)
+            _put_contacts(db, owner, contacts, quiet, now, by)
 
     def owners_of(self, address: str) -> list[str]:
         """Whose contact an address is, whatever the channel; letters in either case."""
@@ -142,7 +160,7 @@ class TeamBook:
         with self._engine.connect() as db:
             return sorted(set(db.scalars(same)))
 
-    def add_shift(self, shift: Shift) -> Shift:
+    def add_shift(self, shift: Shift, *, now: datetime, by: str | None = None) -> Shift:
         """Write a shift down; it comes back with its id. Raises UnknownPractitioner."""
         self.practitioner(shift.practitioner)
         row = {
@@ -157,14 +175,16 @@ class TeamBook:
         }
         with self._engine.begin() as db:
             key = db.execute(insert(_shifts).values(**row)).inserted_primary_key
-        return _shift({**row, "id": key[0] if key else 0})
+            made = {**row, "id": key[0] if key else 0}
+            _audit_change(db, f"shift:{made['id']}", None, made, now, by)
+        return _shift(made)
 
-    def end_shift(self, number: int, last: date) -> None:
+    def end_shift(self, number: int, last: date, *, now: datetime, by: str | None = None) -> None:
         """Have a shift begin for the last time on this day, or on none where that lies before its first."""
         with self._engine.begin() as db:
-            db.execute(update(_shifts).where(_shifts.c.id == number).values(last=last))
+            _change(db, _shifts, number, {"last": last}, now, by)
 
-    def add_absence(self, absence: Absence) -> Absence:
+    def add_absence(self, absence: Absence, *, now: datetime, by: str | None = None) -> Absence:
         """Write an absence down; it comes back with its id. Raises UnknownPractitioner, ValueError."""
         if absence.end <= absence.start:
             raise ValueError(
@@ -180,12 +200,14 @@ class TeamBook:
         }
         with self._engine.begin() as db:
             key = db.execute(insert(_absences).values(**row)).inserted_primary_key
-        return _absence({**row, "id": key[0] if key else 0})
+            made = {**row, "id": key[0] if key else 0}
+            _audit_change(db, f"absence:{made['id']}", None, made, now, by)
+        return _absence(made)
 
-    def end_absence(self, number: int, end: datetime) -> None:
+    def end_absence(self, number: int, end: datetime, *, now: datetime, by: str | None = None) -> None:
         """Somebody is back at a moment (aware)."""
         with self._engine.begin() as db:
-            db.execute(update(_absences).where(_absences.c.id == number).values(end_us=to_us(end)))
+            _change(db, _absences, number, {"end_us": to_us(end)}, now, by)
 
 
 def anybody_in(db: Connection) -> bool:
@@ -234,7 +256,52 @@ def contacts_in(db: Connection, owners: Collection[str]) -> dict[str, tuple[tupl
     return {owner: (tuple(ways.get(owner, ())), quiet.get(owner)) for owner in ways.keys() | quiet.keys()}
 
 
-def _put_contacts(db: Connection, owner: str, contacts: Sequence[Contact], quiet: QuietHours | None) -> None:
+def _change(
+    db: Connection, table: Table, number: int, values: Mapping[str, Any], now: datetime, by: str | None
+) -> None:
+    """Change a shift or an absence, and the audit with it; one that is not known stays so."""
+    row = db.execute(select(table).where(table.c.id == number).with_for_update()).first()
+    if row is None:
+        return
+    db.execute(update(table).where(table.c.id == number).values(**values))
+    before = dict(row._mapping)
+    _audit_change(db, f"{_CALLED[table.name]}:{number}", before, {**before, **values}, now, by)
+
+
+def _audit_change(
+    db: Connection,
+    subject: str,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any],
+    now: datetime,
+    by: str | None,
+) -> None:
+    was, now_so = before and _to_audit(before), _to_audit(after)
+    if was != now_so:
+        audited(db, "changed" if was else "added", subject, at=now, who=by, before=was, after=now_so)
+
+
+def _to_audit(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in row.items()}
+
+
+def _told(contacts: Sequence[Contact], quiet: QuietHours | None) -> dict[str, Any]:
+    return {
+        "contacts": [[contact.channel, contact.address] for contact in contacts],
+        "quiet": quiet and f"{_clock(quiet.start)}-{_clock(quiet.end)}",
+    }
+
+
+def _put_contacts(
+    db: Connection,
+    owner: str,
+    contacts: Sequence[Contact],
+    quiet: QuietHours | None,
+    now: datetime,
+    by: str | None,
+) -> None:
+    known = contacts_in(db, [owner]).get(owner)
+    _audit_change(db, f"contacts:{owner}", known and _told(*known), _told(contacts, quiet), now, by)
     db.execute(delete(_contacts).where(_contacts.c.owner == owner))
     db.execute(delete(_quiet).where(_quiet.c.owner == owner))
     for position, contact in enumerate(contacts):

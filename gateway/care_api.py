@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -805,10 +806,16 @@ async def set_care_plan(house: House, patient_id: str, condition: Condition, bod
 
 
 @router.delete("/patients/{patient_id}/care-plans/{condition}", status_code=204)
-async def end_care_plan(house: House, patient_id: str, condition: Condition) -> None:
+async def end_care_plan(
+    house: House,
+    patient_id: str,
+    condition: Condition,
+    by: Annotated[Name | None, Query(description="Who takes it back")] = None,
+) -> None:
     """Take a plan back. A follow-up that it opened stays open."""
-    patient = await find_patient(house, patient_id)
-    if not await asyncio.to_thread(house.follow_ups.end_plan, patient.id, condition):
+    patient, who = await find_patient(house, patient_id), by and by.strip()
+    end = partial(house.follow_ups.end_plan, patient.id, condition, now=house.now(), by=who)
+    if not await asyncio.to_thread(end):
         raise HTTPException(
             404,
             Sentence(

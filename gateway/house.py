@@ -21,9 +21,11 @@ from typing import Any, Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 import uvicorn
+from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from alerts.alert import Act, Alert, Finding
+from alerts.audit import entries
 from alerts.book import Book
 from alerts.channels import Channel, LogChannel, PersonalChannel, Speaker, personal_routes, routes
 from alerts.database import hurried
@@ -129,7 +131,9 @@ class House:
         follow_ups: FollowUpBook,
         quality: QualityBook,
         duty: Duty,
+        engine: Engine,
     ) -> None:
+        self.audit = partial(entries, engine)
         self.people = people
         self.book = book
         self.reviews = reviews
@@ -691,7 +695,7 @@ def _open_stores(
     clock: Clock,
     channels: Sequence[Channel],
     personal: Sequence[PersonalChannel],
-) -> tuple[Journal, People, Book, DeviceBook, ReviewBook, FollowUpBook, QualityBook, Duty]:
+) -> tuple[Journal, People, Book, DeviceBook, ReviewBook, FollowUpBook, QualityBook, Duty, Engine]:
     journal = Journal(config.data / JOURNAL, checkpoints="beside it")
     stack.callback(journal.close)
     try:
@@ -714,7 +718,7 @@ def _open_stores(
     )
     book = Book(engine, routes=routes(channels), hub=hub, beside=[duty.escalation.beside])
     reviews, follow_ups, quality = ReviewBook(engine), FollowUpBook(engine), QualityBook(engine)
-    return journal, people, book, DeviceBook(engine), reviews, follow_ups, quality, duty
+    return journal, people, book, DeviceBook(engine), reviews, follow_ups, quality, duty, engine
 
 
 def _open_door(stack: AsyncExitStack, config: Config, house: House) -> socket.socket:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from alerts.alert import Act, Alert
+from alerts.audit import Entry
 from alerts.book import Book
 from alerts.follow_up import Deed, FollowUp
 from alerts.follow_up_book import FollowUpBook
@@ -72,6 +73,10 @@ class HouseView(Protocol):
     @property
     def follow_ups(self) -> FollowUpBook:
         """What is done about patients, and when next. Blocks: call it off the loop."""
+        ...
+
+    def audit(self, *, subject: str | None = None, before: int | None = None, limit: int = 100) -> list[Entry]:
+        """What was changed, the newest first; see `alerts.audit.entries`. Blocks: call it off the loop."""
         ...
 
     @property

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from alerts.alert import IllegalAct, Text
 from alerts.database import hurried
 from alerts.rule import LimitsError
-from gateway import answers, api, care_api, metrics, pages, quality_api, quality_page, review_api
+from gateway import answers, api, audit_api, care_api, metrics, pages, quality_api, quality_page, review_api
 from gateway.forms import flaws_told
 from gateway.guard import Guard, WebSettings, problem
 from gateway.language import Sentence
@@ -65,6 +65,7 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
     app.add_middleware(Guard, settings=settings)
     app.include_router(api.router)
     app.include_router(review_api.router)
+    app.include_router(audit_api.router)
     app.include_router(care_api.router)
     app.include_router(answers.router)
     app.include_router(quality_api.router)

@@ -100,12 +100,12 @@ class Clinic:
     def staff(self, *, doctor: tuple[int, int] = (0, 0), nurse: tuple[int, int] = (0, 0)) -> None:
         """A nurse and a doctor with their hours on duty, and a coordinator."""
         for one in (WANG, LI, BAO):
-            self.team.put(one)
-        self.team.add_shift(shift("wang", Role.NURSE, *nurse))
-        self.team.add_shift(shift("li", Role.DOCTOR, *doctor))
+            self.team.put(one, now=self.now)
+        self.team.add_shift(shift("wang", Role.NURSE, *nurse), now=self.now)
+        self.team.add_shift(shift("li", Role.DOCTOR, *doctor), now=self.now)
 
     def reach_patient(self, *contacts: Contact, quiet: QuietHours | None = None) -> None:
-        self.team.put_contacts("patient:p-1", contacts, quiet)
+        self.team.put_contacts("patient:p-1", contacts, quiet, now=self.now)
 
     def hear(self, found: Finding) -> list[Notice]:
         standing = self.book.standing([found.patient])

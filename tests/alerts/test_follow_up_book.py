@@ -207,8 +207,8 @@ def test_a_review_changes_the_plan_and_what_was_set_meanwhile_stays(book: Follow
         book.set_plan(stale)
     with pytest.raises(IllegalAct, match="Somebody else"):
         book.set_plan(replace(by_condition[Condition.HYPERTENSION], version=1))
-    assert book.end_plan("p-1", Condition.DIABETES)
-    assert not book.end_plan("p-1", Condition.DIABETES)
+    assert book.end_plan("p-1", Condition.DIABETES, now=START)
+    assert not book.end_plan("p-1", Condition.DIABETES, now=START)
     assert [each.condition for each in book.plans("p-1")] == [Condition.HYPERTENSION]
 
 

@@ -21,6 +21,9 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
+MAY_DAY = at("2026-05-01T00:00")
+
+
 def night(
     who: str,
     *,
@@ -164,28 +167,36 @@ def test_the_register_keeps_people_shifts_and_absences(book: TeamBook) -> None:
         contacts=(Contact(channel="sms", address="+8613800000000"), Contact(channel="mail", address="wang@h.cn")),
         quiet=QuietHours(start=time(22), end=time(7)),
     )
-    book.put(wang)
-    book.put(MAY)
-    shift = book.add_shift(night("wang", zone="Asia/Shanghai"))
+    book.put(wang, now=MAY_DAY)
+    book.put(MAY, now=MAY_DAY)
+    shift = book.add_shift(night("wang", zone="Asia/Shanghai"), now=MAY_DAY)
     absence = book.add_absence(
-        Absence(practitioner="wang", start=at("2026-06-01T00:00"), end=at("2026-06-02T00:00"), substitute="may")
+        Absence(practitioner="wang", start=at("2026-06-01T00:00"), end=at("2026-06-02T00:00"), substitute="may"),
+        now=MAY_DAY,
     )
     assert book.staff() == [MAY, wang]
     assert book.rota() == Rota(staff=[MAY, wang], shifts=[shift], absences=[absence])
     assert book.owners_of("Wang@h.cn ") == ["staff:wang"]
     assert book.owners_of("nobody@h.cn") == []
 
-    book.end_shift(shift.id, date(2026, 5, 31))
-    book.end_absence(absence.id, at("2026-06-01T12:00"))
+    book.end_shift(shift.id, date(2026, 5, 31), now=MAY_DAY)
+    book.end_absence(absence.id, at("2026-06-01T12:00"), now=MAY_DAY)
     rota = book.rota()
     assert rota.shifts[0].last == date(2026, 5, 31)
     assert rota.absences[0].end == at("2026-06-01T12:00")
 
 
 def test_a_patients_contacts_are_replaced_as_a_whole(book: TeamBook) -> None:
-    book.put_contacts("patient:p-1", [Contact(channel="sms", address="1"), Contact(channel="mail", address="a@b")])
     book.put_contacts(
-        "patient:p-1", [Contact(channel="telephone", address="2")], QuietHours(start=time(21), end=time(8))
+        "patient:p-1",
+        [Contact(channel="sms", address="1"), Contact(channel="mail", address="a@b")],
+        now=MAY_DAY,
+    )
+    book.put_contacts(
+        "patient:p-1",
+        [Contact(channel="telephone", address="2")],
+        QuietHours(start=time(21), end=time(8)),
+        now=MAY_DAY,
     )
     assert book.contacts("patient:p-1") == (
         (Contact(channel="telephone", address="2"),),
@@ -195,12 +206,16 @@ def test_a_patients_contacts_are_replaced_as_a_whole(book: TeamBook) -> None:
 
 
 def test_shifts_and_absences_are_of_people_who_are_known(book: TeamBook) -> None:
-    book.put(MAY)
+    book.put(MAY, now=MAY_DAY)
     with pytest.raises(UnknownPractitioner, match="nobody of the staff has the id kurz"):
-        book.add_shift(night("kurz"))
+        book.add_shift(night("kurz"), now=MAY_DAY)
     with pytest.raises(UnknownPractitioner, match="kurz"):
         book.add_absence(
-            Absence(practitioner="may", start=at("2026-06-01T00:00"), end=at("2026-06-02T00:00"), substitute="kurz")
+            Absence(practitioner="may", start=at("2026-06-01T00:00"), end=at("2026-06-02T00:00"), substitute="kurz"),
+            now=MAY_DAY,
         )
     with pytest.raises(ValueError, match="the absence of may ends before it begins"):
-        book.add_absence(Absence(practitioner="may", start=at("2026-06-02T00:00"), end=at("2026-06-01T00:00")))
+        book.add_absence(
+            Absence(practitioner="may", start=at("2026-06-02T00:00"), end=at("2026-06-01T00:00")),
+            now=MAY_DAY,
+        )

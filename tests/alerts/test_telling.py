@@ -126,8 +126,8 @@ async def test_where_nobody_at_all_is_there_it_is_tried_again_and_said(
     opened: Callable[..., Clinic], app: Ear, sms: Ear
 ) -> None:
     clinic = opened(app, sms)
-    clinic.team.put(LI)
-    clinic.team.add_absence(Absence(practitioner="li", start=START, end=minute(42)))
+    clinic.team.put(LI, now=START)
+    clinic.team.add_absence(Absence(practitioner="li", start=START, end=minute(42)), now=START)
     alert = clinic.alarm()
     await clinic.at(41)
     assert app.whom() == []
@@ -138,7 +138,7 @@ async def test_where_nobody_at_all_is_there_it_is_tried_again_and_said(
 
 
 async def test_an_absence_is_stood_in_for(clinic: Clinic, app: Ear) -> None:
-    clinic.team.add_absence(Absence(practitioner="wang", start=START, end=minute(60), substitute="bao"))
+    clinic.team.add_absence(Absence(practitioner="wang", start=START, end=minute(60), substitute="bao"), now=START)
     clinic.alarm()
     await clinic.at(0)
     assert app.whom() == ["bao"]
@@ -233,8 +233,8 @@ async def test_quiet_hours_put_off_and_join_what_is_not_critical(
 ) -> None:
     clinic = opened(app, sms)
     quiet = QuietHours(start=time(22), end=time(7))
-    clinic.team.put(replace(WANG, quiet=quiet))
-    clinic.team.add_shift(shift("wang", Role.NURSE))
+    clinic.team.put(replace(WANG, quiet=quiet), now=START)
+    clinic.team.add_shift(shift("wang", Role.NURSE), now=START)
     medium = []
     for number in (1, 2, 3):
         await clinic.at(number)

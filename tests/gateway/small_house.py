@@ -7,11 +7,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from alerts.alert import Act, Alert, Audience, Finding, Priority, Text, Verdict
+from alerts.audit import entries
 from alerts.book import Book
 from alerts.channels import Speaker
 from alerts.follow_up import Deed, FollowUp, Step, closing, decide, follow
@@ -81,6 +83,7 @@ class SmallHouse:
         self.duty.speaker = Speaker(self.book, [], base_url="https://hub.example", clock=self.now)
         self.reviews = ReviewBook(self.engine)
         self.follow_ups = FollowUpBook(self.engine)
+        self.audit = partial(entries, self.engine)
         self.quality = QualityDesk(self.journal, self.people, QualityBook(self.engine), self.rules, self.zone)
         self.bulletin = Bulletin()
         self.felt_at = NOW

@@ -31,9 +31,9 @@ def house(tmp_path: Path) -> Iterator[SmallHouse]:
     house = SmallHouse(tmp_path)
     house.people.add_patient(WANG, now=NOW)
     house.people.add_patient(MILLER, now=NOW)
-    house.duty.team.put(LI)
+    house.duty.team.put(LI, now=NOW)
     for role in (Role.NURSE, Role.DOCTOR):
-        house.duty.team.add_shift(shift("li", role))
+        house.duty.team.add_shift(shift("li", role), now=NOW)
     yield house
     house.close()
 
@@ -170,7 +170,7 @@ async def test_anything_else_is_kept_and_a_person_is_told(
 
 async def test_a_patient_acknowledges_nothing(house: SmallHouse, web: httpx.AsyncClient) -> None:
     alert, _ = await told(house)
-    house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="app", address="+8614")])
+    house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="app", address="+8614")], now=NOW)
     answer = await reply(web, **{"from": "+8614", "text": "OK", "in_reply_to": alert.id})
     assert answer["result"] == "noted"
 

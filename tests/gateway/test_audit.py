@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DatabaseError
 
-from alerts.alert import Act, ActKind, Audience, Outcome, Priority
+from alerts.alert import Act, ActKind, Audience, IllegalAct, Outcome, Priority, Text
 from alerts.audit import entries
 from alerts.book import Book, Try
+from alerts.follow_up import Attempt, Claim, Open, Result, Why, decide, opened
+from alerts.follow_up_book import FollowUpBook
 from alerts.machine import hear
+from alerts.team import EVERY_DAY, Absence, Contact, Practitioner, QuietHours, Role, Shift
+from alerts.team_book import TeamBook
 from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People
 from gateway.schema import open_database
 from ingest.vital import Vital
 from tests.alerts.ward import START, finding, minute
+from tests.gateway.small_house import SmallHouse, furnish, very_low
+from tests.gateway.test_web import browser
 
+LI = Practitioner(
+    id="li", name="Li", roles=frozenset({Role.DOCTOR}), contacts=(Contact(channel="sms", address="+1"),)
+)
 NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 ANNA = Patient(id="anna", name="Anna Berg", zone="Europe/Berlin")
 CGM = Device(id="cgm-1", kind=DeviceKind.CGM, link=DeviceLink.MQTT)
@@ -147,3 +157,82 @@ def test_pages_of_it_follow_each_other(engine: Engine) -> None:
     first = entries(engine, limit=3)
     assert [entry.subject for entry in first] == ["patient:p-4", "patient:p-3", "patient:p-2"]
     assert [entry.subject for entry in entries(engine, before=first[-1].seq)] == ["patient:p-1", "patient:p-0"]
+
+
+def test_the_life_of_a_follow_up(engine: Engine) -> None:
+    book = FollowUpBook(engine)
+    because = Text(en="asked to be called", zh="请求回电")
+    start = opened(
+        Open(
+            patient="anna", why=Why.PATIENT, key="k", because=because, at=NOW, role=Role.NURSE, priority=Priority.LOW
+        )
+    )
+    book.record([start])
+    name, later = start.follow_up.id, NOW + timedelta(minutes=5)
+    taken = decide(start.follow_up, Claim(follow_up=name, by="Chen", at=NOW))
+    book.record(taken)
+    with pytest.raises(IllegalAct):  # decided on what is not so any more: nothing is written, nor audited
+        book.record(decide(start.follow_up, Claim(follow_up=name, by="Li", at=NOW)))
+    tried = Attempt(follow_up=name, by="Chen", at=later, channel="telephone", result=Result.NO_ANSWER)
+    book.record(decide(taken[0].follow_up, tried))
+    first, second, third = told(engine, f"follow-up:{name}")
+    assert first[:4] == ("opened", None, NOW, None)
+    assert first[4]["role"] == "nurse"
+    assert second == ("claimed", "Chen", NOW, {"assigned_to": None}, {"assigned_to": "Chen"})
+    assert third[:3] == ("attempted", "Chen", later)
+    assert (third[3]["attempts"], third[4]["attempts"]) == (0, 1)
+
+
+def test_staff_shifts_absences_and_contacts(engine: Engine) -> None:
+    team = TeamBook(engine)
+    team.put(LI, now=NOW, by="Wu")
+    team.put(replace(LI, active=False), now=NOW, by="Wu")
+    team.put(replace(LI, active=False), now=NOW, by="Wu")  # changes nothing
+    assert [(e[0], e[1], e[3]) for e in told(engine, "staff:li")] == [
+        ("added", "Wu", None), ("changed", "Wu", {"active": True}),
+    ]  # fmt: skip
+    assert told(engine, "contacts:staff:li") == [
+        ("added", "Wu", NOW, None, {"contacts": [["sms", "+1"]], "quiet": None})
+    ]
+    quiet = QuietHours(start=time(22), end=time(7))
+    team.put_contacts("patient:anna", [Contact(channel="sms", address="+2")], quiet, now=NOW)
+    team.put_contacts("patient:anna", [], quiet, now=NOW, by="Wu")
+    assert told(engine, "contacts:patient:anna")[1] == (
+        "changed", "Wu", NOW, {"contacts": [["sms", "+2"]]}, {"contacts": []},
+    )  # fmt: skip
+    shift = team.add_shift(
+        Shift(
+            role=Role.DOCTOR, practitioner="li", weekdays=EVERY_DAY, start=time(8), end=time(20), zone="UTC",
+            first=date(2026, 3, 1),
+        ),
+        now=NOW,
+        by="Wu",
+    )  # fmt: skip
+    team.end_shift(shift.id, date(2026, 3, 9), now=NOW, by="Wu")
+    added, ended = told(engine, f"shift:{shift.id}")
+    assert (added[0], added[4]["first"]) == ("added", "2026-03-01")
+    assert ended == ("changed", "Wu", NOW, {"last": None}, {"last": "2026-03-09"})
+    away = team.add_absence(Absence(practitioner="li", start=NOW, end=NOW + timedelta(days=9)), now=NOW, by="Wu")
+    team.end_absence(away.id, NOW + timedelta(days=1), now=NOW, by="Wu")
+    team.end_absence(away.id + 1, NOW, now=NOW, by="Wu")  # there is none
+    assert [e[0] for e in told(engine, f"absence:{away.id}")] == ["added", "changed"]
+    assert told(engine, f"absence:{away.id + 1}") == []
+
+
+async def test_the_audit_is_read_by_the_api_page_by_page(tmp_path: Path) -> None:
+    house = SmallHouse(tmp_path)
+    furnish(house)
+    alert = house.find(very_low()).id
+    async with browser(house) as web:
+        await web.post(f"/api/v1/alerts/{alert}/acknowledge", json={"by": "Dr Li"})
+        everything = (await web.get("/api/v1/audit")).json()
+        page = (await web.get("/api/v1/audit?limit=2")).json()
+        next_one = (await web.get(f"/api/v1/audit?limit=2&before={page[-1]['seq']}")).json()
+        of_alert = (await web.get(f"/api/v1/audit?subject=alert:{alert}")).json()
+        assert (await web.get("/api/v1/audit?before=0")).status_code == 422
+    house.close()
+    assert [*page, *next_one] == everything[:4]
+    assert [each["seq"] for each in everything] == sorted((each["seq"] for each in everything), reverse=True)
+    assert [(each["what"], each["who"]) for each in of_alert] == [("acknowledged", "Dr Li"), ("opened", None)]
+    assert of_alert[0]["at"].endswith("+08:00")
+    assert of_alert[0]["after"]["acknowledged_by"] == "Dr Li"

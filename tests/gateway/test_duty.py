@@ -47,8 +47,8 @@ class Ear:
 def house(tmp_path: Path) -> Iterator[SmallHouse]:
     house = SmallHouse(tmp_path)
     furnish(house)
-    house.duty.team.put(BAO)
-    house.duty.team.add_shift(shift("bao", Role.NURSE))
+    house.duty.team.put(BAO, now=NOW)
+    house.duty.team.add_shift(shift("bao", Role.NURSE), now=NOW)
     yield house
     house.close()
 
@@ -82,7 +82,7 @@ async def test_who_is_told_reads_the_last_readings_and_has_a_link(house: SmallHo
 async def test_a_programmes_own_patient_is_named_to_nobody(house: SmallHouse) -> None:
     app = Ear("app")
     speaker = speak_through(house, app)
-    house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="app", address="w")])
+    house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="app", address="w")], now=NOW)
     house.find(very_low())
     await house.duty.go()
     await speaker.speak()
@@ -97,7 +97,7 @@ async def test_a_channel_that_does_not_deliver_is_told_by_the_others_and_when_it
     sms, app = Ear("sms"), Ear("app")
     speaker = speak_through(house, sms, app)
     one, other = (Contact(channel=name, address="bao") for name in ("sms", "app"))
-    house.duty.team.put(replace(BAO, contacts=(one, other)))
+    house.duty.team.put(replace(BAO, contacts=(one, other)), now=NOW)
     sms.cut = True
     for found in (very_low(), very_low(MILLER), severe_pressure()):
         house.find(found)
@@ -135,14 +135,14 @@ async def test_it_says_when_it_stands_still(house: SmallHouse) -> None:
 
 async def test_it_says_when_nobody_can_be_told(house: SmallHouse) -> None:
     speak_through(house, Ear("app"))
-    house.duty.team.put(replace(BAO, contacts=()))
+    house.duty.team.put(replace(BAO, contacts=()), now=NOW)
     alert = house.find(very_low())
     await house.duty.go()
     assert house.duty.trouble == (
         f"Nobody of the staff could be told of alert {alert.id}: nobody is on duty with a contact. "
         "Enter shifts and contacts; it is tried again."
     )
-    house.duty.team.put(BAO)
+    house.duty.team.put(BAO, now=NOW)
     house.time += timedelta(minutes=61)
     await house.duty.go()
     assert (
