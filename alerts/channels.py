@@ -407,7 +407,8 @@ class Speaker:
         self._waiting: list[Waiting] = [book] if outbox is None else [book, outbox]
 
         def link_of(notice: Notice) -> str:
-            return f"{base_url}/alerts/{notice.alert}" if notice.alert else ""
+            is_for_all = notice.recipient is None or notice.audience is Audience.STAFF
+            return f"{base_url}/alerts/{notice.alert}" if notice.alert and is_for_all else ""
 
         self._voices = {channel.name: _Voice(book, channel, link=link_of, clock=clock) for channel in channels}
         for channel in personal if outbox is not None else ():
@@ -569,7 +570,7 @@ class _Voice:
 
     def _message(self, delivery: Delivery) -> Message:
         notice = delivery.notice
-        link = "" if notice.audience is Audience.PATIENT and delivery.address else self._link(notice)
+        link = self._link(notice)
         written: Written | Notice = notice
         if not self._channel.trusted:
             written = untrusted_message(notice) if delivery.address else _untrusted(notice)

@@ -57,6 +57,7 @@ from alerts.escalation import (
     waits_until,
     ways,
 )
+from alerts.follow_up_book import take_survey
 from alerts.machine import Change, FactKind
 from alerts.messages import Situation, Written, alert_message, all_clear_message, write
 from alerts.outbox import (
@@ -72,6 +73,7 @@ from alerts.outbox import (
     waiting_for,
     writing,
 )
+from alerts.survey import Survey
 from alerts.team import TELEPHONE, Contact, Recipient, Role, Rota, patient, staff
 from alerts.team_book import anybody_in, contacts_in, rota_in
 from ingest.reading import from_us, to_us
@@ -242,6 +244,23 @@ class EscalationBook:
                 desk.send(notice, recipient, PREFERRED)
         return len(people_there)
 
+    def send_survey(self, survey: Survey, now: datetime) -> bool:
+        """Have the questions of a survey go to the patient's own contacts; False where they do not, or did before.
+
+        In quiet hours they do not: it is to be tried again.
+        """
+        with writing(self._engine) as db:
+            desk = _Desk(db, self, now)
+            recipient = desk.patient(survey.patient)
+            if not self.ways(recipient) or put_off_until(recipient, Priority.LOW, now):
+                return False
+            if not take_survey(db, survey.id, now):
+                return False
+            asked = write("survey", recipient.zone)
+            notice = _notice(survey.id, recipient, None, survey.patient, Priority.LOW, asked, now)
+            desk.send(replace(notice, id=survey.id), recipient, PREFERRED)
+        return True
+
 
 class _Desk:
     """What is at hand while timers are taken in one transaction."""
@@ -320,7 +339,7 @@ class _Desk:
             return
         run = _run(self._db, timer)
         results, names = [], []
-        for recipient in people(step, self.rota, self._patient(alert.patient), self._now):
+        for recipient in people(step, self.rota, self.patient(alert.patient), self._now):
             result = self._tell(timer, step, alert, recipient, run)
             if result is not Result.NOBODY:
                 results.append(result)
@@ -380,7 +399,7 @@ class _Desk:
         notice = notices_in(self._db, [timer.subject]).get(timer.subject)
         result = Result.NOBODY
         if notice is not None:
-            result = self._offer(notice, self._patient(notice.patient), PREFERRED, timer.id)
+            result = self._offer(notice, self.patient(notice.patient), PREFERRED, timer.id)
         self._finish(timer, result)
 
     def _join(self, timer: Timer) -> None:
@@ -436,7 +455,8 @@ class _Desk:
                 return reached
         return ()
 
-    def _patient(self, name: str) -> Recipient:
+    def patient(self, name: str) -> Recipient:
+        """A patient with the contacts; plain where not registered."""
         known = self._book.patient_of(name)
         recipient = known.recipient if known else Recipient(owner=patient(name), name=name, language="en", zone="UTC")
         contacts, quiet = contacts_in(self._db, [recipient.owner]).get(recipient.owner, ((), None))
@@ -444,7 +464,7 @@ class _Desk:
 
     def _person(self, owner: str, of_patient: str) -> Recipient | None:
         if owner == patient(of_patient):
-            return self._patient(of_patient)
+            return self.patient(of_patient)
         return next((one.recipient() for one in self.rota.staff if staff(one.id) == owner), None)
 
     def _situation(self, alert: Alert, zone: str) -> Situation:

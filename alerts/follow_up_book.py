@@ -56,6 +56,7 @@ from alerts.invitation import Appointment
 from alerts.review import Review
 from alerts.survey import Answer, Survey, answered, call_again, survey_of
 from alerts.team import Role
+from alerts.team_book import is_reached
 from ingest.reading import from_us, to_us
 
 # Moments are integer microseconds UTC, as in the journal: exact, sortable, the same on every database.
@@ -388,14 +389,10 @@ class FollowUpBook:
         """One survey by id, or None."""
         return next(iter(self._surveys(select(_surveys).where(_surveys.c.id == survey))), None)
 
-    def unsent_surveys(self, limit: int = 100) -> list[Survey]:
-        """Surveys whose link has not gone out, oldest first."""
-        return self._surveys(select(_surveys).where(_is_unsent).order_by(_surveys.c.made_at_us).limit(limit))
-
-    def note_sent(self, survey: str, at: datetime) -> None:
-        """Write down that the link of a survey went out."""
-        with self._engine.begin() as db:
-            db.execute(update(_surveys).where(_surveys.c.id == survey, _is_unsent).values(sent_at_us=to_us(at)))
+    def unsent_surveys(self, now: datetime, limit: int = 100) -> list[Survey]:
+        """Surveys that can be answered and whose link has not gone out, of patients with a contact, oldest first."""
+        open_now = (_is_unsent, _surveys.c.expires_at_us > to_us(now), is_reached(_surveys.c.patient))
+        return self._surveys(select(_surveys).where(*open_now).order_by(_surveys.c.made_at_us).limit(limit))
 
     def surveys(self, start: datetime, end: datetime, limit: int | None = None) -> list[Survey]:
         """Surveys made from start until before end, newest first."""
@@ -484,6 +481,13 @@ class FollowUpBook:
         if found is None:
             raise KeyError(follow_up)
         return to_us(found.due_at), found.id
+
+
+def take_survey(db: Connection, survey: str, at: datetime) -> bool:
+    """Write down that the link of a survey goes out, within a transaction; False where it did before."""
+    return bool(
+        db.execute(update(_surveys).where(_surveys.c.id == survey, _is_unsent).values(sent_at_us=to_us(at))).rowcount
+    )
 
 
 def _put(db: Connection, step: Step) -> bool:

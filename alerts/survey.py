@@ -21,6 +21,7 @@ APART: Final = timedelta(days=7)
 POOR: Final = 2  # and below
 LONGEST_TEXT: Final = 2000
 CALL_AGAIN: Final = "call-again"
+SURVEY_ID: Final = "s-"  # how the id of a survey begins, and that of the notice with its link
 
 
 class Question(StrEnum):
@@ -85,7 +86,7 @@ def survey_of(follow_up: FollowUp, last_made_at: datetime | None) -> Survey | No
     if at is None or follow_up.reached_at is None or (last_made_at and at - last_made_at < APART):
         return None
     return Survey(
-        id="s-" + digest(follow_up.id),
+        id=SURVEY_ID + digest(follow_up.id),
         follow_up=follow_up.id,
         patient=follow_up.patient,
         made_at=at,
@@ -95,21 +96,24 @@ def survey_of(follow_up: FollowUp, last_made_at: datetime | None) -> Survey | No
 
 def answered(survey: Survey, answer: Answer, at: datetime) -> Survey:
     """The survey with its answer. Raises IllegalAct for a second answer, and for one that comes too late."""
+    if because := refusal(survey, at):
+        raise IllegalAct(because)
+    return replace(survey, answer=replace(answer, text=answer.text.strip()[:LONGEST_TEXT]), answered_at=at)
+
+
+def refusal(survey: Survey, at: datetime) -> Text | None:
+    """Why a survey cannot be answered at a moment; None where it can."""
     if survey.answered_at:
-        raise IllegalAct(
-            Text(
-                en="You have answered already, thank you. Call the clinic if there is more to say.",
-                zh="您已经回答过了，谢谢。如还有需要，请致电诊所。",
-            )
+        return Text(
+            en="You have answered already, thank you. Call the clinic if there is more to say.",
+            zh="您已经回答过了，谢谢。如还有需要，请致电诊所。",
         )
     if at >= survey.expires_at:
-        raise IllegalAct(
-            Text(
-                en="These questions can no longer be answered. Call the clinic if you need anything.",
-                zh="问卷已过期。如有需要，请致电诊所。",
-            )
+        return Text(
+            en="These questions can no longer be answered. Call the clinic if you need anything.",
+            zh="问卷已过期。如有需要，请致电诊所。",
         )
-    return replace(survey, answer=replace(answer, text=answer.text.strip()[:LONGEST_TEXT]), answered_at=at)
+    return None
 
 
 def call_again(survey: Survey, follow_up: FollowUp) -> Open | None:

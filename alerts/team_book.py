@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Date,
     Engine,
@@ -23,14 +24,16 @@ from sqlalchemy import (
     String,
     Table,
     delete,
+    exists,
     insert,
+    literal,
     select,
     update,
 )
 
 from alerts.audit import audited
 from alerts.database import METADATA
-from alerts.team import Absence, Contact, Practitioner, QuietHours, Role, Rota, Shift, staff
+from alerts.team import Absence, Contact, Practitioner, QuietHours, Role, Rota, Shift, patient, staff
 from ingest.reading import from_us, to_us
 
 _practitioners = Table(
@@ -213,6 +216,11 @@ class TeamBook:
 def anybody_in(db: Connection) -> bool:
     """Whether a clinic keeps a register of its staff at all."""
     return db.execute(select(_practitioners.c.id).where(_practitioners.c.active).limit(1)).first() is not None
+
+
+def is_reached(name: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether the patient of a row has a contact."""
+    return exists().where(_contacts.c.owner == literal(patient("")).concat(name))
 
 
 def staff_in(db: Connection) -> list[Practitioner]:

@@ -19,22 +19,25 @@ from alerts.book import Book
 from alerts.channels import Speaker
 from alerts.escalation import Ladder
 from alerts.escalation_book import EscalationBook, PatientFile
+from alerts.follow_up_book import FollowUpBook
 from alerts.messages import Situation, Written, situation_of, write
 from alerts.outbox import Outbox
 from alerts.rules import RuleBook
+from alerts.survey import SURVEY_ID, VALID
 from alerts.team import Recipient, Role, patient
 from alerts.team_book import TeamBook
 from gateway.clock import Clock
 from gateway.own_limits import care_of
 from gateway.people import People
 from gateway.replies import Replies
-from gateway.signed import ACKNOWLEDGE, Claim, SignedLinks
+from gateway.signed import ACKNOWLEDGE, SURVEY, Claim, SignedLinks
 from ingest.journal import Journal
 from ingest.vital import Vital
 
 PAUSE: Final = timedelta(seconds=5)
 STALL: Final = timedelta(minutes=2)  # without a cycle
 LINK_HOLDS: Final = timedelta(hours=48)
+SURVEYS_APART: Final = timedelta(minutes=1)  # between looks for surveys that are to be sent
 _ABOUT: Final = timedelta(days=1)  # so old may a reading be that is told with an alert
 _READINGS: Final = 3
 _OF_THE_HOUSE: Final = (Role.NURSE, Role.COORDINATOR)  # who hears of the house's own troubles
@@ -80,6 +83,8 @@ class Duty:
         self._faults = 0
         self._untold: list[str] = []
         self._dead: dict[str, datetime] = {}
+        self._follow_ups = FollowUpBook(engine)
+        self._asked_at: datetime | None = None
 
     @property
     def trouble(self) -> str | None:
@@ -100,12 +105,21 @@ class Duty:
         return None
 
     def link(self, notice: Notice) -> str:
-        """What one of the staff acknowledges an alert by without signing in; the same for the same notice."""
-        if notice.alert is None or notice.recipient is None:
+        """What one of the staff acknowledges an alert by without signing in, and a patient answers a survey by.
+
+        The same for the same notice; "" where there is nothing to answer.
+        """
+        if notice.recipient is None:
             return ""
-        expires = (notice.written_at + LINK_HOLDS).replace(microsecond=0)
-        claim = Claim(purpose=ACKNOWLEDGE, subject=notice.alert, person=notice.recipient, expires_at=expires)
-        return f"{self.base_url.rstrip('/')}/answer/{self.links.sign(claim)}"
+        if notice.id.startswith(SURVEY_ID):
+            return self._signed(SURVEY, notice.id, notice.recipient, notice.written_at + VALID)
+        if notice.alert is None or notice.audience is Audience.PATIENT:
+            return ""
+        return self._signed(ACKNOWLEDGE, notice.alert, notice.recipient, notice.written_at + LINK_HOLDS)
+
+    def _signed(self, purpose: str, subject: str, person: str, expires: datetime) -> str:
+        claim = Claim(purpose=purpose, subject=subject, person=person, expires_at=expires.replace(microsecond=0))
+        return f"{self.base_url.rstrip('/')}/{purpose}/{self.links.sign(claim)}"
 
     def wake(self) -> None:
         """Something was written down. Call it on the loop."""
@@ -131,6 +145,7 @@ class Duty:
         self._faults = faults
         if nobody:
             self._untold = await asyncio.to_thread(self.escalation.untold, nobody)
+        taken += await self._send_surveys()
         await self._tell_of_channels()
         self._beat = self._clock.elapsed()
         if taken:
@@ -145,6 +160,15 @@ class Duty:
             waits.cancel()
             woken.cancel()
         self._woken.clear()
+
+    async def _send_surveys(self) -> int:
+        """Ask the patients who were reached how it was, by their own contacts; how many."""
+        now = self._clock.now()
+        if self._asked_at is not None and timedelta() <= now - self._asked_at < SURVEYS_APART:
+            return 0
+        self._asked_at = now
+        unsent = await asyncio.to_thread(self._follow_ups.unsent_surveys, now)
+        return sum([await asyncio.to_thread(self.escalation.send_survey, survey, now) for survey in unsent])
 
     async def _tell_of_channels(self) -> None:
         """A channel that is dead is told by the others; and when it delivers again."""

@@ -146,9 +146,11 @@ class Desk:
         code = choose(request.cookies.get(_LANGUAGE_COOKIE), request.headers.get("accept-language"))
         return self._languages[code]
 
-    def page(self, request: Request, template: str, status: int = 200, **shown: Any) -> HTMLResponse:
-        """The page for this person. `shown` are the template's own values."""
-        language = self.language(request)
+    def page(
+        self, request: Request, template: str, status: int = 200, spoken: str | None = None, **shown: Any
+    ) -> HTMLResponse:
+        """The page for this person, in the language that is spoken, if known. `shown`: the template's own values."""
+        language = self._languages[spoken] if spoken else self.language(request)
         refusal: Refusal | None = getattr(request.state, "refusal", None)
         frame = {
             "here": request.url.path,

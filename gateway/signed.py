@@ -22,7 +22,9 @@ from alerts.database import METADATA
 from gateway.language import Sentence
 from ingest.reading import from_us, to_us
 
-ACKNOWLEDGE: Final = "acknowledge"
+# Purposes are also how the path of a link begins.
+ACKNOWLEDGE: Final = "answer"
+SURVEY: Final = "survey"
 
 _secrets = Table(
     "signing_secrets",
@@ -76,7 +78,9 @@ class SignedLinks:
             raise BadLink(Sentence("this link is for something else; open it as it stands in the message"))
         claim = Claim(purpose=kind, subject=subject, person=person, expires_at=datetime.fromtimestamp(expires_s, UTC))
         if now >= claim.expires_at:
-            raise BadLink(Sentence("this link has expired; sign in and look for the alert in the worklist"))
+            raise BadLink(
+                Sentence("this link has expired; staff find the alert in the worklist, patients call the clinic")
+            )
         return claim
 
     def used_at(self, token: str) -> datetime | None:

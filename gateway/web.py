@@ -20,7 +20,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from alerts.alert import IllegalAct, Text
 from alerts.database import hurried
 from alerts.rule import LimitsError
-from gateway import answers, api, audit_api, care_api, metrics, pages, quality_api, quality_page, review_api
+from gateway import (
+    answers,
+    api,
+    audit_api,
+    care_api,
+    metrics,
+    pages,
+    quality_api,
+    quality_page,
+    review_api,
+    survey_page,
+)
 from gateway.forms import flaws_told
 from gateway.guard import Guard, WebSettings, problem
 from gateway.language import Sentence
@@ -68,6 +79,7 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
     app.include_router(audit_api.router)
     app.include_router(care_api.router)
     app.include_router(answers.router)
+    app.include_router(survey_page.router)
     app.include_router(quality_api.router)
     app.include_router(pages.router)
     app.include_router(quality_page.router)

@@ -31,10 +31,11 @@ from alerts.follow_up import (
     opened,
     replay,
 )
-from alerts.follow_up_book import FollowUpBook, Given
+from alerts.follow_up_book import FollowUpBook, Given, take_survey
 from alerts.machine import hear
 from alerts.survey import Answer
-from alerts.team import Role
+from alerts.team import Contact, Role
+from alerts.team_book import TeamBook
 from gateway.schema import open_database
 from tests.alerts.test_care_plan import plan, review, said, week
 from tests.alerts.test_follow_up import NURSE, opens
@@ -212,16 +213,20 @@ def test_a_review_changes_the_plan_and_what_was_set_meanwhile_stays(book: Follow
     assert [each.condition for each in book.plans("p-1")] == [Condition.HYPERTENSION]
 
 
-def test_who_was_reached_is_asked_and_a_poor_answer_opens_a_follow_up(book: FollowUpBook) -> None:
+def test_who_was_reached_is_asked_and_a_poor_answer_opens_a_follow_up(book: FollowUpBook, engine: Engine) -> None:
     first = reach(book, put(book))
     reach(book, put(book, opens(key="2")), at=100)  # within the week: not asked again
     closed = put(book, opens(key="3", patient="p-2"))
     do(book, Close, closed, 5, outcome=Outcome.NO_ACTION, note="n")  # never reached
-    (survey,) = book.unsent_surveys()
+    (survey,) = book.surveys(START, minute(100))
     assert (survey.follow_up, survey.patient) == (first.id, "p-1")
-    book.note_sent(survey.id, minute(12))
-    book.note_sent(survey.id, minute(99))
-    assert book.unsent_surveys() == []
+    assert book.unsent_surveys(minute(12)) == [], "the patient has no contact"
+    TeamBook(engine).put_contacts("patient:p-1", [Contact(channel="sms", address="+1")], now=START)
+    assert book.unsent_surveys(minute(12)) == [survey]
+    assert book.unsent_surveys(survey.expires_at) == []
+    with engine.begin() as db:
+        assert [take_survey(db, survey.id, minute(at)) for at in (12, 99)] == [True, False]
+    assert book.unsent_surveys(minute(12)) == []
     answer = Answer(helpful=False, solved=False, score=2, text="头晕", call_again=True)
     done, task = book.answer(survey.id, answer, minute(200))
     assert task is not None
@@ -240,7 +245,7 @@ def test_who_was_reached_is_asked_and_a_poor_answer_opens_a_follow_up(book: Foll
 
 def test_a_good_answer_opens_nothing(book: FollowUpBook) -> None:
     reach(book, put(book))
-    (survey,) = book.unsent_surveys()
+    (survey,) = book.surveys(START, minute(100))
     _, task = book.answer(survey.id, Answer(score=5, solved=True), minute(30))
     assert task is None
     assert book.due() == []
@@ -281,6 +286,7 @@ def test_the_first_page_of_a_hundred_thousand_is_there_at_once(book: FollowUpBoo
                 f"INSERT INTO follow_ups ({', '.join(names)}) SELECT {values} FROM follow_ups, n"
             )
         )
+        db.execute(text("ANALYZE follow_ups"))  # as PostgreSQL does by itself
     for ask in (
         lambda: book.due(),
         lambda: book.due(role=Role.NURSE),

@@ -73,7 +73,7 @@ async def test_from_one_to_the_other_and_over_a_restart(tmp_path: Path) -> None:
         alert = house.book.alert(str(made.alert))
         assert alert is not None
         assert (alert.outcome, alert.closed_by, alert.closing_note) == (Outcome.ADVICE, "Nurse Chen", "rest")
-        assert len(house.follow_ups.unsent_surveys()) == 1
+        assert len(house.follow_ups.surveys(house.now() - timedelta(days=1), house.now() + timedelta(days=1))) == 1
         with pytest.raises(IllegalAct, match="was closed by Nurse Chen"):
             await house.care(
                 Close(follow_up=made.id, by="Dr Li", at=clock.now(), outcome=Outcome.ADVICE, note="again")

@@ -12,6 +12,7 @@ from alerts.alert import Audience
 from alerts.channels import ChannelError, Message, Speaker
 from alerts.team import Contact, Practitioner, Role
 from gateway.duty import PAUSE, STALL
+from gateway.signed import ACKNOWLEDGE
 from tests.alerts.telling import shift
 from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, severe_pressure, very_low
 
@@ -76,7 +77,7 @@ async def test_who_is_told_reads_the_last_readings_and_has_a_link(house: SmallHo
     assert message.subject.en == "High priority: Very low glucose, patient p-017"
     assert "\nReadings: 14:20 7." in message.body.en
     assert message.link.startswith("https://hub.example/answer/")
-    assert house.duty.links.read(message.link.rpartition("/")[2], "acknowledge", house.time).subject == alert.id
+    assert house.duty.links.read(message.link.rpartition("/")[2], ACKNOWLEDGE, house.time).subject == alert.id
 
 
 async def test_a_programmes_own_patient_is_named_to_nobody(house: SmallHouse) -> None:

@@ -38,7 +38,7 @@ def test_a_link_says_for_whom_and_what_and_is_the_same_at_every_hub(engine: Engi
 def test_a_link_expires(engine: Engine) -> None:
     token = links(engine).sign(CLAIM)
     assert links(engine).read(token, "acknowledge", CLAIM.expires_at - timedelta(seconds=1)) == CLAIM
-    with pytest.raises(BadLink, match="this link has expired; sign in"):
+    with pytest.raises(BadLink, match="this link has expired; staff find"):
         links(engine).read(token, "acknowledge", CLAIM.expires_at)
 
 
