@@ -302,7 +302,7 @@ class Book:
             db.execute(insert(_facts).values(**_fact_row(change.fact)))
         for notice in notices:
             db.execute(insert(_notices).values(**_notice_row(notice)))
-            for channel in self._routes.get(notice.audience, ()):
+            for channel in self._routes.get(notice.audience, ()) if notice.audience is not Audience.WEEKLY else ():
                 db.execute(
                     insert(_deliveries).values(
                         notice=notice.id, channel=channel, tries=0, due_us=to_us(notice.written_at)
