@@ -105,7 +105,6 @@ class Bed:
         "_clock_told",
         "_due",
         "_late",
-        "_news_from",
         "_onsets",
         "_plan",
         "_pressure_at",
@@ -146,7 +145,6 @@ class Bed:
         self._arrivals: dict[str, Arrivals] = {}
         self._late: frozenset[str] = frozenset()  # sensors to be built again
         self._together: Mapping[str, Reading] = NOTHING_TOGETHER  # the newest of sensors to be judged as a whole
-        self._news_from = NEVER  # the arrival of the first reading that was taken
         self._raised: frozenset[str] = frozenset()  # rules, since the last `settle`
         self._recalled = False  # how meters and cuffs were heard before the bed was made
         self._asks = True  # spot measurements are to be judged
@@ -204,8 +202,6 @@ class Bed:
         """Take a reading in; what is found at once. Afterwards `holds` and `asks` say what else to do."""
         device = reading.device
         came = self._note(reading)
-        if reading.received_at < self._news_from:
-            self._news_from = reading.received_at
         found: Sequence[Finding] = NONE
         if reading.vital is Vital.CGM:
             sensor = self._sensors.get(device)
@@ -297,9 +293,7 @@ class Bed:
             # What has passed is over as well.
             raising = self.standing.keys() | {each.rule for each in past}
             judged = spot.judge(scene, taken, raising=raising, low_since=self._low_since)
-            begun = self._as_begun(judged.findings, taken)
-            news = [each for each in begun if self._is_news(each, taken, stored)]
-            found += spot.with_what_passed(news, past, scene)
+            found += spot.with_what_passed(self._as_begun(judged.findings, taken), past, scene)
             found += self._late_emergencies(scene, taken, stored)
             self._came = frozenset()
             if pressures := taken.get(Vital.BLOOD_PRESSURE):
@@ -398,17 +392,6 @@ class Bed:
         begun = [self._since_before(each, cut) for each in found]
         self._onsets = {(each.rule, each.audience): each.since for each in begun if each.verdict is Verdict.RAISE}
         return begun
-
-    def _is_news(self, found: Finding, taken: spot.Taken, stored: Stored) -> bool:
-        """Whether it rests on what came since the bed was made, or was told before.
-
-        Else limits that have changed meanwhile make it of readings that are past, and nobody was asked for anything.
-        """
-        if found.verdict is not Verdict.RAISE or found.rule in self.standing:
-            return True
-        evidence = set(found.evidence)
-        came = [each.received_at for readings in taken.values() for each in readings if each.key in evidence]
-        return not came or max(came) >= self._news_from or stored.was_told(found.rule, min(came))
 
     def _late_emergencies(self, scene: Scene, taken: spot.Taken, stored: Stored) -> list[Finding]:
         """What came too late to be told in its time; not what was told before, and is only watched again."""

@@ -302,7 +302,7 @@ class Book:
     def _write(self, db: Connection, notices: Sequence[Notice], cursor: int | None) -> None:
         for notice in notices:
             put_notice(db, notice)
-            for channel in self._routes.get(notice.audience, ()):
+            for channel in self._routes.get(notice.audience, ()) if notice.audience is not Audience.WEEKLY else ():
                 db.execute(
                     insert(_deliveries).values(
                         notice=notice.id, channel=channel, tries=0, due_us=to_us(notice.written_at)

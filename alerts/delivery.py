@@ -8,11 +8,11 @@ as ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from alerts.alert import Audience, Finding, Verdict
-from alerts.sensor_rules import FALLING_FAST, LOW_EVENT_1, PREDICTED_LOW, RISING_FAST
+from alerts.sensor_rules import FALLING_FAST, LOW_EVENT_1, PREDICTED_LOW, PREDICTED_URGENT_LOW, RISING_FAST
 from alerts.spot_rules import METER_HIGH
 
 # By problem: the trouble to which it leads, and how far it is from being there.
@@ -31,7 +31,19 @@ def worst_for_patients(groups: Iterable[Sequence[Finding]]) -> list[Sequence[Fin
         known = worst.get(_trouble(finding))
         if known is None or _rank(finding) > _rank(known) or _is_newer(finding, known):
             worst[_trouble(finding)] = finding
-    return [[each for each in group if not _is_told(each) or worst[_trouble(each)] is each] for group in groups]
+    there = set[tuple[str, str]]()
+    kept: list[Sequence[Finding]] = []
+    for group in groups:
+        there.update(_trouble(each) for each in group if worst.get(_trouble(each)) is each)
+        kept.append([each for each in group if _stays(each, worst, there)])
+    return kept
+
+
+def _stays(finding: Finding, worst: Mapping[tuple[str, str], Finding], there: set[tuple[str, str]]) -> bool:
+    if not _is_told(finding) or worst[_trouble(finding)] is finding:
+        return True
+    is_low = _trouble(finding) in there and worst[_trouble(finding)].rule == LOW_EVENT_1.name
+    return is_low and finding.rule == PREDICTED_URGENT_LOW.name
 
 
 def _is_told(finding: Finding) -> bool:

@@ -159,7 +159,17 @@ def hear_findings(standing: Mapping[tuple[str, str], Alert], findings: Iterable[
         told = [each for each in heard.notices if each.audience is Audience.PATIENT]
         if not told or asked.setdefault(trouble, finding.rule) == finding.rule:
             notices += heard.notices
+        else:
+            notices.append(withheld(finding, now))
     return Heard(changes=tuple(changes), notices=tuple(notices))
+
+
+def withheld(finding: Finding, now: datetime) -> Notice:
+    """What a patient is not told because worse is told at the same moment.
+
+    It is written down for nobody at once, so that it is not told later, when the moment is over, or after a restart.
+    """
+    return replace(_to_patient(finding, now), audience=Audience.WEEKLY)
 
 
 def _turn(finding: Finding) -> tuple[bool, bool, int]:

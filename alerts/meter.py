@@ -134,12 +134,19 @@ def judge(
 
 
 def _asked_once(found: Sequence[Finding]) -> list[Finding]:
-    """Of a high glucose and a ketone beside it the patient is told what the more urgent asks for, and no lesser."""
-    rules = {METER_HIGH.name, METER_CRISIS.name, KETONE.name}
-    asked = [each for each in found if each.rule in rules and each.audience is Audience.PATIENT]
-    raised = [each for each in asked if each.verdict is Verdict.RAISE]
-    worst = max(raised, key=lambda each: (each.priority, each.rule == KETONE.name), default=None)
-    return [each for each in found if each is worst or each not in raised]
+    """Beside a ketone that asks for no less a patient is not told what a glucose that came no later asks for."""
+    asked = [each for each in found if each.audience is Audience.PATIENT and each.verdict is Verdict.RAISE]
+    ketone = next((each for each in asked if each.rule == KETONE.name), None)
+    if ketone is None:
+        return list(found)
+    lesser = {
+        id(each)
+        for each in asked
+        if each.rule in {METER_HIGH.name, METER_CRISIS.name}
+        and each.priority <= ketone.priority
+        and each.known_at <= ketone.known_at
+    }
+    return [each for each in found if id(each) not in lesser]
 
 
 def is_grave(scene: Scene, reading: Reading) -> bool:

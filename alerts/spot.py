@@ -35,6 +35,8 @@ SPAN: Final[Mapping[Vital, timedelta]] = {
 # The newest of a vital that are judged, so that a device gone mad, which sends one after the other, keeps nobody else
 # waiting. Of one that sends every second they reach back for the half hour after which staff hear of a very low.
 MOST: Final = 2000
+# Of a device gone mad so many ends of rows are looked at, the newest; each takes as long as all its readings do.
+_MOST_ENDS: Final = 50
 REVIEW_SPAN: Final = timedelta(days=15)
 # What is older when it comes is past, and nothing is to be done about it.
 _LATEST: Final = timedelta(days=7)
@@ -126,11 +128,13 @@ def _as_it_was(scene: Scene, taken: Taken, came: frozenset[str]) -> Iterator[Tak
         grave = [is_grave(scene, each) for each in readings]
         near = [later.taken_at - each.taken_at <= SPOT_GAP for each, later in pairwise(readings)]
         first = next((place for place, each in enumerate(readings) if each.key in came), len(readings))
+        ends = []
         for place in range(first, len(readings)):
             goes_on = place < len(near) and near[place] and grave[place + 1]
             behind = place > 0 and near[place - 1] and grave[place - 1]
             if (grave[place] or behind) and not goes_on:
-                yield {vital: readings[: place + 1]}
+                ends.append(place + 1)
+        yield from ({vital: readings[:end]} for end in ends[-_MOST_ENDS:])
 
 
 def late(

@@ -32,7 +32,7 @@ from typing import Any, Final, NamedTuple
 
 from alerts.alert import Audience
 from alerts.rule import MMHG, Group
-from alerts.rules import RuleBook
+from alerts.rules import RULES, RuleBook
 from alerts.spot_rules import BP_SEVERE
 from gateway.replay.cells import WORD_OF
 from gateway.replay.command import read_rules
@@ -90,7 +90,7 @@ def main() -> int:
         if options.disturb is not None:
             rows = {one: disturb(rows, f"{options.disturb} {one}") for one, rows in table.rows.items()}
             table = replace(table, rows=rows)
-        outcome = replay(table, rules, only=(), progress=_quiet)
+        outcome = replay(table, rules, only=RULES, progress=_quiet)
         for line in _scores(scorer, name, table, outcome, details=options.details):
             print(line, flush=True)
         if options.details:

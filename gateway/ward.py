@@ -31,7 +31,7 @@ from alerts.devices import Expected, after_low
 from alerts.follow_up import Deed, FollowUp, Step, closing, decide, follow, worsened
 from alerts.follow_up_book import FollowUpBook
 from alerts.ladder import Plan
-from alerts.machine import Change, FactKind, hear, hear_findings
+from alerts.machine import Change, FactKind, hear, hear_findings, withheld
 from alerts.meter import too_high
 from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, Key, Limits
 from alerts.rules import PLAIN, RuleBook
@@ -605,11 +605,13 @@ def _heard(
     changes: list[Change] = []
     notices: list[Notice] = []
     alerts = dict(standing)
-    for group in worst_for_patients(groups):
-        heard = hear_findings(alerts, group, now)
+    for group, told in zip(groups, worst_for_patients(groups), strict=True):
+        heard = hear_findings(alerts, told, now)
         alerts.update({(change.alert.patient, change.alert.problem): change.alert for change in heard.changes})
         changes += heard.changes
         notices += heard.notices
+        kept = {id(each) for each in told}
+        notices += [withheld(each, now) for each in group if id(each) not in kept]
     return alerts, changes, notices
 
 

@@ -162,7 +162,7 @@ async def test_bluetooth_devices_to_journal_influxdb_and_alert(
 
         await until(lambda: bool(house.book.alerts(patient="bo")))
         (alert,) = house.book.alerts(patient="bo")
-        assert (alert.problem, alert.priority) == ("glucose-low", Priority.MEDIUM)
+        assert (alert.problem, alert.priority) == ("glucose-low", Priority.HIGH)  # LO for 15 min
         assert all(key.startswith("cgm_glucose/") for key in alert.evidence)
 
         # A live value of the sensor, and only what is new of the meter.

@@ -44,7 +44,8 @@ NOTHING: Final = News((), ())
 class Bedside:
     """The watch over one subject, who wears one device from `since` on, and the rounds at night.
 
-    Every item in the doctor's queue is closed as soon as its condition is over.
+    Every item in the doctor's queue is closed as soon as its condition is over. together: what a patient is told of
+    one moment is the worst of it, as in a hub; else each rule speaks as if it were alone.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class Bedside:
         *,
         population: Group,
         since: datetime,
+        together: bool,
     ) -> None:
         silence, staff_after = (
             plan.limits.minutes(NO_DATA.name, f"{name}-{vital}") for name in ("silence", "staff-after")
         )
         self._subject = subject
+        self._told = worst_for_patients if together else list
         self._journal = journal
         self._bed = Bed(
             subject,
@@ -127,7 +130,7 @@ class Bedside:
     def _hear(self, groups: Iterable[Sequence[Finding]], now: datetime) -> News:
         news: list[Finding] = []
         items: list[Finding] = []
-        for group in worst_for_patients(groups):
+        for group in self._told(groups):
             news += [finding for finding in group if self._is_news(finding, now)]
             items += self._queue(group, now)
         self._bed.settle({rule: alert.since for alert in self._alerts.values() for rule in alert.raising}, now)

@@ -78,10 +78,17 @@ def limits_tried(rules: RuleBook, subject: str) -> Limits:
     return rules.limits(subject, (), date.max)
 
 
-def replay(table: Table, rules: RuleBook, *, only: Collection[str], progress: Callable[[int], None]) -> Outcome:
+def replay(
+    table: Table,
+    rules: RuleBook,
+    *,
+    only: Collection[str],
+    progress: Callable[[int], None],
+) -> Outcome:
     """Run the rows of a table through admission, journal and watch.
 
-    only: names of the rules whose findings are wanted, all if empty. progress: called with the number of rows done.
+    only: names of the rules whose findings are wanted, each of which then speaks as if it were alone; if empty, all,
+    and a patient is told the worst of a moment, as in a hub. progress: called with the number of rows done.
     Raises ReplayError where there is no room for the journal.
     """
     with TemporaryDirectory(prefix="homeward-replay-") as folder:
@@ -124,6 +131,7 @@ class _Replay:
                 journal,
                 population=rules.care(name).population or rules.population,
                 since=min(row.received_at for row in rows),
+                together=not only,
             )
             self._subjects.append(_Subject(name, _moments(rows), bed))
         self._outcome = Outcome(

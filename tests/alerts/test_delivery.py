@@ -31,6 +31,13 @@ def test_a_batch_of_a_sensor_tells_the_patient_one_thing(values: list[int], rule
     assert told(groups) == rules
 
 
+def test_that_a_low_may_become_a_very_low_one_is_told_beside_it() -> None:
+    low, ahead = finding("low-event-1", audience=PATIENT), finding("predicted-urgent-low", audience=PATIENT)
+    assert told([[ahead, low]]) == ["predicted-urgent-low", "low-event-1"]
+    assert told([[ahead], [low]]) == ["low-event-1"]  # that was foretold before the low was there
+    assert told([[ahead, low], [finding("low-event-2", audience=PATIENT)]]) == ["low-event-2"]
+
+
 def test_staff_and_other_troubles_and_other_patients_are_told_as_ever() -> None:
     groups = [
         [finding(audience=PATIENT), finding("low-event-1", audience=PATIENT)],

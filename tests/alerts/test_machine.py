@@ -249,7 +249,10 @@ def test_a_patient_is_told_of_one_trouble_at_one_moment_by_the_worse_rule_alone(
     milder = replace(PATIENT, rule="low-event-1")
     worse = finding("low-event-2", audience=Audience.PATIENT)
     heard = hear_findings({}, [milder, worse], START)
-    assert [each.subject.en for each in heard.notices] == ["For you: Very low glucose"]
+    assert [(each.subject.en, each.audience) for each in heard.notices] == [
+        ("For you: Very low glucose", Audience.PATIENT),
+        ("For you: Low glucose", Audience.WEEKLY),  # written down, so that it is not told later, and told nobody
+    ]
     # Two devices of which one rule tells, and another patient, are troubles of their own.
     several = [replace(milder, since=minute(1)), replace(milder, patient="p-2"), milder]
     assert len(hear_findings({}, several, START).notices) == 3

@@ -10,7 +10,6 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from alerts.alert import Audience, Finding
 from alerts.bed import Bed
 from alerts.book import _notices
 from alerts.rule import Group
-from alerts.rules import RULES, Applied, RuleBook, parse_book
+from alerts.rules import Applied, RuleBook, parse_book
 from alerts.spot import Taken
 from gateway import ward as ward_module
 from gateway.agenda import Agenda
@@ -638,66 +637,6 @@ async def test_of_two_changes_at_once_neither_is_lost(tmp_path: Path) -> None:
         assert {key.rule: value for key, value in given.items()} == {"low-event-1": 72, "high-event-1": 200}
 
 
-async def measure(house: House, *readings: Mapping[str, object]) -> None:
-    """A cuff or a meter sends readings; returns when they were watched."""
-    data = json.dumps({"version": 1, "device": "device-1", "readings": readings}, default=float).encode()
-    packet = Packet(link="listener", sender="device-1", channel="json", data=data, received_at=house.now())
-    await house.path.deliver(packet, lambda: None)
-
-    async def nothing() -> None:
-        return
-
-    await house.path.errand(nothing, last=True)
-
-
-NEW_LIMITS = [
-    (DeviceKind.CUFF, "bp-severe systolic mmHg", 160.0, partial(blood_pressure, Decimal(170), Decimal(95))),
-    (DeviceKind.CUFF, "bp-low systolic mmHg", 95.0, partial(blood_pressure, Decimal(92), Decimal(65))),
-    (DeviceKind.METER, "meter-low limit mg/dL", 90.0, partial(glucose, Decimal(80), kind="glucose")),
-    (DeviceKind.METER, "meter-very-low limit mg/dL", 65.0, partial(glucose, Decimal(62), kind="glucose")),
-]
-
-
-@pytest.mark.parametrize(("kind", "which", "value", "reading"), NEW_LIMITS)
-@pytest.mark.parametrize("by_file", [False, True])
-async def test_a_changed_limit_makes_no_news_of_readings_that_are_past(
-    tmp_path: Path,
-    kind: DeviceKind,
-    which: str,
-    value: float,
-    reading: Callable[..., Mapping[str, object]],
-    by_file: bool,
-) -> None:
-    clock, (rule, parameter, unit) = HandClock(), which.split()
-    file = tmp_path / "rules.toml"
-    file.write_text("")
-
-    def told(house: House) -> int:
-        return len(
-            [notice for notice, _ in house.book.to_patient("anna", 99) if RULES[rule].title.en in notice.subject.en]
-        )
-
-    async with real_house(tmp_path, clock, clinic={"rules": str(file)}) as house:
-        await enrol(house, "anna", "device-1", kind)
-        await measure(house, reading(clock.now()))
-        clock.advance(timedelta(hours=3))
-        await house.tick()
-        if not by_file:
-            entry = {"value": value, "unit": unit, "author": "Dr Li"}
-            day = clock.now().date()
-            await house.change_patient("anna", lambda known: with_number(known, rule, parameter, entry, day))
-            await house.tick()
-        assert told(house) == 0
-    file.write_text(f'[clinic.{rule}]\n{parameter} = {{ value = {value}, unit = "{unit}" }}\n' if by_file else "")
-    async with real_house(tmp_path, clock, clinic={"rules": str(file)}) as house:
-        for _ in range(3):
-            await house.tick()
-            clock.advance(timedelta(minutes=50))
-        assert (told(house), house.book.open_alerts()) == (0, [])
-        await measure(house, reading(clock.now()))
-        assert told(house) == 1  # by the limit as it is now
-
-
 def told(house: House) -> list[tuple[str, str]]:
     """Whom a notice is for, and its subject."""
     with house.book._engine.connect() as db:
@@ -769,3 +708,42 @@ async def test_of_readings_that_come_together_the_patient_is_told_the_worst(tmp_
         clock.advance(timedelta(minutes=45))
         await send(house, "cgm-anna", clock.now(), 110, 95, 80, 66, 50, 48, 45, 43, 40)
         assert notices_to_patients(house) == ["For you: Very low glucose"]
+
+
+async def test_what_was_withheld_beside_worse_is_not_told_after_a_restart(tmp_path: Path) -> None:
+    clock = HandClock()
+    very_low = "For you: Very low glucose"
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-anna", DeviceKind.CGM)
+        await send(house, "cgm-anna", clock.now(), *[100, 101] * 150)
+        clock.advance(timedelta(minutes=45))
+        await send(house, "cgm-anna", clock.now(), 110, 95, 80, 66, 50, 48, 45, 43, 42)
+        assert notices_to_patients(house) == [very_low]
+    async with real_house(tmp_path, clock) as house:
+        for value in (43, 44):
+            clock.advance(timedelta(minutes=5))
+            await send(house, "cgm-anna", clock.now(), value)
+        assert notices_to_patients(house) == [very_low]
+
+
+async def test_an_emergency_of_a_meter_that_could_not_be_written_down_is_told_at_the_next_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        record, failed = house.book.record, []
+
+        def fails_once(*step: Any, **named: Any) -> Any:
+            if not failed:
+                failed.append(step)
+                raise ValueError("once")
+            return record(*step, **named)
+
+        monkeypatch.setattr(house.book, "record", fails_once)
+        await house.path.deliver(replace(meter("meter-1", clock.now(), 1.9), received_at=clock.now()), lambda: None)
+        await house.path.errand(_nothing, last=True)
+        assert failed
+        clock.advance(timedelta(seconds=15))
+        await house.tick()
+        assert sorted(audience for audience, _ in told(house)) == ["patient", "staff"]

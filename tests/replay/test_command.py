@@ -275,3 +275,13 @@ def test_sentences_name_nobody_a_device_and_no_zone_where_none_is_known(tmp_path
     (silent,) = [row["because"] for row in _rows(out) if (row["rule"], row["audience"]) == ("no-data", "staff")]
     assert silent.startswith("Sensor glucose: nothing from the device since 2026-03-02 09:50 (12 h; staff are told ")
     assert "张三" not in silent
+
+
+def test_a_rule_that_is_asked_for_alone_speaks_also_where_a_patient_would_be_told_of_worse(tmp_path: Path) -> None:
+    lows = glucose_lines((*[120] * 8, 100, 50, 48, 46), every=15)
+    data, out = file(tmp_path, lows), tmp_path / "out.csv"
+    assert _replay(data, "--findings", out) == 0
+    assert next(row["rule"] for row in _rows(out) if row["audience"] == "patient") == VERY_LOW
+    assert LOW not in {row["rule"] for row in _rows(out)}
+    assert _replay(data, "--findings", out, "--only", LOW) == 0
+    assert [(row["time"], row["rule"]) for row in _rows(out)] == [("2026-03-01 10:15:00", LOW)]
