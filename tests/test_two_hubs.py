@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from alerts.alert import Act, ActKind, Alert, Audience, IllegalAct, Notice, Outcome, Priority
 from alerts.book import CLAIM, Book, Overtaken, Try
 from alerts.channels import Message, Speaker
+from alerts.follow_up_book import FollowUpBook
 from alerts.machine import hear
 from gateway.bulletin import Bulletin
 from gateway.hub_name import NAME
@@ -148,7 +149,8 @@ class Hasty(Book):
 @pytest.fixture
 def ward(engine: Engine, tmp_path: Path) -> Iterator[tuple[Ward, Hasty]]:
     journal, book = Journal(tmp_path / "journal.db"), Hasty(engine, routes=ROUTES, hub="hub-a")
-    yield Ward(journal, People(engine), book, Bulletin(), clock=HandClock(minute(1)), told=lambda: None), book
+    people, follow_ups, clock = People(engine), FollowUpBook(engine), HandClock(minute(1))
+    yield Ward(journal, people, book, follow_ups, Bulletin(), clock=clock, told=lambda: None), book
     journal.close()
 
 
