@@ -118,9 +118,28 @@ class Alert:
     closing_note: str | None = None
 
 
+class Symptom(StrEnum):
+    """What makes a severe blood pressure an emergency (AHA; headache and vomiting: China, public health service)."""
+
+    CHEST_PAIN = "chest-pain"
+    BACK_PAIN = "back-pain"
+    BREATHLESSNESS = "breathlessness"
+    WEAKNESS = "numbness-or-weakness"
+    VISION = "vision-change"
+    SPEECH = "speech-change"
+    HEADACHE = "severe-headache"
+    VOMITING = "vomiting"
+
+
+Symptoms = frozenset[Symptom]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """What a named person does with an alert. outcome is required to close and refused otherwise."""
+    """What a named person does with an alert. outcome is required to close and refused otherwise.
+
+    symptoms: on closing, those the patient has; empty: asked, none; None: not asked.
+    """
 
     kind: ActKind
     alert: str
@@ -128,6 +147,7 @@ class Act:
     at: datetime
     note: str = ""
     outcome: Outcome | None = None
+    symptoms: Symptoms | None = None
 
 
 class ActKind(StrEnum):
@@ -150,7 +170,8 @@ class Notice:
     """One message to one audience, written down before it is sent.
 
     id: derived from what it is about, so the same notice is never written twice. alert is None for a request to the
-    patient. subject and body are in both languages.
+    patient. subject and body are in both languages. recipient: "staff:ID" or "patient:ID" whose own contacts it goes
+    to; None: it goes to the channels that the house has for its audience.
     """
 
     id: str
@@ -161,3 +182,4 @@ class Notice:
     subject: Text
     body: Text
     written_at: datetime
+    recipient: str | None = None

@@ -1,17 +1,15 @@
 """The book: alerts, their dated facts, notices and every try to deliver them, in one SQL database.
 
-SQLite by default (WAL, synchronous=FULL, foreign keys), PostgreSQL by URL. Facts and tries are only ever added. What
-a step changes, says and has watched is written in one transaction: after a crash the watch goes on where it was, and
-nothing is said that was not written down. Every call blocks for one short transaction, so call it off the loop.
+Facts and tries are only ever added. What a step changes, says and has watched is written in one transaction: after a
+crash the watch goes on where it was, and nothing is said that was not written down. Every call blocks for one short
+transaction, so call it off the loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from sqlalchemy import (
@@ -19,20 +17,16 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    ColumnElement,
     Connection,
     Engine,
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     Row,
     Select,
     String,
     Table,
     and_,
-    create_engine,
-    event,
     func,
     insert,
     or_,
@@ -43,13 +37,15 @@ from sqlalchemy import (
 from sqlalchemy import (
     Text as LongText,
 )
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from alerts.alert import Alert, Audience, Notice, Outcome, Priority, Text
+from alerts.audit import audited
+from alerts.database import METADATA
 from alerts.machine import Change, Fact, FactKind
 from alerts.rules import RULES
 from ingest.reading import from_us, to_us
-
-METADATA: Final = MetaData()
 
 # Moments are integer microseconds UTC, as in the journal: exact, sortable, the same on every database.
 _alerts = Table(
@@ -115,8 +111,9 @@ _notices = Table(
     Column("body_en", LongText, nullable=False),
     Column("body_zh", LongText, nullable=False),
     Column("written_at_us", BigInteger, nullable=False),
+    Column("recipient", String(80)),
 )
-_OF_PATIENT: Final = Index("notices_of_patient", _notices.c.patient, _notices.c.written_at_us)
+Index("notices_of_patient", _notices.c.patient, _notices.c.written_at_us)
 _deliveries = Table(
     "deliveries",
     METADATA,
@@ -125,6 +122,9 @@ _deliveries = Table(
     Column("tries", Integer, nullable=False),
     Column("due_us", BigInteger),  # NULL once delivered
     Column("delivered_at_us", BigInteger),
+    # Which of several hubs on one database has taken it upon itself, and until when it is nobody else's.
+    Column("claimed_by", String(16)),
+    Column("claimed_until_us", BigInteger),
 )
 Index("deliveries_due", _deliveries.c.channel, _deliveries.c.due_us)
 _tries = Table(
@@ -135,27 +135,36 @@ _tries = Table(
     Column("channel", String(64), nullable=False),
     Column("at_us", BigInteger, nullable=False),
     Column("error", LongText),
+    Column("address", String(200)),
 )
+# Each hub follows its own journal. One that is alone on its database needs no name.
+_ALONE: Final = "watch"
 _cursor = Table("watch_cursor", METADATA, Column("name", String(16), primary_key=True), Column("seq", BigInteger))
 
-# How long a file that another program holds is waited for, ms. A person is answered within 5 s: by the file's own
-# error, which says that nothing was done, rather than by the end of that time.
-_PATIENT_MS: Final = 30_000
-_HURRIED_MS: Final = 4_000
-_busy_ms: ContextVar[int] = ContextVar("busy_ms", default=_PATIENT_MS)
+# A hub that dies leaves what it has claimed to the others after this time. It begins no delivery in the second half.
+CLAIM: Final = timedelta(minutes=2)
 
 AlertState = Literal["open", "closed"]
 # Channels by audience: a notice waits for every channel that its audience had when it was written.
 Routes = Mapping[Audience, Sequence[str]]
+# What else is written in the transaction of a step.
+Beside = Callable[[Connection, Sequence[Change], Sequence[Notice]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A notice on its way through one channel. tries: how often it was tried before."""
+    """A notice on its way through one channel. tries: how often it was tried before.
+
+    begin_by: not to be begun later (aware UTC), for it is another hub's before it would be done; None: at any time.
+    address, language: of the person whose contact it goes to, "" where the channel has one address for all.
+    """
 
     notice: Notice
     channel: str
     tries: int
+    begin_by: datetime | None = None
+    address: str = ""
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,56 +178,34 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """One try to deliver a notice. error: None when it was delivered."""
+    """One try to deliver a notice. error: None when it was delivered. address: as in Delivery."""
 
     notice: str
     channel: str
     at: datetime
     error: str | None
+    address: str = ""
 
 
-def connect(url: str) -> Engine:
-    """An engine for the house's database, with SQLite made durable. Raises sqlalchemy.exc.ArgumentError."""
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _make_durable)
-        event.listen(engine, "checkout", _be_patient)
-    return engine
-
-
-@contextmanager
-def hurried() -> Iterator[None]:
-    """In the block, and in the threads it starts, SQLite waits no longer for a locked file than a person does."""
-    token = _busy_ms.set(_HURRIED_MS)
-    try:
-        yield
-    finally:
-        _busy_ms.reset(token)
-
-
-def _make_durable(connection: Any, _: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_PATIENT_MS}"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _be_patient(connection: Any, record: Any, _: Any) -> None:
-    wanted = _busy_ms.get()
-    if record.info.get("busy_ms", _PATIENT_MS) != wanted:
-        connection.execute(f"PRAGMA busy_timeout={wanted}")
-        record.info["busy_ms"] = wanted
+class Overtaken(Exception):
+    """Another hub on the same database has changed what a step is based on: read it again, and take the step anew."""
 
 
 class Book:
-    """The alerts of all patients. routes: the channels of each audience, for notices written from now on."""
+    """The alerts of all patients. routes: the channels of each audience, for notices written from now on.
 
-    def __init__(self, engine: Engine, *, routes: Routes) -> None:
+    hub: the name of this one among several hubs on one database (16 characters at most); None where it is alone.
+    beside: what else is written in the transaction of each step.
+    """
+
+    def __init__(
+        self, engine: Engine, *, routes: Routes, hub: str | None = None, beside: Sequence[Beside] = ()
+    ) -> None:
         self._engine = engine
         self._routes = routes
-
-    def create(self) -> None:
-        """Make the tables that are missing, and the index that databases of an older Homeward have not."""
-        METADATA.create_all(self._engine)
-        _OF_PATIENT.create(self._engine, checkfirst=True)
+        self._hub = hub
+        self._beside = beside
+        self._own_cursor = _cursor.c.name == (hub or _ALONE)
 
     # Alerts
 
@@ -278,38 +265,51 @@ class Book:
     def cursor(self) -> int:
         """The journal's sequence up to which readings were watched; 0 at first."""
         with self._engine.connect() as db:
-            return db.execute(select(_cursor.c.seq)).scalar() or 0
+            return db.execute(select(_cursor.c.seq).where(self._own_cursor)).scalar() or 0
 
     def record(
-        self, changes: Sequence[Change] = (), notices: Sequence[Notice] = (), cursor: int | None = None
+        self,
+        changes: Sequence[Change] = (),
+        notices: Sequence[Notice] = (),
+        cursor: int | None = None,
+        seen: Iterable[Alert] | None = None,
+        also: Callable[[Connection], None] | None = None,
     ) -> list[Notice]:
         """Write one step down, all or nothing; the notices that were new come back.
 
         A notice of a known id was written before and is left as it is. A step without news costs no write.
+        seen: the alerts as they were read when the step was taken; None: nobody else writes. Raises Overtaken.
+        also: what another book writes in the same transaction; what it raises undoes all.
         """
         known = self._known([notice.id for notice in notices])
         new = list({notice.id: notice for notice in notices if notice.id not in known}.values())
-        if changes or new or cursor is not None:
-            with self._engine.begin() as db:
-                self._write(db, changes, new, cursor)
+        if changes or new or cursor is not None or also:
+            try:
+                with self._engine.begin() as db:
+                    before = _rows_of(db, changes)
+                    if seen is not None:
+                        _refuse_overtaken(before, seen)
+                    _write_changes(db, changes, before)
+                    self._write(db, new, cursor)
+                    for write in self._beside:
+                        write(db, changes, new)
+                    if also:
+                        also(db)
+            except IntegrityError as error:  # the same alert or notice was written by another hub at the same time
+                raise Overtaken(str(error.orig)) from error
         return new
 
-    def _write(
-        self, db: Connection, changes: Sequence[Change], notices: Sequence[Notice], cursor: int | None
-    ) -> None:
-        for change in changes:
-            _put(db, change.alert)
-            db.execute(insert(_facts).values(**_fact_row(change.fact)))
+    def _write(self, db: Connection, notices: Sequence[Notice], cursor: int | None) -> None:
         for notice in notices:
-            db.execute(insert(_notices).values(**_notice_row(notice)))
+            put_notice(db, notice)
             for channel in self._routes.get(notice.audience, ()) if notice.audience is not Audience.WEEKLY else ():
                 db.execute(
                     insert(_deliveries).values(
                         notice=notice.id, channel=channel, tries=0, due_us=to_us(notice.written_at)
                     )
                 )
-        if cursor is not None and not db.execute(update(_cursor).values(seq=cursor)).rowcount:
-            db.execute(insert(_cursor).values(name="watch", seq=cursor))
+        if cursor is not None and not db.execute(update(_cursor).where(self._own_cursor).values(seq=cursor)).rowcount:
+            db.execute(insert(_cursor).values(name=self._hub or _ALONE, seq=cursor))
 
     # Notices
 
@@ -318,6 +318,17 @@ class Book:
         query = select(_notices).where(_notices.c.alert == alert).order_by(_notices.c.written_at_us, _notices.c.id)
         with self._engine.connect() as db:
             return [_notice(row) for row in db.execute(query)]
+
+    def notice(self, notice: str) -> Notice | None:
+        """One notice by id, or None."""
+        with self._engine.connect() as db:
+            return notices_in(db, [notice]).get(notice)
+
+    def told_to(self, recipient: str) -> list[Alert]:
+        """Open alerts that nobody has acknowledged and of which a person was told, the newest first."""
+        of_person = select(_notices.c.alert).where(_notices.c.recipient == recipient)
+        unseen = and_(_is_open, _alerts.c.acknowledged_at_us.is_(None), _alerts.c.id.in_(of_person))
+        return self._alerts(select(_alerts).where(unseen).order_by(_alerts.c.opened_at_us.desc(), _alerts.c.id))
 
     def to_patient(self, patient: str, limit: int) -> list[tuple[Notice, list[Way]]]:
         """The last notices to a patient, newest first, each with its channels by name."""
@@ -344,30 +355,40 @@ class Book:
             return db.execute(query.limit(1)).first() is not None
 
     def pending_notices(self, channel: str, now: datetime, limit: int = 100) -> list[Delivery]:
-        """What is due for a channel, the most urgent first, then the longest due."""
+        """What is due for a channel, the most urgent first, then the longest due.
+
+        Among several hubs it is this one's alone for the time of `CLAIM`, and none of them is given it meanwhile.
+        """
         query = (
             select(_deliveries.c.tries, _notices)
             .join(_notices)
             .where(_deliveries.c.channel == channel, _deliveries.c.due_us <= to_us(now))
             .order_by(_notices.c.priority.desc(), _deliveries.c.due_us, _notices.c.id)
-            .limit(limit)
         )
-        with self._engine.connect() as db:
-            return [Delivery(notice=_notice(row), channel=channel, tries=row.tries) for row in db.execute(query)]
+        if self._hub is None:
+            with self._engine.connect() as db:
+                rows = db.execute(query.limit(limit)).all()
+            return [Delivery(notice=_notice(row), channel=channel, tries=row.tries) for row in rows]
+        with self._engine.begin() as db:
+            claimed = db.scalars(_claim(self._hub, channel, query.limit(limit), now)).all()
+            rows = db.execute(query.where(_deliveries.c.notice.in_(claimed))).all()
+        begin_by = now + CLAIM / 2
+        return [Delivery(notice=_notice(row), channel=channel, tries=row.tries, begin_by=begin_by) for row in rows]
 
     def note_try(self, tried: Try, *, due: datetime | None, reaches_people: bool) -> None:
         """Write a try down. due: when to try again, None when it was delivered.
 
         The first delivery to staff by a channel that reaches people is the alert's moment of notification.
         """
-        key = and_(_deliveries.c.notice == tried.notice, _deliveries.c.channel == tried.channel)
+        # What another hub has delivered meanwhile, because this one took too long, stays delivered.
+        key = and_(
+            _deliveries.c.notice == tried.notice,
+            _deliveries.c.channel == tried.channel,
+            _deliveries.c.delivered_at_us.is_(None),
+        )
         delivered_at_us = to_us(tried.at) if tried.error is None else None
         with self._engine.begin() as db:
-            db.execute(
-                insert(_tries).values(
-                    notice=tried.notice, channel=tried.channel, at_us=to_us(tried.at), error=tried.error
-                )
-            )
+            put_try(db, tried)
             db.execute(
                 update(_deliveries)
                 .where(key)
@@ -375,17 +396,25 @@ class Book:
                     tries=_deliveries.c.tries + 1,
                     due_us=None if due is None else to_us(due),
                     delivered_at_us=delivered_at_us,
+                    claimed_by=None,
+                    claimed_until_us=None,
                 )
             )
             if tried.error is None and reaches_people:
-                _note_notified(db, tried)
+                note_notified(db, tried)
 
     def tries(self, notice: str) -> list[Try]:
         """Every try to deliver a notice, oldest first."""
         query = select(_tries).where(_tries.c.notice == notice).order_by(_tries.c.seq)
         with self._engine.connect() as db:
             return [
-                Try(notice=row.notice, channel=row.channel, at=from_us(row.at_us), error=row.error)
+                Try(
+                    notice=row.notice,
+                    channel=row.channel,
+                    at=from_us(row.at_us),
+                    error=row.error,
+                    address=row.address or "",
+                )
                 for row in db.execute(query)
             ]
 
@@ -416,20 +445,113 @@ class Book:
             return set(db.scalars(select(_notices.c.id).where(_notices.c.id.in_(notices))))
 
 
-def _put(db: Connection, alert: Alert) -> None:
-    row = _alert_row(alert)
-    if not db.execute(update(_alerts).where(_alerts.c.id == alert.id).values(**row)).rowcount:
-        db.execute(insert(_alerts).values(**row))
+def _claim(hub: str, channel: str, due: Select[Any], now: datetime) -> ReturningUpdate[Any]:
+    """Take upon this hub what of the due deliveries no other hub has; the ids of their notices."""
+    free = or_(
+        _deliveries.c.claimed_by.is_(None),
+        _deliveries.c.claimed_by == hub,
+        _deliveries.c.claimed_until_us <= to_us(now),
+    )
+    # PostgreSQL: what another hub is claiming at this moment is passed over, not waited for.
+    free_and_due = due.where(free).with_for_update(of=_deliveries, skip_locked=True).cte("free_and_due")
+    return (
+        update(_deliveries)
+        .where(_deliveries.c.channel == channel, _deliveries.c.notice.in_(select(free_and_due.c.id)))
+        .values(claimed_by=hub, claimed_until_us=to_us(now + CLAIM))
+        .returning(_deliveries.c.notice)
+    )
 
 
-def _note_notified(db: Connection, tried: Try) -> None:
-    staff: ColumnElement[bool] = _notices.c.audience == Audience.STAFF.value
-    alert = select(_notices.c.alert).where(_notices.c.id == tried.notice, staff).scalar_subquery()
-    first = update(_alerts).where(_alerts.c.id == alert, _alerts.c.notified_at_us.is_(None))
-    if db.execute(first.values(notified_at_us=to_us(tried.at))).rowcount:
-        db.execute(
-            insert(_facts).values(alert=alert, what=FactKind.NOTIFIED, at_us=to_us(tried.at), note=tried.channel)
+def _rows_of(db: Connection, changes: Sequence[Change]) -> dict[str, Row[Any]]:
+    """The alerts of changes as they are before them, locked until they are written.
+
+    In one order, so that two hubs never wait for each other.
+    """
+    if not changes:
+        return {}
+    known = select(_alerts).where(_alerts.c.id.in_({change.alert.id for change in changes}))
+    return {row.id: row for row in db.execute(known.order_by(_alerts.c.id).with_for_update())}
+
+
+def _refuse_overtaken(before: Mapping[str, Row[Any]], seen: Iterable[Alert]) -> None:
+    known = {alert.id: replace(alert, notified_at=None) for alert in seen}
+    for name, row in before.items():
+        if known.get(name) != replace(_alert(row), notified_at=None):
+            raise Overtaken(name)
+
+
+def _write_changes(db: Connection, changes: Sequence[Change], before: Mapping[str, Row[Any]]) -> None:
+    """The alerts, their facts, and the audit of both."""
+    was: dict[str, dict[str, Any]] = {name: dict(row._mapping) for name, row in before.items()}
+    for change in changes:
+        alert, fact, row = change.alert.id, change.fact, _alert_row(change.alert)
+        if alert in was:
+            db.execute(update(_alerts).where(_alerts.c.id == alert).values(**row))
+        else:
+            db.execute(insert(_alerts).values(**row))
+        db.execute(insert(_facts).values(**_fact_row(fact)))
+        old = _to_audit(was[alert]) if alert in was else None
+        audited(db, fact.what, f"alert:{alert}", at=fact.at, who=fact.by, before=old, after=_to_audit(row))
+        was[alert] = row
+
+
+def _to_audit(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what only grows (evidence) or is the moment of the entry itself, and what `note_try` writes."""
+    return {name: value for name, value in row.items() if name not in {"evidence", "updated_at_us", "notified_at_us"}}
+
+
+def put_notice(db: Connection, notice: Notice) -> None:
+    """Write a notice down, within a transaction."""
+    db.execute(insert(_notices).values(**_notice_row(notice)))
+
+
+def put_try(db: Connection, tried: Try) -> None:
+    """Add to the log of tries, within a transaction."""
+    db.execute(
+        insert(_tries).values(
+            notice=tried.notice,
+            channel=tried.channel,
+            at_us=to_us(tried.at),
+            error=tried.error,
+            address=tried.address or None,
         )
+    )
+
+
+def alerts_in(db: Connection, names: Iterable[str]) -> dict[str, Alert]:
+    """Alerts by id, within a transaction."""
+    return {row.id: _alert(row) for row in db.execute(select(_alerts).where(_alerts.c.id.in_(list(names))))}
+
+
+def notices_in(db: Connection, names: Iterable[str]) -> dict[str, Notice]:
+    """Notices by id, within a transaction."""
+    return {row.id: _notice(row) for row in db.execute(select(_notices).where(_notices.c.id.in_(list(names))))}
+
+
+def last_said_in(db: Connection, alert: str) -> Notice | None:
+    """What the channels of the house were told last about an alert; within a transaction."""
+    to_all = and_(_notices.c.alert == alert, _notices.c.recipient.is_(None))
+    row = db.execute(select(_notices).where(to_all).order_by(_notices.c.written_at_us.desc()).limit(1)).first()
+    return _notice(row) if row else None
+
+
+def recipients_in(db: Connection, alert: str) -> list[str]:
+    """All persons to whom a notice about an alert was written, within a transaction."""
+    query = select(_notices.c.recipient).where(_notices.c.alert == alert, _notices.c.recipient.is_not(None))
+    return sorted({str(each) for each in db.scalars(query)})
+
+
+def note_notified(db: Connection, tried: Try) -> None:
+    """The first delivery to staff is the alert's moment of notification; within a transaction."""
+    of_staff = (_notices.c.id == tried.notice, _notices.c.audience == Audience.STAFF.value)
+    alert = db.scalar(select(_notices.c.alert).where(*of_staff))
+    first = update(_alerts).where(_alerts.c.id == alert, _alerts.c.notified_at_us.is_(None))
+    at_us = to_us(tried.at)
+    if not db.execute(first.values(notified_at_us=at_us)).rowcount:
+        return
+    db.execute(insert(_facts).values(alert=alert, what=FactKind.NOTIFIED, at_us=at_us, note=tried.channel))
+    was, told = {"notified_at_us": None}, {"notified_at_us": at_us, "channel": tried.channel}
+    audited(db, FactKind.NOTIFIED, f"alert:{alert}", at=tried.at, who=None, before=was, after=told)
 
 
 _MOMENTS: Final = (
@@ -508,6 +630,7 @@ def _notice_row(notice: Notice) -> dict[str, Any]:
         "body_en": notice.body.en,
         "body_zh": notice.body.zh,
         "written_at_us": to_us(notice.written_at),
+        "recipient": notice.recipient,
     }
 
 
@@ -521,6 +644,7 @@ def _notice(row: Row[Any]) -> Notice:
         subject=Text(en=row.subject_en, zh=row.subject_zh),
         body=Text(en=row.body_en, zh=row.body_zh),
         written_at=from_us(row.written_at_us),
+        recipient=row.recipient,
     )
 
 

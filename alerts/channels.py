@@ -1,7 +1,9 @@
-"""Notices are spoken: to the log, to a webhook, by e-mail. At least once each, every try written in the book.
+"""Notices are spoken: to the log, to a webhook, by e-mail, through Apprise. At least once each, every try noted.
 
-What a channel that is not trusted may say: that there is something, of which patient (by id), and the link to it.
-Names never leave; the numbers and the sentence go only through channels that the configuration calls trusted.
+A channel of the house has one address and speaks to an audience; a personal one speaks to each person at the person's
+own address and in the person's language (`alerts.outbox`). What a channel that is not trusted may say: that there is
+something, of which patient (by id), and the link to it. Names never leave; the numbers and the sentence go only
+through channels that the configuration calls trusted.
 """
 
 from __future__ import annotations
@@ -10,24 +12,31 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
 from html import escape
 from typing import Final, Protocol
+from urllib.parse import quote
 
 import aiosmtplib
 import httpx
+from apprise import Apprise, NotifyType
 from sqlalchemy.exc import OperationalError
 
-from alerts.alert import Audience, Notice, Text
+from alerts.alert import Audience, Notice, Priority, Text
 from alerts.book import Book, Delivery, Try
 from alerts.machine import PRIORITY_WORDS
+from alerts.messages import Written, untrusted_message
 
 _log: Final = logging.getLogger("homeward.notices")
 
 TIMEOUT_S: Final = 10.0
+# All steps of a try together. Less than half of `alerts.book.CLAIM`: what is begun ends before it is another hub's.
+LONGEST_TRY_S: Final = 45.0
+APPRISE_TIMEOUT_S: Final = 15.0  # it tries a connection and an answer, each for some seconds
 FIRST_WAIT: Final = timedelta(seconds=30)
 LONGEST_WAIT: Final = timedelta(minutes=15)
 # After so many failures in a row a channel is called dead; it is tried on all the same.
@@ -44,12 +53,21 @@ class ChannelError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A notice in the words that its channel may use. link: where to see it, "" when it is not about an alert."""
+    """A notice in the words that its channel may use. link: where to see it, "" when it is not about an alert.
+
+    address, language: of the person it is for; "" where it goes to the channel's own address, in both languages.
+    """
 
     notice: Notice
     subject: Text
     body: Text
     link: str
+    address: str = ""
+    language: str = ""
+
+    def said(self, text: Text) -> str:
+        """A part of it in the person's language."""
+        return text.zh if self.language == "zh_CN" else text.en
 
 
 class Channel(Protocol):
@@ -80,6 +98,31 @@ class Channel(Protocol):
         ...
 
 
+class PersonalChannel(Channel, Protocol):
+    """One way to people at their own addresses. reaches: whose addresses."""
+
+    @property
+    def reaches(self) -> frozenset[Audience]:
+        """Whose notices may go this way."""
+        ...
+
+
+class Waiting(Protocol):
+    """Where deliveries wait: the book for the channels of the house, the outbox for personal ones."""
+
+    def pending_notices(self, channel: str, now: datetime) -> list[Delivery]:
+        """What is due for a channel, the most urgent first."""
+        ...
+
+    def note_try(self, tried: Try, *, due: datetime | None, reaches_people: bool) -> None:
+        """Write a try down. due: when to try again, None when it was delivered."""
+        ...
+
+    def undelivered(self) -> dict[str, int]:
+        """How many deliveries wait for each channel."""
+        ...
+
+
 class LogChannel:
     """One line per notice, ids only."""
 
@@ -106,6 +149,7 @@ class WebhookChannel:
 
     {"id", "alert", "patient", "audience", "priority": "low"|"medium"|"high", "subject": {"en", "zh"},
     "body": {"en", "zh"}, "link", "written_at": ISO 8601 UTC}.
+    To a person also "to": the address, and "language": "en" or "zh_CN"; "{address}" in the url is the address.
     Any 2xx answer means delivered; redirects are not followed.
     """
 
@@ -120,11 +164,13 @@ class WebhookChannel:
         headers: Mapping[str, str] | None = None,
         trusted: bool = False,
         timeout_s: float = TIMEOUT_S,
+        reaches: frozenset[Audience] = frozenset(),
     ) -> None:
         self.name = name
         self.audiences = audiences
         self.trusted = trusted
-        self._url = httpx.URL(url)
+        self.reaches = reaches
+        self._url = url
         self._headers = dict(headers or {})
         self._timeout_s = timeout_s
 
@@ -134,16 +180,23 @@ class WebhookChannel:
         try:
             async with httpx.AsyncClient(timeout=self._timeout_s) as client:
                 answer = await client.post(
-                    self._url, json=_as_json(message), headers={**self._headers, "Homeward-Notice-Id": notice.id}
+                    _addressed(self._url, message),
+                    json=_as_json(message),
+                    headers={**self._headers, "Homeward-Notice-Id": notice.id},
                 )
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ChannelError(f"webhook {self.name}: {type(error).__name__} {error}".rstrip()) from error
         if not answer.is_success:
             raise ChannelError(f"webhook {self.name} answered HTTP {answer.status_code}")
 
 
+def _addressed(url: str, message: Message) -> str:
+    return url.replace("{address}", quote(message.address, safe=""))
+
+
 def _as_json(message: Message) -> dict[str, object]:
     notice = message.notice
+    to_person = {"to": message.address, "language": message.language} if message.address else {}
     return {
         "id": notice.id,
         "alert": notice.alert,
@@ -154,6 +207,7 @@ def _as_json(message: Message) -> dict[str, object]:
         "body": {"en": message.body.en, "zh": message.body.zh},
         "link": message.link,
         "written_at": notice.written_at.isoformat(),
+        **to_person,
     }
 
 
@@ -170,7 +224,10 @@ class MailServer:
 
 
 class MailChannel:
-    """E-mail to one address, in both languages; the Message-ID is the same at every try."""
+    """E-mail to one address in both languages, or to a person in the person's own; each try has the same Message-ID.
+
+    recipient: the one address, "" where each message brings its own.
+    """
 
     reaches_people = True
 
@@ -180,13 +237,15 @@ class MailChannel:
         name: str,
         server: MailServer,
         sender: str,
-        recipient: str,
+        recipient: str = "",
         audiences: frozenset[Audience] = frozenset({Audience.STAFF}),
         trusted: bool = False,
+        reaches: frozenset[Audience] = frozenset(),
     ) -> None:
         self.name = name
         self.audiences = audiences
         self.trusted = trusted
+        self.reaches = reaches
         self._server = server
         self._sender = sender
         self._recipient = recipient
@@ -211,11 +270,15 @@ class MailChannel:
     def _compose(self, message: Message) -> EmailMessage:
         mail = EmailMessage()
         mail["From"] = self._sender
-        mail["To"] = self._recipient
-        mail["Subject"] = f"{message.subject.zh} / {message.subject.en}"
+        mail["To"] = message.address or self._recipient
+        both = f"{message.subject.zh} / {message.subject.en}"
+        mail["Subject"] = message.said(message.subject) if message.language else both
         mail["Message-ID"] = f"<{message.notice.id}@{self._sender.rpartition('@')[2].rstrip('>') or 'homeward'}>"
         mail["Date"] = format_datetime(message.notice.written_at)
         mail["Auto-Submitted"] = "auto-generated"
+        if message.language:
+            mail.set_content("\n\n".join(filter(None, (message.said(message.body), message.link))) + "\n")
+            return mail
         mail.set_content(f"{message.body.zh}\n\n{message.body.en}\n\n{message.link}\n")
         mail.add_alternative(_html(message), subtype="html")
         return mail
@@ -226,20 +289,84 @@ def _html(message: Message) -> str:
     return f'<p lang="zh-CN">{escape(message.body.zh)}</p>\n<p lang="en">{escape(message.body.en)}</p>\n{link}\n'
 
 
+class AppriseChannel:
+    """Whatever Apprise speaks (https://github.com/caronc/apprise): SMS providers, WeCom, DingTalk, Feishu, voice.
+
+    url: as Apprise writes it, "{address}" stands for the person's address. Its calls block, so they have threads of
+    their own, which hold up nobody else when a server hangs. The text ends with the notice's id, the same each time.
+    """
+
+    reaches_people = True
+    audiences: frozenset[Audience] = frozenset()
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str,
+        reaches: frozenset[Audience],
+        trusted: bool = False,
+        timeout_s: float = APPRISE_TIMEOUT_S,
+    ) -> None:
+        self.name = name
+        self.trusted = trusted
+        self.reaches = reaches
+        self._url = url
+        self._timeout_s = timeout_s
+        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix=f"apprise {name}")
+
+    async def deliver(self, message: Message) -> None:
+        """Have Apprise send it. Raises ChannelError."""
+        call = asyncio.get_running_loop().run_in_executor(self._threads, self._send, message)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                delivered = await call
+        except TimeoutError:
+            raise ChannelError(f"apprise {self.name} did not answer within {self._timeout_s:g} s") from None
+        except Exception as error:  # any of a hundred services; what it says may hold the url with its secret
+            raise ChannelError(f"apprise {self.name}: {type(error).__name__}") from error
+        if not delivered:
+            raise ChannelError(f"apprise {self.name}: the service did not take it")
+
+    def _send(self, message: Message) -> bool:
+        sender = Apprise()
+        if not sender.add(_addressed(self._url, message)):
+            raise ValueError("Apprise does not know the url of this channel")
+        parts = (message.said(message.body), message.link, f"[{message.notice.id}]")
+        kind = NotifyType.WARNING if message.notice.priority is Priority.HIGH else NotifyType.INFO
+        return bool(
+            sender.notify(
+                title=message.said(message.subject), body="\n\n".join(filter(None, parts)), notify_type=kind
+            )
+        )
+
+
+def personal_routes(channels: Sequence[PersonalChannel]) -> dict[Audience, tuple[str, ...]]:
+    """Which personal channels may reach whom. Raises ValueError when two channels have one name."""
+    _refuse_twice(channels)
+    return {
+        audience: tuple(channel.name for channel in channels if audience in channel.reaches) for audience in Audience
+    }
+
+
 def routes(channels: Sequence[Channel]) -> dict[Audience, tuple[str, ...]]:
     """Which channels the notices of each audience wait for, as the book needs it.
 
     Raises ValueError when two channels have one name, for then one of them would never speak.
     """
+    _refuse_twice(channels)
+    return {
+        audience: tuple(channel.name for channel in channels if audience in channel.audiences)
+        for audience in Audience
+    }
+
+
+def _refuse_twice(channels: Sequence[Channel]) -> None:
     names = Counter(channel.name for channel in channels)
     if twice := sorted(name for name, count in names.items() if count > 1):
         raise ValueError(
             f"more than one channel has the name {', '.join(twice)}: name each recipient and each webhook once"
         )
-    return {
-        audience: tuple(channel.name for channel in channels if audience in channel.audiences)
-        for audience in Audience
-    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,16 +388,31 @@ class Speaker:
     """Delivers what waits in the book, whenever it is woken: after each `Book.record`, and at each tick for retries.
 
     Each channel speaks on its own, so that one that hangs delays no other. A delivery that fails is due again after
-    30 s, doubling up to 15 min, without end. clock: the house's time.
+    30 s, doubling up to 15 min, without end. clock: the house's time. outbox: where the notices to persons wait,
+    which go through the personal channels; link: what a person is given to answer one of staff by.
     """
 
     def __init__(
-        self, book: Book, channels: Sequence[Channel], *, base_url: str, clock: Callable[[], datetime]
+        self,
+        book: Book,
+        channels: Sequence[Channel],
+        *,
+        base_url: str,
+        clock: Callable[[], datetime],
+        outbox: Waiting | None = None,
+        personal: Sequence[PersonalChannel] = (),
+        link: Callable[[Notice], str] | None = None,
     ) -> None:
-        self._book = book
-        self._voices = {
-            channel.name: _Voice(book, channel, base_url=base_url.rstrip("/"), clock=clock) for channel in channels
-        }
+        base_url = base_url.rstrip("/")
+        self._waiting: list[Waiting] = [book] if outbox is None else [book, outbox]
+
+        def link_of(notice: Notice) -> str:
+            is_for_all = notice.recipient is None or notice.audience is Audience.STAFF
+            return f"{base_url}/alerts/{notice.alert}" if notice.alert and is_for_all else ""
+
+        self._voices = {channel.name: _Voice(book, channel, link=link_of, clock=clock) for channel in channels}
+        for channel in personal if outbox is not None else ():
+            self._voices[channel.name] = _Voice(outbox or book, channel, link=link or link_of, clock=clock)
 
     def wake(self) -> None:
         """There may be something to say. Call it on the loop."""
@@ -287,10 +429,17 @@ class Speaker:
         """One round over what is due now, all channels at once. How many deliveries succeeded."""
         return sum(await asyncio.gather(*(voice.speak() for voice in self._voices.values())))
 
+    def dead(self) -> dict[str, str]:
+        """The channels that do not deliver, by name, with the last error."""
+        told = (voice.health(0) for voice in self._voices.values())
+        return {health.name: health.last_error or "" for health in told if health.dead}
+
     async def health(self) -> list[ChannelHealth]:
         """Every channel's state, and channels that notices wait for but that are not configured any more (dead)."""
+        waiting: dict[str, int] = {}
         try:
-            waiting = await asyncio.to_thread(self._book.undelivered)
+            for each in self._waiting:
+                waiting |= await asyncio.to_thread(each.undelivered)
         except OperationalError as error:
             return [voice.health(None, str(error.orig)) for voice in self._voices.values()]
         left = sorted(waiting.keys() - self._voices.keys())
@@ -314,11 +463,13 @@ def _orphan(name: str, waiting: int) -> ChannelHealth:
 class _Voice:
     """One channel at work. woken: set it when there may be something to say."""
 
-    def __init__(self, book: Book, channel: Channel, *, base_url: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, book: Waiting, channel: Channel, *, link: Callable[[Notice], str], clock: Callable[[], datetime]
+    ) -> None:
         self.woken = asyncio.Event()
         self._book = book
         self._channel = channel
-        self._base_url = base_url
+        self._link = link
         self._clock = clock
         self._failures = 0
         self._last_error: str | None = None
@@ -368,6 +519,8 @@ class _Voice:
         await self._write_down()
         failed = delivered = 0
         for delivery in await asyncio.to_thread(self._book.pending_notices, self._channel.name, self._clock()):
+            if delivery.begin_by and self._clock() > delivery.begin_by:
+                break
             if await self._try(delivery):
                 delivered += 1
             else:
@@ -379,15 +532,21 @@ class _Voice:
     async def _try(self, delivery: Delivery) -> bool:
         error: str | None = None
         try:
-            await self._channel.deliver(self._message(delivery.notice))
+            async with asyncio.timeout(LONGEST_TRY_S):
+                await self._channel.deliver(self._message(delivery))
         except ChannelError as problem:
             error = str(problem)
+        except TimeoutError:
+            error = f"{self._channel.name}: not done within {LONGEST_TRY_S:g} s"
         except ValueError as problem:  # what the configuration says cannot be sent, such as a header beyond ASCII
             error = f"{self._channel.name}: {type(problem).__name__} {problem}; correct the channel's configuration"
         at = self._clock()
         self._feel(at, error)
         due = None if error is None else at + back_off(delivery.tries)
-        self._unwritten = Try(notice=delivery.notice.id, channel=self._channel.name, at=at, error=error), due
+        tried = Try(
+            notice=delivery.notice.id, channel=self._channel.name, at=at, error=error, address=delivery.address
+        )
+        self._unwritten = tried, due
         await self._write_down()
         return error is None
 
@@ -409,20 +568,31 @@ class _Voice:
         if self._failures == DEAD_AFTER:
             _log.error("channel %s is dead after %d failures, the last: %s", name, DEAD_AFTER, error)
 
-    def _message(self, notice: Notice) -> Message:
-        link = f"{self._base_url}/alerts/{notice.alert}" if notice.alert else ""
-        if self._channel.trusted:
-            return Message(notice=notice, subject=notice.subject, body=notice.body, link=link)
-        priority = PRIORITY_WORDS[notice.priority]
+    def _message(self, delivery: Delivery) -> Message:
+        notice = delivery.notice
+        link = self._link(notice)
+        written: Written | Notice = notice
+        if not self._channel.trusted:
+            written = untrusted_message(notice) if delivery.address else _untrusted(notice)
         return Message(
             notice=notice,
-            subject=_GENERIC,
-            body=Text(
-                en=f"{priority.en}, patient {notice.patient}. Details only after signing in.",
-                zh=f"{priority.zh}，患者 {notice.patient}。详情请登录查看。",
-            ),
+            subject=written.subject,
+            body=written.body,
             link=link,
+            address=delivery.address,
+            language=delivery.language,
         )
+
+
+def _untrusted(notice: Notice) -> Written:
+    priority = PRIORITY_WORDS[notice.priority]
+    return Written(
+        subject=_GENERIC,
+        body=Text(
+            en=f"{priority.en}, patient {notice.patient}. Details only after signing in.",
+            zh=f"{priority.zh}，患者 {notice.patient}。详情请登录查看。",
+        ),
+    )
 
 
 def back_off(tries: int) -> timedelta:

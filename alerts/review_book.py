@@ -20,7 +20,6 @@ from sqlalchemy import (
     Engine,
     Index,
     Integer,
-    MetaData,
     Row,
     Select,
     String,
@@ -33,19 +32,19 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from alerts.alert import Audience, Finding, IllegalAct, Priority, Text, Verdict
+from alerts.database import METADATA
 from alerts.review import Done, Review
 from alerts.risk import Standing
 from alerts.rules import RULES
 from alerts.week import Figures, Pressure
 from ingest.reading import from_us, to_us
 
-_METADATA: Final = MetaData()
 _CHUNK: Final = 1000  # names in one question
 
 # Days are ISO dates, moments integer microseconds UTC: exact, sortable, the same on every database.
 _reviews = Table(
     "reviews",
-    _METADATA,
+    METADATA,
     Column("patient", String(64), primary_key=True),
     Column("monday", String(10), primary_key=True),
     Column("made_at_us", BigInteger, nullable=False),
@@ -55,7 +54,7 @@ _reviews = Table(
 Index("reviews_by_week", _reviews.c.monday, _reviews.c.raised)
 _done = Table(
     "reviews_done",
-    _METADATA,
+    METADATA,
     Column("patient", String(64), primary_key=True),
     Column("monday", String(10), primary_key=True),
     Column("rule", String(64), primary_key=True),
@@ -64,7 +63,7 @@ _done = Table(
 )
 STANDINGS = Table(
     "standings",
-    _METADATA,
+    METADATA,
     Column("patient", String(64), primary_key=True),
     Column("day", String(10), nullable=False),
     Column("made_at_us", BigInteger, nullable=False),
@@ -81,7 +80,6 @@ class ReviewBook:
         self._engine = engine
         # As read last, by patient: all are asked for at each look at the ranking, and few are new.
         self._known: dict[str, Standing] = {}
-        _METADATA.create_all(engine)
 
     def write(self, standing: Standing, review: Review | None) -> None:
         """Write down how a patient stands, and the week's review if it was made now, all or nothing.

@@ -14,14 +14,16 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import insert
 
-from alerts.book import connect
-from alerts.review_book import STANDINGS, ReviewBook, standing_row
+from alerts.database import METADATA
+from alerts.review_book import STANDINGS, standing_row
 from alerts.risk import Standing
 from benchmarks.load import Enrolled, Key
 from benchmarks.machine import BenchError, Program, floor_python, module, script
-from gateway.house import BOOK, JOURNAL
+from gateway.config import BOOK
+from gateway.house import JOURNAL
 from gateway.past import round_of
-from gateway.people import METADATA, Patient, People
+from gateway.people import Patient
+from gateway.schema import open_database
 from ingest.journal import Journal
 from ingest.reading import to_us
 from tests.peers import free_port
@@ -130,9 +132,7 @@ def enrol(data: Path, enrolled: Iterable[Enrolled]) -> None:
     fifth of a core, which would be counted as the readings' cost.
     """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    engine = connect(f"sqlite:///{data / BOOK}")
-    People(engine)
-    ReviewBook(engine)
+    engine = open_database(f"sqlite:///{data / BOOK}")
     at = datetime.now(UTC)
     now, zone = to_us(at), _zone_of_noon(at)
     patients: list[dict[str, Any]] = []

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from alerts.book import Book, connect
+from alerts.book import Book
 from benchmarks.bench import Bench
 from benchmarks.follow import stored
 from benchmarks.load import Ward
@@ -19,7 +19,9 @@ from benchmarks.machine import CACHE, BenchError, Program, external, module
 from benchmarks.millions import ten_million
 from benchmarks.programs import Homeward
 from benchmarks.report import Case
-from gateway.house import BOOK, JOURNAL
+from gateway.config import BOOK
+from gateway.house import JOURNAL
+from gateway.schema import open_database
 from ingest.journal import Journal
 from ingest.vital import Vital
 
@@ -160,8 +162,7 @@ def reading_back(bench: Bench) -> Case:
 
 
 def _start(case: Case, house_folder: Path, ward: Ward, count: int) -> None:
-    book = Book(connect(f"sqlite:///{house_folder / 'data' / BOOK}"), routes={})
-    book.create()
+    book = Book(open_database(f"sqlite:///{house_folder / 'data' / BOOK}"), routes={})
     book.record(cursor=count)  # a house that has watched them all
     with Homeward(house_folder, ward.enrolled()) as house:
         for _ in range(3):

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Request
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from alerts.alert import Act, ActKind, Alert, Audience, Notice, Outcome, Priority, Text
+from alerts.alert import Act, ActKind, Alert, Audience, Notice, Outcome, Priority, Symptom, Text
 from alerts.machine import Fact, FactKind
 from alerts.rule import Group, LimitsError
 from alerts.rules import parse_overrides
@@ -682,6 +682,12 @@ class AlertDetail(BaseModel):
     notices: list[NoticeOut]
 
 
+SymptomsIn = Annotated[
+    list[Symptom] | None,
+    Field(description="Those that the patient has; [] where none was found; null where nobody asked"),
+]
+
+
 class AcknowledgeIn(Door):
     """A named person has seen the alert."""
 
@@ -697,6 +703,7 @@ class CloseIn(Door):
     by: Name
     outcome: Outcome
     note: str = Field(min_length=1, max_length=2000, pattern=r"\S")
+    symptoms: SymptomsIn = None
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"by": "Dr Li", "outcome": "advice", "note": "Ate 15 g sugar, 5.8 mmol/L"}]}
@@ -774,7 +781,7 @@ async def list_patients(house: House) -> list[PatientOut]:
 async def add_patient(house: House, body: PatientIn) -> PatientOut:
     """Add a patient."""
     patient = body.patient()
-    await asyncio.to_thread(house.people.add_patient, patient)
+    await asyncio.to_thread(house.people.add_patient, patient, now=house.now())
     return PatientOut.of(patient, ())
 
 
@@ -908,7 +915,7 @@ async def list_devices(house: House) -> list[DeviceOut]:
 async def add_device(house: House, body: DeviceIn) -> DeviceOut:
     """Add a device; then pair it."""
     device = body.device()
-    await asyncio.to_thread(house.people.add_device, device)
+    await asyncio.to_thread(house.people.add_device, device, now=house.now())
     return DeviceOut.of(device, ())
 
 
@@ -1043,11 +1050,11 @@ async def discard_letter(house: House, letter_id: LetterNumber, body: DiscardIn)
 )
 async def events(
     house: House,
-    type: Annotated[list[str] | None, Query(description="Only these types: alert, reading, health")] = None,  # noqa: A002
+    type: Annotated[list[str] | None, Query(description="Only these: alert, follow-up, reading, health")] = None,  # noqa: A002
     patient: Annotated[str | None, Query(description="Only about this patient")] = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> EventStream:
-    """Server-sent events, each with an id: `alert`, `reading`, `health`, and `resync`.
+    """Server-sent events, each with an id: `alert`, `follow-up`, `reading`, `health`, `resync`.
 
     An event says what changed, not how it is now: ask for that. After `resync` ask for everything you show.
     """
@@ -1181,6 +1188,7 @@ async def act(house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeI
         at=house.now(),
         note=body.note.strip(),
         outcome=body.outcome if isinstance(body, CloseIn) else None,
+        symptoms=None if isinstance(body, AcknowledgeIn) or body.symptoms is None else frozenset(body.symptoms),
     )
     return await house.act(decided)
 

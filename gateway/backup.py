@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from gateway.house import BOOK, JOURNAL, PACKETS, SESSIONS, HouseError
+from gateway.config import BOOK
+from gateway.house import JOURNAL, PACKETS, SESSIONS, HouseError
+from gateway.hub_name import NAME
 
 # The moments of the copies lie some milliseconds apart. In this order nothing is lost by that: a book that is older
 # than the journal watches the last readings again, and a session that is older than the journal takes a message again
 # that is known; the other way round both would be left out. Packets that the journal has not are forwarded as well.
 _IN_ORDER: Final = (BOOK, SESSIONS, JOURNAL, PACKETS)
-_OURS: Final = re.compile(f"({'|'.join(map(re.escape, _IN_ORDER))})(-journal|-wal|-shm)?")
+_OURS: Final = re.compile(f"({'|'.join(map(re.escape, _IN_ORDER))})(-journal|-wal|-shm)?|{NAME}")
 
 
 def backup(data: Path, folder: Path) -> Mapping[str, int]:
@@ -83,6 +85,8 @@ def _copy_all(data: Path, folder: Path) -> dict[str, int]:
             copy.touch(mode=0o600)
             with closing(sqlite3.connect(copy)) as target:
                 source.backup(target)
+    if (data / NAME).exists():
+        shutil.copy2(data / NAME, folder)
     _sync(folder)
     return {name: (folder / name).stat().st_size for name in names}
 

@@ -6,6 +6,7 @@ client may lose its backlog: the next thing it hears is "resync", and it asks fo
 Event shapes (each a flat object that JSON can hold; moments as RFC 3339 text):
 - {"type": "alert", "alert": ID, "patient": ID}: an alert was opened, changed or closed.
 - {"type": "reading", "patient": ID, "vital": VITAL}: readings were kept; once per patient and vital of a batch.
+- {"type": "follow-up", "follow_up": ID, "patient": ID}: a follow-up was opened, changed or closed.
 - {"type": "health"}: the health of a part changed.
 - {"type": "resync"}: sent by the bulletin itself.
 """

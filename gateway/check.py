@@ -11,7 +11,7 @@ import socket
 import sqlite3
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -19,12 +19,13 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 import aiosmtplib
-from sqlalchemy import create_engine
+from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.exc import DatabaseError
 
-from gateway.config import Config, Email, is_loopback
+from gateway.config import BOOK, Config, Email, is_loopback
 from gateway.device_book import states_of
 from gateway.keeper import is_scarce, room, share
+from gateway.schema import SchemaError, describe, driven, is_filled, remedy, said, shown
 from ingest import influx
 from ingest.links import ble, broker, uplink
 
@@ -34,7 +35,7 @@ _IN_THE_CLEAR: Final = (
     "the page speaks no TLS, so at {host} the token and what it shows of patients travel in the clear; put a reverse "
     "proxy with TLS before it (README.md says how), and its https address into base_url of [web]"
 )
-_STORES: Final = ("journal.db", "hub.db", "sessions.db", "packets.db")
+_STORES: Final = ("journal.db", BOOK, "sessions.db", "packets.db")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +59,11 @@ async def _findings(config: Config) -> AsyncIterator[Finding]:
     yield _finding("data directory", trouble, f"{config.data} {kept}")
     if trouble is None:
         yield _disk(config.data)
-        for name in _STORES:
-            if damage := _damage(config.data / name):
-                yield Finding(part=name, ok=False, says=damage)
+        damaged = {name: damage for name in _STORES if (damage := _damage(config.data / name))}
+        for name, damage in damaged.items():
+            yield Finding(part=name, ok=False, says=damage)
+        if BOOK not in damaged:
+            yield await asyncio.to_thread(_database, config.database_url)
     if listener := config.listener:
         yield _door("listener", listener.host, listener.port, running)
         if listener.tls_certificate and listener.tls_key:
@@ -72,7 +75,7 @@ async def _findings(config: Config) -> AsyncIterator[Finding]:
         yield await _tried("broker", lambda: broker.probe(settings), f"{where} lets us in")
     if config.bluetooth:
         yield await _tried("bluetooth", ble.probe, "the adapter scans")
-        for finding in _devices(config.data):
+        for finding in _devices(config.database_url):
             yield finding
     if config.uplink:
         hub = config.uplink.settings()
@@ -147,13 +150,39 @@ def _damage(path: Path) -> str | None:
     return None
 
 
-def _devices(data: Path) -> Iterator[Finding]:
+def _database(url: URL) -> Finding:
+    """Whether the database of patients and alerts lets us in, and is of this program or an older one."""
+    if url.get_backend_name() == "sqlite" and not is_filled(url):
+        return Finding(part="database", ok=True, says=f"{shown(url)} is made at the first start")
+    try:
+        with _to_read(url) as engine:
+            to_come = describe(engine, url)
+    except SchemaError as error:
+        return Finding(part="database", ok=False, says=str(error))
+    except DatabaseError as error:
+        return Finding(part="database", ok=False, says=f"cannot use {shown(url)}: {said(error)}; {remedy(url)}")
+    return Finding(part="database", ok=True, says=f"{shown(url)} lets us in{f'; {to_come}' if to_come else ''}")
+
+
+@contextmanager
+def _to_read(url: URL) -> Iterator[Engine]:
+    """An engine that changes nothing."""
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(f"sqlite:///file:{quote(str(url.database))}?mode=ro&uri=true")
+    else:
+        engine = driven(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _devices(url: URL) -> Iterator[Finding]:
     """What a hub last found wrong with the Bluetooth devices."""
     try:
-        engine = create_engine(f"sqlite:///file:{quote(str(data / 'hub.db'))}?mode=ro&uri=true")
-        states = states_of(engine)
-        engine.dispose()
-    except DatabaseError:  # there is none yet, or an older Homeward made it
+        with _to_read(url) as engine:
+            states = states_of(engine)
+    except (SchemaError, DatabaseError):  # there is none yet, an older Homeward made it, or it is told elsewhere
         return
     for device, state in sorted(states.items()):
         if state.fault:

@@ -17,6 +17,7 @@ from gateway.house import SYSTEM_RADIO, HouseError, keep_house
 from gateway.language import Language
 from gateway.pair import Wishes, language_code, pair
 from gateway.people import DeviceKind
+from gateway.schema import shown
 from gateway.terminal import Terminal
 from ingest.journal import JournalError
 
@@ -68,8 +69,11 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _backup(options: argparse.Namespace) -> int:
-    sizes = backup(journal_commands.configured(options).data, options.folder)
+    config = journal_commands.configured(options)
+    sizes = backup(config.data, options.folder)
     print(f"{options.folder}: {', '.join(f'{name} {octets / 1e6:.1f} MB' for name, octets in sizes.items())}")
+    if config.database:
+        print(f"{shown(config.database_url)} is not in it: copy it with pg_dump first, see docs/backup.md")
     return 0
 
 

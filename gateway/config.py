@@ -31,9 +31,12 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from alerts.alert import Audience
-from alerts.channels import MailChannel, MailServer, WebhookChannel
+from alerts.channels import AppriseChannel, MailChannel, MailServer, PersonalChannel, WebhookChannel
+from alerts.escalation import Ladder, read_ladders
 from gateway.guard import WebSettings
 from gateway.rule_file import load_rules
 from ingest.influx import InfluxSettings
@@ -42,7 +45,8 @@ from ingest.links.listener import ListenerSettings
 from ingest.links.topics import DEVICE_NAME, PREFIX
 from ingest.links.uplink import UplinkSettings
 
-_SECRETS: Final = frozenset({"token", "password", "logins", "posts"})
+_SECRETS: Final = frozenset({"token", "password", "logins", "posts", "url", "database"})
+BOOK: Final = "hub.db"
 
 
 class ConfigError(Exception):
@@ -90,6 +94,20 @@ def _web_address(text: str) -> str:
     if url.scheme not in {"http", "https"} or not url.host:
         raise mistake
     return text
+
+
+def _postgresql(secret: SecretStr) -> SecretStr:
+    # It holds a password, so the sentence repeats nothing of it.
+    try:
+        url = make_url(secret.get_secret_value())
+    except ArgumentError:
+        url = None
+    if url is None or url.drivername != "postgresql+psycopg" or not url.database:
+        raise ValueError(
+            "it is no address of a PostgreSQL database; write postgresql+psycopg://USER:PASSWORD@HOST/DATABASE "
+            "(in the password %40 for @, %2F for /), or take the section out: then it is a file in the data directory"
+        )
+    return secret
 
 
 def _zone(name: str) -> str:
@@ -260,6 +278,12 @@ class Journal(Section):
         return None if self.keep_days is None else timedelta(days=self.keep_days)
 
 
+class Database(Section):
+    """Where patients, devices and alerts are kept: a PostgreSQL server; without it, a file in the data directory."""
+
+    url: Annotated[Secret, AfterValidator(_postgresql)]
+
+
 class InfluxDB(Section):
     """Where readings are streamed to, under pseudonyms."""
 
@@ -292,19 +316,22 @@ class Email(Section):
     security: Literal["starttls", "tls", "none"] = "starttls"
     trusted: bool = False
 
-    def channels(self) -> list[MailChannel]:
-        """One for each recipient, so that one dead mailbox does not repeat what reached the others."""
-        server = MailServer(
+    def server(self) -> MailServer:
+        """Through which every e-mail goes."""
+        return MailServer(
             host=self.host,
             port=self.port,
             security=self.security,
             username=self.username,
             password=self.password.get_secret_value() if self.password is not None else None,
         )
+
+    def channels(self) -> list[MailChannel]:
+        """One for each recipient, so that one dead mailbox does not repeat what reached the others."""
         return [
             MailChannel(
                 name=f"email {recipient}",
-                server=server,
+                server=self.server(),
                 sender=self.sender,
                 recipient=recipient,
                 trusted=self.trusted,
@@ -328,6 +355,71 @@ class Webhook(Section):
         )
 
 
+_PEOPLE: Final = {"patients": Audience.PATIENT, "staff": Audience.STAFF}
+
+
+class Channel(Section):
+    """One way to persons at their own addresses; contacts name it.
+
+    kind: "mail" goes through the server of [email], "webhook" is a POST of JSON, "apprise" any service of Apprise.
+    url: where to; {address} stands in it for the person's address. trusted: as in Email. reaches: whose addresses.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+    kind: Literal["mail", "webhook", "apprise"]
+    url: Secret | None = None
+    token: HeaderSecret | None = None
+    trusted: bool = False
+    reaches: Annotated[list[Literal["patients", "staff"]], Field(min_length=1)] = ["patients", "staff"]
+
+    def channel(self, email: Email | None) -> PersonalChannel:
+        """For the speaker. email: the section of the configuration."""
+        reaches = frozenset(_PEOPLE[each] for each in self.reaches)
+        if self.kind == "mail" and email:
+            return MailChannel(
+                name=self.name,
+                server=email.server(),
+                sender=email.sender,
+                audiences=frozenset(),
+                trusted=self.trusted,
+                reaches=reaches,
+            )
+        url = self.url.get_secret_value() if self.url is not None else ""
+        if self.kind == "apprise":
+            return AppriseChannel(name=self.name, url=url, trusted=self.trusted, reaches=reaches)
+        headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"} if self.token is not None else {}
+        return WebhookChannel(
+            name=self.name,
+            url=url,
+            audiences=frozenset(),
+            headers=headers,
+            trusted=self.trusted,
+            reaches=reaches,
+        )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        url = self.url.get_secret_value() if self.url is not None else None
+        if (url is None) != (self.kind == "mail"):
+            raise ValueError(
+                "kind mail takes no url, for it goes through the server of [email]; take it out"
+                if url
+                else f"kind {self.kind} needs a url; write where the messages go"
+            )
+        if self.kind == "apprise" and url and "{address}" not in url:
+            raise ValueError("the url does not say where a person's address goes; write {address} there")
+        if self.kind == "webhook" and url:
+            _web_address(url.replace("{address}", "address"))
+        if self.token is not None and self.kind != "webhook":
+            raise ValueError(f"kind {self.kind} takes no token; take it out")
+        return self
+
+
+def _ladders(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    read_ladders(tables)
+    return tables
+
+
 class Config(Section):
     """Everything that can be configured."""
 
@@ -339,9 +431,44 @@ class Config(Section):
     bluetooth: Bluetooth | None = None
     uplink: Uplink | None = None
     journal: Journal = Journal()
+    database: Database | None = None
     influxdb: InfluxDB | None = None
     email: Email | None = None
     webhook: Webhook | None = None
+    channel: list[Channel] = []
+    ladder: Annotated[list[dict[str, Any]], AfterValidator(_ladders)] = []
+
+    def personal_channels(self) -> list[PersonalChannel]:
+        """The ways to persons."""
+        return [each.channel(self.email) for each in self.channel]
+
+    def ladders(self) -> tuple[Ladder, ...]:
+        """The clinic's own ladders of escalation."""
+        return read_ladders(self.ladder)
+
+    @model_validator(mode="after")
+    def _channels_can_speak(self) -> Self:
+        names = [each.name for each in self.channel]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two [[channel]] have the name {twice[0]}; give each its own")
+        if taken := sorted({"log", "webhook", "preferred"} & set(names)):
+            raise ValueError(
+                f"a [[channel]] cannot have the name {taken[0]}, which means something else; choose another"
+            )
+        if self.email is None and any(each.kind == "mail" for each in self.channel):
+            raise ValueError("a [[channel]] of kind mail goes through the server of [email]; add that section")
+        known = {*names, "preferred"}
+        for step in (step for ladder in self.ladders() for step in ladder.steps):
+            if step.channel not in known:
+                raise ValueError(f"a [[ladder]] names the channel {step.channel}; add a [[channel]] of that name")
+        return self
+
+    @property
+    def database_url(self) -> URL:
+        """Where patients, devices and alerts are kept. It may hold a password."""
+        if self.database is None:
+            return URL.create("sqlite", database=str(self.data / BOOK))
+        return make_url(self.database.url.get_secret_value())
 
     @model_validator(mode="before")
     @classmethod
@@ -368,10 +495,13 @@ def load(path: Path | None) -> Config:
 def _sentences(error: ValidationError) -> Iterator[str]:
     for flaw in error.errors(include_url=False):
         place = [str(part) for part in flaw["loc"]]
-        yield f"{_shown(place)}: {_sentence(flaw, place)}"
+        said = _sentence(flaw, place)
+        yield f"{_shown(place)}: {said}" if place else said
 
 
 def _shown(place: list[str]) -> str:
+    if len(place) > 1 and place[1].isdigit():  # one of several tables of a name
+        return " ".join([f"[[{place[0]}]] {int(place[1]) + 1}", *place[2:]])
     section, key = (place[:-1], place[-1]) if len(place) > 1 else ([], place[0])
     if section:
         return f"[{'.'.join(section)}] {key}"

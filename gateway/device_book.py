@@ -16,7 +16,6 @@ from sqlalchemy import (
     Column,
     Engine,
     Integer,
-    MetaData,
     Row,
     String,
     Table,
@@ -25,15 +24,15 @@ from sqlalchemy import (
     select,
 )
 
+from alerts.database import METADATA
 from ingest.links.ble import Bond, DeviceHealth
 from ingest.links.ble_session import DeviceFacts
 from ingest.reading import from_us, to_us
 
-_METADATA: Final = MetaData()
 _US: Final = timedelta(microseconds=1)
 _states = Table(
     "device_states",
-    _METADATA,
+    METADATA,
     Column("device", String(64), primary_key=True),
     Column("last_seen_us", BigInteger),
     Column("bond", String(8)),
@@ -123,7 +122,6 @@ class DeviceBook:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        _METADATA.create_all(engine)
 
     def states(self) -> dict[str, DeviceState]:
         """What is known, by device."""

@@ -153,6 +153,8 @@ def _standing(house: House) -> Iterator[tuple[str, Part]]:
     yield "watch", Part(ok=trouble is None, detail=trouble or "Every patient is watched.")
     trouble = house.rounds.patience.trouble or house.rounds.trouble
     yield "rounds", Part(ok=trouble is None, detail=trouble or "Every patient's week is reviewed when it is over.")
+    trouble = house.duty.trouble
+    yield "escalation", Part(ok=trouble is None, detail=trouble or "People are told as their steps fall due.")
     if listener := house.listener:
         open_now = f"Open at port {listener.port}; connections now: {listener.counts.connections}."
         if listener.gone:

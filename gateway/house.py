@@ -21,27 +21,37 @@ from typing import Any, Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 import uvicorn
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from alerts.alert import Act, Alert, Finding
-from alerts.book import Book, connect, hurried
-from alerts.channels import Channel, LogChannel, Speaker, routes
+from alerts.audit import entries
+from alerts.book import Book
+from alerts.channels import Channel, LogChannel, PersonalChannel, Speaker, personal_routes, routes
+from alerts.database import hurried
+from alerts.follow_up import Deed, FollowUp
+from alerts.follow_up_book import FollowUpBook
+from alerts.quality_book import QualityBook
 from alerts.review_book import ReviewBook
-from alerts.rules import PLAIN, Applied
+from alerts.rules import PLAIN, Applied, RuleBook
 from gateway.bulletin import Bulletin
 from gateway.check import local_address, nearest
 from gateway.clock import Clock
-from gateway.config import Config
+from gateway.config import BOOK, Config
 from gateway.device_book import DeviceBook, DeviceState
+from gateway.duty import Duty
 from gateway.health import TICK, Fall, Pulse
+from gateway.hub_name import hub_name
 from gateway.keeper import WATCH, Keeper, room, share
 from gateway.language import Sentence
 from gateway.metrics import measure
 from gateway.own_limits import care_of, limits_on, refuse_change
 from gateway.path import StraightPath
 from gateway.people import Device, DeviceLink, MeasuringPlan, Patient, People, UnknownPerson
+from gateway.quality_desk import QualityDesk
 from gateway.rounds import Rounds
 from gateway.rule_file import load_rules
+from gateway.schema import SchemaError, open_database
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from gateway.ward import Ward
 from gateway.web import create_app
@@ -68,7 +78,6 @@ logger = logging.getLogger(__name__)
 
 JOURNAL: Final = "journal.db"
 PACKETS: Final = "packets.db"
-BOOK: Final = "hub.db"
 SESSIONS: Final = "sessions.db"
 BROKER: Final = "broker.json"
 LOCK: Final = "lock"
@@ -119,10 +128,18 @@ class House:
         book: Book,
         device_book: DeviceBook,
         reviews: ReviewBook,
+        follow_ups: FollowUpBook,
+        quality: QualityBook,
+        duty: Duty,
+        engine: Engine,
     ) -> None:
+        self.audit = partial(entries, engine)
         self.people = people
         self.book = book
         self.reviews = reviews
+        self.follow_ups = follow_ups
+        self.duty = duty
+        duty.book = book
         self.journal = journal
         self.bulletin = Bulletin()
         self.address = ""
@@ -156,12 +173,13 @@ class House:
         self._unwritten: set[str] = set()  # devices whose state may differ from what is written
         # Told through attributes, because the channels that speak and the follower that sends are made after these.
         self.speaker: Speaker
-        self.rules = rules = load_rules(config.clinic.rules) if config.clinic.rules else PLAIN
-        self.ward = Ward(
-            journal, people, book, self.bulletin, clock=clock, told=lambda: self.speaker.wake(), rules=rules
-        )
+        self.rules = rules = _rules(config)
+        self.ward = Ward(journal, people, book, follow_ups, self.bulletin, clock=clock, told=self._wake, rules=rules)
         self.path = StraightPath(journal, self.ward, clock, people.roster(), stored=self._stored)
-        self.rounds = Rounds(journal, people, reviews, clock=clock, hear=self._hear, rules=rules)
+        self.quality = QualityDesk(journal, people, quality, rules, self.zone)
+        self.rounds = Rounds(
+            journal, people, reviews, clock=clock, hear=self._hear, judge=follow_ups.judge, rules=rules
+        )
         self.pulse = Pulse(self)
         self._told: dict[str, str] = {}
         self._learn()
@@ -267,6 +285,10 @@ class House:
     async def act(self, act: Act) -> Alert:
         """See HouseView."""
         return cast(Alert, await self._in_time(partial(self.ward.act, act)))
+
+    async def care(self, deed: Deed) -> FollowUp:
+        """See HouseView."""
+        return cast(FollowUp, await self._in_time(partial(self.ward.care, deed)))
 
     async def _in_time(self, run: Callable[[], Awaitable[object]]) -> object:
         """Have the ward do what a person asks for: soon or not at all, and the person is told which."""
@@ -416,6 +438,8 @@ class House:
         """What time alone brings about, in order with the packets: silence, a second reading that did not come."""
         while await self.path.round(self.ward.tick):
             pass  # others had their turn
+        while await self.path.round(self.ward.open_planned):
+            pass  # likewise
         await self.path.round(self._look_after_devices)
 
     async def go_round(self) -> None:
@@ -572,6 +596,11 @@ class House:
         """Have the alerts hear what the rounds have found."""
         await self.path.round(partial(self.ward.hear, findings))
 
+    def _wake(self) -> None:
+        """There may be somebody to tell."""
+        self.speaker.wake()
+        self.duty.wake()
+
     def _stored(self) -> None:
         if self.influx:
             self.influx.news.set()
@@ -601,18 +630,28 @@ async def keep_house(config: Config, clock: Clock, *, radio: Radio | None = None
 async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         stack.enter_context(sole_tenant(config.data))
-        channels = _channels(config)
-        house = House(config, clock, *_open_stores(stack, config.data, channels))
+        channels, personal = _channels(config), config.personal_channels()
+        house = House(config, clock, *_open_stores(stack, config, clock, channels, personal))
         door = _open_door(stack, config, house)
         base_url = config.web.base_url or house.address
-        house.speaker = Speaker(house.book, channels, base_url=base_url, clock=clock.now)
+        house.duty.base_url = base_url
+        house.speaker = house.duty.speaker = Speaker(
+            house.book,
+            channels,
+            base_url=base_url,
+            clock=clock.now,
+            outbox=house.duty.outbox,
+            personal=personal,
+            link=house.duty.link,
+        )
         shift = _Shift(stack, await stack.enter_async_context(asyncio.TaskGroup()))
         shift.start(house.speaker.run(), "speaker")
         stack.push_async_callback(house.ward.close)
         _start_followers(shift, config, house, clock)
         await _start_worker(shift, house)
         await _open_links(shift, config, house, clock, radio)
-        for name, work in (("tick", house.tick), ("upkeep", house.upkeep), ("rounds", house.go_round)):
+        works = ("tick", house.tick), ("upkeep", house.upkeep), ("rounds", house.go_round), ("duty", house.duty.run)
+        for name, work in works:
             shift.start(_kept_going(name, work, house, clock), name)
         server = _Server(_server_config(create_app(house, config.web.guard())))
         stack.push_async_callback(_close_web, server, house.bulletin, shift.group.create_task(server.serve([door])))
@@ -646,21 +685,40 @@ def _channels(config: Config) -> list[Channel]:
     return channels
 
 
+def _rules(config: Config) -> RuleBook:
+    return load_rules(config.clinic.rules) if config.clinic.rules else PLAIN
+
+
 def _open_stores(
-    stack: AsyncExitStack, data: Path, channels: Sequence[Channel]
-) -> tuple[Journal, People, Book, DeviceBook, ReviewBook]:
-    journal = Journal(data / JOURNAL, checkpoints="beside it")
+    stack: AsyncExitStack,
+    config: Config,
+    clock: Clock,
+    channels: Sequence[Channel],
+    personal: Sequence[PersonalChannel],
+) -> tuple[Journal, People, Book, DeviceBook, ReviewBook, FollowUpBook, QualityBook, Duty, Engine]:
+    journal = Journal(config.data / JOURNAL, checkpoints="beside it")
     stack.callback(journal.close)
-    engine = connect(f"sqlite:///{data / BOOK}")
-    stack.callback(engine.dispose)
     try:
-        people, book, device_book = People(engine), Book(engine, routes=routes(channels)), DeviceBook(engine)
-        reviews = ReviewBook(engine)
-        book.create()
-    except DatabaseError as error:
-        said = f"cannot use {data / BOOK}: {error.orig}; check the file, its owner and the disk"
-        raise HouseError(_hindrance(data, said)) from error
-    return journal, people, book, device_book, reviews
+        hub = hub_name(config)
+        engine = open_database(config.database_url)
+    except (SchemaError, OSError) as error:
+        raise HouseError(_hindrance(config.data, str(error))) from error
+    stack.callback(engine.dispose)
+    people = People(engine)
+    duty = Duty(
+        engine,
+        people,
+        journal,
+        clock,
+        rules=_rules(config),
+        channels=personal_routes(personal),
+        ladders=config.ladders(),
+        zone=config.clinic.zone,
+        hub=hub,
+    )
+    book = Book(engine, routes=routes(channels), hub=hub, beside=[duty.escalation.beside])
+    reviews, follow_ups, quality = ReviewBook(engine), FollowUpBook(engine), QualityBook(engine)
+    return journal, people, book, DeviceBook(engine), reviews, follow_ups, quality, duty, engine
 
 
 def _open_door(stack: AsyncExitStack, config: Config, house: House) -> socket.socket:

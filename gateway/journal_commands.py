@@ -21,12 +21,14 @@ import httpx
 from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError
 
-from alerts.book import Book, connect
+from alerts.book import Book
 from gateway.check import address_of_hub, is_running
 from gateway.config import Config, load
-from gateway.house import BOOK, JOURNAL, PACKETS, HouseError, sole_tenant
+from gateway.house import JOURNAL, PACKETS, HouseError, sole_tenant
+from gateway.hub_name import hub_name
 from gateway.keeper import WATCH
 from gateway.people import People
+from gateway.schema import SchemaError, is_filled, open_database, remedy, said, shown
 from ingest import export, influx
 from ingest.accounts import Accounts, Aside, balance
 from ingest.journal import Journal, JournalError, Letter
@@ -110,15 +112,18 @@ def _path(config: Config) -> Path:
 @contextmanager
 def in_the_book(config: Config) -> Iterator[Engine | None]:
     """The database of patients and alerts; None where there is none."""
-    path = config.data / BOOK
-    if not path.exists() or not path.stat().st_size:
+    url = config.database_url
+    if config.database is None and not is_filled(url):
         yield None
         return
-    engine = connect(f"sqlite:///{path}")
+    try:
+        engine = open_database(url)
+    except SchemaError as error:
+        raise HouseError(str(error)) from error
     try:
         yield engine
     except DatabaseError as error:
-        raise HouseError(f"cannot use {path}: {error.orig}; check the file, its owner and the disk") from error
+        raise HouseError(f"cannot use {shown(url)}: {said(error)}; {remedy(url)}") from error
     finally:
         engine.dispose()
 
@@ -126,7 +131,8 @@ def in_the_book(config: Config) -> Iterator[Engine | None]:
 def _progress(config: Config, journal: Journal) -> dict[str, Progress]:
     """As `gateway.house.House.progress`."""
     with in_the_book(config) as engine:
-        followers = {} if engine is None else {WATCH: Progress(upto=Book(engine, routes={}).cursor())}
+        book = engine and Book(engine, routes={}, hub=hub_name(config))
+        followers = {WATCH: Progress(upto=book.cursor())} if book else {}
     if config.influxdb:
         followers["influxdb"] = journal.progress(influx.place_of(config.influxdb.settings()))
     return followers

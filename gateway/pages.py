@@ -24,7 +24,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from alerts.alert import ActKind, Alert, IllegalAct, Outcome, Text, together
+from alerts.alert import ActKind, Alert, IllegalAct, Outcome, Symptom, Text, together
+from alerts.follow_up import SYMPTOM_WORDS, asks_symptoms
 from alerts.rule import POPULATIONS, Rule
 from alerts.rules import PROBLEMS, RULES
 from gateway.api import (
@@ -145,9 +146,11 @@ class Desk:
         code = choose(request.cookies.get(_LANGUAGE_COOKIE), request.headers.get("accept-language"))
         return self._languages[code]
 
-    def page(self, request: Request, template: str, status: int = 200, **shown: Any) -> HTMLResponse:
-        """The page for this person. `shown` are the template's own values."""
-        language = self.language(request)
+    def page(
+        self, request: Request, template: str, status: int = 200, spoken: str | None = None, **shown: Any
+    ) -> HTMLResponse:
+        """The page for this person, in the language that is spoken, if known. `shown`: the template's own values."""
+        language = self._languages[spoken] if spoken else self.language(request)
         refusal: Refusal | None = getattr(request.state, "refusal", None)
         frame = {
             "here": request.url.path,
@@ -187,6 +190,8 @@ def _environment(language: Language) -> Environment:
         readable=lambda data, channel: printable(readable(data, channel)),
         alert_word=partial(_alert_title, language),
         problem_word=partial(_title, language),
+        symptoms=SYMPTOM_WORDS,
+        asks_symptoms=asks_symptoms,
         outcome_word=lambda outcome: say(OUTCOMES[outcome]),
         value_word=lambda reading, unit: _value_word(reading, unit, language),
         kind_word=lambda kind: say(KINDS[kind]),
@@ -336,7 +341,7 @@ async def acknowledge(request: Request, house: House, alert_id: str) -> Response
 async def close(request: Request, house: House, alert_id: str) -> Response:
     """The form that ends an alert."""
     fields = await _fields(request)
-    body = _take(CloseIn, fields)
+    body = _take(CloseIn, {**fields, **_symptoms(fields)})
     await _decide(request, house, ActKind.CLOSE, alert_id, body)
     return _remember_name(_go(request, fields.get("next", "/")), request, body.by)
 
@@ -361,7 +366,7 @@ async def _decide(
                 note=alert.closing_note,
                 **which,
             )
-        elif alert.acknowledged_at:
+        elif kind is ActKind.ACKNOWLEDGE and alert.acknowledged_at:
             said = Sentence(
                 "{name} has acknowledged the alert “{problem}” of {patient} already, on {moment}. It can be closed.",
                 name=alert.acknowledged_by,
@@ -444,7 +449,7 @@ async def _done_before(request: Request, house: HouseView, patient_id: str, mond
 async def add_patient(request: Request, house: House) -> Response:
     """The form for a new patient."""
     patient = _take(PatientIn, await _fields(request)).patient()
-    await asyncio.to_thread(house.people.add_patient, patient)
+    await asyncio.to_thread(house.people.add_patient, patient, now=house.now())
     return _go(request, f"/patients/{quote(patient.id)}")
 
 
@@ -664,7 +669,7 @@ def _seeming_kind(payload: bytes) -> DeviceKind:
 async def add_device(request: Request, house: House) -> Response:
     """The form for a new device."""
     device = _take(DeviceIn, await _fields(request)).device()
-    await asyncio.to_thread(house.people.add_device, device)
+    await asyncio.to_thread(house.people.add_device, device, now=house.now())
     return _go(request, "/devices")
 
 
@@ -842,6 +847,12 @@ async def _fields(request: Request) -> dict[str, str]:
     return fields
 
 
+def _symptoms(fields: Mapping[str, str]) -> dict[str, list[Symptom]]:
+    """What was ticked of the symptoms that a severe pressure asks for; nothing where nothing was, not even "none"."""
+    found = [symptom for symptom in Symptom if f"symptom-{symptom}" in fields]
+    return {"symptoms": found} if found or "no-symptom" in fields else {}
+
+
 async def _on_the_wearers_clock(house: HouseView, fields: Mapping[str, str | None]) -> dict[str, str | None]:
     """The fields with the local time of a form as a moment, in the zone of its patient."""
     patient = await asyncio.to_thread(house.people.patient, fields.get("patient") or "")
@@ -857,7 +868,7 @@ def _local_time(moment: datetime, zone: ZoneInfo) -> str:
     return f"{moment.astimezone(zone):%Y-%m-%dT%H:%M:%S}"
 
 
-def _take(form: type[_Form], fields: Mapping[str, str | None]) -> _Form:
+def _take(form: type[_Form], fields: Mapping[str, object]) -> _Form:
     """The fields that the form knows, checked. Raises RequestValidationError, which is shown as a sentence."""
     known = {each.alias or name for name, each in form.model_fields.items()}
     try:

@@ -24,7 +24,6 @@ from sqlalchemy import (
     Engine,
     ForeignKey,
     Integer,
-    MetaData,
     Row,
     String,
     Table,
@@ -35,6 +34,8 @@ from sqlalchemy import (
     update,
 )
 
+from alerts.audit import audited
+from alerts.database import METADATA
 from alerts.rule import Group
 from alerts.rules import read_overrides
 from gateway.language import Sentence
@@ -44,7 +45,6 @@ from ingest.vital import Unit, Vital
 
 # A MAC address, or the UUID that macOS gives in its place.
 BLUETOOTH_ADDRESS: Final = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}|[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
-METADATA: Final = MetaData()
 
 # Moments are stored as integer microseconds UTC, as in the journal: exact, sortable, the same on every database.
 _patients = Table(
@@ -326,7 +326,6 @@ class People:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        METADATA.create_all(engine)
 
     def patients(self) -> list[Patient]:
         """All patients by name."""
@@ -339,14 +338,18 @@ class People:
             row = db.execute(_PATIENTS.where(_patients.c.id == patient)).one_or_none()
             return _patient(row) if row else None
 
-    def add_patient(self, patient: Patient) -> None:
-        """Write a new patient down. Raises AlreadyKnown, or ZoneInfoNotFoundError for an unknown time zone."""
+    def add_patient(self, patient: Patient, *, now: datetime, by: str | None = None) -> None:
+        """Write a new patient down. by: who says so, None where nobody did.
+
+        Raises AlreadyKnown, or ZoneInfoNotFoundError for an unknown time zone.
+        """
         ZoneInfo(patient.zone)
         with self._engine.begin() as db:
             if db.execute(select(_patients.c.id).where(_patients.c.id == patient.id)).one_or_none():
                 raise AlreadyKnown(Sentence("a patient with the id {id} exists already", id=patient.id))
             db.execute(insert(_patients).values(**_patient_row(patient)))
             _write_care(db, patient)
+            audited(db, "added", f"patient:{patient.id}", at=now, who=by, after=_to_audit(patient))
 
     def change_patient(self, patient: Patient, *, now: datetime, by: str | None = None) -> None:
         """Replace what is known of a patient; the pseudonym stays. Raises UnknownPerson.
@@ -356,10 +359,11 @@ class People:
         ZoneInfo(patient.zone)
         row = {k: v for k, v in _patient_row(patient).items() if k not in {"id", "pseudonym"}}
         with self._engine.begin() as db:
-            before = db.scalar(select(_patients.c.limits).where(_patients.c.id == patient.id))
-            if before is None:
+            found = db.execute(_PATIENTS.where(_patients.c.id == patient.id)).one_or_none()
+            if found is None:
                 raise UnknownPerson(Sentence("no patient has the id {id}", id=patient.id))
-            row["limits"], ended = dated(patient.limits, before, now)
+            before = _patient(found)
+            row["limits"], ended = dated(patient.limits, before.limits, now)
             db.execute(update(_patients).where(_patients.c.id == patient.id).values(**row))
             for rule, parameter, entry in ended:
                 over = _over(rule, parameter, entry, now.astimezone(ZoneInfo(patient.zone)))
@@ -369,6 +373,9 @@ class People:
                 if by and not over:
                     db.execute(insert(_limit_ends).values(former=number, by=by))
             _write_care(db, patient)
+            was, now_so = _to_audit(before), _to_audit(replace(patient, limits=row["limits"]))
+            if was != now_so:
+                audited(db, "changed", f"patient:{patient.id}", at=now, who=by, before=was, after=now_so)
 
     def former_limits(self, patient: str) -> list[FormerLimit]:
         """What was set for a patient and was replaced or taken back, oldest first."""
@@ -394,9 +401,15 @@ class People:
             lasting = _PLANS.where(*_lasting(patient, today), _plans.c.vital == vital)
             for before in map(_plan, db.execute(lasting).all()):
                 if plan.leaves_no_day(before, today):
-                    _end_plan(db, before.number, now, plan.author)
+                    _end_plan(db, patient, before.number, now, plan.author)
             values = {name: getattr(plan, name) for name in ("vital", "times", "days", "first", "last", "author")}
-            db.execute(insert(_plans).values(patient=patient, entered_us=to_us(plan.entered_at), **values))
+            number = db.scalar(
+                insert(_plans)
+                .values(patient=patient, entered_us=to_us(plan.entered_at), **values)
+                .returning(_plans.c.id)
+            )
+            said = {**values, "first": _day(plan.first), "last": _day(plan.last), "plan": number}
+            audited(db, "plan-set", f"patient:{patient}", at=now, who=plan.author, after=said)
 
     def end_plan(self, patient: str, number: int, *, by: str | None, now: datetime) -> None:
         """End one plan of a patient, which stays as a former one; one that has ended already stays as it is.
@@ -406,7 +419,7 @@ class People:
         with self._engine.begin() as db:
             lasting = (*_lasting(patient, _today(db, patient, now)), _plans.c.id == number)
             if db.scalar(select(_plans.c.id).where(*lasting)) is not None:
-                _end_plan(db, number, now, by)
+                _end_plan(db, patient, number, now, by)
 
     def plans(self, patients: Iterable[str]) -> dict[str, list[MeasuringPlan]]:
         """What these patients are and were to measure, by patient, in the order in which it was written."""
@@ -433,12 +446,14 @@ class People:
             row = db.execute(_DEVICES.where(_devices.c.id == device)).one_or_none()
             return _device(row) if row else None
 
-    def add_device(self, device: Device) -> None:
-        """Write a new device down. Raises AlreadyKnown."""
+    def add_device(self, device: Device, *, now: datetime, by: str | None = None) -> None:
+        """Write a new device down. by: as in `add_patient`. Raises AlreadyKnown."""
         with self._engine.begin() as db:
             if db.execute(select(_devices.c.id).where(_devices.c.id == device.id)).one_or_none():
                 raise AlreadyKnown(Sentence("a device with the id {id} exists already", id=device.id))
-            db.execute(insert(_devices).values(id=device.id, kind=device.kind, link=device.link, model=device.model))
+            row = {"id": device.id, "kind": device.kind, "link": device.link, "model": device.model}
+            db.execute(insert(_devices).values(**row))
+            audited(db, "added", f"device:{device.id}", at=now, who=by, after=row)
 
     def wearings(self, device: str | None = None, patient: str | None = None) -> list[Wearing]:
         """Wearings in the order they were written, past ones included."""
@@ -476,8 +491,10 @@ class People:
         """Who wears what, for admission."""
         return Roster(self.wearings())
 
-    def assign(self, device: str, patient: str, *, since: datetime | None, now: datetime) -> Wearing:
-        """Give a device to a patient; a retired one is in use again.
+    def assign(
+        self, device: str, patient: str, *, since: datetime | None, now: datetime, by: str | None = None
+    ) -> Wearing:
+        """Give a device to a patient; a retired one is in use again. by: as in `add_patient`.
 
         since None: from now on, or, for a device nobody has worn yet, from its first record, so that what waits
         unassigned is admitted. Raises UnknownPerson; AlreadyKnown while somebody else wears it.
@@ -509,7 +526,10 @@ class People:
                 )
                 .returning(_wearings.c.id)
             )
-        return replace(wearing, number=number)
+            wearing = replace(wearing, number=number)
+            was = {"retired_at": _said(known.retired_at)} if known.retired_at else None
+            audited(db, "assigned", f"device:{device}", at=now, who=by, before=was, after=_worn_so(wearing))
+        return wearing
 
     def correct(self, wanted: Wearing, *, by: str, note: str, now: datetime) -> Wearing:
         """Correct whose a wearing (of this number) was and since when; its end stays.
@@ -556,7 +576,10 @@ class People:
                     since_us=_us(wanted.since),
                 )
             )
-        return replace(known, patient=person.id, since=wanted.since, slot=slot, zone=ZoneInfo(person.zone))
+            corrected = replace(known, patient=person.id, since=wanted.since, slot=slot, zone=ZoneInfo(person.zone))
+            was, now_so = _worn_so(known), {**_worn_so(corrected), "note": note}
+            audited(db, "corrected", f"device:{device.id}", at=now, who=by, before=was, after=now_so)
+        return corrected
 
     def corrections(self, device: str) -> list[Correction]:
         """What was corrected of the wearings of a device, oldest first."""
@@ -564,36 +587,34 @@ class People:
         with self._engine.connect() as db:
             return [_correction(row) for row in db.execute(query)]
 
-    def release(self, device: str, *, now: datetime) -> Wearing:
-        """End the current wearing of a device; its history stays. Raises UnknownPerson when nobody wears it."""
+    def release(self, device: str, *, now: datetime, by: str | None = None) -> Wearing:
+        """End the current wearing of a device; its history stays. Raises UnknownPerson when nobody wears it.
+
+        by: as in `add_patient`.
+        """
         current = next((w for w in self.wearings(device=device) if w.until is None), None)
         if current is None:
             raise UnknownPerson(Sentence("nobody wears device {id}", id=device))
         with self._engine.begin() as db:
-            db.execute(
-                update(_wearings)
-                .where(_wearings.c.device == device, _wearings.c.until_us.is_(None))
-                .values(until_us=to_us(now))
-            )
-        return replace(current, until=now.astimezone(UTC))
+            return _end_wearing(db, current, now, by)
 
-    def retire(self, device: str, *, now: datetime) -> Device:
+    def retire(self, device: str, *, now: datetime, by: str | None = None) -> Device:
         """Take a device out of use, and from its wearer; its history stays. Raises UnknownPerson.
 
-        Retired once more, it stays retired since the first time.
+        Retired once more, it stays retired since the first time. by: as in `add_patient`.
         """
         known = self.device(device)
         if known is None:
             raise UnknownPerson(Sentence("no device has the id {id}", id=device))
         if known.retired_at is not None:
             return known
+        worn = next((w for w in self.wearings(device=device) if w.until is None), None)
         with self._engine.begin() as db:
-            db.execute(
-                update(_wearings)
-                .where(_wearings.c.device == device, _wearings.c.until_us.is_(None))
-                .values(until_us=to_us(now))
-            )
+            if worn is not None:
+                _end_wearing(db, worn, now, by)
             db.execute(insert(_retirements).values(device=device, retired_us=to_us(now)))
+            was, now_so = {"retired_at": None}, {"retired_at": _said(now)}
+            audited(db, "retired", f"device:{device}", at=now, who=by, before=was, after=now_so)
         return replace(known, retired_at=now.astimezone(UTC))
 
     def _free_slot(self, device: Device, patient: str) -> int:
@@ -614,6 +635,14 @@ class People:
         if own is not None and (device.kind is not DeviceKind.CGM or own not in taken):
             return own
         return next(slot for slot in range(len(taken) + 1) if slot not in taken)
+
+
+def _end_wearing(db: Connection, wearing: Wearing, now: datetime, by: str | None) -> Wearing:
+    over = replace(wearing, until=now.astimezone(UTC))
+    db.execute(update(_wearings).where(_wearings.c.id == wearing.number).values(until_us=to_us(now)))
+    was, now_so = _worn_so(wearing), _worn_so(over)
+    audited(db, "released", f"device:{wearing.device}", at=now, who=by, before=was, after=now_so)
+    return over
 
 
 def _both(since: datetime | None, until: datetime | None, other: Wearing) -> bool:
@@ -641,6 +670,29 @@ def _us(moment: datetime | None) -> int | None:
 
 def _moment(us: int | None) -> datetime | None:
     return None if us is None else from_us(us)
+
+
+def _said(moment: datetime | None) -> str | None:
+    return None if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _day(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()
+
+
+def _to_audit(patient: Patient) -> dict[str, Any]:
+    """Without the pseudonym, which only this database is to join with a name."""
+    row = {name: value for name, value in _patient_row(patient).items() if name != "pseudonym"}
+    return {**row, "population": patient.population, "programme": patient.programme}
+
+
+def _worn_so(wearing: Wearing) -> dict[str, Any]:
+    return {
+        "wearing": wearing.number,
+        "patient": wearing.patient,
+        "since": _said(wearing.since),
+        "until": _said(wearing.until),
+    }
 
 
 def _patient_row(patient: Patient) -> dict[str, Any]:
@@ -675,8 +727,10 @@ def _plan(row: Row[Any]) -> MeasuringPlan:
     )
 
 
-def _end_plan(db: Connection, number: int, now: datetime, by: str | None) -> None:
+def _end_plan(db: Connection, patient: str, number: int, now: datetime, by: str | None) -> None:
     db.execute(update(_plans).where(_plans.c.id == number).values(ended_us=to_us(now)))
+    was, now_so = {"plan": number, "ended_at": None}, {"plan": number, "ended_at": _said(now)}
+    audited(db, "plan-ended", f"patient:{patient}", at=now, who=by, before=was, after=now_so)
     if by:
         db.execute(insert(_plan_ends).values(plan=number, by=by))
 

@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 import httpx
 
-from alerts.book import connect
 from gateway.check import address_of_hub, is_running
 from gateway.config import Config
-from gateway.house import BOOK, sole_tenant
+from gateway.house import sole_tenant
 from gateway.people import AlreadyKnown, Device, DeviceKind, DeviceLink, Patient, People, UnknownPerson
+from gateway.schema import SchemaError, open_database
 from ingest.vital import Unit
 
 _PATIENCE_S = 15.0
@@ -72,7 +72,10 @@ async def open_register(config: Config, now: datetime) -> AsyncIterator[Register
 @contextmanager
 def _files(config: Config) -> Iterator[People]:
     with sole_tenant(config.data):
-        engine = connect(f"sqlite:///{config.data / BOOK}")
+        try:
+            engine = open_database(config.database_url)
+        except SchemaError as error:
+            raise RegisterError(str(error)) from error
         try:
             yield People(engine)
         finally:
@@ -92,7 +95,7 @@ class _InFiles:
 
     async def add_patient(self, patient: Patient) -> None:
         try:
-            await asyncio.to_thread(self._people.add_patient, patient)
+            await asyncio.to_thread(self._people.add_patient, patient, now=self._now)
         except AlreadyKnown as error:
             raise RegisterError(str(error)) from error
 
@@ -110,7 +113,7 @@ class _InFiles:
     def _give(self, device: Device, patient: str) -> None:
         entry = self._entry(device.id)
         if entry is None:
-            self._people.add_device(device)
+            self._people.add_device(device, now=self._now)
         elif entry.wearer == patient:
             return
         elif entry.wearer is not None:

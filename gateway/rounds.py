@@ -65,6 +65,7 @@ class Rounds:
         *,
         clock: Clock,
         hear: Callable[[Sequence[Finding]], Awaitable[object]],
+        judge: Callable[[Review], None],
         rules: RuleBook = PLAIN,
     ) -> None:
         self.patience = Patience("book of reviews", clock)
@@ -73,6 +74,7 @@ class Rounds:
         self._book = book
         self._now = clock.now
         self._hear = hear
+        self._judge = judge
         self._rules = rules
         self._agenda = Agenda()
         self._went_at: datetime | None = None
@@ -142,6 +144,8 @@ class Rounds:
         if asked:
             await self._hear(asked)
         if seen:
+            if seen.review:  # before it is written that the week was reviewed: judged twice is harmless
+                await self.patience.call(self._judge, seen.review)
             await self.patience.call(self._book.write, replace(seen.standing, asks_at=again), seen.review)
         return min(due.next_at, again or due.next_at)
 

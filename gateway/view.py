@@ -8,12 +8,17 @@ from typing import Any, Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from alerts.alert import Act, Alert
+from alerts.audit import Entry
 from alerts.book import Book
+from alerts.follow_up import Deed, FollowUp
+from alerts.follow_up_book import FollowUpBook
 from alerts.review_book import ReviewBook
 from alerts.rules import Applied, RuleBook
 from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
+from gateway.duty import Duty
 from gateway.people import Device, MeasuringPlan, Patient, People
+from gateway.quality_desk import QualityDesk
 from ingest.admit import Wearing
 from ingest.journal import Letter, LetterState
 from ingest.reading import Reading
@@ -56,8 +61,27 @@ class HouseView(Protocol):
         ...
 
     @property
+    def duty(self) -> Duty:
+        """Who is told of alerts and by which ways; what people answer. Blocks where it is not async."""
+        ...
+
+    @property
     def reviews(self) -> ReviewBook:
         """The weekly reviews, and how each patient stands. Blocks: call it off the loop."""
+        ...
+
+    @property
+    def follow_ups(self) -> FollowUpBook:
+        """What is done about patients, and when next. Blocks: call it off the loop."""
+        ...
+
+    def audit(self, *, subject: str | None = None, before: int | None = None, limit: int = 100) -> list[Entry]:
+        """What was changed, the newest first; see `alerts.audit.entries`. Blocks: call it off the loop."""
+        ...
+
+    @property
+    def quality(self) -> QualityDesk:
+        """Where the quality report and the months of monitoring are put together."""
         ...
 
     @property
@@ -147,6 +171,10 @@ class HouseView(Protocol):
 
     async def act(self, act: Act) -> Alert:
         """Do what a person decided, in seconds. Raises IllegalAct, and StoreAway, which says what may yet come."""
+        ...
+
+    async def care(self, deed: Deed) -> FollowUp:
+        """Do what a person decided about a follow-up; one that is closed closes its alert. Raises as `act` does."""
         ...
 
     async def readings(

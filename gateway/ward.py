@@ -12,23 +12,26 @@ import asyncio
 import logging
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, time, timedelta
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
 import sqlalchemy.exc
 
-from alerts.alert import Act, Alert, Finding, Notice, Text, together
+from alerts.alert import Act, Alert, Finding, IllegalAct, Notice, Text, together
 from alerts.battery import low_battery
 from alerts.bed import Bed
-from alerts.book import Book
+from alerts.book import Book, Overtaken
 from alerts.delivery import worst_for_patients
 from alerts.device_rules import NO_DATA
 from alerts.devices import Expected, after_low
+from alerts.follow_up import Deed, FollowUp, Step, closing, decide, follow, worsened
+from alerts.follow_up_book import FollowUpBook
 from alerts.ladder import Plan
-from alerts.machine import Change, hear, hear_findings, withheld
+from alerts.machine import Change, FactKind, hear, hear_findings, withheld
 from alerts.meter import too_high
 from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, Key, Limits
 from alerts.rules import PLAIN, RuleBook
@@ -39,7 +42,7 @@ from alerts.spot_rules import BP_LOW, BP_SEVERE, METER_VERY_LOW
 from gateway.agenda import Agenda
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
-from gateway.own_limits import Holdings
+from gateway.own_limits import Holdings, care_of
 from gateway.patience import Patience
 from gateway.people import DeviceKind, MeasuringPlan, Patient, People, Worn, plans_on
 from gateway.stored import StoredReadings, Unseen
@@ -72,6 +75,8 @@ _LOW_GLUCOSE: Final = max(
 )
 NO_PLANS: Final[Mapping[Vital, timedelta]] = {}
 _BATTERY_NEWS: Final = timedelta(days=1)
+_OVERTAKEN_AT_MOST: Final = 10  # times in a row by other hubs; then it is tried again at the next tick
+_T = TypeVar("_T")
 
 
 class Ward:
@@ -82,6 +87,7 @@ class Ward:
         journal: Journal,
         people: People,
         book: Book,
+        follow_ups: FollowUpBook,
         bulletin: Bulletin,
         *,
         clock: Clock,
@@ -93,6 +99,8 @@ class Ward:
         self._journal = journal
         self._people = people
         self._book = book
+        self._follow_ups = follow_ups
+        self._rules = rules
         self._bulletin = bulletin
         self._now = clock.now
         self._told = told
@@ -174,7 +182,8 @@ class Ward:
             for wearing in wearings
             if known and wearing.until is None
         ]
-        await self._write((), hear_findings({}, findings, self._now()).notices)
+        notices = hear_findings({}, findings, self._now()).notices
+        await _unless_overtaken(partial(self._write, (), notices))
 
     async def tell_too_high(self, refused: Sequence[Reading]) -> None:
         """Tell of glucose that became no reading because it is too high to be believed (`alerts.meter`)."""
@@ -194,14 +203,53 @@ class Ward:
         await self._hear(patients, [findings], self._now())
 
     async def act(self, act: Act) -> Alert:
-        """Do what a person decided. Raises IllegalAct, or KeyError for an unknown alert."""
+        """Do what a person decided, and what it does to the alert's follow-up.
+
+        Raises IllegalAct, or KeyError for an unknown alert.
+        """
+        return await _unless_overtaken(partial(self._act, act))
+
+    async def _act(self, act: Act) -> Alert:
         alert = await self.patience.call(self._book.alert, act.alert)
         if alert is None:
             raise KeyError(act.alert)
         changes = hear(alert, act, act.at).changes
-        await self._write(changes, ())
+        known = await self.patience.call(self._follow_ups.of_alert, alert.id)
+        programme = await self.patience.call(self._programme, alert.patient)
+        steps = follow(changes[-1].alert, act, known, programme=programme)
+        await self._write(changes, (), [alert], steps)
         self._again.add(alert.patient)
         return changes[-1].alert
+
+    async def care(self, deed: Deed) -> FollowUp:
+        """Do what a person decided about a follow-up; one that is closed closes its alert. Raises IllegalAct."""
+        return await _unless_overtaken(partial(self._care, deed))
+
+    async def _care(self, deed: Deed) -> FollowUp:
+        steps = decide(await self.patience.call(self._follow_ups.get, deed.follow_up), deed)
+        changes: Sequence[Change] = ()
+        seen: Sequence[Alert] = ()
+        if act := closing(steps):
+            alert = await self.patience.call(self._book.alert, act.alert)
+            if alert and alert.closed_at is None:
+                changes, seen = hear(alert, act, act.at).changes, [alert]
+                self._again.add(alert.patient)
+        await self._write(changes, (), seen, steps)
+        return steps[0].follow_up
+
+    async def open_planned(self) -> bool:
+        """Open the follow-ups of plans whose time has come; True when there may be more."""
+        made = await self.patience.call(self._follow_ups.open_due, self._now(), SLICE)
+        self._tell_of(made)
+        return len(made) == SLICE
+
+    def _programme(self, patient: str) -> str | None:
+        known = self._people.patient(patient)
+        return self._rules.care(patient, care_of(known)).programme if known else None
+
+    def _tell_of(self, follow_ups: Iterable[FollowUp]) -> None:
+        for each in {each.id: each for each in follow_ups}.values():
+            self._bulletin.publish({"type": "follow-up", "follow_up": each.id, "patient": each.patient})
 
     def forget(self, patients: Iterable[str]) -> None:
         """Read limits, zone and devices of these patients again before the next look: they have changed."""
@@ -307,11 +355,30 @@ class Ward:
         self, patients: Sequence[str], groups: Sequence[Sequence[Finding]], now: datetime
     ) -> Mapping[tuple[str, str], Alert]:
         """Have the alerts hear findings, a group of one moment after the other; what then stands."""
-        standing = await self.patience.call(self._book.standing, patients)
-        alerts, changes, notices = _heard(standing, groups, now)
-        if changes or notices:
-            await self._write(changes, notices)
-        return alerts
+
+        async def heard() -> Mapping[tuple[str, str], Alert]:
+            standing = await self.patience.call(self._book.standing, patients)
+            alerts, changes, notices = _heard(standing, groups, now)
+            if changes or notices:
+                steps = await self._worsened(changes)
+                try:
+                    await self._write(changes, notices, standing.values(), steps)
+                except IllegalAct as error:  # somebody acted on a follow-up meanwhile
+                    raise Overtaken(error.text.en) from error
+            return alerts
+
+        return await _unless_overtaken(heard)
+
+    async def _worsened(self, changes: Sequence[Change]) -> Sequence[Step]:
+        """What alerts that are told again do to the follow-ups that are under way."""
+        again = {FactKind.WORSENED, FactKind.RELAPSED}
+        # Of each the last: it is what the alert has come to.
+        told = {each.alert.id: each for each in changes if each.fact.what in again and each.alert.acknowledged_at}
+        if not told:
+            return ()
+        found = await self.patience.call(self._follow_ups.of_alerts, told)
+        pairs = [(told[alert], follow_up) for alert, follow_up in found.items()]
+        return [step for one, follow_up in pairs for step in worsened(one.alert, follow_up, one.fact.at)]
 
     def _findings(self, patients: Sequence[str], now: datetime) -> dict[str, list[Sequence[Finding]]]:
         """What is to be heard of each patient who can be judged, in groups of one moment each."""
@@ -370,16 +437,25 @@ class Ward:
         self._found.pop(patient, None)
         self._new.pop(patient, None)
 
-    async def _write(self, changes: Sequence[Change], notices: Sequence[Notice]) -> None:
+    async def _write(
+        self,
+        changes: Sequence[Change],
+        notices: Sequence[Notice],
+        seen: Iterable[Alert] | None = None,
+        steps: Sequence[Step] = (),
+    ) -> None:
+        """seen: as `Book.record` has it. Raises IllegalAct where somebody has acted on a follow-up of the steps."""
         cursor = self._judged if self._judged > self._written else None
-        if not (changes or notices or cursor):
+        if not (changes or notices or cursor or steps):
             return
-        new = await self.patience.call(self._book.record, changes, notices, cursor)
+        also = self._follow_ups.writing(steps)
+        new = await self.patience.call(self._book.record, changes, notices, cursor, seen, also)
         self._written = cursor or self._written
         if new:
             self._told()
         for alert in {change.alert.id: change.alert for change in changes}.values():
             self._bulletin.publish({"type": "alert", "alert": alert.id, "patient": alert.patient})
+        self._tell_of(step.follow_up for step in steps)
 
     def _begin(self) -> None:
         """Have everybody looked at about whom time may have brought something about while we were away.
@@ -512,6 +588,14 @@ class Ward:
             not_before=since if silent else self._started_at + GRACE,
             worn_since=worn.assigned_at,
         )
+
+
+async def _unless_overtaken(step: Callable[[], Awaitable[_T]]) -> _T:
+    """Take a step, and once more where another hub was faster: the step then meets what that one has written."""
+    for _ in range(_OVERTAKEN_AT_MOST):
+        with suppress(Overtaken):
+            return await step()
+    return await step()
 
 
 def _heard(

@@ -18,9 +18,20 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from alerts.alert import IllegalAct, Text
-from alerts.book import hurried
+from alerts.database import hurried
 from alerts.rule import LimitsError
-from gateway import api, metrics, pages, review_api
+from gateway import (
+    answers,
+    api,
+    audit_api,
+    care_api,
+    metrics,
+    pages,
+    quality_api,
+    quality_page,
+    review_api,
+    survey_page,
+)
 from gateway.forms import flaws_told
 from gateway.guard import Guard, WebSettings, problem
 from gateway.language import Sentence
@@ -65,7 +76,13 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
     app.add_middleware(Guard, settings=settings)
     app.include_router(api.router)
     app.include_router(review_api.router)
+    app.include_router(audit_api.router)
+    app.include_router(care_api.router)
+    app.include_router(answers.router)
+    app.include_router(survey_page.router)
+    app.include_router(quality_api.router)
     app.include_router(pages.router)
+    app.include_router(quality_page.router)
     app.add_api_route("/static/plotly.min.js", _plotly_script, include_in_schema=False)
     app.add_api_route("/metrics", _metrics, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=_STATIC))

@@ -260,11 +260,12 @@ def _enrol(house: House, guests: Sequence[Guest]) -> None:
     known = {patient.id for patient in house.people.patients()}
     for guest in guests:
         if guest.patient.id not in known:
-            house.people.add_patient(guest.patient)
-            house.people.add_device(guest.device)
+            house.people.add_patient(guest.patient, now=house.now())
+            house.people.add_device(guest.device, now=house.now())
     if house.people.device(UNPAIRED) is None:
         house.people.add_device(
-            Device(id=UNPAIRED, kind=DeviceKind.METER, link=DeviceLink.MQTT, model="Simulated MQTT device")
+            Device(id=UNPAIRED, kind=DeviceKind.METER, link=DeviceLink.MQTT, model="Simulated MQTT device"),
+            now=house.now(),
         )
 
 

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.full_disk import FullDisk, mounted
+from tests.postgres import Server, running_server
 
 if TYPE_CHECKING:
     from tests.influx_facade import Bucket
@@ -110,6 +111,32 @@ def influx_bucket(influx_engine: str) -> Iterator[Bucket]:
     with Facade(influx_engine).serving() as facade:
         yield Bucket(engine=influx_engine, name=name, facade=facade)
     statement(influx_engine, f'DROP DATABASE "{name}"')
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A real PostgreSQL server of its own that lives for the session."""
+    try:
+        server = running_server()
+    except FileNotFoundError as error:
+        go_without(f"NO POSTGRESQL TO START ({error}): `apt-get install postgresql` gives initdb and pg_ctl")
+    with server as started:
+        yield started
+
+
+@pytest.fixture
+def postgresql_url(postgresql: Server) -> Iterator[str]:
+    """A fresh, empty database of the PostgreSQL server."""
+    with postgresql.database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database for the house: every test that asks for one runs on both kinds."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'hub.db'}"
+    return str(request.getfixturevalue("postgresql_url"))
 
 
 @pytest.fixture

@@ -101,9 +101,10 @@ async def enrol(
     """A patient, if not known yet, who wears a device."""
     if house.people.patient(patient) is None:
         house.people.add_patient(
-            Patient(**{"id": patient, "name": f"Name of {patient}", "zone": "Asia/Shanghai", **known})
+            Patient(**{"id": patient, "name": f"Name of {patient}", "zone": "Asia/Shanghai", **known}),
+            now=house.now(),
         )
-    house.people.add_device(Device(id=device, kind=kind, link=link))
+    house.people.add_device(Device(id=device, kind=kind, link=link), now=house.now())
     await house.pair(device, patient)
 
 

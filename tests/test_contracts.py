@@ -70,8 +70,16 @@ def test_every_module_outside_the_shells_is_in_the_pure_contract() -> None:
         "ingest.journal_format",
         "ingest.checkpoint",
         "ingest.packet_log",
+        "alerts.audit",
         "alerts.book",
         "alerts.channels",
+        "alerts.database",
+        "alerts.escalation_book",
+        "alerts.follow_up_book",
+        "alerts.messages",
+        "alerts.outbox",
+        "alerts.team_book",
+        "alerts.quality_book",
         "alerts.review_book",
     }
     found = {

@@ -475,8 +475,8 @@ async def test_a_pairing_that_was_cut_short_admits_at_the_next_start(tmp_path: P
         assert house.listener is not None
         async with Publisher("meter-9", "127.0.0.1", house.listener.port) as device:
             await device.publish(glucose(Decimal(99), NOW, kind="glucose", sequence=1))
-        house.people.add_patient(Patient(id="anna", name="Anna", zone="UTC"))
-        house.people.add_device(Device(id="meter-9", kind=DeviceKind.METER, link=DeviceLink.MQTT))
+        house.people.add_patient(Patient(id="anna", name="Anna", zone="UTC"), now=house.now())
+        house.people.add_device(Device(id="meter-9", kind=DeviceKind.METER, link=DeviceLink.MQTT), now=house.now())
         # As if the process had died after the assignment was written and before the letters were tried again.
         house.people.assign("meter-9", "anna", since=None, now=NOW)
     async with real_house(tmp_path, clock) as house:
@@ -648,8 +648,8 @@ async def test_a_patients_own_limit_is_used_from_the_next_reading(tmp_path: Path
 
 async def test_a_patient_is_added_and_an_unknown_device_is_refused(tmp_path: Path, clock: HandClock) -> None:
     async with real_house(tmp_path, clock) as house:
-        house.people.add_patient(Patient(id="p", name="P", zone="UTC"))
-        house.people.add_device(Device(id="d", kind=DeviceKind.METER, link=DeviceLink.MQTT))
+        house.people.add_patient(Patient(id="p", name="P", zone="UTC"), now=house.now())
+        house.people.add_device(Device(id="d", kind=DeviceKind.METER, link=DeviceLink.MQTT), now=house.now())
         wearing = await house.pair("d", "p")
         assert wearing.assigned_at == NOW
         with pytest.raises(KeyError):
@@ -733,8 +733,8 @@ async def test_letters_of_devices_that_nobody_wore_are_not_read_and_those_of_oth
             return found
 
         monkeypatch.setattr(house.journal, "oldest_letters", spy)
-        house.people.add_patient(Patient(id="anna", name="Anna", zone="UTC"))
-        house.people.add_device(Device(id="cgm-1", kind=DeviceKind.CGM, link=DeviceLink.MQTT))
+        house.people.add_patient(Patient(id="anna", name="Anna", zone="UTC"), now=house.now())
+        house.people.add_device(Device(id="cgm-1", kind=DeviceKind.CGM, link=DeviceLink.MQTT), now=house.now())
         house.people.assign("cgm-1", "anna", since=NOW - timedelta(days=1), now=NOW)
         house._learn()
         await house.path.errand(house.path.readmit)

@@ -8,28 +8,27 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
-from sqlalchemy.exc import IntegrityError
 
 from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Verdict
-from alerts.book import Book, Try, connect
+from alerts.book import Book, Overtaken, Try
+from alerts.database import connect
 from alerts.machine import FactKind, hear, hear_findings
+from gateway.schema import open_database
 from tests.alerts.ward import START, finding, minute
 
 ROUTES = {Audience.STAFF: ("log", "desk"), Audience.PATIENT: ("log",)}
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = connect(f"sqlite:///{tmp_path / 'hub.sqlite'}")
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_database(database_url)
     yield engine
     engine.dispose()
 
 
 @pytest.fixture
 def book(engine: Engine) -> Book:
-    book = Book(engine, routes=ROUTES)
-    book.create()
-    return book
+    return Book(engine, routes=ROUTES)
 
 
 def open_one(book: Book, *, patient: str = "p-1", at: float = 0, priority: Priority = Priority.MEDIUM) -> str:
@@ -38,14 +37,15 @@ def open_one(book: Book, *, patient: str = "p-1", at: float = 0, priority: Prior
     return heard.changes[0].alert.id
 
 
-def test_sqlite_is_durable(engine: Engine) -> None:
+def test_sqlite_is_durable(tmp_path: Path) -> None:
+    engine = connect(f"sqlite:///{tmp_path / 'hub.db'}")
     with engine.connect() as db:
         settings = [db.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
         assert settings == ["wal", 2]
         assert db.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
 
 
-def test_the_whole_life_survives_reopening(book: Book, engine: Engine, tmp_path: Path) -> None:
+def test_the_whole_life_survives_reopening(book: Book, engine: Engine, database_url: str) -> None:
     heard = hear(None, finding(evidence=("r-1", "r-2")), START)
     book.record(heard.changes, heard.notices, cursor=7)
     alert = heard.changes[0].alert
@@ -60,8 +60,7 @@ def test_the_whole_life_survives_reopening(book: Book, engine: Engine, tmp_path:
         alert = step.changes[-1].alert
     engine.dispose()
 
-    again = Book(connect(f"sqlite:///{tmp_path / 'hub.sqlite'}"), routes=ROUTES)
-    again.create()
+    again = Book(open_database(database_url), routes=ROUTES)
     assert again.alert(alert.id) == alert
     assert again.cursor() == 10
     assert [(fact.what, fact.by) for fact in again.history(alert.id)] == [
@@ -94,7 +93,7 @@ def test_an_alert_closed_early_still_stands_after_a_restart(book: Book, engine: 
 
 def test_the_database_refuses_a_second_open_alert_of_one_trouble(book: Book) -> None:
     open_one(book)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(Overtaken):
         open_one(book, at=1)
     assert len(book.alerts()) == 1
 
@@ -102,7 +101,7 @@ def test_the_database_refuses_a_second_open_alert_of_one_trouble(book: Book) -> 
 def test_a_step_is_written_whole_or_not_at_all(book: Book) -> None:
     open_one(book)
     heard = hear(None, finding(), minute(1))
-    with pytest.raises(IntegrityError):
+    with pytest.raises(Overtaken):
         book.record(heard.changes, heard.notices, cursor=99)
     assert book.cursor() == 0
     assert book.history(heard.changes[0].alert.id) == []
@@ -173,7 +172,8 @@ def test_the_urgent_goes_out_first(book: Book) -> None:
     assert [due.notice.patient for due in book.pending_notices("desk", minute(2))] == ["p-2", "p-1"]
 
 
-def test_a_step_without_news_writes_nothing(book: Book, tmp_path: Path) -> None:
+def test_a_step_without_news_writes_nothing(tmp_path: Path) -> None:
+    book = Book(open_database(f"sqlite:///{tmp_path / 'hub.sqlite'}"), routes=ROUTES)
     asked = hear(None, finding("low-event-1", audience=Audience.PATIENT), START).notices
     book.record(notices=asked)
     with closing(sqlite3.connect(tmp_path / "hub.sqlite")) as watcher:

@@ -18,11 +18,12 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import event
 
 from alerts.alert import Audience, Notice
-from alerts.book import Book, connect
+from alerts.book import Book
 from alerts.channels import (
     DEAD_AFTER,
     LONGEST_WAIT,
     PATIENCE,
+    AppriseChannel,
     Channel,
     ChannelError,
     ChannelHealth,
@@ -33,9 +34,11 @@ from alerts.channels import (
     Speaker,
     WebhookChannel,
     back_off,
+    personal_routes,
     routes,
 )
 from alerts.machine import hear
+from gateway.schema import open_database
 from tests.alerts.ward import START, finding
 
 BASE = "https://hub.example"
@@ -119,14 +122,14 @@ class Desk:
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path / "hub.sqlite"
-        self._engine = connect(f"sqlite:///{self._path}")
+        self._engine = open_database(f"sqlite:///{self._path}")
+        self._engine.dispose()
         # What holds the database here holds it until the test has seen what comes of it.
         event.listen(self._engine, "connect", lambda db, _: db.execute("PRAGMA busy_timeout=0"))
         self._clock = clock
 
     def through(self, *channels: Channel) -> Speaker:
         self.book = Book(self._engine, routes=routes(channels))
-        self.book.create()
         return Speaker(self.book, channels, base_url=BASE + "/", clock=self._clock)
 
     def alarm(self, patient: str = "p-1") -> Notice:
@@ -503,3 +506,95 @@ async def test_a_server_that_never_answers_is_a_failure() -> None:
 def test_the_wait_doubles_up_to_its_cap() -> None:
     waits = [back_off(tries).total_seconds() for tries in (0, 1, 2, 3, 4, 5, 6, 1000)]
     assert waits == [30, 60, 120, 240, 480, 900, 900, 900]
+
+
+# Channels to persons
+
+
+def to_person(
+    notice: Notice, *, address: str, language: str = "zh_CN", link: str = "https://hub/answer/x"
+) -> Message:
+    return Message(
+        notice=notice, subject=notice.subject, body=notice.body, link=link, address=address, language=language
+    )
+
+
+async def test_an_e_mail_to_a_person_is_in_the_persons_language(desk: Desk) -> None:
+    async with mailbox() as box:
+        server = MailServer(host="127.0.0.1", port=box.port, security="none")
+        channel = MailChannel(name="mail", server=server, sender="hub@clinic.example", reaches=frozenset(Audience))
+        desk.through(LogChannel())
+        notice = desk.alarm()
+        for language in ("zh_CN", "en"):
+            await channel.deliver(to_person(notice, address="li@clinic.example", language=language))
+    chinese, english = box.mails
+    assert (chinese["To"], chinese["Subject"]) == ("li@clinic.example", notice.subject.zh)
+    assert chinese.get_content().splitlines() == [notice.body.zh, "", "https://hub/answer/x"]
+    assert english["Subject"] == notice.subject.en
+    assert english["Message-ID"] == chinese["Message-ID"] == f"<{notice.id}@clinic.example>"
+
+
+async def test_a_webhook_is_told_to_whom(desk: Desk) -> None:
+    async with receiving() as receiver:
+        channel = WebhookChannel(
+            name="app", url=f"http://127.0.0.1:{receiver.port}/to/{{address}}", reaches=frozenset(Audience)
+        )
+        desk.through(LogChannel())
+        notice = desk.alarm()
+        await channel.deliver(to_person(notice, address="li/../x"))
+    ((headers, said),) = receiver.requests
+    assert headers["homeward-notice-id"] == notice.id
+    assert (said["to"], said["language"]) == ("li/../x", "zh_CN")
+    assert said["subject"] == {"en": notice.subject.en, "zh": notice.subject.zh}
+
+
+async def test_apprise_is_handed_the_message_with_the_notices_id(desk: Desk) -> None:
+    async with receiving() as receiver:
+        channel = AppriseChannel(
+            name="sms", url=f"json://127.0.0.1:{receiver.port}/{{address}}", reaches=frozenset({Audience.STAFF})
+        )
+        desk.through(LogChannel())
+        notice = desk.alarm()
+        await channel.deliver(to_person(notice, address="+8613"))
+    ((_, said),) = receiver.requests
+    assert said["title"] == notice.subject.zh
+    assert said["message"] == f"{notice.body.zh}\n\nhttps://hub/answer/x\n\n[{notice.id}]"
+
+
+async def test_a_service_that_refuses_is_said_without_its_url(desk: Desk) -> None:
+    desk.through(LogChannel())
+    message = to_person(desk.alarm(), address="+8613")
+    async with receiving() as receiver:
+        receiver.status = 500
+        url = f"json://user:secret@127.0.0.1:{receiver.port}/{{address}}"
+        with pytest.raises(ChannelError) as refused:
+            await AppriseChannel(name="sms", url=url, reaches=frozenset()).deliver(message)
+    assert str(refused.value) == "apprise sms: the service did not take it"
+    with pytest.raises(ChannelError) as unknown:
+        await AppriseChannel(name="sms", url="nonsense://secret/{address}", reaches=frozenset()).deliver(message)
+    assert str(unknown.value) == "apprise sms: ValueError"
+
+
+async def test_a_service_that_hangs_is_given_up(desk: Desk) -> None:
+    desk.through(LogChannel())
+    message = to_person(desk.alarm(), address="+8613")
+    silent = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
+    async with silent:
+        port = silent.sockets[0].getsockname()[1]
+        channel = AppriseChannel(
+            name="sms", url=f"json://127.0.0.1:{port}/{{address}}?rto=1", reaches=frozenset(), timeout_s=0.05
+        )
+        with pytest.raises(ChannelError, match=r"apprise sms did not answer within 0\.05 s"):
+            await channel.deliver(message)
+
+
+def test_personal_channels_reach_whom_they_are_for() -> None:
+    mail = AppriseChannel(name="mail", url="", reaches=frozenset({Audience.STAFF}))
+    sms = AppriseChannel(name="sms", url="", reaches=frozenset({Audience.STAFF, Audience.PATIENT}))
+    assert personal_routes([mail, sms]) == {
+        Audience.STAFF: ("mail", "sms"),
+        Audience.PATIENT: ("sms",),
+        Audience.WEEKLY: (),
+    }
+    with pytest.raises(ValueError, match="more than one channel has the name sms"):
+        personal_routes([sms, sms])

@@ -15,11 +15,12 @@ from sqlalchemy import Engine
 
 from alerts import spot
 from alerts.alert import Act, ActKind, Alert, Audience, Finding, Notice, Outcome, Priority, Text, Verdict
-from alerts.book import Book, connect
+from alerts.book import Book
 from alerts.devices import Expected, no_data
 from alerts.machine import FactKind, hear, hear_findings
 from alerts.rules import DEFAULTS, parse_limits
 from alerts.scene import Scene
+from gateway.schema import open_database
 from ingest.reading import Flag, Reading, TimeBasis
 from ingest.vital import Unit, Vital
 from tests.alerts.ward import START, Ward, cgm, cuff, meter, minute, reading, said, trace
@@ -37,12 +38,10 @@ class Clinic:
         self._expected = expected
         self.ward = Ward()
         self.book = Book(engine, routes={})
-        self.book.create()
         self.restart()
 
     def restart(self) -> None:
         self.book = Book(self._engine, routes={})
-        self.book.create()
         stored, self.ward = self.ward.stored, Ward(expected=self._expected)
         self.ward.stored = stored
         self.ward.standing = self._standing()
@@ -114,7 +113,7 @@ class Clinic:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = connect(f"sqlite:///{tmp_path / 'hub.sqlite'}")
+    engine = open_database(f"sqlite:///{tmp_path / 'hub.sqlite'}")
     yield engine
     engine.dispose()
 
@@ -448,7 +447,7 @@ def _urgent(groups: Iterable[Sequence[Reading]]) -> tuple[int, set[int]]:
 
     That a single low is still one at the next reading is told while it lasts, and none once it is over.
     """
-    engine = connect("sqlite://")
+    engine = open_database("sqlite://")
     clinic = Clinic(engine)
     told = [notice for group in groups for notice in clinic.packet(*group)]
     engine.dispose()

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy.dialects import postgresql
 
 from alerts.alert import IllegalAct, Verdict
-from alerts.book import connect
 from alerts.review import Done, Review
 from alerts.review_book import ASKS_AT_US, ReviewBook
 from alerts.risk import Standing
 from alerts.sensor import NEVER
+from gateway.schema import open_database
 from tests.alerts.test_review import MONDAY, START, judged, week
 from tests.alerts.test_risk import CALM, STANDINGS
 
@@ -35,7 +35,7 @@ GOOD = of("p-2", judged(week((672, 100.0))))
 
 @pytest.fixture
 def book(tmp_path: Path) -> Iterator[ReviewBook]:
-    engine = connect(f"sqlite:///{tmp_path / 'hub.db'}")
+    engine = open_database(f"sqlite:///{tmp_path / 'hub.db'}")
     yield ReviewBook(engine)
     engine.dispose()
 
@@ -83,13 +83,13 @@ def test_a_line_is_ticked_off_once_and_stays_so(book: ReviewBook, tmp_path: Path
     for patient, monday, name in (("p-9", MONDAY, rule), ("p-1", MONDAY + WEEK, rule), ("p-1", MONDAY, "week-none")):
         with pytest.raises(KeyError):
             book.tick(patient, monday, name, by="Dr Li", at=CALM.made_at)
-    engine = connect(f"sqlite:///{tmp_path / 'hub.db'}")
+    engine = open_database(f"sqlite:///{tmp_path / 'hub.db'}")
     assert ReviewBook(engine).weekly_list(MONDAY) == [done]
     engine.dispose()
 
 
 def test_standings_that_another_process_renews_are_read_anew(book: ReviewBook, tmp_path: Path) -> None:
-    engine = connect(f"sqlite:///{tmp_path / 'hub.db'}")
+    engine = open_database(f"sqlite:///{tmp_path / 'hub.db'}")
     other = ReviewBook(engine)
     book.write(CALM, None)
     book.write(replace(CALM, patient="p-2"), None)

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway.config import Config
-from gateway.house import BOOK, JOURNAL
+from gateway.config import BOOK, Config
+from gateway.house import JOURNAL
 from gateway.house import Radio as HouseRadio
 from gateway.language import Language
 from gateway.pair import Wishes, pair
 from gateway.people import Patient, People
+from gateway.schema import open_database
 from gateway.terminal import Nobody, Terminal
 from tests.bluetooth.radio import SLOWER, Radio
 
@@ -53,11 +54,9 @@ def house_radio(radio: Radio) -> HouseRadio:
 
 
 def people(folder: Path) -> People:
-    from alerts.book import connect
-
     (folder / "data").mkdir(exist_ok=True)
     (folder / "data" / JOURNAL).touch()
-    return People(connect(f"sqlite:///{folder / 'data' / BOOK}"))
+    return People(open_database(f"sqlite:///{folder / 'data' / BOOK}"))
 
 
 async def walk(

@@ -58,8 +58,8 @@ async def ward(radio: Radio) -> Ward:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     register = people(tmp_path)
-    register.add_patient(ANNA)
-    register.add_patient(WANG)
+    register.add_patient(ANNA, now=NOW)
+    register.add_patient(WANG, now=NOW)
     return tmp_path
 
 

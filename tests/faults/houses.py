@@ -13,11 +13,12 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import insert
 
-from alerts.book import connect
+from alerts.database import METADATA
 from gateway.clock import SystemClock
-from gateway.config import Config
-from gateway.house import BOOK, keep_house, sole_tenant
-from gateway.people import METADATA, DeviceKind, DeviceLink, People
+from gateway.config import BOOK, Config
+from gateway.house import keep_house, sole_tenant
+from gateway.people import DeviceKind, DeviceLink
+from gateway.schema import open_database
 from ingest.reading import to_us
 
 _OPEN_WITHIN = 60.0
@@ -29,8 +30,7 @@ def furnish(data: Path, devices: Iterable[str]) -> None:
     """Write patients down who wear a sensor each, "p-" and the device's name, before a house opens there."""
     ZoneInfo("UTC")
     with sole_tenant(data):
-        engine = connect(f"sqlite:///{data / BOOK}")
-        People(engine)
+        engine = open_database(f"sqlite:///{data / BOOK}")
         tables, now = METADATA.tables, to_us(SystemClock().now())
         names = list(devices)
         with engine.begin() as db:

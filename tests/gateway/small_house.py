@@ -7,20 +7,29 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from alerts.alert import Act, Alert, Audience, Finding, Priority, Text, Verdict
-from alerts.book import Book, connect
+from alerts.audit import entries
+from alerts.book import Book
+from alerts.channels import Speaker
+from alerts.follow_up import Deed, FollowUp, Step, closing, decide, follow
+from alerts.follow_up_book import FollowUpBook
 from alerts.machine import Heard, hear
+from alerts.quality_book import QualityBook
 from alerts.review_book import ReviewBook
 from alerts.rules import PLAIN, Applied
 from gateway import metrics
 from gateway.bulletin import Bulletin
 from gateway.device_book import DeviceState
+from gateway.duty import Duty
 from gateway.own_limits import limits_on, refuse_change
 from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People, UnknownPerson
+from gateway.quality_desk import QualityDesk
+from gateway.schema import open_database
 from gateway.view import NotReadable, NotWaiting, SeriesStore, StoreAway, UnknownLetter
 from ingest.admit import Wearing
 from ingest.journal import Arrival, Journal, Letter, LetterState
@@ -35,19 +44,48 @@ WANG = Patient(id="p-017", name="王芳", zone="Asia/Shanghai", language="zh_CN"
 MILLER = Patient(id="p-018", name="Anna Miller", zone="Europe/Berlin", glucose_unit=Unit.MG_DL)
 
 
+class StandingClock:
+    """The house's time, which tests move by hand."""
+
+    def __init__(self, house: SmallHouse) -> None:
+        self._house = house
+
+    def now(self) -> datetime:
+        return self._house.time
+
+    def elapsed(self) -> timedelta:
+        return self._house.time - NOW
+
+    async def sleep(self, duration: timedelta) -> None:
+        raise AssertionError("nothing waits here")
+
+
 class SmallHouse:
     zone = SHANGHAI
     rules = PLAIN
 
     def __init__(self, folder: Path) -> None:
-        self.engine = connect(f"sqlite:///{folder / 'hub.sqlite'}")
+        self.engine = open_database(f"sqlite:///{folder / 'hub.sqlite'}")
         self.people = People(self.engine)
         self.journal = Journal(folder / "journal.sqlite")
-        self.book = Book(self.engine, routes={Audience.PATIENT: ("log",)})
-        self.book.create()
-        self.reviews = ReviewBook(self.engine)
-        self.bulletin = Bulletin()
         self.time = NOW
+        self.duty = Duty(
+            self.engine,
+            self.people,
+            self.journal,
+            StandingClock(self),
+            rules=PLAIN,
+            channels=dict.fromkeys(Audience, ("app", "sms")),
+        )
+        self.duty.base_url = "https://hub.example"
+        self.book = Book(self.engine, routes={Audience.PATIENT: ("log",)}, beside=[self.duty.escalation.beside])
+        self.duty.book = self.book
+        self.duty.speaker = Speaker(self.book, [], base_url="https://hub.example", clock=self.now)
+        self.reviews = ReviewBook(self.engine)
+        self.follow_ups = FollowUpBook(self.engine)
+        self.audit = partial(entries, self.engine)
+        self.quality = QualityDesk(self.journal, self.people, QualityBook(self.engine), self.rules, self.zone)
+        self.bulletin = Bulletin()
         self.felt_at = NOW
         self.trouble = ""
         self.states: dict[str, DeviceState] = {}
@@ -116,7 +154,18 @@ class SmallHouse:
         return limits_on(self.rules, patient, self.time.date())
 
     async def act(self, act: Act) -> Alert:
-        return self._write(hear(self.book.alert(act.alert), act, act.at))
+        heard = hear(self.book.alert(act.alert), act, act.at)
+        return self._write(heard, follow(heard.changes[-1].alert, act, self.follow_ups.of_alert(act.alert)))
+
+    async def care(self, deed: Deed) -> FollowUp:
+        steps = decide(self.follow_ups.get(deed.follow_up), deed)
+        act = closing(steps)
+        alert = self.book.alert(act.alert) if act else None
+        if act and alert and not alert.closed_at:
+            self._write(hear(alert, act, act.at), steps)
+        else:
+            self.follow_ups.record(steps)
+        return steps[0].follow_up
 
     async def readings(
         self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
@@ -175,8 +224,8 @@ class SmallHouse:
         standing = self.book.standing().get((finding.patient, finding.problem))
         return self._write(hear(standing, finding, self.time - timedelta(minutes=minutes_ago)))
 
-    def _write(self, heard: Heard) -> Alert:
-        self.book.record(heard.changes, heard.notices)
+    def _write(self, heard: Heard, steps: Sequence[Step] = ()) -> Alert:
+        self.book.record(heard.changes, heard.notices, also=self.follow_ups.writing(steps))
         alert = heard.changes[-1].alert
         self.bulletin.publish({"type": "alert", "alert": alert.id, "patient": alert.patient})
         return alert
@@ -261,14 +310,14 @@ def reading(vital: Vital, taken_at: datetime, *sent: float | None, **changed: An
 def furnish(house: SmallHouse) -> None:
     """Two patients; one with a day of sensor, meter and cuff readings, a silence, a HI, and letters."""
     for patient in (WANG, MILLER):
-        house.people.add_patient(patient)
+        house.people.add_patient(patient, now=house.now())
     for device, kind, link, model in (
         ("cgm-1", DeviceKind.CGM, DeviceLink.MQTT, "GS1"),
         ("C0:26:DA:00:12:34", DeviceKind.METER, DeviceLink.BLE, "Contour"),
         ("cuff-1", DeviceKind.CUFF, DeviceLink.MQTT, ""),
         ("cuff-2", DeviceKind.CUFF, DeviceLink.BLE, ""),
     ):
-        house.people.add_device(Device(id=device, kind=kind, link=link, model=model))
+        house.people.add_device(Device(id=device, kind=kind, link=link, model=model), now=house.now())
     for device in ("cgm-1", "C0:26:DA:00:12:34", "cuff-1"):
         house.people.assign(device, WANG.id, since=NOW - timedelta(days=14), now=NOW)
     found = [

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from alerts.alert import Alert
-from alerts.book import connect, hurried
+from alerts.database import connect, hurried
 from alerts.machine import hear
 from gateway.house import House
 from gateway.people import DeviceKind
@@ -134,7 +134,7 @@ async def test_an_act_that_has_begun_may_still_be_done_and_says_so(
 async def test_nobody_waits_half_a_minute_for_a_register_that_another_program_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: tuple[str, dict[str, str] | None]
 ) -> None:
-    monkeypatch.setattr("alerts.book._HURRIED_MS", 50)
+    monkeypatch.setattr("alerts.database._HURRIED_MS", 50)
     path, body = call
     async with real_house(tmp_path, HandClock()) as house, browser(house) as web:
         await enrol(house, "anna", "cgm-1", DeviceKind.CGM)

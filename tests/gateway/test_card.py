@@ -25,7 +25,7 @@ from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, over, readi
 def house(tmp_path: Path) -> Iterator[SmallHouse]:
     house = SmallHouse(tmp_path)
     for patient in (WANG, MILLER):
-        house.people.add_patient(patient)
+        house.people.add_patient(patient, now=NOW)
     yield house
     house.close()
 

@@ -17,11 +17,11 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from alerts.book import connect
 from gateway.check import check
 from gateway.cli import LETTER_REASONS, LETTER_STATES, main
 from gateway.config import load
 from gateway.people import People
+from gateway.schema import open_database
 from gateway.words import REASONS
 from ingest.journal import Arrival, Journal, JournalError, LetterState
 from ingest.reading import DecodeError, Packet, Refusal, RefusalReason
@@ -236,7 +236,7 @@ def test_several_letters_are_discarded_after_a_question(
 
 def test_a_discarded_letter_is_taken_back_by_trying_it_again(many: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["--data", str(many)]
-    People(connect(f"sqlite:///{many / 'hub.db'}"))
+    People(open_database(f"sqlite:///{many / 'hub.db'}"))
     assert main(["letters", "discard", "2", *data, "--because", "a test"]) == 0
     assert main(["letters", "retry", "2", *data]) == 1
     assert "Letter 2 still waits" in capsys.readouterr().out
@@ -404,7 +404,7 @@ async def test_check_beside_a_running_hub_says_so(tmp_path: Path) -> None:
             finding.part: finding for finding in await check(config.model_copy(update={"data": tmp_path / "data"}))
         }
     assert {part: finding.ok for part, finding in same.items()} == dict.fromkeys(
-        ("data directory", "disk", "listener", "page"), True
+        ("data directory", "disk", "database", "listener", "page"), True
     )
     assert "by a Homeward that runs now" in same["data directory"].says
     assert "as it should be" in same["page"].says

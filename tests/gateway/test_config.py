@@ -2,12 +2,14 @@
 
 import re
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
+from alerts.alert import Audience
 from gateway.config import Config, ConfigError, Section, load
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "homeward.example.toml"
@@ -189,7 +191,7 @@ def test_the_example_with_every_line_in_force_holds_every_key_and_is_valid(tmp_p
     text = re.sub(r"(?m)^# (?=\[|[a-z][\w-]* = )", "", EXAMPLE.read_text(encoding="utf-8"))
     for file in re.findall('"file:(.+?)"', text):
         (tmp_path / file).parent.mkdir(exist_ok=True)
-        (tmp_path / file).write_text("s3cret\n", encoding="utf-8")
+        (tmp_path / file).write_text("s3cret/{address}\n", encoding="utf-8")
     (tmp_path / "rules.toml").write_text('region = "china"\n', encoding="utf-8")
     load(written(tmp_path, text))
     found = tomllib.loads(text)
@@ -197,4 +199,43 @@ def test_the_example_with_every_line_in_force_holds_every_key_and_is_valid(tmp_p
     for name, field in Config.model_fields.items():
         for model in (field.annotation, *get_args(field.annotation)):
             if isinstance(model, type) and issubclass(model, Section):
-                assert found[name].keys() == model.model_fields.keys()
+                tables = found[name] if isinstance(found[name], list) else [found[name]]
+                assert {key for table in tables for key in table} == model.model_fields.keys()
+
+
+SMS = '[[channel]]\nname = "sms"\nkind = "apprise"\n'
+STEP = '[[ladder]]\npriority = "low"\n[[ladder.step]]\nto = "nurse"\n'
+
+
+def test_channels_to_persons_and_ladders_are_read(tmp_path: Path) -> None:
+    (tmp_path / "sms").write_text("json://host/{address}\n", encoding="utf-8")
+    text = f'{SMS}url = "file:sms"\nreaches = ["staff"]\n{STEP}after = "1 h"\nchannel = "sms"\n'
+    config = load(written(tmp_path, text))
+    (channel,) = config.personal_channels()
+    assert (channel.name, channel.trusted, channel.reaches) == ("sms", False, {Audience.STAFF})
+    (ladder,) = config.ladders()
+    assert (ladder.steps[0].after, ladder.steps[0].channel) == (timedelta(hours=1), "sms")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (SMS, r"\[\[channel\]\] 1: kind apprise needs a url; write where the messages go"),
+        (f'{SMS}url = "json://secret/x"\n', r"write \{address\} there"),
+        (f'{SMS}url = "json://s/{{address}}"\n' * 2, "two \\[\\[channel\\]\\] have the name sms"),
+        (f'{SMS}url = "json://s/{{address}}"\ntoken = "t"\n', "kind apprise takes no token"),
+        ('[[channel]]\nname = "log"\nkind = "webhook"\nurl = "http://h/"\n', "cannot have the name log"),
+        ('[[channel]]\nname = "app"\nkind = "webhook"\nurl = "ftp://secret/"\n', "it is no web address"),
+        ('[[channel]]\nname = "m"\nkind = "mail"\n', r"goes through the server of \[email\]; add that section"),
+        ('[[channel]]\nname = "m"\nkind = "mail"\nurl = "http://secret"\n', "kind mail takes no url"),
+        ('[[channel]]\nname = "M M"\nkind = "mail"\n', r"\[\[channel\]\] 1 name"),
+        ('[[channel]]\nname = "m"\nkind = "fax"\n', r"\[\[channel\]\] 1 kind: .*'apprise'"),
+        ('[[channel]]\nname = "m"\nkind = "mail"\nreaches = []\n', r"\[\[channel\]\] 1 reaches"),
+        (f'{STEP}after = "1"\n', "ladder: ladder 1, step 1: after is '1'; write a whole number with its unit"),
+        (f'{STEP}after = "1 h"\nchannel = "fax"\n', r"a \[\[ladder\]\] names the channel fax; add a \[\[channel\]\]"),
+    ],
+)
+def test_a_channel_or_ladder_that_cannot_be_used_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as refused:
+        load(written(tmp_path, text))
+    assert "secret" not in str(refused.value)

@@ -3,9 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import create_engine
-
 from gateway.device_book import DeviceBook, DeviceState
+from gateway.schema import open_database
 from ingest.links.ble import Bond, DeviceHealth
 from ingest.links.ble_faults import BOND_LOST, Fault
 from ingest.links.ble_session import DeviceFacts
@@ -41,9 +40,9 @@ def health(**told: object) -> DeviceHealth:
 
 def test_all_of_it_outlasts_a_restart(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'hub.db'}"
-    DeviceBook(create_engine(url)).write({METER: FULL, "other": DeviceState()})
-    DeviceBook(create_engine(url)).write({"other": DeviceState(failures=1)})
-    assert DeviceBook(create_engine(url)).states() == {METER: FULL, "other": DeviceState(failures=1)}
+    DeviceBook(open_database(url)).write({METER: FULL, "other": DeviceState()})
+    DeviceBook(open_database(url)).write({"other": DeviceState(failures=1)})
+    assert DeviceBook(open_database(url)).states() == {METER: FULL, "other": DeviceState(failures=1)}
 
 
 def test_what_the_link_has_not_heard_yet_stays_as_it_was() -> None:

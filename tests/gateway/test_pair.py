@@ -150,7 +150,7 @@ async def test_a_hub_that_runs_is_told_and_reads_the_device(tmp_path: Path, toke
             timings=Timings(roster=0.01, scan=0.5, rest=0.01, retry=0.01, retry_most=0.02),
         )
         async with real_house(tmp_path, HandClock(), radio=radio, web=web) as house:
-            house.people.add_patient(WANG)
+            house.people.add_patient(WANG, now=house.now())
             config = Config.model_validate({"data": tmp_path / "data", "bluetooth": {}, "web": web})
             wishes = Wishes(address=METER, patient="wang", passkey=907312)
             terminal = Scripted()

@@ -1,14 +1,18 @@
 """The register: patients, devices, and who wears what from when to when."""
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine
 
 from gateway.people import AlreadyKnown, Correction, Device, DeviceKind, DeviceLink, Patient, People, UnknownPerson
+from gateway.schema import open_database
 from ingest.admit import Wearing
 from ingest.vital import Unit
 
@@ -18,18 +22,20 @@ BO = Patient(id="bo", name="王波", zone="Asia/Shanghai", language="zh_CN", glu
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return create_engine(f"sqlite:///{tmp_path / 'hub.db'}")
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_database(database_url)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
 def people(engine: Engine) -> People:
     register = People(engine)
     for patient in (ANNA, BO):
-        register.add_patient(patient)
+        register.add_patient(patient, now=NOW)
     for device in ("cgm-1", "cgm-2", "meter-1"):
         kind = DeviceKind.METER if device.startswith("meter") else DeviceKind.CGM
-        register.add_device(Device(id=device, kind=kind, link=DeviceLink.MQTT))
+        register.add_device(Device(id=device, kind=kind, link=DeviceLink.MQTT), now=NOW)
     return register
 
 
@@ -53,14 +59,14 @@ def test_a_change_keeps_the_pseudonym(people: People) -> None:
 
 def test_what_is_known_is_not_added_twice(people: People) -> None:
     with pytest.raises(AlreadyKnown, match="anna"):
-        people.add_patient(ANNA)
+        people.add_patient(ANNA, now=NOW)
     with pytest.raises(AlreadyKnown, match="cgm-1"):
-        people.add_device(Device(id="cgm-1", kind=DeviceKind.CGM, link=DeviceLink.BLE))
+        people.add_device(Device(id="cgm-1", kind=DeviceKind.CGM, link=DeviceLink.BLE), now=NOW)
 
 
 def test_an_unknown_zone_is_refused(people: People) -> None:
     with pytest.raises(ZoneInfoNotFoundError):
-        people.add_patient(Patient(id="c", name="C", zone="Mars/One"))
+        people.add_patient(Patient(id="c", name="C", zone="Mars/One"), now=NOW)
 
 
 def test_the_first_wearing_begins_with_the_first_record(people: People) -> None:
@@ -94,14 +100,14 @@ def test_slots_number_the_devices_of_a_kind(people: People) -> None:
     assert people.assign("meter-1", "anna", since=None, now=NOW).slot == 0
     assert people.assign("cgm-2", "anna", since=None, now=NOW).slot == 1
     people.release("cgm-1", now=NOW)
-    people.add_device(Device(id="cgm-3", kind=DeviceKind.CGM, link=DeviceLink.MQTT))
+    people.add_device(Device(id="cgm-3", kind=DeviceKind.CGM, link=DeviceLink.MQTT), now=NOW)
     assert people.assign("cgm-3", "anna", since=None, now=NOW).slot == 0
 
 
 def test_the_slot_of_a_meter_is_never_given_to_another(people: People) -> None:
     people.assign("meter-1", "anna", since=None, now=NOW)
     people.release("meter-1", now=NOW)
-    people.add_device(Device(id="meter-2", kind=DeviceKind.METER, link=DeviceLink.MQTT))
+    people.add_device(Device(id="meter-2", kind=DeviceKind.METER, link=DeviceLink.MQTT), now=NOW)
     assert people.assign("meter-2", "anna", since=None, now=NOW).slot == 1
     assert people.assign("meter-1", "anna", since=NOW, now=NOW).slot == 0
 
@@ -150,11 +156,10 @@ INSERT INTO wearings VALUES (1, 'C0:26:DA:00:12:34', 'anna', NULL, NULL, 0, 1772
 """
 
 
-def test_a_database_of_the_version_before_is_used_as_it_is(engine: Engine) -> None:
-    with engine.begin() as db:
-        for statement in FORMER_DATABASE.strip().split(";\n"):
-            db.execute(text(statement.removesuffix(";")))
-    people = People(engine)
+def test_a_database_of_the_version_before_is_used_as_it_is(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as db:
+        db.executescript(FORMER_DATABASE)
+    people = People(open_database(f"sqlite:///{tmp_path / 'hub.db'}"))
     known = Device(id="C0:26:DA:00:12:34", kind=DeviceKind.METER, link=DeviceLink.BLE, model="Contour")
     assert people.devices() == [known]
     assert people.retire(known.id, now=NOW).retired_at == NOW

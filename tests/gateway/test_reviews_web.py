@@ -163,7 +163,7 @@ async def test_a_week_in_which_nothing_could_be_judged_is_not_called_well(house,
     assert few.findings
     assert not few.raised
     house.reviews.write(replace(CALM, patient="p-019"), replace(few, patient="p-019"))
-    house.people.add_patient(replace(MILLER, id="p-019", pseudonym="few"))
+    house.people.add_patient(replace(MILLER, id="p-019", pseudonym="few"), now=house.now())
     async with browser(house, **{"Accept-Language": language}) as web:
         page = (await web.get("/patients/p-019")).text
     assert words in page

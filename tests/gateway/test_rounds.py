@@ -15,11 +15,15 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from alerts.alert import Audience, Finding, Verdict
-from alerts.book import _notices, connect
+from alerts.book import _notices
+from alerts.care_plan import Condition, Interval, planned
+from alerts.follow_up_book import FollowUpBook
 from alerts.review_book import ReviewBook
+from alerts.team import Role
 from gateway.past import SPREAD, Past, round_of
 from gateway.people import Device, DeviceKind, DeviceLink, MeasuringPlan, Patient, People
 from gateway.rounds import Rounds
+from gateway.schema import open_database
 from ingest.journal import Arrival, Journal
 from ingest.reading import Flag, Packet, Reading, Refusal, RefusalReason, TimeBasis
 from ingest.vital import Unit, Vital, canonical
@@ -42,19 +46,22 @@ class Night:
     """A house's register, journal and reviews, and the one who goes round."""
 
     def __init__(self, folder: Path, clock: HandClock) -> None:
-        engine = connect(f"sqlite:///{folder / 'hub.db'}")
+        engine = open_database(f"sqlite:///{folder / 'hub.db'}")
         self.clock = clock
         self.journal = Journal(folder / "journal.db")
         self.people = People(engine)
         self.reviews = ReviewBook(engine)
         self.heard: list[Finding] = []
-        self.rounds = Rounds(self.journal, self.people, self.reviews, clock=clock, hear=self._hear)
+        self.follow_ups = FollowUpBook(engine)
+        self.rounds = Rounds(
+            self.journal, self.people, self.reviews, clock=clock, hear=self._hear, judge=self.follow_ups.judge
+        )
 
     def enrol(
         self, patient: str, device: str, kind: DeviceKind = DeviceKind.CGM, zone: str = "Asia/Shanghai"
     ) -> None:
-        self.people.add_patient(Patient(id=patient, name=patient, zone=zone))
-        self.people.add_device(Device(id=device, kind=kind, link=DeviceLink.MQTT))
+        self.people.add_patient(Patient(id=patient, name=patient, zone=zone), now=self.clock.now())
+        self.people.add_device(Device(id=device, kind=kind, link=DeviceLink.MQTT), now=self.clock.now())
         self.people.assign(device, patient, since=None, now=self.clock.now())
 
     def keep(self, readings: Sequence[Reading]) -> None:
@@ -110,6 +117,9 @@ async def test_a_week_is_reviewed_when_it_is_over_and_once(tmp_path: Path) -> No
     clock = HandClock(local(MONDAY + WEEK, 1))  # its night hour has not come
     with night(tmp_path, clock) as house:
         house.enrol("anna", "cgm-anna")
+        house.follow_ups.set_plan(
+            planned("anna", Condition.DIABETES, role=Role.NURSE, author="Dr Li", now=clock.now())
+        )
         house.keep(sensor("anna", local(MONDAY), 7, 220))
         await house.go()
         assert house.reviews.weekly_list(MONDAY) == []
@@ -120,6 +130,11 @@ async def test_a_week_is_reviewed_when_it_is_over_and_once(tmp_path: Path) -> No
         assert review.week is not None
         assert (review.week.readings, review.week.tir, review.week.tar) == (672, 0.0, 100.0)
         assert review.before is None
+        # The patient's plan of care follows: a sensor's week that is not at goal is looked at weekly.
+        standing = house.follow_ups.plan("anna", Condition.DIABETES)
+        assert standing is not None
+        assert (standing.interval, standing.judged_at) == (Interval.UNSTABLE, review.made_at)
+        assert standing.told == review.raised[0].because
     # Neither the next day nor the next house reviews it again, though more has come in of it.
     clock.advance(timedelta(days=1))
     with night(tmp_path, clock) as house:

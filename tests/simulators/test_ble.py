@@ -17,7 +17,7 @@ from gateway.cli import main
 from simulators.air import Air
 from simulators.bleak_backend import Central
 from tests.bluetooth.radio import Radio
-from tests.bluetooth.terminal import ANNA, Scripted, people, walk
+from tests.bluetooth.terminal import ANNA, NOW, Scripted, people, walk
 from tests.bluetooth.ward import PATIENCE_S, Ward, known
 
 ADDRESS = "C4:AF:00:00:00:07"
@@ -107,7 +107,7 @@ async def radio() -> AsyncIterator[Radio]:
 async def test_a_device_in_another_process_is_paired_and_read(
     radio: Radio, tmp_path: Path, kind: str, packets: int
 ) -> None:
-    people(tmp_path).add_patient(ANNA)
+    people(tmp_path).add_patient(ANNA, now=NOW)
     every = "60" if kind == "cgm" else "1"
     async with dongle(radio.air) as plug:
         wanted = ("--transport", plug.transport, "--device", kind, "--address", ADDRESS, "--every", every)

@@ -1,0 +1,59 @@
+"""The house's database: one engine, and one list of all tables, whichever room they belong to.
+
+SQLite by default (WAL, synchronous=FULL, foreign keys), PostgreSQL by URL. `gateway.schema` makes the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+from sqlalchemy import URL, Engine, MetaData, create_engine, event
+
+METADATA: Final = MetaData()
+
+# How long what another program holds is waited for, ms. A person is answered within 5 s: by the database's own error,
+# which says that nothing was done, rather than by the end of that time.
+_PATIENT_MS: Final = 30_000
+_HURRIED_MS: Final = 4_000
+_busy_ms: ContextVar[int] = ContextVar("busy_ms", default=_PATIENT_MS)
+# PostgreSQL cannot be told for each caller: nobody waits longer than a person does, and the house tries again.
+_POSTGRESQL: Final = {"connect_timeout": 4, "options": f"-c lock_timeout={_HURRIED_MS}"}
+
+
+def connect(url: str | URL) -> Engine:
+    """An engine for the house's database, with SQLite made durable.
+
+    Raises sqlalchemy.exc.ArgumentError, or ModuleNotFoundError where the driver is not installed.
+    """
+    if not str(url).startswith("sqlite"):
+        # A server that was started again has ended the connections that wait here.
+        return create_engine(url, connect_args=_POSTGRESQL, pool_pre_ping=True)
+    engine = create_engine(url)
+    event.listen(engine, "connect", _make_durable)
+    event.listen(engine, "checkout", _be_patient)
+    return engine
+
+
+@contextmanager
+def hurried() -> Iterator[None]:
+    """In the block, and in the threads it starts, SQLite waits no longer for a locked file than a person does."""
+    token = _busy_ms.set(_HURRIED_MS)
+    try:
+        yield
+    finally:
+        _busy_ms.reset(token)
+
+
+def _make_durable(connection: Any, _: Any) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_PATIENT_MS}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _be_patient(connection: Any, record: Any, _: Any) -> None:
+    wanted = _busy_ms.get()
+    if record.info.get("busy_ms", _PATIENT_MS) != wanted:
+        connection.execute(f"PRAGMA busy_timeout={wanted}")
+        record.info["busy_ms"] = wanted

@@ -1,0 +1,618 @@
+"""The timers of escalation, stored; and what is done when they are due.
+
+`beside` is called in the transaction of each step of the book of alerts (`alerts.book.Beside`): what begins and ends
+runs is written with the facts that say so. `run_due` does what is due, in one transaction for the timers, the notices
+they write, and the timers that follow: a crash repeats nothing and skips nothing. Two hubs on one database never take
+the same timer. Every call blocks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Index,
+    Integer,
+    Row,
+    String,
+    Table,
+    and_,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from alerts.alert import Alert, Audience, Notice, Priority
+from alerts.book import alerts_in, last_said_in, notices_in, recipients_in
+from alerts.database import METADATA
+from alerts.escalation import (
+    PREFERRED,
+    Ladder,
+    Next,
+    Result,
+    Step,
+    Timer,
+    TimerKind,
+    Until,
+    after_check,
+    after_telling,
+    after_waiting,
+    begin,
+    is_over,
+    ladder_for,
+    people,
+    put_off_until,
+    waits_until,
+    ways,
+)
+from alerts.follow_up_book import take_survey
+from alerts.machine import Change, FactKind
+from alerts.messages import Situation, Written, alert_message, all_clear_message, write
+from alerts.outbox import (
+    Call,
+    full_until,
+    is_delivered,
+    is_release_due,
+    joined,
+    note_joined,
+    put_off,
+    release_due,
+    send,
+    waiting_for,
+    writing,
+)
+from alerts.survey import Survey
+from alerts.team import TELEPHONE, Contact, Recipient, Role, Rota, patient, staff
+from alerts.team_book import anybody_in, contacts_in, rota_in
+from ingest.reading import from_us, to_us
+
+logger: Final = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 100  # timers of one transaction
+_AFTER_A_FAULT: Final = timedelta(minutes=1)
+# Facts with which staff are told anew, where they are told.
+_ANEW: Final = frozenset({"opened", "worsened", "relapsed", "overdue"})
+
+_timers = Table(
+    "escalations",
+    METADATA,
+    Column("id", String(24), primary_key=True),
+    Column("subject", String(80), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("run_us", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("step", JSON),
+    Column("due_us", BigInteger, nullable=False),
+    Column("done_us", BigInteger),
+    Column("result", String(16)),
+    Column("who", JSON, nullable=False),
+)
+_is_left: Final = _timers.c.done_us.is_(None)
+Index("escalations_due", _timers.c.due_us, sqlite_where=_is_left, postgresql_where=_is_left)
+Index("escalations_of", _timers.c.subject, _timers.c.run_us)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatientFile:
+    """What has to be known of a patient to tell him or her: the person without contacts, and the programme."""
+
+    recipient: Recipient
+    programme: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cycle:
+    """What came of one transaction.
+
+    lag: how late the first of its timers was taken. faults: timers that failed. nobody: alerts of which a step found
+    nobody of the staff.
+    """
+
+    taken: int = 0
+    released: int = 0
+    lag: timedelta = timedelta()
+    faults: int = 0
+    nobody: frozenset[str] = frozenset()
+
+
+class EscalationBook:
+    """The timers. channels: names of the personal channels that are configured, by whom they may reach.
+
+    patient_of: who a patient is, None for one who is not registered. situation: the last readings about an alert, on
+    the wall clock of a zone; it may fail, and the message then goes without.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        channels: Mapping[Audience, Collection[str]],
+        patient_of: Callable[[str], PatientFile | None],
+        situation: Callable[[Alert, str], Situation] = lambda _alert, _zone: Situation(),
+        ladders: Sequence[Ladder] = (),
+    ) -> None:
+        self._engine = engine
+        self._channels = channels
+        self.patient_of = patient_of
+        self.situation = situation
+        self.ladders = ladders
+
+    def beside(self, db: Connection, changes: Sequence[Change], notices: Sequence[Notice]) -> None:
+        """Begin and end runs as alerts change, and have the patients' own contacts told what is for them."""
+        told = {notice.alert for notice in notices if notice.audience is Audience.STAFF}
+        for change in changes:
+            alert, fact = change.alert, change.fact
+            if fact.what in _ANEW and alert.id in told:
+                _end(db, alert.id, Result.TOLD_ANEW, fact.at)
+                if anybody_in(db) or _is_reached(db, alert.patient):
+                    _plan(db, [_one(alert.id, TimerKind.BEGIN, fact.at, alert.priority)])
+            elif fact.what is FactKind.ACKNOWLEDGED:
+                _end(db, alert.id, Result.ACKNOWLEDGED, fact.at)
+            elif fact.what is FactKind.CONDITION_GONE:
+                _end(db, alert.id, Result.CONDITION_GONE, fact.at)
+                _plan(db, [_one(alert.id, TimerKind.ALL_CLEAR, fact.at, alert.priority)])
+            elif fact.what in {FactKind.CLOSED, FactKind.SUPERSEDED}:
+                _end(db, alert.id, Result.CLOSED, fact.at)
+        _plan(
+            db,
+            [
+                _one(notice.id, TimerKind.NOTICE, notice.written_at, notice.priority)
+                for notice in notices
+                if notice.audience is Audience.PATIENT
+                and notice.recipient is None
+                and _is_reached(db, notice.patient)
+            ],
+        )
+
+    def ways(self, recipient: Recipient, channel: str = PREFERRED) -> tuple[Contact, ...]:
+        """The contacts of somebody that can be used, in the order in which they are tried."""
+        return ways(recipient, channel, self._channels.get(recipient.audience, ()))
+
+    @property
+    def dialled(self) -> frozenset[str]:
+        """All channels that are configured, a telephone maybe among them."""
+        return frozenset(name for names in self._channels.values() for name in names)
+
+    def next_due(self) -> datetime | None:
+        """When the next timer is due (aware UTC), None when there is none."""
+        with self._engine.connect() as db:
+            found = db.execute(select(func.min(_timers.c.due_us)).where(_is_left)).scalar()
+        return None if found is None else from_us(found)
+
+    def timers(self, subject: str) -> list[Timer]:
+        """All timers of an alert, in the order of their moments."""
+        query = select(_timers).where(_timers.c.subject == subject)
+        with self._engine.connect() as db:
+            return [
+                _timer(row) for row in db.execute(query.order_by(_timers.c.run_us, _timers.c.due_us, _timers.c.id))
+            ]
+
+    def untold(self, alerts: Collection[str]) -> list[str]:
+        """Those of some alerts of whose run nobody of the staff could be told: nobody on duty has a contact."""
+        return sorted(alert for alert in alerts if self._is_untold(alert))
+
+    def _is_untold(self, alert: str) -> bool:
+        timers = self.timers(alert)
+        run = max((timer.run for timer in timers), default=None)
+        taken = {
+            timer.result
+            for timer in timers
+            if timer.run == run and timer.step and timer.kind is TimerKind.STEP and not timer.step.is_for_patient
+        }
+        return Result.NOBODY in taken and taken <= {Result.NOBODY, Result.WAITS, None}
+
+    def run_due(self, now: datetime, dead: Collection[str] = ()) -> Cycle:
+        """Do what is due, so much of it as one transaction holds; call it until nothing was taken.
+
+        dead: channels that do not deliver. A timer that fails for a fault of ours is tried again after a minute and
+        keeps no other one.
+        """
+        due = and_(_is_left, _timers.c.due_us <= to_us(now))
+        with self._engine.connect() as db:
+            if db.execute(select(_timers.c.id).where(due)).first() is None and not is_release_due(db, now, dead):
+                return Cycle()
+        query = select(_timers).where(due).order_by(_timers.c.priority.desc(), _timers.c.due_us, _timers.c.number)
+        with writing(self._engine) as db:
+            desk = _Desk(db, self, now)
+            rows = db.execute(query.limit(_AT_ONCE).with_for_update(skip_locked=True)).all()
+            faults = sum(not desk.take(_timer(row)) for row in rows)
+            released = desk.release(dead)
+        lag = now - from_us(min(row.due_us for row in rows)) if rows else timedelta()
+        return Cycle(taken=len(rows), released=released, lag=lag, faults=faults, nobody=frozenset(desk.nobody))
+
+    def tell(self, kind: str, written: Written, *, roles: Iterable[Role], priority: Priority, now: datetime) -> int:
+        """Tell those on duty in some roles something about the house itself; kind makes it one message. How many."""
+        with writing(self._engine) as db:
+            desk = _Desk(db, self, now)
+            people_there = {one.id: one.recipient() for role in roles for one in desk.rota.on_duty(role, now)}
+            for recipient in people_there.values():
+                notice = _notice(kind, recipient, None, "-", priority, written, now)
+                desk.send(notice, recipient, PREFERRED)
+        return len(people_there)
+
+    def send_survey(self, survey: Survey, now: datetime) -> bool:
+        """Have the questions of a survey go to the patient's own contacts; False where they do not, or did before.
+
+        In quiet hours they do not: it is to be tried again.
+        """
+        with writing(self._engine) as db:
+            desk = _Desk(db, self, now)
+            recipient = desk.patient(survey.patient)
+            if not self.ways(recipient) or put_off_until(recipient, Priority.LOW, now):
+                return False
+            if not take_survey(db, survey.id, now):
+                return False
+            asked = write("survey", recipient.zone)
+            notice = _notice(survey.id, recipient, None, survey.patient, Priority.LOW, asked, now)
+            desk.send(replace(notice, id=survey.id), recipient, PREFERRED)
+        return True
+
+
+class _Desk:
+    """What is at hand while timers are taken in one transaction."""
+
+    def __init__(self, db: Connection, book: EscalationBook, now: datetime) -> None:
+        self._db = db
+        self._book = book
+        self._now = now
+        self.nobody: set[str] = set()
+
+    @cached_property
+    def rota(self) -> Rota:
+        return rota_in(self._db)
+
+    @cached_property
+    def _staffed(self) -> bool:
+        return anybody_in(self._db)
+
+    def take(self, timer: Timer) -> bool:
+        """Do what is due; False where that failed for a fault of ours."""
+        try:
+            with self._db.begin_nested():
+                self._do(timer)
+        except Exception:
+            logger.exception("what was due about %s could not be done", timer.subject)
+            self._update(timer, due_us=to_us(self._now + _AFTER_A_FAULT))
+            return False
+        return True
+
+    def release(self, dead: Collection[str]) -> int:
+        """Release further contacts."""
+        calls = release_due(self._db, self._now, dead, self._book.dialled)
+        self._ask_to_call(calls)
+        return len(calls)
+
+    def send(self, notice: Notice, recipient: Recipient, channel: str, timer: str | None = None) -> bool:
+        """Have a notice go to somebody; False where there is no contact."""
+        contacts = self._book.ways(recipient, channel)
+        if contacts:
+            dialled = self._book.dialled
+            self._ask_to_call(send(self._db, notice, recipient, contacts, self._now, timer=timer, dialled=dialled))
+        return bool(contacts)
+
+    def _do(self, timer: Timer) -> None:
+        if timer.kind is TimerKind.JOIN:
+            self._join(timer)
+        elif timer.kind is TimerKind.NOTICE:
+            self._hand_on(timer)
+        elif alert := alerts_in(self._db, [timer.subject]).get(timer.subject):
+            if timer.kind is TimerKind.ALL_CLEAR:
+                self._all_clear(timer, alert)
+            elif over := is_over(timer, acknowledged_at=alert.acknowledged_at, closed_at=alert.closed_at):
+                self._finish(timer, over)
+            elif timer.kind is TimerKind.BEGIN:
+                self._begin(timer, alert)
+            elif timer.kind is TimerKind.CHECK:
+                self._check(timer)
+            else:
+                self._step(timer, alert)
+        else:
+            self._finish(timer, Result.CLOSED)
+
+    def _begin(self, timer: Timer, alert: Alert) -> None:
+        known = self._book.patient_of(alert.patient)
+        ladder = ladder_for(self._book.ladders, alert.priority, known.programme if known else None)
+        _plan(self._db, begin(alert.id, ladder, timer.run, staffed=self._staffed))
+        self._finish(timer, Result.DONE)
+
+    def _step(self, timer: Timer, alert: Alert) -> None:
+        step = timer.step
+        if step is None:
+            raise ValueError(f"timer {timer.id} is a step without a step")
+        if until := waits_until(timer, self.rota, self._now):
+            self._finish(timer, Result.WAITS)
+            self._follow(after_waiting(timer, until))
+            return
+        run = _run(self._db, timer)
+        results, names = [], []
+        for recipient in people(step, self.rota, self.patient(alert.patient), self._now):
+            result = self._tell(timer, step, alert, recipient, run)
+            if result is not Result.NOBODY:
+                results.append(result)
+                names.append(recipient.name if not recipient.is_patient else alert.patient)
+        result = Result.TOLD if Result.TOLD in results else results[0] if results else Result.NOBODY
+        if result is Result.NOBODY and not step.is_for_patient:
+            self.nobody.add(alert.id)
+        done = self._finish(timer, result, names)
+        run = [done if each.id == done.id else each for each in run]
+        # What somebody had acknowledged before it came again cannot be acknowledged again: each is told once.
+        present = alert.condition_gone_at is None and alert.acknowledged_at is None
+        self._follow(after_telling(timer, result, run, self._now, present=present))
+
+    def _tell(self, timer: Timer, step: Step, alert: Alert, recipient: Recipient, run: Sequence[Timer]) -> Result:
+        situation = self._situation(alert, recipient.zone)
+        to_patient = recipient.is_patient
+        written = alert_message(alert, to_patient=to_patient, zone=recipient.zone, situation=situation, run=run)
+        notice = _notice(timer.id, recipient, alert.id, alert.patient, alert.priority, written, self._now)
+        return self._offer(notice, recipient, step.channel, timer.id)
+
+    def _offer(self, notice: Notice, recipient: Recipient, channel: str, timer: str | None) -> Result:
+        """Send a notice, or put it off."""
+        if not self._book.ways(recipient, channel):
+            return Result.NOBODY
+        until = put_off_until(recipient, notice.priority, self._now)
+        if until is None and notice.priority is not Priority.HIGH:
+            until = full_until(self._db, recipient.owner, self._now)
+        if until is None:
+            self.send(notice, recipient, channel, timer)
+            return Result.TOLD
+        put_off(self._db, notice, recipient, until, timer)
+        _plan(self._db, [_one(recipient.owner, TimerKind.JOIN, until, Priority.LOW)])
+        return Result.PUT_OFF
+
+    def _check(self, timer: Timer) -> None:
+        step_id = replace(timer, kind=TimerKind.STEP).id
+        delivered = is_delivered(self._db, step_id)
+        if not delivered:
+            told = and_(_timers.c.id == step_id, _timers.c.result == Result.TOLD)
+            self._db.execute(update(_timers).where(told).values(result=Result.NOT_DELIVERED))
+        self._finish(timer, Result.DELIVERED if delivered else Result.NOT_DELIVERED)
+        self._follow(after_check(timer, _run(self._db, timer), delivered=delivered))
+
+    def _all_clear(self, timer: Timer, alert: Alert) -> None:
+        """Tell all who were told; what was put off for them and not yet told is joined with it."""
+        said = last_said_in(self._db, alert.id)
+        if alert.condition_gone_at is not None and said is not None:
+            for owner in recipients_in(self._db, alert.id):
+                if recipient := self._person(owner, alert.patient):
+                    written = all_clear_message(alert, said, to_patient=recipient.is_patient, zone=recipient.zone)
+                    notice = _notice(timer.id, recipient, alert.id, alert.patient, alert.priority, written, self._now)
+                    self._offer(notice, recipient, PREFERRED, timer.id)
+        self._finish(timer, Result.DONE)
+
+    def _hand_on(self, timer: Timer) -> None:
+        """Have what a rule says to a patient go to the patient's own contacts."""
+        notice = notices_in(self._db, [timer.subject]).get(timer.subject)
+        result = Result.NOBODY
+        if notice is not None:
+            result = self._offer(notice, self.patient(notice.patient), PREFERRED, timer.id)
+        self._finish(timer, result)
+
+    def _join(self, timer: Timer) -> None:
+        """Tell somebody what was put off; in one message where it is more than one."""
+        waiting = waiting_for(self._db, timer.subject, self._now)
+        alerts = alerts_in(self._db, {each.alert for each in waiting if each.alert})
+        closed = [each for each in waiting if each.alert in alerts and alerts[each.alert].closed_at]
+        left = [each for each in waiting if each not in closed]
+        note_joined(self._db, closed, "")
+        recipient = self._person(timer.subject, left[0].patient) if left else None
+        if recipient is not None:
+            told = left[0] if len(left) == 1 else _digest(left, recipient, self._now)
+            self.send(told, recipient, PREFERRED)
+            note_joined(self._db, left, told.id)
+        self._finish(timer, Result.DONE)
+
+    def _ask_to_call(self, calls: Sequence[Call]) -> None:
+        """Ask who is on duty to telephone somebody: nothing dials by itself."""
+        notices = notices_in(self._db, {call.notice for call in calls})
+        for call in calls:
+            about = notices[call.notice]
+            whom = self._person(call.recipient, about.patient)
+            for recipient in self._callers(call.recipient):
+                written = write(
+                    "call",
+                    recipient.zone,
+                    name=whom.name if whom else about.patient,
+                    number=call.number,
+                    about=about.subject,
+                )
+                key = f"call {call.notice} {call.position}"
+                notice = _notice(key, recipient, about.alert, about.patient, about.priority, written, self._now)
+                send(
+                    self._db,
+                    notice,
+                    recipient,
+                    self._book.ways(recipient, PREFERRED),
+                    self._now,
+                    timer=None,
+                    dialled=self._book.dialled,
+                )
+
+    def _callers(self, but: str) -> tuple[Recipient, ...]:
+        """Who can be asked to telephone somebody, without being telephoned for it: nurses, else coordinators."""
+        nurses, now = self.rota.on_duty(Role.NURSE, self._now), self._now
+        for found in (nurses, self.rota.all_of(Role.COORDINATOR, now), self.rota.all_of(Role.NURSE, now)):
+            there = [
+                replace(one.recipient(), contacts=_without_telephone(one.contacts))
+                for one in found
+                if staff(one.id) != but
+            ]
+            if reached := tuple(one for one in there if self._book.ways(one, PREFERRED)):
+                return reached
+        return ()
+
+    def patient(self, name: str) -> Recipient:
+        """A patient with the contacts; plain where not registered."""
+        known = self._book.patient_of(name)
+        recipient = known.recipient if known else Recipient(owner=patient(name), name=name, language="en", zone="UTC")
+        contacts, quiet = contacts_in(self._db, [recipient.owner]).get(recipient.owner, ((), None))
+        return replace(recipient, contacts=contacts, quiet=quiet)
+
+    def _person(self, owner: str, of_patient: str) -> Recipient | None:
+        if owner == patient(of_patient):
+            return self.patient(of_patient)
+        return next((one.recipient() for one in self.rota.staff if staff(one.id) == owner), None)
+
+    def _situation(self, alert: Alert, zone: str) -> Situation:
+        try:
+            return self._book.situation(alert, zone)
+        except Exception:  # a message without the last readings is better than none
+            logger.exception("the last readings of patient %s could not be read for a message", alert.patient)
+            return Situation()
+
+    def _follow(self, then: Next) -> None:
+        _plan(self._db, then.plans)
+        for timer in then.brings_forward:
+            self._update(timer, due_us=to_us(min(timer.due, self._now)))
+
+    def _finish(self, timer: Timer, result: Result, who: Sequence[str] = ()) -> Timer:
+        self._update(timer, done_us=to_us(self._now), result=result, who=list(who))
+        return replace(timer, done_at=self._now, result=result, who=tuple(who))
+
+    def _update(self, timer: Timer, **values: Any) -> None:
+        self._db.execute(update(_timers).where(_timers.c.id == timer.id).values(**values))
+
+
+def _is_reached(db: Connection, name: str) -> bool:
+    """Whether a patient has any contact. A clinic that registers none goes on with its own channels alone."""
+    return bool(contacts_in(db, [patient(name)]))
+
+
+def _one(subject: str, kind: TimerKind, at: datetime, priority: Priority) -> Timer:
+    return Timer(subject=subject, kind=kind, run=at, due=at, priority=priority)
+
+
+def _plan(db: Connection, timers: Iterable[Timer]) -> None:
+    """Write timers down; one that is known stays as it is."""
+    rows = {timer.id: _row(timer) for timer in timers}
+    if rows:
+        known = set(db.scalars(select(_timers.c.id).where(_timers.c.id.in_(list(rows)))))
+        if new := [row for key, row in rows.items() if key not in known]:
+            db.execute(insert(_timers), new)
+
+
+def _end(db: Connection, alert: str, result: Result, at: datetime) -> None:
+    """End what an event ends of the runs of an alert."""
+    query = select(_timers).where(_timers.c.subject == alert, _is_left)
+    ended = [timer.id for timer in map(_timer, db.execute(query)) if _ends(timer, result)]
+    if ended:
+        db.execute(update(_timers).where(_timers.c.id.in_(ended)).values(done_us=to_us(at), result=result))
+
+
+def _ends(timer: Timer, result: Result) -> bool:
+    if timer.kind is TimerKind.ALL_CLEAR:
+        return False
+    if result is Result.ACKNOWLEDGED:
+        return timer.step is None or timer.step.until is Until.ACKNOWLEDGED
+    if result is Result.CONDITION_GONE:
+        is_repeated = timer.kind is TimerKind.STEP and timer.step is not None and timer.step.repeat is not None
+        return (timer.step is not None and timer.step.is_for_patient) or (is_repeated and timer.count > 0)
+    return True
+
+
+def _run(db: Connection, timer: Timer) -> list[Timer]:
+    query = select(_timers).where(_timers.c.subject == timer.subject, _timers.c.run_us == to_us(timer.run))
+    return [_timer(row) for row in db.execute(query)]
+
+
+def _notice(
+    key: str,
+    recipient: Recipient,
+    alert: str | None,
+    of_patient: str,
+    priority: Priority,
+    written: Written,
+    now: datetime,
+) -> Notice:
+    """A notice to one person; the same key gives the same one."""
+    return Notice(
+        id="n-" + sha256(f"{key}\x1f{recipient.owner}".encode()).hexdigest()[:16],
+        alert=alert,
+        patient=of_patient,
+        audience=recipient.audience,
+        priority=priority,
+        subject=written.subject,
+        body=written.body,
+        written_at=now,
+        recipient=recipient.owner,
+    )
+
+
+def _digest(notices: Sequence[Notice], recipient: Recipient, now: datetime) -> Notice:
+    of_patient, priority, _ = joined(notices)
+    items = [{"at": each.written_at, "patient": each.patient, "subject": each.subject} for each in notices]
+    written = write("digest", recipient.zone, items=items)
+    key = " ".join(["digest", *(each.id for each in notices)])
+    return _notice(key, recipient, None, of_patient, priority, written, now)
+
+
+def _without_telephone(contacts: Sequence[Contact]) -> tuple[Contact, ...]:
+    return tuple(each for each in contacts if each.channel != TELEPHONE)
+
+
+def _row(timer: Timer) -> Mapping[str, Any]:
+    return {
+        "id": timer.id,
+        "subject": timer.subject,
+        "kind": timer.kind,
+        "run_us": to_us(timer.run),
+        "number": timer.number,
+        "count": timer.count,
+        "priority": int(timer.priority),
+        "step": _step_row(timer.step) if timer.step else None,
+        "due_us": to_us(timer.due),
+        "who": list(timer.who),
+    }
+
+
+def _step_row(step: Step) -> Mapping[str, Any]:
+    return {
+        "to": step.to,
+        "after_s": step.after.total_seconds(),
+        "channel": step.channel,
+        "until": step.until,
+        "repeat_s": step.repeat.total_seconds() if step.repeat else None,
+        "everyone": step.everyone,
+        "next_shift": step.next_shift,
+    }
+
+
+def _timer(row: Row[Any]) -> Timer:
+    step = row.step
+    return Timer(
+        subject=row.subject,
+        kind=TimerKind(row.kind),
+        run=from_us(row.run_us),
+        priority=Priority(row.priority),
+        due=from_us(row.due_us),
+        number=row.number,
+        count=row._mapping["count"],
+        step=Step(
+            to=step["to"],
+            after=timedelta(seconds=step["after_s"]),
+            channel=step["channel"],
+            until=Until(step["until"]),
+            repeat=timedelta(seconds=step["repeat_s"]) if step["repeat_s"] else None,
+            everyone=step["everyone"],
+            next_shift=step["next_shift"],
+        )
+        if step
+        else None,
+        done_at=from_us(row.done_us) if row.done_us is not None else None,
+        result=Result(row.result) if row.result else None,
+        who=tuple(row.who),
+    )

@@ -1,0 +1,831 @@
+"""The book of follow-ups: what was done about patients, when they are due next, and what they said of it.
+
+In the house's database. Facts are only ever added; a follow-up's row is what its facts make (`follow_up.replay`), and
+is written with them. Each row says how many facts it has, and a step that was decided on fewer is refused: of two
+people who act at once one is told so. Every call blocks for one short transaction, so call it off the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    Index,
+    Integer,
+    Row,
+    Select,
+    String,
+    Table,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy import (
+    Text as LongText,
+)
+from sqlalchemy.exc import IntegrityError
+
+from alerts.alert import IllegalAct, Outcome, Priority, Symptom, Symptoms, Text
+from alerts.audit import audited
+from alerts.care_plan import CarePlan, Condition, Control, followed, judged, opening
+from alerts.database import METADATA
+from alerts.follow_up import (
+    Attempt,
+    Fact,
+    FollowUp,
+    Opening,
+    Result,
+    Step,
+    What,
+    Why,
+    opened,
+)
+from alerts.invitation import Appointment
+from alerts.review import Review
+from alerts.survey import Answer, Survey, answered, call_again, survey_of
+from alerts.team import Role
+from alerts.team_book import is_reached
+from ingest.reading import from_us, to_us
+
+# Moments are integer microseconds UTC, as in the journal: exact, sortable, the same on every database.
+_follow_ups = Table(
+    "follow_ups",
+    METADATA,
+    Column("id", String(24), primary_key=True),
+    Column("patient", String(64), nullable=False),
+    Column("why", String(16), nullable=False),
+    Column("because_en", LongText, nullable=False),
+    Column("because_zh", LongText, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("problem", String(64)),
+    Column("alert", String(24), index=True),
+    Column("programme", String(200)),
+    Column("opened_at_us", BigInteger, nullable=False),
+    Column("opened_by", String(200)),
+    Column("role", String(16), nullable=False),
+    Column("assigned_to", String(200)),
+    Column("due_at_us", BigInteger, nullable=False),
+    Column("rule_en", LongText, nullable=False),
+    Column("rule_zh", LongText, nullable=False),
+    Column("updated_at_us", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("unanswered", Integer, nullable=False),
+    Column("reached_at_us", BigInteger),
+    Column("declined_at_us", BigInteger),
+    Column("symptoms", JSON(none_as_null=True)),
+    Column("closed_at_us", BigInteger),
+    Column("closed_by", String(200)),
+    Column("outcome", String(32)),
+    Column("closing_note", LongText),
+)
+_is_open: Final = _follow_ups.c.closed_at_us.is_(None)
+for _name, _columns in {
+    "follow_ups_due": (_follow_ups.c.due_at_us, _follow_ups.c.id),
+    "follow_ups_due_by_role": (_follow_ups.c.role, _follow_ups.c.due_at_us, _follow_ups.c.id),
+    "follow_ups_due_by_person": (_follow_ups.c.assigned_to, _follow_ups.c.due_at_us, _follow_ups.c.id),
+}.items():
+    Index(_name, *_columns, sqlite_where=_is_open, postgresql_where=_is_open)
+Index("follow_ups_by_patient", _follow_ups.c.patient, _follow_ups.c.opened_at_us)
+Index("follow_ups_by_time", _follow_ups.c.opened_at_us)
+_facts = Table(
+    "follow_up_facts",
+    METADATA,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("follow_up", String(24), nullable=False, index=True),
+    Column("what", String(16), nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("by", String(200)),
+    Column("priority", Integer, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("assigned_to", String(200)),
+    Column("due_at_us", BigInteger, nullable=False),
+    Column("rule_en", LongText, nullable=False),
+    Column("rule_zh", LongText, nullable=False),
+    Column("note", LongText, nullable=False),
+    Column("opening", JSON(none_as_null=True)),
+    Column("outcome", String(32)),
+    Column("symptoms", JSON(none_as_null=True)),
+)
+# What an attempt has besides; its fact has the rest.
+_attempts = Table(
+    "attempts",
+    METADATA,
+    Column("fact", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("follow_up", String(24), nullable=False, index=True),
+    Column("at_us", BigInteger, nullable=False, index=True),
+    Column("channel", String(64), nullable=False),
+    Column("result", String(16), nullable=False),
+)
+_surveys = Table(
+    "surveys",
+    METADATA,
+    Column("id", String(24), primary_key=True),
+    Column("follow_up", String(24), nullable=False, unique=True),
+    Column("patient", String(64), nullable=False),
+    Column("made_at_us", BigInteger, nullable=False, index=True),
+    Column("expires_at_us", BigInteger, nullable=False),
+    Column("sent_at_us", BigInteger),
+    Column("answered_at_us", BigInteger),
+    Column("helpful", Boolean),
+    Column("solved", Boolean),
+    Column("score", Integer),
+    Column("text", LongText),
+    Column("call_again", Boolean),
+)
+Index("surveys_by_patient", _surveys.c.patient, _surveys.c.made_at_us)
+_is_unsent: Final = _surveys.c.sent_at_us.is_(None)
+Index("surveys_unsent", _surveys.c.made_at_us, sqlite_where=_is_unsent, postgresql_where=_is_unsent)
+_education = Table(
+    "education_given",
+    METADATA,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("patient", String(64), nullable=False, index=True),
+    Column("follow_up", String(24), nullable=False),
+    Column("material", String(64), nullable=False),
+    Column("by", String(200), nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+)
+_appointments = Table(
+    "appointments",
+    METADATA,
+    Column("id", String(24), primary_key=True),
+    Column("follow_up", String(24), nullable=False, index=True),
+    Column("patient", String(64), nullable=False),
+    Column("start_us", BigInteger, nullable=False),
+    Column("length_s", Integer, nullable=False),
+    Column("place", LongText, nullable=False),
+    Column("made_by", String(200), nullable=False),
+    Column("changed_at_us", BigInteger, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("cancelled", Boolean, nullable=False),
+)
+_plans = Table(
+    "care_plans",
+    METADATA,
+    Column("patient", String(64), primary_key=True),
+    Column("condition", String(16), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("author", String(200), nullable=False),
+    Column("entered_at_us", BigInteger, nullable=False),
+    Column("every_days", Integer),
+    Column("since_us", BigInteger, nullable=False),
+    Column("due_at_us", BigInteger, nullable=False),
+    Column("open_at_us", BigInteger, nullable=False),
+    Column("because_en", LongText, nullable=False),
+    Column("because_zh", LongText, nullable=False),
+    Column("control", String(16), nullable=False),
+    Column("told_en", LongText),
+    Column("told_zh", LongText),
+    Column("sensor", Boolean, nullable=False),
+    Column("judged_at_us", BigInteger),
+    Column("missed", Integer, nullable=False),
+    Column("outcome", String(32)),
+    Column("follow_up", String(24)),
+    Column("version", Integer, nullable=False),
+)
+_waits: Final = _plans.c.follow_up.is_(None)
+Index("care_plans_to_open", _plans.c.open_at_us, sqlite_where=_waits, postgresql_where=_waits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What was given to a patient to read, in which follow-up. material: as in `survey.MATERIALS`."""
+
+    patient: str
+    follow_up: str
+    material: str
+    by: str
+    at: datetime
+
+
+class FollowUpBook:
+    """The follow-ups, plans of care and surveys of all patients."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    # Follow-ups
+
+    def get(self, follow_up: str) -> FollowUp | None:
+        """One follow-up by id, or None."""
+        return next(iter(self._found(select(_follow_ups).where(_follow_ups.c.id == follow_up))), None)
+
+    def of_alert(self, alert: str) -> FollowUp | None:
+        """The follow-up of an alert, or None."""
+        return next(iter(self._found(select(_follow_ups).where(_follow_ups.c.alert == alert))), None)
+
+    def of_alerts(self, alerts: Iterable[str]) -> dict[str, FollowUp]:
+        """The follow-ups of these alerts, by alert."""
+        query = select(_follow_ups).where(_follow_ups.c.alert.in_(list(alerts)))
+        return {each.alert: each for each in self._found(query) if each.alert}
+
+    def due(
+        self,
+        *,
+        until: datetime | None = None,
+        role: Role | None = None,
+        person: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[FollowUp]:
+        """The open ones, the longest due first. until: only those due before; what is due before now is overdue.
+
+        after: id of the last one of the page before. Raises KeyError where it is not known.
+        """
+        order = _follow_ups.c.due_at_us, _follow_ups.c.id
+        query = select(_follow_ups).where(_is_open).order_by(*order).limit(limit)
+        if until is not None:
+            query = query.where(_follow_ups.c.due_at_us < to_us(until))
+        if role is not None:
+            query = query.where(_follow_ups.c.role == role.value)
+        if person is not None:
+            query = query.where(_follow_ups.c.assigned_to == person)
+        if after is not None:
+            query = query.where(tuple_(*order) > self._place(after))
+        return self._found(query)
+
+    def of_patient(self, patient: str, limit: int = 100) -> list[FollowUp]:
+        """A patient's follow-ups, newest first, closed ones included."""
+        query = select(_follow_ups).where(_follow_ups.c.patient == patient)
+        return self._found(query.order_by(_follow_ups.c.opened_at_us.desc(), _follow_ups.c.id).limit(limit))
+
+    def opened_in(self, start: datetime, end: datetime) -> list[FollowUp]:
+        """Those that were opened from start until before end, oldest first."""
+        span = (_follow_ups.c.opened_at_us >= to_us(start), _follow_ups.c.opened_at_us < to_us(end))
+        return self._found(select(_follow_ups).where(*span).order_by(_follow_ups.c.opened_at_us))
+
+    def history(self, follow_up: str) -> list[Fact]:
+        """The dated facts of a follow-up, in the order in which they were written."""
+        query = _with_attempts().where(_facts.c.follow_up == follow_up).order_by(_facts.c.seq)
+        with self._engine.connect() as db:
+            return [_fact(row) for row in db.execute(query)]
+
+    def attempts(self, start: datetime, end: datetime) -> list[Attempt]:
+        """Every try to reach a patient from start until before end, oldest first."""
+        query = _with_attempts().where(_attempts.c.at_us >= to_us(start), _attempts.c.at_us < to_us(end))
+        with self._engine.connect() as db:
+            facts = [_fact(row) for row in db.execute(query.order_by(_attempts.c.at_us, _facts.c.seq))]
+        return [
+            Attempt(
+                follow_up=fact.follow_up,
+                by=fact.by or "",
+                at=fact.at,
+                channel=fact.channel or "",
+                result=fact.result,
+                note=fact.note,
+                symptoms=fact.symptoms,
+            )
+            for fact in facts
+            if fact.result is not None
+        ]
+
+    def count_open(self, now: datetime) -> tuple[int, int]:
+        """How many are open, and how many of those are overdue."""
+        overdue = func.count().filter(_follow_ups.c.due_at_us < to_us(now))
+        with self._engine.connect() as db:
+            row = db.execute(select(func.count(), overdue).select_from(_follow_ups).where(_is_open)).one()
+            return int(row[0]), int(row[1])
+
+    # Writing
+
+    def record(self, steps: Sequence[Step]) -> None:
+        """Write steps down with what follows of them, all or nothing. Raises IllegalAct, see `writing`."""
+        if steps:
+            with self._engine.begin() as db:
+                self.write(db, steps)
+
+    def writing(self, steps: Sequence[Step]) -> Callable[[Connection], None] | None:
+        """What writes these steps in a transaction of `alerts.book.Book.record`; None where there are none.
+
+        It raises IllegalAct, and all is undone, where somebody else has acted on the same follow-up meanwhile.
+        """
+        return (lambda db: self.write(db, steps)) if steps else None
+
+    def write(self, db: Connection, steps: Sequence[Step]) -> None:
+        """The same within a transaction."""
+        for step in steps:
+            if _put(db, step) and step.fact.what is What.CLOSED:
+                _after_closing(db, step.follow_up)
+
+    def open_due(self, now: datetime, limit: int = 100) -> list[FollowUp]:
+        """Open the follow-ups of the plans whose time has come, at most so many; those opened.
+
+        Two hubs never open the same ones: what one of them holds the other leaves.
+        """
+        query = select(_plans).where(_waits, _plans.c.open_at_us <= to_us(now)).order_by(_plans.c.open_at_us)
+        query = query.with_for_update(skip_locked=True)
+        made = []
+        with self._engine.begin() as db:
+            for row in db.execute(query.limit(limit)).all():
+                plan = _plan(row)
+                if act := opening(plan, now):
+                    step = opened(act)
+                    _put(db, step)
+                    _put_plan(db, replace(plan, follow_up=act.follow_up))
+                    made.append(step.follow_up)
+        return made
+
+    # Plans of care
+
+    def plan(self, patient: str, condition: Condition) -> CarePlan | None:
+        """The plan for a patient's condition, or None."""
+        return next((plan for plan in self.plans(patient) if plan.condition is condition), None)
+
+    def plans(self, patient: str) -> list[CarePlan]:
+        """A patient's plans of care, by condition."""
+        with self._engine.connect() as db:
+            return _plans_of(db, patient)
+
+    def set_plan(self, plan: CarePlan) -> None:
+        """Write a new plan down, or what became of a known one. Raises IllegalAct where it was changed meanwhile."""
+        with self._engine.begin() as db:
+            _put_plan(db, plan)
+
+    def end_plan(self, patient: str, condition: Condition, *, now: datetime, by: str | None = None) -> bool:
+        """Take a plan back; False where there is none. A follow-up that it opened stays.
+
+        by: who takes it back, None where nobody said so.
+        """
+        this = (_plans.c.patient == patient, _plans.c.condition == condition.value)
+        with self._engine.begin() as db:
+            before = db.execute(select(_plans).where(*this).with_for_update()).first()
+            if before is None:
+                return False
+            db.execute(delete(_plans).where(*this))
+            audited(db, "ended", _plan_name(_plan(before)), at=now, who=by, before=_plan_set(dict(before._mapping)))
+        return True
+
+    def judge(self, review: Review) -> None:
+        """Have a patient's plans follow a weekly review. What somebody does to a plan meanwhile is not undone."""
+        for plan in self.plans(review.patient):
+            now = judged(plan, review)
+            while now != plan:
+                try:
+                    self.set_plan(now)
+                except IllegalAct:
+                    newest = self.plan(plan.patient, plan.condition)
+                    if newest is None:
+                        break
+                    plan, now = newest, judged(newest, review)
+                else:
+                    break
+
+    # Surveys, things to read, appointments
+
+    def survey(self, survey: str) -> Survey | None:
+        """One survey by id, or None."""
+        return next(iter(self._surveys(select(_surveys).where(_surveys.c.id == survey))), None)
+
+    def unsent_surveys(self, now: datetime, limit: int = 100) -> list[Survey]:
+        """Surveys that can be answered and whose link has not gone out, of patients with a contact, oldest first."""
+        open_now = (_is_unsent, _surveys.c.expires_at_us > to_us(now), is_reached(_surveys.c.patient))
+        return self._surveys(select(_surveys).where(*open_now).order_by(_surveys.c.made_at_us).limit(limit))
+
+    def surveys(self, start: datetime, end: datetime, limit: int | None = None) -> list[Survey]:
+        """Surveys made from start until before end, newest first."""
+        query = select(_surveys).where(_surveys.c.made_at_us >= to_us(start), _surveys.c.made_at_us < to_us(end))
+        return self._surveys(query.order_by(_surveys.c.made_at_us.desc(), _surveys.c.id).limit(limit))
+
+    def answer(self, survey: str, answer: Answer, at: datetime) -> tuple[Survey, FollowUp | None]:
+        """Write a patient's answer down, and what a poor one opens. Raises KeyError, IllegalAct."""
+        with self._engine.begin() as db:
+            row = db.execute(select(_surveys).where(_surveys.c.id == survey)).first()
+            if row is None:
+                raise KeyError(survey)
+            now = answered(_survey(row), answer, at)
+            first = update(_surveys).where(_surveys.c.id == survey, _surveys.c.answered_at_us.is_(None))
+            if not db.execute(first.values(**_survey_row(now))).rowcount:
+                raise _at_once(survey)
+            before = db.execute(select(_follow_ups).where(_follow_ups.c.id == now.follow_up)).one()
+            act = call_again(now, _follow_up(before))
+            if act is None:
+                return now, None
+            step = opened(act)
+            _put(db, step)
+            return now, step.follow_up
+
+    def give(self, given: Given) -> None:
+        """Write down what was given to a patient to read."""
+        with self._engine.begin() as db:
+            db.execute(
+                insert(_education).values(
+                    patient=given.patient,
+                    follow_up=given.follow_up,
+                    material=given.material,
+                    by=given.by,
+                    at_us=to_us(given.at),
+                )
+            )
+
+    def given(self, patient: str) -> list[Given]:
+        """What was given to a patient to read, newest first."""
+        query = select(_education).where(_education.c.patient == patient).order_by(_education.c.seq.desc())
+        with self._engine.connect() as db:
+            return [
+                Given(
+                    patient=row.patient,
+                    follow_up=row.follow_up,
+                    material=row.material,
+                    by=row.by,
+                    at=from_us(row.at_us),
+                )
+                for row in db.execute(query)
+            ]
+
+    def appointment(self, appointment: str) -> Appointment | None:
+        """One appointment by id, or None."""
+        with self._engine.connect() as db:
+            row = db.execute(select(_appointments).where(_appointments.c.id == appointment)).first()
+            return _appointment(row) if row else None
+
+    def appointments(self, follow_up: str) -> list[Appointment]:
+        """The appointments made in a follow-up, by their start."""
+        query = select(_appointments).where(_appointments.c.follow_up == follow_up)
+        with self._engine.connect() as db:
+            return [_appointment(row) for row in db.execute(query.order_by(_appointments.c.start_us))]
+
+    def put_appointment(self, appointment: Appointment) -> None:
+        """Write a new appointment down, or its next change. Raises IllegalAct where it was changed meanwhile."""
+        row = _appointment_row(appointment)
+        with self._engine.begin() as db:
+            if appointment.sequence == 0:
+                db.execute(insert(_appointments).values(**row))
+                return
+            this = (_appointments.c.id == appointment.id, _appointments.c.sequence == appointment.sequence - 1)
+            if not db.execute(update(_appointments).where(*this).values(**row)).rowcount:
+                raise _at_once(appointment.id)
+
+    def _found(self, query: Select[Any]) -> list[FollowUp]:
+        with self._engine.connect() as db:
+            return [_follow_up(row) for row in db.execute(query)]
+
+    def _surveys(self, query: Select[Any]) -> list[Survey]:
+        with self._engine.connect() as db:
+            return [_survey(row) for row in db.execute(query)]
+
+    def _place(self, follow_up: str) -> tuple[int, str]:
+        found = self.get(follow_up)
+        if found is None:
+            raise KeyError(follow_up)
+        return to_us(found.due_at), found.id
+
+
+def take_survey(db: Connection, survey: str, at: datetime) -> bool:
+    """Write down that the link of a survey goes out, within a transaction; False where it did before."""
+    return bool(
+        db.execute(update(_surveys).where(_surveys.c.id == survey, _is_unsent).values(sent_at_us=to_us(at))).rowcount
+    )
+
+
+def _put(db: Connection, step: Step) -> bool:
+    """Write one step down; False where it opens what was opened before."""
+    follow_up, row = step.follow_up, _follow_up_row(step.follow_up)
+    this = _follow_ups.c.id == follow_up.id
+    before = db.execute(select(_follow_ups).where(this).with_for_update()).first()
+    if step.fact.what is What.OPENED:
+        if before:
+            return False
+        _insert(db, _follow_ups, row, follow_up.id)
+    elif not db.execute(
+        update(_follow_ups).where(this, _follow_ups.c.version == follow_up.version - 1).values(**row)
+    ).rowcount:
+        raise _at_once(follow_up.id)
+    written = db.execute(insert(_facts).values(**_fact_row(step.fact)))
+    audited(
+        db,
+        step.fact.what.value,
+        f"follow-up:{follow_up.id}",
+        at=step.fact.at,
+        who=step.fact.by,
+        before=_to_audit(dict(before._mapping)) if before else None,
+        after=_to_audit(row),
+    )
+    if step.fact.result is not None:
+        seq = written.inserted_primary_key
+        db.execute(
+            insert(_attempts).values(
+                fact=seq[0] if seq else None,
+                follow_up=follow_up.id,
+                at_us=to_us(step.fact.at),
+                channel=step.fact.channel,
+                result=step.fact.result.value,
+            )
+        )
+    return True
+
+
+def _after_closing(db: Connection, follow_up: FollowUp) -> None:
+    """What follows of a closed one: when the patient is due next, and what the patient is asked."""
+    for plan in _plans_of(db, follow_up.patient):
+        if (now := followed(plan, follow_up)) != plan:
+            _put_plan(db, now)
+    last_us = db.execute(
+        select(func.max(_surveys.c.made_at_us)).where(_surveys.c.patient == follow_up.patient)
+    ).scalar()
+    if survey := survey_of(follow_up, _moment(last_us)):
+        db.execute(insert(_surveys).values(**_survey_row(survey)))
+
+
+def _at_once(what: str) -> IllegalAct:
+    return IllegalAct(
+        Text(
+            en=f"Somebody else has just acted on {what}; nothing of yours was written. Look at it, and do it again "
+            "if it is still needed.",
+            zh=f"{what} 刚被他人处理，您的操作未保存。请查看最新情况，如仍需要请重新操作。",
+        )
+    )
+
+
+def _with_attempts() -> Select[Any]:
+    extra = (_attempts.c.channel, _attempts.c.result)
+    return select(_facts, *extra).select_from(_facts.outerjoin(_attempts, _attempts.c.fact == _facts.c.seq))
+
+
+def _plans_of(db: Connection, patient: str) -> list[CarePlan]:
+    query = select(_plans).where(_plans.c.patient == patient).order_by(_plans.c.condition)
+    return [_plan(row) for row in db.execute(query)]
+
+
+def _put_plan(db: Connection, plan: CarePlan) -> None:
+    this = (_plans.c.patient == plan.patient, _plans.c.condition == plan.condition.value)
+    before = db.execute(select(_plans).where(*this).with_for_update()).first()
+    if plan.version == 0:
+        _insert(db, _plans, _plan_row(plan), f"{plan.patient}/{plan.condition}")
+    else:
+        same = _plans.c.version == plan.version
+        if not db.execute(update(_plans).where(*this, same).values(**_plan_row(plan))).rowcount:
+            raise _at_once(f"{plan.patient}/{plan.condition}")
+    was, now_so = _plan_set(dict(before._mapping)) if before else None, _plan_set(_plan_row(plan))
+    if was != now_so:
+        audited(db, "set", _plan_name(plan), at=plan.entered_at, who=plan.author, before=was, after=now_so)
+
+
+def _plan_name(plan: CarePlan) -> str:
+    return f"care-plan:{plan.patient}/{plan.condition}"
+
+
+def _plan_set(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person has set of a plan, without what follows of it by rule."""
+    return {name: row[name] for name in ("role", "author", "entered_at_us", "every_days")}
+
+
+def _to_audit(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what only counts, or is the moment of the entry itself."""
+    return {name: value for name, value in row.items() if name not in {"updated_at_us", "version"}}
+
+
+def _insert(db: Connection, table: Table, row: Mapping[str, Any], what: str) -> None:
+    try:
+        db.execute(insert(table).values(**row))
+    except IntegrityError as error:  # another hub was first
+        raise _at_once(what) from error
+
+
+# Rows
+
+_MOMENTS: Final = ("opened_at", "due_at", "updated_at", "reached_at", "declined_at", "closed_at")
+_PLAIN: Final = (
+    "id",
+    "patient",
+    "problem",
+    "alert",
+    "programme",
+    "opened_by",
+    "assigned_to",
+    "version",
+    "attempts",
+    "unanswered",
+    "closed_by",
+    "closing_note",
+)
+
+
+def _follow_up_row(follow_up: FollowUp) -> dict[str, Any]:
+    return {
+        **{name: getattr(follow_up, name) for name in _PLAIN},
+        **{f"{name}_us": _us(getattr(follow_up, name)) for name in _MOMENTS},
+        "why": follow_up.why.value,
+        "because_en": follow_up.because.en,
+        "because_zh": follow_up.because.zh,
+        "priority": int(follow_up.priority),
+        "role": follow_up.role.value,
+        "rule_en": follow_up.rule.en,
+        "rule_zh": follow_up.rule.zh,
+        "symptoms": _names(follow_up.symptoms),
+        "outcome": follow_up.outcome and follow_up.outcome.value,
+    }
+
+
+def _follow_up(row: Row[Any]) -> FollowUp:
+    plain: dict[str, Any] = {name: row._mapping[name] for name in _PLAIN}
+    return FollowUp(
+        **plain,
+        **{name: _moment(row._mapping[f"{name}_us"]) for name in _MOMENTS},
+        why=Why(row.why),
+        because=Text(en=row.because_en, zh=row.because_zh),
+        priority=Priority(row.priority),
+        role=Role(row.role),
+        rule=Text(en=row.rule_en, zh=row.rule_zh),
+        symptoms=_symptoms(row.symptoms),
+        outcome=Outcome(row.outcome) if row.outcome else None,
+    )
+
+
+def _fact_row(fact: Fact) -> dict[str, Any]:
+    start = fact.opening
+    return {
+        "follow_up": fact.follow_up,
+        "what": fact.what.value,
+        "at_us": to_us(fact.at),
+        "by": fact.by,
+        "priority": int(fact.priority),
+        "role": fact.role.value,
+        "assigned_to": fact.assigned_to,
+        "due_at_us": to_us(fact.due_at),
+        "rule_en": fact.rule.en,
+        "rule_zh": fact.rule.zh,
+        "note": fact.note,
+        "opening": start
+        and {
+            "patient": start.patient,
+            "why": start.why.value,
+            "en": start.because.en,
+            "zh": start.because.zh,
+            "problem": start.problem,
+            "alert": start.alert,
+            "programme": start.programme,
+        },
+        "outcome": fact.outcome and fact.outcome.value,
+        "symptoms": _names(fact.symptoms),
+    }
+
+
+def _fact(row: Row[Any]) -> Fact:
+    start = row.opening
+    return Fact(
+        follow_up=row.follow_up,
+        what=What(row.what),
+        at=from_us(row.at_us),
+        by=row.by,
+        priority=Priority(row.priority),
+        role=Role(row.role),
+        assigned_to=row.assigned_to,
+        due_at=from_us(row.due_at_us),
+        rule=Text(en=row.rule_en, zh=row.rule_zh),
+        note=row.note,
+        opening=start
+        and Opening(
+            patient=start["patient"],
+            why=Why(start["why"]),
+            because=Text(en=start["en"], zh=start["zh"]),
+            problem=start["problem"],
+            alert=start["alert"],
+            programme=start["programme"],
+        ),
+        channel=row.channel,
+        result=Result(row.result) if row.result else None,
+        outcome=Outcome(row.outcome) if row.outcome else None,
+        symptoms=_symptoms(row.symptoms),
+    )
+
+
+def _survey_row(survey: Survey) -> dict[str, Any]:
+    said = survey.answer
+    return {
+        "id": survey.id,
+        "follow_up": survey.follow_up,
+        "patient": survey.patient,
+        "made_at_us": to_us(survey.made_at),
+        "expires_at_us": to_us(survey.expires_at),
+        "sent_at_us": _us(survey.sent_at),
+        "answered_at_us": _us(survey.answered_at),
+        **(
+            {name: getattr(said, name) for name in ("helpful", "solved", "score", "text", "call_again")}
+            if said
+            else {}
+        ),
+    }
+
+
+def _survey(row: Row[Any]) -> Survey:
+    answer = None
+    if row.answered_at_us is not None:
+        answer = Answer(
+            helpful=row.helpful, solved=row.solved, score=row.score, text=row.text, call_again=row.call_again
+        )
+    return Survey(
+        id=row.id,
+        follow_up=row.follow_up,
+        patient=row.patient,
+        made_at=from_us(row.made_at_us),
+        expires_at=from_us(row.expires_at_us),
+        sent_at=_moment(row.sent_at_us),
+        answered_at=_moment(row.answered_at_us),
+        answer=answer,
+    )
+
+
+def _plan_row(plan: CarePlan) -> dict[str, Any]:
+    return {
+        "patient": plan.patient,
+        "condition": plan.condition.value,
+        "role": plan.role.value,
+        "author": plan.author,
+        "entered_at_us": to_us(plan.entered_at),
+        "every_days": plan.every and plan.every.days,
+        "since_us": to_us(plan.since),
+        "due_at_us": to_us(plan.due_at),
+        "open_at_us": to_us(plan.open_at),
+        "because_en": plan.because.en,
+        "because_zh": plan.because.zh,
+        "control": plan.control.value,
+        "told_en": plan.told and plan.told.en,
+        "told_zh": plan.told and plan.told.zh,
+        "sensor": plan.sensor,
+        "judged_at_us": _us(plan.judged_at),
+        "missed": plan.missed,
+        "outcome": plan.outcome and plan.outcome.value,
+        "follow_up": plan.follow_up,
+        "version": plan.version + 1,
+    }
+
+
+def _plan(row: Row[Any]) -> CarePlan:
+    return CarePlan(
+        patient=row.patient,
+        condition=Condition(row.condition),
+        role=Role(row.role),
+        author=row.author,
+        entered_at=from_us(row.entered_at_us),
+        every=timedelta(days=row.every_days) if row.every_days else None,
+        since=from_us(row.since_us),
+        due_at=from_us(row.due_at_us),
+        because=Text(en=row.because_en, zh=row.because_zh),
+        control=Control(row.control),
+        told=None if row.told_en is None else Text(en=row.told_en, zh=row.told_zh),
+        sensor=row.sensor,
+        judged_at=_moment(row.judged_at_us),
+        missed=row.missed,
+        outcome=Outcome(row.outcome) if row.outcome else None,
+        follow_up=row.follow_up,
+        version=row.version,
+    )
+
+
+def _appointment_row(appointment: Appointment) -> dict[str, Any]:
+    return {
+        "id": appointment.id,
+        "follow_up": appointment.follow_up,
+        "patient": appointment.patient,
+        "start_us": to_us(appointment.start),
+        "length_s": round(appointment.length.total_seconds()),
+        "place": appointment.place,
+        "made_by": appointment.made_by,
+        "changed_at_us": to_us(appointment.changed_at),
+        "sequence": appointment.sequence,
+        "cancelled": appointment.cancelled,
+    }
+
+
+def _appointment(row: Row[Any]) -> Appointment:
+    return Appointment(
+        id=row.id,
+        follow_up=row.follow_up,
+        patient=row.patient,
+        start=from_us(row.start_us),
+        length=timedelta(seconds=row.length_s),
+        place=row.place,
+        made_by=row.made_by,
+        changed_at=from_us(row.changed_at_us),
+        sequence=row.sequence,
+        cancelled=row.cancelled,
+    )
+
+
+def _names(symptoms: Symptoms | None) -> list[str] | None:
+    return None if symptoms is None else sorted(symptoms)
+
+
+def _symptoms(names: Sequence[str] | None) -> Symptoms | None:
+    return None if names is None else frozenset(map(Symptom, names))
+
+
+def _us(moment: datetime | None) -> int | None:
+    return None if moment is None else to_us(moment)
+
+
+def _moment(us: int | None) -> Any:
+    return None if us is None else from_us(us)

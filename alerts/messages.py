@@ -1,0 +1,247 @@
+"""What is said to people: Jinja2 templates in English and Simplified Chinese, `messages/KIND.LANGUAGE.jinja`.
+
+The first line of a template is the subject, what follows the empty line the body. Links are added by the channels.
+What is said through a channel that is not trusted is of the kinds "staff_untrusted" and "patient_untrusted".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+
+from alerts.alert import Alert, Audience, Notice, Text
+from alerts.escalation import PATIENT, Result, Timer
+from alerts.first_aid import advice
+from alerts.machine import PRIORITY_WORDS
+from alerts.rules import RULES
+from alerts.shown import number, shown
+from alerts.survey import SURVEY_ID
+from ingest.reading import Reading
+from ingest.vital import Unit, Vital
+
+_LANGUAGES: Final = ("en", "zh_CN")
+_STEADY_MG_DL: Final = 1.0  # per minute; slower is a flat arrow on every sensor
+_STEADY_MMOL_L: Final = 0.06
+_LATE: Final = timedelta(minutes=20)  # between readings that show how fast glucose moves
+_MOST_READINGS: Final = 3
+
+_ROLES: Final[Mapping[str, Text]] = {
+    PATIENT: Text(en="the patient", zh="患者"),
+    "doctor": Text(en="doctor", zh="医生"),
+    "nurse": Text(en="nurse", zh="护士"),
+    "dietitian": Text(en="dietitian", zh="营养师"),
+    "psychologist": Text(en="psychologist", zh="心理师"),
+    "coordinator": Text(en="coordinator", zh="协调员"),
+}
+_BY_NAME: Final = Text(en="by name", zh="指定人员")
+_RESULTS: Final[Mapping[Result, Text]] = {
+    Result.TOLD: Text(en="told, no answer yet", zh="已通知，尚无回应"),
+    Result.PUT_OFF: Text(en="will be told after the quiet hours", zh="将在免打扰时段后通知"),
+    Result.NOBODY: Text(en="nobody could be told", zh="无人可通知"),
+    Result.NOT_DELIVERED: Text(en="the message was not delivered", zh="消息未送达"),
+}
+_ANSWER: Final = Text(en="Reach the patient now.", zh="请立即联系患者。")
+# What to ask is from the rules' own sources: an altered state that needs help, signs of an emergency with a severe
+# blood pressure, ketone of 3.0 mmol/L.
+_FOR_STAFF: Final[Mapping[str, Text]] = {
+    "glucose-low": Text(
+        en="Reach the patient now. Ask whether they are awake, can swallow, and have somebody with them; if not, "
+        "call the emergency number.",
+        zh="请立即联系患者：询问是否清醒、能否吞咽、身边有无他人；如有不妥，请拨打急救电话。",
+    ),
+    "blood-pressure-high": Text(
+        en="Reach the patient now. Ask for pain in chest or back, breathlessness, numbness or weakness, and change "
+        "of vision or speech: with any of these call the emergency number.",
+        zh="请立即联系患者：询问有无胸背痛、气促、麻木或无力、视物或言语改变；如有任何一项，请拨打急救电话。",
+    ),
+    "ketone": Text(
+        en="Reach the patient now. Ask for vomiting, hard breathing and drowsiness: with any of these call the "
+        "emergency number.",
+        zh="请立即联系患者：询问有无呕吐、呼吸深快、嗜睡；如有任何一项，请拨打急救电话。",
+    ),
+}
+_CARED_FOR: Final = Text(
+    en="Your clinic is being told. If you feel unwell, call the emergency number.",
+    zh="正在通知您的诊所。如感不适，请拨打急救电话。",
+)
+_SUGAR: Final = advice(very_low=True)
+_FOR_PATIENT: Final[Mapping[str, Text]] = {
+    "glucose-low": Text(en=f"{_SUGAR.en.strip()} Your clinic is being told.", zh=f"{_SUGAR.zh}正在通知您的诊所。"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A message in both languages."""
+
+    subject: Text
+    body: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """The last readings in words and how they move; None where there is nothing to say."""
+
+    numbers: Text | None = None
+    trend: Text | None = None
+
+
+def write(kind: str, zone: str, **places: Any) -> Written:
+    """A message from its template; moments are shown on the wall clock of the zone."""
+    en, zh = (_render(f"{kind}.{language}.jinja", zone, places) for language in _LANGUAGES)
+    return Written(subject=Text(en=en[0], zh=zh[0]), body=Text(en=en[1], zh=zh[1]))
+
+
+def alert_message(
+    alert: Alert, *, to_patient: bool, zone: str, situation: Situation, run: Sequence[Timer] = ()
+) -> Written:
+    """What somebody is told of an alert. run: the timers of its run, for what was tried before."""
+    to_do = _FOR_PATIENT.get(alert.problem, _CARED_FOR) if to_patient else _FOR_STAFF.get(alert.problem, _ANSWER)
+    return write(
+        "patient" if to_patient else "staff",
+        zone,
+        priority=PRIORITY_WORDS[alert.priority],
+        title=title(alert),
+        patient=alert.patient,
+        because=alert.because,
+        numbers=situation.numbers,
+        trend=situation.trend,
+        over=alert.condition_gone_at is not None,
+        tried=_tried(run),
+        advice=to_do,
+    )
+
+
+def all_clear_message(alert: Alert, said: Notice, *, to_patient: bool, zone: str) -> Written:
+    """What those are told who were told before, when the condition is over. said: what the house's channels hear."""
+    return write(
+        "patient_all_clear" if to_patient else "staff_all_clear",
+        zone,
+        headline=said.subject,
+        patient=alert.patient,
+        because=said.body,
+        acknowledged_by=alert.acknowledged_by,
+    )
+
+
+def untrusted_message(notice: Notice) -> Written:
+    """What may be said of a notice through a channel that is not trusted. A survey says nothing of health."""
+    if notice.id.startswith(SURVEY_ID):
+        return Written(subject=notice.subject, body=notice.body)
+    kind = "patient_untrusted" if notice.audience is Audience.PATIENT else "staff_untrusted"
+    return write(kind, "UTC", priority=PRIORITY_WORDS[notice.priority], patient=notice.patient)
+
+
+def title(alert: Alert) -> Text:
+    """The name of the most urgent rule that holds the alert up; once it is over, of one as urgent as it was."""
+    raising = [RULES[name] for name in sorted(alert.raising) if name in RULES]
+    about = raising or [rule for rule in RULES.values() if rule.problem == alert.problem]
+    worst = max(about, key=lambda rule: (rule.priority == alert.priority, rule.priority), default=None)
+    return worst.title if worst else Text(en=alert.problem, zh=alert.problem)
+
+
+def situation_of(readings: Sequence[Reading], zone: str) -> Situation:
+    """The last readings of one vital, oldest first, in words; and how glucose or pressure moves."""
+    last = readings[-_MOST_READINGS:]
+    if not last:
+        return Situation()
+    wall = ZoneInfo(zone)
+    told = [f"{each.taken_at.astimezone(wall):%H:%M} {_value(each)}" for each in last]
+    return Situation(numbers=Text(en=", ".join(told), zh="，".join(told)), trend=_trend(last))
+
+
+def _value(reading: Reading) -> str:
+    if reading.vital is Vital.BLOOD_PRESSURE:
+        systolic, diastolic = (f"{value:.0f}" if value is not None else "?" for value in reading.values[:2])
+        return f"{systolic}/{diastolic} {Unit.MMHG}"
+    value, unit = shown(reading)
+    if math.isinf(value):
+        return "HI" if value > 0 else "LO"
+    return "?" if math.isnan(value) else number(value, unit)
+
+
+def _trend(readings: Sequence[Reading]) -> Text | None:
+    if len(readings) < 2:
+        return None
+    before, now = readings[-2:]
+    if now.vital is Vital.BLOOD_PRESSURE:
+        return _pressure_trend(before, now)
+    (first, unit), (second, other) = shown(before), shown(now)
+    minutes = (now.taken_at - before.taken_at) / timedelta(minutes=1)
+    if now.vital is not Vital.CGM or unit is not other or not 0 < minutes <= _LATE / timedelta(minutes=1):
+        return None
+    rate = (second - first) / minutes
+    if not math.isfinite(rate):
+        return None
+    if abs(rate) < (_STEADY_MMOL_L if unit is Unit.MMOL_L else _STEADY_MG_DL):
+        return Text(en="steady.", zh="平稳。")
+    much = f"{abs(rate):.2f}" if unit is Unit.MMOL_L else f"{abs(rate):.1f}"
+    en, zh = ("falling", "下降") if rate < 0 else ("rising", "上升")
+    return Text(en=f"{en} by {much} {unit} per minute.", zh=f"每分钟{zh} {much} {unit}。")
+
+
+def _pressure_trend(before: Reading, now: Reading) -> Text | None:
+    first, second = before.values[0], now.values[0]
+    if first is None or second is None:
+        return None
+    change = round(second - first)
+    if not change:
+        return Text(en="systolic unchanged.", zh="收缩压无变化。")
+    en, zh = ("lower", "降低") if change < 0 else ("higher", "升高")
+    return Text(
+        en=f"systolic {abs(change)} {Unit.MMHG} {en} than before.", zh=f"收缩压较前{zh} {abs(change)} {Unit.MMHG}。"
+    )
+
+
+def _tried(run: Sequence[Timer]) -> list[dict[str, Any]]:
+    done = [each for each in run if each.done_at and each.step and each.result in _RESULTS]
+    return [
+        {
+            "at": each.done_at,
+            "role": _ROLES.get(each.step.to, _BY_NAME) if each.step else _BY_NAME,
+            "who": each.who,
+            "result": _RESULTS[each.result] if each.result else _BY_NAME,
+        }
+        for each in sorted(done, key=lambda one: (one.done_at or one.due, one.number))
+    ]
+
+
+def _environment(language: str) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("alerts", "messages"),
+        autoescape=False,  # noqa: S701  plain text; who puts it into HTML escapes it there
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["t"] = lambda text: text.zh if language == "zh_CN" else text.en
+    environment.filters["at"] = _moment_in_chinese if language == "zh_CN" else _moment_in_english
+    return environment
+
+
+@pass_context
+def _moment_in_english(context: Context, moment: datetime) -> str:
+    local = moment.astimezone(ZoneInfo(context["zone"]))
+    return f"{local.day} {local:%b %H:%M}"
+
+
+@pass_context
+def _moment_in_chinese(context: Context, moment: datetime) -> str:
+    local = moment.astimezone(ZoneInfo(context["zone"]))
+    return f"{local.month}月{local.day}日 {local:%H:%M}"
+
+
+_ENVIRONMENTS: Final = {language: _environment(language) for language in _LANGUAGES}
+
+
+def _render(name: str, zone: str, places: Mapping[str, Any]) -> tuple[str, str]:
+    language = name.split(".")[1]
+    subject, body = _ENVIRONMENTS[language].get_template(name).render(zone=zone, **places).split("\n\n", 1)
+    return subject, body.strip()

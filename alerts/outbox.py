@@ -1,0 +1,350 @@
+"""Personal notices on their way: to each person by the contacts in the person's order, one after the other.
+
+The first contact is **released** when the notice is written, each further one when the one before has failed twice,
+has not delivered within `alerts.escalation.PATIENCE`, or its channel is dead. What was released is tried on until one
+of them has delivered; then the rest are withdrawn. A telephone that nothing dials is never released to a channel: a
+person is asked to dial it. What is put off (quiet hours, too many messages at once) waits here, and is joined into
+one message.
+
+Deliveries are claimed before they are tried, so that of two hubs on one database only one sends; the claims of a hub
+that died end by themselves. Its own claims a hub may take up again: after a crash nothing waits for their end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Index,
+    Integer,
+    String,
+    Table,
+    and_,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from alerts.alert import Audience, Notice, Priority
+from alerts.book import CLAIM, Delivery, Try, note_notified, notices_in, put_notice, put_try
+from alerts.database import METADATA
+from alerts.escalation import MESSAGES_WITHIN, MOST_MESSAGES, PATIENCE
+from alerts.team import TELEPHONE, Contact, Recipient
+from ingest.reading import from_us, to_us
+
+_ALONE: Final = "alone"
+_AT_ONCE: Final = 5  # deliveries of one round, so that what is urgent does not wait behind many that hang
+_TRIES: Final = 2  # failures after which the next contact is tried as well
+
+# due_us: NULL before the release, and once delivered or withdrawn. next_us: when the next contact is released, NULL
+# where there is none or it was. notice: of `notices`, which is created elsewhere.
+_deliveries = Table(
+    "personal_deliveries",
+    METADATA,
+    Column("notice", String(24), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("recipient", String(80), nullable=False),
+    Column("timer", String(24), index=True),
+    Column("priority", Integer, nullable=False),
+    Column("channel", String(64), nullable=False),
+    Column("address", String(200), nullable=False),
+    Column("language", String(8), nullable=False),
+    Column("written_us", BigInteger, nullable=False),
+    Column("released_us", BigInteger),
+    Column("next_us", BigInteger),
+    Column("tries", Integer, nullable=False),
+    Column("due_us", BigInteger),
+    Column("delivered_us", BigInteger),
+    Column("withdrawn_us", BigInteger),
+    Column("claimed_by", String(16)),
+    Column("claimed_until_us", BigInteger),
+)
+Index("personal_deliveries_due", _deliveries.c.channel, _deliveries.c.due_us)
+Index("personal_deliveries_next", _deliveries.c.next_us)
+Index("personal_deliveries_to", _deliveries.c.recipient, _deliveries.c.written_us)
+# joined: the notice by which it was told in the end, its own where it was alone; "" where that was not needed.
+_put_off = Table(
+    "put_off_notices",
+    METADATA,
+    Column("notice", String(24), primary_key=True),
+    Column("recipient", String(80), nullable=False, index=True),
+    Column("timer", String(24)),
+    Column("until_us", BigInteger, nullable=False),
+    Column("joined", String(24)),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """Somebody is to be telephoned by a person, because nothing dials by itself."""
+
+    notice: str
+    position: int
+    recipient: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonalWay:
+    """How far a notice has come by one contact of a person; moments are aware UTC, None: not (yet)."""
+
+    channel: str
+    address: str
+    tries: int
+    released_at: datetime | None
+    delivered_at: datetime | None
+    withdrawn_at: datetime | None
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that is alone with what it reads: SQLite takes the lock to write before the first read."""
+    with engine.begin() as db:
+        if engine.dialect.name == "sqlite":
+            db.exec_driver_sql("BEGIN IMMEDIATE")
+        yield db
+
+
+class Outbox:
+    """What waits for the personal channels, as `alerts.channels.Speaker` asks for it.
+
+    hub: who claims, as in `alerts.book.Book`.
+    """
+
+    def __init__(self, engine: Engine, *, hub: str | None = None) -> None:
+        self._engine = engine
+        self._hub = hub or _ALONE
+
+    def pending_notices(self, channel: str, now: datetime, limit: int = _AT_ONCE) -> list[Delivery]:
+        """What is due for a channel and claimed by this hub, the most urgent first, then the longest due."""
+        free = or_(
+            _deliveries.c.claimed_by.is_(None),
+            _deliveries.c.claimed_by == self._hub,
+            _deliveries.c.claimed_until_us <= to_us(now),
+        )
+        query = (
+            select(_deliveries)
+            .where(_deliveries.c.channel == channel, _deliveries.c.due_us <= to_us(now), free)
+            .order_by(_deliveries.c.priority.desc(), _deliveries.c.due_us, _deliveries.c.notice)
+            .limit(limit)
+        )
+        with self._engine.connect() as db:
+            if db.execute(query).first() is None:
+                return []
+        with writing(self._engine) as db:
+            rows = db.execute(query.with_for_update(skip_locked=True)).all()
+            for row in rows:
+                claim = {"claimed_by": self._hub, "claimed_until_us": to_us(now + CLAIM)}
+                db.execute(update(_deliveries).where(_is(row.notice, row.position)).values(**claim))
+            notices = notices_in(db, {row.notice for row in rows})
+        return [
+            Delivery(
+                notice=notices[row.notice],
+                channel=channel,
+                tries=row.tries,
+                begin_by=now + CLAIM / 2,
+                address=row.address,
+                language=row.language,
+            )
+            for row in rows
+        ]
+
+    def note_try(self, tried: Try, *, due: datetime | None, reaches_people: bool) -> None:
+        """Write a try down. due: when to try again, None when it was delivered."""
+        at = to_us(tried.at)
+        this = and_(
+            _deliveries.c.notice == tried.notice,
+            _deliveries.c.channel == tried.channel,
+            _deliveries.c.address == tried.address,
+        )
+        free = {"claimed_by": None, "claimed_until_us": None, "tries": _deliveries.c.tries + 1}
+        with writing(self._engine) as db:
+            put_try(db, tried)
+            if due is None:
+                db.execute(update(_deliveries).where(this).values(**free, due_us=None, delivered_us=at, next_us=None))
+                _withdraw(db, tried.notice, at)
+                if reaches_people:
+                    note_notified(db, tried)
+                return
+            is_wanted = _deliveries.c.due_us.is_not(None)  # it may have been withdrawn meanwhile
+            db.execute(update(_deliveries).where(this, is_wanted).values(**free, due_us=to_us(due)))
+            failed = and_(this, _deliveries.c.tries >= _TRIES, _deliveries.c.next_us > at)
+            db.execute(update(_deliveries).where(failed).values(next_us=at))
+
+    def undelivered(self) -> dict[str, int]:
+        """How many deliveries wait for each channel."""
+        query = (
+            select(_deliveries.c.channel, func.count().label("waiting"))
+            .where(_deliveries.c.due_us.is_not(None))
+            .group_by(_deliveries.c.channel)
+        )
+        with self._engine.connect() as db:
+            return {row.channel: row.waiting for row in db.execute(query)}
+
+    def ways(self, notice: str) -> list[PersonalWay]:
+        """How far a notice has come by each contact, the preferred one first."""
+        query = select(_deliveries).where(_deliveries.c.notice == notice).order_by(_deliveries.c.position)
+        with self._engine.connect() as db:
+            return [
+                PersonalWay(
+                    channel=row.channel,
+                    address=row.address,
+                    tries=row.tries,
+                    released_at=_moment(row.released_us),
+                    delivered_at=_moment(row.delivered_us),
+                    withdrawn_at=_moment(row.withdrawn_us),
+                )
+                for row in db.execute(query)
+            ]
+
+
+# Within a transaction
+
+
+def send(
+    db: Connection,
+    notice: Notice,
+    recipient: Recipient,
+    contacts: Sequence[Contact],
+    now: datetime,
+    *,
+    timer: str | None,
+    dialled: Collection[str],
+) -> list[Call]:
+    """Write a notice down, unless it is known, and its deliveries; who is to be telephoned at once.
+
+    timer: by which `is_delivered` knows it. dialled: see `release_due`.
+    """
+    if db.execute(select(_deliveries.c.notice).where(_deliveries.c.notice == notice.id).limit(1)).first():
+        return []
+    if notice.id not in notices_in(db, [notice.id]):
+        put_notice(db, notice)
+    for position, contact in enumerate(_each_once(contacts)):
+        row = {
+            "notice": notice.id,
+            "position": position,
+            "recipient": recipient.owner,
+            "timer": timer,
+            "priority": int(notice.priority),
+            "channel": contact.channel,
+            "address": contact.address,
+            "language": recipient.language,
+            "written_us": to_us(now),
+            "tries": 0,
+        }
+        db.execute(insert(_deliveries).values(**row))
+    return _release(db, notice.id, 0, now, dialled)
+
+
+def release_due(db: Connection, now: datetime, dead: Collection[str], dialled: Collection[str]) -> list[Call]:
+    """Release the next contacts of those whose time has come; who is to be telephoned.
+
+    dead: channels that do not deliver. dialled: channels that are configured, a telephone maybe among them.
+    """
+    late = or_(_deliveries.c.next_us <= to_us(now), _deliveries.c.channel.in_(list(dead)))
+    query = select(_deliveries.c.notice, _deliveries.c.position).where(_deliveries.c.next_us.is_not(None), late)
+    calls = []
+    for row in db.execute(query.with_for_update(skip_locked=True)).all():
+        db.execute(update(_deliveries).where(_is(row.notice, row.position)).values(next_us=None))
+        calls += _release(db, row.notice, row.position + 1, now, dialled)
+    return calls
+
+
+def is_release_due(db: Connection, now: datetime, dead: Collection[str]) -> bool:
+    """Whether `release_due` would find anything."""
+    late = or_(_deliveries.c.next_us <= to_us(now), _deliveries.c.channel.in_(list(dead)))
+    return (
+        db.execute(select(_deliveries.c.notice).where(_deliveries.c.next_us.is_not(None), late)).first() is not None
+    )
+
+
+def is_delivered(db: Connection, timer: str) -> bool:
+    """Whether any notice of a timer has reached its person."""
+    query = select(_deliveries.c.notice).where(_deliveries.c.timer == timer, _deliveries.c.delivered_us.is_not(None))
+    return db.execute(query.limit(1)).first() is not None
+
+
+def full_until(db: Connection, recipient: str, now: datetime) -> datetime | None:
+    """When there is room for one more message to a person; None: now."""
+    first = _deliveries.c.position == 0
+    recent = _deliveries.c.written_us > to_us(now - MESSAGES_WITHIN)
+    query = select(_deliveries.c.written_us).where(_deliveries.c.recipient == recipient, first, recent)
+    written = sorted(db.scalars(query))
+    return from_us(written[-MOST_MESSAGES]) + MESSAGES_WITHIN if len(written) >= MOST_MESSAGES else None
+
+
+def put_off(db: Connection, notice: Notice, recipient: Recipient, until: datetime, timer: str | None) -> None:
+    """Write a notice down that is to be told later, joined with others."""
+    if notice.id not in notices_in(db, [notice.id]):
+        put_notice(db, notice)
+    if db.execute(select(_put_off.c.notice).where(_put_off.c.notice == notice.id)).first() is None:
+        row = {"notice": notice.id, "recipient": recipient.owner, "timer": timer, "until_us": to_us(until)}
+        db.execute(insert(_put_off).values(**row))
+
+
+def waiting_for(db: Connection, recipient: str, now: datetime) -> list[Notice]:
+    """What was put off for a person until now, oldest first."""
+    due = and_(_put_off.c.recipient == recipient, _put_off.c.joined.is_(None), _put_off.c.until_us <= to_us(now))
+    notices = notices_in(db, db.scalars(select(_put_off.c.notice).where(due)))
+    return sorted(notices.values(), key=lambda each: (each.written_at, each.id))
+
+
+def note_joined(db: Connection, notices: Sequence[Notice], into: str) -> None:
+    """What was put off is told by another notice; "" where it is not needed any more."""
+    these = _put_off.c.notice.in_([notice.id for notice in notices])
+    db.execute(update(_put_off).where(these).values(joined=into))
+
+
+def joined(notices: Sequence[Notice]) -> tuple[str, Priority, Audience]:
+    """What holds for the message that joins some: the patient, "-" where they are of several; and the most urgent."""
+    patients = {notice.patient for notice in notices}
+    return (
+        patients.pop() if len(patients) == 1 else "-",
+        max(notice.priority for notice in notices),
+        notices[0].audience,
+    )
+
+
+def _release(db: Connection, notice: str, position: int, now: datetime, dialled: Collection[str]) -> list[Call]:
+    row: Any = db.execute(select(_deliveries).where(_is(notice, position))).first()
+    if row is None or row.withdrawn_us is not None or row.delivered_us is not None:
+        return []
+    behind = db.execute(select(_deliveries.c.notice).where(_is(notice, position + 1))).first()
+    by_hand = row.channel == TELEPHONE and TELEPHONE not in dialled
+    values = {
+        "released_us": to_us(now),
+        "due_us": None if by_hand else to_us(now),
+        "next_us": to_us(now + PATIENCE[Priority(row.priority)]) if behind else None,
+    }
+    db.execute(update(_deliveries).where(_is(notice, position)).values(**values))
+    call = Call(notice=notice, position=position, recipient=row.recipient, number=row.address)
+    return [call] if by_hand else []
+
+
+def _withdraw(db: Connection, notice: str, at_us: int) -> None:
+    rest = and_(
+        _deliveries.c.notice == notice, _deliveries.c.delivered_us.is_(None), _deliveries.c.withdrawn_us.is_(None)
+    )
+    db.execute(update(_deliveries).where(rest).values(due_us=None, next_us=None, withdrawn_us=at_us))
+
+
+def _each_once(contacts: Sequence[Contact]) -> list[Contact]:
+    return list(dict.fromkeys(contacts))
+
+
+def _is(notice: str, position: int) -> Any:
+    return and_(_deliveries.c.notice == notice, _deliveries.c.position == position)
+
+
+def _moment(us: int | None) -> datetime | None:
+    return None if us is None else from_us(us)

@@ -1,0 +1,166 @@
+"""Answers without signing in: signed links by which staff acknowledge, and replies that a provider hands over.
+
+Mail scanners open links: a GET changes nothing and shows a form, whose POST acknowledges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from pydantic import ConfigDict, Field
+from starlette.responses import Response
+
+from alerts.alert import Act, ActKind, Alert, IllegalAct
+from alerts.messages import write
+from alerts.team import patient
+from gateway.api import Door, House
+from gateway.language import Sentence
+from gateway.replies import Reply, ReplyResult, acknowledges
+from gateway.signed import ACKNOWLEDGE, BadLink, Claim
+from gateway.view import HouseView
+
+router = APIRouter()
+
+
+class ReplyIn(Door):
+    """An inbound message of a person. in_reply_to: the id of the notice ("n-...") or alert ("a-...") it answers."""
+
+    sender: Annotated[str, Field(alias="from", min_length=1, max_length=200)]
+    text: Annotated[str, Field(max_length=4000)]
+    in_reply_to: Annotated[str | None, Field(max_length=64)] = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"from": "+8613800000000", "text": "收到", "in_reply_to": "n-0123456789abcdef"}]
+        }
+    )
+
+
+class ReplyOut(Door):
+    """What became of it."""
+
+    result: Literal["acknowledged", "already", "noted"]
+    alert: str | None
+    detail: str
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"result": "acknowledged", "alert": "a-0123456789abcdef", "detail": "Acknowledged by 王丽."},
+            ]
+        }
+    )
+
+
+async def _claim(house: House, token: str) -> Claim:
+    links = house.duty.links
+    try:
+        return await asyncio.to_thread(links.read, token, ACKNOWLEDGE, house.now())
+    except BadLink as error:
+        raise HTTPException(404, error.args[0]) from None
+
+
+LinkClaim = Annotated[Claim, Depends(_claim)]
+
+
+@router.get("/answer/{token}", include_in_schema=False)
+async def ask(request: Request, house: House, token: str, claim: LinkClaim) -> Response:
+    """The page behind a signed link; it changes nothing."""
+    return await _page(request, house, token, claim)
+
+
+@router.post("/answer/{token}", include_in_schema=False)
+async def answer(request: Request, house: House, token: str, claim: LinkClaim) -> Response:
+    """Acknowledge for whom the link was made; once."""
+    alert = await _alert(house, claim.subject)
+    if alert.acknowledged_at is None and alert.closed_at is None:
+        try:
+            await house.act(await _acknowledgement(house, alert.id, claim.person, ""))
+        except IllegalAct:
+            pass  # somebody was first in this moment: the page says who
+        else:
+            await asyncio.to_thread(house.duty.links.use, token, house.now())
+    return await _page(request, house, token, claim)
+
+
+@router.post("/api/v1/replies", tags=["alerts"])
+async def reply(house: House, body: ReplyIn) -> ReplyOut:
+    """Take an inbound message: "OK", "1", "收到" or "确认" acknowledges the alert for the person whose address it is.
+
+    Without `in_reply_to` it acknowledges the one alert that this person was told of and nobody has acknowledged;
+    where there are several, none. Whatever else is kept, and nurses and coordinators on duty are told.
+    """
+    owners = await asyncio.to_thread(house.duty.team.owners_of, body.sender)
+    person = next((owner for owner in owners if owner.startswith("staff:")), next(iter(owners), None))
+    alert = await asyncio.to_thread(_meant, house, person, body.in_reply_to) if person else None
+    if person and alert and person.startswith("staff:") and acknowledges(body.text):
+        return await _acknowledge(house, body, person, alert)
+    await _note(house, body, person, alert.id if alert else None, ReplyResult.NOTED)
+    who = await asyncio.to_thread(_name, house, person) if person else body.sender
+    written = write("reply", house.zone.key, who=who, alert=alert.id if alert else None, text=body.text)
+    await house.duty.tell(f"reply {body.sender} {house.now().isoformat()}", written)
+    return ReplyOut(
+        result="noted",
+        alert=alert.id if alert else None,
+        detail="It acknowledged nothing; it was kept, and nurses and coordinators on duty are told.",
+    )
+
+
+async def _acknowledge(house: HouseView, body: ReplyIn, person: str, alert: Alert) -> ReplyOut:
+    try:
+        seen = await house.act(await _acknowledgement(house, alert.id, person, body.text))
+    except IllegalAct as error:
+        await _note(house, body, person, alert.id, ReplyResult.ALREADY)
+        return ReplyOut(result="already", alert=alert.id, detail=error.text.en)
+    await _note(house, body, person, alert.id, ReplyResult.ACKNOWLEDGED)
+    return ReplyOut(result="acknowledged", alert=alert.id, detail=f"Acknowledged by {seen.acknowledged_by}.")
+
+
+async def _acknowledgement(house: HouseView, alert: str, person: str, note: str) -> Act:
+    name = await asyncio.to_thread(_name, house, person)
+    return Act(kind=ActKind.ACKNOWLEDGE, alert=alert, by=name, at=house.now(), note=note)
+
+
+async def _note(house: HouseView, body: ReplyIn, person: str | None, alert: str | None, result: ReplyResult) -> None:
+    kept = Reply(at=house.now(), sender=body.sender, person=person, alert=alert, text=body.text, result=result)
+    await asyncio.to_thread(house.duty.replies.add, kept)
+
+
+def _meant(house: HouseView, person: str, in_reply_to: str | None) -> Alert | None:
+    """Which alert a reply is about; None where that is not certain."""
+    if in_reply_to is not None:
+        notice = house.book.notice(in_reply_to)
+        return house.book.alert(notice.alert or "" if notice else in_reply_to)
+    waiting = house.book.told_to(person)
+    return waiting[0] if len(waiting) == 1 else None
+
+
+def _name(house: HouseView, person: str) -> str:
+    """What somebody is called in the facts."""
+    kind, _, name = person.partition(":")
+    if person == patient(name):
+        return name
+    return next((one.name for one in house.duty.team.staff() if one.id == name), f"{kind}:{name}")
+
+
+async def _alert(house: HouseView, name: str) -> Alert:
+    alert = await asyncio.to_thread(house.book.alert, name)
+    if alert is None:
+        raise HTTPException(404, Sentence("there is no alert {id}", id=name))
+    return alert
+
+
+async def _page(request: Request, house: HouseView, token: str, claim: Claim) -> Response:
+    alert = await _alert(house, claim.subject)
+    person = await asyncio.to_thread(_name, house, claim.person)
+    response: Response = request.app.state.desk.page(
+        request,
+        "answer.html",
+        alert=alert,
+        person=person,
+        token=token,
+        zone=house.zone,
+    )
+    return response

@@ -1,0 +1,221 @@
+"""On duty: what is due of the escalation is done, at each tick and when something was written down, and watched over.
+
+It measures itself: a cycle that does not come round, or in which something fails, is told in the health, and so is an
+alert of which nobody could be told. A channel that does not deliver is told by the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Final
+
+from sqlalchemy import Engine
+
+from alerts.alert import Alert, Audience, Notice, Priority
+from alerts.book import Book
+from alerts.channels import Speaker
+from alerts.escalation import Ladder
+from alerts.escalation_book import EscalationBook, PatientFile
+from alerts.follow_up_book import FollowUpBook
+from alerts.messages import Situation, Written, situation_of, write
+from alerts.outbox import Outbox
+from alerts.rules import RuleBook
+from alerts.survey import SURVEY_ID, VALID
+from alerts.team import Recipient, Role, patient
+from alerts.team_book import TeamBook
+from gateway.clock import Clock
+from gateway.own_limits import care_of
+from gateway.people import People
+from gateway.replies import Replies
+from gateway.signed import ACKNOWLEDGE, SURVEY, Claim, SignedLinks
+from ingest.journal import Journal
+from ingest.vital import Vital
+
+PAUSE: Final = timedelta(seconds=5)
+STALL: Final = timedelta(minutes=2)  # without a cycle
+LINK_HOLDS: Final = timedelta(hours=48)
+SURVEYS_APART: Final = timedelta(minutes=1)  # between looks for surveys that are to be sent
+_ABOUT: Final = timedelta(days=1)  # so old may a reading be that is told with an alert
+_READINGS: Final = 3
+_OF_THE_HOUSE: Final = (Role.NURSE, Role.COORDINATOR)  # who hears of the house's own troubles
+
+
+class Duty:
+    """Staff, ladders, timers, personal notices and links in one place; `run` keeps them going.
+
+    book and speaker are given later, because they are made after this. base_url: how links begin.
+    """
+
+    book: Book
+    speaker: Speaker
+
+    def __init__(
+        self,
+        engine: Engine,
+        people: People,
+        journal: Journal,
+        clock: Clock,
+        *,
+        rules: RuleBook,
+        channels: Mapping[Audience, Sequence[str]],
+        ladders: Sequence[Ladder] = (),
+        zone: str = "UTC",
+        hub: str | None = None,
+    ) -> None:
+        self.team = TeamBook(engine)
+        self.outbox = Outbox(engine, hub=hub)
+        self.links = SignedLinks(engine)
+        self.replies = Replies(engine)
+        self.escalation = EscalationBook(
+            engine, channels=channels, patient_of=self._patient, situation=self._situation, ladders=ladders
+        )
+        self.base_url = ""
+        self._people = people
+        self._journal = journal
+        self._clock = clock
+        self._rules = rules
+        self._zone = zone
+        self._woken = asyncio.Event()
+        self._beat = clock.elapsed()
+        self._faults = 0
+        self._untold: list[str] = []
+        self._dead: dict[str, datetime] = {}
+        self._follow_ups = FollowUpBook(engine)
+        self._asked_at: datetime | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps people from being told, in a sentence; None when all is well."""
+        silent = self._clock.elapsed() - self._beat
+        if silent > STALL:
+            return (
+                f"Escalation stands still since {silent // timedelta(seconds=1)} s: nobody else is told of alerts. "
+                "See the log, and start Homeward again."
+            )
+        if self._faults:
+            return "Somebody could not be told for a fault of ours; it is tried again, and the log says why."
+        if self._untold:
+            return (
+                f"Nobody of the staff could be told of alert {self._untold[0]}: nobody is on duty with a contact. "
+                "Enter shifts and contacts; it is tried again."
+            )
+        return None
+
+    def link(self, notice: Notice) -> str:
+        """What one of the staff acknowledges an alert by without signing in, and a patient answers a survey by.
+
+        The same for the same notice; "" where there is nothing to answer.
+        """
+        if notice.recipient is None:
+            return ""
+        if notice.id.startswith(SURVEY_ID):
+            return self._signed(SURVEY, notice.id, notice.recipient, notice.written_at + VALID)
+        if notice.alert is None or notice.audience is Audience.PATIENT:
+            return ""
+        return self._signed(ACKNOWLEDGE, notice.alert, notice.recipient, notice.written_at + LINK_HOLDS)
+
+    def _signed(self, purpose: str, subject: str, person: str, expires: datetime) -> str:
+        claim = Claim(purpose=purpose, subject=subject, person=person, expires_at=expires.replace(microsecond=0))
+        return f"{self.base_url.rstrip('/')}/{purpose}/{self.links.sign(claim)}"
+
+    def wake(self) -> None:
+        """Something was written down. Call it on the loop."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        while True:
+            await self.go()
+            await self._pause()
+
+    async def go(self) -> None:
+        """Do all that is due now."""
+        taken = faults = 0
+        nobody = set(self._untold)
+        while True:
+            cycle = await asyncio.to_thread(self.escalation.run_due, self._clock.now(), list(self.speaker.dead()))
+            faults += cycle.faults
+            nobody |= cycle.nobody
+            taken += cycle.taken + cycle.released
+            if not cycle.taken and not cycle.released:
+                break
+        self._faults = faults
+        if nobody:
+            self._untold = await asyncio.to_thread(self.escalation.untold, nobody)
+        taken += await self._send_surveys()
+        await self._tell_of_channels()
+        self._beat = self._clock.elapsed()
+        if taken:
+            self.speaker.wake()
+
+    async def _pause(self) -> None:
+        waits = asyncio.create_task(self._clock.sleep(PAUSE))
+        woken = asyncio.create_task(self._woken.wait())
+        try:
+            await asyncio.wait([waits, woken], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waits.cancel()
+            woken.cancel()
+        self._woken.clear()
+
+    async def _send_surveys(self) -> int:
+        """Ask the patients who were reached how it was, by their own contacts; how many."""
+        now = self._clock.now()
+        if self._asked_at is not None and timedelta() <= now - self._asked_at < SURVEYS_APART:
+            return 0
+        self._asked_at = now
+        unsent = await asyncio.to_thread(self._follow_ups.unsent_surveys, now)
+        return sum([await asyncio.to_thread(self.escalation.send_survey, survey, now) for survey in unsent])
+
+    async def _tell_of_channels(self) -> None:
+        """A channel that is dead is told by the others; and when it delivers again."""
+        now, dead = self._clock.now(), self.speaker.dead()
+        for name in dead.keys() - self._dead.keys():
+            self._dead[name] = now
+            written = write("channel_dead", self._zone, channel=name, since=now, error=dead[name])
+            await self.tell(f"channel-dead {name} {now.isoformat()}", written)
+        for name in self._dead.keys() - dead.keys():
+            since = self._dead.pop(name)
+            written = write("channel_back", self._zone, channel=name, since=since)
+            await self.tell(f"channel-back {name} {since.isoformat()}", written)
+
+    async def tell(self, key: str, written: Written) -> None:
+        """Tell the channels of the house, and nurses and coordinators on duty, something about the house itself.
+
+        The same key is told once.
+        """
+        now = self._clock.now()
+        notice = Notice(
+            id="n-" + sha256(key.encode()).hexdigest()[:16],
+            alert=None,
+            patient="-",
+            audience=Audience.STAFF,
+            priority=Priority.MEDIUM,
+            subject=written.subject,
+            body=written.body,
+            written_at=now,
+        )
+        await asyncio.to_thread(self.book.record, (), (notice,))
+        await asyncio.to_thread(
+            lambda: self.escalation.tell(key, written, roles=_OF_THE_HOUSE, priority=Priority.MEDIUM, now=now)
+        )
+        self.speaker.wake()
+
+    def _patient(self, name: str) -> PatientFile | None:
+        known = self._people.patient(name)
+        if known is None:
+            return None
+        recipient = Recipient(owner=patient(name), name=known.name, language=known.language, zone=known.zone)
+        return PatientFile(recipient=recipient, programme=self._rules.care(name, care_of(known)).programme)
+
+    def _situation(self, alert: Alert, zone: str) -> Situation:
+        """The last readings of the vital that the alert rests on."""
+        vital = alert.evidence[-1].partition("/")[0] if alert.evidence else ""
+        if vital not in list(Vital):
+            return Situation()
+        now = self._clock.now()
+        readings = self._journal.readings(alert.patient, Vital(vital), now - _ABOUT, now + _ABOUT, _READINGS)
+        return situation_of(readings, zone)

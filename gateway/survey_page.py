@@ -1,0 +1,76 @@
+"""The questions to a patient behind a signed link: no signing in, large type, in the patient's language.
+
+A GET changes nothing, for mail scanners and messengers open links.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from alerts.alert import IllegalAct, Text
+from alerts.survey import QUESTIONS, Answer, Question, refusal
+from gateway.api import House
+from gateway.care_api import AnswerIn, answer
+from gateway.language import Sentence
+from gateway.signed import SURVEY, BadLink, Claim
+from gateway.view import HouseView
+
+router = APIRouter(include_in_schema=False)
+
+
+async def _claim(house: House, token: str) -> Claim:
+    try:
+        return await asyncio.to_thread(house.duty.links.read, token, SURVEY, house.now())
+    except BadLink as error:
+        raise HTTPException(404, error.args[0]) from None
+
+
+SurveyClaim = Annotated[Claim, Depends(_claim)]
+
+
+@router.get("/survey/{token}")
+async def ask(request: Request, house: House, token: str, claim: SurveyClaim) -> Response:
+    """The questions; or why they cannot be answered any more."""
+    survey = await asyncio.to_thread(house.follow_ups.survey, claim.subject)
+    if survey is None:
+        raise HTTPException(404, Sentence("no survey has the id {id}", id=claim.subject))
+    return await _page(request, house, token, claim, said=refusal(survey, house.now()))
+
+
+@router.post("/survey/{token}")
+async def take(request: Request, house: House, token: str, claim: SurveyClaim) -> Response:
+    """Write the answer down, once."""
+    fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    try:
+        said = Answer(**AnswerIn.model_validate(_known(fields)).model_dump())
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error
+    try:
+        await answer(house, claim.subject, said)
+    except IllegalAct as error:
+        return await _page(request, house, token, claim, said=error.text)
+    return await _page(request, house, token, claim, thanks=True)
+
+
+def _known(fields: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in fields.items() if name in set(Question)}
+
+
+async def _page(
+    request: Request, house: HouseView, token: str, claim: Claim, *, said: Text | None = None, thanks: bool = False
+) -> Response:
+    """said: why there is nothing to answer."""
+    patient = await asyncio.to_thread(house.people.patient, claim.person.partition(":")[2])
+    spoken = patient.language if patient else None
+    response: Response = request.app.state.desk.page(
+        request, "survey.html", spoken=spoken, token=token, said=said, thanks=thanks, questions=QUESTIONS
+    )
+    return response

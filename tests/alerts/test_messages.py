@@ -1,0 +1,268 @@
+"""Every message in full, in both languages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+import alerts.messages
+from alerts.alert import Alert, Audience, Notice, Priority, Text
+from alerts.escalation import Result, Step, Timer, TimerKind
+from alerts.messages import (
+    Situation,
+    alert_message,
+    all_clear_message,
+    situation_of,
+    untrusted_message,
+    write,
+)
+from alerts.team import Role
+from ingest.vital import Unit
+from tests.alerts.ward import START, cgm, cuff, meter, minute
+
+ZONE = "Asia/Shanghai"
+ALERT = Alert(
+    id="a-1",
+    patient="p-1",
+    problem="glucose-low",
+    priority=Priority.HIGH,
+    because=Text(en="Glucose below 3.0 mmol/L for 30 min.", zh="血糖低于 3.0 mmol/L 已 30 分钟。"),
+    evidence=("r-1",),
+    raising=frozenset({"low-event-2"}),
+    since=START,
+    opened_at=START,
+    updated_at=START,
+)
+SITUATION = Situation(
+    numbers=Text(en="02:00 3.1 mmol/L, 02:05 2.7 mmol/L", zh="02:00 3.1 mmol/L，02:05 2.7 mmol/L"),
+    trend=Text(en="falling by 0.08 mmol/L per minute.", zh="每分钟下降 0.08 mmol/L。"),
+)
+NOTICE = Notice(
+    id="n-1",
+    alert="a-1",
+    patient="p-1",
+    audience=Audience.STAFF,
+    priority=Priority.HIGH,
+    subject=Text(en="Condition over: Very low glucose", zh="状况已解除：血糖严重偏低"),
+    body=Text(en="Glucose is 5.2 mmol/L.", zh="血糖 5.2 mmol/L。"),
+    written_at=START,
+)
+
+
+def step(to: str, number: int, result: Result, *who: str) -> Timer:
+    return Timer(
+        subject="a-1",
+        kind=TimerKind.STEP,
+        run=START,
+        priority=Priority.HIGH,
+        due=START,
+        number=number,
+        step=Step(to=to, after=timedelta()),
+        done_at=minute(number),
+        result=result,
+        who=who,
+    )
+
+
+def test_the_first_of_staff() -> None:
+    said = alert_message(ALERT, to_patient=False, zone=ZONE, situation=SITUATION)
+    assert said.subject == Text(
+        en="High priority: Very low glucose, patient p-1", zh="高优先级：血糖严重偏低，患者 p-1"
+    )
+    assert said.body.en == (
+        "What happened: Glucose below 3.0 mmol/L for 30 min.\n"
+        "Readings: 02:00 3.1 mmol/L, 02:05 2.7 mmol/L.\n"
+        "Trend: falling by 0.08 mmol/L per minute.\n"
+        "Nobody was told before you.\n"
+        "What to do: Reach the patient now. Ask whether they are awake, can swallow, and have somebody with them; "
+        "if not, call the emergency number. Acknowledge with the link, or answer OK; then note what came of it."
+    )
+    assert said.body.zh == (
+        "情况：血糖低于 3.0 mmol/L 已 30 分钟。\n"
+        "读数：02:00 3.1 mmol/L，02:05 2.7 mmol/L。\n"
+        "趋势：每分钟下降 0.08 mmol/L。\n"
+        "在您之前尚未通知他人。\n"
+        "请处理：请立即联系患者：询问是否清醒、能否吞咽、身边有无他人；如有不妥，请拨打急救电话。"
+        "请点击链接确认，或回复“收到”；随后记录处理结果。"
+    )
+
+
+def test_who_comes_later_reads_what_was_tried() -> None:
+    run = [
+        step("patient", 0, Result.TOLD, "p-1"),
+        step(Role.NURSE, 1, Result.NOT_DELIVERED, "王丽", "Bao"),
+        step(Role.DOCTOR, 2, Result.NOBODY),
+        step("staff:li", 3, Result.PUT_OFF, "Li"),
+        step(Role.COORDINATOR, 4, Result.CLOSED),
+    ]
+    gone = replace(ALERT, problem="ketone", raising=frozenset({"ketone"}), condition_gone_at=minute(9))
+    said = alert_message(gone, to_patient=False, zone=ZONE, situation=Situation(), run=run)
+    assert said.body.en == (
+        "What happened: Glucose below 3.0 mmol/L for 30 min.\n"
+        "The condition is over, but nobody has acknowledged it yet.\n"
+        "Told before:\n"
+        "- 2 Mar 02:00, the patient (p-1): told, no answer yet\n"
+        "- 2 Mar 02:01, nurse (王丽, Bao): the message was not delivered\n"
+        "- 2 Mar 02:02, doctor: nobody could be told\n"
+        "- 2 Mar 02:03, by name (Li): will be told after the quiet hours\n"
+        "What to do: Reach the patient now. Ask for vomiting, hard breathing and drowsiness: with any of these call "
+        "the emergency number. Acknowledge with the link, or answer OK; then note what came of it."
+    )
+    assert said.body.zh == (
+        "情况：血糖低于 3.0 mmol/L 已 30 分钟。\n"
+        "状况已解除，但尚无人确认。\n"
+        "此前已通知：\n"
+        "- 3月2日 02:00，患者（p-1）：已通知，尚无回应\n"
+        "- 3月2日 02:01，护士（王丽、Bao）：消息未送达\n"
+        "- 3月2日 02:02，医生：无人可通知\n"
+        "- 3月2日 02:03，指定人员（Li）：将在免打扰时段后通知\n"
+        "请处理：请立即联系患者：询问有无呕吐、呼吸深快、嗜睡；如有任何一项，请拨打急救电话。"
+        "请点击链接确认，或回复“收到”；随后记录处理结果。"
+    )
+
+
+def test_the_patient() -> None:
+    said = alert_message(ALERT, to_patient=True, zone=ZONE, situation=SITUATION)
+    assert said.subject == Text(en="Please look after yourself now: Very low glucose", zh="请立即关注：血糖严重偏低")
+    assert said.body.en == (
+        "Glucose below 3.0 mmol/L for 30 min.\n"
+        "Readings: 02:00 3.1 mmol/L, 02:05 2.7 mmol/L.\n"
+        "Please eat or drink 15 to 20 g of fast sugar (half a glass of juice, 150 ml, or 3 to 4 sugar cubes; with "
+        "acarbose: glucose) now and measure again in 15 min; if it is not better, do so again and call for help. Do "
+        "not stay alone. Who is drowsy or unconscious gets nothing by mouth: call the emergency number (120 in "
+        "China) at once. Your clinic is being told."
+    )
+    assert said.body.zh == (
+        "血糖低于 3.0 mmol/L 已 30 分钟。\n"
+        "读数：02:00 3.1 mmol/L，02:05 2.7 mmol/L。\n"
+        "请立即进食速效糖 15 至 20 克（如果汁半杯 150 ml，或方糖 3 至 4 块；服用阿卡波糖者须用葡萄糖），"
+        "15 分钟后复测；如未好转，请再次补糖并呼救。请勿独处。"
+        "如嗜睡或意识不清，切勿喂食，请他人立即拨打急救电话（中国大陆 120）。正在通知您的诊所。"
+    )
+    other = alert_message(replace(ALERT, problem="ketone"), to_patient=True, zone=ZONE, situation=Situation())
+    assert other.body.zh == "血糖低于 3.0 mmol/L 已 30 分钟。\n正在通知您的诊所。如感不适，请拨打急救电话。"
+
+
+def test_it_is_over() -> None:
+    staff = all_clear_message(ALERT, NOTICE, to_patient=False, zone=ZONE)
+    assert staff.subject == Text(
+        en="Condition over: Very low glucose, patient p-1", zh="状况已解除：血糖严重偏低，患者 p-1"
+    )
+    assert staff.body == Text(
+        en="Glucose is 5.2 mmol/L.\nNobody has acknowledged the alert yet: it stays open until somebody closes it.",
+        zh="血糖 5.2 mmol/L。\n该警报尚无人确认：在有人关闭之前保持未结状态。",
+    )
+    seen = all_clear_message(replace(ALERT, acknowledged_by="Li"), NOTICE, to_patient=False, zone=ZONE)
+    assert seen.body == Text(
+        en="Glucose is 5.2 mmol/L.\nLi has acknowledged the alert.", zh="血糖 5.2 mmol/L。\nLi 已确认该警报。"
+    )
+    own = all_clear_message(ALERT, NOTICE, to_patient=True, zone=ZONE)
+    assert own.subject == NOTICE.subject
+    assert own.body == Text(
+        en="Glucose is 5.2 mmol/L.\nIf you feel unwell, call your clinic, or the emergency number.",
+        zh="血糖 5.2 mmol/L。如仍感不适，请联系您的诊所或拨打急救电话。",
+    )
+
+
+def test_without_trust() -> None:
+    staff = untrusted_message(NOTICE)
+    assert staff.subject == Text(en="An alert needs your attention", zh="有一条提醒需要您处理")
+    assert staff.body == Text(
+        en="High priority, patient p-1. Details only after signing in. Acknowledge with the link, or answer OK.",
+        zh="高优先级，患者 p-1。详情请登录查看。请点击链接确认，或回复“收到”。",
+    )
+    own = untrusted_message(replace(NOTICE, audience=Audience.PATIENT))
+    assert own.subject == Text(en="A message from your clinic", zh="来自您诊所的消息")
+    assert own.body == Text(
+        en="Please measure now, as agreed with your clinic. If you feel unwell, call your clinic, or the emergency "
+        "number.",
+        zh="请按与诊所的约定立即测量。如感不适，请联系诊所或拨打急救电话。",
+    )
+
+
+def test_several_in_one() -> None:
+    items = [{"at": minute(5), "patient": "p-1", "subject": NOTICE.subject}]
+    said = write("digest", ZONE, items=items * 2)
+    line = "- 2 Mar 02:05, patient p-1: Condition over: Very low glucose"
+    assert (said.subject.en, said.body.en) == ("2 messages in one", f"{line}\n{line}")
+    line = "- 3月2日 02:05，患者 p-1：状况已解除：血糖严重偏低"
+    assert (said.subject.zh, said.body.zh) == ("2 条消息汇总", f"{line}\n{line}")
+
+
+def test_a_telephone_call_is_asked_for() -> None:
+    said = write("call", ZONE, name="张伟", number="010-1234", about=NOTICE.subject)
+    assert said.subject == Text(en="Please telephone 张伟: 010-1234", zh="请致电 张伟：010-1234")
+    assert said.body == Text(
+        en="No message could be delivered to 张伟 in time. It was about: Condition over: Very low glucose.\n"
+        "Please telephone 010-1234, say what it is about, and note what came of it.",
+        zh="未能及时将消息送达 张伟。内容：状况已解除：血糖严重偏低。\n请拨打 010-1234 告知，并记录结果。",
+    )
+
+
+def test_of_the_house_itself() -> None:
+    dead = write("channel_dead", ZONE, channel="sms", since=START, error="refused")
+    assert dead.subject == Text(en="The channel sms does not deliver", zh="通道 sms 无法送达")
+    assert dead.body == Text(
+        en="Since 2 Mar 02:00 nothing was delivered through sms: refused. People are told through their other "
+        "contacts meanwhile; what waits is tried on.\nSee to the server and the account behind the channel.",
+        zh="自 3月2日 02:00 起，sms 未能送达任何消息：refused。"
+        "期间改用其他联系方式通知；待发消息会继续重试。\n请检查该通道的服务器与账户。",
+    )
+    back = write("channel_back", ZONE, channel="sms", since=START)
+    assert back.subject == Text(en="The channel sms delivers again", zh="通道 sms 已恢复")
+    assert back.body == Text(en="Since 2 Mar 02:00 it was dead.", zh="该通道自 3月2日 02:00 起曾无法送达。")
+    answer = write("reply", ZONE, who="Li", alert="a-1", text="Who?")
+    assert answer.subject == Text(en="Li has answered about alert a-1", zh="Li 已回复（警报 a-1）")
+    assert answer.body == Text(
+        en="“Who?”\nIt acknowledged nothing. Please see to it.", zh="“Who?”\n该回复未确认任何警报，请跟进。"
+    )
+
+
+def test_there_is_a_template_in_each_language_for_each_kind() -> None:
+    folder = Path(alerts.messages.__file__).parent / "messages"
+    kinds = {path.name.split(".")[0] for path in folder.iterdir() if path.suffix == ".jinja"}
+    assert {path.name for path in folder.iterdir() if path.suffix == ".jinja"} == {
+        f"{kind}.{language}.jinja" for kind in kinds for language in ("en", "zh_CN")
+    }
+    assert len(kinds) == 12
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "numbers", "trend"),
+    [
+        (
+            (3.5, 3.1, 2.7),
+            Unit.MMOL_L,
+            "02:00 3.5 mmol/L, 02:05 3.1 mmol/L, 02:10 2.7 mmol/L",
+            "falling by 0.08 mmol/L",
+        ),
+        ((100, 90), Unit.MG_DL, "02:00 100 mg/dL, 02:05 90 mg/dL", "falling by 2.0 mg/dL per minute."),
+        ((90, 100), Unit.MG_DL, "02:00 90 mg/dL, 02:05 100 mg/dL", "rising by 2.0 mg/dL per minute."),
+        ((90, 91), Unit.MG_DL, "02:00 90 mg/dL, 02:05 91 mg/dL", "steady."),
+        ((60,), Unit.MG_DL, "02:00 60 mg/dL", None),
+    ],
+)
+def test_the_last_readings_and_how_they_move(
+    values: tuple[float, ...], unit: Unit, numbers: str, trend: str | None
+) -> None:
+    said = situation_of([cgm(5 * number, value, unit) for number, value in enumerate(values)], ZONE)
+    assert said.numbers is not None
+    assert said.numbers.en == numbers
+    assert said.trend is None if trend is None else said.trend is not None and said.trend.en.startswith(trend)
+
+
+def test_over_a_gap_and_of_a_meter_no_trend_is_told() -> None:
+    assert situation_of([cgm(0, 100), cgm(21, 60)], ZONE).trend is None
+    assert situation_of([meter(0, 100), meter(5, 60)], ZONE).trend is None
+    assert situation_of([], ZONE) == Situation()
+
+
+def test_pressures_are_told_beside_the_one_before() -> None:
+    said = situation_of([cuff(0, 170, 100), cuff(2, 186, 112)], ZONE)
+    assert said.numbers == Text(
+        en="02:00 170/100 mmHg, 02:02 186/112 mmHg", zh="02:00 170/100 mmHg，02:02 186/112 mmHg"
+    )
+    assert said.trend == Text(en="systolic 16 mmHg higher than before.", zh="收缩压较前升高 16 mmHg。")

@@ -1,0 +1,373 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from datetime import time
+from pathlib import Path
+
+import pytest
+
+from alerts.alert import ActKind, Audience, Finding, Priority
+from alerts.channels import ChannelError, Message
+from alerts.escalation import Result
+from alerts.team import Absence, Contact, QuietHours, Role
+from tests.alerts.telling import BAO, LI, WANG, Clinic, shift
+from tests.alerts.ward import START, finding, minute
+
+EVERYBODY = frozenset({Audience.STAFF, Audience.PATIENT})
+
+
+@dataclass
+class Ear:
+    """A channel whose other side can be cut off."""
+
+    name: str
+    trusted: bool = True
+    reaches: frozenset[Audience] = EVERYBODY
+    audiences: frozenset[Audience] = frozenset()
+    reaches_people: bool = True
+    cut: bool = False
+    heard: list[tuple[str, Message]] = field(default_factory=list)
+
+    async def deliver(self, message: Message) -> None:
+        if self.cut:
+            raise ChannelError(f"{self.name} is cut off")
+        self.heard.append((message.address, message))
+
+    def whom(self) -> list[str]:
+        return [address for address, _ in self.heard]
+
+
+@pytest.fixture
+def app() -> Ear:
+    return Ear("app")
+
+
+@pytest.fixture
+def sms() -> Ear:
+    return Ear("sms", trusted=False)
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Callable[..., Clinic]]:
+    with ExitStack() as stack:
+        yield lambda *channels, **more: stack.enter_context(closing(Clinic(tmp_path, channels, **more)))
+
+
+@pytest.fixture
+def clinic(opened: Callable[..., Clinic], app: Ear, sms: Ear) -> Clinic:
+    clinic = opened(app, sms)
+    clinic.staff()
+    return clinic
+
+
+async def test_a_critical_alert_goes_up_its_ladder_until_somebody_acknowledges(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="app", address="p"))
+    alert = clinic.alarm()
+    await clinic.at(0)
+    assert app.whom() == ["p", "wang"]
+    await clinic.at(14)
+    assert app.whom() == ["p", "wang"]
+    await clinic.at(15)
+    assert app.whom() == ["p", "wang", "li"]
+    await clinic.at(61)
+    assert sorted(app.whom()[3:]) == ["bao", "bao", "li", "li"]
+    clinic.act(alert.id, ActKind.ACKNOWLEDGE)
+    await clinic.at(200)
+    assert len(app.whom()) == 7
+    assert {timer.result for timer in clinic.timers(alert.id) if timer.done_at == clinic.now} == set()
+    assert clinic.escalation.next_due() is None
+
+
+async def test_what_is_done_about_an_alert_survives_a_restart_at_any_moment(
+    opened: Callable[..., Clinic], app: Ear, sms: Ear
+) -> None:
+    clinic = opened(app, sms)
+    clinic.staff()
+    clinic.alarm()
+    for minutes in range(33):
+        await clinic.at(minutes)
+        now = clinic.now
+        clinic.close()
+        clinic = opened(app, sms)
+        clinic.now = now
+    assert app.whom() == ["wang", "li", "bao", "li"]
+    ids = [message.notice.id for _, message in app.heard]
+    assert len(set(ids)) == 4
+
+
+async def test_a_clinic_without_a_register_goes_on_as_before(opened: Callable[..., Clinic], app: Ear) -> None:
+    clinic = opened(app)
+    alert = clinic.alarm()
+    await clinic.at(60)
+    assert clinic.timers(alert.id) == []
+    assert app.heard == []
+    clinic.reach_patient(Contact(channel="app", address="p"))
+    other = clinic.hear(finding("ketone", priority=Priority.HIGH))[0]
+    await clinic.at(120)
+    assert app.whom() == ["p"]
+    assert clinic.results(str(other.alert)) == [("patient", "told")]
+
+
+async def test_nobody_on_duty_is_said_and_the_next_step_is_taken_at_once(
+    opened: Callable[..., Clinic], app: Ear, sms: Ear
+) -> None:
+    clinic = opened(app, sms)
+    clinic.staff(nurse=(8, 16))  # it is 02:00
+    alert = clinic.alarm()
+    await clinic.at(0)
+    assert app.whom() == ["li"]
+    assert clinic.results(alert.id)[:3] == [("patient", "nobody"), ("nurse", "nobody"), ("doctor", "told")]
+    assert clinic.escalation.untold([alert.id]) == []
+
+
+async def test_where_nobody_at_all_is_there_it_is_tried_again_and_said(
+    opened: Callable[..., Clinic], app: Ear, sms: Ear
+) -> None:
+    clinic = opened(app, sms)
+    clinic.team.put(LI, now=START)
+    clinic.team.add_absence(Absence(practitioner="li", start=START, end=minute(42)), now=START)
+    alert = clinic.alarm()
+    await clinic.at(41)
+    assert app.whom() == []
+    assert clinic.escalation.untold([alert.id]) == [alert.id]
+    await clinic.at(60)
+    assert app.whom() == ["li"]
+    assert clinic.escalation.untold([alert.id]) == []
+
+
+async def test_an_absence_is_stood_in_for(clinic: Clinic, app: Ear) -> None:
+    clinic.team.add_absence(Absence(practitioner="wang", start=START, end=minute(60), substitute="bao"), now=START)
+    clinic.alarm()
+    await clinic.at(0)
+    assert app.whom() == ["bao"]
+
+
+async def test_the_next_contact_is_tried_when_the_first_failed_twice(clinic: Clinic, app: Ear, sms: Ear) -> None:
+    app.cut = True
+    alert = clinic.alarm()
+    await clinic.at(0)
+    assert sms.whom() == []
+    await clinic.at(1)
+    assert sms.whom() == ["+8613"]
+    app.cut = False
+    await clinic.at(14)
+    assert app.whom() == []  # it was withdrawn
+    (notice,) = (each for each in clinic.book.notices(alert.id) if each.recipient)
+    assert [(way.channel, way.tries, way.delivered_at is not None) for way in clinic.outbox.ways(notice.id)] == [
+        ("app", 2, False),
+        ("sms", 1, True),
+    ]
+    assert [(one.channel, one.address, one.error) for one in clinic.book.tries(notice.id)] == [
+        ("app", "wang", "app is cut off"),
+        ("app", "wang", "app is cut off"),
+        ("sms", "+8613", None),
+    ]
+
+
+async def test_a_dead_channel_is_not_waited_for(clinic: Clinic, app: Ear, sms: Ear) -> None:
+    app.cut = True
+    for number in range(5):
+        clinic.alarm(patient=f"p-{number}")
+    await clinic.at(3)
+    assert "app" in clinic.speaker.dead()
+    before = len(sms.whom())
+    clinic.alarm(patient="p-9")
+    clinic.run()
+    await clinic.speaker.speak()
+    assert len(sms.whom()) == before + 1
+
+
+async def test_a_step_that_reaches_nobody_is_passed_on(clinic: Clinic, app: Ear, sms: Ear) -> None:
+    app.cut = sms.cut = True
+    alert = clinic.alarm()
+    await clinic.at(4)
+    results = clinic.results(alert.id)
+    assert ("nurse", "not-delivered") in results
+    assert ("doctor", "told") in results  # and not at 15 min
+    sms.cut = False
+    await clinic.at(10)
+    assert sms.whom() == ["+8613"]  # what was begun is still tried
+
+
+async def test_an_alert_that_is_acknowledged_first_is_not_told(clinic: Clinic, app: Ear) -> None:
+    alert = clinic.alarm()
+    clinic.act(alert.id, ActKind.ACKNOWLEDGE)
+    await clinic.at(60)
+    assert app.whom() == []
+
+
+async def test_told_anew_a_new_run_begins(clinic: Clinic, app: Ear) -> None:
+    alert = clinic.alarm(Priority.MEDIUM)
+    await clinic.at(10)
+    assert app.whom() == ["wang"]
+    clinic.hear(finding(priority=Priority.HIGH))
+    await clinic.at(25)
+    assert app.whom() == ["wang", "wang", "li"]
+    ended = [(timer.kind, timer.number) for timer in clinic.timers(alert.id) if timer.result is Result.TOLD_ANEW]
+    assert ended == [("check", 0), ("step", 1), ("step", 2)]
+
+
+async def test_all_who_were_told_are_told_that_it_is_over(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="app", address="p"))
+    alert = clinic.alarm()
+    await clinic.at(16)
+    clinic.over()
+    await clinic.at(17)
+    assert app.whom()[:3] == ["p", "wang", "li"]
+    assert sorted(app.whom()[3:]) == ["li", "p", "wang"]
+    last = dict(app.heard[3:])
+    assert last["li"].subject.en == "Condition over: Very low glucose, patient p-1"
+    assert last["p"].subject.zh == "状况已解除：血糖严重偏低"
+    # It stays open, and those who have not been told yet are told once, for nobody has seen it.
+    await clinic.at(120)
+    assert sorted(app.whom()[6:]) == ["bao", "li"]
+    clinic.act(alert.id, ActKind.CLOSE)
+    await clinic.at(121)
+    assert clinic.escalation.next_due() is None
+
+
+async def test_quiet_hours_put_off_and_join_what_is_not_critical(
+    opened: Callable[..., Clinic], app: Ear, sms: Ear
+) -> None:
+    clinic = opened(app, sms)
+    quiet = QuietHours(start=time(22), end=time(7))
+    clinic.team.put(replace(WANG, quiet=quiet), now=START)
+    clinic.team.add_shift(shift("wang", Role.NURSE), now=START)
+    medium = []
+    for number in (1, 2, 3):
+        await clinic.at(number)
+        medium.append(clinic.alarm(Priority.MEDIUM, patient=f"p-{number}"))
+    await clinic.at(60)
+    assert app.whom() == []
+    assert clinic.results(medium[0].id)[0] == ("nurse", "put-off")
+    clinic.act(medium[2].id, ActKind.CLOSE)
+    clinic.alarm(Priority.HIGH, patient="p-9")
+    await clinic.at(61)
+    assert app.whom() == ["wang"]
+    await clinic.at(299)
+    assert app.whom() == ["wang"]
+    await clinic.at(300)
+    assert app.whom() == ["wang", "wang"]
+    digest = app.heard[1][1]
+    assert digest.subject.zh == "2 条消息汇总"
+    assert digest.body.en == (
+        "- 2 Mar 02:01, patient p-1: Medium priority: Very low glucose, patient p-1\n"
+        "- 2 Mar 02:02, patient p-2: Medium priority: Very low glucose, patient p-2"
+    )
+
+
+async def test_too_much_at_once_is_joined_but_what_is_critical(clinic: Clinic, app: Ear) -> None:
+    for number in range(10):
+        clinic.alarm(Priority.MEDIUM, patient=f"p-{number}")
+    await clinic.at(1)
+    assert len(app.whom()) == 6
+    clinic.alarm(Priority.HIGH, patient="p-x")
+    await clinic.at(2)
+    assert len(app.whom()) == 7
+    await clinic.at(11)
+    assert len(app.whom()) == 8
+    assert app.heard[-1][1].subject.en == "4 messages in one"
+
+
+async def test_what_a_rule_says_to_the_patient_goes_to_the_patients_own_contacts(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="app", address="p"))
+    clinic.hear(finding(audience=Audience.PATIENT, priority=Priority.LOW))
+    await clinic.at(0)
+    ((address, message),) = app.heard
+    assert (address, message.language, message.link) == ("p", "zh_CN", "")
+    assert message.subject.zh == "请注意：血糖严重偏低"
+
+
+async def test_a_telephone_is_dialled_by_a_person(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    alert = clinic.alarm()
+    await clinic.at(1)
+    assert app.whom() == ["wang", "wang"]
+    asked = next(message for _, message in app.heard if "010-1234" in message.subject.en)
+    assert asked.subject.zh == "请致电 张伟：010-1234"
+    assert asked.notice.alert == alert.id
+
+
+async def test_a_channel_reaches_only_those_it_is_for(opened: Callable[..., Clinic]) -> None:
+    app = Ear("app", reaches=frozenset({Audience.STAFF}))
+    clinic = opened(app)
+    clinic.staff()
+    clinic.reach_patient(Contact(channel="app", address="p"))
+    clinic.alarm()
+    await clinic.at(1)
+    assert app.whom() == ["wang"]
+
+
+async def test_without_trust_there_is_no_health_data_in_the_text(clinic: Clinic, app: Ear, sms: Ear) -> None:
+    app.cut = True
+    clinic.reach_patient(Contact(channel="sms", address="p"))
+    alert = clinic.alarm()
+    await clinic.at(1)
+    said = dict(sms.heard)
+    assert said["+8613"].body.zh == "高优先级，患者 p-1。详情请登录查看。请点击链接确认，或回复“收到”。"
+    assert said["+8613"].link == f"https://hub.example/alerts/{alert.id}"
+    assert said["p"].body.zh == "请按与诊所的约定立即测量。如感不适，请联系诊所或拨打急救电话。"
+    assert said["p"].link == ""
+
+
+async def test_two_hubs_never_send_the_same(tmp_path: Path, app: Ear) -> None:
+    with closing(Clinic(tmp_path, [app], hub="one")) as one, closing(Clinic(tmp_path, [app], hub="two")) as two:
+        one.staff()
+        one.alarm()
+        assert [one.run() > 0, two.run()] == [True, 0]
+        first = one.outbox.pending_notices("app", one.now)
+        assert [delivery.address for delivery in first] == ["wang"]
+        assert two.outbox.pending_notices("app", two.now) == []
+        assert one.outbox.pending_notices("app", one.now) == first  # after a crash it takes its own up again
+        assert [each.address for each in two.outbox.pending_notices("app", minute(2))] == [
+            "wang"
+        ]  # the claim is over
+
+
+async def test_a_fault_in_one_does_not_keep_the_others(clinic: Clinic, app: Ear) -> None:
+    def patient_of(name: str) -> object:
+        if name == "p-1":
+            raise RuntimeError("a fault")
+        return Clinic.patient_of(name)
+
+    clinic.escalation.patient_of = patient_of  # type: ignore[assignment]
+    clinic.alarm(patient="p-1")
+    clinic.alarm(patient="p-2")
+    faults = 0
+    while (cycle := clinic.escalation.run_due(clinic.now)).taken:
+        faults += cycle.faults
+    await clinic.speaker.speak()
+    assert faults == 1
+    assert app.whom() == ["wang"]
+    clinic.escalation.patient_of = Clinic.patient_of
+    await clinic.at(1)
+    assert app.whom() == ["wang", "wang"]
+
+
+def test_what_is_planned_is_written_with_the_alert_or_not_at_all(clinic: Clinic) -> None:
+    found: Finding = finding(priority=Priority.HIGH)
+    clinic.book._beside = [*clinic.book._beside, _refuse]
+    with pytest.raises(RuntimeError):
+        clinic.hear(found)
+    assert clinic.book.alerts() == []
+    assert clinic.escalation.next_due() is None
+
+
+def _refuse(*_: object) -> None:
+    raise RuntimeError("the power went")
+
+
+def test_the_coordinator_is_one_of_the_staff() -> None:
+    assert {one.recipient().audience for one in (WANG, LI, BAO)} == {Audience.STAFF}
+
+
+async def test_what_comes_again_after_an_acknowledgement_is_told_once_to_each(clinic: Clinic, app: Ear) -> None:
+    alert = clinic.alarm()
+    clinic.act(alert.id, ActKind.ACKNOWLEDGE)
+    clinic.over()
+    await clinic.at(10)
+    clinic.alarm()
+    await clinic.at(130)
+    assert sorted(app.whom()) == ["bao", "li", "li", "wang"]

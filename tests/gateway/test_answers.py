@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from alerts.alert import Act, ActKind, Alert, Notice
+from alerts.team import Contact, Practitioner, Role
+from gateway.guard import WebSettings
+from gateway.replies import ReplyResult, acknowledges
+from gateway.web import create_app
+from tests.alerts.telling import shift
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, severe_pressure, very_low
+
+LI = Practitioner(
+    id="li",
+    name="李医生",
+    roles=frozenset({Role.DOCTOR, Role.NURSE}),
+    zone="Asia/Shanghai",
+    contacts=(Contact(channel="app", address="+8613"),),
+)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[SmallHouse]:
+    house = SmallHouse(tmp_path)
+    house.people.add_patient(WANG, now=NOW)
+    house.people.add_patient(MILLER, now=NOW)
+    house.duty.team.put(LI, now=NOW)
+    for role in (Role.NURSE, Role.DOCTOR):
+        house.duty.team.add_shift(shift("li", role), now=NOW)
+    yield house
+    house.close()
+
+
+@pytest.fixture
+async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody outside, who does not know the token of the house."""
+    app = create_app(house, WebSettings(token="secret"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        yield client
+
+
+async def told(house: SmallHouse) -> tuple[Alert, Notice]:
+    """An alert, and the notice about it to the doctor."""
+    alert = house.find(very_low())
+    await house.duty.go()
+    (notice,) = {each.id: each for each in house.book.notices(alert.id) if each.recipient == "staff:li"}.values()
+    return alert, notice
+
+
+def path(house: SmallHouse, notice: Notice) -> str:
+    return house.duty.link(notice).removeprefix("https://hub.example")
+
+
+async def test_a_get_changes_nothing_and_a_post_acknowledges(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    alert, notice = await told(house)
+    link = path(house, notice)
+    for _ in range(2):  # a mail scanner, then the person
+        page = await web.get(link)
+        assert page.status_code == 200
+        assert "Acknowledge as 李医生" in page.text
+        assert "2.8" not in page.text
+        before = house.book.alert(alert.id)
+        assert before is not None
+        assert before.acknowledged_at is None
+    page = await web.post(link)
+    assert page.status_code == 200
+    assert "李医生 has acknowledged this alert." in page.text
+    seen = house.book.alert(alert.id)
+    assert seen is not None
+    assert (seen.acknowledged_by, seen.acknowledged_at) == ("李医生", NOW)
+
+
+async def test_a_second_use_says_who_acknowledged(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    alert, notice = await told(house)
+    await house.act(Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Nurse Bao", at=NOW))
+    page = await web.post(path(house, notice), headers={"Accept-Language": "zh"})
+    assert page.status_code == 200
+    assert "Nurse Bao 已确认此警报。" in page.text
+    assert "<button" not in page.text.split("<main")[1]
+    seen = house.book.alert(alert.id)
+    assert seen is not None
+    assert seen.acknowledged_by == "Nurse Bao"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(lambda link: link[:-4] + "AAAA", "not complete or not from here"), (lambda _: "/answer/x", "not from here")],
+)
+async def test_a_wrong_link_is_refused(house: SmallHouse, web: httpx.AsyncClient, change: Any, said: str) -> None:
+    _, notice = await told(house)
+    for method in (web.get, web.post):
+        page = await method(change(path(house, notice)))
+        assert page.status_code == 404
+        assert said in page.text
+
+
+async def test_an_old_link_is_refused(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    alert, notice = await told(house)
+    house.time = NOW + timedelta(hours=48)
+    page = await web.post(path(house, notice))
+    assert page.status_code == 404
+    assert "this link has expired" in page.text
+    seen = house.book.alert(alert.id)
+    assert seen is not None
+    assert seen.acknowledged_at is None
+
+
+@pytest.mark.parametrize("text", ["OK", "ok!", " 1 ", "1。", "收到", "收到！", "“确认”"])
+def test_what_acknowledges(text: str) -> None:
+    assert acknowledges(text)
+
+
+@pytest.mark.parametrize("text", ["", "no", "ok?no", "11", "not ok", "未收到", "好", "1 2"])
+def test_what_does_not(text: str) -> None:
+    assert not acknowledges(text)
+
+
+async def reply(web: httpx.AsyncClient, **body: str) -> dict[str, Any]:
+    answer = await web.post("/api/v1/replies", json=body, headers={"Authorization": "Bearer secret"})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_a_reply_acknowledges_for_whom_the_address_is(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    alert, notice = await told(house)
+    assert await reply(web, **{"from": "+8613", "text": "收到", "in_reply_to": notice.id}) == {
+        "result": "acknowledged",
+        "alert": alert.id,
+        "detail": "Acknowledged by 李医生.",
+    }
+    again = await reply(web, **{"from": "+8613", "text": "OK", "in_reply_to": alert.id})
+    assert again["result"] == "already"
+    assert re.search("was acknowledged by 李医生 at 2026-03-03 06:30 UTC", again["detail"])
+    assert [each.result for each in house.duty.replies.last()] == [ReplyResult.ALREADY, ReplyResult.ACKNOWLEDGED]
+
+
+async def test_without_saying_to_what_the_only_alert_is_meant(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    alert, _ = await told(house)
+    assert (await reply(web, **{"from": "+8613", "text": "1"}))["alert"] == alert.id
+
+
+async def test_where_two_may_be_meant_none_is_acknowledged(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    house.find(severe_pressure())
+    await told(house)
+    answer = await reply(web, **{"from": "+8613", "text": "1"})
+    assert (answer["result"], answer["alert"]) == ("noted", None)
+    assert all(alert.acknowledged_at is None for alert in house.book.open_alerts())
+
+
+@pytest.mark.parametrize("sender", ["+8613", "+4999"])
+async def test_anything_else_is_kept_and_a_person_is_told(
+    house: SmallHouse, web: httpx.AsyncClient, sender: str
+) -> None:
+    _, notice = await told(house)
+    answer = await reply(web, **{"from": sender, "text": "Who is this?", "in_reply_to": notice.id})
+    assert answer["result"] == "noted"
+    (kept,) = house.duty.replies.last()
+    assert (kept.sender, kept.text, kept.result) == (sender, "Who is this?", ReplyResult.NOTED)
+    waiting = [delivery.notice for delivery in house.duty.outbox.pending_notices("app", house.time)]
+    assert ["Who is this?" in notice.body.en for notice in waiting].count(True) == 1
+
+
+async def test_a_patient_acknowledges_nothing(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    alert, _ = await told(house)
+    house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="app", address="+8614")], now=NOW)
+    answer = await reply(web, **{"from": "+8614", "text": "OK", "in_reply_to": alert.id})
+    assert answer["result"] == "noted"
+
+
+async def test_replies_need_the_token(web: httpx.AsyncClient) -> None:
+    assert (await web.post("/api/v1/replies", json={"from": "+8613", "text": "OK"})).status_code == 401

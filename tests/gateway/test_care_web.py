@@ -1,0 +1,278 @@
+"""The API of follow-ups, plans of care, appointments and surveys."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from icalendar import Calendar
+from jsonschema import Draft202012Validator
+
+from alerts.alert import Outcome, Verdict
+from gateway.care_api import AppointmentOut, CarePlanOut, FollowUpOut
+from gateway.guard import WebSettings
+from gateway.web import create_app
+from tests.alerts.test_care_plan import review, said
+from tests.alerts.test_risk import CALM
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, severe_pressure, very_low
+from tests.gateway.test_web import browser
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[SmallHouse]:
+    house = SmallHouse(tmp_path)
+    furnish(house)
+    yield house
+    house.close()
+
+
+@pytest.fixture
+async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(house, WebSettings()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8080") as client:
+        yield client
+
+
+async def post(web: httpx.AsyncClient, path: str, status: int = 200, **body: Any) -> Any:
+    answer = await web.post(f"/api/v1/{path}", json=body)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+async def get(web: httpx.AsyncClient, path: str) -> Any:
+    answer = await web.get(f"/api/v1/{path}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def seen(web: httpx.AsyncClient, alert: str) -> dict[str, Any]:
+    """The alert is acknowledged; its follow-up."""
+    await post(web, f"alerts/{alert}/acknowledge", by="Nurse Chen", note="calling")
+    return next(each for each in await get(web, "follow-ups") if each["alert"] == alert)
+
+
+async def test_from_the_alert_to_the_outcome_the_survey_and_the_task(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    alert = house.find(very_low()).id
+    opened = await seen(web, alert)
+    assert (opened["state"], opened["assigned_to"], opened["why"]) == ("in-progress", "Nurse Chen", "alert")
+    assert opened["due_at"] == "2026-03-03T15:00:00+08:00"  # within half an hour, on the patient's clock
+    path = f"follow-ups/{opened['id']}"
+
+    tried = await post(web, f"{path}/attempts", by="Nurse Chen", channel="telephone", result="no-answer")
+    assert (tried["due_at"], tried["unanswered"]) == ("2026-03-03T14:45:00+08:00", 1)
+    assert tried["rule"] == {"en": "Not reached: try again in 15 min.", "zh": "未联系到： 15 分钟后再试。"}
+    assert await get(web, "follow-ups?due=overdue") == []
+    house.time += timedelta(minutes=16)
+    (overdue,) = await get(web, "follow-ups?due=overdue&person=Nurse%20Chen")
+    assert overdue["overdue"] is True
+    given = await post(web, f"{path}/hand-over", by="Nurse Chen", to="Dr Li", note="No answer, lives alone")
+    assert given["assigned_to"] == "Dr Li"
+    await post(web, f"{path}/attempts", by="Dr Li", channel="telephone", result="reached", note="ate")
+    closed = await post(web, f"{path}/close", by="Dr Li", outcome="advice", note="Eat before the walk")
+    assert (closed["state"], closed["outcome"], closed["attempts"]) == ("closed", "advice", 2)
+    ended = (await get(web, f"alerts/{alert}"))["alert"]
+    assert (ended["outcome"], ended["closed_by"], ended["closing_note"]) == ("advice", "Dr Li", "Eat before the walk")
+
+    detail = await get(web, path)
+    assert [fact["what"] for fact in detail["history"]] == [
+        "opened",
+        "attempted",
+        "handed-over",
+        "attempted",
+        "closed",
+    ]
+    (survey,) = await get(web, "surveys")
+    assert (survey["follow_up"], survey["sent_at"], survey["answer"]) == (opened["id"], None, None)
+    answered = await post(web, f"surveys/{survey['id']}/answer", solved=False, score=2, text="头晕")
+    assert answered["answer"]["poor"] is True
+    (task,) = await get(web, "follow-ups?role=nurse")
+    assert (task["why"], task["state"], task["patient"]) == ("patient", "open", WANG.id)
+    assert task["because"]["zh"] == "患者表示问题未解决，评分 2/5。患者原话：头晕"
+    again = await web.post(f"/api/v1/surveys/{survey['id']}/answer", json={"score": 5})
+    assert again.status_code == 409
+    assert "answered already" in again.json()["detail"]
+
+
+async def test_closing_the_alert_closes_its_follow_up(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    alert = house.find(very_low()).id
+    opened = await seen(web, alert)
+    await post(web, f"alerts/{alert}/close", by="Dr Li", outcome="no-action", note="was a test")
+    found = (await get(web, f"follow-ups/{opened['id']}"))["follow_up"]
+    assert (found["state"], found["outcome"], found["closed_by"]) == ("closed", "no-action", "Dr Li")
+
+
+async def test_a_severe_pressure_asks_for_symptoms_on_either_way(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    alert = house.find(severe_pressure()).id
+    opened = await seen(web, alert)
+    assert opened["asks_symptoms"] is True
+    advice = {"by": "Dr Li", "outcome": "advice", "note": "rest"}
+    for path in (f"follow-ups/{opened['id']}/close", f"alerts/{alert}/close"):
+        refused = await web.post(f"/api/v1/{path}", json=advice)
+        assert refused.status_code == 409
+        assert "Ask for chest pain" in refused.json()["detail"]
+        assert (await get(web, f"alerts/{alert}"))["alert"]["closed_at"] is None
+    found = await web.post(f"/api/v1/follow-ups/{opened['id']}/close", json={**advice, "symptoms": ["chest-pain"]})
+    assert found.status_code == 409
+    assert "is an emergency" in found.json()["detail"]
+    closed = await post(
+        web, f"follow-ups/{opened['id']}/close", **{**advice, "outcome": "emergency"}, symptoms=["chest-pain"]
+    )
+    assert closed["symptoms"] == ["chest-pain"]
+
+
+async def test_what_is_illegal_is_a_409_that_says_what_is_possible(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    made = await post(
+        web,
+        "follow-ups",
+        201,
+        patient=WANG.id,
+        why="patient",
+        because="请回电",
+        role="nurse",
+        priority="medium",
+        by="前台",
+    )
+    path = f"/api/v1/follow-ups/{made['id']}"
+    assert (made["state"], made["opened_by"], made["because"]["en"]) == ("open", "前台", "请回电")
+    await post(web, f"follow-ups/{made['id']}/claim", by="Nurse Chen")
+    far = (NOW + timedelta(days=9)).isoformat()
+    for act, body, why in (
+        ("claim", {"by": "Dr Li"}, "Have it handed over to you"),
+        ("postpone", {"by": "Dr Li", "until": far, "note": "n"}, "put off by at most 1 d"),
+        ("hand-over", {"by": "Dr Li", "note": "n"}, "needs a role or a person"),
+        ("attempts", {"by": "Dr Li", "channel": "sms", "result": "declined"}, "needs a note"),
+    ):
+        refused = await web.post(f"{path}/{act}", json=body)
+        assert refused.status_code == 409, refused.text
+        assert why in refused.json()["detail"]
+    until = (NOW + timedelta(hours=9)).isoformat()
+    put_off = await post(web, f"follow-ups/{made['id']}/postpone", by="Dr Li", until=until, note="asleep")
+    assert put_off["due_at"] == "2026-03-03T23:30:00+08:00"
+    assert [each["id"] for each in await get(web, f"patients/{WANG.id}/follow-ups")] == [made["id"]]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("GET", "follow-ups/f-1", "no follow-up has the id f-1"),
+        ("GET", "follow-ups?after=f-1", "no follow-up has the id f-1"),
+        ("POST", "follow-ups/f-1/claim", "no follow-up has the id f-1"),
+        ("GET", "patients/p-9/follow-ups", "no patient has the id p-9"),
+        ("GET", "patients/p-9/care-plans", "no patient has the id p-9"),
+        ("DELETE", "patients/p-017/care-plans/diabetes", "patient p-017 has no plan of care for diabetes"),
+        ("DELETE", "appointments/m-1", "no appointment has the id m-1"),
+        ("POST", "surveys/s-1/answer", "no survey has the id s-1"),
+    ],
+)
+async def test_what_there_is_not_is_a_404(web: httpx.AsyncClient, method: str, path: str, said: str) -> None:
+    body = {"by": "Dr Li"} if path.endswith("claim") else {} if method == "POST" else None
+    answer = await web.request(method, f"/api/v1/{path}", json=body)
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == said
+
+
+async def test_a_plan_of_care_by_rule_and_as_set(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    path = f"/api/v1/patients/{WANG.id}/care-plans"
+    made = (await web.put(f"{path}/hypertension", json={"role": "nurse", "author": "Dr Li"})).json()
+    assert (made["interval"], made["due_at"], made["control"]) == ("unknown", "2026-03-31T14:30:00+08:00", "unknown")
+    own = await web.put(f"{path}/hypertension", json={"role": "doctor", "author": "Dr Li", "every_days": 10})
+    assert (own.json()["interval"], own.json()["every_days"]) == (None, 10)
+    assert own.json()["due_at"] == "2026-03-13T14:30:00+08:00"
+    assert await get(web, f"patients/{WANG.id}/care-plans") == [own.json()]
+    assert (await web.put(f"{path}/asthma", json={"role": "nurse", "author": "Dr Li"})).status_code == 422
+    assert (await web.delete(f"{path}/hypertension")).status_code == 204
+    assert await get(web, f"patients/{WANG.id}/care-plans") == []
+
+
+async def test_an_appointment_leaves_as_an_invitation(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    made = await post(
+        web, "follow-ups", 201, patient=WANG.id, because="Review of the tablets", role="doctor", by="Dr Li"
+    )
+    body = {"by": "Nurse Chen", "start": "2026-03-10T09:30:00+08:00", "place": "Room 3"}
+    appointment = await post(web, f"follow-ups/{made['id']}/appointments", 201, **body)
+    assert (appointment["start"], appointment["minutes"]) == ("2026-03-10T09:30:00+08:00", 20)
+    path = f"/api/v1/appointments/{appointment['id']}"
+    moved = await web.put(path, json={**body, "start": "2026-03-11T09:30:00+08:00"})
+    assert moved.json()["sequence"] == 1
+    asked = {"organizer": "ward@clinic.example", "attendee": "wang@home.example"}
+    sent = await web.get(f"{path}/invitation", params=asked)
+    assert sent.headers["content-type"] == "text/calendar; method=REQUEST; charset=utf-8"
+    (event,) = Calendar.from_ical(sent.content).walk("VEVENT")
+    assert (str(event["summary"]), event["sequence"]) == ("门诊预约", 1)
+    for wrong in ("nobody", "a@b\r\nX-EVIL:1", "mailto:a@b"):
+        assert (await web.get(f"{path}/invitation", params={"organizer": wrong})).status_code == 422
+    assert (await web.delete(path)).json()["cancelled"] is True
+    assert b"METHOD:CANCEL" in (await web.get(f"{path}/invitation", params=asked)).content
+    assert (await web.delete(path)).status_code == 409
+    assert (await get(web, f"follow-ups/{made['id']}"))["appointments"][0]["sequence"] == 2
+
+
+async def test_something_to_read_is_given_and_written_down(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    made = await post(web, "follow-ups", 201, patient=WANG.id, because="Cuff", role="nurse", by="Dr Li")
+    choice = [each["id"] for each in await get(web, "education?condition=hypertension")]
+    assert "measure-pressure" in choice
+    given = await post(web, f"follow-ups/{made['id']}/education", 201, by="Dr Li", material=choice[0])
+    assert [each["material"] for each in given] == [choice[0]]
+    wrong = await web.post(f"/api/v1/follow-ups/{made['id']}/education", json={"by": "Dr Li", "material": "x"})
+    assert wrong.status_code == 422
+    assert "there is nothing to read called 'x'; there is measure-pressure" in wrong.json()["detail"]
+
+
+async def test_every_act_has_an_example_that_its_schema_takes(web: httpx.AsyncClient) -> None:
+    schema = await get(web, "openapi.json")
+    named = schema["components"]["schemas"]
+    bodies = 0
+    for methods in schema["paths"].values():
+        for operation in methods.values():
+            if "care" not in operation["tags"]:
+                continue
+            assert operation["description"]
+            content = operation.get("requestBody", {}).get("content", {})
+            for each in content.values():
+                shape = named[each["schema"]["$ref"].rsplit("/", 1)[-1]]
+                assert shape["examples"]
+                for example in shape["examples"]:
+                    Draft202012Validator({**shape, "components": schema["components"]}).validate(example)
+                bodies += 1
+    assert bodies == 11
+    for model in (FollowUpOut, CarePlanOut, AppointmentOut):  # the page of the schema leaves out what is null
+        for example in model.model_config["json_schema_extra"]["examples"]:
+            model.model_validate(example, extra="forbid")
+
+
+async def test_a_newer_review_is_known_to_a_new_plan(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    found = review(NOW - timedelta(days=1), said("bp-not-at-goal", Verdict.CLEAR))
+    house.reviews.write(replace(CALM, patient=MILLER.id), replace(found, patient=MILLER.id))
+    path = f"/api/v1/patients/{MILLER.id}/care-plans/hypertension"
+    made = (await web.put(path, json={"role": "nurse", "author": "Dr Li"})).json()
+    assert (made["control"], made["interval"]) == ("controlled", "controlled")
+
+
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+async def test_the_page_of_a_severe_pressure_asks_for_symptoms(house: SmallHouse, language: str) -> None:
+    alert, low = house.find(severe_pressure()), house.find(very_low())
+    asked = {"en": "With any of these it is an emergency", "zh-CN": "有以下任一症状即为急症"}[language]
+    advice = {"by": "Dr Li", "outcome": "advice", "note": "rest", "next": "/"}
+    async with browser(house, **{"Accept-Language": language}) as page:
+        assert asked in (await page.get(f"/alerts/{alert.id}")).text
+        assert asked not in (await page.get(f"/alerts/{low.id}")).text
+        await page.post(f"/alerts/{alert.id}/acknowledge", data={"by": "Dr Li", "next": "/"})
+        refused = await page.post(f"/alerts/{alert.id}/close", data=advice)
+        assert refused.status_code == 409
+        assert {"en": "Ask for chest pain", "zh-CN": "请询问有无胸痛"}[language] in refused.text
+        ticked = await page.post(f"/alerts/{alert.id}/close", data={**advice, "symptom-chest-pain": "on"})
+        assert ticked.status_code == 409
+        assert 'name="symptom-chest-pain" checked' in ticked.text
+        assert {"en": "is an emergency", "zh-CN": "属于急症"}[language] in ticked.text
+        done = await page.post(f"/alerts/{alert.id}/close", data={**advice, "no-symptom": "on"})
+        assert done.status_code == 303
+    found = house.follow_ups.of_alert(alert.id)
+    assert found is not None
+    assert (found.outcome, found.symptoms) == (Outcome.ADVICE, frozenset())

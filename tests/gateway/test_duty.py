@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from alerts.alert import Audience
+from alerts.channels import ChannelError, Message, Speaker
+from alerts.team import Contact, Practitioner, Role
+from gateway.duty import PAUSE, STALL
+from gateway.signed import ACKNOWLEDGE
+from tests.alerts.telling import shift
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, severe_pressure, very_low
+
+BAO = Practitioner(
+    id="bao",
+    name="Bao",
+    roles=frozenset({Role.NURSE}),
+    zone="Asia/Shanghai",
+    contacts=(Contact(channel="app", address="bao"),),
+)
+
+
+class Ear:
+    """A channel whose other side can be cut off."""
+
+    trusted = True
+    reaches_people = True
+    reaches = frozenset(Audience)
+
+    def __init__(self, name: str, audiences: frozenset[Audience] = frozenset()) -> None:
+        self.name = name
+        self.audiences = audiences
+        self.cut = False
+        self.heard: list[Message] = []
+
+    async def deliver(self, message: Message) -> None:
+        if self.cut:
+            raise ChannelError("the line is cut")
+        self.heard.append(message)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[SmallHouse]:
+    house = SmallHouse(tmp_path)
+    furnish(house)
+    house.duty.team.put(BAO, now=NOW)
+    house.duty.team.add_shift(shift("bao", Role.NURSE), now=NOW)
+    yield house
+    house.close()
+
+
+def speak_through(house: SmallHouse, *personal: Ear) -> Speaker:
+    house.duty.speaker = Speaker(
+        house.book,
+        [],
+        base_url="https://hub.example",
+        clock=house.now,
+        outbox=house.duty.outbox,
+        personal=personal,
+        link=house.duty.link,
+    )
+    return house.duty.speaker
+
+
+async def test_who_is_told_reads_the_last_readings_and_has_a_link(house: SmallHouse) -> None:
+    app = Ear("app")
+    speaker = speak_through(house, app)
+    alert = house.find(very_low())
+    await house.duty.go()
+    await speaker.speak()
+    (message,) = app.heard
+    assert message.subject.en == "High priority: Very low glucose, patient p-017"
+    assert "\nReadings: 14:20 7." in message.body.en
+    assert message.link.startswith("https://hub.example/answer/")
+    assert house.duty.links.read(message.link.rpartition("/")[2], ACKNOWLEDGE, house.time).subject == alert.id
+
+
+async def test_a_programmes_own_patient_is_named_to_nobody(house: SmallHouse) -> None:
+    app = Ear("app")
+    speaker = speak_through(house, app)
+    house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="app", address="w")], now=NOW)
+    house.find(very_low())
+    await house.duty.go()
+    await speaker.speak()
+    said = {message.address: message for message in app.heard}
+    assert WANG.name not in said["bao"].subject.zh + said["bao"].body.zh
+    assert (said["w"].language, said["w"].link) == ("zh_CN", "")
+
+
+async def test_a_channel_that_does_not_deliver_is_told_by_the_others_and_when_it_does_again(
+    house: SmallHouse,
+) -> None:
+    sms, app = Ear("sms"), Ear("app")
+    speaker = speak_through(house, sms, app)
+    one, other = (Contact(channel=name, address="bao") for name in ("sms", "app"))
+    house.duty.team.put(replace(BAO, contacts=(one, other)), now=NOW)
+    sms.cut = True
+    for found in (very_low(), very_low(MILLER), severe_pressure()):
+        house.find(found)
+    for minutes in range(20):
+        house.time = NOW + timedelta(minutes=minutes)
+        await house.duty.go()
+        await speaker.speak()
+    assert any(each.subject.en == "The channel sms does not deliver" for each in app.heard)
+    told = [each for each in app.heard if "sms" in each.subject.en]
+    assert len(told) == 1
+    assert "the line is cut" in told[0].body.en
+    sms.cut = False
+    # By two contacts, the other one might deliver first, and this one would be withdrawn before it is tried.
+    house.duty.team.put(replace(BAO, contacts=(one,)), now=house.time)
+    house.find(very_low(rule="ketone", problem="ketone"))
+    for minutes in range(20, 40):
+        house.time = NOW + timedelta(minutes=minutes)
+        await house.duty.go()
+        await speaker.speak()
+    back = [each.subject.en for each in sms.heard + app.heard if "again" in each.subject.en]
+    assert back == ["The channel sms delivers again"]
+
+
+async def test_it_says_when_it_stands_still(house: SmallHouse) -> None:
+    speak_through(house, Ear("app"))
+    await house.duty.go()
+    assert house.duty.trouble is None
+    house.time += STALL
+    assert house.duty.trouble is None
+    house.time += timedelta(seconds=1)
+    assert house.duty.trouble == (
+        "Escalation stands still since 121 s: nobody else is told of alerts. See the log, and start Homeward again."
+    )
+    await house.duty.go()
+    assert house.duty.trouble is None
+
+
+async def test_it_says_when_nobody_can_be_told(house: SmallHouse) -> None:
+    speak_through(house, Ear("app"))
+    house.duty.team.put(replace(BAO, contacts=()), now=NOW)
+    alert = house.find(very_low())
+    await house.duty.go()
+    assert house.duty.trouble == (
+        f"Nobody of the staff could be told of alert {alert.id}: nobody is on duty with a contact. "
+        "Enter shifts and contacts; it is tried again."
+    )
+    house.duty.team.put(BAO, now=NOW)
+    house.time += timedelta(minutes=61)
+    await house.duty.go()
+    assert (
+        house.duty.trouble is not None
+    )  # a nurse is no doctor and no coordinator: the steps that are left find none
+
+
+async def test_it_goes_on_when_woken_and_when_time_has_passed(house: SmallHouse) -> None:
+    app = Ear("app")
+    speak_through(house, app)
+    slept: asyncio.Queue[timedelta] = asyncio.Queue()
+    passed = asyncio.Event()
+
+    class Clock:
+        def now(self) -> datetime:
+            return house.time
+
+        def elapsed(self) -> timedelta:
+            return timedelta()
+
+        async def sleep(self, duration: timedelta) -> None:
+            slept.put_nowait(duration)
+            await passed.wait()
+
+    house.duty._clock = Clock()
+    running = asyncio.create_task(house.duty.run())
+    async with asyncio.timeout(20):
+        await slept.get()
+        alert = house.find(very_low())
+        house.duty.wake()
+        assert await slept.get() == PAUSE
+        assert any(notice.recipient for notice in house.book.notices(alert.id))
+        passed.set()
+        assert await slept.get() == PAUSE
+    running.cancel()

@@ -1,0 +1,167 @@
+"""The schema: made, upgraded from what older Homewards left, refused where it is newer; on both kinds of database."""
+
+from __future__ import annotations
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, make_url, text
+
+from alerts.alert import Audience
+from alerts.book import Book
+from gateway.check import check
+from gateway.cli import main
+from gateway.config import Config, ConfigError, load
+from gateway.device_book import DeviceBook
+from gateway.people import People
+from gateway.schema import TABLES, SchemaError, open_database, shown
+from ingest.journal import Journal
+from ingest.vital import Vital
+from tests.alerts.ward import minute
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+
+
+def old_database(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript((VECTORS / "hub_db_0.sql").read_text(encoding="utf-8"))
+    return f"sqlite:///{path}"
+
+
+def test_models_and_migrations_agree(database_url: str) -> None:
+    engine = open_database(database_url)
+    with engine.connect() as db:
+        assert compare_metadata(MigrationContext.configure(db, opts={"compare_type": True}), TABLES) == []
+    engine.dispose()
+
+
+def test_a_database_of_before_the_numbers_is_upgraded_and_keeps_its_rows(tmp_path: Path) -> None:
+    engine = open_database(old_database(tmp_path / "hub.db"))
+    with engine.connect() as db:
+        assert compare_metadata(MigrationContext.configure(db), TABLES) == []
+    people, book = People(engine), Book(engine, routes={Audience.STAFF: ("log", "desk")})
+    assert [(one.id, one.name, one.pseudonym) for one in people.patients()] == [("p-1", "王波", "0123456789abcdef")]
+    assert [(worn.device, worn.patient) for worn in people.worn()] == [("cgm-1", "p-1")]
+    assert [(plan.vital, plan.author) for plan in people.plans(["p-1"])["p-1"]] == [(Vital.GLUCOSE, "Dr Li")]
+    assert DeviceBook(engine).states()["cgm-1"].failures == 2
+    (alert,) = book.open_alerts()
+    assert (alert.problem, alert.opened_at) == ("glucose-low", minute(0))
+    assert [fact.what for fact in book.history(alert.id)] == ["opened"]
+    assert [(delivery.tries, delivery.notice.alert) for delivery in book.pending_notices("desk", minute(2))] == [
+        (1, alert.id)
+    ]
+    assert book.cursor() == 7
+    engine.dispose()
+
+
+def test_a_database_that_lacks_tables_of_that_time_gets_them(tmp_path: Path) -> None:
+    url = old_database(tmp_path / "hub.db")
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as db:
+        db.executescript("DROP TABLE plan_ends; DROP TABLE standings; DROP INDEX notices_of_patient")
+    engine = open_database(url)
+    with engine.connect() as db:
+        assert compare_metadata(MigrationContext.configure(db), TABLES) == []
+    engine.dispose()
+
+
+def test_an_upgrade_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None:
+    url = old_database(tmp_path / "hub.db")
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as db:
+        db.executescript("CREATE TABLE audit (mine INTEGER); DROP TABLE standings")
+    with pytest.raises(SchemaError, match=r"hub\.db: table audit already exists; check the file"):
+        open_database(url)
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as db:
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        assert tables & {"audit", "standings", "alembic_version"} == {"audit"}
+
+
+def test_a_database_of_a_newer_homeward_is_refused(database_url: str) -> None:
+    engine = open_database(database_url)
+    with engine.begin() as db:
+        db.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(SchemaError, match=r"made by a newer Homeward: its schema is 9999, .* up to 0\d\d\d; install"):
+        open_database(database_url)
+
+
+def test_two_hubs_that_start_at_once_make_one_schema(postgresql_url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for engine in pool.map(open_database, [postgresql_url] * 4):
+            assert set(inspect(engine).get_table_names()) == {*TABLES.tables, "alembic_version"}
+            engine.dispose()
+
+
+async def findings(config: Config) -> list[tuple[bool, str]]:
+    return [(finding.ok, finding.says) for finding in await check(config) if finding.part == "database"]
+
+
+async def test_check_names_what_it_found(tmp_path: Path, postgresql_url: str) -> None:
+    file = tmp_path / "hub.db"
+    here = Config(data=tmp_path)
+    assert await findings(here) == [(True, f"{file} is made at the first start")]
+    url = old_database(file)
+    (found,) = await findings(here)
+    assert found[0]
+    assert found[1].startswith(f"{file} lets us in; its schema is without a number and becomes 0")
+    open_database(url).dispose()
+    assert await findings(here) == [(True, f"{file} lets us in")]
+    with closing(sqlite3.connect(file)) as db:
+        db.executescript("UPDATE alembic_version SET version_num = '9999'")
+    (found,) = await findings(here)
+    assert (found[0], found[1].split(":")[0]) == (False, f"{file} was made by a newer Homeward")
+
+    server = Config.model_validate({"data": tmp_path, "database": {"url": postgresql_url}})
+    open_database(postgresql_url).dispose()
+    assert await findings(server) == [(True, f"{shown(make_url(postgresql_url))} lets us in")]
+    away = {"url": "postgresql+psycopg://homeward:pass%40word@127.0.0.1:1/hub"}
+    ((ok, says),) = await findings(Config.model_validate({"data": tmp_path, "database": away}))
+    assert not ok
+    assert says.startswith("cannot use the PostgreSQL database hub at 127.0.0.1:1: connection failed: ")
+    assert says.endswith("; check the server, and url in [database]: its host, user, password and database")
+    assert "word" not in says.replace("password and", "")
+
+
+def configured(tmp_path: Path, said: str) -> Config:
+    path = tmp_path / "homeward.toml"
+    path.write_text(said, encoding="utf-8")
+    return load(path)
+
+
+def test_the_url_may_stand_in_a_file_and_is_never_shown(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgresql+psycopg://hub:s3cret@db.clinic:5433/homeward\n", encoding="utf-8")
+    config = configured(tmp_path, '[database]\nurl = "file:url"\n')
+    assert config.database_url.password == "s3cret"
+    assert shown(config.database_url) == "the PostgreSQL database homeward at db.clinic:5433"
+    assert "s3cret" not in repr(config)
+    assert Config(data=tmp_path).database_url.database == str(tmp_path / "hub.db")
+
+
+@pytest.mark.parametrize(
+    "url", ["s3cret", "mysql://hub:s3cret@db/homeward", "postgresql+psycopg://hub:s3cret@db", "sqlite:///s3cret"]
+)
+def test_another_url_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        configured(tmp_path, f'[database]\nurl = "{url}"\n')
+    assert "[database] url: it is no address of a PostgreSQL database; write postgresql+psycopg://USER" in str(
+        refused.value
+    )
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_backup_says_that_the_server_is_not_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data").mkdir()
+    Journal(tmp_path / "data" / "journal.db").close()
+    (tmp_path / "data" / "hub-name").write_text("0123456789abcdef")
+    (tmp_path / "homeward.toml").write_text(
+        'data = "data"\n[database]\nurl = "postgresql+psycopg://hub:s3cret@db.clinic/homeward"\n', encoding="utf-8"
+    )
+    assert main(["backup", str(tmp_path / "copy"), "-c", str(tmp_path / "homeward.toml")]) == 0
+    assert (tmp_path / "copy" / "hub-name").read_text() == "0123456789abcdef"
+    assert capsys.readouterr().out.splitlines()[1] == (
+        "the PostgreSQL database homeward at db.clinic is not in it: copy it with pg_dump first, see docs/backup.md"
+    )

@@ -1,0 +1,123 @@
+"""The questions to a patient: sent once by the own contacts, answered behind a signed link without signing in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import time, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from alerts.alert import Act, ActKind, Alert, Outcome, Priority
+from alerts.follow_up import Attempt, Result
+from alerts.team import Contact, QuietHours
+from gateway.guard import WebSettings
+from gateway.web import create_app
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, very_low
+from tests.gateway.test_duty import Ear, speak_through
+
+SENT = "https://hub.example"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[SmallHouse]:
+    house = SmallHouse(tmp_path)
+    furnish(house)
+    yield house
+    house.close()
+
+
+@pytest.fixture
+async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
+    """The patient's telephone, which does not know the token of the house and prefers another language."""
+    app = create_app(house, WebSettings(token="secret"))
+    speaks = {"Accept-Language": "de"}
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://127.0.0.1", headers=speaks
+    ) as web:
+        yield web
+
+
+async def reached(house: SmallHouse, alert: Alert) -> None:
+    """Somebody speaks with the patient, and closes."""
+    await house.act(Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Li", at=house.time))
+    follow_up = house.follow_ups.of_alert(alert.id)
+    assert follow_up is not None
+    tried = Attempt(follow_up=follow_up.id, by="Li", at=house.time, channel="telephone", result=Result.REACHED)
+    await house.care(tried)
+    end = {"by": "Li", "at": house.time, "note": "ate", "outcome": Outcome.ADVICE}
+    await house.act(Act(kind=ActKind.CLOSE, alert=alert.id, **end))
+
+
+async def asked(house: SmallHouse, patient: str, quiet: QuietHours | None = None) -> Ear:
+    """What a patient hears who was reached."""
+    house.duty.team.put_contacts(f"patient:{patient}", [Contact(channel="app", address="me")], quiet, now=NOW)
+    app = Ear("app")
+    app.trusted = False
+    speaker = speak_through(house, app)
+    await house.duty.go()
+    await speaker.speak()
+    return app
+
+
+@pytest.mark.parametrize(
+    ("patient", "title", "solved", "subject", "body"),
+    [
+        (
+            WANG, "您对这次随访满意吗？", "问题解决了吗？", "您对这次随访满意吗？",
+            "诊所近日与您联系过。请打开链接回答几个简短的问题：只需一分钟，无需登录。",
+        ),
+        (
+            MILLER, "How was it?", "Is the problem solved?", "How was it?",
+            ("Your clinic has been in touch with you. Please open the link and answer some short questions: it takes "
+            "a minute, and nobody has to sign in."),
+        ),
+    ],
+)  # fmt: skip
+async def test_a_patient_answers_in_the_own_language_and_a_poor_answer_opens_a_task(
+    house: SmallHouse, web: httpx.AsyncClient, patient, title: str, solved: str, subject: str, body: str
+) -> None:
+    await reached(house, house.find(very_low(patient)))
+    app = await asked(house, patient.id)
+    (message,) = app.heard
+    assert (message.said(message.subject), message.said(message.body)) == (subject, body)
+    path = message.link.removeprefix(SENT)
+    for _ in range(2):  # whoever prefetches it changes nothing
+        page = await web.get(path)
+        assert page.status_code == 200
+        assert title in page.text
+        assert solved in page.text
+        assert "worklist" not in page.text.lower()
+    (survey,) = house.follow_ups.surveys(NOW - timedelta(days=1), NOW + timedelta(days=1))
+    assert (survey.sent_at, survey.answered_at) == (NOW, None)
+    assert (await web.post(path, data={"score": "9"})).status_code == 422
+    thanks = await web.post(path, data={"solved": "false", "score": "2", "text": "头晕", "call_again": "true"})
+    assert thanks.status_code == 200
+    assert {"zh_CN": "谢谢", "en": "Thank you"}[patient.language] in thanks.text
+    (task,) = house.follow_ups.due()
+    assert (task.patient, task.why, task.priority) == (patient.id, "patient", Priority.MEDIUM)
+    assert "评分 2/5" in task.because.zh
+    for answer in (await web.post(path, data={"score": "5"}), await web.get(path)):
+        assert {"zh_CN": "您已经回答过了", "en": "You have answered already"}[patient.language] in answer.text
+    assert len(house.follow_ups.due()) == 1
+
+
+async def test_it_is_sent_once_and_not_in_quiet_hours(house: SmallHouse) -> None:
+    await reached(house, house.find(very_low()))
+    quiet = QuietHours(start=time(14), end=time(15))  # 14:30 in Shanghai
+    assert (await asked(house, WANG.id, quiet)).heard == []
+    house.time += timedelta(minutes=30)
+    assert len((await asked(house, WANG.id, quiet)).heard) == 1
+    house.time += timedelta(minutes=2)
+    assert (await asked(house, WANG.id, quiet)).heard == []
+
+
+async def test_a_link_for_something_else_or_too_old_is_refused(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    await reached(house, house.find(very_low()))
+    (message,) = (await asked(house, WANG.id)).heard
+    path = message.link.removeprefix(SENT)
+    assert (await web.get(path.replace("/survey/", "/answer/"))).status_code == 404
+    assert (await web.get(path[:-2])).status_code == 404
+    house.time += timedelta(days=14)
+    assert (await web.post(path, data={"score": "5"})).status_code == 404
