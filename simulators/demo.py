@@ -25,6 +25,7 @@ from gateway.clock import Clock, SystemClock
 from gateway.config import Config
 from gateway.house import House, HouseError, Radio, clear, keep_house
 from gateway.people import Device, DeviceKind, DeviceLink, Patient
+from ingest.links.ble_scan import heed_cancellation
 from ingest.vital import Unit
 from simulators import publisher
 from simulators.air import Air
@@ -210,6 +211,7 @@ async def _live_by_ble(guest: Guest, air: Air, clock: Clock, origin: datetime) -
     watch = DeviceClock(lambda: clock.now().astimezone(guest.zone).replace(tzinfo=None), guest.clock_error)
     emit = await _BLE[guest.device.kind](guest, air, watch, origin)
     for beat in guest.beats(origin):
+        heed_cancellation()  # Bumble, by which the device advertises, may have lost it
         live = beat.at > clock.now()
         if live:
             await clock.sleep(beat.at - clock.now())
