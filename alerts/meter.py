@@ -234,7 +234,9 @@ def _stays_recovered(scene: Scene, rule: Rule, readings: Iterable[Reading]) -> R
     for each in readings:
         if not _is_recovered(scene, each, rule):
             since = None
-        elif each.taken_at - (since := since or each.taken_at) >= _SENSOR_LAG:
+        elif since is None:
+            since = each.taken_at
+        elif each.taken_at - since >= _SENSOR_LAG:
             return each
     return None
 
