@@ -383,6 +383,40 @@ def test_a_meters_low_goes_on_where_the_sensor_was_up_for_some_minutes_only(clin
     assert "not recovered by then" in told.body.en
 
 
+# Severe blood pressure
+
+
+@pytest.mark.parametrize("acts", [[], ["acknowledge"], ["close"]])
+def test_a_severe_pressure_is_over_by_its_own_rule_though_the_patients_is_still_high(
+    clinic: Clinic, acts: list[str]
+) -> None:
+    (opened,) = clinic.comes(cuff(0, 186, 112), cuff(3, 184, 111))
+    alert = clinic.alert
+    for act in acts:
+        getattr(clinic, act)(at=4)
+    assert clinic.comes(cuff(63, 168, 99)) == []  # one alone ends no pair
+    told = clinic.comes(cuff(66, 164, 98))
+    known = clinic.book.alert(alert.id)
+    assert known is not None
+    assert known.condition_gone_at == minute(66)
+    if not alert.closed_at and "close" not in acts:
+        (over,) = told
+        assert over.subject.en == "Condition over: Severe blood pressure"
+        assert over.body.en.startswith(
+            "Blood pressure 168/99 mmHg at 2026-03-02 03:03 and 164/98 mmHg at 2026-03-02 03:06: below the limit, "
+            "severe no more."
+        )
+        assert "It was still at or above 135/85 mmHg" in over.body.en
+    # Days of high pressures at home are the patient's own, and bring nothing back.
+    assert clinic.comes(cuff(1000, 150, 90), cuff(1002, 148, 90)) == []
+    known = clinic.book.alert(alert.id)
+    assert known is not None
+    assert known.raising == frozenset()
+    # Severe again, that is told anew.
+    assert len(clinic.comes(cuff(2000, 186, 112), cuff(2003, 184, 111))) == 1
+    assert opened.alert == alert.id
+
+
 # Emergencies that have passed when they come
 
 
