@@ -270,38 +270,49 @@ class Bed:
         return found
 
     def look(self, stored: Stored, now: datetime) -> Sequence[Finding]:
-        """What is found on stored readings, and by the clock."""
-        found: list[Finding] = []
+        """What is found on stored readings, and by the clock.
+
+        All that blocks is asked before anything is changed: where that fails, the next call finds the whole.
+        """
         scene = self._scene(now)
-        for device in sorted(self._late):
-            before = self._sensors[device]
-            # What is newer than the last one taken is still to come, and is judged when it does.
-            newest = before.last_at or now
-            readings = [each for each in stored.sensor(device) if each.taken_at <= newest]
-            sensor, told = before.rebuilt(readings, now)
-            self._sensors[device] = sensor
-            found += self._heard(told, now)
-            if readings:
-                found += self._over(sensor, readings[-1], now, found)
+        late = {device: self._taken_by(stored, device, now) for device in sorted(self._late)}
+        # What a late reading of a sensor shows may end a meter's low.
+        asks = self._asks or self._again <= now or bool(late and not _METER_LOWS.isdisjoint(self.standing))
+        taken = stored.spot() if asks else {}
+        emergencies = self._late_emergencies(scene, taken, stored) if asks else []
+        found = [finding for device, readings in late.items() for finding in self._rebuild(device, readings, now)]
         found += self.taken_together(now)
         self._late = frozenset()
-        if self._asks or self._again <= now:
-            taken = stored.spot()
-            if not self._recalled:
-                self._recall(each for vital, readings in taken.items() if vital is not Vital.CGM for each in readings)
-            past = spot.passed(scene, taken, self._came)
-            # What has passed is over as well.
-            raising = self.standing.keys() | {each.rule for each in past}
-            judged = spot.judge(scene, taken, raising=raising, low_since=self._low_since)
-            found += spot.with_what_passed(self._as_begun(judged.findings, taken), past, scene)
-            found += self._late_emergencies(scene, taken, stored)
-            self._came = frozenset()
-            if pressures := taken.get(Vital.BLOOD_PRESSURE):
-                self._pressure_at = pressures[-1].taken_at
-            self._again = judged.again or NEVER
-            self._asks = False
+        if asks:
+            found += [*self._judge_spot(scene, taken), *emergencies]
         found += self._of_devices(now)
         return found
+
+    def _taken_by(self, stored: Stored, device: str, now: datetime) -> Sequence[Reading]:
+        """A sensor's; what is newer than the last one taken is still to come, and is judged when it does."""
+        newest = self._sensors[device].last_at or now
+        return [each for each in stored.sensor(device) if each.taken_at <= newest]
+
+    def _rebuild(self, device: str, readings: Sequence[Reading], now: datetime) -> Sequence[Finding]:
+        """What a sensor has to tell by its stored readings, of which some came late."""
+        sensor, told = self._sensors[device].rebuilt(readings, now)
+        self._sensors[device] = sensor
+        found = self._heard(told, now)
+        return [*found, *self._over(sensor, readings[-1], now, found)] if readings else found
+
+    def _judge_spot(self, scene: Scene, taken: spot.Taken) -> list[Finding]:
+        if not self._recalled:
+            self._recall(each for vital, readings in taken.items() if vital is not Vital.CGM for each in readings)
+        past = spot.passed(scene, taken, self._came)
+        # What has passed is over as well.
+        raising = self.standing.keys() | {each.rule for each in past}
+        judged = spot.judge(scene, taken, raising=raising, low_since=self._low_since)
+        self._came = frozenset()
+        if pressures := taken.get(Vital.BLOOD_PRESSURE):
+            self._pressure_at = pressures[-1].taken_at
+        self._again = judged.again or NEVER
+        self._asks = False
+        return spot.with_what_passed(self._as_begun(judged.findings, taken), past, scene)
 
     def settle(self, standing: Mapping[str, datetime], now: datetime, closed: Alert | None = None) -> datetime:
         """Note the rules that hold an alert up now, and since when; the moment after now at which to look again.

@@ -3,7 +3,7 @@
 - **Severe.** The first reading asks the patient for a second. A second severe one within minutes makes a pair, of
   which staff hear, and the patient is told whom to call; one below ends the case unheard. If none comes, staff hear
   of the first alone: after 15 min where it is above 180/120, after 45 min below that, since a repetition half an hour
-  later is then still in time.
+  later is then still in time. A pair is over by two in a row below, one alone by one.
 - **Session.** Readings of which each follows the one before within 10 min; its value is the mean of the last two. A
   mean that only the first of the two carries over the limit raises nothing, for first readings are often too high.
   The patient is told once a week; staff when it is 160/100 on three days of seven.
@@ -269,7 +269,7 @@ def _severe(
     rule, newest = BP_SEVERE, taken[-1]
     case = _case(scene, taken)
     if case is None or not scene.fresh(rule, "fresh-meter", newest.reading):
-        calm = _not_severe(scene, newest, raising, over=case is None)
+        calm = _not_severe(scene, taken, raising, over=case is None)
         return [calm] if calm else [], None
     said, asked = _severe_words(scene, case), case.stage is _Stage.ASKED
     told = [(Audience.PATIENT if asked else Audience.STAFF, said, case.since)]
@@ -305,21 +305,35 @@ def _case(scene: Scene, taken: Sequence[Pressure]) -> _Case | None:
     return _overdue(scene, case, scene.now)
 
 
-def _not_severe(scene: Scene, newest: Pressure, raising: Collection[str] | None, *, over: bool) -> Finding | None:
+def _not_severe(
+    scene: Scene, taken: Sequence[Pressure], raising: Collection[str] | None, *, over: bool
+) -> Finding | None:
     if not is_heard(BP_SEVERE, raising):
         return None
-    at, limit = scene.clock(newest.at), limit_words(scene, BP_SEVERE)
-    stand = (
-        Text(en="not severe, or not confirmed by a second reading", zh="未达重度，或复测未确认")
-        if over
-        else Text(en="too old to judge by", zh="读数过旧，无法判断")
-    )
+    newest, limit = taken[-1], limit_words(scene, BP_SEVERE)
+    before = [each for each in taken[-2:-1] if not each.doubtful and newest.at - each.at <= SPOT_GAP]
+    calm = [*(each for each in before if not reaches(scene, BP_SEVERE, each.systolic, each.diastolic)), newest]
+    still = _still_high(scene, newest) if over else _NOTHING
+    values = [(each.words, scene.clock(each.at)) for each in calm]
+    stand = Text(en="too old to judge by", zh="读数过旧，无法判断")
+    if over:
+        stand = Text(en="below the limit, severe no more", zh="低于限值，已非重度")
     because = Text(
-        en=f"Blood pressure {newest.words} at {at}: {stand.en}. Limit: {limit.en}.",
-        zh=f"{at} 血压 {newest.words}：{stand.zh}。限值：{limit.zh}。",
+        en=f"Blood pressure {' and '.join(f'{value} at {at}' for value, at in values)}: {stand.en}. "
+        f"Limit: {limit.en}.{still.en}",
+        zh=f"{'，'.join(f'{at} 血压 {value}' for value, at in values)}：{stand.zh}。限值：{limit.zh}。{still.zh}",
     )
     verdict = Verdict.CLEAR if over else Verdict.HOLD
-    return scene.finding(BP_SEVERE, verdict, because, newest.at, (newest.reading,))
+    return scene.finding(BP_SEVERE, verdict, because, newest.at, [each.reading for each in calm])
+
+
+def _still_high(scene: Scene, newest: Pressure) -> Text:
+    """That a pressure which is severe no more is above the limit of the patient's own rule."""
+    pressure = newest.systolic, newest.diastolic
+    if not reaches(scene, BP_SESSION_HIGH, *pressure):
+        return _NOTHING
+    limit = reached_words(scene, BP_SESSION_HIGH, [pressure])
+    return Text(en=f" It was still at or above {limit.en}.", zh=f"仍达到或高于 {limit.zh}。")
 
 
 def _is_crisis(scene: Scene, pressure: Pressure) -> tuple[bool, bool]:

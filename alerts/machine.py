@@ -41,8 +41,9 @@ closed. A finding that changes nothing writes nothing, and every sentence that w
 Acts: acknowledging an open alert that nobody has acknowledged, closing an open alert with outcome and note; all else
 is an IllegalAct.
 A RAISE for the patient also writes the patient a notice, whatever the alert's state; of two rules that tell of one
-problem at one moment only the worse does. What is for the weekly list is not heard here: it opens no alert and tells
-nobody at once.
+problem at one moment only the worse does. By a rule that says so (`Rule.holds_up`) it does no more: a severe blood
+pressure is over though the patient's own is still high. What is for the weekly list is not heard here: it opens no
+alert and tells nobody at once.
 """
 
 from __future__ import annotations
@@ -178,7 +179,9 @@ def _turn(finding: Finding) -> tuple[bool, bool, int]:
 
 def _raise_patient(alert: Alert | None, finding: Finding, now: datetime) -> Heard:
     changes: tuple[Change, ...] = ()
-    if alert and alert.raising:
+    if not RULES[finding.rule].holds_up:
+        pass  # what staff were told of has an end of its own
+    elif alert and alert.raising:
         changes = (_join(alert, finding, now),) if finding.rule not in alert.raising else ()
     elif alert and not alert.closed_at:
         changes = (_return(alert, finding, now),)
@@ -397,11 +400,12 @@ def _change(
 
 # Notices
 
+OVER: Final = Text(en="Condition over: {title}", zh="状况已解除：{title}")
 _HEADLINES: Final = {
     FactKind.OPENED: Text(en="{priority}: {title}", zh="{priority}：{title}"),
     FactKind.WORSENED: Text(en="{priority} now: {title}", zh="升级为{priority}：{title}"),
     FactKind.RELAPSED: Text(en="{priority}, again: {title}", zh="{priority}，再次出现：{title}"),
-    FactKind.CONDITION_GONE: Text(en="Condition over: {title}", zh="状况已解除：{title}"),
+    FactKind.CONDITION_GONE: OVER,
 }
 _TO_PATIENT: Final = Text(en="For you: {title}", zh="请注意：{title}")
 

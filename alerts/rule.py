@@ -89,6 +89,8 @@ class Rule:
 
     quiet: for a trouble that lasts for days whatever is done, a new episode that is no worse is told again only so
     long after staff were told, acknowledged or closed; zero for troubles of which each episode counts.
+    holds_up: whether an alert is not over while the patient alone is told by this rule; not so by a milder one of
+    which many are never free.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Rule:
     audience: Audience
     parameters: tuple[Parameter, ...] = ()
     quiet: timedelta = timedelta()
+    holds_up: bool = True
 
     def bounds(self, parameter: str, unit: str) -> tuple[float, float]:
         """The least and the highest that the parameter can be for anybody. StopIteration for an unknown one."""

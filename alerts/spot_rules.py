@@ -370,6 +370,7 @@ BP_SESSION_HIGH: Final = Rule(
     priority=Priority.LOW,
     audience=Audience.PATIENT,
     quiet=_WEEK,
+    holds_up=False,
     parameters=(
         mmhg("systolic", 135, 120, 180, _HOME_135, _older(140)),
         mmhg("diastolic", 85, 70, 110, _HOME_135, _older(85)),
