@@ -48,6 +48,7 @@ from ingest.vital import Unit, Vital
 _OLD: Final = LATE[Vital.CGM]
 # A sensor's reading may end these.
 _METER_LOWS: Final = frozenset({METER_LOW.name, METER_VERY_LOW.name})
+_ENDED_BY_SENSORS: Final = _METER_LOWS | {LATE_EMERGENCY.name}
 # What came so long before the bed sees it waited somewhere: it came when it is seen.
 _WAITED: Final = timedelta(minutes=15)
 # A phone that is back may send in several messages how a low went on.
@@ -99,6 +100,16 @@ class _Kept(NamedTuple):
     def _moments(self, device: str) -> Iterator[float]:
         yield from (moment for moment, _ in self.earlier.get(device, ()))
         yield from map(_minute, self.sensors.get(device, ()))
+
+
+def _as_seen(taken: spot.Taken, seen: Mapping[str, datetime]) -> spot.Taken:
+    """What waited at a home post, or set aside, came when it was seen here: nobody could be told of it before."""
+    if not seen:
+        return taken
+    return {
+        vital: [replace(each, received_at=seen.get(each.key, each.received_at)) for each in readings]
+        for vital, readings in taken.items()
+    }
 
 
 def _by_onset(late: Iterable[spot.Late]) -> dict[tuple[str, datetime], Finding]:
@@ -311,49 +322,47 @@ class Bed:
         return found
 
     def look(self, stored: Stored, now: datetime) -> Sequence[Finding]:
-        """What is found on stored readings, and by the clock."""
-        found: list[Finding] = []
+        """What is found on stored readings, and by the clock.
+
+        All that blocks is asked before anything is changed: where that fails, the next call finds the whole.
+        """
         scene = self._scene(now)
-        for device in sorted(self._late):
-            before = self._sensors[device]
-            # What is newer than the last one taken is still to come, and is judged when it does.
-            newest = before.last_at or now
-            readings = [each for each in stored.sensor(device) if each.taken_at <= newest]
-            sensor, told = before.rebuilt(readings, now)
-            self._sensors[device] = sensor
-            found += self._heard(told, now)
-            if readings:
-                found += self._over(sensor, readings[-1], now, found)
+        late = {device: self._taken_by(stored, device, now) for device in sorted(self._late)}
+        asks = self._asks or self._asks_lows or min(self._again, self._lows_at) <= now
+        # What a late reading of a sensor shows may end these.
+        asks |= bool(late and not _ENDED_BY_SENSORS.isdisjoint(self.standing))
+        taken, emergencies = self._look_back(stored, scene) if asks else ({}, [])
+        found = [finding for device, readings in late.items() for finding in self._rebuild(device, readings, now)]
         found += self.taken_together(now)
         self._late = frozenset()
-        if self._asks or self._asks_lows or min(self._again, self._lows_at) <= now:
-            found += self._look_at_stored(stored, scene)
+        if asks:
+            found += [*self._judge_spot(scene, taken), *emergencies]
         found += self._of_devices(now)
         return found
 
-    def _look_at_stored(self, stored: Stored, scene: Scene) -> list[Finding]:
-        """What spot measurements say, and what came too late to be told as urgent."""
-        taken = stored.spot()
-        of_spot = [each for vital, readings in taken.items() if vital is not Vital.CGM for each in readings]
-        if not self._recalled:
-            self._recall(of_spot)
-        worn, again = self._worn(of_spot), self._watched_again(of_spot, stored, scene.now)
-        taken = self._as_seen(taken, again)
-        lows = self._past_lows(stored, scene)
+    def _taken_by(self, stored: Stored, device: str, now: datetime) -> Sequence[Reading]:
+        """A sensor's; what is newer than the last one taken is still to come, and is judged when it does."""
+        newest = self._sensors[device].last_at or now
+        return [each for each in stored.sensor(device) if each.taken_at <= newest]
+
+    def _rebuild(self, device: str, readings: Sequence[Reading], now: datetime) -> Sequence[Finding]:
+        """What a sensor has to tell by its stored readings, of which some came late."""
+        sensor, told = self._sensors[device].rebuilt(readings, now)
+        self._sensors[device] = sensor
+        found = self._heard(told, now)
+        return [*found, *self._over(sensor, readings[-1], now, found)] if readings else found
+
+    def _judge_spot(self, scene: Scene, taken: spot.Taken) -> list[Finding]:
         past = spot.passed(scene, taken, self._came)
         # What has passed is over as well.
         raising = self.standing.keys() | {each.rule for each in past}
         judged = spot.judge(scene, taken, raising=raising, low_since=self._low_since)
-        found = spot.with_what_passed(self._as_begun(judged.findings, taken), past, scene)
-        found += self._late_emergencies(
-            scene, taken, worn, [*spot.late(scene, taken, self._came - again, worn), *lows], stored
-        )
         self._came = frozenset()
         if pressures := taken.get(Vital.BLOOD_PRESSURE):
             self._pressure_at = pressures[-1].taken_at
         self._again = judged.again or NEVER
         self._asks = False
-        return found
+        return spot.with_what_passed(self._as_begun(judged.findings, taken), past, scene)
 
     def settle(self, standing: Mapping[str, datetime], now: datetime, closed: Alert | None = None) -> datetime:
         """Note the rules that hold an alert up now, and since when; the moment after now at which to look again.
@@ -450,6 +459,31 @@ class Bed:
         self._onsets = {(each.rule, each.audience): each.since for each in begun if each.verdict is Verdict.RAISE}
         return begun
 
+    def _look_back(self, stored: Stored, scene: Scene) -> tuple[spot.Taken, list[Finding]]:
+        """The stored spot readings as they were seen, and what of all came too late to be told as urgent."""
+        stored_spot = stored.spot()
+        of_spot = [each for vital, readings in stored_spot.items() if vital is not Vital.CGM for each in readings]
+        again = self._watched_again(of_spot, stored, scene.now)
+        seen = {key: at for key, at in self._seen.items() if key not in again}
+        taken = _as_seen(stored_spot, seen)
+        worn = self._worn(of_spot)
+        lows = self._past_lows(stored, scene)
+        waiting = {low.onset.device for low in lows if low.over is None and scene.now < self._lows_at}
+        new = [
+            *spot.late(scene, taken, self._came - again, worn),
+            *(late_low.told(scene, low) for low in lows if low.onset.device not in waiting),
+        ]
+        over = self._late_is_over(stored, scene, taken) if new or LATE_EMERGENCY.name in self.standing else None
+        # Nothing is asked any more, so nothing fails from here on.
+        if not self._recalled:
+            self._recall(of_spot)
+        self._seen = {each.key: seen[each.key] for each in of_spot if each.key in seen} if seen else {}
+        self._lows = {device: self._lows[device] for device in waiting}
+        self._lows_at = min(self._lows_at, scene.now + _MORE_TO_COME) if waiting else NEVER
+        self._asks_lows = False
+        found = self._late_emergencies(scene, taken, worn, new)
+        return taken, [*found, over] if over else found
+
     def _worn(self, readings: Iterable[Reading]) -> dict[str, datetime]:
         """Since when each device is known to be worn: as somebody said, or since it was heard for this patient."""
         worn = {each.device: each.worn_since for each in self.expected if each.worn_since}
@@ -464,19 +498,8 @@ class Bed:
         old = [each.key for each in came if each.key in self._seen or now - each.taken_at > LATE[each.vital]]
         return stored.watched(old) if old else frozenset()
 
-    def _as_seen(self, taken: spot.Taken, again: frozenset[str]) -> spot.Taken:
-        """What waited at a home post, or set aside, came when it was seen here: nobody could be told of it before."""
-        kept = {each.key for readings in taken.values() for each in readings} - again if self._seen else frozenset()
-        self._seen = {key: at for key, at in self._seen.items() if key in kept}
-        if not self._seen:
-            return taken
-        return {
-            vital: [replace(each, received_at=self._seen.get(each.key, each.received_at)) for each in readings]
-            for vital, readings in taken.items()
-        }
-
-    def _past_lows(self, stored: Stored, scene: Scene) -> list[spot.Late]:
-        """Very low events of sensors that came too late; one that may go on waits a while for what comes with it."""
+    def _past_lows(self, stored: Stored, scene: Scene) -> list[late_low.Low]:
+        """Very low events of sensors that came too late, and were not told before."""
         if not self._lows:
             return []
         came = [each for readings in self._lows.values() for each in readings]
@@ -486,39 +509,28 @@ class Bed:
         worn = self._worn(readings)
         past = [low for low in lows if low.is_past(scene) and worn.get(low.onset.device, NEVER) <= low.last.taken_at]
         told = stored.watched([low.onset.key for low in past]) if past else frozenset()
-        past = [low for low in past if low.onset.key not in told]
-        waiting = {low.onset.device for low in past if low.over is None and scene.now < self._lows_at}
-        if waiting and self._lows_at is NEVER:
-            self._lows_at = scene.now + _MORE_TO_COME
-        self._lows = {device: readings for device, readings in self._lows.items() if device in waiting}
-        self._lows_at = self._lows_at if waiting else NEVER
-        self._asks_lows = False
-        return [
-            spot.Late(late_low.told(scene, low), late_low.asked(scene, low))
-            for low in past
-            if low.onset.device not in waiting
-        ]
+        return [low for low in past if low.onset.key not in told]
+
+    def _late_is_over(self, stored: Stored, scene: Scene, taken: spot.Taken) -> Finding | None:
+        newest = self._heard_last()
+        if newest and newest.last_at:
+            taken = {**taken, Vital.CGM: stored.sensors_since(newest.last_at - _OLD)}
+        return spot.late_is_over(scene, taken)
 
     def _late_emergencies(
-        self, scene: Scene, taken: spot.Taken, worn: Mapping[str, datetime], new: Sequence[spot.Late], stored: Stored
+        self, scene: Scene, taken: spot.Taken, worn: Mapping[str, datetime], new: Sequence[spot.Late]
     ) -> list[Finding]:
-        """What came too late to be told in its time, beside that of which its alert speaks already; and its end."""
+        """What came too late to be told in its time, beside that of which its alert speaks already."""
         since = self.standing.get(LATE_EMERGENCY.name)
         if since is None:
             self._late_told = {}
-            if not new:
-                return []
         elif new and not self._late_told:
             before = {each.key for readings in taken.values() for each in readings if each.received_at >= since}
             self._late_told = _by_onset(spot.late(scene, taken, before, worn))
         told = _by_onset(new)
         found = spot.told_late(scene, new, [each for at, each in self._late_told.items() if at not in told])
         self._late_told |= told
-        newest = self._heard_last()
-        if newest and newest.last_at:
-            taken = {**taken, Vital.CGM: stored.sensors_since(newest.last_at - _OLD)}
-        over = spot.late_is_over(scene, taken)
-        return [*found, over] if over else found
+        return found
 
     def _since_before(self, found: Finding, cut: Mapping[Vital, datetime]) -> Finding:
         known = self._onsets.get((found.rule, found.audience))

@@ -17,8 +17,10 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Engine,
+    Exists,
     ForeignKey,
     Index,
     Integer,
@@ -27,6 +29,7 @@ from sqlalchemy import (
     String,
     Table,
     and_,
+    exists,
     func,
     insert,
     or_,
@@ -43,7 +46,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from alerts.alert import Alert, Audience, Notice, Outcome, Priority, Text
 from alerts.audit import audited
 from alerts.database import METADATA
-from alerts.machine import Change, Fact, FactKind
+from alerts.machine import OVER, Change, Fact, FactKind
 from ingest.reading import from_us, to_us
 
 # Moments are integer microseconds UTC, as in the journal: exact, sortable, the same on every database.
@@ -142,6 +145,8 @@ _cursor = Table("watch_cursor", METADATA, Column("name", String(16), primary_key
 
 # A hub that dies leaves what it has claimed to the others after this time. It begins no delivery in the second half.
 CLAIM: Final = timedelta(minutes=2)
+_END: Final = OVER.en.removesuffix("{title}")  # how the subject of a notice begins that a condition is over
+_AT_ONCE_US: Final = 1000
 
 AlertState = Literal["open", "closed"]
 # Channels by audience: a notice waits for every channel that its audience had when it was written.
@@ -300,7 +305,7 @@ class Book:
 
     def _write(self, db: Connection, notices: Sequence[Notice], cursor: int | None) -> None:
         for notice in notices:
-            put_notice(db, notice)
+            put_notice(db, _behind_others(db, notice))
             for channel in self._routes.get(notice.audience, ()) if notice.audience is not Audience.WEEKLY else ():
                 db.execute(
                     insert(_deliveries).values(
@@ -351,12 +356,13 @@ class Book:
     def pending_notices(self, channel: str, now: datetime, limit: int = 100) -> list[Delivery]:
         """What is due for a channel, the most urgent first, then the longest due.
 
+        That an alert's condition is over is not due before all that was said of it before has been delivered.
         Among several hubs it is this one's alone for the time of `CLAIM`, and none of them is given it meanwhile.
         """
         query = (
             select(_deliveries.c.tries, _notices)
             .join(_notices)
-            .where(_deliveries.c.channel == channel, _deliveries.c.due_us <= to_us(now))
+            .where(_deliveries.c.channel == channel, _deliveries.c.due_us <= to_us(now), ~_ends_too_soon(channel))
             .order_by(_notices.c.priority.desc(), _deliveries.c.due_us, _notices.c.id)
         )
         if self._hub is None:
@@ -372,7 +378,8 @@ class Book:
     def note_try(self, tried: Try, *, due: datetime | None, reaches_people: bool) -> None:
         """Write a try down. due: when to try again, None when it was delivered.
 
-        The first delivery to staff by a channel that reaches people is the alert's moment of notification.
+        The first delivery to staff by a channel that reaches people is the alert's moment of notification. Where what
+        came after an end was delivered first, the end is delivered no more: it is over no longer.
         """
         # What another hub has delivered meanwhile, because this one took too long, stays delivered.
         key = and_(
@@ -394,8 +401,10 @@ class Book:
                     claimed_until_us=None,
                 )
             )
-            if tried.error is None and reaches_people:
-                note_notified(db, tried)
+            if tried.error is None:
+                db.execute(update(_deliveries).where(_is_end_before(tried)).values(due_us=None))
+                if reaches_people:
+                    note_notified(db, tried)
 
     def tries(self, notice: str) -> list[Try]:
         """Every try to deliver a notice, oldest first."""
@@ -437,6 +446,49 @@ class Book:
             return set()
         with self._engine.connect() as db:
             return set(db.scalars(select(_notices.c.id).where(_notices.c.id.in_(notices))))
+
+
+def _behind_others(db: Connection, notice: Notice) -> Notice:
+    """Notices of an alert that are written at one moment are a microsecond apart: they keep their order."""
+    this = to_us(notice.written_at)
+    at_once = and_(_notices.c.alert == notice.alert, _notices.c.written_at_us.between(this, this + _AT_ONCE_US))
+    last = db.scalar(select(func.max(_notices.c.written_at_us)).where(at_once)) if notice.alert else None
+    return notice if last is None else replace(notice, written_at=from_us(last + 1))
+
+
+def _ends_too_soon(channel: str) -> Exists:
+    """Whether a notice is the end of an alert of which something else waits for a channel: told before, or again."""
+    other, delivery = _notices.alias(), _deliveries.alias()
+    is_other_end = other.c.subject_en.startswith(_END, autoescape=True)
+    return exists(
+        select(delivery.c.notice)
+        .join(other, other.c.id == delivery.c.notice)
+        .where(
+            _notices.c.subject_en.startswith(_END, autoescape=True),
+            other.c.alert == _notices.c.alert,
+            delivery.c.channel == channel,
+            delivery.c.due_us.is_not(None),
+            or_(other.c.written_at_us < _notices.c.written_at_us, ~is_other_end),
+        )
+        .correlate(_notices)
+    )
+
+
+def _is_end_before(tried: Try) -> ColumnElement[bool]:
+    """The ends, before a notice of the same alert, that wait for its channel."""
+    this = _notices.alias()
+    ends = (
+        select(_notices.c.id)
+        .join(this, this.c.alert == _notices.c.alert)
+        .where(
+            this.c.id == tried.notice,
+            _notices.c.subject_en.startswith(_END, autoescape=True),
+            _notices.c.written_at_us < this.c.written_at_us,
+        )
+    )
+    return and_(
+        _deliveries.c.channel == tried.channel, _deliveries.c.due_us.is_not(None), _deliveries.c.notice.in_(ends)
+    )
 
 
 def _claim(hub: str, channel: str, due: Select[Any], now: datetime) -> ReturningUpdate[Any]:

@@ -20,6 +20,7 @@ from alerts.scene import Scene
 from alerts.sensor import Sensor
 from alerts.sensor_rules import LOW_EVENT_1, LOW_EVENT_2
 from alerts.shown import limit_words, shown, words
+from alerts.spot import Late
 from ingest.reading import Reading
 
 # So long before a low its rhythm, and whether it may be pressure on the sensor, show themselves.
@@ -125,17 +126,13 @@ def _is_well(scene: Scene, reading: Reading) -> bool:
     return value >= scene.number(LOW_EVENT_2, "clear", unit)
 
 
-def told(scene: Scene, low: Low) -> Finding:
-    """What staff are told of it."""
-    return _finding(scene, low, _words(scene, low), Audience.STAFF)
-
-
-def asked(scene: Scene, low: Low) -> Finding | None:
-    """What the patient is asked, where it may go on."""
-    if low.over:
-        return None
-    return _finding(
-        scene, low, together((_words(scene, low), advice_late(very_low=True)), _NOTHING), Audience.PATIENT
+def told(scene: Scene, low: Low) -> Late:
+    """What staff are told of it, and what the patient is asked where it may go on."""
+    because = _words(scene, low)
+    asked = together((because, advice_late(very_low=True)), _NOTHING)
+    return Late(
+        _finding(scene, low, because, Audience.STAFF),
+        None if low.over else _finding(scene, low, asked, Audience.PATIENT),
     )
 
 

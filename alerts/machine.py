@@ -397,11 +397,12 @@ def _change(
 
 # Notices
 
+OVER: Final = Text(en="Condition over: {title}", zh="状况已解除：{title}")
 _HEADLINES: Final = {
     FactKind.OPENED: Text(en="{priority}: {title}", zh="{priority}：{title}"),
     FactKind.WORSENED: Text(en="{priority} now: {title}", zh="升级为{priority}：{title}"),
     FactKind.RELAPSED: Text(en="{priority}, again: {title}", zh="{priority}，再次出现：{title}"),
-    FactKind.CONDITION_GONE: Text(en="Condition over: {title}", zh="状况已解除：{title}"),
+    FactKind.CONDITION_GONE: OVER,
 }
 _TO_PATIENT: Final = Text(en="For you: {title}", zh="请注意：{title}")
 

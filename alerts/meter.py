@@ -16,7 +16,9 @@
   one says the same. It is no referral beside that.
 - Of a high glucose and a ketone beside it the patient hears the more urgent alone.
 - A reading of which the meter itself says that something was wrong with strip or sample confirms nothing.
-- A sensor raises nothing here, but its newest reading ends a low as a meter's would, once its lag is over.
+- A sensor raises nothing here, but its newest reading ends a low as a meter's would, once its lag is over. A recovery
+  that only a sensor saw between two low readings lets the later one begin anew, so that it is told; it is no less
+  urgent for it, since the sensor may be wrong.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from statistics import fmean
-from typing import Final
+from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict, together
 from alerts.first_aid import FOR_STAFF, advice, advice_late
@@ -95,12 +97,12 @@ def judge(
     scene: Scene,
     glucose: Sequence[Reading],
     ketones: Sequence[Reading] = (),
-    sensor: Reading | None = None,
+    sensor: Sequence[Reading] = (),
     *,
     raising: Collection[str] | None = None,
     low_since: Callable[[datetime], datetime] = as_measured,
 ) -> Judged:
-    """Judge the readings of a meter, oldest first, of the last `spot.SPAN`; sensor: a sensor's newest, if any.
+    """Judge the readings of a meter, oldest first, of the last `spot.SPAN`; sensor: a sensor's, likewise.
 
     raising: as in `spot`. low_since: since when a low goes on that the meter shows at a moment, for a sensor may have
     shown it before.
@@ -109,11 +111,11 @@ def judge(
     again = None
     if glucose:
         taken = list(glucose)
-        if sensor is not None and sensor.taken_at - taken[-1].taken_at >= _SENSOR_LAG:
-            taken.append(sensor)
+        if sensor and sensor[-1].taken_at - taken[-1].taken_at >= _SENSOR_LAG:
+            taken.append(sensor[-1])
         danger = _danger(scene, _low_episode(scene, METER_VERY_LOW, taken))
-        very_low, again = _very_low(scene, taken, raising, low_since)
-        low = _low(scene, taken, raising, danger, low_since)
+        very_low, again = _very_low(scene, taken, sensor, raising, low_since)
+        low = _low(scene, taken, sensor, raising, danger, low_since)
         # The patient is asked once, by the worse.
         if any(each.verdict is Verdict.RAISE for each in very_low):
             low = [each for each in low if each.audience is not Audience.PATIENT]
@@ -207,9 +209,51 @@ def _lasts(scene: Scene, rule: Rule, event: Sequence[Reading], parameter: str) -
     return any(each.taken_at >= since for each in _believed(scene, event, "limit", rule))
 
 
+class _Relapse(NamedTuple):
+    """Low readings (`row`) after a recovery that only a sensor showed; before: the meter's last one before it."""
+
+    before: Reading
+    shown: Reading
+    row: Sequence[Reading]
+
+
+def _relapse(scene: Scene, rule: Rule, event: Sequence[Reading], sensor: Sequence[Reading]) -> _Relapse | None:
+    """The newest; a recovery is a quarter of an hour, after the sensor's lag."""
+    for place in range(len(event) - 1, 0, -1):
+        before, later = event[place - 1], event[place]
+        start, end = before.taken_at + _SENSOR_LAG, later.taken_at
+        if later.vital is Vital.GLUCOSE and end - start >= _SENSOR_LAG:
+            between = [each for each in sensor if start <= each.taken_at < end]
+            if seen := _stays_recovered(scene, rule, between):
+                return _Relapse(before, seen, event[place:])
+    return None
+
+
+def _stays_recovered(scene: Scene, rule: Rule, readings: Iterable[Reading]) -> Reading | None:
+    since: datetime | None = None
+    for each in readings:
+        if not _is_recovered(scene, each, rule):
+            since = None
+        elif since is None:
+            since = each.taken_at
+        elif each.taken_at - since >= _SENSOR_LAG:
+            return each
+    return None
+
+
+def _relapse_words(scene: Scene, relapse: _Relapse) -> Text:
+    before, seen = words(scene, relapse.before), words(scene, relapse.shown)
+    then, at = scene.clock(relapse.before.taken_at), scene.clock(relapse.shown.taken_at)
+    return Text(
+        en=f" This is low again: the meter showed {before.en} at {then}, and the sensor {seen.en} at {at}.",
+        zh=f"此为再次偏低：{then} 指尖血糖 {before.zh}，{at} 传感器血糖 {seen.zh}。",
+    )
+
+
 def _low(
     scene: Scene,
     taken: Sequence[Reading],
+    sensor: Sequence[Reading],
     raising: Collection[str] | None,
     danger: Reading | None,
     low_since: Callable[[datetime], datetime],
@@ -219,11 +263,14 @@ def _low(
     event = _low_episode(scene, rule, taken)
     if not event:
         return _not_low(scene, rule, taken, raising)
-    said, found = _low_words(scene, rule, event), [_to_patient(scene, rule, event, danger)]
+    relapse = _relapse(scene, rule, event, sensor)
+    row = relapse.row if relapse else event
+    said, found = _low_words(scene, rule, row), [_to_patient(scene, rule, row, danger)]
     if danger is None and _lasts(scene, rule, event, "recheck"):
         late = _usual_late(scene, event[-1])
-        told = together((said, late if late.en else FOR_STAFF), _NOTHING)
-        found.append(scene.finding(rule, Verdict.RAISE, told, _begun(event, danger, low_since), event))
+        again = _relapse_words(scene, relapse) if relapse else _NOTHING
+        told = together((said, again, late if late.en else FOR_STAFF), _NOTHING)
+        found.append(scene.finding(rule, Verdict.RAISE, told, _begun(row, danger, low_since), event))
     return found
 
 
@@ -248,6 +295,7 @@ def _begun(event: Sequence[Reading], danger: Reading | None, low_since: Callable
 def _very_low(
     scene: Scene,
     taken: Sequence[Reading],
+    sensor: Sequence[Reading],
     raising: Collection[str] | None,
     low_since: Callable[[datetime], datetime],
 ) -> tuple[list[Finding], datetime | None]:
@@ -257,15 +305,18 @@ def _very_low(
         return _not_low(scene, rule, taken, raising), None
     deadline, danger = _deadline(scene, event[0]), _danger(scene, event)
     overdue, shown_twice = scene.now > deadline, danger is not None or _lingers(scene, event)
-    found = [_to_patient(scene, rule, event, danger)]
+    relapse = _relapse(scene, rule, event, sensor)
+    row = relapse.row if relapse else event
+    of_row = _danger(scene, row)
+    found = [_to_patient(scene, rule, row, of_row)]
     if shown_twice or overdue:
         grave = danger is not None or (overdue and _lasts(scene, rule, event, "recheck"))
         found.append(
             scene.finding(
                 rule,
                 Verdict.RAISE,
-                _very_low_words(scene, event, danger, overdue=overdue),
-                _begun(event, danger, low_since),
+                _very_low_words(scene, row, of_row, relapse),
+                _begun(row, of_row, low_since),
                 event,
                 known_at=last_arrival(event) if shown_twice else deadline,
                 priority=Priority.HIGH if grave else rule.priority,
@@ -275,7 +326,7 @@ def _very_low(
     return found, None if overdue else deadline + _INSTANT
 
 
-def _very_low_words(scene: Scene, event: Sequence[Reading], danger: Reading | None, *, overdue: bool) -> Text:
+def _very_low_words(scene: Scene, event: Sequence[Reading], danger: Reading | None, relapse: _Relapse | None) -> Text:
     """For staff: with the limit that called them, when it came, and what was not seen since."""
     said = [_low_words(scene, METER_VERY_LOW, event)]
     if danger is not None:
@@ -289,8 +340,8 @@ def _very_low_words(scene: Scene, event: Sequence[Reading], danger: Reading | No
             )
         )
     late = _usual_late(scene, event[-1])
-    said.append(late)
-    if overdue:
+    said += [_relapse_words(scene, relapse) if relapse else _NOTHING, late]
+    if scene.now > _deadline(scene, event[0]):
         asked = span(scene.now - _asked_at(event[0]))
         said.append(
             Text(

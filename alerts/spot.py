@@ -46,6 +46,7 @@ REVIEW_SPAN: Final = timedelta(days=15)
 LATEST: Final = timedelta(days=7)
 _TOLD: Final = 3  # of emergencies that came late, in full; of the others the moment alone
 _INSTANT: Final = timedelta(microseconds=1)
+_DAY: Final = timedelta(days=1)
 _NOTHING: Final = Text(en="", zh="")
 NOBODY: Final[Mapping[str, datetime]] = {}
 
@@ -66,14 +67,13 @@ def judge(
 ) -> Judged:
     """Judge recent readings, oldest first, by vital.
 
-    A sensor's are those about the newest reading of the meter and the newest one; they only end and contradict here.
+    A sensor's are those since the low ones of the meter began, and the newest; they only end and contradict here.
     raising: the rules that hold up an alert of the patient; of the others only a RAISE is found, for nothing else of
     them is heard. None: every finding. low_since: as in `meter`.
     """
     glucose, sensor, pressures = (taken.get(vital, ()) for vital in (Vital.GLUCOSE, Vital.CGM, Vital.BLOOD_PRESSURE))
-    newest = sensor[-1] if sensor else None
     ketones = taken.get(Vital.KETONE, ())
-    of_meter = meter.judge(scene, glucose, ketones, newest, raising=raising, low_since=low_since)
+    of_meter = meter.judge(scene, glucose, ketones, sensor, raising=raising, low_since=low_since)
     of_cuff = cuff.judge(scene, pressures, raising=raising)
     against = contradiction.judge(scene, glucose, sensor, pressures, ketones, raising=raising)
     doubted = contradiction.in_doubt(scene, glucose, sensor, pressures, ketones)
@@ -85,6 +85,19 @@ def judge(
     of_pressures = [_held(each, Vital.BLOOD_PRESSURE, doubted) for each in of_cuff.findings]
     findings = (*of_strips, *of_pressures, *against)
     return Judged(_heard(findings, raising), min(moments, default=None))
+
+
+def row_began(glucose: Sequence[Reading]) -> datetime:
+    """When the first was taken of the readings up to the newest that follow each other so that they are one trouble.
+
+    No longer ago than a day, after which nothing is told of them.
+    """
+    began = glucose[-1].taken_at
+    for each in reversed(glucose):
+        if began - each.taken_at > SPOT_GAP or glucose[-1].taken_at - each.taken_at > _DAY:
+            break
+        began = each.taken_at
+    return began
 
 
 def _held(finding: Finding, vital: Vital, doubted: Collection[Vital]) -> Finding:
@@ -138,7 +151,15 @@ def _as_it_was(scene: Scene, taken: Taken, came: Collection[str]) -> Iterator[Ta
             behind = place > 0 and near[place - 1] and grave[place - 1]
             if (grave[place] or behind) and not goes_on:
                 ends.append(place + 1)
-        yield from ({vital: readings[:end]} for end in ends[-_MOST_ENDS:])
+        for end in ends[-_MOST_ENDS:]:
+            yield {vital: readings[:end], **_sensor_before(taken, vital, readings[end - 1])}
+
+
+def _sensor_before(taken: Taken, vital: Vital, last: Reading) -> Taken:
+    """What a sensor had shown of glucose by then."""
+    if vital is not Vital.GLUCOSE:
+        return {}
+    return {Vital.CGM: [each for each in taken.get(Vital.CGM, ()) if each.taken_at <= last.taken_at]}
 
 
 class Late(NamedTuple):

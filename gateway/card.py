@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-import numpy as np
-
 from alerts.alert import Alert, Text
 from alerts.devices import UNRELIABLE
 from alerts.machine import Fact, FactKind
 from gateway.view import HouseView
-from ingest.reading import Flag, Reading, from_us
+from ingest.reading import Flag, Reading
 from ingest.vital import Vital
 
 # By problem: the vitals it is about, and whether their lowest value is the worst.
@@ -31,7 +29,6 @@ _ABOUT: Final[Mapping[str, tuple[tuple[Vital, ...], bool]]] = {
     "blood-pressure-low": ((Vital.BLOOD_PRESSURE,), True),
 }
 _AHEAD: Final = timedelta(hours=1)  # a device's clock may be so far ahead
-_INSTANT: Final = timedelta(microseconds=1)
 _OFF_SCALE: Final = {Flag.BELOW_RANGE: -math.inf, Flag.ABOVE_RANGE: math.inf}
 
 
@@ -39,6 +36,7 @@ _OFF_SCALE: Final = {Flag.BELOW_RANGE: -math.inf, Flag.ABOVE_RANGE: math.inf}
 class Card:
     """newest, worst: readings since the alert's episode began; None where it is about none, or none is stored.
 
+    doubted: one that is worse than the worst, but that the device itself doubts; None where there is none.
     low: whether the worst is the lowest. because: the newest episode's sentence, also where only the patient was told
     of it. episodes: their first facts, oldest first. waiting_since: since when nobody has acknowledged it; None where
     somebody has, or it is closed.
@@ -46,6 +44,7 @@ class Card:
 
     newest: Reading | None
     worst: Reading | None
+    doubted: Reading | None
     low: bool
     because: Text
     episodes: tuple[Fact, ...]
@@ -62,11 +61,18 @@ async def _card(house: HouseView, alert: Alert, facts: Sequence[Fact]) -> Card:
     vitals, low = _ABOUT.get(alert.problem, ((), False))
     end = alert.closed_at or house.now() + _AHEAD
     newest = [each for vital in vitals for each in await house.readings(alert.patient, vital, alert.since, end, 1)]
-    worst = [each for vital in vitals if (each := await _worst(house, alert, vital, end, low=low))]
+    extremes = [
+        each
+        for vital in vitals
+        for each in await house.extremes(alert.patient, vital, alert.since, end, UNRELIABLE, low=low)
+    ]
+    worst = _extreme((each for each in extremes if UNRELIABLE.isdisjoint(each.flags)), low=low)
+    of_all = _extreme(extremes, low=low)
     episodes = [fact for fact in facts if fact.what in (FactKind.OPENED, FactKind.RELAPSED)]
     return Card(
         newest=max(newest, key=lambda each: each.taken_at, default=None),
-        worst=_extreme(worst, low=low),
+        worst=worst,
+        doubted=of_all if of_all and not (worst and _value(of_all) == _value(worst)) else None,
         low=low,
         because=_headline(alert, facts),
         episodes=tuple(episodes),
@@ -74,26 +80,9 @@ async def _card(house: HouseView, alert: Alert, facts: Sequence[Fact]) -> Card:
     )
 
 
-async def _worst(house: HouseView, alert: Alert, vital: Vital, end: datetime, *, low: bool) -> Reading | None:
-    """Of one vital. A series may be long, so only the readings that may be it are read whole."""
-    series = await house.series(alert.patient, vital, alert.since, end)
-    value = series.values[:, 0]
-    off_scale = series.taken_us[np.isnan(value)]
-    found: list[Reading] = []
-    if len(off_scale):
-        first, last = from_us(int(off_scale[0])), from_us(int(off_scale[-1]))
-        found += await house.readings(alert.patient, vital, first, last + _INSTANT)
-    if len(off_scale) < len(value):
-        place = int(np.nanargmin(value) if low else np.nanargmax(value))
-        at = from_us(int(series.taken_us[place]))
-        found += await house.readings(alert.patient, vital, at, at + _INSTANT)
-    return _extreme(found, low=low)
-
-
 def _extreme(readings: Iterable[Reading], *, low: bool) -> Reading | None:
     """The lowest or highest, and of equal ones the newest; HI and LO are beyond all numbers."""
-    known = [each for each in readings if not math.isnan(_value(each)) and UNRELIABLE.isdisjoint(each.flags)]
-    return max(known, key=lambda each: (-_value(each) if low else _value(each), each.taken_at), default=None)
+    return max(readings, key=lambda each: (-_value(each) if low else _value(each), each.taken_at), default=None)
 
 
 def _value(reading: Reading) -> float:

@@ -67,7 +67,9 @@ class StoredReadings:
         taken = {vital: self._readings(vital, self._now - span, end, spot.MOST) for vital, span in spot.SPAN.items()}
         if taken[Vital.GLUCOSE]:
             at, about = taken[Vital.GLUCOSE][-1].taken_at, spot.SPAN[Vital.CGM]
-            then = self._readings(Vital.CGM, at - about, min(at + about, self._now - about))
+            then = self._readings(
+                Vital.CGM, spot.row_began(taken[Vital.GLUCOSE]) - about, min(at + about, self._now - about)
+            )
             taken[Vital.CGM] = then + taken[Vital.CGM]
         return taken
 

@@ -490,6 +490,7 @@ class Ward:
                 measures = plans.get(patient, ())
                 bed = self._bed(patient, known.get(patient), wearings.get(patient, ()), measures, standing, now)
                 journal = StoredReadings(self._journal, patient, now)
+                earlier = journal.earlier()
                 stored, _ = unseen.split(journal.sensors())
                 if patient in self._unjudged:
                     # What followed of these was not written down, so they are taken once more.
@@ -498,9 +499,7 @@ class Ward:
                 sensors: defaultdict[str, list[Reading]] = defaultdict(list)
                 for reading in stored:
                     sensors[reading.device].append(reading)
-                bed.start(
-                    sensors, _rules_up(standing, patient), journal.earlier(), closed=_closed_low(standing, patient)
-                )
+                bed.start(sensors, _rules_up(standing, patient), earlier, closed=_closed_low(standing, patient))
                 self._beds[patient] = bed
 
     def _bed(

@@ -39,6 +39,7 @@ from ingest.progress import Progress, Stretch
 from ingest.quick import quick
 from ingest.reading import (
     DecodeError,
+    Flag,
     Packet,
     Reading,
     Refusal,
@@ -454,6 +455,31 @@ class Journal:
         span = (-_LAST if start is None else to_us(start), _LAST if end is None else to_us(end))
         with self._reading() as db:
             return int(db.execute(query, (*span, patient, device)).fetchone()[0])
+
+    def extremes(
+        self, patient: str, vital: Vital, start: datetime, end: datetime, doubts: Iterable[Flag], *, low: bool
+    ) -> list[Reading]:
+        """The lowest or the highest with start <= taken_at < end by the first component, of equal ones the newest.
+
+        One of those without any of the flags in `doubts` and one of those with one, where there are such. LO and HI
+        are beyond all numbers.
+        """
+        doubted = f"flags IS NOT NULL AND ({' OR '.join(_flagged(flag) for flag in doubts)})"
+        beyond = f"CASE WHEN {_flagged(Flag.BELOW_RANGE)} THEN -1e9 WHEN {_flagged(Flag.ABOVE_RANGE)} THEN 1e9 END"
+        place = (
+            f"SELECT series, taken_us, device, n, coalesce(v0, {beyond}) AS value FROM readings WHERE taken_us>=? "
+            "AND taken_us<? AND series=(SELECT id FROM series WHERE patient=? AND vital=?) AND value IS NOT NULL "
+            f"AND {{only}} ({doubted}) ORDER BY value {'' if low else 'DESC'}, taken_us DESC LIMIT 1"
+        )
+        query = (
+            f"SELECT {_R}, s.patient, s.vital, d.name FROM ({place}) p "
+            "JOIN readings r ON r.series=p.series AND r.taken_us=p.taken_us AND r.device=p.device AND r.n=p.n "
+            "JOIN series s ON s.id=r.series JOIN devices d ON d.id=r.device"
+        )
+        of = to_us(start), to_us(end), patient, vital
+        with self._reading() as db:
+            rows = [row for only in ("NOT", "") for row in db.execute(query.format(only=only), of)]
+        return [from_row(row) for row in rows]
 
     def series(self, patient: str, vital: Vital, start: datetime, end: datetime) -> Series:
         """See `ingest.series.SeriesSource`."""
@@ -992,6 +1018,11 @@ class Journal:
             assert known is not None  # noqa: S101  an INSERT has a row id
             self._devices[name] = known
         return known
+
+
+def _flagged(flag: Flag) -> str:
+    """In SQL, whether a row of readings has a flag."""
+    return f"instr(' ' || flags || ' ', ' {flag} ') > 0"
 
 
 def _settle(packet: Packet, parts: Iterable[tuple[int, Outcome]], fates: Iterator[Fate], brought: _Brought) -> Left:

@@ -17,7 +17,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import event
 
-from alerts.alert import Audience, Notice
+from alerts.alert import Audience, Notice, Verdict
 from alerts.book import Book
 from alerts.channels import (
     DEAD_AFTER,
@@ -245,6 +245,79 @@ async def test_a_webhook_that_fails_is_tried_again_with_the_same_id_and_then_del
     alert = desk.book.alert(notice.alert or "")
     assert alert is not None
     assert alert.notified_at == clock()
+
+
+def ended(desk: Desk, clock: Clock) -> None:
+    """The condition of the only alert is over, by the machine."""
+    (alert,) = desk.book.open_alerts()
+    over = hear(alert, finding(verdict=Verdict.CLEAR), clock())
+    desk.book.record(over.changes, over.notices)
+
+
+async def spoken(speaker: Speaker) -> None:
+    while await speaker.speak():
+        pass
+
+
+def subjects(receiver: Receiver) -> list[str]:
+    return [body["subject"]["en"] for _, body in receiver.requests]
+
+
+_OPENING, _END, _AGAIN = (
+    f"{each}: Very low glucose" for each in ("Medium priority", "Condition over", "Medium priority, again")
+)
+
+
+async def test_a_webhook_hears_of_an_alert_before_it_hears_that_it_is_over(desk: Desk, clock: Clock) -> None:
+    async with receiving() as receiver:
+        speaker = desk.through(webhook(receiver, trusted=True))
+        desk.alarm()
+        receiver.status = 503
+        await spoken(speaker)
+        clock.forward(timedelta(seconds=5))
+        receiver.status = 204
+        ended(desk, clock)
+        await spoken(speaker)
+        assert subjects(receiver) == [_OPENING]  # which failed, and is not due again yet
+        clock.forward(timedelta(seconds=30))
+        await spoken(speaker)
+    assert subjects(receiver) == [_OPENING, _OPENING, _END]
+    assert (await health_of(speaker, "hook")).waiting == 0
+
+
+async def test_what_begins_and_ends_at_one_moment_is_told_in_that_order(desk: Desk, clock: Clock) -> None:
+    async with receiving() as receiver:
+        speaker = desk.through(webhook(receiver, trusted=True))
+        for number in range(12):  # by chance some of them would be told in the other order
+            desk.alarm(patient=f"p-{number}")
+        for alert in desk.book.open_alerts():
+            over = hear(alert, finding(verdict=Verdict.CLEAR, patient=alert.patient), clock())
+            desk.book.record(over.changes, over.notices)
+        await spoken(speaker)
+    told = [(body["patient"], body["subject"]["en"]) for _, body in receiver.requests]
+    assert len(told) == 24
+    assert all(told.index((f"p-{n}", _OPENING)) < told.index((f"p-{n}", _END)) for n in range(12))
+
+
+async def test_nobody_hears_that_it_is_over_after_it_has_come_again(desk: Desk, clock: Clock) -> None:
+    async with receiving() as receiver:
+        speaker = desk.through(webhook(receiver, trusted=True))
+        desk.alarm()
+        receiver.status = 503
+        await spoken(speaker)
+        clock.forward(timedelta(seconds=5))
+        ended(desk, clock)
+        clock.forward(timedelta(seconds=5))
+        (alert,) = desk.book.open_alerts()
+        again = hear(alert, finding(since=clock()), clock())
+        desk.book.record(again.changes, again.notices)
+        receiver.status = 204
+        receiver.requests.clear()
+        await spoken(speaker)
+        clock.forward(LONGEST_WAIT)
+        await spoken(speaker)
+    assert subjects(receiver) == [_AGAIN, _OPENING]
+    assert (await health_of(speaker, "hook")).waiting == 0
 
 
 async def test_a_redirect_is_not_a_delivery(desk: Desk) -> None:

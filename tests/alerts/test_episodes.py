@@ -355,6 +355,34 @@ def test_a_clock_that_is_ahead_makes_no_reading_an_emergency_of_after_the_closin
     assert clinic.comes(cuff(9, 120, 75)) == []  # all is judged once more
 
 
+@pytest.mark.parametrize("acts", [[], ["acknowledge"], ["close"]])
+def test_a_meters_low_after_a_recovery_that_only_the_sensor_saw_is_told_anew(clinic: Clinic, acts: list[str]) -> None:
+    clinic.comes(meter(0, 2.1, MMOL))
+    for act in acts:
+        getattr(clinic, act)(at=2)
+    clinic.comes(*trace([6.0] * 12, start=5, unit=MMOL))
+    (told,) = clinic.comes(meter(75, 2.6, MMOL))
+    assert told.priority is Priority.HIGH  # the sensor may be wrong
+    assert clinic.alert.since == minute(75)
+    assert "2.6 mmol/L (47 mg/dL) at 2026-03-02 03:15: below 3.0 mmol/L" in told.body.en
+    assert (
+        "This is low again: the meter showed 2.1 mmol/L (38 mg/dL) at 2026-03-02 02:00, and the sensor 6.0 mmol/L"
+        in (told.body.en)
+    )
+    assert "not recovered" not in told.body.en
+    assert "no recovery" not in told.body.en
+    # The same low goes on.
+    assert clinic.comes(meter(80, 2.7, MMOL)) == []
+    assert clinic.alert.since == minute(75)
+
+
+def test_a_meters_low_goes_on_where_the_sensor_was_up_for_some_minutes_only(clinic: Clinic) -> None:
+    clinic.comes(meter(0, 2.5, MMOL), *trace([3.2, 3.4, 3.6, 4.0, 4.0, 3.7, 3.5], start=5, unit=MMOL))
+    (told,) = clinic.comes(meter(45, 2.6, MMOL))
+    assert clinic.alert.since == minute(0)
+    assert "not recovered by then" in told.body.en
+
+
 # Emergencies that have passed when they come
 
 

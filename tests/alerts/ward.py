@@ -98,7 +98,11 @@ class Memory:
 
     def spot(self) -> Taken:
         end = self.now + HISTORY
-        return {vital: self._of(vital, self.now - span, end)[-spot.MOST :] for vital, span in spot.SPAN.items()}
+        taken = {vital: self._of(vital, self.now - span, end)[-spot.MOST :] for vital, span in spot.SPAN.items()}
+        if taken[Vital.GLUCOSE]:
+            start = min(spot.row_began(taken[Vital.GLUCOSE]), self.now) - spot.SPAN[Vital.CGM]
+            taken[Vital.CGM] = self._of(Vital.CGM, start, end)
+        return taken
 
     def sensors_since(self, start: datetime) -> list[Reading]:
         return self._of(Vital.CGM, start, self.now + HISTORY)

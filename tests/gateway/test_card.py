@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -17,6 +17,7 @@ from gateway.guard import WebSettings
 from gateway.web import create_app
 from ingest.journal import Arrival
 from ingest.reading import Flag, Packet, Reading
+from ingest.rows import Row, from_row
 from ingest.vital import Vital
 from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, over, reading, severe_pressure, very_low
 
@@ -70,6 +71,54 @@ async def test_after_somebody_has_seen_it_a_card_goes_on_to_show_the_newest_and_
     keep(house, cgm(0, 2.3))
     (shown,) = (await web.get("/api/v1/alerts")).json()
     assert shown["newest"]["sent"][0] == {"name": "glucose", "value": 2.3, "unit": "mmol/L"}
+
+
+async def test_a_worst_value_that_the_device_doubts_is_shown_as_doubted_beside_the_worst_that_it_does_not(
+    house, web
+) -> None:
+    house.find(very_low(minutes_ago=20), 5)
+    doubted = replace(cgm(12, 2.0), flags=frozenset({Flag.SENSOR_MALFUNCTION}))
+    keep(house, doubted)
+    assert "Lower, but doubted by the device Glucose, sensor 2.0 mmol/L (sensor malfunction)" in (
+        await words_of(web, "/", "en")
+    )
+    (shown,) = (await web.get("/api/v1/alerts")).json()
+    assert shown["worst"] is None
+    keep(house, cgm(20, 2.8), cgm(15, 2.6))
+    told = await words_of(web, "/", "zh")
+    assert "最低值 血糖（传感器） 2.6 mmol/L" in told
+    assert "更低值（设备提示不可靠） 血糖（传感器） 2.0 mmol/L" in told
+    (shown,) = (await web.get("/api/v1/alerts")).json()
+    assert (shown["worst"]["sent"][0]["value"], shown["doubted"]["sent"][0]["value"]) == (2.6, 2.0)
+    keep(house, cgm(10, 1.9))
+    (shown,) = (await web.get("/api/v1/alerts")).json()
+    assert (shown["worst"]["sent"][0]["value"], shown["doubted"]) == (1.9, None)
+
+
+def of_four_weeks() -> list[Reading]:
+    """A sensor's, every 5 minutes, LO at the first and at the last, and in between once HI."""
+    minutes = range(28 * 24 * 60, 0, -5)
+    found = [cgm(at, 5 + number % 7 / 10) for number, at in enumerate(minutes)]
+    found[0], found[-1] = cgm(minutes[0], None), cgm(minutes[-1], None)
+    return found
+
+
+async def test_of_an_alert_of_four_weeks_only_what_is_shown_is_read_whole(
+    house, web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = of_four_weeks()
+    keep(house, *readings)
+    house.find(very_low(minutes_ago=28 * 24 * 60), 5)
+    made: list[datetime] = []
+
+    def counted(row: Row) -> Reading:
+        made.append(NOW)
+        return from_row(row)
+
+    monkeypatch.setattr("ingest.journal.from_row", counted)
+    (shown,) = (await web.get("/api/v1/alerts")).json()
+    assert (shown["worst"]["taken_at"], shown["worst"]["flags"]) == ("2026-03-03T14:25:00+08:00", ["below-range"])
+    assert len(made) < 5
 
 
 async def test_the_worst_pressure_of_a_severe_one_is_the_highest(house, web) -> None:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy.exc
 
 from alerts import spot
 from alerts.alert import Audience
 from alerts.bed import Bed
+from alerts.book import Book
 from alerts.devices import Expected
 from alerts.forecast import Forecast
 from alerts.ladder import Plan
 from alerts.rules import DEFAULTS
 from alerts.scene import Scene
 from alerts.sensor import built
+from gateway.schema import open_database
 from gateway.stored import StoredReadings
 from ingest.journal import Arrival, Journal
 from ingest.reading import Flag, Packet, Reading, TimeBasis
 from ingest.vital import Unit, Vital, canonical
-from tests.alerts.ward import START, ZONE, meter
+from tests.alerts.ward import START, ZONE, cgm, meter, minute
 from tests.real_house import NOW
 
 
@@ -108,3 +112,43 @@ def test_how_long_a_clock_was_wrong_is_known_from_the_journal(tmp_path: Path) ->
         (found,) = bed.look(StoredReadings(journal, "p-1", now), now)
     assert (found.rule, found.audience) == ("clock-wrong", Audience.PATIENT)
     assert "is 3 h behind" in found.because.en
+
+
+# What a sensor sent is judged in its place (one came late), or as a whole (all of it came together and is old).
+@pytest.mark.parametrize(("order", "came"), [((0, 10, 5), 11.0), ((0, 5, 10), 31.0)])
+def test_what_was_found_of_a_sensor_is_not_lost_where_the_book_is_locked(
+    tmp_path: Path, order: tuple[int, ...], came: float
+) -> None:
+    now, day = minute(came), timedelta(days=1)
+    calm = [cgm(5 * number, 100) for number in range(-12, 0)]
+    low = [cgm(at, 50, arrives=now) for at in order]
+    dangerous = meter(came - 13 * 60, 35, arrives=now)  # of it the book is asked whether it was told
+    worn = Expected(
+        device="meter-1",
+        vital=Vital.GLUCOSE,
+        silence=day,
+        staff_after=day,
+        staff_after_low=day,
+        since=now,
+        not_before=now,
+        worn_since=now - day,
+    )
+    packet = Packet(link="listener", sender="x", channel="json", data=b"{}", received_at=now)
+    file = tmp_path / "hub.db"
+    engine = open_database(f"sqlite:///{file}?timeout=0")
+    engine.dispose()
+    bed = Bed("p-1", plan=Plan(DEFAULTS), zone=ZONE, expected=(worn,))
+    bed.start({}, {})
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        journal.append([Arrival(packet=packet, outcomes=(*calm, *low, dangerous))])
+        stored = StoredReadings(journal, "p-1", now, Book(engine, routes={}))
+        for each in (*calm, *low, dangerous):
+            bed.take(each, each.received_at)
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("PRAGMA locking_mode=EXCLUSIVE")
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(sqlalchemy.exc.OperationalError, match="database is locked"):
+                bed.look(stored, now)
+        found = {each.rule for each in bed.look(stored, now)}
+    engine.dispose()
+    assert {"low-event-2", "late-emergency"} <= found
