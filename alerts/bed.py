@@ -14,36 +14,45 @@ a spot measurement (`alerts.spot`) unless it is unremarkable (`alerts.cuff`), a 
   alert about it is told again.
 - **Changed limits** have the bed made anew. What a sensor shows by them is told at its next reading, with its true
   onset; of spot measurements that were judged before nothing is, but what was told already goes its way.
+- **Late** is judged by when the bed sees a reading, which may be long after it came to a home post or was set aside:
+  each is fresh, too old to be told as urgent, or long past. A sensor's low that has passed unseen is told
+  (`alerts.late_low`), and one that may go on when it is not over a few minutes later.
 - **Time** raises no-data, from a moment that arrivals only put off, and what `alerts.spot` waits for (`due`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
-from alerts import spot
+from alerts import late_low, spot
 from alerts.alert import Alert, Audience, Finding, Verdict
 from alerts.device_rules import LATE_DATA, NO_DATA
 from alerts.devices import LATE, LATE_COUNT, Arrivals, Expected, late_data, no_data, wrong_clock
 from alerts.ladder import Plan
+from alerts.late_low import is_very_low
 from alerts.rule import Limits
 from alerts.rules import RULES
 from alerts.scene import Scene
 from alerts.sensor import NEVER, Sensor, Told, built
 from alerts.sensor_rules import LOW_EVENT_2
 from alerts.sensor_words import finding, still_low
-from alerts.spot_rules import METER_LOW, METER_VERY_LOW
+from alerts.spot_rules import LATE_EMERGENCY, METER_LOW, METER_VERY_LOW
 from ingest.reading import Reading
 from ingest.vital import Unit, Vital
 
 _OLD: Final = LATE[Vital.CGM]
 # A sensor's reading may end these.
 _METER_LOWS: Final = frozenset({METER_LOW.name, METER_VERY_LOW.name})
+_ENDED_BY_SENSORS: Final = _METER_LOWS | {LATE_EMERGENCY.name}
+# What came so long before the bed sees it waited somewhere: it came when it is seen.
+_WAITED: Final = timedelta(minutes=15)
+# A phone that is back may send in several messages how a low went on.
+_MORE_TO_COME: Final = timedelta(minutes=5)
 # A device that is heard may end these; what it begins, time or an arrival that is late does.
 _OF_DEVICES: Final = frozenset({NO_DATA.name, LATE_DATA.name})
 NONE: Final[tuple[Finding, ...]] = ()
@@ -62,8 +71,12 @@ class Stored(Protocol):
         """By vital, those that `alerts.spot.judge` wants."""
         ...
 
-    def was_told(self, rule: str, since: datetime) -> bool:
-        """Whether the patient was told of a rule since a moment."""
+    def sensors_since(self, start: datetime) -> Sequence[Reading]:
+        """Of all sensors, those taken from a moment on, oldest first."""
+        ...
+
+    def watched(self, keys: Collection[str]) -> frozenset[str]:
+        """Those of the keys of readings that stand in an alert of the patient: they were judged before."""
         ...
 
 
@@ -89,6 +102,25 @@ class _Kept(NamedTuple):
         yield from map(_minute, self.sensors.get(device, ()))
 
 
+def _as_seen(taken: spot.Taken, seen: Mapping[str, datetime]) -> spot.Taken:
+    """What waited at a home post, or set aside, came when it was seen here: nobody could be told of it before."""
+    if not seen:
+        return taken
+    return {
+        vital: [replace(each, received_at=seen.get(each.key, each.received_at)) for each in readings]
+        for vital, readings in taken.items()
+    }
+
+
+def _by_onset(late: Iterable[spot.Late]) -> dict[tuple[str, datetime], Finding]:
+    return {(each.told.rule, each.told.since): each.told for each in late}
+
+
+def _came_late(readings: Iterable[Reading]) -> list[Reading]:
+    """Of a sensor's readings those that were old when they came."""
+    return [each for each in readings if each.received_at - each.taken_at > _OLD]
+
+
 def _minute(reading: Reading) -> float:
     return reading.taken_at.timestamp() / 60
 
@@ -100,16 +132,21 @@ class Bed:
         "_again",
         "_arrivals",
         "_asks",
+        "_asks_lows",
         "_back",
         "_came",
         "_clock_told",
         "_due",
         "_late",
+        "_late_told",
+        "_lows",
+        "_lows_at",
         "_onsets",
         "_plan",
         "_pressure_at",
         "_raised",
         "_recalled",
+        "_seen",
         "_sensors",
         "_silent",
         "_together",
@@ -149,6 +186,11 @@ class Bed:
         self._recalled = False  # how meters and cuffs were heard before the bed was made
         self._asks = True  # spot measurements are to be judged
         self._came: frozenset[str] = frozenset()  # those that came since `spot` judged last
+        self._seen: dict[str, datetime] = {}  # when spot readings were seen that had waited
+        self._lows: dict[str, list[Reading]] = {}  # very low ones of a sensor that came late and are to be judged
+        self._lows_at = NEVER  # at the latest
+        self._asks_lows = False  # now
+        self._late_told: dict[tuple[str, datetime], Finding] = {}  # of which the late emergency's alert speaks
         self._onsets: Mapping[tuple[str, Audience], datetime] = {}  # of what was raised when `spot` judged last
         self._pressure_at: datetime | None = None  # when the newest that was seen or stored was taken
         self._silent: frozenset[str] = frozenset()  # devices of whose silence somebody was told, at the last `settle`
@@ -182,6 +224,10 @@ class Bed:
             sensor.join(self._sensors)
             if sensors[device]:
                 sensor.believe(standing, sensors[device][0].taken_at)
+            if _came_late(sensors[device][-1:]) and self._is_very_low(sensor):
+                # It may have waited for more when the house went down.
+                self._lows[device] = [each for each in _came_late(sensors[device]) if is_very_low(self._plan, each)]
+                self._asks_lows = True
 
     @property
     def limits(self) -> Limits:
@@ -191,7 +237,7 @@ class Bed:
     @property
     def asks(self) -> bool:
         """Whether `look` is asked for."""
-        return self._asks or self._back or bool(self._late)
+        return self._asks or self._back or self._asks_lows or bool(self._late)
 
     @property
     def holds(self) -> bool:
@@ -212,6 +258,8 @@ class Bed:
                     sensor.forecast.follow(before.forecast)
             if now - reading.taken_at > _OLD:
                 sensor.hold()  # more will have come with it
+                if now - reading.taken_at <= spot.LATEST and is_very_low(self._plan, reading):
+                    self._lows.setdefault(device, []).append(reading)
             told = sensor.take(reading, now)
             if told is None:
                 self._late |= {device}
@@ -219,11 +267,15 @@ class Bed:
                 found = self._heard(told, now)
             if sensor.known is not None and told is not None:
                 self._together = {**self._together, device: reading}
+            if self._lows and device in self._lows:
+                self._asks_lows = True
             if self.standing:
                 found = (*found, *self._over(sensor, reading, now, found), *self._still_low(sensor, reading, now))
         elif self._is_to_be_judged(reading):
             self._asks = True
             self._came |= {reading.key}
+            if now - reading.received_at > _WAITED:
+                self._seen[reading.key] = now
         if self._silent:
             self._back |= device in self._silent or self._is_unwell() is not self._unwell
         late = came.late and len(came.late) == LATE_COUNT
@@ -276,10 +328,10 @@ class Bed:
         """
         scene = self._scene(now)
         late = {device: self._taken_by(stored, device, now) for device in sorted(self._late)}
-        # What a late reading of a sensor shows may end a meter's low.
-        asks = self._asks or self._again <= now or bool(late and not _METER_LOWS.isdisjoint(self.standing))
-        taken = stored.spot() if asks else {}
-        emergencies = self._late_emergencies(scene, taken, stored) if asks else []
+        asks = self._asks or self._asks_lows or min(self._again, self._lows_at) <= now
+        # What a late reading of a sensor shows may end these.
+        asks |= bool(late and not _ENDED_BY_SENSORS.isdisjoint(self.standing))
+        taken, emergencies = self._look_back(stored, scene) if asks else ({}, [])
         found = [finding for device, readings in late.items() for finding in self._rebuild(device, readings, now)]
         found += self.taken_together(now)
         self._late = frozenset()
@@ -301,8 +353,6 @@ class Bed:
         return [*found, *self._over(sensor, readings[-1], now, found)] if readings else found
 
     def _judge_spot(self, scene: Scene, taken: spot.Taken) -> list[Finding]:
-        if not self._recalled:
-            self._recall(each for vital, readings in taken.items() if vital is not Vital.CGM for each in readings)
         past = spot.passed(scene, taken, self._came)
         # What has passed is over as well.
         raising = self.standing.keys() | {each.rule for each in past}
@@ -325,14 +375,14 @@ class Bed:
         self._back = False
         self._unwell = self._is_unwell()
         self._silent = frozenset(each.device for each in self._awaited() if min(each.told_at(self._arrivals)) <= now)
-        moments = (*self._silences(), self._again, self.until)
+        moments = (*self._silences(), self._again, self._lows_at, self.until)
         self._due = min((moment for moment in moments if moment > now), default=NEVER)
         return self._due
 
     def due(self, now: datetime) -> datetime:
         """The moment to look again. Arrivals may have put it off; where they bring it nearer, `asks` says so."""
         if self._due <= now:
-            self._due = min((*self._silences(), self._again, self.until))
+            self._due = min((*self._silences(), self._again, self._lows_at, self.until))
         return self._due
 
     def _silences(self) -> list[datetime]:
@@ -370,6 +420,8 @@ class Bed:
         """What stands and is over by what this sensor shows."""
         if not _METER_LOWS.isdisjoint(self.standing):
             self._asks = True
+        if LATE_EMERGENCY.name in self.standing and sensor.shows_over(LOW_EVENT_2.name, reading):
+            self._asks = True
         said = {each.rule for each in found}
         over = []
         for rule, since in self.standing.items():
@@ -380,6 +432,9 @@ class Bed:
                 if not any(other.shows(rule, reading.taken_at) for other in others):
                     over.append(finding(self._scene(now), told))
         return over
+
+    def _is_very_low(self, sensor: Sensor) -> bool:
+        return sensor.slots is not None and sensor.slots[self._plan.level_of[LOW_EVENT_2.name]].open
 
     def _still_low(self, sensor: Sensor, reading: Reading, now: datetime) -> Sequence[Finding]:
         """What a person closed and the sensor shows still; told once for a closing."""
@@ -404,13 +459,78 @@ class Bed:
         self._onsets = {(each.rule, each.audience): each.since for each in begun if each.verdict is Verdict.RAISE}
         return begun
 
-    def _late_emergencies(self, scene: Scene, taken: spot.Taken, stored: Stored) -> list[Finding]:
-        """What came too late to be told in its time; not what was told before, and is only watched again."""
-        worn = {each.device: each.worn_since for each in self.expected if each.worn_since}
-        found = spot.late(scene, taken, self._came, worn, self.standing.keys())
-        return [
-            each for each in found if each.verdict is Verdict.CLEAR or not stored.was_told(each.rule, each.known_at)
+    def _look_back(self, stored: Stored, scene: Scene) -> tuple[spot.Taken, list[Finding]]:
+        """The stored spot readings as they were seen, and what of all came too late to be told as urgent."""
+        stored_spot = stored.spot()
+        of_spot = [each for vital, readings in stored_spot.items() if vital is not Vital.CGM for each in readings]
+        again = self._watched_again(of_spot, stored, scene.now)
+        seen = {key: at for key, at in self._seen.items() if key not in again}
+        taken = _as_seen(stored_spot, seen)
+        worn = self._worn(of_spot)
+        lows = self._past_lows(stored, scene)
+        waiting = {low.onset.device for low in lows if low.over is None and scene.now < self._lows_at}
+        new = [
+            *spot.late(scene, taken, self._came - again, worn),
+            *(late_low.told(scene, low) for low in lows if low.onset.device not in waiting),
         ]
+        over = self._late_is_over(stored, scene, taken) if new or LATE_EMERGENCY.name in self.standing else None
+        # Nothing is asked any more, so nothing fails from here on.
+        if not self._recalled:
+            self._recall(of_spot)
+        self._seen = {each.key: seen[each.key] for each in of_spot if each.key in seen} if seen else {}
+        self._lows = {device: self._lows[device] for device in waiting}
+        self._lows_at = min(self._lows_at, scene.now + _MORE_TO_COME) if waiting else NEVER
+        self._asks_lows = False
+        found = self._late_emergencies(scene, taken, worn, new)
+        return taken, [*found, over] if over else found
+
+    def _worn(self, readings: Iterable[Reading]) -> dict[str, datetime]:
+        """Since when each device is known to be worn: as somebody said, or since it was heard for this patient."""
+        worn = {each.device: each.worn_since for each in self.expected if each.worn_since}
+        for each in readings:
+            if each.device in worn and each.received_at < worn[each.device]:
+                worn[each.device] = each.received_at
+        return worn
+
+    def _watched_again(self, readings: Iterable[Reading], stored: Stored, now: datetime) -> frozenset[str]:
+        """Of what came since the last look, that which was judged before a restart and may be too old by now."""
+        came = [each for each in readings if each.key in self._came and each.rev == 1] if self._came else ()
+        old = [each.key for each in came if each.key in self._seen or now - each.taken_at > LATE[each.vital]]
+        return stored.watched(old) if old else frozenset()
+
+    def _past_lows(self, stored: Stored, scene: Scene) -> list[late_low.Low]:
+        """Very low events of sensors that came too late, and were not told before."""
+        if not self._lows:
+            return []
+        came = [each for readings in self._lows.values() for each in readings]
+        readings = stored.sensors_since(min(each.taken_at for each in came) - late_low.BEFORE)
+        started = {device: sensor.started_at for device, sensor in self._sensors.items()}
+        lows = late_low.lows(scene, self._plan, readings, {each.key for each in came}, started)
+        worn = self._worn(readings)
+        past = [low for low in lows if low.is_past(scene) and worn.get(low.onset.device, NEVER) <= low.last.taken_at]
+        told = stored.watched([low.onset.key for low in past]) if past else frozenset()
+        return [low for low in past if low.onset.key not in told]
+
+    def _late_is_over(self, stored: Stored, scene: Scene, taken: spot.Taken) -> Finding | None:
+        newest = self._heard_last()
+        if newest and newest.last_at:
+            taken = {**taken, Vital.CGM: stored.sensors_since(newest.last_at - _OLD)}
+        return spot.late_is_over(scene, taken)
+
+    def _late_emergencies(
+        self, scene: Scene, taken: spot.Taken, worn: Mapping[str, datetime], new: Sequence[spot.Late]
+    ) -> list[Finding]:
+        """What came too late to be told in its time, beside that of which its alert speaks already."""
+        since = self.standing.get(LATE_EMERGENCY.name)
+        if since is None:
+            self._late_told = {}
+        elif new and not self._late_told:
+            before = {each.key for readings in taken.values() for each in readings if each.received_at >= since}
+            self._late_told = _by_onset(spot.late(scene, taken, before, worn))
+        told = _by_onset(new)
+        found = spot.told_late(scene, new, [each for at, each in self._late_told.items() if at not in told])
+        self._late_told |= told
+        return found
 
     def _since_before(self, found: Finding, cut: Mapping[Vital, datetime]) -> Finding:
         known = self._onsets.get((found.rule, found.audience))

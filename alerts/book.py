@@ -7,7 +7,7 @@ transaction, so call it off the loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -47,7 +47,6 @@ from alerts.alert import Alert, Audience, Notice, Outcome, Priority, Text
 from alerts.audit import audited
 from alerts.database import METADATA
 from alerts.machine import OVER, Change, Fact, FactKind
-from alerts.rules import RULES
 from ingest.reading import from_us, to_us
 
 # Moments are integer microseconds UTC, as in the journal: exact, sortable, the same on every database.
@@ -348,16 +347,11 @@ class Book:
                 ways[row.notice].append(way)
         return found
 
-    def was_told(self, patient: str, rule: str, since: datetime) -> bool:
-        """Whether the patient was sent a notice of a rule since a moment."""
-        query = select(_notices.c.id).where(
-            _notices.c.patient == patient,
-            _notices.c.audience == Audience.PATIENT.value,
-            _notices.c.written_at_us >= to_us(since),
-            _notices.c.subject_en.endswith(RULES[rule].title.en, autoescape=True),
-        )
+    def watched(self, patient: str, keys: Collection[str]) -> frozenset[str]:
+        """Those of the keys of a patient's readings that are evidence of an alert."""
+        query = select(_alerts.c.evidence).where(_alerts.c.patient == patient)
         with self._engine.connect() as db:
-            return db.execute(query.limit(1)).first() is not None
+            return frozenset(key for evidence in db.scalars(query) for key in evidence).intersection(keys)
 
     def pending_notices(self, channel: str, now: datetime, limit: int = 100) -> list[Delivery]:
         """What is due for a channel, the most urgent first, then the longest due.

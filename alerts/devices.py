@@ -130,7 +130,7 @@ class Expected:
     for `staff_after_low` where the patient was not well when last heard (`unwell`); counted from the newest such
     arrival, or from `since` (when it was paired, or last heard for all that is known) where none is known or it is
     later, but for a device that is heard without a usable value. not_before: nothing is raised before (this house may
-    have been what was not there). worn_since: when somebody said that the patient wears it, None where nobody did.
+    have been what was not there). worn_since: since when the patient wears it, None where nobody knows.
     """
 
     device: str

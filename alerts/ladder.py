@@ -116,6 +116,7 @@ class Plan:
             )
             for unit in (Unit.MG_DL, Unit.MMOL_L)
         }
+        self.very_low = {unit: limits.value(LOW_EVENT_2.name, "limit", unit) for unit in (Unit.MG_DL, Unit.MMOL_L)}
         self.calm = {unit: _calm(self.levels, unit) for unit in (Unit.MG_DL, Unit.MMOL_L)}
         self.fresh = {key.rule: limits.minutes(*key[:2]) for key in limits.values if key.parameter == "fresh-sensor"}
         self.falling = -limits.value(FALLING_FAST.name, "limit", RATE)

@@ -15,14 +15,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from alerts import contradiction, cuff, cuff_review, meter, plan
 from alerts.alert import Audience, Finding, Text, Verdict, together
+from alerts.devices import UNRELIABLE
+from alerts.ladder import EVENT
 from alerts.plan import Plan
 from alerts.scene import SPOT_GAP, Judged, Scene, one_after_the_other
-from alerts.spot_rules import KETONE, LATE_EMERGENCY
-from ingest.reading import EPOCH, Reading
+from alerts.sensor_rules import LOW_EVENT_2
+from alerts.shown import shown
+from alerts.spot_rules import BP_LOW, BP_SEVERE, KETONE, LATE_EMERGENCY, METER_CRISIS, METER_VERY_LOW
+from ingest.reading import Reading
 from ingest.vital import Vital
 
 # How far back `judge` looks. A trouble of most days is told once a week, so most readings reach back for one.
@@ -39,9 +43,9 @@ MOST: Final = 2000
 _MOST_ENDS: Final = 50
 REVIEW_SPAN: Final = timedelta(days=15)
 # What is older when it comes is past, and nothing is to be done about it.
-_LATEST: Final = timedelta(days=7)
-_TOLD: Final = 3  # of emergencies that came late together; the others are counted
-_HOUR: Final = timedelta(hours=1)
+LATEST: Final = timedelta(days=7)
+_TOLD: Final = 3  # of emergencies that came late, in full; of the others the moment alone
+_INSTANT: Final = timedelta(microseconds=1)
 _DAY: Final = timedelta(days=1)
 _NOTHING: Final = Text(en="", zh="")
 NOBODY: Final[Mapping[str, datetime]] = {}
@@ -131,7 +135,7 @@ def _says_as_much(one: Finding, other: Finding) -> bool:
     return same and one.priority >= other.priority
 
 
-def _as_it_was(scene: Scene, taken: Taken, came: frozenset[str]) -> Iterator[Taken]:
+def _as_it_was(scene: Scene, taken: Taken, came: Collection[str]) -> Iterator[Taken]:
     """What had been taken when a row of readings ended that may be an emergency, and at the reading behind it.
 
     From the first that came on. The reading behind may be milder and still show that nothing is over.
@@ -158,33 +162,37 @@ def _sensor_before(taken: Taken, vital: Vital, last: Reading) -> Taken:
     return {Vital.CGM: [each for each in taken.get(Vital.CGM, ()) if each.taken_at <= last.taken_at]}
 
 
-def late(
-    scene: Scene, taken: Taken, came: frozenset[str], worn: Mapping[str, datetime], raising: Collection[str]
-) -> list[Finding]:
-    """The emergencies that were too old to be told when they came, as one for staff and one for the patient.
+class Late(NamedTuple):
+    """An emergency that was too old to be told when it came.
 
-    worn: since when each device is known to be worn; what was measured before is past. The patient is asked only
-    about what nothing newer has followed. Over when the newest of no vital may be an emergency.
+    told: as staff would have heard of it in its time. asked: the same for the patient, None where something newer
+    has followed.
     """
-    told, asked = [], []
-    for newest, found in _too_late(scene, taken, came, worn):
-        told += [each for each in found if _for_staff(each)]
-        if newest is _newest(taken, newest.vital):
-            asked += [each.because for each in found if asks_patient(each)]
-    found = [_told_late(scene, told)] if told else []
-    if asked:
-        arrival = found[0].since
-        # Of what a device sends in several messages the patient hears once.
-        since = arrival - (arrival - EPOCH) % _HOUR
-        because = together(asked)
-        found.append(replace(found[0], because=because, since=since, audience=Audience.PATIENT, emergency_at=None))
-    if (told or LATE_EMERGENCY.name in raising) and (over := _is_over(scene, taken)):
-        found.append(over)
-    return found
+
+    told: Finding
+    asked: Finding | None
+
+
+def late(scene: Scene, taken: Taken, came: Collection[str], worn: Mapping[str, datetime]) -> list[Late]:
+    """The emergencies that were too old to be told when they came, as `told_late` tells them.
+
+    came: keys of the readings to look for it in. worn: since when each device is known to be worn; what was measured
+    before is past.
+    """
+    return [
+        Late(each, _asked(each.rule, found) if newest is _newest(taken, newest.vital) else None)
+        for newest, found in _too_late(scene, taken, came, worn)
+        for each in found
+        if _for_staff(each)
+    ]
+
+
+def _asked(rule: str, found: Iterable[Finding]) -> Finding | None:
+    return next((each for each in found if each.rule == rule and asks_patient(each)), None)
 
 
 def _too_late(
-    scene: Scene, taken: Taken, came: frozenset[str], worn: Mapping[str, datetime]
+    scene: Scene, taken: Taken, came: Collection[str], worn: Mapping[str, datetime]
 ) -> Iterator[tuple[Reading, list[Finding]]]:
     """The last reading of each row that was too old when it came, and what would have been told of it in its time."""
     told = {key for each in _emergencies(scene, taken) for key in each.evidence}
@@ -193,7 +201,7 @@ def _too_late(
         known = worn.get(newest.device)
         if known is None or newest.taken_at < known or newest.key in told:
             continue
-        if scene.now - newest.taken_at > _LATEST or _emergencies(scene._replace(now=newest.received_at), then):
+        if scene.now - newest.taken_at > LATEST or _emergencies(scene._replace(now=newest.received_at), then):
             continue
         found = judge(scene._replace(now=newest.taken_at), then, raising=()).findings
         grave = {each.rule for each in found if _for_staff(each) and each.emergency_at}
@@ -208,16 +216,39 @@ def _newest(taken: Taken, vital: Vital) -> Reading | None:
     return max(last, key=lambda each: each.taken_at, default=None)
 
 
-def _told_late(scene: Scene, told: Sequence[Finding]) -> Finding:
+def told_late(scene: Scene, new: Sequence[Late], before: Sequence[Finding]) -> list[Finding]:
+    """Emergencies that came too late, as one for staff and one for the patient.
+
+    before: those of which an alert stands already, so that it goes on to say them.
+    """
+    if not new:
+        return []
+    found = [_as_one(scene, [*before, *(each.told for each in new)], max(each.told.known_at for each in new))]
+    if asked := [each for each in new if each.asked]:
+        because = together([each.asked.because for each in asked if each.asked])
+        # Of one emergency that comes in several messages the patient hears once, and of each other one.
+        since = max(each.told.since + _KINDS.index(each.told.rule) * _INSTANT for each in asked)
+        found.append(replace(found[0], because=because, since=since, audience=Audience.PATIENT, emergency_at=None))
+    return found
+
+
+# What is of one moment and not of one kind is told for itself.
+_KINDS: Final = tuple(each.name for each in (METER_VERY_LOW, METER_CRISIS, KETONE, BP_SEVERE, BP_LOW, LOW_EVENT_2))
+
+
+def _as_one(scene: Scene, told: Sequence[Finding], came: datetime) -> Finding:
     """Several as one. It begins with its arrival, so that what comes after a closing is told."""
-    named = sorted(told, key=lambda each: each.since)[-_TOLD:]
-    said = one_after_the_other([each.because for each in named], scene.zone)
+    in_order = sorted(told, key=lambda each: each.since)
+    said = one_after_the_other([each.because for each in in_order[-_TOLD:]], scene.zone)
     first = Text(en="Too old to be told as urgent when it came: ", zh="到达时已过久，未能及时通知：")
-    rest = len(told) - len(named)
-    more = Text(en=f" Others in the same delivery: {rest}.", zh=f"同批另有 {rest} 项。") if rest else _NOTHING
-    came = max(each.known_at for each in told)
+    more, others = _NOTHING, [scene.clock(each.since) for each in in_order[:-_TOLD]]
+    if others:
+        more = Text(
+            en=f" Others, of {', '.join(others)}: {len(others)}.",
+            zh=f"另有 {len(others)} 项（{'、'.join(others)}）。",
+        )
     return replace(
-        named[-1],
+        in_order[-1],
         rule=LATE_EMERGENCY.name,
         problem=LATE_EMERGENCY.problem,
         priority=LATE_EMERGENCY.priority,
@@ -229,17 +260,38 @@ def _told_late(scene: Scene, told: Sequence[Finding]) -> Finding:
     )
 
 
-def _is_over(scene: Scene, taken: Taken) -> Finding | None:
-    newest = [each for vital in _IS_GRAVE if (each := _newest(taken, vital))]
-    if not newest or any(each.vital in _IS_GRAVE and _IS_GRAVE[each.vital](scene, each) for each in newest):
+def late_is_over(scene: Scene, taken: Taken) -> Finding | None:
+    """That nothing which was late goes on: the newest value of no device may be an emergency."""
+    last = [each for vital in _IS_GRAVE for each in _last_words(taken, vital)]
+    if not last or any(_may_be_grave(scene, each) for each in last):
         return None
-    last = max(newest, key=lambda each: each.taken_at)
-    at = scene.clock(last.taken_at)
+    newest = max(last, key=lambda each: each.taken_at)
+    at = scene.clock(newest.taken_at)
     because = Text(
         en=f"Measured again: the newest value, of {at}, is no longer dangerous.",
         zh=f"已复测：{at} 的最新数值已不危险。",
     )
-    return scene.finding(LATE_EMERGENCY, Verdict.CLEAR, because, last.taken_at, (last,))
+    return scene.finding(LATE_EMERGENCY, Verdict.CLEAR, because, newest.taken_at, (newest,))
+
+
+def _last_words(taken: Taken, vital: Vital) -> list[Reading]:
+    """Of a vital (of glucose, sensors too) the newest of each device that was heard last, or hardly before."""
+    vitals = (vital, Vital.CGM) if vital is Vital.GLUCOSE else (vital,)
+    newest = {
+        each.device: each
+        for one in vitals
+        for each in taken.get(one, ())
+        if one is not Vital.CGM or UNRELIABLE.isdisjoint(each.flags)
+    }
+    last = max((each.taken_at for each in newest.values()), default=None)
+    return [each for each in newest.values() if last and last - each.taken_at <= EVENT]
+
+
+def _may_be_grave(scene: Scene, reading: Reading) -> bool:
+    if reading.vital is not Vital.CGM:
+        return _IS_GRAVE[reading.vital](scene, reading)
+    value, unit = shown(reading)
+    return value < scene.number(LOW_EVENT_2, "limit", unit) or meter.is_grave(scene, reading)
 
 
 def _late_in_the_week(scene: Scene, taken: Taken, worn: Mapping[str, datetime]) -> list[Finding]:
@@ -248,7 +300,7 @@ def _late_in_the_week(scene: Scene, taken: Taken, worn: Mapping[str, datetime]) 
         each.key
         for readings in taken.values()
         for each in readings
-        if timedelta() <= scene.now - each.received_at < _LATEST
+        if timedelta() <= scene.now - each.received_at < LATEST
     )
     late_ones = [(newest, found) for newest, found in _too_late(scene, taken, week, worn)]
     if not late_ones:

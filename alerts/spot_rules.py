@@ -284,7 +284,7 @@ LATE_EMERGENCY: Final = Rule(
     name="late-emergency",
     title=Text(en="A dangerous value came too late", zh="危险数值迟到"),
     problem="late-emergency",
-    vitals=(Vital.GLUCOSE, Vital.KETONE, Vital.BLOOD_PRESSURE),
+    vitals=tuple(Vital),
     comparison=Comparison.AT_LEAST,
     priority=Priority.LOW,
     audience=Audience.STAFF,

@@ -302,12 +302,18 @@ class Correction:
 
 
 class Worn(NamedTuple):
-    """A device that is worn now, since somebody said so."""
+    """A device that is worn now, since somebody said so (assigned_at). since: None from its first record."""
 
     patient: str
     device: str
     kind: DeviceKind
     assigned_at: datetime
+    since: datetime | None
+
+    @property
+    def worn_since(self) -> datetime:
+        """For all that is known."""
+        return self.since or self.assigned_at
 
 
 class UnknownPerson(KeyError):
@@ -474,7 +480,13 @@ class People:
     def worn(self, patients: Iterable[str] | None = None) -> list[Worn]:
         """What these patients (None: all) wear now, in the order in which it was written."""
         query = (
-            select(_wearings.c.patient, _wearings.c.device, _devices.c.kind, _wearings.c.assigned_us)
+            select(
+                _wearings.c.patient,
+                _wearings.c.device,
+                _devices.c.kind,
+                _wearings.c.assigned_us,
+                _wearings.c.since_us,
+            )
             .join(_devices)
             .where(_wearings.c.until_us.is_(None))
             .order_by(_wearings.c.id)
@@ -483,8 +495,8 @@ class People:
             query = query.where(_wearings.c.patient.in_(list(patients)))
         with self._engine.connect() as db:
             return [
-                Worn(patient, device, DeviceKind(kind), from_us(assigned))
-                for patient, device, kind, assigned in db.execute(query)
+                Worn(patient, device, DeviceKind(kind), from_us(assigned), _moment(since))
+                for patient, device, kind, assigned, since in db.execute(query)
             ]
 
     def roster(self) -> Roster:

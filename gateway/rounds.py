@@ -163,7 +163,7 @@ class Rounds:
             unit=person.glucose_unit,
             limits=lambda day: limits_on(self._rules, person, day).limits,
             cuffs={each.device: each.assigned_at for each in worn if each.kind is DeviceKind.CUFF},
-            worn={each.device: each.assigned_at for each in worn},
+            worn={each.device: each.worn_since for each in worn},
             plans=self._people.plans([person.id]).get(person.id, ()),
         )
 

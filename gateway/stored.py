@@ -53,9 +53,13 @@ class StoredReadings:
         """See `alerts.bed.Stored`."""
         return [reading for reading in self.sensors() if reading.device == device]
 
-    def was_told(self, rule: str, since: datetime) -> bool:
+    def sensors_since(self, start: datetime) -> Sequence[Reading]:
         """See `alerts.bed.Stored`."""
-        return self._book is not None and self._book.was_told(self._patient, rule, since)
+        return self._readings(Vital.CGM, start, self._now + _DAY)
+
+    def watched(self, keys: Collection[str]) -> frozenset[str]:
+        """See `alerts.bed.Stored`."""
+        return self._book.watched(self._patient, keys) if self._book else frozenset()
 
     def spot(self) -> spot.Taken:
         """See `alerts.bed.Stored`."""
@@ -68,6 +72,17 @@ class StoredReadings:
             )
             taken[Vital.CGM] = then + taken[Vital.CGM]
         return taken
+
+    def spot_after(self, cursor: int) -> list[Reading]:
+        """Of those that `spot` gives of meters and cuffs, what came after a sequence number of the journal."""
+        return [
+            each
+            for vital, readings in self.spot().items()
+            if vital is not Vital.CGM and readings
+            for keys in [self._journal.arrived(cursor, [self._patient], vital, readings[0].taken_at)[1]]
+            for each in readings
+            if (each.device, to_us(each.taken_at), each.twin) in keys
+        ]
 
     def _readings(self, vital: Vital, start: datetime, end: datetime, limit: int | None = None) -> list[Reading]:
         found = self._journal.readings(self._patient, vital, start, end, limit)

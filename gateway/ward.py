@@ -495,7 +495,7 @@ class Ward:
                 if patient in self._unjudged:
                     # What followed of these was not written down, so they are taken once more.
                     stored, again = lost.split(stored)
-                    self._new[patient][:0] = again
+                    self._new[patient][:0] = [*again, *journal.spot_after(self._judged)]
                 sensors: defaultdict[str, list[Reading]] = defaultdict(list)
                 for reading in stored:
                     sensors[reading.device].append(reading)
@@ -585,7 +585,7 @@ class Ward:
             staff_after_low=staff_after_low,
             since=since,
             not_before=since if silent else self._started_at + GRACE,
-            worn_since=worn.assigned_at,
+            worn_since=worn.worn_since,
         )
 
 

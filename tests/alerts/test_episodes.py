@@ -1066,7 +1066,8 @@ def test_many_late_emergencies_of_one_delivery_are_one_item_and_one_that_recover
         (Verdict.RAISE, Audience.STAFF),
         (Verdict.CLEAR, Audience.STAFF),
     ]
-    assert "Others in the same delivery: 3." in found[0].because.en
+    others = "2026-03-02 02:00, 2026-03-02 05:00, 2026-03-02 08:00"
+    assert found[0].because.en.endswith(f" Others, of {others}: 3.")
     assert found[0].because.en.count("of which staff hear at once") == 3
     assert found[0].because.en.count("Times are of") == 1
     assert len(found[0].evidence) == 6
@@ -1097,3 +1098,201 @@ def test_a_late_emergency_is_a_line_of_the_weekly_list() -> None:
     in_time = arriving(60, *late)
     found = spot.review(scene, {Vital.GLUCOSE: in_time}, worn={"meter-1": START}).findings
     assert said(found, "late-emergency") == []
+
+
+# The bed sees a reading later than it came: a home post without a network, a power cut, what was set aside
+
+
+def seen(ward: Ward, at: float, *readings: Reading) -> list[Finding]:
+    """They came in their time to a home post, and are seen at once, later."""
+    ward.stored.now = minute(at)
+    return ward.packet(*readings)
+
+
+@pytest.mark.parametrize(("readings", "todo", "value"), LATE_ONES)
+def test_what_waited_13_h_at_a_home_post_is_told_as_too_late(readings: list[Reading], todo: str, value: str) -> None:
+    ward = Ward(expected=WORN)
+    found = said(seen(ward, 60 + LATER, *readings), "late-emergency")
+    assert [each.audience for each in found] == [Audience.STAFF, Audience.PATIENT]
+    assert value in found[0].because.en
+    assert "This came late, at 2026-03-02 16:00" in found[0].because.en
+    assert todo in found[1].because.en
+    ward.restart(61 + LATER)
+    again = [finding for each in ward.stored.kept.values() for finding in ward.bed.take(each, ward.stored.now)]
+    assert said([*again, *ward.at(61 + LATER)], "late-emergency") == []
+
+
+def test_what_waited_2_h_at_a_home_post_is_urgent_and_is_no_value_of_now() -> None:
+    ward = Ward(expected=WORN)
+    (staff, patient) = said(seen(ward, 60 + 2 * HOUR, meter(60, 35)), "meter-very-low")
+    assert patient.audience is Audience.PATIENT
+    assert "This value came late. Please measure by finger now" in patient.because.en
+    assert "This came late, at 2026-03-02 05:00" in staff.because.en
+    assert staff.emergency_at == minute(60 + 2 * HOUR)
+
+
+def test_what_was_heard_before_somebody_wrote_down_who_wears_it_is_told() -> None:
+    """The meter's memory of before it was first heard is nobody's."""
+    written_down = tuple(replace(each, worn_since=minute(12 * HOUR)) for each in WORN)
+    ward = Ward(expected=written_down)
+    old, own = meter(-DAY, 33, arrives=minute(0)), meter(60, 35)
+    (staff, patient) = said(seen(ward, 60 + LATER, old, meter(0, 110), own), "late-emergency")
+    assert (staff.evidence, patient.audience) == ((own.key,), Audience.PATIENT)
+
+
+# A second one
+
+
+def late_one(clinic: Clinic, at: float, *readings: Reading) -> list[Notice]:
+    return clinic.packet(*arriving(at, *readings))
+
+
+def asked(clinic: Clinic) -> list[str]:
+    """What the patient was told of what came late, the newest first."""
+    sent = [notice for notice, _ in clinic.book.to_patient("p-1", 20)]
+    return [each.body.en for each in sent if "too late" in each.subject.en]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize(("second", "says"), [(strip(60, 4.1), "4.1 mmol/L"), (meter(60 + 5 * HOUR, 36), "36 mg/dL")])
+def test_a_second_late_emergency_is_told_to_the_patient_and_stands_on_the_card_beside_the_first(
+    engine: Engine, second: Reading, says: str, restarts: bool
+) -> None:
+    clinic = Clinic(engine, WORN)
+    assert len(late_one(clinic, 18 * HOUR + 60, meter(60, 35))) == 1
+    if restarts:
+        clinic.restart()
+    assert late_one(clinic, 18 * HOUR + 61, second) == []  # on one card
+    assert len(asked(clinic)) == 2
+    assert says in asked(clinic)[0]
+    for value in ("35 mg/dL", says):
+        assert value in clinic.alert.because.en
+    # What goes on with one of them adds nothing.
+    late_one(clinic, 18 * HOUR + 62, replace(second, taken_at=second.taken_at + timedelta(minutes=1)))
+    assert len(asked(clinic)) == 2
+
+
+# Over, as far as every device shows
+
+
+def worn_long(clinic: Clinic) -> None:
+    clinic.comes(*(cgm(at, 95 + at % 2) for at in range(-1500, 0, 5)))
+
+
+ALL_WORN = (*WORN, replace(CGM, worn_since=START - timedelta(days=2)))
+
+
+def test_a_late_emergency_is_not_over_while_a_sensor_shows_a_low(engine: Engine) -> None:
+    clinic = Clinic(engine, ALL_WORN)
+    late_one(clinic, 60 + LATER, meter(60, 35))
+    clinic.comes(*lows(61 + LATER, 70 + LATER, None))
+    clinic.comes(meter(70 + LATER, 100))
+    assert "late-emergency" in clinic.ward.standing
+    clinic.comes(*lows(71 + LATER, 90 + LATER, 100.0))
+    assert "late-emergency" not in clinic.ward.standing
+
+
+# Lows of a sensor that had passed when they came
+
+
+def away(at: float, *readings: Reading) -> list[Reading]:
+    """All came at once, when the phone was back."""
+    return [replace(each, received_at=minute(at)) for each in readings]
+
+
+def well(start: float, end: float) -> list[Reading]:
+    return [cgm(at, 110 + at % 2) for at in range(int(start), int(end), 5)]
+
+
+PASSED = [*lows(0, 100, None), *well(100, 400)]
+
+
+@pytest.fixture
+def phone(engine: Engine) -> Clinic:
+    """A sensor that has been worn for two days, and the phone that has it away from minute 0 on."""
+    clinic = Clinic(engine, ALL_WORN)
+    worn_long(clinic)
+    return clinic
+
+
+@pytest.mark.parametrize("later", [0, 30 * HOUR])
+def test_a_low_of_a_sensor_that_was_over_when_it_came_is_told_to_staff_once_and_to_no_patient(
+    phone: Clinic, later: float
+) -> None:
+    rest = well(400, 400 + later)
+    told = phone.packet(*away(400 + later, *PASSED, *rest))
+    assert subjects(told) == [
+        "Low priority: A dangerous value came too late",
+        "Condition over: A dangerous value came too late",
+    ]
+    for said_so in (
+        "Sensor glucose was below 54 mg/dL (3.0 mmol/L) from 2026-03-02 02:00 to 2026-03-02 03:35, lowest LO",
+        "It was over by 2026-03-02 03:50, at 110 mg/dL (6.1 mmol/L): at or above 70 mg/dL (3.9 mmol/L) for 15 min.",
+        f"This came late, at {(minute(400 + later) + timedelta(hours=8)):%Y-%m-%d %H:%M}.",
+    ):
+        assert said_so in told[0].body.en
+    assert "最低 LO" in told[0].body.zh
+    assert asked(phone) == []
+    assert {each.rule for each in phone.ward.found if each.verdict is Verdict.RAISE} == {"late-emergency"}
+    phone.restart()
+    assert phone.packet(*away(405 + later, *well(400 + later, 405 + later))) == []
+
+
+def test_a_low_of_which_staff_would_not_have_heard_or_have_heard_is_not_told_late(phone: Clinic) -> None:
+    assert phone.packet(*away(300, *lows(0, 25, 50), *well(25, 300))) == []  # the patient's own
+    assert subjects(phone.comes(*lows(300, 340, 50))) == ["High priority: Very low glucose"]
+    tail = phone.packet(*away(600, *lows(340, 360, 50), *well(360, 600)))
+    assert subjects(tail) == ["Condition over: Very low glucose"]
+
+
+def test_a_low_from_before_the_sensor_was_worn_or_a_week_ago_is_not_told(engine: Engine) -> None:
+    for since, at in ((minute(200), 400.0), (START - timedelta(days=2), 8 * DAY)):
+        ward = Ward(expected=[replace(CGM, worn_since=since)])
+        ward.comes(*(replace(cgm(each, 95 + each % 2), received_at=since) for each in range(-1500, 0, 5)))
+        assert said(ward.packet(*away(at, *PASSED, *well(400, at))), "late-emergency") == []
+
+
+def test_a_low_that_begins_in_time_and_lasts_while_the_phone_is_away_is_told(phone: Clinic) -> None:
+    assert phone.comes(*lows(0, 25, 50)) == []
+    told = phone.packet(*away(300, *lows(25, 60, 47), *well(60, 300)))
+    assert "from 2026-03-02 02:00 to 2026-03-02 02:55, lowest 47 mg/dL" in told[0].body.en
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_late_low_that_may_go_on_is_asked_about_when_nothing_more_has_come(phone: Clinic, restarts: bool) -> None:
+    assert phone.packet(*away(400, *lows(0, 100, None))) == []
+    if restarts:
+        phone.restart()
+        assert phone.look(400) == []
+        phone.settle(minute(400))
+    assert phone.ward.bed.due(minute(400)) == minute(405)
+    told = phone.look(405)
+    assert subjects(told) == ["Low priority: A dangerous value came too late"]
+    assert "The newest value is LO (below the device's range), of 2026-03-02 03:35" in told[0].body.en
+    (body,) = asked(phone)
+    assert "how it went on is not known" in body
+    assert "Please measure by finger now" in body
+    phone.restart()
+    assert phone.look(406) + phone.look(420) == []
+    over = phone.packet(*away(430, *lows(100, 120, None), *well(120, 430)))
+    assert subjects(over) == ["Condition over: A dangerous value came too late"]
+    assert len(asked(phone)) == 1
+
+
+def test_a_late_low_in_several_messages_is_told_once_as_a_whole_and_asks_nobody(phone: Clinic) -> None:
+    told = [notice for each in away(400, *PASSED) for notice in phone.packet(each)]
+    assert subjects(told) == [
+        "Low priority: A dangerous value came too late",
+        "Condition over: A dangerous value came too late",
+    ]
+    assert "to 2026-03-02 03:35, lowest LO" in told[0].body.en
+    assert asked(phone) == []
+
+
+def test_a_low_that_another_sensor_showed_in_time_is_not_told_late(engine: Engine) -> None:
+    clinic = Clinic(engine, ALL_WORN)
+    worn_long(clinic)
+    clinic.comes(*(cgm(at, 95 + at % 2, device="cgm-2") for at in range(-1500, 0, 5)))
+    clinic.comes(*(cgm(at, 50, device="cgm-2") for at in range(0, 60, 5)))
+    told = clinic.packet(*away(400, *PASSED))
+    assert [each for each in subjects(told) if "too late" in each] == []

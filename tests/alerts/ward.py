@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -76,7 +76,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.kept: dict[tuple[object, ...], Reading] = {}
-        self.told: list[tuple[datetime, Finding]] = []
+        self.told: list[Finding] = []  # what opens an alert
         self.now = START
 
     def add(self, reading: Reading) -> bool:
@@ -104,8 +104,11 @@ class Memory:
             taken[Vital.CGM] = self._of(Vital.CGM, start, end)
         return taken
 
-    def was_told(self, rule: str, since: datetime) -> bool:
-        return any(each.rule == rule and at >= since for at, each in self.told)
+    def sensors_since(self, start: datetime) -> list[Reading]:
+        return self._of(Vital.CGM, start, self.now + HISTORY)
+
+    def watched(self, keys: Collection[str]) -> frozenset[str]:
+        return frozenset(key for each in self.told for key in each.evidence).intersection(keys)
 
 
 class Ward:
@@ -173,7 +176,9 @@ class Ward:
 
     def _keep(self, found: Sequence[Finding]) -> None:
         self.found += found
-        self.stored.told += [(self.stored.now, each) for each in found if each.audience is Audience.PATIENT]
+        self.stored.told += [
+            each for each in found if each.audience is Audience.STAFF and each.verdict is Verdict.RAISE
+        ]
 
 
 def said(found: Sequence[Finding], rule: str) -> list[Finding]:

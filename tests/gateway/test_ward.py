@@ -26,13 +26,13 @@ from alerts.rules import Applied, RuleBook, parse_book
 from alerts.spot import Taken
 from gateway import ward as ward_module
 from gateway.agenda import Agenda
-from gateway.house import House
+from gateway.house import JOURNAL, House
 from gateway.own_limits import Holdings, limits_on, with_number
 from gateway.path import judge
 from gateway.people import DeviceKind, MeasuringPlan, Patient
 from gateway.stored import StoredReadings
 from gateway.ward import Ward
-from ingest.journal import Arrival
+from ingest.journal import Arrival, Journal
 from ingest.reading import Packet, Reading
 from ingest.vital import Vital
 from simulators.publisher import Publisher, blood_pressure, glucose
@@ -747,3 +747,90 @@ async def test_an_emergency_of_a_meter_that_could_not_be_written_down_is_told_at
         clock.advance(timedelta(seconds=15))
         await house.tick()
         assert sorted(audience for audience, _ in told(house)) == ["patient", "staff"]
+
+
+TOO_LATE = [
+    ("patient", "For you: A dangerous value came too late"),
+    ("staff", "Low priority: A dangerous value came too late"),
+]
+
+
+async def test_what_waited_13_h_for_a_patient_is_told_once_it_has_one(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await house.path.deliver(meter("meter-1", clock.now(), 6.1), lambda: None)
+        clock.advance(timedelta(hours=1))
+        await house.path.deliver(meter("meter-1", clock.now(), 2.0), lambda: None)
+        await house.path.errand(_nothing, last=True)
+        clock.advance(timedelta(hours=13))
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        await house.path.errand(_nothing, last=True)
+        assert told(house) == TOO_LATE
+
+
+async def test_an_emergency_that_was_committed_when_the_power_went_for_13_h_is_told(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        roster = house.path.roster
+    one = meter("meter-1", clock.now(), 2.0)
+    with closing(Journal(tmp_path / "data" / JOURNAL)) as journal:
+        journal.append([Arrival(packet=one, outcomes=judge(one, roster))])
+    clock.advance(timedelta(hours=13))
+    for _ in range(2):
+        async with real_house(tmp_path, clock) as house:
+            await house.path.errand(_nothing, last=True)
+            await house.tick()
+            assert told(house) == TOO_LATE
+
+
+async def test_a_late_emergency_that_could_not_be_written_down_is_told_at_the_next_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        await house.tick()
+        taken = clock.now()
+        clock.advance(timedelta(hours=13))
+        record, failed = house.book.record, []
+
+        def fails_once(*step: Any, **named: Any) -> Any:
+            if not failed:
+                failed.append(step)
+                raise ValueError("once")
+            return record(*step, **named)
+
+        monkeypatch.setattr(house.book, "record", fails_once)
+        await house.path.deliver(replace(meter("meter-1", taken, 2.0), received_at=clock.now()), lambda: None)
+        await house.path.errand(_nothing, last=True)
+        assert failed
+        clock.advance(timedelta(seconds=15))
+        await house.tick()
+        assert told(house) == TOO_LATE
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_sensors_low_that_had_passed_when_the_phone_was_back_is_told_to_staff_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+        await send(house, "cgm-1", clock.now(), *[100, 101] * 150)
+        clock.advance(timedelta(hours=7))
+        record, left = house.book.record, [fails]
+
+        def fails_once(*step: Any, **named: Any) -> Any:
+            if left and left.pop():
+                raise ValueError("once")
+            return record(*step, **named)
+
+        monkeypatch.setattr(house.book, "record", fails_once)
+        await send(house, "cgm-1", clock.now(), *[45] * 20, *[110, 111] * 30)
+        clock.advance(timedelta(seconds=15))
+        await house.tick()
+        assert told(house) == [
+            ("staff", "Low priority: A dangerous value came too late"),
+            ("staff", "Condition over: A dangerous value came too late"),
+        ]
