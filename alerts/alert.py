@@ -12,6 +12,8 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Final
 
+from ingest.quick import quick
+
 
 class Priority(IntEnum):
     """IEC 60601-1-8 alarm priority; a higher number is more urgent."""
@@ -37,6 +39,7 @@ class Audience(StrEnum):
     WEEKLY = "weekly"  # a pattern of days: a line of the weekly list
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
     """One sentence for people, in English and in Simplified Chinese."""
@@ -54,6 +57,7 @@ def together(texts: Iterable[Text], apart: Text = _BLANK) -> Text:
     return Text(en=apart.en.join(each.en for each in told), zh=apart.zh.join(each.zh for each in told))
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """A rule's verdict on one patient at one moment.

@@ -56,6 +56,10 @@ _MORE_TO_COME: Final = timedelta(minutes=5)
 # A device that is heard may end these; what it begins, time or an arrival that is late does.
 _OF_DEVICES: Final = frozenset({NO_DATA.name, LATE_DATA.name})
 NONE: Final[tuple[Finding, ...]] = ()
+# Shared by all beds, for each empty frozenset that is made takes 216 bytes.
+NO_NAMES: Final[frozenset[str]] = frozenset()
+NOTHING_STANDING: Final[Mapping[str, datetime]] = MappingProxyType({})
+NO_ONSETS: Final[Mapping[tuple[str, Audience], datetime]] = MappingProxyType({})
 NOTHING_TOGETHER: Final[Mapping[str, Reading]] = MappingProxyType({})
 NOTHING_EARLIER: Final[Mapping[str, Sequence[tuple[float, float]]]] = MappingProxyType({})
 
@@ -175,25 +179,25 @@ class Bed:
         self.until = until
         self.zone = zone
         self.expected = expected
-        self.standing: Mapping[str, datetime] = {}
+        self.standing = NOTHING_STANDING
         self.closed: Alert | None = None
         self._plan = plan
         self._sensors: dict[str, Sensor] = {}
         self._arrivals: dict[str, Arrivals] = {}
-        self._late: frozenset[str] = frozenset()  # sensors to be built again
+        self._late = NO_NAMES  # sensors to be built again
         self._together: Mapping[str, Reading] = NOTHING_TOGETHER  # the newest of sensors to be judged as a whole
-        self._raised: frozenset[str] = frozenset()  # rules, since the last `settle`
+        self._raised = NO_NAMES  # rules, since the last `settle`
         self._recalled = False  # how meters and cuffs were heard before the bed was made
         self._asks = True  # spot measurements are to be judged
-        self._came: frozenset[str] = frozenset()  # those that came since `spot` judged last
+        self._came = NO_NAMES  # those that came since `spot` judged last
         self._seen: dict[str, datetime] = {}  # when spot readings were seen that had waited
         self._lows: dict[str, list[Reading]] = {}  # very low ones of a sensor that came late and are to be judged
         self._lows_at = NEVER  # at the latest
         self._asks_lows = False  # now
         self._late_told: dict[tuple[str, datetime], Finding] = {}  # of which the late emergency's alert speaks
-        self._onsets: Mapping[tuple[str, Audience], datetime] = {}  # of what was raised when `spot` judged last
+        self._onsets = NO_ONSETS  # of what was raised when `spot` judged last
         self._pressure_at: datetime | None = None  # when the newest that was seen or stored was taken
-        self._silent: frozenset[str] = frozenset()  # devices of whose silence somebody was told, at the last `settle`
+        self._silent = NO_NAMES  # devices of whose silence somebody was told, at the last `settle`
         self._unwell = False  # at the last `settle`
         self._back = False  # a silence that was told begins anew, or staff are to hear of one sooner
         self._clock_told: datetime | None = None  # the onset of the wrong clock that was told last
@@ -212,9 +216,9 @@ class Bed:
         standing: the rules that hold an alert up, and since when. earlier: what came before that, for what is known
         of the patient (`alerts.sensor.built`). closed: as for `settle`.
         """
-        self.standing = standing
+        self.standing = standing or NOTHING_STANDING
         self.closed = closed
-        self._onsets = {(rule, each): since for rule, since in standing.items() for each in Audience}
+        self._onsets = {(rule, each): since for rule, since in standing.items() for each in Audience} or NO_ONSETS
         kept = _Kept(sensors, earlier)
         for device, readings in sensors.items():
             self._sensors[device] = kept.built(self._plan, self.zone, device)
@@ -334,7 +338,7 @@ class Bed:
         taken, emergencies = self._look_back(stored, scene) if asks else ({}, [])
         found = [finding for device, readings in late.items() for finding in self._rebuild(device, readings, now)]
         found += self.taken_together(now)
-        self._late = frozenset()
+        self._late = NO_NAMES
         if asks:
             found += [*self._judge_spot(scene, taken), *emergencies]
         found += self._of_devices(now)
@@ -357,7 +361,7 @@ class Bed:
         # What has passed is over as well.
         raising = self.standing.keys() | {each.rule for each in past}
         judged = spot.judge(scene, taken, raising=raising, low_since=self._low_since)
-        self._came = frozenset()
+        self._came = NO_NAMES
         if pressures := taken.get(Vital.BLOOD_PRESSURE):
             self._pressure_at = pressures[-1].taken_at
         self._again = judged.again or NEVER
@@ -369,12 +373,13 @@ class Bed:
 
         closed: the alert about a low that a person closed and that is not over, None where there is none.
         """
-        self.standing = standing
+        self.standing = standing or NOTHING_STANDING
         self.closed = closed
-        self._raised = frozenset()
+        self._raised = NO_NAMES
         self._back = False
         self._unwell = self._is_unwell()
-        self._silent = frozenset(each.device for each in self._awaited() if min(each.told_at(self._arrivals)) <= now)
+        silent = (each.device for each in self._awaited() if min(each.told_at(self._arrivals)) <= now)
+        self._silent = frozenset(silent) or NO_NAMES
         moments = (*self._silences(), self._again, self._lows_at, self.until)
         self._due = min((moment for moment in moments if moment > now), default=NEVER)
         return self._due
@@ -456,7 +461,8 @@ class Bed:
         """With its onset as it was seen first: that of a device gone mad is soon no longer among what is judged."""
         cut = {vital: readings[0].taken_at for vital, readings in taken.items() if len(readings) >= spot.MOST}
         begun = [self._since_before(each, cut) for each in found]
-        self._onsets = {(each.rule, each.audience): each.since for each in begun if each.verdict is Verdict.RAISE}
+        raised = {(each.rule, each.audience): each.since for each in begun if each.verdict is Verdict.RAISE}
+        self._onsets = raised or NO_ONSETS
         return begun
 
     def _look_back(self, stored: Stored, scene: Scene) -> tuple[spot.Taken, list[Finding]]:

@@ -108,43 +108,59 @@ def terms(
     half = ahead * 0.2
     near = 0.5 - 0.5 * half / (1.0 + abs(half))  # 1 far below the level, 0 far above
     pace, noise, spread, mean, share_near, share_low = person
-    # Each clipped to -bound .. bound, as max(value - knee, 0) written out: calls would cost as much as all the rest.
-    y, p, a, b, c, d, e, *who = [
-        0.5 * (abs(value + bound) - abs(value - bound))
-        for value, bound in (
-            (over * 0.1, 6.0),
-            (ahead * 0.1, 6.0),
-            (lag5 * 0.2, 4.0),
-            (lag10 * 0.1, 4.0),
-            (lag20 * 0.08, 4.0),
-            (lag40 * 0.05, 4.0),
-            (lag80 * 0.03, 4.0),
-            (pace, 2.0),
-            (noise * 0.2, 3.0),
-            (spread * 0.02, 2.0),
-            (mean * 0.02, 4.0),
-            (share_near * 10.0, 3.0),
-            (share_low * 10.0, 2.0),
-            (shape[0] * 0.1, 4.0),
-            (shape[1] * 0.025, 4.0),
-            (shape[2] * (1 / 60), 3.0),
-        )
+    # Written out, for calls and small lists would cost as much as the sums. First what is clipped to -bound .. bound.
+    y, p = over * 0.1, ahead * 0.1
+    y, p = 0.5 * (abs(y + 6.0) - abs(y - 6.0)), 0.5 * (abs(p + 6.0) - abs(p - 6.0))
+    a, b, c, d, e = lag5 * 0.2, lag10 * 0.1, lag20 * 0.08, lag40 * 0.05, lag80 * 0.03
+    a, b = 0.5 * (abs(a + 4.0) - abs(a - 4.0)), 0.5 * (abs(b + 4.0) - abs(b - 4.0))
+    c, d = 0.5 * (abs(c + 4.0) - abs(c - 4.0)), 0.5 * (abs(d + 4.0) - abs(d - 4.0))
+    e = 0.5 * (abs(e + 4.0) - abs(e - 4.0))
+    noise, spread, mean, share_near, share_low = (
+        noise * 0.2, spread * 0.02, mean * 0.02, share_near * 10.0, share_low * 10.0,
+    )  # fmt: skip
+    floor, crest, crest_at = shape[0] * 0.1, shape[1] * 0.025, shape[2] * (1 / 60)
+    recent, just = RECENT - since_low, 60.0 - since_low
+    who = [
+        0.5 * (abs(pace + 2.0) - abs(pace - 2.0)),
+        0.5 * (abs(noise + 3.0) - abs(noise - 3.0)),
+        0.5 * (abs(spread + 2.0) - abs(spread - 2.0)),
+        0.5 * (abs(mean + 4.0) - abs(mean - 4.0)),
+        0.5 * (abs(share_near + 3.0) - abs(share_near - 3.0)),
+        0.5 * (abs(share_low + 2.0) - abs(share_low - 2.0)),
+        0.5 * (recent + abs(recent)) * (1 / 180),
+        0.5 * (just + abs(just)) * (1 / 60),
+        0.5 * (abs(floor + 4.0) - abs(floor - 4.0)),
+        0.5 * (abs(crest + 4.0) - abs(crest - 4.0)),
+        0.5 * (abs(crest_at + 3.0) - abs(crest_at - 3.0)),
     ]
-    who[6:6] = [
-        0.5 * (RECENT - since_low + abs(RECENT - since_low)) * (1 / 180),
-        0.5 * (60.0 - since_low + abs(60.0 - since_low)) * (1 / 60),
-    ]
-    row = [y, p, a, b, c, d, e]
-    row += [0.5 * (over - knee + abs(over - knee)) for knee in (4.0, 9.0, 15.0, 25.0)]
-    row += [0.5 * (ahead - knee + abs(ahead - knee)) for knee in (-30.0, -20.0, -12.0, -6.0, -1.0, 4.0, 8.0)]
-    row += [0.5 * (lag5 - knee + abs(lag5 - knee)) for knee in (-8.0, -4.0, 0.0)]
-    row += [0.5 * (lag10 - knee + abs(lag10 - knee)) for knee in (-8.0, -3.0, 0.0)]
-    row += [0.5 * (lag40 - knee + abs(lag40 - knee)) for knee in (-25.0, -12.0, -4.0)]
-    row += [y * y, y * p, y * b, y * d, y * a, p * p, p * b, p * d, p * a, b * b, b * d, b * a, d * d, d * a, a * a]
-    row += [near, near * y, near * a, near * d]
-    row += who
-    row += [near * each for each in who]
-    return row
+    # Each hinge is what is above its knee, and else 0.
+    return [
+        y, p, a, b, c, d, e,
+        0.5 * (over - 4.0 + abs(over - 4.0)),
+        0.5 * (over - 9.0 + abs(over - 9.0)),
+        0.5 * (over - 15.0 + abs(over - 15.0)),
+        0.5 * (over - 25.0 + abs(over - 25.0)),
+        0.5 * (ahead + 30.0 + abs(ahead + 30.0)),
+        0.5 * (ahead + 20.0 + abs(ahead + 20.0)),
+        0.5 * (ahead + 12.0 + abs(ahead + 12.0)),
+        0.5 * (ahead + 6.0 + abs(ahead + 6.0)),
+        0.5 * (ahead + 1.0 + abs(ahead + 1.0)),
+        0.5 * (ahead - 4.0 + abs(ahead - 4.0)),
+        0.5 * (ahead - 8.0 + abs(ahead - 8.0)),
+        0.5 * (lag5 + 8.0 + abs(lag5 + 8.0)),
+        0.5 * (lag5 + 4.0 + abs(lag5 + 4.0)),
+        0.5 * (lag5 + abs(lag5)),
+        0.5 * (lag10 + 8.0 + abs(lag10 + 8.0)),
+        0.5 * (lag10 + 3.0 + abs(lag10 + 3.0)),
+        0.5 * (lag10 + abs(lag10)),
+        0.5 * (lag40 + 25.0 + abs(lag40 + 25.0)),
+        0.5 * (lag40 + 12.0 + abs(lag40 + 12.0)),
+        0.5 * (lag40 + 4.0 + abs(lag40 + 4.0)),
+        y * y, y * p, y * b, y * d, y * a, p * p, p * b, p * d, p * a, b * b, b * d, b * a, d * d, d * a, a * a,
+        near, near * y, near * a, near * d,
+        *who,
+        *[near * each for each in who],
+    ]  # fmt: skip
 
 
 class Near(NamedTuple):
