@@ -24,6 +24,7 @@ from typing import Final
 
 from alerts.alert import Audience, Finding, Text, Verdict
 from alerts.cuff import Pressure, limit_words, pressures
+from alerts.meter import believed
 from alerts.rule import MG_DL, MMHG, MMOL_L, PERCENT
 from alerts.scene import MINUTE, Scene, is_heard
 from alerts.shown import number, shown, words
@@ -84,6 +85,7 @@ def _asked(
     ketones: Sequence[Reading],
 ) -> dict[Vital, Finding]:
     """What the patient is asked of each vital, also where it is not fresh any more."""
+    glucose = believed(glucose)
     asked = {
         Vital.GLUCOSE: _sensor(scene, glucose, sensor) or _meter(scene, glucose),
         Vital.BLOOD_PRESSURE: _cuff(scene, pressures(cuff[-_FEW:])),

@@ -13,7 +13,8 @@
 - **Above the goal** of its meal: the patient's own, once a week, and very high once a day; from the level of
   referral on each time it is measured again.
 - **Crisis**: staff at once of a reading beyond what many devices show, HI included; of high priority when a second
-  one says the same. It is no referral beside that.
+  one says the same. It is no referral beside that. One that is too high to be believed, and became no reading
+  (`believed`), is told as well, since it may be true; it proves no other one, and for all other rules it is not there.
 - Of a high glucose and a ketone beside it the patient hears the more urgent alone.
 - A reading of which the meter itself says that something was wrong with strip or sample confirms nothing.
 - A sensor raises nothing here, but its newest reading ends a low as a meter's would, once its lag is over.
@@ -56,7 +57,7 @@ from alerts.spot_rules import (
     METER_VERY_LOW,
 )
 from ingest.reading import Flag, Reading
-from ingest.vital import COMPONENTS, MG_DL_PER_MMOL_L, Unit, Vital
+from ingest.vital import COMPONENTS, MG_DL_PER_MMOL_L, Unit, Vital, is_too_high
 
 _SENSOR_LAG: Final = timedelta(minutes=15)
 _DAY: Final = timedelta(days=1)
@@ -107,6 +108,7 @@ def judge(
     """
     findings: list[Finding | None] = []
     again = None
+    whole, glucose = glucose, believed(glucose)
     if glucose:
         taken = list(glucose)
         if sensor is not None and sensor.taken_at - taken[-1].taken_at >= _SENSOR_LAG:
@@ -122,13 +124,14 @@ def judge(
             *very_low,
             _referral(scene, glucose, raising),
             _high_twice(scene, glucose, raising),
-            *_crisis(scene, glucose, raising),
             _high(scene, glucose, raising),
         ]
+    if whole:
+        findings += _crisis(scene, whole, raising)
     if ketones:
         findings += _ketone(scene, ketones, glucose, raising)
     found = [each for each in findings if each]
-    if glucose and ketones and abs(glucose[-1].taken_at - ketones[-1].taken_at) <= SPOT_GAP:
+    if whole and ketones and abs(whole[-1].taken_at - ketones[-1].taken_at) <= SPOT_GAP:
         found = _asked_once(found)
     return Judged(tuple(found), again)
 
@@ -147,6 +150,11 @@ def _asked_once(found: Sequence[Finding]) -> list[Finding]:
         and each.known_at <= ketone.known_at
     }
     return [each for each in found if id(each) not in lesser]
+
+
+def believed(glucose: Sequence[Reading]) -> Sequence[Reading]:
+    """Without those too high to be believed, which were set aside: the value or its unit may be wrong."""
+    return [each for each in glucose if not is_too_high(each.vital, each.values)]
 
 
 def is_grave(scene: Scene, reading: Reading) -> bool:
@@ -561,7 +569,9 @@ def _crisis(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] |
     if not proof or not scene.fresh(rule, "fresh-meter", event[-1]):
         calm = _not_crisis(scene, glucose[-1], raising)
         return [calm] if calm else []
-    said = together((_crisis_words(scene, proof), _usual_late(scene, proof[-1])), _NOTHING)
+    said = together(
+        (_crisis_words(scene, proof), _set_aside_words(scene, proof), _usual_late(scene, proof[-1])), _NOTHING
+    )
     found = [
         scene.finding(
             rule,
@@ -569,7 +579,7 @@ def _crisis(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] |
             said,
             event[0].taken_at,
             proof,
-            priority=Priority.HIGH if len(proof) > 1 else rule.priority,
+            priority=Priority.HIGH if len(proof) > 1 and believed(proof) else rule.priority,
             emergencies=proof,
         )
     ]
@@ -610,6 +620,18 @@ def _crisis_words(scene: Scene, proof: Sequence[Reading]) -> Text:
     )
 
 
+def _set_aside_words(scene: Scene, proof: Sequence[Reading]) -> Text:
+    if len(believed(proof)) == len(proof):
+        return _NOTHING
+    (glucose,) = COMPONENTS[Vital.GLUCOSE]
+    highest = _mean_words(scene, glucose.highest, shown(proof[-1])[1])
+    return Text(
+        en=f" What is above {highest.en} is higher than can be believed and was set aside: the value or its unit may "
+        "be wrong, or the glucose extremely high.",
+        zh=f"高于 {highest.zh}的数值超出可信范围，已搁置：数值或单位可能有误，也可能血糖极高。",
+    )
+
+
 def _not_crisis(scene: Scene, newest: Reading, raising: Collection[str] | None) -> Finding | None:
     rule = METER_CRISIS
     if not _is_below_crisis(scene, newest):
@@ -623,25 +645,6 @@ def _not_crisis(scene: Scene, newest: Reading, raising: Collection[str] | None) 
     )
     because = Text(en=f"Glucose {now.en} at {at}: below {limit.en}.", zh=f"{at} 血糖 {now.zh}：低于 {limit.zh}。")
     return scene.finding(rule, Verdict.CLEAR, because, newest.taken_at, (newest,))
-
-
-def too_high(scene: Scene, reading: Reading) -> list[Finding]:
-    """Of a glucose too high to be believed, which was set aside: it may be wrong, or the patient in danger."""
-    rule, (glucose,) = METER_CRISIS, COMPONENTS[Vital.GLUCOSE]
-    if not scene.fresh(rule, "fresh-meter", reading) or _DOUBTS & reading.flags:
-        return []
-    now, at = words(scene, reading), scene.clock(reading.taken_at)
-    highest = _mean_words(scene, glucose.highest, shown(reading)[1])
-    said = Text(
-        en=f"Meter glucose {now.en} at {at}: higher than can be believed (above {highest.en}), so it was set aside. "
-        "The value or its unit may be wrong, or the glucose extremely high.",
-        zh=f"{at} 指尖血糖 {now.zh}：高于可信范围（{highest.zh} 以上），已搁置。数值或单位可能有误，也可能血糖极高。",
-    )
-    told = Text(en=said.en + _MEASURE_AGAIN.en, zh=said.zh + _MEASURE_AGAIN.zh)
-    return [
-        scene.finding(rule, Verdict.RAISE, because, reading.taken_at, (reading,), audience=audience)
-        for audience, because in ((Audience.STAFF, said), (Audience.PATIENT, told))
-    ]
 
 
 # Goals by meal

@@ -32,10 +32,8 @@ from alerts.follow_up import Deed, FollowUp, Step, closing, decide, follow, wors
 from alerts.follow_up_book import FollowUpBook
 from alerts.ladder import Plan
 from alerts.machine import Change, FactKind, hear, hear_findings, withheld
-from alerts.meter import too_high
 from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, Key, Limits
 from alerts.rules import PLAIN, RuleBook
-from alerts.scene import Scene
 from alerts.sensor import NEVER
 from alerts.sensor_rules import LOW_EVENT_2
 from alerts.spot_rules import BP_LOW, BP_SEVERE, METER_VERY_LOW
@@ -45,7 +43,7 @@ from gateway.clock import Clock
 from gateway.own_limits import Holdings, care_of
 from gateway.patience import Patience
 from gateway.people import DeviceKind, MeasuringPlan, Patient, People, Worn, plans_on
-from gateway.stored import StoredReadings, Unseen
+from gateway.stored import SetAside, StoredReadings, Unseen
 from ingest.journal import Journal
 from ingest.reading import Flag, Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Vital
@@ -108,6 +106,7 @@ class Ward:
         self._plans: dict[frozenset[tuple[Key, float]], Plan] = {}
         self._new: defaultdict[str, list[Reading]] = defaultdict(list)  # of patients who have no bed
         self._found: defaultdict[str, list[Sequence[Finding]]] = defaultdict(list)  # what was not yet heard
+        self._set_aside = SetAside()
         self._agenda = Agenda()
         self._again: set[str] = set()  # to be judged at the next tick whatever time it is
         self._ticked_at: datetime | None = None
@@ -185,17 +184,14 @@ class Ward:
         notices = hear_findings({}, findings, self._now()).notices
         await _unless_overtaken(partial(self._write, (), notices))
 
-    async def tell_too_high(self, refused: Sequence[Reading]) -> None:
-        """Tell of glucose that became no reading because it is too high to be believed (`alerts.meter`)."""
-        found = [each for reading in refused for each in await self.patience.call(self._too_high, reading)]
-        await self.hear(found)
-        self._again.update(each.patient for each in found)
+    async def see_set_aside(self, refused: Iterable[Reading]) -> None:
+        """Judge the patients of glucose that became no reading because it is too high to be believed."""
+        if new := self._set_aside.take(refused, self._now()):
+            await self._judge(self._take(new))
 
-    def _too_high(self, reading: Reading) -> list[Finding]:
-        now, person = self._now(), self._people.patient(reading.patient)
-        zone = ZoneInfo(person.zone if person else "UTC")
-        limits, _ = self._limits(reading.patient, person, zone, now)
-        return too_high(Scene(reading.patient, limits, now, zone, person.glucose_unit if person else None), reading)
+    def recall_set_aside(self, refused: Iterable[Reading]) -> None:
+        """Take in what was refused so before the start, oldest first; its patients are judged at the next tick."""
+        self._again.update(each.patient for each in self._set_aside.take(refused, self._now()))
 
     async def hear(self, findings: Sequence[Finding]) -> None:
         """Have the alerts hear findings that were made elsewhere."""
@@ -408,7 +404,7 @@ class Ward:
 
     def _look_at(self, patient: str, now: datetime) -> list[Sequence[Finding]]:
         bed = self._beds[patient]
-        stored = StoredReadings(self._journal, patient, now, self._book)
+        stored = StoredReadings(self._journal, patient, now, self._book, self._set_aside.of(patient))
         groups = self._found[patient]
         groups += [bed.take(reading, now) for reading in self._new.pop(patient, ())]
         groups.append(bed.look(stored, now))

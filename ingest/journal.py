@@ -575,6 +575,19 @@ class Journal:
         with self._reading() as db:
             return [_letter(row) for row in db.execute(query, (LetterState.WAITING, device, reason, after, limit))]
 
+    def letters_since(self, reason: str, start: datetime, after: int, limit: int) -> list[Letter]:
+        """Letters for this reason that came from `start` on and wait or were discarded, oldest first.
+
+        `after` is the last id of the page before.
+        """
+        # What is left of a replaced letter is in others.
+        query = (
+            "SELECT * FROM letters WHERE state IN ('waiting', 'discarded') AND reason=? AND received_us>=? AND id>? "
+            "ORDER BY id LIMIT ?"
+        )
+        with self._reading() as db:
+            return [_letter(row) for row in db.execute(query, (reason, to_us(start), after, limit))]
+
     def failures(self, device: str, start: datetime, end: datetime) -> list[datetime]:
         """When measurements that a device reported as failed came in, start <= then < end, oldest first."""
         # What is left of a replaced letter waits in others.
