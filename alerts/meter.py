@@ -14,9 +14,11 @@
   referral on each time it is measured again.
 - **Crisis**: staff at once of a reading beyond what many devices show, HI included; of high priority when a second
   one says the same. It is no referral beside that. One that is too high to be believed, and became no reading
-  (`believed`), is told as well, since it may be true; it proves no other one, and for all other rules it is not there.
+  (`believed`), is told as well, since it may be true; it proves no other one, and to all other rules it is unknown.
 - Of a high glucose and a ketone beside it the patient hears the more urgent alone.
-- A reading of which the meter itself says that something was wrong with strip or sample confirms nothing.
+- A reading of which the meter itself says that something was wrong with strip or sample confirms nothing. One that
+  would be an emergency asks for another at once, with a new strip; staff hear of it alone where a quarter of an hour
+  brings none that counts.
 - A sensor raises nothing here, but its newest reading ends a low as a meter's would, once its lag is over.
 """
 
@@ -30,7 +32,7 @@ from statistics import fmean
 from typing import Final
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict, together
-from alerts.first_aid import FOR_STAFF, advice, advice_late
+from alerts.first_aid import FOR_STAFF, advice, advice_doubted, advice_late
 from alerts.rule import DAYS, MMOL_L, PERCENT, SWITCH, Rule
 from alerts.scene import (
     MINUTE,
@@ -127,7 +129,9 @@ def judge(
             _high(scene, glucose, raising),
         ]
     if whole:
-        findings += _crisis(scene, whole, raising)
+        crisis, counts_by = _crisis(scene, whole, raising)
+        findings += crisis
+        again = min(filter(None, (again, counts_by)), default=None)
     if ketones:
         findings += _ketone(scene, ketones, glucose, raising)
     found = [each for each in findings if each]
@@ -263,7 +267,7 @@ def _very_low(
     event = _low_episode(scene, rule, taken)
     if not event:
         return _not_low(scene, rule, taken, raising), None
-    deadline, danger = _deadline(scene, event[0]), _danger(scene, event)
+    deadline, danger = _deadline(scene, event), _danger(scene, event)
     overdue, shown_twice = scene.now > deadline, danger is not None or _lingers(scene, event)
     found = [_to_patient(scene, rule, event, danger)]
     if shown_twice or overdue:
@@ -319,8 +323,20 @@ def _asked_at(onset: Reading) -> datetime:
     return max(onset.taken_at, onset.received_at)
 
 
-def _deadline(scene: Scene, onset: Reading) -> datetime:
-    return _asked_at(onset) + scene.minutes(METER_VERY_LOW, "unrecovered")
+def _deadline(scene: Scene, event: Sequence[Reading]) -> datetime:
+    """Until when a recovery is waited for; after a value in doubt at which nobody acts alone, a second one."""
+    usual = _asked_at(event[0]) + scene.minutes(METER_VERY_LOW, "unrecovered")
+    doubted = _in_doubt(event, lambda each: _is_below(scene, each, METER_VERY_LOW, "at-once"))
+    return min(usual, _asked_at(doubted[0]) + scene.minutes(METER_VERY_LOW, "recheck")) if doubted else usual
+
+
+def _in_doubt(taken: Sequence[Reading], beyond: Callable[[Reading], bool]) -> Sequence[Reading]:
+    """The readings since the first one beyond a limit which the meter itself doubts, with none that counts since."""
+    return _episode(
+        taken,
+        lambda each: bool(_DOUBTS & each.flags) and beyond(each),
+        lambda each: each.flags.isdisjoint({Flag.TIME_FAULT, *_DOUBTS}),
+    )
 
 
 def _lingers(scene: Scene, event: Sequence[Reading]) -> bool:
@@ -353,6 +369,8 @@ def _with_advice(scene: Scene, rule: Rule, said: Text, event: Sequence[Reading])
             en=f"{said.en} This value came late.{todo.en}{strip.en}",
             zh=f"{said.zh}该数值上传较晚。{todo.zh}{strip.zh}",
         )
+    if strip.en and _is_below(scene, newest, METER_VERY_LOW, "at-once"):
+        return together((said, _still_words(scene, event), advice_doubted(), strip), _NOTHING)
     todo = advice(very_low=very_low, minutes=scene.minutes(rule, "recheck") / MINUTE)
     return together((said, _still_words(scene, event), todo, strip), _NOTHING)
 
@@ -530,7 +548,7 @@ def _known_at(scene: Scene, glucose: Sequence[Reading], place: int) -> datetime 
     if end is None:
         return None
     whole = glucose[place + 1 - len(event) : end]
-    told = _danger(scene, whole) or _lingers(scene, whole) or glucose[end].received_at > _deadline(scene, whole[0])
+    told = _danger(scene, whole) or _lingers(scene, whole) or glucose[end].received_at > _deadline(scene, whole)
     return None if told else glucose[end].received_at
 
 
@@ -552,9 +570,13 @@ def _of_one_day(glucose: Sequence[Reading]) -> Iterator[Reading]:
 # Crisis
 
 
-def _is_crisis(scene: Scene, reading: Reading) -> bool:
+def _is_extreme(scene: Scene, reading: Reading) -> bool:
     value, unit = shown(reading)
-    return value >= scene.number(METER_CRISIS, "limit", unit) and not _DOUBTS & reading.flags
+    return value >= scene.number(METER_CRISIS, "limit", unit)
+
+
+def _is_crisis(scene: Scene, reading: Reading) -> bool:
+    return _is_extreme(scene, reading) and not _DOUBTS & reading.flags
 
 
 def _is_below_crisis(scene: Scene, reading: Reading) -> bool:
@@ -562,13 +584,16 @@ def _is_below_crisis(scene: Scene, reading: Reading) -> bool:
     return _is_below(scene, reading, METER_CRISIS, "clear") and not reading.flags & {Flag.TIME_FAULT, *_DOUBTS}
 
 
-def _crisis(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> list[Finding]:
+def _crisis(
+    scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None
+) -> tuple[list[Finding], datetime | None]:
     rule = METER_CRISIS
     event = _episode(glucose, lambda each: _is_crisis(scene, each), lambda each: _is_below_crisis(scene, each))
     proof = [each for each in event if _is_crisis(scene, each)][-2:]
+    doubted, counts_by = _crisis_in_doubt(scene, glucose)
     if not proof or not scene.fresh(rule, "fresh-meter", event[-1]):
-        calm = _not_crisis(scene, glucose[-1], raising)
-        return [calm] if calm else []
+        calm = None if doubted else _not_crisis(scene, glucose[-1], raising)
+        return [calm] if calm else doubted, counts_by
     said = together(
         (_crisis_words(scene, proof), _set_aside_words(scene, proof), _usual_late(scene, proof[-1])), _NOTHING
     )
@@ -585,21 +610,56 @@ def _crisis(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] |
     ]
     if proof[-1] is glucose[-1]:
         newest = proof[-1]
-        answered = next(each for each in event if answers(each.taken_at) == answers(newest.taken_at))
         still = len(proof) > 1 and answers(proof[0].taken_at) != answers(newest.taken_at) and not came_together(proof)
-        told = together((said, _STILL_EXTREME if still else _MEASURE_AGAIN), _NOTHING)
-        found.append(
-            scene.finding(
-                rule,
-                Verdict.RAISE,
-                told,
-                answered.taken_at,
-                proof,
-                priority=Priority.HIGH,
-                audience=Audience.PATIENT,
-            )
-        )
-    return found
+        todo = _STILL_EXTREME if still else _MEASURE_AGAIN
+        found.append(_asked_of_crisis(scene, together((said, todo), _NOTHING), event, proof))
+    return [*found, *(each for each in doubted if each.audience is Audience.PATIENT)], None
+
+
+def _asked_of_crisis(scene: Scene, because: Text, event: Sequence[Reading], proof: Sequence[Reading]) -> Finding:
+    """Each measurement is answered."""
+    answered = next(each for each in event if answers(each.taken_at) == answers(proof[-1].taken_at))
+    return scene.finding(
+        METER_CRISIS,
+        Verdict.RAISE,
+        because,
+        answered.taken_at,
+        proof,
+        priority=Priority.HIGH,
+        audience=Audience.PATIENT,
+    )
+
+
+def _crisis_in_doubt(scene: Scene, glucose: Sequence[Reading]) -> tuple[list[Finding], datetime | None]:
+    """The newest readings, where one would be a crisis but for what the meter says was wrong with it.
+
+    The patient is asked for another one; staff hear where none that counts comes in time, and until when that is.
+    """
+    rule = METER_CRISIS
+    event = _in_doubt(glucose, lambda each: _is_extreme(scene, each))
+    if not event or not scene.fresh(rule, "fresh-meter", event[-1]):
+        return [], None
+    wait = scene.minutes(rule, "wait")
+    first, deadline = event[0], _asked_at(event[0]) + wait
+    proof = [each for each in event if _is_extreme(scene, each)][-1:]
+    said = together(
+        (
+            _crisis_words(scene, proof),
+            _set_aside_words(scene, proof),
+            _fault_words(scene, proof),
+            _usual_late(scene, proof[-1]),
+        ),
+        _NOTHING,
+    )
+    found = [_asked_of_crisis(scene, together((said, _MEASURE_AGAIN, _new_strip(proof[-1])), _NOTHING), event, proof)]
+    if scene.now <= deadline:
+        return found, deadline + _INSTANT
+    because = Text(
+        en=f"{said.en} The patient was asked to measure again; none that counts came within {wait // MINUTE} min.",
+        zh=f"{said.zh}已请患者复测，{wait // MINUTE} 分钟内未收到有效的第二次。",
+    )
+    alone = scene.finding(rule, Verdict.RAISE, because, first.taken_at, proof, known_at=deadline, emergencies=proof)
+    return [alone, *found], None
 
 
 def _crisis_words(scene: Scene, proof: Sequence[Reading]) -> Text:
@@ -667,7 +727,7 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
     goal = _goal(newest)
     if not _above(scene, newest, goal):
         return _not_high(scene, newest, goal, raising)
-    if not scene.fresh(rule, "fresh-meter", newest) or _is_crisis(scene, newest):
+    if not scene.fresh(rule, "fresh-meter", newest) or _is_extreme(scene, newest):
         return _held(scene, rule, newest, raising)
     at, now, meal = scene.clock(newest.taken_at), words(scene, newest), _meal(newest)
     limit, source, todo, priority = _high_level(scene, newest, goal)

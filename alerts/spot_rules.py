@@ -241,6 +241,7 @@ METER_CRISIS: Final = Rule(
     parameters=(
         *both("limit", _HHS, (500, 400, 600), (27.8, 22.2, 33.3)),
         *both("clear", OWN, (300, 200, 400), (16.7, 11.1, 22.2)),
+        minutes("wait", 15, 5, 60, OWN),
         _FRESH,
     ),
 )

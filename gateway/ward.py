@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sqlite3
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, Key, Limits
 from alerts.rules import PLAIN, RuleBook
 from alerts.sensor import NEVER
 from alerts.sensor_rules import LOW_EVENT_2
-from alerts.spot_rules import BP_LOW, BP_SEVERE, METER_VERY_LOW
+from alerts.spot_rules import BP_LOW, BP_SEVERE, METER_CRISIS, METER_VERY_LOW
 from gateway.agenda import Agenda
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
@@ -64,13 +65,15 @@ _TOLD_AT_ONCE: Final = 100  # events; then others have their turn of the loop
 SLICE: Final = 500
 _BEDS: Final = 250_000  # in memory, some KB each
 # The most that a patient's limits can make of "fresh-meter", and beyond what a reading may ask for a second one: the
-# least severe blood pressure and the highest of the very low that anybody can have (mmHg, mg/dL).
+# least severe blood pressure, the highest of the very low and the least extreme glucose that anybody can have (mmHg,
+# mg/dL).
 _FRESH: Final = timedelta(days=1)
 _SEVERE: Final = (BP_SEVERE.bounds("systolic", MMHG)[0], BP_SEVERE.bounds("diastolic", MMHG)[0])
 _LOW_PRESSURE: Final = BP_LOW.bounds("very-low-systolic", MMHG)[1]
 _LOW_GLUCOSE: Final = max(
     METER_VERY_LOW.bounds("limit", MG_DL)[1], METER_VERY_LOW.bounds("limit", MMOL_L)[1] * MG_DL_PER_MMOL_L
 )
+_HIGH_GLUCOSE: Final = METER_CRISIS.bounds("limit", MG_DL)[0]
 NO_PLANS: Final[Mapping[Vital, timedelta]] = {}
 _BATTERY_NEWS: Final = timedelta(days=1)
 _OVERTAKEN_AT_MOST: Final = 10  # times in a row by other hubs; then it is tried again at the next tick
@@ -471,7 +474,7 @@ class Ward:
         self._again.update(patient for patient, _ in self._book.standing())
         start, beyond = self._started_at - _FRESH, self._journal.patients_beyond
         self._again.update(beyond(Vital.BLOOD_PRESSURE, start, below=_LOW_PRESSURE, reaching=_SEVERE))
-        self._again.update(beyond(Vital.GLUCOSE, start, below=_LOW_GLUCOSE))
+        self._again.update(beyond(Vital.GLUCOSE, start, below=_LOW_GLUCOSE, reaching=(_HIGH_GLUCOSE, math.inf)))
 
     def _make_beds(self, patients: Sequence[str], standing: Mapping[tuple[str, str], Alert], now: datetime) -> None:
         known = {patient.id: patient for patient in self._people.some(patients)}

@@ -1,4 +1,4 @@
-"""A glucose too high to be believed becomes no reading, and is told like one: once, and until a newer one says more."""
+"""A glucose too high to be believed becomes no reading, and is told like one: once, until a newer one ends it."""
 
 from __future__ import annotations
 
