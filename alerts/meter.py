@@ -168,6 +168,15 @@ def is_grave(scene: Scene, reading: Reading) -> bool:
     return _is_below(scene, reading, METER_VERY_LOW, "limit") or _is_crisis(scene, reading)
 
 
+def emergency_advice(scene: Scene, reading: Reading) -> Text | None:
+    """What to do about a glucose or ketone that is an emergency, while another one contradicts it."""
+    if reading.vital is Vital.KETONE:
+        return _KETONE_MEANWHILE if _ketone_level(scene, reading) == "emergency" else None
+    if _is_below(scene, reading, METER_VERY_LOW, "limit"):
+        return advice_doubted()
+    return _MEASURE_AGAIN if _is_extreme(scene, reading) else None
+
+
 # Lows
 
 
@@ -865,6 +874,11 @@ _KETONE_ADVICE: Final = {
     ),
 }
 
+_KETONE_MEANWHILE: Final = Text(
+    en=" Until it says otherwise this is an emergency: please call the emergency number (120 in China) or have "
+    "yourself brought to a hospital now, also if you feel well.",
+    zh="在结果表明并非如此之前，仍属紧急情况：即使没有不适，也请立即拨打急救电话（中国大陆 120）或由他人送往医院。",
+)
 _KETONE_LATE: Final = Text(
     en=" Please measure ketone and glucose again now; if ketone is still so high, call your doctor or clinic; if you "
     "vomit, breathe hard or feel drowsy, call the emergency number (120 in China) now.",

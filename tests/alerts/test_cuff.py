@@ -457,3 +457,11 @@ def test_one_pressure_that_is_low_but_not_very_low_stays_with_the_patient() -> N
 def test_a_limit_can_be_the_patients_own() -> None:
     own = {Key("bp-low", "diastolic", MMHG): 50.0}
     assert Home(given=own).take(cuff(0, 110, 55)).verdict("bp-low", 0) is not RAISE
+
+
+def test_of_two_that_contradict_each_other_no_mean_is_formed() -> None:
+    home = Home().take(cuff(0, 192, 110), cuff(3, 140, 88))  # their mean is 166/99
+    found = home.at(3)["bp-session-high"]
+    assert found.verdict is HOLD
+    assert "they contradict each other and have no mean" in found.because.en
+    assert home.take(cuff(6, 138, 87)).verdict("bp-session-high", 6) is RAISE
