@@ -379,10 +379,10 @@ def _again(scene: Scene, before: _Case, case: _Case) -> _Case:
 
 
 def _priority(scene: Scene, case: _Case) -> Priority:
-    """HIGH when both readings are above the limits of a crisis in both pressures; no symptoms are known here."""
+    """HIGH when one of the pair is above the limits of a crisis in both pressures; no symptoms are known here."""
     if case.stage is not _Stage.PAIR:
         return BP_SEVERE.priority
-    if all(all(_is_crisis(scene, each)) for each in case.proof):
+    if any(all(_is_crisis(scene, each)) for each in case.proof):
         return Priority.HIGH
     return Priority(int(scene.number(BP_SEVERE, "confirmed", PRIORITY)))
 
