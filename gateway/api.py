@@ -603,6 +603,7 @@ class AlertOut(BaseModel):
     closing_note: str | None
     newest: ReadingOut | None = Field(description="The newest reading of what it is about, since `since`")
     worst: ReadingOut | None = Field(description="The lowest or the highest of them")
+    glucose: ReadingOut | None = Field(description="Of a ketone, the newest glucose measured with it or since")
     waiting_since: datetime | None = Field(description="Since when nobody has acknowledged it")
     episodes: list[EpisodeOut] = Field(description="The newest first, each with its own sentence")
 
@@ -632,6 +633,7 @@ class AlertOut(BaseModel):
             closing_note=alert.closing_note,
             newest=card.newest and ReadingOut.of(card.newest, zone),
             worst=card.worst and ReadingOut.of(card.worst, zone),
+            glucose=card.glucose and ReadingOut.of(card.glucose, zone),
             waiting_since=_on_clock(card.waiting_since, zone),
             episodes=[EpisodeOut.of(fact, zone) for fact in reversed(card.episodes)],
         )
