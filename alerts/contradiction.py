@@ -32,7 +32,7 @@ from alerts.cuff import emergency_advice as cuff_emergency_advice
 from alerts.meter import believed, emergency_advice
 from alerts.rule import MG_DL, MMHG, MMOL_L, PERCENT
 from alerts.scene import MINUTE, Scene, is_heard
-from alerts.shown import number, shown, words
+from alerts.shown import shown, words
 from alerts.spot_rules import BP_SESSION_HIGH, CONTRADICTION
 from ingest.reading import Flag, Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
@@ -230,16 +230,16 @@ def _ketone(scene: Scene, ketones: Sequence[Reading]) -> Finding | None:
         second.taken_at - each.taken_at <= _VOTE and _ketones_agree(scene, each, second) for each in ketones[-3:-2]
     ):
         return None
-    one, other, at = _ketone_words(first), _ketone_words(second), scene.clock(second.taken_at)
+    one, other, at = words(scene, first), words(scene, second), scene.clock(second.taken_at)
     least, share = _ketone_bounds(scene)
     source = scene.limits.source(CONTRADICTION.name, "ketone", MMOL_L)
     return _raise(
         scene,
         Text(
-            en=f"Your blood ketone was {one} and {apart // MINUTE} min later, at {at}, {other}: they differ by more "
-            f"than {least:g} mmol/L / {share:g} % ({source.en}). Please measure a third time, with clean hands and a "
-            "new strip.",
-            zh=f"血酮先后为 {one} 和 {other}（{at}，相隔 {apart // MINUTE} 分钟）：相差超过 {least:g} mmol/L / "
+            en=f"Your blood ketone was {one.en} and {apart // MINUTE} min later, at {at}, {other.en}: they differ by "
+            f"more than {least:g} mmol/L / {share:g} % ({source.en}). Please measure a third time, with clean hands "
+            "and a new strip.",
+            zh=f"血酮先后为 {one.zh} 和 {other.zh}（{at}，相隔 {apart // MINUTE} 分钟）：相差超过 {least:g} mmol/L / "
             f"{share:g} %（{source.zh}）。请洗手后换新试纸再测一次。",
         ),
         (first, second),
@@ -257,11 +257,6 @@ def _ketones_agree(scene: Scene, first: Reading, second: Reading) -> bool:
 
 def _ketone_bounds(scene: Scene) -> tuple[float, float]:
     return scene.number(CONTRADICTION, "ketone", MMOL_L), scene.number(CONTRADICTION, "ketone-share", PERCENT)
-
-
-def _ketone_words(reading: Reading) -> str:
-    value, unit = shown(reading)
-    return ("HI" if value > 0 else "LO") if math.isinf(value) else number(value, unit)
 
 
 def _cuff(scene: Scene, taken: Sequence[Pressure]) -> Finding | None:

@@ -46,7 +46,7 @@ from alerts.scene import (
     late_words,
     span,
 )
-from alerts.shown import limit_words, number, shown, value_words, words
+from alerts.shown import limit_words, shown, value_words, words
 from alerts.spot_rules import (
     KETONE,
     METER_CRISIS,
@@ -896,15 +896,15 @@ def _ketone(
     """
     rule, newest = KETONE, ketones[-1]
     watch = scene.number(rule, "watch", MMOL_L)
-    value, at, now = shown(newest)[0], scene.clock(newest.taken_at), _ketone_words(newest)
+    value, at, now = shown(newest)[0], scene.clock(newest.taken_at), words(scene, newest)
     level = _ketone_level(scene, newest)
     if level is None or not scene.fresh(rule, "fresh-meter", newest):
         if not is_heard(rule, raising):
             return []
         over = value < watch
         because = Text(
-            en=f"Blood ketone {now} at {at}: {f'below {watch:g} mmol/L' if over else 'too old to judge by'}.",
-            zh=f"{at} 血酮 {now}：{f'低于 {watch:g} mmol/L' if over else '读数过旧，无法判断'}。",
+            en=f"Blood ketone {now.en} at {at}: {f'below {watch:g} mmol/L' if over else 'too old to judge by'}.",
+            zh=f"{at} 血酮 {now.zh}：{f'低于 {watch:g} mmol/L' if over else '读数过旧，无法判断'}。",
         )
         verdict = Verdict.CLEAR if over else Verdict.HOLD
         return [scene.finding(rule, verdict, because, newest.taken_at, (newest,))]
@@ -944,16 +944,16 @@ def _of_ketone(
         said = _KETONE_LATE if _asked_at(newest) - newest.taken_at > SPOT_GAP else _KETONE_ADVICE[level]
     after = Text(en="", zh="")
     if newest is not last:
-        now, at = _ketone_words(newest), scene.clock(newest.taken_at)
-        after = Text(en=f", and {now} at {at}", zh=f"，{at} {now}")
-    at, value, late = scene.clock(last.taken_at), _ketone_words(last), _usual_late(scene, newest)
+        now, at = words(scene, newest), scene.clock(newest.taken_at)
+        after = Text(en=f", and {now.en} at {at}", zh=f"，{at} {now.zh}")
+    at, value, late = scene.clock(last.taken_at), words(scene, last), _usual_late(scene, newest)
     return scene.finding(
         rule,
         Verdict.RAISE,
         Text(
-            en=f"Blood ketone {value} at {at}: at or above {limit:g} mmol/L{after.en}.{late.en}{said.en} "
+            en=f"Blood ketone {value.en} at {at}: at or above {limit:g} mmol/L{after.en}.{late.en}{said.en} "
             f"Limit: {source.en}.",
-            zh=f"{at} 血酮 {value}：不低于 {limit:g} mmol/L{after.zh}。{late.zh}{said.zh}限值依据：{source.zh}。",
+            zh=f"{at} 血酮 {value.zh}：不低于 {limit:g} mmol/L{after.zh}。{late.zh}{said.zh}限值依据：{source.zh}。",
         ),
         _reached_at(onset) if audience is Audience.PATIENT else onset.taken_at,
         (last,) if beside is None else (beside, last),
@@ -988,13 +988,6 @@ def _beside_words(scene: Scene, level: str, beside: Reading | None) -> Text:
             zh=f"同时血糖 {glucose.zh}，血酮和血糖均达到酮症酸中毒标准；是否存在酸中毒未知。",
         )
     return Text(en=f" Glucose beside it: {glucose.en}.", zh=f"同时血糖 {glucose.zh}。")
-
-
-def _ketone_words(reading: Reading) -> str:
-    value, _ = shown(reading)
-    if math.isinf(value):
-        return "HI" if value > 0 else "LO"
-    return "?" if math.isnan(value) else number(value, Unit.MMOL_L)
 
 
 # Patterns

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from alerts.alert import Audience, Verdict
-from ingest.reading import Reading
+from ingest.reading import Flag, Reading
 from ingest.vital import Unit
 from tests.alerts.spot_ward import START, Home, cuff, ketone, meter, minute, sensor
 
@@ -159,6 +159,33 @@ def test_a_better_value_that_cannot_be_believed_ends_nothing_until_a_third_agree
     assert home.verdict(rule, came) is HOLD
     assert home.verdict(rule, came + 13 * 60) is HOLD  # also when nobody is asked for a third any more
     assert home.take(third).verdict(rule, came + 13 * 60) is CLEAR
+
+
+@pytest.mark.parametrize(
+    "readings",
+    [
+        [meter(0, 38), meter(3, 310)],
+        [meter(0, "LO", flags={Flag.STRIP_ERROR})],
+        [sensor(0, "HI"), meter(0, 90)],
+        [ketone(0, "HI"), ketone(3, 0.4)],
+        [meter(0, 2.1, MMOL), meter(16, "HI")],
+    ],
+)
+def test_there_is_no_blank_behind_a_full_width_bracket(readings: list[Reading]) -> None:
+    found = Home().take(*readings).judged(16).findings
+    assert any("）" in each.because.zh for each in found)
+    assert [each.because.zh for each in found if "） " in each.because.zh] == []
+
+
+def test_a_ketone_beyond_the_range_is_said_as_such() -> None:
+    found = Home().take(ketone(0, "HI")).at(0)["ketone"].because
+    assert found.en.startswith(
+        "Blood ketone HI (above the device's range) at 2026-03-02 07:00: at or above 3 mmol/L."
+    )
+    assert "血酮 HI（高于设备量程）：不低于 3 mmol/L" in found.zh
+    asked = Home().take(ketone(0, "HI"), ketone(3, 0.4)).asked(3)["contradiction"].because
+    assert asked.en.startswith("Your blood ketone was HI (above the device's range) and 3 min later")
+    assert asked.zh.startswith("血酮先后为 HI（高于设备量程）和 0.4 mmol/L（")
 
 
 def test_what_the_third_value_says_was_right_goes_on() -> None:
