@@ -26,7 +26,7 @@ from datetime import datetime, tzinfo
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
-from alerts import spot
+from alerts import corrected, spot
 from alerts.alert import Alert, Audience, Finding, Verdict
 from alerts.device_rules import LATE_DATA, NO_DATA
 from alerts.devices import LATE, LATE_COUNT, Arrivals, Expected, late_data, no_data, wrong_clock
@@ -64,6 +64,10 @@ class Stored(Protocol):
 
     def was_told(self, rule: str, since: datetime) -> bool:
         """Whether the patient was told of a rule since a moment."""
+        ...
+
+    def said_before(self, reading: Reading) -> Reading | None:
+        """What the device had said before it corrected a reading, where that is known."""
         ...
 
 
@@ -295,6 +299,7 @@ class Bed:
             judged = spot.judge(scene, taken, raising=raising, low_since=self._low_since)
             found += spot.with_what_passed(self._as_begun(judged.findings, taken), past, scene)
             found += self._late_emergencies(scene, taken, stored)
+            found += corrected.judge(scene, taken, self._came, stored.said_before)
             self._came = frozenset()
             if pressures := taken.get(Vital.BLOOD_PRESSURE):
                 self._pressure_at = pressures[-1].taken_at

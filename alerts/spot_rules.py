@@ -293,6 +293,16 @@ LATE_EMERGENCY: Final = Rule(
     quiet=timedelta(days=1),
     parameters=(),
 )
+CORRECTED: Final = Rule(
+    name="corrected-reading",
+    title=Text(en="A value was corrected", zh="读数已更正"),
+    problem="corrected-reading",
+    vitals=(Vital.GLUCOSE, Vital.KETONE, Vital.BLOOD_PRESSURE),
+    comparison=Comparison.AT_LEAST,
+    priority=Priority.MEDIUM,
+    audience=Audience.PATIENT,
+    parameters=(),
+)
 MISSED_MEASUREMENT: Final = Rule(
     name="missed-measurement",
     title=Text(en="Measurements are missing", zh="有漏测"),
@@ -507,6 +517,7 @@ SPOT_RULES: Final = (
     METER_REPEATED_LOW,
     KETONE,
     LATE_EMERGENCY,
+    CORRECTED,
     MISSED_MEASUREMENT,
     PLAN_NOT_KEPT,
     CONTRADICTION,

@@ -69,6 +69,10 @@ class StoredReadings:
         """See `alerts.bed.Stored`."""
         return self._book is not None and self._book.was_told(self._patient, rule, since)
 
+    def said_before(self, reading: Reading) -> Reading | None:
+        """See `alerts.bed.Stored`."""
+        return self._journal.said_before(reading)
+
     def spot(self) -> spot.Taken:
         """See `alerts.bed.Stored`."""
         end = self._now + _DAY

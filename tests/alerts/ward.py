@@ -103,6 +103,10 @@ class Memory:
     def was_told(self, rule: str, since: datetime) -> bool:
         return any(each.rule == rule and at >= since for at, each in self.told)
 
+    def said_before(self, reading: Reading) -> Reading | None:
+        same = [each for each in self.kept.values() if (each.key, each.rev) == (reading.key, reading.rev - 1)]
+        return same[0] if same else None
+
 
 class Ward:
     """One patient: readings come in at their moments, and what is found of them is kept."""
