@@ -29,7 +29,7 @@ from datetime import datetime, timedelta, tzinfo
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
-from alerts import late_low, spot
+from alerts import corrected, late_low, spot
 from alerts.alert import Alert, Audience, Finding, Verdict
 from alerts.device_rules import LATE_DATA, NO_DATA
 from alerts.devices import LATE, LATE_COUNT, Arrivals, Expected, late_data, no_data, wrong_clock
@@ -81,6 +81,10 @@ class Stored(Protocol):
 
     def watched(self, keys: Collection[str]) -> frozenset[str]:
         """Those of the keys of readings that stand in an alert of the patient: they were judged before."""
+        ...
+
+    def said_before(self, reading: Reading) -> Reading | None:
+        """What the device had said before it corrected a reading, where that is known."""
         ...
 
 
@@ -480,6 +484,7 @@ class Bed:
             *(late_low.told(scene, low) for low in lows if low.onset.device not in waiting),
         ]
         over = self._late_is_over(stored, scene, taken) if new or LATE_EMERGENCY.name in self.standing else None
+        amended = corrected.judge(scene, taken, self._came, stored.said_before)
         # Nothing is asked any more, so nothing fails from here on.
         if not self._recalled:
             self._recall(of_spot)
@@ -487,7 +492,7 @@ class Bed:
         self._lows = {device: self._lows[device] for device in waiting}
         self._lows_at = min(self._lows_at, scene.now + _MORE_TO_COME) if waiting else NEVER
         self._asks_lows = False
-        found = self._late_emergencies(scene, taken, worn, new)
+        found = [*self._late_emergencies(scene, taken, worn, new), *amended]
         return taken, [*found, over] if over else found
 
     def _worn(self, readings: Iterable[Reading]) -> dict[str, datetime]:

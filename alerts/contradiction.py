@@ -11,8 +11,12 @@ The bounds are Homeward's own, wide enough that a good device crosses them in fe
 - *two ketones*, 15 minutes apart at most: they differ by more than 0.6 mmol/L and by 40 %. Ketones fall by less than
   that in an hour of treatment.
 
+HI and LO stand for all that is beyond the end of the range, so they contradict only what is too far from that end.
+
 Nobody can say which of the two is wrong, so the patient is asked for a third, which outvotes one. What each of
-them raised stays raised meanwhile, however long no third one comes (`in_doubt`).
+them raised stays raised meanwhile, however long no third one comes (`in_doubt`). Where one of the two is an emergency
+the patient is told once more what to do about it, for this may be the last that is heard; where both are the same
+emergency a third one would change nothing, and is not asked for.
 """
 
 from __future__ import annotations
@@ -20,19 +24,21 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
-from alerts.alert import Audience, Finding, Text, Verdict
+from alerts.alert import Audience, Finding, Text, Verdict, together
 from alerts.cuff import Pressure, limit_words, pressures
+from alerts.cuff import emergency_advice as cuff_emergency_advice
+from alerts.meter import believed, emergency_advice
 from alerts.rule import MG_DL, MMHG, MMOL_L, PERCENT
 from alerts.scene import MINUTE, Scene, is_heard
-from alerts.shown import number, shown, words
+from alerts.shown import shown, words
 from alerts.spot_rules import BP_SESSION_HIGH, CONTRADICTION
 from ingest.reading import Flag, Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
 
 _CHANGE_MG_DL: Final = 4.0  # a minute
-# What HI and LO stand for (mg/dL): the end of the range that most meters, and most sensors, can show.
+# Where HI and LO begin (mg/dL): the ends of the range that most meters, and most sensors, can show.
 _RANGE: Final = {Vital.GLUCOSE: (20.0, 600.0), Vital.CGM: (40.0, 400.0), Vital.KETONE: (0.0, 8.0)}  # mmol/L
 # Of three readings in this time two that agree outvote the third.
 _VOTE: Final = timedelta(minutes=30)
@@ -84,6 +90,7 @@ def _asked(
     ketones: Sequence[Reading],
 ) -> dict[Vital, Finding]:
     """What the patient is asked of each vital, also where it is not fresh any more."""
+    glucose = believed(glucose)
     asked = {
         Vital.GLUCOSE: _sensor(scene, glucose, sensor) or _meter(scene, glucose),
         Vital.BLOOD_PRESSURE: _cuff(scene, pressures(cuff[-_FEW:])),
@@ -96,17 +103,37 @@ def _is_fresh(scene: Scene, found: Finding) -> bool:
     return scene.now - found.since <= scene.minutes(CONTRADICTION, "fresh-meter")
 
 
-def _raise(scene: Scene, because: Text, evidence: Sequence[Reading]) -> Finding:
+def _raise(
+    scene: Scene, because: Text, evidence: Sequence[Reading], urgent: tuple[Text | None, Text | None]
+) -> Finding | None:
+    """urgent: what to do about each of the two, where it is an emergency."""
+    one, other = urgent
+    if one and one == other:
+        return None
+    because = together([because, *filter(None, urgent)], Text(en="", zh=""))
     newest = max(evidence, key=lambda each: each.taken_at)
     return scene.finding(CONTRADICTION, Verdict.RAISE, because, newest.taken_at, evidence, audience=Audience.PATIENT)
 
 
-def _value(reading: Reading) -> float | None:
-    """The value in mg/dL, for HI and LO the end of the range; None where there is none."""
-    value = reading.values[0]
-    if value is None and reading.flags & {Flag.ABOVE_RANGE, Flag.BELOW_RANGE}:
-        value = _RANGE[reading.vital][Flag.ABOVE_RANGE in reading.flags]
-    return value
+class _Span(NamedTuple):
+    """Between what a value is, in mg/dL (a ketone in mmol/L): a number is both, HI and LO have one end."""
+
+    lowest: float
+    highest: float
+
+    def apart(self, other: _Span) -> float:
+        """The least by which both differ."""
+        return max(self.lowest - other.highest, other.lowest - self.highest, 0.0)
+
+
+def _value(reading: Reading) -> _Span | None:
+    """None where there is none."""
+    value, (lowest, highest) = reading.values[0], _RANGE[reading.vital]
+    if value is not None:
+        return _Span(value, value)
+    if Flag.ABOVE_RANGE in reading.flags:
+        return _Span(highest, math.inf)
+    return _Span(-math.inf, lowest) if Flag.BELOW_RANGE in reading.flags else None
 
 
 def _sensor(scene: Scene, glucose: Sequence[Reading], sensor: Sequence[Reading]) -> Finding | None:
@@ -121,11 +148,11 @@ def _sensor(scene: Scene, glucose: Sequence[Reading], sensor: Sequence[Reading])
     values = [other for other, _ in near]
     if (
         not near
-        or min(values) <= value <= max(values)
+        or _Span(min(each.lowest for each in values), max(each.highest for each in values)).apart(value) == 0
         or any(_agree(scene, value, each, "sensor") for each in values)
     ):
         return None
-    _, closest = min(near, key=lambda each: abs(each[0] - value))
+    _, closest = min(near, key=lambda each: value.apart(each[0]))
     one, nearest, at = words(scene, meter), words(scene, closest), scene.clock(meter.taken_at)
     bound = _bound(scene, "sensor", meter)
     return _raise(
@@ -138,6 +165,7 @@ def _sensor(scene: Scene, glucose: Sequence[Reading], sensor: Sequence[Reading])
             f"相差超过 {bound.zh}。请洗手后复测；如血糖仪无误，传感器需校准或更换。",
         ),
         (closest, meter),
+        (emergency_advice(scene, meter), None),
     )
 
 
@@ -163,6 +191,7 @@ def _meter(scene: Scene, glucose: Sequence[Reading]) -> Finding | None:
             f"相差超过 {bound.zh}。请洗手后再测一次。",
         ),
         (first, second),
+        (emergency_advice(scene, first), emergency_advice(scene, second)),
     )
 
 
@@ -172,10 +201,10 @@ def _meters_agree(scene: Scene, first: Reading, second: Reading) -> bool:
     return one is None or other is None or _agree(scene, one, other, "meter", change)
 
 
-def _agree(scene: Scene, one: float, other: float, kind: str, change: float = 0.0) -> bool:
+def _agree(scene: Scene, one: _Span, other: _Span, kind: str, change: float = 0.0) -> bool:
     """Whether two values (mg/dL) are as near as two good devices, and the change meanwhile, can explain."""
     share = scene.number(CONTRADICTION, f"{kind}-share", PERCENT) / 100
-    return abs(one - other) <= max(_least(scene, kind), share * max(one, other), change)
+    return one.apart(other) <= max(_least(scene, kind), share * max(one.lowest, other.lowest), change)
 
 
 def _least(scene: Scene, kind: str) -> float:
@@ -201,35 +230,33 @@ def _ketone(scene: Scene, ketones: Sequence[Reading]) -> Finding | None:
         second.taken_at - each.taken_at <= _VOTE and _ketones_agree(scene, each, second) for each in ketones[-3:-2]
     ):
         return None
-    one, other, at = _ketone_words(first), _ketone_words(second), scene.clock(second.taken_at)
+    one, other, at = words(scene, first), words(scene, second), scene.clock(second.taken_at)
     least, share = _ketone_bounds(scene)
     source = scene.limits.source(CONTRADICTION.name, "ketone", MMOL_L)
     return _raise(
         scene,
         Text(
-            en=f"Your blood ketone was {one} and {apart // MINUTE} min later, at {at}, {other}: they differ by more "
-            f"than {least:g} mmol/L / {share:g} % ({source.en}). Please measure a third time, with clean hands and a "
-            "new strip.",
-            zh=f"血酮先后为 {one} 和 {other}（{at}，相隔 {apart // MINUTE} 分钟）：相差超过 {least:g} mmol/L / "
+            en=f"Your blood ketone was {one.en} and {apart // MINUTE} min later, at {at}, {other.en}: they differ by "
+            f"more than {least:g} mmol/L / {share:g} % ({source.en}). Please measure a third time, with clean hands "
+            "and a new strip.",
+            zh=f"血酮先后为 {one.zh} 和 {other.zh}（{at}，相隔 {apart // MINUTE} 分钟）：相差超过 {least:g} mmol/L / "
             f"{share:g} %（{source.zh}）。请洗手后换新试纸再测一次。",
         ),
         (first, second),
+        (emergency_advice(scene, first), emergency_advice(scene, second)),
     )
 
 
 def _ketones_agree(scene: Scene, first: Reading, second: Reading) -> bool:
     one, other = _value(first), _value(second)
     least, share = _ketone_bounds(scene)
-    return one is None or other is None or abs(one - other) <= max(least, share / 100 * max(one, other))
+    if one is None or other is None:
+        return True
+    return one.apart(other) <= max(least, share / 100 * max(one.lowest, other.lowest))
 
 
 def _ketone_bounds(scene: Scene) -> tuple[float, float]:
     return scene.number(CONTRADICTION, "ketone", MMOL_L), scene.number(CONTRADICTION, "ketone-share", PERCENT)
-
-
-def _ketone_words(reading: Reading) -> str:
-    value, unit = shown(reading)
-    return ("HI" if value > 0 else "LO") if math.isinf(value) else number(value, unit)
 
 
 def _cuff(scene: Scene, taken: Sequence[Pressure]) -> Finding | None:
@@ -252,6 +279,7 @@ def _cuff(scene: Scene, taken: Sequence[Pressure]) -> Finding | None:
             f"相差超过 {limit.zh}。请静坐 5 分钟后再测一次。",
         ),
         (first.reading, second.reading),
+        (cuff_emergency_advice(scene, first), cuff_emergency_advice(scene, second)),
     )
 
 

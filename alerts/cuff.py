@@ -183,6 +183,13 @@ def is_grave(scene: Scene, reading: Reading) -> bool:
     )
 
 
+def emergency_advice(scene: Scene, pressure: Pressure) -> Text | None:
+    """What to do about a pressure that is an emergency, while another one contradicts it."""
+    if reaches(scene, BP_SEVERE, pressure.systolic, pressure.diastolic):
+        return Text(en=f" Already now: {_SYMPTOMS.en}", zh=f"在此之前，{_SYMPTOMS.zh}")
+    return _IF_FAINT if _is_very_low(scene, pressure) else None
+
+
 def reaches(scene: Scene, rule: Rule, systolic: float, diastolic: float, prefix: str = "") -> bool:
     """Whether either pressure is at or above its limit of the rule."""
     return systolic >= scene.number(rule, f"{prefix}systolic", MMHG) or diastolic >= scene.number(
@@ -386,10 +393,10 @@ def _again(scene: Scene, before: _Case, case: _Case) -> _Case:
 
 
 def _priority(scene: Scene, case: _Case) -> Priority:
-    """HIGH when both readings are above the limits of a crisis in both pressures; no symptoms are known here."""
+    """HIGH when one of the pair is above the limits of a crisis in both pressures; no symptoms are known here."""
     if case.stage is not _Stage.PAIR:
         return BP_SEVERE.priority
-    if all(all(_is_crisis(scene, each)) for each in case.proof):
+    if any(all(_is_crisis(scene, each)) for each in case.proof):
         return Priority.HIGH
     return Priority(int(scene.number(BP_SEVERE, "confirmed", PRIORITY)))
 
@@ -529,6 +536,7 @@ def _is_high(scene: Scene, session: Sequence[Pressure]) -> bool:
     pair = _judged(session)
     return (
         len(pair) == 2
+        and pair[0].agrees(pair[1])
         and reaches(scene, BP_SESSION_HIGH, *_mean(pair))
         and reaches(scene, BP_SESSION_HIGH, pair[1].systolic, pair[1].diastolic)
     )
@@ -584,6 +592,12 @@ def _not_high(scene: Scene, session: Sequence[Pressure], raising: Collection[str
             en=f"Blood pressure {newest.words} at {at}: one good reading alone is not judged; two in a session are "
             "averaged.",
             zh=f"{at} 血压 {newest.words}：仅一次可靠读数不作判断，每次测量取两次平均。",
+        )
+    elif not pair[0].agrees(pair[1]):
+        at, (first, second) = scene.clock(session[0].at), (each.words for each in pair)
+        because = Text(
+            en=f"Blood pressure {first} and {second}, session of {at}: they contradict each other and have no mean.",
+            zh=f"{at} 血压 {first} 与 {second}：相互矛盾，不取平均。",
         )
     elif reaches(scene, rule, *_mean(pair), "clear-"):
         stand = Text(en="too old or too little to raise, not yet below", zh="读数过旧或依据不足，尚未低于")
@@ -669,6 +683,9 @@ def _low(
         for audience in audiences
     ]
     return findings, deadline + _INSTANT if deadline and not for_staff else None
+
+
+_IF_FAINT: Final = Text(en=" If you faint or feel very unwell, call for help.", zh="如晕倒或明显不适，请呼救。")
 
 
 def _is_very_low(scene: Scene, pressure: Pressure) -> bool:

@@ -48,6 +48,15 @@ def advice_late(*, very_low: bool) -> Text:
     )
 
 
+def advice_doubted() -> Text:
+    """For a value of now that is very low and that the meter itself doubts: the next one says, and comes first."""
+    return Text(
+        en=f" Please measure again now. If you are still low or feel unwell, or cannot measure at once, eat or drink "
+        f"{_SUGAR.en}, and measure again in 15 min{_CALL.en}",
+        zh=f"请立即复测；如仍偏低或有不适，或无法立即复测，请进食{_SUGAR.zh}，15 分钟后再测{_CALL.zh}",
+    )
+
+
 def advice_ahead(*, very_low: bool) -> Text:
     """For a low that is only expected: 10 to 15 g turn a fall, and most such warnings come to nothing."""
     if very_low:

@@ -13,9 +13,12 @@
 - **Above the goal** of its meal: the patient's own, once a week, and very high once a day; from the level of
   referral on each time it is measured again.
 - **Crisis**: staff at once of a reading beyond what many devices show, HI included; of high priority when a second
-  one says the same. It is no referral beside that.
+  one says the same. It is no referral beside that. One that is too high to be believed, and became no reading
+  (`believed`), is told as well, since it may be true; it proves no other one, and to all other rules it is unknown.
 - Of a high glucose and a ketone beside it the patient hears the more urgent alone.
-- A reading of which the meter itself says that something was wrong with strip or sample confirms nothing.
+- A reading of which the meter itself says that something was wrong with strip or sample confirms nothing. One that
+  would be an emergency asks for another at once, with a new strip; staff hear of it alone where a quarter of an hour
+  brings none that counts.
 - A sensor raises nothing here, but its newest reading ends a low as a meter's would, once its lag is over. A recovery
   that only a sensor saw between two low readings lets the later one begin anew, so that it is told; it is no less
   urgent for it, since the sensor may be wrong.
@@ -31,7 +34,7 @@ from statistics import fmean
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict, together
-from alerts.first_aid import FOR_STAFF, advice, advice_late
+from alerts.first_aid import FOR_STAFF, advice, advice_doubted, advice_late
 from alerts.rule import DAYS, MMOL_L, PERCENT, SWITCH, Rule
 from alerts.scene import (
     MINUTE,
@@ -45,7 +48,7 @@ from alerts.scene import (
     late_words,
     span,
 )
-from alerts.shown import limit_words, number, shown, value_words, words
+from alerts.shown import limit_words, shown, value_words, words
 from alerts.spot_rules import (
     KETONE,
     METER_CRISIS,
@@ -58,7 +61,7 @@ from alerts.spot_rules import (
     METER_VERY_LOW,
 )
 from ingest.reading import Flag, Reading
-from ingest.vital import COMPONENTS, MG_DL_PER_MMOL_L, Unit, Vital
+from ingest.vital import COMPONENTS, MG_DL_PER_MMOL_L, Unit, Vital, is_too_high
 
 _SENSOR_LAG: Final = timedelta(minutes=15)
 _DAY: Final = timedelta(days=1)
@@ -109,6 +112,7 @@ def judge(
     """
     findings: list[Finding | None] = []
     again = None
+    whole, glucose = glucose, believed(glucose)
     if glucose:
         taken = list(glucose)
         if sensor and sensor[-1].taken_at - taken[-1].taken_at >= _SENSOR_LAG:
@@ -124,13 +128,16 @@ def judge(
             *very_low,
             _referral(scene, glucose, raising),
             _high_twice(scene, glucose, raising),
-            *_crisis(scene, glucose, raising),
             _high(scene, glucose, raising),
         ]
+    if whole:
+        crisis, counts_by = _crisis(scene, whole, raising)
+        findings += crisis
+        again = min(filter(None, (again, counts_by)), default=None)
     if ketones:
         findings += _ketone(scene, ketones, glucose, raising)
     found = [each for each in findings if each]
-    if glucose and ketones and abs(glucose[-1].taken_at - ketones[-1].taken_at) <= SPOT_GAP:
+    if whole and ketones and abs(whole[-1].taken_at - ketones[-1].taken_at) <= SPOT_GAP:
         found = _asked_once(found)
     return Judged(tuple(found), again)
 
@@ -151,11 +158,25 @@ def _asked_once(found: Sequence[Finding]) -> list[Finding]:
     return [each for each in found if id(each) not in lesser]
 
 
+def believed(glucose: Sequence[Reading]) -> Sequence[Reading]:
+    """Without those too high to be believed, which were set aside: the value or its unit may be wrong."""
+    return [each for each in glucose if not is_too_high(each.vital, each.values)]
+
+
 def is_grave(scene: Scene, reading: Reading) -> bool:
     """Whether a glucose or ketone may be an emergency, alone or with others."""
     if reading.vital is Vital.KETONE:
         return _ketone_level(scene, reading) == "emergency"
     return _is_below(scene, reading, METER_VERY_LOW, "limit") or _is_crisis(scene, reading)
+
+
+def emergency_advice(scene: Scene, reading: Reading) -> Text | None:
+    """What to do about a glucose or ketone that is an emergency, while another one contradicts it."""
+    if reading.vital is Vital.KETONE:
+        return _KETONE_MEANWHILE if _ketone_level(scene, reading) == "emergency" else None
+    if _is_below(scene, reading, METER_VERY_LOW, "limit"):
+        return advice_doubted()
+    return _MEASURE_AGAIN if _is_extreme(scene, reading) else None
 
 
 # Lows
@@ -303,7 +324,7 @@ def _very_low(
     event = _low_episode(scene, rule, taken)
     if not event:
         return _not_low(scene, rule, taken, raising), None
-    deadline, danger = _deadline(scene, event[0]), _danger(scene, event)
+    deadline, danger = _deadline(scene, event), _danger(scene, event)
     overdue, shown_twice = scene.now > deadline, danger is not None or _lingers(scene, event)
     relapse = _relapse(scene, rule, event, sensor)
     row = relapse.row if relapse else event
@@ -362,8 +383,20 @@ def _asked_at(onset: Reading) -> datetime:
     return max(onset.taken_at, onset.received_at)
 
 
-def _deadline(scene: Scene, onset: Reading) -> datetime:
-    return _asked_at(onset) + scene.minutes(METER_VERY_LOW, "unrecovered")
+def _deadline(scene: Scene, event: Sequence[Reading]) -> datetime:
+    """Until when a recovery is waited for; after a value in doubt at which nobody acts alone, a second one."""
+    usual = _asked_at(event[0]) + scene.minutes(METER_VERY_LOW, "unrecovered")
+    doubted = _in_doubt(event, lambda each: _is_below(scene, each, METER_VERY_LOW, "at-once"))
+    return min(usual, _asked_at(doubted[0]) + scene.minutes(METER_VERY_LOW, "recheck")) if doubted else usual
+
+
+def _in_doubt(taken: Sequence[Reading], beyond: Callable[[Reading], bool]) -> Sequence[Reading]:
+    """The readings since the first one beyond a limit which the meter itself doubts, with none that counts since."""
+    return _episode(
+        taken,
+        lambda each: bool(_DOUBTS & each.flags) and beyond(each),
+        lambda each: each.flags.isdisjoint({Flag.TIME_FAULT, *_DOUBTS}),
+    )
 
 
 def _lingers(scene: Scene, event: Sequence[Reading]) -> bool:
@@ -396,6 +429,8 @@ def _with_advice(scene: Scene, rule: Rule, said: Text, event: Sequence[Reading])
             en=f"{said.en} This value came late.{todo.en}{strip.en}",
             zh=f"{said.zh}该数值上传较晚。{todo.zh}{strip.zh}",
         )
+    if strip.en and _is_below(scene, newest, METER_VERY_LOW, "at-once"):
+        return together((said, _still_words(scene, event), advice_doubted(), strip), _NOTHING)
     todo = advice(very_low=very_low, minutes=scene.minutes(rule, "recheck") / MINUTE)
     return together((said, _still_words(scene, event), todo, strip), _NOTHING)
 
@@ -573,7 +608,7 @@ def _known_at(scene: Scene, glucose: Sequence[Reading], place: int) -> datetime 
     if end is None:
         return None
     whole = glucose[place + 1 - len(event) : end]
-    told = _danger(scene, whole) or _lingers(scene, whole) or glucose[end].received_at > _deadline(scene, whole[0])
+    told = _danger(scene, whole) or _lingers(scene, whole) or glucose[end].received_at > _deadline(scene, whole)
     return None if told else glucose[end].received_at
 
 
@@ -595,9 +630,13 @@ def _of_one_day(glucose: Sequence[Reading]) -> Iterator[Reading]:
 # Crisis
 
 
-def _is_crisis(scene: Scene, reading: Reading) -> bool:
+def _is_extreme(scene: Scene, reading: Reading) -> bool:
     value, unit = shown(reading)
-    return value >= scene.number(METER_CRISIS, "limit", unit) and not _DOUBTS & reading.flags
+    return value >= scene.number(METER_CRISIS, "limit", unit)
+
+
+def _is_crisis(scene: Scene, reading: Reading) -> bool:
+    return _is_extreme(scene, reading) and not _DOUBTS & reading.flags
 
 
 def _is_below_crisis(scene: Scene, reading: Reading) -> bool:
@@ -605,14 +644,19 @@ def _is_below_crisis(scene: Scene, reading: Reading) -> bool:
     return _is_below(scene, reading, METER_CRISIS, "clear") and not reading.flags & {Flag.TIME_FAULT, *_DOUBTS}
 
 
-def _crisis(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> list[Finding]:
+def _crisis(
+    scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None
+) -> tuple[list[Finding], datetime | None]:
     rule = METER_CRISIS
     event = _episode(glucose, lambda each: _is_crisis(scene, each), lambda each: _is_below_crisis(scene, each))
     proof = [each for each in event if _is_crisis(scene, each)][-2:]
+    doubted, counts_by = _crisis_in_doubt(scene, glucose)
     if not proof or not scene.fresh(rule, "fresh-meter", event[-1]):
-        calm = _not_crisis(scene, glucose[-1], raising)
-        return [calm] if calm else []
-    said = together((_crisis_words(scene, proof), _usual_late(scene, proof[-1])), _NOTHING)
+        calm = None if doubted else _not_crisis(scene, glucose[-1], raising)
+        return [calm] if calm else doubted, counts_by
+    said = together(
+        (_crisis_words(scene, proof), _set_aside_words(scene, proof), _usual_late(scene, proof[-1])), _NOTHING
+    )
     found = [
         scene.finding(
             rule,
@@ -620,27 +664,62 @@ def _crisis(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] |
             said,
             event[0].taken_at,
             proof,
-            priority=Priority.HIGH if len(proof) > 1 else rule.priority,
+            priority=Priority.HIGH if len(proof) > 1 and believed(proof) else rule.priority,
             emergencies=proof,
         )
     ]
     if proof[-1] is glucose[-1]:
         newest = proof[-1]
-        answered = next(each for each in event if answers(each.taken_at) == answers(newest.taken_at))
         still = len(proof) > 1 and answers(proof[0].taken_at) != answers(newest.taken_at) and not came_together(proof)
-        told = together((said, _STILL_EXTREME if still else _MEASURE_AGAIN), _NOTHING)
-        found.append(
-            scene.finding(
-                rule,
-                Verdict.RAISE,
-                told,
-                answered.taken_at,
-                proof,
-                priority=Priority.HIGH,
-                audience=Audience.PATIENT,
-            )
-        )
-    return found
+        todo = _STILL_EXTREME if still else _MEASURE_AGAIN
+        found.append(_asked_of_crisis(scene, together((said, todo), _NOTHING), event, proof))
+    return [*found, *(each for each in doubted if each.audience is Audience.PATIENT)], None
+
+
+def _asked_of_crisis(scene: Scene, because: Text, event: Sequence[Reading], proof: Sequence[Reading]) -> Finding:
+    """Each measurement is answered."""
+    answered = next(each for each in event if answers(each.taken_at) == answers(proof[-1].taken_at))
+    return scene.finding(
+        METER_CRISIS,
+        Verdict.RAISE,
+        because,
+        answered.taken_at,
+        proof,
+        priority=Priority.HIGH,
+        audience=Audience.PATIENT,
+    )
+
+
+def _crisis_in_doubt(scene: Scene, glucose: Sequence[Reading]) -> tuple[list[Finding], datetime | None]:
+    """The newest readings, where one would be a crisis but for what the meter says was wrong with it.
+
+    The patient is asked for another one; staff hear where none that counts comes in time, and until when that is.
+    """
+    rule = METER_CRISIS
+    event = _in_doubt(glucose, lambda each: _is_extreme(scene, each))
+    if not event or not scene.fresh(rule, "fresh-meter", event[-1]):
+        return [], None
+    wait = scene.minutes(rule, "wait")
+    first, deadline = event[0], _asked_at(event[0]) + wait
+    proof = [each for each in event if _is_extreme(scene, each)][-1:]
+    said = together(
+        (
+            _crisis_words(scene, proof),
+            _set_aside_words(scene, proof),
+            _fault_words(scene, proof),
+            _usual_late(scene, proof[-1]),
+        ),
+        _NOTHING,
+    )
+    found = [_asked_of_crisis(scene, together((said, _MEASURE_AGAIN, _new_strip(proof[-1])), _NOTHING), event, proof)]
+    if scene.now <= deadline:
+        return found, deadline + _INSTANT
+    because = Text(
+        en=f"{said.en} The patient was asked to measure again; none that counts came within {wait // MINUTE} min.",
+        zh=f"{said.zh}已请患者复测，{wait // MINUTE} 分钟内未收到有效的第二次。",
+    )
+    alone = scene.finding(rule, Verdict.RAISE, because, first.taken_at, proof, known_at=deadline, emergencies=proof)
+    return [alone, *found], None
 
 
 def _crisis_words(scene: Scene, proof: Sequence[Reading]) -> Text:
@@ -661,6 +740,18 @@ def _crisis_words(scene: Scene, proof: Sequence[Reading]) -> Text:
     )
 
 
+def _set_aside_words(scene: Scene, proof: Sequence[Reading]) -> Text:
+    if len(believed(proof)) == len(proof):
+        return _NOTHING
+    (glucose,) = COMPONENTS[Vital.GLUCOSE]
+    highest = _mean_words(scene, glucose.highest, shown(proof[-1])[1])
+    return Text(
+        en=f" What is above {highest.en} is higher than can be believed and was set aside: the value or its unit may "
+        "be wrong, or the glucose extremely high.",
+        zh=f"高于 {highest.zh}的数值超出可信范围，已搁置：数值或单位可能有误，也可能血糖极高。",
+    )
+
+
 def _not_crisis(scene: Scene, newest: Reading, raising: Collection[str] | None) -> Finding | None:
     rule = METER_CRISIS
     if not _is_below_crisis(scene, newest):
@@ -674,25 +765,6 @@ def _not_crisis(scene: Scene, newest: Reading, raising: Collection[str] | None) 
     )
     because = Text(en=f"Glucose {now.en} at {at}: below {limit.en}.", zh=f"{at} 血糖 {now.zh}：低于 {limit.zh}。")
     return scene.finding(rule, Verdict.CLEAR, because, newest.taken_at, (newest,))
-
-
-def too_high(scene: Scene, reading: Reading) -> list[Finding]:
-    """Of a glucose too high to be believed, which was set aside: it may be wrong, or the patient in danger."""
-    rule, (glucose,) = METER_CRISIS, COMPONENTS[Vital.GLUCOSE]
-    if not scene.fresh(rule, "fresh-meter", reading) or _DOUBTS & reading.flags:
-        return []
-    now, at = words(scene, reading), scene.clock(reading.taken_at)
-    highest = _mean_words(scene, glucose.highest, shown(reading)[1])
-    said = Text(
-        en=f"Meter glucose {now.en} at {at}: higher than can be believed (above {highest.en}), so it was set aside. "
-        "The value or its unit may be wrong, or the glucose extremely high.",
-        zh=f"{at} 指尖血糖 {now.zh}：高于可信范围（{highest.zh} 以上），已搁置。数值或单位可能有误，也可能血糖极高。",
-    )
-    told = Text(en=said.en + _MEASURE_AGAIN.en, zh=said.zh + _MEASURE_AGAIN.zh)
-    return [
-        scene.finding(rule, Verdict.RAISE, because, reading.taken_at, (reading,), audience=audience)
-        for audience, because in ((Audience.STAFF, said), (Audience.PATIENT, told))
-    ]
 
 
 # Goals by meal
@@ -715,7 +787,7 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
     goal = _goal(newest)
     if not _above(scene, newest, goal):
         return _not_high(scene, newest, goal, raising)
-    if not scene.fresh(rule, "fresh-meter", newest) or _is_crisis(scene, newest):
+    if not scene.fresh(rule, "fresh-meter", newest) or _is_extreme(scene, newest):
         return _held(scene, rule, newest, raising)
     at, now, meal = scene.clock(newest.taken_at), words(scene, newest), _meal(newest)
     limit, source, todo, priority = _high_level(scene, newest, goal)
@@ -853,6 +925,11 @@ _KETONE_ADVICE: Final = {
     ),
 }
 
+_KETONE_MEANWHILE: Final = Text(
+    en=" Until it says otherwise this is an emergency: please call the emergency number (120 in China) or have "
+    "yourself brought to a hospital now, also if you feel well.",
+    zh="在结果表明并非如此之前，仍属紧急情况：即使没有不适，也请立即拨打急救电话（中国大陆 120）或由他人送往医院。",
+)
 _KETONE_LATE: Final = Text(
     en=" Please measure ketone and glucose again now; if ketone is still so high, call your doctor or clinic; if you "
     "vomit, breathe hard or feel drowsy, call the emergency number (120 in China) now.",
@@ -870,15 +947,15 @@ def _ketone(
     """
     rule, newest = KETONE, ketones[-1]
     watch = scene.number(rule, "watch", MMOL_L)
-    value, at, now = shown(newest)[0], scene.clock(newest.taken_at), _ketone_words(newest)
+    value, at, now = shown(newest)[0], scene.clock(newest.taken_at), words(scene, newest)
     level = _ketone_level(scene, newest)
     if level is None or not scene.fresh(rule, "fresh-meter", newest):
         if not is_heard(rule, raising):
             return []
         over = value < watch
         because = Text(
-            en=f"Blood ketone {now} at {at}: {f'below {watch:g} mmol/L' if over else 'too old to judge by'}.",
-            zh=f"{at} 血酮 {now}：{f'低于 {watch:g} mmol/L' if over else '读数过旧，无法判断'}。",
+            en=f"Blood ketone {now.en} at {at}: {f'below {watch:g} mmol/L' if over else 'too old to judge by'}.",
+            zh=f"{at} 血酮 {now.zh}：{f'低于 {watch:g} mmol/L' if over else '读数过旧，无法判断'}。",
         )
         verdict = Verdict.CLEAR if over else Verdict.HOLD
         return [scene.finding(rule, verdict, because, newest.taken_at, (newest,))]
@@ -918,16 +995,16 @@ def _of_ketone(
         said = _KETONE_LATE if _asked_at(newest) - newest.taken_at > SPOT_GAP else _KETONE_ADVICE[level]
     after = Text(en="", zh="")
     if newest is not last:
-        now, at = _ketone_words(newest), scene.clock(newest.taken_at)
-        after = Text(en=f", and {now} at {at}", zh=f"，{at} {now}")
-    at, value, late = scene.clock(last.taken_at), _ketone_words(last), _usual_late(scene, newest)
+        now, at = words(scene, newest), scene.clock(newest.taken_at)
+        after = Text(en=f", and {now.en} at {at}", zh=f"，{at} {now.zh}")
+    at, value, late = scene.clock(last.taken_at), words(scene, last), _usual_late(scene, newest)
     return scene.finding(
         rule,
         Verdict.RAISE,
         Text(
-            en=f"Blood ketone {value} at {at}: at or above {limit:g} mmol/L{after.en}.{late.en}{said.en} "
+            en=f"Blood ketone {value.en} at {at}: at or above {limit:g} mmol/L{after.en}.{late.en}{said.en} "
             f"Limit: {source.en}.",
-            zh=f"{at} 血酮 {value}：不低于 {limit:g} mmol/L{after.zh}。{late.zh}{said.zh}限值依据：{source.zh}。",
+            zh=f"{at} 血酮 {value.zh}：不低于 {limit:g} mmol/L{after.zh}。{late.zh}{said.zh}限值依据：{source.zh}。",
         ),
         _reached_at(onset) if audience is Audience.PATIENT else onset.taken_at,
         (last,) if beside is None else (beside, last),
@@ -962,13 +1039,6 @@ def _beside_words(scene: Scene, level: str, beside: Reading | None) -> Text:
             zh=f"同时血糖 {glucose.zh}，血酮和血糖均达到酮症酸中毒标准；是否存在酸中毒未知。",
         )
     return Text(en=f" Glucose beside it: {glucose.en}.", zh=f"同时血糖 {glucose.zh}。")
-
-
-def _ketone_words(reading: Reading) -> str:
-    value, _ = shown(reading)
-    if math.isinf(value):
-        return "HI" if value > 0 else "LO"
-    return "?" if math.isnan(value) else number(value, Unit.MMOL_L)
 
 
 # Patterns

@@ -102,6 +102,11 @@ def for_staff(because: Text, zone: tzinfo) -> Text:
     return Text(en=because.en + whose.en, zh=because.zh + whose.zh)
 
 
+def _set(because: Text) -> Text:
+    """Behind a full-width bracket, with which a value may end or not, there is no blank."""
+    return Text(en=because.en, zh=because.zh.replace("） ", "）"))
+
+
 def one_after_the_other(sentences: Sequence[Text], zone: tzinfo) -> Text:
     """Sentences for staff as one, which names the zone of its clock times once."""
     whose = _whose_times(zone)
@@ -187,7 +192,7 @@ class Scene(NamedTuple):
             verdict=verdict,
             priority=priority or rule.priority,
             audience=audience,
-            because=for_staff(because, self.zone) if audience is Audience.STAFF else because,
+            because=_set(for_staff(because, self.zone) if audience is Audience.STAFF else because),
             since=since,
             known_at=known_at or last_arrival(evidence) or self.now,
             evidence=tuple(dict.fromkeys(reading.key for reading in evidence)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 from alerts.alert import Alert, Audience, Finding, Text, Verdict
@@ -125,7 +126,7 @@ def _event(scene: Scene, told: Told) -> Text:
     after, late, before = _after(scene, told), _late(scene, told), _before_gap(scene, told, extreme)
     todo = _advice(scene, told)
     if told.held:
-        waits = _waits(scene, told.level.rule, told.held)
+        waits = _waits(scene, told.level.rule, told.held, scene.now - told.since)
         todo = Text(en=todo.en + waits.en, zh=todo.zh + waits.zh)
     return Text(
         en=f"{said.en}{before.en} Limit: {source.en}{after.en}.{late.en}{todo.en}",
@@ -223,24 +224,22 @@ _REASONS: Final = {
 }
 
 
-def _waits(scene: Scene, low: Rule, held: Rule) -> Text:
-    """Why staff are told later than of other lows."""
-    if low is LOW_CRITICAL:
-        return _waits_for_critical(scene, held)
-    wait = scene.minutes(held, "staff-after") // MINUTE
+def _waits(scene: Scene, low: Rule, held: Rule, lasted: timedelta) -> Text:
+    """Why staff are told later than of other lows; where they are told by now, only that it may be no low."""
+    critical, reason = low is LOW_CRITICAL, _REASONS[held.name]
+    staff_after = scene.minutes(*((LOW_CRITICAL, "staff-after-doubt") if critical else (held, "staff-after")))
+    wait = staff_after // MINUTE
+    if lasted >= staff_after:
+        return Text(en=f" Please measure by finger: {reason.en}.", zh=f"请测指尖血糖：{reason.zh}。")
+    if critical:
+        return Text(
+            en=f" Staff are told after {wait} min instead of at once: {reason.en}. Please measure by finger.",
+            zh=f"{reason.zh}，{wait} 分钟后（而非立即）通知医护；请测指尖血糖。",
+        )
     usual = scene.minutes(LOW_EVENT_2, "staff-after") // MINUTE
-    reason = _REASONS[held.name]
     return Text(
         en=f" Staff are told after {wait} min instead of {usual}: {reason.en}. Please measure by finger.",
         zh=f"{reason.zh}，{wait} 分钟（而非 {usual} 分钟）后通知医护；请测指尖血糖。",
-    )
-
-
-def _waits_for_critical(scene: Scene, held: Rule) -> Text:
-    wait, reason = scene.minutes(LOW_CRITICAL, "staff-after-doubt") // MINUTE, _REASONS[held.name]
-    return Text(
-        en=f" Staff are told after {wait} min instead of at once: {reason.en}. Please measure by finger.",
-        zh=f"{reason.zh}，{wait} 分钟后（而非立即）通知医护；请测指尖血糖。",
     )
 
 

@@ -1,6 +1,6 @@
-"""A glucose value as its sender's display shows it, and as it is said to people; nothing is compared converted.
+"""A glucose or ketone as its sender's display shows it, and as it is said to people; nothing is compared converted.
 
-It is said in both units, first the one in which the patient reads glucose.
+A glucose is said in both units, first the one in which the patient reads it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from alerts.alert import Text
 from alerts.rule import Rule
 from alerts.scene import Scene
 from ingest.reading import Flag, Reading
-from ingest.vital import MG_DL_PER_MMOL_L, Unit, family
+from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital, family
 
 _ABOVE: Final = Text(en="above the device's range", zh="高于设备量程")
 _BELOW: Final = Text(en="below the device's range", zh="低于设备量程")
+_UNCERTAIN: Final = Text(en="time uncertain", zh="时间存疑")
+_CORRECTED: Final = Text(en="corrected by the device", zh="设备已更正")
 
 
 def shown(reading: Reading) -> tuple[float, Unit]:
@@ -31,28 +33,36 @@ def shown(reading: Reading) -> tuple[float, Unit]:
 
 
 def words(scene: Scene, reading: Reading) -> Text:
-    """The value in both units, the one that is read first; HI and LO as words; and that its time is not certain."""
-    return value_words(scene, *shown(reading), sure=Flag.TIME_FAULT not in reading.flags)
+    """The value, a glucose in both units, the one that is read first; HI and LO as words.
 
-
-def value_words(scene: Scene, value: float, unit: Unit, *, sure: bool = True) -> Text:
-    """A value as `shown` gives it, in both units, the one that is read first; HI and LO as words.
-
-    sure: whether its time is.
+    With it that its time is not certain, and that the device has told another one before.
     """
-    return _value_words(value, unit, scene.unit(unit), sure)
+    marks = (Flag.TIME_FAULT in reading.flags, reading.rev > 1)
+    value, unit = shown(reading)
+    if reading.vital is Vital.KETONE:
+        return _value_words(value, unit, None, marks)
+    return _value_words(value, unit, scene.unit(unit), marks)
+
+
+def value_words(scene: Scene, value: float, unit: Unit) -> Text:
+    """A glucose as `shown` gives it, in both units, the one that is read first; HI and LO as words."""
+    return _value_words(value, unit, scene.unit(unit), (False, False))
 
 
 # Values are whole mg/dL or tenths of mmol/L, so a few hundred of them make all sentences.
 @lru_cache(4096)
-def _value_words(value: float, unit: Unit, reads: Unit, sure: bool) -> Text:
-    en, zh = ([], []) if sure else (["time uncertain"], ["时间存疑"])
+def _value_words(value: float, unit: Unit, reads: Unit | None, marks: tuple[bool, bool]) -> Text:
+    """reads: None of what has one unit alone. marks: whether its time is uncertain, and whether it was corrected."""
+    said = [mark for mark, holds in zip((_UNCERTAIN, _CORRECTED), marks, strict=True) if holds]
+    en, zh = [each.en for each in said], [each.zh for each in said]
     if math.isnan(value):
         here = Text(en="without a value", zh="无数值")
     elif math.isinf(value):
         here = Text(en="HI", zh="HI") if value > 0 else Text(en="LO", zh="LO")
         beyond = _ABOVE if value > 0 else _BELOW
         en, zh = [beyond.en, *en], [beyond.zh, *zh]
+    elif reads is None:
+        here = Text(en=number(value, unit), zh=number(value, unit))
     else:
         first, other = number(value, unit), _converted(value, unit)
         if reads is not unit:

@@ -241,6 +241,7 @@ METER_CRISIS: Final = Rule(
     parameters=(
         *both("limit", _HHS, (500, 400, 600), (27.8, 22.2, 33.3)),
         *both("clear", OWN, (300, 200, 400), (16.7, 11.1, 22.2)),
+        minutes("wait", 15, 5, 60, OWN),
         _FRESH,
     ),
 )
@@ -290,6 +291,16 @@ LATE_EMERGENCY: Final = Rule(
     audience=Audience.STAFF,
     # What a device sends in several messages is one delivery.
     quiet=timedelta(days=1),
+    parameters=(),
+)
+CORRECTED: Final = Rule(
+    name="corrected-reading",
+    title=Text(en="A value was corrected", zh="读数已更正"),
+    problem="corrected-reading",
+    vitals=(Vital.GLUCOSE, Vital.KETONE, Vital.BLOOD_PRESSURE),
+    comparison=Comparison.AT_LEAST,
+    priority=Priority.MEDIUM,
+    audience=Audience.PATIENT,
     parameters=(),
 )
 MISSED_MEASUREMENT: Final = Rule(
@@ -507,6 +518,7 @@ SPOT_RULES: Final = (
     METER_REPEATED_LOW,
     KETONE,
     LATE_EMERGENCY,
+    CORRECTED,
     MISSED_MEASUREMENT,
     PLAN_NOT_KEPT,
     CONTRADICTION,

@@ -604,6 +604,7 @@ class AlertOut(BaseModel):
     newest: ReadingOut | None = Field(description="The newest reading of what it is about, since `since`")
     worst: ReadingOut | None = Field(description="The lowest or the highest of them")
     doubted: ReadingOut | None = Field(description="One still lower or higher, which the device itself doubts")
+    glucose: ReadingOut | None = Field(description="Of a ketone, the newest glucose measured with it or since")
     waiting_since: datetime | None = Field(description="Since when nobody has acknowledged it")
     episodes: list[EpisodeOut] = Field(description="The newest first, each with its own sentence")
 
@@ -634,6 +635,7 @@ class AlertOut(BaseModel):
             newest=card.newest and ReadingOut.of(card.newest, zone),
             worst=card.worst and ReadingOut.of(card.worst, zone),
             doubted=card.doubted and ReadingOut.of(card.doubted, zone),
+            glucose=card.glucose and ReadingOut.of(card.glucose, zone),
             waiting_since=_on_clock(card.waiting_since, zone),
             episodes=[EpisodeOut.of(fact, zone) for fact in reversed(card.episodes)],
         )

@@ -16,14 +16,16 @@ from typing import Final
 from alerts.alert import Alert, Text
 from alerts.devices import UNRELIABLE
 from alerts.machine import Fact, FactKind
+from alerts.scene import SPOT_GAP
 from gateway.view import HouseView
 from ingest.reading import Flag, Reading
 from ingest.vital import Vital
 
+_GLUCOSE: Final = (Vital.CGM, Vital.GLUCOSE)
 # By problem: the vitals it is about, and whether their lowest value is the worst.
 _ABOUT: Final[Mapping[str, tuple[tuple[Vital, ...], bool]]] = {
-    "glucose-low": ((Vital.CGM, Vital.GLUCOSE), True),
-    "glucose-high": ((Vital.CGM, Vital.GLUCOSE), False),
+    "glucose-low": (_GLUCOSE, True),
+    "glucose-high": (_GLUCOSE, False),
     "ketone": ((Vital.KETONE,), False),
     "blood-pressure-high": ((Vital.BLOOD_PRESSURE,), False),
     "blood-pressure-low": ((Vital.BLOOD_PRESSURE,), True),
@@ -37,6 +39,7 @@ class Card:
     """newest, worst: readings since the alert's episode began; None where it is about none, or none is stored.
 
     doubted: one that is worse than the worst, but that the device itself doubts; None where there is none.
+    glucose: of a ketone, the newest glucose measured with it or since; the sentence knows only what came before it.
     low: whether the worst is the lowest. because: the newest episode's sentence, also where only the patient was told
     of it. episodes: their first facts, oldest first. waiting_since: since when nobody has acknowledged it; None where
     somebody has, or it is closed.
@@ -45,6 +48,7 @@ class Card:
     newest: Reading | None
     worst: Reading | None
     doubted: Reading | None
+    glucose: Reading | None
     low: bool
     because: Text
     episodes: tuple[Fact, ...]
@@ -60,7 +64,8 @@ async def cards(house: HouseView, alerts: Sequence[Alert]) -> dict[str, Card]:
 async def _card(house: HouseView, alert: Alert, facts: Sequence[Fact]) -> Card:
     vitals, low = _ABOUT.get(alert.problem, ((), False))
     end = alert.closed_at or house.now() + _AHEAD
-    newest = [each for vital in vitals for each in await house.readings(alert.patient, vital, alert.since, end, 1)]
+    newest = await _newest(house, alert, vitals, alert.since, end)
+    beside = await _newest(house, alert, _GLUCOSE, alert.since - SPOT_GAP, end) if Vital.KETONE in vitals else None
     extremes = [
         each
         for vital in vitals
@@ -70,7 +75,8 @@ async def _card(house: HouseView, alert: Alert, facts: Sequence[Fact]) -> Card:
     of_all = _extreme(extremes, low=low)
     episodes = [fact for fact in facts if fact.what in (FactKind.OPENED, FactKind.RELAPSED)]
     return Card(
-        newest=max(newest, key=lambda each: each.taken_at, default=None),
+        newest=newest,
+        glucose=beside,
         worst=worst,
         doubted=of_all if of_all and not (worst and _value(of_all) == _value(worst)) else None,
         low=low,
@@ -78,6 +84,13 @@ async def _card(house: HouseView, alert: Alert, facts: Sequence[Fact]) -> Card:
         episodes=tuple(episodes),
         waiting_since=_waiting_since(alert, facts),
     )
+
+
+async def _newest(
+    house: HouseView, alert: Alert, vitals: Sequence[Vital], start: datetime, end: datetime
+) -> Reading | None:
+    found = [each for vital in vitals for each in await house.readings(alert.patient, vital, start, end, 1)]
+    return max(found, key=lambda each: each.taken_at, default=None)
 
 
 def _extreme(readings: Iterable[Reading], *, low: bool) -> Reading | None:

@@ -20,6 +20,7 @@ from typing import Final
 from gateway.clock import Clock
 from gateway.door import BATCH, Delivery, Door, Errand, Item
 from gateway.patience import Patience
+from gateway.stored import SET_ASIDE
 from gateway.ward import Ward
 from ingest.admit import Roster, admit
 from ingest.decode import decode
@@ -56,6 +57,7 @@ class StraightPath:
         self.keep_first: Callable[[Sequence[Packet]], None] | None = None
         self._journal = journal
         self._ward = ward
+        self._now = clock.now
         self._stored = stored
         self._door = Door()
         self._too_high: list[Reading] = []  # refused by what is being committed, and to be told
@@ -91,6 +93,7 @@ class StraightPath:
 
     async def run(self) -> None:
         """Make good what a crash left undone, then work until cancelled."""
+        self._ward.recall_set_aside(await self.patience.call(self._set_aside_before))
         while entries := await self.patience.call(self._journal.since, self._ward.cursor, CATCH_UP):
             await self._ward.see(entries)
         await self.readmit()
@@ -119,9 +122,27 @@ class StraightPath:
         new = await self.patience.call(self._retry, letters)
         self._stored()
         await self._ward.see(new)
+        await self._ward.see_set_aside(self._taken_too_high())
 
     def _retry(self, letters: Sequence[Letter]) -> list[tuple[int, Reading]]:
-        return self._journal.readmit([(letter, judge(letter.packet, self.roster)) for letter in letters]).new
+        tried = [(letter, judge(letter.packet, self.roster)) for letter in letters]
+        new = self._journal.readmit(tried).new
+        self._too_high += [reading for letter, outcomes in tried for reading in _too_high(outcomes, letter.parts)]
+        return new
+
+    def _set_aside_before(self) -> list[Reading]:
+        """What was too high to be believed, of the letters of the last days."""
+        found: list[Reading] = []
+        after, since = 0, self._now() - SET_ASIDE
+        while page := self._journal.letters_since(RefusalReason.IMPOSSIBLE, since, after, LETTERS):
+            for letter in page:
+                found += _too_high(judge(letter.packet, self.roster), letter.parts)
+            after = page[-1].id
+        return found
+
+    def _taken_too_high(self) -> list[Reading]:
+        refused, self._too_high = self._too_high, []
+        return refused
 
     async def _linger(self) -> None:
         """Wait a moment for more, where a larger batch is worth it."""
@@ -169,10 +190,9 @@ class StraightPath:
         if new:
             self._behind += len(new)
             self._to_watch(new)
-        if self._too_high:
-            refused, self._too_high = self._too_high, []
+        if refused := self._taken_too_high():
             told: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-            self._to_watch(Errand(partial(self._ward.tell_too_high, refused), told, of_ward=True))
+            self._to_watch(Errand(partial(self._ward.see_set_aside, refused), told, of_ward=True))
 
     def _to_watch(self, what: list[tuple[int, Reading]] | Errand) -> None:
         self._unseen.append(what)
@@ -221,8 +241,8 @@ class StraightPath:
         """Decode, admit and commit. Off the loop, for a large batch would hold up every connection."""
         arrivals = [Arrival(packet=packet, outcomes=judge(packet, self.roster)) for packet in packets]
         new = self._journal.append(arrivals).new
-        outcomes = (outcome for arrival in arrivals for outcome in arrival.outcomes)
-        self._too_high += [each.too_high for each in outcomes if isinstance(each, Refusal) and each.too_high]
+        for arrival in arrivals:
+            self._too_high += _too_high(arrival.outcomes)
         return new
 
     def _store_one(self, packet: Packet) -> list[tuple[int, Reading]]:
@@ -239,6 +259,12 @@ class StraightPath:
 def judge(packet: Packet, roster: Roster) -> tuple[Outcome, ...]:
     """Decode a packet and admit its parts; one outcome for each."""
     return tuple([part if isinstance(part, DecodeError) else admit(part, packet, roster) for part in decode(packet)])
+
+
+def _too_high(outcomes: Sequence[Outcome], parts: Sequence[int] | None = None) -> list[Reading]:
+    """What is too high to be believed of a packet, or of these parts of it."""
+    refused = outcomes if parts is None else [outcomes[part] for part in parts if part < len(outcomes)]
+    return [each.too_high for each in refused if isinstance(each, Refusal) and each.too_high]
 
 
 async def _run(errand: Errand) -> None:

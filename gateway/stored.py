@@ -19,16 +19,28 @@ from ingest.reading import Reading, to_us
 from ingest.vital import MG_DL_PER_MMOL_L, Vital
 
 _DAY: Final = timedelta(days=1)
+SET_ASIDE: Final = spot.SPAN[Vital.GLUCOSE]  # for so long what was set aside is looked at
 
 
 class StoredReadings:
-    """What has come of one patient by now (aware). book: what was told, None where nobody is told anything."""
+    """What has come of one patient by now (aware).
 
-    def __init__(self, journal: Journal, patient: str, now: datetime, book: Book | None = None) -> None:
+    book: what was told, None where nobody is told anything. set_aside: glucose too high to become a reading.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        patient: str,
+        now: datetime,
+        book: Book | None = None,
+        set_aside: Sequence[Reading] = (),
+    ) -> None:
         self._journal = journal
         self._patient = patient
         self._now = now
         self._book = book
+        self._set_aside = set_aside
 
     def sensors(self) -> list[Reading]:
         """Of all sensors, the last hours and the one reading before, oldest first."""
@@ -61,6 +73,10 @@ class StoredReadings:
         """See `alerts.bed.Stored`."""
         return self._book.watched(self._patient, keys) if self._book else frozenset()
 
+    def said_before(self, reading: Reading) -> Reading | None:
+        """See `alerts.bed.Stored`."""
+        return self._journal.said_before(reading)
+
     def spot(self) -> spot.Taken:
         """See `alerts.bed.Stored`."""
         end = self._now + _DAY
@@ -71,6 +87,8 @@ class StoredReadings:
                 Vital.CGM, spot.row_began(taken[Vital.GLUCOSE]) - about, min(at + about, self._now - about)
             )
             taken[Vital.CGM] = then + taken[Vital.CGM]
+        if self._set_aside:
+            taken[Vital.GLUCOSE] = self._with_set_aside(taken[Vital.GLUCOSE])
         return taken
 
     def spot_after(self, cursor: int) -> list[Reading]:
@@ -84,9 +102,49 @@ class StoredReadings:
             if (each.device, to_us(each.taken_at), each.twin) in keys
         ]
 
+    def _with_set_aside(self, glucose: Iterable[Reading]) -> list[Reading]:
+        """Without those that the meter has corrected to what can be believed."""
+        kept = {each.key: each for each in glucose}
+        aside = [
+            _as_it_may_have_come(each, self._now)
+            for each in self._set_aside
+            if each.key not in kept or kept[each.key].received_at < each.received_at
+        ]
+        return sorted([*glucose, *aside], key=lambda each: each.taken_at)
+
     def _readings(self, vital: Vital, start: datetime, end: datetime, limit: int | None = None) -> list[Reading]:
         found = self._journal.readings(self._patient, vital, start, end, limit)
         return [_as_it_may_have_come(each, self._now) for each in found]
+
+
+class SetAside:
+    """Glucose of the last days that is too high to have become a reading: of each patient every record once."""
+
+    def __init__(self) -> None:
+        self._records: defaultdict[str, dict[tuple[object, ...], Reading]] = defaultdict(dict)
+
+    def of(self, patient: str) -> Sequence[Reading]:
+        """In the order in which they came."""
+        return tuple(self._records.get(patient, {}).values())
+
+    def take(self, readings: Iterable[Reading], now: datetime) -> list[Reading]:
+        """Those that are new, and recent enough to be looked at; a meter's memory may be read more than once."""
+        new = []
+        for each in readings:
+            known, record = self._records[each.patient], _record(each)
+            if record in known or now - each.taken_at > SET_ASIDE:
+                continue
+            new.append(each)
+            known[record] = each
+            while len(known) > spot.MOST or now - next(iter(known.values())).taken_at > SET_ASIDE:
+                del known[next(iter(known))]
+        return new
+
+
+def _record(reading: Reading) -> tuple[object, ...]:
+    """What tells a record of a device from its others; where it has neither number nor time, its arrival does."""
+    at = reading.taken_at if reading.sequence is None and reading.device_time is None else reading.device_time
+    return reading.device, reading.sequence, at, reading.sent
 
 
 class Unseen:

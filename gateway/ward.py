@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sqlite3
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,20 +33,18 @@ from alerts.follow_up import Deed, FollowUp, Step, closing, decide, follow, wors
 from alerts.follow_up_book import FollowUpBook
 from alerts.ladder import Plan
 from alerts.machine import Change, FactKind, hear, hear_findings, withheld
-from alerts.meter import too_high
 from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, Key, Limits
 from alerts.rules import PLAIN, RuleBook
-from alerts.scene import Scene
 from alerts.sensor import NEVER
 from alerts.sensor_rules import LOW_EVENT_2
-from alerts.spot_rules import BP_LOW, BP_SEVERE, METER_VERY_LOW
+from alerts.spot_rules import BP_LOW, BP_SEVERE, METER_CRISIS, METER_VERY_LOW
 from gateway.agenda import Agenda
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
 from gateway.own_limits import Holdings, care_of
 from gateway.patience import Patience
 from gateway.people import DeviceKind, MeasuringPlan, Patient, People, Worn, plans_on
-from gateway.stored import StoredReadings, Unseen
+from gateway.stored import SetAside, StoredReadings, Unseen
 from ingest.journal import Journal
 from ingest.reading import Flag, Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Vital
@@ -66,13 +65,15 @@ _TOLD_AT_ONCE: Final = 100  # events; then others have their turn of the loop
 SLICE: Final = 500
 _BEDS: Final = 250_000  # in memory, some KB each
 # The most that a patient's limits can make of "fresh-meter", and beyond what a reading may ask for a second one: the
-# least severe blood pressure and the highest of the very low that anybody can have (mmHg, mg/dL).
+# least severe blood pressure, the highest of the very low and the least extreme glucose that anybody can have (mmHg,
+# mg/dL).
 _FRESH: Final = timedelta(days=1)
 _SEVERE: Final = (BP_SEVERE.bounds("systolic", MMHG)[0], BP_SEVERE.bounds("diastolic", MMHG)[0])
 _LOW_PRESSURE: Final = BP_LOW.bounds("very-low-systolic", MMHG)[1]
 _LOW_GLUCOSE: Final = max(
     METER_VERY_LOW.bounds("limit", MG_DL)[1], METER_VERY_LOW.bounds("limit", MMOL_L)[1] * MG_DL_PER_MMOL_L
 )
+_HIGH_GLUCOSE: Final = METER_CRISIS.bounds("limit", MG_DL)[0]
 NO_PLANS: Final[Mapping[Vital, timedelta]] = {}
 _BATTERY_NEWS: Final = timedelta(days=1)
 _OVERTAKEN_AT_MOST: Final = 10  # times in a row by other hubs; then it is tried again at the next tick
@@ -108,6 +109,7 @@ class Ward:
         self._plans: dict[frozenset[tuple[Key, float]], Plan] = {}
         self._new: defaultdict[str, list[Reading]] = defaultdict(list)  # of patients who have no bed
         self._found: defaultdict[str, list[Sequence[Finding]]] = defaultdict(list)  # what was not yet heard
+        self._set_aside = SetAside()
         self._agenda = Agenda()
         self._again: set[str] = set()  # to be judged at the next tick whatever time it is
         self._ticked_at: datetime | None = None
@@ -185,17 +187,14 @@ class Ward:
         notices = hear_findings({}, findings, self._now()).notices
         await _unless_overtaken(partial(self._write, (), notices))
 
-    async def tell_too_high(self, refused: Sequence[Reading]) -> None:
-        """Tell of glucose that became no reading because it is too high to be believed (`alerts.meter`)."""
-        found = [each for reading in refused for each in await self.patience.call(self._too_high, reading)]
-        await self.hear(found)
-        self._again.update(each.patient for each in found)
+    async def see_set_aside(self, refused: Iterable[Reading]) -> None:
+        """Judge the patients of glucose that became no reading because it is too high to be believed."""
+        if new := self._set_aside.take(refused, self._now()):
+            await self._judge(self._take(new))
 
-    def _too_high(self, reading: Reading) -> list[Finding]:
-        now, person = self._now(), self._people.patient(reading.patient)
-        zone = ZoneInfo(person.zone if person else "UTC")
-        limits, _ = self._limits(reading.patient, person, zone, now)
-        return too_high(Scene(reading.patient, limits, now, zone, person.glucose_unit if person else None), reading)
+    def recall_set_aside(self, refused: Iterable[Reading]) -> None:
+        """Take in what was refused so before the start, oldest first; its patients are judged at the next tick."""
+        self._again.update(each.patient for each in self._set_aside.take(refused, self._now()))
 
     async def hear(self, findings: Sequence[Finding]) -> None:
         """Have the alerts hear findings that were made elsewhere."""
@@ -408,7 +407,7 @@ class Ward:
 
     def _look_at(self, patient: str, now: datetime) -> list[Sequence[Finding]]:
         bed = self._beds[patient]
-        stored = StoredReadings(self._journal, patient, now, self._book)
+        stored = StoredReadings(self._journal, patient, now, self._book, self._set_aside.of(patient))
         groups = self._found[patient]
         groups += [bed.take(reading, now) for reading in self._new.pop(patient, ())]
         groups.append(bed.look(stored, now))
@@ -475,7 +474,7 @@ class Ward:
         self._again.update(patient for patient, _ in self._book.standing())
         start, beyond = self._started_at - _FRESH, self._journal.patients_beyond
         self._again.update(beyond(Vital.BLOOD_PRESSURE, start, below=_LOW_PRESSURE, reaching=_SEVERE))
-        self._again.update(beyond(Vital.GLUCOSE, start, below=_LOW_GLUCOSE))
+        self._again.update(beyond(Vital.GLUCOSE, start, below=_LOW_GLUCOSE, reaching=(_HIGH_GLUCOSE, math.inf)))
 
     def _make_beds(self, patients: Sequence[str], standing: Mapping[tuple[str, str], Alert], now: datetime) -> None:
         known = {patient.id: patient for patient in self._people.some(patients)}

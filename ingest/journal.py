@@ -446,6 +446,18 @@ class Journal:
             rows = db.execute(query, (patient, vital, to_us(start), to_us(end), -1 if limit is None else limit))
             return [from_row(row) for row in rows][::-1]
 
+    def said_before(self, reading: Reading) -> Reading | None:
+        """What the device said of a reading before its newest revision; None where it said nothing else."""
+        query = (
+            f"SELECT {_R}, s.patient, s.vital, d.name FROM superseded r "
+            "JOIN series s ON s.id=r.series JOIN devices d ON d.id=r.device "
+            "WHERE s.patient=? AND s.vital=? AND r.taken_us=? AND d.name=? AND r.n=? AND r.rev=?"
+        )
+        place = (reading.patient, reading.vital, to_us(reading.taken_at), reading.device, reading.twin)
+        with self._reading() as db:
+            row = db.execute(query, (*place, reading.rev - 1)).fetchone()
+            return from_row(row) if row else None
+
     def count(self, patient: str, device: str, start: datetime | None, end: datetime | None) -> int:
         """How many readings of a device a patient has with start <= taken_at < end; None: without that bound."""
         query = (
@@ -600,6 +612,19 @@ class Journal:
         query = "SELECT * FROM letters WHERE state=? AND device=? AND reason=? AND id>? ORDER BY id LIMIT ?"
         with self._reading() as db:
             return [_letter(row) for row in db.execute(query, (LetterState.WAITING, device, reason, after, limit))]
+
+    def letters_since(self, reason: str, start: datetime, after: int, limit: int) -> list[Letter]:
+        """Letters for this reason that came from `start` on and wait or were discarded, oldest first.
+
+        `after` is the last id of the page before.
+        """
+        # What is left of a replaced letter is in others.
+        query = (
+            "SELECT * FROM letters WHERE state IN ('waiting', 'discarded') AND reason=? AND received_us>=? AND id>? "
+            "ORDER BY id LIMIT ?"
+        )
+        with self._reading() as db:
+            return [_letter(row) for row in db.execute(query, (reason, to_us(start), after, limit))]
 
     def failures(self, device: str, start: datetime, end: datetime) -> list[datetime]:
         """When measurements that a device reported as failed came in, start <= then < end, oldest first."""

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from alerts.alert import Audience, Verdict
-from ingest.reading import Reading
+from ingest.reading import Flag, Reading
 from ingest.vital import Unit
 from tests.alerts.spot_ward import START, Home, cuff, ketone, meter, minute, sensor
 
@@ -53,6 +53,61 @@ def test_words_stand_for_the_end_of_the_range() -> None:
     assert Home().take(sensor(0, 180), meter(0, "LO")).verdict("contradiction", 0) is RAISE
     assert Home().take(sensor(0, "LO"), meter(0, 42)).verdict("contradiction", 0) is CLEAR
     assert Home().take(sensor(0, "HI"), meter(0, "HI")).verdict("contradiction", 0) is CLEAR
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (sensor(0, "HI"), meter(0, 680), CLEAR),
+        (sensor(0, "HI"), meter(0, 1000), CLEAR),
+        (sensor(0, "HI"), meter(0, 240), CLEAR),  # 160 below 400, 40 % of it
+        (sensor(0, "HI"), meter(0, 239), RAISE),
+        (sensor(0, "LO"), meter(0, 12), CLEAR),
+        (sensor(0, "LO"), meter(0, 81), RAISE),  # 41 above 40
+        (sensor(0, 500), meter(0, "HI"), CLEAR),
+        (meter(0, 990), meter(3, "HI"), CLEAR),
+        (meter(0, "LO"), meter(3, 10), CLEAR),
+        (ketone(0, "HI"), ketone(3, 14.0), CLEAR),
+        (ketone(0, 0.9), ketone(3, "HI"), RAISE),
+    ],
+)
+def test_words_stand_for_all_that_is_beyond_the_end_of_the_range(
+    one: Reading, other: Reading, expected: Verdict
+) -> None:
+    assert Home().take(one, other).verdict("contradiction", 3) is expected
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "what_to_do"),
+    [
+        (ketone(0, 3.1), ketone(5, 0.4), "have yourself brought to a hospital now, also if you feel well."),
+        (ketone(0, 0.4), ketone(5, 3.1), "have yourself brought to a hospital now, also if you feel well."),
+        (meter(0, "LO"), meter(3, 122), "call the emergency number (120 in China) at once."),
+        (meter(0, "HI"), meter(3, 122), "you feel ill or drowsy, call the emergency number (120 in China) now."),
+        (sensor(0, 150), meter(0, "LO"), "call the emergency number (120 in China) at once."),
+        (cuff(0, 206, 124), cuff(3, 142, 88), "trouble seeing or speaking, call the emergency number now."),
+        (cuff(0, 74, 40), cuff(3, 142, 88), "If you faint or feel very unwell, call for help."),
+    ],
+)
+def test_what_to_do_about_an_emergency_is_the_last_word_also_where_another_value_contradicts_it(
+    first: Reading, second: Reading, what_to_do: str
+) -> None:
+    last = Home().take(first, second).asked(5)["contradiction"].because
+    assert last.en.endswith(what_to_do)
+    assert last.zh.endswith(("急救电话（中国大陆 120）。", "送往医院。", "请立即拨打急救电话。", "请呼救。"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (ketone(0, 3.1), ketone(5, 5.2)),
+        (meter(0, 520), meter(3, 800)),
+        (meter(0, 10), meter(3, 52)),
+        (cuff(0, 186, 112), cuff(3, 232, 140)),
+    ],
+)
+def test_of_two_that_are_the_same_emergency_no_third_is_asked_for(first: Reading, second: Reading) -> None:
+    assert "contradiction" not in Home().take(first, second).asked(5)
 
 
 def test_two_of_a_meter_contradict_and_a_third_outvotes_one() -> None:
@@ -106,6 +161,33 @@ def test_a_better_value_that_cannot_be_believed_ends_nothing_until_a_third_agree
     assert home.take(third).verdict(rule, came + 13 * 60) is CLEAR
 
 
+@pytest.mark.parametrize(
+    "readings",
+    [
+        [meter(0, 38), meter(3, 310)],
+        [meter(0, "LO", flags={Flag.STRIP_ERROR})],
+        [sensor(0, "HI"), meter(0, 90)],
+        [ketone(0, "HI"), ketone(3, 0.4)],
+        [meter(0, 2.1, MMOL), meter(16, "HI")],
+    ],
+)
+def test_there_is_no_blank_behind_a_full_width_bracket(readings: list[Reading]) -> None:
+    found = Home().take(*readings).judged(16).findings
+    assert any("）" in each.because.zh for each in found)
+    assert [each.because.zh for each in found if "） " in each.because.zh] == []
+
+
+def test_a_ketone_beyond_the_range_is_said_as_such() -> None:
+    found = Home().take(ketone(0, "HI")).at(0)["ketone"].because
+    assert found.en.startswith(
+        "Blood ketone HI (above the device's range) at 2026-03-02 07:00: at or above 3 mmol/L."
+    )
+    assert "血酮 HI（高于设备量程）：不低于 3 mmol/L" in found.zh
+    asked = Home().take(ketone(0, "HI"), ketone(3, 0.4)).asked(3)["contradiction"].because
+    assert asked.en.startswith("Your blood ketone was HI (above the device's range) and 3 min later")
+    assert asked.zh.startswith("血酮先后为 HI（高于设备量程）和 0.4 mmol/L（")
+
+
 def test_what_the_third_value_says_was_right_goes_on() -> None:
     home = Home().take(meter(0, "LO"), meter(3, 6.8, MMOL), meter(6, 2.0, MMOL))
     assert home.verdict("meter-very-low", 6) is RAISE
@@ -120,7 +202,8 @@ def test_two_ketones_contradict_and_the_patient_is_asked_for_a_third() -> None:
     assert home.asked(3)["contradiction"].because.en == (
         "Your blood ketone was 4.0 mmol/L and 3 min later, at 2026-03-02 07:03, 0.2 mmol/L: they differ by more "
         "than 0.6 mmol/L / 40 % (Homeward default, to be confirmed by the clinic). Please measure a third time, with "
-        "clean hands and a new strip."
+        "clean hands and a new strip. Until it says otherwise this is an emergency: please call the emergency number "
+        "(120 in China) or have yourself brought to a hospital now, also if you feel well."
     )
     assert home.take(ketone(6, 0.3)).verdict("contradiction", 6) is CLEAR
     assert Home().take(ketone(0, 4.0), ketone(15, 2.5)).verdict("contradiction", 15) is CLEAR

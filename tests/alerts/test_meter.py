@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.alert import Act, ActKind, Audience, Outcome, Priority, Verdict
+from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Verdict
 from alerts.machine import hear, hear_findings
 from alerts.rule import MG_DL, Group, Key
 from ingest.reading import Flag, Reading
@@ -248,7 +248,7 @@ def test_what_the_meter_says_was_wrong_is_named_and_a_new_strip_asked_for() -> N
     assert asked.en.endswith("Please use a new strip.")
     assert "血糖仪提示：采血量不足。" in asked.zh
     assert asked.zh.endswith("请使用新试纸。")
-    high = Home().take(meter(0, "HI", flags={Flag.STRIP_ERROR})).asked(0)["meter-high"].because
+    high = Home().take(meter(0, 350, flags={Flag.STRIP_ERROR})).asked(0)["meter-high"].because
     assert "something was wrong with the strip." in high.en
     assert high.en.endswith("Please use a new strip.")
 
@@ -433,7 +433,49 @@ def test_when_a_value_was_measured_reads_as_people_say_it(meal: str | None, when
 
 def test_a_crisis_needs_a_value_at_its_limit_that_is_in_no_doubt() -> None:
     assert Home().take(meter(0, 499)).verdict("meter-crisis", 0) is HOLD
-    assert Home().take(meter(0, "HI", flags={Flag.STRIP_ERROR})).verdict("meter-crisis", 0) is HOLD
+    asked = Home().take(meter(0, "HI", flags={Flag.STRIP_ERROR})).at(0)["meter-crisis"]
+    assert asked.audience is PATIENT
+
+
+@pytest.mark.parametrize(
+    ("rule", "doubted", "better", "as_bad"),
+    [
+        ("meter-crisis", meter(0, "HI", flags={Flag.STRIP_ERROR}), meter(4, 190), meter(4, 520)),
+        ("meter-crisis", meter(0, 550, flags={Flag.SAMPLE_INSUFFICIENT}), meter(4, 410), meter(4, "HI")),
+        ("meter-very-low", meter(0, "LO", flags={Flag.STRIP_ERROR}), meter(4, 96), meter(4, 38)),
+        (
+            "meter-very-low",
+            meter(0, 1.9, Unit.MMOL_L, flags={Flag.STRIP_ERROR}),
+            meter(4, 4.2, Unit.MMOL_L),
+            meter(4, "LO"),
+        ),
+    ],
+)
+def test_an_emergency_by_a_faulty_strip_asks_for_another_at_once_and_staff_hear_where_none_comes(
+    rule: str, doubted: Reading, better: Reading, as_bad: Reading
+) -> None:
+    asked = Home().take(doubted).asked(0)
+    assert set(asked) == {rule}
+    assert "measure again now" in asked[rule].because.en
+    assert "立即复测" in asked[rule].because.zh
+    assert asked[rule].because.en.endswith("Please use a new strip.")
+    judged = Home().take(doubted).judged(15)
+    assert {each.audience for each in judged.findings if each.rule == rule} == {PATIENT}
+    assert judged.again == minute(15) + timedelta(microseconds=1)
+    alone = Home().take(doubted).at(15.1)[rule]
+    assert (alone.audience, alone.verdict, alone.priority) == (STAFF, RAISE, Priority.MEDIUM)
+    assert "The patient was asked to measure again" in alone.because.en
+    assert STAFF not in {each.audience for each in raised(Home().take(doubted, better), 16)}
+    assert Home().take(doubted, as_bad).at(4)[rule].audience is STAFF
+    # A second one in doubt says nothing more.
+    again = replace(doubted, taken_at=minute(6), received_at=minute(6))
+    assert Home().take(doubted, again).asked(6)[rule].since == minute(6)
+    assert Home().take(doubted, again).at(15)[rule].audience is PATIENT
+    assert Home().take(doubted, again).at(15.1)[rule].audience is STAFF
+
+
+def raised(home: Home, now: float) -> list[Finding]:
+    return [each for each in home.judged(now).findings if each.verdict is RAISE]
 
 
 # Goals by meal

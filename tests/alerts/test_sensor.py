@@ -1126,3 +1126,13 @@ def test_staff_after_counts_from_the_onset_and_at_the_earliest_from_when_the_low
     found = worn(limits_for(parse_overrides(given, "patient"))).comes(*trace([52 + n % 2 for n in range(12)]))
     staff = [each for each in found if each.audience is STAFF and each.verdict is RAISE]
     assert at(staff[0]) == told
+
+
+def test_a_patient_is_not_told_that_staff_will_hear_of_what_staff_hear_of_now() -> None:
+    late = Ward()
+    low = [replace(each, received_at=minute(150)) for each in trace([50, 51] * 15)]
+    told = [each for each in late.comes(*trace([100] * 12, start=-60), *low) if each.rule == "low-event-2"]
+    assert {each.audience for each in told} == {PATIENT, STAFF}
+    (asked,) = (each for each in told if each.audience is PATIENT)
+    assert asked.because.en.endswith("Please measure by finger: the sensor is in its first day.")
+    assert asked.because.zh.endswith("请测指尖血糖：传感器处于首日。")

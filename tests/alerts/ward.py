@@ -110,6 +110,10 @@ class Memory:
     def watched(self, keys: Collection[str]) -> frozenset[str]:
         return frozenset(key for each in self.told for key in each.evidence).intersection(keys)
 
+    def said_before(self, reading: Reading) -> Reading | None:
+        same = [each for each in self.kept.values() if (each.key, each.rev) == (reading.key, reading.rev - 1)]
+        return same[0] if same else None
+
 
 class Ward:
     """One patient: readings come in at their moments, and what is found of them is kept."""

@@ -139,6 +139,20 @@ async def test_the_worst_pressure_of_a_severe_one_is_the_highest(house, web) -> 
     assert "Highest value Blood pressure 218/134 mmHg" in told
 
 
+async def test_the_card_of_a_ketone_shows_a_glucose_that_was_measured_later(house, web) -> None:
+    house.find(very_low(minutes_ago=60, rule="ketone", problem="ketone"))
+    assert "Newest glucose" not in await words_of(web, "/", "en")
+    keep(house, cgm(200, 7.0))  # too long before it to say anything about it
+    assert "Newest glucose" not in await words_of(web, "/", "en")
+    keep(house, cgm(150, 9.0))
+    assert "Newest glucose Glucose, sensor 9.0 mmol/L" in await words_of(web, "/", "en")
+    keep(house, reading(Vital.GLUCOSE, NOW - timedelta(minutes=10), 0.0261))
+    assert "Newest glucose Glucose, meter 26.1 mmol/L , 3 Mar 2026, 14:20 UTC+8" in await words_of(web, "/", "en")
+    assert "最新血糖 血糖（血糖仪） 26.1 mmol/L" in await words_of(web, "/", "zh")
+    (shown,) = (await web.get("/api/v1/alerts")).json()
+    assert (shown["newest"], shown["glucose"]["taken_at"]) == (None, "2026-03-03T14:20:00+08:00")
+
+
 async def test_an_alert_that_came_again_unanswered_keeps_since_when_it_waits_and_its_episodes(house, web) -> None:
     alert = house.find(very_low(minutes_ago=900, because=Text(en="First.", zh="第一次。")), 890)
     house.find(over(very_low(minutes_ago=800)), 800)

@@ -472,6 +472,8 @@ async def test_a_reading_that_the_device_revises_is_judged_anew(tmp_path: Path) 
     [
         (DeviceKind.CUFF, blood_pressure(Decimal(192), Decimal(121), NOW), "blood-pressure-high"),
         (DeviceKind.METER, glucose(Decimal("-inf"), NOW, kind="glucose", flags=["strip-error"]), "glucose-low"),
+        (DeviceKind.METER, glucose(Decimal("inf"), NOW, kind="glucose", flags=["strip-error"]), "glucose-high"),
+        (DeviceKind.METER, glucose(Decimal(500), NOW, kind="glucose", flags=["strip-error"]), "glucose-high"),
         (DeviceKind.CUFF, blood_pressure(Decimal(60), Decimal(35), NOW), "blood-pressure-low"),
         (DeviceKind.METER, glucose(Decimal(45), NOW, kind="glucose"), "glucose-low"),
         (DeviceKind.METER, glucose(Decimal("2.9"), NOW, kind="glucose", unit="mmol/L"), "glucose-low"),
