@@ -362,7 +362,7 @@ def _very_low_words(scene: Scene, event: Sequence[Reading], danger: Reading | No
         )
     late = _usual_late(scene, event[-1])
     said += [_relapse_words(scene, relapse) if relapse else _NOTHING, late]
-    if scene.now > _deadline(scene, event[0]):
+    if scene.now > _deadline(scene, event):
         asked = span(scene.now - _asked_at(event[0]))
         said.append(
             Text(
