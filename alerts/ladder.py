@@ -16,6 +16,7 @@ from alerts.sensor_rules import (
     HIGH_EVENT_1,
     HIGH_EVENT_2,
     HIGH_EXTENDED,
+    HIGH_PROLONGED,
     LOW_CRITICAL,
     LOW_EVENT_1,
     LOW_EVENT_2,
@@ -37,6 +38,10 @@ CELL: Final = timedelta(minutes=5)
 SPACED_S: Final = 240.0  # points are kept so far apart
 # Rates are taken between readings at least so far apart (s), and at most.
 RATE_SPAN_S: Final = (480.0, 1000.0)
+
+
+# A glucose that stays far too high is told when it has lasted so many times the hours after which it is urgent.
+_TOLD_AGAIN: Final = (1, 2, 3, 4)
 
 
 class Bound(NamedTuple):
@@ -209,6 +214,8 @@ def _levels(limits: Limits) -> tuple[Level, ...]:
             GLUCOSE_REFERRAL,
             EVENT,
             Rung(GLUCOSE_REFERRAL, after(GLUCOSE_REFERRAL, "hold"), staff, medium, covers=True, unbroken=True),
+            Rung(HIGH_PROLONGED, after(HIGH_PROLONGED, "hold"), patient, medium),
+            *(Rung(HIGH_PROLONGED, n * after(HIGH_PROLONGED, "hold"), staff, Priority.HIGH) for n in _TOLD_AGAIN),
         ),
     )
 

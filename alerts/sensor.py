@@ -43,6 +43,7 @@ from alerts.rhythm import GAP, Rhythm
 from alerts.rule import Rule
 from alerts.sensor_rules import (
     FALLING_FAST,
+    HIGH_PROLONGED,
     LOW_CRITICAL,
     LOW_EVENT_2,
     RISING_FAST,
@@ -332,6 +333,8 @@ class Sensor:
             rungs = level.ladder(slot.held)
             for rung in rungs if slot.open else ():
                 since = standing.get(rung.rule.name)
+                if slot.last < _counts_from(slot, rung) + rung.after and rung.rule is HIGH_PROLONGED:
+                    break  # it is told more than once, and this time cannot have come yet
                 if since is not None and (min(slot.first, slot.unwell) <= since or slot.since <= start):
                     slot.step = rungs.index(rung) + 1
                     slot.standing = (*slot.standing, rung.rule)
@@ -519,7 +522,7 @@ class Sensor:
         return taken - slot.first >= after - _GRACE and taken - EVENT >= slot.due
 
     def _event(self, level: Level, slot: Slot, rung: Rung, reading: Reading, value: Value) -> Told:
-        audience, emergency = rung.audience, rung.rule is LOW_CRITICAL
+        audience, emergency = rung.audience, rung.rule in (LOW_CRITICAL, HIGH_PROLONGED)
         if audience is Audience.STAFF:
             # Staff have this trouble already, and it has not become worse; whether whoever has answered it could
             # know of an emergency, the alert knows.
@@ -547,7 +550,7 @@ class Sensor:
             held=slot.held if audience is Audience.PATIENT else None,
             evidence=(slot.since, slot.worst_at, reading.taken_at),
             emergency=emergency,
-            began=self._very_low_since() if emergency and audience is Audience.STAFF else None,
+            began=self._very_low_since() if rung.rule is LOW_CRITICAL and audience is Audience.STAFF else None,
             broken=not level.share and slot.run_since > since,
             before=before if before and before.end == before.last and before.first < since else None,
         )

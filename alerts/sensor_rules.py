@@ -57,6 +57,10 @@ _STAFF_300: Final = Text(
     en="Homeward default, to be confirmed by the clinic: so high for hours fits a doctor's queue",
     zh="Homeward 默认值，由医疗机构确认：持续数小时如此之高应由医生处理",
 )
+_KETONES: Final = Text(
+    en="Homeward default, to be confirmed by the clinic: ketones and loss of water build up in hours",
+    zh="Homeward 默认值，由医疗机构确认：酮体与脱水在数小时内加重",
+)
 _IEC: Final = Text(en="priority after IEC 60601-1-8", zh="优先级参照 IEC 60601-1-8")
 _DOUBLE_ARROW: Final = Text(en="double arrow of a Dexcom sensor", zh="Dexcom 传感器双箭头")
 _OREF0: Final = Text(en="oref0 calls such data too flat", zh="oref0：数据过平")
@@ -240,6 +244,16 @@ GLUCOSE_REFERRAL: Final = _rule(
     priority=Priority.MEDIUM,
     audience=Audience.STAFF,
 )
+HIGH_PROLONGED: Final = _rule(
+    "high-prolonged",
+    "Far too high glucose for hours",
+    "血糖严重偏高达数小时",
+    "glucose-high",
+    _AT_LEAST,
+    minutes("hold", 360, 180, 720, _KETONES, {Group.PREGNANCY: Variant(240, _KETONES)}),
+    priority=Priority.HIGH,
+    audience=Audience.STAFF,
+)
 
 
 def _predicted(name: str, en: str, zh: str, priority: Priority) -> Rule:
@@ -328,6 +342,7 @@ SENSOR_RULES: Final = (
     HIGH_EVENT_2,
     HIGH_EXTENDED,
     GLUCOSE_REFERRAL,
+    HIGH_PROLONGED,
     PREDICTED_LOW,
     PREDICTED_URGENT_LOW,
     FALLING_FAST,
@@ -349,6 +364,7 @@ NOT_ABOVE: Final = (
     (("low-event-2", "staff-after"), ("low-extended", "staff-after")),
     (("low-extended", "hold"), ("low-extended", "staff-after")),
     (("high-extended", "hold"), ("high-extended", "staff-after")),
+    (("glucose-referral", "hold"), ("high-prolonged", "hold")),
     (("low-event-1", "limit"), ("high-event-1", "limit")),
     (("low-event-1", "clear"), ("high-event-1", "limit")),
     (("low-event-2", "clear"), ("high-event-1", "limit")),

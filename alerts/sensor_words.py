@@ -17,6 +17,7 @@ from alerts.sensor_rules import (
     FALLING_FAST,
     GLUCOSE_REFERRAL,
     HIGH_EXTENDED,
+    HIGH_PROLONGED,
     LOW_CRITICAL,
     LOW_EVENT_1,
     LOW_EVENT_2,
@@ -160,6 +161,12 @@ def _trend(scene: Scene, told: Told) -> Text:
 _OF_A_HIGH: Final = Text(
     en=" Please drink water; if you feel ill, measure ketones too.", zh="请饮水；如有不适，请同时测血酮。"
 )
+_OF_HOURS: Final = Text(
+    en=" Please drink water, measure by finger and ketones too, now, and call your doctor or clinic; if you vomit, "
+    "breathe hard or feel drowsy, call the emergency number (120 in China) now.",
+    zh="请饮水，立即测指尖血糖和血酮，并联系医生或诊所；"
+    "如有呕吐、呼吸费力或嗜睡，请立即拨打急救电话（中国大陆 120）。",
+)
 _OF_A_HIGH_LATE: Final = Text(en=" Please look at your newest value.", zh="请查看最新读数。")
 
 
@@ -185,7 +192,8 @@ def _advice(scene: Scene, told: Told) -> Text:
         return Text(en="", zh="")
     if told.audience is Audience.PATIENT:
         if not told.level.low:
-            return _OF_A_HIGH_LATE if _is_late(told) else _OF_A_HIGH
+            of_now = _OF_HOURS if told.rule is HIGH_PROLONGED else _OF_A_HIGH
+            return _OF_A_HIGH_LATE if _is_late(told) else of_now
         very_low = told.level.rule in (LOW_EVENT_2, LOW_CRITICAL)
         return advice_late(very_low=very_low) if _is_late(told) else advice(very_low=very_low)
     if told.level.low and told.audience is Audience.STAFF and not _is_late(told):
@@ -209,6 +217,8 @@ def _after(scene: Scene, told: Told) -> Text:
     if told.rule is HIGH_EXTENDED:
         return Text(en=f"; {count:g} of 120 min: {source.en}", zh=f"；120 分钟内 {count:g} 分钟：{source.zh}")
     hold = span(count * MINUTE)
+    if told.rule is HIGH_PROLONGED:
+        return Text(en=f"; for {hold.en}: {source.en}", zh=f"；达 {hold.zh}：{source.zh}")
     return Text(
         en=f"; for {hold.en}, each reading with its interval: {source.en}",
         zh=f"；持续 {hold.zh}（含每次读数的间隔）：{source.zh}",

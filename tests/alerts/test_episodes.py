@@ -383,6 +383,51 @@ def test_a_meters_low_goes_on_where_the_sensor_was_up_for_some_minutes_only(clin
     assert "not recovered by then" in told.body.en
 
 
+# A sensor that shows HI for hours
+
+
+def beyond_the_range(start: float, end: float) -> list[Reading]:
+    flags = frozenset({Flag.ABOVE_RANGE})
+    return [cgm(start + 5 * n, None, flags=flags) for n in range(int(end - start) // 5)]
+
+
+def hours_of(notices: Iterable[Notice]) -> list[tuple[str, float]]:
+    return [(each.subject.en, round((each.written_at - START) / timedelta(hours=1), 1)) for each in notices]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_sensor_that_shows_hi_for_14_hours_is_told_again_and_more_urgently(clinic: Clinic, restarted: bool) -> None:
+    told = clinic.comes(*beyond_the_range(0, 3 * HOUR))
+    clinic.acknowledge(at=3 * HOUR)
+    if restarted:
+        clinic.restart()
+    told += clinic.comes(*beyond_the_range(3 * HOUR, 7 * HOUR))
+    assert [each.alert for each in told] == [clinic.alert.id] * 2
+    patient = said(clinic.ward.found, "high-prolonged")[0]
+    assert (patient.audience, patient.priority) == (Audience.PATIENT, Priority.MEDIUM)
+    assert "ketones too, now, and call your doctor" in patient.because.en
+    clinic.acknowledge(at=7 * HOUR)
+    if restarted:
+        clinic.restart()
+    told += clinic.comes(*beyond_the_range(7 * HOUR, 14 * HOUR))
+    assert hours_of(told) == [
+        ("Medium priority: Far too high glucose that lasts", 1.9),
+        ("High priority now: Far too high glucose for hours", 6.0),
+        ("High priority, again: Far too high glucose for hours", 12.0),
+    ]
+    assert "for 6 h" in told[1].body.en
+    assert clinic.comes(*trace([240] * 4, start=14 * HOUR)) == []  # the patient's own goes on
+    assert clinic.alert.raising.isdisjoint({"glucose-referral", "high-prolonged"})
+
+
+def test_a_glucose_that_is_far_too_high_for_hours_is_told_though_the_alert_was_closed(clinic: Clinic) -> None:
+    clinic.comes(*beyond_the_range(0, 7 * HOUR))
+    closed = clinic.close(at=7 * HOUR)
+    told = clinic.comes(*beyond_the_range(7 * HOUR, 14 * HOUR))
+    assert hours_of(told) == [("High priority: Far too high glucose for hours", 12.0)]
+    assert clinic.alert.id != closed.id
+
+
 # Severe blood pressure
 
 
