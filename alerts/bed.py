@@ -193,7 +193,7 @@ class Bed:
         self._raised = NO_NAMES  # rules, since the last `settle`
         self._recalled = False  # how meters and cuffs were heard before the bed was made
         self._asks = True  # spot measurements are to be judged
-        self._came = NO_NAMES  # those that came since `spot` judged last
+        self._came: dict[str, datetime] = {}  # those that came since `spot` judged last: by key, when taken
         self._seen: dict[str, datetime] = {}  # when spot readings were seen that had waited
         self._lows: dict[str, list[Reading]] = {}  # very low ones of a sensor that came late and are to be judged
         self._lows_at = NEVER  # at the latest
@@ -281,7 +281,7 @@ class Bed:
                 found = (*found, *self._over(sensor, reading, now, found), *self._still_low(sensor, reading, now))
         elif self._is_to_be_judged(reading):
             self._asks = True
-            self._came |= {reading.key}
+            self._came[reading.key] = reading.taken_at
             if now - reading.received_at > _WAITED:
                 self._seen[reading.key] = now
         if self._silent:
@@ -365,7 +365,7 @@ class Bed:
         # What has passed is over as well.
         raising = self.standing.keys() | {each.rule for each in past}
         judged = spot.judge(scene, taken, raising=raising, low_since=self._low_since)
-        self._came = NO_NAMES
+        self._came = {}
         if pressures := taken.get(Vital.BLOOD_PRESSURE):
             self._pressure_at = pressures[-1].taken_at
         self._again = judged.again or NEVER
@@ -480,7 +480,7 @@ class Bed:
         lows = self._past_lows(stored, scene)
         waiting = {low.onset.device for low in lows if low.over is None and scene.now < self._lows_at}
         new = [
-            *spot.late(scene, taken, self._came - again, worn),
+            *spot.late(scene, taken, {key: at for key, at in self._came.items() if key not in again}, worn),
             *(late_low.told(scene, low) for low in lows if low.onset.device not in waiting),
         ]
         over = self._late_is_over(stored, scene, taken) if new or LATE_EMERGENCY.name in self.standing else None
@@ -505,7 +505,8 @@ class Bed:
 
     def _watched_again(self, readings: Iterable[Reading], stored: Stored, now: datetime) -> frozenset[str]:
         """Of what came since the last look, that which was judged before a restart and may be too old by now."""
-        came = [each for each in readings if each.key in self._came and each.rev == 1] if self._came else ()
+        first = min(self._came.values(), default=NEVER)
+        came = [each for each in readings if each.taken_at >= first and each.key in self._came and each.rev == 1]
         old = [each.key for each in came if each.key in self._seen or now - each.taken_at > LATE[each.vital]]
         return stored.watched(old) if old else frozenset()
 
@@ -536,7 +537,12 @@ class Bed:
         if since is None:
             self._late_told = {}
         elif new and not self._late_told:
-            before = {each.key for readings in taken.values() for each in readings if each.received_at >= since}
+            before = {
+                each.key: each.taken_at
+                for readings in taken.values()
+                for each in readings
+                if each.received_at >= since
+            }
             self._late_told = _by_onset(spot.late(scene, taken, before, worn))
         told = _by_onset(new)
         found = spot.told_late(scene, new, [each for at, each in self._late_told.items() if at not in told])

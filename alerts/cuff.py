@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict, together
 from alerts.rule import DAYS, MMHG, Limits, Rule
-from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, answers, came_together, is_heard, late_words
+from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, came_together, is_answered, is_heard, late_words
 from alerts.spot_rules import BP_LOW, BP_SESSION_HIGH, BP_SEVERE, PRIORITY
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit
@@ -388,7 +388,7 @@ def _next(scene: Scene, case: _Case | None, newest: Pressure, *, severe: bool) -
 def _again(scene: Scene, before: _Case, case: _Case) -> _Case:
     """A pair of which one more is severe: whoever measured again as asked, or is worse off, is answered anew."""
     newest, told = case.proof[-1].at, before.paired_at
-    asked = told is None or answers(newest) != answers(told)
+    asked = told is None or is_answered(told, newest)
     return case._replace(paired_at=newest) if asked or _priority(scene, case) > _priority(scene, before) else case
 
 

@@ -30,6 +30,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import takewhile
 from statistics import fmean
 from typing import Final, NamedTuple
 
@@ -298,7 +299,7 @@ def _low(
 def _to_patient(scene: Scene, rule: Rule, event: Sequence[Reading], danger: Reading | None) -> Finding:
     """Each measurement that is still low is answered; what nobody acts on alone has an answer of its own."""
     of_meter = _of_meter(event)
-    answered = [each for each in of_meter if answers(each.taken_at) == answers(of_meter[-1].taken_at)]
+    answered = of_meter[of_meter.index(answers(of_meter)[-1]) :]
     because = _with_advice(scene, rule, _low_words(scene, rule, event), event)
     since = (danger if danger in answered else answered[0]).taken_at
     return scene.finding(rule, Verdict.RAISE, because, since, event, audience=Audience.PATIENT)
@@ -438,7 +439,7 @@ def _with_advice(scene: Scene, rule: Rule, said: Text, event: Sequence[Reading])
 def _still_words(scene: Scene, event: Sequence[Reading]) -> Text:
     """The next step of whoever has done as asked, and measures that it did not help: whom to call."""
     of_meter = _of_meter(event)
-    times = len({answers(each.taken_at) for each in of_meter})
+    times = len(answers(of_meter))
     if times == 1 or came_together(of_meter):
         return _NOTHING
     newest = of_meter[-1]
@@ -534,22 +535,19 @@ def _at_referral(scene: Scene, reading: Reading) -> str | None:
     return "high" if _reaches(scene, METER_REFERRAL, reading) else None
 
 
-def _newest(scene: Scene, glucose: Sequence[Reading], is_so: Callable[[Reading], object]) -> int | None:
-    """The place of the newest reading of which it is so; a crisis is told as such."""
-    places = range(len(glucose) - 1, -1, -1)
-    return next((n for n in places if is_so(glucose[n]) and not _is_crisis(scene, glucose[n])), None)
+def _newest(scene: Scene, rule: Rule, glucose: Sequence[Reading], is_so: Callable[[Reading], object]) -> int | None:
+    """The place of the newest fresh reading of which it is so; a crisis is told as such."""
+    oldest = scene.now - scene.minutes(rule, "fresh-meter")
+    fresh = takewhile(lambda n: glucose[n].taken_at >= oldest, range(len(glucose) - 1, -1, -1))
+    return next((n for n in fresh if is_so(glucose[n]) and not _is_crisis(scene, glucose[n])), None)
 
 
 def _referral(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
     rule = METER_REFERRAL
     if not _is_on(scene, rule):
         return None
-    place = _newest(scene, glucose, lambda each: _at_referral(scene, each))
-    if (
-        place is None
-        or not scene.fresh(rule, "fresh-meter", glucose[place])
-        or (known := _known_at(scene, glucose, place)) is None
-    ):
+    place = _newest(scene, rule, glucose, lambda each: _at_referral(scene, each))
+    if place is None or (known := _known_at(scene, glucose, place)) is None:
         # Whether two weeks have passed without such a reading, the review says.
         return _held(scene, rule, glucose[-1], raising)
     newest, side = glucose[place], _at_referral(scene, glucose[place]) or "low"
@@ -569,9 +567,9 @@ def _high_twice(scene: Scene, glucose: Sequence[Reading], raising: Collection[st
     rule = METER_HIGH_TWICE
     if not _is_on(scene, rule):
         return None
-    place = _newest(scene, glucose, lambda each: _reaches(scene, rule, each))
+    place = _newest(scene, rule, glucose, lambda each: _reaches(scene, rule, each))
     earlier = None if place is None else _reached_before(scene, rule, glucose[: place + 1])
-    if place is None or earlier is None or not scene.fresh(rule, "fresh-meter", glucose[place]):
+    if place is None or earlier is None:
         # Whether it stayed away, the review says.
         return _held(scene, rule, glucose[-1], raising)
     said = _level_words(scene, rule, "high", glucose[place], earlier)
@@ -669,8 +667,8 @@ def _crisis(
         )
     ]
     if proof[-1] is glucose[-1]:
-        newest = proof[-1]
-        still = len(proof) > 1 and answers(proof[0].taken_at) != answers(newest.taken_at) and not came_together(proof)
+        answered = answers(event)[-1]
+        still = len(proof) > 1 and proof[0].taken_at < answered.taken_at and not came_together(proof)
         todo = _STILL_EXTREME if still else _MEASURE_AGAIN
         found.append(_asked_of_crisis(scene, together((said, todo), _NOTHING), event, proof))
     return [*found, *(each for each in doubted if each.audience is Audience.PATIENT)], None
@@ -678,7 +676,7 @@ def _crisis(
 
 def _asked_of_crisis(scene: Scene, because: Text, event: Sequence[Reading], proof: Sequence[Reading]) -> Finding:
     """Each measurement is answered."""
-    answered = next(each for each in event if answers(each.taken_at) == answers(proof[-1].taken_at))
+    answered = answers([each for each in event if each.taken_at <= proof[-1].taken_at])[-1]
     return scene.finding(
         METER_CRISIS,
         Verdict.RAISE,
@@ -866,12 +864,7 @@ def _first_high(scene: Scene, glucose: Sequence[Reading]) -> datetime:
     """
     newest = glucose[-1]
     if _as_at_referral(scene, newest):
-        hour = answers(newest.taken_at, _HOUR)
-        return next(
-            each.taken_at
-            for each in glucose
-            if answers(each.taken_at, _HOUR) == hour and _as_at_referral(scene, each)
-        )
+        return answers([each for each in glucose if _as_at_referral(scene, each)], _HOUR)[-1].taken_at
     if _above(scene, newest, "very-high"):
         today = [each for each in glucose if scene.day(each.taken_at) == scene.day(newest.taken_at)]
         return next(each.taken_at for each in today if _above(scene, each, "very-high"))

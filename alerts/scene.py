@@ -55,12 +55,23 @@ def came_together(readings: Iterable[Reading]) -> bool:
     return max(arrivals) - min(arrivals) < MINUTE
 
 
-def answers(moment: datetime, apart: timedelta = 5 * MINUTE) -> int:
-    """The stretch of time of a measurement: of those of one stretch the patient is answered once.
+def answers(readings: Iterable[Reading], apart: timedelta = 5 * MINUTE) -> list[Reading]:
+    """The measurements, oldest first, that the patient is answered; the first always is."""
+    answered: list[Reading] = []
+    for each in readings:
+        if not answered or is_answered(answered[-1].taken_at, each.taken_at, apart):
+            answered.append(each)
+    return answered
 
-    Counted from a fixed moment, so that a device gone mad, of which only the newest are judged, begins nothing anew.
+
+def is_answered(before: datetime, moment: datetime, apart: timedelta = 5 * MINUTE) -> bool:
+    """Whether a measurement is answered after the one that was answered before: one of `apart` later always is.
+
+    One of less than half of it never is. In between a stretch of time that is counted from a fixed moment decides, so
+    that a device gone mad, of which only the newest are judged, begins nothing anew.
     """
-    return (moment - EPOCH) // apart
+    passed = moment - before
+    return passed >= apart or (2 * passed >= apart and (moment - EPOCH) // apart != (before - EPOCH) // apart)
 
 
 def late_words(scene: Scene, reading: Reading, usual: timedelta) -> Text:

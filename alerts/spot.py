@@ -11,6 +11,7 @@ they came. A reading that came twice is to be given once.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -106,11 +107,11 @@ def _held(finding: Finding, vital: Vital, doubted: Collection[Vital]) -> Finding
     return replace(finding, verdict=Verdict.HOLD) if over else finding
 
 
-def passed(scene: Scene, taken: Taken, came: frozenset[str]) -> list[Finding]:
+def passed(scene: Scene, taken: Taken, came: Mapping[str, datetime]) -> list[Finding]:
     """The emergencies of which staff would have heard, had each reading been judged before the next was taken.
 
-    taken: as for `judge`. came: keys of the readings that came since it judged last; nothing is found that the others
-    show as well. Each emergency is found once, by its rule and onset.
+    taken: as for `judge`. came: the readings that came since it judged last, by key, and when each was taken; nothing
+    is found that the others show as well. Each emergency is found once, by its rule and onset.
     """
     found: dict[tuple[str, datetime], Finding] = {}
     for then in _as_it_was(scene, taken, came):
@@ -135,24 +136,35 @@ def _says_as_much(one: Finding, other: Finding) -> bool:
     return same and one.priority >= other.priority
 
 
-def _as_it_was(scene: Scene, taken: Taken, came: Collection[str]) -> Iterator[Taken]:
+def _as_it_was(scene: Scene, taken: Taken, came: Mapping[str, datetime]) -> Iterator[Taken]:
     """What had been taken when a row of readings ended that may be an emergency, and at the reading behind it.
 
     From the first that came on. The reading behind may be milder and still show that nothing is over.
     """
     for vital, is_grave in _IS_GRAVE.items():
         readings = taken.get(vital, ())
-        grave = [is_grave(scene, each) for each in readings]
-        near = [later.taken_at - each.taken_at <= SPOT_GAP for each, later in pairwise(readings)]
-        first = next((place for place, each in enumerate(readings) if each.key in came), len(readings))
+        first = _first_of(readings, came)
+        before = max(first - 1, 0)
+        looked_at = readings[before:]
+        grave = [is_grave(scene, each) for each in looked_at]
+        near = [later.taken_at - each.taken_at <= SPOT_GAP for each, later in pairwise(looked_at)]
         ends = []
-        for place in range(first, len(readings)):
+        for place in range(first - before, len(looked_at)):
             goes_on = place < len(near) and near[place] and grave[place + 1]
             behind = place > 0 and near[place - 1] and grave[place - 1]
             if (grave[place] or behind) and not goes_on:
-                ends.append(place + 1)
+                ends.append(before + place + 1)
         for end in ends[-_MOST_ENDS:]:
             yield {vital: readings[:end], **_sensor_before(taken, vital, readings[end - 1])}
+
+
+def _first_of(readings: Sequence[Reading], came: Mapping[str, datetime]) -> int:
+    """The place of the first that came; the number of readings where none of them did."""
+    since = min(came.values(), default=None)
+    if since is None:
+        return len(readings)
+    start = bisect_left(readings, since, key=lambda each: each.taken_at)
+    return next((place for place in range(start, len(readings)) if readings[place].key in came), len(readings))
 
 
 def _sensor_before(taken: Taken, vital: Vital, last: Reading) -> Taken:
@@ -173,11 +185,11 @@ class Late(NamedTuple):
     asked: Finding | None
 
 
-def late(scene: Scene, taken: Taken, came: Collection[str], worn: Mapping[str, datetime]) -> list[Late]:
+def late(scene: Scene, taken: Taken, came: Mapping[str, datetime], worn: Mapping[str, datetime]) -> list[Late]:
     """The emergencies that were too old to be told when they came, as `told_late` tells them.
 
-    came: keys of the readings to look for it in. worn: since when each device is known to be worn; what was measured
-    before is past.
+    came: the readings to look for it in, as for `passed`. worn: since when each device is known to be worn; what was
+    measured before is past.
     """
     return [
         Late(each, _asked(each.rule, found) if newest is _newest(taken, newest.vital) else None)
@@ -192,11 +204,12 @@ def _asked(rule: str, found: Iterable[Finding]) -> Finding | None:
 
 
 def _too_late(
-    scene: Scene, taken: Taken, came: Collection[str], worn: Mapping[str, datetime]
+    scene: Scene, taken: Taken, came: Mapping[str, datetime], worn: Mapping[str, datetime]
 ) -> Iterator[tuple[Reading, list[Finding]]]:
     """The last reading of each row that was too old when it came, and what would have been told of it in its time."""
-    told = {key for each in _emergencies(scene, taken) for key in each.evidence}
-    for then in _as_it_was(scene, taken, came):
+    rows = list(_as_it_was(scene, taken, came))
+    told = {key for each in _emergencies(scene, taken) for key in each.evidence} if rows else ()
+    for then in rows:
         newest = next(iter(then.values()))[-1]
         known = worn.get(newest.device)
         if known is None or newest.taken_at < known or newest.key in told:
@@ -296,12 +309,12 @@ def _may_be_grave(scene: Scene, reading: Reading) -> bool:
 
 def _late_in_the_week(scene: Scene, taken: Taken, worn: Mapping[str, datetime]) -> list[Finding]:
     """A line of the weekly list."""
-    week = frozenset(
-        each.key
+    week = {
+        each.key: each.taken_at
         for readings in taken.values()
         for each in readings
         if timedelta() <= scene.now - each.received_at < LATEST
-    )
+    }
     late_ones = [(newest, found) for newest, found in _too_late(scene, taken, week, worn)]
     if not late_ones:
         return []

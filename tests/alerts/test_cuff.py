@@ -139,6 +139,9 @@ def test_who_measures_again_as_asked_after_a_severe_pair_is_answered() -> None:
     assert home.take(cuff(4, 191, 115)).asked(4)["bp-severe"].since == pair.since  # nobody asked for that one
     third = home.take(cuff(8, 188, 114)).asked(8)["bp-severe"]
     assert third.since == minute(8)
+    for at, since in ((4.5, 4), (5.5, 4), (9, 9)):  # also where a round five minutes lie between them
+        later = Home().take(cuff(0, 192, 116), cuff(4, 190, 114), cuff(at, 191, 115)).asked(at)["bp-severe"]
+        assert later.since == minute(since)
     assert "188/114 mmHg at 2026-03-02 07:08" in third.because.en
     assert "call your doctor or clinic now" in third.because.en
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from alerts import scene
 from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Verdict
 from alerts.machine import hear, hear_findings
 from alerts.rule import MG_DL, Group, Key
@@ -193,6 +194,22 @@ def test_who_stays_very_low_is_told_to_call_the_emergency_number() -> None:
 
 def test_a_device_gone_mad_is_answered_every_five_minutes_and_not_each_time() -> None:
     assert len(answers(Home(), *[meter(n / 4, 60) for n in range(80)])) == 4
+
+
+@pytest.mark.parametrize("start", range(10))
+@pytest.mark.parametrize(("value", "unit"), [(60, Unit.MG_DL), ("HI", Unit.MG_DL)])
+def test_two_measurements_of_one_moment_have_one_answer_and_two_of_five_minutes_have_two(
+    start: int, value: float | str, unit: Unit
+) -> None:
+    at = start / 2
+    assert len(answers(Home(), meter(at, value, unit), meter(at + 0.5, value, unit))) == 1
+    assert len(answers(Home(), meter(at, value, unit), meter(at + 5, value, unit))) == 2
+
+
+def test_the_newest_alone_of_a_device_gone_mad_are_answered_no_oftener() -> None:
+    flood = [meter(n / 4, 60) for n in range(400)]
+    newest = {scene.answers(flood[n : n + 100])[-1].key for n in range(300)}
+    assert len(newest) <= 300 / 4 / 5 + 2
 
 
 def test_a_value_between_the_levels_does_not_end_a_very_low() -> None:
