@@ -896,6 +896,8 @@ def _not_high(scene: Scene, newest: Reading, goal: str, raising: Collection[str]
 
 
 def _meal(reading: Reading) -> Text:
+    if Flag.MEAL_UNKNOWN in reading.flags:
+        return Text(en=", meal unknown", zh="餐别未知")
     return _MEALS.get(str(reading.context.get("meal")), _MEALS["casual"])
 
 

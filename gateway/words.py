@@ -186,6 +186,7 @@ FLAGS: Final[Mapping[Flag, str]] = {
     Flag.IMPROPER_POSITION: N_("wrong position"),
     Flag.SESSION_STOPPED: N_("sensor session over"),
     Flag.CALIBRATION_NEEDED: N_("calibration needed"),
+    Flag.MEAL_UNKNOWN: N_("meal unknown"),
 }
 _DISPLAY: Final = {Flag.ABOVE_RANGE: "HI", Flag.BELOW_RANGE: "LO"}
 

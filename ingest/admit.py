@@ -12,7 +12,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from ingest.device_clock import offset_of, place
-from ingest.reading import BEYOND_RANGE, Flag, Measurement, Packet, Reading, Refusal, RefusalReason, TimeBasis
+from ingest.reading import BEYOND_RANGE, MEALS, Flag, Measurement, Packet, Reading, Refusal, RefusalReason, TimeBasis
 from ingest.vital import Vital, canonical, impossible, is_too_high
 
 # A name of its own, because to ask an enumeration for a member takes as long as the rest of a comparison.
@@ -95,12 +95,24 @@ def admit(measurement: Measurement, packet: Packet, roster: Roster) -> Reading |
         device_time=measurement.device_time,
         sequence=measurement.sequence,
         clock_offset=_clock_error(packet, wearing.zone),
-        flags=measurement.flags | {Flag.TIME_FAULT} if timeless else measurement.flags,
+        flags=_flags(measurement, timeless=timeless),
         context=measurement.context,
         raw=measurement.raw,
         named=packet.is_named,
     )
     return reading if flaw is None else replace(_refuse(measurement, *flaw), too_high=reading)
+
+
+def _flags(measurement: Measurement, *, timeless: bool) -> frozenset[Flag]:
+    """What the device says, and what is doubtful about how it says it."""
+    flags = measurement.flags
+    if timeless:
+        flags |= {Flag.TIME_FAULT}
+    if measurement.context and measurement.vital is Vital.GLUCOSE:
+        meal = measurement.context.get("meal")
+        if meal is not None and meal not in MEALS:
+            flags |= {Flag.MEAL_UNKNOWN}
+    return flags
 
 
 def _refuse(measurement: Measurement, reason: RefusalReason, because: str) -> Refusal:

@@ -53,7 +53,8 @@ _Context = Annotated[
     ],
     Field(
         max_length=16,
-        description="Circumstances, kept beside the reading.",
+        description="Circumstances, kept beside the reading. A glucose is judged by the goal of its meal: "
+        "before-meal, fasting, after-meal, bedtime or casual; one with another word gets the flag meal-unknown.",
         examples=[{"meal": "before-meal", "carbohydrate_g": 45}],
     ),
 ]

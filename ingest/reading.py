@@ -52,8 +52,11 @@ class Flag(StrEnum):
     IMPROPER_POSITION = "improper-position"
     SESSION_STOPPED = "session-stopped"
     CALIBRATION_NEEDED = "calibration-needed"
+    MEAL_UNKNOWN = "meal-unknown"  # the meal in its context is none of MEALS; said by admission
 
 
+# The meals by which a glucose is judged; the words of the context's `meal`.
+MEALS: Final = frozenset({"before-meal", "after-meal", "fasting", "casual", "bedtime"})
 # What the display shows in place of a number. Both at once contradict each other: there is nothing to believe.
 BEYOND_RANGE: Final = frozenset({Flag.ABOVE_RANGE, Flag.BELOW_RANGE})
 CONTRADICTION: Final = "the value is said to be above and below the range at once; a guess is not a number"

@@ -157,14 +157,15 @@ def same_value(known: Row, row: Row) -> bool:
 
 def revised(known: Row, row: Row) -> Row:
     """The row of a known record with what is said of it now: it keeps its place and the way its moment was found."""
-    flags = _said_flags(row) | (set((known[FLAGS] or "").split()) & {Flag.TIME_FAULT})
+    flags = set((row[FLAGS] or "").split()) - {Flag.TIME_FAULT}
+    flags |= set((known[FLAGS] or "").split()) & {Flag.TIME_FAULT}
     now_said = " ".join(sorted(flags)) or None
     return (*known[:4], *row[4:BASIS], *known[BASIS:FLAGS], now_said, *row[FLAGS + 1 : REV], known[REV] + 1)
 
 
 def _said_flags(row: Row) -> set[str]:
-    """The flags but for the one that admission adds: the same record can fit the clock of one session only."""
-    return set((row[FLAGS] or "").split()) - {Flag.TIME_FAULT}
+    """The flags but for those that admission adds: the same record can fit the clock of one session only."""
+    return set((row[FLAGS] or "").split()) - {Flag.TIME_FAULT, Flag.MEAL_UNKNOWN}
 
 
 def claim_key(vital: str, row: Row) -> tuple[Any, ...]:

@@ -448,6 +448,13 @@ def test_when_a_value_was_measured_reads_as_people_say_it(meal: str | None, when
     assert when in Home().take(meter(0, 230, meal=meal)).at(0)["meter-high"].because.en
 
 
+def test_a_meal_that_is_unknown_is_said_so() -> None:
+    home = Home().take(meter(0, 230, meal="breakfast", flags={Flag.MEAL_UNKNOWN}))
+    said = home.asked(0)["meter-high"].because
+    assert "at 2026-03-02 07:00, meal unknown: above 180 mg/dL" in said.en
+    assert "07:00 餐别未知指尖血糖 230 mg/dL" in said.zh
+
+
 def test_a_crisis_needs_a_value_at_its_limit_that_is_in_no_doubt() -> None:
     assert Home().take(meter(0, 499)).verdict("meter-crisis", 0) is HOLD
     asked = Home().take(meter(0, "HI", flags={Flag.STRIP_ERROR})).at(0)["meter-crisis"]

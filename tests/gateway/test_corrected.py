@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,8 @@ from alerts.alert import Audience
 from alerts.book import _notices
 from gateway.house import House
 from gateway.people import DeviceKind
+from ingest.journal import Arrival
+from ingest.reading import Flag, Packet
 from simulators.publisher import Publisher, blood_pressure, glucose
 from tests.real_house import NOW, HandClock, enrol, real_house
 
@@ -97,3 +100,16 @@ async def test_a_severe_pressure_that_was_none_is_told_as_corrected_days_later(t
         await publish(house, blood_pressure(Decimal(129), Decimal(81), NOW, sequence=7))
         (corrected,) = [body for subject, body in told(house) if subject == CORRECTED]
         assert "it has corrected 192/121 mmHg to 129/81 mmHg" in corrected
+
+
+async def test_a_reading_stored_before_its_meal_was_called_unknown_is_no_other_one_when_it_comes_again(
+    tmp_path: Path,
+) -> None:
+    async with real_house(tmp_path, HandClock()) as house:
+        await enrol(house, "anna", "device-1", DeviceKind.METER)
+        await publish(house, {**mmol("2.3"), "context": {"meal": "elevenses"}})
+        ((_, reading),) = house.journal.since(0, 10)
+        assert (reading.flags, reading.context) == ({Flag.MEAL_UNKNOWN}, {"meal": "elevenses"})
+        packet = Packet(link="listener", sender="device-1", channel="json", data=b"", received_at=NOW)
+        as_before = replace(reading, flags=frozenset())
+        assert house.journal.append([Arrival(packet=packet, outcomes=(as_before,))]).new == []

@@ -1,5 +1,6 @@
 """Admission: whose, when, and can it be true?"""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -279,3 +280,22 @@ def test_a_sensors_records_count_from_its_start() -> None:
     measurement = glucose(100, at=start + timedelta(days=1))
     reading = admitted(measurement, arrived, worn(zone=ZoneInfo("Europe/Berlin")))
     assert reading.taken_at == datetime(2026, 10, 25, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("meal", "unknown"),
+    [
+        ("before-meal", False),
+        ("casual", False),
+        ("breakfast", True),
+        ("Before-Meal", True),
+        ("reserved-9", True),
+        (2.0, True),
+    ],
+)
+def test_a_meal_that_is_no_known_word_is_said_to_be_unknown_and_kept(meal: str | float, unknown: bool) -> None:
+    reading = admitted(replace(glucose(100), context={"meal": meal}))
+    assert (Flag.MEAL_UNKNOWN in reading.flags) is unknown
+    assert reading.context["meal"] == meal
+    assert admitted(replace(pressure(120, 80), context={"meal": meal})).flags == frozenset()
+    assert admitted(replace(glucose(100), context={"carbohydrate_g": 20.0})).flags == frozenset()
