@@ -377,13 +377,21 @@ class Bed:
         return spot.with_what_passed(self._as_begun(judged.findings, taken), past, scene)
 
     def _as_judged_then(self, judged: Judged, scene: Scene, taken: spot.Taken) -> Judged:
-        """What is found of readings from before the limits were changed, by those that held when they came."""
+        """What is found of readings from before the limits were changed, by those that held when they came.
+
+        Where a vital was measured since, what is raised of it is raised by what was measured since.
+        """
         if self._former is None or scene.now - self._former.until > _JUDGED_FOR:
             return judged
         plan, until = self._former
         old = {each.key for readings in taken.values() for each in readings if each.received_at <= until}
         before = spot.judge(scene._replace(limits=plan.limits), taken, raising=(), low_since=self._low_since)
-        raised = {(each.rule, each.audience): each for each in before.findings if old.issuperset(each.evidence)}
+        since = {vital for vital, readings in taken.items() if any(each.key not in old for each in readings)}
+        raised = {
+            (each.rule, each.audience): each
+            for each in before.findings
+            if old.issuperset(each.evidence) and since.isdisjoint(RULES[each.rule].vitals)
+        }
         rules = {rule for rule, _ in raised}
         now = [
             each

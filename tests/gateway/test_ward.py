@@ -886,3 +886,34 @@ async def test_an_emergency_from_before_a_limit_was_changed_stays_one(
         await house.tick()
         assert told(house) == both
         assert house.book.open_alerts()[0].condition_gone_at is None
+
+
+async def test_what_is_measured_after_a_change_ends_what_was_found_before_it_for_good(tmp_path: Path) -> None:
+    clock, by = HandClock(), {"unit": "mmHg", "author": "Dr Li"}
+
+    async def pressed(house: House, systolic: int, diastolic: int = 90) -> None:
+        one = blood_pressure(Decimal(systolic), Decimal(diastolic), clock.now())
+        data = json.dumps({"version": 1, "device": "cuff-1", "readings": [one]}).encode()
+        packet = Packet(link="listener", sender="cuff-1", channel="json", data=data, received_at=clock.now())
+        await house.path.deliver(packet, lambda: None)
+        await house.path.errand(_nothing, last=True)
+        clock.advance(timedelta(minutes=2))
+
+    async with real_house(tmp_path, clock) as house:
+        strict = {"bp-severe": {"systolic": {"value": 160, **by}}}
+        await enrol(house, "anna", "cuff-1", DeviceKind.CUFF, limits=strict)
+        for _ in range(2):
+            await pressed(house, 165)
+        usual = {"bp-severe": {"systolic": {"value": 180, **by}}}
+        await house.change_patient("anna", lambda patient: replace(patient, limits=usual))
+        await house.tick()
+        (alert,) = house.book.open_alerts()
+        assert alert.condition_gone_at is None
+        clock.advance(timedelta(minutes=1))
+        for _ in range(2):
+            await pressed(house, 120, 70)
+        for _ in range(3):
+            clock.advance(timedelta(minutes=20))
+            await house.tick()
+        staff = [subject for audience, subject in told(house) if audience == "staff"]
+        assert staff == ["Medium priority: Severe blood pressure", "Condition over: Severe blood pressure"]
