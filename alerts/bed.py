@@ -13,7 +13,7 @@ a spot measurement (`alerts.spot`) unless it is unremarkable (`alerts.cuff`), a 
 - **What was closed while it was so** (`closed`): a low that a sensor still shows a while after a person closed the
   alert about it is told again.
 - **Changed limits** have the bed made anew. What a sensor shows by them is told at its next reading, with its true
-  onset; of spot measurements that were judged before nothing is, but what was told already goes its way.
+  onset; spot measurements from before are judged by those that held (`Former`), and what they began goes its way.
 - **Late** is judged by when the bed sees a reading, which may be long after it came to a home post or was set aside:
   each is fresh, too old to be told as urgent, or long past. A sensor's low that has passed unseen is told
   (`alerts.late_low`), and one that may go on when it is not over a few minutes later.
@@ -37,7 +37,7 @@ from alerts.ladder import Plan
 from alerts.late_low import is_very_low
 from alerts.rule import Limits
 from alerts.rules import RULES
-from alerts.scene import Scene
+from alerts.scene import Judged, Scene
 from alerts.sensor import NEVER, Sensor, Told, built
 from alerts.sensor_rules import LOW_EVENT_2
 from alerts.sensor_words import finding, still_low
@@ -48,6 +48,7 @@ from ingest.vital import Unit, Vital
 _OLD: Final = LATE[Vital.CGM]
 # A sensor's reading may end these.
 _METER_LOWS: Final = frozenset({METER_LOW.name, METER_VERY_LOW.name})
+_JUDGED_FOR: Final = timedelta(days=1)  # the longest of "fresh-meter"
 _ENDED_BY_SENSORS: Final = _METER_LOWS | {LATE_EMERGENCY.name}
 # What came so long before the bed sees it waited somewhere: it came when it is seen.
 _WAITED: Final = timedelta(minutes=15)
@@ -86,6 +87,13 @@ class Stored(Protocol):
     def said_before(self, reading: Reading) -> Reading | None:
         """What the device had said before it corrected a reading, where that is known."""
         ...
+
+
+class Former(NamedTuple):
+    """What held before the limits were changed, and until when."""
+
+    plan: Plan
+    until: datetime
 
 
 class _Kept(NamedTuple):
@@ -145,6 +153,7 @@ class Bed:
         "_came",
         "_clock_told",
         "_due",
+        "_former",
         "_late",
         "_late_told",
         "_lows",
@@ -177,6 +186,7 @@ class Bed:
         expected: tuple[Expected, ...],
         until: datetime = NEVER,
         reads: Unit | None = None,
+        former: Former | None = None,
     ) -> None:
         self.patient = patient
         self.reads = reads
@@ -186,6 +196,7 @@ class Bed:
         self.standing = NOTHING_STANDING
         self.closed: Alert | None = None
         self._plan = plan
+        self._former = former
         self._sensors: dict[str, Sensor] = {}
         self._arrivals: dict[str, Arrivals] = {}
         self._late = NO_NAMES  # sensors to be built again
@@ -365,12 +376,39 @@ class Bed:
         # What has passed is over as well.
         raising = self.standing.keys() | {each.rule for each in past}
         judged = spot.judge(scene, taken, raising=raising, low_since=self._low_since)
+        judged = self._as_judged_then(judged, scene, taken)
         self._came = {}
         if pressures := taken.get(Vital.BLOOD_PRESSURE):
             self._pressure_at = pressures[-1].taken_at
         self._again = judged.again or NEVER
         self._asks = False
         return spot.with_what_passed(self._as_begun(judged.findings, taken), past, scene)
+
+    def _as_judged_then(self, judged: Judged, scene: Scene, taken: spot.Taken) -> Judged:
+        """What is found of readings from before the limits were changed, by those that held when they came.
+
+        Where a vital was measured since, what is raised of it is raised by what was measured since.
+        """
+        if self._former is None or scene.now - self._former.until > _JUDGED_FOR:
+            return judged
+        plan, until = self._former
+        old = {each.key for readings in taken.values() for each in readings if each.received_at <= until}
+        before = spot.judge(scene._replace(limits=plan.limits), taken, raising=(), low_since=self._low_since)
+        since = {vital for vital, readings in taken.items() if any(each.key not in old for each in readings)}
+        raised = {
+            (each.rule, each.audience): each
+            for each in before.findings
+            if old.issuperset(each.evidence) and since.isdisjoint(RULES[each.rule].vitals)
+        }
+        rules = {rule for rule, _ in raised}
+        now = [
+            each
+            for each in judged.findings
+            if not old.issuperset(each.evidence) or (each.verdict is Verdict.CLEAR and each.rule not in rules)
+        ]
+        said = {(each.rule, each.audience) for each in now}
+        again = min(filter(None, (judged.again, before.again)), default=None)
+        return Judged((*now, *(each for of, each in raised.items() if of not in said)), again)
 
     def settle(self, standing: Mapping[str, datetime], now: datetime, closed: Alert | None = None) -> datetime:
         """Note the rules that hold an alert up now, and since when; the moment after now at which to look again.

@@ -836,3 +836,86 @@ async def test_a_sensors_low_that_had_passed_when_the_phone_was_back_is_told_to_
             ("staff", "Low priority: A dangerous value came too late"),
             ("staff", "Condition over: A dangerous value came too late"),
         ]
+
+
+async def limit(house: House, rule: str, parameter: str, mmol_l: float) -> None:
+    own = {rule: {parameter: {"value": mmol_l, "unit": "mmol/L", "author": "Dr Li"}}}
+    await house.change_patient("anna", lambda patient: replace(patient, limits=own))
+
+
+async def measured(house: House, clock: HandClock, mmol_l: float) -> None:
+    await house.path.deliver(meter("meter-1", clock.now(), mmol_l), lambda: None)
+    await house.path.errand(_nothing, last=True)
+
+
+async def test_a_changed_limit_judges_what_is_measured_after_it(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        await measured(house, clock, 4.2)
+        clock.advance(timedelta(hours=3))
+        await limit(house, "meter-low", "limit", 4.4)
+        await house.tick()
+        assert told(house) == []
+        clock.advance(timedelta(minutes=1))
+        await measured(house, clock, 4.2)
+        assert told(house) == [("patient", "For you: Low glucose on the meter")]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_an_emergency_from_before_a_limit_was_changed_stays_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    clock, very_low = HandClock(), "Very low glucose on the meter"
+    both = [("patient", f"For you: {very_low}"), ("staff", f"High priority: {very_low}")]
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        record, failing = house.book.record, fails
+
+        def fails_at_first(*step: Any, **named: Any) -> Any:
+            if failing:
+                raise ValueError("not yet")
+            return record(*step, **named)
+
+        monkeypatch.setattr(house.book, "record", fails_at_first)
+        await measured(house, clock, 2.1)
+        assert told(house) == ([] if fails else both)
+        clock.advance(timedelta(seconds=15))
+        await limit(house, "meter-very-low", "at-once", 1.7)
+        failing = False
+        await house.tick()
+        clock.advance(timedelta(minutes=5))
+        await house.tick()
+        assert told(house) == both
+        assert house.book.open_alerts()[0].condition_gone_at is None
+
+
+async def test_what_is_measured_after_a_change_ends_what_was_found_before_it_for_good(tmp_path: Path) -> None:
+    clock, by = HandClock(), {"unit": "mmHg", "author": "Dr Li"}
+
+    async def pressed(house: House, systolic: int, diastolic: int = 90) -> None:
+        one = blood_pressure(Decimal(systolic), Decimal(diastolic), clock.now())
+        data = json.dumps({"version": 1, "device": "cuff-1", "readings": [one]}).encode()
+        packet = Packet(link="listener", sender="cuff-1", channel="json", data=data, received_at=clock.now())
+        await house.path.deliver(packet, lambda: None)
+        await house.path.errand(_nothing, last=True)
+        clock.advance(timedelta(minutes=2))
+
+    async with real_house(tmp_path, clock) as house:
+        strict = {"bp-severe": {"systolic": {"value": 160, **by}}}
+        await enrol(house, "anna", "cuff-1", DeviceKind.CUFF, limits=strict)
+        for _ in range(2):
+            await pressed(house, 165)
+        usual = {"bp-severe": {"systolic": {"value": 180, **by}}}
+        await house.change_patient("anna", lambda patient: replace(patient, limits=usual))
+        await house.tick()
+        (alert,) = house.book.open_alerts()
+        assert alert.condition_gone_at is None
+        clock.advance(timedelta(minutes=1))
+        for _ in range(2):
+            await pressed(house, 120, 70)
+        for _ in range(3):
+            clock.advance(timedelta(minutes=20))
+            await house.tick()
+        staff = [subject for audience, subject in told(house) if audience == "staff"]
+        assert staff == ["Medium priority: Severe blood pressure", "Condition over: Severe blood pressure"]
