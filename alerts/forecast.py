@@ -219,8 +219,8 @@ def _may_warn(over: float, since_low: float, since_warned: float) -> bool:
 class Forecast:
     """The warnings of one patient, reading by reading.
 
-    Its numbers, those of `State`, are a plain tuple: packed into octets they took 500 bytes less, but 6 % of the time
-    that a reading of a sensor takes.
+    Its numbers, those of `State`, are a plain tuple: packed into octets they took 500 bytes less, but 6 % of the
+    instructions of watching more.
     """
 
     __slots__ = ("_numbers", "levels")
