@@ -16,9 +16,9 @@
   one says the same. It is no referral beside that. One that is too high to be believed, and became no reading
   (`believed`), is told as well, since it may be true; it proves no other one, and to all other rules it is unknown.
 - Of a high glucose and a ketone beside it the patient hears the more urgent alone.
-- A reading of which the meter itself says that something was wrong with strip or sample confirms nothing. One that
-  would be an emergency asks for another at once, with a new strip; staff hear of it alone where a quarter of an hour
-  brings none that counts.
+- A reading of which the meter itself says that something was wrong with strip or sample proves and ends nothing. One
+  that would be an emergency asks for another at once, with a new strip; staff hear of it alone where a quarter of an
+  hour brings none that counts.
 - A sensor raises nothing here, but its newest reading ends a low as a meter's would, once its lag is over. A recovery
   that only a sensor saw between two low readings lets the later one begin anew, so that it is told; it is no less
   urgent for it, since the sensor may be wrong.
@@ -78,6 +78,11 @@ _DOUBT_WORDS: Final = {
     Flag.TEMPERATURE_ERROR: Text(en="it was too cold or too warm", zh="温度过低或过高"),
 }
 _DOUBTS: Final = frozenset(_DOUBT_WORDS)
+# After a low, of a value that the meter itself doubts.
+_SURE: Final = Text(
+    en=" Please measure again now; if it is still low, do as before.",
+    zh="请现在再测一次；若仍偏低，请按之前的提示处理。",
+)
 _BEFORE_MEAL: Final = frozenset({"before-meal", "fasting"})
 _MEALS: Final = {
     "before-meal": Text(en=", before a meal", zh="餐前"),
@@ -206,9 +211,13 @@ def _is_below(scene: Scene, reading: Reading, rule: Rule, parameter: str) -> boo
 
 
 def _is_recovered(scene: Scene, reading: Reading, rule: Rule) -> bool:
-    """A value that may be from before the low, for its time is not known, ends nothing."""
+    """A value that may be from before the low, for its time is not known, or that the meter doubts ends nothing."""
+    return _is_back(scene, reading, rule) and reading.flags.isdisjoint({Flag.TIME_FAULT, *_DOUBTS})
+
+
+def _is_back(scene: Scene, reading: Reading, rule: Rule) -> bool:
     value, unit = shown(reading)
-    return value >= scene.number(rule, "clear", unit) and Flag.TIME_FAULT not in reading.flags
+    return value >= scene.number(rule, "clear", unit)
 
 
 def _low_episode(scene: Scene, rule: Rule, taken: Sequence[Reading]) -> Sequence[Reading]:
@@ -430,6 +439,8 @@ def _with_advice(scene: Scene, rule: Rule, said: Text, event: Sequence[Reading])
             en=f"{said.en} This value came late.{todo.en}{strip.en}",
             zh=f"{said.zh}该数值上传较晚。{todo.zh}{strip.zh}",
         )
+    if strip.en and _is_back(scene, newest, rule):
+        return together((said, _SURE, strip), _NOTHING)
     if strip.en and _is_below(scene, newest, METER_VERY_LOW, "at-once"):
         return together((said, _still_words(scene, event), advice_doubted(), strip), _NOTHING)
     todo = advice(very_low=very_low, minutes=scene.minutes(rule, "recheck") / MINUTE)
@@ -483,10 +494,13 @@ def _low_words(scene: Scene, rule: Rule, event: Sequence[Reading]) -> Text:
             zh=f"{since} 指尖血糖 {first.zh}：低于 {limit.zh}。限值依据：{source.zh}。{fault.zh}",
         )
     lasted = span(event[-1].taken_at - event[0].taken_at)
+    so = Text(en="not recovered by then", zh="当时尚未恢复")
+    if _DOUBTS & event[-1].flags and _is_back(scene, event[-1], rule):
+        so = Text(en="whether it recovered is not sure", zh="是否已恢复尚不能确定")
     return Text(
-        en=f"Meter glucose {first.en} at {since}, below {limit.en}, and {newest.en} after {lasted.en}: not recovered "
-        f"by then. Limit: {source.en}.{fault.en}",
-        zh=f"{since} 指尖血糖 {first.zh}，低于 {limit.zh}，{lasted.zh}后 {newest.zh}：当时尚未恢复。"
+        en=f"Meter glucose {first.en} at {since}, below {limit.en}, and {newest.en} after {lasted.en}: {so.en}. "
+        f"Limit: {source.en}.{fault.en}",
+        zh=f"{since} 指尖血糖 {first.zh}，低于 {limit.zh}，{lasted.zh}后 {newest.zh}：{so.zh}。"
         f"限值依据：{source.zh}。{fault.zh}",
     )
 

@@ -86,6 +86,22 @@ def test_a_very_low_value_that_comes_late_asks_to_measure_now_and_counts_from_wh
     assert "came late" not in Home().take(meter(0, 45, arrives=15)).at(15)["meter-very-low"].because.en
 
 
+def test_a_value_that_the_meter_doubts_ends_no_low_and_is_answered_by_another_measurement() -> None:
+    home = Home().take(meter(0, 48), meter(16, 95, flags={Flag.STRIP_ERROR}))
+    asked = home.at(16)["meter-very-low"]
+    assert (asked.verdict, asked.audience, asked.since) == (RAISE, PATIENT, minute(16))
+    assert asked.because.en == (
+        "Meter glucose 48 mg/dL (2.7 mmol/L) at 2026-03-02 07:00, below 54 mg/dL (3.0 mmol/L), and 95 mg/dL "
+        "(5.3 mmol/L) after 16 min: whether it recovered is not sure. Limit: ADA and CDS 2024, level 2. Of 95 mg/dL "
+        "(5.3 mmol/L) the meter says: something was wrong with the strip. Please measure again now; if it is "
+        "still low, do as before. Please use a new strip."
+    )
+    assert "是否已恢复尚不能确定" in asked.because.zh
+    assert "请现在再测一次" in asked.because.zh
+    assert home.at(30.1)["meter-very-low"].audience is STAFF
+    assert home.take(meter(31, 96)).verdict("meter-very-low", 31) is CLEAR
+
+
 def test_the_patient_is_asked_once_by_the_worse_of_two_rules() -> None:
     found = Home().take(meter(0, 48)).at(0)
     assert "meter-low" not in found
