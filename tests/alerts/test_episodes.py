@@ -1342,6 +1342,14 @@ def test_a_late_low_that_may_go_on_is_asked_about_when_nothing_more_has_come(pho
     assert len(asked(phone)) == 1
 
 
+def test_a_low_that_came_in_time_and_whose_last_reading_was_late_is_watched_after_a_restart(phone: Clinic) -> None:
+    """None of the very low ones came late."""
+    phone.comes(*lows(0, 25, 50), *away(50, cgm(25, 60)))
+    phone.restart()
+    assert phone.look(51) == []
+    assert subjects(phone.comes(*lows(55, 75, 50))) == ["High priority: Very low glucose"]
+
+
 def test_a_late_low_in_several_messages_is_told_once_as_a_whole_and_asks_nobody(phone: Clinic) -> None:
     told = [notice for each in away(400, *PASSED) for notice in phone.packet(each)]
     assert subjects(told) == [
