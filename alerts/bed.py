@@ -13,31 +13,34 @@ a spot measurement (`alerts.spot`) unless it is unremarkable (`alerts.cuff`), a 
 - **What was closed while it was so** (`closed`): a low that a sensor still shows a while after a person closed the
   alert about it is told again.
 - **Changed limits** have the bed made anew. What a sensor shows by them is told at its next reading, with its true
-  onset; spot measurements from before are judged by those that held (`Former`), and what they began goes its way.
+  onset; spot measurements from before are judged by those that held (`alerts.former`), and what they began goes its
+  way.
 - **Late** is judged by when the bed sees a reading, which may be long after it came to a home post or was set aside:
-  each is fresh, too old to be told as urgent, or long past. A sensor's low that has passed unseen is told
-  (`alerts.late_low`), and one that may go on when it is not over a few minutes later.
+  each is fresh, too old to be told as urgent, or long past (`alerts.latecomers`). A sensor's low that has passed
+  unseen is told (`alerts.late_low`), and one that may go on when it is not over a few minutes later.
 - **Time** raises no-data, from a moment that arrivals only put off, and what `alerts.spot` waits for (`due`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
-from alerts import corrected, late_low, spot
+from alerts import corrected, latecomers, spot
 from alerts.alert import Alert, Audience, Finding, Verdict
 from alerts.device_rules import LATE_DATA, NO_DATA
-from alerts.devices import LATE, LATE_COUNT, Arrivals, Expected, late_data, no_data, wrong_clock
+from alerts.devices import LATE_COUNT, Arrivals, Expected, late_data, no_data, wrong_clock
+from alerts.former import Former
 from alerts.ladder import Plan
 from alerts.late_low import is_very_low
+from alerts.latecomers import OLD, WAITED, Latecomers, came_late
 from alerts.rule import Limits
 from alerts.rules import RULES
-from alerts.scene import Judged, Scene
+from alerts.scene import Scene
 from alerts.sensor import NEVER, Sensor, Told, built
 from alerts.sensor_rules import LOW_EVENT_2
 from alerts.sensor_words import finding, still_low
@@ -45,15 +48,9 @@ from alerts.spot_rules import LATE_EMERGENCY, METER_LOW, METER_VERY_LOW
 from ingest.reading import Reading
 from ingest.vital import Unit, Vital
 
-_OLD: Final = LATE[Vital.CGM]
 # A sensor's reading may end these.
 _METER_LOWS: Final = frozenset({METER_LOW.name, METER_VERY_LOW.name})
-_JUDGED_FOR: Final = timedelta(days=1)  # the longest of "fresh-meter"
 _ENDED_BY_SENSORS: Final = _METER_LOWS | {LATE_EMERGENCY.name}
-# What came so long before the bed sees it waited somewhere: it came when it is seen.
-_WAITED: Final = timedelta(minutes=15)
-# A phone that is back may send in several messages how a low went on.
-_MORE_TO_COME: Final = timedelta(minutes=5)
 # A device that is heard may end these; what it begins, time or an arrival that is late does.
 _OF_DEVICES: Final = frozenset({NO_DATA.name, LATE_DATA.name})
 NONE: Final[tuple[Finding, ...]] = ()
@@ -65,7 +62,7 @@ NOTHING_TOGETHER: Final[Mapping[str, Reading]] = MappingProxyType({})
 NOTHING_EARLIER: Final[Mapping[str, Sequence[tuple[float, float]]]] = MappingProxyType({})
 
 
-class Stored(Protocol):
+class Stored(latecomers.Stored, Protocol):
     """The stored readings of a patient, as the ward gives them; they block."""
 
     def sensor(self, device: str) -> Sequence[Reading]:
@@ -76,24 +73,9 @@ class Stored(Protocol):
         """By vital, those that `alerts.spot.judge` wants."""
         ...
 
-    def sensors_since(self, start: datetime) -> Sequence[Reading]:
-        """Of all sensors, those taken from a moment on, oldest first."""
-        ...
-
-    def watched(self, keys: Collection[str]) -> frozenset[str]:
-        """Those of the keys of readings that stand in an alert of the patient: they were judged before."""
-        ...
-
     def said_before(self, reading: Reading) -> Reading | None:
         """What the device had said before it corrected a reading, where that is known."""
         ...
-
-
-class Former(NamedTuple):
-    """What held before the limits were changed, and until when."""
-
-    plan: Plan
-    until: datetime
 
 
 class _Kept(NamedTuple):
@@ -118,25 +100,6 @@ class _Kept(NamedTuple):
         yield from map(_minute, self.sensors.get(device, ()))
 
 
-def _as_seen(taken: spot.Taken, seen: Mapping[str, datetime]) -> spot.Taken:
-    """What waited at a home post, or set aside, came when it was seen here: nobody could be told of it before."""
-    if not seen:
-        return taken
-    return {
-        vital: [replace(each, received_at=seen.get(each.key, each.received_at)) for each in readings]
-        for vital, readings in taken.items()
-    }
-
-
-def _by_onset(late: Iterable[spot.Late]) -> dict[tuple[str, datetime], Finding]:
-    return {(each.told.rule, each.told.since): each.told for each in late}
-
-
-def _came_late(readings: Iterable[Reading]) -> list[Reading]:
-    """Of a sensor's readings those that were old when they came."""
-    return [each for each in readings if each.received_at - each.taken_at > _OLD]
-
-
 def _minute(reading: Reading) -> float:
     return reading.taken_at.timestamp() / 60
 
@@ -148,22 +111,18 @@ class Bed:
         "_again",
         "_arrivals",
         "_asks",
-        "_asks_lows",
         "_back",
         "_came",
         "_clock_told",
         "_due",
         "_former",
         "_late",
-        "_late_told",
-        "_lows",
-        "_lows_at",
         "_onsets",
+        "_outdated",
         "_plan",
         "_pressure_at",
         "_raised",
         "_recalled",
-        "_seen",
         "_sensors",
         "_silent",
         "_together",
@@ -199,17 +158,13 @@ class Bed:
         self._former = former
         self._sensors: dict[str, Sensor] = {}
         self._arrivals: dict[str, Arrivals] = {}
-        self._late = NO_NAMES  # sensors to be built again
+        self._outdated = NO_NAMES  # sensors to be built again
         self._together: Mapping[str, Reading] = NOTHING_TOGETHER  # the newest of sensors to be judged as a whole
         self._raised = NO_NAMES  # rules, since the last `settle`
         self._recalled = False  # how meters and cuffs were heard before the bed was made
         self._asks = True  # spot measurements are to be judged
         self._came: dict[str, datetime] = {}  # those that came since `spot` judged last: by key, when taken
-        self._seen: dict[str, datetime] = {}  # when spot readings were seen that had waited
-        self._lows: dict[str, list[Reading]] = {}  # very low ones of a sensor that came late and are to be judged
-        self._lows_at = NEVER  # at the latest
-        self._asks_lows = False  # now
-        self._late_told: dict[tuple[str, datetime], Finding] = {}  # of which the late emergency's alert speaks
+        self._late: Latecomers | None = None
         self._onsets = NO_ONSETS  # of what was raised when `spot` judged last
         self._pressure_at: datetime | None = None  # when the newest that was seen or stored was taken
         self._silent = NO_NAMES  # devices of whose silence somebody was told, at the last `settle`
@@ -243,10 +198,11 @@ class Bed:
             sensor.join(self._sensors)
             if sensors[device]:
                 sensor.believe(standing, sensors[device][0].taken_at)
-            if _came_late(sensors[device][-1:]) and self._is_very_low(sensor):
+            if came_late(sensors[device][-1:]) and self._is_very_low(sensor):
                 # It may have waited for more when the house went down.
-                self._lows[device] = [each for each in _came_late(sensors[device]) if is_very_low(self._plan, each)]
-                self._asks_lows = True
+                for reading in came_late(sensors[device]):
+                    if is_very_low(self._plan, reading):
+                        self._latecomers().take_low(reading)
 
     @property
     def limits(self) -> Limits:
@@ -256,7 +212,8 @@ class Bed:
     @property
     def asks(self) -> bool:
         """Whether `look` is asked for."""
-        return self._asks or self._back or self._asks_lows or bool(self._late)
+        late = self._late
+        return self._asks or self._back or bool(self._outdated) or (late is not None and late.asks)
 
     @property
     def holds(self) -> bool:
@@ -275,26 +232,26 @@ class Bed:
                 sensor = self._sensors[device] = Sensor(self._plan, device, self.zone, self._sensors)
                 if before is not None:
                     sensor.forecast.follow(before.forecast)
-            if now - reading.taken_at > _OLD:
+            if now - reading.taken_at > OLD:
                 sensor.hold()  # more will have come with it
                 if now - reading.taken_at <= spot.LATEST and is_very_low(self._plan, reading):
-                    self._lows.setdefault(device, []).append(reading)
+                    self._latecomers().take_low(reading)
             told = sensor.take(reading, now)
             if told is None:
-                self._late |= {device}
+                self._outdated |= {device}
             elif told:
                 found = self._heard(told, now)
             if sensor.known is not None and told is not None:
                 self._together = {**self._together, device: reading}
-            if self._lows and device in self._lows:
-                self._asks_lows = True
+            if self._late is not None:
+                self._late.hear(device)
             if self.standing:
                 found = (*found, *self._over(sensor, reading, now, found), *self._still_low(sensor, reading, now))
         elif self._is_to_be_judged(reading):
             self._asks = True
             self._came[reading.key] = reading.taken_at
-            if now - reading.received_at > _WAITED:
-                self._seen[reading.key] = now
+            if now - reading.received_at > WAITED:
+                self._latecomers().wait(reading, now)
         if self._silent:
             self._back |= device in self._silent or self._is_unwell() is not self._unwell
         late = came.late and len(came.late) == LATE_COUNT
@@ -334,7 +291,7 @@ class Bed:
         """What is found of sensors that sent more at once than what is new: of all of it, and not of each."""
         found: list[Finding] = []
         for device, reading in self._together.items():
-            if device not in self._late:  # or `look` judges all of it
+            if device not in self._outdated:  # or `look` judges all of it
                 found += self._heard(self._sensors[device].judged(reading, now), now)
                 found += self._still_low(self._sensors[device], reading, now)
         self._together = NOTHING_TOGETHER
@@ -346,16 +303,16 @@ class Bed:
         All that blocks is asked before anything is changed: where that fails, the next call finds the whole.
         """
         scene = self._scene(now)
-        late = {device: self._taken_by(stored, device, now) for device in sorted(self._late)}
-        asks = self._asks or self._asks_lows or min(self._again, self._lows_at) <= now
+        outdated = {device: self._taken_by(stored, device, now) for device in sorted(self._outdated)}
+        asks = self._asks or self._again <= now or (self._late is not None and self._late.is_due(now))
         # What a late reading of a sensor shows may end these.
-        asks |= bool(late and not _ENDED_BY_SENSORS.isdisjoint(self.standing))
-        taken, emergencies = self._look_back(stored, scene) if asks else ({}, [])
-        found = [finding for device, readings in late.items() for finding in self._rebuild(device, readings, now)]
+        asks |= bool(outdated and not _ENDED_BY_SENSORS.isdisjoint(self.standing))
+        taken, late = self._look_back(stored, scene) if asks else ({}, [])
+        found = [finding for device, readings in outdated.items() for finding in self._rebuild(device, readings, now)]
         found += self.taken_together(now)
-        self._late = NO_NAMES
+        self._outdated = NO_NAMES
         if asks:
-            found += [*self._judge_spot(scene, taken), *emergencies]
+            found += [*self._judge_spot(scene, taken), *late]
         found += self._of_devices(now)
         return found
 
@@ -376,39 +333,14 @@ class Bed:
         # What has passed is over as well.
         raising = self.standing.keys() | {each.rule for each in past}
         judged = spot.judge(scene, taken, raising=raising, low_since=self._low_since)
-        judged = self._as_judged_then(judged, scene, taken)
+        if self._former is not None:
+            judged = self._former.beside(judged, scene, taken, self._low_since)
         self._came = {}
         if pressures := taken.get(Vital.BLOOD_PRESSURE):
             self._pressure_at = pressures[-1].taken_at
         self._again = judged.again or NEVER
         self._asks = False
         return spot.with_what_passed(self._as_begun(judged.findings, taken), past, scene)
-
-    def _as_judged_then(self, judged: Judged, scene: Scene, taken: spot.Taken) -> Judged:
-        """What is found of readings from before the limits were changed, by those that held when they came.
-
-        Where a vital was measured since, what is raised of it is raised by what was measured since.
-        """
-        if self._former is None or scene.now - self._former.until > _JUDGED_FOR:
-            return judged
-        plan, until = self._former
-        old = {each.key for readings in taken.values() for each in readings if each.received_at <= until}
-        before = spot.judge(scene._replace(limits=plan.limits), taken, raising=(), low_since=self._low_since)
-        since = {vital for vital, readings in taken.items() if any(each.key not in old for each in readings)}
-        raised = {
-            (each.rule, each.audience): each
-            for each in before.findings
-            if old.issuperset(each.evidence) and since.isdisjoint(RULES[each.rule].vitals)
-        }
-        rules = {rule for rule, _ in raised}
-        now = [
-            each
-            for each in judged.findings
-            if not old.issuperset(each.evidence) or (each.verdict is Verdict.CLEAR and each.rule not in rules)
-        ]
-        said = {(each.rule, each.audience) for each in now}
-        again = min(filter(None, (judged.again, before.again)), default=None)
-        return Judged((*now, *(each for of, each in raised.items() if of not in said)), again)
 
     def settle(self, standing: Mapping[str, datetime], now: datetime, closed: Alert | None = None) -> datetime:
         """Note the rules that hold an alert up now, and since when; the moment after now at which to look again.
@@ -422,14 +354,14 @@ class Bed:
         self._unwell = self._is_unwell()
         silent = (each.device for each in self._awaited() if min(each.told_at(self._arrivals)) <= now)
         self._silent = frozenset(silent) or NO_NAMES
-        moments = (*self._silences(), self._again, self._lows_at, self.until)
+        moments = (*self._silences(), self._again, self._late_again(), self.until)
         self._due = min((moment for moment in moments if moment > now), default=NEVER)
         return self._due
 
     def due(self, now: datetime) -> datetime:
         """The moment to look again. Arrivals may have put it off; where they bring it nearer, `asks` says so."""
         if self._due <= now:
-            self._due = min((*self._silences(), self._again, self._lows_at, self.until))
+            self._due = min((*self._silences(), self._again, self._late_again(), self.until))
         return self._due
 
     def _silences(self) -> list[datetime]:
@@ -509,83 +441,24 @@ class Bed:
 
     def _look_back(self, stored: Stored, scene: Scene) -> tuple[spot.Taken, list[Finding]]:
         """The stored spot readings as they were seen, and what of all came too late to be told as urgent."""
-        stored_spot = stored.spot()
-        of_spot = [each for vital, readings in stored_spot.items() if vital is not Vital.CGM for each in readings]
-        again = self._watched_again(of_spot, stored, scene.now)
-        seen = {key: at for key, at in self._seen.items() if key not in again}
-        taken = _as_seen(stored_spot, seen)
-        worn = self._worn(of_spot)
-        lows = self._past_lows(stored, scene)
-        waiting = {low.onset.device for low in lows if low.over is None and scene.now < self._lows_at}
-        new = [
-            *spot.late(scene, taken, {key: at for key, at in self._came.items() if key not in again}, worn),
-            *(late_low.told(scene, low) for low in lows if low.onset.device not in waiting),
-        ]
-        over = self._late_is_over(stored, scene, taken) if new or LATE_EMERGENCY.name in self.standing else None
-        amended = corrected.judge(scene, taken, self._came, stored.said_before)
+        taken, late = stored.spot(), self._latecomers()
+        seen = late.seen(stored, taken, self._came, scene.now)
+        amended = corrected.judge(scene, seen.taken, self._came, stored.said_before)
+        found = late.told(scene, stored, seen, self.standing)
         # Nothing is asked any more, so nothing fails from here on.
         if not self._recalled:
-            self._recall(of_spot)
-        self._seen = {each.key: seen[each.key] for each in of_spot if each.key in seen} if seen else {}
-        self._lows = {device: self._lows[device] for device in waiting}
-        self._lows_at = min(self._lows_at, scene.now + _MORE_TO_COME) if waiting else NEVER
-        self._asks_lows = False
-        found = [*self._late_emergencies(scene, taken, worn, new), *amended]
-        return taken, [*found, over] if over else found
+            self._recall(each for vital, readings in taken.items() if vital is not Vital.CGM for each in readings)
+        if late.is_empty:
+            self._late = None
+        return seen.taken, [*found, *amended]
 
-    def _worn(self, readings: Iterable[Reading]) -> dict[str, datetime]:
-        """Since when each device is known to be worn: as somebody said, or since it was heard for this patient."""
-        worn = {each.device: each.worn_since for each in self.expected if each.worn_since}
-        for each in readings:
-            if each.device in worn and each.received_at < worn[each.device]:
-                worn[each.device] = each.received_at
-        return worn
+    def _latecomers(self) -> Latecomers:
+        if self._late is None:
+            self._late = Latecomers(self._plan, self.expected, self._sensors)
+        return self._late
 
-    def _watched_again(self, readings: Iterable[Reading], stored: Stored, now: datetime) -> frozenset[str]:
-        """Of what came since the last look, that which was judged before a restart and may be too old by now."""
-        first = min(self._came.values(), default=NEVER)
-        came = [each for each in readings if each.taken_at >= first and each.key in self._came and each.rev == 1]
-        old = [each.key for each in came if each.key in self._seen or now - each.taken_at > LATE[each.vital]]
-        return stored.watched(old) if old else frozenset()
-
-    def _past_lows(self, stored: Stored, scene: Scene) -> list[late_low.Low]:
-        """Very low events of sensors that came too late, and were not told before."""
-        if not self._lows:
-            return []
-        came = [each for readings in self._lows.values() for each in readings]
-        readings = stored.sensors_since(min(each.taken_at for each in came) - late_low.BEFORE)
-        started = {device: sensor.started_at for device, sensor in self._sensors.items()}
-        lows = late_low.lows(scene, self._plan, readings, {each.key for each in came}, started)
-        worn = self._worn(readings)
-        past = [low for low in lows if low.is_past(scene) and worn.get(low.onset.device, NEVER) <= low.last.taken_at]
-        told = stored.watched([low.onset.key for low in past]) if past else frozenset()
-        return [low for low in past if low.onset.key not in told]
-
-    def _late_is_over(self, stored: Stored, scene: Scene, taken: spot.Taken) -> Finding | None:
-        newest = self._heard_last()
-        if newest and newest.last_at:
-            taken = {**taken, Vital.CGM: stored.sensors_since(newest.last_at - _OLD)}
-        return spot.late_is_over(scene, taken)
-
-    def _late_emergencies(
-        self, scene: Scene, taken: spot.Taken, worn: Mapping[str, datetime], new: Sequence[spot.Late]
-    ) -> list[Finding]:
-        """What came too late to be told in its time, beside that of which its alert speaks already."""
-        since = self.standing.get(LATE_EMERGENCY.name)
-        if since is None:
-            self._late_told = {}
-        elif new and not self._late_told:
-            before = {
-                each.key: each.taken_at
-                for readings in taken.values()
-                for each in readings
-                if each.received_at >= since
-            }
-            self._late_told = _by_onset(spot.late(scene, taken, before, worn))
-        told = _by_onset(new)
-        found = spot.told_late(scene, new, [each for at, each in self._late_told.items() if at not in told])
-        self._late_told |= told
-        return found
+    def _late_again(self) -> datetime:
+        return NEVER if self._late is None else self._late.again
 
     def _since_before(self, found: Finding, cut: Mapping[Vital, datetime]) -> Finding:
         known = self._onsets.get((found.rule, found.audience))

@@ -14,7 +14,7 @@ The bounds are Homeward's own, wide enough that a good device crosses them in fe
 HI and LO stand for all that is beyond the end of the range, so they contradict only what is too far from that end.
 
 Nobody can say which of the two is wrong, so the patient is asked for a third, which outvotes one. What each of
-them raised stays raised meanwhile, however long no third one comes (`in_doubt`). Where one of the two is an emergency
+them raised stays raised meanwhile, however long no third one comes (`doubted`). Where one of the two is an emergency
 the patient is told once more what to do about it, for this may be the last that is heard; where both are the same
 emergency a third one would change nothing, and is not asked for.
 """
@@ -22,7 +22,7 @@ emergency a third one would change nothing, and is not asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple
 
@@ -45,6 +45,16 @@ _VOTE: Final = timedelta(minutes=30)
 _FEW: Final = 6  # readings in which to find three that are in no doubt
 
 
+class Against(NamedTuple):
+    """What the patient is asked, or that nothing is asked any more, and what contradicts another reading.
+
+    doubted: the vitals of which the newest reading contradicts another one, however long ago: it ends nothing alone.
+    """
+
+    findings: tuple[Finding, ...]
+    doubted: frozenset[Vital]
+
+
 def judge(
     scene: Scene,
     glucose: Sequence[Reading],
@@ -53,33 +63,29 @@ def judge(
     ketones: Sequence[Reading] = (),
     *,
     raising: Collection[str] | None = None,
-) -> tuple[Finding, ...]:
+) -> Against:
     """Judge the newest readings of a meter and a cuff, each oldest first, of the last `spot.SPAN`.
 
     sensor: those within `apart` (15 min) of the newest reading of the meter, and may be more. raising: as in `spot`.
     """
     asked = _asked(scene, glucose, sensor, cuff, ketones)
-    found = [each for each in asked.values() if _is_fresh(scene, each)]
+    newest = [each[-1] for each in (glucose, cuff, ketones) if each]
+    return Against(_told(scene, asked.values(), newest, raising), frozenset(asked))
+
+
+def _told(
+    scene: Scene, asked: Iterable[Finding], newest: Sequence[Reading], raising: Collection[str] | None
+) -> tuple[Finding, ...]:
+    """Of what the patient is asked the newest that is fresh, or that there is none. newest: of each vital."""
+    found = [each for each in asked if _is_fresh(scene, each)]
     if found:
         # The newest, which outlasts the other one: none comes to light when that grows old.
         return (max(found, key=lambda each: each.since),)
-    newest = [each[-1] for each in (glucose, cuff, ketones) if each]
     if not newest or not is_heard(CONTRADICTION, raising):
         return ()
     because = Text(en="The newest readings do not contradict each other.", zh="最近的读数相互一致。")
     evidence = (max(newest, key=lambda each: each.taken_at),)
     return (scene.finding(CONTRADICTION, Verdict.CLEAR, because, scene.now, evidence, audience=Audience.PATIENT),)
-
-
-def in_doubt(
-    scene: Scene,
-    glucose: Sequence[Reading],
-    sensor: Sequence[Reading],
-    cuff: Sequence[Reading],
-    ketones: Sequence[Reading],
-) -> frozenset[Vital]:
-    """The vitals of which the newest reading contradicts another one, however long ago: it ends nothing alone."""
-    return frozenset(_asked(scene, glucose, sensor, cuff, ketones))
 
 
 def _asked(

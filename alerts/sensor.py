@@ -328,18 +328,34 @@ class Sensor:
                 self._go_on(place, slot)
 
     def believe(self, standing: Mapping[str, datetime], start: datetime) -> None:
-        """Take as told what is known to stand: by rule, since when. start: of the readings that made this state."""
+        """Take as told what is known to stand: by rule, since when. start: of the readings that made this state.
+
+        Of a rule that is told more than once, so much as can have come yet.
+        """
         for level, slot in zip(self.plan.levels, self.slots or (), strict=False):
             rungs = level.ladder(slot.held)
             for rung in rungs if slot.open else ():
                 since = standing.get(rung.rule.name)
-                if slot.last < _counts_from(slot, rung) + rung.after and rung.rule is HIGH_PROLONGED:
-                    break  # it is told more than once, and this time cannot have come yet
-                if since is not None and (min(slot.first, slot.unwell) <= since or slot.since <= start):
+                if since is None or not (min(slot.first, slot.unwell) <= since or slot.since <= start):
+                    continue
+                if self._has_come(slot, rung, since):
                     slot.step = rungs.index(rung) + 1
                     slot.standing = (*slot.standing, rung.rule)
-                    slot.staff = max(rung.priority, slot.staff or rung.priority)
+                    if rung.audience is Audience.STAFF:
+                        slot.staff = max(rung.priority, slot.staff or rung.priority)
                     slot.due = self._due(level, slot)
+
+    def _has_come(self, slot: Slot, rung: Rung, since: datetime) -> bool:
+        """Whether a rung can have been told of an event. since: when the alert began that it holds up.
+
+        The event may have begun with the alert, by limits that have been changed; but what is told each few hours is
+        rather told twice than not.
+        """
+        began = _counts_from(slot, rung)
+        if rung.rule is not HIGH_PROLONGED:
+            began = min(began, since)
+        hovered = rung.until_over and self.last_at and self.last_at - began >= rung.until_over - _GRACE
+        return bool(hovered) or slot.last >= began + self._wait(rung)
 
     def _pause(self, last: datetime, reading: Reading) -> None:
         """A long interval: if it is a gap, what went on before does not go on."""
@@ -487,8 +503,11 @@ class Sensor:
         if slot.step >= len(rungs):
             return NEVER
         rung = rungs[slot.step]
-        grace = 1.5 * self.rhythm.cadence if rung.covers else _GRACE
-        return _counts_from(slot, rung) + rung.after - grace
+        return _counts_from(slot, rung) + self._wait(rung)
+
+    def _wait(self, rung: Rung) -> timedelta:
+        """So long after its beginning an event may be told by this rung."""
+        return rung.after - (1.5 * self.rhythm.cadence if rung.covers else _GRACE)
 
     def _climb(self, place: int, slot: Slot, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
         """Tell the rungs that the event has reached, but for what was told of another sensor's showing."""

@@ -77,14 +77,13 @@ def judge(
     of_meter = meter.judge(scene, glucose, ketones, sensor, raising=raising, low_since=low_since)
     of_cuff = cuff.judge(scene, pressures, raising=raising)
     against = contradiction.judge(scene, glucose, sensor, pressures, ketones, raising=raising)
-    doubted = contradiction.in_doubt(scene, glucose, sensor, pressures, ketones)
     moments = [each.again for each in (of_meter, of_cuff) if each.again]
     of_strips = [
-        _held(each, Vital.KETONE if each.rule == KETONE.name else Vital.GLUCOSE, doubted)
+        _held(each, Vital.KETONE if each.rule == KETONE.name else Vital.GLUCOSE, against.doubted)
         for each in of_meter.findings
     ]
-    of_pressures = [_held(each, Vital.BLOOD_PRESSURE, doubted) for each in of_cuff.findings]
-    findings = (*of_strips, *of_pressures, *against)
+    of_pressures = [_held(each, Vital.BLOOD_PRESSURE, against.doubted) for each in of_cuff.findings]
+    findings = (*of_strips, *of_pressures, *against.findings)
     return Judged(_heard(findings, raising), min(moments, default=None))
 
 

@@ -24,13 +24,14 @@ import sqlalchemy.exc
 
 from alerts.alert import Act, Alert, Finding, IllegalAct, Notice, Text, together
 from alerts.battery import low_battery
-from alerts.bed import Bed, Former
+from alerts.bed import Bed
 from alerts.book import Book, Overtaken
 from alerts.delivery import worst_for_patients
 from alerts.device_rules import NO_DATA
 from alerts.devices import Expected, after_low
 from alerts.follow_up import Deed, FollowUp, Step, closing, decide, follow, worsened
 from alerts.follow_up_book import FollowUpBook
+from alerts.former import Former
 from alerts.ladder import Plan
 from alerts.machine import Change, FactKind, hear, hear_findings, withheld
 from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, Key, Limits

@@ -18,7 +18,8 @@ from alerts.alert import Act, ActKind, Alert, Audience, Finding, Notice, Outcome
 from alerts.book import Book
 from alerts.devices import Expected, no_data
 from alerts.machine import FactKind, hear, hear_findings
-from alerts.rules import DEFAULTS, parse_limits
+from alerts.rule import Group, Limits
+from alerts.rules import DEFAULTS, limits_for, parse_limits
 from alerts.scene import Scene
 from gateway.schema import open_database
 from ingest.reading import Flag, Reading, TimeBasis
@@ -33,16 +34,17 @@ DAY = 24 * HOUR
 class Clinic:
     """One patient's readings, the book of alerts, and the people who read it; the clock is moved by hand."""
 
-    def __init__(self, engine: Engine, expected: tuple[Expected, ...] = ()) -> None:
+    def __init__(self, engine: Engine, expected: tuple[Expected, ...] = (), limits: Limits = DEFAULTS) -> None:
         self._engine = engine
         self._expected = expected
+        self._limits = limits
         self.ward = Ward()
         self.book = Book(engine, routes={})
         self.restart()
 
     def restart(self) -> None:
         self.book = Book(self._engine, routes={})
-        stored, self.ward = self.ward.stored, Ward(expected=self._expected)
+        stored, self.ward = self.ward.stored, Ward(self._limits, expected=self._expected)
         self.ward.stored = stored
         self.ward.standing = self._standing()
         self.ward.restart(stored.now)
@@ -660,6 +662,22 @@ def test_a_low_that_never_ends_is_told_as_it_gets_worse_and_not_again_after_a_re
     clinic.restart()
     assert clinic.comes(*trace([53.0] * 10, every=15, start=6030)) == []
     assert subjects(clinic.comes(cgm(6180, 90))) == ["Condition over: Low glucose that lasts"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("group", [Group.OLDER, Group.PREGNANCY])
+def test_a_very_low_of_which_staff_heard_at_once_is_urgent_when_it_goes_on_after_a_restart(
+    engine: Engine, group: Group, restarted: bool
+) -> None:
+    clinic = Clinic(engine, limits=limits_for(population=group))
+    worn(clinic)
+    assert subjects(clinic.comes(*trace([53, 52] * 2, start=5))) == ["Medium priority: Very low glucose"]
+    if restarted:
+        clinic.restart()
+    told = clinic.comes(*trace([53, 52] * 6, start=25))
+    assert [(each.subject.en, each.written_at) for each in told] == [
+        ("High priority now: Very low glucose", minute(35))
+    ]
 
 
 def test_a_low_that_is_over_when_the_house_comes_back_is_told_to_be_over(clinic: Clinic) -> None:
@@ -1322,6 +1340,14 @@ def test_a_late_low_that_may_go_on_is_asked_about_when_nothing_more_has_come(pho
     over = phone.packet(*away(430, *lows(100, 120, None), *well(120, 430)))
     assert subjects(over) == ["Condition over: A dangerous value came too late"]
     assert len(asked(phone)) == 1
+
+
+def test_a_low_that_came_in_time_and_whose_last_reading_was_late_is_watched_after_a_restart(phone: Clinic) -> None:
+    """None of the very low ones came late."""
+    phone.comes(*lows(0, 25, 50), *away(50, cgm(25, 60)))
+    phone.restart()
+    assert phone.look(51) == []
+    assert subjects(phone.comes(*lows(55, 75, 50))) == ["High priority: Very low glucose"]
 
 
 def test_a_late_low_in_several_messages_is_told_once_as_a_whole_and_asks_nobody(phone: Clinic) -> None:
