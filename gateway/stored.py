@@ -14,6 +14,7 @@ from alerts import spot
 from alerts.book import Book
 from alerts.forecast import ABOVE_RANGE, BELOW_RANGE, MEMORY
 from alerts.sensor import HISTORY
+from gateway.clock import LARGE_STEP
 from ingest.journal import Journal
 from ingest.reading import Reading, to_us
 from ingest.vital import MG_DL_PER_MMOL_L, Vital
@@ -172,5 +173,8 @@ class Unseen:
 
 
 def _as_it_may_have_come(reading: Reading, now: datetime) -> Reading:
-    """A reading that came while the clock was ahead came when it was taken, for all that is known."""
-    return reading if reading.received_at <= now else replace(reading, received_at=min(reading.taken_at, now))
+    """What comes while the ward looks comes now; while the clock was ahead, when it was taken, for all one knows."""
+    ahead = reading.received_at - now
+    if ahead <= timedelta(0):
+        return reading
+    return replace(reading, received_at=now if ahead <= LARGE_STEP else min(reading.taken_at, now))

@@ -6,7 +6,7 @@ import math
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -89,6 +89,21 @@ def test_staff_hear_of_a_very_low_also_of_a_meter_that_sends_every_second(tmp_pa
         (Audience.PATIENT, "MEDIUM"),  # the answer of these five minutes
         (Audience.STAFF, "HIGH"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "as_if_at"),
+    [(timedelta(milliseconds=86), NOW), (timedelta(hours=3), NOW - timedelta(minutes=20))],
+    ids=["it comes while the ward looks", "it came while the clock was ahead"],
+)
+def test_when_a_reading_came_that_is_from_the_future(tmp_path: Path, ahead: timedelta, as_if_at: datetime) -> None:
+    taken = NOW - timedelta(minutes=20)
+    late = replace(meter(0, 45), taken_at=taken, device_time=taken, received_at=NOW + ahead)
+    packet = Packet(link="listener", sender="x", channel="json", data=b"{}", received_at=NOW + ahead)
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        journal.append([Arrival(packet=packet, outcomes=(late,))])
+        (found,) = StoredReadings(journal, late.patient, NOW).spot()[Vital.GLUCOSE]
+    assert found.received_at == as_if_at
 
 
 def test_how_long_a_clock_was_wrong_is_known_from_the_journal(tmp_path: Path) -> None:
