@@ -26,7 +26,12 @@ _HEADER_UNIT: Final = re.compile(r"(.+?)\s*[(\[]\s*(.+?)\s*[)\]]")
 _UNITS: Final = {str(unit).lower(): unit for unit in (Unit.MG_DL, Unit.MMOL_L, Unit.MMHG, Unit.KPA)}
 _NARROW: Final = str.maketrans("＜＞（）：／．０１２３４５６７８９", "<>():/.0123456789")
 _COLUMNS: Final = {
-    "subject": ("patient", "患者", "姓名", "患者姓名", "病人", "编号", "患者编号", "病历号", "住院号"),
+    "subject": ("patient", "患者", "姓名", "患者姓名", "病人", "病人姓名"),
+    "number": (
+        *("mrn", "patient id", "patient_id", "patientid", "患者id", "病人id", "患者编号", "病人编号"),
+        *("病案号", "病历号", "住院号", "门诊号", "登记号"),
+    ),
+    "code": ("编号",),
     "time": ("时间", "测量时间", "检测时间", "采集时间", "日期时间"),
     "date": ("日期", "测量日期", "检测日期"),
     "glucose": ("血糖", "血糖值", "葡萄糖", "指尖血糖", "动态血糖", "传感器血糖"),
@@ -38,6 +43,8 @@ _COLUMNS: Final = {
     "meal": ("餐别", "时段", "进餐", "用餐"),
     "flags": ("标记",),
 }
+# By what a subject is known, the surest first: two patients may have one name.
+WHOSE: Final = ("number", "code", "subject")
 _COLUMN_OF: Final = {alias: name for name, aliases in _COLUMNS.items() for alias in aliases}
 MEALS: Final = ("before-meal", "after-meal", "fasting", "casual", "bedtime")
 _MEAL_OF: Final = {

@@ -85,6 +85,7 @@ class Table:
     doubtful: lines whose time the clock of the zone showed twice, or never, for it was set then; of two moments the
     first was taken. mixed: the first line with an offset in a time, and the first without, where there are both.
     serials: lines whose time is a number of days. meals: words for a meal that are not known, with their lines.
+    whose: the columns that say whose a reading is; the first of them counts.
     """
 
     vital: Vital
@@ -98,6 +99,7 @@ class Table:
     serials: Sequence[int] = ()
     meals: Mapping[str, Sequence[int]] = field(default_factory=dict)
     encoding: str = _ENCODINGS[0]
+    whose: Sequence[str] = ()
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -134,6 +136,10 @@ def _read(file: TextIO, unit: Unit | None, zone: ZoneInfo | None, *, meter: bool
     _, first = next(lines, (1, []))
     names = [] if isinstance(first, csv.Error) else [name.strip().lower() for name in first]
     header = [cell.column(name)[0] for name in names]
+    known_by = next((each for each in cell.WHOSE if each in header), "subject")
+    whose = [name for name, plain in zip(names, header, strict=True) if plain in cell.WHOSE]
+    whose.sort(key=lambda name: cell.column(name)[0] != known_by)  # of two that are as sure the first stays first
+    header = ["subject" if name == known_by else "" if name in cell.WHOSE else name for name in header]
     if "time" not in header:
         header = ["time" if name == "date" else name for name in header]
     vital = _vital(header, names, meter=meter)
@@ -144,7 +150,7 @@ def _read(file: TextIO, unit: Unit | None, zone: ZoneInfo | None, *, meter: bool
                 "the first line says that values are in {said}, not in {unit}; leave one out", said=said, unit=unit
             )
         )
-    reader = _Rows(header, vital, zone or ZoneInfo("UTC"), _unit(vital, unit) if unit else said)
+    reader = _Rows(header, whose[0], vital, zone or ZoneInfo("UTC"), _unit(vital, unit) if unit else said)
     rows: dict[str, list[Row]] = {}
     for subject, row in reader.all(lines):
         rows.setdefault(subject, []).append(row)
@@ -171,6 +177,7 @@ def _read(file: TextIO, unit: Unit | None, zone: ZoneInfo | None, *, meter: bool
         mixed=mixed,
         serials=reader.serials,
         meals=reader.meals,
+        whose=whose,
     )
 
 
@@ -226,10 +233,12 @@ def _unit(vital: Vital, wanted: Unit | None) -> Unit:
 class _Rows:
     """Lines become rows. with_offset, without: the first line of which a time has an offset from UTC, or has none.
 
-    unit: that of the values, as far as it has been said: for all of them, or with the first that says one.
+    whose: how the file calls the column of the subjects. unit: that of the values, as far as it has been said: for
+    all of them, or with the first that says one.
     """
 
     header: Sequence[str]
+    whose: str
     vital: Vital
     zone: ZoneInfo
     unit: Unit | None
@@ -270,7 +279,7 @@ class _Rows:
         columns = self.columns
         subject = cells[columns["subject"]].strip()
         if not subject:
-            raise ValueError(Sentence("no {name}", name="subject"))
+            raise ValueError(Sentence("no {name}", name=self.whose))
         found = self._sent(cells)
         day, received, meal, named = (self._optional(cells, each) for each in _OPTIONAL) if self.more else [""] * 4
         more = frozenset(map(_flag, named.split()))

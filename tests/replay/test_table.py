@@ -284,3 +284,21 @@ def test_a_meal_that_is_not_known_is_said(tmp_path: Path) -> None:
 def test_a_time_that_is_still_to_come_is_said(tmp_path: Path) -> None:
     (said,) = doubts(table(tmp_path, ["p-1,2026-03-01 08:00,100", "p-1,2035-03-01 08:00,100"]), NOW)
     assert "later than today: 1, the first in line 3" in said
+
+
+@pytest.mark.parametrize(
+    "number", ["住院号", "病案号", "患者ID", "门诊号", "病历号", "MRN", "Patient ID", "编号", "患者编号"]
+)
+def test_a_number_beside_a_name_is_the_subject(tmp_path: Path, number: str) -> None:
+    for header, lines in (
+        (f"姓名,{number},时间,血糖", ["王芳,007,2026-03-01 08:00,100", "王芳,008,2026-03-01 08:00,50"]),
+        (f"{number},姓名,时间,血糖", ["007,王芳,2026-03-01 08:00,100", "008,王芳,2026-03-01 08:00,50"]),
+    ):
+        found = table(tmp_path, [*lines, lines[0].replace("007", "")], header)
+        assert {name: [row.sent for row in rows] for name, rows in found.rows.items()} == {
+            "007": [(100.0,)],
+            "008": [(50.0,)],
+        }
+        assert (found.whose, found.unused) == ([number.lower(), "姓名"], ["姓名"])
+        assert [because for _, because in found.bad] == [f"no {number.lower()}"]
+    assert list(table(tmp_path, ["1,王芳,007,2026-03-01 08:00,100"], "编号,姓名,住院号,时间,血糖").rows) == ["007"]
