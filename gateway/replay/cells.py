@@ -24,7 +24,9 @@ _ENDS: Final = {Unit.MG_DL: (50.0, 400.0), Unit.MMOL_L: (2.8, 22.2)}
 _WITH_UNIT: Final = re.compile(r"(.*?[\d低高iow])\s*(mg/dl|mmol/l|mmhg|kpa)", re.IGNORECASE)
 _HEADER_UNIT: Final = re.compile(r"(.+?)\s*[(\[]\s*(.+?)\s*[)\]]")
 _UNITS: Final = {str(unit).lower(): unit for unit in (Unit.MG_DL, Unit.MMOL_L, Unit.MMHG, Unit.KPA)}
-_NARROW: Final = str.maketrans("＜＞（）：／．０１２３４５６７８９", "<>():/.0123456789")
+_NARROW: Final = str.maketrans("＜＞≤≥（）：／．０１２３４５６７８９", "<><>():/.0123456789", "“”‘’\"'")
+# What a laboratory adds to a value beyond its reference range: it says nothing that the number does not.
+_MARK: Final = re.compile(r"^[↑↓]+\s*(?=\d)|(?<=\w)(?:\s*[↑↓]+|\s+[HL](?!\w))", re.IGNORECASE)
 _COLUMNS: Final = {
     "subject": ("patient", "患者", "姓名", "患者姓名", "病人", "病人姓名"),
     "number": (
@@ -47,15 +49,17 @@ _COLUMNS: Final = {
 WHOSE: Final = ("number", "code", "subject")
 _COLUMN_OF: Final = {alias: name for name, aliases in _COLUMNS.items() for alias in aliases}
 MEALS: Final = ("before-meal", "after-meal", "fasting", "casual", "bedtime")
-_MEAL_OF: Final = {
-    **{f"{at}餐{when}": meal for at in "早午中晚" for when, meal in (("前", MEALS[0]), ("后", MEALS[1]))},
-    "餐前": MEALS[0],
-    "餐后": MEALS[1],
-    "餐后2小时": MEALS[1],
-    "空腹": MEALS[2],
-    "随机": MEALS[3],
-    "睡前": MEALS[4],
-}
+_TABLE: Final = r"(?:[早午中晚]?餐|[早午中晚]?饭)"
+_LATER: Final = r"(?:(?:半|[\d.]+|[一两二三])个?(?:小时|h|分钟|min))?"
+_MEALS_WRITTEN: Final = (
+    (re.compile(f"{_TABLE}前{_LATER}"), "before-meal"),
+    (re.compile(f"{_TABLE}后{_LATER}"), "after-meal"),
+    (re.compile("(?:早晨|清晨|晨起)?空腹"), "fasting"),
+    (re.compile("随机"), "casual"),
+    (re.compile("晚?睡前"), "bedtime"),
+    # There is no goal of the night: it is judged as at any other time.
+    (re.compile(r"(?:凌晨|夜间|半夜)(?:[\d:]+|[一二三四])?(?:点|时)?|\d点"), "casual"),
+)
 _SIGNS: Final = str.maketrans({"年": "-", "月": "-", "日": " ", "时": ":", "点": ":", "分": ":", "秒": " "})
 _WRITTEN: Final = re.compile(
     r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[T ]+(上午|下午|am|pm)? *(\d{1,2})(:\d\d.*?) *(am|pm)?",
@@ -81,13 +85,17 @@ def column(name: str) -> tuple[str, Unit | None]:
 def meal(text: str) -> str:
     """The word of docs/payload.md for a meal; one that is not known stays as it is."""
     plain = text.lower().replace(" ", "-").replace("_", "-")
-    return _MEAL_OF.get(text.translate(_NARROW), plain if plain in MEALS else text)
+    if plain in MEALS:
+        return plain
+    written = "".join(text.lower().translate(_NARROW).split()).removesuffix("血糖")
+    return next((meal for pattern, meal in _MEALS_WRITTEN if pattern.fullmatch(written)), text)
 
 
 def split_unit(text: str) -> tuple[str, Unit | None]:
-    """A value, and the unit that is written behind it."""
-    said = _WITH_UNIT.fullmatch(text.translate(_NARROW))
-    return (said[1].strip(), _UNITS[said[2].lower()]) if said else (text, None)
+    """A value without quotation marks and a laboratory's mark, and the unit that is written behind it."""
+    plain = _MARK.sub("", text.translate(_NARROW).strip())
+    said = _WITH_UNIT.fullmatch(plain)
+    return (said[1].strip(), _UNITS[said[2].lower()]) if said else (plain, None)
 
 
 def measured(name: str, text: str, unit: Unit) -> tuple[frozenset[Flag], tuple[float | None, ...]]:

@@ -339,7 +339,7 @@ class _Rows:
             for name in ("systolic", "diastolic")
         )
         pulse = self._optional(cells, "pulse")
-        sent = (systolic, diastolic, None, cell.number("pulse", pulse) if pulse else None)
+        sent = (systolic, diastolic, None, cell.number("pulse", cell.split_unit(pulse)[0]) if pulse else None)
         assert len(sent) == len(COMPONENTS[self.vital])  # noqa: S101  as the vital is made
         return [(cell.NO_FLAGS, sent, False)]
 

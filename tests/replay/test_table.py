@@ -302,3 +302,43 @@ def test_a_number_beside_a_name_is_the_subject(tmp_path: Path, number: str) -> N
         assert (found.whose, found.unused) == ([number.lower(), "姓名"], ["姓名"])
         assert [because for _, because in found.bad] == [f"no {number.lower()}"]
     assert list(table(tmp_path, ["1,王芳,007,2026-03-01 08:00,100"], "编号,姓名,住院号,时间,血糖").rows) == ["007"]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        *(("31.2↑", 31.2), ("2.1↓", 2.1), ("2.1 ↓↓", 2.1), ("↑31.2", 31.2), ("31.2 H", 31.2), ("2.1 l", 2.1)),
+        *(("31.2↑ mmol/L", 31.2), ("31.2 mmol/L ↑", 31.2), ("“5.6”", 5.6)),
+        *(("“>33.3”", Flag.ABOVE_RANGE), ("≥33.3 H", Flag.ABOVE_RANGE), ("‘LO’↓", Flag.BELOW_RANGE)),
+        *(("HI", Flag.ABOVE_RANGE), ("L", None), ("↑", None)),
+    ],
+)
+def test_the_mark_of_a_laboratory_and_quotation_marks_are_no_part_of_a_value(
+    tmp_path: Path, written: str, value: float | Flag | None
+) -> None:
+    found = table(tmp_path, [f"p-1,2026-03-01 08:00,{written}"], unit=Unit.MMOL_L)
+    read = [next(iter(row.flags), row.sent[0]) for row in found.rows.get("p-1", ())]
+    assert read == ([] if value is None else [value])
+    assert len(found.bad) == (value is None)
+
+
+def test_the_numbers_of_a_pressure_may_have_a_mark(tmp_path: Path) -> None:
+    found = table(tmp_path, ["a,2026-03-01 08:00,192↑,121 H,48 L"], "subject,time,systolic,diastolic,pulse")
+    assert [row.sent for row in found.rows["a"]] == [(192, 121, None, 48)]
+
+
+@pytest.mark.parametrize(
+    ("written", "meal"),
+    [
+        *((word, "after-meal") for word in ("早餐后2h", "早餐后2小时", "午餐后 2h", "晚餐后２h")),
+        *((word, "after-meal") for word in ("餐后两小时", "餐后1h血糖", "晚饭后", "餐后半小时", "餐后120min")),
+        *((word, "before-meal") for word in ("早餐前", "中餐前", "午餐前30分钟", "饭前")),
+        *((word, "fasting") for word in ("空腹", "空腹血糖", "晨起空腹", "fasting")),
+        *((word, "casual") for word in ("随机", "随机血糖", "凌晨3点", "夜间3点", "凌晨", "夜间", "凌晨 3:00", "3点")),
+        *((word, "bedtime") for word in ("睡前", "晚睡前")),
+        *((word, word) for word in ("加餐", "加餐后", "餐", "2小时", "3")),
+    ],
+)
+def test_meals_as_hospitals_write_them(tmp_path: Path, written: str, meal: str) -> None:
+    (row,) = table(tmp_path, [f"p-1,2026-03-01 08:00,100,{written}"], "subject,time,glucose,时段").rows["p-1"]
+    assert row.context == {"meal": meal}
