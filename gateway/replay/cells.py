@@ -39,6 +39,7 @@ _COLUMNS: Final = {
     "glucose": ("血糖", "血糖值", "葡萄糖", "指尖血糖", "动态血糖", "传感器血糖"),
     "systolic": ("收缩压", "高压"),
     "diastolic": ("舒张压", "低压"),
+    "pressure": ("血压", "血压值", "bp", "blood pressure", "blood_pressure"),
     "pulse": ("脉搏", "脉率", "心率"),
     "ketone": ("血酮", "血酮值"),
     "received": ("接收时间", "上传时间"),
@@ -60,6 +61,28 @@ _MEALS_WRITTEN: Final = (
     # There is no goal of the night: it is judged as at any other time.
     (re.compile(r"(?:凌晨|夜间|半夜)(?:[\d:]+|[一二三四])?(?:点|时)?|\d点"), "casual"),
 )
+# The flags as the pages call them in Chinese, and what else is written for them.
+_FLAG_OF: Final = {
+    "高于设备测量范围": Flag.ABOVE_RANGE,
+    "低于设备测量范围": Flag.BELOW_RANGE,
+    "电量低": Flag.BATTERY_LOW,
+    "传感器故障": Flag.SENSOR_MALFUNCTION,
+    "血量不足": Flag.SAMPLE_INSUFFICIENT,
+    **dict.fromkeys(("试纸错误", "试纸异常"), Flag.STRIP_ERROR),
+    **dict.fromkeys(("温度过低或过高", "温度异常"), Flag.TEMPERATURE_ERROR),
+    "时钟故障": Flag.TIME_FAULT,
+    "质控液": Flag.CONTROL_SOLUTION,
+    "测量时移动": Flag.BODY_MOVEMENT,
+    "袖带过松": Flag.CUFF_LOOSE,
+    **dict.fromkeys(("脉搏不规则", "心律不齐"), Flag.IRREGULAR_PULSE),
+    "脉搏高于范围": Flag.PULSE_ABOVE_RANGE,
+    "脉搏低于范围": Flag.PULSE_BELOW_RANGE,
+    "体位不正确": Flag.IMPROPER_POSITION,
+    "传感器使用期已结束": Flag.SESSION_STOPPED,
+    "需要校准": Flag.CALIBRATION_NEEDED,
+    "餐别未知": Flag.MEAL_UNKNOWN,
+}
+_APART: Final = re.compile(r"[\s,，、;；]+")
 _SIGNS: Final = str.maketrans({"年": "-", "月": "-", "日": " ", "时": ":", "点": ":", "分": ":", "秒": " "})
 _WRITTEN: Final = re.compile(
     r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[T ]+(上午|下午|am|pm)? *(\d{1,2})(:\d\d.*?) *(am|pm)?",
@@ -89,6 +112,31 @@ def meal(text: str) -> str:
         return plain
     written = "".join(text.lower().translate(_NARROW).split()).removesuffix("血糖")
     return next((meal for pattern, meal in _MEALS_WRITTEN if pattern.fullmatch(written)), text)
+
+
+def flags(text: str) -> frozenset[Flag]:
+    """The flags of a reading, apart by blanks or commas. Raises ValueError with a Sentence."""
+    return frozenset(map(_flag, filter(None, _APART.split(text))))
+
+
+def _flag(name: str) -> Flag:
+    try:
+        return _FLAG_OF.get(name) or Flag(name.lower())
+    except ValueError:
+        said = Sentence("there is no flag {name!r}; the flags are {flags}", name=name, flags=", ".join(Flag))
+        raise ValueError(said) from None
+
+
+def pressures(text: str) -> tuple[str, str]:
+    """The systolic and the diastolic of one cell, such as 120/80. Raises ValueError with a Sentence."""
+    upper, slash, lower = text.partition("/")
+    if not (upper and slash and lower):
+        raise ValueError(
+            Sentence("{name} {text!r} is not written as 120/80", name="pressure", text=text)
+            if text
+            else Sentence("no {name}", name="pressure")
+        )
+    return upper.strip(), lower.strip()
 
 
 def split_unit(text: str) -> tuple[str, Unit | None]:
