@@ -53,6 +53,14 @@ def _run(options: argparse.Namespace, language: Language, voice: _Voice) -> None
     voice.say(clock_line(table.clock, given=options.zone is not None), limits_line(rules, options.rules))
     if others is not None:
         voice.say(limits_line(others, options.compare))
+    if len(table.whose) > 1:
+        voice.say(
+            Sentence(
+                "Whose a reading is, the column {one} says alone, and not {others}.",
+                one=table.whose[0],
+                others=", ".join(table.whose[1:]),
+            )
+        )
     if table.unused:
         voice.say(Sentence("Columns that are not read: {names}.", names=", ".join(table.unused)))
     voice.warn(*doubts(table, SystemClock().now()))

@@ -1,10 +1,10 @@
 """The CSV file of a replay becomes rows; what cannot become one is listed with its line and the reason.
 
-Columns, by name and in any order: `subject`, `time` and either `glucose` or `systolic`, `diastolic` and, if known,
-`pulse`. Optional: `ketone` beside glucose (blood ketone in mmol/L; one of both may be empty), `received` (when the
-row reached us; without it, when it was taken), `date` (where `time` is the time of day alone), `meal` (as in
-docs/payload.md) and `flags` (names of `ingest.reading.Flag`, apart by blanks). Other columns are not used. What the
-columns and cells of Chinese spreadsheets mean is told by `gateway.replay.cells`.
+Columns, by name and in any order: `subject`, `time` and either `glucose` or `systolic`, `diastolic` (or `pressure`:
+both, as 120/80) and, if known, `pulse`. Optional: `ketone` beside glucose (blood ketone in mmol/L; one of both may be
+empty), `received` (when the row reached us; without it, when it was taken), `date` (where `time` is the time of day
+alone), `meal` (as in docs/payload.md) and `flags` (names of `ingest.reading.Flag`, apart by blanks). Other columns are
+not used. What the columns and cells of Chinese spreadsheets mean is told by `gateway.replay.cells`.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ class Table:
     doubtful: lines whose time the clock of the zone showed twice, or never, for it was set then; of two moments the
     first was taken. mixed: the first line with an offset in a time, and the first without, where there are both.
     serials: lines whose time is a number of days. meals: words for a meal that are not known, with their lines.
+    whose: the columns that say whose a reading is; the first of them counts.
     """
 
     vital: Vital
@@ -98,6 +99,7 @@ class Table:
     serials: Sequence[int] = ()
     meals: Mapping[str, Sequence[int]] = field(default_factory=dict)
     encoding: str = _ENCODINGS[0]
+    whose: Sequence[str] = ()
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -134,6 +136,10 @@ def _read(file: TextIO, unit: Unit | None, zone: ZoneInfo | None, *, meter: bool
     _, first = next(lines, (1, []))
     names = [] if isinstance(first, csv.Error) else [name.strip().lower() for name in first]
     header = [cell.column(name)[0] for name in names]
+    known_by = next((each for each in cell.WHOSE if each in header), "subject")
+    whose = [name for name, plain in zip(names, header, strict=True) if plain in cell.WHOSE]
+    whose.sort(key=lambda name: cell.column(name)[0] != known_by)  # of two that are as sure the first stays first
+    header = ["subject" if name == known_by else "" if name in cell.WHOSE else name for name in header]
     if "time" not in header:
         header = ["time" if name == "date" else name for name in header]
     vital = _vital(header, names, meter=meter)
@@ -144,7 +150,7 @@ def _read(file: TextIO, unit: Unit | None, zone: ZoneInfo | None, *, meter: bool
                 "the first line says that values are in {said}, not in {unit}; leave one out", said=said, unit=unit
             )
         )
-    reader = _Rows(header, vital, zone or ZoneInfo("UTC"), _unit(vital, unit) if unit else said)
+    reader = _Rows(header, whose[0], vital, zone or ZoneInfo("UTC"), _unit(vital, unit) if unit else said)
     rows: dict[str, list[Row]] = {}
     for subject, row in reader.all(lines):
         rows.setdefault(subject, []).append(row)
@@ -171,6 +177,7 @@ def _read(file: TextIO, unit: Unit | None, zone: ZoneInfo | None, *, meter: bool
         mixed=mixed,
         serials=reader.serials,
         meals=reader.meals,
+        whose=whose,
     )
 
 
@@ -191,8 +198,16 @@ def _lines(file: TextIO) -> Iterator[tuple[int, list[str] | csv.Error]]:
 
 
 def _vital(header: Sequence[str], names: Sequence[str], *, meter: bool) -> Vital:
-    glucose, pressure = "glucose" in header, {"systolic", "diastolic"} <= set(header)
-    if not {"subject", "time"} <= set(header) or glucose == pressure:
+    glucose = "glucose" in header
+    pressure = "pressure" in header or {"systolic", "diastolic"} <= set(header)
+    if glucose and pressure:
+        raise ReplayError(
+            Sentence(
+                "the file has glucose and blood pressure, and a replay takes one of them: save it twice, once "
+                "without the columns of the pressure and once without that of the glucose, and replay each"
+            )
+        )
+    if not {"subject", "time"} <= set(header) or not (glucose or pressure):
         said = ",".join(names)
         if ";" in said:
             apart: str = Sentence(". Its columns are apart by semicolons: save it with commas")
@@ -202,7 +217,7 @@ def _vital(header: Sequence[str], names: Sequence[str], *, meter: bool) -> Vital
             Sentence(
                 "the first line must name the columns subject,time,glucose or subject,time,systolic,diastolic,pulse; "
                 "it says {said}{apart}",
-                said=said or Sentence("nothing"),
+                said=said.replace("\t", " | ") or Sentence("nothing"),
                 apart=apart,
             )
         )
@@ -226,10 +241,12 @@ def _unit(vital: Vital, wanted: Unit | None) -> Unit:
 class _Rows:
     """Lines become rows. with_offset, without: the first line of which a time has an offset from UTC, or has none.
 
-    unit: that of the values, as far as it has been said: for all of them, or with the first that says one.
+    whose: how the file calls the column of the subjects. unit: that of the values, as far as it has been said: for
+    all of them, or with the first that says one.
     """
 
     header: Sequence[str]
+    whose: str
     vital: Vital
     zone: ZoneInfo
     unit: Unit | None
@@ -249,7 +266,8 @@ class _Rows:
 
     def _numbers(self) -> tuple[str, ...]:
         if self.vital is Vital.BLOOD_PRESSURE:
-            return "systolic", "diastolic", "pulse"
+            whole = {"systolic", "diastolic"} <= set(self.header)
+            return (*(("systolic", "diastolic") if whole else ("pressure",)), "pulse")
         return "glucose", "ketone"
 
     def all(self, lines: Iterable[tuple[int, list[str] | csv.Error]]) -> Iterator[tuple[str, Row]]:
@@ -270,10 +288,10 @@ class _Rows:
         columns = self.columns
         subject = cells[columns["subject"]].strip()
         if not subject:
-            raise ValueError(Sentence("no {name}", name="subject"))
+            raise ValueError(Sentence("no {name}", name=self.whose))
         found = self._sent(cells)
         day, received, meal, named = (self._optional(cells, each) for each in _OPTIONAL) if self.more else [""] * 4
-        more = frozenset(map(_flag, named.split()))
+        more = cell.flags(named)
         context = {"meal": self._meal(meal, line)} if meal else NO_CONTEXT
         taken_at = self._moment(f"{day} {cells[columns['time']].strip()}".strip(), line)
         received_at = self._moment(received, line) if received else taken_at
@@ -325,12 +343,16 @@ class _Rows:
                     Sentence("{name} is in {said}, not in {unit}", name="ketone", said=said, unit="mmol/L")
                 )
             return [*found, (*cell.measured("ketone", ketone, Unit.MMOL_L), True)]
+        if "pressure" in self.columns:
+            written = cell.pressures(self._in_unit("pressure", cells[self.columns["pressure"]]))
+        else:
+            written = cells[self.columns["systolic"]], cells[self.columns["diastolic"]]
         systolic, diastolic = (
-            cell.number(name, self._in_unit(name, cells[self.columns[name]].strip()))
-            for name in ("systolic", "diastolic")
+            cell.number(name, self._in_unit(name, text.strip()))
+            for name, text in zip(("systolic", "diastolic"), written, strict=True)
         )
         pulse = self._optional(cells, "pulse")
-        sent = (systolic, diastolic, None, cell.number("pulse", pulse) if pulse else None)
+        sent = (systolic, diastolic, None, cell.number("pulse", cell.split_unit(pulse)[0]) if pulse else None)
         assert len(sent) == len(COMPONENTS[self.vital])  # noqa: S101  as the vital is made
         return [(cell.NO_FLAGS, sent, False)]
 
@@ -342,11 +364,3 @@ class _Rows:
         if said not in {None, self.unit}:
             raise ValueError(Sentence("{name} is in {said}, not in {unit}", name=name, said=said, unit=self.unit))
         return value
-
-
-def _flag(name: str) -> Flag:
-    try:
-        return Flag(name)
-    except ValueError:
-        said = Sentence("there is no flag {name!r}; the flags are {flags}", name=name, flags=", ".join(Flag))
-        raise ValueError(said) from None

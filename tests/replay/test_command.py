@@ -285,3 +285,15 @@ def test_a_rule_that_is_asked_for_alone_speaks_also_where_a_patient_would_be_tol
     assert LOW not in {row["rule"] for row in _rows(out)}
     assert _replay(data, "--findings", out, "--only", LOW) == 0
     assert [(row["time"], row["rule"]) for row in _rows(out)] == [("2026-03-01 10:15:00", LOW)]
+
+
+def test_two_of_one_name_are_two_where_the_file_has_their_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [f"王芳,1001,{at(0)},5.6", f"王芳,1002,{at(0)},16.2"]
+    data = file(tmp_path, lines, "姓名,住院号,时间,血糖(mmol/L)")
+    assert _replay(data, "--meter") == 0
+    assert "Whose a reading is, the column 住院号 says alone, and not 姓名." in (said := capsys.readouterr().out)
+    assert "2 subjects, 2 readings" in said
+    assert _replay(data, "--meter", "--lang", "zh") == 0
+    assert "读数属于谁，仅以 住院号 列为准，不看 姓名。" in capsys.readouterr().out

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.language import Language
 from gateway.replay.report import doubts
 from gateway.replay.table import ReplayError, read_table
+from gateway.words import FLAGS
 from ingest.reading import Flag
 from ingest.vital import Unit, Vital
 from tests.replay.histories import file, glucose_lines, table
@@ -127,7 +129,7 @@ def test_a_bad_row_is_listed_with_its_line_and_the_others_are_read(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "header", ["", "subject,time", "time,glucose", "subject,time,systolic", "subject,time,glucose,systolic,diastolic"]
+    "header", ["", "subject,time", "time,glucose", "subject,time,systolic", "subject,time,diastolic,pulse"]
 )
 def test_without_the_columns_nothing_is_read(tmp_path: Path, header: str) -> None:
     with pytest.raises(ReplayError, match="the first line must name the columns"):
@@ -284,3 +286,119 @@ def test_a_meal_that_is_not_known_is_said(tmp_path: Path) -> None:
 def test_a_time_that_is_still_to_come_is_said(tmp_path: Path) -> None:
     (said,) = doubts(table(tmp_path, ["p-1,2026-03-01 08:00,100", "p-1,2035-03-01 08:00,100"]), NOW)
     assert "later than today: 1, the first in line 3" in said
+
+
+@pytest.mark.parametrize(
+    "number", ["住院号", "病案号", "患者ID", "门诊号", "病历号", "MRN", "Patient ID", "编号", "患者编号"]
+)
+def test_a_number_beside_a_name_is_the_subject(tmp_path: Path, number: str) -> None:
+    for header, lines in (
+        (f"姓名,{number},时间,血糖", ["王芳,007,2026-03-01 08:00,100", "王芳,008,2026-03-01 08:00,50"]),
+        (f"{number},姓名,时间,血糖", ["007,王芳,2026-03-01 08:00,100", "008,王芳,2026-03-01 08:00,50"]),
+    ):
+        found = table(tmp_path, [*lines, lines[0].replace("007", "")], header)
+        assert {name: [row.sent for row in rows] for name, rows in found.rows.items()} == {
+            "007": [(100.0,)],
+            "008": [(50.0,)],
+        }
+        assert (found.whose, found.unused) == ([number.lower(), "姓名"], ["姓名"])
+        assert [because for _, because in found.bad] == [f"no {number.lower()}"]
+    assert list(table(tmp_path, ["1,王芳,007,2026-03-01 08:00,100"], "编号,姓名,住院号,时间,血糖").rows) == ["007"]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        *(("31.2↑", 31.2), ("2.1↓", 2.1), ("2.1 ↓↓", 2.1), ("↑31.2", 31.2), ("31.2 H", 31.2), ("2.1 l", 2.1)),
+        *(("31.2↑ mmol/L", 31.2), ("31.2 mmol/L ↑", 31.2), ("“5.6”", 5.6)),
+        *(("“>33.3”", Flag.ABOVE_RANGE), ("≥33.3 H", Flag.ABOVE_RANGE), ("‘LO’↓", Flag.BELOW_RANGE)),
+        *(("HI", Flag.ABOVE_RANGE), ("L", None), ("↑", None)),
+    ],
+)
+def test_the_mark_of_a_laboratory_and_quotation_marks_are_no_part_of_a_value(
+    tmp_path: Path, written: str, value: float | Flag | None
+) -> None:
+    found = table(tmp_path, [f"p-1,2026-03-01 08:00,{written}"], unit=Unit.MMOL_L)
+    read = [next(iter(row.flags), row.sent[0]) for row in found.rows.get("p-1", ())]
+    assert read == ([] if value is None else [value])
+    assert len(found.bad) == (value is None)
+
+
+def test_the_numbers_of_a_pressure_may_have_a_mark(tmp_path: Path) -> None:
+    found = table(tmp_path, ["a,2026-03-01 08:00,192↑,121 H,48 L"], "subject,time,systolic,diastolic,pulse")
+    assert [row.sent for row in found.rows["a"]] == [(192, 121, None, 48)]
+
+
+@pytest.mark.parametrize(
+    ("written", "meal"),
+    [
+        *((word, "after-meal") for word in ("早餐后2h", "早餐后2小时", "午餐后 2h", "晚餐后２h")),
+        *((word, "after-meal") for word in ("餐后两小时", "餐后1h血糖", "晚饭后", "餐后半小时", "餐后120min")),
+        *((word, "before-meal") for word in ("早餐前", "中餐前", "午餐前30分钟", "饭前")),
+        *((word, "fasting") for word in ("空腹", "空腹血糖", "晨起空腹", "fasting")),
+        *(
+            (word, "casual")
+            for word in ("随机", "随机血糖", "凌晨3点", "夜间3点", "凌晨", "夜间", "凌晨 3:00", "3点")
+        ),
+        *((word, "bedtime") for word in ("睡前", "晚睡前")),
+        *((word, word) for word in ("加餐", "加餐后", "餐", "2小时", "3")),
+    ],
+)
+def test_meals_as_hospitals_write_them(tmp_path: Path, written: str, meal: str) -> None:
+    (row,) = table(tmp_path, [f"p-1,2026-03-01 08:00,100,{written}"], "subject,time,glucose,时段").rows["p-1"]
+    assert row.context == {"meal": meal}
+
+
+def test_a_pressure_may_stand_in_one_cell(tmp_path: Path) -> None:
+    lines = [
+        "王芳,2026-03-01 08:00,192/121,72",
+        "王芳,2026-03-01 08:05,188／118 mmHg,",
+        "王芳,2026-03-01 08:10,190↑ / 120,70",
+    ]
+    found = table(
+        tmp_path, [*lines, "王芳,2026-03-01 08:15,192,", "王芳,2026-03-01 08:20,/80,"], "病人,测量时间,血压,脉搏"
+    )
+    assert [row.sent for row in found.rows["王芳"]] == [
+        (192, 121, None, 72),
+        (188, 118, None, None),
+        (190, 120, None, 70),
+    ]
+    assert [because for _, because in found.bad] == [
+        "pressure '192' is not written as 120/80",
+        "pressure '/80' is not written as 120/80",
+    ]
+    kilopascals = table(tmp_path, ["a,2026-03-01 08:00,25.6/16.1"], "患者,时间,血压(kPa)")
+    assert (kilopascals.unit, kilopascals.rows["a"][0].sent) == (Unit.KPA, (25.6, 16.1, None, None))
+    both = table(tmp_path, ["a,2026-03-01 08:00,1/1,150,95"], "患者,时间,血压,收缩压,舒张压")
+    assert (both.rows["a"][0].sent, both.unused) == ((150, 95, None, None), ["血压"])
+
+
+@pytest.mark.parametrize("header", ["subject,time,glucose,systolic,diastolic", "姓名,时间,血糖,血压"])
+def test_glucose_and_pressure_in_one_file_are_the_reason_of_its_refusal(tmp_path: Path, header: str) -> None:
+    with pytest.raises(
+        ReplayError, match="has glucose and blood pressure, and a replay takes one of them: save it"
+    ) as no:
+        table(tmp_path, [], header)
+    assert "同时有血糖和血压" in Language("zh_CN").sentence(no.value.args[0])
+
+
+def test_columns_apart_by_tabs_are_shown_so_that_they_can_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ReplayError, match=r"it says 姓名 \| 时间 \| 血糖\. Its columns are apart by tabs"):
+        table(tmp_path, ["王芳\t2026-03-01 08:00\t100"], "姓名\t时间\t血糖")
+
+
+@pytest.mark.parametrize("flag", list(Flag))
+def test_a_flag_has_the_name_that_the_page_gives_it_in_chinese(tmp_path: Path, flag: Flag) -> None:
+    name = Language("zh_CN").gettext(FLAGS[flag])
+    lines = [f"p-1,2026-03-01 08:00,100,{name}", f"p-1,2026-03-01 08:05,100,{name}、battery-low"]
+    found = table(tmp_path, lines, "subject,time,glucose,标记")
+    assert [row.flags for row in found.rows["p-1"]] == [{flag}, {flag, Flag.BATTERY_LOW}]
+
+
+def test_a_flag_that_is_not_known_is_listed_with_those_that_are(tmp_path: Path) -> None:
+    lines = ["p-1,2026-03-01 08:00,100,试纸异常", "p-1,2026-03-01 08:05,100,复查"]
+    found = table(tmp_path, lines, "subject,time,glucose,flags")
+    assert [row.flags for row in found.rows["p-1"]] == [{Flag.STRIP_ERROR}]
+    ((line, because),) = found.bad
+    assert (line, "there is no flag '复查'; the flags are above-range" in because) == (3, True)
+    assert "如 电量低、试纸错误" in Language("zh_CN").sentence(because)
