@@ -132,9 +132,9 @@ def pressures(text: str) -> tuple[str, str]:
     upper, slash, lower = text.partition("/")
     if not (upper and slash and lower):
         raise ValueError(
-            Sentence("{name} {text!r} is not written as 120/80", name="pressure", text=text)
+            Sentence("{name} {text!r} is not written as 120/80", name=Sentence("pressure"), text=text)
             if text
-            else Sentence("no {name}", name="pressure")
+            else Sentence("no {name}", name=Sentence("pressure"))
         )
     return upper.strip(), lower.strip()
 
@@ -157,7 +157,7 @@ def measured(name: str, text: str, unit: Unit) -> tuple[frozenset[Flag], tuple[f
         if name == "glucose" and (limit <= lowest if sign == "<" else limit >= highest):
             return _BELOW if sign == "<" else _ABOVE, (None,)
         raise ValueError(
-            Sentence("{name} {text!r} is no number, and no end of a device's range", name=name, text=text)
+            Sentence("{name} {text!r} is no number, and no end of a device's range", name=Sentence(name), text=text)
         )
     return NO_FLAGS, (number(name, text),)
 
@@ -165,13 +165,13 @@ def measured(name: str, text: str, unit: Unit) -> tuple[frozenset[Flag], tuple[f
 def number(name: str, text: str) -> float:
     """A finite number. Raises ValueError with a Sentence."""
     if not text:
-        raise ValueError(Sentence("no {name}", name=name))
+        raise ValueError(Sentence("no {name}", name=Sentence(name)))
     try:
         found = float(text)
     except ValueError:
         found = math.nan
     if not math.isfinite(found):
-        raise ValueError(Sentence("{name} {text!r} is no number", name=name, text=text))
+        raise ValueError(Sentence("{name} {text!r} is no number", name=Sentence(name), text=text))
     return found
 
 

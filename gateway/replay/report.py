@@ -6,17 +6,19 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 from unicodedata import east_asian_width
 
 from alerts.alert import Audience
+from alerts.rule import Group
 from alerts.rules import RuleBook
 from gateway.language import Language, Sentence
 from gateway.replay.cells import MEALS, WORD_OF
 from gateway.replay.run import Outcome, Told
 from gateway.replay.table import BadRow, Clock, Row, Table
-from ingest.vital import Vital
+from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital, canonical
 
 COLUMNS: Final = ("subject", "time", "rule", "severity", "audience", "because")
 _SHOWN: Final = 20
@@ -71,6 +73,12 @@ def clock_line(clock: Clock, *, given: bool) -> str:
 def limits_line(rules: RuleBook, path: Path | None) -> str:
     """Whose limits are replayed."""
     places = {"region": rules.region, "population": rules.population}
+    if path is None and rules.region is Group.CHINA:
+        return Sentence(
+            "Limits: Homeward's defaults of the region {region} for the population {population}; --rules FILE "
+            "replays others.",
+            **places,
+        )
     if path is None:
         return Sentence(
             "Limits: Homeward's defaults of the region {region} for the population {population}; --region china and "
@@ -124,10 +132,29 @@ def doubts(table: Table, today: datetime) -> Iterator[str]:
         )
     if likely := table.likely_unit():
         yield Sentence(
-            "Nearly all values look like {likely}, and were taken as {unit}: if so, say --unit {likely}.",
+            "Nearly all values look like {likely}, and were taken as {unit}: if so, say --unit {likely}.{question}",
             likely=likely,
             unit=table.unit,
+            question="" if table.unit_said else _question(table, likely),
         )
+
+
+def _question(table: Table, likely: Unit) -> str:
+    """What comes of a unit that nobody has said, by the first value that is a number."""
+    rows = (row for rows in table.rows.values() for row in rows if row.sent[0] is not None and not row.ketone)
+    first = min(rows, key=attrgetter("line"))
+    (value,) = first.sent
+    (shown,) = canonical(table.vital, first.sent, table.unit)
+    assert value is not None and shown is not None  # noqa: S101, PT018  they were chosen so
+    return Sentence(
+        " Neither the file nor --unit says in which unit they are: {value:g} in line {line} was taken as {value:g} "
+        "{unit}, which is {other:.2g} {likely}, and what is found may be false. Which unit is it?",
+        value=value,
+        line=first.line,
+        unit=table.unit,
+        other=shown / MG_DL_PER_MMOL_L,
+        likely=likely,
+    )
 
 
 def summary(outcome: Outcome, bad: int, say: Language) -> Iterator[str]:

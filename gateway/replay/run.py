@@ -8,6 +8,7 @@ the subjects is needed.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -37,6 +38,15 @@ AFTERWARDS: Final = timedelta(minutes=60)
 # A hub looks no more often.
 _TICK: Final = timedelta(seconds=15)
 _SENSOR_GAP: Final = timedelta(minutes=20)
+
+
+# What admission says of a row that it refuses: a letter keeps the English alone.
+_REFUSALS: Final = (
+    "{name} {said} is outside the possible {low} to {high} ({other_low} to {other_high})",
+    "{name} {said} is outside the possible {low} to {high}",
+    "systolic {systolic} is not above diastolic {diastolic}",
+    "a test with control solution says nothing about the patient",
+)
 
 
 class Told(NamedTuple):
@@ -152,7 +162,7 @@ class _Replay:
         outcome.told.sort(key=attrgetter("at"))
         outcome.items.sort(key=attrgetter("at"))
         for letter in self._journal.letters(LetterState.WAITING, limit=-1):
-            outcome.refused.append(BadRow(int(letter.packet.data), letter.because))
+            outcome.refused.append(BadRow(int(letter.packet.data), _sentence(letter.because)))
         outcome.refused.sort()
         return outcome
 
@@ -239,6 +249,18 @@ class _Subject:
     def lasting(self) -> Iterator[Lasted]:
         """The troubles that are not over."""
         return (Lasted(told, None) for told in self._raised.values())
+
+
+def _sentence(because: str) -> str:
+    """A reason of admission as a sentence that can be said in other languages."""
+    for message in _REFUSALS:
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+?)", re.escape(message))
+        if found := re.fullmatch(pattern, because):
+            places = found.groupdict()
+            return Sentence(
+                message, **{key: Sentence(each) if key == "name" else each for key, each in places.items()}
+            )
+    return because
 
 
 def _device(subject: str, row: Row) -> str:

@@ -3,8 +3,8 @@
 Columns, by name and in any order: `subject`, `time` and either `glucose` or `systolic`, `diastolic` (or `pressure`:
 both, as 120/80) and, if known, `pulse`. Optional: `ketone` beside glucose (blood ketone in mmol/L; one of both may be
 empty), `received` (when the row reached us; without it, when it was taken), `date` (where `time` is the time of day
-alone), `meal` (as in docs/payload.md) and `flags` (names of `ingest.reading.Flag`, apart by blanks). Other columns are
-not used. What the columns and cells of Chinese spreadsheets mean is told by `gateway.replay.cells`.
+alone), `meal` (as in docs/payload.md) and `flags` (names of `ingest.reading.Flag`, apart by blanks). Other columns
+are not used. What the columns and cells of Chinese spreadsheets mean is told by `gateway.replay.cells`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from alerts.scene import OWN_CLOCK
 from gateway.language import Sentence
 from gateway.replay import cells as cell
-from ingest.reading import NO_CONTEXT, Flag
+from ingest.reading import BEYOND_RANGE, CONTRADICTION, NO_CONTEXT, Flag
 from ingest.vital import COMPONENTS, Unit, Vital
 
 _UNITS: Final = {
@@ -85,7 +85,7 @@ class Table:
     doubtful: lines whose time the clock of the zone showed twice, or never, for it was set then; of two moments the
     first was taken. mixed: the first line with an offset in a time, and the first without, where there are both.
     serials: lines whose time is a number of days. meals: words for a meal that are not known, with their lines.
-    whose: the columns that say whose a reading is; the first of them counts.
+    whose: the columns that say whose a reading is; the first of them counts. unit_said: by the file or who reads it.
     """
 
     vital: Vital
@@ -100,6 +100,7 @@ class Table:
     meals: Mapping[str, Sequence[int]] = field(default_factory=dict)
     encoding: str = _ENCODINGS[0]
     whose: Sequence[str] = ()
+    unit_said: bool = True
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -178,6 +179,7 @@ def _read(file: TextIO, unit: Unit | None, zone: ZoneInfo | None, *, meter: bool
         serials=reader.serials,
         meals=reader.meals,
         whose=whose,
+        unit_said=reader.unit is not None,
     )
 
 
@@ -295,6 +297,8 @@ class _Rows:
         context = {"meal": self._meal(meal, line)} if meal else NO_CONTEXT
         taken_at = self._moment(f"{day} {cells[columns['time']].strip()}".strip(), line)
         received_at = self._moment(received, line) if received else taken_at
+        if any(flags | more >= BEYOND_RANGE for flags, _, _ in found):
+            raise ValueError(Sentence(CONTRADICTION))
         return [
             (subject, Row(line, taken_at, received_at, sent, flags | more, context, ketone))
             for flags, sent, ketone in found
@@ -340,7 +344,7 @@ class _Rows:
             ketone, said = cell.split_unit(ketone)
             if said not in {None, Unit.MMOL_L}:
                 raise ValueError(
-                    Sentence("{name} is in {said}, not in {unit}", name="ketone", said=said, unit="mmol/L")
+                    Sentence("{name} is in {said}, not in {unit}", name=Sentence("ketone"), said=said, unit="mmol/L")
                 )
             return [*found, (*cell.measured("ketone", ketone, Unit.MMOL_L), True)]
         if "pressure" in self.columns:
@@ -362,5 +366,7 @@ class _Rows:
         if said is not None and self.unit is None and said in _UNITS[self.vital]:
             self.unit = said
         if said not in {None, self.unit}:
-            raise ValueError(Sentence("{name} is in {said}, not in {unit}", name=name, said=said, unit=self.unit))
+            raise ValueError(
+                Sentence("{name} is in {said}, not in {unit}", name=Sentence(name), said=said, unit=self.unit)
+            )
         return value

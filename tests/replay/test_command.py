@@ -297,3 +297,66 @@ def test_two_of_one_name_are_two_where_the_file_has_their_numbers(
     assert "2 subjects, 2 readings" in said
     assert _replay(data, "--meter", "--lang", "zh") == 0
     assert "读数属于谁，仅以 住院号 列为准，不看 姓名。" in capsys.readouterr().out
+
+
+def test_why_a_row_is_not_used_is_said_in_chinese(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.csv"
+    wrong = [
+        f"a,{at(0)},62,",
+        f"a,{at(5)},5.6,质控液",
+        f"a,{at(10)},HI,低于设备测量范围",
+        f"a,{at(15)},,",
+        f"a,{at(20)},5.5,",
+    ]
+    data = file(tmp_path, wrong, "患者,时间,血糖(mmol/L),标记")
+    assert _replay(data, "--lang", "zh", "--bad-rows", bad) == 0
+    assert [row["because"] for row in _rows(bad)] == [
+        "血糖 62 mmol/L (1116.97 mg/dL) 超出可能范围 0.6 至 55.5 mmol/L（10 至 1000 mg/dL）",
+        "质控液测试，与患者无关",
+        "同时标为高于和低于测量范围，无法采信",
+        "缺少 血糖",
+    ]
+    data = file(
+        tmp_path,
+        [f"a,{at(0)},80/120", f"a,{at(5)},300/80", f"a,{at(10)},高/80", f"a,{at(15)},120/80"],
+        "患者,时间,血压",
+    )
+    assert _replay(data, "--lang", "zh", "--bad-rows", bad) == 0
+    assert [row["because"] for row in _rows(bad)] == [
+        "收缩压 80 mmHg 不高于舒张压 120 mmHg",
+        "收缩压 300 mmHg 超出可能范围 50 至 260 mmHg",
+        "收缩压 '高' 不是数值",
+    ]
+    assert _replay(data, "--bad-rows", bad) == 0
+    assert "systolic 300 mmHg is outside the possible 50 to 260 mmHg" in (said := capsys.readouterr().err)
+    assert "line 2: systolic 80 mmHg is not above diastolic 120 mmHg" in said
+
+
+def test_a_unit_that_nobody_has_said_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = file(tmp_path, glucose_lines((12.1, 18.3, 5.6)))
+    assert _replay(data, "--meter", "--region", "china") == 0
+    assert (
+        "say --unit mmol/L. Neither the file nor --unit says in which unit they are: 12.1 in line 2 was taken as "
+        "12.1 mg/dL, which is 0.67 mmol/L, and what is found may be false. Which unit is it?"
+    ) in capsys.readouterr().err
+    assert _replay(data, "--meter", "--region", "china", "--lang", "zh") == 0
+    assert (
+        "请加 --unit mmol/L。文件和 --unit 均未说明单位：第 2 行的 12.1 被当作 12.1 mg/dL（即 0.67 mmol/L）"
+        in capsys.readouterr().err
+    )
+    assert _replay(data, "--meter", "--unit", "mg/dL") == 0
+    assert "if so, say --unit mmol/L.\n" in (said := capsys.readouterr().err)
+    assert "Neither the file" not in said
+    assert _replay(data, "--meter", "--unit", "mmol/L") == 0
+    assert "--unit" not in capsys.readouterr().err
+
+
+def test_the_region_that_was_chosen_is_not_offered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = file(tmp_path, glucose_lines((100,)))
+    assert _replay(data, "--region", "china", "--lang", "zh") == 0
+    assert "地区 china，人群 adult；用 --rules FILE 回放其他限值。" in capsys.readouterr().out
+    assert _replay(data, "--region", "china") == 0
+    assert "for the population adult; --rules FILE replays others." in (said := capsys.readouterr().out)
+    assert "--region" not in said
+    assert _replay(data) == 0
+    assert "--region china and --rules FILE replay others." in capsys.readouterr().out
