@@ -383,7 +383,9 @@ def _next(scene: Scene, case: _Case | None, newest: Pressure, *, severe: bool) -
     """The case after one more reading."""
     if case is None or (severe and newest.at - case.proof[-1].at > SPOT_GAP):
         before = case if case and case.stage is _Stage.PAIR else case and case.before
-        return _Case(_Stage.ASKED, (newest,), newest.at, newest.reading.received_at, before=before) if severe else None
+        return (
+            _Case(_Stage.ASKED, (newest,), newest.at, newest.reading.received_at, before=before) if severe else None
+        )
     if newest.doubtful or (Flag.TIME_FAULT in newest.reading.flags and not severe):
         return case._replace(discounted=(*case.discounted, newest))
     if case.stage is _Stage.PAIR:
