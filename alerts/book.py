@@ -22,6 +22,7 @@ from sqlalchemy import (
     Engine,
     Exists,
     ForeignKey,
+    FromClause,
     Index,
     Integer,
     Row,
@@ -114,6 +115,8 @@ _notices = Table(
     Column("body_zh", LongText, nullable=False),
     Column("written_at_us", BigInteger, nullable=False),
     Column("recipient", String(80)),
+    # The place among those of its alert, from 1, and 0 without one: a clock may be set back.
+    Column("number", Integer, nullable=False, server_default="0"),
 )
 Index("notices_of_patient", _notices.c.patient, _notices.c.written_at_us)
 _deliveries = Table(
@@ -146,7 +149,8 @@ _cursor = Table("watch_cursor", METADATA, Column("name", String(16), primary_key
 # A hub that dies leaves what it has claimed to the others after this time. It begins no delivery in the second half.
 CLAIM: Final = timedelta(minutes=2)
 _END: Final = OVER.en.removesuffix("{title}")  # how the subject of a notice begins that a condition is over
-_AT_ONCE_US: Final = 1000
+# So often a notice is tried, in about an hour, before the end of its alert waits for it no more.
+_HOPELESS: Final = 8
 
 AlertState = Literal["open", "closed"]
 # Channels by audience: a notice waits for every channel that its audience had when it was written.
@@ -305,7 +309,7 @@ class Book:
 
     def _write(self, db: Connection, notices: Sequence[Notice], cursor: int | None) -> None:
         for notice in notices:
-            put_notice(db, _behind_others(db, notice))
+            put_notice(db, notice)
             for channel in self._routes.get(notice.audience, ()) if notice.audience is not Audience.WEEKLY else ():
                 db.execute(
                     insert(_deliveries).values(
@@ -319,7 +323,7 @@ class Book:
 
     def notices(self, alert: str) -> list[Notice]:
         """Notices about an alert, oldest first."""
-        query = select(_notices).where(_notices.c.alert == alert).order_by(_notices.c.written_at_us, _notices.c.id)
+        query = select(_notices).where(_notices.c.alert == alert).order_by(_notices.c.number, _notices.c.id)
         with self._engine.connect() as db:
             return [_notice(row) for row in db.execute(query)]
 
@@ -356,7 +360,8 @@ class Book:
     def pending_notices(self, channel: str, now: datetime, limit: int = 100) -> list[Delivery]:
         """What is due for a channel, the most urgent first, then the longest due.
 
-        That an alert's condition is over is not due before all that was said of it before has been delivered.
+        That an alert's condition is over is not due before all that was said of it before has been delivered, but for
+        what cannot be.
         Among several hubs it is this one's alone for the time of `CLAIM`, and none of them is given it meanwhile.
         """
         query = (
@@ -379,13 +384,16 @@ class Book:
         """Write a try down. due: when to try again, None when it was delivered.
 
         The first delivery to staff by a channel that reaches people is the alert's moment of notification. Where what
-        came after an end was delivered first, the end is delivered no more: it is over no longer.
+        came after an end was delivered first, the end is delivered no more: it is over no longer. Nor is what came
+        before an end that was.
         """
-        # What another hub has delivered meanwhile, because this one took too long, stays delivered.
+        # What another hub has delivered meanwhile, because this one took too long, stays delivered; and what was
+        # given up meanwhile stays so.
         key = and_(
             _deliveries.c.notice == tried.notice,
             _deliveries.c.channel == tried.channel,
             _deliveries.c.delivered_at_us.is_(None),
+            or_(_deliveries.c.due_us.is_not(None), tried.error is None),
         )
         delivered_at_us = to_us(tried.at) if tried.error is None else None
         with self._engine.begin() as db:
@@ -402,7 +410,7 @@ class Book:
                 )
             )
             if tried.error is None:
-                db.execute(update(_deliveries).where(_is_end_before(tried)).values(due_us=None))
+                db.execute(update(_deliveries).where(_is_outdated_by(tried)).values(due_us=None))
                 if reaches_people:
                     note_notified(db, tried)
 
@@ -448,46 +456,54 @@ class Book:
             return set(db.scalars(select(_notices.c.id).where(_notices.c.id.in_(notices))))
 
 
-def _behind_others(db: Connection, notice: Notice) -> Notice:
-    """Notices of an alert that are written at one moment are a microsecond apart: they keep their order."""
-    this = to_us(notice.written_at)
-    at_once = and_(_notices.c.alert == notice.alert, _notices.c.written_at_us.between(this, this + _AT_ONCE_US))
-    last = db.scalar(select(func.max(_notices.c.written_at_us)).where(at_once)) if notice.alert else None
-    return notice if last is None else replace(notice, written_at=from_us(last + 1))
-
-
 def _ends_too_soon(channel: str) -> Exists:
-    """Whether a notice is the end of an alert of which something else waits for a channel: told before, or again."""
+    """Whether a notice is the end of an alert of which something else waits for a channel: told before, or again.
+
+    It does not wait for what cannot be delivered, where that came after something that was.
+    """
     other, delivery = _notices.alias(), _deliveries.alias()
-    is_other_end = other.c.subject_en.startswith(_END, autoescape=True)
+    told, delivered = _notices.alias(), _deliveries.alias()
+    is_known = (
+        exists(delivered.c.notice)
+        .where(
+            delivered.c.notice == told.c.id,
+            told.c.alert == other.c.alert,
+            told.c.number < other.c.number,
+            delivered.c.channel == channel,
+            delivered.c.delivered_at_us.is_not(None),
+        )
+        .correlate(other)
+    )
+    is_hopeless = and_(delivery.c.tries >= _HOPELESS, other.c.number < _notices.c.number, is_known)
     return exists(
         select(delivery.c.notice)
         .join(other, other.c.id == delivery.c.notice)
         .where(
-            _notices.c.subject_en.startswith(_END, autoescape=True),
+            _is_end(_notices),
             other.c.alert == _notices.c.alert,
             delivery.c.channel == channel,
             delivery.c.due_us.is_not(None),
-            or_(other.c.written_at_us < _notices.c.written_at_us, ~is_other_end),
+            ~_is_end(other),
+            ~is_hopeless,
         )
         .correlate(_notices)
     )
 
 
-def _is_end_before(tried: Try) -> ColumnElement[bool]:
-    """The ends, before a notice of the same alert, that wait for its channel."""
+def _is_end(notices: FromClause) -> ColumnElement[bool]:
+    return notices.c.subject_en.startswith(_END, autoescape=True)
+
+
+def _is_outdated_by(tried: Try) -> ColumnElement[bool]:
+    """What waits for a channel by which what came later in the same alert was told, where one of the two is an end."""
     this = _notices.alias()
-    ends = (
+    before = (
         select(_notices.c.id)
         .join(this, this.c.alert == _notices.c.alert)
-        .where(
-            this.c.id == tried.notice,
-            _notices.c.subject_en.startswith(_END, autoescape=True),
-            _notices.c.written_at_us < this.c.written_at_us,
-        )
+        .where(this.c.id == tried.notice, _notices.c.number < this.c.number, or_(_is_end(_notices), _is_end(this)))
     )
     return and_(
-        _deliveries.c.channel == tried.channel, _deliveries.c.due_us.is_not(None), _deliveries.c.notice.in_(ends)
+        _deliveries.c.channel == tried.channel, _deliveries.c.due_us.is_not(None), _deliveries.c.notice.in_(before)
     )
 
 
@@ -548,7 +564,9 @@ def _to_audit(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def put_notice(db: Connection, notice: Notice) -> None:
     """Write a notice down, within a transaction."""
-    db.execute(insert(_notices).values(**_notice_row(notice)))
+    last = select(func.max(_notices.c.number)).where(_notices.c.alert == notice.alert)
+    number = (db.scalar(last) or 0) + 1 if notice.alert else 0
+    db.execute(insert(_notices).values(**_notice_row(notice), number=number))
 
 
 def put_try(db: Connection, tried: Try) -> None:
@@ -577,7 +595,7 @@ def notices_in(db: Connection, names: Iterable[str]) -> dict[str, Notice]:
 def last_said_in(db: Connection, alert: str) -> Notice | None:
     """What the channels of the house were told last about an alert; within a transaction."""
     to_all = and_(_notices.c.alert == alert, _notices.c.recipient.is_(None))
-    row = db.execute(select(_notices).where(to_all).order_by(_notices.c.written_at_us.desc()).limit(1)).first()
+    row = db.execute(select(_notices).where(to_all).order_by(_notices.c.number.desc()).limit(1)).first()
     return _notice(row) if row else None
 
 

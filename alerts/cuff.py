@@ -3,7 +3,7 @@
 - **Severe.** The first reading asks the patient for a second. A second severe one within minutes makes a pair, of
   which staff hear, and the patient is told whom to call; one below ends the case unheard. If none comes, staff hear
   of the first alone: after 15 min where it is above 180/120, after 45 min below that, since a repetition half an hour
-  later is then still in time. A pair is over by two in a row below, one alone by one.
+  later is then still in time. A pair is over by two in a row below, whatever came between; one alone by one.
 - **Session.** Readings of which each follows the one before within 10 min; its value is the mean of the last two. A
   mean that only the first of the two carries over the limit raises nothing, for first readings are often too high.
   The patient is told once a week; staff when it is 160/100 on three days of seven.
@@ -259,6 +259,7 @@ class _Case(NamedTuple):
     paired_at: when the one was taken of which the patient hears last: the second of the first pair, one by which it
     became worse, or one that was measured again as asked. calm: readings
     that were not severe since a pair; two of them end it. discounted: what came after the first and does not count.
+    before: a pair that was not over when this began, and is not by what ends this alone.
     """
 
     stage: _Stage
@@ -268,6 +269,7 @@ class _Case(NamedTuple):
     paired_at: datetime | None = None
     calm: int = 0
     discounted: tuple[Pressure, ...] = ()
+    before: _Case | None = None
 
 
 def _severe(
@@ -276,7 +278,7 @@ def _severe(
     rule, newest = BP_SEVERE, taken[-1]
     case = _case(scene, taken)
     if case is None or not scene.fresh(rule, "fresh-meter", newest.reading):
-        calm = _not_severe(scene, taken, raising, over=case is None)
+        calm = _not_severe(scene, taken, raising, over=case is None and _shows_end(scene, taken))
         return [calm] if calm else [], None
     said, asked = _severe_words(scene, case), case.stage is _Stage.ASKED
     told = [(Audience.PATIENT if asked else Audience.STAFF, said, case.since)]
@@ -312,6 +314,16 @@ def _case(scene: Scene, taken: Sequence[Pressure]) -> _Case | None:
     return _overdue(scene, case, scene.now)
 
 
+def _shows_end(scene: Scene, taken: Sequence[Pressure]) -> bool:
+    """Whether the newest of readings, by which there is no case, counts; where none is severe any more, two of them.
+
+    What began before all of them may have been a pair.
+    """
+    sure = [each for each in taken if not each.doubtful and Flag.TIME_FAULT not in each.reading.flags]
+    known = any(reaches(scene, BP_SEVERE, each.systolic, each.diastolic) for each in taken)
+    return taken[-1:] == sure[-1:] and (known or len(sure) > 1)
+
+
 def _not_severe(
     scene: Scene, taken: Sequence[Pressure], raising: Collection[str] | None, *, over: bool
 ) -> Finding | None:
@@ -322,7 +334,7 @@ def _not_severe(
     calm = [*(each for each in before if not reaches(scene, BP_SEVERE, each.systolic, each.diastolic)), newest]
     still = _still_high(scene, newest) if over else _NOTHING
     values = [(each.words, scene.clock(each.at)) for each in calm]
-    stand = Text(en="too old to judge by", zh="读数过旧，无法判断")
+    stand = Text(en="too old or too little to judge by", zh="读数过旧或依据不足，无法判断")
     if over:
         stand = Text(en="below the limit, severe no more", zh="低于限值，已非重度")
     because = Text(
@@ -370,7 +382,10 @@ def _overdue(scene: Scene, case: _Case | None, moment: datetime) -> _Case | None
 def _next(scene: Scene, case: _Case | None, newest: Pressure, *, severe: bool) -> _Case | None:
     """The case after one more reading."""
     if case is None or (severe and newest.at - case.proof[-1].at > SPOT_GAP):
-        return _Case(_Stage.ASKED, (newest,), newest.at, newest.reading.received_at) if severe else None
+        before = case if case and case.stage is _Stage.PAIR else case and case.before
+        return (
+            _Case(_Stage.ASKED, (newest,), newest.at, newest.reading.received_at, before=before) if severe else None
+        )
     if newest.doubtful or (Flag.TIME_FAULT in newest.reading.flags and not severe):
         return case._replace(discounted=(*case.discounted, newest))
     if case.stage is _Stage.PAIR:
@@ -380,7 +395,7 @@ def _next(scene: Scene, case: _Case | None, newest: Pressure, *, severe: bool) -
     if newest.at - case.proof[0].at < scene.minutes(BP_SEVERE, "apart"):
         return case._replace(discounted=(*case.discounted, newest))
     if not severe:
-        return None
+        return case.before._replace(calm=1) if case.before else None
     proof, known_at = (case.proof[0], newest), newest.reading.received_at
     return case._replace(stage=_Stage.PAIR, proof=proof, known_at=known_at, paired_at=newest.at)
 
@@ -403,8 +418,8 @@ def _priority(scene: Scene, case: _Case) -> Priority:
 
 _SYMPTOMS: Final = Text(
     en="with chest or back pain, breathlessness, numbness or weakness, bad headache, or trouble seeing or speaking, "
-    "call the emergency number now.",
-    zh="如有胸痛或背痛、气促、肢体麻木或无力、剧烈头痛、视物或言语不清，请立即拨打急救电话。",
+    "call the emergency number (120 in China) now.",
+    zh="如有胸痛或背痛、气促、肢体麻木或无力、剧烈头痛、视物或言语不清，请立即拨打急救电话（中国大陆 120）。",
 )
 _CALL: Final = Text(
     en=f" Please sit still, call your doctor or clinic now, and measure again in 5 minutes; {_SYMPTOMS.en}",

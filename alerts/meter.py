@@ -920,14 +920,14 @@ def _meal(reading: Reading) -> Text:
 _KETONE_LEVELS: Final = {"watch": Priority.LOW, "call": Priority.MEDIUM, "emergency": Priority.HIGH}
 _KETONE_ADVICE: Final = {
     "emergency": Text(
-        en=" This is an emergency: please call the emergency number or have yourself brought to a hospital now, "
-        "also if you feel well.",
-        zh="这属于紧急情况：即使没有不适，也请立即拨打急救电话或由他人送往医院。",
+        en=" This is an emergency: please call the emergency number (120 in China) or have yourself brought to a "
+        "hospital now, also if you feel well.",
+        zh="这属于紧急情况：即使没有不适，也请立即拨打急救电话（中国大陆 120）或由他人送往医院。",
     ),
     "call": Text(
         en=" Please call your doctor or clinic now, drink water, and measure glucose and ketone again in 2 h; if you "
-        "vomit, breathe hard or feel drowsy, call the emergency number now.",
-        zh="请立即联系医生或诊所，饮水，2 小时后复测血糖和血酮；如有呕吐、呼吸费力或嗜睡，请立即拨打急救电话。",
+        "vomit, breathe hard or feel drowsy, call the emergency number (120 in China) now.",
+        zh="请立即联系医生或诊所，饮水，2 小时后复测血糖和血酮；如有呕吐、呼吸费力或嗜睡，请立即拨打急救电话（中国大陆 120）。",
     ),
     "watch": Text(
         en=" Please drink water and measure glucose and ketone again in 2 h.", zh="请饮水，2 小时后复测血糖和血酮。"

@@ -6,7 +6,7 @@ known, it is told to the patient, it is handed to staff, it is over.
 
 - **Events** follow the consensus: beyond the limit for 15 minutes, over after 15 minutes on the right side of the
   clear limit. 15 minutes are as many readings as stand for them in this sensor's rhythm (`alerts.rhythm`); a gap
-  breaks an event.
+  breaks an event, but a high goes on over one of up to two hours, for it is no recovery.
 - **Ladder.** While an event lasts it climbs the rungs of its rules (`alerts.sensor_rules`). A low of the sensor's
   first day, or one that has the shape of pressure on the sensor, is told to the patient with that reason, and handed
   to staff later than others; none that persists is held back for ever.
@@ -71,6 +71,8 @@ _FALL_S: Final = 1000.0
 _CALMED: Final = 1.0  # mg/dL/min, slower is not fast any more
 _GAP_S: Final = GAP.total_seconds()
 _LOST: Final = 3 * EVENT  # so long a low that was not seen to end is still the same one
+# So long a high goes on unseen: from far too high down to the clear limit and up again takes longer.
+_LOST_HIGH: Final = timedelta(hours=2)
 _WARM_UP: Final = timedelta(hours=2)  # the longest (Dexcom G6, iCan i3), in which a new sensor shows nothing
 _REACH: Final = 30.0  # minutes: a fast fall is told when it would come to a low within this time
 _SETTLED: Final = 15  # readings in a row: in any rhythm a recovery, for no cadence is below a minute
@@ -358,7 +360,7 @@ class Sensor:
         return bool(hovered) or slot.last >= began + self._wait(rung)
 
     def _pause(self, last: datetime, reading: Reading) -> None:
-        """A long interval: if it is a gap, what went on before does not go on."""
+        """A long interval: if it is a gap, what went on before does not go on, but for a high where it is short."""
         taken = reading.taken_at
         if taken - last <= self.rhythm.gap:
             return
@@ -372,6 +374,9 @@ class Sensor:
         self.pressed_at = None
         well = self.rhythm.readings(EVENT)
         for index, slot in enumerate(self.slots or ()):
+            if slot.open and not self.plan.levels[index].low and slot.back < well and taken - last <= _LOST_HIGH:
+                slot.back = 0
+                continue
             self._end(index, slot)
             if slot.back >= well or taken - last > _LOST:
                 slot.unwell = taken
@@ -570,9 +575,12 @@ class Sensor:
             evidence=(slot.since, slot.worst_at, reading.taken_at),
             emergency=emergency,
             began=self._very_low_since() if rung.rule is LOW_CRITICAL and audience is Audience.STAFF else None,
-            broken=not level.share and slot.run_since > since,
+            broken=(not level.share and slot.run_since > since) or self._paused_since(since),
             before=before if before and before.end == before.last and before.first < since else None,
         )
+
+    def _paused_since(self, since: datetime) -> bool:
+        return self.resumed_at is not None and self.resumed_at > since
 
     def _very_low_since(self) -> datetime | None:
         slot = self.slots[self.plan.level_of[LOW_EVENT_2.name]] if self.slots else None

@@ -17,7 +17,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import event
 
-from alerts.alert import Audience, Notice, Verdict
+from alerts.alert import Audience, Notice, Priority, Verdict
 from alerts.book import Book
 from alerts.channels import (
     DEAD_AFTER,
@@ -318,6 +318,70 @@ async def test_nobody_hears_that_it_is_over_after_it_has_come_again(desk: Desk, 
         await spoken(speaker)
     assert subjects(receiver) == [_AGAIN, _OPENING]
     assert (await health_of(speaker, "hook")).waiting == 0
+
+
+async def test_the_end_is_told_also_where_the_clock_was_set_back(desk: Desk, clock: Clock) -> None:
+    async with receiving() as receiver:
+        speaker = desk.through(webhook(receiver, trusted=True))
+        desk.alarm()
+        receiver.status = 503
+        await spoken(speaker)
+        clock.forward(timedelta(minutes=-10))  # it was ahead
+        ended(desk, clock)
+        receiver.status = 204
+        receiver.requests.clear()
+        for _ in range(2):
+            clock.forward(LONGEST_WAIT)
+            await spoken(speaker)
+    assert subjects(receiver) == [_OPENING, _END]
+    assert (await health_of(speaker, "hook")).waiting == 0
+
+
+class Refusing(WebhookChannel):
+    """A channel that cannot send one subject."""
+
+    async def deliver(self, message: Message) -> None:
+        if message.notice.subject.en.startswith("High priority"):
+            raise ValueError("cannot be written")
+        await super().deliver(message)
+
+
+async def test_the_end_does_not_wait_for_ever_for_what_cannot_be_delivered(desk: Desk, clock: Clock) -> None:
+    async with receiving() as receiver:
+        hook = Refusing(name="hook", url=f"http://127.0.0.1:{receiver.port}/in", trusted=True)
+        speaker = desk.through(hook)
+        desk.alarm()
+        await spoken(speaker)
+        (alert,) = desk.book.open_alerts()
+        worse = hear(alert, finding(priority=Priority.HIGH), clock())
+        desk.book.record(worse.changes, worse.notices)
+        ended(desk, clock)
+        for _ in range(4):
+            clock.forward(LONGEST_WAIT)
+            await spoken(speaker)
+        assert subjects(receiver) == [_OPENING]  # what is worse may still come
+        for _ in range(5):
+            clock.forward(LONGEST_WAIT)
+            await spoken(speaker)
+    assert len(subjects(receiver)) == 2
+    assert subjects(receiver)[1].startswith("Condition over")
+    assert (await health_of(speaker, "hook")).waiting == 0
+
+
+async def test_the_end_waits_for_an_opening_however_often_it_was_tried(desk: Desk, clock: Clock) -> None:
+    async with receiving() as receiver:
+        speaker = desk.through(webhook(receiver, trusted=True))
+        desk.alarm()
+        ended(desk, clock)
+        receiver.status = 503
+        for _ in range(20):
+            await spoken(speaker)
+            clock.forward(LONGEST_WAIT)
+        assert set(subjects(receiver)) == {_OPENING}
+        receiver.status = 204
+        receiver.requests.clear()
+        await spoken(speaker)
+    assert subjects(receiver) == [_OPENING, _END]
 
 
 async def test_a_redirect_is_not_a_delivery(desk: Desk) -> None:

@@ -7,6 +7,8 @@ from datetime import timedelta
 import pytest
 
 from alerts.alert import Audience, Priority, Verdict
+from alerts.cuff import _SYMPTOMS
+from alerts.meter import _KETONE_ADVICE
 from alerts.rule import MIN, MMHG, Group, Key
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit
@@ -194,6 +196,28 @@ def test_a_confirmed_severe_pressure_is_ended_by_two_readings() -> None:
     assert home.take(cuff(122, 148, 88)).verdict("bp-severe", 122) is CLEAR
 
 
+@pytest.mark.parametrize("flags", [set(), {Flag.BODY_MOVEMENT}])
+def test_a_severe_reading_hours_after_a_pair_leaves_the_pair_to_be_ended_by_two(flags: set[Flag]) -> None:
+    home = Home().take(cuff(0, 190, 115), cuff(3, 188, 114), cuff(180, 190, 115, flags=flags))
+    assert home.take(cuff(184, 172, 105)).verdict("bp-severe", 184) is RAISE
+    assert home.take(cuff(186, 170, 104)).verdict("bp-severe", 186) is CLEAR
+
+
+def test_what_counts_for_nothing_does_not_end_a_pair_of_long_ago_nor_does_one_reading() -> None:
+    home, late = Home().take(cuff(0, 190, 115), cuff(3, 188, 114)), day(9)
+    for at, flags, stands in ((0, {Flag.BODY_MOVEMENT}, HOLD), (2, set(), HOLD), (4, {Flag.CUFF_LOOSE}, HOLD)):
+        home.take(cuff(late + at, 150, 90, flags=flags))
+        assert home.verdict("bp-severe", late + at) is stands
+    home.take(cuff(late + 6, 150, 90))
+    assert home.verdict("bp-severe", late + 6) is CLEAR
+
+
+def test_who_is_told_of_an_emergency_is_told_its_number_in_china() -> None:
+    for said in (_SYMPTOMS, *_KETONE_ADVICE.values()):
+        assert ("emergency number" in said.en) == ("(120 in China)" in said.en)
+        assert ("急救电话" in said.zh) == ("中国大陆 120" in said.zh)
+
+
 def test_one_calm_reading_between_severe_ones_does_not_end_it() -> None:
     home = Home().take(cuff(0, 186, 104), cuff(3, 184, 102), cuff(5, 170, 99), cuff(7, 183, 101), cuff(9, 160, 90))
     found = home.at(9)["bp-severe"]
@@ -272,7 +296,7 @@ def test_in_pregnancy_160_over_110_is_severe_and_confirmed_of_high_priority() ->
     assert home.at(0)["bp-severe"].audience is PATIENT
     pair = home.take(cuff(4, 162, 92)).at(4)["bp-severe"]
     assert (pair.audience, pair.priority) == (STAFF, Priority.HIGH)
-    assert Home().take(cuff(0, 160, 90)).verdict("bp-severe", 0) is CLEAR
+    assert Home().take(cuff(0, 160, 90), cuff(1440, 160, 90)).verdict("bp-severe", 1440) is CLEAR
 
 
 @pytest.mark.parametrize(

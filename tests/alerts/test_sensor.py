@@ -326,6 +326,32 @@ def test_one_missing_reading_and_a_jittering_clock_are_no_gap() -> None:
     assert len(said(worn().comes(*jitter), "low-event-2")) == 1
 
 
+@pytest.mark.parametrize(("gap", "goes_on"), [(30, True), (120, True), (125, False)])
+def test_a_high_goes_on_over_a_short_gap_and_is_not_told_anew(gap: float, goes_on: bool) -> None:
+    ward = worn()
+    ward.comes(*trace([350, 351] * 30), *trace([350, 351] * 30, start=295 + gap))
+    handed = [(each.rule, at(each)) for each in ward.found if each.audience is STAFF]
+    then = ("high-prolonged", max(360, 295 + gap)) if goes_on else ("glucose-referral", 295 + gap + 115)
+    assert handed == [("glucose-referral", 115), then]
+    if goes_on:
+        sentence = said(ward.found, "high-prolonged")[0].because.en
+        assert "went at or above 300 mg/dL" in sentence
+        assert "not recovered by" in sentence
+
+
+def test_a_high_all_day_with_a_gap_every_four_hours_is_prolonged() -> None:
+    ward = worn()
+    day = [cgm(5 * n, 350 + n % 2) for n in range(360) if 5 * n < 240 or 5 * n % 240 >= 30]
+    handed = [(each.rule, at(each)) for each in ward.comes(*day) if each.audience is STAFF]
+    assert handed == [("glucose-referral", 115), *(("high-prolonged", each) for each in (360, 750, 1080, 1470))]
+
+
+def test_a_high_that_was_seen_to_recover_before_a_gap_does_not_go_on_after_it() -> None:
+    ward = worn()
+    ward.comes(*trace([350, 351] * 30), *trace([240, 241, 240], start=300), *trace([350, 351] * 30, start=350))
+    assert said(ward.found, "high-prolonged") == []
+
+
 def test_highs_are_known_then_told_to_the_patient_then_handed_on() -> None:
     found = worn().comes(*trace([110, 130, 150, 170, 190, 210, 230, 250, *[260, 261] * 65]))
     assert [(at(each), each.rule, each.audience) for each in found if each.rule != "rising-fast"] == [

@@ -59,6 +59,25 @@ def test_a_database_of_before_the_numbers_is_upgraded_and_keeps_its_rows(tmp_pat
     engine.dispose()
 
 
+def test_notices_of_before_their_numbers_are_numbered_as_they_were_written(tmp_path: Path) -> None:
+    url = old_database(tmp_path / "hub.db")
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as db:
+        (first,) = db.execute("SELECT * FROM notices WHERE alert IS NOT NULL")
+        names = [column[1] for column in db.execute("PRAGMA table_info(notices)")]
+        for name, later in (("aa", 2), ("zz", 1)):
+            row = dict(zip(names, first, strict=True))
+            row |= {"id": name, "written_at_us": row["written_at_us"] + later}
+            db.execute(f"INSERT INTO notices VALUES ({', '.join('?' * len(names))})", tuple(row.values()))  # noqa: S608
+        db.commit()
+    engine = open_database(url)
+    notices = Book(engine, routes={}).notices(dict(zip(names, first, strict=True))["alert"])
+    assert [each.id for each in notices[1:]] == ["zz", "aa"]
+    with engine.connect() as db:
+        numbers = db.exec_driver_sql("SELECT number FROM notices WHERE alert IS NOT NULL ORDER BY written_at_us")
+        assert numbers.scalars().all() == [1, 2, 3]
+    engine.dispose()
+
+
 def test_a_database_that_lacks_tables_of_that_time_gets_them(tmp_path: Path) -> None:
     url = old_database(tmp_path / "hub.db")
     with closing(sqlite3.connect(tmp_path / "hub.db")) as db:
