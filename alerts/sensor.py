@@ -335,7 +335,7 @@ class Sensor:
     def believe(self, standing: Mapping[str, datetime], start: datetime, *, late: bool = False) -> None:
         """Take as told what is known to stand: by rule, since when. start: of the readings that made this state.
 
-        Of a rule that is told more than once, so much as can have come yet. late: by readings that may have come late.
+        Of a rule that is told more than once, so much as can have come yet. late: the readings may have come late.
         """
         for level, slot in zip(self.plan.levels, self.slots or (), strict=False):
             rungs = level.ladder(slot.held)
