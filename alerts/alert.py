@@ -66,7 +66,8 @@ class Finding:
     since: when the condition began, by the readings. known_at: when the last of the readings that made it a finding
     came in, by the house's clock; what was done before was done without knowing of it. evidence: keys of the readings
     it rests on, oldest first. emergency_at: when the newest of its measurements came by which alone a person has to
-    act, None where there is none.
+    act, None where there is none. renews: whether an alert that it holds up says this from now on where its evidence
+    is new, though nobody is told again.
     """
 
     patient: str
@@ -80,6 +81,7 @@ class Finding:
     known_at: datetime
     evidence: tuple[str, ...] = ()
     emergency_at: datetime | None = None
+    renews: bool = False
 
 
 class Outcome(StrEnum):

@@ -41,7 +41,7 @@ from alerts.latecomers import OLD, WAITED, Latecomers, came_late
 from alerts.rule import Limits
 from alerts.rules import RULES
 from alerts.scene import Scene
-from alerts.sensor import NEVER, Sensor, Told, built
+from alerts.sensor import NEVER, Sensor, Told, built, is_late
 from alerts.sensor_rules import LOW_EVENT_2
 from alerts.sensor_words import finding, still_low
 from alerts.spot_rules import LATE_EMERGENCY, METER_LOW, METER_VERY_LOW
@@ -197,7 +197,8 @@ class Bed:
         for device, sensor in self._sensors.items():
             sensor.join(self._sensors)
             if sensors[device]:
-                sensor.believe(standing, sensors[device][0].taken_at)
+                late = is_late(sensors[device][-1])
+                sensor.believe(standing, sensors[device][0].taken_at, late=late)
             if came_late(sensors[device][-1:]) and self._is_very_low(sensor):
                 # It may have waited for more when the house went down.
                 for reading in came_late(sensors[device]):

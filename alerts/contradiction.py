@@ -15,8 +15,8 @@ HI and LO stand for all that is beyond the end of the range, so they contradict 
 
 Nobody can say which of the two is wrong, so the patient is asked for a third, which outvotes one. What each of
 them raised stays raised meanwhile, however long no third one comes (`doubted`). Where one of the two is an emergency
-the patient is told once more what to do about it, for this may be the last that is heard; where both are the same
-emergency a third one would change nothing, and is not asked for.
+the patient is told once more what to do about it, and with high priority, for this may be the last that is heard;
+where both are the same emergency a third one would change nothing, and is not asked for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple
 
-from alerts.alert import Audience, Finding, Text, Verdict, together
+from alerts.alert import Audience, Finding, Priority, Text, Verdict, together
 from alerts.cuff import Pressure, limit_words, pressures
 from alerts.cuff import emergency_advice as cuff_emergency_advice
 from alerts.meter import believed, emergency_advice
@@ -118,7 +118,15 @@ def _raise(
         return None
     because = together([because, *filter(None, urgent)], Text(en="", zh=""))
     newest = max(evidence, key=lambda each: each.taken_at)
-    return scene.finding(CONTRADICTION, Verdict.RAISE, because, newest.taken_at, evidence, audience=Audience.PATIENT)
+    return scene.finding(
+        CONTRADICTION,
+        Verdict.RAISE,
+        because,
+        newest.taken_at,
+        evidence,
+        priority=Priority.HIGH if any(urgent) else CONTRADICTION.priority,
+        audience=Audience.PATIENT,
+    )
 
 
 class _Span(NamedTuple):

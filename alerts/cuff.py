@@ -1,9 +1,10 @@
 """What a cuff says as it measures: a severe reading that is never judged alone, sessions, and low pressures. Pure.
 
-- **Severe.** The first reading asks the patient for a second. A second severe one within minutes makes a pair, of
-  which staff hear, and the patient is told whom to call; one below ends the case unheard. If none comes, staff hear
-  of the first alone: after 15 min where it is above 180/120, after 45 min below that, since a repetition half an hour
-  later is then still in time. A pair is over by two in a row below, whatever came between; one alone by one.
+- **Severe.** The first reading asks the patient for a second, and so does each that came since and does not count. A
+  second severe one within minutes makes a pair, of which staff hear, and the patient is told whom to call; one below
+  ends the case unheard. If none comes, staff hear of the first alone: after 15 min where it is above 180/120, after
+  45 min below that, since a repetition half an hour later is then still in time. A pair is over by two in a row below,
+  whatever came between; one alone by one.
 - **Session.** Readings of which each follows the one before within 10 min; its value is the mean of the last two. A
   mean that only the first of the two carries over the limit raises nothing, for first readings are often too high.
   The patient is told once a week; staff when it is 160/100 on three days of seven.
@@ -25,7 +26,7 @@ from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict, together
 from alerts.rule import DAYS, MMHG, Limits, Rule
-from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, came_together, is_answered, is_heard, late_words
+from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, answers, came_together, is_answered, is_heard, late_words
 from alerts.spot_rules import BP_LOW, BP_SESSION_HIGH, BP_SEVERE, PRIORITY
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit
@@ -281,7 +282,7 @@ def _severe(
         calm = _not_severe(scene, taken, raising, over=case is None and _shows_end(scene, taken))
         return [calm] if calm else [], None
     said, asked = _severe_words(scene, case), case.stage is _Stage.ASKED
-    told = [(Audience.PATIENT if asked else Audience.STAFF, said, case.since)]
+    told = [(Audience.PATIENT, said, _asked_at(case)) if asked else (Audience.STAFF, said, case.since)]
     if case.paired_at is not None:
         # Where both came together, the patient has not been asked for the second.
         call = _CALL_LATE if _is_late(scene, case.proof[-1]) else _CALL
@@ -301,6 +302,12 @@ def _severe(
         for audience, because, since in told
     ]
     return findings, _deadline(scene, case.proof[0]) + _INSTANT if asked else None
+
+
+def _asked_at(case: _Case) -> datetime:
+    """The measurement that the patient is asked to repeat: what came since and does not count is answered."""
+    answered = answers(each.reading for each in case.discounted)
+    return answered[-1].taken_at if answered else case.since
 
 
 def _case(scene: Scene, taken: Sequence[Pressure]) -> _Case | None:
@@ -447,7 +454,7 @@ def _severe_words(scene: Scene, case: _Case) -> Text:
     at, late = scene.clock(first.at), _late_words(scene, case.proof[-1])
     if case.stage is _Stage.ASKED:
         when = Text(en="now", zh="现在") if late.en else Text(en="in 1 to 5 minutes", zh="1 至 5 分钟后")
-        then = together((late, _misuse_words(case.proof)), _NOTHING)
+        then = together((late, _misuse_words(case.proof), _discounted_words(scene, case)), _NOTHING)
         return Text(
             en=f"Blood pressure {first.words} at {at}, at or above {limit.en}.{then.en} Please sit still and measure "
             f"again {when.en}; {_SYMPTOMS.en}",
@@ -490,7 +497,7 @@ def _misuse_words(proof: Iterable[Pressure]) -> Text:
         for flag, said in _MISUSE_WORDS.items()
         if flag in each.reading.flags
     ]
-    return together(parts, _NOTHING)
+    return together(dict.fromkeys(parts), _NOTHING)
 
 
 def _discounted_words(scene: Scene, case: _Case) -> Text:

@@ -50,10 +50,16 @@ def advice_late(*, very_low: bool) -> Text:
 
 def advice_doubted() -> Text:
     """For a value of now that is very low and that the meter itself doubts: the next one says, and comes first."""
+    then = advice_asked()
+    return Text(en=f" Please measure again now.{then.en}", zh=f"请立即复测。{then.zh}")
+
+
+def advice_asked() -> Text:
+    """The same, where a sentence before it has asked for the next one."""
     return Text(
-        en=f" Please measure again now. If you are still low or feel unwell, or cannot measure at once, eat or drink "
-        f"{_SUGAR.en}, and measure again in 15 min{_CALL.en}",
-        zh=f"请立即复测；如仍偏低或有不适，或无法立即复测，请进食{_SUGAR.zh}，15 分钟后再测{_CALL.zh}",
+        en=f" If you are still low or feel unwell, or cannot measure at once, eat or drink {_SUGAR.en}, and measure "
+        f"again in 15 min{_CALL.en}",
+        zh=f"如仍偏低或有不适，或无法立即复测，请进食{_SUGAR.zh}，15 分钟后再测{_CALL.zh}",
     )
 
 

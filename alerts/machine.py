@@ -35,8 +35,10 @@ This memory is in the alert itself and survives a restart.
 **What an open alert says** follows what happens to it. A relapse begins its since, sentence and evidence anew, and
 once somebody has acknowledged the alert its priority as well. What worsens it, joins it or brings it back with at
 least its priority gives its own sentence and adds its evidence; what does so with less, or is the patient's own, adds
-its evidence only, so that it is told when staff are to hear of it. A closed alert says what it said when it was
-closed. A finding that changes nothing writes nothing, and every sentence that was written stays in the facts.
+its evidence only, so that it is told when staff are to hear of it. A newer measurement of what was told late, or of
+what is an emergency still, joins as well (`Finding.renews`): nobody is told, but the card says how it is now. A closed
+alert says what it said when it was closed. A finding that changes nothing writes nothing, and every sentence that was
+written stays in the facts.
 
 Acts: acknowledging an open alert that nobody has acknowledged, closing an open alert with outcome and note; all else
 is an IllegalAct.
@@ -200,7 +202,8 @@ def _raise_staff(alert: Alert | None, finding: Finding, now: datetime) -> Heard:
         return _tell_again(alert, finding, now)
     if finding.priority > alert.priority:
         return _worsen(alert, finding, now)
-    return Heard(changes=(_join(alert, finding, now),)) if anew or finding.rule not in alert.raising else NOTHING
+    joins = anew or finding.rule not in alert.raising or _renews(alert, finding)
+    return Heard(changes=(_join(alert, finding, now),)) if joins else NOTHING
 
 
 def _is_anew(alert: Alert, finding: Finding) -> bool:
@@ -210,6 +213,10 @@ def _is_anew(alert: Alert, finding: Finding) -> bool:
 def _is_quiet(alert: Alert, finding: Finding) -> bool:
     moments = (alert.opened_at, alert.since, alert.acknowledged_at, alert.closed_at)
     return finding.known_at < max(filter(None, moments)) + RULES[finding.rule].quiet
+
+
+def _renews(alert: Alert, finding: Finding) -> bool:
+    return finding.renews and not set(finding.evidence) <= set(alert.evidence)
 
 
 def _has_come_since(dealt_with: datetime | None, finding: Finding) -> bool:

@@ -35,7 +35,7 @@ from statistics import fmean
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict, together
-from alerts.first_aid import FOR_STAFF, advice, advice_doubted, advice_late
+from alerts.first_aid import FOR_STAFF, advice, advice_asked, advice_doubted, advice_late
 from alerts.rule import DAYS, MMOL_L, PERCENT, SWITCH, Rule
 from alerts.scene import (
     MINUTE,
@@ -177,12 +177,12 @@ def is_grave(scene: Scene, reading: Reading) -> bool:
 
 
 def emergency_advice(scene: Scene, reading: Reading) -> Text | None:
-    """What to do about a glucose or ketone that is an emergency, while another one contradicts it."""
+    """What to do about a glucose or ketone that is an emergency, beside being asked for another one."""
     if reading.vital is Vital.KETONE:
         return _KETONE_MEANWHILE if _ketone_level(scene, reading) == "emergency" else None
     if _is_below(scene, reading, METER_VERY_LOW, "limit"):
-        return advice_doubted()
-    return _MEASURE_AGAIN if _is_extreme(scene, reading) else None
+        return advice_asked()
+    return _CRISIS_MEANWHILE if _is_extreme(scene, reading) else None
 
 
 # Lows
@@ -311,7 +311,9 @@ def _to_patient(scene: Scene, rule: Rule, event: Sequence[Reading], danger: Read
     answered = of_meter[of_meter.index(answers(of_meter)[-1]) :]
     because = _with_advice(scene, rule, _low_words(scene, rule, event), event)
     since = (danger if danger in answered else answered[0]).taken_at
-    return scene.finding(rule, Verdict.RAISE, because, since, event, audience=Audience.PATIENT)
+    urgent = _calls(scene, event) or any(_is_below(scene, each, METER_VERY_LOW, "at-once") for each in answered)
+    priority = Priority.HIGH if urgent else rule.priority
+    return scene.finding(rule, Verdict.RAISE, because, since, event, priority=priority, audience=Audience.PATIENT)
 
 
 def _of_meter(event: Sequence[Reading]) -> list[Reading]:
@@ -436,25 +438,35 @@ def _with_advice(scene: Scene, rule: Rule, said: Text, event: Sequence[Reading])
     if _usual_late(scene, newest).en:
         todo = advice_late(very_low=very_low)
         return Text(
-            en=f"{said.en} This value came late.{todo.en}{strip.en}",
-            zh=f"{said.zh}该数值上传较晚。{todo.zh}{strip.zh}",
+            en=f"{said.en} This value came late.{strip.en}{todo.en}",
+            zh=f"{said.zh}该数值上传较晚。{strip.zh}{todo.zh}",
         )
     if strip.en and _is_back(scene, newest, rule):
-        return together((said, _SURE, strip), _NOTHING)
+        return together((said, strip, _SURE), _NOTHING)
     if strip.en and _is_below(scene, newest, METER_VERY_LOW, "at-once"):
-        return together((said, _still_words(scene, event), advice_doubted(), strip), _NOTHING)
+        return together((said, _still_words(scene, event), strip, advice_doubted()), _NOTHING)
     todo = advice(very_low=very_low, minutes=scene.minutes(rule, "recheck") / MINUTE)
-    return together((said, _still_words(scene, event), todo, strip), _NOTHING)
+    return together((said, _still_words(scene, event), strip, todo), _NOTHING)
+
+
+def _times(event: Sequence[Reading]) -> int:
+    """How often the patient was asked and has measured, with the first."""
+    of_meter = _of_meter(event)
+    return 1 if came_together(of_meter) else len(answers(of_meter))
+
+
+def _calls(scene: Scene, event: Sequence[Reading]) -> bool:
+    """Whether it did not help, and is still so low that an ambulance is called."""
+    times, newest = _times(event), _of_meter(event)[-1]
+    return times > 1 and _is_below(scene, newest, METER_VERY_LOW, "at-once" if times == 2 else "limit")
 
 
 def _still_words(scene: Scene, event: Sequence[Reading]) -> Text:
     """The next step of whoever has done as asked, and measures that it did not help: whom to call."""
-    of_meter = _of_meter(event)
-    times = len(answers(of_meter))
-    if times == 1 or came_together(of_meter):
+    times = _times(event)
+    if times == 1:
         return _NOTHING
-    newest = of_meter[-1]
-    if _is_below(scene, newest, METER_VERY_LOW, "at-once" if times == 2 else "limit"):
+    if _calls(scene, event):
         return Text(
             en=" It is still very low: please call the emergency number (120 in China) now, and somebody who can "
             "come to you.",
@@ -476,7 +488,7 @@ def _fault_words(scene: Scene, readings: Iterable[Reading]) -> Text:
         for flag, said in _DOUBT_WORDS.items()
         if flag in flags
     ]
-    return together(parts, _NOTHING)
+    return together(dict.fromkeys(parts), _NOTHING)
 
 
 def _new_strip(newest: Reading) -> Text:
@@ -723,7 +735,7 @@ def _crisis_in_doubt(scene: Scene, glucose: Sequence[Reading]) -> tuple[list[Fin
         ),
         _NOTHING,
     )
-    found = [_asked_of_crisis(scene, together((said, _MEASURE_AGAIN, _new_strip(proof[-1])), _NOTHING), event, proof)]
+    found = [_asked_of_crisis(scene, together((said, _new_strip(proof[-1]), _MEASURE_AGAIN), _NOTHING), event, proof)]
     if scene.now <= deadline:
         return found, deadline + _INSTANT
     because = Text(
@@ -804,7 +816,7 @@ def _high(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | N
     at, now, meal = scene.clock(newest.taken_at), words(scene, newest), _meal(newest)
     limit, source, todo, priority = _high_level(scene, newest, goal)
     fault, late, strip = _fault_words(scene, (newest,)), _usual_late(scene, newest), _new_strip(newest)
-    more = together((fault, late, todo, strip), _NOTHING)
+    more = together((fault, late, strip, todo), _NOTHING)
     stand = Text(en="above", zh="高于")
     if _as_at_referral(scene, newest):
         stand = Text(en="at or above", zh="不低于")
@@ -830,6 +842,11 @@ _MEASURE_AGAIN: Final = Text(
     en=" Please wash your hands and measure again now, ketones too; if it is still so high, or you feel ill "
     "or drowsy, call the emergency number (120 in China) now.",
     zh="请洗手后立即复测，并测血酮；如仍如此高，或有不适、嗜睡，请立即拨打急救电话（中国大陆 120）。",
+)
+_CRISIS_MEANWHILE: Final = Text(
+    en=" Please measure ketones too; if it is still so high, or you feel ill or drowsy, call the emergency number "
+    "(120 in China) now.",
+    zh="请同时测血酮；如仍如此高，或有不适、嗜睡，请立即拨打急救电话（中国大陆 120）。",
 )
 _STILL_EXTREME: Final = Text(
     en=" It is still so high: please call the emergency number (120 in China) or have yourself brought to a hospital "
@@ -952,7 +969,8 @@ def _ketone(
 ) -> list[Finding]:
     """The patient is told what to do at each level, whenever it is reached; staff hear of the upper two.
 
-    What falls from a level to a lower one is told as what it was: nobody is told to do less.
+    What falls from a level to a lower one is told as what it was: nobody is told to do less. Whoever measures again
+    and is still at the level of an emergency is answered each time, and staff's alert says so.
     """
     rule, newest = KETONE, ketones[-1]
     watch = scene.number(rule, "watch", MMOL_L)
@@ -996,8 +1014,10 @@ def _of_ketone(
     source = scene.limits.source(rule.name, level, MMOL_L)
     at_level = [each for each in event if shown(each)[0] >= limit]
     last, newest = at_level[-1], event[-1]
-    # The patient is told of each time it was reached, staff of the trouble as a whole.
-    onset = at_level[0] if audience is Audience.STAFF else _since_above(event[: event.index(last) + 1], limit)[0]
+    # The patient is told of each time it was reached, an emergency of each measurement; staff of the trouble as a whole.
+    reached = _since_above(event[: event.index(last) + 1], limit)
+    answered = answers(reached)[-1] if level == "emergency" else reached[0]
+    onset = at_level[0] if audience is Audience.STAFF else answered
     beside = _beside(last, glucose)
     said = _beside_words(scene, level, beside)
     if audience is Audience.PATIENT:
@@ -1021,6 +1041,7 @@ def _of_ketone(
         priority=_KETONE_LEVELS[level],
         audience=audience,
         emergencies=at_level if level == "emergency" else (),
+        renews=level == "emergency",
     )
 
 

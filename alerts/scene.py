@@ -185,6 +185,7 @@ class Scene(NamedTuple):
         priority: Priority | None = None,
         audience: Audience = Audience.STAFF,
         emergencies: Iterable[Reading] = (),
+        renews: bool = False,
     ) -> Finding:
         """A finding of this patient; priority None: the rule's own, known_at None: the arrival of the evidence.
 
@@ -208,4 +209,5 @@ class Scene(NamedTuple):
             known_at=known_at or last_arrival(evidence) or self.now,
             evidence=tuple(dict.fromkeys(reading.key for reading in evidence)),
             emergency_at=newest.received_at if newest else None,
+            renews=renews,
         )

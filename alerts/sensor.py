@@ -11,7 +11,7 @@ known, it is told to the patient, it is handed to staff, it is over.
   first day, or one that has the shape of pressure on the sensor, is told to the patient with that reason, and handed
   to staff later than others; none that persists is held back for ever.
 - **Freshness.** Nothing is told on a reading that is older than "fresh-sensor"; an event that goes on is told at its
-  first fresh reading.
+  first fresh reading. What was told by one that came late is told once more by the first of now that shows it still.
 - **One low** is told to staff once, and their wait counts from its beginning, as long as nothing shows a recovery:
   though gaps of up to 45 minutes break it into events. What another sensor goes on with, low or high, is one event;
   a new one may have warmed up for two hours more, if it shows the same from its first readings on.
@@ -36,7 +36,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Priority, Verdict
-from alerts.devices import UNRELIABLE
+from alerts.devices import LATE, UNRELIABLE
 from alerts.forecast import Forecast, Forewarning
 from alerts.ladder import CELL, EVENT, RATE_SPAN_S, SPACED_S, Ahead, Level, Plan, Rung
 from alerts.rhythm import GAP, Rhythm
@@ -53,7 +53,7 @@ from alerts.sensor_rules import (
     SENSOR_WARM_UP,
 )
 from ingest.reading import Flag, Reading
-from ingest.vital import Unit, family
+from ingest.vital import Unit, Vital, family
 
 # A sensor's start is its first reading, or the first after so long a silence; before that if a reading's number
 # says so: counted from the start of the session, in minutes (as Bluetooth's time offset) or in readings, which come
@@ -102,7 +102,7 @@ class Told(NamedTuple):
     of an end, whether staff knew of it. emergency: whether a person has to act on it whatever was done before. began:
     when the trouble began of which it is the worse part, where that is known. broken: of an event, whether readings
     since then were not beyond the limit, or are missing. before: the event that went on when a gap began, which this
-    one follows.
+    one follows. again: whether it was told by a reading that came late, and one of now shows that it goes on.
     """
 
     rule: Rule
@@ -122,6 +122,7 @@ class Told(NamedTuple):
     began: datetime | None = None
     broken: bool = False
     before: Ended | None = None
+    again: bool = False
 
 
 class Slot:
@@ -135,6 +136,7 @@ class Slot:
         "first",
         "held",
         "last",
+        "late",
         "open",
         "run",
         "run_since",
@@ -155,6 +157,7 @@ class Slot:
         self.standing: tuple[Rule, ...] = ()  # what was told and is not over
         self.staff: Priority | None = None  # with which priority staff were told
         self.step = 0  # rungs told
+        self.late: tuple[Rung, ...] = ()  # the newest told to each audience, where the reading of it came late
         self.held: Rule | None = None
         self.since = self.run_since = self.last = self.back_at = self.worst_at = self.due = at
         self.first = at  # when the trouble began that this event goes on with
@@ -285,6 +288,8 @@ class Sensor:
             if seconds >= SPACED_S or (taken - points[0][0]).total_seconds() >= SPACED_S:
                 self.points = ((taken, mg_dl), *self.points[:3])  # what a jump has left of them
         elif not math.isinf(value):
+            if self.value == math.inf:
+                self.forecast.begin(taken.timestamp() / 60, mg_dl)  # HI is no number to fall from
             self.points = ((taken, mg_dl),)
         for number in self.forecast.take(taken.timestamp() / 60, mg_dl) or ():
             told = _with(told, self._look_ahead(number, reading, Value(value, unit, mg_dl), now))
@@ -329,10 +334,10 @@ class Sensor:
             if slot.open:
                 self._go_on(place, slot)
 
-    def believe(self, standing: Mapping[str, datetime], start: datetime) -> None:
+    def believe(self, standing: Mapping[str, datetime], start: datetime, *, late: bool = False) -> None:
         """Take as told what is known to stand: by rule, since when. start: of the readings that made this state.
 
-        Of a rule that is told more than once, so much as can have come yet.
+        Of a rule that is told more than once, so much as can have come yet. late: the readings may have come late.
         """
         for level, slot in zip(self.plan.levels, self.slots or (), strict=False):
             rungs = level.ladder(slot.held)
@@ -343,6 +348,8 @@ class Sensor:
                 if self._has_come(slot, rung, since):
                     slot.step = rungs.index(rung) + 1
                     slot.standing = (*slot.standing, rung.rule)
+                    if late and rung.audience is not Audience.WEEKLY:
+                        slot.late = (*(each for each in slot.late if each.audience is not rung.audience), rung)
                     if rung.audience is Audience.STAFF:
                         slot.staff = max(rung.priority, slot.staff or rung.priority)
                     slot.due = self._due(level, slot)
@@ -388,6 +395,7 @@ class Sensor:
             self.ended[index] = Ended(slot.since, slot.first, slot.last, end, slot.worst, slot.worst_at, slot.held)
         slot.open = False
         slot.step = 0
+        slot.late = ()
         slot.held = slot.staff = slot.worst = None
 
     def _judge(self, reading: Reading, value: Value, before: datetime | None, now: datetime | None) -> Sequence[Told]:
@@ -409,7 +417,7 @@ class Sensor:
                 slot.last = taken
                 if _worse(value.mg_dl, slot.worst, low=low):
                     slot.worst, slot.worst_at = value, taken
-                if taken >= slot.due:
+                if taken >= slot.due or slot.late:
                     told = (*told, *self._climb(place, slot, reading, value, now))
                 continue
             if low:
@@ -421,7 +429,7 @@ class Sensor:
                 _count_cells(slot, before, taken, beyond=beyond)
             if beyond:
                 self._beyond(place, slot, value, taken)
-                if slot.open and taken >= slot.due:
+                if slot.open and (taken >= slot.due or slot.late):
                     told = (*told, *self._climb(place, slot, reading, value, now))
             elif slot.open or slot.standing or slot.run:
                 told = (*told, *self._back(place, slot, reading, value, now, recovered=recovered))
@@ -515,6 +523,17 @@ class Sensor:
         return rung.after - (1.5 * self.rhythm.cadence if rung.covers else _GRACE)
 
     def _climb(self, place: int, slot: Slot, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
+        """Tell the rungs that the event has reached, and those told late again, once a reading of now shows it."""
+        yield from self._reach(place, slot, reading, value, now)
+        level, late = self.plan.levels[place], slot.late
+        if not late or now is None or self.known is not None or slot.last != reading.taken_at:
+            return
+        if not is_late(reading) and now - reading.taken_at <= LATE[Vital.CGM]:
+            slot.late = ()
+            for rung in late:
+                yield self._event(level, slot, rung, reading, value)._replace(audience=rung.audience, again=True)
+
+    def _reach(self, place: int, slot: Slot, reading: Reading, value: Value, now: datetime | None) -> Iterator[Told]:
         """Tell the rungs that the event has reached, but for what was told of another sensor's showing."""
         level = self.plan.levels[place]
         rungs = level.ladder(slot.held)
@@ -528,7 +547,11 @@ class Sensor:
             if known:
                 slot.staff = max((each.staff for each in (slot, *known) if each.staff is not None), default=None)
             else:
-                yield self._event(level, slot, rung, reading, value)
+                told = self._event(level, slot, rung, reading, value)
+                if told.audience is rung.audience is not Audience.WEEKLY:
+                    others = tuple(each for each in slot.late if each.audience is not rung.audience)
+                    slot.late = (*others, rung) if is_late(reading) else others
+                yield told
             slot.step += 1
             slot.standing = (*slot.standing, rung.rule)
             slot.due = self._due(level, slot)
@@ -833,7 +856,7 @@ class Sensor:
         for index, (level, old, slot) in enumerate(zip(self.plan.levels, old_slots, new_slots, strict=True)):
             slot.standing = old.standing
             if slot.open and (before := _running(old)) and _meet(before, slot):
-                slot.step, slot.staff = old.step, old.staff
+                slot.step, slot.staff, slot.late = old.step, old.staff, old.late
                 slot.due = new._due(level, slot)
             told += new._catch_up(index, slot, known[index], newest, value, now)
         if self.same >= self.plan.stuck and self.flat_since is None:
@@ -893,6 +916,11 @@ def built(
     for reading in readings:
         sensor.take(reading, None)
     return sensor
+
+
+def is_late(reading: Reading) -> bool:
+    """Whether it came so late that by then it may have been otherwise."""
+    return reading.received_at - reading.taken_at > LATE[Vital.CGM]
 
 
 def _session_began(reading: Reading) -> datetime:

@@ -7,12 +7,11 @@ from datetime import timedelta
 from typing import Final
 
 from alerts.alert import Alert, Audience, Finding, Text, Verdict
-from alerts.devices import LATE
 from alerts.first_aid import FOR_STAFF, advice, advice_ahead, advice_late
 from alerts.forecast import HORIZON
 from alerts.rule import COUNT, MIN, RATE, Comparison, Rule
 from alerts.scene import MINUTE, VITALS, Scene, for_staff, span
-from alerts.sensor import Told, Value
+from alerts.sensor import Told, Value, is_late
 from alerts.sensor_rules import (
     FALLING_FAST,
     GLUCOSE_REFERRAL,
@@ -45,6 +44,8 @@ _WORDS: Final = {
 def finding(scene: Scene, told: Told) -> Finding:
     """The finding that is heard of it."""
     reading, because = told.reading, _because(scene, told)
+    # Of what the patient was told late this is another notice; staff have the same trouble, in words of now.
+    since = reading.taken_at if told.again and told.audience is Audience.PATIENT else told.began or told.since
     return Finding(
         patient=scene.patient,
         rule=told.rule.name,
@@ -53,10 +54,11 @@ def finding(scene: Scene, told: Told) -> Finding:
         priority=told.priority,
         audience=told.audience,
         because=for_staff(because, scene.zone) if told.audience is Audience.STAFF else because,
-        since=told.began or told.since,
+        since=since,
         known_at=reading.received_at,
         evidence=tuple(dict.fromkeys(reading_key(Vital.CGM, at, reading.device) for at in sorted(told.evidence))),
         emergency_at=reading.received_at if told.emergency else None,
+        renews=told.again,
     )
 
 
@@ -170,13 +172,9 @@ _OF_HOURS: Final = Text(
 _OF_A_HIGH_LATE: Final = Text(en=" Please look at your newest value.", zh="请查看最新读数。")
 
 
-def _is_late(told: Told) -> bool:
-    return told.reading.received_at - told.reading.taken_at > LATE[Vital.CGM]
-
-
 def _late(scene: Scene, told: Told) -> Text:
     """When the newest value came, where it may be otherwise by then."""
-    if not _is_late(told):
+    if not is_late(told.reading):
         return Text(en="", zh="")
     came = scene.clock(told.reading.received_at)
     return Text(
@@ -193,10 +191,10 @@ def _advice(scene: Scene, told: Told) -> Text:
     if told.audience is Audience.PATIENT:
         if not told.level.low:
             of_now = _OF_HOURS if told.rule is HIGH_PROLONGED else _OF_A_HIGH
-            return _OF_A_HIGH_LATE if _is_late(told) else of_now
+            return _OF_A_HIGH_LATE if is_late(told.reading) else of_now
         very_low = told.level.rule in (LOW_EVENT_2, LOW_CRITICAL)
-        return advice_late(very_low=very_low) if _is_late(told) else advice(very_low=very_low)
-    if told.level.low and told.audience is Audience.STAFF and not _is_late(told):
+        return advice_late(very_low=very_low) if is_late(told.reading) else advice(very_low=very_low)
+    if told.level.low and told.audience is Audience.STAFF and not is_late(told.reading):
         return FOR_STAFF
     return Text(en="", zh="")
 

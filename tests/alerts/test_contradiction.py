@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.alert import Audience, Verdict
+from alerts.alert import Audience, Priority, Verdict
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit
 from tests.alerts.spot_ward import START, Home, cuff, ketone, meter, minute, sensor
@@ -92,8 +92,13 @@ def test_words_stand_for_all_that_is_beyond_the_end_of_the_range(
 def test_what_to_do_about_an_emergency_is_the_last_word_also_where_another_value_contradicts_it(
     first: Reading, second: Reading, what_to_do: str
 ) -> None:
-    last = Home().take(first, second).asked(5)["contradiction"].because
+    found = Home().take(first, second).asked(5)["contradiction"]
+    last = found.because
+    assert found.priority is Priority.HIGH
     assert last.en.endswith(what_to_do)
+    # What it asks for itself is said once.
+    assert "easure again now" not in last.en
+    assert not any(each in last.zh for each in ("请立即复测", "请洗手后立即复测"))
     assert last.zh.endswith(("急救电话（中国大陆 120）。", "送往医院。", "请立即拨打急救电话。", "请呼救。"))
 
 

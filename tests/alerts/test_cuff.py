@@ -107,6 +107,9 @@ def test_no_second_reading_in_15_minutes_raises_on_the_first_alone_and_says_so()
     ],
 )
 def test_what_came_and_does_not_count_is_said(second: Reading, why: str) -> None:
+    asked = Home().take(cuff(0, 195, 125), second).asked(3)["bp-severe"]
+    assert asked.since == second.taken_at  # answered for itself
+    assert f"Not counted: {why}. Please sit still and measure again in 1 to 5 minutes" in asked.because.en
     alone = Home().take(cuff(0, 195, 125), second).at(16)["bp-severe"]
     assert alone.audience is STAFF
     assert alone.because.en.endswith(

@@ -93,8 +93,8 @@ def test_a_value_that_the_meter_doubts_ends_no_low_and_is_answered_by_another_me
     assert asked.because.en == (
         "Meter glucose 48 mg/dL (2.7 mmol/L) at 2026-03-02 07:00, below 54 mg/dL (3.0 mmol/L), and 95 mg/dL "
         "(5.3 mmol/L) after 16 min: whether it recovered is not sure. Limit: ADA and CDS 2024, level 2. Of 95 mg/dL "
-        "(5.3 mmol/L) the meter says: something was wrong with the strip. Please measure again now; if it is "
-        "still low, do as before. Please use a new strip."
+        "(5.3 mmol/L) the meter says: something was wrong with the strip. Please use a new strip. Please measure "
+        "again now; if it is still low, do as before."
     )
     assert "是否已恢复尚不能确定" in asked.because.zh
     assert "请现在再测一次" in asked.because.zh
@@ -156,12 +156,12 @@ def test_what_nobody_acts_on_alone_is_told_after_a_milder_low_was_closed(closed_
     later = [each for each in told.values() if each[0] > 31]
     # Whoever closed it last, before 2.6 or before 2.5, hears of that as well.
     closed_last = [(33.0, STAFF, Priority.HIGH)] if closed_at == 31 else []
-    assert later == [*closed_last, (35, STAFF, Priority.HIGH), (35, PATIENT, Priority.MEDIUM)]
+    assert later == [*closed_last, (35, STAFF, Priority.HIGH), (35, PATIENT, Priority.HIGH)]
 
 
 def test_a_patient_is_asked_also_where_staff_hear_at_once() -> None:
     (found,) = Home().take(meter(0, 35)).asked(0).values()
-    assert (found.rule, found.priority) == ("meter-very-low", Priority.MEDIUM)  # by the worse level, not by 70 mg/dL
+    assert (found.rule, found.priority) == ("meter-very-low", Priority.HIGH)  # by the worse level, not by 70 mg/dL
     assert "below 54 mg/dL" in found.because.en
     assert f"eat or drink {SUGAR} now" in found.because.en
 
@@ -204,6 +204,12 @@ def test_who_stays_very_low_is_told_to_call_the_emergency_number() -> None:
     assert "It is still low: please call your doctor or clinic now" in said[3]
     lo = answers(Home(), meter(0, "LO"), meter(3, "LO"), meter(7, "LO"))
     assert [call in each for each in lo] == [False, True]  # that of minute 3 was asked for by nobody
+    third = Home().take(*[meter(16 * n, 2.8, Unit.MMOL_L) for n in range(3)])
+    assert [third.asked(16 * n)["meter-very-low"].priority for n in range(3)] == [
+        Priority.MEDIUM,
+        Priority.MEDIUM,
+        Priority.HIGH,  # quiet hours go by it
+    ]
     later = Home().take(meter(0, 48), meter(16, 50)).asked(300)["meter-very-low"]
     assert later.since == minute(16)  # told once however often it is judged
 
@@ -278,12 +284,13 @@ def test_what_the_meter_says_was_wrong_is_named_and_a_new_strip_asked_for() -> N
     little = meter(0, 1.0, Unit.MMOL_L, flags={Flag.SAMPLE_INSUFFICIENT})
     asked = Home().take(little).asked(0)["meter-very-low"].because
     assert "the meter says: there was too little blood on the strip." in asked.en
-    assert asked.en.endswith("Please use a new strip.")
-    assert "血糖仪提示：采血量不足。" in asked.zh
-    assert asked.zh.endswith("请使用新试纸。")
+    assert "too little blood on the strip. Please use a new strip. Please measure again now. If you" in asked.en
+    assert "血糖仪提示：采血量不足。请使用新试纸。请立即复测。" in asked.zh
+    twice = meter(0, "LO", flags={Flag.STRIP_ERROR}), meter(8, "LO", flags={Flag.STRIP_ERROR})
+    both = Home().take(*twice).asked(8)["meter-very-low"].because
+    assert (both.en.count("something was wrong with the strip"), both.zh.count("试纸异常")) == (1, 1)
     high = Home().take(meter(0, 350, flags={Flag.STRIP_ERROR})).asked(0)["meter-high"].because
-    assert "something was wrong with the strip." in high.en
-    assert high.en.endswith("Please use a new strip.")
+    assert "something was wrong with the strip. Please use a new strip. Please drink water" in high.en
 
 
 def test_the_waiting_time_begins_when_the_patient_can_be_asked() -> None:
@@ -498,7 +505,8 @@ def test_an_emergency_by_a_faulty_strip_asks_for_another_at_once_and_staff_hear_
     assert set(asked) == {rule}
     assert "measure again now" in asked[rule].because.en
     assert "立即复测" in asked[rule].because.zh
-    assert asked[rule].because.en.endswith("Please use a new strip.")
+    assert "Please use a new strip. Please" in asked[rule].because.en
+    assert asked[rule].priority is Priority.HIGH
     judged = Home().take(doubted).judged(15)
     assert {each.audience for each in judged.findings if each.rule == rule} == {PATIENT}
     assert judged.again == minute(15) + timedelta(microseconds=1)
@@ -648,12 +656,12 @@ def test_the_patient_is_told_what_to_do_at_every_level_of_ketone(
     assert "insulin" not in found.because.en
 
 
-def test_a_patient_is_told_of_each_level_of_ketone_once_while_it_lasts() -> None:
+def test_a_patient_is_told_of_each_level_of_ketone_once_while_it_lasts_and_of_an_emergency_each_time() -> None:
     home, told = Home(), []
     for hour, mmol_l in enumerate([0.8, 1.0, 1.7, 1.9, 3.2, 3.1, 1.6]):
         asked = home.take(ketone(60 * hour, mmol_l)).asked(60 * hour)["ketone"]
         told.append(hear(None, asked, minute(60 * hour)).notices[0].id)
-    assert [told.index(each) for each in told] == [0, 0, 2, 2, 4, 4, 4]  # nobody is told to do less
+    assert [told.index(each) for each in told] == [0, 0, 2, 2, 4, 5, 5]  # nobody is told to do less
 
 
 def told_of_ketones(*readings: Reading) -> list[tuple[Audience, Priority]]:
@@ -678,7 +686,28 @@ def test_a_ketone_that_the_device_corrects_to_an_emergency_is_told_as_such() -> 
 
 def test_a_ketone_that_fell_below_a_level_and_reaches_it_again_is_told_again() -> None:
     told = told_of_ketones(ketone(0, 3.2), ketone(120, 1.0), ketone(240, 3.4), ketone(300, 3.5))
-    assert told == [(PATIENT, Priority.HIGH), (STAFF, Priority.HIGH), (PATIENT, Priority.HIGH)]
+    assert told == [(PATIENT, Priority.HIGH), (STAFF, Priority.HIGH), *[(PATIENT, Priority.HIGH)] * 2]
+
+
+@pytest.mark.parametrize("second", [3.6, 3.2])
+def test_a_ketone_that_is_measured_again_at_the_level_of_an_emergency_is_answered_and_staff_read_it(
+    second: float,
+) -> None:
+    assert told_of_ketones(ketone(0, 3.4), ketone(2, 3.4), ketone(30, second)) == [
+        (PATIENT, Priority.HIGH),
+        (STAFF, Priority.HIGH),
+        (PATIENT, Priority.HIGH),
+    ]
+    home, alert = Home().take(ketone(0, 3.4, arrives=70)), None
+    for at in (70, 71, 99, 100, 101):
+        home.take(*[ketone(99, second)] * (at == 99))
+        heard = hear(alert, home.at(at)["ketone"], minute(at))
+        assert len(heard.changes) == (at in (70, 99))
+        assert len(heard.notices) == (at == 70)
+        alert = heard.changes[-1].alert if heard.changes else alert
+    assert alert
+    assert f"{second} mmol/L" in alert.because.en
+    assert "how it was by then is not known" not in alert.because.en
 
 
 def test_a_ketone_emergency_that_came_together_with_a_better_one_is_told_all_the_same() -> None:

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.alert import Audience, Finding, Priority, Text, Verdict
+from alerts.alert import Audience, Finding, Notice, Priority, Text, Verdict
 from alerts.bed import Bed
 from alerts.ladder import Plan
+from alerts.machine import hear_findings
 from alerts.rule import Group
 from alerts.rules import DEFAULTS, RULES, limits_for, parse_overrides
 from alerts.scene import Scene, span
@@ -686,6 +687,12 @@ def test_in_the_first_hour_of_a_sensor_nothing_is_foretold() -> None:
     assert ahead(ward.comes(*trace(FALLING)))
 
 
+def test_nothing_is_foretold_from_the_end_of_the_range() -> None:
+    ward = worn()
+    ward.comes(*(cgm(at, None, flags=frozenset({Flag.ABOVE_RANGE})) for at in range(0, 60, 5)))
+    assert ahead(ward.comes(*trace([110, 110, 111, 110, 109, 110], start=60))) == []
+
+
 def test_right_after_a_jump_nothing_is_foretold() -> None:
     ward = worn()
     ward.comes(*trace([115, 116] * 6, start=-60))
@@ -1159,6 +1166,58 @@ def test_a_patient_is_not_told_that_staff_will_hear_of_what_staff_hear_of_now() 
     low = [replace(each, received_at=minute(150)) for each in trace([50, 51] * 15)]
     told = [each for each in late.comes(*trace([100] * 12, start=-60), *low) if each.rule == "low-event-2"]
     assert {each.audience for each in told} == {PATIENT, STAFF}
-    (asked,) = (each for each in told if each.audience is PATIENT)
+    asked, _now = (each for each in told if each.audience is PATIENT)
     assert asked.because.en.endswith("Please measure by finger: the sensor is in its first day.")
     assert asked.because.zh.endswith("请测指尖血糖：传感器处于首日。")
+
+
+def one_by_one(readings: Sequence[Reading], ward: Ward) -> list[Notice]:
+    """Stored readings come a second apart, each in a message of its own; what the patient is told."""
+    told: list[Notice] = []
+    for number, each in enumerate(readings):
+        come = replace(each, received_at=minute(0) + timedelta(seconds=number))
+        found = [one for one in ward.comes(come) if one.verdict is RAISE]
+        told += [one for one in hear_findings({}, found, come.received_at).notices if one.audience is PATIENT]
+        ward.standing = {**ward.standing, **{one.rule: one.since for one in found if one.audience is STAFF}}
+    return told
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize(
+    ("flag", "hours", "title", "todo"),
+    [
+        (Flag.ABOVE_RANGE, 7, "Far too high glucose for hours", "Please drink water, measure by finger and ketones"),
+        (Flag.BELOW_RANGE, 2, "Critically low glucose", "Please eat or drink 15 to 20 g of fast sugar"),
+    ],
+)
+def test_what_was_told_by_a_late_reading_is_told_once_more_by_one_of_now(
+    flag: Flag, hours: int, title: str, todo: str, restarts: bool
+) -> None:
+    ward, first = Ward(), -60 * hours
+    ward.comes(*trace([105 + n % 2 for n in range(300)], start=first - 1500))
+    stored = [cgm(at, None, flags=frozenset({flag})) for at in range(first, 1, 5)]
+    told = one_by_one(stored[:-5], ward)
+    if restarts:
+        ward.restart(0)
+    told += one_by_one(stored[-5:], ward)
+    ours = [each for each in told if title in each.subject.en]
+    assert len(ours) == len({each.id for each in ours}) == 2
+    assert "This came late" in ours[0].body.en
+    assert todo not in ours[0].body.en
+    assert todo in ours[1].body.en
+    assert "late" not in ours[1].body.en
+
+
+def test_staffs_alert_of_what_was_told_late_says_how_it_is_now_and_nobody_is_told_again() -> None:
+    ward, alert, told = Ward(), None, []
+    ward.comes(*trace([95 + n % 2 for n in range(300)], start=-1655))
+    for number, each in enumerate(trace([80, 70, *[48] * 30], start=-155)):
+        come = replace(each, received_at=minute(0) + timedelta(seconds=number))
+        found = [one for one in ward.comes(come) if one.problem == "glucose-low"]
+        heard_of = hear_findings({("p-1", "glucose-low"): alert} if alert else {}, found, come.received_at)
+        told += [one.body.en for one in heard_of.notices if one.audience is STAFF]
+        alert = heard_of.changes[-1].alert if heard_of.changes else alert
+    assert alert is not None
+    assert ["came late" in each for each in told] == [True]
+    assert "came late" not in alert.because.en
+    assert "not recovered by 2026-03-02 01:50" in alert.because.en
