@@ -30,7 +30,7 @@ from alerts.alert import Audience, Finding, Text, Verdict, together
 from alerts.cuff import Pressure, limit_words, pressures
 from alerts.cuff import contradiction as cuff_contradiction
 from alerts.cuff import emergency_advice as cuff_emergency_advice
-from alerts.meter import believed, emergency_advice
+from alerts.meter import believed, emergency_advice, is_doubted
 from alerts.rule import MG_DL, MMOL_L, PERCENT
 from alerts.scene import MINUTE, Scene, is_heard
 from alerts.shown import shown, words
@@ -175,7 +175,14 @@ def _sensor(scene: Scene, glucose: Sequence[Reading], sensor: Sequence[Reading])
     )
 
 
-def _meter(scene: Scene, glucose: Sequence[Reading]) -> Finding | None:
+def unsure(scene: Scene, glucose: Sequence[Reading]) -> Reading | None:
+    """The newest of a meter, where it contradicts the one before it, which the meter itself does not doubt."""
+    found = _of_meter(scene, believed(glucose))
+    return None if found is None or is_doubted(found[0]) else found[1]
+
+
+def _of_meter(scene: Scene, glucose: Sequence[Reading]) -> tuple[Reading, Reading] | None:
+    """The newest two, where they contradict each other."""
     if len(glucose) < 2:
         return None
     first, second = glucose[-2:]
@@ -186,6 +193,15 @@ def _meter(scene: Scene, glucose: Sequence[Reading]) -> Finding | None:
         second.taken_at - each.taken_at <= _VOTE and _meters_agree(scene, each, second) for each in glucose[-3:-2]
     ):
         return None
+    return first, second
+
+
+def _meter(scene: Scene, glucose: Sequence[Reading]) -> Finding | None:
+    found = _of_meter(scene, glucose)
+    if found is None:
+        return None
+    first, second = found
+    apart = second.taken_at - first.taken_at
     one, other, at = words(scene, first), words(scene, second), scene.clock(second.taken_at)
     bound = _bound(scene, "meter", first)
     return _raise(
