@@ -495,7 +495,7 @@ def _is_end(notices: FromClause) -> ColumnElement[bool]:
 
 
 def _is_outdated_by(tried: Try) -> ColumnElement[bool]:
-    """What waits for a channel by which what came later in the same alert was told, where one of the two is an end."""
+    """What waits for a channel by which what came later of the same alert was told, where one of the two is an end."""
     this = _notices.alias()
     before = (
         select(_notices.c.id)

@@ -28,12 +28,13 @@ from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict, together
 from alerts.cuff import Pressure, limit_words, pressures
+from alerts.cuff import contradiction as cuff_contradiction
 from alerts.cuff import emergency_advice as cuff_emergency_advice
-from alerts.meter import believed, emergency_advice
-from alerts.rule import MG_DL, MMHG, MMOL_L, PERCENT
+from alerts.meter import believed, emergency_advice, is_doubted
+from alerts.rule import MG_DL, MMOL_L, PERCENT
 from alerts.scene import MINUTE, Scene, is_heard
 from alerts.shown import shown, words
-from alerts.spot_rules import BP_SESSION_HIGH, CONTRADICTION
+from alerts.spot_rules import CONTRADICTION
 from ingest.reading import Flag, Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
 
@@ -42,7 +43,6 @@ _CHANGE_MG_DL: Final = 4.0  # a minute
 _RANGE: Final = {Vital.GLUCOSE: (20.0, 600.0), Vital.CGM: (40.0, 400.0), Vital.KETONE: (0.0, 8.0)}  # mmol/L
 # Of three readings in this time two that agree outvote the third.
 _VOTE: Final = timedelta(minutes=30)
-_FEW: Final = 6  # readings in which to find three that are in no doubt
 
 
 class Against(NamedTuple):
@@ -99,7 +99,7 @@ def _asked(
     glucose = believed(glucose)
     asked = {
         Vital.GLUCOSE: _sensor(scene, glucose, sensor) or _meter(scene, glucose),
-        Vital.BLOOD_PRESSURE: _cuff(scene, pressures(cuff[-_FEW:])),
+        Vital.BLOOD_PRESSURE: _cuff(scene, pressures(cuff)),
         Vital.KETONE: _ketone(scene, ketones),
     }
     return {vital: each for vital, each in asked.items() if each}
@@ -183,7 +183,14 @@ def _sensor(scene: Scene, glucose: Sequence[Reading], sensor: Sequence[Reading])
     )
 
 
-def _meter(scene: Scene, glucose: Sequence[Reading]) -> Finding | None:
+def unsure(scene: Scene, glucose: Sequence[Reading]) -> Reading | None:
+    """The newest of a meter, where it contradicts the one before it, which the meter itself does not doubt."""
+    found = _of_meter(scene, believed(glucose))
+    return None if found is None or is_doubted(found[0]) else found[1]
+
+
+def _of_meter(scene: Scene, glucose: Sequence[Reading]) -> tuple[Reading, Reading] | None:
+    """The newest two, where they contradict each other."""
     if len(glucose) < 2:
         return None
     first, second = glucose[-2:]
@@ -194,6 +201,15 @@ def _meter(scene: Scene, glucose: Sequence[Reading]) -> Finding | None:
         second.taken_at - each.taken_at <= _VOTE and _meters_agree(scene, each, second) for each in glucose[-3:-2]
     ):
         return None
+    return first, second
+
+
+def _meter(scene: Scene, glucose: Sequence[Reading]) -> Finding | None:
+    found = _of_meter(scene, glucose)
+    if found is None:
+        return None
+    first, second = found
+    apart = second.taken_at - first.taken_at
     one, other, at = words(scene, first), words(scene, second), scene.clock(second.taken_at)
     bound = _bound(scene, "meter", first)
     return _raise(
@@ -274,14 +290,10 @@ def _ketone_bounds(scene: Scene) -> tuple[float, float]:
 
 
 def _cuff(scene: Scene, taken: Sequence[Pressure]) -> Finding | None:
-    sure = [each for each in taken if not each.doubtful and math.isfinite(each.systolic)][-3:]
-    if len(sure) < 2 or sure[-1] is not taken[-1]:
+    found = cuff_contradiction(scene, taken)
+    if found is None:
         return None
-    first, second = sure[-2:]
-    if second.at - first.at > scene.minutes(BP_SESSION_HIGH, "session") or _cuffs_agree(scene, first, second):
-        return None
-    if any(second.at - each.at <= _VOTE and _cuffs_agree(scene, each, second) for each in sure[:-2]):
-        return None
+    first, second = found
     at, later = scene.clock(second.at), (second.at - first.at) // MINUTE
     limit = limit_words(scene, CONTRADICTION)
     return _raise(
@@ -295,8 +307,3 @@ def _cuff(scene: Scene, taken: Sequence[Pressure]) -> Finding | None:
         (first.reading, second.reading),
         (cuff_emergency_advice(scene, first), cuff_emergency_advice(scene, second)),
     )
-
-
-def _cuffs_agree(scene: Scene, one: Pressure, other: Pressure) -> bool:
-    systolic, diastolic = (scene.number(CONTRADICTION, name, MMHG) for name in ("systolic", "diastolic"))
-    return abs(one.systolic - other.systolic) <= systolic and abs(one.diastolic - other.diastolic) <= diastolic

@@ -110,21 +110,24 @@ def judge(
     *,
     raising: Collection[str] | None = None,
     low_since: Callable[[datetime], datetime] = as_measured,
+    unsure: Reading | None = None,
 ) -> Judged:
     """Judge the readings of a meter, oldest first, of the last `spot.SPAN`; sensor: a sensor's, likewise.
 
-    raising: as in `spot`. low_since: since when a low goes on that the meter shows at a moment, for a sensor may have
-    shown it before.
+    unsure: the newest, where it contradicts the one before it, so that it ends no low. raising: as in `spot`.
+    low_since: since when a low goes on that the meter shows at a moment, for a sensor may have shown it before.
     """
     findings: list[Finding | None] = []
     again = None
     whole, glucose = glucose, believed(glucose)
     if glucose:
-        taken = list(glucose)
+        if unsure is not None and not _is_recovered(scene, unsure, METER_LOW):
+            unsure = None
+        taken = [each for each in glucose if each is not unsure]
         if sensor and sensor[-1].taken_at - taken[-1].taken_at >= _SENSOR_LAG:
             taken.append(sensor[-1])
         danger = _danger(scene, _low_episode(scene, METER_VERY_LOW, taken))
-        very_low, again = _very_low(scene, taken, sensor, raising, low_since)
+        very_low, again = _very_low(scene, taken, sensor, raising, low_since, unsure)
         low = _low(scene, taken, sensor, raising, danger, low_since)
         # The patient is asked once, by the worse.
         if any(each.verdict is Verdict.RAISE for each in very_low):
@@ -132,7 +135,7 @@ def judge(
         findings += [
             *low,
             *very_low,
-            _referral(scene, glucose, raising),
+            _referral(scene, glucose, raising, unsure),
             _high_twice(scene, glucose, raising),
             _high(scene, glucose, raising),
         ]
@@ -167,6 +170,11 @@ def _asked_once(found: Sequence[Finding]) -> list[Finding]:
 def believed(glucose: Sequence[Reading]) -> Sequence[Reading]:
     """Without those too high to be believed, which were set aside: the value or its unit may be wrong."""
     return [each for each in glucose if not is_too_high(each.vital, each.values)]
+
+
+def is_doubted(reading: Reading) -> bool:
+    """Whether the meter itself says that something was wrong with strip, sample or itself."""
+    return not _DOUBTS.isdisjoint(reading.flags)
 
 
 def is_grave(scene: Scene, reading: Reading) -> bool:
@@ -331,6 +339,7 @@ def _very_low(
     sensor: Sequence[Reading],
     raising: Collection[str] | None,
     low_since: Callable[[datetime], datetime],
+    unsure: Reading | None,
 ) -> tuple[list[Finding], datetime | None]:
     rule = METER_VERY_LOW
     event = _low_episode(scene, rule, taken)
@@ -348,7 +357,7 @@ def _very_low(
             scene.finding(
                 rule,
                 Verdict.RAISE,
-                _very_low_words(scene, row, of_row, relapse),
+                _very_low_words(scene, row, of_row, relapse, unsure),
                 _begun(row, of_row, low_since),
                 event,
                 known_at=last_arrival(event) if shown_twice else deadline,
@@ -359,7 +368,13 @@ def _very_low(
     return found, None if overdue else deadline + _INSTANT
 
 
-def _very_low_words(scene: Scene, event: Sequence[Reading], danger: Reading | None, relapse: _Relapse | None) -> Text:
+def _very_low_words(
+    scene: Scene,
+    event: Sequence[Reading],
+    danger: Reading | None,
+    relapse: _Relapse | None,
+    unsure: Reading | None,
+) -> Text:
     """For staff: with the limit that called them, when it came, and what was not seen since."""
     said = [_low_words(scene, METER_VERY_LOW, event)]
     if danger is not None:
@@ -376,6 +391,14 @@ def _very_low_words(scene: Scene, event: Sequence[Reading], danger: Reading | No
     said += [_relapse_words(scene, relapse) if relapse else _NOTHING, late]
     if scene.now > _deadline(scene, event):
         asked = span(scene.now - _asked_at(event[0]))
+        if unsure is not None:
+            value, at = words(scene, unsure), scene.clock(unsure.taken_at)
+            said.append(
+                Text(
+                    en=f" {value.en} at {at} contradicts the value before it, and no third one has come.",
+                    zh=f"{at} {value.zh} 与前一数值相互矛盾，未收到第三次测量。",
+                )
+            )
         said.append(
             Text(
                 en=f" The patient was asked to measure again; no recovery was seen in {asked.en}.",
@@ -568,12 +591,14 @@ def _newest(scene: Scene, rule: Rule, glucose: Sequence[Reading], is_so: Callabl
     return next((n for n in fresh if is_so(glucose[n]) and not _is_crisis(scene, glucose[n])), None)
 
 
-def _referral(scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None) -> Finding | None:
+def _referral(
+    scene: Scene, glucose: Sequence[Reading], raising: Collection[str] | None, unsure: Reading | None
+) -> Finding | None:
     rule = METER_REFERRAL
     if not _is_on(scene, rule):
         return None
     place = _newest(scene, rule, glucose, lambda each: _at_referral(scene, each))
-    if place is None or (known := _known_at(scene, glucose, place)) is None:
+    if place is None or (known := _known_at(scene, glucose, place, unsure)) is None:
         # Whether two weeks have passed without such a reading, the review says.
         return _held(scene, rule, glucose[-1], raising)
     newest, side = glucose[place], _at_referral(scene, glucose[place]) or "low"
@@ -622,13 +647,16 @@ def _level_words(scene: Scene, rule: Rule, side: str, newest: Reading, earlier: 
     )
 
 
-def _known_at(scene: Scene, glucose: Sequence[Reading], place: int) -> datetime | None:
-    """When a reading at referral level is known to be no more; None while, or if, staff hear of it as very low."""
+def _known_at(scene: Scene, glucose: Sequence[Reading], place: int, unsure: Reading | None) -> datetime | None:
+    """When a reading at referral level is known to be no more; None while, or if, staff hear of it as very low.
+
+    unsure: as in `judge`.
+    """
     event = _since_low(scene, METER_VERY_LOW, glucose[: place + 1])
     if not event:
         return glucose[place].received_at
-    ends = (n for n in range(place + 1, len(glucose)) if _is_recovered(scene, glucose[n], METER_VERY_LOW))
-    end = next(ends, None)
+    later = (n for n in range(place + 1, len(glucose)) if glucose[n] is not unsure)
+    end = next((n for n in later if _is_recovered(scene, glucose[n], METER_VERY_LOW)), None)
     if end is None:
         return None
     whole = glucose[place + 1 - len(event) : end]

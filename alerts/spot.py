@@ -74,7 +74,8 @@ def judge(
     """
     glucose, sensor, pressures = (taken.get(vital, ()) for vital in (Vital.GLUCOSE, Vital.CGM, Vital.BLOOD_PRESSURE))
     ketones = taken.get(Vital.KETONE, ())
-    of_meter = meter.judge(scene, glucose, ketones, sensor, raising=raising, low_since=low_since)
+    unsure = contradiction.unsure(scene, glucose)
+    of_meter = meter.judge(scene, glucose, ketones, sensor, raising=raising, low_since=low_since, unsure=unsure)
     of_cuff = cuff.judge(scene, pressures, raising=raising)
     against = contradiction.judge(scene, glucose, sensor, pressures, ketones, raising=raising)
     moments = [each.again for each in (of_meter, of_cuff) if each.again]

@@ -5,11 +5,13 @@ from datetime import timedelta
 import pytest
 
 from alerts.alert import Audience, Priority, Verdict
+from alerts.rule import Group
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit
 from tests.alerts.spot_ward import START, Home, cuff, ketone, meter, minute, sensor
 
 RAISE, HOLD, CLEAR = Verdict.RAISE, Verdict.HOLD, Verdict.CLEAR
+STAFF = Audience.STAFF
 MMOL = Unit.MMOL_L
 
 
@@ -161,7 +163,7 @@ def test_a_better_value_that_cannot_be_believed_ends_nothing_until_a_third_agree
 ) -> None:
     home = Home().take(*first, better)
     came = (better.taken_at - START) / timedelta(minutes=1)
-    assert home.verdict(rule, came) is HOLD
+    assert home.verdict(rule, came) is (RAISE if rule == "meter-very-low" else HOLD)  # RAISE goes on
     assert home.verdict(rule, came + 13 * 60) is HOLD  # also when nobody is asked for a third any more
     assert home.take(third).verdict(rule, came + 13 * 60) is CLEAR
 
@@ -196,6 +198,30 @@ def test_a_ketone_beyond_the_range_is_said_as_such() -> None:
 def test_what_the_third_value_says_was_right_goes_on() -> None:
     home = Home().take(meter(0, "LO"), meter(3, 6.8, MMOL), meter(6, 2.0, MMOL))
     assert home.verdict("meter-very-low", 6) is RAISE
+
+
+@pytest.mark.parametrize("group", [Group.INTERNATIONAL, Group.CHINA])
+def test_a_very_low_that_a_better_value_contradicts_is_told_with_both_when_no_third_comes(group: Group) -> None:
+    home = Home(group).take(meter(0, 45), meter(4, 150))
+    waits = home.judged(4)
+    assert waits.again == minute(30) + timedelta(microseconds=1)
+    assert [each.rule for each in waits.findings if each.verdict is RAISE and each.audience is STAFF] == []
+    assert home.asked(4)["meter-very-low"].since == minute(0)  # asked once
+    told = home.at(30.1)["meter-very-low"]
+    assert (told.verdict, told.audience, told.known_at) == (RAISE, STAFF, minute(30))
+    assert "45 mg/dL" in told.because.en
+    assert "150 mg/dL) at 2026-03-02 07:04 contradicts the value before it, and no third one has come" in (
+        told.because.en
+    )
+    assert "与前一数值相互矛盾，未收到第三次测量" in told.because.zh
+    for third in (meter(8, 146), sensor(20, 120)):
+        home = Home(group).take(meter(0, 45), meter(4, 150), third)
+        assert home.at(60)["meter-very-low"].verdict is not RAISE
+
+
+def test_what_the_meter_itself_doubts_is_ended_by_a_value_that_contradicts_it() -> None:
+    home = Home().take(meter(0, 35, flags={Flag.STRIP_ERROR}), meter(4, 150))
+    assert home.at(60)["meter-very-low"].verdict is HOLD
 
 
 def test_a_recovery_that_can_be_ends_a_low() -> None:
