@@ -213,8 +213,7 @@ class Bed:
     @property
     def asks(self) -> bool:
         """Whether `look` is asked for."""
-        late = self._late
-        return self._asks or self._back or bool(self._outdated) or (late is not None and late.asks)
+        return self._asks or self._back or bool(self._outdated) or (self._late is not None and self._late.asks)
 
     @property
     def holds(self) -> bool:
@@ -355,15 +354,18 @@ class Bed:
         self._unwell = self._is_unwell()
         silent = (each.device for each in self._awaited() if min(each.told_at(self._arrivals)) <= now)
         self._silent = frozenset(silent) or NO_NAMES
-        moments = (*self._silences(), self._again, self._late_again(), self.until)
-        self._due = min((moment for moment in moments if moment > now), default=NEVER)
+        self._due = min((moment for moment in self._moments() if moment > now), default=NEVER)
         return self._due
 
     def due(self, now: datetime) -> datetime:
         """The moment to look again. Arrivals may have put it off; where they bring it nearer, `asks` says so."""
         if self._due <= now:
-            self._due = min((*self._silences(), self._again, self._late_again(), self.until))
+            self._due = min(self._moments())
         return self._due
+
+    def _moments(self) -> list[datetime]:
+        moments = [*self._silences(), self._again, self.until]
+        return moments if self._late is None else [*moments, self._late.again]
 
     def _silences(self) -> list[datetime]:
         return [moment for each in self._awaited() for moment in each.told_at(self._arrivals)]
@@ -457,9 +459,6 @@ class Bed:
         if self._late is None:
             self._late = Latecomers(self._plan, self.expected, self._sensors)
         return self._late
-
-    def _late_again(self) -> datetime:
-        return NEVER if self._late is None else self._late.again
 
     def _since_before(self, found: Finding, cut: Mapping[Vital, datetime]) -> Finding:
         known = self._onsets.get((found.rule, found.audience))
