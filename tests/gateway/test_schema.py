@@ -67,7 +67,7 @@ def test_notices_of_before_their_numbers_are_numbered_as_they_were_written(tmp_p
         for name, later in (("aa", 2), ("zz", 1)):
             row = dict(zip(names, first, strict=True))
             row |= {"id": name, "written_at_us": row["written_at_us"] + later}
-            db.execute(f"INSERT INTO notices VALUES ({', '.join('?' * len(names))})", tuple(row.values()))  # noqa: S608
+            db.execute(f"INSERT INTO notices VALUES ({', '.join('?' * len(names))})", tuple(row.values()))
         db.commit()
     engine = open_database(url)
     notices = Book(engine, routes={}).notices(dict(zip(names, first, strict=True))["alert"])
