@@ -393,7 +393,7 @@ class Book:
             _deliveries.c.notice == tried.notice,
             _deliveries.c.channel == tried.channel,
             _deliveries.c.delivered_at_us.is_(None),
-            or_(_deliveries.c.due_us.is_not(None), tried.error is None),
+            *(() if tried.error is None else (_deliveries.c.due_us.is_not(None),)),
         )
         delivered_at_us = to_us(tried.at) if tried.error is None else None
         with self._engine.begin() as db:
@@ -495,7 +495,7 @@ def _is_end(notices: FromClause) -> ColumnElement[bool]:
 
 
 def _is_outdated_by(tried: Try) -> ColumnElement[bool]:
-    """What waits for a channel by which what came later of the same alert was told, where one of the two is an end."""
+    """What waits for a channel when what came later in the same alert was told, if one of the two is an end."""
     this = _notices.alias()
     before = (
         select(_notices.c.id)

@@ -972,7 +972,8 @@ _KETONE_ADVICE: Final = {
     "call": Text(
         en=" Please call your doctor or clinic now, drink water, and measure glucose and ketone again in 2 h; if you "
         "vomit, breathe hard or feel drowsy, call the emergency number (120 in China) now.",
-        zh="请立即联系医生或诊所，饮水，2 小时后复测血糖和血酮；如有呕吐、呼吸费力或嗜睡，请立即拨打急救电话（中国大陆 120）。",
+        zh="请立即联系医生或诊所，饮水，2 小时后复测血糖和血酮；如有呕吐、呼吸费力或嗜睡，"
+        "请立即拨打急救电话（中国大陆 120）。",
     ),
     "watch": Text(
         en=" Please drink water and measure glucose and ketone again in 2 h.", zh="请饮水，2 小时后复测血糖和血酮。"
