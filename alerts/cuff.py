@@ -3,8 +3,8 @@
 - **Severe.** The first reading asks the patient for a second, and so does each that came since and does not count. A
   second severe one within minutes makes a pair, of which staff hear, and the patient is told whom to call; one below
   ends the case unheard. If none comes, staff hear of the first alone: after 15 min where it is above 180/120, after
-  45 min below that, since a repetition half an hour later is then still in time. A pair is over by two in a row below,
-  one alone by one.
+  45 min below that, since a repetition half an hour later is then still in time. A pair is over by two in a row
+  below, one alone by one.
 - **Session.** Readings of which each follows the one before within 10 min; its value is the mean of the last two. A
   mean that only the first of the two carries over the limit raises nothing, for first readings are often too high.
   The patient is told once a week; staff when it is 160/100 on three days of seven.
