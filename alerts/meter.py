@@ -1043,7 +1043,7 @@ def _of_ketone(
     source = scene.limits.source(rule.name, level, MMOL_L)
     at_level = [each for each in event if shown(each)[0] >= limit]
     last, newest = at_level[-1], event[-1]
-    # The patient is told of each time it was reached, an emergency of each measurement; staff of the trouble as a whole.
+    # The patient is told of each time it was reached, and of each emergency; staff of the trouble as a whole.
     reached = _since_above(event[: event.index(last) + 1], limit)
     answered = answers(reached)[-1] if level == "emergency" else reached[0]
     onset = at_level[0] if audience is Audience.STAFF else answered
