@@ -74,7 +74,7 @@ class Stored(latecomers.Stored, Protocol):
         ...
 
     def said_before(self, reading: Reading) -> Reading | None:
-        """What the device had said before it corrected a reading, where that is known."""
+        """What the device had said of a reading before, where it said something else and that is known."""
         ...
 
 

@@ -75,8 +75,11 @@ class StoredReadings:
         return self._book.watched(self._patient, keys) if self._book else frozenset()
 
     def said_before(self, reading: Reading) -> Reading | None:
-        """See `alerts.bed.Stored`."""
-        return self._journal.said_before(reading)
+        """See `alerts.bed.Stored`; what was set aside was said too."""
+        stored = self._journal.said_before(reading) if reading.rev > 1 else None
+        aside = [each for each in self._set_aside if each.key == reading.key]
+        earlier = [each for each in (stored, *aside) if each and each.received_at < reading.received_at]
+        return max(earlier, key=lambda each: each.received_at, default=stored)
 
     def spot(self) -> spot.Taken:
         """See `alerts.bed.Stored`."""

@@ -113,6 +113,7 @@ class Ward:
         self._new: defaultdict[str, list[Reading]] = defaultdict(list)  # of patients who have no bed
         self._found: defaultdict[str, list[Sequence[Finding]]] = defaultdict(list)  # what was not yet heard
         self._set_aside = SetAside()
+        self._aside_unjudged: defaultdict[str, list[Reading]] = defaultdict(list)  # of what was set aside, by patient
         self._agenda = Agenda()
         self._again: set[str] = set()  # to be judged at the next tick whatever time it is
         self._ticked_at: datetime | None = None
@@ -193,11 +194,17 @@ class Ward:
     async def see_set_aside(self, refused: Iterable[Reading]) -> None:
         """Judge the patients of glucose that became no reading because it is too high to be believed."""
         if new := self._set_aside.take(refused, self._now()):
+            for each in new:
+                self._aside_unjudged[each.patient].append(each)
             await self._judge(self._take(new))
 
     def recall_set_aside(self, refused: Iterable[Reading]) -> None:
         """Take in what was refused so before the start, oldest first; its patients are judged at the next tick."""
-        self._again.update(each.patient for each in self._set_aside.take(refused, self._now()))
+        for each in self._set_aside.take(refused, self._now()):
+            # What stands in an alert was told before the start.
+            if not self._book.watched(each.patient, [each.key]):
+                self._aside_unjudged[each.patient].append(each)
+            self._again.add(each.patient)
 
     async def hear(self, findings: Sequence[Finding]) -> None:
         """Have the alerts hear findings that were made elsewhere."""
@@ -425,6 +432,7 @@ class Ward:
         self._faulty.difference_update(found)
         for patient in found:
             self._found.pop(patient, None)
+            self._aside_unjudged.pop(patient, None)
             bed = self._beds[patient]
             if patient in read:
                 due = bed.settle(_rules_up(alerts, patient), now, _closed_low(alerts, patient))
@@ -499,6 +507,9 @@ class Ward:
                     # What followed of these was not written down, so they are taken once more.
                     stored, again = lost.split(stored)
                     self._new[patient][:0] = [*again, *journal.spot_after(self._judged)]
+                if aside := self._aside_unjudged.get(patient):
+                    taken = {each.key for each in self._new[patient]}
+                    self._new[patient][:0] = [each for each in aside if each.key not in taken]
                 sensors: defaultdict[str, list[Reading]] = defaultdict(list)
                 for reading in stored:
                     sensors[reading.device].append(reading)

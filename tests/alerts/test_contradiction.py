@@ -210,8 +210,9 @@ def test_a_very_low_that_a_better_value_contradicts_is_told_with_both_when_no_th
     told = home.at(30.1)["meter-very-low"]
     assert (told.verdict, told.audience, told.known_at) == (RAISE, STAFF, minute(30))
     assert "45 mg/dL" in told.because.en
-    assert "150 mg/dL) at 2026-03-02 07:04 contradicts the value before it, and no third one has come" in (
-        told.because.en
+    assert (
+        "150 mg/dL (8.3 mmol/L) at 2026-03-02 07:04 contradicts the value before it, and no third one has come"
+        in (told.because.en)
     )
     assert "与前一数值相互矛盾，未收到第三次测量" in told.because.zh
     for third in (meter(8, 146), sensor(20, 120)):

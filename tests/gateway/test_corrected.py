@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -89,6 +90,55 @@ async def test_a_correction_that_changes_nothing_that_was_asked_for_at_once_is_t
         clock.advance(timedelta(minutes=5))
         await publish(house, mmol(then))
         assert CORRECTED not in [subject for subject, _ in told(house)]
+
+
+@pytest.mark.parametrize(("first", "then", "rule"), [("2.5", "3.4", "Low glucose"), ("30.0", "27.2", "High glucose")])
+async def test_what_still_asks_for_the_same_takes_nothing_back(
+    tmp_path: Path, first: str, then: str, rule: str
+) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "device-1", DeviceKind.METER)
+        await publish(house, mmol(first))
+        clock.advance(timedelta(minutes=3))
+        await publish(house, mmol(then))
+        assert [subject for subject, _ in told(house)][1:] == [f"For you: {rule} on the meter"]
+
+
+async def test_a_low_that_is_corrected_half_a_day_later_and_is_as_low_takes_nothing_back(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "device-1", DeviceKind.METER)
+        await publish(house, mmol("1.9"))
+        clock.advance(timedelta(hours=13))
+        await publish(house, mmol("2.0"))
+        assert CORRECTED not in [subject for subject, _ in told(house)]
+
+
+async def test_a_value_that_was_set_aside_and_is_corrected_is_told_as_corrected(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "device-1", DeviceKind.METER)
+        await publish(house, mmol("66.6"))
+        clock.advance(timedelta(minutes=3))
+        await publish(house, mmol("6.7"))
+        assert [subject for subject, _ in told(house)][1:] == [CORRECTED]
+
+
+async def test_of_two_corrections_that_come_at_once_the_patient_hears(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "device-1", DeviceKind.METER)
+        await publish(house, mmol("2.5"))
+        clock.advance(timedelta(minutes=3))
+        records = [{**mmol(value), "value": float(value)} for value in ("6.1", "6.3")]
+        data = json.dumps({"version": 1, "device": "device-1", "readings": records}, default=str).encode()
+        packet = Packet(link="listener", sender="device-1", channel="json", data=data, received_at=clock.now())
+        await house.path.deliver(packet, lambda: None)
+        await publish(house)
+        corrected = [body for subject, body in told(house) if subject == CORRECTED]
+        assert len(corrected) == 1
+        assert "2.5 mmol/L (45 mg/dL) to 6.3 mmol/L" in corrected[0]
 
 
 async def test_a_severe_pressure_that_was_none_is_told_as_corrected_days_later(tmp_path: Path) -> None:

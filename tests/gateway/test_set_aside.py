@@ -118,6 +118,45 @@ async def test_a_newer_value_that_came_with_it_ends_it_but_it_is_told(tmp_path: 
         assert told(house, Audience.STAFF) == [CRISIS, OVER]
 
 
+async def test_what_a_better_value_followed_is_told_though_the_write_failed_once(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        await send(house, clock, (-40, 120))
+        clock.advance(20 * MINUTE)
+        record, left = house.book.record, [True]
+
+        def fails_once(*args: object, **more: object) -> object:
+            if left:
+                left.pop()
+                raise ValueError("once")
+            return record(*args, **more)  # type: ignore[arg-type]
+
+        house.book.record = fails_once  # type: ignore[assignment, method-assign]
+        await send(house, clock, (5, 1200), (20, 140))
+        for _ in range(2):
+            clock.advance(MINUTE)
+            await house.tick()
+        assert not left
+        assert told(house, Audience.STAFF) == [CRISIS, OVER]
+
+
+async def test_what_a_better_value_followed_is_told_once_though_the_power_went(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        await send(house, clock, (-40, 120))
+        clock.advance(20 * MINUTE)
+        one = packet(clock, (5, 1200), (20, 140))
+        house.journal.append([Arrival(packet=one, outcomes=judge(one, house.path.roster))])
+    for _ in range(2):
+        clock.advance(MINUTE)
+        async with real_house(tmp_path, clock) as house:
+            await watched(house)
+            await house.tick()
+            assert told(house, Audience.STAFF) == [CRISIS, OVER]
+
+
 async def test_what_the_meter_corrects_to_a_value_that_can_be_believed_is_over(tmp_path: Path) -> None:
     clock = HandClock()
     async with real_house(tmp_path, clock) as house:
