@@ -236,3 +236,18 @@ async def test_without_javascript_an_alert_can_be_acknowledged(browser, house, a
     await card.get_by_role("button", name="Acknowledge").click()
     await expect(seen.page.locator(f"#handled > #{alert.id}")).to_contain_text("by Dr Li")
     await seen.context.close()
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
+async def test_the_header_is_one_line_on_a_small_screen(browser, address, locale) -> None:
+    seen = await visit(browser, address, locale)
+    await seen.page.goto("/")
+    await expect(seen.page.locator("#link")).to_have_text(re.compile("Live|实时"))
+    for width in (1024, 1169, 1280, 1473):
+        await seen.page.set_viewport_size({"width": width, "height": 844})
+        brand, links, who = [await seen.page.locator(each).bounding_box() for each in (".brand", ".bar nav", ".who")]
+        assert all(
+            abs(each["y"] + each["height"] / 2 - brand["y"] - brand["height"] / 2) < 8 for each in (links, who)
+        )
+        assert await seen.page.locator(".bar nav").evaluate("nav => nav.scrollWidth - nav.clientWidth") == 0
+    await seen.context.close()
