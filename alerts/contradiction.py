@@ -28,13 +28,12 @@ from typing import Final, NamedTuple
 
 from alerts.alert import Audience, Finding, Priority, Text, Verdict, together
 from alerts.cuff import Pressure, limit_words, pressures
-from alerts.cuff import contradiction as cuff_contradiction
 from alerts.cuff import emergency_advice as cuff_emergency_advice
 from alerts.meter import believed, emergency_advice, is_doubted
-from alerts.rule import MG_DL, MMOL_L, PERCENT
+from alerts.rule import MG_DL, MMHG, MMOL_L, PERCENT
 from alerts.scene import MINUTE, Scene, is_heard
 from alerts.shown import shown, words
-from alerts.spot_rules import CONTRADICTION
+from alerts.spot_rules import BP_SESSION_HIGH, CONTRADICTION
 from ingest.reading import Flag, Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
 
@@ -43,6 +42,7 @@ _CHANGE_MG_DL: Final = 4.0  # a minute
 _RANGE: Final = {Vital.GLUCOSE: (20.0, 600.0), Vital.CGM: (40.0, 400.0), Vital.KETONE: (0.0, 8.0)}  # mmol/L
 # Of three readings in this time two that agree outvote the third.
 _VOTE: Final = timedelta(minutes=30)
+_FEW: Final = 6  # readings in which to find three that are in no doubt
 
 
 class Against(NamedTuple):
@@ -99,7 +99,7 @@ def _asked(
     glucose = believed(glucose)
     asked = {
         Vital.GLUCOSE: _sensor(scene, glucose, sensor) or _meter(scene, glucose),
-        Vital.BLOOD_PRESSURE: _cuff(scene, pressures(cuff)),
+        Vital.BLOOD_PRESSURE: _cuff(scene, pressures(cuff[-_FEW:])),
         Vital.KETONE: _ketone(scene, ketones),
     }
     return {vital: each for vital, each in asked.items() if each}
@@ -290,10 +290,14 @@ def _ketone_bounds(scene: Scene) -> tuple[float, float]:
 
 
 def _cuff(scene: Scene, taken: Sequence[Pressure]) -> Finding | None:
-    found = cuff_contradiction(scene, taken)
-    if found is None:
+    sure = [each for each in taken if not each.doubtful and math.isfinite(each.systolic)][-3:]
+    if len(sure) < 2 or sure[-1] is not taken[-1]:
         return None
-    first, second = found
+    first, second = sure[-2:]
+    if second.at - first.at > scene.minutes(BP_SESSION_HIGH, "session") or _cuffs_agree(scene, first, second):
+        return None
+    if any(second.at - each.at <= _VOTE and _cuffs_agree(scene, each, second) for each in sure[:-2]):
+        return None
     at, later = scene.clock(second.at), (second.at - first.at) // MINUTE
     limit = limit_words(scene, CONTRADICTION)
     return _raise(
@@ -307,3 +311,8 @@ def _cuff(scene: Scene, taken: Sequence[Pressure]) -> Finding | None:
         (first.reading, second.reading),
         (cuff_emergency_advice(scene, first), cuff_emergency_advice(scene, second)),
     )
+
+
+def _cuffs_agree(scene: Scene, one: Pressure, other: Pressure) -> bool:
+    systolic, diastolic = (scene.number(CONTRADICTION, name, MMHG) for name in ("systolic", "diastolic"))
+    return abs(one.systolic - other.systolic) <= systolic and abs(one.diastolic - other.diastolic) <= diastolic

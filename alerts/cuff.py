@@ -2,10 +2,10 @@
 
 - **Severe.** The first reading asks the patient for a second, and so does each that came since and does not count. A
   second severe one within minutes makes a pair, of which staff hear, and the patient is told whom to call; one below
-  ends the case unheard. One that contradicts the first (`contradiction`) decides nothing: the third does. If none
-  comes that does, staff hear of the first alone: after 15 min where it is above 180/120, after 45 min below that,
-  since a repetition half an hour later is then still in time. A pair is over by two in a row below, whatever came
-  between; one alone by one.
+  ends the case unheard, also where it contradicts the first: then the patient is asked for a third. If none comes,
+  staff hear of the first alone: after 15 min where it is above 180/120, after 45 min below that, since a repetition
+  half an hour later is then still in time. A pair is over by two in a row below, whatever came between; one alone by
+  one.
 - **Session.** Readings of which each follows the one before within 10 min; its value is the mean of the last two. A
   mean that only the first of the two carries over the limit raises nothing, for first readings are often too high.
   The patient is told once a week; staff when it is 160/100 on three days of seven.
@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 from alerts.alert import Audience, Finding, Priority, Text, Verdict, together
 from alerts.rule import DAYS, MMHG, Limits, Rule
 from alerts.scene import MINUTE, SPOT_GAP, Judged, Scene, answers, came_together, is_answered, is_heard, late_words
-from alerts.spot_rules import BP_LOW, BP_SESSION_HIGH, BP_SEVERE, CONTRADICTION, PRIORITY
+from alerts.spot_rules import BP_LOW, BP_SESSION_HIGH, BP_SEVERE, PRIORITY
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit
 
@@ -43,8 +43,8 @@ _MISUSE_WORDS: Final = {
 MISUSE: Final = frozenset(_MISUSE_WORDS)
 # Outside of it the cuff has mostly found something else than a pulse (mmHg).
 _PULSE_PRESSURE: Final = (15.0, 130.0)
-# For the doubt of a pulse pressure two readings agree when they differ by no more than four times the spread of such
-# differences (mmHg), see `alerts.contradiction`.
+# Two readings agree when they differ by no more than four times the spread of such differences (mmHg), see
+# `alerts.contradiction`.
 _AGREE: Final = (35.0, 20.0)
 
 
@@ -121,35 +121,6 @@ def _doubt(proof: Iterable[Pressure]) -> Text:
         en=f" Pulse pressure {' and '.join(spans)}, outside {lowest:g} to {highest:g} mmHg: measured wrongly, or a "
         "sign itself.",
         zh=f"脉压 {'、'.join(spans)}，超出 {lowest:g} 至 {highest:g} mmHg：可能测量有误，也可能是病情表现。",
-    )
-
-
-# Of three readings in this time two that agree outvote the third.
-_VOTE: Final = timedelta(minutes=30)
-_FEW: Final = 6  # readings in which to find three that are in no doubt
-
-
-def contradiction(scene: Scene, taken: Sequence[Pressure]) -> tuple[Pressure, Pressure] | None:
-    """The newest and the one before it, where both are of one session and cannot both be right.
-
-    None where an earlier one agrees with the newest, which then is believed. HI and LO contradict every number.
-    """
-    sure = [each for each in taken[-_FEW:] if not each.doubtful][-3:]
-    if len(sure) < 2 or sure[-1] is not taken[-1]:
-        return None
-    first, second = sure[-2:]
-    if second.at - first.at > scene.minutes(BP_SESSION_HIGH, "session") or _agree(scene, first, second):
-        return None
-    if any(second.at - each.at <= _VOTE and _agree(scene, each, second) for each in sure[:-2]):
-        return None
-    return first, second
-
-
-def _agree(scene: Scene, one: Pressure, other: Pressure) -> bool:
-    pairs = ((one.systolic, other.systolic, "systolic"), (one.diastolic, other.diastolic, "diastolic"))
-    return all(
-        first == second or abs(first - second) <= scene.number(CONTRADICTION, name, MMHG)
-        for first, second, name in pairs
     )
 
 
@@ -288,9 +259,9 @@ class _Case(NamedTuple):
     """A stage, the readings that prove it, and when it was known that staff or the patient must hear of it.
 
     paired_at: when the one was taken of which the patient hears last: the second of the first pair, one by which it
-    became worse, or one that was measured again as asked. calm: readings that were not severe since a pair, or that
-    contradict one alone; two of them end it. discounted: what came after the first and does not count. before: a pair
-    that was not over when this began, and is not by what ends this alone.
+    became worse, or one that was measured again as asked. calm: readings that were not severe since a pair; two of
+    them end it. discounted: what came after the first and does not count. before: a pair that was not over when this
+    began, and is not by what ends this alone.
     """
 
     stage: _Stage
@@ -344,10 +315,10 @@ def _case(scene: Scene, taken: Sequence[Pressure]) -> _Case | None:
     """The case as it stands now, None where there is none."""
     systolic, diastolic = (scene.number(BP_SEVERE, name, MMHG) for name in ("systolic", "diastolic"))
     case: _Case | None = None
-    for place, pressure in enumerate(taken):
+    for pressure in taken:
         severe = pressure.systolic >= systolic or pressure.diastolic >= diastolic
         if case or severe:
-            case = _next(scene, _overdue(scene, case, pressure.at), taken[: place + 1], severe=severe)
+            case = _next(scene, _overdue(scene, case, pressure.at), pressure, severe=severe)
     return _overdue(scene, case, scene.now)
 
 
@@ -416,9 +387,8 @@ def _overdue(scene: Scene, case: _Case | None, moment: datetime) -> _Case | None
     return case
 
 
-def _next(scene: Scene, case: _Case | None, taken: Sequence[Pressure], *, severe: bool) -> _Case | None:
-    """The case after one more reading, the last of those taken."""
-    newest = taken[-1]
+def _next(scene: Scene, case: _Case | None, newest: Pressure, *, severe: bool) -> _Case | None:
+    """The case after one more reading."""
     if case is None or (severe and newest.at - case.proof[-1].at > SPOT_GAP):
         before = case if case and case.stage is _Stage.PAIR else case and case.before
         return (
@@ -433,11 +403,9 @@ def _next(scene: Scene, case: _Case | None, taken: Sequence[Pressure], *, severe
     if newest.at - case.proof[0].at < scene.minutes(BP_SEVERE, "apart"):
         return case._replace(discounted=(*case.discounted, newest))
     if not severe:
-        if case.calm or not contradiction(scene, taken):
-            return case.before._replace(calm=1) if case.before else None
-        return case._replace(calm=1, discounted=(*case.discounted, newest))
+        return case.before._replace(calm=1) if case.before else None
     proof, known_at = (case.proof[0], newest), newest.reading.received_at
-    return case._replace(stage=_Stage.PAIR, proof=proof, known_at=known_at, paired_at=newest.at, calm=0)
+    return case._replace(stage=_Stage.PAIR, proof=proof, known_at=known_at, paired_at=newest.at)
 
 
 def _again(scene: Scene, before: _Case, case: _Case) -> _Case:
@@ -538,7 +506,7 @@ def _discounted_words(scene: Scene, case: _Case) -> Text:
     if not case.discounted:
         return _NOTHING
     parts = [
-        (each.words, scene.clock(each.at)[-5:], _why_discounted(scene, each, case.proof[0]))
+        (each.words, scene.clock(each.at)[-5:], _why_discounted(each, each.at - case.proof[0].at))
         for each in case.discounted
     ]
     return Text(
@@ -547,8 +515,7 @@ def _discounted_words(scene: Scene, case: _Case) -> Text:
     )
 
 
-def _why_discounted(scene: Scene, pressure: Pressure, first: Pressure) -> Text:
-    after = pressure.at - first.at
+def _why_discounted(pressure: Pressure, after: timedelta) -> Text:
     for flag, said in _MISUSE_WORDS.items():
         if flag in pressure.reading.flags:
             return said
@@ -559,8 +526,6 @@ def _why_discounted(scene: Scene, pressure: Pressure, first: Pressure) -> Text:
         )
     if Flag.TIME_FAULT in pressure.reading.flags:
         return Text(en="time uncertain", zh="时间存疑")
-    if after >= scene.minutes(BP_SEVERE, "apart"):
-        return Text(en="contradicts the first", zh="与第一次相互矛盾")
     return Text(
         en=f"only {after.total_seconds():.0f} s after the first", zh=f"距第一次仅 {after.total_seconds():.0f} 秒"
     )

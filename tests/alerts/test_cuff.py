@@ -319,37 +319,6 @@ def test_a_programme_may_shorten_the_wait() -> None:
     assert Home(given=own).take(cuff(0, 180, 100)).judged(0).again == minute(20) + INSTANT
 
 
-def test_one_that_contradicts_a_severe_reading_does_not_end_it_and_without_a_third_staff_hear_of_both() -> None:
-    for second in (cuff(3, 125, 80), cuff(3, 125, 80, device="cuff-2")):
-        home = Home().take(cuff(0, 220, 135), second)
-        waits = home.asked(3)["bp-severe"]
-        assert (waits.since, home.judged(3).again) == (minute(0), minute(15) + INSTANT)
-        alone = home.at(15.1)["bp-severe"]
-        assert (alone.verdict, alone.audience, alone.known_at) == (RAISE, STAFF, minute(15))
-        assert "Not counted: 125/80 mmHg at 07:03 (contradicts the first)." in alone.because.en
-        assert "未计入：07:03 125/80 mmHg（与第一次相互矛盾）。" in alone.because.zh
-
-
-@pytest.mark.parametrize("third", [cuff(6, 130, 84), cuff(6, 168, 100)])
-def test_of_a_severe_reading_that_another_one_contradicts_the_third_decides(third: Reading) -> None:
-    before = (cuff(0, 220, 135), cuff(3, 125, 80))
-    for now in (6, 60):
-        assert Home().take(*before, third).verdict("bp-severe", now) is not RAISE
-        assert Home().take(*before, cuff(6, 216, 130)).at(now)["bp-severe"].audience is STAFF
-
-
-def test_one_of_three_that_two_outvote_is_over() -> None:
-    assert Home().take(cuff(0, 124, 78), cuff(2, 220, 135), cuff(5, 125, 80)).verdict("bp-severe", 60) is CLEAR
-
-
-def test_a_number_after_hi_contradicts_it() -> None:
-    home = Home().take(cuff(0, "HI"), cuff(3, 125, 80))
-    assert "HI and 3 min later, at 2026-03-02 07:03, 125/80 mmHg" in home.asked(3)["contradiction"].because.en
-    assert home.at(16)["bp-severe"].audience is STAFF
-    twice = Home().take(cuff(0, "HI"), cuff(3, "HI"))
-    assert "contradiction" not in twice.asked(3)
-
-
 # Sessions
 
 
