@@ -85,7 +85,11 @@ def test_words_stand_for_all_that_is_beyond_the_end_of_the_range(
         (meter(0, "LO"), meter(3, 122), "call the emergency number (120 in China) at once."),
         (meter(0, "HI"), meter(3, 122), "you feel ill or drowsy, call the emergency number (120 in China) now."),
         (sensor(0, 150), meter(0, "LO"), "call the emergency number (120 in China) at once."),
-        (cuff(0, 206, 124), cuff(3, 142, 88), "trouble seeing or speaking, call the emergency number now."),
+        (
+            cuff(0, 206, 124),
+            cuff(3, 142, 88),
+            "trouble seeing or speaking, call the emergency number (120 in China) now.",
+        ),
         (cuff(0, 74, 40), cuff(3, 142, 88), "If you faint or feel very unwell, call for help."),
     ],
 )
@@ -94,7 +98,7 @@ def test_what_to_do_about_an_emergency_is_the_last_word_also_where_another_value
 ) -> None:
     last = Home().take(first, second).asked(5)["contradiction"].because
     assert last.en.endswith(what_to_do)
-    assert last.zh.endswith(("急救电话（中国大陆 120）。", "送往医院。", "请立即拨打急救电话。", "请呼救。"))
+    assert last.zh.endswith(("急救电话（中国大陆 120）。", "送往医院。", "请呼救。"))
 
 
 @pytest.mark.parametrize(
