@@ -643,8 +643,8 @@ def test_ketones_by_level(mmol_l: float | str, verdict: Verdict, audience: Audie
         (0.6, "drink water and measure glucose and ketone again in 2 h", Priority.LOW),
         (1.5, "Please call your doctor or clinic now", Priority.MEDIUM),
         (2.9, "Please call your doctor or clinic now", Priority.MEDIUM),
-        (3.0, "please call the emergency number or have yourself brought to a hospital now", Priority.HIGH),
-        ("HI", "please call the emergency number or have yourself brought to a hospital now", Priority.HIGH),
+        (3.0, "the emergency number (120 in China) or have yourself brought to a hospital now", Priority.HIGH),
+        ("HI", "the emergency number (120 in China) or have yourself brought to a hospital now", Priority.HIGH),
     ],
 )
 def test_the_patient_is_told_what_to_do_at_every_level_of_ketone(
