@@ -194,11 +194,12 @@ class Bed:
             sensor.join(self._sensors)
             if sensors[device]:
                 sensor.believe(standing, sensors[device][0].taken_at)
-            if came_late(sensors[device][-1:]) and self._is_very_low(sensor):
-                # It may have waited for more when the house went down.
-                for reading in came_late(sensors[device]):
-                    if is_very_low(self._plan, reading):
-                        self._latecomers().take_low(reading)
+            # It may have waited for more when the house went down.
+            heard_at = max((each.received_at for each in sensors[device]), default=NEVER)
+            for reading in came_late(sensors[device]):
+                waits = sensor.is_in(LOW_EVENT_2.name) or heard_at - reading.received_at <= WAITED
+                if waits and is_very_low(self._plan, reading):
+                    self._latecomers().take_low(reading)
 
     @property
     def limits(self) -> Limits:
@@ -412,9 +413,6 @@ class Bed:
                 if not any(other.shows(rule, reading.taken_at) for other in others):
                     over.append(finding(self._scene(now), told))
         return over
-
-    def _is_very_low(self, sensor: Sensor) -> bool:
-        return sensor.slots is not None and sensor.slots[self._plan.level_of[LOW_EVENT_2.name]].open
 
     def _still_low(self, sensor: Sensor, reading: Reading, now: datetime) -> Sequence[Finding]:
         """What a person closed and the sensor shows still; told once for a closing."""

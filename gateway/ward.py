@@ -73,6 +73,9 @@ _LOW_PRESSURE: Final = BP_LOW.bounds("very-low-systolic", MMHG)[1]
 _LOW_GLUCOSE: Final = max(
     METER_VERY_LOW.bounds("limit", MG_DL)[1], METER_VERY_LOW.bounds("limit", MMOL_L)[1] * MG_DL_PER_MMOL_L
 )
+_LOW_SENSOR: Final = max(
+    LOW_EVENT_2.bounds("limit", MG_DL)[1], LOW_EVENT_2.bounds("limit", MMOL_L)[1] * MG_DL_PER_MMOL_L
+)
 _HIGH_GLUCOSE: Final = METER_CRISIS.bounds("limit", MG_DL)[0]
 NO_PLANS: Final[Mapping[Vital, timedelta]] = {}
 _BATTERY_NEWS: Final = timedelta(days=1)
@@ -459,7 +462,8 @@ class Ward:
     def _begin(self) -> None:
         """Have everybody looked at about whom time may have brought something about while we were away.
 
-        These are the patients about whom something stands, those who may have been asked for a second measurement,
+        These are the patients about whom something stands, those who may have been asked for a second measurement or
+        whose low may have waited,
         and, when its time comes, whoever wears a device that is not heard, or will have other limits.
         """
         now, wearings, arrivals = self._now(), self._people.worn(), self._journal.last_arrivals()
@@ -475,6 +479,8 @@ class Ward:
         start, beyond = self._started_at - _FRESH, self._journal.patients_beyond
         self._again.update(beyond(Vital.BLOOD_PRESSURE, start, below=_LOW_PRESSURE, reaching=_SEVERE))
         self._again.update(beyond(Vital.GLUCOSE, start, below=_LOW_GLUCOSE, reaching=(_HIGH_GLUCOSE, math.inf)))
+        # A low that came late may have waited for more.
+        self._again.update(beyond(Vital.CGM, start, below=_LOW_SENSOR))
 
     def _make_beds(self, patients: Sequence[str], standing: Mapping[tuple[str, str], Alert], now: datetime) -> None:
         known = {patient.id: patient for patient in self._people.some(patients)}

@@ -974,3 +974,19 @@ async def test_what_is_measured_after_a_change_ends_what_was_found_before_it_for
             await house.tick()
         staff = [subject for audience, subject in told(house) if audience == "staff"]
         assert staff == ["Medium priority: Severe blood pressure", "Condition over: Severe blood pressure"]
+
+
+async def test_a_late_low_that_waits_for_more_is_told_after_a_restart(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cgm-anna", DeviceKind.CGM)
+        await send(house, "cgm-anna", clock.now(), *[100, 101] * 150)
+        taken = clock.now() + timedelta(hours=1)
+        clock.advance(timedelta(hours=4))
+        await send(house, "cgm-anna", taken, *[45] * 12)
+        assert told(house) == []
+    async with real_house(tmp_path, clock) as house:
+        await house.tick()
+        clock.advance(timedelta(minutes=6))
+        await house.tick()
+        assert ("staff", "Low priority: A dangerous value came too late") in told(house)
