@@ -935,7 +935,7 @@ async def test_what_raised_an_alert_does_not_end_it_by_another_limit(tmp_path: P
         usual = severe_from(180)
         await house.change_patient("anna", lambda patient: replace(patient, limits=usual))
         await house.tick()
-        clock.advance(timedelta(hours=1))
+        clock.advance(timedelta(hours=14))
         await measured(house, clock, 6.1)
         await house.tick()
         over = ("staff", "Condition over: Severe blood pressure")
