@@ -13,8 +13,8 @@ a spot measurement (`alerts.spot`) unless it is unremarkable (`alerts.cuff`), a 
 - **What was closed while it was so** (`closed`): a low that a sensor still shows a while after a person closed the
   alert about it is told again.
 - **Changed limits** have the bed made anew. What a sensor shows by them is told at its next reading, with its true
-  onset; spot measurements from before are judged by those that held (`alerts.former`), and what they began goes its
-  way.
+  onset; spot measurements from before are judged by them too, as far as each rule looks back, but what raised an
+  alert does not end it: that takes a new measurement.
 - **Late** is judged by when the bed sees a reading, which may be long after it came to a home post or was set aside:
   each is fresh, too old to be told as urgent, or long past (`alerts.latecomers`). A sensor's low that has passed
   unseen is told (`alerts.late_low`), and one that may go on when it is not over a few minutes later.
@@ -34,7 +34,6 @@ from alerts import corrected, latecomers, spot
 from alerts.alert import Alert, Audience, Finding, Verdict
 from alerts.device_rules import LATE_DATA, NO_DATA
 from alerts.devices import LATE_COUNT, Arrivals, Expected, late_data, no_data, wrong_clock
-from alerts.former import Former
 from alerts.ladder import Plan
 from alerts.late_low import is_very_low
 from alerts.latecomers import OLD, WAITED, Latecomers, came_late
@@ -115,7 +114,6 @@ class Bed:
         "_came",
         "_clock_told",
         "_due",
-        "_former",
         "_late",
         "_onsets",
         "_outdated",
@@ -145,7 +143,6 @@ class Bed:
         expected: tuple[Expected, ...],
         until: datetime = NEVER,
         reads: Unit | None = None,
-        former: Former | None = None,
     ) -> None:
         self.patient = patient
         self.reads = reads
@@ -155,7 +152,6 @@ class Bed:
         self.standing = NOTHING_STANDING
         self.closed: Alert | None = None
         self._plan = plan
-        self._former = former
         self._sensors: dict[str, Sensor] = {}
         self._arrivals: dict[str, Arrivals] = {}
         self._outdated = NO_NAMES  # sensors to be built again
@@ -199,11 +195,12 @@ class Bed:
             if sensors[device]:
                 late = is_late(sensors[device][-1])
                 sensor.believe(standing, sensors[device][0].taken_at, late=late)
-            if came_late(sensors[device][-1:]) and self._is_very_low(sensor):
-                # It may have waited for more when the house went down.
-                for reading in came_late(sensors[device]):
-                    if is_very_low(self._plan, reading):
-                        self._latecomers().take_low(reading)
+            # It may have waited for more when the house went down.
+            heard_at = max((each.received_at for each in sensors[device]), default=NEVER)
+            for reading in came_late(sensors[device]):
+                waits = sensor.is_in(LOW_EVENT_2.name) or heard_at - reading.received_at <= WAITED
+                if waits and is_very_low(self._plan, reading):
+                    self._latecomers().take_low(reading)
 
     @property
     def limits(self) -> Limits:
@@ -307,12 +304,12 @@ class Bed:
         asks = self._asks or self._again <= now or (self._late is not None and self._late.is_due(now))
         # What a late reading of a sensor shows may end these.
         asks |= bool(outdated and not _ENDED_BY_SENSORS.isdisjoint(self.standing))
-        taken, late = self._look_back(stored, scene) if asks else ({}, [])
+        taken, raised_by, late = self._look_back(stored, scene) if asks else ({}, NO_NAMES, [])
         found = [finding for device, readings in outdated.items() for finding in self._rebuild(device, readings, now)]
         found += self.taken_together(now)
         self._outdated = NO_NAMES
         if asks:
-            found += [*self._judge_spot(scene, taken), *late]
+            found += [*self._judge_spot(scene, taken, raised_by), *late]
         found += self._of_devices(now)
         return found
 
@@ -328,19 +325,24 @@ class Bed:
         found = self._heard(told, now)
         return [*found, *self._over(sensor, readings[-1], now, found)] if readings else found
 
-    def _judge_spot(self, scene: Scene, taken: spot.Taken) -> list[Finding]:
+    def _judge_spot(self, scene: Scene, taken: spot.Taken, raised_by: frozenset[str]) -> list[Finding]:
+        """raised_by: the keys of the newest of each vital that stand in an alert."""
         past = spot.passed(scene, taken, self._came)
         # What has passed is over as well.
         raising = self.standing.keys() | {each.rule for each in past}
         judged = spot.judge(scene, taken, raising=raising, low_since=self._low_since)
-        if self._former is not None:
-            judged = self._former.beside(judged, scene, taken, self._low_since)
         self._came = {}
         if pressures := taken.get(Vital.BLOOD_PRESSURE):
             self._pressure_at = pressures[-1].taken_at
         self._again = judged.again or NEVER
         self._asks = False
-        return spot.with_what_passed(self._as_begun(judged.findings, taken), past, scene)
+        # By a limit that was changed since, what raised an alert may be in order; what time ends begins now.
+        heard = [
+            each
+            for each in judged.findings
+            if each.verdict is not Verdict.CLEAR or each.since >= scene.now or raised_by.isdisjoint(each.evidence)
+        ]
+        return spot.with_what_passed(self._as_begun(heard, taken), past, scene)
 
     def settle(self, standing: Mapping[str, datetime], now: datetime, closed: Alert | None = None) -> datetime:
         """Note the rules that hold an alert up now, and since when; the moment after now at which to look again.
@@ -415,9 +417,6 @@ class Bed:
                     over.append(finding(self._scene(now), told))
         return over
 
-    def _is_very_low(self, sensor: Sensor) -> bool:
-        return sensor.slots is not None and sensor.slots[self._plan.level_of[LOW_EVENT_2.name]].open
-
     def _still_low(self, sensor: Sensor, reading: Reading, now: datetime) -> Sequence[Finding]:
         """What a person closed and the sensor shows still; told once for a closing."""
         if self.closed is None or self.closed.closed_at is None:
@@ -442,18 +441,20 @@ class Bed:
         self._onsets = raised or NO_ONSETS
         return begun
 
-    def _look_back(self, stored: Stored, scene: Scene) -> tuple[spot.Taken, list[Finding]]:
-        """The stored spot readings as they were seen, and what of all came too late to be told as urgent."""
+    def _look_back(self, stored: Stored, scene: Scene) -> tuple[spot.Taken, frozenset[str], list[Finding]]:
+        """The stored spot readings as they were seen, the newest that an alert has, and what came late of all."""
         taken, late = stored.spot(), self._latecomers()
         seen = late.seen(stored, taken, self._came, scene.now)
         amended = corrected.judge(scene, seen.taken, self._came, stored.said_before)
+        newest = [of_it[-1].key for vital, of_it in taken.items() if of_it and vital is not Vital.CGM]
+        raised_by = stored.watched(newest) if newest and self.standing else NO_NAMES
         found = late.told(scene, stored, seen, self.standing)
         # Nothing is asked any more, so nothing fails from here on.
         if not self._recalled:
             self._recall(each for vital, readings in taken.items() if vital is not Vital.CGM for each in readings)
         if late.is_empty:
             self._late = None
-        return seen.taken, [*found, *amended]
+        return seen.taken, raised_by, [*found, *amended]
 
     def _latecomers(self) -> Latecomers:
         if self._late is None:

@@ -22,6 +22,7 @@ from alerts.devices import LATE, Expected
 from alerts.ladder import Plan
 from alerts.scene import Scene
 from alerts.sensor import NEVER, Sensor
+from alerts.sensor_rules import LOW_EVENT_2
 from alerts.spot_rules import LATE_EMERGENCY
 from ingest.reading import Reading
 from ingest.vital import Vital
@@ -112,16 +113,18 @@ class Latecomers:
 
     def told(self, scene: Scene, stored: Stored, seen: Seen, standing: Mapping[str, datetime]) -> list[Finding]:
         """What is to be told, and that nothing of it goes on; all that blocks is asked before anything is changed."""
-        lows = self._past_lows(scene, stored)
-        waiting = {low.onset.device for low in lows if low.over is None and scene.now < self.again}
+        lows, glucose = self._unheard_lows(scene, stored)
+        waiting = {low.onset.device for low in lows if self._may_be_told_otherwise(scene, low)}
+        glucose += seen.taken.get(Vital.GLUCOSE, ())
         new = [
             *spot.late(scene, seen.taken, seen.came, seen.worn),
-            *(late_low.told(scene, low) for low in lows if low.onset.device not in waiting),
+            *(late_low.told(scene, low, glucose) for low in lows if low.onset.device not in waiting),
         ]
         over = self._is_over(scene, stored, seen.taken) if new or LATE_EMERGENCY.name in standing else None
         self._waited = seen.waited
         self._lows = {device: self._lows[device] for device in waiting}
-        self.again = min(self.again, scene.now + _MORE_TO_COME) if waiting else NEVER
+        more = scene.now + _MORE_TO_COME
+        self.again = (self.again if scene.now < self.again < more else more) if waiting else NEVER
         self.asks = False
         found = self._in_one_alert(scene, seen, new, standing.get(LATE_EMERGENCY.name))
         return [*found, over] if over else found
@@ -143,18 +146,37 @@ class Latecomers:
                 worn[each.device] = each.received_at
         return worn
 
-    def _past_lows(self, scene: Scene, stored: Stored) -> list[late_low.Low]:
-        """Very low events of sensors that came too late, and were not told before."""
+    def _may_be_told_otherwise(self, scene: Scene, low: late_low.Low) -> bool:
+        """Whether more may come of it in a few minutes, or its sensor tells of it by itself."""
+        if low.is_past(scene):
+            return False
+        sensor = self._sensors.get(low.onset.device)
+        return scene.now < self.again or (
+            low.goes_on(scene) and sensor is not None and sensor.is_in(LOW_EVENT_2.name)
+        )
+
+    def _unheard_lows(self, scene: Scene, stored: Stored) -> tuple[list[late_low.Low], list[Reading]]:
+        """Very low events that came late, at least in part, and of which staff have not heard by any sensor.
+
+        With the readings of all sensors from before them on.
+        """
         if not self._lows:
-            return []
+            return [], []
         came = [each for readings in self._lows.values() for each in readings]
-        readings = stored.sensors_since(min(each.taken_at for each in came) - late_low.BEFORE)
+        readings = list(stored.sensors_since(min(each.taken_at for each in came) - late_low.BEFORE))
         started = {device: sensor.started_at for device, sensor in self._sensors.items()}
-        lows = late_low.lows(scene, self._plan, readings, {each.key for each in came}, started)
-        worn = self._worn(readings)
-        past = [low for low in lows if low.is_past(scene) and worn.get(low.onset.device, NEVER) <= low.last.taken_at]
-        told = stored.watched([low.onset.key for low in past]) if past else frozenset()
-        return [low for low in past if low.onset.key not in told]
+        lows = late_low.lows(scene, self._plan, readings, started)
+        keys = frozenset[str]().union(*(low.keys for low in lows))
+        heard = stored.watched(keys) if keys else frozenset()
+        told = [low for low in lows if not heard.isdisjoint(low.keys)]
+        late, worn = {each.key for each in came}, self._worn(readings)
+        return [
+            low
+            for low in lows
+            if not late.isdisjoint(low.keys)
+            and (low.onset.device not in worn or worn[low.onset.device] <= low.last.taken_at)
+            and not any(low.meets(each) for each in told)
+        ], readings
 
     def _is_over(self, scene: Scene, stored: Stored, taken: spot.Taken) -> Finding | None:
         heard_at = max((sensor.last_at for sensor in self._sensors.values() if sensor.last_at), default=None)

@@ -320,6 +320,10 @@ class Sensor:
         slot = self.slots[self.plan.level_of[rule]] if self.slots else None
         return slot is not None and slot.back < self.rhythm.readings(EVENT)
 
+    def is_in(self, rule: str) -> bool:
+        """Whether an event of a rule goes on."""
+        return self.slots is not None and self.slots[self.plan.level_of[rule]].open
+
     def low_since(self, at: datetime) -> datetime | None:
         """Since when the sensor has shown a low that goes on at a moment."""
         slots = [

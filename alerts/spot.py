@@ -189,7 +189,7 @@ def late(scene: Scene, taken: Taken, came: Mapping[str, datetime], worn: Mapping
     """The emergencies that were too old to be told when they came, as `told_late` tells them.
 
     came: the readings to look for it in, as for `passed`. worn: since when each device is known to be worn; what was
-    measured before is past.
+    measured before is past. What a device measured that was given back meanwhile was admitted, and counts.
     """
     return [
         Late(each, _asked(each.rule, found) if newest is _newest(taken, newest.vital) else None)
@@ -212,7 +212,7 @@ def _too_late(
     for then in rows:
         newest = next(iter(then.values()))[-1]
         known = worn.get(newest.device)
-        if known is None or newest.taken_at < known or newest.key in told:
+        if (known is not None and newest.taken_at < known) or newest.key in told:
             continue
         if scene.now - newest.taken_at > LATEST or _emergencies(scene._replace(now=newest.received_at), then):
             continue

@@ -31,7 +31,6 @@ from alerts.device_rules import NO_DATA
 from alerts.devices import Expected, after_low
 from alerts.follow_up import Deed, FollowUp, Step, closing, decide, follow, worsened
 from alerts.follow_up_book import FollowUpBook
-from alerts.former import Former
 from alerts.ladder import Plan
 from alerts.machine import Change, FactKind, hear, hear_findings, withheld
 from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, Key, Limits
@@ -74,6 +73,9 @@ _LOW_PRESSURE: Final = BP_LOW.bounds("very-low-systolic", MMHG)[1]
 _LOW_GLUCOSE: Final = max(
     METER_VERY_LOW.bounds("limit", MG_DL)[1], METER_VERY_LOW.bounds("limit", MMOL_L)[1] * MG_DL_PER_MMOL_L
 )
+_LOW_SENSOR: Final = max(
+    LOW_EVENT_2.bounds("limit", MG_DL)[1], LOW_EVENT_2.bounds("limit", MMOL_L)[1] * MG_DL_PER_MMOL_L
+)
 _HIGH_GLUCOSE: Final = METER_CRISIS.bounds("limit", MG_DL)[0]
 NO_PLANS: Final[Mapping[Vital, timedelta]] = {}
 _BATTERY_NEWS: Final = timedelta(days=1)
@@ -108,8 +110,6 @@ class Ward:
         self._told = told
         self._beds: dict[str, Bed] = {}  # the one used last at the end
         self._plans: dict[frozenset[tuple[Key, float]], Plan] = {}
-        self._holding: dict[str, tuple[Plan, Former | None]] = {}  # by patient, what the last bed was made with
-        self._forgotten: dict[str, datetime] = {}  # when, until there is a bed again
         self._new: defaultdict[str, list[Reading]] = defaultdict(list)  # of patients who have no bed
         self._found: defaultdict[str, list[Sequence[Finding]]] = defaultdict(list)  # what was not yet heard
         self._set_aside = SetAside()
@@ -265,7 +265,6 @@ class Ward:
         for patient in patients:
             self._drop(patient)
             self._again.add(patient)
-            self._forgotten.setdefault(patient, self._now())
 
     async def close(self) -> None:
         """Write down how far the readings were watched; where that fails, they are watched once more."""
@@ -471,7 +470,8 @@ class Ward:
     def _begin(self) -> None:
         """Have everybody looked at about whom time may have brought something about while we were away.
 
-        These are the patients about whom something stands, those who may have been asked for a second measurement,
+        These are the patients about whom something stands, those who may have been asked for a second measurement or
+        whose low may have waited,
         and, when its time comes, whoever wears a device that is not heard, or will have other limits.
         """
         now, wearings, arrivals = self._now(), self._people.worn(), self._journal.last_arrivals()
@@ -487,6 +487,8 @@ class Ward:
         start, beyond = self._started_at - _FRESH, self._journal.patients_beyond
         self._again.update(beyond(Vital.BLOOD_PRESSURE, start, below=_LOW_PRESSURE, reaching=_SEVERE))
         self._again.update(beyond(Vital.GLUCOSE, start, below=_LOW_GLUCOSE, reaching=(_HIGH_GLUCOSE, math.inf)))
+        # A low that came late may have waited for more.
+        self._again.update(beyond(Vital.CGM, start, below=_LOW_SENSOR))
 
     def _make_beds(self, patients: Sequence[str], standing: Mapping[tuple[str, str], Alert], now: datetime) -> None:
         known = {patient.id: patient for patient in self._people.some(patients)}
@@ -532,11 +534,9 @@ class Ward:
         apart = {vital: plan.apart for vital, plan in plans_on(plans, today).items()}
         if changing := [day for plan in plans for day in plan.changes_after(today)]:
             until = min(until, datetime.combine(min(changing), time(), zone))
-        plan = self._plan(limits)
         return Bed(
             patient,
-            plan=plan,
-            former=self._former(patient, plan, now),
+            plan=self._plan(limits),
             zone=zone,
             expected=tuple(
                 self._expect(worn, self._journal.last_arrival(worn.device), limits, apart, silent=silent)
@@ -557,15 +557,6 @@ class Ward:
             if applied.left_out != before:
                 logger.warning("limits set for patient %s do not hold: %s", patient, together(applied.left_out).en)
         return applied.limits, datetime.combine(until, time(), zone) if until else NEVER
-
-    def _former(self, patient: str, plan: Plan, now: datetime) -> Former | None:
-        """What held of a patient until it was changed; None where that is not known, as after a restart."""
-        since = self._forgotten.pop(patient, now)
-        before, former = self._holding.get(patient, (plan, None))
-        if before is not plan:
-            former = Former(before, since)
-        self._holding[patient] = plan, former
-        return former
 
     def _plan(self, limits: Limits) -> Plan:
         key = frozenset(limits.values.items())

@@ -1094,7 +1094,7 @@ def test_what_came_late_is_not_told_from_before_it_was_worn_or_from_a_week_ago(
 ) -> None:
     since = tuple(replace(each, worn_since=minute(70)) for each in WORN)
     assert said(Ward(expected=since).packet(*arriving(60 + LATER, *readings)), "late-emergency") == []
-    assert said(Ward().packet(*arriving(60 + LATER, *readings)), "late-emergency") == []
+    assert said(Ward().packet(*arriving(60 + LATER, *readings)), "late-emergency")  # of a meter given back: admitted
     long_ago = arriving(60 + 7 * 24 * HOUR + 10, *readings)
     assert said(Ward(expected=WORN).packet(*long_ago), "late-emergency") == []
 
@@ -1157,7 +1157,8 @@ def test_a_late_emergency_is_a_line_of_the_weekly_list() -> None:
     (line,) = said(spot.review(scene, {Vital.GLUCOSE: late}, worn={"meter-1": START}).findings, "late-emergency")
     assert (line.verdict, line.audience) == (Verdict.RAISE, Audience.WEEKLY)
     assert "too late to be told in time, in the last 7 days: 1 (measured 2026-03-01 19:00)" in line.because.en
-    assert said(spot.review(scene, {Vital.GLUCOSE: late}).findings, "late-emergency") == []
+    since = {"meter-1": minute(61)}
+    assert said(spot.review(scene, {Vital.GLUCOSE: late}, worn=since).findings, "late-emergency") == []
     in_time = arriving(60, *late)
     found = spot.review(scene, {Vital.GLUCOSE: in_time}, worn={"meter-1": START}).findings
     assert said(found, "late-emergency") == []
@@ -1367,3 +1368,49 @@ def test_a_low_that_another_sensor_showed_in_time_is_not_told_late(engine: Engin
     clinic.comes(*(cgm(at, 50, device="cgm-2") for at in range(0, 60, 5)))
     told = clinic.packet(*away(400, *PASSED))
     assert [each for each in subjects(told) if "too late" in each] == []
+
+
+TOO_LATE = "Low priority: A dangerous value came too late"
+
+
+def of_staff(told: Sequence[Notice]) -> list[str]:
+    return [each for each in subjects(told) if not each.startswith("Condition over")]
+
+
+@pytest.mark.parametrize("first", [300, 301])
+def test_a_late_low_is_told_though_live_readings_follow_a_gap(phone: Clinic, first: float) -> None:
+    told = phone.packet(*away(300, *lows(0, 100, None)))
+    for at in range(int(first), 340, 5):
+        told += phone.packet(cgm(at, 110 + at % 3))
+    assert of_staff(told) == [TOO_LATE]
+    assert asked(phone) == []
+    phone.restart()
+    assert of_staff(phone.look(350)) == []
+
+
+def test_a_low_begun_live_and_over_just_before_the_phone_is_back_is_told_to_staff(phone: Clinic) -> None:
+    assert phone.comes(*lows(0, 15, 50)) == []
+    told = phone.packet(*away(140, *lows(15, 125, 47), *well(125, 140)))
+    for at in range(140, 160, 5):
+        told += phone.packet(cgm(at, 110 + at % 3))
+    assert of_staff(told) == [TOO_LATE]
+
+
+def test_late_readings_above_the_limit_do_not_count_as_heard_by_staff(phone: Clinic) -> None:
+    assert phone.comes(*lows(0, 15, 50)) == []
+    came = [cgm(at, 47 if at % 2 else 60) for at in range(15, 160, 5)]
+    assert of_staff(phone.packet(*away(400, *came, *well(160, 400)))) == [TOO_LATE]
+
+
+def test_a_late_low_of_a_sensor_that_was_replaced_is_told(engine: Engine) -> None:
+    clinic = Clinic(engine, [replace(CGM, device="cgm-2", worn_since=minute(200))])
+    worn_long(clinic)
+    clinic.packet(cgm(300, 110, device="cgm-2"))
+    assert of_staff(clinic.packet(*away(301, *PASSED[:60]))) == [TOO_LATE]
+
+
+def test_of_a_late_low_with_no_end_nobody_is_asked_to_measure_who_has_measured_meanwhile(phone: Clinic) -> None:
+    phone.packet(meter(300, 115))
+    told = [*phone.packet(*away(301, *lows(0, 100, None))), *phone.look(307)]
+    assert of_staff(told) == [TOO_LATE]
+    assert asked(phone) == []
