@@ -701,7 +701,8 @@ def _crisis(
 ) -> tuple[list[Finding], datetime | None]:
     rule = METER_CRISIS
     event = _episode(glucose, lambda each: _is_crisis(scene, each), lambda each: _is_below_crisis(scene, each))
-    proof = [each for each in event if _is_crisis(scene, each)][-2:]
+    crises = [each for each in event if _is_crisis(scene, each)]
+    proof = crises[-2:]
     doubted, counts_by = _crisis_in_doubt(scene, glucose)
     if not proof or not scene.fresh(rule, "fresh-meter", event[-1]):
         calm = None if doubted else _not_crisis(scene, glucose[-1], raising)
@@ -716,7 +717,7 @@ def _crisis(
             said,
             event[0].taken_at,
             proof,
-            priority=Priority.HIGH if len(proof) > 1 and believed(proof) else rule.priority,
+            priority=Priority.HIGH if believed(crises[1:]) else rule.priority,
             emergencies=proof,
         )
     ]

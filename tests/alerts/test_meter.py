@@ -786,3 +786,11 @@ def test_a_value_above_its_goal_says_what_to_do() -> None:
     found = Home().take(meter(0, 200)).at(0)["meter-high"]
     assert found.because.en.endswith(" Nothing needs to be done at once: please measure again before your next meal.")
     assert found.because.zh.endswith("无需立即处理：请在下一餐前复测。")
+
+
+def test_what_is_too_high_to_be_believed_confirms_no_crisis() -> None:
+    home = Home().take(meter(0, 550), meter(10, 1100))
+    assert home.at(10)["meter-crisis"].priority is Priority.MEDIUM
+    assert (
+        Home().take(meter(0, 550), meter(10, 560), meter(20, 1100)).at(20)["meter-crisis"].priority is Priority.HIGH
+    )
