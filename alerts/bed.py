@@ -446,8 +446,10 @@ class Bed:
         taken, late = stored.spot(), self._latecomers()
         seen = late.seen(stored, taken, self._came, scene.now)
         amended = corrected.judge(scene, seen.taken, self._came, stored.said_before)
-        newest = [of_it[-1].key for vital, of_it in taken.items() if of_it and vital is not Vital.CGM]
-        raised_by = stored.watched(newest) if newest and self.standing else NO_NAMES
+        newest = [of_it[-1] for vital, of_it in taken.items() if of_it and vital is not Vital.CGM]
+        # What has come since, or was corrected, is news of its own under the same key.
+        known = [each.key for each in newest if each.rev == 1 and each.key not in self._came]
+        raised_by = stored.watched(known) if known and self.standing else NO_NAMES
         found = late.told(scene, stored, seen, self.standing)
         # Nothing is asked any more, so nothing fails from here on.
         if not self._recalled:
