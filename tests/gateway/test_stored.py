@@ -86,7 +86,7 @@ def test_staff_hear_of_a_very_low_also_of_a_meter_that_sends_every_second(tmp_pa
         stored = StoredReadings(journal, "p-1", now).spot()
     judged = spot.judge(Scene("p-1", DEFAULTS, now, ZONE), stored)
     assert [(each.audience, each.priority.name) for each in judged.findings if each.rule == "meter-very-low"] == [
-        (Audience.PATIENT, "MEDIUM"),  # the answer of these five minutes
+        (Audience.PATIENT, "HIGH"),  # the answer of these five minutes: call the emergency number
         (Audience.STAFF, "HIGH"),
     ]
 
