@@ -15,7 +15,7 @@ from starlette.responses import Response
 from alerts.alert import Act, ActKind, Alert, IllegalAct
 from alerts.messages import write
 from alerts.team import patient
-from gateway.api import Door, House
+from gateway.api import Door, House, Problem
 from gateway.language import Sentence
 from gateway.replies import Reply, ReplyResult, acknowledges
 from gateway.signed import ACKNOWLEDGE, BadLink, Claim
@@ -85,7 +85,7 @@ async def answer(request: Request, house: House, token: str, claim: LinkClaim) -
     return await _page(request, house, token, claim)
 
 
-@router.post("/api/v1/replies", tags=["alerts"])
+@router.post("/api/v1/replies", tags=["alerts"], responses={status: {"model": Problem} for status in (401, 422, 503)})
 async def reply(house: House, body: ReplyIn) -> ReplyOut:
     """Take an inbound message: "OK", "1", "收到" or "确认" acknowledges the alert for the person whose address it is.
 

@@ -36,6 +36,9 @@ from ingest.vital import COMPONENTS, Component, Unit, Vital
 
 PAGE: Final = 100
 _DEFAULT_SPAN: Final = timedelta(days=1)
+_EVENT: Final = (
+    'id: 5f2c-18\nevent: alert\ndata: {"type": "alert", "alert": "a-a3439c58d9035e25", "patient": "p-017"}\n\n'
+)
 # Every clock and every store can express these and a day beside them.
 _EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
@@ -1050,13 +1053,16 @@ async def discard_letter(house: House, letter_id: LetterNumber, body: DiscardIn)
     tags=["house"],
     status_code=200,
     response_class=EventStream,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENT}}}},
 )
 async def events(
     house: House,
-    type: Annotated[list[str] | None, Query(description="Only these: alert, follow-up, reading, health")] = None,  # noqa: A002
-    patient: Annotated[str | None, Query(description="Only about this patient")] = None,
-    last_event_id: Annotated[str | None, Header()] = None,
+    type: Annotated[  # noqa: A002
+        list[str] | None,
+        Query(description="Only these: alert, follow-up, reading, health", examples=[["alert", "follow-up"]]),
+    ] = None,
+    patient: Annotated[str | None, Query(description="Only about this patient", examples=["p-017"])] = None,
+    last_event_id: Annotated[str | None, Header(examples=["5f2c-17"])] = None,
 ) -> EventStream:
     """Server-sent events, each with an id: `alert`, `follow-up`, `reading`, `health`, `resync`.
 

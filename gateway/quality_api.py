@@ -48,7 +48,8 @@ First = Annotated[
 ]
 Last = Annotated[CalendarDay | None, Query(alias="to", description="Last day, included; left out: today")]
 Programme = Annotated[
-    str | None, Query(max_length=200, description="Its patients only, by its name in the rule file")
+    str | None,
+    Query(max_length=200, description="Its patients only, by its name in the rule file", examples=["pregnancy"]),
 ]
 WindowKind = Annotated[Window, Query(description="Calendar months, or 30 days each from `from` on")]
 LanguageCode = Annotated[Literal["en", "zh_CN"], Query(description="Of names and sentences")]

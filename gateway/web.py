@@ -35,6 +35,7 @@ from gateway import (
 from gateway.forms import flaws_told
 from gateway.guard import Guard, WebSettings, problem
 from gateway.language import Sentence
+from gateway.openapi import Described
 from gateway.people import AlreadyKnown, UnknownPerson
 from gateway.view import HouseView, NotReadable, NotWaiting, StoreAway, UnknownLetter
 
@@ -59,7 +60,7 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
 
     Close `house.bulletin` before the server stops: open event streams would hold it up.
     """
-    app = FastAPI(
+    app = Described(
         title="Homeward",
         version="1",
         summary="Patients' home readings, the alerts they raise, and what people do about them.",
