@@ -624,9 +624,10 @@ def _refuse_unasked(follow_up: FollowUp, deed: Close) -> None:
         found = _listed(symptoms)
         _refuse(
             f"The patient has {found.en}: with a severe blood pressure that is an emergency (AHA; public health "
-            "service of China). Have the emergency number called at once and close with the outcome emergency.",
+            "service of China). Have the emergency number called at once and close with the outcome "
+            "“Emergency services” (emergency).",
             f"患者有{found.zh}：合并重度血压升高属于急症（AHA；国家基本公共卫生服务规范）。"
-            "请立即呼叫急救，并以 emergency 结束。",
+            "请立即呼叫急救，结束时选择“已呼叫急救”（emergency）。",
         )
     never_reached = follow_up.reached_at is None
     if symptoms is None and not (deed.outcome is Outcome.NO_ACTION and never_reached):

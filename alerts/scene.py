@@ -80,8 +80,8 @@ def late_words(scene: Scene, reading: Reading, usual: timedelta) -> Text:
         return Text(en="", zh="")
     came = scene.clock(reading.received_at)
     return Text(
-        en=f" This came late, at {came}: how it was by then is not known.",
-        zh=f"数据迟至 {came} 才到达：届时情况未知。",
+        en=f" This came late, at {came}: by then it may have been otherwise.",
+        zh=f"数据迟至 {came} 才到达：届时情况可能已有变化。",
     )
 
 

@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Final
 
 from alerts.alert import Alert, Audience, Finding, Text, Verdict
+from alerts.devices import LATE
 from alerts.first_aid import FOR_STAFF, advice, advice_ahead, advice_late
 from alerts.forecast import HORIZON
 from alerts.rule import COUNT, MIN, RATE, Comparison, Rule
-from alerts.scene import MINUTE, VITALS, Scene, for_staff, span
+from alerts.scene import MINUTE, VITALS, Scene, for_staff, late_words, span
 from alerts.sensor import Told, Value, is_late
 from alerts.sensor_rules import (
     FALLING_FAST,
@@ -174,13 +175,7 @@ _OF_A_HIGH_LATE: Final = Text(en=" Please look at your newest value.", zh="请�
 
 def _late(scene: Scene, told: Told) -> Text:
     """When the newest value came, where it may be otherwise by then."""
-    if not is_late(told.reading):
-        return Text(en="", zh="")
-    came = scene.clock(told.reading.received_at)
-    return Text(
-        en=f" This came late, at {came}: how it was by then is not known.",
-        zh=f"数据迟至 {came} 才到达：届时情况未知。",
-    )
+    return late_words(scene, told.reading, LATE[Vital.CGM])
 
 
 def _advice(scene: Scene, told: Told) -> Text:

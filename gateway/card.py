@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from alerts.alert import Alert, Text
+from alerts.alert import Alert, Text, together
 from alerts.devices import UNRELIABLE
 from alerts.machine import Fact, FactKind
 from alerts.scene import SPOT_GAP
@@ -30,6 +30,8 @@ _ABOUT: Final[Mapping[str, tuple[tuple[Vital, ...], bool]]] = {
     "blood-pressure-high": ((Vital.BLOOD_PRESSURE,), False),
     "blood-pressure-low": ((Vital.BLOOD_PRESSURE,), True),
 }
+# Before what may tell the reader what to eat, or to sit down.
+_TO_PATIENT: Final = Text(en="The patient alone was told:", zh="仅通知了患者：")
 _AHEAD: Final = timedelta(hours=1)  # a device's clock may be so far ahead
 _OFF_SCALE: Final = {Flag.BELOW_RANGE: -math.inf, Flag.ABOVE_RANGE: math.inf}
 
@@ -108,8 +110,8 @@ def _value(reading: Reading) -> float:
 def _headline(alert: Alert, facts: Sequence[Fact]) -> Text:
     """What was said last of staff, or of an episode after it."""
     said = max((place for place, fact in enumerate(facts) if fact.because == alert.because), default=-1)
-    later = [fact.because for fact in facts[said + 1 :] if fact.what is FactKind.RELAPSED]
-    return next((because for because in reversed(later) if because), alert.because)
+    later = [fact.because for fact in facts[said + 1 :] if fact.what is FactKind.RELAPSED and fact.because]
+    return together((_TO_PATIENT, later[-1])) if later else alert.because
 
 
 def _waiting_since(alert: Alert, facts: Sequence[Fact]) -> datetime | None:

@@ -471,17 +471,18 @@ class Journal:
     def extremes(
         self, patient: str, vital: Vital, start: datetime, end: datetime, doubts: Iterable[Flag], *, low: bool
     ) -> list[Reading]:
-        """The lowest or the highest with start <= taken_at < end by the first component, of equal ones the newest.
+        """The lowest or the highest with start <= taken_at < end by the first component, then the second, the newest.
 
         One of those without any of the flags in `doubts` and one of those with one, where there are such. LO and HI
         are beyond all numbers.
         """
+        down = "" if low else "DESC"
         doubted = f"flags IS NOT NULL AND ({' OR '.join(_flagged(flag) for flag in doubts)})"
         beyond = f"CASE WHEN {_flagged(Flag.BELOW_RANGE)} THEN -1e9 WHEN {_flagged(Flag.ABOVE_RANGE)} THEN 1e9 END"
         place = (
             f"SELECT series, taken_us, device, n, coalesce(v0, {beyond}) AS value FROM readings WHERE taken_us>=? "
             "AND taken_us<? AND series=(SELECT id FROM series WHERE patient=? AND vital=?) AND value IS NOT NULL "
-            f"AND {{only}} ({doubted}) ORDER BY value {'' if low else 'DESC'}, taken_us DESC LIMIT 1"
+            f"AND {{only}} ({doubted}) ORDER BY value {down}, v1 {down}, taken_us DESC LIMIT 1"
         )
         query = (
             f"SELECT {_R}, s.patient, s.vital, d.name FROM ({place}) p "

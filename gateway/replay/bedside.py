@@ -45,7 +45,7 @@ class Bedside:
     """The watch over one subject, who wears one device from `since` on, and the rounds at night.
 
     Every item in the doctor's queue is closed as soon as its condition is over. together: what a patient is told of
-    one moment is the worst of it, as in a hub; else each rule speaks as if it were alone.
+    one moment is the worst of it, as in a hub; else each rule tells of its own.
     """
 
     def __init__(

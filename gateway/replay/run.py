@@ -97,7 +97,7 @@ def replay(
 ) -> Outcome:
     """Run the rows of a table through admission, journal and watch.
 
-    only: names of the rules whose findings are wanted, each of which then speaks as if it were alone; if empty, all,
+    only: names of the rules whose findings are wanted, each of which then tells of its own; if empty, all,
     and a patient is told the worst of a moment, as in a hub. progress: called with the number of rows done.
     Raises ReplayError where there is no room for the journal.
     """

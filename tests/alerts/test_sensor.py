@@ -126,13 +126,15 @@ def test_a_low_that_is_told_late_says_when_it_came_and_asks_to_measure(late: flo
     ward.comes(*trace(LOW[:11]))
     (found,) = said(ward.comes(cgm(55, 49, arrives=minute(55 + late))), "low-event-2")
     came = (
-        "This came late, at 2026-03-02 03:11: how it was by then is not known. Please measure by finger now, and eat "
-        f"or drink {SUGAR} if you are still low or feel unwell; measure again in 15 min; if it is "
+        "This came late, at 2026-03-02 03:11: by then it may have been otherwise. Please measure by finger now, and "
+        f"eat or drink {SUGAR} if you are still low or feel unwell; measure again in 15 min; if it is "
         "not better, do so again and call for help. Do not stay alone. Who is drowsy or unconscious gets nothing by "
         "mouth: call the emergency number (120 in China) at once."
     )
     assert found.because.en.endswith(came) is (late == 16)
-    assert ("数据迟至 2026-03-02 03:11 才到达：届时情况未知。请现在测指尖血糖" in found.because.zh) is (late == 16)
+    assert ("数据迟至 2026-03-02 03:11 才到达：届时情况可能已有变化。请现在测指尖血糖" in found.because.zh) is (
+        late == 16
+    )
     assert (f"{SUGAR} now and" in found.because.en) is (late == 15)
 
 
