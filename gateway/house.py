@@ -483,7 +483,7 @@ class House:
             self.ble.read_fully(device)
         except KeyError:
             raise NotReadable(
-                Sentence("device {id} is not read over Bluetooth, so it cannot be asked", id=device)
+                Sentence("device {id} is not read over Bluetooth; it sends by itself", id=device)
             ) from None
         logger.info("device %s was asked for everything it has stored", device)
 

@@ -352,7 +352,9 @@ class People:
         ZoneInfo(patient.zone)
         with self._engine.begin() as db:
             if db.execute(select(_patients.c.id).where(_patients.c.id == patient.id)).one_or_none():
-                raise AlreadyKnown(Sentence("a patient with the id {id} exists already", id=patient.id))
+                raise AlreadyKnown(
+                    Sentence("a patient with the id {id} exists already; choose another id", id=patient.id)
+                )
             db.execute(insert(_patients).values(**_patient_row(patient)))
             _write_care(db, patient)
             audited(db, "added", f"patient:{patient.id}", at=now, who=by, after=_to_audit(patient))
@@ -456,7 +458,7 @@ class People:
         """Write a new device down. by: as in `add_patient`. Raises AlreadyKnown."""
         with self._engine.begin() as db:
             if db.execute(select(_devices.c.id).where(_devices.c.id == device.id)).one_or_none():
-                raise AlreadyKnown(Sentence("a device with the id {id} exists already", id=device.id))
+                raise AlreadyKnown(Sentence("a device with the id {id} exists already; pair that one", id=device.id))
             row = {"id": device.id, "kind": device.kind, "link": device.link, "model": device.model}
             db.execute(insert(_devices).values(**row))
             audited(db, "added", f"device:{device.id}", at=now, who=by, after=row)

@@ -118,7 +118,7 @@ class SmallHouse:
 
     def read_fully(self, device: str) -> None:
         if device.startswith("cgm"):
-            raise NotReadable(f"device {device} is not read over Bluetooth, so it cannot be asked")
+            raise NotReadable(f"device {device} is not read over Bluetooth; it sends by itself")
         self.asked_fully.append(device)
 
     async def pair(self, device: str, patient: str, since: datetime | None = None) -> Wearing:
