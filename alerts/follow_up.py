@@ -624,9 +624,10 @@ def _refuse_unasked(follow_up: FollowUp, deed: Close) -> None:
         found = _listed(symptoms)
         _refuse(
             f"The patient has {found.en}: with a severe blood pressure that is an emergency (AHA; public health "
-            "service of China). Have the emergency number called at once and close with the outcome emergency.",
+            "service of China). Have the emergency number (120 in China) called at once and close with the outcome "
+            "emergency.",
             f"患者有{found.zh}：合并重度血压升高属于急症（AHA；国家基本公共卫生服务规范）。"
-            "请立即呼叫急救，并以 emergency 结束。",
+            "请立即呼叫急救（中国大陆 120），并以 emergency 结束。",
         )
     never_reached = follow_up.reached_at is None
     if symptoms is None and not (deed.outcome is Outcome.NO_ACTION and never_reached):
@@ -651,7 +652,8 @@ _DECLINED: Final = Text(
     zh="患者拒绝：可在{span}内以无需处理结束。",
 )
 _EMERGENCY: Final = Text(
-    en="The patient has {found}: have the emergency number called now.", zh="患者有{found}：请立即呼叫急救。"
+    en="The patient has {found}: have the emergency number (120 in China) called now.",
+    zh="患者有{found}：请立即呼叫急救（中国大陆 120）。",
 )
 _AGAIN: Final = Text(en="Not reached: try again in {span}.", zh="未联系到：{span}后再试。")
 _OTHER_WAY: Final = Text(
