@@ -40,6 +40,7 @@ from alerts.alert import (
     ActKind,
     Alert,
     IllegalAct,
+    Notice,
     Outcome,
     Priority,
     Symptom,
@@ -68,6 +69,7 @@ PUT_OFF: Final[Mapping[Priority, timedelta]] = {
     Priority.LOW: timedelta(days=31),
 }
 CONTACT_DATA: Final = "contact-data"
+PLEASE_CALL: Final = "please-call"
 _SEVERE_PROBLEM: Final = "blood-pressure-high"
 
 
@@ -425,6 +427,24 @@ def replay(facts: Iterable[Fact]) -> FollowUp:
     if follow_up is None:
         raise ValueError("there are no facts")
     return follow_up
+
+
+def asked_to_call(about: Notice, at: datetime, *, programme: str | None = None) -> Open:
+    """What a patient opens who has read a message and asks to be called; the same for the same message."""
+    return Open(
+        patient=about.patient,
+        why=Why.PATIENT,
+        key=about.id,
+        because=Text(
+            en=f"The patient asks to be called about the message “{about.subject.en}”.",
+            zh=f"患者阅读消息“{about.subject.zh}”后请求回电。",
+        ),
+        at=at,
+        role=Role.NURSE,
+        priority=max(about.priority, Priority.MEDIUM),
+        problem=PLEASE_CALL,
+        programme=programme,
+    )
 
 
 # The alert and its follow-up go together.

@@ -183,9 +183,19 @@ def test_without_trust() -> None:
     own = untrusted_message(replace(NOTICE, audience=Audience.PATIENT))
     assert own.subject == Text(en="A message from your clinic", zh="来自您诊所的消息")
     assert own.body == Text(
-        en="Please measure now, as agreed with your clinic. If you feel unwell, call your clinic, or the emergency "
-        "number (120 in China).",
-        zh="请按与诊所的约定立即测量。如感不适，请联系诊所或拨打急救电话（中国大陆 120）。",
+        en="Your clinic has a message for you. Please open the link now and read it: nobody has to sign in. If you "
+        "feel unwell, call your clinic, or the emergency number (120 in China).",
+        zh="诊所有一条消息给您。请立即打开链接查看，无需登录。如感不适，请联系诊所或拨打急救电话（中国大陆 120）。",
+    )
+
+
+def test_a_patient_who_has_read_a_message_asks_to_be_called() -> None:
+    said = write("please_call", ZONE, patient="p-1", about=NOTICE.subject)
+    assert said.subject == Text(en="Please call patient p-1", zh="请致电患者 p-1")
+    assert said.body == Text(
+        en="The patient has read “Condition over: Very low glucose” and asks to be called. It is in the list of "
+        "follow-ups: take it, call, and note what came of it.",
+        zh="患者已阅读“状况已解除：血糖严重偏低”，请求回电。已列入随访列表：请领取、致电并记录结果。",
     )
 
 
@@ -233,7 +243,7 @@ def test_there_is_a_template_in_each_language_for_each_kind() -> None:
     assert {path.name for path in folder.iterdir() if path.suffix == ".jinja"} == {
         f"{kind}.{language}.jinja" for kind in kinds for language in ("en", "zh_CN")
     }
-    assert len(kinds) == 12
+    assert len(kinds) == 13
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,10 @@ async def test_an_alert_arrives_live_and_stays_acknowledged(browser, house, addr
     await card.get_by_text(words["seen"], exact=True).first.click()
     await card.get_by_label(words["name"]).first.fill("李医生")
     await card.get_by_role("button", name=words["seen"]).last.click()
+    await expect(page).to_have_url(re.compile("/follow-ups/f-[0-9a-f]{16}$"))  # what is to be done next
+    await expect(page.locator("main")).to_contain_text(because)
     done = page.locator(f"#handled > #{alert.id}")
-    await expect(done).to_contain_text(words["by"])
-    await page.reload()
+    await page.goto("/")
     await expect(done).to_contain_text(words["by"])
     kept = house.book.alert(alert.id)
     assert kept is not None
@@ -111,6 +112,8 @@ async def test_an_alert_arrives_live_and_stays_acknowledged(browser, house, addr
 
     second = house.find(severe_pressure())  # the name is known now: one click
     await page.locator(f"#waiting > #{second.id}").get_by_role("button", name=words["seen"]).click()
+    await expect(page).to_have_url(re.compile("/follow-ups/"))
+    await page.goto("/")
     await expect(page.locator(f"#handled > #{second.id}")).to_contain_text(words["by"])
     assert seen.complaints == []
     await seen.context.close()
@@ -234,6 +237,8 @@ async def test_without_javascript_an_alert_can_be_acknowledged(browser, house, a
     await card.get_by_text("Acknowledge", exact=True).first.click()
     await card.get_by_label("Your name").first.fill("Dr Li")
     await card.get_by_role("button", name="Acknowledge").click()
+    await expect(seen.page).to_have_url(re.compile("/follow-ups/"))
+    await seen.page.goto("/")
     await expect(seen.page.locator(f"#handled > #{alert.id}")).to_contain_text("by Dr Li")
     await seen.context.close()
 
