@@ -152,6 +152,7 @@ async def _page(request: Request, house: HouseView, token: str, claim: Claim) ->
         request,
         "answer.html",
         alert=alert,
+        follow_up=await asyncio.to_thread(house.follow_ups.of_alert, alert.id),
         person=person,
         token=token,
         zone=house.zone,
