@@ -221,6 +221,11 @@ class Book:
         """One alert by id, or None."""
         return next(iter(self._alerts(select(_alerts).where(_alerts.c.id == alert))), None)
 
+    def some(self, alerts: Iterable[str]) -> dict[str, Alert]:
+        """These alerts, by id."""
+        with self._engine.connect() as db:
+            return alerts_in(db, alerts)
+
     def open_alerts(self) -> list[Alert]:
         """The worklist: every open alert, the most urgent first, then the oldest."""
         order = _alerts.c.priority.desc(), _alerts.c.opened_at_us, _alerts.c.id

@@ -47,6 +47,10 @@ PATIENCE: Final = 3
 _GENERIC: Final = Text(en="An alert needs your attention", zh="有一条提醒需要您处理")
 
 
+# What a person is given to answer a notice by, or to read it; whether the channel is trusted with its text.
+LinkOf = Callable[[Notice, bool], str]
+
+
 class ChannelError(Exception):
     """The notice was not delivered. The text says what the other side answered, without health data."""
 
@@ -401,12 +405,12 @@ class Speaker:
         clock: Callable[[], datetime],
         outbox: Waiting | None = None,
         personal: Sequence[PersonalChannel] = (),
-        link: Callable[[Notice], str] | None = None,
+        link: LinkOf | None = None,
     ) -> None:
         base_url = base_url.rstrip("/")
         self._waiting: list[Waiting] = [book] if outbox is None else [book, outbox]
 
-        def link_of(notice: Notice) -> str:
+        def link_of(notice: Notice, _trusted: bool) -> str:
             is_for_all = notice.recipient is None or notice.audience is Audience.STAFF
             return f"{base_url}/alerts/{notice.alert}" if notice.alert and is_for_all else ""
 
@@ -463,9 +467,7 @@ def _orphan(name: str, waiting: int) -> ChannelHealth:
 class _Voice:
     """One channel at work. woken: set it when there may be something to say."""
 
-    def __init__(
-        self, book: Waiting, channel: Channel, *, link: Callable[[Notice], str], clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, book: Waiting, channel: Channel, *, link: LinkOf, clock: Callable[[], datetime]) -> None:
         self.woken = asyncio.Event()
         self._book = book
         self._channel = channel
@@ -570,7 +572,7 @@ class _Voice:
 
     def _message(self, delivery: Delivery) -> Message:
         notice = delivery.notice
-        link = self._link(notice)
+        link = self._link(notice, self._channel.trusted)
         written: Written | Notice = notice
         if not self._channel.trusted:
             written = untrusted_message(notice) if delivery.address else _untrusted(notice)

@@ -40,6 +40,7 @@ from alerts.alert import (
     ActKind,
     Alert,
     IllegalAct,
+    Notice,
     Outcome,
     Priority,
     Symptom,
@@ -68,6 +69,7 @@ PUT_OFF: Final[Mapping[Priority, timedelta]] = {
     Priority.LOW: timedelta(days=31),
 }
 CONTACT_DATA: Final = "contact-data"
+PLEASE_CALL: Final = "please-call"
 _SEVERE_PROBLEM: Final = "blood-pressure-high"
 
 
@@ -427,6 +429,24 @@ def replay(facts: Iterable[Fact]) -> FollowUp:
     return follow_up
 
 
+def asked_to_call(about: Notice, at: datetime, *, programme: str | None = None) -> Open:
+    """What a patient opens who has read a message and asks to be called; the same for the same message."""
+    return Open(
+        patient=about.patient,
+        why=Why.PATIENT,
+        key=about.id,
+        because=Text(
+            en=f"The patient asks to be called about the message “{about.subject.en}”.",
+            zh=f"患者阅读消息“{about.subject.zh}”后请求回电。",
+        ),
+        at=at,
+        role=Role.NURSE,
+        priority=max(about.priority, Priority.MEDIUM),
+        problem=PLEASE_CALL,
+        programme=programme,
+    )
+
+
 # The alert and its follow-up go together.
 
 
@@ -624,10 +644,10 @@ def _refuse_unasked(follow_up: FollowUp, deed: Close) -> None:
         found = _listed(symptoms)
         _refuse(
             f"The patient has {found.en}: with a severe blood pressure that is an emergency (AHA; public health "
-            "service of China). Have the emergency number called at once and close with the outcome "
+            "service of China). Have the emergency number (120 in China) called at once and close with the outcome "
             "“Emergency services” (emergency).",
             f"患者有{found.zh}：合并重度血压升高属于急症（AHA；国家基本公共卫生服务规范）。"
-            "请立即呼叫急救，结束时选择“已呼叫急救”（emergency）。",
+            "请立即呼叫急救（中国大陆 120），结束时选择“已呼叫急救”（emergency）。",
         )
     never_reached = follow_up.reached_at is None
     if symptoms is None and not (deed.outcome is Outcome.NO_ACTION and never_reached):
@@ -652,7 +672,8 @@ _DECLINED: Final = Text(
     zh="患者拒绝：可在{span}内以无需处理结束。",
 )
 _EMERGENCY: Final = Text(
-    en="The patient has {found}: have the emergency number called now.", zh="患者有{found}：请立即呼叫急救。"
+    en="The patient has {found}: have the emergency number (120 in China) called now.",
+    zh="患者有{found}：请立即呼叫急救（中国大陆 120）。",
 )
 _AGAIN: Final = Text(en="Not reached: try again in {span}.", zh="未联系到：{span}后再试。")
 _OTHER_WAY: Final = Text(

@@ -262,6 +262,11 @@ class FollowUpBook:
         query = select(_follow_ups).where(_follow_ups.c.patient == patient)
         return self._found(query.order_by(_follow_ups.c.opened_at_us.desc(), _follow_ups.c.id).limit(limit))
 
+    def open_of(self, patient: str) -> list[FollowUp]:
+        """A patient's open follow-ups, the longest due first."""
+        query = select(_follow_ups).where(_follow_ups.c.patient == patient, _is_open)
+        return self._found(query.order_by(_follow_ups.c.due_at_us, _follow_ups.c.id))
+
     def opened_in(self, start: datetime, end: datetime) -> list[FollowUp]:
         """Those that were opened from start until before end, oldest first."""
         span = (_follow_ups.c.opened_at_us >= to_us(start), _follow_ups.c.opened_at_us < to_us(end))
@@ -276,21 +281,13 @@ class FollowUpBook:
     def attempts(self, start: datetime, end: datetime) -> list[Attempt]:
         """Every try to reach a patient from start until before end, oldest first."""
         query = _with_attempts().where(_attempts.c.at_us >= to_us(start), _attempts.c.at_us < to_us(end))
-        with self._engine.connect() as db:
-            facts = [_fact(row) for row in db.execute(query.order_by(_attempts.c.at_us, _facts.c.seq))]
-        return [
-            Attempt(
-                follow_up=fact.follow_up,
-                by=fact.by or "",
-                at=fact.at,
-                channel=fact.channel or "",
-                result=fact.result,
-                note=fact.note,
-                symptoms=fact.symptoms,
-            )
-            for fact in facts
-            if fact.result is not None
-        ]
+        return self._tries(query.order_by(_attempts.c.at_us, _facts.c.seq))
+
+    def last_attempts(self, follow_ups: Iterable[str]) -> dict[str, Attempt]:
+        """The last try of each of these follow-ups that has one, by follow-up."""
+        last = select(func.max(_attempts.c.fact)).where(_attempts.c.follow_up.in_(list(follow_ups)))
+        tries = self._tries(_with_attempts().where(_facts.c.seq.in_(last.group_by(_attempts.c.follow_up))))
+        return {each.follow_up: each for each in tries}
 
     def count_open(self, now: datetime) -> tuple[int, int]:
         """How many are open, and how many of those are overdue."""
@@ -471,6 +468,23 @@ class FollowUpBook:
     def _found(self, query: Select[Any]) -> list[FollowUp]:
         with self._engine.connect() as db:
             return [_follow_up(row) for row in db.execute(query)]
+
+    def _tries(self, query: Select[Any]) -> list[Attempt]:
+        with self._engine.connect() as db:
+            facts = [_fact(row) for row in db.execute(query)]
+        return [
+            Attempt(
+                follow_up=fact.follow_up,
+                by=fact.by or "",
+                at=fact.at,
+                channel=fact.channel or "",
+                result=fact.result,
+                note=fact.note,
+                symptoms=fact.symptoms,
+            )
+            for fact in facts
+            if fact.result is not None
+        ]
 
     def _surveys(self, query: Select[Any]) -> list[Survey]:
         with self._engine.connect() as db:

@@ -53,23 +53,24 @@ _ANSWER: Final = Text(en="Reach the patient now.", zh="请立即联系患者。"
 _FOR_STAFF: Final[Mapping[str, Text]] = {
     "glucose-low": Text(
         en="Reach the patient now. Ask whether they are awake, can swallow, and have somebody with them; if not, "
-        "call the emergency number.",
-        zh="请立即联系患者：询问是否清醒、能否吞咽、身边有无他人；如有不妥，请拨打急救电话。",
+        "call the emergency number (120 in China).",
+        zh="请立即联系患者：询问是否清醒、能否吞咽、身边有无他人；如有不妥，请拨打急救电话（中国大陆 120）。",
     ),
     "blood-pressure-high": Text(
         en="Reach the patient now. Ask for pain in chest or back, breathlessness, numbness or weakness, and change "
-        "of vision or speech: with any of these call the emergency number.",
-        zh="请立即联系患者：询问有无胸背痛、气促、麻木或无力、视物或言语改变；如有任何一项，请拨打急救电话。",
+        "of vision or speech: with any of these call the emergency number (120 in China).",
+        zh="请立即联系患者：询问有无胸背痛、气促、麻木或无力、视物或言语改变；如有任何一项，请拨打急救电话"
+        "（中国大陆 120）。",
     ),
     "ketone": Text(
         en="Reach the patient now. Ask for vomiting, hard breathing and drowsiness: with any of these call the "
-        "emergency number.",
-        zh="请立即联系患者：询问有无呕吐、呼吸深快、嗜睡；如有任何一项，请拨打急救电话。",
+        "emergency number (120 in China).",
+        zh="请立即联系患者：询问有无呕吐、呼吸深快、嗜睡；如有任何一项，请拨打急救电话（中国大陆 120）。",
     ),
 }
 _CARED_FOR: Final = Text(
-    en="Your clinic is being told. If you feel unwell, call the emergency number.",
-    zh="正在通知您的诊所。如感不适，请拨打急救电话。",
+    en="Your clinic is being told. If you feel unwell, call the emergency number (120 in China).",
+    zh="正在通知您的诊所。如感不适，请拨打急救电话（中国大陆 120）。",
 )
 _SUGAR: Final = advice(very_low=True)
 _FOR_PATIENT: Final[Mapping[str, Text]] = {

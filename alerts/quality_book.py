@@ -143,9 +143,11 @@ class QualityBook:
         with self._engine.begin() as db:
             db.execute(insert(_care_time).values(**row, at_us=to_us(time.at), entered_us=to_us(entered_at)))
 
-    def care_times(self, start: datetime, end: datetime) -> list[CareTime]:
-        """The minutes of a period, oldest first."""
+    def care_times(self, start: datetime, end: datetime, follow_up: str | None = None) -> list[CareTime]:
+        """The minutes of a period, oldest first; those of one follow-up, where it is given."""
         query = select(_care_time).where(_care_time.c.at_us >= to_us(start), _care_time.c.at_us < to_us(end))
+        if follow_up is not None:
+            query = query.where(_care_time.c.follow_up == follow_up)
         with self._engine.connect() as db:
             return [
                 CareTime(

@@ -185,9 +185,9 @@ MATERIALS: Final[Mapping[str, Material]] = {
             body=Text(
                 en="Sit down, wait at least 1 minute and measure again. If it is still high, call your clinic. With "
                 "chest or back pain, breathlessness, numbness or weakness, or a change of vision or speech, call the "
-                "emergency number at once.",
+                "emergency number (120 in China) at once.",
                 zh="坐下休息至少 1 分钟后再测。如仍高，请联系诊所。如有胸痛、背痛、呼吸困难、麻木或无力、"
-                "视力或言语改变，请立即拨打急救电话。",
+                "视力或言语改变，请立即拨打急救电话（中国大陆 120）。",
             ),
             source=Text(en="American Heart Association", zh="美国心脏协会（AHA）"),
         ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Request
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
@@ -17,8 +17,9 @@ from alerts.messages import write
 from alerts.team import patient
 from gateway.api import Door, House, Problem
 from gateway.language import Sentence
+from gateway.linked import claimed
 from gateway.replies import Reply, ReplyResult, acknowledges
-from gateway.signed import ACKNOWLEDGE, BadLink, Claim
+from gateway.signed import ACKNOWLEDGE, Claim
 from gateway.view import HouseView
 
 router = APIRouter()
@@ -54,15 +55,7 @@ class ReplyOut(Door):
     )
 
 
-async def _claim(house: House, token: str) -> Claim:
-    links = house.duty.links
-    try:
-        return await asyncio.to_thread(links.read, token, ACKNOWLEDGE, house.now())
-    except BadLink as error:
-        raise HTTPException(404, error.args[0]) from None
-
-
-LinkClaim = Annotated[Claim, Depends(_claim)]
+LinkClaim = Annotated[Claim, claimed(ACKNOWLEDGE)]
 
 
 @router.get("/answer/{token}", include_in_schema=False)
@@ -159,6 +152,7 @@ async def _page(request: Request, house: HouseView, token: str, claim: Claim) ->
         request,
         "answer.html",
         alert=alert,
+        follow_up=await asyncio.to_thread(house.follow_ups.of_alert, alert.id),
         person=person,
         token=token,
         zone=house.zone,

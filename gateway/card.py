@@ -63,6 +63,13 @@ async def cards(house: HouseView, alerts: Sequence[Alert]) -> dict[str, Card]:
     return {alert.id: await _card(house, alert, facts.get(alert.id, ())) for alert in alerts}
 
 
+def headlines(house: HouseView, alerts: Iterable[str]) -> dict[str, Text]:
+    """The sentences of these alerts' cards, by alert. Blocks."""
+    known = house.book.some(alerts)
+    facts = house.book.histories(list(known))
+    return {name: _headline(alert, facts.get(name, ())) for name, alert in known.items()}
+
+
 async def _card(house: HouseView, alert: Alert, facts: Sequence[Fact]) -> Card:
     vitals, low = _ABOUT.get(alert.problem, ((), False))
     end = alert.closed_at or house.now() + _AHEAD

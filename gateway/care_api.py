@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Final, Literal
@@ -13,7 +14,7 @@ from fastapi import APIRouter, HTTPException, Path, Query, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from alerts.alert import Outcome, Priority, Symptom, Text
+from alerts.alert import IllegalAct, Outcome, Priority, Symptom, Text
 from alerts.care_plan import CarePlan, Condition, Control, planned
 from alerts.follow_up import (
     Attempt,
@@ -92,6 +93,7 @@ _LONGEST_S: Final = 2000
 
 Note = Annotated[str, Field(min_length=1, max_length=_LONGEST_S, pattern=r"\S")]
 FreeNote = Annotated[str, Field(max_length=_LONGEST_S)]
+MailAddress = Annotated[str, Field(min_length=3, max_length=254, pattern=r"^[^\s@:]+@[^\s@:]+$")]
 WhichDue = Literal["all", "overdue", "today"]
 
 
@@ -731,8 +733,8 @@ async def cancel_appointment(house: House, appointment_id: str) -> AppointmentOu
 async def get_invitation(
     house: House,
     appointment_id: str,
-    organizer: Annotated[str, Query(min_length=3, max_length=254, pattern=r"^[^\s@:]+@[^\s@:]+$")],
-    attendee: Annotated[str | None, Query(max_length=254, pattern=r"^[^\s@:]+@[^\s@:]+$")] = None,
+    organizer: Annotated[MailAddress, Query()],
+    attendee: Annotated[MailAddress | None, Query()] = None,
 ) -> Response:
     """The invitation, its change or its cancelling as an iCalendar file; organizer, attendee: e-mail addresses."""
     appointment = await _find_appointment(house, appointment_id)
@@ -854,6 +856,16 @@ async def answer(house: HouseView, survey_id: str, said: Answer) -> tuple[Survey
     if follow_up:
         _tell(house, follow_up)
     return survey, await _zone(house, survey.patient)
+
+
+async def open_for_patient(house: HouseView, act: Open) -> FollowUp:
+    """Have what a patient asks for done; where that was opened before, it is as it was."""
+    with suppress(IllegalAct):  # another hub is opening it at this moment
+        if await asyncio.to_thread(house.follow_ups.get, act.follow_up) is None:
+            step = opened(act)
+            await asyncio.to_thread(house.follow_ups.record, (step,))
+            _tell(house, step.follow_up)
+    return await find_follow_up(house, act.follow_up)
 
 
 # What they share

@@ -30,7 +30,7 @@ from gateway.clock import Clock
 from gateway.own_limits import care_of
 from gateway.people import People
 from gateway.replies import Replies
-from gateway.signed import ACKNOWLEDGE, SURVEY, Claim, SignedLinks
+from gateway.signed import ACKNOWLEDGE, MESSAGE, SURVEY, Claim, SignedLinks
 from ingest.journal import Journal
 from ingest.vital import Vital
 
@@ -104,16 +104,20 @@ class Duty:
             )
         return None
 
-    def link(self, notice: Notice) -> str:
+    def link(self, notice: Notice, trusted: bool = True) -> str:
         """What one of the staff acknowledges an alert by without signing in, and a patient answers a survey by.
 
-        The same for the same notice; "" where there is nothing to answer.
+        A patient reads the message itself behind one where the channel that it goes by is not trusted with it. The
+        same for the same notice; "" where there is nothing to answer or to read.
         """
         if notice.recipient is None:
             return ""
         if notice.id.startswith(SURVEY_ID):
             return self._signed(SURVEY, notice.id, notice.recipient, notice.written_at + VALID)
-        if notice.alert is None or notice.audience is Audience.PATIENT:
+        if notice.audience is Audience.PATIENT:
+            expires = notice.written_at + LINK_HOLDS
+            return "" if trusted else self._signed(MESSAGE, notice.id, notice.recipient, expires)
+        if notice.alert is None:
             return ""
         return self._signed(ACKNOWLEDGE, notice.alert, notice.recipient, notice.written_at + LINK_HOLDS)
 

@@ -48,14 +48,17 @@ _FLAWS: Final[Mapping[str, str]] = {
 }
 _PATTERNS: Final[Mapping[str, str]] = {
     r"\S": _NEEDED,
+    r"^[^\s@:]+@[^\s@:]+$": N_("write an e-mail address, as in ward@clinic.example"),
     r"^[A-Za-z0-9_.:-]{1,64}$": N_("use letters, digits and _ . : - only, at most 64 of them"),
 }
 _TEXTS: Final = ("note", "because")  # fields into which somebody writes what is not to be lost
 # The fields as the forms call them.
 _FIELDS: Final[Mapping[str, str]] = {
     "author": N_("Your name"),
+    "attendee": N_("E-mail address of the patient"),
     "because": N_("Why"),
     "by": N_("Your name"),
+    "channel": N_("By which way"),
     "days": N_("Days of 7"),
     "entry": N_("Limit"),
     "from": N_("From day"),
@@ -64,18 +67,28 @@ _FIELDS: Final[Mapping[str, str]] = {
     "kind": N_("Kind"),
     "language": N_("Language"),
     "link": N_("Reached by"),
+    "material": N_("To read"),
+    "minutes": N_("Minutes"),
     "model": N_("Model"),
     "name": N_("Name"),
     "note": N_("Note"),
+    "organizer": N_("E-mail address of the clinic"),
     "outcome": N_("Outcome"),
     "parameter": N_("Limit"),
     "patient": N_("Patient"),
+    "person": N_("Person"),
+    "place": N_("Place"),
     "population": N_("Population"),
+    "priority": N_("Priority"),
     "programme": N_("Programme"),
+    "result": N_("What came of it"),
+    "role": N_("Team"),
     "rule": N_("Limit"),
     "since": N_("Worn since"),
+    "start": N_("Begins"),
     "times": N_("Times a day"),
     "to": N_("To day"),
+    "until": N_("Until"),
     "value": N_("New value"),
     "vital": N_("What"),
     "which": N_("Limit"),
@@ -84,7 +97,7 @@ _FIELDS: Final[Mapping[str, str]] = {
 
 
 # Fields of digits, which a Chinese keyboard may write in full width, with its own full stop for the point.
-_OF_DIGITS: Final = frozenset({"value", "times", "days", "from", "to", "since"})
+_OF_DIGITS: Final = frozenset({"value", "times", "days", "from", "to", "since", "minutes"})
 
 
 def half_width(name: str, text: str) -> str:

@@ -26,7 +26,7 @@ LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 BODY_LIMIT: Final = 64 * 1024
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_OPEN_PATHS: Final = ("/login", "/static/", "/answer/", "/survey/")  # an answer brings a signed link with it
+_OPEN_PATHS: Final = ("/login", "/static/", "/answer/", "/survey/", "/message/")  # these bring a signed link
 _FOR_PROGRAMS: Final = ("/api/", "/metrics")
 _TITLES: Final = {
     400: "Bad Request",

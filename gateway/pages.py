@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -25,7 +26,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from alerts.alert import ActKind, Alert, IllegalAct, Outcome, Symptom, Text, together
-from alerts.follow_up import SYMPTOM_WORDS, asks_symptoms
+from alerts.follow_up import ROLE_WORDS, SYMPTOM_WORDS, asks_symptoms
 from alerts.rule import POPULATIONS, Rule
 from alerts.rules import PROBLEMS, RULES
 from gateway.api import (
@@ -155,7 +156,7 @@ class Desk:
         frame = {
             "here": request.url.path,
             "next": _again(request),
-            "me": unquote(request.cookies.get(_NAME_COOKIE, "")),
+            "me": name_of(request),
             "events": None,
             "now": None,
             "points": None,
@@ -191,6 +192,7 @@ def _environment(language: Language) -> Environment:
         alert_word=partial(_alert_title, language),
         problem_word=partial(_title, language),
         symptoms=SYMPTOM_WORDS,
+        roles=ROLE_WORDS,
         asks_symptoms=asks_symptoms,
         outcome_word=lambda outcome: say(OUTCOMES[outcome]),
         value_word=lambda reading, unit: _value_word(reading, unit, language),
@@ -264,7 +266,7 @@ def _page_of_form(request: Request, refusal: Refusal) -> _Page | None:
             "query_string": query.encode(),
             "state": {"refusal": refusal},
         }
-        for route in router.routes:
+        for route in chain.from_iterable(each.routes for each in request.app.state.page_routers):
             match, found = route.matches({**request.scope, **asked})
             if match is Match.FULL:
                 return _Page(route, {**asked, **found})
@@ -325,25 +327,28 @@ async def one_alert(request: Request, house: House, alert_id: str) -> Response:
         zone=zone,
         history=await asyncio.to_thread(house.book.history, alert_id),
         notices=await asyncio.to_thread(house.book.notices, alert_id),
+        follow_up=await asyncio.to_thread(house.follow_ups.of_alert, alert_id),
     )
 
 
 @router.post("/alerts/{alert_id}/acknowledge")
 async def acknowledge(request: Request, house: House, alert_id: str) -> Response:
-    """The form beside an alert."""
-    fields = await _fields(request)
-    body = _take(AcknowledgeIn, fields)
+    """The form beside an alert; who acknowledges goes on with its follow-up."""
+    fields = await fields_of(request)
+    body = take(AcknowledgeIn, fields)
     await _decide(request, house, ActKind.ACKNOWLEDGE, alert_id, body)
-    return _remember_name(_go(request, fields.get("next", "/")), request, body.by)
+    follow_up = await asyncio.to_thread(house.follow_ups.of_alert, alert_id)
+    onward = f"/follow-ups/{follow_up.id}" if follow_up else fields.get("next", "/")
+    return remember_name(go(request, onward), request, body.by)
 
 
 @router.post("/alerts/{alert_id}/close")
 async def close(request: Request, house: House, alert_id: str) -> Response:
     """The form that ends an alert."""
-    fields = await _fields(request)
-    body = _take(CloseIn, {**fields, **_symptoms(fields)})
+    fields = await fields_of(request)
+    body = take(CloseIn, {**fields, **symptoms_of(fields)})
     await _decide(request, house, ActKind.CLOSE, alert_id, body)
-    return _remember_name(_go(request, fields.get("next", "/")), request, body.by)
+    return remember_name(go(request, fields.get("next", "/")), request, body.by)
 
 
 async def _decide(
@@ -423,12 +428,12 @@ async def weekly(request: Request, house: House, week: Day | None = None) -> Res
 @router.post("/weekly/{patient_id}/{monday}/{rule}/done")
 async def mark_done(request: Request, house: House, patient_id: str, monday: date, rule: str) -> Response:
     """The form beside a line of the weekly list."""
-    body = _take(DoneIn, await _fields(request))
+    body = take(DoneIn, await fields_of(request))
     try:
         await tick(house, patient_id, monday, rule, body)
     except IllegalAct:
         raise HTTPException(409, await _done_before(request, house, patient_id, monday, rule)) from None
-    return _remember_name(_go(request, f"/weekly?week={monday}#{quote(patient_id)}"), request, body.by)
+    return remember_name(go(request, f"/weekly?week={monday}#{quote(patient_id)}"), request, body.by)
 
 
 async def _done_before(request: Request, house: HouseView, patient_id: str, monday: date, rule: str) -> str:
@@ -448,9 +453,9 @@ async def _done_before(request: Request, house: HouseView, patient_id: str, mond
 @router.post("/patients")
 async def add_patient(request: Request, house: House) -> Response:
     """The form for a new patient."""
-    patient = _take(PatientIn, await _fields(request)).patient()
+    patient = take(PatientIn, await fields_of(request)).patient()
     await asyncio.to_thread(house.people.add_patient, patient, now=house.now())
-    return _go(request, f"/patients/{quote(patient.id)}")
+    return go(request, f"/patients/{quote(patient.id)}")
 
 
 @router.get("/patients/{patient_id}")
@@ -494,6 +499,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         zone=ZoneInfo(patient.zone),
         alerts=[row[0] for row in await _with_patients(house, mine)],
         cards=await cards(house, mine),
+        follow_ups=await asyncio.to_thread(house.follow_ups.open_of, patient.id),
         tiles=[shown(found[-1], patient.glucose_unit, language) for found in newest.values() if found],
         newest=[shown(reading, patient.glucose_unit, language, sent=True) for reading in every],
         charts=charts,
@@ -523,19 +529,19 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
 async def set_care(request: Request, house: House, patient_id: str) -> Response:
     """The form that says where a patient belongs; nothing chosen is what the rule file says."""
     patient = await find_patient(house, patient_id)
-    fields = await _fields(request)
-    body = _take(PatientPatch, {name: fields.get(name) for name in ("population", "programme")})
+    fields = await fields_of(request)
+    body = take(PatientPatch, {name: fields.get(name) for name in ("population", "programme")})
     await house.change_patient(
         patient.id, lambda known: replace(known, population=body.population, programme=body.programme)
     )
-    return _go(request, f"/patients/{quote(patient.id)}")
+    return go(request, f"/patients/{quote(patient.id)}")
 
 
 @router.post("/patients/{patient_id}/limits")
 async def set_limit(request: Request, house: House, patient_id: str) -> Response:
     """The form that sets a number for a patient; those of the same name to which it leaves no day end."""
     patient = await find_patient(house, patient_id)
-    body = _take(LimitForm, await _fields(request))
+    body = take(LimitForm, await fields_of(request))
     rule, parameter, unit = body.which.split(" ", 2)
     days = {name: day.isoformat() for name, day in (("from", body.first), ("to", body.last)) if day}
     entry = {"value": body.value, "unit": unit, "author": body.author, **days}
@@ -543,14 +549,14 @@ async def set_limit(request: Request, house: House, patient_id: str) -> Response
     await house.change_patient(
         patient.id, lambda known: with_number(known, rule, parameter, entry, today), by=body.author.strip()
     )
-    return _remember_name(_go(request, f"/patients/{quote(patient.id)}#limits"), request, body.author)
+    return remember_name(go(request, f"/patients/{quote(patient.id)}#limits"), request, body.author)
 
 
 @router.post("/patients/{patient_id}/limits/end")
 async def end_limit(request: Request, house: House, patient_id: str) -> Response:
     """The button that ends a number of a patient; it stays as a former one."""
     patient = await find_patient(house, patient_id)
-    body = _take(LimitChoice, await _fields(request))
+    body = take(LimitChoice, await fields_of(request))
 
     def ended(known: Patient) -> Patient:
         try:
@@ -560,25 +566,25 @@ async def end_limit(request: Request, house: House, patient_id: str) -> Response
             raise HTTPException(409, said) from None
 
     await house.change_patient(patient.id, ended, by=body.by.strip())
-    return _remember_name(_go(request, f"/patients/{quote(patient.id)}#limits"), request, body.by)
+    return remember_name(go(request, f"/patients/{quote(patient.id)}#limits"), request, body.by)
 
 
 @router.post("/patients/{patient_id}/plans")
 async def set_plan(request: Request, house: House, patient_id: str) -> Response:
     """The form that says what a patient is to measure."""
     patient = await find_patient(house, patient_id)
-    body = _take(PlanForm, await _fields(request))
+    body = take(PlanForm, await fields_of(request))
     await agree(house, patient, Vital(body.vital), body)
-    return _remember_name(_go(request, f"/patients/{quote(patient.id)}#plans"), request, body.author)
+    return remember_name(go(request, f"/patients/{quote(patient.id)}#plans"), request, body.author)
 
 
 @router.post("/patients/{patient_id}/plans/{number}/end")
 async def end_plan(request: Request, house: House, patient_id: str, number: PlanNumber) -> Response:
     """The button that ends a plan."""
     patient = await find_patient(house, patient_id)
-    body = _take(AcknowledgeIn, await _fields(request))
+    body = take(AcknowledgeIn, await fields_of(request))
     await stop(house, patient, number, body.by)
-    return _remember_name(_go(request, f"/patients/{quote(patient.id)}#plans"), request, body.by)
+    return remember_name(go(request, f"/patients/{quote(patient.id)}#plans"), request, body.by)
 
 
 @router.get("/patients/{patient_id}/figure/{name}")
@@ -668,17 +674,17 @@ def _seeming_kind(payload: bytes) -> DeviceKind:
 @router.post("/devices")
 async def add_device(request: Request, house: House) -> Response:
     """The form for a new device."""
-    device = _take(DeviceIn, await _fields(request)).device()
+    device = take(DeviceIn, await fields_of(request)).device()
     await asyncio.to_thread(house.people.add_device, device, now=house.now())
-    return _go(request, "/devices")
+    return go(request, "/devices")
 
 
 @router.post("/devices/{device_id}/pair")
 async def pair(request: Request, house: House, device_id: str) -> Response:
     """The form that gives a device to a patient."""
-    fields = await _on_the_wearers_clock(house, await _fields(request))
-    await give(house, device_id, _take(PairIn, fields))
-    return _go(request, "/devices")
+    fields = await _on_the_wearers_clock(house, await fields_of(request))
+    await give(house, device_id, take(PairIn, fields))
+    return go(request, "/devices")
 
 
 @router.get("/devices/{device_id}")
@@ -705,35 +711,35 @@ async def one_device(
 @router.post("/devices/{device_id}/wearings/{number}")
 async def correct_wearing(request: Request, house: House, device_id: str, number: int) -> Response:
     """The form that corrects who wore a device, and since when. An empty time: from its first record."""
-    fields: dict[str, str | None] = {"since": None, **await _fields(request)}
+    fields: dict[str, str | None] = {"since": None, **await fields_of(request)}
     wearings, _ = await wearings_of(house, device_id)
     shown_before = next((_local_time(w.since, w.zone) for w in wearings if w.since and w.number == number), None)
     if fields["since"] == shown_before:
         del fields["since"]  # the form shows whole seconds: what nobody has touched stays as it is
-    body = _take(WearingPatch, await _on_the_wearers_clock(house, fields))
+    body = take(WearingPatch, await _on_the_wearers_clock(house, fields))
     _, stay = await correct(house, device_id, number, body)
-    return _remember_name(_go(request, f"/devices/{quote(device_id)}?stay={stay}"), request, body.by)
+    return remember_name(go(request, f"/devices/{quote(device_id)}?stay={stay}"), request, body.by)
 
 
 @router.post("/devices/{device_id}/read-fully")
 async def read_fully(request: Request, house: House, device_id: str) -> Response:
     """The button that has a device tell everything again."""
     await ask_fully(house, device_id)
-    return _go(request, f"/devices?asked={quote(device_id)}")
+    return go(request, f"/devices?asked={quote(device_id)}")
 
 
 @router.post("/devices/{device_id}/unpair")
 async def unpair(request: Request, house: House, device_id: str) -> Response:
     """The form that takes a device back."""
     await house.unpair(device_id)
-    return _go(request, "/devices")
+    return go(request, "/devices")
 
 
 @router.post("/devices/{device_id}/retire")
 async def retire(request: Request, house: House, device_id: str) -> Response:
     """The form that takes a device out of use."""
     await house.retire(device_id)
-    return _go(request, "/devices")
+    return go(request, "/devices")
 
 
 @router.get("/letters")
@@ -768,15 +774,15 @@ async def letters(
 async def retry_letter(request: Request, house: House, letter_id: LetterNumber) -> Response:
     """The button that has a letter tried again."""
     letter = await house.retry_letter(letter_id)
-    return _go(request, f"/letters?tried={letter.id}")
+    return go(request, f"/letters?tried={letter.id}")
 
 
 @router.post("/letters/{letter_id}/discard")
 async def discard_letter(request: Request, house: House, letter_id: LetterNumber) -> Response:
     """The form that takes a letter off the list."""
-    body = _take(DiscardIn, await _fields(request))
+    body = take(DiscardIn, await fields_of(request))
     await discard(house, letter_id, body)
-    return _remember_name(_go(request, "/letters"), request, body.by)
+    return remember_name(go(request, "/letters"), request, body.by)
 
 
 @router.get("/health")
@@ -792,7 +798,7 @@ async def health(request: Request, house: House) -> Response:
 @router.get("/language/{code}")
 async def change_language(request: Request, code: str, next: str = "/") -> Response:  # noqa: A002
     """Choose the language of the pages for this browser."""
-    answer = _go(request, next)
+    answer = go(request, next)
     if code in LANGUAGES:
         answer.set_cookie(_LANGUAGE_COOKIE, code, max_age=_YEAR_S, samesite="lax")
     return answer
@@ -807,8 +813,8 @@ async def my_name(request: Request) -> Response:
 @router.post("/me")
 async def change_my_name(request: Request) -> Response:
     """Remember the name."""
-    body = _take(AcknowledgeIn, await _fields(request))
-    return _remember_name(_go(request, "/"), request, body.by)
+    body = take(AcknowledgeIn, await fields_of(request))
+    return remember_name(go(request, "/"), request, body.by)
 
 
 @router.get("/login")
@@ -821,13 +827,13 @@ async def ask_token(request: Request, next: str = "/") -> Response:  # noqa: A00
 async def check_token(request: Request) -> Response:
     """Give the cookie to who knows the token."""
     settings: WebSettings = request.app.state.settings
-    fields = await _fields(request)
+    fields = await fields_of(request)
     wanted = fields.get("next", "/")
     if settings.token is None:
-        return _go(request, wanted)
+        return go(request, wanted)
     if not same_token(fields.get("token", ""), settings.token):
         return _desk(request).page(request, "login.html", 401, wrong=True, wanted=wanted)
-    answer = _go(request, wanted)
+    answer = go(request, wanted)
     # Not "strict": the link in an e-mail about an alert has to open the alert.
     answer.set_cookie(
         LOGIN_COOKIE, login_value(settings.token), httponly=True, samesite="lax", secure=request.url.scheme == "https"
@@ -835,19 +841,24 @@ async def check_token(request: Request) -> Response:
     return answer
 
 
+def name_of(request: Request) -> str:
+    """The name that this browser writes beside acts, "" where nobody has said it."""
+    return unquote(request.cookies.get(_NAME_COOKIE, ""))
+
+
 def _desk(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
     return desk
 
 
-async def _fields(request: Request) -> dict[str, str]:
+async def fields_of(request: Request) -> dict[str, str]:
     """The fields of a form; empty ones count as left out. The guard has bounded the body."""
     sent = parse_qsl((await request.body()).decode("utf-8", "replace"))
     request.state.fields = fields = {name: half_width(name, text) for name, text in sent}
     return fields
 
 
-def _symptoms(fields: Mapping[str, str]) -> dict[str, list[Symptom]]:
+def symptoms_of(fields: Mapping[str, object]) -> dict[str, list[Symptom]]:
     """What was ticked of the symptoms that a severe pressure asks for; nothing where nothing was, not even "none"."""
     found = [symptom for symptom in Symptom if f"symptom-{symptom}" in fields]
     return {"symptoms": found} if found or "no-symptom" in fields else {}
@@ -856,10 +867,15 @@ def _symptoms(fields: Mapping[str, str]) -> dict[str, list[Symptom]]:
 async def _on_the_wearers_clock(house: HouseView, fields: Mapping[str, str | None]) -> dict[str, str | None]:
     """The fields with the local time of a form as a moment, in the zone of its patient."""
     patient = await asyncio.to_thread(house.people.patient, fields.get("patient") or "")
+    return on_clock(fields, "since", ZoneInfo(patient.zone)) if patient else dict(fields)
+
+
+def on_clock(fields: Mapping[str, str | None], name: str, zone: ZoneInfo) -> dict[str, str | None]:
+    """The fields of a form with the local time in one of them as a moment."""
     with suppress(ValueError):  # it is told with the other fields
-        since = datetime.fromisoformat(fields.get("since") or "")
-        if patient and since.tzinfo is None:
-            return {**fields, "since": since.replace(tzinfo=ZoneInfo(patient.zone)).isoformat()}
+        local = datetime.fromisoformat(fields.get(name) or "")
+        if local.tzinfo is None:
+            return {**fields, name: local.replace(tzinfo=zone).isoformat()}
     return dict(fields)
 
 
@@ -868,7 +884,7 @@ def _local_time(moment: datetime, zone: ZoneInfo) -> str:
     return f"{moment.astimezone(zone):%Y-%m-%dT%H:%M:%S}"
 
 
-def _take(form: type[_Form], fields: Mapping[str, object]) -> _Form:
+def take(form: type[_Form], fields: Mapping[str, object]) -> _Form:
     """The fields that the form knows, checked. Raises RequestValidationError, which is shown as a sentence."""
     known = {each.alias or name for name, each in form.model_fields.items()}
     try:
@@ -877,7 +893,8 @@ def _take(form: type[_Form], fields: Mapping[str, object]) -> _Form:
         raise RequestValidationError(error.errors()) from error
 
 
-def _go(request: Request, path: str) -> RedirectResponse:
+def go(request: Request, path: str) -> RedirectResponse:
+    """On to a page of ours."""
     return RedirectResponse(_local(path, request), 303)
 
 
@@ -900,7 +917,8 @@ def _again(request: Request) -> str:
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
-def _remember_name(answer: RedirectResponse, request: Request, name: str) -> RedirectResponse:
+def remember_name(answer: RedirectResponse, request: Request, name: str) -> RedirectResponse:
+    """Have this browser write the name beside further acts."""
     answer.set_cookie(
         _NAME_COOKIE, quote(name.strip()), max_age=_YEAR_S, samesite="lax", secure=request.url.scheme == "https"
     )

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from alerts.follow_up import FollowUp
 from alerts.home_pressure import Pressures, home_pressure
 from alerts.metrics import Population, Traces, summarise, wall_clock
 from alerts.monitoring import Care, CareTime, Monitored, Window, monitored, windows
@@ -167,6 +168,10 @@ class QualityDesk:
     def note_care(self, time: CareTime, now: datetime) -> None:
         """Write minutes of care down."""
         self._book.note_care(time, now)
+
+    def care_in(self, follow_up: FollowUp, now: datetime) -> list[CareTime]:
+        """The minutes of care of a follow-up since it was opened, oldest first."""
+        return self._book.care_times(follow_up.opened_at, now + timedelta(microseconds=1), follow_up.id)
 
     def _programme(self, patient: Patient) -> str | None:
         return self._rules.care(patient.id, care_of(patient)).programme

@@ -25,6 +25,7 @@ from ingest.reading import from_us, to_us
 # Purposes are also how the path of a link begins.
 ACKNOWLEDGE: Final = "answer"
 SURVEY: Final = "survey"
+MESSAGE: Final = "message"
 
 _secrets = Table(
     "signing_secrets",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.responses import Response
@@ -20,20 +20,14 @@ from alerts.survey import QUESTIONS, Answer, Question, refusal
 from gateway.api import House
 from gateway.care_api import AnswerIn, answer
 from gateway.language import Sentence
-from gateway.signed import SURVEY, BadLink, Claim
+from gateway.linked import claimed, patients_page
+from gateway.signed import SURVEY, Claim
 from gateway.view import HouseView
 
 router = APIRouter(include_in_schema=False)
 
 
-async def _claim(house: House, token: str) -> Claim:
-    try:
-        return await asyncio.to_thread(house.duty.links.read, token, SURVEY, house.now())
-    except BadLink as error:
-        raise HTTPException(404, error.args[0]) from None
-
-
-SurveyClaim = Annotated[Claim, Depends(_claim)]
+SurveyClaim = Annotated[Claim, claimed(SURVEY)]
 
 
 @router.get("/survey/{token}")
@@ -68,9 +62,6 @@ async def _page(
     request: Request, house: HouseView, token: str, claim: Claim, *, said: Text | None = None, thanks: bool = False
 ) -> Response:
     """said: why there is nothing to answer."""
-    patient = await asyncio.to_thread(house.people.patient, claim.person.partition(":")[2])
-    spoken = patient.language if patient else None
-    response: Response = request.app.state.desk.page(
-        request, "survey.html", spoken=spoken, token=token, said=said, thanks=thanks, questions=QUESTIONS
+    return await patients_page(
+        request, house, claim, "survey.html", token=token, said=said, thanks=thanks, questions=QUESTIONS
     )
-    return response

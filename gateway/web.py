@@ -25,6 +25,8 @@ from gateway import (
     api,
     audit_api,
     care_api,
+    follow_up_pages,
+    message_page,
     metrics,
     pages,
     quality_api,
@@ -73,6 +75,7 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
     app.state.house = house
     app.state.settings = settings
     app.state.desk = pages.Desk()
+    app.state.page_routers = (pages.router, follow_up_pages.router, quality_page.router)
     app.add_middleware(_Hurry)
     app.add_middleware(Guard, settings=settings)
     app.include_router(api.router)
@@ -81,9 +84,10 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
     app.include_router(care_api.router)
     app.include_router(answers.router)
     app.include_router(survey_page.router)
+    app.include_router(message_page.router)
     app.include_router(quality_api.router)
-    app.include_router(pages.router)
-    app.include_router(quality_page.router)
+    for router in app.state.page_routers:
+        app.include_router(router)
     app.add_api_route("/static/plotly.min.js", _plotly_script, include_in_schema=False)
     app.add_api_route("/metrics", _metrics, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=_STATIC))

@@ -142,6 +142,6 @@ if (EVENTS) {
   const source = new EventSource(EVENTS);
   source.onopen = () => { showLink(true); refreshSoon(); };
   source.onerror = () => showLink(false);
-  for (const type of ["alert", "reading", "health", "resync"]) source.addEventListener(type, refreshSoon);
+  for (const type of ["alert", "reading", "follow-up", "health", "resync"]) source.addEventListener(type, refreshSoon);
   setInterval(refreshSoon, AT_LEAST_EVERY_MS);
 }

@@ -280,7 +280,10 @@ def test_a_severe_pressure_with_symptoms_leaves_one_outcome() -> None:
 def test_symptoms_found_at_a_call_are_urgent_now_and_not_forgotten() -> None:
     standing = tried(severe(), Result.REACHED, symptoms=PAIN)[0].follow_up
     assert standing.due_at == minute(10)
-    assert standing.rule.en == "The patient has chest pain, change of speech: have the emergency number called now."
+    assert standing.rule == Text(
+        en="The patient has chest pain, change of speech: have the emergency number (120 in China) called now.",
+        zh="患者有胸痛、言语不清：请立即呼叫急救（中国大陆 120）。",
+    )
     with pytest.raises(IllegalAct, match="is an emergency"):
         closed(standing, Outcome.ADVICE, symptoms=frozenset())
     with pytest.raises(IllegalAct, match="cannot be put off"):

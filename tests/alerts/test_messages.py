@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -78,14 +79,15 @@ def test_the_first_of_staff() -> None:
         "Trend: falling by 0.08 mmol/L per minute.\n"
         "Nobody was told before you.\n"
         "What to do: Reach the patient now. Ask whether they are awake, can swallow, and have somebody with them; "
-        "if not, call the emergency number. Acknowledge with the link, or answer OK; then note what came of it."
+        "if not, call the emergency number (120 in China). Acknowledge with the link, or answer OK; then note what "
+        "came of it."
     )
     assert said.body.zh == (
         "情况：血糖低于 3.0 mmol/L 已 30 分钟。\n"
         "读数：02:00 3.1 mmol/L，02:05 2.7 mmol/L。\n"
         "趋势：每分钟下降 0.08 mmol/L。\n"
         "在您之前尚未通知他人。\n"
-        "请处理：请立即联系患者：询问是否清醒、能否吞咽、身边有无他人；如有不妥，请拨打急救电话。"
+        "请处理：请立即联系患者：询问是否清醒、能否吞咽、身边有无他人；如有不妥，请拨打急救电话（中国大陆 120）。"
         "请点击链接确认，或回复“收到”；随后记录处理结果。"
     )
 
@@ -109,7 +111,7 @@ def test_who_comes_later_reads_what_was_tried() -> None:
         "- 2 Mar 02:02, doctor: nobody could be told\n"
         "- 2 Mar 02:03, by name (Li): will be told after the quiet hours\n"
         "What to do: Reach the patient now. Ask for vomiting, hard breathing and drowsiness: with any of these call "
-        "the emergency number. Acknowledge with the link, or answer OK; then note what came of it."
+        "the emergency number (120 in China). Acknowledge with the link, or answer OK; then note what came of it."
     )
     assert said.body.zh == (
         "情况：血糖低于 3.0 mmol/L 已 30 分钟。\n"
@@ -119,7 +121,7 @@ def test_who_comes_later_reads_what_was_tried() -> None:
         "- 3月2日 02:01，护士（王丽、Bao）：消息未送达\n"
         "- 3月2日 02:02，医生：无人可通知\n"
         "- 3月2日 02:03，指定人员（Li）：将在免打扰时段后通知\n"
-        "请处理：请立即联系患者：询问有无呕吐、呼吸深快、嗜睡；如有任何一项，请拨打急救电话。"
+        "请处理：请立即联系患者：询问有无呕吐、呼吸深快、嗜睡；如有任何一项，请拨打急救电话（中国大陆 120）。"
         "请点击链接确认，或回复“收到”；随后记录处理结果。"
     )
 
@@ -143,7 +145,11 @@ def test_the_patient() -> None:
         "如嗜睡或意识不清，切勿喂食，请他人立即拨打急救电话（中国大陆 120）。正在通知您的诊所。"
     )
     other = alert_message(replace(ALERT, problem="ketone"), to_patient=True, zone=ZONE, situation=Situation())
-    assert other.body.zh == "血糖低于 3.0 mmol/L 已 30 分钟。\n正在通知您的诊所。如感不适，请拨打急救电话。"
+    assert other.body == Text(
+        en="Glucose below 3.0 mmol/L for 30 min.\nYour clinic is being told. If you feel unwell, call the emergency "
+        "number (120 in China).",
+        zh="血糖低于 3.0 mmol/L 已 30 分钟。\n正在通知您的诊所。如感不适，请拨打急救电话（中国大陆 120）。",
+    )
 
 
 def test_it_is_over() -> None:
@@ -162,8 +168,8 @@ def test_it_is_over() -> None:
     own = all_clear_message(ALERT, NOTICE, to_patient=True, zone=ZONE)
     assert own.subject == NOTICE.subject
     assert own.body == Text(
-        en="Glucose is 5.2 mmol/L.\nIf you feel unwell, call your clinic, or the emergency number.",
-        zh="血糖 5.2 mmol/L。如仍感不适，请联系您的诊所或拨打急救电话。",
+        en="Glucose is 5.2 mmol/L.\nIf you feel unwell, call your clinic, or the emergency number (120 in China).",
+        zh="血糖 5.2 mmol/L。如仍感不适，请联系您的诊所或拨打急救电话（中国大陆 120）。",
     )
 
 
@@ -177,9 +183,19 @@ def test_without_trust() -> None:
     own = untrusted_message(replace(NOTICE, audience=Audience.PATIENT))
     assert own.subject == Text(en="A message from your clinic", zh="来自您诊所的消息")
     assert own.body == Text(
-        en="Please measure now, as agreed with your clinic. If you feel unwell, call your clinic, or the emergency "
-        "number.",
-        zh="请按与诊所的约定立即测量。如感不适，请联系诊所或拨打急救电话。",
+        en="Your clinic has a message for you. Please open the link now and read it: nobody has to sign in. If you "
+        "feel unwell, call your clinic, or the emergency number (120 in China).",
+        zh="诊所有一条消息给您。请立即打开链接查看，无需登录。如感不适，请联系诊所或拨打急救电话（中国大陆 120）。",
+    )
+
+
+def test_a_patient_who_has_read_a_message_asks_to_be_called() -> None:
+    said = write("please_call", ZONE, patient="p-1", about=NOTICE.subject)
+    assert said.subject == Text(en="Please call patient p-1", zh="请致电患者 p-1")
+    assert said.body == Text(
+        en="The patient has read “Condition over: Very low glucose” and asks to be called. It is in the list of "
+        "follow-ups: take it, call, and note what came of it.",
+        zh="患者已阅读“状况已解除：血糖严重偏低”，请求回电。已列入随访列表：请领取、致电并记录结果。",
     )
 
 
@@ -227,7 +243,7 @@ def test_there_is_a_template_in_each_language_for_each_kind() -> None:
     assert {path.name for path in folder.iterdir() if path.suffix == ".jinja"} == {
         f"{kind}.{language}.jinja" for kind in kinds for language in ("en", "zh_CN")
     }
-    assert len(kinds) == 12
+    assert len(kinds) == 13
 
 
 @pytest.mark.parametrize(
@@ -266,3 +282,16 @@ def test_pressures_are_told_beside_the_one_before() -> None:
         en="02:00 170/100 mmHg, 02:02 186/112 mmHg", zh="02:00 170/100 mmHg，02:02 186/112 mmHg"
     )
     assert said.trend == Text(en="systolic 16 mmHg higher than before.", zh="收缩压较前升高 16 mmHg。")
+
+
+def test_wherever_the_emergency_number_is_named_it_is_said_which() -> None:
+    """In every file of which people read sentences; a sentence may go on in the next line of its source."""
+    named = 0
+    for room in ("alerts", "gateway"):
+        for path in Path(room).rglob("*"):
+            if path.suffix in {".py", ".jinja", ".html", ".po"}:
+                said = re.sub(r'"\n\s*f?"', "", path.read_text(encoding="utf-8"))
+                named += len(re.findall("emergency number|急救电话|呼叫急救", said))
+                assert not re.search(r"emergency number(?! \(120 in China\)| is 120)", said), path
+                assert not re.search(r"(急救电话|请立即呼叫急救)(?!（中国大陆 120）)", said), path
+    assert named > 40

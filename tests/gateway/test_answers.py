@@ -72,6 +72,9 @@ async def test_a_get_changes_nothing_and_a_post_acknowledges(house: SmallHouse, 
     page = await web.post(link)
     assert page.status_code == 200
     assert "李医生 has acknowledged this alert." in page.text
+    follow_up = house.follow_ups.of_alert(alert.id)
+    assert follow_up is not None
+    assert f'href="/follow-ups/{follow_up.id}"' in page.text
     seen = house.book.alert(alert.id)
     assert seen is not None
     assert (seen.acknowledged_by, seen.acknowledged_at) == ("李医生", NOW)

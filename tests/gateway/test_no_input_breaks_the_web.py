@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway import api, pages
+from gateway import api, follow_up_pages, pages
 from gateway.guard import WebSettings
 from gateway.web import create_app
 from tests.gateway.small_house import SmallHouse, furnish, very_low
@@ -24,7 +24,7 @@ from tests.gateway.small_house import SmallHouse, furnish, very_low
 ROUTES = {
     method: sorted(
         route.path
-        for router in (api.router, pages.router)
+        for router in (api.router, pages.router, follow_up_pages.router)
         for route in router.routes
         if isinstance(route, APIRoute) and method in route.methods
     )

@@ -12,6 +12,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from alerts.alert import Act, ActKind, Outcome
+from alerts.team import Contact
 from gateway.bulletin import Bulletin
 from gateway.guard import WebSettings
 from gateway.web import create_app
@@ -19,7 +20,8 @@ from ingest.journal import Arrival
 from ingest.reading import Packet
 from ingest.vital import Vital
 from tests.gateway.serving import serving
-from tests.gateway.small_house import MILLER, NOW, SmallHouse, furnish, over, reading, severe_pressure, very_low
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, over, reading, severe_pressure, very_low
+from tests.gateway.test_duty import Ear, speak_through
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
 
@@ -101,9 +103,10 @@ async def test_an_alert_arrives_live_and_stays_acknowledged(browser, house, addr
     await card.get_by_text(words["seen"], exact=True).first.click()
     await card.get_by_label(words["name"]).first.fill("李医生")
     await card.get_by_role("button", name=words["seen"]).last.click()
+    await expect(page).to_have_url(re.compile("/follow-ups/f-[0-9a-f]{16}$"))  # what is to be done next
+    await expect(page.locator("main")).to_contain_text(because)
     done = page.locator(f"#handled > #{alert.id}")
-    await expect(done).to_contain_text(words["by"])
-    await page.reload()
+    await page.goto("/")
     await expect(done).to_contain_text(words["by"])
     kept = house.book.alert(alert.id)
     assert kept is not None
@@ -111,6 +114,8 @@ async def test_an_alert_arrives_live_and_stays_acknowledged(browser, house, addr
 
     second = house.find(severe_pressure())  # the name is known now: one click
     await page.locator(f"#waiting > #{second.id}").get_by_role("button", name=words["seen"]).click()
+    await expect(page).to_have_url(re.compile("/follow-ups/"))
+    await page.goto("/")
     await expect(page.locator(f"#handled > #{second.id}")).to_contain_text(words["by"])
     assert seen.complaints == []
     await seen.context.close()
@@ -234,6 +239,8 @@ async def test_without_javascript_an_alert_can_be_acknowledged(browser, house, a
     await card.get_by_text("Acknowledge", exact=True).first.click()
     await card.get_by_label("Your name").first.fill("Dr Li")
     await card.get_by_role("button", name="Acknowledge").click()
+    await expect(seen.page).to_have_url(re.compile("/follow-ups/"))
+    await seen.page.goto("/")
     await expect(seen.page.locator(f"#handled > #{alert.id}")).to_contain_text("by Dr Li")
     await seen.context.close()
 
@@ -250,4 +257,61 @@ async def test_the_header_is_one_line_on_a_small_screen(browser, address, locale
             abs(each["y"] + each["height"] / 2 - brand["y"] - brand["height"] / 2) < 8 for each in (links, who)
         )
         assert await seen.page.locator(".bar nav").evaluate("nav => nav.scrollWidth - nav.clientWidth") == 0
+    await seen.context.close()
+
+
+@pytest.mark.parametrize(("locale", "words"), [("en-GB", "Record a try…"), ("zh-CN", "记录联系…")])
+async def test_follow_ups_fit_a_telephone_and_are_done_by_the_keyboard(
+    browser, house, address, locale, words
+) -> None:
+    alert = house.find(severe_pressure())
+    await house.act(Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Dr Li", at=NOW))
+    follow_up = house.follow_ups.of_alert(alert.id)
+    assert follow_up is not None
+    seen = await visit(browser, address, locale, width=360)
+    page = seen.page
+    for path in ("/follow-ups", f"/alerts/{alert.id}", f"/patients/{MILLER.id}", f"/follow-ups/{follow_up.id}"):
+        await page.goto(path)
+        await page.evaluate("document.querySelectorAll('main details').forEach(each => { each.open = true; })")
+        assert await page.evaluate("document.documentElement.scrollWidth") == 360, path
+    await page.reload()
+    await page.get_by_text(words, exact=True).focus()
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Tab")
+    await page.keyboard.type("Dr Li")
+    for _ in range(2):
+        await page.keyboard.press("Tab")
+    await page.keyboard.press("ArrowDown")  # reached
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Space")  # chest pain
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#history li")).to_have_count(2)
+    tried = house.follow_ups.get(follow_up.id)
+    assert tried is not None
+    assert (tried.attempts, tried.symptoms, tried.assigned_to) == (1, {"chest-pain"}, "Dr Li")
+    assert seen.complaints == []
+    await seen.context.close()
+
+
+@pytest.mark.parametrize(("locale", "words"), [("en-GB", "you asked"), ("zh-CN", "您已于")])
+async def test_what_a_patient_reads_behind_a_link_fits_a_telephone(browser, house, address, locale, words) -> None:
+    """The patient's own language counts, not that of the browser."""
+    patient = MILLER if locale == "en-GB" else WANG
+    house.duty.team.put_contacts(f"patient:{patient.id}", [Contact(channel="sms", address="me")], now=NOW)
+    sms = Ear("sms")
+    sms.trusted = False
+    house.find(very_low(patient))
+    speaker = speak_through(house, sms)
+    await house.duty.go()
+    await speaker.speak()
+    (message,) = sms.heard
+    seen = await visit(browser, address, "de-DE", width=360)
+    await seen.page.goto(message.link.removeprefix("https://hub.example"))
+    assert await seen.page.evaluate("document.documentElement.scrollWidth") == 360
+    button = seen.page.get_by_role("button")
+    size = await button.evaluate("each => parseFloat(getComputedStyle(each).fontSize)")
+    assert size >= 20  # CSS pixels, for old eyes
+    await button.click()
+    await expect(seen.page.get_by_role("status")).to_contain_text(re.compile(words, re.IGNORECASE))
+    assert seen.complaints == []
     await seen.context.close()

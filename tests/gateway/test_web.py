@@ -488,8 +488,9 @@ async def test_without_javascript_a_form_acknowledges_remembers_the_name_and_clo
         answer = await web.post(
             f"/alerts/{alert.id}/acknowledge", data={"by": "李医生", "next": f"/alerts/{alert.id}"}
         )
-        assert (answer.status_code, answer.headers["location"]) == (303, f"/alerts/{alert.id}")
-        page = (await web.get(answer.headers["location"])).text
+        follow_up = furnished.follow_ups.of_alert(alert.id)
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/follow-ups/{follow_up.id}")
+        page = (await web.get(f"/alerts/{alert.id}")).text
         assert page.count("李医生") >= 3  # the facts, the history, and the name that the browser remembers
         late = await web.post(f"/alerts/{alert.id}/acknowledge", data={"by": "Dr Wu"})
         assert late.status_code == 409

@@ -1,0 +1,87 @@
+"""What is done about a patient, in the words of the pages. English here; other languages in `locale/`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import tzinfo
+from typing import Final
+
+from alerts.follow_up import ROLE_WORDS, SYMPTOM_WORDS, Fact, Result, What, Why
+from gateway.language import Language, Sentence
+from gateway.words import N_, OUTCOMES
+
+WHYS: Final[Mapping[Why, str]] = {
+    Why.ALERT: N_("An alert"),
+    Why.PLAN: N_("The plan of care"),
+    Why.PATIENT: N_("The patient asked for it"),
+    Why.STAFF: N_("Staff wanted it"),
+}
+RESULTS: Final[Mapping[Result, str]] = {
+    Result.REACHED: N_("reached"),
+    Result.NO_ANSWER: N_("no answer"),
+    Result.BUSY: N_("busy"),
+    Result.WRONG_NUMBER: N_("wrong number"),
+    Result.DECLINED: N_("declined"),
+    Result.UNREACHABLE: N_("unreachable"),
+    Result.MESSAGE_LEFT: N_("message left"),
+}
+# What the forms offer; through the API a try may have any name.
+CHANNELS: Final[Mapping[str, str]] = {
+    "telephone": N_("telephone"),
+    "video": N_("video call"),
+    "visit": N_("visit"),
+    "app": N_("app message"),
+    "sms": N_("SMS"),
+    "email": N_("e-mail"),
+    "wecom": N_("WeCom"),
+}
+_OPENED: Final[Mapping[Why, str]] = {
+    Why.ALERT: N_("{name} acknowledged the alert and has the follow-up."),
+    Why.PLAN: N_("The plan of care opened it."),
+    Why.PATIENT: N_("The patient asked for it."),
+    Why.STAFF: N_("{name} opened it."),
+}
+_ASKED_FOR: Final = N_("{name} opened it, for the patient asked for it.")
+_DONE: Final[Mapping[What, str]] = {
+    What.WORSENED: N_("The alert was told again: it became more urgent."),
+    What.CLAIMED: N_("{name} took it."),
+    What.HANDED_OVER: N_("{name} handed it over to: {whom}."),
+    What.ATTEMPTED: N_("{name} tried to reach the patient by {channel}: {result}."),
+    What.POSTPONED: N_("{name} put it off until {moment}."),
+    What.CLOSED: N_("{name} closed it: {outcome}."),
+}
+
+
+def told(fact: Fact, zone: tzinfo, language: Language) -> str:
+    """A dated fact of a follow-up as a sentence with the names of who did it, moments on the clock of a zone."""
+    form = _DONE.get(fact.what, "")
+    if fact.opening is not None:
+        why = fact.opening.why
+        form = _ASKED_FOR if why is Why.PATIENT and fact.by else _OPENED[why]
+    channel = fact.channel or ""
+    said = Sentence(
+        form,
+        name=fact.by or "",
+        whom=holder(fact.assigned_to, language.text(ROLE_WORDS[fact.role])),
+        channel=Sentence(CHANNELS[channel]) if channel in CHANNELS else channel,
+        result=Sentence(RESULTS[fact.result]) if fact.result else "",
+        moment=language.moment(fact.due_at, zone),
+        outcome=Sentence(OUTCOMES[fact.outcome]) if fact.outcome else "",
+    )
+    return language.sentence(said)
+
+
+def holder(person: str | None, role: str) -> str:
+    """Who has it: a person and the role, or a role of which nobody has taken it yet."""
+    return Sentence("{person} ({role})", person=person, role=role) if person else role
+
+
+def symptoms_told(fact: Fact, language: Language) -> str:
+    """What was found when the patient was asked for symptoms; "" where nobody asked."""
+    if fact.symptoms is None:
+        return ""
+    if not fact.symptoms:
+        return language.gettext("Asked for symptoms: none.")
+    apart = "、" if language.code == "zh_CN" else ", "
+    found = apart.join(language.text(words) for each, words in SYMPTOM_WORDS.items() if each in fact.symptoms)
+    return language.gettext("Symptoms: {found}.").format(found=found)

@@ -1,0 +1,425 @@
+"""The pages of follow-ups: whom to reach next, and one follow-up from the first try to the outcome."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from icalendar import Calendar
+from sqlalchemy import event
+
+from alerts.alert import Act, ActKind, Alert, Outcome, Priority
+from alerts.follow_up import Attempt, HandOver, Open, Result, Text, Why, opened
+from alerts.team import Contact, Practitioner, Role
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, severe_pressure, very_low
+from tests.gateway.test_web import browser
+
+LI = Practitioner(id="li", name="Dr Li", roles=frozenset({Role.DOCTOR}))
+LANGUAGES = ("en", "zh-CN")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[SmallHouse]:
+    house = SmallHouse(tmp_path)
+    furnish(house)
+    yield house
+    house.close()
+
+
+class _Fields(HTMLParser):
+    """The fields of a page that no label, and the buttons that no word, says the meaning of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unnamed: list[str] = []
+        self._labels = 0
+        self._button: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        kind = dict(attrs).get("type")
+        self._labels += tag == "label"
+        if tag in {"input", "select", "textarea"} and kind != "hidden" and not self._labels:
+            self.unnamed.append(str(attrs))
+        if tag == "button":
+            self._button = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._button is not None:
+            self._button += data.strip()
+
+    def handle_endtag(self, tag: str) -> None:
+        self._labels -= tag == "label"
+        if tag == "button":
+            if not self._button:
+                self.unnamed.append("button")
+            self._button = None
+
+
+def unnamed(page: str) -> list[str]:
+    fields = _Fields()
+    fields.feed(page)
+    return fields.unnamed
+
+
+def said(page: httpx.Response) -> str:
+    """What stands on a page, tags and white space left out."""
+    main = page.text[page.text.index("<main") : page.text.index("</main>")]
+    return unescape(re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", main)))
+
+
+def refusal(page: httpx.Response) -> str:
+    (told,) = re.findall(r'<p class="warning refused"[^>]*>(.*?)</p>', page.text)
+    return unescape(told)
+
+
+async def seen(house: SmallHouse, alert: Alert, by: str = "Nurse Chen") -> str:
+    """The alert is acknowledged; the address of its follow-up."""
+    await house.act(Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by=by, at=house.time))
+    follow_up = house.follow_ups.of_alert(alert.id)
+    assert follow_up is not None
+    return f"/follow-ups/{follow_up.id}"
+
+
+def wanted(house: SmallHouse, hours: float, words: str, role: Role = Role.NURSE, **more: Any) -> str:
+    """Staff want a patient followed up within some hours; the address."""
+    step = opened(
+        Open(
+            patient=WANG.id,
+            why=Why.STAFF,
+            key=words,
+            because=Text(en=words, zh=words),
+            at=house.time,
+            role=role,
+            due_at=house.time + timedelta(hours=hours),
+            by="Dr Li",
+            **more,
+        )
+    )
+    house.follow_ups.record((step,))
+    return f"/follow-ups/{step.follow_up.id}"
+
+
+LISTED = {
+    "en": (
+        "Overdue 王芳 Low priority visit Staff wanted it by Dr Li 3 Mar 2026, 14:30 UTC+8 0 "
+        "3 Mar 2026, 13:30 UTC+8 nurse As agreed. "
+        "Due today 王芳 High priority Glucose 2.8 mmol/L at 14:10, below 3.0 mmol/L for 15 min (Battelino 2019, "
+        "level 2) An alert by Nurse Chen 3 Mar 2026, 14:30 UTC+8 1 · telephone: no answer 3 Mar 2026, 14:30 UTC+8 "
+        "3 Mar 2026, 14:45 UTC+8 Nurse Chen Not reached: try again in 15 min. "
+        "Later 王芳 Low priority cuff Staff wanted it by Dr Li 3 Mar 2026, 14:30 UTC+8 0 "
+        "4 Mar 2026, 20:30 UTC+8 nurse As agreed."
+    ),
+    "zh-CN": (
+        "已逾期 王芳 低优先级 visit 医护人员新建 Dr Li 2026年3月3日 14:30 UTC+8 0 "
+        "2026年3月3日 13:30 UTC+8 护士 按约定。 "
+        "今日到期 王芳 高优先级 14:10 血糖 2.8 mmol/L，低于 3.0 mmol/L 已 15 分钟（Battelino 2019 共识 2 级） 警报 "
+        "Nurse Chen 2026年3月3日 14:30 UTC+8 1 · 电话：无人接听 2026年3月3日 14:30 UTC+8 "
+        "2026年3月3日 14:45 UTC+8 Nurse Chen 未联系到： 15 分钟后再试。 "
+        "以后 王芳 低优先级 cuff 医护人员新建 Dr Li 2026年3月3日 14:30 UTC+8 0 "
+        "2026年3月4日 20:30 UTC+8 护士 按约定。"
+    ),
+}
+HEADS = {
+    "en": "Patient What happened Why opened Tries Next try by ",
+    "zh-CN": "患者 情况 新建原因 联系次数 下次联系期限 ",
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_overdue_first_then_today_then_later_each_with_what_happened_and_the_last_try(
+    house: SmallHouse, language: str
+) -> None:
+    wanted(house, 30, "cuff")
+    wanted(house, -1, "visit")
+    follow_up = (await seen(house, house.find(very_low()))).rpartition("/")[2]
+    tried = {"by": "Nurse Chen", "at": NOW, "channel": "telephone"}
+    await house.care(Attempt(follow_up=follow_up, result=Result.NO_ANSWER, **tried))
+    async with browser(house, **{"Accept-Language": language}) as web:
+        page = await web.get("/follow-ups")
+    assert LISTED[language] in said(page).replace(HEADS[language], "")
+
+
+async def test_mine_my_role_and_all(house: SmallHouse) -> None:
+    house.duty.team.put(LI, now=NOW)
+    wanted(house, 1, "for nurses")
+    wanted(house, 1, "for Li", assigned_to="Dr Li")
+    wanted(house, 1, "for doctors", role=Role.DOCTOR)
+    async with browser(house) as web:
+        assert "once this browser knows your name" in said(await web.get("/follow-ups?of=mine"))
+        everybody = said(await web.get("/follow-ups"))
+        assert all(each in everybody for each in ("for nurses", "for Li", "for doctors", "Dietitian"))
+        await web.post("/me", data={"by": "Dr Li"})
+        mine = await web.get("/follow-ups")
+        assert 'href="/follow-ups?of=mine" aria-current="true"' in mine.text
+        assert ("for Li" in said(mine), "for nurses" in said(mine), "for doctors" in said(mine)) == (
+            True,
+            False,
+            False,
+        )
+        assert re.findall(r'href="/follow-ups\?of=(\w+)"', mine.text) == ["mine", "doctor", "all"]
+        role = said(await web.get("/follow-ups?of=doctor"))
+        assert ("for doctors" in role, "for nurses" in role) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("language", "address", "words"),
+    [
+        ("en", "/follow-ups?of=all", "Here stands whom somebody is to reach next, and by when"),
+        ("en", "/follow-ups?of=nurse", "This team has no open follow-up."),
+        ("zh-CN", "/follow-ups?of=all", "此处显示接下来须在何时之前联系哪位患者"),
+        ("zh-CN", "/follow-ups?of=mine", "填写姓名后，此处将显示由您负责的随访。"),
+    ],
+)
+async def test_an_empty_list_says_what_it_would_show(
+    house: SmallHouse, language: str, address: str, words: str
+) -> None:
+    async with browser(house, **{"Accept-Language": language}) as web:
+        assert words in said(await web.get(address))
+
+
+async def test_the_list_goes_on_on_the_next_page(house: SmallHouse) -> None:
+    for number in range(51):
+        wanted(house, number, f"number {number}")
+    async with browser(house) as web:
+        first = await web.get("/follow-ups?of=nurse")
+        assert "number 49" in first.text
+        assert "number 50" not in first.text
+        (further,) = re.findall(r'href="(/follow-ups\?of=nurse&amp;after=[^"]+)"', first.text)
+        second = await web.get(unescape(further))
+        assert ("number 50" in second.text, "number 49" in second.text) == (True, False)
+        assert "after=" not in second.text.partition("<main")[2]
+        assert (await web.get("/follow-ups?after=f-9")).status_code == 404
+        assert (await web.get("/follow-ups?of=porter")).status_code == 422
+
+
+async def test_a_full_page_asks_the_database_no_oftener_than_a_line(house: SmallHouse) -> None:
+    asked: list[str] = []
+    event.listen(house.engine, "before_cursor_execute", lambda *said: asked.append(said[2]))
+    async with browser(house) as web:
+
+        async def questions() -> int:
+            asked.clear()
+            assert (await web.get("/follow-ups?of=all")).status_code == 200
+            return len(asked)
+
+        await seen(house, house.find(very_low()))
+        one = await questions()
+        await seen(house, house.find(very_low(MILLER)))
+        for number in range(60):
+            wanted(house, number, f"number {number}")
+        assert await questions() == one
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_from_acknowledging_to_the_outcome(house: SmallHouse, language: str) -> None:
+    alert = house.find(very_low())
+    async with browser(house, **{"Accept-Language": language}) as web:
+        answer = await web.post(f"/alerts/{alert.id}/acknowledge", data={"by": "Nurse Chen", "next": "/"})
+        at = answer.headers["location"]
+        assert re.fullmatch("/follow-ups/f-[0-9a-f]{16}", at)
+        shown = said(await web.get(f"/alerts/{alert.id}"))
+        assert {
+            "en": "In follow-up by Nurse Chen , next try by 3 Mar 2026, 15:00 UTC+8",
+            "zh-CN": "由 Nurse Chen 随访中 , 下次联系期限 2026年3月3日 15:00 UTC+8",
+        }[language] in shown
+
+        async def send(act: str, **fields: str) -> None:
+            done = await web.post(f"{at}/{act}", data={"by": "Nurse Chen", **fields})
+            assert (done.status_code, done.headers["location"]) == (303, at)
+
+        await send("attempts", channel="telephone", result="no-answer")
+        house.time += timedelta(minutes=20)
+        assert {"en": "overdue", "zh-CN": "已逾期"}[language] in said(await web.get(at))
+        await send("hand-over", role="doctor", person="Dr Li", note="Lives alone")
+        await send("attempts", channel="telephone", result="reached", note="ate 15 g", by="Dr Li")
+        await send("education", material="glucose-goals")
+        await send("care-time", minutes="１２", live="true")
+        await send("close", outcome="advice", note="Eat before the walk", by="Dr Li")
+        page = await web.get(at)
+    steps = {
+        "en": [
+            "3 Mar 2026, 14:30 UTC+8 Nurse Chen acknowledged the alert and has the follow-up.",
+            "Nurse Chen tried to reach the patient by telephone: no answer. Not reached: try again in 15 min. (",
+            "3 Mar 2026, 14:50 UTC+8 Nurse Chen handed it over to: Dr Li (doctor). Lives alone",
+            "Dr Li tried to reach the patient by telephone: reached. ate 15 g",
+            "Dr Li closed it: Advice given. Eat before the walk",
+            "Given to read 3 Mar 2026, 14:50 UTC+8 What the numbers mean · Nurse Chen",
+            "12 min · Nurse Chen · spoke with the patient",
+        ],
+        "zh-CN": [
+            "2026年3月3日 14:30 UTC+8 Nurse Chen 确认警报并负责随访。",
+            "Nurse Chen 通过电话联系患者：无人接听。 未联系到： 15 分钟后再试。 ( 2026年3月3日 14:45 UTC+8 )",
+            "2026年3月3日 14:50 UTC+8 Nurse Chen 已转交给：Dr Li（医生）。 Lives alone",
+            "Dr Li 通过电话联系患者：已联系到。 ate 15 g",
+            "Dr Li 结束随访：已给予建议。 Eat before the walk",
+            "已发放的宣教资料 2026年3月3日 14:50 UTC+8 看懂血糖数值 · Nurse Chen",
+            "12 分钟 · Nurse Chen · 已与患者直接交谈",
+        ],
+    }[language]
+    shown = said(page)
+    places = [shown.index(each) for each in steps]
+    assert places == sorted(places)
+    ended = house.book.alert(alert.id)
+    assert ended is not None
+    assert (ended.outcome, ended.closed_by, ended.closing_note) == (Outcome.ADVICE, "Dr Li", "Eat before the walk")
+    assert 'name="outcome"' not in page.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_what_is_refused_says_what_is_possible_and_stays_as_it_was_typed(
+    house: SmallHouse, language: str
+) -> None:
+    at = wanted(house, 1, "cuff", assigned_to="Nurse Chen", priority=Priority.MEDIUM)
+    typed = {"by": "Dr Li", "note": "travels <far>", "until": "2026-03-09T09:00", "channel": "sms"}
+    typed |= {"start": "soon", "minutes": "20"}
+    async with browser(house, **{"Accept-Language": language}) as web:
+        for act, more, status, en, zh in (
+            ("claim", {}, 409, "Have it handed over to you", "请通过转交接手"),
+            ("postpone", {}, 409, "can be put off by at most 1 d", "最多可推迟 1 天"),
+            ("hand-over", {}, 409, "needs a role or a person", "须选择角色或人员"),
+            ("attempts", {"result": "declined", "note": ""}, 409, "needs a note", "患者拒绝时"),
+            ("attempts", {}, 422, "What came of it: this is needed", "联系结果：必填"),
+            ("appointments", {}, 422, "Begins: this is not a moment", "开始时间：这不是时间"),
+            ("education", {"material": "x"}, 422, "there is nothing to read called", "没有名为"),
+            ("care-time", {"minutes": "0"}, 422, "Minutes: use 1 or more", "分钟数：不得小于 1"),
+            ("close", {"outcome": "x"}, 422, "Outcome: choose one of the list", "处理结果：请从列表中选择"),
+        ):
+            refused = await web.post(f"{at}/{act}", data={**typed, **more})
+            assert refused.status_code == status, act
+            assert {"en": en, "zh-CN": zh}[language] in refusal(refused)
+            form = refused.text.partition(f'action="{at}/{act}"')[2].partition("</form>")[0]
+            if act != "claim":  # there is no such form where somebody has it
+                assert 'value="Dr Li"' in form
+            if act in {"postpone", "hand-over", "care-time", "close"}:
+                assert ">travels &lt;far&gt;</textarea>" in form
+    (kept,) = house.follow_ups.open_of(WANG.id)
+    assert (kept.version, kept.attempts) == (1, 0)
+
+
+async def test_who_comes_too_late_keeps_the_text_and_hears_who_was_first(house: SmallHouse) -> None:
+    at = await seen(house, house.find(very_low()))
+    async with browser(house) as web:
+        await web.post(f"{at}/close", data={"by": "Dr Li", "outcome": "advice", "note": "ate"})
+        late = await web.post(f"{at}/close", data={"by": "Dr Wu", "outcome": "advice", "note": "called her"})
+    assert late.status_code == 409
+    assert refusal(late) == (
+        "Dr Li has closed this follow-up already, on 3 Mar 2026, 14:30 UTC+8 (Advice given: ate). Nothing can be "
+        "done with it any more; open a new one on the patient's page."
+    )
+    assert "called her</textarea>" in late.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_a_severe_pressure_asks_for_symptoms_and_any_of_them_leaves_one_outcome(
+    house: SmallHouse, language: str
+) -> None:
+    at = await seen(house, house.find(severe_pressure()))
+    low = await seen(house, house.find(very_low()))
+    asked = {"en": "With any of these it is an emergency", "zh-CN": "有以下任一症状即为急症"}[language]
+    async with browser(house, **{"Accept-Language": language}) as web:
+        assert (await web.get(at)).text.count(asked) == 2  # at a try, and at the end
+        assert asked not in (await web.get(low)).text
+        tried = {"by": "Nurse Chen", "channel": "telephone", "result": "reached", "symptom-chest-pain": "on"}
+        await web.post(f"{at}/attempts", data=tried)
+        page = await web.get(at)
+        assert {"en": "Symptoms: chest pain.", "zh-CN": "症状：胸痛。"}[language] in said(page)
+        assert re.findall(
+            '<option value="([a-z-]+)"', page.text.partition('name="outcome"')[2].partition("</sel")[0]
+        ) == ["emergency"]
+        assert f'action="{at}/postpone"' not in page.text
+        refused = await web.post(f"{at}/close", data={"by": "Dr Li", "outcome": "advice", "note": "rest"})
+        assert refused.status_code == 409
+        assert {"en": "is an emergency", "zh-CN": "属于急症"}[language] in refusal(refused)
+        done = await web.post(f"{at}/close", data={"by": "Dr Li", "outcome": "emergency", "note": "120 called"})
+        assert done.status_code == 303
+
+
+@pytest.mark.parametrize(("language", "subject"), [("en", "Appointments"), ("zh-CN", "预约")])
+async def test_an_appointment_is_made_downloaded_and_called_off(
+    house: SmallHouse, language: str, subject: str
+) -> None:
+    house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="email", address="w@home.example")], now=NOW)
+    at, other = wanted(house, 1, "tablets"), wanted(house, 1, "cuff")
+    async with browser(house, **{"Accept-Language": language}) as web:
+        body = {"by": "Dr Li", "start": "2026-03-10T09:30", "minutes": "20", "place": "Room 3"}
+        assert (await web.post(f"{at}/appointments", data=body)).status_code == 303
+        page = await web.get(at)
+        assert subject in said(page)
+        assert 'value="w@home.example"' in page.text
+        (path,) = re.findall(f'action="({at}/appointments/m-[0-9a-f]+)/invitation"', page.text)
+        sent = await web.post(f"{path}/invitation", data={"organizer": "ward@clinic.example", "attendee": ""})
+        assert sent.headers["content-disposition"] == 'attachment; filename="appointment.ics"'
+        (event,) = Calendar.from_ical(sent.content).walk("VEVENT")
+        assert event["dtstart"].dt == NOW.replace(day=10, hour=1, minute=30)  # 09:30 in Shanghai
+        wrong = await web.post(f"{path}/invitation", data={"organizer": "nobody"})
+        assert wrong.status_code == 422
+        assert {"en": "E-mail address of the clinic: write an e-mail address", "zh-CN": "请填写电子邮箱"}[
+            language
+        ] in refusal(wrong)
+        assert 'value="nobody"' in wrong.text
+        assert (await web.post(path.replace(at, other) + "/cancel")).status_code == 404
+        assert (await web.post(f"{path}/cancel")).status_code == 303
+        assert {"en": "called off", "zh-CN": "已取消"}[language] in said(await web.get(at))
+        assert (await web.post(f"{path}/cancel")).status_code == 409
+        ended = await web.post(f"{path}/invitation", data={"organizer": "ward@clinic.example"})
+        assert b"METHOD:CANCEL" in ended.content
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_staff_open_one_on_the_patients_page(house: SmallHouse, language: str) -> None:
+    at = f"/patients/{MILLER.id}"
+    typed = {"by": "Dr Li", "why": "patient", "priority": "medium", "because": "New <tablets>"}
+    async with browser(house, **{"Accept-Language": language}) as web:
+        empty = {"en": "Nothing is open.", "zh-CN": "目前没有未结束的随访。"}[language]
+        assert empty in said(await web.get(at))
+        refused = await web.post(f"{at}/follow-ups", data=typed)
+        assert refused.status_code == 422
+        assert {"en": "Team: this is needed", "zh-CN": "团队：必填"}[language] in refusal(refused)
+        assert ">New &lt;tablets&gt;</textarea>" in refused.text
+        made = await web.post(f"{at}/follow-ups", data={**typed, "role": "dietitian", "person": "Bo"})
+        (task,) = house.follow_ups.open_of(MILLER.id)
+        assert made.headers["location"] == f"/follow-ups/{task.id}"
+        assert (task.role, task.assigned_to, task.why, task.opened_by) == (Role.DIETITIAN, "Bo", Why.PATIENT, "Dr Li")
+        page = said(await web.get(at))
+        assert "New <tablets>" in page
+        assert {"en": "In follow-up by Bo , next try by", "zh-CN": "由 Bo 随访中 , 下次联系期限"}[language] in page
+        assert (await web.post("/patients/p-9/follow-ups", data=typed)).status_code == 404
+
+
+async def test_a_follow_up_that_nobody_has_is_taken_with_one_click_by_whom_the_browser_knows(
+    house: SmallHouse,
+) -> None:
+    at = wanted(house, 1, "cuff")
+    async with browser(house) as web:
+        assert "nobody yet; for: nurse" in said(await web.get(at))
+        await web.post("/me", data={"by": "Nurse Chen"})
+        form = (await web.get(at)).text.partition(f'action="{at}/claim"')[2].partition("</form>")[0]
+        assert '<input type="hidden" name="by" value="Nurse Chen">' in form
+        assert (await web.post(f"{at}/claim", data={"by": "Nurse Chen"})).status_code == 303
+        assert "Nurse Chen (nurse)" in said(await web.get(at))
+
+
+async def test_every_field_has_a_label(house: SmallHouse) -> None:
+    at = await seen(house, house.find(severe_pressure()))
+    free = wanted(house, 1, "cuff")
+    async with browser(house) as web:
+        await web.post(f"{at}/appointments", data={"by": "Dr Li", "start": "2026-03-10T09:30"})
+        for address in ("/follow-ups", at, free, f"/patients/{MILLER.id}"):
+            page = await web.get(address)
+            assert page.text.count("<input") + page.text.count("<select") > 0 or address == "/follow-ups"
+            assert unnamed(page.text) == [], address
+
+
+async def test_what_is_handed_to_a_role_is_told_with_the_role(house: SmallHouse) -> None:
+    at = wanted(house, 1, "cuff")
+    deed = HandOver(follow_up=at.rpartition("/")[2], by="Nurse Chen", at=NOW, note="diet", role=Role.DIETITIAN)
+    await house.care(deed)
+    async with browser(house, **{"Accept-Language": "zh-CN"}) as web:
+        assert "Nurse Chen 已转交给：营养师。" in said(await web.get(at))

@@ -1,0 +1,168 @@
+"""A message to a patient behind a signed link, where the channel is not trusted with what it says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from alerts.alert import Priority
+from alerts.channels import Message
+from alerts.follow_up import PLEASE_CALL, Close, Outcome, State, Why
+from alerts.team import Contact, Role
+from gateway.guard import WebSettings
+from gateway.people import Patient
+from gateway.web import create_app
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, very_low
+from tests.gateway.test_duty import BAO, Ear, shift, speak_through
+
+SENT = "https://hub.example"
+SUBJECT = {"en": "A message from your clinic", "zh_CN": "来自您诊所的消息"}
+BODY = {
+    "en": "Your clinic has a message for you. Please open the link now and read it: nobody has to sign in. If you "
+    "feel unwell, call your clinic, or the emergency number (120 in China).",
+    "zh_CN": "诊所有一条消息给您。请立即打开链接查看，无需登录。如感不适，请联系诊所或拨打急救电话（中国大陆 120）。",
+}
+IN_FULL = {
+    "en": [
+        "A message from your clinic",
+        "3 Mar 2026, 07:30 UTC+1",
+        "Please look after yourself now: Very low glucose",
+        "Glucose 2.8 mmol/L at 07:10, below 3.0 mmol/L for 15 min (Battelino 2019, level 2)",
+        (
+            "Please eat or drink 15 to 20 g of fast sugar (half a glass of juice, 150 ml, or 3 to 4 sugar cubes; "
+            "with acarbose: glucose) now and measure again in 15 min; if it is not better, do so again and call for "
+            "help. Do not stay alone. Who is drowsy or unconscious gets nothing by mouth: call the emergency number "
+            "(120 in China) at once. Your clinic is being told."
+        ),
+        "Please call me",
+        "In an emergency call the emergency number (120 in China); nobody waits for answers here.",
+    ],
+    "zh_CN": [
+        "来自您诊所的消息",
+        "2026年3月3日 14:30 UTC+8",
+        "请立即关注：血糖严重偏低",
+        "14:10 血糖 2.8 mmol/L，低于 3.0 mmol/L 已 15 分钟（Battelino 2019 共识 2 级）",
+        "读数：14:20 7.5 mmol/L，14:25 7.3 mmol/L，14:30 7.2 mmol/L。",
+        (
+            "请立即进食速效糖 15 至 20 克（如果汁半杯 150 ml，或方糖 3 至 4 块；服用阿卡波糖者须用葡萄糖），"
+            "15 分钟后复测；如未好转，请再次补糖并呼救。请勿独处。"
+            "如嗜睡或意识不清，切勿喂食，请他人立即拨打急救电话（中国大陆 120）。正在通知您的诊所。"
+        ),
+        "请给我打电话",
+        "紧急情况请拨打急救电话（中国大陆 120）；此处的回答不会被即时查看。",
+    ],
+}
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[SmallHouse]:
+    house = SmallHouse(tmp_path)
+    furnish(house)
+    yield house
+    house.close()
+
+
+@pytest.fixture
+async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
+    """The patient's telephone, which does not know the token of the house and prefers another language."""
+    app = create_app(house, WebSettings(token="secret"))
+    at = {"base_url": "http://127.0.0.1", "headers": {"Accept-Language": "de"}}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), **at) as web:
+        yield web
+
+
+async def told(house: SmallHouse, patient: Patient, *, trusted: bool = False) -> Message:
+    """What the patient's own channel says of a low."""
+    house.duty.team.put_contacts(f"patient:{patient.id}", [Contact(channel="sms", address="me")], now=NOW)
+    sms = Ear("sms")
+    sms.trusted = trusted
+    house.find(very_low(patient))
+    await hear(house, sms)
+    (message,) = sms.heard
+    return message
+
+
+async def hear(house: SmallHouse, *ears: Ear) -> None:
+    speaker = speak_through(house, *ears)
+    await house.duty.go()
+    await speaker.speak()
+
+
+def read(page: httpx.Response) -> list[str]:
+    """The sentences of a page, tags left out."""
+    main = page.text[page.text.index("<main") : page.text.index("</main>")]
+    return [line.strip() for line in re.sub("<[^>]+>", "\n", main).splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("patient", [WANG, MILLER])
+async def test_the_message_says_nothing_of_health_and_the_page_behind_its_link_all(
+    house: SmallHouse, web: httpx.AsyncClient, patient: Patient
+) -> None:
+    message = await told(house, patient)
+    said = (message.said(message.subject), message.said(message.body))
+    assert said == (SUBJECT[patient.language], BODY[patient.language])
+    assert message.link.startswith(f"{SENT}/message/")
+    page = await web.get(message.link.removeprefix(SENT))
+    assert page.status_code == 200
+    assert read(page) == IN_FULL[patient.language]
+    assert page.headers["Content-Language"] == patient.language.replace("_", "-")
+    assert (page.headers["Cache-Control"], page.headers["Referrer-Policy"]) == ("no-store", "same-origin")
+    assert 'class="survey"' in page.text  # in large type
+    assert "<nav" not in page.text
+
+
+async def test_a_channel_that_is_trusted_says_it_itself(house: SmallHouse) -> None:
+    message = await told(house, WANG, trusted=True)
+    assert message.link == ""
+    assert message.said(message.subject) == "请立即关注：血糖严重偏低"
+
+
+@pytest.mark.parametrize("patient", [WANG, MILLER])
+async def test_please_call_me_opens_one_follow_up_and_tells_the_nurse_on_duty(
+    house: SmallHouse, web: httpx.AsyncClient, patient: Patient
+) -> None:
+    house.duty.team.put(BAO, now=NOW)
+    house.duty.team.add_shift(shift("bao", Role.NURSE), now=NOW)
+    path = (await told(house, patient)).link.removeprefix(SENT)
+    for _ in range(2):  # whoever prefetches it changes nothing
+        await web.get(path)
+    assert house.follow_ups.open_of(patient.id) == []
+    for _ in range(2):
+        page = await web.post(path)
+        assert page.status_code == 200
+        assert {"zh_CN": "诊所会有人给您打电话", "en": "Somebody of your clinic will call you"}[
+            patient.language
+        ] in page.text
+        assert "<button" not in page.text
+    (task,) = house.follow_ups.open_of(patient.id)
+    assert (task.why, task.problem, task.role, task.priority) == (Why.PATIENT, PLEASE_CALL, Role.NURSE, Priority.HIGH)
+    assert (task.state, task.due_at) == (State.OPEN, NOW + timedelta(minutes=30))
+    assert task.because.en == (
+        "The patient asks to be called about the message “Please look after yourself now: Very low glucose”."
+    )
+    assert task.because.zh == "患者阅读消息“请立即关注：血糖严重偏低”后请求回电。"
+    app = Ear("app")
+    await hear(house, app)
+    assert [each.subject.en for each in app.heard if "call" in each.subject.en] == [
+        f"Please call patient {patient.id}"
+    ]
+    await house.care(Close(follow_up=task.id, by="Bao", at=NOW, outcome=Outcome.ADVICE, note="called"))
+    after = await web.post(path)
+    assert {"zh_CN": "诊所已处理", "en": "the clinic has seen to it"}[patient.language] in after.text
+    assert house.follow_ups.open_of(patient.id) == []
+
+
+async def test_a_link_for_something_else_or_too_old_is_refused(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    path = (await told(house, WANG)).link.removeprefix(SENT)
+    for wrong in (path.replace("/message/", "/answer/"), path.replace("/message/", "/survey/"), path[:-2]):
+        assert (await web.get(wrong)).status_code == 404
+    house.time += timedelta(hours=48)
+    for answer in (await web.get(path), await web.post(path)):
+        assert answer.status_code == 404
+        assert "patients call the clinic" in answer.text
+    assert house.follow_ups.open_of(WANG.id) == []
