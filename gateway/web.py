@@ -25,12 +25,15 @@ from gateway import (
     api,
     audit_api,
     care_api,
+    contact_api,
     metrics,
     pages,
     quality_api,
     quality_page,
     review_api,
     survey_page,
+    team_api,
+    team_pages,
 )
 from gateway.forms import flaws_told
 from gateway.guard import Guard, WebSettings, problem
@@ -78,11 +81,15 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
     app.include_router(review_api.router)
     app.include_router(audit_api.router)
     app.include_router(care_api.router)
+    app.include_router(team_api.router)
+    app.include_router(contact_api.router)
     app.include_router(answers.router)
     app.include_router(survey_page.router)
     app.include_router(quality_api.router)
     app.include_router(pages.router)
     app.include_router(quality_page.router)
+    app.include_router(team_pages.router)
+    app.state.page_routes = [*pages.router.routes, *team_pages.router.routes]
     app.add_api_route("/static/plotly.min.js", _plotly_script, include_in_schema=False)
     app.add_api_route("/metrics", _metrics, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=_STATIC))
