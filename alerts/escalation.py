@@ -146,8 +146,13 @@ DEFAULT_LADDERS: Final = (
 
 def ladder_for(ladders: Iterable[Ladder], priority: Priority, programme: str | None) -> Ladder:
     """The programme's own ladder, else the clinic's, else the default."""
-    own = {(each.priority, each.programme): each for each in (*DEFAULT_LADDERS, *ladders)}
+    own = {(each.priority, each.programme): each for each in ladders_in_force(ladders)}
     return own.get((priority, programme)) or own[priority, None]
+
+
+def ladders_in_force(ladders: Iterable[Ladder]) -> list[Ladder]:
+    """The clinic's own, and the defaults of the priorities for which it has none."""
+    return list({(each.priority, each.programme): each for each in (*DEFAULT_LADDERS, *ladders)}.values())
 
 
 # Timers

@@ -34,10 +34,12 @@ from sqlalchemy import (
     update,
 )
 
-from alerts.alert import Alert, Audience, Notice, Priority
+from alerts.alert import Alert, Audience, IllegalAct, Notice, Priority, Text
 from alerts.book import alerts_in, last_said_in, notices_in, recipients_in
 from alerts.database import METADATA
 from alerts.escalation import (
+    MESSAGES_WITHIN,
+    MOST_MESSAGES,
     PREFERRED,
     Ladder,
     Next,
@@ -59,7 +61,7 @@ from alerts.escalation import (
 )
 from alerts.follow_up_book import take_survey
 from alerts.machine import Change, FactKind
-from alerts.messages import Situation, Written, alert_message, all_clear_message, write
+from alerts.messages import TRIAL_ID, Situation, Written, alert_message, all_clear_message, write
 from alerts.outbox import (
     Call,
     full_until,
@@ -182,6 +184,10 @@ class EscalationBook:
         """The contacts of somebody that can be used, in the order in which they are tried."""
         return ways(recipient, channel, self._channels.get(recipient.audience, ()))
 
+    def channels(self, audience: Audience) -> tuple[str, ...]:
+        """The channels that may reach somebody of an audience."""
+        return tuple(self._channels.get(audience, ()))
+
     @property
     def dialled(self) -> frozenset[str]:
         """All channels that are configured, a telephone maybe among them."""
@@ -243,6 +249,21 @@ class EscalationBook:
                 notice = _notice(kind, recipient, None, "-", priority, written, now)
                 desk.send(notice, recipient, PREFERRED)
         return len(people_there)
+
+    def try_out(self, recipient: Recipient, contact: Contact, now: datetime) -> Notice:
+        """Send a test message by one contact of somebody and by no other, whatever the hour.
+
+        Raises IllegalAct when there is no room for one more message to this person now.
+        """
+        key = f"trial {contact.channel} {contact.address} {now.isoformat()}"
+        whom = recipient.owner.removeprefix(patient("")) if recipient.is_patient else "-"
+        notice = _notice(key, recipient, None, whom, Priority.LOW, write("trial", recipient.zone), now)
+        notice = replace(notice, id=TRIAL_ID + notice.id.partition("-")[2])
+        with writing(self._engine) as db:
+            if until := full_until(db, recipient.owner, now):
+                raise IllegalAct(_enough(until - now))
+            send(db, notice, recipient, [contact], now, timer=None, dialled=self.dialled)
+        return notice
 
     def send_survey(self, survey: Survey, now: datetime) -> bool:
         """Have the questions of a survey go to the patient's own contacts; False where they do not, or did before.
@@ -558,6 +579,15 @@ def _digest(notices: Sequence[Notice], recipient: Recipient, now: datetime) -> N
     written = write("digest", recipient.zone, items=items)
     key = " ".join(["digest", *(each.id for each in notices)])
     return _notice(key, recipient, None, of_patient, priority, written, now)
+
+
+def _enough(wait: timedelta) -> Text:
+    minutes = -(-wait // timedelta(minutes=1))
+    most, within = MOST_MESSAGES, MESSAGES_WITHIN // timedelta(minutes=1)
+    return Text(
+        en=f"{most} messages went to this person within {within} min. Try again in {minutes} min.",
+        zh=f"{within} 分钟内已向此人发送 {most} 条消息。请在 {minutes} 分钟后再试。",
+    )
 
 
 def _without_telephone(contacts: Sequence[Contact]) -> tuple[Contact, ...]:

@@ -23,9 +23,11 @@ from alerts.machine import PRIORITY_WORDS
 from alerts.rules import RULES
 from alerts.shown import number, shown
 from alerts.survey import SURVEY_ID
+from alerts.team import ROLE_WORDS
 from ingest.reading import Reading
 from ingest.vital import Unit, Vital
 
+TRIAL_ID: Final = "c-"  # how the id of a message begins that only tries whether a contact works
 _LANGUAGES: Final = ("en", "zh_CN")
 _STEADY_MG_DL: Final = 1.0  # per minute; slower is a flat arrow on every sensor
 _STEADY_MMOL_L: Final = 0.06
@@ -34,11 +36,7 @@ _MOST_READINGS: Final = 3
 
 _ROLES: Final[Mapping[str, Text]] = {
     PATIENT: Text(en="the patient", zh="患者"),
-    "doctor": Text(en="doctor", zh="医生"),
-    "nurse": Text(en="nurse", zh="护士"),
-    "dietitian": Text(en="dietitian", zh="营养师"),
-    "psychologist": Text(en="psychologist", zh="心理师"),
-    "coordinator": Text(en="coordinator", zh="协调员"),
+    **{role.value: words for role, words in ROLE_WORDS.items()},
 }
 _BY_NAME: Final = Text(en="by name", zh="指定人员")
 _RESULTS: Final[Mapping[Result, Text]] = {
@@ -133,8 +131,8 @@ def all_clear_message(alert: Alert, said: Notice, *, to_patient: bool, zone: str
 
 
 def untrusted_message(notice: Notice) -> Written:
-    """What may be said of a notice through a channel that is not trusted. A survey says nothing of health."""
-    if notice.id.startswith(SURVEY_ID):
+    """What may be said of a notice through a channel that is not trusted. Some say nothing of health."""
+    if notice.id.startswith((SURVEY_ID, TRIAL_ID)):
         return Written(subject=notice.subject, body=notice.body)
     kind = "patient_untrusted" if notice.audience is Audience.PATIENT else "staff_untrusted"
     return write(kind, "UTC", priority=PRIORITY_WORDS[notice.priority], patient=notice.patient)

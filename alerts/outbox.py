@@ -21,6 +21,7 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     Engine,
     Index,
@@ -39,6 +40,7 @@ from alerts.alert import Audience, Notice, Priority
 from alerts.book import CLAIM, Delivery, Try, note_notified, notices_in, put_notice, put_try
 from alerts.database import METADATA
 from alerts.escalation import MESSAGES_WITHIN, MOST_MESSAGES, PATIENCE
+from alerts.messages import TRIAL_ID
 from alerts.team import TELEPHONE, Contact, Recipient
 from ingest.reading import from_us, to_us
 
@@ -104,6 +106,15 @@ class PersonalWay:
     released_at: datetime | None
     delivered_at: datetime | None
     withdrawn_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A message that only tries whether a contact works; it is withdrawn when it has failed a few times."""
+
+    notice: str
+    written_at: datetime
+    way: PersonalWay
 
 
 @contextmanager
@@ -178,8 +189,20 @@ class Outbox:
                 return
             is_wanted = _deliveries.c.due_us.is_not(None)  # it may have been withdrawn meanwhile
             db.execute(update(_deliveries).where(this, is_wanted).values(**free, due_us=to_us(due)))
+            if tried.notice.startswith(TRIAL_ID):
+                _give_up(db, this, at)
             failed = and_(this, _deliveries.c.tries >= _TRIES, _deliveries.c.next_us > at)
             db.execute(update(_deliveries).where(failed).values(next_us=at))
+
+    def trials(self, recipient: str, limit: int) -> list[Trial]:
+        """The last test messages to somebody, newest first."""
+        is_trial = and_(_deliveries.c.recipient == recipient, _deliveries.c.notice.startswith(TRIAL_ID))
+        query = select(_deliveries).where(is_trial).order_by(_deliveries.c.written_us.desc(), _deliveries.c.notice)
+        with self._engine.connect() as db:
+            return [
+                Trial(notice=row.notice, written_at=from_us(row.written_us), way=_way(row))
+                for row in db.execute(query.limit(limit))
+            ]
 
     def undelivered(self) -> dict[str, int]:
         """How many deliveries wait for each channel."""
@@ -195,17 +218,7 @@ class Outbox:
         """How far a notice has come by each contact, the preferred one first."""
         query = select(_deliveries).where(_deliveries.c.notice == notice).order_by(_deliveries.c.position)
         with self._engine.connect() as db:
-            return [
-                PersonalWay(
-                    channel=row.channel,
-                    address=row.address,
-                    tries=row.tries,
-                    released_at=_moment(row.released_us),
-                    delivered_at=_moment(row.delivered_us),
-                    withdrawn_at=_moment(row.withdrawn_us),
-                )
-                for row in db.execute(query)
-            ]
+            return [_way(row) for row in db.execute(query)]
 
 
 # Within a transaction
@@ -336,6 +349,23 @@ def _withdraw(db: Connection, notice: str, at_us: int) -> None:
         _deliveries.c.notice == notice, _deliveries.c.delivered_us.is_(None), _deliveries.c.withdrawn_us.is_(None)
     )
     db.execute(update(_deliveries).where(rest).values(due_us=None, next_us=None, withdrawn_us=at_us))
+
+
+def _give_up(db: Connection, this: ColumnElement[bool], at_us: int) -> None:
+    """A wrong address that somebody tries is not tried on until its channel counts as dead."""
+    failed = and_(this, _deliveries.c.tries >= _TRIES)
+    db.execute(update(_deliveries).where(failed).values(due_us=None, withdrawn_us=at_us))
+
+
+def _way(row: Any) -> PersonalWay:
+    return PersonalWay(
+        channel=row.channel,
+        address=row.address,
+        tries=row.tries,
+        released_at=_moment(row.released_us),
+        delivered_at=_moment(row.delivered_us),
+        withdrawn_at=_moment(row.withdrawn_us),
+    )
 
 
 def _each_once(contacts: Sequence[Contact]) -> list[Contact]:

@@ -8,14 +8,14 @@ in the first. Two shifts that meet on the wall clock therefore meet on every day
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from alerts.alert import Audience
+from alerts.alert import Audience, Text
 
 TELEPHONE: Final = "telephone"  # a contact that a person dials, unless a channel of this name is configured
 _DAY: Final = timedelta(days=1)
@@ -31,6 +31,15 @@ class Role(StrEnum):
     DIETITIAN = "dietitian"
     PSYCHOLOGIST = "psychologist"
     COORDINATOR = "coordinator"
+
+
+ROLE_WORDS: Final[Mapping[Role, Text]] = {
+    Role.DOCTOR: Text(en="doctor", zh="医生"),
+    Role.NURSE: Text(en="nurse", zh="护士"),
+    Role.DIETITIAN: Text(en="dietitian", zh="营养师"),
+    Role.PSYCHOLOGIST: Text(en="psychologist", zh="心理师"),
+    Role.COORDINATOR: Text(en="coordinator", zh="协调员"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,9 @@ deleted: who leaves becomes inactive, for notices and facts name them. Addresses
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime, time
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import (
     JSON,
@@ -89,6 +89,10 @@ _absences = Table(
 # What the audit calls a row of a table.
 _CALLED: Final = {"shifts": "shift", "absences": "absence"}
 
+# Looks at the rota as it is when something is to be written, and raises what refuses it.
+Check: TypeAlias = Callable[[Rota], None]
+Ways: TypeAlias = tuple[tuple[Contact, ...], QuietHours | None]
+
 
 class UnknownPractitioner(LookupError):
     """No such person is registered. The text says who."""
@@ -117,10 +121,10 @@ class TeamBook:
             raise UnknownPractitioner(f"nobody of the staff has the id {name}")
         return found
 
-    def put(self, one: Practitioner, *, now: datetime, by: str | None = None) -> None:
+    def put(self, one: Practitioner, *, now: datetime, by: str | None = None, check: Check = lambda _: None) -> None:
         """Register one of the staff, or change what is registered, contacts and quiet hours included.
 
-        by: who says so, None where nobody did; here and below.
+        by: who says so, None where nobody did; here and below. check: may refuse it, here and below.
         """
         row = {
             "id": one.id,
@@ -131,6 +135,7 @@ class TeamBook:
             "active": one.active,
         }
         with self._engine.begin() as db:
+            check(rota_in(db))
             before = db.execute(select(_practitioners).where(_practitioners.c.id == one.id).with_for_update()).first()
             if before:
                 db.execute(update(_practitioners).where(_practitioners.c.id == one.id).values(**row))
@@ -139,7 +144,7 @@ class TeamBook:
             _audit_change(db, staff(one.id), dict(before._mapping) if before else None, row, now, by)
             _put_contacts(db, staff(one.id), one.contacts, one.quiet, now, by)
 
-    def contacts(self, owner: str) -> tuple[tuple[Contact, ...], QuietHours | None]:
+    def contacts(self, owner: str) -> Ways:
         """The ways to a person ("staff:ID", "patient:ID"), the preferred one first, and the quiet hours."""
         with self._engine.connect() as db:
             return contacts_in(db, [owner]).get(owner, ((), None))
@@ -157,37 +162,50 @@ class TeamBook:
         with self._engine.begin() as db:
             _put_contacts(db, owner, contacts, quiet, now, by)
 
+    def change_contacts(
+        self, owner: str, change: Callable[[Ways], Ways], *, now: datetime, by: str | None = None
+    ) -> Ways:
+        """Change the ways to a person as they are then; as they are now. What `change` raises changes nothing."""
+        with self._engine.begin() as db:
+            contacts, quiet = change(contacts_in(db, [owner]).get(owner, ((), None)))
+            _put_contacts(db, owner, contacts, quiet, now, by)
+        return contacts, quiet
+
     def owners_of(self, address: str) -> list[str]:
         """Whose contact an address is, whatever the channel; letters in either case."""
         same = select(_contacts.c.owner).where(_contacts.c.folded == _folded(address))
         with self._engine.connect() as db:
             return sorted(set(db.scalars(same)))
 
-    def add_shift(self, shift: Shift, *, now: datetime, by: str | None = None) -> Shift:
+    def add_shift(
+        self, shift: Shift, *, now: datetime, by: str | None = None, check: Check = lambda _: None
+    ) -> Shift:
         """Write a shift down; it comes back with its id. Raises UnknownPractitioner."""
         self.practitioner(shift.practitioner)
-        row = {
-            "role": shift.role,
-            "practitioner": shift.practitioner,
-            "weekdays": sorted(shift.weekdays),
-            "start": _clock(shift.start),
-            "end": _clock(shift.end),
-            "zone": shift.zone,
-            "first": shift.first,
-            "last": shift.last,
-        }
+        row = _shift_row(shift)
         with self._engine.begin() as db:
+            check(rota_in(db))
             key = db.execute(insert(_shifts).values(**row)).inserted_primary_key
             made = {**row, "id": key[0] if key else 0}
             _audit_change(db, f"shift:{made['id']}", None, made, now, by)
         return _shift(made)
+
+    def change_shift(
+        self, shift: Shift, *, now: datetime, by: str | None = None, check: Check = lambda _: None
+    ) -> None:
+        """Have a shift that is known by its id be as given from now on; the past is told by the audit alone."""
+        with self._engine.begin() as db:
+            check(rota_in(db))
+            _change(db, _shifts, shift.id, _shift_row(shift), now, by)
 
     def end_shift(self, number: int, last: date, *, now: datetime, by: str | None = None) -> None:
         """Have a shift begin for the last time on this day, or on none where that lies before its first."""
         with self._engine.begin() as db:
             _change(db, _shifts, number, {"last": last}, now, by)
 
-    def add_absence(self, absence: Absence, *, now: datetime, by: str | None = None) -> Absence:
+    def add_absence(
+        self, absence: Absence, *, now: datetime, by: str | None = None, check: Check = lambda _: None
+    ) -> Absence:
         """Write an absence down; it comes back with its id. Raises UnknownPractitioner, ValueError."""
         if absence.end <= absence.start:
             raise ValueError(
@@ -195,17 +213,21 @@ class TeamBook:
             )
         for name in filter(None, (absence.practitioner, absence.substitute)):
             self.practitioner(name)
-        row = {
-            "practitioner": absence.practitioner,
-            "start_us": to_us(absence.start),
-            "end_us": to_us(absence.end),
-            "substitute": absence.substitute,
-        }
+        row = _absence_row(absence)
         with self._engine.begin() as db:
+            check(rota_in(db))
             key = db.execute(insert(_absences).values(**row)).inserted_primary_key
             made = {**row, "id": key[0] if key else 0}
             _audit_change(db, f"absence:{made['id']}", None, made, now, by)
         return _absence(made)
+
+    def change_absence(
+        self, absence: Absence, *, now: datetime, by: str | None = None, check: Check = lambda _: None
+    ) -> None:
+        """Have an absence that is known by its id be as given."""
+        with self._engine.begin() as db:
+            check(rota_in(db))
+            _change(db, _absences, absence.id, _absence_row(absence), now, by)
 
     def end_absence(self, number: int, end: datetime, *, now: datetime, by: str | None = None) -> None:
         """Somebody is back at a moment (aware)."""
@@ -252,7 +274,7 @@ def rota_in(db: Connection) -> Rota:
     return Rota(staff=staff_in(db), shifts=shifts, absences=absences)
 
 
-def contacts_in(db: Connection, owners: Collection[str]) -> dict[str, tuple[tuple[Contact, ...], QuietHours | None]]:
+def contacts_in(db: Connection, owners: Collection[str]) -> dict[str, Ways]:
     """The contacts and quiet hours of those who have any; within a transaction."""
     ways: dict[str, list[Contact]] = {}
     for row in db.execute(select(_contacts).where(_contacts.c.owner.in_(owners)).order_by(_contacts.c.position)):
@@ -325,6 +347,28 @@ def _folded(address: str) -> str:
 
 def _clock(wall: time) -> str:
     return f"{wall:%H:%M}"
+
+
+def _shift_row(shift: Shift) -> dict[str, Any]:
+    return {
+        "role": shift.role,
+        "practitioner": shift.practitioner,
+        "weekdays": sorted(shift.weekdays),
+        "start": _clock(shift.start),
+        "end": _clock(shift.end),
+        "zone": shift.zone,
+        "first": shift.first,
+        "last": shift.last,
+    }
+
+
+def _absence_row(absence: Absence) -> dict[str, Any]:
+    return {
+        "practitioner": absence.practitioner,
+        "start_us": to_us(absence.start),
+        "end_us": to_us(absence.end),
+        "substitute": absence.substitute,
+    }
 
 
 def _shift(row: Any) -> Shift:

@@ -7,7 +7,7 @@ alert of which nobody could be told. A channel that does not deliver is told by 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
@@ -46,7 +46,8 @@ _OF_THE_HOUSE: Final = (Role.NURSE, Role.COORDINATOR)  # who hears of the house'
 class Duty:
     """Staff, ladders, timers, personal notices and links in one place; `run` keeps them going.
 
-    book and speaker are given later, because they are made after this. base_url: how links begin.
+    book and speaker are given later, because they are made after this. base_url: how links begin. mailboxes: the
+    channels whose addresses are of e-mail.
     """
 
     book: Book
@@ -61,6 +62,7 @@ class Duty:
         *,
         rules: RuleBook,
         channels: Mapping[Audience, Sequence[str]],
+        mailboxes: Collection[str] = (),
         ladders: Sequence[Ladder] = (),
         zone: str = "UTC",
         hub: str | None = None,
@@ -73,6 +75,7 @@ class Duty:
             engine, channels=channels, patient_of=self._patient, situation=self._situation, ladders=ladders
         )
         self.base_url = ""
+        self.mailboxes = frozenset(mailboxes)
         self._people = people
         self._journal = journal
         self._clock = clock

@@ -27,6 +27,7 @@ _ELSEWHERE: Final = N_("What was sent along")  # in the address, or by hand
 _FLAWS: Final[Mapping[str, str]] = {
     "missing": _NEEDED,
     "string_too_short": _NEEDED,
+    "too_short": N_("choose at least one"),
     "string_too_long": N_("at most {max_length} characters"),
     "literal_error": _CHOOSE,
     "enum": _CHOOSE,
@@ -49,17 +50,20 @@ _FLAWS: Final[Mapping[str, str]] = {
 _PATTERNS: Final[Mapping[str, str]] = {
     r"\S": _NEEDED,
     r"^[^\s@:]+@[^\s@:]+$": N_("write an e-mail address, as in ward@clinic.example"),
+    r"^([01][0-9]|2[0-3]):[0-5][0-9]$": N_("write a time as 08:30"),
     r"^[A-Za-z0-9_.:-]{1,64}$": N_("use letters, digits and _ . : - only, at most 64 of them"),
 }
 _TEXTS: Final = ("note", "because")  # fields into which somebody writes what is not to be lost
 # The fields as the forms call them.
 _FIELDS: Final[Mapping[str, str]] = {
+    "address": N_("Address"),
     "author": N_("Your name"),
     "attendee": N_("E-mail address of the patient"),
     "because": N_("Why"),
     "by": N_("Your name"),
     "channel": N_("By which way"),
     "days": N_("Days of 7"),
+    "end": N_("End"),
     "entry": N_("Limit"),
     "from": N_("From day"),
     "glucose_unit": N_("Glucose unit"),
@@ -82,22 +86,26 @@ _FIELDS: Final[Mapping[str, str]] = {
     "priority": N_("Priority"),
     "programme": N_("Programme"),
     "result": N_("What came of it"),
-    "role": N_("Team"),
+    "role": N_("Role"),
+    "roles": N_("Roles"),
     "rule": N_("Limit"),
     "since": N_("Worn since"),
+    "staff": N_("Who"),
     "start": N_("Begins"),
+    "substitute": N_("Substitute"),
     "times": N_("Times a day"),
     "to": N_("To day"),
     "until": N_("Until"),
     "value": N_("New value"),
     "vital": N_("What"),
+    "weekdays": N_("Days"),
     "which": N_("Limit"),
     "zone": N_("Time zone"),
 }
 
 
 # Fields of digits, which a Chinese keyboard may write in full width, with its own full stop for the point.
-_OF_DIGITS: Final = frozenset({"value", "times", "days", "from", "to", "since", "minutes"})
+_OF_DIGITS: Final = frozenset({"value", "times", "days", "from", "to", "since", "start", "end", "minutes"})
 
 
 def half_width(name: str, text: str) -> str:

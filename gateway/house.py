@@ -718,6 +718,7 @@ def _open_stores(
         clock,
         rules=_rules(config),
         channels=personal_routes(personal),
+        mailboxes=[each.name for each in config.channel if each.kind == "mail"],
         ladders=config.ladders(),
         zone=config.clinic.zone,
         hub=hub,

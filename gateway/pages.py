@@ -25,8 +25,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from alerts.alert import ActKind, Alert, IllegalAct, Outcome, Symptom, Text, together
+from alerts.alert import ActKind, Alert, IllegalAct, Notice, Outcome, Symptom, Text, together
 from alerts.follow_up import ROLE_WORDS, SYMPTOM_WORDS, asks_symptoms
+from alerts.outbox import PersonalWay
 from alerts.rule import POPULATIONS, Rule
 from alerts.rules import PROBLEMS, RULES
 from gateway.api import (
@@ -67,11 +68,13 @@ from gateway.api import (
 )
 from gateway.card import cards
 from gateway.charts import Span, glucose_figure, pressure_figure
+from gateway.contact_api import contacts_of, patient_person, trials_of
 from gateway.forms import Forms, Refusal, half_width, numbers_named
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
 from gateway.language import LANGUAGES, Language, Sentence, choose, load_languages
 from gateway.own_limits import OwnNumber, own_numbers, unreadable_numbers, with_number, without_number
 from gateway.people import DeviceKind, DeviceLink, Patient, plans_on
+from gateway.quality_words import ROLES
 from gateway.review_api import Day, DoneIn, ranking, tick, week_name, weekly_list
 from gateway.terminal import printable
 from gateway.view import HouseView
@@ -483,6 +486,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         lambda: (house.people.plans([patient.id]).get(patient.id, []), house.people.former_limits(patient.id))
     )
     told_patient = await asyncio.to_thread(house.book.to_patient, patient.id, _NEWEST)
+    person = await patient_person(house, patient.id)
     applied, today, unreadable = house.limits(patient), _today(house, patient), unreadable_numbers(patient)
     told = {each.because for each in unreadable}
     counting = plans_on(planned, today).values()
@@ -521,7 +525,11 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         programmes=sorted(house.rules.programmes),
         place=place,
         reviews=reviews,
-        told=told_patient,
+        told=[(notice, ways or await _personal_ways(house, notice)) for notice, ways in told_patient],
+        ways=await contacts_of(house, person),
+        trials=await trials_of(house, person),
+        role_words=ROLES,
+        care_plans=await asyncio.to_thread(house.follow_ups.plans, patient.id),
     )
 
 
@@ -946,6 +954,12 @@ def _today(house: HouseView, patient: Patient) -> date:
 async def _with_patients(house: HouseView, alerts: Sequence[Alert]) -> list[tuple[Alert, Patient, ZoneInfo]]:
     people = {patient.id: patient for patient in await asyncio.to_thread(house.people.patients)}
     return [(alert, people[alert.patient], ZoneInfo(people[alert.patient].zone)) for alert in alerts]
+
+
+async def _personal_ways(house: HouseView, notice: Notice) -> list[PersonalWay]:
+    """How far a notice came by the patient's own contacts, as far as these were used."""
+    ways = await asyncio.to_thread(house.duty.outbox.ways, notice.id)
+    return [way for way in ways if way.released_at and not way.withdrawn_at]
 
 
 async def _newest(house: HouseView, patient: Patient, vital: Vital) -> Sequence[Reading]:

@@ -25,6 +25,7 @@ from gateway import (
     api,
     audit_api,
     care_api,
+    contact_api,
     follow_up_pages,
     message_page,
     metrics,
@@ -33,6 +34,8 @@ from gateway import (
     quality_page,
     review_api,
     survey_page,
+    team_api,
+    team_pages,
 )
 from gateway.forms import flaws_told
 from gateway.guard import Guard, WebSettings, problem
@@ -75,13 +78,15 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
     app.state.house = house
     app.state.settings = settings
     app.state.desk = pages.Desk()
-    app.state.page_routers = (pages.router, follow_up_pages.router, quality_page.router)
+    app.state.page_routers = (pages.router, follow_up_pages.router, team_pages.router, quality_page.router)
     app.add_middleware(_Hurry)
     app.add_middleware(Guard, settings=settings)
     app.include_router(api.router)
     app.include_router(review_api.router)
     app.include_router(audit_api.router)
     app.include_router(care_api.router)
+    app.include_router(team_api.router)
+    app.include_router(contact_api.router)
     app.include_router(answers.router)
     app.include_router(survey_page.router)
     app.include_router(message_page.router)

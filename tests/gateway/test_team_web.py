@@ -1,0 +1,438 @@
+"""Staff, shifts, absences and everybody's contacts, by the API and on the pages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+
+from alerts.alert import Audience
+from alerts.channels import ChannelError, Message, Speaker
+from gateway.guard import WebSettings
+from gateway.web import create_app
+from tests.gateway.small_house import NOW, WANG, SmallHouse, furnish
+
+BY = {"by": "Head nurse Chen"}
+NURSE: dict[str, Any] = {"id": "wang", "name": "王丽", "roles": ["nurse"], "language": "zh_CN", **BY}
+DOCTOR: dict[str, Any] = {"id": "li", "name": "Dr Li", "roles": ["doctor"], **BY}
+DAY: dict[str, Any] = {"staff": "wang", "role": "nurse", "start": "08:00", "end": "20:00", **BY}
+NIGHT = {**DAY, "start": "20:00", "end": "08:00"}
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[SmallHouse]:
+    house = SmallHouse(tmp_path)
+    furnish(house)
+    yield house
+    house.close()
+
+
+@pytest.fixture
+async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(house, WebSettings()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8080") as client:
+        yield client
+
+
+async def ask(web: httpx.AsyncClient, method: str, path: str, status: int = 200, **body: Any) -> Any:
+    answer = await web.request(method, f"/api/v1/{path}", json=body or None)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+async def refused(web: httpx.AsyncClient, status: int, method: str, path: str, **body: Any) -> str:
+    said: str = (await ask(web, method, path, status, **body))["detail"]
+    return said
+
+
+def audited(house: SmallHouse, subject: str) -> list[tuple[str, str | None]]:
+    """What was done, and by whom; the newest first."""
+    return [(each.what, each.who) for each in house.audit(subject=subject)]
+
+
+class Ear:
+    """A channel that hears, or does not."""
+
+    trusted = False
+    reaches_people = True
+    audiences: frozenset[Audience] = frozenset()
+    reaches = frozenset(Audience)
+    name = "app"
+
+    def __init__(self) -> None:
+        self.cut = False
+        self.heard: list[Message] = []
+
+    async def deliver(self, message: Message) -> None:
+        if self.cut:
+            raise ChannelError("nobody is known there")
+        self.heard.append(message)
+
+
+def speak(house: SmallHouse) -> Ear:
+    ear = Ear()
+    house.duty.speaker = Speaker(
+        house.book, [], base_url="https://hub.example", clock=house.now, outbox=house.duty.outbox, personal=[ear]
+    )
+    return ear
+
+
+# Staff
+
+
+async def test_staff_are_registered_changed_and_leave_and_the_audit_says_who_said_so(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    assert await ask(web, "GET", "staff") == []
+    contacts = [{"channel": "app", "address": " wang "}, {"channel": "telephone", "address": "+86 138 0000 0000"}]
+    quiet = {"start": "22:00", "end": "07:00"}
+    made = await ask(web, "POST", "staff", 201, **NURSE, contacts=contacts, quiet=quiet)
+    assert made == {
+        "id": "wang",
+        "name": "王丽",
+        "roles": ["nurse"],
+        "language": "zh_CN",
+        "zone": "Asia/Shanghai",  # the clinic's
+        "active": True,
+        "contacts": [
+            {"channel": "app", "address": "wang", "usable": True},
+            {"channel": "telephone", "address": "+86 138 0000 0000", "usable": True},
+        ],
+        "quiet": quiet,
+    }
+    assert await ask(web, "GET", "staff") == [made]
+    changed = await ask(web, "PATCH", "staff/wang", roles=["nurse", "coordinator"], zone="Europe/Berlin", by="Zhao")
+    assert changed == {**made, "roles": ["coordinator", "nurse"], "zone": "Europe/Berlin"}
+    assert (await ask(web, "PATCH", "staff/wang", active=False, by="Zhao"))["active"] is False
+    assert await ask(web, "GET", "staff") == []
+    (left,) = await ask(web, "GET", "staff?left=true")
+    assert left["contacts"] == made["contacts"]
+    assert audited(house, "staff:wang") == [("changed", "Zhao"), ("changed", "Zhao"), ("added", "Head nurse Chen")]
+    assert audited(house, "contacts:staff:wang") == [("added", "Head nurse Chen")]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"zone": "Mars/Base"}, "zone: no time zone is called 'Mars/Base'; use an IANA name such as Asia/Shanghai"),
+        ({"roles": []}, "roles: "),
+        ({"roles": ["surgeon"]}, "roles.0: Input should be 'doctor', 'nurse',"),
+        ({"language": "fr"}, "language: "),
+        ({"id": "王"}, "id: "),
+        ({"by": " "}, "by: "),
+        (
+            {"contacts": [{"channel": "fax", "address": "1"}]},
+            "contact 1: no channel called fax is configured that reaches staff; use app, sms, telephone",
+        ),
+        (
+            {"contacts": [{"channel": "app", "address": "x"}, {"channel": "telephone", "address": "call me"}]},
+            "contact 2: call me is no telephone number; write it like +86 138 0000 0000",
+        ),
+        (
+            {"contacts": [{"channel": "app", "address": "x"}, {"channel": "app", "address": " x"}]},
+            "contact 2: it stands there already; leave it out",
+        ),
+        (
+            {"contacts": [{"channel": "sms", "address": "wang.clinic"}]},
+            "contact 1: wang.clinic is no e-mail address; write it like name@clinic.example",
+        ),
+        ({"contacts": [{"channel": "app", "address": "a\nb"}]}, "write it in one line"),
+        ({"quiet": {"start": "22:00", "end": "22:00"}}, "quiet: quiet hours cannot end when they begin"),
+        ({"quiet": {"start": "9:00", "end": "22:00"}}, "quiet.start: "),
+    ],
+)
+async def test_what_cannot_be_registered_is_a_422_that_says_where_and_what_can(
+    house: SmallHouse, web: httpx.AsyncClient, changed: dict[str, Any], said: str
+) -> None:
+    house.duty.mailboxes = frozenset({"sms"})  # as if it were a mailbox
+    assert said in await refused(web, 422, "POST", "staff", **{**NURSE, **changed})
+    assert await ask(web, "GET", "staff") == []
+
+
+async def test_a_role_and_a_person_cannot_go_while_shifts_and_absences_rest_on_them(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    for one in (NURSE, {**NURSE, "id": "bao", "name": "Bao"}):
+        await ask(web, "POST", "staff", 201, **one)
+    assert await refused(web, 409, "POST", "staff", **NURSE) == (
+        "staff wang exists already; change that one, or choose another id"
+    )
+    shift = await ask(web, "POST", "shifts", 201, **DAY)
+    rests = f"王丽 has shift {shift['id']} as nurse: every day 08:00–20:00 (Asia/Shanghai). End that shift first."
+    assert await refused(web, 409, "PATCH", "staff/wang", roles=["doctor"], **BY) == rests
+    assert await refused(web, 409, "PATCH", "staff/wang", active=False, **BY) == rests
+    away = {"staff": "wang", "start": "2026-03-04T00:00:00+08:00", "end": "2026-03-06T00:00:00+08:00"}
+    await ask(web, "POST", "absences", 201, **away, substitute="bao", **BY)
+    assert await refused(web, 409, "PATCH", "staff/bao", active=False, **BY) == (
+        "Bao stands in for 王丽: 2026-03-04 00:00–2026-03-06 00:00 (Asia/Shanghai) (absence 1). "
+        "Name somebody else there."
+    )
+    await ask(web, "PATCH", "absences/1", substitute=None, **BY)
+    await ask(web, "PATCH", "staff/bao", active=False, **BY)
+    await ask(web, "POST", f"shifts/{shift['id']}/end", to="2026-03-02", **BY)
+    await ask(web, "PATCH", "staff/wang", active=False, **BY)
+    assert "王丽 has left. Take 王丽 back first" in await refused(web, 409, "POST", "shifts", **DAY)
+
+
+# Shifts
+
+
+async def test_shifts_are_added_changed_and_ended(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    await ask(web, "POST", "staff", 201, **NURSE)
+    days = ["mon", "wed"]
+    made = await ask(web, "POST", "shifts", 201, **NIGHT, weekdays=days, to="2026-06-30")
+    assert made == {
+        "id": 1, "staff": "wang", "role": "nurse", "weekdays": days, "start": "20:00", "end": "08:00",
+        "zone": "Asia/Shanghai", "from": "2026-03-03", "to": "2026-06-30",
+    }  # fmt: skip
+    changed = await ask(web, "PATCH", "shifts/1", start="19:30", to=None, zone="Europe/Berlin", by="Zhao")
+    assert changed == {**made, "start": "19:30", "to": None, "zone": "Europe/Berlin"}
+    assert await ask(web, "GET", "shifts?staff=wang&role=nurse") == [changed]
+    assert await ask(web, "GET", "shifts?role=doctor") == []
+    ended = await ask(web, "POST", "shifts/1/end", by="Zhao")
+    assert ended["to"] == "2026-03-03"
+    house.time += timedelta(days=1)
+    assert await ask(web, "GET", "shifts") == []
+    assert await ask(web, "GET", "shifts?ended=true") == [ended]
+    gone = "Shift 1 has ended, on 2026-03-03. Add a new one instead."
+    assert await refused(web, 409, "POST", "shifts/1/end", **BY) == gone
+    assert await refused(web, 409, "PATCH", "shifts/1", start="18:00", **BY) == gone
+    assert audited(house, "shift:1") == [("changed", "Zhao"), ("changed", "Zhao"), ("added", "Head nurse Chen")]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"staff": "nobody"}, 404, "nobody of the staff has the id nobody"),
+        ({"start": "8:00"}, 422, "start: "),
+        ({"start": "25:00"}, 422, "start: "),
+        ({"weekdays": []}, 422, "weekdays: "),
+        ({"weekdays": ["monday"]}, 422, "weekdays.0: Input should be 'mon', 'tue'"),
+        ({"zone": "Shanghai"}, 422, "zone: no time zone is called 'Shanghai'"),
+        (
+            {"from": "2026-04-01", "to": "2026-03-31"},
+            422,
+            "it would end on 2026-03-31, before it begins on 2026-04-01",
+        ),
+        ({"role": "doctor"}, 409, "王丽 is not registered as doctor but as nurse. Add the role first"),
+        (
+            {"start": "07:00", "end": "08:30", "weekdays": ["tue"]},
+            409,
+            "王丽 has shift 1 at the same time: every day 20:00–08:00 (Asia/Shanghai). End that one first",
+        ),
+    ],
+)
+async def test_a_shift_that_cannot_be_is_refused_with_what_can(
+    web: httpx.AsyncClient, body: dict[str, Any], status: int, said: str
+) -> None:
+    await ask(web, "POST", "staff", 201, **NURSE)
+    await ask(web, "POST", "shifts", 201, **NIGHT)
+    assert said in await refused(web, status, "POST", "shifts", **{**DAY, **body})
+    assert len(await ask(web, "GET", "shifts")) == 1
+
+
+async def test_a_shift_may_be_moved_where_it_stands_itself_and_a_new_one_follows_one_that_ends(
+    web: httpx.AsyncClient,
+) -> None:
+    await ask(web, "POST", "staff", 201, **NURSE)
+    await ask(web, "POST", "shifts", 201, **DAY, to="2026-03-31")
+    await ask(web, "PATCH", "shifts/1", start="09:00", **BY)
+    await ask(web, "POST", "shifts", 201, **{**DAY, "from": "2026-04-01"})
+    assert "shift 2 at the same time" in await refused(web, 409, "PATCH", "shifts/1", to=None, **BY)
+
+
+# Absences
+
+
+async def test_absences_are_added_changed_and_ended(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    for one in (NURSE, {**NURSE, "id": "bao", "name": "Bao", "roles": ["nurse", "coordinator"]}):
+        await ask(web, "POST", "staff", 201, **one)
+    away = {"staff": "wang", "start": "2026-03-03T00:00:00Z", "end": "2026-03-05T00:00:00Z", "substitute": "bao"}
+    made = await ask(web, "POST", "absences", 201, **away, **BY)
+    assert made == {
+        "id": 1, "staff": "wang", "substitute": "bao",
+        "start": "2026-03-03T08:00:00+08:00", "end": "2026-03-05T08:00:00+08:00",
+    }  # fmt: skip
+    longer = await ask(web, "PATCH", "absences/1", end="2026-03-06T00:00:00Z", by="Zhao")
+    assert (longer["end"], longer["substitute"]) == ("2026-03-06T08:00:00+08:00", "bao")
+    late = {"end": "2026-03-07T00:00:00Z", **BY}
+    assert "absence 1 ends before that anyway" in await refused(web, 422, "POST", "absences/1/end", **late)
+    back = await ask(web, "POST", "absences/1/end", by="王丽")
+    assert back["end"] == NOW.astimezone(house.zone).isoformat()
+    assert await ask(web, "GET", "absences") == []
+    assert await ask(web, "GET", "absences?over=true&staff=wang") == [back]
+    over = "Absence 1 is over. Add a new one instead."
+    assert await refused(web, 409, "POST", "absences/1/end", **BY) == over
+    assert await refused(web, 409, "PATCH", "absences/1", substitute=None, **BY) == over
+    assert audited(house, "absence:1") == [("changed", "王丽"), ("changed", "Zhao"), ("added", "Head nurse Chen")]
+    ahead = {**away, "start": "2026-04-01T00:00:00Z", "end": "2026-04-05T00:00:00Z", **BY}
+    await ask(web, "POST", "absences", 201, **ahead)
+    never = await ask(web, "POST", "absences/2/end", **BY)
+    assert never["start"] == never["end"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"staff": "nobody"}, 404, "nobody of the staff has the id nobody"),
+        ({"substitute": "nobody"}, 404, "nobody of the staff has the id nobody"),
+        ({"substitute": "wang"}, 422, "nobody stands in for themselves; choose somebody else, or nobody"),
+        ({"end": "2026-03-09T00:00:00Z"}, 422, "the absence ends before it begins; turn the two moments round"),
+        ({"start": "2026-03-10T00:00:00"}, 422, "start: "),
+        (
+            {"substitute": "li"},
+            409,
+            "Dr Li (doctor) has no role of 王丽 (nurse). Choose somebody who has, or nobody.",
+        ),
+        (
+            {"substitute": "bao"},
+            409,
+            "Bao is away then too: 2026-03-11 08:00–2026-03-20 08:00 (Asia/Shanghai). Choose somebody else",
+        ),
+        (
+            {"staff": "bao"},
+            409,
+            "Bao is away then already: 2026-03-11 08:00–2026-03-20 08:00 (Asia/Shanghai) (absence 1). Change that",
+        ),
+    ],
+)
+async def test_an_absence_that_cannot_be_is_refused_with_what_can(
+    web: httpx.AsyncClient, body: dict[str, Any], status: int, said: str
+) -> None:
+    for one in (NURSE, DOCTOR, {**NURSE, "id": "bao", "name": "Bao"}):
+        await ask(web, "POST", "staff", 201, **one)
+    away = {"start": "2026-03-10T00:00:00Z", "end": "2026-03-12T00:00:00Z", **BY}
+    await ask(
+        web, "POST", "absences", 201, staff="bao", start="2026-03-11T00:00:00Z", end="2026-03-20T00:00:00Z", **BY
+    )
+    assert said in await refused(web, status, "POST", "absences", **{"staff": "wang", **away, **body})
+    assert len(await ask(web, "GET", "absences")) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("GET", "staff/x", "nobody of the staff has the id x"),
+        ("PATCH", "staff/x", "nobody of the staff has the id x"),
+        ("GET", "staff/x/contacts", "nobody of the staff has the id x"),
+        ("GET", "patients/x/contacts", "no patient has the id x"),
+        ("POST", "shifts/9/end", "there is no shift 9"),
+        ("PATCH", "absences/9", "there is no absence 9"),
+    ],
+)
+async def test_what_there_is_not_is_a_404(web: httpx.AsyncClient, method: str, path: str, said: str) -> None:
+    assert await refused(web, 404, method, path, **({} if method == "GET" else BY)) == said
+
+
+# Who is on duty
+
+
+async def test_who_is_on_duty_now_and_next_and_when_nobody_is(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    for one in (NURSE, DOCTOR, {**NURSE, "id": "bao", "name": "Bao"}):
+        await ask(web, "POST", "staff", 201, **one)
+    await ask(web, "POST", "shifts", 201, **DAY)
+    await ask(web, "POST", "shifts", 201, **NIGHT)
+    await ask(
+        web, "POST", "absences", 201, staff="wang", substitute="bao",
+        start="2026-03-04T00:00:00+08:00", end="2026-03-05T00:00:00+08:00", **BY,
+    )  # fmt: skip
+    doctor, nurse = await ask(web, "GET", "duty")
+    assert (doctor["role"], doctor["now"], doctor["next"]) == ("doctor", [], None)
+    assert doctor["gaps"] == [{"start": "2026-03-03T14:30:00+08:00", "end": "2026-03-10T00:00:00+08:00"}]
+    assert nurse["now"] == [
+        {"staff": "wang", "name": "王丽", "instead_of": None,
+         "start": "2026-03-03T08:00:00+08:00", "end": "2026-03-03T20:00:00+08:00"}
+    ]  # fmt: skip
+    assert (nurse["next"]["staff"], nurse["next"]["start"]) == ("wang", "2026-03-03T20:00:00+08:00")
+    assert nurse["gaps"] == []
+    house.time += timedelta(hours=12)  # 02:30 of the day on which Bao stands in
+    (there,) = (await ask(web, "GET", "duty"))[1]["now"]
+    assert (there["staff"], there["instead_of"], there["start"]) == ("bao", "wang", "2026-03-04T00:00:00+08:00")
+
+
+# Contacts
+
+
+@pytest.mark.parametrize("owner", ["staff/wang", f"patients/{WANG.id}"])
+async def test_contacts_are_replaced_tried_and_their_delivery_is_shown(
+    house: SmallHouse, web: httpx.AsyncClient, owner: str
+) -> None:
+    ear = speak(house)
+    await ask(web, "POST", "staff", 201, **NURSE)
+    empty = await ask(web, "GET", f"{owner}/contacts")
+    assert empty == {"contacts": [], "quiet": None, "channels": ["app", "sms", "telephone"]}
+    contacts = [{"channel": "app", "address": "wang"}, {"channel": "telephone", "address": "+86 138 0000 0000"}]
+    quiet = {"start": "14:00", "end": "15:00"}  # now
+    set_now = await ask(web, "PUT", f"{owner}/contacts", contacts=contacts, quiet=quiet, **BY)
+    assert set_now["quiet"] == quiet
+    assert [each["channel"] for each in set_now["contacts"]] == ["app", "telephone"]
+    kind = "staff:wang" if owner.startswith("staff") else f"patient:{WANG.id}"
+    assert audited(house, f"contacts:{kind}")[0][1] == "Head nurse Chen"
+
+    made = await ask(web, "POST", f"{owner}/contacts/trials", 201, **contacts[0], **BY)
+    assert (made["channel"], made["tries"], made["delivered_at"]) == ("app", 0, None)
+    assert await house.duty.speaker.speak() == 1
+    (message,) = ear.heard
+    assert (message.address, message.said(message.subject)) == ("wang", "Homeward 测试消息")
+    assert message.said(message.body) == "诊所正在测试消息能否通过此方式送达给您。无需任何操作。"
+    assert message.link == ""
+    (shown,) = await ask(web, "GET", f"{owner}/contacts/trials")
+    assert (shown["notice"], shown["tries"], shown["error"]) == (made["notice"], 1, None)
+    assert shown["delivered_at"] == "2026-03-03T14:30:00+08:00"
+
+    by_hand = await refused(web, 409, "POST", f"{owner}/contacts/trials", **contacts[1], **BY)
+    assert by_hand == "a telephone is dialled by a person: call this number yourself to try it"
+    gone = await refused(web, 409, "POST", f"{owner}/contacts/trials", channel="sms", address="1", **BY)
+    assert gone == "there is no such contact any more; look at the page again"
+
+
+async def test_a_wrong_address_is_tried_twice_and_then_given_up_so_that_its_channel_is_not_dead(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    ear = speak(house)
+    ear.cut = True
+    await ask(web, "POST", "staff", 201, **NURSE, contacts=[{"channel": "app", "address": "x"}])
+    await ask(web, "POST", "staff/wang/contacts/trials", 201, channel="app", address="x", **BY)
+    for _ in range(6):
+        await house.duty.speaker.speak()
+        house.time += timedelta(minutes=10)
+    (shown,) = await ask(web, "GET", "staff/wang/contacts/trials")
+    assert (shown["tries"], shown["delivered_at"], shown["error"]) == (2, None, "nobody is known there")
+    assert shown["given_up_at"] == "2026-03-03T14:40:00+08:00"
+    assert house.duty.speaker.dead() == {}
+
+
+async def test_not_more_than_six_messages_go_to_one_person_at_once(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    await ask(web, "POST", "staff", 201, **NURSE, contacts=[{"channel": "app", "address": "x"}])
+    this = {"channel": "app", "address": "x", **BY}
+    for _ in range(6):
+        await ask(web, "POST", "staff/wang/contacts/trials", 201, **this)
+        house.time += timedelta(seconds=20)
+    said = await refused(web, 409, "POST", "staff/wang/contacts/trials", **this)
+    assert said == "6 messages went to this person within 10 min. Try again in 8 min."
+
+
+# The API describes itself
+
+
+async def test_every_body_has_an_example_that_its_schema_takes(web: httpx.AsyncClient) -> None:
+    schema = await ask(web, "GET", "openapi.json")
+    named = schema["components"]["schemas"]
+    bodies = 0
+    for methods in schema["paths"].values():
+        for operation in methods.values():
+            if "team" not in operation.get("tags", ()):
+                continue
+            assert operation["description"]
+            for each in operation.get("requestBody", {}).get("content", {}).values():
+                shape = named[each["schema"]["$ref"].rsplit("/", 1)[-1]]
+                assert shape["examples"]
+                for example in shape["examples"]:
+                    Draft202012Validator({**shape, "components": schema["components"]}).validate(example)
+                bodies += 1
+    assert bodies == 12
