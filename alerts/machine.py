@@ -147,7 +147,8 @@ def hear_findings(standing: Mapping[tuple[str, str], Alert], findings: Iterable[
     """Findings of one moment meet the alerts that stand, by (patient, problem) as `Book.standing` gives them.
 
     The worst is heard first and what is over last, so that one moment tells one trouble once. What is for staff is
-    heard before what is for the patient, who may bring an alert back of which they then would not hear.
+    heard before what is for the patient, who may bring an alert back of which they then would not hear. Of what is
+    over the worst is heard last, for the end is told under its name.
     """
     alerts = dict(standing)
     changes: list[Change] = []
@@ -176,7 +177,9 @@ def withheld(finding: Finding, now: datetime) -> Notice:
 
 
 def _turn(finding: Finding) -> tuple[bool, bool, int]:
-    return finding.verdict is Verdict.CLEAR, finding.audience is Audience.PATIENT, -finding.priority
+    if finding.verdict is Verdict.CLEAR:
+        return True, finding.audience is not Audience.PATIENT, finding.priority
+    return False, finding.audience is Audience.PATIENT, -finding.priority
 
 
 def _raise_patient(alert: Alert | None, finding: Finding, now: datetime) -> Heard:

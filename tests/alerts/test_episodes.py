@@ -661,7 +661,7 @@ def test_a_low_that_never_ends_is_told_as_it_gets_worse_and_not_again_after_a_re
     clinic.acknowledge(at=6020)
     clinic.restart()
     assert clinic.comes(*trace([53.0] * 10, every=15, start=6030)) == []
-    assert subjects(clinic.comes(cgm(6180, 90))) == ["Condition over: Low glucose that lasts"]
+    assert subjects(clinic.comes(cgm(6180, 90))) == ["Condition over: Very low glucose"]
 
 
 @pytest.mark.parametrize("restarted", [False, True])

@@ -371,6 +371,14 @@ def test_what_rises_is_heard_before_what_is_over() -> None:
     assert after(heard).condition_gone_at is None
 
 
+def test_the_end_is_told_under_the_name_of_the_worst_that_is_over() -> None:
+    over = [OVER, replace(OTHER_OVER, priority=Priority.LOW)]
+    for order in (over, over[::-1]):
+        heard = hear_findings({("p-1", "glucose-low"): TWO_RULES}, order, LATER)
+        assert facts(heard) == [FactKind.EASED, FactKind.CONDITION_GONE]
+        assert [notice.subject.en for notice in heard.notices] == ["Condition over: Very low glucose"]
+
+
 ANEW_NOW = START - timedelta(days=1)  # stands for the moment of the step
 RULE_OF = st.sampled_from(["low-event-1", "low-event-2"])
 STEP = st.one_of(
