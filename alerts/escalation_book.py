@@ -156,12 +156,15 @@ class EscalationBook:
     def beside(self, db: Connection, changes: Sequence[Change], notices: Sequence[Notice]) -> None:
         """Begin and end runs as alerts change, and have the patients' own contacts told what is for them."""
         told = {notice.alert for notice in notices if notice.audience is Audience.STAFF}
+        # An alert may be told anew twice in one step: by a sensor it opens, by a meter it gets worse. One run begins.
+        anew = {each.alert.id: each for each in changes if each.fact.what in _ANEW and each.alert.id in told}
         for change in changes:
             alert, fact = change.alert, change.fact
-            if fact.what in _ANEW and alert.id in told:
-                _end(db, alert.id, Result.TOLD_ANEW, fact.at)
-                if anybody_in(db) or _is_reached(db, alert.patient):
-                    _plan(db, [_one(alert.id, TimerKind.BEGIN, fact.at, alert.priority)])
+            if fact.what in _ANEW:
+                if anew.get(alert.id) is change:
+                    _end(db, alert.id, Result.TOLD_ANEW, fact.at)
+                    if anybody_in(db) or _is_reached(db, alert.patient):
+                        _plan(db, [_one(alert.id, TimerKind.BEGIN, fact.at, alert.priority)])
             elif fact.what is FactKind.ACKNOWLEDGED:
                 _end(db, alert.id, Result.ACKNOWLEDGED, fact.at)
             elif fact.what is FactKind.CONDITION_GONE:

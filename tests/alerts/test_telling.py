@@ -11,6 +11,7 @@ import pytest
 from alerts.alert import ActKind, Audience, Finding, Priority
 from alerts.channels import ChannelError, Message
 from alerts.escalation import Result
+from alerts.machine import hear
 from alerts.team import Absence, Contact, QuietHours, Role
 from tests.alerts.telling import BAO, LI, WANG, Clinic, shift
 from tests.alerts.ward import START, finding, minute
@@ -95,6 +96,14 @@ async def test_what_is_done_about_an_alert_survives_a_restart_at_any_moment(
     assert app.whom() == ["wang", "li", "bao", "li"]
     ids = [message.notice.id for _, message in app.heard]
     assert len(set(ids)) == 4
+
+
+async def test_what_opens_and_gets_worse_in_one_step_begins_one_ladder(clinic: Clinic, app: Ear) -> None:
+    first = hear(None, finding(priority=Priority.MEDIUM), START)
+    worse = hear(first.changes[-1].alert, finding("low-extended", priority=Priority.HIGH), START)
+    clinic.book.record([*first.changes, *worse.changes], [*first.notices, *worse.notices])
+    await clinic.at(15)
+    assert app.whom() == ["wang", "li"]
 
 
 async def test_a_clinic_without_a_register_goes_on_as_before(opened: Callable[..., Clinic], app: Ear) -> None:
