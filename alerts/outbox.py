@@ -279,8 +279,8 @@ def full_until(db: Connection, recipient: str, now: datetime) -> datetime | None
     first = _deliveries.c.position == 0
     recent = _deliveries.c.written_us > to_us(now - MESSAGES_WITHIN)
     query = select(_deliveries.c.written_us).where(_deliveries.c.recipient == recipient, first, recent)
-    written = sorted(db.scalars(query))
-    return from_us(written[-MOST_MESSAGES]) + MESSAGES_WITHIN if len(written) >= MOST_MESSAGES else None
+    written = db.scalars(query.order_by(_deliveries.c.written_us.desc()).limit(MOST_MESSAGES)).all()
+    return from_us(written[-1]) + MESSAGES_WITHIN if len(written) == MOST_MESSAGES else None
 
 
 def put_off(db: Connection, notice: Notice, recipient: Recipient, until: datetime, timer: str | None) -> None:
