@@ -589,9 +589,20 @@ def _to_audit(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def put_notice(db: Connection, notice: Notice) -> None:
     """Write a notice down, within a transaction."""
-    last = select(func.max(_notices.c.number)).where(_notices.c.alert == notice.alert)
-    number = (db.scalar(last) or 0) + 1 if notice.alert else 0
-    db.execute(insert(_notices).values(**_notice_row(notice), number=number))
+    put_notices(db, [notice])
+
+
+def put_notices(db: Connection, notices: Sequence[Notice]) -> None:
+    """Write notices down in their order, within a transaction."""
+    named = {notice.alert for notice in notices if notice.alert}
+    last = select(_notices.c.alert, func.max(_notices.c.number)).where(_notices.c.alert.in_(named))
+    numbers = {row[0]: row[1] for row in db.execute(last.group_by(_notices.c.alert))} if named else {}
+    rows = []
+    for notice in notices:
+        number = numbers[notice.alert] = numbers.get(notice.alert, 0) + 1 if notice.alert else 0
+        rows.append({**_notice_row(notice), "number": number})
+    if rows:
+        db.execute(insert(_notices), rows)
 
 
 def put_try(db: Connection, tried: Try) -> None:

@@ -97,7 +97,7 @@ async def _measure(bench: Bench, case: Case, name: str, house: SmallHouse) -> No
             for _ in range(bench.size.rounds * 4):
                 case.add(name, what, "ms", 1000 * await _timed(partial(_get, client, path)), "first page")
     due, none_due = _cycles(bench)
-    for number in range(bench.size.rounds):
+    for _ in range(bench.size.rounds):
         case.add(name, none_due, "s", await _timed(house.duty.go))
         _make_due(house, bench.size.due)
         case.add(name, due, "s", await _timed(house.duty.go))
@@ -265,10 +265,10 @@ def _renamed(column: str) -> str:
 def _make_due(house: SmallHouse, count: int) -> None:
     """So many timers are due now: all that is to come of some alerts that wait."""
     timers, ways = METADATA.tables["escalations"], METADATA.tables["personal_deliveries"]
-    left = timers.c.done_us.is_(None)
-    query = select(timers.c.subject).where(left).order_by(timers.c.subject, timers.c.number).limit(count)
+    left = select(timers.c.subject, timers.c.id).where(timers.c.done_us.is_(None))
+    left = left.order_by(timers.c.subject, timers.c.number).limit(count)
     with house.engine.begin() as db:
-        for subject in set(db.scalars(query)):
+        for subject in set(db.scalars(left)):
             stored = {
                 (row.kind, row.number, row.count_): row.id
                 for row in db.execute(
@@ -282,9 +282,7 @@ def _make_due(house: SmallHouse, count: int) -> None:
                 copy = stored[timer.kind, timer.number, timer.count]
                 db.execute(update(ways).where(ways.c.timer == copy).values(timer=timer.id))
                 db.execute(update(timers).where(timers.c.id == copy).values(id=timer.id))
-        due = timers.c.id.in_(
-            select(timers.c.id).where(left).order_by(timers.c.subject, timers.c.number).limit(count)
-        )
+        due = timers.c.id.in_(left.with_only_columns(timers.c.id))
         found = db.execute(update(timers).where(due).values(due_us=to_us(house.time))).rowcount
     if found != count:
         raise BenchError(f"{found} timers could be made due, not {count}")
