@@ -89,6 +89,15 @@ Index(
     sqlite_where=_is_standing,
     postgresql_where=_is_standing,
 )
+# The worklist's first page is read from these, however many alerts are open or closed.
+_waits: Final = and_(_is_open, _alerts.c.acknowledged_at_us.is_(None))
+_is_handled: Final = and_(_is_open, _alerts.c.acknowledged_at_us.is_not(None))
+for _name, _columns, _which in (
+    ("alerts_open_by_time", (_alerts.c.opened_at_us, _alerts.c.id), _is_open),
+    ("alerts_waiting", (_alerts.c.priority, _alerts.c.opened_at_us, _alerts.c.id), _waits),
+    ("alerts_handled", (_alerts.c.priority, _alerts.c.opened_at_us, _alerts.c.id), _is_handled),
+):
+    Index(_name, *_columns, sqlite_where=_which, postgresql_where=_which)
 _facts = Table(
     "alert_facts",
     METADATA,
@@ -226,10 +235,26 @@ class Book:
         with self._engine.connect() as db:
             return alerts_in(db, alerts)
 
-    def open_alerts(self) -> list[Alert]:
-        """The worklist: every open alert, the most urgent first, then the oldest."""
+    def open_alerts(self, patients: Iterable[str] | None = None) -> list[Alert]:
+        """Every open alert of these patients (None: of all), the most urgent first, then the oldest."""
         order = _alerts.c.priority.desc(), _alerts.c.opened_at_us, _alerts.c.id
-        return self._alerts(select(_alerts).where(_is_open).order_by(*order))
+        query = select(_alerts).where(_is_open).order_by(*order)
+        if patients is not None:
+            query = query.where(_is_standing, _alerts.c.patient.in_(list(patients)))
+        return self._alerts(query)
+
+    def worklist(self, *, acknowledged: bool, limit: int) -> tuple[list[Alert], int]:
+        """Open alerts that somebody has acknowledged, or that nobody has; and how many there are in all.
+
+        The most urgent come first, of those the newest.
+        """
+        these = _is_handled if acknowledged else _waits
+        order = _alerts.c.priority.desc(), _alerts.c.opened_at_us.desc(), _alerts.c.id.desc()
+        found = self._alerts(select(_alerts).where(these).order_by(*order).limit(limit))
+        if len(found) < limit:
+            return found, len(found)
+        with self._engine.connect() as db:
+            return found, db.execute(select(func.count()).select_from(_alerts).where(these)).scalar_one()
 
     def alerts(
         self,
@@ -569,9 +594,20 @@ def _to_audit(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def put_notice(db: Connection, notice: Notice) -> None:
     """Write a notice down, within a transaction."""
-    last = select(func.max(_notices.c.number)).where(_notices.c.alert == notice.alert)
-    number = (db.scalar(last) or 0) + 1 if notice.alert else 0
-    db.execute(insert(_notices).values(**_notice_row(notice), number=number))
+    put_notices(db, [notice])
+
+
+def put_notices(db: Connection, notices: Sequence[Notice]) -> None:
+    """Write notices down in their order, within a transaction."""
+    named = {notice.alert for notice in notices if notice.alert}
+    last = select(_notices.c.alert, func.max(_notices.c.number)).where(_notices.c.alert.in_(named))
+    numbers = {row[0]: row[1] for row in db.execute(last.group_by(_notices.c.alert))} if named else {}
+    rows = []
+    for notice in notices:
+        number = numbers[notice.alert] = numbers.get(notice.alert, 0) + 1 if notice.alert else 0
+        rows.append({**_notice_row(notice), "number": number})
+    if rows:
+        db.execute(insert(_notices), rows)
 
 
 def put_try(db: Connection, tried: Try) -> None:

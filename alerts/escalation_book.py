@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from sqlalchemy import (
     String,
     Table,
     and_,
+    bindparam,
     func,
     insert,
     select,
@@ -64,25 +65,24 @@ from alerts.machine import Change, FactKind
 from alerts.messages import TRIAL_ID, Situation, Written, alert_message, all_clear_message, write
 from alerts.outbox import (
     Call,
-    full_until,
-    is_delivered,
+    Outgoing,
+    delivered_in,
     is_release_due,
     joined,
     note_joined,
-    put_off,
     release_due,
-    send,
     waiting_for,
     writing,
 )
 from alerts.survey import Survey
-from alerts.team import TELEPHONE, Contact, Recipient, Role, Rota, patient, staff
+from alerts.team import TELEPHONE, Contact, QuietHours, Recipient, Role, Rota, patient, staff
 from alerts.team_book import anybody_in, contacts_in, rota_in
 from ingest.reading import from_us, to_us
 
 logger: Final = logging.getLogger(__name__)
 
-_AT_ONCE: Final = 100  # timers of one transaction
+_Ways = tuple[tuple[Contact, ...], QuietHours | None]
+_AT_ONCE: Final = 250  # timers of one transaction
 _AFTER_A_FAULT: Final = timedelta(minutes=1)
 # Facts with which staff are told anew, where they are told.
 _ANEW: Final = frozenset({"opened", "worsened", "relapsed", "overdue"})
@@ -234,23 +234,26 @@ class EscalationBook:
         with self._engine.connect() as db:
             if db.execute(select(_timers.c.id).where(due)).first() is None and not is_release_due(db, now, dead):
                 return Cycle()
-        query = select(_timers).where(due).order_by(_timers.c.priority.desc(), _timers.c.due_us, _timers.c.number)
+        # What is due of one alert is taken together, as far as it is as urgent and as late.
+        order = _timers.c.priority.desc(), _timers.c.due_us, _timers.c.subject, _timers.c.number
+        query = select(_timers).where(due).order_by(*order)
         with writing(self._engine) as db:
-            desk = _Desk(db, self, now)
             rows = db.execute(query.limit(_AT_ONCE).with_for_update(skip_locked=True)).all()
-            faults = sum(not desk.take(_timer(row)) for row in rows)
-            released = desk.release(dead)
+            taken = _take(db, self, [_timer(row) for row in rows], now)
+            released = _Desk(db, self, [], now).release(dead)
         lag = now - from_us(min(row.due_us for row in rows)) if rows else timedelta()
-        return Cycle(taken=len(rows), released=released, lag=lag, faults=faults, nobody=frozenset(desk.nobody))
+        nobody = frozenset(alert for each in taken if each for alert in each)
+        return Cycle(taken=len(rows), released=released, lag=lag, faults=taken.count(None), nobody=nobody)
 
     def tell(self, kind: str, written: Written, *, roles: Iterable[Role], priority: Priority, now: datetime) -> int:
         """Tell those on duty in some roles something about the house itself; kind makes it one message. How many."""
         with writing(self._engine) as db:
-            desk = _Desk(db, self, now)
+            desk = _Desk(db, self, [], now)
             people_there = {one.id: one.recipient() for role in roles for one in desk.rota.on_duty(role, now)}
             for recipient in people_there.values():
                 notice = _notice(kind, recipient, None, "-", priority, written, now)
                 desk.send(notice, recipient, PREFERRED)
+            desk.write()
         return len(people_there)
 
     def try_out(self, recipient: Recipient, contact: Contact, now: datetime) -> Notice:
@@ -274,7 +277,7 @@ class EscalationBook:
         In quiet hours they do not: it is to be tried again.
         """
         with writing(self._engine) as db:
-            desk = _Desk(db, self, now)
+            desk = _Desk(db, self, [], now)
             recipient = desk.patient(survey.patient)
             if not self.ways(recipient) or put_off_until(recipient, Priority.LOW, now):
                 return False
@@ -283,16 +286,49 @@ class EscalationBook:
             asked = write("survey", recipient.zone)
             notice = _notice(survey.id, recipient, None, survey.patient, Priority.LOW, asked, now)
             desk.send(replace(notice, id=survey.id), recipient, PREFERRED)
+            desk.write()
         return True
 
 
-class _Desk:
-    """What is at hand while timers are taken in one transaction."""
+def _take(db: Connection, book: EscalationBook, timers: Sequence[Timer], now: datetime) -> list[set[str] | None]:
+    """Do what is due: all at once, and where that fails for a fault of ours each by itself, so as to keep no other.
 
-    def __init__(self, db: Connection, book: EscalationBook, now: datetime) -> None:
+    Of what was done the alerts of which a step found nobody, None for each timer that failed.
+    """
+    try:
+        with db.begin_nested():
+            desk = _Desk(db, book, timers, now)
+            desk.take(timers)
+    except Exception:  # whatever it is, the other timers are to be done
+        if len(timers) > 1:
+            return [each for timer in timers for each in _take(db, book, [timer], now)]
+        logger.exception("what was due about %s could not be done", timers[0].subject)
+        later = {"due_us": to_us(now + _AFTER_A_FAULT)}
+        db.execute(update(_timers).where(_timers.c.id == timers[0].id).values(**later))
+        return [None]
+    return [desk.nobody]
+
+
+class _Desk:
+    """What is at hand while timers are taken in one transaction; read for all of them, and written, at once."""
+
+    def __init__(self, db: Connection, book: EscalationBook, timers: Sequence[Timer], now: datetime) -> None:
         self._db = db
         self._book = book
         self._now = now
+        self._outgoing = Outgoing(db, now, book.dialled)
+        subjects = {timer.subject for timer in timers}
+        self._alerts = alerts_in(db, subjects) if subjects else {}
+        self._runs = _runs_of(db, self._alerts) if self._alerts else {}
+        self._changed: dict[str, Timer] = {}
+        self._forward: dict[str, Timer] = {}
+        self._planned: dict[str, Timer] = {}
+        self._files: dict[str, PatientFile | None] = {}
+        self._situations: dict[tuple[str, str], Situation] = {}
+        checks = [_step_of(timer).id for timer in timers if timer.kind is TimerKind.CHECK]
+        self._delivered = delivered_in(db, checks) if checks else set()
+        self._contacts: dict[str, _Ways] = {}
+        self._learn_contacts({patient(alert.patient) for alert in self._alerts.values()})
         self.nobody: set[str] = set()
 
     @cached_property
@@ -303,37 +339,44 @@ class _Desk:
     def _staffed(self) -> bool:
         return anybody_in(self._db)
 
-    def take(self, timer: Timer) -> bool:
-        """Do what is due; False where that failed for a fault of ours."""
-        try:
-            with self._db.begin_nested():
-                self._do(timer)
-        except Exception:
-            logger.exception("what was due about %s could not be done", timer.subject)
-            self._update(timer, due_us=to_us(self._now + _AFTER_A_FAULT))
-            return False
-        return True
+    def take(self, timers: Iterable[Timer]) -> None:
+        """Do what is due."""
+        for timer in timers:
+            self._do(timer)
+        self.write()
 
     def release(self, dead: Collection[str]) -> int:
         """Release further contacts."""
         calls = release_due(self._db, self._now, dead, self._book.dialled)
         self._ask_to_call(calls)
+        self.write()
         return len(calls)
 
     def send(self, notice: Notice, recipient: Recipient, channel: str, timer: str | None = None) -> bool:
-        """Have a notice go to somebody; False where there is no contact."""
+        """Have a notice go to somebody; False where there is no contact. It is written by `write`."""
         contacts = self._book.ways(recipient, channel)
         if contacts:
-            dialled = self._book.dialled
-            self._ask_to_call(send(self._db, notice, recipient, contacts, self._now, timer=timer, dialled=dialled))
+            self._outgoing.send(notice, recipient, contacts, timer=timer)
         return bool(contacts)
+
+    def write(self) -> None:
+        """Write down what was gathered."""
+        while calls := self._outgoing.write():
+            self._ask_to_call(calls)
+        _plan(self._db, self._planned.values())
+        for timers, names in ((self._changed, ("done_us", "result", "who")), (self._forward, ("due_us",))):
+            if timers:
+                of_it: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
+                rows = [_changed_row(timer, names) for timer in timers.values()]
+                self._db.execute(update(_timers).where(_timers.c.id == bindparam("timer")).values(**of_it), rows)
+        self._planned, self._changed, self._forward = {}, {}, {}
 
     def _do(self, timer: Timer) -> None:
         if timer.kind is TimerKind.JOIN:
             self._join(timer)
         elif timer.kind is TimerKind.NOTICE:
             self._hand_on(timer)
-        elif alert := alerts_in(self._db, [timer.subject]).get(timer.subject):
+        elif alert := self._alerts.get(timer.subject):
             if timer.kind is TimerKind.ALL_CLEAR:
                 self._all_clear(timer, alert)
             elif over := is_over(timer, acknowledged_at=alert.acknowledged_at, closed_at=alert.closed_at):
@@ -348,9 +391,9 @@ class _Desk:
             self._finish(timer, Result.CLOSED)
 
     def _begin(self, timer: Timer, alert: Alert) -> None:
-        known = self._book.patient_of(alert.patient)
+        known = self._file(alert.patient)
         ladder = ladder_for(self._book.ladders, alert.priority, known.programme if known else None)
-        _plan(self._db, begin(alert.id, ladder, timer.run, staffed=self._staffed))
+        self._plan(begin(alert.id, ladder, timer.run, staffed=self._staffed))
         self._finish(timer, Result.DONE)
 
     def _step(self, timer: Timer, alert: Alert) -> None:
@@ -361,28 +404,30 @@ class _Desk:
             self._finish(timer, Result.WAITS)
             self._follow(after_waiting(timer, until))
             return
-        run = _run(self._db, timer)
+        run = self._run(timer)
+
+        @cache
+        def written(zone: str, *, to_patient: bool) -> Written:
+            """For all who read it on the same clock."""
+            return alert_message(
+                alert, to_patient=to_patient, zone=zone, situation=self._situation(alert, zone), run=run
+            )
+
         results, names = [], []
         for recipient in people(step, self.rota, self.patient(alert.patient), self._now):
-            result = self._tell(timer, step, alert, recipient, run)
+            message = written(recipient.zone, to_patient=recipient.is_patient)
+            notice = _notice(timer.id, recipient, alert.id, alert.patient, alert.priority, message, self._now)
+            result = self._offer(notice, recipient, step.channel, timer.id)
             if result is not Result.NOBODY:
                 results.append(result)
                 names.append(recipient.name if not recipient.is_patient else alert.patient)
         result = Result.TOLD if Result.TOLD in results else results[0] if results else Result.NOBODY
         if result is Result.NOBODY and not step.is_for_patient:
             self.nobody.add(alert.id)
-        done = self._finish(timer, result, names)
-        run = [done if each.id == done.id else each for each in run]
+        self._finish(timer, result, names)
         # What somebody had acknowledged before it came again cannot be acknowledged again: each is told once.
         present = alert.condition_gone_at is None and alert.acknowledged_at is None
-        self._follow(after_telling(timer, result, run, self._now, present=present))
-
-    def _tell(self, timer: Timer, step: Step, alert: Alert, recipient: Recipient, run: Sequence[Timer]) -> Result:
-        situation = self._situation(alert, recipient.zone)
-        to_patient = recipient.is_patient
-        written = alert_message(alert, to_patient=to_patient, zone=recipient.zone, situation=situation, run=run)
-        notice = _notice(timer.id, recipient, alert.id, alert.patient, alert.priority, written, self._now)
-        return self._offer(notice, recipient, step.channel, timer.id)
+        self._follow(after_telling(timer, result, self._run(timer), self._now, present=present))
 
     def _offer(self, notice: Notice, recipient: Recipient, channel: str, timer: str | None) -> Result:
         """Send a notice, or put it off."""
@@ -390,25 +435,26 @@ class _Desk:
             return Result.NOBODY
         until = put_off_until(recipient, notice.priority, self._now)
         if until is None and notice.priority is not Priority.HIGH:
-            until = full_until(self._db, recipient.owner, self._now)
+            until = self._outgoing.full_until(recipient.owner)
         if until is None:
             self.send(notice, recipient, channel, timer)
             return Result.TOLD
-        put_off(self._db, notice, recipient, until, timer)
-        _plan(self._db, [_one(recipient.owner, TimerKind.JOIN, until, Priority.LOW)])
+        self._outgoing.put_off(notice, recipient, until, timer)
+        self._plan([_one(recipient.owner, TimerKind.JOIN, until, Priority.LOW)])
         return Result.PUT_OFF
 
     def _check(self, timer: Timer) -> None:
-        step_id = replace(timer, kind=TimerKind.STEP).id
-        delivered = is_delivered(self._db, step_id)
-        if not delivered:
-            told = and_(_timers.c.id == step_id, _timers.c.result == Result.TOLD)
-            self._db.execute(update(_timers).where(told).values(result=Result.NOT_DELIVERED))
+        step = _step_of(timer)
+        delivered = step.id in self._delivered
+        taken = self._runs.get(timer.subject, {}).get(step.id)
+        if not delivered and taken and taken.result is Result.TOLD:
+            self._change(replace(taken, result=Result.NOT_DELIVERED))
         self._finish(timer, Result.DELIVERED if delivered else Result.NOT_DELIVERED)
-        self._follow(after_check(timer, _run(self._db, timer), delivered=delivered))
+        self._follow(after_check(timer, self._run(timer), delivered=delivered))
 
     def _all_clear(self, timer: Timer, alert: Alert) -> None:
         """Tell all who were told; what was put off for them and not yet told is joined with it."""
+        self.write()  # who was told just now is told of the end as well
         said = last_said_in(self._db, alert.id)
         if alert.condition_gone_at is not None and said is not None:
             for owner in recipients_in(self._db, alert.id):
@@ -428,6 +474,7 @@ class _Desk:
 
     def _join(self, timer: Timer) -> None:
         """Tell somebody what was put off; in one message where it is more than one."""
+        self.write()  # what was put off just now is joined as well
         waiting = waiting_for(self._db, timer.subject, self._now)
         alerts = alerts_in(self._db, {each.alert for each in waiting if each.alert})
         closed = [each for each in waiting if each.alert in alerts and alerts[each.alert].closed_at]
@@ -456,15 +503,7 @@ class _Desk:
                 )
                 key = f"call {call.notice} {call.position}"
                 notice = _notice(key, recipient, about.alert, about.patient, about.priority, written, self._now)
-                send(
-                    self._db,
-                    notice,
-                    recipient,
-                    self._book.ways(recipient, PREFERRED),
-                    self._now,
-                    timer=None,
-                    dialled=self._book.dialled,
-                )
+                self.send(notice, recipient, PREFERRED)
 
     def _callers(self, but: str) -> tuple[Recipient, ...]:
         """Who can be asked to telephone somebody, without being telephoned for it: nurses, else coordinators."""
@@ -481,9 +520,11 @@ class _Desk:
 
     def patient(self, name: str) -> Recipient:
         """A patient with the contacts; plain where not registered."""
-        known = self._book.patient_of(name)
+        known = self._file(name)
         recipient = known.recipient if known else Recipient(owner=patient(name), name=name, language="en", zone="UTC")
-        contacts, quiet = contacts_in(self._db, [recipient.owner]).get(recipient.owner, ((), None))
+        if recipient.owner not in self._contacts:
+            self._learn_contacts([recipient.owner])
+        contacts, quiet = self._contacts[recipient.owner]
         return replace(recipient, contacts=contacts, quiet=quiet)
 
     def _person(self, owner: str, of_patient: str) -> Recipient | None:
@@ -491,24 +532,53 @@ class _Desk:
             return self.patient(of_patient)
         return next((one.recipient() for one in self.rota.staff if staff(one.id) == owner), None)
 
+    def _learn_contacts(self, owners: Collection[str]) -> None:
+        none: _Ways = ((), None)
+        self._contacts |= dict.fromkeys(owners, none) | (contacts_in(self._db, owners) if owners else {})
+
+    def _file(self, name: str) -> PatientFile | None:
+        if name not in self._files:
+            self._files[name] = self._book.patient_of(name)
+        return self._files[name]
+
     def _situation(self, alert: Alert, zone: str) -> Situation:
-        try:
-            return self._book.situation(alert, zone)
-        except Exception:  # a message without the last readings is better than none
-            logger.exception("the last readings of patient %s could not be read for a message", alert.patient)
-            return Situation()
+        if (alert.id, zone) not in self._situations:
+            try:
+                self._situations[alert.id, zone] = self._book.situation(alert, zone)
+            except Exception:  # a message without the last readings is better than none
+                logger.exception("the last readings of patient %s could not be read for a message", alert.patient)
+                self._situations[alert.id, zone] = Situation()
+        return self._situations[alert.id, zone]
+
+    def _run(self, timer: Timer) -> list[Timer]:
+        """All timers of its run, as they are by now."""
+        return [each for each in self._runs.get(timer.subject, {}).values() if each.run == timer.run]
+
+    def _plan(self, timers: Iterable[Timer]) -> None:
+        for timer in timers:
+            if timer.id not in self._runs.setdefault(timer.subject, {}):
+                self._planned[timer.id] = self._runs[timer.subject][timer.id] = timer
 
     def _follow(self, then: Next) -> None:
-        _plan(self._db, then.plans)
+        self._plan(then.plans)
         for timer in then.brings_forward:
-            self._update(timer, due_us=to_us(min(timer.due, self._now)))
+            self._note(self._forward, replace(timer, due=min(timer.due, self._now)))
 
-    def _finish(self, timer: Timer, result: Result, who: Sequence[str] = ()) -> Timer:
-        self._update(timer, done_us=to_us(self._now), result=result, who=list(who))
-        return replace(timer, done_at=self._now, result=result, who=tuple(who))
+    def _finish(self, timer: Timer, result: Result, who: Sequence[str] = ()) -> None:
+        self._change(replace(timer, done_at=self._now, result=result, who=tuple(who)))
 
-    def _update(self, timer: Timer, **values: Any) -> None:
-        self._db.execute(update(_timers).where(_timers.c.id == timer.id).values(**values))
+    def _change(self, timer: Timer) -> None:
+        self._note(self._changed, timer)
+
+    def _note(self, changes: dict[str, Timer], timer: Timer) -> None:
+        """A timer is another one from now on; one that is not written yet is written so."""
+        (self._planned if timer.id in self._planned else changes)[timer.id] = timer
+        self._runs.setdefault(timer.subject, {})[timer.id] = timer
+
+
+def _step_of(check: Timer) -> Timer:
+    """The step of which is seen whether it has reached anybody."""
+    return replace(check, kind=TimerKind.STEP)
 
 
 def _is_reached(db: Connection, name: str) -> bool:
@@ -548,9 +618,17 @@ def _ends(timer: Timer, result: Result) -> bool:
     return True
 
 
-def _run(db: Connection, timer: Timer) -> list[Timer]:
-    query = select(_timers).where(_timers.c.subject == timer.subject, _timers.c.run_us == to_us(timer.run))
-    return [_timer(row) for row in db.execute(query)]
+def _runs_of(db: Connection, alerts: Iterable[str]) -> dict[str, dict[str, Timer]]:
+    """All timers of some alerts, by alert and name."""
+    found: dict[str, dict[str, Timer]] = {}
+    for row in db.execute(select(_timers).where(_timers.c.subject.in_(list(alerts)))):
+        found.setdefault(row.subject, {})[row.id] = _timer(row)
+    return found
+
+
+def _changed_row(timer: Timer, names: Iterable[str]) -> dict[str, Any]:
+    row = {**_row(timer), "done_us": timer.done_at and to_us(timer.done_at), "result": timer.result}
+    return {"timer": timer.id, **{f"new_{name}": row[name] for name in names}}
 
 
 def _notice(

@@ -54,7 +54,7 @@ from alerts.follow_up import (
 )
 from alerts.invitation import Appointment
 from alerts.review import Review
-from alerts.survey import Answer, Survey, answered, call_again, survey_of
+from alerts.survey import VALID, Answer, Survey, answered, call_again, survey_of
 from alerts.team import Role
 from alerts.team_book import is_reached
 from ingest.reading import from_us, to_us
@@ -388,7 +388,9 @@ class FollowUpBook:
 
     def unsent_surveys(self, now: datetime, limit: int = 100) -> list[Survey]:
         """Surveys that can be answered and whose link has not gone out, of patients with a contact, oldest first."""
-        open_now = (_is_unsent, _surveys.c.expires_at_us > to_us(now), is_reached(_surveys.c.patient))
+        # By the index: of patients without a contact many have expired unsent.
+        is_new = _surveys.c.made_at_us > to_us(now - VALID)
+        open_now = (_is_unsent, is_new, _surveys.c.expires_at_us > to_us(now), is_reached(_surveys.c.patient))
         return self._surveys(select(_surveys).where(*open_now).order_by(_surveys.c.made_at_us).limit(limit))
 
     def surveys(self, start: datetime, end: datetime, limit: int | None = None) -> list[Survey]:

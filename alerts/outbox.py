@@ -12,11 +12,11 @@ that died end by themselves. Its own claims a hub may take up again: after a cra
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -37,7 +37,7 @@ from sqlalchemy import (
 )
 
 from alerts.alert import Audience, Notice, Priority
-from alerts.book import CLAIM, Delivery, Try, note_notified, notices_in, put_notice, put_try
+from alerts.book import CLAIM, Delivery, Try, note_notified, notices_in, put_notices, put_try
 from alerts.database import METADATA
 from alerts.escalation import MESSAGES_WITHIN, MOST_MESSAGES, PATIENCE
 from alerts.messages import TRIAL_ID
@@ -224,39 +224,95 @@ class Outbox:
 # Within a transaction
 
 
-def send(
-    db: Connection,
-    notice: Notice,
-    recipient: Recipient,
-    contacts: Sequence[Contact],
-    now: datetime,
-    *,
-    timer: str | None,
-    dialled: Collection[str],
-) -> list[Call]:
-    """Write a notice down, unless it is known, and its deliveries; who is to be telephoned at once.
+class Outgoing:
+    """What one transaction has for persons, gathered and then written by `write` all at once.
 
-    timer: by which `is_delivered` knows it. dialled: see `release_due`.
+    now: the moment of the transaction. dialled: see `release_due`.
     """
-    if db.execute(select(_deliveries.c.notice).where(_deliveries.c.notice == notice.id).limit(1)).first():
-        return []
-    if notice.id not in notices_in(db, [notice.id]):
-        put_notice(db, notice)
-    for position, contact in enumerate(_each_once(contacts)):
-        row = {
-            "notice": notice.id,
-            "position": position,
-            "recipient": recipient.owner,
-            "timer": timer,
-            "priority": int(notice.priority),
-            "channel": contact.channel,
-            "address": contact.address,
-            "language": recipient.language,
-            "written_us": to_us(now),
-            "tries": 0,
-        }
-        db.execute(insert(_deliveries).values(**row))
-    return _release(db, notice.id, 0, now, dialled)
+
+    def __init__(self, db: Connection, now: datetime, dialled: Collection[str]) -> None:
+        self._db = db
+        self._now = now
+        self._dialled = dialled
+        self._notices: dict[str, Notice] = {}
+        self._sent: dict[str, list[dict[str, Any]]] = {}
+        self._put_off: dict[str, dict[str, Any]] = {}
+        self._recent: dict[str, list[int]] = {}
+
+    def send(
+        self, notice: Notice, recipient: Recipient, contacts: Sequence[Contact], *, timer: str | None = None
+    ) -> None:
+        """Have a notice written down, unless it is known, with its deliveries. timer: what `delivered_in` names."""
+        if notice.id in self._sent:
+            return
+        self._notices[notice.id] = notice
+        rows: list[dict[str, Any]] = [
+            {
+                "notice": notice.id,
+                "position": position,
+                "recipient": recipient.owner,
+                "timer": timer,
+                "priority": int(notice.priority),
+                "channel": contact.channel,
+                "address": contact.address,
+                "language": recipient.language,
+                "written_us": to_us(self._now),
+                "released_us": None,
+                "due_us": None,
+                "next_us": None,
+                "tries": 0,
+            }
+            for position, contact in enumerate(_each_once(contacts))
+        ]
+        rows[0] |= _released(rows[0]["channel"], notice.priority, self._now, self._dialled, behind=len(rows) > 1)
+        self._sent[notice.id] = rows
+        if recipient.owner in self._recent:
+            self._recent[recipient.owner].insert(0, to_us(self._now))
+
+    def put_off(self, notice: Notice, recipient: Recipient, until: datetime, timer: str | None) -> None:
+        """Have a notice written down that is to be told later, joined with others."""
+        self._notices[notice.id] = notice
+        row = {"notice": notice.id, "recipient": recipient.owner, "timer": timer, "until_us": to_us(until)}
+        self._put_off.setdefault(notice.id, row)
+
+    def full_until(self, recipient: str) -> datetime | None:
+        """When there is room for one more message to a person; None: now."""
+        if recipient not in self._recent:
+            first = _deliveries.c.position == 0
+            recent = _deliveries.c.written_us > to_us(self._now - MESSAGES_WITHIN)
+            query = select(_deliveries.c.written_us).where(_deliveries.c.recipient == recipient, first, recent)
+            newest = self._db.scalars(query.order_by(_deliveries.c.written_us.desc()).limit(MOST_MESSAGES))
+            here = [rows[0]["written_us"] for rows in self._sent.values() if rows[0]["recipient"] == recipient]
+            self._recent[recipient] = sorted([*here, *newest], reverse=True)
+        written = self._recent[recipient]
+        return from_us(written[MOST_MESSAGES - 1]) + MESSAGES_WITHIN if len(written) >= MOST_MESSAGES else None
+
+    def write(self) -> list[Call]:
+        """Write what was gathered; who is to be telephoned at once."""
+        notices, sent, waiting = self._notices, self._sent, self._put_off
+        self._notices, self._sent, self._put_off = {}, {}, {}
+        if not notices:
+            return []
+        known = notices_in(self._db, notices)
+        put_notices(self._db, [notice for name, notice in notices.items() if name not in known])
+        calls = []
+        if new := _unknown(self._db, _deliveries, sent):
+            self._db.execute(insert(_deliveries), [row for rows in new.values() for row in rows])
+            calls = [_call(rows[0]) for rows in new.values() if rows[0]["due_us"] is None]
+        if put_off := _unknown(self._db, _put_off, waiting):
+            self._db.execute(insert(_put_off), list(put_off.values()))
+        return calls
+
+
+_Rows = TypeVar("_Rows")
+
+
+def _unknown(db: Connection, table: Table, rows: Mapping[str, _Rows]) -> dict[str, _Rows]:
+    """What is written of notices, by notice, and does not stand in a table yet."""
+    if not rows:
+        return {}
+    known = set(db.scalars(select(table.c.notice).where(table.c.notice.in_(rows))))
+    return {notice: each for notice, each in rows.items() if notice not in known}
 
 
 def release_due(db: Connection, now: datetime, dead: Collection[str], dialled: Collection[str]) -> list[Call]:
@@ -281,28 +337,12 @@ def is_release_due(db: Connection, now: datetime, dead: Collection[str]) -> bool
     )
 
 
-def is_delivered(db: Connection, timer: str) -> bool:
-    """Whether any notice of a timer has reached its person."""
-    query = select(_deliveries.c.notice).where(_deliveries.c.timer == timer, _deliveries.c.delivered_us.is_not(None))
-    return db.execute(query.limit(1)).first() is not None
-
-
-def full_until(db: Connection, recipient: str, now: datetime) -> datetime | None:
-    """When there is room for one more message to a person; None: now."""
-    first = _deliveries.c.position == 0
-    recent = _deliveries.c.written_us > to_us(now - MESSAGES_WITHIN)
-    query = select(_deliveries.c.written_us).where(_deliveries.c.recipient == recipient, first, recent)
-    written = sorted(db.scalars(query))
-    return from_us(written[-MOST_MESSAGES]) + MESSAGES_WITHIN if len(written) >= MOST_MESSAGES else None
-
-
-def put_off(db: Connection, notice: Notice, recipient: Recipient, until: datetime, timer: str | None) -> None:
-    """Write a notice down that is to be told later, joined with others."""
-    if notice.id not in notices_in(db, [notice.id]):
-        put_notice(db, notice)
-    if db.execute(select(_put_off.c.notice).where(_put_off.c.notice == notice.id)).first() is None:
-        row = {"notice": notice.id, "recipient": recipient.owner, "timer": timer, "until_us": to_us(until)}
-        db.execute(insert(_put_off).values(**row))
+def delivered_in(db: Connection, timers: Collection[str]) -> set[str]:
+    """Those of some timers of which any notice has reached its person."""
+    query = select(_deliveries.c.timer).where(
+        _deliveries.c.timer.in_(timers), _deliveries.c.delivered_us.is_not(None)
+    )
+    return {str(timer) for timer in db.scalars(query)}
 
 
 def waiting_for(db: Connection, recipient: str, now: datetime) -> list[Notice]:
@@ -332,16 +372,26 @@ def _release(db: Connection, notice: str, position: int, now: datetime, dialled:
     row: Any = db.execute(select(_deliveries).where(_is(notice, position))).first()
     if row is None or row.withdrawn_us is not None or row.delivered_us is not None:
         return []
-    behind = db.execute(select(_deliveries.c.notice).where(_is(notice, position + 1))).first()
-    by_hand = row.channel == TELEPHONE and TELEPHONE not in dialled
-    values = {
+    behind = db.execute(select(_deliveries.c.notice).where(_is(notice, position + 1))).first() is not None
+    values = _released(row.channel, Priority(row.priority), now, dialled, behind=behind)
+    db.execute(update(_deliveries).where(_is(notice, position)).values(**values))
+    return [_call(row._mapping)] if values["due_us"] is None else []
+
+
+def _released(
+    channel: str, priority: Priority, now: datetime, dialled: Collection[str], *, behind: bool
+) -> dict[str, int | None]:
+    """What becomes of a contact whose turn it is; due_us is None where a person has to dial it."""
+    by_hand = channel == TELEPHONE and TELEPHONE not in dialled
+    return {
         "released_us": to_us(now),
         "due_us": None if by_hand else to_us(now),
-        "next_us": to_us(now + PATIENCE[Priority(row.priority)]) if behind else None,
+        "next_us": to_us(now + PATIENCE[priority]) if behind else None,
     }
-    db.execute(update(_deliveries).where(_is(notice, position)).values(**values))
-    call = Call(notice=notice, position=position, recipient=row.recipient, number=row.address)
-    return [call] if by_hand else []
+
+
+def _call(row: Mapping[str, Any]) -> Call:
+    return Call(notice=row["notice"], position=row["position"], recipient=row["recipient"], number=row["address"])
 
 
 def _withdraw(db: Connection, notice: str, at_us: int) -> None:

@@ -23,7 +23,10 @@ CPU, RATE, P50, P99 = "CPU of 100 000 readings", "durable readings", "p50", "p99
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much of everything. patients: for the growth, smallest first."""
+    """How much of everything.
+
+    patients: for the growth, smallest first. alerts: open, closed. due: timers at once.
+    """
 
     rounds: int
     singles: int
@@ -35,18 +38,22 @@ class Size:
     follow: int
     stored: int
     patients: Sequence[int]
+    alerts: tuple[int, int]
+    due: int
     peers: bool
 
 
 FULL: Final = Size(
     rounds=5, singles=30_000, batches=500, rates=(1000, 5000, 10_000), seconds=3, streams=1000, window=5000,
-    follow=100_000, stored=10_000_000, patients=(1000, 10_000, 100_000), peers=True,
+    follow=100_000, stored=10_000_000, patients=(1000, 10_000, 100_000), alerts=(100_000, 1_000_000), due=1000,
+    peers=True,
 )  # fmt: skip
 
 
 SHORT: Final = Size(
     rounds=5, singles=1000, batches=40, rates=(1000,), seconds=0.3, streams=200, window=800, follow=5000,
-    stored=100_000, patients=(200, 1000), peers=False,
+    stored=100_000, patients=(200, 1000), alerts=(1000, 5000), due=100,
+    peers=False,
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.bench import FULL, SHORT, Bench
+from benchmarks.follow_up import follow_up
 from benchmarks.growth import growth, soak
 from benchmarks.latency import fan_out, latency, window
 from benchmarks.machine import CACHE, ROOT, BenchError, Missing, described, others_at_work
@@ -25,13 +26,14 @@ from benchmarks.stores import follower, reading_back
 from benchmarks.throughput import killed, throughput
 
 _DOCS: Final = ROOT / "docs"
-_SHORT: Final = (throughput, killed, latency, window, reading_back)
+_SHORT: Final = (throughput, killed, latency, window, reading_back, follow_up)
 _CASES: Final[dict[str, tuple[Callable[[Bench], Case], ...]]] = {
     "a": (throughput, killed),
     "b": (latency, fan_out, window),
     "c": (follower,),
     "d": (reading_back,),
     "f": (growth,),
+    "g": (follow_up,),
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Annotated, Any, Final, Literal, Self
@@ -980,7 +980,7 @@ async def list_alerts(
 ) -> list[AlertOut]:
     """Alerts, newest first."""
     found = await find_alerts(house, state, patient, limit, before)
-    zones, shown = await _zones(house), await cards(house, found)
+    zones, shown = await _zones(house, found), await cards(house, found)
     return [AlertOut.of(alert, zones[alert.patient], shown[alert.id]) for alert in found]
 
 
@@ -988,7 +988,7 @@ async def list_alerts(
 async def get_alert(house: House, alert_id: str) -> AlertDetail:
     """One alert with its history and the notices written about it."""
     alert = await find_alert(house, alert_id)
-    zone = (await _zones(house))[alert.patient]
+    zone = (await _zones(house, [alert]))[alert.patient]
     facts, notices = await asyncio.to_thread(lambda: (house.book.history(alert_id), house.book.notices(alert_id)))
     return AlertDetail(
         alert=AlertOut.of(alert, zone, (await cards(house, [alert]))[alert.id]),
@@ -1010,7 +1010,7 @@ async def close(house: House, alert_id: str, body: CloseIn) -> AlertOut:
 
 
 async def _as_it_is(house: HouseView, alert: Alert) -> AlertOut:
-    return AlertOut.of(alert, (await _zones(house))[alert.patient], (await cards(house, [alert]))[alert.id])
+    return AlertOut.of(alert, (await _zones(house, [alert]))[alert.patient], (await cards(house, [alert]))[alert.id])
 
 
 @router.get("/health", tags=["house"])
@@ -1218,8 +1218,9 @@ async def _patient_out(house: HouseView, patient_id: str) -> PatientOut:
     return PatientOut.of(patient, await asyncio.to_thread(house.people.wearings, patient=patient_id))
 
 
-async def _zones(house: HouseView) -> dict[str, ZoneInfo]:
-    return {patient.id: ZoneInfo(patient.zone) for patient in await asyncio.to_thread(house.people.patients)}
+async def _zones(house: HouseView, alerts: Iterable[Alert]) -> dict[str, ZoneInfo]:
+    patients = await asyncio.to_thread(house.people.some, {alert.patient for alert in alerts})
+    return {patient.id: ZoneInfo(patient.zone) for patient in patients}
 
 
 def _span(house: HouseView, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:

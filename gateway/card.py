@@ -18,6 +18,7 @@ from alerts.devices import UNRELIABLE
 from alerts.machine import Fact, FactKind
 from alerts.scene import SPOT_GAP
 from gateway.view import HouseView
+from ingest.journal import Journal
 from ingest.reading import Flag, Reading
 from ingest.vital import Vital
 
@@ -59,8 +60,7 @@ class Card:
 
 async def cards(house: HouseView, alerts: Sequence[Alert]) -> dict[str, Card]:
     """By alert."""
-    facts = await asyncio.to_thread(house.book.histories, [alert.id for alert in alerts])
-    return {alert.id: await _card(house, alert, facts.get(alert.id, ())) for alert in alerts}
+    return await asyncio.to_thread(_cards, house, alerts)
 
 
 def headlines(house: HouseView, alerts: Iterable[str]) -> dict[str, Text]:
@@ -70,15 +70,21 @@ def headlines(house: HouseView, alerts: Iterable[str]) -> dict[str, Text]:
     return {name: _headline(alert, facts.get(name, ())) for name, alert in known.items()}
 
 
-async def _card(house: HouseView, alert: Alert, facts: Sequence[Fact]) -> Card:
+def _cards(house: HouseView, alerts: Sequence[Alert]) -> dict[str, Card]:
+    facts = house.book.histories([alert.id for alert in alerts])
+    latest = house.now() + _AHEAD
+    return {alert.id: _card(house.journal, alert, facts.get(alert.id, ()), latest) for alert in alerts}
+
+
+def _card(journal: Journal, alert: Alert, facts: Sequence[Fact], latest: datetime) -> Card:
     vitals, low = _ABOUT.get(alert.problem, ((), False))
-    end = alert.closed_at or house.now() + _AHEAD
-    newest = await _newest(house, alert, vitals, alert.since, end)
-    beside = await _newest(house, alert, _GLUCOSE, alert.since - SPOT_GAP, end) if Vital.KETONE in vitals else None
+    end = alert.closed_at or latest
+    newest = _newest(journal, alert, vitals, alert.since, end)
+    beside = _newest(journal, alert, _GLUCOSE, alert.since - SPOT_GAP, end) if Vital.KETONE in vitals else None
     extremes = [
         each
         for vital in vitals
-        for each in await house.extremes(alert.patient, vital, alert.since, end, UNRELIABLE, low=low)
+        for each in journal.extremes(alert.patient, vital, alert.since, end, UNRELIABLE, low=low)
     ]
     worst = _extreme((each for each in extremes if UNRELIABLE.isdisjoint(each.flags)), low=low)
     of_all = _extreme(extremes, low=low)
@@ -95,10 +101,10 @@ async def _card(house: HouseView, alert: Alert, facts: Sequence[Fact]) -> Card:
     )
 
 
-async def _newest(
-    house: HouseView, alert: Alert, vitals: Sequence[Vital], start: datetime, end: datetime
+def _newest(
+    journal: Journal, alert: Alert, vitals: Sequence[Vital], start: datetime, end: datetime
 ) -> Reading | None:
-    found = [each for vital in vitals for each in await house.readings(alert.patient, vital, start, end, 1)]
+    found = [each for vital in vitals for each in journal.readings(alert.patient, vital, start, end, 1)]
     return max(found, key=lambda each: each.taken_at, default=None)
 
 

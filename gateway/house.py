@@ -11,7 +11,7 @@ import signal
 import socket
 import sqlite3
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
@@ -70,7 +70,7 @@ from ingest.links.pairing import Offer, Unattended, keep_offered, offer_to_syste
 from ingest.links.uplink import Uplink
 from ingest.packet_log import PacketLog
 from ingest.progress import Progress
-from ingest.reading import Flag, Reading, from_us
+from ingest.reading import Reading, from_us
 from ingest.series import Series
 from ingest.vital import Vital
 
@@ -343,12 +343,6 @@ class House:
     ) -> Sequence[Reading]:
         """See HouseView."""
         return await asyncio.to_thread(self.journal.readings, patient, vital, start, end, limit)
-
-    async def extremes(
-        self, patient: str, vital: Vital, start: datetime, end: datetime, doubts: Iterable[Flag], *, low: bool
-    ) -> Sequence[Reading]:
-        """See HouseView."""
-        return await asyncio.to_thread(self.journal.extremes, patient, vital, start, end, doubts, low=low)
 
     async def series(
         self, patient: str, vital: Vital, start: datetime, end: datetime, source: SeriesStore = "journal"

@@ -102,6 +102,7 @@ _NAME_COOKIE: Final = "homeward_name"
 _LANGUAGE_COOKIE: Final = "homeward_language"
 _RANGES: Final = {"24h": timedelta(days=1), "3d": timedelta(days=3), "14d": timedelta(days=14)}
 _NEWEST: Final = 12
+_SHOWN: Final = 20  # of the worklist, of those that wait and of those that do not
 # What a trouble or a rule is called.
 _TITLES: Final = {**PROBLEMS, **{rule.name: rule.title for rule in RULES.values()}}
 _WEEKS: Final = 4
@@ -278,8 +279,14 @@ def _page_of_form(request: Request, refusal: Refusal) -> _Page | None:
 
 @router.get("/")
 async def worklist(request: Request, house: House) -> Response:
-    """Open alerts: those that wait for an answer, the most urgent first; among them by the patient's risk."""
-    opened = await asyncio.to_thread(house.book.open_alerts)
+    """Open alerts: those that wait for an answer, the most urgent first; among them by the patient's risk.
+
+    Of many those that are shown are the most urgent and newest.
+    """
+    (waiting, waiting_in_all), (handled, handled_in_all) = await asyncio.to_thread(
+        lambda: tuple(house.book.worklist(acknowledged=seen, limit=_SHOWN) for seen in (False, True))
+    )
+    opened = [*waiting, *handled]
     places, _ = await asyncio.to_thread(ranking, house, sorted({alert.patient for alert in opened}))
     points = {place.patient: place.points for place in places}
     opened.sort(key=lambda alert: (alert.priority, points[alert.patient], alert.opened_at), reverse=True)
@@ -294,6 +301,8 @@ async def worklist(request: Request, house: House) -> Response:
         cards=await cards(house, opened),
         waiting=[row for row in rows if row[0].acknowledged_at is None],
         handled=[row for row in rows if row[0].acknowledged_at is not None],
+        waiting_in_all=waiting_in_all,
+        handled_in_all=handled_in_all,
         degraded=[part["detail"] for part in health["parts"].values() if part["status"] != "ok"],
     )
 
@@ -468,7 +477,11 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
     language = _desk(request).language(request)
     newest = {vital: await _newest(house, patient, vital) for vital in VITALS}
     wearings, devices, opened = await asyncio.to_thread(
-        lambda: (house.people.wearings(patient=patient.id), house.people.devices(), house.book.open_alerts())
+        lambda: (
+            house.people.wearings(patient=patient.id),
+            house.people.devices(),
+            house.book.open_alerts([patient.id]),
+        )
     )
     kinds = {device.id: device for device in devices}
     say = language.gettext
@@ -478,7 +491,6 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
     if newest[Vital.BLOOD_PRESSURE]:
         charts.append({"name": "pressure", "title": say("Blood pressure")})
     every = sorted((r for found in newest.values() for r in found), key=lambda r: r.taken_at, reverse=True)[:_NEWEST]
-    mine = [alert for alert in opened if alert.patient == patient.id]
     ((place,), _), reviews = await asyncio.to_thread(
         lambda: (ranking(house, [patient.id]), house.reviews.of_patient(patient.id, _WEEKS))
     )
@@ -501,8 +513,8 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         now=house.now(),
         patient=patient,
         zone=ZoneInfo(patient.zone),
-        alerts=[row[0] for row in await _with_patients(house, mine)],
-        cards=await cards(house, mine),
+        alerts=[row[0] for row in await _with_patients(house, opened)],
+        cards=await cards(house, opened),
         follow_ups=await asyncio.to_thread(house.follow_ups.open_of, patient.id),
         tiles=[shown(found[-1], patient.glucose_unit, language) for found in newest.values() if found],
         newest=[shown(reading, patient.glucose_unit, language, sent=True) for reading in every],
@@ -952,7 +964,8 @@ def _today(house: HouseView, patient: Patient) -> date:
 
 
 async def _with_patients(house: HouseView, alerts: Sequence[Alert]) -> list[tuple[Alert, Patient, ZoneInfo]]:
-    people = {patient.id: patient for patient in await asyncio.to_thread(house.people.patients)}
+    named = await asyncio.to_thread(house.people.some, {alert.patient for alert in alerts})
+    people = {patient.id: patient for patient in named}
     return [(alert, people[alert.patient], ZoneInfo(people[alert.patient].zone)) for alert in alerts]
 
 

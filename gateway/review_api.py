@@ -305,7 +305,7 @@ def week_name(monday: date) -> str:
 def ranking(house: HouseView, patients: Sequence[str] | None = None) -> tuple[list[Risk], Mapping[str, Standing]]:
     """The places of these patients (None: all), and how they stand by patient. Blocks."""
     alerts: defaultdict[str, list[Alert]] = defaultdict(list)
-    for alert in house.book.open_alerts():
+    for alert in house.book.open_alerts(patients):
         alerts[alert.patient].append(alert)
     names = [patient.id for patient in house.people.patients()] if patients is None else patients
     standings, now = house.reviews.standings(patients), house.now()

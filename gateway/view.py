@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
 from zoneinfo import ZoneInfo
@@ -20,8 +20,8 @@ from gateway.duty import Duty
 from gateway.people import Device, MeasuringPlan, Patient, People
 from gateway.quality_desk import QualityDesk
 from ingest.admit import Wearing
-from ingest.journal import Letter, LetterState
-from ingest.reading import Flag, Reading
+from ingest.journal import Journal, Letter, LetterState
+from ingest.reading import Reading
 from ingest.series import Series
 from ingest.vital import Vital
 
@@ -58,6 +58,11 @@ class HouseView(Protocol):
     @property
     def book(self) -> Book:
         """The alerts and what is written down about them."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """Every reading. Blocks: call it off the loop."""
         ...
 
     @property
@@ -181,12 +186,6 @@ class HouseView(Protocol):
         self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
     ) -> Sequence[Reading]:
         """Readings with start <= taken_at < end, oldest first; with a limit, the newest of them."""
-        ...
-
-    async def extremes(
-        self, patient: str, vital: Vital, start: datetime, end: datetime, doubts: Iterable[Flag], *, low: bool
-    ) -> Sequence[Reading]:
-        """The lowest or highest without any of the flags in `doubts`, and that with one; see `Journal.extremes`."""
         ...
 
     async def series(

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Verdict
 from alerts.book import Book, Overtaken, Try
@@ -113,7 +114,37 @@ def test_the_worklist_begins_with_the_most_urgent_then_the_oldest(book: Book) ->
     open_one(book, patient="p-2", at=2, priority=Priority.HIGH)
     open_one(book, patient="p-3", at=0)
     assert [alert.patient for alert in book.open_alerts()] == ["p-2", "p-3", "p-1"]
+    assert [alert.patient for alert in book.open_alerts(["p-1", "p-2"])] == ["p-2", "p-1"]
     assert set(book.standing(["p-1", "p-3"])) == {("p-1", "glucose-low"), ("p-3", "glucose-low")}
+
+
+def test_of_a_long_worklist_the_most_urgent_and_newest_are_read_and_all_are_counted(book: Book) -> None:
+    made = [
+        open_one(book, patient=f"p-{at}", at=at, priority=Priority.HIGH if at == 1 else Priority.LOW)
+        for at in range(4)
+    ]
+    found, in_all = book.worklist(acknowledged=False, limit=2)
+    assert ([alert.id for alert in found], in_all) == ([made[1], made[3]], 4)
+    assert book.worklist(acknowledged=True, limit=2) == ([], 0)
+    act = Act(kind=ActKind.ACKNOWLEDGE, alert=made[3], by="Dr Li", at=minute(5))
+    book.record(hear(book.alert(made[3]), act, minute(5)).changes)
+    assert [alert.id for alert in book.worklist(acknowledged=False, limit=9)[0]] == [made[1], made[2], made[0]]
+    assert [alert.id for alert in book.worklist(acknowledged=True, limit=9)[0]] == [made[3]]
+
+
+def test_the_worklist_is_read_from_its_index_however_many_were_closed(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'hub.db'}")
+    book, asked = Book(engine, routes={}), list[tuple[str, Any]]()
+    event.listen(engine, "before_cursor_execute", lambda _db, _cursor, said, values, *_: asked.append((said, values)))
+    book.worklist(acknowledged=False, limit=0)
+    book.worklist(acknowledged=True, limit=0)
+    book.alerts(state="open")
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as db:
+        plans = [db.execute(f"EXPLAIN QUERY PLAN {said}", values).fetchall()[0][3] for said, values in asked]
+    engine.dispose()
+    used = [plan.partition("INDEX ")[2].split()[0] for plan in plans]
+    waiting, handled = ["alerts_waiting"] * 2, ["alerts_handled"] * 2
+    assert used == [*waiting, *handled, "alerts_open_by_time"]
 
 
 def test_pages_of_alerts_miss_none_and_repeat_none(book: Book) -> None:

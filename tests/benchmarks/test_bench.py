@@ -1,11 +1,13 @@
 """The benchmark's parts at the smallest size: a load arrives whole at the real house, and figures become a page."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.bench import deliver
+from benchmarks.bench import SHORT, Bench, deliver
+from benchmarks.follow_up import follow_up
 from benchmarks.load import Publisher, Ward, distinct
 from benchmarks.machine import BenchError, others_at_work, sync_times
 from benchmarks.millions import ten_million
@@ -54,6 +56,15 @@ def test_copied_readings_are_readings(tmp_path: Path) -> None:
     assert len({reading.key for reading in found}) == 60
     assert {reading.patient for reading in found} == {"p000000", "p000001", "p000002"}
     assert all(reading.device_time == reading.taken_at for reading in found)
+
+
+def test_copied_alerts_are_alerts_and_what_is_due_of_them_is_done(tmp_path: Path) -> None:
+    size = replace(SHORT, rounds=1, alerts=(200, 20), due=20)
+    case = follow_up(Bench(size, tmp_path, say=lambda _: None))
+    programs = {figure.program for figure in case.figures}
+    assert programs >= {"Homeward, SQLite"}
+    assert len(case.verdicts) == 4 * len(programs)
+    assert all(verdict.found is not None for verdict in case.verdicts)
 
 
 def test_figures_become_text_json_a_page_and_a_chart(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -64,8 +64,8 @@ class SmallHouse:
     zone = SHANGHAI
     rules = PLAIN
 
-    def __init__(self, folder: Path) -> None:
-        self.engine = open_database(f"sqlite:///{folder / 'hub.sqlite'}")
+    def __init__(self, folder: Path, url: str = "") -> None:
+        self.engine = open_database(url or f"sqlite:///{folder / 'hub.sqlite'}")
         self.people = People(self.engine)
         self.journal = Journal(folder / "journal.sqlite")
         self.time = NOW
@@ -171,11 +171,6 @@ class SmallHouse:
         self, patient: str, vital: Vital, start: datetime, end: datetime, limit: int | None = None
     ) -> Sequence[Reading]:
         return await asyncio.to_thread(self.journal.readings, patient, vital, start, end, limit)
-
-    async def extremes(
-        self, patient: str, vital: Vital, start: datetime, end: datetime, doubts: Iterable[Flag], *, low: bool
-    ) -> Sequence[Reading]:
-        return await asyncio.to_thread(self.journal.extremes, patient, vital, start, end, doubts, low=low)
 
     async def series(
         self, patient: str, vital: Vital, start: datetime, end: datetime, source: SeriesStore = "journal"

@@ -26,7 +26,7 @@ from gateway.device_book import DeviceState
 from gateway.forms import flaws_told
 from gateway.guard import WebSettings
 from gateway.language import choose, load_languages
-from gateway.people import DeviceKind, DeviceLink
+from gateway.people import DeviceKind, DeviceLink, Patient
 from gateway.web import create_app
 from gateway.words import (
     BONDS,
@@ -480,6 +480,24 @@ async def test_the_worklist_has_the_most_urgent_first_and_what_is_acknowledged_b
         page = (await web.get("/")).text
     assert re.findall(r'id="(a-[0-9a-f]+)"', page) == [*ids[1:], ids[0]]
     assert "by 李医生" in page
+
+
+async def test_of_a_long_worklist_the_first_are_shown_and_all_are_counted(furnished) -> None:
+    for number in range(21):
+        patient = Patient(id=f"q-{number}", name=f"Q {number}", zone="Europe/Berlin")
+        furnished.people.add_patient(patient, now=NOW)
+        furnished.find(no_data(patient), number)
+    urgent = furnished.find(very_low(), 60)
+    async with browser(furnished) as web:
+        page = (await web.get("/")).text
+        listed = await web.get("/", headers={"Accept-Language": "zh-CN"})
+    ids = re.findall(r'id="(a-[0-9a-f]+)"', page)
+    assert (len(ids), ids[0]) == (20, urgent.id)
+    assert furnished.book.alert(ids[1]).patient == "q-0"  # the newest
+    assert "22 alerts wait for an answer." in page
+    assert "The 20 most urgent of 22 are shown." in page
+    assert '<a href="/alerts?state=open">All open alerts</a>' in page
+    assert "共 22 条，此处显示最紧急的 20 条。" in listed.text
 
 
 async def test_without_javascript_a_form_acknowledges_remembers_the_name_and_closes(furnished) -> None:
