@@ -266,9 +266,11 @@ class EscalationBook:
         notice = _notice(key, recipient, None, whom, Priority.LOW, write("trial", recipient.zone), now)
         notice = replace(notice, id=TRIAL_ID + notice.id.partition("-")[2])
         with writing(self._engine) as db:
-            if until := full_until(db, recipient.owner, now):
+            outgoing = Outgoing(db, now, self.dialled)
+            if until := outgoing.full_until(recipient.owner):
                 raise IllegalAct(_enough(until - now))
-            send(db, notice, recipient, [contact], now, timer=None, dialled=self.dialled)
+            outgoing.send(notice, recipient, [contact])
+            outgoing.write()
         return notice
 
     def send_survey(self, survey: Survey, now: datetime) -> bool:
