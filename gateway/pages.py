@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import partial
-from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -270,7 +269,7 @@ def _page_of_form(request: Request, refusal: Refusal) -> _Page | None:
             "query_string": query.encode(),
             "state": {"refusal": refusal},
         }
-        for route in chain.from_iterable(each.routes for each in request.app.state.page_routers):
+        for route in request.app.state.page_routes:
             match, found = route.matches({**request.scope, **asked})
             if match is Match.FULL:
                 return _Page(route, {**asked, **found})

@@ -78,7 +78,6 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
     app.state.house = house
     app.state.settings = settings
     app.state.desk = pages.Desk()
-    app.state.page_routers = (pages.router, follow_up_pages.router, team_pages.router, quality_page.router)
     app.add_middleware(_Hurry)
     app.add_middleware(Guard, settings=settings)
     app.include_router(api.router)
@@ -91,8 +90,9 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
     app.include_router(survey_page.router)
     app.include_router(message_page.router)
     app.include_router(quality_api.router)
-    for router in app.state.page_routers:
-        app.include_router(router)
+    for each in (pages, follow_up_pages, team_pages, quality_page):
+        app.include_router(each.router)
+    app.state.page_routes = [route for each in (pages, follow_up_pages, team_pages) for route in each.router.routes]
     app.add_api_route("/static/plotly.min.js", _plotly_script, include_in_schema=False)
     app.add_api_route("/metrics", _metrics, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=_STATIC))

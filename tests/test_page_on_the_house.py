@@ -43,6 +43,10 @@ async def test_an_alert_arrives_live_and_its_acknowledgement_survives_a_restart(
             await card.get_by_text("确认", exact=True).first.click()
             await card.get_by_label("您的姓名").first.fill("李医生")
             await card.get_by_role("button", name="确认").last.click()
+            await expect(page.locator("#history")).to_contain_text(
+                "李医生 确认警报并负责随访。"
+            )  # led to the follow-up
+            await page.goto(house.address)
             await expect(page.locator("#handled > article")).to_contain_text("李医生")
 
             await page.goto(f"{house.address}/patients/p-1")

@@ -286,7 +286,7 @@ async def test_what_is_refused_says_what_is_possible_and_stays_as_it_was_typed(
             ("hand-over", {}, 409, "needs a role or a person", "须选择角色或人员"),
             ("attempts", {"result": "declined", "note": ""}, 409, "needs a note", "患者拒绝时"),
             ("attempts", {}, 422, "What came of it: this is needed", "联系结果：必填"),
-            ("appointments", {}, 422, "Begins: this is not a moment", "开始时间：这不是时间"),
+            ("appointments", {}, 422, "Begin: this is not a moment", "开始：这不是时间"),
             ("education", {"material": "x"}, 422, "there is nothing to read called", "没有名为"),
             ("care-time", {"minutes": "0"}, 422, "Minutes: use 1 or more", "分钟数：不得小于 1"),
             ("close", {"outcome": "x"}, 422, "Outcome: choose one of the list", "处理结果：请从列表中选择"),
@@ -381,7 +381,7 @@ async def test_staff_open_one_on_the_patients_page(house: SmallHouse, language: 
         assert empty in said(await web.get(at))
         refused = await web.post(f"{at}/follow-ups", data=typed)
         assert refused.status_code == 422
-        assert {"en": "Team: this is needed", "zh-CN": "团队：必填"}[language] in refusal(refused)
+        assert {"en": "Role: this is needed", "zh-CN": "角色：必填"}[language] in refusal(refused)
         assert ">New &lt;tablets&gt;</textarea>" in refused.text
         made = await web.post(f"{at}/follow-ups", data={**typed, "role": "dietitian", "person": "Bo"})
         (task,) = house.follow_ups.open_of(MILLER.id)
