@@ -69,7 +69,7 @@ def outlook(rota: Rota, role: Role, start: datetime, now: datetime, end: datetim
 
 def roles_watched(ladders: Collection[Ladder], rota: Rota) -> list[Role]:
     """Roles in which somebody has to be on duty: those that a ladder tells then, and those that have shifts."""
-    told = {step.to for ladder in ladders_in_force(ladders) for step in ladder.steps if not step.everyone}
+    told = _told(ladders)
     return [role for role in Role if role in told or any(shift.role is role for shift in rota.shifts)]
 
 
@@ -99,14 +99,8 @@ def gaps(found: Iterable[Watch], start: datetime, end: datetime) -> list[tuple[d
 
 
 def unmanned(ladders: Collection[Ladder], rota: Rota, now: datetime) -> list[Role]:
-    """Roles that a step of a ladder tells, of which nobody is there within `AHEAD`."""
-    found = set()
-    for step in (step for ladder in ladders_in_force(ladders) for step in ladder.steps if step.to in list(Role)):
-        role = Role(step.to)
-        there: Sequence[object] = rota.all_of(role, now) if step.everyone else watches(rota, role, now, now + AHEAD)
-        if not there:
-            found.add(role)
-    return sorted(found)
+    """Roles of which a ladder tells who is on duty, and nobody is within `AHEAD`."""
+    return [role for role in Role if role in _told(ladders) and not watches(rota, role, now, now + AHEAD)]
 
 
 def shift_words(shift: Shift) -> Text:
@@ -206,6 +200,11 @@ def refuse_change(rota: Rota, after: Practitioner, now: datetime) -> None:
                     zh=f"{after.name} 将代替 {name}：{span}（缺勤 {away.id}）。请先指定其他代班人。",
                 )
             )
+
+
+def _told(ladders: Collection[Ladder]) -> set[str]:
+    """Whom the steps tell that are for those on duty."""
+    return {step.to for ladder in ladders_in_force(ladders) for step in ladder.steps if not step.everyone}
 
 
 def _refuse_substitute(rota: Rota, one: Practitioner, other: Practitioner, absence: Absence) -> None:

@@ -15,6 +15,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alerts.channels import ChannelHealth
+from alerts.staffing import AHEAD, unmanned
+from alerts.team import Role, Rota
 from ingest.influx import InfluxFollower
 from ingest.links.ble import BleHealth
 from ingest.links.broker import BrokerLink
@@ -125,6 +127,10 @@ def _questions(house: House) -> Iterator[tuple[str, Question]]:
     async def channels() -> Answer:
         return {f"channel {channel.name}": _channel(channel) for channel in await house.speaker.health()}
 
+    async def team() -> Answer:
+        rota = await asyncio.to_thread(house.duty.team.rota)
+        return {"team": _team(rota, unmanned(house.duty.escalation.ladders, rota, house.now()))}
+
     yield "letters", letters
     yield "disk", disk
     if influx := house.influx:
@@ -132,6 +138,18 @@ def _questions(house: House) -> Iterator[tuple[str, Question]]:
     if uplink := house.uplink:
         yield "uplink", lambda: _uplink(uplink)
     yield "channels", channels
+    yield "team", team
+
+
+def _team(rota: Rota, missing: Sequence[Role]) -> Part:
+    if not any(one.active for one in rota.staff):
+        said = "No staff are registered: alerts go to the channels of the house alone. The page Team adds them."
+        return Part(ok=True, detail=said)
+    if missing:
+        roles, hours = ", ".join(missing), AHEAD // timedelta(hours=1)
+        said = f"Nobody is on duty within {hours} h as {roles}: enter shifts on the page Team."
+        return Part(ok=False, detail=said)
+    return Part(ok=True, detail="Every role that a ladder tells is on duty within a day; the page Team shows when.")
 
 
 async def _influxdb(follower: InfluxFollower) -> Answer:

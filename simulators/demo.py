@@ -12,15 +12,16 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from alerts.team import EVERY_DAY, Contact, Practitioner, Role, Shift, patient
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config
 from gateway.house import House, HouseError, Radio, clear, keep_house
@@ -46,6 +47,9 @@ CLEAR_LINE: Final = "\r\x1b[K"
 TIMINGS: Final = replace(
     Radio().timings, first_indication=3.0, next_indication=1.0, rest=1.0, retry=1.0, retry_most=5.0, roster=1.0
 )
+# Where the messages to staff and patients go: a file beside the ward, so that nothing leaves this machine.
+MAILBOX: Final = "messages.txt"
+CHANNEL: Final = "app"
 _MINUTE: Final = timedelta(minutes=1)
 
 Body = Sequence[tuple[float, Any]]
@@ -229,6 +233,60 @@ async def _stranger(house: House, clock: Clock) -> None:
             await clock.sleep(timedelta(hours=4))
 
 
+def _team() -> list[tuple[Practitioner, Shift]]:
+    """A small staff: nurses by day and by night, a doctor at every hour, a coordinator who is not there at night."""
+
+    def one(
+        name: str, called: str, role: Role, start: int, end: int, days: frozenset[int] = EVERY_DAY
+    ) -> tuple[Practitioner, Shift]:
+        contact = Contact(channel=CHANNEL, address=name)
+        who = Practitioner(
+            id=name,
+            name=called,
+            roles=frozenset({role}),
+            language="zh_CN",
+            zone=SHANGHAI,
+            contacts=(contact,),
+        )
+        shift = Shift(
+            role=role,
+            practitioner=name,
+            weekdays=days,
+            start=time(start),
+            end=time(end),
+            zone=SHANGHAI,
+            first=date(2026, 1, 1),
+        )
+        return who, shift
+
+    return [
+        one("wang", "王丽", Role.NURSE, 8, 20),
+        one("zhao", "赵敏", Role.NURSE, 20, 8),
+        one("li", "李医生", Role.DOCTOR, 8, 8),
+        one("bao", "包静", Role.COORDINATOR, 8, 17, frozenset(range(5))),
+    ]
+
+
+@asynccontextmanager
+async def _mailbox(path: Path) -> AsyncIterator[str]:
+    """A receiver on this machine that writes each message down; its address."""
+
+    async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        length = int(head.partition("content-length:")[2].partition("\r\n")[0])
+        said = json.loads(await reader.readexactly(length))
+        words = "zh" if said["language"] == "zh_CN" else "en"
+        with path.open("a", encoding="utf-8") as box:
+            box.write(f"{said['written_at']} to {said['to']}: {said['subject'][words]}\n{said['body'][words]}\n")
+            box.write(f"{said['link']}\n\n")
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(receive, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
 @dataclass(slots=True, kw_only=True)
 class Progress:
     """Where the ward stands in its own time, kept in a file so that it goes on there."""
@@ -271,6 +329,19 @@ def _enrol(house: House, guests: Sequence[Guest]) -> None:
         )
 
 
+def _employ(house: House) -> None:
+    """Write the staff and their shifts down, and how patients are told, unless an earlier run has."""
+    team, now = house.duty.team, house.now()
+    if team.staff():
+        return
+    for one, shift in _team():
+        team.put(one, now=now, by="demo")
+        team.add_shift(shift, now=now, by="demo")
+    for known in house.people.patients():
+        contact = Contact(channel=CHANNEL, address=known.id)
+        team.put_contacts(patient(known.id), [contact], now=now, by="demo")
+
+
 async def _pair(house: House, guests: Sequence[Guest]) -> None:
     for guest in guests:
         if not house.people.wearings(device=guest.device.id):
@@ -307,16 +378,18 @@ async def _tell(house: House, clock: Clock, progress: Progress, speed: float) ->
 async def _run(options: argparse.Namespace) -> None:
     progress = Progress.load(options.data / "demo.json", options.speed)
     clock = SystemClock(start=progress.now, speed=options.speed)
-    config = Config.model_validate(
-        {
-            "data": options.data,
-            "clinic": {"zone": SHANGHAI},
-            "web": {"port": options.port},
-            "listener": {"port": 0},
-        }
-    )
     guests = _guests()
     async with AsyncExitStack() as stack:
+        mailbox = await stack.enter_async_context(_mailbox(options.data / MAILBOX))
+        config = Config.model_validate(
+            {
+                "data": options.data,
+                "clinic": {"zone": SHANGHAI},
+                "web": {"port": options.port},
+                "listener": {"port": 0},
+                "channel": [{"name": CHANNEL, "kind": "webhook", "url": mailbox, "trusted": True}],
+            }
+        )
         air = await stack.enter_async_context(Air())
         central = await Central.open(air)
         radio = Radio(
@@ -327,8 +400,10 @@ async def _run(options: argparse.Namespace) -> None:
         )
         house = await stack.enter_async_context(keep_house(config, clock, radio=radio))
         await asyncio.to_thread(_enrol, house, guests)
+        await asyncio.to_thread(_employ, house)
         await _pair(house, guests)
-        print(f"\nThe ward is open: {house.address}   (stop with Ctrl-C; data in {options.data})\n", flush=True)
+        print(f"\nThe ward is open: {house.address}   (stop with Ctrl-C; data in {options.data})", flush=True)
+        print(f"What staff and patients are told is written into {options.data / MAILBOX}.\n", flush=True)
         async with asyncio.TaskGroup() as group:
             lives = [group.create_task(_tell(house, clock, progress, options.speed))]
             lives.append(group.create_task(_stranger(house, clock)))

@@ -51,6 +51,14 @@ def wait_for_glucose_alert(page: httpx.Client) -> dict[str, Any]:
     raise AssertionError(f"no glucose alert opened within {PATIENCE_S:g} s")
 
 
+def wait_for_message(mailbox: Path, said: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if mailbox.exists() and said in mailbox.read_text(encoding="utf-8"):
+            return
+    raise AssertionError(f"no message {said!r} came within {PATIENCE_S:g} s")
+
+
 def test_the_ward_opens_alerts_and_goes_on_after_a_restart(tmp_path: Path) -> None:
     with demo(tmp_path / "ward", "--fresh") as page:
         alert = wait_for_glucose_alert(page)
@@ -60,9 +68,16 @@ def test_the_ward_opens_alerts_and_goes_on_after_a_restart(tmp_path: Path) -> No
         answer = page.post(f"/api/v1/alerts/{alert['id']}/acknowledge", json={"by": "Dr. Li", "note": "calling"})
         assert answer.status_code == 200, answer.text
         assert page.get("/").status_code == 200
+        nurse = next(each for each in page.get("/api/v1/duty").json() if each["role"] == "nurse")
+        assert (len(nurse["now"]), nurse["gaps"]) == (1, [])
+        on_duty = nurse["now"][0]["staff"]
+        trial = {"channel": "app", "address": on_duty, "by": "Dr. Li"}
+        assert page.post(f"/api/v1/staff/{on_duty}/contacts/trials", json=trial).status_code == 201
+        wait_for_message(tmp_path / "ward" / "messages.txt", f"to {on_duty}: Homeward 测试消息")
     with demo(tmp_path / "ward") as page:
         again = page.get(f"/api/v1/alerts/{alert['id']}").json()
         assert again["alert"]["acknowledged_by"] == "Dr. Li"
+        assert len(page.get("/api/v1/staff").json()) == 4
 
 
 def _readings_of(page: httpx.Client, device: dict[str, Any]) -> bool:

@@ -11,17 +11,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from alerts.team import Role
 from gateway.cli import main
 from gateway.house import BROKER, House, HouseError
 from gateway.people import DeviceKind
 from ingest.influx import InfluxFollower
 from simulators.publisher import Publisher, RefusedError, glucose
+from tests.alerts.telling import LI, WANG, shift
 from tests.full_disk import FullDisk
 from tests.peers import Mosquitto, free_port, mosquitto_broker
 from tests.real_house import NOW, PATIENCE, HandClock, enrol, real_house, ticking, until
@@ -378,3 +381,22 @@ async def test_the_hub_names_a_home_post_that_is_cut_off(tmp_path: Path, clock: 
         clock.advance(timedelta(minutes=15))
         said = (await asked(hub))["parts"]["home posts"]
         assert "home-1, last here 2026-03-02 12:20 UTC" in said["detail"]
+
+
+async def test_a_role_of_a_ladder_that_nobody_is_on_duty_in_for_a_day_is_told(
+    tmp_path: Path, clock: HandClock
+) -> None:
+    async with real_house(tmp_path, clock) as house:
+        alone = (await asked(house))["parts"]["team"]
+        assert (alone["status"], "No staff are registered" in alone["detail"]) == ("ok", True)
+        team = house.duty.team
+        for one in (WANG, LI):
+            await asyncio.to_thread(partial(team.put, one, now=NOW))
+        await asyncio.to_thread(partial(team.add_shift, shift(WANG.id, Role.NURSE), now=NOW))
+        missing = (await asked(house))["parts"]["team"]
+        assert missing == {
+            "status": "degraded",
+            "detail": "Nobody is on duty within 24 h as doctor: enter shifts on the page Team.",
+        }
+        await asyncio.to_thread(partial(team.add_shift, shift(LI.id, Role.DOCTOR), now=NOW))
+        assert (await asked(house))["parts"]["team"]["status"] == "ok"

@@ -16,15 +16,23 @@ from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway import api, follow_up_pages, pages
+from gateway import api, contact_api, follow_up_pages, pages, team_api, team_pages
 from gateway.guard import WebSettings
 from gateway.web import create_app
+from tests.alerts.telling import LI
 from tests.gateway.small_house import SmallHouse, furnish, very_low
 
 ROUTES = {
     method: sorted(
         route.path
-        for router in (api.router, pages.router, follow_up_pages.router)
+        for router in (
+            api.router,
+            pages.router,
+            follow_up_pages.router,
+            team_api.router,
+            contact_api.router,
+            team_pages.router,
+        )
         for route in router.routes
         if isinstance(route, APIRoute) and method in route.methods
     )
@@ -55,7 +63,22 @@ NUMBERS = st.sampled_from(
     ["0", "1", "-1", "1000", str(2**31), str(2**63 - 1), str(2**63), "9" * 23, "9" * 5000, "1e3"]
 )
 KNOWN = st.sampled_from(
-    ["p-017", "p-018", "cgm-1", "cuff-2", "C0:26:DA:00:12:34", "glucose", "cgm_glucose", "blood_pressure", "journal"]
+    [
+        "p-017",
+        "p-018",
+        "li",
+        "nurse",
+        "08:30",
+        "app",
+        "try",
+        "cgm-1",
+        "cuff-2",
+        "C0:26:DA:00:12:34",
+        "glucose",
+        "cgm_glucose",
+        "blood_pressure",
+        "journal",
+    ]
 ) | st.sampled_from(
     [
         "influxdb",
@@ -98,7 +121,8 @@ LIMITS = st.dictionaries(
 )
 JSON = st.recursive(LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3))
 FIELDS = ["id", "name", "zone", "language", "glucose_unit", "kind", "link", "model", "by", "note", "outcome"]
-FIELDS += ["patient", "since", "\ud800"]
+FIELDS += ["staff", "role", "roles", "start", "end", "weekdays", "from", "to", "substitute", "active"]
+FIELDS += ["contacts", "quiet", "channel", "address", "do", "patient", "since", "\ud800"]
 BODY = st.one_of(
     JSON,
     st.fixed_dictionaries({}, optional={**dict.fromkeys(FIELDS, JSON), "limits": st.one_of(JSON, LIMITS)}),
@@ -133,6 +157,7 @@ JSON_TYPE = {"Content-Type": "application/json"}
 async def door(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Door]:
     house = SmallHouse(tmp_path)
     furnish(house)
+    house.duty.team.put(LI, now=house.now())
     alert = house.find(very_low()).id
     house.bulletin.close()  # so that an event stream ends
     app = create_app(house, WebSettings(token=request.param))

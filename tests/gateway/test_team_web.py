@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,9 @@ from alerts.alert import Audience
 from alerts.channels import ChannelError, Message, Speaker
 from gateway.guard import WebSettings
 from gateway.web import create_app
+from tests.alerts.telling import LI
 from tests.gateway.small_house import NOW, WANG, SmallHouse, furnish
+from tests.gateway.test_web import browser
 
 BY = {"by": "Head nurse Chen"}
 NURSE: dict[str, Any] = {"id": "wang", "name": "王丽", "roles": ["nurse"], "language": "zh_CN", **BY}
@@ -436,3 +439,196 @@ async def test_every_body_has_an_example_that_its_schema_takes(web: httpx.AsyncC
                     Draft202012Validator({**shape, "components": schema["components"]}).validate(example)
                 bodies += 1
     assert bodies == 12
+
+
+# The pages
+
+
+STAFF_FORM = {"name": "王丽", "id": "wang", "role-nurse": "on", "language": "zh_CN", "zone": "Asia/Shanghai", **BY}
+WEEK = {f"day-{day}": "on" for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")}
+SHIFT_FORM = {
+    "staff": "wang",
+    "role": "nurse",
+    **WEEK,
+    "start": "08:00",
+    "end": "20:00",
+    "zone": "Asia/Shanghai",
+    **BY,
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "empty", "told"),
+    [
+        ("en", "No staff yet: alerts go to the channels of the house alone", "Nobody is on duty:"),
+        ("zh-CN", "尚无工作人员：警报只发往机构的公共渠道", "无人值班的时段："),
+    ],
+)
+async def test_from_the_empty_page_to_a_nurse_on_duty_who_was_sent_a_test_message(
+    house: SmallHouse, web: httpx.AsyncClient, language: str, empty: str, told: str
+) -> None:
+    ear = speak(house)
+    web.headers["Accept-Language"] = language
+    assert empty in (await web.get("/team")).text
+    made = await web.post("/team", data=STAFF_FORM)
+    assert (made.status_code, made.headers["location"]) == (303, "/team/staff/wang#contacts")
+    at = "/team/staff/wang"
+    for form in ({"channel": "app", "address": "wang"}, {"channel": "telephone", "address": "+86 138 0000 0000"}):
+        assert (await web.post(f"{at}/contacts", data={**form, **BY})).status_code == 303
+    dial = {"channel": "telephone", "address": "+86 138 0000 0000", **BY}
+    assert (await web.post(f"{at}/contacts/change", data={**dial, "do": "first"})).status_code == 303
+    assert [each["channel"] for each in (await ask(web, "GET", "staff/wang"))["contacts"]] == ["telephone", "app"]
+    tried = {"channel": "app", "address": "wang", "do": "try", **BY}
+    assert (await web.post(f"{at}/contacts/change", data=tried)).status_code == 303
+    await house.duty.speaker.speak()
+    assert len(ear.heard) == 1
+    shown = (await web.get(at)).text
+    assert ("已送达" if language == "zh-CN" else "delivered") in shown.split('id="trials"')[1]
+    assert (await web.post(f"{at}/contacts/change", data={**dial, "do": "remove"})).status_code == 303
+    assert (await web.post(f"{at}/quiet", data={"start": "22:00", "end": "07:00", **BY})).status_code == 303
+    found = await ask(web, "GET", "staff/wang")
+    assert found["quiet"] == {"start": "22:00", "end": "07:00"}
+    assert [each["channel"] for each in found["contacts"]] == ["app"]
+    assert (await web.post("/team/shifts", data=SHIFT_FORM)).status_code == 303
+    page = (await web.get("/team")).text
+    assert told in page
+    gap = {"en": "3 Mar 2026, 20:00 UTC+8</time> – ", "zh-CN": "2026年3月3日 20:00 UTC+8</time> – "}[language]
+    assert page.count(gap) == 1
+    assert 'style="left:4.762%;width:7.143%"' in page  # the bar of today, from 08:00 to 20:00
+    assert audited(house, "staff:wang") == [("added", "Head nurse Chen")]
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "status", "said"),
+    [
+        ("/team", {**STAFF_FORM, "zone": "火星"}, 422, "时区：没有名为 '火星' 的时区"),
+        ("/team", {**STAFF_FORM, "role-nurse": ""}, 422, "角色：请至少选择一项"),
+        ("/team", {**STAFF_FORM, "id": "li"}, 409, "工作人员 li 已存在；请修改该人员，或另选编号"),
+        ("/team/shifts", {**SHIFT_FORM, "staff": "li", "start": "8 点"}, 422, "开始：请按 08:30 的格式填写时间"),
+        (
+            "/team/shifts",
+            {**SHIFT_FORM, "staff": "li"},
+            409,
+            "Dr Li 登记的角色是医生，不是护士。请先添加该角色，或另选他人。",
+        ),
+        (
+            "/team/absences",
+            {"staff": "li", "start": "2026-03-09T08:00", "end": "2026-03-08T08:00", **BY},
+            422,
+            "缺勤的结束早于开始；请对调两个时间",
+        ),
+        (
+            "/team/absences",
+            {"staff": "li", "start": "2026-03-09", "end": "morgen", **BY},
+            422,
+            "结束：这不是时间；请写作 2026-03-01T08:00",
+        ),
+        (
+            "/team/staff/li/contacts",
+            {"channel": "telephone", "address": "打给我", **BY},
+            422,
+            "联系方式 1：打给我 不是电话号码；请写作 +86 138 0000 0000",
+        ),
+        ("/team/staff/li/quiet", {"start": "22:00", **BY}, 422, "结束：必填"),
+        (
+            f"/patients/{WANG.id}/contacts",
+            {"channel": "fax", "address": "1", **BY},
+            422,
+            "联系方式 1：未配置可联系患者的渠道 fax；可用的有：app, sms, telephone",
+        ),
+    ],
+)
+async def test_a_refused_form_comes_back_as_it_was_typed_with_the_reason(
+    web: httpx.AsyncClient, path: str, form: dict[str, str], status: int, said: str
+) -> None:
+    await ask(web, "POST", "staff", 201, **DOCTOR)
+    web.headers["Accept-Language"] = "zh-CN"
+    sent = {name: text for name, text in form.items() if text}
+    answer = await web.post(path, data=sent)
+    assert answer.status_code == status, answer.text
+    page = html.unescape(answer.text)
+    assert said in page.split('<p class="warning refused"')[1].split("</p>")[0]
+    typed = page.split(f'action="{path}"')[1].split("</form>")[0]
+    for name in ("id", "start", "address"):
+        if name in sent:
+            assert f'value="{sent[name]}"' in typed
+    assert 'value="Head nurse Chen"' in typed
+
+
+async def test_shifts_end_and_people_come_back_leave_and_are_taken_back_on_their_page(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    for one in (NURSE, {**NURSE, "id": "bao", "name": "Bao"}):
+        await ask(web, "POST", "staff", 201, **one)
+    await ask(web, "POST", "shifts", 201, **DAY)
+    away = {"staff": "wang", "start": "2026-03-03T08:00", "end": "2026-03-05T08:00", "substitute": "bao", **BY}
+    assert (await web.post("/team/absences", data=away)).status_code == 303
+    (absence,) = await ask(web, "GET", "absences")
+    assert absence["start"] == "2026-03-03T08:00:00+08:00"  # on the clinic's clock
+    page = (await web.get("/team/staff/wang")).text
+    assert "Bao stands in" in page
+    assert "every day 08:00–20:00 (Asia/Shanghai)" in page
+    assert "instead of 王丽" in (await web.get("/team")).text
+    late = await web.post("/team/staff/wang/active", data={"active": "false", **BY})
+    assert (late.status_code, "End that shift first." in late.text) == (409, True)
+    assert (await web.post("/team/absences/1/end", data=BY)).headers["location"] == "/team/staff/wang#absences"
+    assert (await web.post("/team/shifts/1/end", data={"to": "2026-03-02", **BY})).status_code == 303
+    changed = {"name": "王莉", "role-doctor": "on", "language": "en", "zone": "UTC", **BY}
+    assert (await web.post("/team/staff/wang", data=changed)).status_code == 303
+    assert (await web.post("/team/staff/wang/active", data={"active": "false", **BY})).status_code == 303
+    gone = await ask(web, "GET", "staff/wang")
+    assert (gone["name"], gone["roles"], gone["active"]) == ("王莉", ["doctor"], False)
+    assert "Has left: is told of nothing" in (await web.get("/team/staff/wang")).text
+    assert (await web.post("/team/staff/wang/active", data={"active": "true", **BY})).status_code == 303
+    assert [each["id"] for each in await ask(web, "GET", "staff")] == ["bao", "wang"]
+
+
+async def test_the_patients_page_shows_and_changes_contacts_quiet_hours_language_and_the_plan_of_care(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    at = f"/patients/{WANG.id}"
+    empty = (await web.get(at)).text
+    assert "No contact yet. Add one below, and send a test message." in empty
+    assert "No plan of care" in empty
+    await ask(web, "PUT", f"patients/{WANG.id}/care-plans/hypertension", role="nurse", author="Dr Li")
+    added = await web.post(f"{at}/contacts", data={"channel": "sms", "address": "+8613", **BY})
+    assert added.headers["location"] == f"{at}#contacts"
+    quiet = {"start": "21:00", "end": "08:00", "language": "en", **BY}
+    assert (await web.post(f"{at}/quiet", data=quiet)).status_code == 303
+    page = (await web.get(at)).text
+    assert "<b>sms</b> +8613" in page
+    assert 'name="start" value="21:00"' in page
+    patient = house.people.patient(WANG.id)
+    assert patient is not None
+    assert patient.language == "en"
+    assert "High blood pressure" in page.split('id="care"')[1]
+    assert audited(house, f"contacts:patient:{WANG.id}") == [
+        ("changed", "Head nurse Chen"),
+        ("added", "Head nurse Chen"),
+    ]
+
+
+async def test_what_a_patient_was_told_by_the_own_contacts_is_shown_as_delivered(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    speak(house)
+    await ask(web, "PUT", f"patients/{WANG.id}/contacts", contacts=[{"channel": "app", "address": "w"}], **BY)
+    await ask(web, "POST", f"patients/{WANG.id}/contacts/trials", 201, channel="app", address="w", **BY)
+    await house.duty.speaker.speak()
+    told = (await web.get(f"/patients/{WANG.id}")).text.split('id="told"')[1].split("</div>")[0]
+    assert "app: delivered" in told
+    assert "by no channel" not in told
+
+
+async def test_without_the_token_nobody_sees_or_changes_the_team(house: SmallHouse) -> None:
+    house.duty.team.put(LI, now=NOW)
+    async with browser(house, WebSettings(token="secret")) as stranger:
+        for path in ("/team", "/team/staff/li"):
+            assert (await stranger.get(path)).headers["location"].startswith("/login")
+        for path in ("staff", "shifts", "absences", "duty", "staff/li/contacts", f"patients/{WANG.id}/contacts"):
+            assert (await stranger.get(f"/api/v1/{path}")).status_code == 401
+        assert (await stranger.post("/api/v1/staff", json=NURSE)).status_code == 401
+        assert (await stranger.post("/team/staff/li/active", data={"active": "false", **BY})).status_code == 303
+    async with browser(house, **{"Sec-Fetch-Site": "cross-site"}) as lured:
+        assert (await lured.post("/team/staff/li/active", data={"active": "false", **BY})).status_code == 403
+    assert house.duty.team.staff() == [LI]

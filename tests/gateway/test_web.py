@@ -430,6 +430,7 @@ PAGES = (
     "/patients/p-018",
     "/devices",
     "/letters",
+    "/team",
     "/health",
     "/me",
 )
