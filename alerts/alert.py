@@ -14,6 +14,11 @@ from typing import Final
 
 from ingest.quick import quick
 
+# In the place of a patient, where something is about the house itself.
+HOUSE: Final = "-"
+# Likewise, where one message is about several patients.
+SEVERAL: Final = "*"
+
 
 class Priority(IntEnum):
     """IEC 60601-1-8 alarm priority; a higher number is more urgent."""

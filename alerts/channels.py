@@ -438,6 +438,11 @@ class Speaker:
         told = (voice.health(0) for voice in self._voices.values())
         return {health.name: health.last_error or "" for health in told if health.dead}
 
+    def delivers(self, channel: str) -> bool:
+        """Whether a channel has delivered since the start, the last time it was tried; or is not there any more."""
+        voice = self._voices.get(channel)
+        return voice is None or (voice.health(0).failures == 0 and voice.health(0).last_delivered_at is not None)
+
     async def health(self) -> list[ChannelHealth]:
         """Every channel's state, and channels that notices wait for but that are not configured any more (dead)."""
         waiting: dict[str, int] = {}

@@ -79,6 +79,18 @@ BATTERY_LOW: Final = Rule(
     parameters=(),
 )
 
+# About the house itself and no patient; raised by whoever speaks. The channel's name stands behind the problem.
+CHANNEL_DEAD: Final = Rule(
+    name="channel-dead",
+    title=Text(en="A channel does not deliver", zh="通知通道无法送达"),
+    problem="channel-dead",
+    vitals=(),
+    comparison=Comparison.AT_LEAST,
+    priority=Priority.MEDIUM,
+    audience=Audience.STAFF,
+    parameters=(),
+)
+
 DEVICE_RULES: Final = (NO_DATA, LATE_DATA, CLOCK_WRONG, BATTERY_LOW)
 
 _TIMES: Final = tuple(

@@ -35,7 +35,7 @@ from hashlib import sha256
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from alerts.alert import Priority, Text
+from alerts.alert import HOUSE, Priority, Text
 from alerts.team import TELEPHONE, Contact, Recipient, Role, Rota
 
 PREFERRED: Final = "preferred"
@@ -139,6 +139,16 @@ DEFAULT_LADDERS: Final = (
         steps=(
             Step(to=Role.NURSE, after=timedelta(), next_shift=True),
             Step(to=Role.COORDINATOR, after=timedelta(hours=48), everyone=True),
+        ),
+    ),
+    # What is wrong with the house itself is for those who see to it.
+    Ladder(
+        priority=Priority.MEDIUM,
+        programme=HOUSE,
+        steps=(
+            Step(to=Role.NURSE, after=timedelta()),
+            Step(to=Role.COORDINATOR, after=timedelta()),
+            Step(to=Role.COORDINATOR, after=_HALF_HOUR, everyone=True),
         ),
     ),
 )

@@ -35,7 +35,7 @@ from sqlalchemy import (
     update,
 )
 
-from alerts.alert import Alert, Audience, IllegalAct, Notice, Priority, Text
+from alerts.alert import HOUSE, Alert, Audience, IllegalAct, Notice, Priority, Text
 from alerts.book import alerts_in, last_said_in, notices_in, recipients_in
 from alerts.database import METADATA
 from alerts.escalation import (
@@ -251,7 +251,7 @@ class EscalationBook:
             desk = _Desk(db, self, [], now)
             people_there = {one.id: one.recipient() for role in roles for one in desk.rota.on_duty(role, now)}
             for recipient in people_there.values():
-                notice = _notice(kind, recipient, None, "-", priority, written, now)
+                notice = _notice(kind, recipient, None, HOUSE, priority, written, now)
                 desk.send(notice, recipient, PREFERRED)
             desk.write()
         return len(people_there)

@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 
-from alerts.alert import Alert, Audience, Notice, Text
+from alerts.alert import HOUSE, SEVERAL, Alert, Audience, Notice, Text
+from alerts.device_rules import CHANNEL_DEAD
 from alerts.escalation import PATIENT, Result, Timer
 from alerts.first_aid import advice
 from alerts.machine import PRIORITY_WORDS
@@ -65,6 +66,11 @@ _FOR_STAFF: Final[Mapping[str, Text]] = {
         "emergency number (120 in China).",
         zh="请立即联系患者：询问有无呕吐、呼吸深快、嗜睡；如有任何一项，请拨打急救电话（中国大陆 120）。",
     ),
+    CHANNEL_DEAD.problem: Text(
+        en="See to the server and the account behind the channel. People are told through their other contacts "
+        "meanwhile; what waits is tried on.",
+        zh="请检查该通道的服务器与账户。期间改用其他联系方式通知；待发消息会继续重试。",
+    ),
 }
 _CARED_FOR: Final = Text(
     en="Your clinic is being told. If you feel unwell, call the emergency number (120 in China).",
@@ -102,13 +108,14 @@ def alert_message(
     alert: Alert, *, to_patient: bool, zone: str, situation: Situation, run: Sequence[Timer] = ()
 ) -> Written:
     """What somebody is told of an alert. run: the timers of its run, for what was tried before."""
-    to_do = _FOR_PATIENT.get(alert.problem, _CARED_FOR) if to_patient else _FOR_STAFF.get(alert.problem, _ANSWER)
+    problem, _, _ = alert.problem.partition(":")
+    to_do = _FOR_PATIENT.get(problem, _CARED_FOR) if to_patient else _FOR_STAFF.get(problem, _ANSWER)
     return write(
         "patient" if to_patient else "staff",
         zone,
         priority=PRIORITY_WORDS[alert.priority],
         title=title(alert),
-        patient=alert.patient,
+        patient=_patient(alert.patient),
         because=alert.because,
         numbers=situation.numbers,
         trend=situation.trend,
@@ -124,7 +131,7 @@ def all_clear_message(alert: Alert, said: Notice, *, to_patient: bool, zone: str
         "patient_all_clear" if to_patient else "staff_all_clear",
         zone,
         headline=said.subject,
-        patient=alert.patient,
+        patient=_patient(alert.patient),
         because=said.body,
         acknowledged_by=alert.acknowledged_by,
     )
@@ -135,13 +142,22 @@ def untrusted_message(notice: Notice) -> Written:
     if notice.id.startswith((SURVEY_ID, TRIAL_ID)):
         return Written(subject=notice.subject, body=notice.body)
     kind = "patient_untrusted" if notice.audience is Audience.PATIENT else "staff_untrusted"
-    return write(kind, "UTC", priority=PRIORITY_WORDS[notice.priority], patient=notice.patient)
+    return write(kind, "UTC", priority=PRIORITY_WORDS[notice.priority], patient=_patient(notice.patient))
+
+
+def _patient(name: str) -> Text:
+    """Whom a message is about."""
+    if name == HOUSE:
+        return Text(en="Homeward itself", zh="Homeward 系统")
+    if name == SEVERAL:
+        return Text(en="several patients", zh="多名患者")
+    return Text(en=f"patient {name}", zh=f"患者 {name}")
 
 
 def title(alert: Alert) -> Text:
     """The name of the most urgent rule that holds the alert up; once it is over, of one as urgent as it was."""
     raising = [RULES[name] for name in sorted(alert.raising) if name in RULES]
-    about = raising or [rule for rule in RULES.values() if rule.problem == alert.problem]
+    about = raising or [rule for rule in RULES.values() if rule.problem == alert.problem.partition(":")[0]]
     worst = max(about, key=lambda rule: (rule.priority == alert.priority, rule.priority), default=None)
     return worst.title if worst else Text(en=alert.problem, zh=alert.problem)
 

@@ -36,7 +36,7 @@ from sqlalchemy import (
     update,
 )
 
-from alerts.alert import Audience, Notice, Priority
+from alerts.alert import SEVERAL, Audience, Notice, Priority
 from alerts.book import CLAIM, Delivery, Try, note_notified, notices_in, put_notices, put_try
 from alerts.database import METADATA
 from alerts.escalation import MESSAGES_WITHIN, MOST_MESSAGES, PATIENCE
@@ -359,10 +359,10 @@ def note_joined(db: Connection, notices: Sequence[Notice], into: str) -> None:
 
 
 def joined(notices: Sequence[Notice]) -> tuple[str, Priority, Audience]:
-    """What holds for the message that joins some: the patient, "-" where they are of several; and the most urgent."""
+    """What holds for the message that joins some: the patient, or SEVERAL; and the most urgent."""
     patients = {notice.patient for notice in notices}
     return (
-        patients.pop() if len(patients) == 1 else "-",
+        patients.pop() if len(patients) == 1 else SEVERAL,
         max(notice.priority for notice in notices),
         notices[0].audience,
     )

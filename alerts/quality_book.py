@@ -39,7 +39,7 @@ from sqlalchemy import (
     Text as LongText,
 )
 
-from alerts.alert import Audience, Outcome, Priority
+from alerts.alert import HOUSE, Audience, Outcome, Priority
 from alerts.database import METADATA
 from alerts.machine import FactKind
 from alerts.monitoring import LIVE, CareTime
@@ -205,7 +205,8 @@ def _within(moment: ColumnElement[Any], start: datetime, end: datetime) -> Colum
 
 
 def _opened(start: datetime, end: datetime) -> ColumnElement[bool]:
-    return _within(_alerts.c.opened_at_us, start, end)
+    """What is about the house itself is no item of a patient-day."""
+    return and_(_within(_alerts.c.opened_at_us, start, end), _alerts.c.patient != HOUSE)
 
 
 def _firsts(db: Connection, start: datetime, end: datetime) -> tuple[dict[str, int], set[str]]:

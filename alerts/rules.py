@@ -49,6 +49,7 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
             *spot_rules.SPOT_RULES,
             *review_rules.REVIEW_RULES,
             *device_rules.DEVICE_RULES,
+            device_rules.CHANNEL_DEAD,
         )
     }
 )

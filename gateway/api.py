@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Request
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from alerts.alert import Act, ActKind, Alert, Audience, Notice, Outcome, Priority, Symptom, Text
+from alerts.alert import HOUSE, Act, ActKind, Alert, Audience, Notice, Outcome, Priority, Symptom, Text
 from alerts.machine import Fact, FactKind
 from alerts.rule import Group, LimitsError
 from alerts.rules import parse_overrides
@@ -585,7 +585,7 @@ class AlertOut(BaseModel):
     """One trouble of one patient as dated facts; a fact that has not happened is null."""
 
     id: str
-    patient: str
+    patient: str = Field(description=f"{HOUSE}: about the house itself, such as a channel that does not deliver")
     zone: str
     problem: str
     priority: PriorityName
@@ -1220,7 +1220,7 @@ async def _patient_out(house: HouseView, patient_id: str) -> PatientOut:
 
 async def _zones(house: HouseView, alerts: Iterable[Alert]) -> dict[str, ZoneInfo]:
     patients = await asyncio.to_thread(house.people.some, {alert.patient for alert in alerts})
-    return {patient.id: ZoneInfo(patient.zone) for patient in patients}
+    return {HOUSE: house.zone, **{patient.id: ZoneInfo(patient.zone) for patient in patients}}
 
 
 def _span(house: HouseView, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:

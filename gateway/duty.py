@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine
 
-from alerts.alert import Alert, Audience, Notice, Priority
-from alerts.book import Book
+from alerts.alert import HOUSE, Alert, Audience, Finding, Notice, Priority, Text, Verdict
+from alerts.book import Book, Overtaken
 from alerts.channels import Speaker
+from alerts.device_rules import CHANNEL_DEAD
 from alerts.escalation import Ladder
 from alerts.escalation_book import EscalationBook, PatientFile
 from alerts.follow_up_book import FollowUpBook
-from alerts.messages import Situation, Written, situation_of, write
+from alerts.machine import hear_findings
+from alerts.messages import Situation, Written, situation_of
 from alerts.outbox import Outbox
 from alerts.rules import RuleBook
 from alerts.survey import SURVEY_ID, VALID
@@ -85,7 +89,7 @@ class Duty:
         self._beat = clock.elapsed()
         self._faults = 0
         self._untold: list[str] = []
-        self._dead: dict[str, datetime] = {}
+        self._mark = (f"hub/{hub or ''}",)  # by which of several hubs an alert of a channel is
         self._follow_ups = FollowUpBook(engine)
         self._asked_at: datetime | None = None
 
@@ -178,16 +182,55 @@ class Duty:
         return sum([await asyncio.to_thread(self.escalation.send_survey, survey, now) for survey in unsent])
 
     async def _tell_of_channels(self) -> None:
-        """A channel that is dead is told by the others; and when it delivers again."""
-        now, dead = self._clock.now(), self.speaker.dead()
-        for name in dead.keys() - self._dead.keys():
-            self._dead[name] = now
-            written = write("channel_dead", self._zone, channel=name, since=now, error=dead[name])
-            await self.tell(f"channel-dead {name} {now.isoformat()}", written)
-        for name in self._dead.keys() - dead.keys():
-            since = self._dead.pop(name)
-            written = write("channel_back", self._zone, channel=name, since=since)
-            await self.tell(f"channel-back {name} {since.isoformat()}", written)
+        """A channel that is dead is an alert of the house itself, told by the others; over when it delivers again.
+
+        Of several hubs each ends what it has opened itself: another one may well deliver.
+        """
+        dead = self.speaker.dead()
+        standing = await asyncio.to_thread(self.book.standing, [HOUSE])
+        present = {alert.problem: alert for alert in standing.values() if alert.raising}
+        found = [
+            self._of_channel(name, Verdict.RAISE, error)
+            for name, error in dead.items()
+            if _problem(name) not in present
+        ]
+        for alert in present.values():
+            _, _, name = alert.problem.partition(":")
+            if alert.evidence == self._mark and name not in dead and self.speaker.delivers(name):
+                found.append(self._of_channel(name, Verdict.CLEAR))
+        if not found:
+            return
+        heard = hear_findings(standing, found, self._clock.now())
+        with suppress(Overtaken):  # by another hub, or by a person: seen at the next cycle
+            await asyncio.to_thread(self.book.record, heard.changes, heard.notices, None, standing.values())
+        self.wake()
+        self.speaker.wake()
+
+    def _of_channel(self, name: str, verdict: Verdict, error: str = "") -> Finding:
+        now = self._clock.now()
+        local = now.astimezone(ZoneInfo(self._zone))
+        en, zh = f"{local.day} {local:%b %H:%M}", f"{local.month}月{local.day}日 {local:%H:%M}"
+        said = {
+            Verdict.RAISE: Text(
+                en=f"The channel {name} does not deliver since {en}: {error}.",
+                zh=f"通道 {name} 自 {zh} 起无法送达：{error}。",
+            ),
+            Verdict.CLEAR: Text(
+                en=f"The channel {name} delivers again since {en}.", zh=f"通道 {name} 自 {zh} 起已恢复送达。"
+            ),
+        }
+        return Finding(
+            patient=HOUSE,
+            rule=CHANNEL_DEAD.name,
+            problem=_problem(name),
+            verdict=verdict,
+            priority=CHANNEL_DEAD.priority,
+            audience=CHANNEL_DEAD.audience,
+            because=said[verdict],
+            since=now,
+            known_at=now,
+            evidence=self._mark,
+        )
 
     async def tell(self, key: str, written: Written) -> None:
         """Tell the channels of the house, and nurses and coordinators on duty, something about the house itself.
@@ -198,7 +241,7 @@ class Duty:
         notice = Notice(
             id="n-" + sha256(key.encode()).hexdigest()[:16],
             alert=None,
-            patient="-",
+            patient=HOUSE,
             audience=Audience.STAFF,
             priority=Priority.MEDIUM,
             subject=written.subject,
@@ -212,6 +255,9 @@ class Duty:
         self.speaker.wake()
 
     def _patient(self, name: str) -> PatientFile | None:
+        if name == HOUSE:
+            nobody = Recipient(owner=patient(name), name="Homeward", language="en", zone=self._zone)
+            return PatientFile(recipient=nobody, programme=HOUSE)
         known = self._people.patient(name)
         if known is None:
             return None
@@ -226,3 +272,8 @@ class Duty:
         now = self._clock.now()
         readings = self._journal.readings(alert.patient, Vital(vital), now - _ABOUT, now + _ABOUT, _READINGS)
         return situation_of(readings, zone)
+
+
+def _problem(channel: str) -> str:
+    """What the alert of a channel is about; as long as a problem may be."""
+    return f"{CHANNEL_DEAD.problem}:{channel}"[:64]

@@ -24,7 +24,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from alerts.alert import ActKind, Alert, IllegalAct, Notice, Outcome, Symptom, Text, together
+from alerts.alert import HOUSE, ActKind, Alert, IllegalAct, Notice, Outcome, Symptom, Text, together
 from alerts.follow_up import ROLE_WORDS, SYMPTOM_WORDS, asks_symptoms
 from alerts.outbox import PersonalWay
 from alerts.rule import POPULATIONS, Rule
@@ -191,6 +191,7 @@ def _environment(language: Language) -> Environment:
         kinds=list(DeviceKind),
         links=list(DeviceLink),
         priority_name=priority_name,
+        HOUSE=HOUSE,
         readable=lambda data, channel: printable(readable(data, channel)),
         alert_word=partial(_alert_title, language),
         problem_word=partial(_title, language),
@@ -231,7 +232,8 @@ def _value_word(reading: Reading, unit: Unit, language: Language) -> str:
 def _alert_title(language: Language, alert: Alert) -> str:
     """What an alert is called: the worst that holds it up, as in its messages; its trouble once all that is over."""
     raising = [rule for rule in RULES.values() if rule.name in alert.raising]
-    return _title(language, max(raising, key=lambda rule: rule.priority).name if raising else alert.problem)
+    problem, _, _ = alert.problem.partition(":")
+    return _title(language, max(raising, key=lambda rule: rule.priority).name if raising else problem)
 
 
 def show_refusal(request: Request, status: int, because: str | Text) -> Response:
@@ -964,7 +966,7 @@ def _today(house: HouseView, patient: Patient) -> date:
 
 async def _with_patients(house: HouseView, alerts: Sequence[Alert]) -> list[tuple[Alert, Patient, ZoneInfo]]:
     named = await asyncio.to_thread(house.people.some, {alert.patient for alert in alerts})
-    people = {patient.id: patient for patient in named}
+    people = {patient.id: patient for patient in (Patient(id=HOUSE, name="Homeward", zone=house.zone.key), *named)}
     return [(alert, people[alert.patient], ZoneInfo(people[alert.patient].zone)) for alert in alerts]
 
 

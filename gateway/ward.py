@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy.exc
 
-from alerts.alert import Act, Alert, Finding, IllegalAct, Notice, Text, together
+from alerts.alert import HOUSE, Act, Alert, Finding, IllegalAct, Notice, Text, together
 from alerts.battery import low_battery
 from alerts.bed import Bed
 from alerts.book import Book, Overtaken
@@ -225,6 +225,9 @@ class Ward:
         changes = hear(alert, act, act.at).changes
         known = await self.patience.call(self._follow_ups.of_alert, alert.id)
         programme = await self.patience.call(self._programme, alert.patient)
+        if alert.patient == HOUSE:  # nobody to follow up, or to judge
+            await self._write(changes, (), [alert])
+            return changes[-1].alert
         steps = follow(changes[-1].alert, act, known, programme=programme)
         await self._write(changes, (), [alert], steps)
         self._again.add(alert.patient)
@@ -483,7 +486,7 @@ class Ward:
             limits, until = holding[worn.patient]
             expected = self._expect(worn, arrivals.get(worn.device), limits, silent=False)
             self._agenda.add(worn.patient, min(*expected.told_at({}), until))
-        self._again.update(patient for patient, _ in self._book.standing())
+        self._again.update(patient for patient, _ in self._book.standing() if patient != HOUSE)
         start, beyond = self._started_at - _FRESH, self._journal.patients_beyond
         self._again.update(beyond(Vital.BLOOD_PRESSURE, start, below=_LOW_PRESSURE, reaching=_SEVERE))
         self._again.update(beyond(Vital.GLUCOSE, start, below=_LOW_GLUCOSE, reaching=(_HIGH_GLUCOSE, math.inf)))

@@ -219,17 +219,6 @@ def test_a_telephone_call_is_asked_for() -> None:
 
 
 def test_of_the_house_itself() -> None:
-    dead = write("channel_dead", ZONE, channel="sms", since=START, error="refused")
-    assert dead.subject == Text(en="The channel sms does not deliver", zh="通道 sms 无法送达")
-    assert dead.body == Text(
-        en="Since 2 Mar 02:00 nothing was delivered through sms: refused. People are told through their other "
-        "contacts meanwhile; what waits is tried on.\nSee to the server and the account behind the channel.",
-        zh="自 3月2日 02:00 起，sms 未能送达任何消息：refused。"
-        "期间改用其他联系方式通知；待发消息会继续重试。\n请检查该通道的服务器与账户。",
-    )
-    back = write("channel_back", ZONE, channel="sms", since=START)
-    assert back.subject == Text(en="The channel sms delivers again", zh="通道 sms 已恢复")
-    assert back.body == Text(en="Since 2 Mar 02:00 it was dead.", zh="该通道自 3月2日 02:00 起曾无法送达。")
     answer = write("reply", ZONE, who="Li", alert="a-1", text="Who?")
     assert answer.subject == Text(en="Li has answered about alert a-1", zh="Li 已回复（警报 a-1）")
     assert answer.body == Text(
@@ -243,7 +232,7 @@ def test_there_is_a_template_in_each_language_for_each_kind() -> None:
     assert {path.name for path in folder.iterdir() if path.suffix == ".jinja"} == {
         f"{kind}.{language}.jinja" for kind in kinds for language in ("en", "zh_CN")
     }
-    assert len(kinds) == 13
+    assert len(kinds) == 11
 
 
 @pytest.mark.parametrize(

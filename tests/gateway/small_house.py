@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from alerts.alert import Act, Alert, Audience, Finding, Priority, Text, Verdict
+from alerts.alert import HOUSE, Act, Alert, Audience, Finding, Priority, Text, Verdict
 from alerts.audit import entries
 from alerts.book import Book
 from alerts.channels import Speaker
@@ -155,6 +155,8 @@ class SmallHouse:
 
     async def act(self, act: Act) -> Alert:
         heard = hear(self.book.alert(act.alert), act, act.at)
+        if heard.changes[-1].alert.patient == HOUSE:
+            return self._write(heard)
         return self._write(heard, follow(heard.changes[-1].alert, act, self.follow_ups.of_alert(act.alert)))
 
     async def care(self, deed: Deed) -> FollowUp:
@@ -266,12 +268,12 @@ def severe_pressure(patient: Patient = MILLER) -> Finding:
     )
 
 
-def no_data(patient: Patient = MILLER) -> Finding:
+def no_data(patient: Patient = MILLER, *, rule: str = "no-data", problem: str = "no-data") -> Finding:
     return very_low(
         patient,
         300,
-        rule="no-data",
-        problem="no-data",
+        rule=rule,
+        problem=problem,
         priority=Priority.LOW,
         because=Text(
             en="No glucose from the sensor for 5 h, expected every 5 min",

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from alerts.alert import Audience
+from alerts.alert import HOUSE, Act, ActKind, Audience, Outcome
 from alerts.channels import ChannelError, Message, Speaker
+from alerts.quality_book import QualityBook
 from alerts.team import Contact, Practitioner, Role
 from gateway.duty import PAUSE, STALL
 from gateway.signed import ACKNOWLEDGE
@@ -102,24 +103,68 @@ async def test_a_channel_that_does_not_deliver_is_told_by_the_others_and_when_it
     sms.cut = True
     for found in (very_low(), very_low(MILLER), severe_pressure()):
         house.find(found)
-    for minutes in range(20):
-        house.time = NOW + timedelta(minutes=minutes)
-        await house.duty.go()
-        await speaker.speak()
-    assert any(each.subject.en == "The channel sms does not deliver" for each in app.heard)
-    told = [each for each in app.heard if "sms" in each.subject.en]
+    await pass_minutes(house, speaker, 0, 20)
+    dead = "Medium priority: A channel does not deliver, Homeward itself"
+    told = [each for each in app.heard if each.subject.en == dead]
     assert len(told) == 1
+    assert "The channel sms does not deliver since 3 Mar 06:32: " in told[0].body.en
     assert "the line is cut" in told[0].body.en
+    assert "See to the server and the account behind the channel." in told[0].body.en
+    assert "请检查该通道的服务器与账户。" in told[0].body.zh
+    (alert,) = house.book.open_alerts([HOUSE])
+    assert (alert.problem, alert.raising) == ("channel-dead:sms", {"channel-dead"})
+    act = Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Bao", at=house.time)
+    assert (await house.act(act)).acknowledged_by == "Bao"
+    assert house.follow_ups.of_alert(alert.id) is None  # nobody is to be called
     sms.cut = False
     # By two contacts, the other one might deliver first, and this one would be withdrawn before it is tried.
     house.duty.team.put(replace(BAO, contacts=(one,)), now=house.time)
     house.find(very_low(rule="ketone", problem="ketone"))
-    for minutes in range(20, 40):
+    await pass_minutes(house, speaker, 20, 40)
+    back = [each.subject.en for each in sms.heard + app.heard if "Condition over" in each.subject.en]
+    assert back == ["Condition over: A channel does not deliver, Homeward itself"]
+    (alert,) = house.book.open_alerts([HOUSE])
+    assert not alert.raising
+    close = replace(act, kind=ActKind.CLOSE, at=house.time, outcome=Outcome.NO_ACTION, note="renewed the password")
+    assert (await house.act(close)).closed_at == house.time
+    assert house.book.standing([HOUSE]) == {}
+
+
+async def test_a_dead_channel_outlives_a_restart_and_only_a_delivery_ends_it(house: SmallHouse) -> None:
+    sms = Ear("sms")
+    speaker = speak_through(house, sms, Ear("app"))
+    house.duty.team.put(replace(BAO, contacts=(Contact(channel="sms", address="bao"),)), now=NOW)
+    sms.cut = True
+    house.find(very_low())
+    await pass_minutes(house, speaker, 0, 20)
+    before = house.book.open_alerts([HOUSE])
+    speaker = speak_through(house, sms, Ear("app"))  # knows of no failure yet
+    await house.duty.go()
+    assert house.book.open_alerts([HOUSE]) == before
+    assert before[0].raising
+    sms.cut = False
+    await pass_minutes(house, speaker, 20, 40)
+    (after,) = house.book.open_alerts([HOUSE])
+    assert after.condition_gone_at is not None
+
+
+async def test_the_house_itself_is_no_item_of_a_patient_day(house: SmallHouse) -> None:
+    sms = Ear("sms")
+    speaker = speak_through(house, sms, Ear("app"))
+    house.duty.team.put(replace(BAO, contacts=(Contact(channel="sms", address="bao"),)), now=NOW)
+    sms.cut = True
+    house.find(very_low())
+    await pass_minutes(house, speaker, 0, 20)
+    assert house.book.open_alerts([HOUSE])
+    period = QualityBook(house.engine).alerts(NOW - timedelta(days=1), NOW + timedelta(days=1), {})
+    assert [row.patient for row in period] == [WANG.id]
+
+
+async def pass_minutes(house: SmallHouse, speaker: Speaker, first: int, last: int) -> None:
+    for minutes in range(first, last):
         house.time = NOW + timedelta(minutes=minutes)
         await house.duty.go()
         await speaker.speak()
-    back = [each.subject.en for each in sms.heard + app.heard if "again" in each.subject.en]
-    assert back == ["The channel sms delivers again"]
 
 
 async def test_it_says_when_it_stands_still(house: SmallHouse) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 import gateway
-from alerts.alert import Audience, Outcome, Priority, Text
+from alerts.alert import HOUSE, Audience, Outcome, Priority, Text
 from alerts.book import Try
 from alerts.machine import FactKind, hear
 from alerts.rules import DEFAULTS, PROBLEMS, RULES, parse_book
@@ -499,6 +499,24 @@ async def test_of_a_long_worklist_the_first_are_shown_and_all_are_counted(furnis
     assert "The 20 most urgent of 22 are shown." in page
     assert '<a href="/alerts?state=open">All open alerts</a>' in page
     assert "共 22 条，此处显示最紧急的 20 条。" in listed.text
+
+
+async def test_an_alert_of_the_house_itself_has_no_patient_and_is_dealt_with_like_any_other(furnished) -> None:
+    dead = no_data(patient=replace(MILLER, id=HOUSE), rule="channel-dead", problem="channel-dead:sms")
+    alert = furnished.find(dead)
+    async with browser(furnished) as web:
+        for path in ("/", "/alerts", f"/alerts/{alert.id}"):
+            page = (await web.get(path)).text
+            assert "A channel does not deliver" in page
+            assert f"/patients/{HOUSE}" not in page
+        assert "通知通道无法送达" in (await web.get("/", headers={"Accept-Language": "zh-CN"})).text
+        (listed,) = (await web.get("/api/v1/alerts")).json()
+        assert (listed["patient"], listed["zone"]) == (HOUSE, "Asia/Shanghai")
+        form = {"by": "Bao", "outcome": "no-action", "note": "renewed the password"}
+        assert (await web.post(f"/alerts/{alert.id}/acknowledge", data={"by": "Bao"})).status_code == 303
+        assert (await web.post(f"/alerts/{alert.id}/close", data=form)).status_code == 303
+        assert "renewed the password" in (await web.get(f"/alerts/{alert.id}")).text
+        assert (await web.get("/api/v1/follow-ups")).json() == []
 
 
 async def test_without_javascript_a_form_acknowledges_remembers_the_name_and_closes(furnished) -> None:
