@@ -26,6 +26,7 @@ from starlette.types import Receive, Scope, Send
 
 from alerts.alert import ActKind, Alert, IllegalAct, Outcome, Symptom, Text, together
 from alerts.follow_up import SYMPTOM_WORDS, asks_symptoms
+from alerts.machine import snooze_at_most
 from alerts.rule import POPULATIONS, Rule
 from alerts.rules import PROBLEMS, RULES
 from gateway.api import (
@@ -48,6 +49,7 @@ from gateway.api import (
     PlanIn,
     PlannedVital,
     PlanNumber,
+    SnoozeIn,
     WearingPatch,
     act,
     agree,
@@ -101,6 +103,7 @@ _NEWEST: Final = 12
 # What a trouble or a rule is called.
 _TITLES: Final = {**PROBLEMS, **{rule.name: rule.title for rule in RULES.values()}}
 _WEEKS: Final = 4
+_SNOOZE_HOURS: Final = (1, 2, 4, 12, 24)
 # Devices run a little ahead of the house at times; what they send is shown all the same.
 _AHEAD: Final = timedelta(hours=1)
 
@@ -111,6 +114,12 @@ class PlanForm(PlanIn):
     """A plan, and which vital it is about."""
 
     vital: PlannedVital
+
+
+class SnoozeForm(Door):
+    """For how long an alert is put off."""
+
+    hours: int = Field(ge=1, le=max(_SNOOZE_HOURS))
 
 
 class LimitForm(Door):
@@ -287,10 +296,15 @@ async def worklist(request: Request, house: House) -> Response:
         now=house.now(),
         points=points,
         cards=await cards(house, opened),
-        waiting=[row for row in rows if row[0].acknowledged_at is None],
-        handled=[row for row in rows if row[0].acknowledged_at is not None],
+        waiting=[row for row in rows if not _is_handled(row[0])],
+        handled=[row for row in rows if _is_handled(row[0])],
         degraded=[part["detail"] for part in health["parts"].values() if part["status"] != "ok"],
     )
+
+
+def _is_handled(alert: Alert) -> bool:
+    """Whether somebody has seen it, or put it off."""
+    return alert.acknowledged_at is not None or alert.snoozed_until is not None
 
 
 @router.get("/alerts")
@@ -323,9 +337,18 @@ async def one_alert(request: Request, house: House, alert_id: str) -> Response:
         cards=await cards(house, [alert]),
         patient=patient,
         zone=zone,
+        snooze_hours=_snooze_hours(alert),
         history=await asyncio.to_thread(house.book.history, alert_id),
         notices=await asyncio.to_thread(house.book.notices, alert_id),
     )
+
+
+def _snooze_hours(alert: Alert) -> list[int]:
+    """For how many hours the form offers to put an alert off; none where that is not possible now."""
+    most = snooze_at_most(alert)
+    if most is None or alert.acknowledged_at or alert.snoozed_until or alert.closed_at or not alert.raising:
+        return []
+    return [hours for hours in _SNOOZE_HOURS if timedelta(hours=hours) <= most]
 
 
 @router.post("/alerts/{alert_id}/acknowledge")
@@ -334,6 +357,16 @@ async def acknowledge(request: Request, house: House, alert_id: str) -> Response
     fields = await _fields(request)
     body = _take(AcknowledgeIn, fields)
     await _decide(request, house, ActKind.ACKNOWLEDGE, alert_id, body)
+    return _remember_name(_go(request, fields.get("next", "/")), request, body.by)
+
+
+@router.post("/alerts/{alert_id}/snooze")
+async def snooze(request: Request, house: House, alert_id: str) -> Response:
+    """The form that puts an alert off for some hours."""
+    fields = await _fields(request)
+    hours = _take(SnoozeForm, fields).hours
+    body = _take(SnoozeIn, {**fields, "until": house.now() + timedelta(hours=hours)})
+    await _decide(request, house, ActKind.SNOOZE, alert_id, body)
     return _remember_name(_go(request, fields.get("next", "/")), request, body.by)
 
 
@@ -347,7 +380,7 @@ async def close(request: Request, house: House, alert_id: str) -> Response:
 
 
 async def _decide(
-    request: Request, house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeIn | CloseIn
+    request: Request, house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeIn | SnoozeIn | CloseIn
 ) -> None:
     """Do what a form says. Who comes too late is told who was there before, on the patient's clock."""
     try:
