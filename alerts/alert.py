@@ -106,6 +106,8 @@ class Alert:
     id: "a-" and 16 hexadecimal digits, derived from (patient, problem, opened_at), so that a replay of the journal
     opens the same alert. raising: names of the rules that hold the condition up; empty once it has gone.
     since, because and evidence are about the newest episode of which staff were told; earlier ones are in the facts.
+    emergency_at: as of the newest finding of that episode that had one. snoozed_at and what goes with it: somebody
+    has put it off until then, and that lasts; None when nobody has, or it has ended.
     """
 
     id: str
@@ -122,6 +124,11 @@ class Alert:
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
     acknowledged_note: str | None = None
+    snoozed_at: datetime | None = None
+    snoozed_until: datetime | None = None
+    snoozed_by: str | None = None
+    snoozed_note: str | None = None
+    emergency_at: datetime | None = None
     condition_gone_at: datetime | None = None
     closed_at: datetime | None = None
     closed_by: str | None = None
@@ -149,7 +156,7 @@ Symptoms = frozenset[Symptom]
 class Act:
     """What a named person does with an alert. outcome is required to close and refused otherwise.
 
-    symptoms: on closing, those the patient has; empty: asked, none; None: not asked.
+    symptoms: on closing, those the patient has; empty: asked, none; None: not asked. until: on putting it off.
     """
 
     kind: ActKind
@@ -159,12 +166,14 @@ class Act:
     note: str = ""
     outcome: Outcome | None = None
     symptoms: Symptoms | None = None
+    until: datetime | None = None
 
 
 class ActKind(StrEnum):
     """Acts a person can do."""
 
     ACKNOWLEDGE = "acknowledge"
+    SNOOZE = "snooze"
     CLOSE = "close"
 
 

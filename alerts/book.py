@@ -70,6 +70,11 @@ _alerts = Table(
     Column("acknowledged_at_us", BigInteger),
     Column("acknowledged_by", String(200)),
     Column("acknowledged_note", LongText),
+    Column("snoozed_at_us", BigInteger),
+    Column("snoozed_until_us", BigInteger),
+    Column("snoozed_by", String(200)),
+    Column("snoozed_note", LongText),
+    Column("emergency_at_us", BigInteger),
     Column("condition_gone_at_us", BigInteger),
     Column("closed_at_us", BigInteger),
     Column("closed_by", String(200)),
@@ -90,14 +95,18 @@ Index(
     postgresql_where=_is_standing,
 )
 # The worklist's first page is read from these, however many alerts are open or closed.
-_waits: Final = and_(_is_open, _alerts.c.acknowledged_at_us.is_(None))
-_is_handled: Final = and_(_is_open, _alerts.c.acknowledged_at_us.is_not(None))
+_waits: Final = and_(_is_open, _alerts.c.acknowledged_at_us.is_(None), _alerts.c.snoozed_until_us.is_(None))
+_is_handled: Final = and_(
+    _is_open, or_(_alerts.c.acknowledged_at_us.is_not(None), _alerts.c.snoozed_until_us.is_not(None))
+)
 for _name, _columns, _which in (
     ("alerts_open_by_time", (_alerts.c.opened_at_us, _alerts.c.id), _is_open),
     ("alerts_waiting", (_alerts.c.priority, _alerts.c.opened_at_us, _alerts.c.id), _waits),
     ("alerts_handled", (_alerts.c.priority, _alerts.c.opened_at_us, _alerts.c.id), _is_handled),
 ):
     Index(_name, *_columns, sqlite_where=_which, postgresql_where=_which)
+_is_snoozed: Final = _alerts.c.snoozed_until_us.is_not(None)
+Index("alerts_snoozed", _alerts.c.snoozed_until_us, sqlite_where=_is_snoozed, postgresql_where=_is_snoozed)
 _facts = Table(
     "alert_facts",
     METADATA,
@@ -109,6 +118,7 @@ _facts = Table(
     Column("because_en", LongText),
     Column("because_zh", LongText),
     Column("note", LongText, nullable=False),
+    Column("until_us", BigInteger),
 )
 _notices = Table(
     "notices",
@@ -243,12 +253,12 @@ class Book:
             query = query.where(_is_standing, _alerts.c.patient.in_(list(patients)))
         return self._alerts(query)
 
-    def worklist(self, *, acknowledged: bool, limit: int) -> tuple[list[Alert], int]:
-        """Open alerts that somebody has acknowledged, or that nobody has; and how many there are in all.
+    def worklist(self, *, handled: bool, limit: int) -> tuple[list[Alert], int]:
+        """Open alerts that somebody has acknowledged or put off, or that nobody has; and how many there are in all.
 
         The most urgent come first, of those the newest.
         """
-        these = _is_handled if acknowledged else _waits
+        these = _is_handled if handled else _waits
         order = _alerts.c.priority.desc(), _alerts.c.opened_at_us.desc(), _alerts.c.id.desc()
         found = self._alerts(select(_alerts).where(these).order_by(*order).limit(limit))
         if len(found) < limit:
@@ -283,6 +293,11 @@ class Book:
         if patients is not None:
             query = query.where(_alerts.c.patient.in_(list(patients)))
         return {(alert.patient, alert.problem): alert for alert in self._alerts(query)}
+
+    def snoozed_until(self, now: datetime) -> list[Alert]:
+        """Alerts that were put off until now or before, the longest due first."""
+        due = and_(_is_snoozed, _alerts.c.snoozed_until_us <= to_us(now))
+        return self._alerts(select(_alerts).where(due).order_by(_alerts.c.snoozed_until_us, _alerts.c.id))
 
     def history(self, alert: str) -> list[Fact]:
         """The dated facts of an alert, in the order in which they were written."""
@@ -328,7 +343,9 @@ class Book:
                     if seen is not None:
                         _refuse_overtaken(before, seen)
                     _write_changes(db, changes, before)
-                    self._write(db, new, cursor)
+                    self.put_for_house(db, new)
+                    if cursor is not None:
+                        self._note_cursor(db, cursor)
                     for write in self._beside:
                         write(db, changes, new)
                     if also:
@@ -337,7 +354,8 @@ class Book:
                 raise Overtaken(str(error.orig)) from error
         return new
 
-    def _write(self, db: Connection, notices: Sequence[Notice], cursor: int | None) -> None:
+    def put_for_house(self, db: Connection, notices: Sequence[Notice]) -> None:
+        """Write notices down for the channels of the house, within a transaction."""
         for notice in notices:
             put_notice(db, notice)
             for channel in self._routes.get(notice.audience, ()) if notice.audience is not Audience.WEEKLY else ():
@@ -346,7 +364,9 @@ class Book:
                         notice=notice.id, channel=channel, tries=0, due_us=to_us(notice.written_at)
                     )
                 )
-        if cursor is not None and not db.execute(update(_cursor).where(self._own_cursor).values(seq=cursor)).rowcount:
+
+    def _note_cursor(self, db: Connection, cursor: int) -> None:
+        if not db.execute(update(_cursor).where(self._own_cursor).values(seq=cursor)).rowcount:
             db.execute(insert(_cursor).values(name=self._hub or _ALONE, seq=cursor))
 
     # Notices
@@ -664,10 +684,23 @@ _MOMENTS: Final = (
     "opened_at",
     "updated_at",
     "acknowledged_at",
+    "snoozed_at",
+    "snoozed_until",
+    "emergency_at",
     "condition_gone_at",
     "closed_at",
 )
-_PLAIN: Final = ("id", "patient", "problem", "acknowledged_by", "acknowledged_note", "closed_by", "closing_note")
+_PLAIN: Final = (
+    "id",
+    "patient",
+    "problem",
+    "acknowledged_by",
+    "acknowledged_note",
+    "snoozed_by",
+    "snoozed_note",
+    "closed_by",
+    "closing_note",
+)
 
 
 def _alert_row(alert: Alert) -> dict[str, Any]:
@@ -709,6 +742,7 @@ def _fact_row(fact: Fact) -> dict[str, Any]:
         "because_en": fact.because.en if fact.because else None,
         "because_zh": fact.because.zh if fact.because else None,
         "note": fact.note,
+        "until_us": _us(fact.until),
     }
 
 
@@ -720,6 +754,7 @@ def _fact(row: Row[Any]) -> Fact:
         by=row.by,
         because=None if row.because_en is None else Text(en=row.because_en, zh=row.because_zh),
         note=row.note,
+        until=_moment(row.until_us),
     )
 
 

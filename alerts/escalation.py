@@ -11,6 +11,7 @@ each step there is a stored **timer**; what is due is done in one transaction wi
 | ... not before the next shift  | waits for it; without one within a week it is taken now                           |
 | a step has reached nobody      | passed on; its messages are tried on all the same                                 |
 | somebody acknowledges          | steps `until` acknowledged end                                                    |
+| somebody puts it off           | steps of the staff end; at its end the alert is told anew, if its condition lasts |
 | the condition is over          | what is for the patient and what repeats end; the other steps stay, for nobody has|
 |                                | seen it; all who were told are told so                                            |
 | told anew                      | the run ends, the next begins                                                     |
@@ -29,7 +30,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final
@@ -54,6 +55,9 @@ SOURCE: Final = Text(
 )
 
 _MIN: Final = timedelta(minutes=1)
+_DAY: Final = timedelta(days=1)
+# What is overdue and of low priority is told once a day, in one message. Homeward's own.
+MORNING: Final = time(8)
 # After so long without a delivery the next contact of a person is tried.
 PATIENCE: Final[Mapping[Priority, timedelta]] = {
     Priority.HIGH: 2 * _MIN,
@@ -154,6 +158,12 @@ DEFAULT_LADDERS: Final = (
 )
 
 
+def overdue_ladder(priority: Priority, holder: str, *, after: timedelta) -> Ladder:
+    """Who is told that a follow-up is overdue: a role or "staff:ID", and after so long the coordinators."""
+    steps = (Step(to=holder, after=timedelta()), Step(to=Role.COORDINATOR, after=after, everyone=True))
+    return Ladder(priority=priority, steps=steps)
+
+
 def ladder_for(ladders: Iterable[Ladder], priority: Priority, programme: str | None) -> Ladder:
     """The programme's own ladder, else the clinic's, else the default."""
     own = {(each.priority, each.programme): each for each in ladders_in_force(ladders)}
@@ -190,6 +200,7 @@ class Result(StrEnum):
     WAITS = "waits"  # for the next shift
     DONE = "done"
     ACKNOWLEDGED = "acknowledged"
+    SNOOZED = "snoozed"
     CLOSED = "closed"
     CONDITION_GONE = "condition-gone"
     TOLD_ANEW = "told-anew"
@@ -222,6 +233,11 @@ class Timer:
         return "t-" + sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
     @property
+    def is_for_staff(self) -> bool:
+        """Whether it is a step of the staff, or sees to one."""
+        return self.step is not None and not self.step.is_for_patient
+
+    @property
     def is_pending_step(self) -> bool:
         """Whether it is a step that has not been taken a first time."""
         return self.kind is TimerKind.STEP and self.done_at is None and self.count == 0
@@ -244,10 +260,14 @@ def begin(alert: str, ladder: Ladder, run: datetime, *, staffed: bool = True) ->
     )
 
 
-def is_over(timer: Timer, *, acknowledged_at: datetime | None, closed_at: datetime | None) -> Result | None:
+def is_over(
+    timer: Timer, *, acknowledged_at: datetime | None, closed_at: datetime | None, snoozed: bool = False
+) -> Result | None:
     """Why a step need not be taken any more, by what is known of its alert; None: it is to be taken."""
     if closed_at is not None:
         return Result.CLOSED
+    if snoozed and timer.is_for_staff:
+        return Result.SNOOZED
     seen = acknowledged_at is not None and acknowledged_at >= timer.run
     until = timer.step.until if timer.step else Until.ACKNOWLEDGED
     return Result.ACKNOWLEDGED if seen and until is Until.ACKNOWLEDGED else None
@@ -281,6 +301,14 @@ def waits_until(timer: Timer, rota: Rota, now: datetime) -> datetime | None:
     if step is None or not step.next_shift or timer.count or step.is_for_patient or step.to.startswith("staff:"):
         return None
     return rota.next_shift(Role(step.to), now)
+
+
+def morning(recipient: Recipient, now: datetime) -> datetime:
+    """The next begin of work on the recipient's own clock, and not in quiet hours (aware UTC)."""
+    zone = ZoneInfo(recipient.zone)
+    today = datetime.combine(now.astimezone(zone).date(), MORNING, zone)
+    begins = (today if today > now else datetime.combine(today.date() + _DAY, MORNING, zone)).astimezone(UTC)
+    return put_off_until(recipient, Priority.LOW, begins) or begins
 
 
 def put_off_until(recipient: Recipient, priority: Priority, now: datetime) -> datetime | None:

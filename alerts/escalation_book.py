@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from hashlib import sha256
 from typing import Any, Final
 
@@ -55,14 +55,26 @@ from alerts.escalation import (
     begin,
     is_over,
     ladder_for,
+    morning,
+    overdue_ladder,
     people,
     put_off_until,
     waits_until,
     ways,
 )
-from alerts.follow_up_book import take_survey
+from alerts.follow_up import ACT_WITHIN, FollowUp
+from alerts.follow_up_book import follow_ups_in, is_overdue_unnoted, note_overdue, take_survey
 from alerts.machine import Change, FactKind
-from alerts.messages import TRIAL_ID, Situation, Written, alert_message, all_clear_message, write
+from alerts.messages import (
+    OVERDUE_ID,
+    TRIAL_ID,
+    Situation,
+    Written,
+    alert_message,
+    all_clear_message,
+    overdue_message,
+    write,
+)
 from alerts.outbox import (
     Call,
     Outgoing,
@@ -71,6 +83,7 @@ from alerts.outbox import (
     joined,
     note_joined,
     release_due,
+    timer_of_put_off,
     waiting_for,
     writing,
 )
@@ -85,7 +98,7 @@ _Ways = tuple[tuple[Contact, ...], QuietHours | None]
 _AT_ONCE: Final = 250  # timers of one transaction
 _AFTER_A_FAULT: Final = timedelta(minutes=1)
 # Facts with which staff are told anew, where they are told.
-_ANEW: Final = frozenset({"opened", "worsened", "relapsed", "overdue"})
+_ANEW: Final = frozenset({FactKind.OPENED, FactKind.WORSENED, FactKind.RELAPSED, FactKind.SNOOZE_ENDED})
 
 _timers = Table(
     "escalations",
@@ -120,8 +133,8 @@ class PatientFile:
 class Cycle:
     """What came of one transaction.
 
-    lag: how late the first of its timers was taken. faults: timers that failed. nobody: alerts of which a step found
-    nobody of the staff.
+    lag: how late the first of its timers was taken. faults: timers that failed. nobody: alerts and follow-ups of
+    which a step found nobody of the staff.
     """
 
     taken: int = 0
@@ -167,6 +180,8 @@ class EscalationBook:
                         _plan(db, [_one(alert.id, TimerKind.BEGIN, fact.at, alert.priority)])
             elif fact.what is FactKind.ACKNOWLEDGED:
                 _end(db, alert.id, Result.ACKNOWLEDGED, fact.at)
+            elif fact.what is FactKind.SNOOZED:
+                _end(db, alert.id, Result.SNOOZED, fact.at)
             elif fact.what is FactKind.CONDITION_GONE:
                 _end(db, alert.id, Result.CONDITION_GONE, fact.at)
                 _plan(db, [_one(alert.id, TimerKind.ALL_CLEAR, fact.at, alert.priority)])
@@ -210,12 +225,12 @@ class EscalationBook:
                 _timer(row) for row in db.execute(query.order_by(_timers.c.run_us, _timers.c.due_us, _timers.c.id))
             ]
 
-    def untold(self, alerts: Collection[str]) -> list[str]:
-        """Those of some alerts of whose run nobody of the staff could be told: nobody on duty has a contact."""
-        return sorted(alert for alert in alerts if self._is_untold(alert))
+    def untold(self, subjects: Collection[str]) -> list[str]:
+        """Those of some alerts and follow-ups of which nobody of the staff could be told: nobody has a contact."""
+        return sorted(subject for subject in subjects if self._is_untold(subject))
 
-    def _is_untold(self, alert: str) -> bool:
-        timers = self.timers(alert)
+    def _is_untold(self, subject: str) -> bool:
+        timers = self.timers(subject)
         run = max((timer.run for timer in timers), default=None)
         taken = {
             timer.result
@@ -244,6 +259,24 @@ class EscalationBook:
         lag = now - from_us(min(row.due_us for row in rows)) if rows else timedelta()
         nobody = frozenset(alert for each in taken if each for alert in each)
         return Cycle(taken=len(rows), released=released, lag=lag, faults=taken.count(None), nobody=nobody)
+
+    def note_overdue(self, now: datetime, to_house: Callable[[Connection, Sequence[Notice]], None]) -> int:
+        """Note the follow-ups whose time has passed, and have it told; so many as one transaction holds. How many.
+
+        to_house: writes down what the channels of the house are told, where no staff are registered.
+        """
+        with self._engine.connect() as db:
+            if not is_overdue_unnoted(db, now):
+                return 0
+        with writing(self._engine) as db:
+            desk = _Desk(db, self, [], now)
+            noted = note_overdue(db, now, _AT_ONCE)
+            for follow_up in noted:
+                desk.begin_overdue(follow_up)
+            desk.write()
+            if not anybody_in(db):
+                to_house(db, [_overdue_notice(each, now) for each in noted if each.priority is not Priority.LOW])
+        return len(noted)
 
     def tell(self, kind: str, written: Written, *, roles: Iterable[Role], priority: Priority, now: datetime) -> int:
         """Tell those on duty in some roles something about the house itself; kind makes it one message. How many."""
@@ -321,7 +354,10 @@ class _Desk:
         self._outgoing = Outgoing(db, now, book.dialled)
         subjects = {timer.subject for timer in timers}
         self._alerts = alerts_in(db, subjects) if subjects else {}
-        self._runs = _runs_of(db, self._alerts) if self._alerts else {}
+        others = subjects - set(self._alerts)
+        self._follow_ups = follow_ups_in(db, others) if others else {}
+        known = [*self._alerts, *self._follow_ups]
+        self._runs = _runs_of(db, known) if known else {}
         self._changed: dict[str, Timer] = {}
         self._forward: dict[str, Timer] = {}
         self._planned: dict[str, Timer] = {}
@@ -381,7 +417,7 @@ class _Desk:
         elif alert := self._alerts.get(timer.subject):
             if timer.kind is TimerKind.ALL_CLEAR:
                 self._all_clear(timer, alert)
-            elif over := is_over(timer, acknowledged_at=alert.acknowledged_at, closed_at=alert.closed_at):
+            elif over := _is_over(timer, alert):
                 self._finish(timer, over)
             elif timer.kind is TimerKind.BEGIN:
                 self._begin(timer, alert)
@@ -389,19 +425,36 @@ class _Desk:
                 self._check(timer)
             else:
                 self._step(timer, alert)
+        elif follow_up := self._follow_ups.get(timer.subject):
+            self._remind(timer, follow_up)
         else:
             self._finish(timer, Result.CLOSED)
 
     def _begin(self, timer: Timer, alert: Alert) -> None:
         known = self._file(alert.patient)
         ladder = ladder_for(self._book.ladders, alert.priority, known.programme if known else None)
-        self._plan(begin(alert.id, ladder, timer.run, staffed=self._staffed))
+        staffed = self._staffed and alert.snoozed_until is None
+        self._plan(begin(alert.id, ladder, timer.run, staffed=staffed))
         self._finish(timer, Result.DONE)
 
+    def begin_overdue(self, follow_up: FollowUp) -> None:
+        """Have it told that a follow-up is overdue: to who has it, else to the role on duty."""
+        active = [one for one in self.rota.staff if one.active]
+        has_it = next((one for one in active if follow_up.assigned_to in (one.name, one.id)), None)
+        holder = staff(has_it.id) if has_it else follow_up.role.value
+        ladder = overdue_ladder(follow_up.priority, holder, after=ACT_WITHIN[follow_up.priority])
+        self._plan(begin(follow_up.id, ladder, self._now, staffed=self._staffed))
+
+    def _remind(self, timer: Timer, follow_up: FollowUp) -> None:
+        """A step about an overdue follow-up, unless it has got another time meanwhile or was closed."""
+        if follow_up.overdue_at != timer.run:
+            self._finish(timer, Result.DONE)
+        elif timer.kind is TimerKind.CHECK:
+            self._check(timer)
+        else:
+            self._tell_all(timer, follow_up.patient, partial(self._tell_overdue, timer, follow_up), present=False)
+
     def _step(self, timer: Timer, alert: Alert) -> None:
-        step = timer.step
-        if step is None:
-            raise ValueError(f"timer {timer.id} is a step without a step")
         if until := waits_until(timer, self.rota, self._now):
             self._finish(timer, Result.WAITS)
             self._follow(after_waiting(timer, until))
@@ -415,21 +468,39 @@ class _Desk:
                 alert, to_patient=to_patient, zone=zone, situation=self._situation(alert, zone), run=run
             )
 
-        results, names = [], []
-        for recipient in people(step, self.rota, self.patient(alert.patient), self._now):
+        def tell(channel: str, recipient: Recipient) -> Result:
             message = written(recipient.zone, to_patient=recipient.is_patient)
             notice = _notice(timer.id, recipient, alert.id, alert.patient, alert.priority, message, self._now)
-            result = self._offer(notice, recipient, step.channel, timer.id)
-            if result is not Result.NOBODY:
-                results.append(result)
-                names.append(recipient.name if not recipient.is_patient else alert.patient)
-        result = Result.TOLD if Result.TOLD in results else results[0] if results else Result.NOBODY
-        if result is Result.NOBODY and not step.is_for_patient:
-            self.nobody.add(alert.id)
-        self._finish(timer, result, names)
+            return self._offer(notice, recipient, channel, timer.id)
+
         # What somebody had acknowledged before it came again cannot be acknowledged again: each is told once.
         present = alert.condition_gone_at is None and alert.acknowledged_at is None
+        self._tell_all(timer, alert.patient, tell, present=present)
+
+    def _tell_all(
+        self, timer: Timer, of_patient: str, tell: Callable[[str, Recipient], Result], *, present: bool
+    ) -> None:
+        """Tell all whom a step is for, by its channel, and plan what follows."""
+        step = timer.step
+        if step is None:
+            raise ValueError(f"timer {timer.id} is a step without a step")
+        results, names = [], []
+        for recipient in people(step, self.rota, self.patient(of_patient), self._now):
+            result = tell(step.channel, recipient)
+            if result is not Result.NOBODY:
+                results.append(result)
+                names.append(recipient.name if not recipient.is_patient else of_patient)
+        result = Result.TOLD if Result.TOLD in results else results[0] if results else Result.NOBODY
+        if result is Result.NOBODY and timer.is_for_staff:
+            self.nobody.add(timer.subject)
+        self._finish(timer, result, names)
         self._follow(after_telling(timer, result, self._run(timer), self._now, present=present))
+
+    def _tell_overdue(self, timer: Timer, about: FollowUp, channel: str, recipient: Recipient) -> Result:
+        notice = _overdue_notice(about, self._now, recipient, timer.id)
+        if about.priority is Priority.LOW and self._book.ways(recipient, channel):
+            return self._put_off(notice, recipient, morning(recipient, self._now), timer.id)
+        return self._offer(notice, recipient, channel, timer.id)
 
     def _offer(self, notice: Notice, recipient: Recipient, channel: str, timer: str | None) -> Result:
         """Send a notice, or put it off."""
@@ -441,6 +512,9 @@ class _Desk:
         if until is None:
             self.send(notice, recipient, channel, timer)
             return Result.TOLD
+        return self._put_off(notice, recipient, until, timer)
+
+    def _put_off(self, notice: Notice, recipient: Recipient, until: datetime, timer: str | None) -> Result:
         self._outgoing.put_off(notice, recipient, until, timer)
         self._plan([_one(recipient.owner, TimerKind.JOIN, until, Priority.LOW)])
         return Result.PUT_OFF
@@ -478,16 +552,31 @@ class _Desk:
         """Tell somebody what was put off; in one message where it is more than one."""
         self.write()  # what was put off just now is joined as well
         waiting = waiting_for(self._db, timer.subject, self._now)
-        alerts = alerts_in(self._db, {each.alert for each in waiting if each.alert})
-        closed = [each for each in waiting if each.alert in alerts and alerts[each.alert].closed_at]
-        left = [each for each in waiting if each not in closed]
-        note_joined(self._db, closed, "")
+        needless = [each for each in waiting if self._is_needless(each)]
+        left = [each for each in waiting if each not in needless]
+        note_joined(self._db, needless, "")
         recipient = self._person(timer.subject, left[0].patient) if left else None
         if recipient is not None:
             told = left[0] if len(left) == 1 else _digest(left, recipient, self._now)
             self.send(told, recipient, PREFERRED)
             note_joined(self._db, left, told.id)
         self._finish(timer, Result.DONE)
+
+    def _is_needless(self, notice: Notice) -> bool:
+        """Whether what was put off for somebody need not be told any more; a snoozed alert is told anew."""
+        if timer := self._timer_of(notice):
+            follow_up = follow_ups_in(self._db, [timer.subject]).get(timer.subject)
+            if follow_up is not None:
+                return follow_up.overdue_at != timer.run
+        alert = alerts_in(self._db, [notice.alert]).get(notice.alert) if notice.alert else None
+        if alert is None:
+            return False
+        return alert.closed_at is not None or (notice.audience is Audience.STAFF and alert.snoozed_until is not None)
+
+    def _timer_of(self, notice: Notice) -> Timer | None:
+        name = timer_of_put_off(self._db, notice.id)
+        row = self._db.execute(select(_timers).where(_timers.c.id == name)).first() if name else None
+        return _timer(row) if row else None
 
     def _ask_to_call(self, calls: Sequence[Call]) -> None:
         """Ask who is on duty to telephone somebody: nothing dials by itself."""
@@ -609,9 +698,16 @@ def _end(db: Connection, alert: str, result: Result, at: datetime) -> None:
         db.execute(update(_timers).where(_timers.c.id.in_(ended)).values(done_us=to_us(at), result=result))
 
 
+def _is_over(timer: Timer, alert: Alert) -> Result | None:
+    snoozed = alert.snoozed_until is not None
+    return is_over(timer, acknowledged_at=alert.acknowledged_at, closed_at=alert.closed_at, snoozed=snoozed)
+
+
 def _ends(timer: Timer, result: Result) -> bool:
     if timer.kind is TimerKind.ALL_CLEAR:
         return False
+    if result is Result.SNOOZED:
+        return timer.is_for_staff
     if result is Result.ACKNOWLEDGED:
         return timer.step is None or timer.step.until is Until.ACKNOWLEDGED
     if result is Result.CONDITION_GONE:
@@ -653,6 +749,23 @@ def _notice(
         body=written.body,
         written_at=now,
         recipient=recipient.owner,
+    )
+
+
+def _overdue_notice(follow_up: FollowUp, now: datetime, recipient: Recipient | None = None, key: str = "") -> Notice:
+    """To a person by a timer, or to the channels of the house."""
+    written = overdue_message(follow_up, zone=recipient.zone if recipient else "UTC", now=now)
+    owner = recipient.owner if recipient else None
+    return Notice(
+        id=OVERDUE_ID + sha256(f"{key or follow_up.id}\x1f{owner}\x1f{now.isoformat()}".encode()).hexdigest()[:16],
+        alert=follow_up.alert,
+        patient=follow_up.patient,
+        audience=Audience.STAFF,
+        priority=follow_up.priority,
+        subject=written.subject,
+        body=written.body,
+        written_at=now,
+        recipient=owner,
     )
 
 

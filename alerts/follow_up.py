@@ -21,6 +21,10 @@ follow-up goes to the coordinator, who finds another way. A wrong number opens a
 **What gets worse** (`worsened`): an alert that becomes more urgent, or comes back, makes its follow-up as urgent, and
 due sooner; who has it stays.
 
+**Overdue** (`overdue`): that its time has passed is a dated fact, once for each `due_at`; whoever has it is told, and
+after as long again as it may take to act (`ACT_WITHIN`) the coordinators (`alerts.escalation.overdue_ladder`).
+What gives it another time, or makes it more urgent, begins this anew.
+
 **Symptoms** have to be asked for where a severe blood pressure is followed up. Any of them makes it an emergency, and
 no other outcome is taken then (AHA: above 180/120 mmHg with chest or back pain, breathlessness, numbness or weakness,
 change of vision or speech; China: at or above 180/110 mmHg with headache, vomiting, speech or limb signs).
@@ -111,13 +115,6 @@ SYMPTOM_WORDS: Final[Mapping[Symptom, Text]] = {
     Symptom.SPEECH: Text(en="change of speech", zh="言语不清"),
     Symptom.HEADACHE: Text(en="severe headache", zh="剧烈头痛"),
     Symptom.VOMITING: Text(en="vomiting", zh="呕吐"),
-}
-ROLE_WORDS: Final[Mapping[Role, Text]] = {
-    Role.DOCTOR: Text(en="doctor", zh="医生"),
-    Role.NURSE: Text(en="nurse", zh="护士"),
-    Role.DIETITIAN: Text(en="dietitian", zh="营养师"),
-    Role.PSYCHOLOGIST: Text(en="psychologist", zh="心理师"),
-    Role.COORDINATOR: Text(en="coordinator", zh="协调员"),
 }
 
 
@@ -223,6 +220,7 @@ class What(StrEnum):
     HANDED_OVER = "handed-over"
     ATTEMPTED = "attempted"
     POSTPONED = "postponed"
+    OVERDUE = "overdue"
     CLOSED = "closed"
 
 
@@ -267,7 +265,8 @@ class FollowUp:
     """A follow-up as its facts made it (moments aware UTC). due_at: when it is to be acted on; rule: why then.
 
     attempts: tries so far; unanswered: those in a row that reached nobody. symptoms: all the patient was found to
-    have, None while nobody has asked. version: how many facts it has.
+    have, None while nobody has asked. overdue_at: when it was noted that due_at has passed, None where that was not.
+    version: how many facts it has.
     """
 
     id: str
@@ -291,6 +290,7 @@ class FollowUp:
     reached_at: datetime | None = None
     declined_at: datetime | None = None
     symptoms: Symptoms | None = None
+    overdue_at: datetime | None = None
     closed_at: datetime | None = None
     closed_by: str | None = None
     outcome: Outcome | None = None
@@ -411,6 +411,7 @@ def after(follow_up: FollowUp | None, fact: Fact) -> FollowUp:
         updated_at=fact.at,
         version=follow_up.version + 1,
         symptoms=_all_symptoms(follow_up.symptoms, fact.symptoms),
+        overdue_at=_overdue_at(follow_up, fact),
     )
     if fact.what is What.ATTEMPTED:
         return _tried(later, fact)
@@ -516,6 +517,29 @@ def worsened(alert: Alert, follow_up: FollowUp, at: datetime) -> tuple[Step, ...
         rule=Text(en=f"{alert.because.en} {rule.en}", zh=f"{alert.because.zh}{rule.zh}"),
     )
     return (Step(follow_up=after(follow_up, fact), fact=fact),)
+
+
+def overdue(follow_up: FollowUp, now: datetime) -> Step:
+    """Note that the time of an open follow-up has passed."""
+    fact = Fact(
+        follow_up=follow_up.id,
+        what=What.OVERDUE,
+        at=now,
+        by=None,
+        priority=follow_up.priority,
+        role=follow_up.role,
+        assigned_to=follow_up.assigned_to,
+        due_at=follow_up.due_at,
+        rule=follow_up.rule,
+    )
+    return Step(follow_up=after(follow_up, fact), fact=fact)
+
+
+def _overdue_at(before: FollowUp, fact: Fact) -> datetime | None:
+    if fact.what is What.OVERDUE:
+        return fact.at
+    anew = fact.what is What.CLOSED or fact.due_at != before.due_at or fact.priority > before.priority
+    return None if anew else before.overdue_at
 
 
 def closing(steps: Iterable[Step]) -> Act | None:

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    and_,
     delete,
     func,
     insert,
@@ -51,6 +52,7 @@ from alerts.follow_up import (
     What,
     Why,
     opened,
+    overdue,
 )
 from alerts.invitation import Appointment
 from alerts.review import Review
@@ -86,6 +88,7 @@ _follow_ups = Table(
     Column("reached_at_us", BigInteger),
     Column("declined_at_us", BigInteger),
     Column("symptoms", JSON(none_as_null=True)),
+    Column("overdue_at_us", BigInteger),
     Column("closed_at_us", BigInteger),
     Column("closed_by", String(200)),
     Column("outcome", String(32)),
@@ -98,6 +101,8 @@ for _name, _columns in {
     "follow_ups_due_by_person": (_follow_ups.c.assigned_to, _follow_ups.c.due_at_us, _follow_ups.c.id),
 }.items():
     Index(_name, *_columns, sqlite_where=_is_open, postgresql_where=_is_open)
+_is_unnoted: Final = and_(_is_open, _follow_ups.c.overdue_at_us.is_(None))
+Index("follow_ups_unnoted", _follow_ups.c.due_at_us, sqlite_where=_is_unnoted, postgresql_where=_is_unnoted)
 Index("follow_ups_by_patient", _follow_ups.c.patient, _follow_ups.c.opened_at_us)
 Index("follow_ups_by_time", _follow_ups.c.opened_at_us)
 _facts = Table(
@@ -506,6 +511,31 @@ def take_survey(db: Connection, survey: str, at: datetime) -> bool:
     )
 
 
+def is_overdue_unnoted(db: Connection, now: datetime) -> bool:
+    """Whether `note_overdue` would find anything."""
+    query = select(_follow_ups.c.id).where(_is_unnoted, _follow_ups.c.due_at_us < to_us(now))
+    return db.execute(query.limit(1)).first() is not None
+
+
+def note_overdue(db: Connection, now: datetime, limit: int) -> list[FollowUp]:
+    """Note, within a transaction, what has become overdue; at most so many, the longest due first.
+
+    Two hubs never note the same ones: what one of them holds the other leaves.
+    """
+    query = select(_follow_ups).where(_is_unnoted, _follow_ups.c.due_at_us < to_us(now))
+    query = query.order_by(_follow_ups.c.due_at_us).limit(limit).with_for_update(skip_locked=True)
+    steps = [overdue(_follow_up(row), now) for row in db.execute(query).all()]
+    for step in steps:
+        _put(db, step)
+    return [step.follow_up for step in steps]
+
+
+def follow_ups_in(db: Connection, names: Iterable[str]) -> dict[str, FollowUp]:
+    """Follow-ups by id, within a transaction."""
+    found = db.execute(select(_follow_ups).where(_follow_ups.c.id.in_(list(names))))
+    return {row.id: _follow_up(row) for row in found}
+
+
 def _put(db: Connection, step: Step) -> bool:
     """Write one step down; False where it opens what was opened before."""
     follow_up, row = step.follow_up, _follow_up_row(step.follow_up)
@@ -612,7 +642,7 @@ def _insert(db: Connection, table: Table, row: Mapping[str, Any], what: str) -> 
 
 # Rows
 
-_MOMENTS: Final = ("opened_at", "due_at", "updated_at", "reached_at", "declined_at", "closed_at")
+_MOMENTS: Final = ("opened_at", "due_at", "updated_at", "reached_at", "declined_at", "overdue_at", "closed_at")
 _PLAIN: Final = (
     "id",
     "patient",

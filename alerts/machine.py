@@ -40,8 +40,15 @@ what is an emergency still, joins as well (`Finding.renews`): nobody is told, bu
 closed alert says what it said when it was closed. A finding that changes nothing writes nothing, and every sentence
 that was written stays in the facts.
 
-Acts: acknowledging an open alert that nobody has acknowledged, closing an open alert with outcome and note; all else
-is an IllegalAct.
+Acts: acknowledging an open alert that nobody has acknowledged, closing an open alert with outcome and note, putting
+off an open, present alert that nobody has acknowledged; all else is an IllegalAct.
+
+**Put off** (snoozed): until a moment, at most `SNOOZE_AT_MOST` ahead, staff are not told of this trouble as it is
+now; what is of high priority or an emergency cannot be put off. It ends at its time (`wake`), and the alert is then
+told anew if its condition is present; at once when it gets worse, another rule as urgent joins, an emergency comes,
+or the condition comes back after it had gone, and each of these is told; and when somebody acknowledges or closes the
+alert. A milder rule that joins does not end it.
+
 A RAISE for the patient also writes the patient a notice, whatever the alert's state; of two rules that tell of one
 problem at one moment only the worse does. By a rule that says so (`Rule.holds_up`) it does no more: a severe blood
 pressure is over though the patient's own is still high. What is for the weekly list is not heard here: it opens no
@@ -50,9 +57,9 @@ alert and tells nobody at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import Final
@@ -70,7 +77,14 @@ from alerts.alert import (
     Text,
     Verdict,
 )
+from alerts.follow_up import asks_symptoms
 from alerts.rules import RULES
+
+# Homeward's own: no longer than such an alert may wait for an act; of low priority until the next day.
+SNOOZE_AT_MOST: Final[Mapping[Priority, timedelta]] = {
+    Priority.MEDIUM: timedelta(hours=4),
+    Priority.LOW: timedelta(hours=24),
+}
 
 
 class FactKind(StrEnum):
@@ -85,12 +99,17 @@ class FactKind(StrEnum):
     SUPERSEDED = "superseded"  # closed before its condition had gone; a worse or a new one opened a new alert
     NOTIFIED = "notified"  # written by the book, when a channel first reached staff
     ACKNOWLEDGED = "acknowledged"
+    SNOOZED = "snoozed"
+    SNOOZE_ENDED = "snooze-ended"  # at its time, or because something changed
     CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """One dated fact of an alert. by: the person, None where the house did it. because: the finding's sentence."""
+    """One dated fact of an alert. by: the person, None where the house did it. because: the finding's sentence.
+
+    until: of being put off.
+    """
 
     alert: str
     what: FactKind
@@ -98,6 +117,7 @@ class Fact:
     by: str | None = None
     because: Text | None = None
     note: str = ""
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +161,15 @@ def hear(alert: Alert | None, event: Finding | Act, now: datetime) -> Heard:
     return (
         _raise_patient(alert, event, now) if event.audience is Audience.PATIENT else _raise_staff(alert, event, now)
     )
+
+
+def wake(alert: Alert, now: datetime) -> Heard:
+    """What comes of an alert's being put off when its time has come; nothing before, or where it is not."""
+    if alert.snoozed_until is None or now < alert.snoozed_until:
+        return NOTHING
+    if alert.raising:
+        return _told_again(replace(alert, updated_at=now), now)
+    return Heard(changes=(_change(replace(_awake(alert), updated_at=now), FactKind.SNOOZE_ENDED, now),))
 
 
 def hear_findings(standing: Mapping[tuple[str, str], Alert], findings: Iterable[Finding], now: datetime) -> Heard:
@@ -189,7 +218,11 @@ def _raise_patient(alert: Alert | None, finding: Finding, now: datetime) -> Hear
     elif alert and alert.raising:
         changes = (_join(alert, finding, now),) if finding.rule not in alert.raising else ()
     elif alert and not alert.closed_at:
-        changes = (_return(alert, finding, now),)
+        back = _return(alert, finding, now)
+        if alert.snoozed_until:
+            again = _told_again(back.alert, now)
+            return replace(again, notices=(*again.notices, _to_patient(finding, now)))
+        changes = (back,)
     return Heard(changes=changes, notices=(_to_patient(finding, now),))
 
 
@@ -201,11 +234,16 @@ def _raise_staff(alert: Alert | None, finding: Finding, now: datetime) -> Heard:
     anew = _is_anew(alert, finding)
     if not alert.raising or (anew and not _is_quiet(alert, finding)):
         return _relapse(alert, finding, now)
-    if _has_come_since(alert.acknowledged_at, finding):
+    if _has_come_since(alert.acknowledged_at or alert.snoozed_at, finding):
         return _tell_again(alert, finding, now)
     if finding.priority > alert.priority:
         return _worsen(alert, finding, now)
-    joins = anew or finding.rule not in alert.raising or _renews(alert, finding)
+    if alert.snoozed_until and finding.priority == alert.priority and finding.rule not in alert.raising:
+        return _told(_with(alert, finding, now), FactKind.SNOOZE_ENDED, finding, now)
+    # Of an emergency it has to be known that it came: the alert cannot be put off any more.
+    joins = (
+        anew or finding.rule not in alert.raising or _renews(alert, finding) or _is_first_emergency(alert, finding)
+    )
     return Heard(changes=(_join(alert, finding, now),)) if joins else NOTHING
 
 
@@ -220,6 +258,10 @@ def _is_quiet(alert: Alert, finding: Finding) -> bool:
 
 def _renews(alert: Alert, finding: Finding) -> bool:
     return finding.renews and not set(finding.evidence) <= set(alert.evidence)
+
+
+def _is_first_emergency(alert: Alert, finding: Finding) -> bool:
+    return finding.emergency_at is not None and alert.emergency_at is None and alert.acknowledged_at is None
 
 
 def _has_come_since(dealt_with: datetime | None, finding: Finding) -> bool:
@@ -250,6 +292,7 @@ def _open(finding: Finding, now: datetime, raising: frozenset[str]) -> Heard:
         since=finding.since,
         opened_at=now,
         updated_at=now,
+        emergency_at=finding.emergency_at,
     )
     return _told(alert, FactKind.OPENED, finding, now)
 
@@ -260,7 +303,11 @@ def _worsen(alert: Alert, finding: Finding, now: datetime) -> Heard:
 
 def _relapse(alert: Alert, finding: Finding, now: datetime) -> Heard:
     again = replace(
-        _with(alert, finding, now), since=finding.since, evidence=finding.evidence, condition_gone_at=None
+        _with(alert, finding, now),
+        since=finding.since,
+        evidence=finding.evidence,
+        condition_gone_at=None,
+        emergency_at=finding.emergency_at,
     )
     if alert.acknowledged_at:
         # Somebody has seen the worst of it; what comes now is as urgent as it is.
@@ -278,6 +325,10 @@ def _tell_again(alert: Alert, finding: Finding, now: datetime) -> Heard:
 
 def _unseen(alert: Alert) -> Alert:
     return replace(alert, acknowledged_at=None, acknowledged_by=None, acknowledged_note=None)
+
+
+def _awake(alert: Alert) -> Alert:
+    return replace(alert, snoozed_at=None, snoozed_until=None, snoozed_by=None, snoozed_note=None)
 
 
 def _headline(alert: Alert, finding: Finding) -> FactKind:
@@ -314,6 +365,7 @@ def _with(alert: Alert, finding: Finding, now: datetime) -> Alert:
         evidence=tuple(dict.fromkeys((*alert.evidence, *finding.evidence))),
         raising=alert.raising | {finding.rule},
         updated_at=now,
+        emergency_at=max(filter(None, (alert.emergency_at, finding.emergency_at)), default=None),
     )
 
 
@@ -351,7 +403,7 @@ def _act(alert: Alert | None, act: Act) -> Change:
                 "新的发作会产生新的警报。",
             )
         )
-    return _acknowledge(alert, act) if act.kind is ActKind.ACKNOWLEDGE else _close(alert, act)
+    return _BY_KIND[act.kind](alert, act)
 
 
 def _acknowledge(alert: Alert, act: Act) -> Change:
@@ -372,7 +424,7 @@ def _acknowledge(alert: Alert, act: Act) -> Change:
             )
         )
     seen = replace(
-        alert,
+        _awake(alert),
         acknowledged_at=act.at,
         acknowledged_by=act.by,
         acknowledged_note=act.note or None,
@@ -397,9 +449,85 @@ def _close(alert: Alert, act: Act) -> Change:
             )
         )
     closed = replace(
-        alert, closed_at=act.at, closed_by=act.by, outcome=act.outcome, closing_note=act.note, updated_at=act.at
+        _awake(alert),
+        closed_at=act.at,
+        closed_by=act.by,
+        outcome=act.outcome,
+        closing_note=act.note,
+        updated_at=act.at,
     )
     return _change(closed, FactKind.CLOSED, act.at, by=act.by, note=f"{act.outcome}: {act.note}")
+
+
+def _snooze(alert: Alert, act: Act) -> Change:
+    until = _snooze_until(alert, act)
+    put_off = replace(
+        alert,
+        snoozed_at=act.at,
+        snoozed_until=until,
+        snoozed_by=act.by,
+        snoozed_note=act.note,
+        updated_at=act.at,
+    )
+    fact = Fact(alert=alert.id, what=FactKind.SNOOZED, at=act.at, by=act.by, note=act.note, until=until)
+    return Change(alert=put_off, fact=fact)
+
+
+def _snooze_until(alert: Alert, act: Act) -> datetime:
+    """Until when it is put off. Raises IllegalAct where it cannot be, or not for so long."""
+    most = snooze_at_most(alert)
+    if most is None:
+        said = Text(
+            en=f"Alert {alert.id} is of high priority or an emergency and cannot be put off. Acknowledge it and act, "
+            "or acknowledge it and hand its follow-up over to who can.",
+            zh=f"警报 {alert.id} 优先级高或属于急症，不能暂缓。请确认后立即处理，或确认后将随访转交给能处理的人。",
+        )
+    elif alert.acknowledged_at:
+        said = Text(
+            en=f"Alert {alert.id} was acknowledged by {alert.acknowledged_by} at {_minute(alert.acknowledged_at)}. "
+            "Put its follow-up off instead, or close it.",
+            zh=f"警报 {alert.id} 已由 {alert.acknowledged_by} 于 {_minute(alert.acknowledged_at)} 确认。"
+            "可推迟其随访，或关闭警报。",
+        )
+    elif alert.snoozed_until:
+        said = Text(
+            en=f"Alert {alert.id} is put off until {_minute(alert.snoozed_until)} by {alert.snoozed_by}. "
+            "Acknowledge it to act sooner, or close it.",
+            zh=f"警报 {alert.id} 已由 {alert.snoozed_by} 暂缓至 {_minute(alert.snoozed_until)}。"
+            "可确认后提前处理，或关闭。",
+        )
+    elif not alert.raising:
+        said = Text(
+            en=f"The condition of alert {alert.id} is over: there is nothing to put off. Acknowledge or close it.",
+            zh=f"警报 {alert.id} 的状况已解除，无需暂缓。请确认或关闭。",
+        )
+    elif act.outcome is not None or not act.note.strip():
+        said = Text(
+            en=f"Putting off alert {alert.id} needs a note, why it can wait, and takes no outcome.",
+            zh=f"暂缓警报 {alert.id} 须说明为何可以等待，不填处理结果。",
+        )
+    elif act.until is None or not act.at < act.until <= act.at + most:
+        hours = most // timedelta(hours=1)
+        said = Text(
+            en=f"Alert {alert.id} can be put off by at most {hours} h: until {_minute(act.at + most)}.",
+            zh=f"警报 {alert.id} 最多可暂缓 {hours} 小时：不晚于 {_minute(act.at + most)}。",
+        )
+    else:
+        return act.until
+    raise IllegalAct(said)
+
+
+def snooze_at_most(alert: Alert) -> timedelta | None:
+    """For how long an alert can be put off; None where its priority or an emergency forbids it."""
+    grave = alert.emergency_at is not None or asks_symptoms(alert)
+    return None if grave else SNOOZE_AT_MOST.get(alert.priority)
+
+
+_BY_KIND: Final[Mapping[ActKind, Callable[[Alert, Act], Change]]] = {
+    ActKind.ACKNOWLEDGE: _acknowledge,
+    ActKind.SNOOZE: _snooze,
+    ActKind.CLOSE: _close,
+}
 
 
 def _change(
@@ -415,9 +543,18 @@ _HEADLINES: Final = {
     FactKind.OPENED: Text(en="{priority}: {title}", zh="{priority}：{title}"),
     FactKind.WORSENED: Text(en="{priority} now: {title}", zh="升级为{priority}：{title}"),
     FactKind.RELAPSED: Text(en="{priority}, again: {title}", zh="{priority}，再次出现：{title}"),
+    FactKind.SNOOZE_ENDED: Text(en="{priority}, put off no longer: {title}", zh="{priority}，暂缓已结束：{title}"),
     FactKind.CONDITION_GONE: OVER,
 }
 _TO_PATIENT: Final = Text(en="For you: {title}", zh="请注意：{title}")
+
+
+def title(alert: Alert) -> Text:
+    """The name of the most urgent rule that holds the alert up; once it is over, of one as urgent as it was."""
+    raising = [RULES[name] for name in sorted(alert.raising) if name in RULES]
+    about = raising or [rule for rule in RULES.values() if rule.problem == alert.problem]
+    worst = max(about, key=lambda rule: (rule.priority == alert.priority, rule.priority), default=None)
+    return worst.title if worst else Text(en=alert.problem, zh=alert.problem)
 
 
 def _told(
@@ -427,8 +564,20 @@ def _told(
 
     Those told of an opening are told of the end by the same way.
     """
-    title, priority = RULES[finding.rule].title, PRIORITY_WORDS[alert.priority]
-    form = _HEADLINES[headline or what]
+    return _announced(alert, what, now, _HEADLINES[headline or what], RULES[finding.rule].title, finding.because)
+
+
+def _told_again(alert: Alert, now: datetime) -> Heard:
+    """Put off no longer, as it is."""
+    what = FactKind.SNOOZE_ENDED
+    return _announced(alert, what, now, _HEADLINES[what], title(alert), alert.because)
+
+
+def _announced(alert: Alert, what: FactKind, now: datetime, form: Text, title: Text, because: Text) -> Heard:
+    """What is told is put off no longer, but for the end of the condition."""
+    if what is not FactKind.CONDITION_GONE:
+        alert = _awake(alert)
+    priority = PRIORITY_WORDS[alert.priority]
     notice = Notice(
         # An alert may become worse twice at one moment, by a sensor and then by a meter.
         id="n-" + _digest(alert.id, what, now.isoformat(), alert.priority.name),
@@ -440,10 +589,10 @@ def _told(
             en=form.en.format(priority=priority.en, title=title.en),
             zh=form.zh.format(priority=priority.zh, title=title.zh),
         ),
-        body=finding.because,
+        body=because,
         written_at=now,
     )
-    return Heard(changes=(_change(alert, what, now, because=finding.because),), notices=(notice,))
+    return Heard(changes=(_change(alert, what, now, because=because),), notices=(notice,))
 
 
 def _to_patient(finding: Finding, now: datetime) -> Notice:

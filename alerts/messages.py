@@ -1,7 +1,7 @@
 """What is said to people: Jinja2 templates in English and Simplified Chinese, `messages/KIND.LANGUAGE.jinja`.
 
 The first line of a template is the subject, what follows the empty line the body. Links are added by the channels.
-What is said through a channel that is not trusted is of the kinds "staff_untrusted" and "patient_untrusted".
+What is said through a channel that is not trusted is of a kind that ends in "_untrusted".
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from alerts.alert import HOUSE, SEVERAL, Alert, Audience, Notice, Text
 from alerts.device_rules import CHANNEL_DEAD
 from alerts.escalation import PATIENT, Result, Timer
 from alerts.first_aid import advice
-from alerts.machine import PRIORITY_WORDS
-from alerts.rules import RULES
+from alerts.follow_up import FollowUp
+from alerts.machine import PRIORITY_WORDS, title
+from alerts.scene import span
 from alerts.shown import number, shown
 from alerts.survey import SURVEY_ID
 from alerts.team import ROLE_WORDS
@@ -29,6 +30,7 @@ from ingest.reading import Reading
 from ingest.vital import Unit, Vital
 
 TRIAL_ID: Final = "c-"  # how the id of a message begins that only tries whether a contact works
+OVERDUE_ID: Final = "o-"  # how the id of a notice about an overdue follow-up begins
 _LANGUAGES: Final = ("en", "zh_CN")
 _STEADY_MG_DL: Final = 1.0  # per minute; slower is a flat arrow on every sensor
 _STEADY_MMOL_L: Final = 0.06
@@ -79,6 +81,18 @@ _CARED_FOR: Final = Text(
 _SUGAR: Final = advice(very_low=True)
 _FOR_PATIENT: Final[Mapping[str, Text]] = {
     "glucose-low": Text(en=f"{_SUGAR.en.strip()} Your clinic is being told.", zh=f"{_SUGAR.zh}正在通知您的诊所。"),
+}
+
+
+_OVERDUE: Final[Mapping[bool, Text]] = {
+    False: Text(
+        en="Reach the patient and note the try, hand it over with a note, or close it with an outcome.",
+        zh="请联系患者并记录，或附说明转交，或填写处理结果后结束。",
+    ),
+    True: Text(
+        en="The patient was reached: close it with an outcome, or agree on another time.",
+        zh="已联系到患者：请填写处理结果后结束，或另约时间。",
+    ),
 }
 
 
@@ -137,10 +151,31 @@ def all_clear_message(alert: Alert, said: Notice, *, to_patient: bool, zone: str
     )
 
 
+def overdue_message(follow_up: FollowUp, *, zone: str, now: datetime) -> Written:
+    """What who has a follow-up is told when its time has passed."""
+    return write(
+        "overdue",
+        zone,
+        priority=PRIORITY_WORDS[follow_up.priority],
+        patient=follow_up.patient,
+        because=follow_up.because,
+        due_at=follow_up.due_at,
+        late=span(now - follow_up.due_at),
+        rule=follow_up.rule,
+        assigned_to=follow_up.assigned_to,
+        role=ROLE_WORDS[follow_up.role],
+        attempts=follow_up.attempts,
+        unanswered=follow_up.unanswered,
+        advice=_OVERDUE[follow_up.reached_at is not None],
+    )
+
+
 def untrusted_message(notice: Notice) -> Written:
     """What may be said of a notice through a channel that is not trusted. Some say nothing of health."""
     if notice.id.startswith((SURVEY_ID, TRIAL_ID)):
         return Written(subject=notice.subject, body=notice.body)
+    if notice.id.startswith(OVERDUE_ID):
+        return write("overdue_untrusted", "UTC", priority=PRIORITY_WORDS[notice.priority], patient=notice.patient)
     kind = "patient_untrusted" if notice.audience is Audience.PATIENT else "staff_untrusted"
     return write(kind, "UTC", priority=PRIORITY_WORDS[notice.priority], patient=_patient(notice.patient))
 
@@ -152,14 +187,6 @@ def _patient(name: str) -> Text:
     if name == SEVERAL:
         return Text(en="several patients", zh="多名患者")
     return Text(en=f"patient {name}", zh=f"患者 {name}")
-
-
-def title(alert: Alert) -> Text:
-    """The name of the most urgent rule that holds the alert up; once it is over, of one as urgent as it was."""
-    raising = [RULES[name] for name in sorted(alert.raising) if name in RULES]
-    about = raising or [rule for rule in RULES.values() if rule.problem == alert.problem.partition(":")[0]]
-    worst = max(about, key=lambda rule: (rule.priority == alert.priority, rule.priority), default=None)
-    return worst.title if worst else Text(en=alert.problem, zh=alert.problem)
 
 
 def situation_of(readings: Sequence[Reading], zone: str) -> Situation:

@@ -352,6 +352,11 @@ def waiting_for(db: Connection, recipient: str, now: datetime) -> list[Notice]:
     return sorted(notices.values(), key=lambda each: (each.written_at, each.id))
 
 
+def timer_of_put_off(db: Connection, notice: str) -> str | None:
+    """The timer by which a notice was put off, or None."""
+    return db.scalar(select(_put_off.c.timer).where(_put_off.c.notice == notice))
+
+
 def note_joined(db: Connection, notices: Sequence[Notice], into: str) -> None:
     """What was put off is told by another notice; "" where it is not needed any more."""
     these = _put_off.c.notice.in_([notice.id for notice in notices])

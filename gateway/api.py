@@ -599,6 +599,10 @@ class AlertOut(BaseModel):
     acknowledged_at: datetime | None
     acknowledged_by: str | None
     acknowledged_note: str | None
+    snoozed_at: datetime | None
+    snoozed_until: datetime | None = Field(description="Until then staff are not told of it as it is now")
+    snoozed_by: str | None
+    snoozed_note: str | None
     condition_gone_at: datetime | None
     closed_at: datetime | None
     closed_by: str | None
@@ -630,6 +634,10 @@ class AlertOut(BaseModel):
             acknowledged_at=_on_clock(alert.acknowledged_at, zone),
             acknowledged_by=alert.acknowledged_by,
             acknowledged_note=alert.acknowledged_note,
+            snoozed_at=_on_clock(alert.snoozed_at, zone),
+            snoozed_until=_on_clock(alert.snoozed_until, zone),
+            snoozed_by=alert.snoozed_by,
+            snoozed_note=alert.snoozed_note,
             condition_gone_at=_on_clock(alert.condition_gone_at, zone),
             closed_at=_on_clock(alert.closed_at, zone),
             closed_by=alert.closed_by,
@@ -673,12 +681,19 @@ class FactOut(BaseModel):
     by: str | None
     because: SentenceOut | None
     note: str
+    until: datetime | None = Field(description="Until when it was put off")
 
     @classmethod
     def of(cls, fact: Fact, zone: ZoneInfo) -> FactOut:
-        """The fact with its moment on the patient's clock."""
-        because = fact.because and SentenceOut.of(fact.because)
-        return cls(at=fact.at.astimezone(zone), what=fact.what, by=fact.by, because=because, note=fact.note)
+        """The fact with its moments on the patient's clock."""
+        return cls(
+            at=fact.at.astimezone(zone),
+            what=fact.what,
+            by=fact.by,
+            because=fact.because and SentenceOut.of(fact.because),
+            note=fact.note,
+            until=_on_clock(fact.until, zone),
+        )
 
 
 class AlertDetail(BaseModel):
@@ -702,6 +717,20 @@ class AcknowledgeIn(Door):
     note: str = Field(default="", max_length=2000)
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"by": "Dr Li", "note": "Calling her now"}]})
+
+
+class SnoozeIn(Door):
+    """A named person puts the alert off. The note says why it can wait."""
+
+    by: Name
+    until: Moment
+    note: str = Field(min_length=1, max_length=2000, pattern=r"\S")
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"by": "Dr Li", "until": "2026-03-03T18:00:00+08:00", "note": "Changes the sensor tonight"}]
+        }
+    )
 
 
 class CloseIn(Door):
@@ -997,10 +1026,33 @@ async def get_alert(house: House, alert_id: str) -> AlertDetail:
     )
 
 
+_NO_SNOOZE: Final = {
+    "type": "about:blank",
+    "title": "Conflict",
+    "status": 409,
+    "detail": "Alert a-0123456789abcdef is of high priority or an emergency and cannot be put off. Acknowledge it "
+    "and act, or acknowledge it and hand its follow-up over to who can.",
+}
+
+
 @router.post("/alerts/{alert_id}/acknowledge", tags=["alerts"])
 async def acknowledge(house: House, alert_id: str, body: AcknowledgeIn) -> AlertOut:
     """Say that a named person has seen it; once."""
     return await _as_it_is(house, await act(house, ActKind.ACKNOWLEDGE, alert_id, body))
+
+
+@router.post(
+    "/alerts/{alert_id}/snooze",
+    tags=["alerts"],
+    responses={409: {"model": Problem, "content": {"application/json": {"example": _NO_SNOOZE}}}},
+)
+async def snooze(house: House, alert_id: str, body: SnoozeIn) -> AlertOut:
+    """Put it off until a moment, for this trouble as it is now: at most 4 h, of low priority 24 h.
+
+    It ends by itself and is then told anew if the condition lasts; sooner when it gets worse or comes back. What is
+    of high priority or an emergency cannot be put off.
+    """
+    return await _as_it_is(house, await act(house, ActKind.SNOOZE, alert_id, body))
 
 
 @router.post("/alerts/{alert_id}/close", tags=["alerts"])
@@ -1188,7 +1240,7 @@ async def discard(house: HouseView, letter_id: int, body: DiscardIn) -> Letter:
     return await house.discard_letter(letter_id, f"{body.because.strip()} ({body.by.strip()})")
 
 
-async def act(house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeIn | CloseIn) -> Alert:
+async def act(house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeIn | SnoozeIn | CloseIn) -> Alert:
     """Do what a person decided, now. An unknown alert is an HTTP 404; IllegalAct passes through."""
     await find_alert(house, alert_id)
     decided = Act(
@@ -1198,7 +1250,8 @@ async def act(house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeI
         at=house.now(),
         note=body.note.strip(),
         outcome=body.outcome if isinstance(body, CloseIn) else None,
-        symptoms=None if isinstance(body, AcknowledgeIn) or body.symptoms is None else frozenset(body.symptoms),
+        symptoms=frozenset(body.symptoms) if isinstance(body, CloseIn) and body.symptoms is not None else None,
+        until=body.until if isinstance(body, SnoozeIn) else None,
     )
     return await house.act(decided)
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Final
 
-from alerts.follow_up import ROLE_WORDS, SYMPTOM_WORDS, Fact, Result, What, Why
+from alerts.follow_up import SYMPTOM_WORDS, Fact, Result, What, Why
+from alerts.team import ROLE_WORDS
 from gateway.language import Language, Sentence
 from gateway.words import N_, OUTCOMES
 

@@ -24,7 +24,7 @@ from alerts.escalation import Ladder
 from alerts.escalation_book import EscalationBook, PatientFile
 from alerts.follow_up_book import FollowUpBook
 from alerts.machine import hear_findings
-from alerts.messages import Situation, Written, situation_of
+from alerts.messages import OVERDUE_ID, Situation, Written, situation_of
 from alerts.outbox import Outbox
 from alerts.rules import RuleBook
 from alerts.survey import SURVEY_ID, VALID
@@ -106,7 +106,8 @@ class Duty:
             return "Somebody could not be told for a fault of ours; it is tried again, and the log says why."
         if self._untold:
             return (
-                f"Nobody of the staff could be told of alert {self._untold[0]}: nobody is on duty with a contact. "
+                f"Nobody of the staff could be told of {_kind(self._untold[0])} {self._untold[0]}: nobody is on duty "
+                "with a contact. "
                 "Enter shifts and contacts; it is tried again."
             )
         return None
@@ -126,6 +127,8 @@ class Duty:
             return "" if trusted else self._signed(MESSAGE, notice.id, notice.recipient, expires)
         if notice.alert is None:
             return ""
+        if notice.id.startswith(OVERDUE_ID):
+            return f"{self.base_url.rstrip('/')}/alerts/{notice.alert}"
         return self._signed(ACKNOWLEDGE, notice.alert, notice.recipient, notice.written_at + LINK_HOLDS)
 
     def _signed(self, purpose: str, subject: str, person: str, expires: datetime) -> str:
@@ -144,7 +147,8 @@ class Duty:
 
     async def go(self) -> None:
         """Do all that is due now."""
-        taken = faults = 0
+        noted = await asyncio.to_thread(self.escalation.note_overdue, self._clock.now(), self.book.put_for_house)
+        taken, faults = noted, 0
         nobody = set(self._untold)
         while True:
             cycle = await asyncio.to_thread(self.escalation.run_due, self._clock.now(), list(self.speaker.dead()))
@@ -277,3 +281,7 @@ class Duty:
 def _problem(channel: str) -> str:
     """What the alert of a channel is about; as long as a problem may be."""
     return f"{CHANNEL_DEAD.problem}:{channel}"[:64]
+
+
+def _kind(subject: str) -> str:
+    return "follow-up" if subject.startswith("f-") else "alert"

@@ -67,6 +67,7 @@ _FIELDS: Final[Mapping[str, str]] = {
     "entry": N_("Limit"),
     "from": N_("From day"),
     "glucose_unit": N_("Glucose unit"),
+    "hours": N_("For how long"),
     "id": N_("Number"),
     "kind": N_("Kind"),
     "language": N_("Language"),

@@ -25,10 +25,12 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from alerts.alert import HOUSE, ActKind, Alert, IllegalAct, Notice, Outcome, Symptom, Text, together
-from alerts.follow_up import ROLE_WORDS, SYMPTOM_WORDS, asks_symptoms
+from alerts.follow_up import SYMPTOM_WORDS, asks_symptoms
+from alerts.machine import snooze_at_most
 from alerts.outbox import PersonalWay
 from alerts.rule import POPULATIONS, Rule
 from alerts.rules import PROBLEMS, RULES
+from alerts.team import ROLE_WORDS
 from gateway.api import (
     PAGE,
     AcknowledgeIn,
@@ -49,6 +51,7 @@ from gateway.api import (
     PlanIn,
     PlannedVital,
     PlanNumber,
+    SnoozeIn,
     WearingPatch,
     act,
     agree,
@@ -105,6 +108,7 @@ _SHOWN: Final = 20  # of the worklist, of those that wait and of those that do n
 # What a trouble or a rule is called.
 _TITLES: Final = {**PROBLEMS, **{rule.name: rule.title for rule in RULES.values()}}
 _WEEKS: Final = 4
+_SNOOZE_HOURS: Final = (1, 2, 4, 12, 24)
 # Devices run a little ahead of the house at times; what they send is shown all the same.
 _AHEAD: Final = timedelta(hours=1)
 
@@ -115,6 +119,12 @@ class PlanForm(PlanIn):
     """A plan, and which vital it is about."""
 
     vital: PlannedVital
+
+
+class SnoozeForm(Door):
+    """For how long an alert is put off."""
+
+    hours: int = Field(ge=1, le=max(_SNOOZE_HOURS))
 
 
 class LimitForm(Door):
@@ -285,7 +295,7 @@ async def worklist(request: Request, house: House) -> Response:
     Of many those that are shown are the most urgent and newest.
     """
     (waiting, waiting_in_all), (handled, handled_in_all) = await asyncio.to_thread(
-        lambda: tuple(house.book.worklist(acknowledged=seen, limit=_SHOWN) for seen in (False, True))
+        lambda: tuple(house.book.worklist(handled=seen, limit=_SHOWN) for seen in (False, True))
     )
     opened = [*waiting, *handled]
     places, _ = await asyncio.to_thread(ranking, house, sorted({alert.patient for alert in opened}))
@@ -300,12 +310,17 @@ async def worklist(request: Request, house: House) -> Response:
         now=house.now(),
         points=points,
         cards=await cards(house, opened),
-        waiting=[row for row in rows if row[0].acknowledged_at is None],
-        handled=[row for row in rows if row[0].acknowledged_at is not None],
+        waiting=[row for row in rows if not _is_handled(row[0])],
+        handled=[row for row in rows if _is_handled(row[0])],
         waiting_in_all=waiting_in_all,
         handled_in_all=handled_in_all,
         degraded=[part["detail"] for part in health["parts"].values() if part["status"] != "ok"],
     )
+
+
+def _is_handled(alert: Alert) -> bool:
+    """Whether somebody has seen it, or put it off."""
+    return alert.acknowledged_at is not None or alert.snoozed_until is not None
 
 
 @router.get("/alerts")
@@ -338,10 +353,19 @@ async def one_alert(request: Request, house: House, alert_id: str) -> Response:
         cards=await cards(house, [alert]),
         patient=patient,
         zone=zone,
+        snooze_hours=_snooze_hours(alert),
         history=await asyncio.to_thread(house.book.history, alert_id),
         notices=await asyncio.to_thread(house.book.notices, alert_id),
         follow_up=await asyncio.to_thread(house.follow_ups.of_alert, alert_id),
     )
+
+
+def _snooze_hours(alert: Alert) -> list[int]:
+    """For how many hours the form offers to put an alert off; none where that is not possible now."""
+    most = snooze_at_most(alert)
+    if most is None or alert.acknowledged_at or alert.snoozed_until or alert.closed_at or not alert.raising:
+        return []
+    return [hours for hours in _SNOOZE_HOURS if timedelta(hours=hours) <= most]
 
 
 @router.post("/alerts/{alert_id}/acknowledge")
@@ -355,6 +379,16 @@ async def acknowledge(request: Request, house: House, alert_id: str) -> Response
     return remember_name(go(request, onward), request, body.by)
 
 
+@router.post("/alerts/{alert_id}/snooze")
+async def snooze(request: Request, house: House, alert_id: str) -> Response:
+    """The form that puts an alert off for some hours."""
+    fields = await fields_of(request)
+    hours = take(SnoozeForm, fields).hours
+    body = take(SnoozeIn, {**fields, "until": house.now() + timedelta(hours=hours)})
+    await _decide(request, house, ActKind.SNOOZE, alert_id, body)
+    return remember_name(go(request, fields.get("next", "/")), request, body.by)
+
+
 @router.post("/alerts/{alert_id}/close")
 async def close(request: Request, house: House, alert_id: str) -> Response:
     """The form that ends an alert."""
@@ -365,7 +399,7 @@ async def close(request: Request, house: House, alert_id: str) -> Response:
 
 
 async def _decide(
-    request: Request, house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeIn | CloseIn
+    request: Request, house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeIn | SnoozeIn | CloseIn
 ) -> None:
     """Do what a form says. Who comes too late is told who was there before, on the patient's clock."""
     try:

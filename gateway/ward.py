@@ -32,7 +32,7 @@ from alerts.devices import Expected, after_low
 from alerts.follow_up import Deed, FollowUp, Step, closing, decide, follow, worsened
 from alerts.follow_up_book import FollowUpBook
 from alerts.ladder import Plan
-from alerts.machine import Change, FactKind, hear, hear_findings, withheld
+from alerts.machine import Change, FactKind, hear, hear_findings, wake, withheld
 from alerts.rule import MG_DL, MIN, MMHG, MMOL_L, Key, Limits
 from alerts.rules import PLAIN, RuleBook
 from alerts.sensor import NEVER
@@ -176,6 +176,8 @@ class Ward:
         unfinished = bool(self._again)
         await self._judge(patients, anew=True)
         await self._note_judged(self.cursor, write=True)
+        for alert in await self.patience.call(self._book.snoozed_until, now):
+            await _unless_overtaken(partial(self._wake, alert.id))
         self._told()
         return unfinished or self._agenda.is_due(now)
 
@@ -232,6 +234,12 @@ class Ward:
         await self._write(changes, (), [alert], steps)
         self._again.add(alert.patient)
         return changes[-1].alert
+
+    async def _wake(self, name: str) -> None:
+        """An alert that was put off until now is told anew, if its condition lasts."""
+        if alert := await self.patience.call(self._book.alert, name):
+            heard = wake(alert, self._now())
+            await self._write(heard.changes, heard.notices, [alert])
 
     async def care(self, deed: Deed) -> FollowUp:
         """Do what a person decided about a follow-up; one that is closed closes its alert. Raises IllegalAct."""

@@ -41,6 +41,8 @@ FACTS: Final[Mapping[FactKind, str]] = {
     FactKind.SUPERSEDED: N_("Handed on to a new alert"),
     FactKind.NOTIFIED: N_("Staff told"),
     FactKind.ACKNOWLEDGED: N_("Acknowledged"),
+    FactKind.SNOOZED: N_("Put off"),
+    FactKind.SNOOZE_ENDED: N_("Put off no longer"),
     FactKind.CLOSED: N_("Closed"),
 }
 KINDS: Final[Mapping[str, str]] = {

@@ -12,7 +12,9 @@ from alerts.book import Book
 from alerts.channels import Channel, PersonalChannel, Speaker, personal_routes, routes
 from alerts.escalation import Ladder, Timer
 from alerts.escalation_book import EscalationBook, PatientFile
-from alerts.machine import hear
+from alerts.follow_up import Deed, FollowUp, Open, decide, follow, opened
+from alerts.follow_up_book import FollowUpBook
+from alerts.machine import hear, wake
 from alerts.messages import Situation
 from alerts.outbox import Outbox
 from alerts.team import EVERY_DAY, Contact, Practitioner, QuietHours, Recipient, Role, Shift
@@ -84,6 +86,7 @@ class Clinic:
             ladders=ladders,
         )
         self.book = Book(self.engine, routes=routes(broadcast), beside=[self.escalation.beside])
+        self.follow_ups = FollowUpBook(self.engine)
         self.speaker = Speaker(
             self.book, broadcast, base_url=BASE, clock=lambda: self.now, outbox=self.outbox, personal=personal
         )
@@ -130,12 +133,38 @@ class Clinic:
         )
         self.book.record(hear(self.book.alert(alert), act, self.now).changes)
 
+    def take(self, alert: str, by: str) -> None:
+        """Acknowledge an alert, and have its follow-up."""
+        act = Act(kind=ActKind.ACKNOWLEDGE, alert=alert, by=by, at=self.now)
+        changes = hear(self.book.alert(alert), act, self.now).changes
+        self.book.record(changes, also=self.follow_ups.writing(follow(changes[-1].alert, act, None)))
+
+    def open(self, act: Open) -> FollowUp:
+        step = opened(act)
+        self.follow_ups.record([step])
+        return step.follow_up
+
+    def care(self, deed: Deed) -> FollowUp:
+        steps = decide(self.follow_ups.get(deed.follow_up), deed)
+        self.follow_ups.record(steps)
+        return steps[0].follow_up
+
+    def put_off(self, alert: str, hours: float = 4) -> None:
+        until = self.now + timedelta(hours=hours)
+        act = Act(kind=ActKind.SNOOZE, alert=alert, by="Li", at=self.now, note="new sensor tonight", until=until)
+        self.book.record(hear(self.book.alert(alert), act, self.now).changes)
+
+    def wake(self) -> None:
+        for alert in self.book.snoozed_until(self.now):
+            heard = wake(alert, self.now)
+            self.book.record(heard.changes, heard.notices)
+
     def over(self) -> None:
         self.hear(finding(verdict=Verdict.CLEAR))
 
     def run(self) -> int:
         """Do all that is due now; how many timers were taken."""
-        taken = 0
+        taken = self.escalation.note_overdue(self.now, self.book.put_for_house)
         while (cycle := self.escalation.run_due(self.now, self.speaker.dead())).taken or cycle.released:
             assert not cycle.faults
             taken += cycle.taken
@@ -145,6 +174,7 @@ class Clinic:
         """Go on to so many minutes after the start, doing all that falls due on the way when it does."""
         end = START + timedelta(minutes=minutes)
         while True:
+            self.wake()
             for _ in range(2):  # what fails may release the next contact
                 self.run()
                 while await self.speaker.speak():
@@ -152,6 +182,11 @@ class Clinic:
             if self.now >= end:
                 return
             self.now = min(end, self.now + timedelta(minutes=1))
+
+    async def skip(self, minutes: float) -> None:
+        """Go on to so many minutes after the start at once, as a house does that was down, and a minute more."""
+        self.now = max(self.now, START + timedelta(minutes=minutes - 1))
+        await self.at(minutes)
 
     def told(self, alert: str) -> list[tuple[str, datetime]]:
         return [(each.recipient or "all", each.written_at) for each in self.book.notices(alert)]

@@ -3,19 +3,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from datetime import time
+from datetime import time, timedelta
 from pathlib import Path
 
 import pytest
 
 from alerts.alert import ActKind, Audience, Finding, Priority
 from alerts.channels import ChannelError, Message
-from alerts.escalation import Result
+from alerts.escalation import Ladder, Result, Step
 from alerts.machine import hear
 from alerts.team import Absence, Contact, QuietHours, Role
 from tests.alerts.telling import BAO, LI, WANG, Clinic, shift
 from tests.alerts.ward import START, finding, minute
 
+_NURSE = (Step(to=Role.NURSE, after=timedelta()),)
 EVERYBODY = frozenset({Audience.STAFF, Audience.PATIENT})
 
 
@@ -382,3 +383,59 @@ async def test_what_comes_again_after_an_acknowledgement_is_told_once_to_each(cl
     clinic.alarm()
     await clinic.at(130)
     assert sorted(app.whom()) == ["bao", "li", "li", "wang"]
+
+
+async def test_what_is_put_off_tells_no_staff_until_its_time_and_then_anew_from_the_first_step(
+    opened: Callable[..., Clinic], app: Ear, sms: Ear
+) -> None:
+    clinic = opened(app, sms)
+    clinic.staff()
+    alert = clinic.alarm(Priority.MEDIUM)
+    await clinic.at(1)
+    clinic.put_off(alert.id, 2)
+    await clinic.skip(60)
+    now = clinic.now
+    clinic.close()
+    clinic = opened(app, sms)
+    clinic.now = now
+    await clinic.skip(120)
+    assert app.whom() == ["wang"]
+    assert {timer.result for timer in clinic.timers(alert.id) if timer.is_for_staff} == {Result.TOLD, Result.SNOOZED}
+    await clinic.skip(121)
+    assert app.whom() == ["wang", "wang"]
+    await clinic.skip(121 + 240)
+    assert app.whom() == ["wang", "wang", "li"]
+    assert [fact.what for fact in clinic.book.history(alert.id)] == ["opened", "notified", "snoozed", "snooze-ended"]
+    assert clinic.book.history(alert.id)[2].until == minute(121)
+
+
+async def test_what_is_put_off_and_gets_worse_is_told_at_once(clinic: Clinic, app: Ear) -> None:
+    alert = clinic.alarm(Priority.MEDIUM)
+    await clinic.at(1)
+    clinic.put_off(alert.id)
+    await clinic.at(30)
+    clinic.hear(finding(priority=Priority.HIGH, since=clinic.now))
+    await clinic.at(45)
+    assert app.whom() == ["wang", "wang", "li"]
+
+
+async def test_what_is_put_off_before_anybody_was_told_tells_the_patient_alone(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="app", address="p"))
+    ladders = [Ladder(priority=Priority.MEDIUM, steps=(Step(to="patient", after=timedelta()), *_NURSE))]
+    clinic.escalation.ladders = ladders
+    clinic.put_off(clinic.alarm(Priority.MEDIUM).id)
+    await clinic.skip(239)
+    assert app.whom() == ["p"]
+    await clinic.skip(240)
+    assert sorted(app.whom()) == ["p", "p", "wang"]
+
+
+async def test_what_waits_for_the_end_of_quiet_hours_is_not_told_of_what_is_put_off(clinic: Clinic, app: Ear) -> None:
+    clinic.team.put(replace(WANG, quiet=QuietHours(start=time(1), end=time(3))), now=START)
+    alert = clinic.alarm(Priority.MEDIUM)
+    await clinic.at(1)
+    clinic.put_off(alert.id, 2)
+    await clinic.skip(100)
+    assert app.whom() == []
+    await clinic.skip(121)
+    assert app.whom() == ["wang"]

@@ -12,8 +12,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, make_url, text
 
-from alerts.alert import Audience
+from alerts.alert import Act, ActKind, Audience
 from alerts.book import Book
+from alerts.escalation_book import EscalationBook
+from alerts.follow_up import follow
+from alerts.follow_up_book import FollowUpBook
+from alerts.machine import hear
 from gateway.check import check
 from gateway.cli import main
 from gateway.config import Config, ConfigError, load
@@ -75,6 +79,23 @@ def test_notices_of_before_their_numbers_are_numbered_as_they_were_written(tmp_p
     with engine.connect() as db:
         numbers = db.exec_driver_sql("SELECT number FROM notices WHERE alert IS NOT NULL ORDER BY written_at_us")
         assert numbers.scalars().all() == [1, 2, 3]
+    engine.dispose()
+
+
+def test_alerts_of_before_can_be_put_off_and_follow_ups_of_before_become_overdue(tmp_path: Path) -> None:
+    engine = open_database(old_database(tmp_path / "hub.db"))
+    book, follow_ups = Book(engine, routes={}), FollowUpBook(engine)
+    (alert,) = book.open_alerts()
+    assert (alert.snoozed_until, alert.snoozed_by, alert.emergency_at) == (None, None, None)
+    assert [fact.until for fact in book.history(alert.id)] == [None]
+    act = Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Dr Li", at=minute(5))
+    changes = hear(alert, act, minute(5)).changes
+    book.record(changes, also=follow_ups.writing(follow(changes[-1].alert, act, None)))
+    escalation = EscalationBook(engine, channels={}, patient_of=lambda _name: None)
+    assert [escalation.note_overdue(minute(at), book.put_for_house) for at in (6, 10_000, 10_001)] == [0, 1, 0]
+    found = follow_ups.of_alert(alert.id)
+    assert found is not None
+    assert found.overdue_at == minute(10_000)
     engine.dispose()
 
 

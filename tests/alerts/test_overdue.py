@@ -1,0 +1,262 @@
+"""A follow-up whose time has passed: noted once for each time, told to who has it, then to the coordinators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from datetime import time, timedelta
+from pathlib import Path
+
+import pytest
+
+from alerts.alert import Audience, Outcome, Priority, Text
+from alerts.escalation_book import EscalationBook
+from alerts.follow_up import Attempt, Close, FollowUp, Open, Postpone, Result, What, Why, replay, worsened
+from alerts.follow_up import opened as opened_step
+from alerts.follow_up_book import FollowUpBook
+from alerts.messages import overdue_message
+from alerts.team import Absence, QuietHours, Role
+from alerts.team_book import TeamBook
+from gateway.schema import open_database
+from tests.alerts.telling import BAO, WANG, Clinic
+from tests.alerts.test_telling import Ear
+from tests.alerts.ward import START, minute
+
+BECAUSE = Text(en="Glucose below 3.9 mmol/L.", zh="血糖低于 3.9 mmol/L。")
+NIGHT = QuietHours(start=time(1), end=time(6))
+
+
+@pytest.fixture
+def app() -> Ear:
+    return Ear("app")
+
+
+@pytest.fixture
+def sms() -> Ear:
+    return Ear("sms", trusted=False)
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Callable[..., Clinic]]:
+    with ExitStack() as stack:
+        yield lambda *channels, **more: stack.enter_context(closing(Clinic(tmp_path, channels, **more)))
+
+
+@pytest.fixture
+def clinic(opened: Callable[..., Clinic], app: Ear, sms: Ear) -> Clinic:
+    clinic = opened(app, sms)
+    clinic.staff()
+    return clinic
+
+
+def opening(priority: Priority = Priority.MEDIUM, key: str = "k", **changed: object) -> Open:
+    plain = Open(
+        patient="p-1",
+        why=Why.STAFF,
+        key=key,
+        because=BECAUSE,
+        at=START,
+        role=Role.NURSE,
+        priority=priority,
+        assigned_to="王丽",
+    )
+    return replace(plain, **changed)  # type: ignore[arg-type]
+
+
+def tried(follow_up: FollowUp, at: float, result: Result = Result.NO_ANSWER) -> Attempt:
+    return Attempt(follow_up=follow_up.id, by="王丽", at=minute(at), channel="telephone", result=result)
+
+
+def facts(clinic: Clinic, follow_up: FollowUp) -> list[What]:
+    return [fact.what for fact in clinic.follow_ups.history(follow_up.id)]
+
+
+async def test_an_acknowledged_alert_without_an_act_is_told_to_who_has_it_and_then_to_the_coordinators(
+    opened: Callable[..., Clinic], app: Ear, sms: Ear
+) -> None:
+    clinic = opened(app, sms)
+    clinic.staff()
+    alert = clinic.alarm()
+    await clinic.skip(1)
+    clinic.take(alert.id, "王丽")
+    for minutes in (31, 32, 60, 61, 62, 300):  # each by a hub that was started anew
+        now = clinic.now
+        clinic.close()
+        clinic = opened(app, sms)
+        clinic.now = now
+        await clinic.skip(minutes)
+        assert app.whom() == {31: ["wang"], 32: ["wang"] * 2, 60: ["wang"] * 2, 61: ["wang"] * 2}.get(
+            minutes, ["wang", "wang", "bao"]
+        )
+    follow_up = clinic.follow_ups.of_alert(alert.id)
+    assert follow_up is not None
+    assert facts(clinic, follow_up) == [What.OPENED, What.OVERDUE]
+    assert replay(clinic.follow_ups.history(follow_up.id)) == follow_up
+    assert app.heard[1][1].subject.en == "High priority: a follow-up is overdue since 2 Mar 02:31, patient p-1"
+    assert app.heard[1][1].link == f"https://hub.example/alerts/{alert.id}"
+
+
+def test_the_message_says_what_since_when_how_many_tries_and_what_to_do(clinic: Clinic) -> None:
+    follow_up = replace(clinic.open(opening(assigned_to=None)), attempts=3, unanswered=2, due_at=minute(240))
+    written = overdue_message(follow_up, zone="Asia/Shanghai", now=minute(275))
+    assert written.subject == Text(
+        en="Medium priority: a follow-up is overdue since 2 Mar 06:00, patient p-1",
+        zh="中优先级：随访自 3月2日 06:00 起逾期，患者 p-1",
+    )
+    assert written.body == Text(
+        en="What it is about: Glucose below 3.9 mmol/L.\n"
+        "Was due: 2 Mar 06:00, 35 min ago. To be acted on within 4 h.\n"
+        "Who has it: nobody (nurse).\n"
+        "Tries to reach the patient: 3, the last 2 without an answer.\n"
+        "What to do: Reach the patient and note the try, hand it over with a note, or close it with an outcome.",
+        zh="事由：血糖低于 3.9 mmol/L。\n"
+        "应于 3月2日 06:00 处理，已逾期 35 分钟。须在 4 小时内处理。\n"
+        "负责人：无（护士）。\n"
+        "已尝试联系 3 次，最近 2 次未联系到。\n"
+        "请处理：请联系患者并记录，或附说明转交，或填写处理结果后结束。",
+    )
+    reached = overdue_message(replace(follow_up, reached_at=START, assigned_to="王丽"), zone="UTC", now=minute(275))
+    assert "Who has it: 王丽.\n" in reached.body.en
+    assert reached.body.zh.endswith("已联系到患者：请填写处理结果后结束，或另约时间。")
+
+
+async def test_what_gets_another_time_is_told_again_when_that_has_passed_and_not_before(
+    clinic: Clinic, app: Ear
+) -> None:
+    follow_up = clinic.open(opening())
+    await clinic.skip(100)
+    clinic.care(tried(follow_up, 100))
+    await clinic.skip(160)
+    assert app.whom() == []
+    await clinic.skip(161)
+    assert app.whom() == ["wang"]
+    await clinic.skip(200)
+    clinic.care(tried(follow_up, 200))
+    await clinic.skip(260)
+    assert app.whom() == ["wang"]
+    await clinic.skip(261 + 239)
+    assert app.whom() == ["wang", "wang"]
+    clinic.care(Close(follow_up=follow_up.id, by="王丽", at=clinic.now, outcome=Outcome.NO_ACTION, note="moved away"))
+    await clinic.skip(261 + 500)
+    assert app.whom() == ["wang", "wang"]
+    assert facts(clinic, follow_up).count(What.OVERDUE) == 2
+    assert clinic.escalation.next_due() is None
+
+
+async def test_what_nobody_has_is_told_to_the_role_on_duty(clinic: Clinic, app: Ear) -> None:
+    clinic.open(opening(assigned_to=None, role=Role.DOCTOR))
+    clinic.open(opening(key="l", assigned_to="somebody of another clinic"))
+    await clinic.skip(241)
+    assert sorted(app.whom()) == ["li", "wang"]
+
+
+async def test_who_is_away_is_stood_in_for_and_where_nobody_is_there_the_coordinators_are_told_at_once(
+    clinic: Clinic, app: Ear
+) -> None:
+    clinic.team.add_absence(Absence(practitioner="wang", start=START, end=minute(500), substitute="li"), now=START)
+    clinic.open(opening())
+    await clinic.skip(241)
+    assert app.whom() == ["li"]
+    clinic.team.add_absence(Absence(practitioner="wang", start=START, end=minute(1000)), now=clinic.now)
+    clinic.open(opening(key="l", due_at=minute(300)))
+    await clinic.skip(301)
+    assert app.whom() == ["li", "bao"]
+
+
+async def test_quiet_hours_put_off_what_is_not_urgent(clinic: Clinic, app: Ear) -> None:
+    clinic.team.put(replace(WANG, quiet=NIGHT), now=START)
+    clinic.open(opening(Priority.HIGH))
+    clinic.open(opening(key="l", due_at=minute(40)))
+    await clinic.skip(31)
+    assert app.whom() == ["wang"]
+    await clinic.skip(239)
+    assert app.whom().count("wang") == 1
+    await clinic.skip(240)
+    assert app.whom().count("wang") == 2
+
+
+async def test_what_is_of_low_priority_is_told_once_a_day_in_one_message(clinic: Clinic, app: Ear) -> None:
+    made = [clinic.open(opening(Priority.LOW, key=str(n), due_at=minute(n + 1))) for n in range(3)]
+    await clinic.skip(30)
+    clinic.care(Postpone(follow_up=made[1].id, by="王丽", at=clinic.now, until=minute(1441), note="travels"))
+    await clinic.skip(359)
+    assert app.whom() == []
+    await clinic.skip(360)  # 8:00 in Shanghai
+    assert app.whom() == ["wang"]
+    (message,) = (message for _, message in app.heard)
+    assert message.subject.zh == "2 条消息汇总"
+    assert message.body.en.count("Low priority: a follow-up is overdue since") == 2
+    await clinic.skip(360 + 1440)
+    assert app.whom() == ["wang", "wang"]
+    assert "since 3 Mar 02:01" in app.heard[1][1].subject.en
+
+
+async def test_what_gets_more_urgent_while_it_is_overdue_is_told_as_such(clinic: Clinic, app: Ear) -> None:
+    alert = clinic.alarm(Priority.LOW)
+    await clinic.skip(0)
+    clinic.take(alert.id, "王丽")
+    await clinic.skip(2880 + 1)
+    known, worse = clinic.follow_ups.of_alert(alert.id), replace(alert, priority=Priority.HIGH)
+    assert known is not None
+    assert known.overdue_at == minute(2881)
+    clinic.now += timedelta(seconds=1)
+    clinic.follow_ups.record(worsened(worse, known, clinic.now))
+    await clinic.skip(2882)
+    assert app.whom() == ["wang"]
+    assert app.heard[0][1].subject.en.startswith("High priority: a follow-up is overdue")
+
+
+async def test_a_channel_that_is_not_trusted_hears_that_one_is_overdue_and_of_whom(
+    clinic: Clinic, app: Ear, sms: Ear
+) -> None:
+    app.cut = True
+    clinic.open(opening(Priority.HIGH))
+    await clinic.skip(35)
+    message = sms.heard[0][1]
+    assert message.subject == Text(en="A follow-up is overdue", zh="有一项随访已逾期")
+    assert message.body == Text(
+        en="High priority, patient p-1. Details only after signing in.", zh="高优先级，患者 p-1。详情请登录查看。"
+    )
+
+
+async def test_a_clinic_without_a_register_hears_of_it_through_the_channels_of_the_house(tmp_path: Path) -> None:
+    desk = Ear("desk", audiences=frozenset({Audience.STAFF}))
+    with closing(Clinic(tmp_path, broadcast=[desk])) as clinic:
+        clinic.open(opening(Priority.LOW, due_at=minute(10)))
+        clinic.open(opening(key="l"))
+        await clinic.skip(500)
+        assert [message.subject.zh for _, message in desk.heard] == ["中优先级：随访自 3月1日 22:00 起逾期，患者 p-1"]
+
+
+async def test_where_nobody_can_be_told_it_is_said_and_tried_again(clinic: Clinic, app: Ear) -> None:
+    for one in (WANG, BAO):
+        clinic.team.put(replace(one, contacts=()), now=START)
+    follow_up = clinic.open(opening())
+    await clinic.skip(250)
+    assert app.whom() == []
+    assert clinic.escalation.untold([follow_up.id]) == [follow_up.id]
+    clinic.team.put(BAO, now=clinic.now)
+    await clinic.skip(300)
+    assert app.whom() == ["bao"]
+    assert clinic.escalation.untold([follow_up.id]) == []
+
+
+def test_two_hubs_note_and_tell_it_once(database_url: str) -> None:
+    engines = [open_database(database_url) for _ in range(2)]
+    books = [EscalationBook(each, channels={}, patient_of=Clinic.patient_of) for each in engines]
+    made = FollowUpBook(engines[0])
+    team = TeamBook(engines[0])
+    team.put(WANG, now=START)
+    steps = [opened_step(opening(key=str(n))) for n in range(20)]
+    made.record(steps)
+    with ThreadPoolExecutor(2) as pool:
+        noted = list(pool.map(lambda book: book.note_overdue(minute(241), lambda _db, _notices: None), books * 3))
+    assert sum(noted) == 20
+    for step in steps:
+        name = step.follow_up.id
+        assert [fact.what for fact in made.history(name)] == [What.OPENED, What.OVERDUE]
+        assert len(books[0].timers(name)) == 2
+    for engine in engines:
+        engine.dispose()
