@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from alerts.alert import Act, ActKind, Audience, Priority
 from alerts.machine import FactKind
+from alerts.team import Contact, Practitioner, Role
 from gateway.guard import WebSettings
 from gateway.house import House
 from gateway.people import DeviceKind
@@ -106,6 +108,31 @@ async def test_what_was_put_off_is_told_anew_by_the_tick_after_its_time_also_aft
             assert staff_were_told(house, alert.id) == 2
         assert house.book.notices(alert.id)[1].subject.en == "Low priority, put off no longer: No data"
         assert house.book.history(alert.id)[-1].what is FactKind.SNOOZE_ENDED
+
+
+# An acknowledged alert without an act
+
+
+async def test_the_hub_notes_in_its_own_cycle_what_is_overdue_and_says_when_nobody_can_be_told(
+    furnished: SmallHouse,
+) -> None:
+    bao = Practitioner(id="bao", name="Bao", roles=frozenset({Role.NURSE, Role.COORDINATOR}))
+    furnished.duty.team.put(bao, now=furnished.time)
+    alert = furnished.find(very_low())
+    await furnished.act(Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Bao", at=furnished.time))
+    follow_up = furnished.follow_ups.of_alert(alert.id)
+    assert follow_up is not None
+    furnished.time += timedelta(minutes=31)
+    await furnished.duty.go()
+    assert furnished.duty.trouble is not None
+    assert f"Nobody of the staff could be told of follow-up {follow_up.id}: nobody" in furnished.duty.trouble
+    furnished.duty.team.put(replace(bao, contacts=(Contact(channel="app", address="bao"),)), now=furnished.time)
+    furnished.time += timedelta(minutes=5)
+    await furnished.duty.go()
+    assert furnished.duty.trouble is None
+    told = furnished.book.notices(alert.id)[-1]
+    assert told.subject.en.startswith("High priority: a follow-up is overdue since 3 Mar 07:00")
+    assert furnished.duty.link(told) == f"https://hub.example/alerts/{alert.id}"
 
 
 # What keeps what quiet
