@@ -22,7 +22,8 @@ passed on unless another one of the same `after` has told somebody or is still t
 passed on only where no step of the staff stands beside it. So no step is skipped, and none is taken twice.
 
 **Quiet hours** of a person put what is not of high priority off to their end, where it is joined into one message.
-They never put off what is of high priority.
+They never put off what is of high priority, nor what is of medium priority to a patient: that is to be acted on at
+once (very low glucose: sugar now), and who sleeps through it may not wake.
 """
 
 from __future__ import annotations
@@ -312,8 +313,9 @@ def morning(recipient: Recipient, now: datetime) -> datetime:
 
 
 def put_off_until(recipient: Recipient, priority: Priority, now: datetime) -> datetime | None:
-    """The end of the recipient's quiet hours, where what is told is not of high priority and falls into them."""
-    if priority is Priority.HIGH or recipient.quiet is None:
+    """The end of the recipient's quiet hours, where what is told falls into them and can wait for their end."""
+    urgent = Priority.MEDIUM if recipient.is_patient else Priority.HIGH
+    if priority >= urgent or recipient.quiet is None:
         return None
     return recipient.quiet.until(now, ZoneInfo(recipient.zone))
 

@@ -199,12 +199,18 @@ def test_the_ways_to_a_person() -> None:
 
 
 def test_quiet_hours_never_put_off_what_is_critical() -> None:
-    quiet = replace(PATIENT, quiet=QuietHours(start=time(22), end=time(7)))
+    quiet = replace(PATIENT, owner="staff:li", quiet=QuietHours(start=time(22), end=time(7)))
     assert put_off_until(quiet, Priority.MEDIUM, START) == minute(300)
     assert put_off_until(quiet, Priority.LOW, START) == minute(300)
     assert put_off_until(quiet, Priority.HIGH, START) is None
     assert put_off_until(quiet, Priority.LOW, minute(300)) is None
     assert put_off_until(PATIENT, Priority.LOW, START) is None
+
+
+def test_quiet_hours_do_not_keep_from_a_patient_what_is_to_be_done_at_once() -> None:
+    quiet = replace(PATIENT, quiet=QuietHours(start=time(22), end=time(7)))
+    assert put_off_until(quiet, Priority.MEDIUM, START) is None
+    assert put_off_until(quiet, Priority.LOW, START) == minute(300)
 
 
 def ladders(text: str) -> tuple[Ladder, ...]:

@@ -146,11 +146,12 @@ class Scene:
             await self._does_what_is_due()
 
     async def goes_on_until_told(self, to: str) -> None:
-        """Go on until something has come to an address, whether or not whoever sent it knows so."""
-        while not self.heard(to):
+        """Go on until something more has come to an address, whether or not whoever sent it knows so."""
+        before = len(self.heard(to))
+        while len(self.heard(to)) == before:
             self.now += _MINUTE
             done = asyncio.create_task(self._does_what_is_due())
-            while not (done.done() or self.heard(to)):
+            while not done.done() and len(self.heard(to)) == before:
                 self.told.came.clear()
                 came = asyncio.create_task(self.told.came.wait())
                 await asyncio.wait([done, came], return_when=asyncio.FIRST_COMPLETED)
