@@ -37,7 +37,7 @@ from sqlalchemy import (
 
 from alerts.alert import HOUSE, Alert, Audience, Notice, Priority
 from alerts.book import alerts_in, last_said_in, notices_in, recipients_in
-from alerts.database import METADATA
+from alerts.database import METADATA, writing
 from alerts.escalation import (
     PREFERRED,
     Ladder,
@@ -70,7 +70,6 @@ from alerts.outbox import (
     note_joined,
     release_due,
     waiting_for,
-    writing,
 )
 from alerts.survey import Survey
 from alerts.team import TELEPHONE, Contact, QuietHours, Recipient, Role, Rota, patient, staff

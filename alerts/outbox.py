@@ -12,8 +12,7 @@ that died end by themselves. Its own claims a hub may take up again: after a cra
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -37,7 +36,7 @@ from sqlalchemy import (
 
 from alerts.alert import SEVERAL, Audience, Notice, Priority
 from alerts.book import CLAIM, Delivery, Try, note_notified, notices_in, put_notices, put_try
-from alerts.database import METADATA
+from alerts.database import METADATA, writing
 from alerts.escalation import MESSAGES_WITHIN, MOST_MESSAGES, PATIENCE
 from alerts.team import TELEPHONE, Contact, Recipient
 from ingest.reading import from_us, to_us
@@ -104,15 +103,6 @@ class PersonalWay:
     released_at: datetime | None
     delivered_at: datetime | None
     withdrawn_at: datetime | None
-
-
-@contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that is alone with what it reads: SQLite takes the lock to write before the first read."""
-    with engine.begin() as db:
-        if engine.dialect.name == "sqlite":
-            db.exec_driver_sql("BEGIN IMMEDIATE")
-        yield db
 
 
 class Outbox:
