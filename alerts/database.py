@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
-from sqlalchemy import URL, Engine, MetaData, create_engine, event
+from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event
 
 METADATA: Final = MetaData()
 
@@ -45,6 +45,15 @@ def hurried() -> Iterator[None]:
         yield
     finally:
         _busy_ms.reset(token)
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that is alone with what it reads: SQLite takes the lock to write before the first read."""
+    with engine.begin() as db:
+        if engine.dialect.name == "sqlite":
+            db.exec_driver_sql("BEGIN IMMEDIATE")
+        yield db
 
 
 def _make_durable(connection: Any, _: Any) -> None:

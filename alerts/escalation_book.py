@@ -35,9 +35,9 @@ from sqlalchemy import (
     update,
 )
 
-from alerts.alert import HOUSE, Alert, Audience, IllegalAct, Notice, Priority, Text
+from alerts.alert import HOUSE, Alert, Audience, IllegalAct, Notice, Priority, Text, together
 from alerts.book import alerts_in, last_said_in, notices_in, recipients_in
-from alerts.database import METADATA
+from alerts.database import METADATA, writing
 from alerts.escalation import (
     MESSAGES_WITHIN,
     MOST_MESSAGES,
@@ -62,8 +62,8 @@ from alerts.escalation import (
     waits_until,
     ways,
 )
-from alerts.follow_up import ACT_WITHIN, FollowUp
-from alerts.follow_up_book import follow_ups_in, is_overdue_unnoted, note_overdue, take_survey
+from alerts.follow_up import ACT_WITHIN, FollowUp, Open, Why
+from alerts.follow_up_book import follow_ups_in, is_overdue_unnoted, note_overdue, open_in, take_survey
 from alerts.machine import Change, FactKind
 from alerts.messages import (
     OVERDUE_ID,
@@ -84,10 +84,10 @@ from alerts.outbox import (
     note_joined,
     release_due,
     timer_of_put_off,
+    tried_in,
     waiting_for,
-    writing,
 )
-from alerts.survey import Survey
+from alerts.survey import SURVEY_ID, Survey
 from alerts.team import TELEPHONE, Contact, QuietHours, Recipient, Role, Rota, patient, staff
 from alerts.team_book import anybody_in, contacts_in, rota_in
 from ingest.reading import from_us, to_us
@@ -385,8 +385,18 @@ class _Desk:
 
     def release(self, dead: Collection[str]) -> int:
         """Release further contacts."""
-        calls = release_due(self._db, self._now, dead, self._book.dialled)
+        calls, last = release_due(self._db, self._now, dead, self._book.dialled)
         self._ask_to_call(calls)
+        for notice in notices_in(self._db, last).values():
+            tried = tried_in(self._db, notice.id)
+            ways = "; ".join(f"{channel} {address} ({tries})" for channel, address, tries in tried)
+            self._have_followed_up(
+                notice,
+                Text(
+                    en=f"No contact of the patient has delivered (tries): {ways}.",
+                    zh=f"患者的所有联系方式均未送达（尝试次数）：{ways}。",
+                ),
+            )
         self.write()
         return len(calls)
 
@@ -583,6 +593,9 @@ class _Desk:
         notices = notices_in(self._db, {call.notice for call in calls})
         for call in calls:
             about = notices[call.notice]
+            if call.recipient == patient(about.patient):
+                said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
+                self._have_followed_up(about, said)
             whom = self._person(call.recipient, about.patient)
             for recipient in self._callers(call.recipient):
                 written = write(
@@ -595,6 +608,30 @@ class _Desk:
                 key = f"call {call.notice} {call.position}"
                 notice = _notice(key, recipient, about.alert, about.patient, about.priority, written, self._now)
                 self.send(notice, recipient, PREFERRED)
+
+    def _have_followed_up(self, notice: Notice, why: Text) -> None:
+        """A nurse is to see to a patient whom no message reaches: by the alert's own follow-up, where it has one.
+
+        Not for an alert that is over, nor for a survey.
+        """
+        alert = alerts_in(self._db, [notice.alert]).get(notice.alert) if notice.alert else None
+        if notice.id.startswith(SURVEY_ID) or (alert and (alert.closed_at or alert.condition_gone_at)):
+            return
+        known = self._file(notice.patient)
+        about = alert.because if alert else notice.body
+        act = Open(
+            patient=notice.patient,
+            why=Why.ALERT,
+            key=alert.id if alert else notice.id,
+            because=together((why, about)),
+            at=self._now,
+            role=Role.NURSE,
+            priority=notice.priority,
+            problem=alert.problem if alert else None,
+            alert=alert.id if alert else None,
+            programme=known.programme if known else None,
+        )
+        open_in(self._db, act)
 
     def _callers(self, but: str) -> tuple[Recipient, ...]:
         """Who can be asked to telephone somebody, without being telephoned for it: nurses, else coordinators."""

@@ -46,6 +46,7 @@ from alerts.follow_up import (
     Attempt,
     Fact,
     FollowUp,
+    Open,
     Opening,
     Result,
     Step,
@@ -502,6 +503,11 @@ class FollowUpBook:
         if found is None:
             raise KeyError(follow_up)
         return to_us(found.due_at), found.id
+
+
+def open_in(db: Connection, act: Open) -> bool:
+    """Open a follow-up within a transaction; False where it was opened before."""
+    return _put(db, opened(act))
 
 
 def take_survey(db: Connection, survey: str, at: datetime) -> bool:

@@ -12,8 +12,7 @@ that died end by themselves. Its own claims a hub may take up again: after a cra
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -38,10 +37,10 @@ from sqlalchemy import (
 
 from alerts.alert import SEVERAL, Audience, Notice, Priority
 from alerts.book import CLAIM, Delivery, Try, note_notified, notices_in, put_notices, put_try
-from alerts.database import METADATA
+from alerts.database import METADATA, writing
 from alerts.escalation import MESSAGES_WITHIN, MOST_MESSAGES, PATIENCE
 from alerts.messages import TRIAL_ID
-from alerts.team import TELEPHONE, Contact, Recipient
+from alerts.team import TELEPHONE, Contact, Recipient, patient
 from ingest.reading import from_us, to_us
 
 _ALONE: Final = "alone"
@@ -49,7 +48,8 @@ _AT_ONCE: Final = 5  # deliveries of one round, so that what is urgent does not 
 _TRIES: Final = 2  # failures after which the next contact is tried as well
 
 # due_us: NULL before the release, and once delivered or withdrawn. next_us: when the next contact is released, NULL
-# where there is none or it was. notice: of `notices`, which is created elsewhere.
+# where there is none or it was; of a patient's last one when it is said that none has delivered. notice: of
+# `notices`, which is created elsewhere.
 _deliveries = Table(
     "personal_deliveries",
     METADATA,
@@ -115,15 +115,6 @@ class Trial:
     notice: str
     written_at: datetime
     way: PersonalWay
-
-
-@contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that is alone with what it reads: SQLite takes the lock to write before the first read."""
-    with engine.begin() as db:
-        if engine.dialect.name == "sqlite":
-            db.exec_driver_sql("BEGIN IMMEDIATE")
-        yield db
 
 
 class Outbox:
@@ -264,7 +255,7 @@ class Outgoing:
             }
             for position, contact in enumerate(_each_once(contacts))
         ]
-        rows[0] |= _released(rows[0]["channel"], notice.priority, self._now, self._dialled, behind=len(rows) > 1)
+        rows[0] |= _released(rows[0], self._now, self._dialled, behind=len(rows) > 1)
         self._sent[notice.id] = rows
         if recipient.owner in self._recent:
             self._recent[recipient.owner].insert(0, to_us(self._now))
@@ -315,18 +306,25 @@ def _unknown(db: Connection, table: Table, rows: Mapping[str, _Rows]) -> dict[st
     return {notice: each for notice, each in rows.items() if notice not in known}
 
 
-def release_due(db: Connection, now: datetime, dead: Collection[str], dialled: Collection[str]) -> list[Call]:
-    """Release the next contacts of those whose time has come; who is to be telephoned.
+def release_due(
+    db: Connection, now: datetime, dead: Collection[str], dialled: Collection[str]
+) -> tuple[list[Call], list[str]]:
+    """Release the next contacts of those whose time has come.
 
-    dead: channels that do not deliver. dialled: channels that are configured, a telephone maybe among them.
+    Gives who is to be telephoned, and the notices that have no further contact. dead: channels that do not deliver.
+    dialled: channels that are configured, a telephone maybe among them.
     """
     late = or_(_deliveries.c.next_us <= to_us(now), _deliveries.c.channel.in_(list(dead)))
     query = select(_deliveries.c.notice, _deliveries.c.position).where(_deliveries.c.next_us.is_not(None), late)
-    calls = []
+    calls, last = [], []
     for row in db.execute(query.with_for_update(skip_locked=True)).all():
         db.execute(update(_deliveries).where(_is(row.notice, row.position)).values(next_us=None))
-        calls += _release(db, row.notice, row.position + 1, now, dialled)
-    return calls
+        released = _release(db, row.notice, row.position + 1, now, dialled)
+        if released is None:
+            last.append(row.notice)
+        else:
+            calls += released
+    return calls, last
 
 
 def is_release_due(db: Connection, now: datetime, dead: Collection[str]) -> bool:
@@ -343,6 +341,13 @@ def delivered_in(db: Connection, timers: Collection[str]) -> set[str]:
         _deliveries.c.timer.in_(timers), _deliveries.c.delivered_us.is_not(None)
     )
     return {str(timer) for timer in db.scalars(query)}
+
+
+def tried_in(db: Connection, notice: str) -> list[tuple[str, str, int]]:
+    """By which contacts a notice went out: channel, address and how often it was tried, the preferred one first."""
+    query = select(_deliveries.c.channel, _deliveries.c.address, _deliveries.c.tries)
+    released = and_(_deliveries.c.notice == notice, _deliveries.c.released_us.is_not(None))
+    return [(row.channel, row.address, row.tries) for row in db.execute(query.where(released))]
 
 
 def waiting_for(db: Connection, recipient: str, now: datetime) -> list[Notice]:
@@ -373,25 +378,34 @@ def joined(notices: Sequence[Notice]) -> tuple[str, Priority, Audience]:
     )
 
 
-def _release(db: Connection, notice: str, position: int, now: datetime, dialled: Collection[str]) -> list[Call]:
+def _release(
+    db: Connection, notice: str, position: int, now: datetime, dialled: Collection[str]
+) -> list[Call] | None:
+    """Who is to be telephoned; None where there is no such contact."""
     row: Any = db.execute(select(_deliveries).where(_is(notice, position))).first()
-    if row is None or row.withdrawn_us is not None or row.delivered_us is not None:
+    if row is None:
+        return None
+    if row.withdrawn_us is not None or row.delivered_us is not None:
         return []
     behind = db.execute(select(_deliveries.c.notice).where(_is(notice, position + 1))).first() is not None
-    values = _released(row.channel, Priority(row.priority), now, dialled, behind=behind)
+    values = _released(row._mapping, now, dialled, behind=behind)
     db.execute(update(_deliveries).where(_is(notice, position)).values(**values))
     return [_call(row._mapping)] if values["due_us"] is None else []
 
 
 def _released(
-    channel: str, priority: Priority, now: datetime, dialled: Collection[str], *, behind: bool
+    row: Mapping[str, Any], now: datetime, dialled: Collection[str], *, behind: bool
 ) -> dict[str, int | None]:
-    """What becomes of a contact whose turn it is; due_us is None where a person has to dial it."""
-    by_hand = channel == TELEPHONE and TELEPHONE not in dialled
+    """What becomes of a contact whose turn it is; due_us is None where a person has to dial it.
+
+    That a patient's last one fails is to be known as well, unless a person is asked to dial it.
+    """
+    by_hand = row["channel"] == TELEPHONE and TELEPHONE not in dialled
+    awaited = behind or (row["recipient"].startswith(patient("")) and not by_hand)
     return {
         "released_us": to_us(now),
         "due_us": None if by_hand else to_us(now),
-        "next_us": to_us(now + PATIENCE[priority]) if behind else None,
+        "next_us": to_us(now + PATIENCE[Priority(row["priority"])]) if awaited else None,
     }
 
 

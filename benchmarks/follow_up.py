@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Table, insert, select, text, update
 
 from alerts.alert import Act, ActKind, Alert, Outcome, Verdict
 from alerts.book import Try
-from alerts.database import METADATA
+from alerts.database import METADATA, connect
 from alerts.follow_up import Attempt, Result
 from alerts.review_book import STANDINGS, standing_row
 from alerts.risk import Standing
@@ -135,7 +135,7 @@ def _house(bench: Bench, url: str) -> Iterator[SmallHouse]:
             (_acknowledged(house, "like-1"), opened - waiting, "open"),
             (_closed(house, "like-2"), closed, "closed"),
         )
-        with house.engine.begin() as db:
+        with _filling(url) as db:
             _enrol(db, range(patients))
             first = 0
             for like, count, state in crowds:
@@ -144,9 +144,22 @@ def _house(bench: Bench, url: str) -> Iterator[SmallHouse]:
                     db, like, range(first, first + count), patients, f"{to_us(house.time)} - (i - {first}) * {span}"
                 )
                 first += count
-        with house.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
-            db.exec_driver_sql("ANALYZE" if house.engine.dialect.name == "sqlite" else "VACUUM ANALYZE")
         yield house
+
+
+@contextmanager
+def _filling(url: str) -> Iterator[Connection]:
+    """A connection that waits for no disk; with the figures that the database plans by when the block is left."""
+    engine = connect(url)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+        is_sqlite = engine.dialect.name == "sqlite"
+        for said in ("synchronous=OFF", "cache_size=-2000000") if is_sqlite else ():
+            db.exec_driver_sql(f"PRAGMA {said}")
+        yield db
+        db.exec_driver_sql("ANALYZE" if is_sqlite else "VACUUM ANALYZE")
+        if is_sqlite:
+            db.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
 
 
 def _employ(house: SmallHouse) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
@@ -35,7 +36,7 @@ from sqlalchemy import (
 )
 
 from alerts.audit import audited
-from alerts.database import METADATA
+from alerts.database import METADATA, writing
 from alerts.rule import Group
 from alerts.rules import read_overrides
 from gateway.language import Sentence
@@ -366,7 +367,7 @@ class People:
         """
         ZoneInfo(patient.zone)
         row = {k: v for k, v in _patient_row(patient).items() if k not in {"id", "pseudonym"}}
-        with self._engine.begin() as db:
+        with self._alone(patient=patient.id) as db:
             found = db.execute(_PATIENTS.where(_patients.c.id == patient.id)).one_or_none()
             if found is None:
                 raise UnknownPerson(Sentence("no patient has the id {id}", id=patient.id))
@@ -404,7 +405,7 @@ class People:
 
         It stands over the others on its days, and they hold again afterwards.
         """
-        with self._engine.begin() as db:
+        with self._alone(patient=patient) as db:
             today = _today(db, patient, now)
             lasting = _PLANS.where(*_lasting(patient, today), _plans.c.vital == vital)
             for before in map(_plan, db.execute(lasting).all()):
@@ -424,7 +425,7 @@ class People:
 
         by: who ends it, None where nobody said so.
         """
-        with self._engine.begin() as db:
+        with self._alone(patient=patient) as db:
             lasting = (*_lasting(patient, _today(db, patient, now)), _plans.c.id == number)
             if db.scalar(select(_plans.c.id).where(*lasting)) is not None:
                 _end_plan(db, patient, number, now, by)
@@ -513,6 +514,12 @@ class People:
         since None: from now on, or, for a device nobody has worn yet, from its first record, so that what waits
         unassigned is admitted. Raises UnknownPerson; AlreadyKnown while somebody else wears it.
         """
+        with self._alone(device=device, patient=patient) as db:
+            return self._assign(db, device, patient, since=since, now=now, by=by)
+
+    def _assign(
+        self, db: Connection, device: str, patient: str, *, since: datetime | None, now: datetime, by: str | None
+    ) -> Wearing:
         known, person = self.device(device), self.patient(patient)
         if known is None:
             raise UnknownPerson(Sentence("no device has the id {id}; add it first", id=device))
@@ -531,18 +538,15 @@ class People:
             slot=self._free_slot(known, patient),
             assigned_at=now,
         )
-        with self._engine.begin() as db:
-            db.execute(delete(_retirements).where(_retirements.c.device == device))
-            number = db.scalar(
-                insert(_wearings)
-                .values(
-                    device=device, patient=patient, since_us=_us(start), slot=wearing.slot, assigned_us=to_us(now)
-                )
-                .returning(_wearings.c.id)
-            )
-            wearing = replace(wearing, number=number)
-            was = {"retired_at": _said(known.retired_at)} if known.retired_at else None
-            audited(db, "assigned", f"device:{device}", at=now, who=by, before=was, after=_worn_so(wearing))
+        db.execute(delete(_retirements).where(_retirements.c.device == device))
+        number = db.scalar(
+            insert(_wearings)
+            .values(device=device, patient=patient, since_us=_us(start), slot=wearing.slot, assigned_us=to_us(now))
+            .returning(_wearings.c.id)
+        )
+        wearing = replace(wearing, number=number)
+        was = {"retired_at": _said(known.retired_at)} if known.retired_at else None
+        audited(db, "assigned", f"device:{device}", at=now, who=by, before=was, after=_worn_so(wearing))
         return wearing
 
     def correct(self, wanted: Wearing, *, by: str, note: str, now: datetime) -> Wearing:
@@ -550,6 +554,10 @@ class People:
 
         Raises UnknownPerson; AlreadyKnown where the device was worn by somebody then, or the wearing over before.
         """
+        with self._alone(device=wanted.device, patient=wanted.patient) as db:
+            return self._correct(db, wanted, by=by, note=note, now=now)
+
+    def _correct(self, db: Connection, wanted: Wearing, *, by: str, note: str, now: datetime) -> Wearing:
         wearings = {wearing.number: wearing for wearing in self.wearings(device=wanted.device)}
         known, device, person = (
             wearings.pop(wanted.number, None),
@@ -572,27 +580,26 @@ class People:
             if _both(wanted.since, known.until, other):
                 raise AlreadyKnown(_worn_then(other))
         slot = known.slot if person.id == known.patient else self._free_slot(device, person.id)
-        with self._engine.begin() as db:
-            db.execute(
-                update(_wearings)
-                .where(_wearings.c.id == known.number)
-                .values(patient=person.id, since_us=_us(wanted.since), slot=slot)
+        db.execute(
+            update(_wearings)
+            .where(_wearings.c.id == known.number)
+            .values(patient=person.id, since_us=_us(wanted.since), slot=slot)
+        )
+        db.execute(
+            insert(_corrections).values(
+                wearing=known.number,
+                at_us=to_us(now),
+                by=by,
+                note=note,
+                patient_before=known.patient,
+                since_before_us=_us(known.since),
+                patient=person.id,
+                since_us=_us(wanted.since),
             )
-            db.execute(
-                insert(_corrections).values(
-                    wearing=known.number,
-                    at_us=to_us(now),
-                    by=by,
-                    note=note,
-                    patient_before=known.patient,
-                    since_before_us=_us(known.since),
-                    patient=person.id,
-                    since_us=_us(wanted.since),
-                )
-            )
-            corrected = replace(known, patient=person.id, since=wanted.since, slot=slot, zone=ZoneInfo(person.zone))
-            was, now_so = _worn_so(known), {**_worn_so(corrected), "note": note}
-            audited(db, "corrected", f"device:{device.id}", at=now, who=by, before=was, after=now_so)
+        )
+        corrected = replace(known, patient=person.id, since=wanted.since, slot=slot, zone=ZoneInfo(person.zone))
+        was, now_so = _worn_so(known), {**_worn_so(corrected), "note": note}
+        audited(db, "corrected", f"device:{device.id}", at=now, who=by, before=was, after=now_so)
         return corrected
 
     def corrections(self, device: str) -> list[Correction]:
@@ -606,10 +613,10 @@ class People:
 
         by: as in `add_patient`.
         """
-        current = next((w for w in self.wearings(device=device) if w.until is None), None)
-        if current is None:
-            raise UnknownPerson(Sentence("nobody wears device {id}", id=device))
-        with self._engine.begin() as db:
+        with self._alone(device=device) as db:
+            current = next((w for w in self.wearings(device=device) if w.until is None), None)
+            if current is None:
+                raise UnknownPerson(Sentence("nobody wears device {id}", id=device))
             return _end_wearing(db, current, now, by)
 
     def retire(self, device: str, *, now: datetime, by: str | None = None) -> Device:
@@ -617,19 +624,28 @@ class People:
 
         Retired once more, it stays retired since the first time. by: as in `add_patient`.
         """
-        known = self.device(device)
-        if known is None:
-            raise UnknownPerson(Sentence("no device has the id {id}", id=device))
-        if known.retired_at is not None:
-            return known
-        worn = next((w for w in self.wearings(device=device) if w.until is None), None)
-        with self._engine.begin() as db:
+        with self._alone(device=device) as db:
+            known = self.device(device)
+            if known is None:
+                raise UnknownPerson(Sentence("no device has the id {id}", id=device))
+            if known.retired_at is not None:
+                return known
+            worn = next((w for w in self.wearings(device=device) if w.until is None), None)
             if worn is not None:
                 _end_wearing(db, worn, now, by)
             db.execute(insert(_retirements).values(device=device, retired_us=to_us(now)))
             was, now_so = {"retired_at": None}, {"retired_at": _said(now)}
             audited(db, "retired", f"device:{device}", at=now, who=by, before=was, after=now_so)
         return replace(known, retired_at=now.astimezone(UTC))
+
+    @contextmanager
+    def _alone(self, *, device: str | None = None, patient: str | None = None) -> Iterator[Connection]:
+        """A transaction in which nobody else changes these: another hub may be asked for the same at this moment."""
+        with writing(self._engine) as db:
+            for table, name in ((_devices, device), (_patients, patient)):
+                if name is not None:
+                    db.execute(select(table.c.id).where(table.c.id == name).with_for_update(key_share=True))
+            yield db
 
     def _free_slot(self, device: Device, patient: str) -> int:
         """The device's own slot if it had one, else the lowest that no device of its kind holds.

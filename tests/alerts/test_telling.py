@@ -7,12 +7,18 @@ from datetime import time, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event, insert
 
-from alerts.alert import ActKind, Audience, Finding, Priority
+from alerts.alert import Act, ActKind, Audience, Finding, Priority
 from alerts.channels import ChannelError, Message
+from alerts.database import METADATA
 from alerts.escalation import Ladder, Result, Step
+from alerts.follow_up import State, follow
+from alerts.follow_up_book import FollowUpBook
 from alerts.machine import hear
+from alerts.survey import SURVEY_ID, Survey
 from alerts.team import Absence, Contact, QuietHours, Role
+from ingest.reading import to_us
 from tests.alerts.telling import BAO, LI, WANG, Clinic, shift
 from tests.alerts.ward import START, finding, minute
 
@@ -298,6 +304,66 @@ async def test_a_telephone_is_dialled_by_a_person(clinic: Clinic, app: Ear) -> N
     asked = next(message for _, message in app.heard if "010-1234" in message.subject.en)
     assert asked.subject.zh == "请致电 张伟：010-1234"
     assert asked.notice.alert == alert.id
+    task = FollowUpBook(clinic.engine).of_alert(alert.id)
+    assert task
+    assert (task.role, task.state, task.priority) == (Role.NURSE, State.OPEN, Priority.HIGH)
+    assert task.because.en == f"Please telephone the patient: 010-1234. {alert.because.en}"
+
+
+async def test_a_patient_whom_no_contact_reaches_is_followed_up_by_a_nurse_once(clinic: Clinic, sms: Ear) -> None:
+    clinic.reach_patient(Contact(channel="sms", address="+8610"), Contact(channel="sms", address="+8620"))
+    sms.cut = True
+    alert = clinic.alarm()
+    await clinic.at(30)
+    (task,) = FollowUpBook(clinic.engine).of_patient("p-1")
+    assert (task.alert, task.role, task.state) == (alert.id, Role.NURSE, State.OPEN)
+    said = "No contact of the patient has delivered (tries): sms +8610 (3); sms +8620 (2)."
+    assert task.because.en == f"{said} {alert.because.en}"
+    assert task.because.zh.startswith("患者的所有联系方式均未送达（尝试次数）：sms +8610 (3); sms +8620 (2)。")
+    # Whoever acknowledges the alert takes it.
+    act = Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Wang", at=clinic.now)
+    (claimed,) = follow(hear(alert, act, clinic.now).changes[-1].alert, act, task)
+    assert (claimed.follow_up.id, claimed.follow_up.assigned_to) == (task.id, "Wang")
+
+
+async def test_what_a_rule_says_and_nothing_delivers_is_followed_up_and_a_survey_is_not(
+    clinic: Clinic, sms: Ear
+) -> None:
+    clinic.reach_patient(Contact(channel="sms", address="+8610"))
+    sms.cut = True
+    clinic.hear(finding(audience=Audience.PATIENT, priority=Priority.MEDIUM))
+    survey = Survey(
+        id=f"{SURVEY_ID}1", follow_up="f-1", patient="p-1", made_at=START, expires_at=START + timedelta(days=14)
+    )
+    moments = {"made_at_us": to_us(survey.made_at), "expires_at_us": to_us(survey.expires_at)}
+    with clinic.engine.begin() as db:
+        db.execute(insert(METADATA.tables["surveys"]).values(id=survey.id, follow_up="f-1", patient="p-1", **moments))
+    assert clinic.escalation.send_survey(survey, clinic.now)
+    await clinic.at(60)
+    (task,) = FollowUpBook(clinic.engine).of_patient("p-1")
+    assert (task.alert, task.priority) == (None, Priority.MEDIUM)
+
+
+async def test_what_one_of_the_contacts_has_delivered_is_not_followed_up(clinic: Clinic, sms: Ear) -> None:
+    clinic.reach_patient(Contact(channel="sms", address="+8610"), Contact(channel="app", address="p-1"))
+    sms.cut = True
+    clinic.alarm()
+    await clinic.at(30)
+    assert FollowUpBook(clinic.engine).of_patient("p-1") == []
+
+
+async def test_what_is_due_of_many_alerts_is_read_and_written_for_all_at_once(clinic: Clinic) -> None:
+    asked: list[str] = []
+    event.listen(clinic.engine, "before_cursor_execute", lambda _db, _cursor, said, *_: asked.append(said))
+    counts = []
+    for patients in (range(5), range(5, 45)):
+        for number in patients:
+            clinic.alarm(Priority.MEDIUM, f"q-{number}")
+        asked.clear()
+        assert clinic.run() >= 2 * len(patients)
+        counts.append(len(asked))
+        clinic.now += timedelta(hours=1)
+    assert counts[1] < 2 * counts[0]
 
 
 async def test_a_channel_reaches_only_those_it_is_for(opened: Callable[..., Clinic]) -> None:

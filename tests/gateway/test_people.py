@@ -1,7 +1,8 @@
 """The register: patients, devices, and who wears what from when to when."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,12 +10,22 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
-from gateway.people import AlreadyKnown, Correction, Device, DeviceKind, DeviceLink, Patient, People, UnknownPerson
+from gateway.people import (
+    AlreadyKnown,
+    Correction,
+    Device,
+    DeviceKind,
+    DeviceLink,
+    MeasuringPlan,
+    Patient,
+    People,
+    UnknownPerson,
+)
 from gateway.schema import open_database
 from ingest.admit import Wearing
-from ingest.vital import Unit
+from ingest.vital import Unit, Vital
 
 NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 ANNA = Patient(id="anna", name="Anna Berg", zone="Europe/Berlin", limits={"no-data": {}})
@@ -213,3 +224,74 @@ def test_a_wearing_is_not_corrected_into_another_one_or_beyond_its_end(people: P
     correct(replace(second, since=NOW + timedelta(days=1)))
     assert [w.since for w in people.wearings("cgm-1")] == [None, NOW + timedelta(days=1)]
     assert len(people.corrections("cgm-1")) == 2
+
+
+def at_once(
+    people: People,
+    database_url: str,
+    table: str,
+    first: Callable[[People], object],
+    second: Callable[[People], object],
+) -> list[object]:
+    """Two hubs: while the first one is about to write, the second one begins. What each gave or raised."""
+    other = open_database(database_url)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        begun: list[Future[object]] = []
+
+        def begin(_db: object, _cursor: object, statement: str, *_: object) -> None:
+            if statement.startswith(f"INSERT INTO {table}") and not begun:
+                begun.append(thread.submit(second, People(other)))
+                wait(begun, timeout=0.5)  # it is done by now, unless it waits for the first one
+
+        event.listen(people._engine, "before_cursor_execute", begin)
+        outcomes = []
+        for call in (lambda: first(people), lambda: begun[0].result()):
+            try:
+                outcomes.append(call())
+            except AlreadyKnown as error:
+                outcomes.append(error)
+    other.dispose()
+    return outcomes
+
+
+def test_two_hubs_never_give_one_device_to_two_patients(people: People, database_url: str) -> None:
+    worn, refused = at_once(
+        people,
+        database_url,
+        "wearings",
+        lambda one: one.assign("cgm-1", "anna", since=NOW, now=NOW),
+        lambda other: other.assign("cgm-1", "bo", since=NOW, now=NOW),
+    )
+    assert isinstance(worn, Wearing)
+    assert isinstance(refused, AlreadyKnown)
+    assert people.wearings() == [worn]
+
+
+def test_two_hubs_never_give_two_sensors_one_slot(people: People, database_url: str) -> None:
+    both = at_once(
+        people,
+        database_url,
+        "wearings",
+        lambda one: one.assign("cgm-1", "anna", since=NOW, now=NOW),
+        lambda other: other.assign("cgm-2", "anna", since=NOW, now=NOW),
+    )
+    assert people.wearings() == both
+    assert [wearing.slot for wearing in people.wearings()] == [0, 1]
+
+
+def test_of_two_plans_that_two_hubs_set_at_once_one_stands(people: People, database_url: str) -> None:
+    plans = [
+        MeasuringPlan(
+            vital=Vital.GLUCOSE, times=times, days=7, first=NOW.date(), last=None, author="Dr Li", entered_at=NOW
+        )
+        for times in (2, 4)
+    ]
+    at_once(
+        people,
+        database_url,
+        "plans",
+        lambda one: one.set_plan("anna", Vital.GLUCOSE, plans[0], now=NOW),
+        lambda other: other.set_plan("anna", Vital.GLUCOSE, plans[1], now=NOW),
+    )
+    written = people.plans(["anna"])["anna"]
+    assert [(plan.times, plan.ended_at) for plan in written] == [(2, NOW), (4, None)]
