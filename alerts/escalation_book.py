@@ -612,10 +612,10 @@ class _Desk:
     def _have_followed_up(self, notice: Notice, why: Text) -> None:
         """A nurse is to see to a patient whom no message reaches: by the alert's own follow-up, where it has one.
 
-        Not for an alert that is over, nor for a survey.
+        Not for an alert that is over, nor for a survey or a test message.
         """
         alert = alerts_in(self._db, [notice.alert]).get(notice.alert) if notice.alert else None
-        if notice.id.startswith(SURVEY_ID) or (alert and (alert.closed_at or alert.condition_gone_at)):
+        if notice.id.startswith((SURVEY_ID, TRIAL_ID)) or (alert and (alert.closed_at or alert.condition_gone_at)):
             return
         known = self._file(notice.patient)
         about = alert.because if alert else notice.body

@@ -17,7 +17,7 @@ from alerts.follow_up import State, follow
 from alerts.follow_up_book import FollowUpBook
 from alerts.machine import hear
 from alerts.survey import SURVEY_ID, Survey
-from alerts.team import Absence, Contact, QuietHours, Role
+from alerts.team import Absence, Contact, QuietHours, Recipient, Role, patient
 from ingest.reading import to_us
 from tests.alerts.telling import BAO, LI, WANG, Clinic, shift
 from tests.alerts.ward import START, finding, minute
@@ -342,6 +342,18 @@ async def test_what_a_rule_says_and_nothing_delivers_is_followed_up_and_a_survey
     await clinic.at(60)
     (task,) = FollowUpBook(clinic.engine).of_patient("p-1")
     assert (task.alert, task.priority) == (None, Priority.MEDIUM)
+
+
+async def test_a_test_message_that_nothing_delivers_is_not_followed_up(clinic: Clinic, sms: Ear) -> None:
+    contact = Contact(channel="sms", address="+8610")
+    clinic.reach_patient(contact)
+    sms.cut = True
+    recipient = Recipient(owner=patient("p-1"), name="p-1", language="en", zone="UTC", contacts=(contact,))
+    clinic.escalation.try_out(recipient, contact, clinic.now)
+    await clinic.at(60)
+    (trial,) = clinic.outbox.trials(recipient.owner, 9)
+    assert trial.way.tries > 1
+    assert FollowUpBook(clinic.engine).of_patient("p-1") == []
 
 
 async def test_what_one_of_the_contacts_has_delivered_is_not_followed_up(clinic: Clinic, sms: Ear) -> None:
