@@ -35,6 +35,7 @@ from sqlalchemy import (
 )
 
 from alerts.alert import Alert, Audience, IllegalAct, Notice, Priority, Text
+from alerts.audit import audited
 from alerts.book import alerts_in, last_said_in, notices_in, recipients_in
 from alerts.database import METADATA
 from alerts.escalation import (
@@ -250,8 +251,8 @@ class EscalationBook:
                 desk.send(notice, recipient, PREFERRED)
         return len(people_there)
 
-    def try_out(self, recipient: Recipient, contact: Contact, now: datetime) -> Notice:
-        """Send a test message by one contact of somebody and by no other, whatever the hour.
+    def try_out(self, recipient: Recipient, contact: Contact, now: datetime, by: str) -> Notice:
+        """Send a test message by one contact of somebody and by no other, whatever the hour. by: who wants it.
 
         Raises IllegalAct when there is no room for one more message to this person now.
         """
@@ -263,6 +264,8 @@ class EscalationBook:
             if until := full_until(db, recipient.owner, now):
                 raise IllegalAct(_enough(until - now))
             send(db, notice, recipient, [contact], now, timer=None, dialled=self.dialled)
+            tried = {"notice": notice.id, "channel": contact.channel, "address": contact.address}
+            audited(db, "tried", f"contacts:{recipient.owner}", at=now, who=by, after=tried)
         return notice
 
     def send_survey(self, survey: Survey, now: datetime) -> bool:
