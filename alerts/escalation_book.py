@@ -36,6 +36,7 @@ from sqlalchemy import (
 )
 
 from alerts.alert import HOUSE, Alert, Audience, IllegalAct, Notice, Priority, Text, together
+from alerts.audit import audited
 from alerts.book import alerts_in, last_said_in, notices_in, recipients_in
 from alerts.database import METADATA, writing
 from alerts.escalation import (
@@ -289,8 +290,8 @@ class EscalationBook:
             desk.write()
         return len(people_there)
 
-    def try_out(self, recipient: Recipient, contact: Contact, now: datetime) -> Notice:
-        """Send a test message by one contact of somebody and by no other, whatever the hour.
+    def try_out(self, recipient: Recipient, contact: Contact, now: datetime, by: str) -> Notice:
+        """Send a test message by one contact of somebody and by no other, whatever the hour. by: who wants it.
 
         Raises IllegalAct when there is no room for one more message to this person now.
         """
@@ -304,6 +305,8 @@ class EscalationBook:
                 raise IllegalAct(_enough(until - now))
             outgoing.send(notice, recipient, [contact])
             outgoing.write()
+            tried = {"notice": notice.id, "channel": contact.channel, "address": contact.address}
+            audited(db, "tried", f"contacts:{recipient.owner}", at=now, who=by, after=tried)
         return notice
 
     def send_survey(self, survey: Survey, now: datetime) -> bool:

@@ -165,6 +165,23 @@ class TrialOut(BaseModel):
     given_up_at: datetime | None
     error: str | None
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "notice": "c-0123456789abcdef",
+                    "channel": "app",
+                    "address": "wang",
+                    "sent_at": "2026-03-03T14:30:00+08:00",
+                    "tries": 1,
+                    "delivered_at": "2026-03-03T14:30:02+08:00",
+                    "given_up_at": None,
+                    "error": None,
+                }
+            ]
+        }
+    )
+
 
 router = APIRouter(
     prefix="/api/v1", tags=["team"], responses={status: {"model": Problem} for status in (401, 404, 409, 422, 503)}
@@ -247,7 +264,8 @@ async def try_contact(house: HouseView, person: Recipient, body: TrialIn) -> Tri
             if contact.channel == TELEPHONE
             else _unknown_channel(house, person.audience, contact.channel),
         )
-    notice = await asyncio.to_thread(house.duty.escalation.try_out, person, contact, house.now())
+    send = partial(house.duty.escalation.try_out, person, contact, house.now(), body.by.strip())
+    notice = await asyncio.to_thread(send)
     house.duty.speaker.wake()
     return next(each for each in await trials_of(house, person) if each.notice == notice.id)
 

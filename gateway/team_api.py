@@ -213,6 +213,24 @@ class ShiftOut(BaseModel):
     first: date = Field(serialization_alias="from")
     last: date | None = Field(serialization_alias="to")
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": 7,
+                    "staff": "wang",
+                    "role": "nurse",
+                    "weekdays": ["mon", "tue"],
+                    "start": "20:00",
+                    "end": "08:00",
+                    "zone": "Asia/Shanghai",
+                    "from": "2026-03-02",
+                    "to": None,
+                }
+            ]
+        }
+    )
+
     @classmethod
     def of(cls, shift: Shift) -> ShiftOut:
         """As written down."""
@@ -282,6 +300,20 @@ class AbsenceOut(BaseModel):
     end: datetime
     substitute: str | None
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": 3,
+                    "staff": "wang",
+                    "start": "2026-03-09T00:00:00+08:00",
+                    "end": "2026-03-16T00:00:00+08:00",
+                    "substitute": "liu",
+                }
+            ]
+        }
+    )
+
     @classmethod
     def of(cls, absence: Absence, zone: ZoneInfo) -> AbsenceOut:
         """As written down."""
@@ -329,6 +361,27 @@ class OutlookOut(BaseModel):
     there: list[WatchOut] = Field(serialization_alias="now")
     then: WatchOut | None = Field(serialization_alias="next")
     gaps: list[GapOut]
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "role": "nurse",
+                    "now": [
+                        {
+                            "staff": "liu",
+                            "name": "刘敏",
+                            "start": "2026-03-09T08:00:00+08:00",
+                            "end": "2026-03-09T20:00:00+08:00",
+                            "instead_of": "wang",
+                        }
+                    ],
+                    "next": None,
+                    "gaps": [{"start": "2026-03-09T20:00:00+08:00", "end": "2026-03-16T00:00:00+08:00"}],
+                }
+            ]
+        }
+    )
 
     @classmethod
     def of(cls, found: Outlook, zone: ZoneInfo) -> OutlookOut:
@@ -410,7 +463,7 @@ async def change_staff(house: House, staff_id: str, body: StaffPatch) -> StaffOu
 async def get_duty(house: House) -> list[OutlookOut]:
     """Who is on duty now and next, and when nobody is, role by role; moments on the clinic's clock."""
     now = house.now()
-    return [OutlookOut.of(each, house.zone) for each in await outlooks(house, now)]
+    return [OutlookOut.of(each, house.zone) for each in await outlooks(house, await rota_of(house), now)]
 
 
 @router.get("/shifts")
@@ -577,9 +630,8 @@ def is_ended(shift: Shift, now: datetime) -> bool:
     return shift.last is not None and shift.last < now.astimezone(ZoneInfo(shift.zone)).date()
 
 
-async def outlooks(house: HouseView, now: datetime) -> list[Outlook]:
+async def outlooks(house: HouseView, rota: Rota, now: datetime) -> list[Outlook]:
     """How each role is manned from the begin of the clinic's day for 7 days."""
-    rota = await rota_of(house)
     start, end = outlook_span(house, now)
     roles = roles_watched(house.duty.escalation.ladders, rota)
     return await asyncio.to_thread(lambda: [outlook(rota, role, start, now, end) for role in roles])

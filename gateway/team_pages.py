@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from typing import Any, Final, Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo, available_timezones
@@ -17,7 +18,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import Response
 
-from alerts.staffing import WEEKDAY_WORDS, Outlook, outlook, roles_watched, shift_words
+from alerts.staffing import WEEKDAY_WORDS, Outlook, shift_words
 from alerts.team import Contact, Recipient, Role, Rota
 from alerts.team_book import Ways
 from gateway.api import Door, House
@@ -58,6 +59,7 @@ from gateway.team_api import (
     end_shift,
     is_ended,
     outlook_span,
+    outlooks,
     rota_of,
 )
 from gateway.view import HouseView
@@ -101,14 +103,12 @@ async def team(request: Request, house: House) -> Response:
     """Who is on duty now and next, the coming days, the staff, and forms."""
     now, rota = house.now(), await rota_of(house)
     start, end = outlook_span(house, now)
-    roles = roles_watched(house.duty.escalation.ladders, rota)
-    found = await asyncio.to_thread(lambda: [outlook(rota, role, start, now, end) for role in roles])
     desk = _desk(request)
     return desk.page(
         request,
         "team.html",
         **_shown(house, rota, now),
-        roles=[(each, _drawn(each, start, end)) for each in found],
+        roles=[(each, _drawn(each, start, end)) for each in await outlooks(house, rota, now)],
         days=_days(start, end, desk.language(request)),
         now_at=_percent(now - start, end - start),
         absences=[away for away in rota.absences if away.end > now],
@@ -136,6 +136,7 @@ async def one_of_staff(request: Request, house: House, staff_id: str) -> Respons
 def _shown(house: HouseView, rota: Rota, now: datetime) -> dict[str, Any]:
     """What both pages and their forms need."""
     return {
+        "events": "/api/v1/events?type=health",  # with which the page is also looked at each minute
         "now": now,
         "staff": sorted((one for one in rota.staff if one.active), key=lambda one: (one.name, one.id)),
         "names": {one.id: one.name for one in rota.staff},
@@ -164,7 +165,7 @@ def _days(start: datetime, end: datetime, language: Language) -> list[tuple[floa
     edges = [datetime.combine(day, start.time(), start.tzinfo) for day in days]
     return [
         (*_bar(edge, later, start, end), f"{language.text(WEEKDAY_WORDS[day.weekday()])} {day.day}")
-        for day, edge, later in zip(days, edges, edges[1:], strict=False)
+        for day, (edge, later) in zip(days, pairwise(edges), strict=False)
     ]
 
 

@@ -349,7 +349,7 @@ async def test_a_test_message_that_nothing_delivers_is_not_followed_up(clinic: C
     clinic.reach_patient(contact)
     sms.cut = True
     recipient = Recipient(owner=patient("p-1"), name="p-1", language="en", zone="UTC", contacts=(contact,))
-    clinic.escalation.try_out(recipient, contact, clinic.now)
+    clinic.escalation.try_out(recipient, contact, clinic.now, "Wang")
     await clinic.at(60)
     (trial,) = clinic.outbox.trials(recipient.owner, 9)
     assert trial.way.tries > 1

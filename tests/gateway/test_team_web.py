@@ -384,6 +384,7 @@ async def test_contacts_are_replaced_tried_and_their_delivery_is_shown(
     assert (message.address, message.said(message.subject)) == ("wang", "Homeward 测试消息")
     assert message.said(message.body) == "诊所正在测试消息能否通过此方式送达给您。无需任何操作。"
     assert message.link == ""
+    assert audited(house, f"contacts:{kind}")[0] == ("tried", "Head nurse Chen")
     (shown,) = await ask(web, "GET", f"{owner}/contacts/trials")
     assert (shown["notice"], shown["tries"], shown["error"]) == (made["notice"], 1, None)
     assert shown["delivered_at"] == "2026-03-03T14:30:00+08:00"
