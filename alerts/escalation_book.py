@@ -412,7 +412,7 @@ class _Desk:
         if result is Result.NOBODY and not step.is_for_patient:
             self.nobody.add(alert.id)
         self._finish(timer, result, names)
-        # What somebody had acknowledged before it came again cannot be acknowledged again: each is told once.
+        # Once somebody has acknowledged it, what goes on until it is closed is told to each once.
         present = alert.condition_gone_at is None and alert.acknowledged_at is None
         self._follow(after_telling(timer, result, self._run(timer), self._now, present=present))
 
