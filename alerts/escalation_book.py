@@ -486,7 +486,7 @@ class _Desk:
             notice = _notice(timer.id, recipient, alert.id, alert.patient, alert.priority, message, self._now)
             return self._offer(notice, recipient, channel, timer.id)
 
-        # What somebody had acknowledged before it came again cannot be acknowledged again: each is told once.
+        # Once somebody has acknowledged it, what goes on until it is closed is told to each once.
         present = alert.condition_gone_at is None and alert.acknowledged_at is None
         self._tell_all(timer, alert.patient, tell, present=present)
 

@@ -21,9 +21,9 @@ Nobody can have meant it when acknowledging or closing. An open alert then relap
 hands over to a new alert. Within the quiet time of its rule (`Rule.quiet`, for troubles that last for days) a new
 episode that is no worse only joins an open alert, and leaves a closed one as it is.
 
-**Seen**: of an emergency (`Finding.emergency_at`) that came after an alert was acknowledged, whoever did so could not
-know. It is told again, in a quiet time as well, and the alert waits for somebody to acknowledge it anew; who had done
-so stays in the facts. Until then a further one only joins.
+**Seen**: of a relapse, of what is worse, and of an emergency (`Finding.emergency_at`) that came after an alert was
+acknowledged, whoever did so could not know. It is told, an emergency in a quiet time as well, and the alert waits for
+somebody to acknowledge it anew; who had done so stays in the facts. Until then a further emergency only joins.
 
 An alert closed while its condition is present stays present, and so keeps the same episode from opening another one;
 a worse priority opens one all the same, and so does an emergency that came after the closing, in a quiet time as
@@ -298,12 +298,12 @@ def _open(finding: Finding, now: datetime, raising: frozenset[str]) -> Heard:
 
 
 def _worsen(alert: Alert, finding: Finding, now: datetime) -> Heard:
-    return _told(_with(alert, finding, now), FactKind.WORSENED, finding, now)
+    return _told(_unseen(_with(alert, finding, now)), FactKind.WORSENED, finding, now)
 
 
 def _relapse(alert: Alert, finding: Finding, now: datetime) -> Heard:
     again = replace(
-        _with(alert, finding, now),
+        _unseen(_with(alert, finding, now)),
         since=finding.since,
         evidence=finding.evidence,
         condition_gone_at=None,
@@ -312,8 +312,6 @@ def _relapse(alert: Alert, finding: Finding, now: datetime) -> Heard:
     if alert.acknowledged_at:
         # Somebody has seen the worst of it; what comes now is as urgent as it is.
         again = replace(again, priority=finding.priority)
-    if _has_come_since(alert.acknowledged_at, finding):
-        again = _unseen(again)
     return _told(again, FactKind.RELAPSED, finding, now, headline=_headline(alert, finding))
 
 

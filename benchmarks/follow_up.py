@@ -2,8 +2,8 @@
 
 Three alerts go through the house as they would: one waits for an answer, one is acknowledged, one is closed with its
 follow-up and survey. The others are copies of their rows in every table, made by the database itself, so that the
-schema is the house's, whatever it is; each is another patient's or of another problem, and of another moment. The
-audit is not copied: it is only ever added to.
+schema is the house's, whatever it is; each is another patient's or of another problem, and of another moment. What is
+only ever added to and looked up by its own name is not copied: the audit, and the notices of closed alerts.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _PAGE_MS: Final = 50.0
 _CYCLE_S: Final = 1.0
 _PROBLEMS: Final = ("glucose-low", "glucose-high", "blood-pressure-high", "no-data")
 _READINGS: Final = 12  # of each patient
-_ON_DUTY: Final = {Role.NURSE: 4, Role.DOCTOR: 2, Role.COORDINATOR: 1}
+_ON_DUTY: Final = {Role.NURSE: 1, Role.DOCTOR: 2, Role.COORDINATOR: 1}
 _MICROSECOND: Final = timedelta(microseconds=1)
 _OPENED_WITHIN: Final = {"open": timedelta(days=30), "closed": timedelta(days=730)}
 # Names of rows, which are to differ; and numbers that the database gives.
@@ -243,13 +243,16 @@ def _fill(db: Connection, like: Alert, numbers: range, patients: int, opened: st
     alerts, notices, follow_ups = tables["alerts"], tables["notices"], tables["follow_ups"]
     own = {"patient": who, "problem": problem, "priority": "1 + i % 3"}
     _copy(db, alerts, alerts.c.id == like.id, numbers, **own, opened_at_us=opened, since_us=opened)
+    is_told = like.closed_at is None
     for name, column in _OF_ALERTS.items():
         table = tables[name]
+        if name == "notices" and not is_told:
+            continue
         later = {"due_us": f"t.due_us + {timedelta(days=1) // _MICROSECOND}"} if name == "escalations" else {}
         renamed = {column: _renamed(column)}
         _copy(db, table, table.c[column] == like.id, numbers, patient=who, **renamed, **later)
     of_these = (
-        (_OF_NOTICES, "notice", select(notices.c.id).where(notices.c.alert == like.id)),
+        (_OF_NOTICES if is_told else (), "notice", select(notices.c.id).where(notices.c.alert == like.id)),
         (_OF_FOLLOW_UPS, "follow_up", select(follow_ups.c.id).where(follow_ups.c.alert == like.id)),
     )
     for names, column, known in of_these:

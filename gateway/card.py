@@ -128,10 +128,11 @@ def _headline(alert: Alert, facts: Sequence[Fact]) -> Text:
 
 
 def _waiting_since(alert: Alert, facts: Sequence[Fact]) -> datetime | None:
-    """An emergency after somebody had acknowledged the alert waits anew."""
+    """What came again or became worse after somebody had acknowledged the alert waits anew."""
     if alert.acknowledged_at or alert.closed_at:
         return None
     seen = max((place for place, fact in enumerate(facts) if fact.what is FactKind.ACKNOWLEDGED), default=None)
     if seen is None:
         return alert.opened_at
-    return next((fact.at for fact in facts[seen:] if fact.what is FactKind.RELAPSED), alert.opened_at)
+    anew = (FactKind.RELAPSED, FactKind.WORSENED)
+    return next((fact.at for fact in facts[seen:] if fact.what in anew), alert.opened_at)

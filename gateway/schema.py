@@ -56,7 +56,7 @@ def open_database(url: str | URL) -> Engine:
     except DatabaseError as error:
         engine.dispose()
         raise SchemaError(f"cannot use {shown(url)}: {said(error)}; {remedy(url)}") from error
-    except BaseException:
+    except BaseException:  # whatever it is, the caller gets no engine to dispose of
         engine.dispose()
         raise
     return engine

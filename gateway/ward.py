@@ -393,7 +393,7 @@ class Ward:
         """What alerts that are told again do to the follow-ups that are under way."""
         again = {FactKind.WORSENED, FactKind.RELAPSED}
         # Of each the last: it is what the alert has come to.
-        told = {each.alert.id: each for each in changes if each.fact.what in again and each.alert.acknowledged_at}
+        told = {each.alert.id: each for each in changes if each.fact.what in again}
         if not told:
             return ()
         found = await self.patience.call(self._follow_ups.of_alerts, told)

@@ -219,7 +219,6 @@ def test_a_relapse_before_closing_is_the_same_alert() -> None:
     heard = hear(SEEN_GONE, RAISED, minute(90))
     assert after(heard).id == OPEN.id
     assert after(heard).condition_gone_at is None
-    assert after(heard).acknowledged_by == "Dr Li"
     assert heard.notices[0].id != hear(None, RAISED, START).notices[0].id
 
 
@@ -307,10 +306,21 @@ def test_one_new_episode_is_told_once_and_begins_since_sentence_and_evidence_ane
     heard = hear(SEEN, replace(ANEW, evidence=("r-9",)), minute(90))
     alert = after(heard)
     assert (alert.since, alert.evidence, alert.because) == (minute(80), ("r-9",), ANEW.because)
-    assert (alert.opened_at, alert.acknowledged_by) == (START, "Dr Li")
+    assert alert.opened_at == START
     assert [notice.subject.en for notice in heard.notices] == ["Medium priority, again: Very low glucose"]
     assert hear(alert, ANEW, minute(91)) == NOTHING
     assert facts(hear(alert, ANEW_LOW, minute(91))) == [FactKind.JOINED]
+
+
+def test_a_new_episode_and_a_worse_severity_wait_for_somebody_to_acknowledge_them_anew() -> None:
+    again = after(hear(SEEN_GONE, RAISED, minute(90)))
+    worse = after(hear(SEEN, WORSE, minute(90)))
+    for alert in (after(hear(SEEN, ANEW, minute(90))), again, worse):
+        assert (alert.acknowledged_at, alert.acknowledged_by, alert.acknowledged_note) == (None, None, None)
+        act = Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Nurse Wu", at=minute(95))
+        assert after(hear(alert, act, minute(95))).acknowledged_by == "Nurse Wu"
+    # What only joins, or is the same still, was meant by whoever acknowledged it.
+    assert after(hear(SEEN, replace(LOW_STAFF, evidence=("r-2",)), minute(90))).acknowledged_by == "Dr Li"
 
 
 def test_the_first_very_low_value_after_a_milder_low_is_worse_and_not_there_again() -> None:

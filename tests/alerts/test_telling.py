@@ -453,14 +453,19 @@ def test_the_coordinator_is_one_of_the_staff() -> None:
     assert {one.recipient().audience for one in (WANG, LI, BAO)} == {Audience.STAFF}
 
 
-async def test_what_comes_again_after_an_acknowledgement_is_told_once_to_each(clinic: Clinic, app: Ear) -> None:
+async def test_what_comes_again_after_an_acknowledgement_goes_up_its_ladder_until_it_is_acknowledged_again(
+    clinic: Clinic, app: Ear
+) -> None:
     alert = clinic.alarm()
     clinic.act(alert.id, ActKind.ACKNOWLEDGE)
     clinic.over()
     await clinic.at(10)
     clinic.alarm()
-    await clinic.at(130)
-    assert sorted(app.whom()) == ["bao", "li", "li", "wang"]
+    await clinic.at(80)
+    assert sorted(app.whom()) == ["bao", "bao", "li", "li", "li", "wang"]
+    clinic.act(alert.id, ActKind.ACKNOWLEDGE)
+    await clinic.at(200)
+    assert len(app.whom()) == 6
 
 
 async def test_what_is_put_off_tells_no_staff_until_its_time_and_then_anew_from_the_first_step(

@@ -185,3 +185,11 @@ async def test_an_emergency_after_the_acknowledgement_waits_from_then_on(house, 
     house.find(very_low(minutes_ago=200, emergency_at=NOW - timedelta(minutes=30)), 30)
     (shown,) = (await web.get("/api/v1/alerts")).json()
     assert shown["waiting_since"] == "2026-03-03T14:00:00+08:00"
+
+
+async def test_what_became_worse_after_somebody_had_seen_it_waits_since_then(house, web) -> None:
+    alert = house.find(very_low(rule="low-event-1", priority=Priority.MEDIUM), 20)
+    await house.act(Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Dr Li", at=NOW - timedelta(minutes=15)))
+    house.find(very_low(), 10)
+    (shown,) = (await web.get("/api/v1/alerts")).json()
+    assert (shown["acknowledged_by"], shown["waiting_since"]) == (None, "2026-03-03T14:20:00+08:00")

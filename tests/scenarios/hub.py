@@ -21,7 +21,7 @@ from tests.real_house import PATIENCE, HandClock
 
 _OPEN_WITHIN_S = 60.0
 _WORKS = 4  # that sleep by the house's clock: the tick, the upkeep, the rounds, and the duty
-_LOOKS = 20  # at what is due, before those who see to it are woken
+_LOOKS = 20  # at what is due, before those who see to it are woken once more
 Apprise().add("json://localhost")  # it looks for its services once: here, for all hubs that are forked
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload([__name__])
@@ -120,13 +120,25 @@ async def _move(house: House, clock: SleepersClock, moments: asyncio.Queue[datet
         clock.advance(await moments.get() - clock.now())
         await house.path.round(_nothing)  # readings that came before are judged, and those who are due are up
         async with asyncio.timeout(PATIENCE):
-            for look in count(1):
-                await clock.all_asleep.wait()
-                if not await asyncio.to_thread(_is_anything_due, house, clock.now()):
-                    break
-                if look % _LOOKS == 0:
-                    house._wake()  # for what fell due meanwhile: it would be seen to some seconds later
+            await _settle(house, clock)
         line.send("settled")
+
+
+async def _settle(house: House, clock: SleepersClock) -> None:
+    """Until all sleep and nothing is due, also when they have looked once more, as they do some seconds later."""
+    looked_again = False
+    for look in count(1):
+        await clock.all_asleep.wait()
+        if await asyncio.to_thread(_is_anything_due, house, clock.now()):
+            looked_again = False
+            if look % _LOOKS == 0:
+                house._wake()
+        elif not looked_again:
+            looked_again = True
+            house._wake()
+            await asyncio.to_thread(lambda: None)
+        elif clock.all_asleep.is_set():
+            return
 
 
 async def _nothing() -> None:
