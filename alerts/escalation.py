@@ -57,8 +57,9 @@ SOURCE: Final = Text(
 
 _MIN: Final = timedelta(minutes=1)
 _DAY: Final = timedelta(days=1)
-# What is overdue and of low priority is told once a day, in one message. Homeward's own.
+# What is overdue and of low priority is told once a day, in one message, and surveys go by day. Homeward's own.
 MORNING: Final = time(8)
+EVENING: Final = time(20)
 # After so long without a delivery the next contact of a person is tried.
 PATIENCE: Final[Mapping[Priority, timedelta]] = {
     Priority.HIGH: 2 * _MIN,
@@ -302,6 +303,12 @@ def waits_until(timer: Timer, rota: Rota, now: datetime) -> datetime | None:
     if step is None or not step.next_shift or timer.count or step.is_for_patient or step.to.startswith("staff:"):
         return None
     return rota.next_shift(Role(step.to), now)
+
+
+def is_day(recipient: Recipient, now: datetime) -> bool:
+    """Whether what can wait may be told: by day on the recipient's own clock, and not in quiet hours."""
+    local = now.astimezone(ZoneInfo(recipient.zone)).time()
+    return MORNING <= local < EVENING and put_off_until(recipient, Priority.LOW, now) is None
 
 
 def morning(recipient: Recipient, now: datetime) -> datetime:

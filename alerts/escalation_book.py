@@ -54,6 +54,7 @@ from alerts.escalation import (
     after_telling,
     after_waiting,
     begin,
+    is_day,
     is_over,
     ladder_for,
     morning,
@@ -312,12 +313,12 @@ class EscalationBook:
     def send_survey(self, survey: Survey, now: datetime) -> bool:
         """Have the questions of a survey go to the patient's own contacts; False where they do not, or did before.
 
-        In quiet hours they do not: it is to be tried again.
+        In the night and in quiet hours they do not: it is to be tried again.
         """
         with writing(self._engine) as db:
             desk = _Desk(db, self, [], now)
             recipient = desk.patient(survey.patient)
-            if not self.ways(recipient) or put_off_until(recipient, Priority.LOW, now):
+            if not self.ways(recipient) or not is_day(recipient, now):
                 return False
             if not take_survey(db, survey.id, now):
                 return False

@@ -50,6 +50,7 @@ _DONE: Final[Mapping[What, str]] = {
     What.ATTEMPTED: N_("{name} tried to reach the patient by {channel}: {result}."),
     What.POSTPONED: N_("{name} put it off until {moment}."),
     What.CLOSED: N_("{name} closed it: {outcome}."),
+    What.OVERDUE: N_("The time had passed, and nobody had acted."),
 }
 
 

@@ -144,16 +144,14 @@ class Life(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def is_found(self, data: st.DataObject) -> None:
+        """One after the other, in one step: as what a sensor, a meter and the time say."""
         now = self.now()
-        found = [self.some_finding(data, now) for _ in range(data.draw(st.integers(1, 2)))]
-        self.run(self.hub.ward.hear(found))
+        found = [self.some_finding(data, now) for _ in range(data.draw(st.integers(1, 3)))]
+        self.run(self.hub.ward._hear(PATIENTS, [[each] for each in found], now))
         standing = self.hub.book.standing(PATIENTS)
-        last = {(each.patient, each.rule): each for each in found}  # of two of one moment the end is heard last
-        over = {(each.patient, each.rule) for each in found if each.verdict is Verdict.CLEAR}
-        for each in last.values():
+        heard = [each for each in found if each.verdict is not Verdict.HOLD]
+        for each in {(each.patient, each.rule): each for each in heard}.values():
             if each.verdict is Verdict.RAISE and each.audience is Audience.STAFF:
-                if (each.patient, each.rule) in over:
-                    continue
                 alert = standing[each.patient, each.problem]
                 assert each.rule in alert.raising, "it is in an alert"
                 assert alert.closed_at is None or each.priority <= alert.priority, "or a closed one covers it"

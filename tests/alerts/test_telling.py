@@ -338,8 +338,11 @@ async def test_what_a_rule_says_and_nothing_delivers_is_followed_up_and_a_survey
     moments = {"made_at_us": to_us(survey.made_at), "expires_at_us": to_us(survey.expires_at)}
     with clinic.engine.begin() as db:
         db.execute(insert(METADATA.tables["surveys"]).values(id=survey.id, follow_up="f-1", patient="p-1", **moments))
+    await clinic.skip(355)  # 07:55
+    assert not clinic.escalation.send_survey(survey, clinic.now), "nobody is woken for it"
+    await clinic.skip(360)
     assert clinic.escalation.send_survey(survey, clinic.now)
-    await clinic.at(60)
+    await clinic.at(420)
     (task,) = FollowUpBook(clinic.engine).of_patient("p-1")
     assert (task.alert, task.priority) == (None, Priority.MEDIUM)
 

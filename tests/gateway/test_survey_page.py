@@ -79,6 +79,7 @@ async def test_a_patient_answers_in_the_own_language_and_a_poor_answer_opens_a_t
     house: SmallHouse, web: httpx.AsyncClient, patient, title: str, solved: str, subject: str, body: str
 ) -> None:
     await reached(house, house.find(very_low(patient)))
+    house.time += timedelta(hours=1)  # 08:30 in Berlin
     app = await asked(house, patient.id)
     (message,) = app.heard
     assert (message.said(message.subject), message.said(message.body)) == (subject, body)
@@ -90,7 +91,7 @@ async def test_a_patient_answers_in_the_own_language_and_a_poor_answer_opens_a_t
         assert solved in page.text
         assert "worklist" not in page.text.lower()
     (survey,) = house.follow_ups.surveys(NOW - timedelta(days=1), NOW + timedelta(days=1))
-    assert (survey.sent_at, survey.answered_at) == (NOW, None)
+    assert (survey.sent_at, survey.answered_at) == (house.time, None)
     assert (await web.post(path, data={"score": "9"})).status_code == 422
     thanks = await web.post(path, data={"solved": "false", "score": "2", "text": "头晕", "call_again": "true"})
     assert thanks.status_code == 200
