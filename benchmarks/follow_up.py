@@ -139,10 +139,9 @@ def _house(bench: Bench, url: str) -> Iterator[SmallHouse]:
             _enrol(db, range(patients))
             first = 0
             for like, count, state in crowds:
-                span = _OPENED_WITHIN[state] // _MICROSECOND // count
-                _fill(
-                    db, like, range(first, first + count), patients, f"{to_us(house.time)} - (i - {first}) * {span}"
-                )
+                apart = _OPENED_WITHIN[state] // _MICROSECOND // count
+                opened_us = f"{to_us(house.time)} - CAST(i - {first} AS bigint) * {apart}"
+                _fill(db, like, range(first, first + count), patients, opened_us)
                 first += count
         yield house
 

@@ -104,7 +104,7 @@ _NAME_COOKIE: Final = "homeward_name"
 _LANGUAGE_COOKIE: Final = "homeward_language"
 _RANGES: Final = {"24h": timedelta(days=1), "3d": timedelta(days=3), "14d": timedelta(days=14)}
 _NEWEST: Final = 12
-_SHOWN: Final = 20  # of the worklist, of those that wait and of those that do not
+_SHOWN: Final = 15  # of the worklist, of those that wait and of those that do not
 # What a trouble or a rule is called.
 _TITLES: Final = {**PROBLEMS, **{rule.name: rule.title for rule in RULES.values()}}
 _WEEKS: Final = 4

@@ -493,12 +493,12 @@ async def test_of_a_long_worklist_the_first_are_shown_and_all_are_counted(furnis
         page = (await web.get("/")).text
         listed = await web.get("/", headers={"Accept-Language": "zh-CN"})
     ids = re.findall(r'id="(a-[0-9a-f]+)"', page)
-    assert (len(ids), ids[0]) == (20, urgent.id)
+    assert (len(ids), ids[0]) == (15, urgent.id)
     assert furnished.book.alert(ids[1]).patient == "q-0"  # the newest
     assert "22 alerts wait for an answer." in page
-    assert "The 20 most urgent of 22 are shown." in page
+    assert "The 15 most urgent of 22 are shown." in page
     assert '<a href="/alerts?state=open">All open alerts</a>' in page
-    assert "共 22 条，此处显示最紧急的 20 条。" in listed.text
+    assert "共 22 条，此处显示最紧急的 15 条。" in listed.text
 
 
 async def test_an_alert_of_the_house_itself_has_no_patient_and_is_dealt_with_like_any_other(furnished) -> None:
