@@ -43,7 +43,7 @@ _OPENED: Final[Mapping[Why, str]] = {
     Why.STAFF: N_("{name} opened it."),
 }
 _ASKED_FOR: Final = N_("{name} opened it, for the patient asked for it.")
-_DONE: Final[Mapping[What, str]] = {
+DONE: Final[Mapping[What, str]] = {
     What.WORSENED: N_("The alert was told again: it became more urgent."),
     What.CLAIMED: N_("{name} took it."),
     What.HANDED_OVER: N_("{name} handed it over to: {whom}."),
@@ -56,7 +56,7 @@ _DONE: Final[Mapping[What, str]] = {
 
 def told(fact: Fact, zone: tzinfo, language: Language) -> str:
     """A dated fact of a follow-up as a sentence with the names of who did it, moments on the clock of a zone."""
-    form = _DONE.get(fact.what, "")
+    form = DONE.get(fact.what, "")
     if fact.opening is not None:
         why = fact.opening.why
         form = _ASKED_FOR if why is Why.PATIENT and fact.by else _OPENED[why]

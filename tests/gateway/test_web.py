@@ -20,8 +20,10 @@ from sqlalchemy import text
 import gateway
 from alerts.alert import HOUSE, Audience, Outcome, Priority, Text
 from alerts.book import Try
+from alerts.follow_up import What
 from alerts.machine import FactKind, hear
 from alerts.rules import DEFAULTS, PROBLEMS, RULES, parse_book
+from gateway.care_words import DONE
 from gateway.device_book import DeviceState
 from gateway.forms import flaws_told
 from gateway.guard import WebSettings
@@ -1188,6 +1190,7 @@ def test_every_noun_of_the_house_has_a_word() -> None:
     assert set(KINDS) == set(DeviceKind)
     assert set(LINKS) == set(DeviceLink)
     assert set(FACTS) == set(FactKind)
+    assert {*DONE, What.OPENED} == set(What)
     assert {parameter.name for rule in RULES.values() for parameter in rule.parameters} == set(PARAMETERS)
     assert {rule.problem for rule in RULES.values()} <= set(PROBLEMS)
 
