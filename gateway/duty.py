@@ -216,7 +216,7 @@ class Duty:
         en, zh = f"{local.day} {local:%b %H:%M}", f"{local.month}月{local.day}日 {local:%H:%M}"
         said = {
             Verdict.RAISE: Text(
-                en=f"The channel {name} does not deliver since {en}: {error}.",
+                en=f"The channel {name} has not delivered since {en}: {error}.",
                 zh=f"通道 {name} 自 {zh} 起无法送达：{error}。",
             ),
             Verdict.CLEAR: Text(

@@ -107,7 +107,7 @@ async def test_a_channel_that_does_not_deliver_is_told_by_the_others_and_when_it
     dead = "Medium priority: A channel does not deliver, Homeward itself"
     told = [each for each in app.heard if each.subject.en == dead]
     assert len(told) == 1
-    assert "The channel sms does not deliver since 3 Mar 06:32: " in told[0].body.en
+    assert "The channel sms has not delivered since 3 Mar 06:32: " in told[0].body.en
     assert "the line is cut" in told[0].body.en
     assert "See to the server and the account behind the channel." in told[0].body.en
     assert "请检查该通道的服务器与账户。" in told[0].body.zh

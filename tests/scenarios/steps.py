@@ -211,6 +211,10 @@ class Scene:
         async with self._browser() as web:
             return json.loads(_text(await web.get(f"/api/v1/{path}")))
 
+    async def alerts(self, state: str) -> Any:
+        """Of the patient."""
+        return await self.ask(f"alerts?state={state}&patient={self.clinic.patient.id}")
+
     async def write(self, path: str, **said: Any) -> Any:
         """Into the API."""
         async with self._browser() as web:

@@ -68,7 +68,7 @@ BERLIN: Final = Clinic(
 
 async def the_glucose_is_critically_low_and_patient_and_nurse_are_told(scene: Scene) -> None:
     await scene.are_told(0, scene.patient, scene.address(Role.NURSE), "desk@ward.example")
-    (alert,) = await scene.ask("alerts?state=open")
+    (alert,) = await scene.alerts("open")
     assert (alert["patient"], alert["priority"]) == (scene.clinic.patient.id, "high")
 
 
@@ -81,10 +81,10 @@ async def the_doctor_acknowledges_by_the_link(scene: Scene) -> None:
     doctor, words = scene.clinic.one(Role.DOCTOR), scene.clinic.words
     link = scene.link(scene.address(Role.DOCTOR))
     assert words.acknowledge.format(doctor.name) in await scene.page(link)
-    (alert,) = await scene.ask("alerts?state=open")
+    (alert,) = await scene.alerts("open")
     assert alert["acknowledged_by"] is None, "a mail scanner opens links too"
     assert words.acknowledged.format(doctor.name) in await scene.send(link)
-    (alert,) = await scene.ask("alerts?state=open")
+    (alert,) = await scene.alerts("open")
     assert alert["acknowledged_by"] == doctor.name
 
 
@@ -111,7 +111,7 @@ async def the_second_try_reaches_the_patient(scene: Scene) -> None:
 
 async def the_low_is_over_and_all_who_were_told_are_told(scene: Scene) -> None:
     await scene.goes_on_to(40, by=7)
-    (alert,) = await scene.ask("alerts?state=open")
+    (alert,) = await scene.alerts("open")
     assert alert["condition_gone_at"] == scene.moment(40)
 
 
@@ -122,25 +122,25 @@ async def the_doctor_writes_the_outcome_down(scene: Scene) -> None:
     await scene.write(
         f"follow-ups/{follow_up['id']}/close", by=doctor, outcome="advice", note="Less insulin at night"
     )
-    (alert,) = await scene.ask("alerts?state=closed")
+    (alert,) = await scene.alerts("closed")
     assert (alert["closed_by"], alert["outcome"]) == (doctor, "advice")
 
 
 async def the_patient_is_asked_how_it_was(scene: Scene) -> None:
-    await scene.goes_on_to(290, by=30)
+    await scene.goes_on_to(410, by=30)
     (survey,) = await scene.ask("surveys")
     assert survey["sent_at"] is not None
 
 
 async def the_patient_gives_two_of_five(scene: Scene) -> None:
-    await scene.goes_on_to(295, by=5)
+    await scene.goes_on_to(415, by=5)
     link = scene.link(scene.patient)
     assert 'name="score"' in await scene.page(link)
     assert scene.clinic.words.thanks in await scene.send(link, score="2")
 
 
 async def a_task_is_open_for_the_nurse(scene: Scene) -> None:
-    await scene.goes_on_to(300, by=5)
+    await scene.goes_on_to(420, by=5)
     (task,) = await scene.ask("follow-ups")
     assert (task["why"], task["role"], task["state"]) == ("patient", "nurse", "open")
     assert task["because"] == {"en": "The patient gave 2 of 5.", "zh": "患者评分 2/5。"}
