@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from alerts.alert import IllegalAct, Text
+from alerts.alert import HOUSE, IllegalAct, Text
 from alerts.escalation import Ladder, ladders_in_force
 from alerts.team import EVERY_DAY, ROLE_WORDS, Absence, Practitioner, Role, Rota, Shift
 
@@ -203,8 +203,9 @@ def refuse_change(rota: Rota, after: Practitioner, now: datetime) -> None:
 
 
 def _told(ladders: Collection[Ladder]) -> set[str]:
-    """Whom the steps tell that are for those on duty."""
-    return {step.to for ladder in ladders_in_force(ladders) for step in ladder.steps if not step.everyone}
+    """Whom the steps tell that are for those on duty; of what is wrong with the house itself, others hear as well."""
+    of_patients = (ladder for ladder in ladders_in_force(ladders) if ladder.programme != HOUSE)
+    return {step.to for ladder in of_patients for step in ladder.steps if not step.everyone}
 
 
 def _refuse_substitute(rota: Rota, one: Practitioner, other: Practitioner, absence: Absence) -> None:
