@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from alerts.alert import Audience, Finding
+from alerts.alert import HOUSE, Audience, Finding
 from alerts.bed import Bed
 from alerts.book import _notices
 from alerts.rule import Group
@@ -593,7 +593,8 @@ async def test_a_reading_that_leads_to_nothing_asks_nothing_of_the_book(
             work = getattr(house.book, name)
 
             def noted(*what: Any) -> Any:
-                asked.append(name)
+                if what != ([HOUSE],):  # the duty, which looks after channels meanwhile
+                    asked.append(name)
                 return work(*what)
 
             return noted
