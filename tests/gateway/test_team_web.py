@@ -602,7 +602,7 @@ async def test_the_patients_page_shows_and_changes_contacts_quiet_hours_language
     patient = house.people.patient(WANG.id)
     assert patient is not None
     assert patient.language == "en"
-    assert "High blood pressure" in page.split('id="care"')[1]
+    assert "High blood pressure" in page.split('id="care-plan"')[1]
     assert audited(house, f"contacts:patient:{WANG.id}") == [
         ("changed", "Head nurse Chen"),
         ("added", "Head nurse Chen"),
