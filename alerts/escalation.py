@@ -263,11 +263,18 @@ def begin(alert: str, ladder: Ladder, run: datetime, *, staffed: bool = True) ->
 
 
 def is_over(
-    timer: Timer, *, acknowledged_at: datetime | None, closed_at: datetime | None, snoozed: bool = False
+    timer: Timer,
+    *,
+    acknowledged_at: datetime | None,
+    closed_at: datetime | None,
+    snoozed: bool = False,
+    gone: bool = False,
 ) -> Result | None:
     """Why a step need not be taken any more, by what is known of its alert; None: it is to be taken."""
     if closed_at is not None:
         return Result.CLOSED
+    if gone and timer.step and timer.step.is_for_patient:
+        return Result.CONDITION_GONE
     if snoozed and timer.is_for_staff:
         return Result.SNOOZED
     seen = acknowledged_at is not None and acknowledged_at >= timer.run

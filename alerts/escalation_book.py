@@ -740,8 +740,13 @@ def _end(db: Connection, alert: str, result: Result, at: datetime) -> None:
 
 
 def _is_over(timer: Timer, alert: Alert) -> Result | None:
-    snoozed = alert.snoozed_until is not None
-    return is_over(timer, acknowledged_at=alert.acknowledged_at, closed_at=alert.closed_at, snoozed=snoozed)
+    return is_over(
+        timer,
+        acknowledged_at=alert.acknowledged_at,
+        closed_at=alert.closed_at,
+        snoozed=alert.snoozed_until is not None,
+        gone=alert.condition_gone_at is not None,  # maybe before its run began, when there was no step to end
+    )
 
 
 def _ends(timer: Timer, result: Result) -> bool:

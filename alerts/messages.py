@@ -19,9 +19,10 @@ from jinja2.runtime import Context
 from alerts.alert import HOUSE, SEVERAL, Alert, Audience, Notice, Text
 from alerts.device_rules import CHANNEL_DEAD
 from alerts.escalation import PATIENT, Result, Timer
-from alerts.first_aid import advice
+from alerts.first_aid import advice, advice_late
 from alerts.follow_up import FollowUp
 from alerts.machine import PRIORITY_WORDS, title
+from alerts.metrics import LOW_1
 from alerts.scene import span
 from alerts.shown import number, shown
 from alerts.survey import SURVEY_ID
@@ -35,6 +36,8 @@ _LANGUAGES: Final = ("en", "zh_CN")
 _STEADY_MG_DL: Final = 1.0  # per minute; slower is a flat arrow on every sensor
 _STEADY_MMOL_L: Final = 0.06
 _LATE: Final = timedelta(minutes=20)  # between readings that show how fast glucose moves
+# What came later than this after it was taken may be otherwise by now: a low is measured again after as long.
+_CAME_LATE: Final = timedelta(minutes=15)
 _MOST_READINGS: Final = 3
 
 _ROLES: Final[Mapping[str, Text]] = {
@@ -78,9 +81,10 @@ _CARED_FOR: Final = Text(
     en="Your clinic is being told. If you feel unwell, call the emergency number (120 in China).",
     zh="正在通知您的诊所。如感不适，请拨打急救电话（中国大陆 120）。",
 )
-_SUGAR: Final = advice(very_low=True)
-_FOR_PATIENT: Final[Mapping[str, Text]] = {
-    "glucose-low": Text(en=f"{_SUGAR.en.strip()} Your clinic is being told.", zh=f"{_SUGAR.zh}正在通知您的诊所。"),
+# Of a low, by whether the newest reading leaves open that it is over.
+_SUGAR: Final[Mapping[bool, Text]] = {
+    may_be_over: Text(en=f"{said.en.strip()} Your clinic is being told.", zh=f"{said.zh}正在通知您的诊所。")
+    for may_be_over, said in ((False, advice(very_low=True)), (True, advice_late(very_low=True)))
 }
 
 
@@ -106,10 +110,14 @@ class Written:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """The last readings in words and how they move; None where there is nothing to say."""
+    """The last readings in words and how they move; None where there is nothing to say.
+
+    may_be_over: whether a low may be over by now, for the newest reading is none or came late.
+    """
 
     numbers: Text | None = None
     trend: Text | None = None
+    may_be_over: bool = False
 
 
 def write(kind: str, zone: str, **places: Any) -> Written:
@@ -123,7 +131,9 @@ def alert_message(
 ) -> Written:
     """What somebody is told of an alert. run: the timers of its run, for what was tried before."""
     problem, _, _ = alert.problem.partition(":")
-    to_do = _FOR_PATIENT.get(problem, _CARED_FOR) if to_patient else _FOR_STAFF.get(problem, _ANSWER)
+    to_do = _FOR_STAFF.get(problem, _ANSWER)
+    if to_patient:
+        to_do = _SUGAR[situation.may_be_over] if problem == "glucose-low" else _CARED_FOR
     return write(
         "patient" if to_patient else "staff",
         zone,
@@ -196,7 +206,18 @@ def situation_of(readings: Sequence[Reading], zone: str) -> Situation:
         return Situation()
     wall = ZoneInfo(zone)
     told = [f"{each.taken_at.astimezone(wall):%H:%M} {_value(each)}" for each in last]
-    return Situation(numbers=Text(en=", ".join(told), zh="，".join(told)), trend=_trend(last))
+    return Situation(
+        numbers=Text(en=", ".join(told), zh="，".join(told)), trend=_trend(last), may_be_over=_may_be_over(last[-1])
+    )
+
+
+def _may_be_over(newest: Reading) -> bool:
+    """Whether a low may be over by now, as far as the newest reading says."""
+    if newest.vital not in {Vital.GLUCOSE, Vital.CGM}:
+        return False
+    value, unit = shown(newest)
+    low = LOW_1.mmol_l if unit is Unit.MMOL_L else LOW_1.mg_dl
+    return value >= low or newest.received_at - newest.taken_at > _CAME_LATE
 
 
 def _value(reading: Reading) -> str:

@@ -166,6 +166,12 @@ def test_an_acknowledgement_ends_the_steps_that_wait_for_it() -> None:
     assert is_over(stays, acknowledged_at=minute(1), closed_at=minute(2)) is Result.CLOSED
 
 
+def test_what_is_over_is_told_to_the_patient_no_more() -> None:
+    own, of_staff = run_of(Priority.HIGH)[:2]
+    assert is_over(own, acknowledged_at=None, closed_at=None, gone=True) is Result.CONDITION_GONE
+    assert is_over(of_staff, acknowledged_at=None, closed_at=None, gone=True) is None
+
+
 def test_what_is_not_urgent_waits_for_the_next_shift() -> None:
     rota = Rota(staff=[WANG], shifts=[shift("wang", Role.NURSE)])
     timer = run_of(Priority.LOW)[0]

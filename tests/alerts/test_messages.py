@@ -21,6 +21,7 @@ from alerts.messages import (
     write,
 )
 from alerts.team import Role
+from ingest.reading import Flag, Reading
 from ingest.vital import Unit
 from tests.alerts.ward import START, cgm, cuff, meter, minute
 
@@ -150,6 +151,28 @@ def test_the_patient() -> None:
         "number (120 in China).",
         zh="血糖低于 3.0 mmol/L 已 30 分钟。\n正在通知您的诊所。如感不适，请拨打急救电话（中国大陆 120）。",
     )
+
+
+@pytest.mark.parametrize(
+    ("newest", "at_once"),
+    [
+        (meter(0, 1.7, Unit.MMOL_L), True),
+        (meter(0, 1.7, Unit.MMOL_L, arrives=minute(48)), False),
+        (meter(0, 3.8, Unit.MMOL_L), True),
+        (meter(0, 3.9, Unit.MMOL_L), False),
+        (meter(0, 69), True),
+        (meter(0, 231), False),
+        (cgm(0, 69, arrives=minute(16)), False),
+        (meter(0, None, flags=frozenset({Flag.BELOW_RANGE})), True),
+        (meter(0, None, flags=frozenset({Flag.ABOVE_RANGE})), False),
+    ],
+)
+def test_a_patient_who_may_be_low_no_more_is_asked_to_measure_first(newest: Reading, *, at_once: bool) -> None:
+    said = alert_message(ALERT, to_patient=True, zone=ZONE, situation=situation_of([newest], ZONE))
+    assert ("Please eat or drink 15 to 20 g" in said.body.en) is at_once
+    assert ("Please measure by finger now, and eat or drink 15 to 20 g" in said.body.en) is not at_once
+    assert ("请立即进食" in said.body.zh.replace("如仍偏低或有不适，请立即进食", "")) is at_once
+    assert ("请现在测指尖血糖" in said.body.zh) is not at_once
 
 
 def test_it_is_over() -> None:

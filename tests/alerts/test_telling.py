@@ -225,6 +225,16 @@ async def test_told_anew_a_new_run_begins(clinic: Clinic, app: Ear) -> None:
     assert ended == [("check", 0), ("step", 1), ("step", 2)]
 
 
+async def test_what_was_over_before_its_ladder_began_is_told_to_staff_alone(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="app", address="p"))
+    alert = clinic.alarm()
+    clinic.over()
+    await clinic.at(1)
+    assert "p" not in app.whom()
+    assert app.whom()[0] == "wang"
+    assert clinic.results(alert.id)[0] == ("patient", "condition-gone")
+
+
 async def test_all_who_were_told_are_told_that_it_is_over(clinic: Clinic, app: Ear) -> None:
     clinic.reach_patient(Contact(channel="app", address="p"))
     alert = clinic.alarm()
