@@ -34,7 +34,7 @@ from alerts.follow_up import (
     opened,
 )
 from alerts.follow_up_book import Given
-from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved
+from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved, refuse_past
 from alerts.survey import LONGEST_TEXT, MATERIALS, Answer, Material, Survey
 from alerts.team import Role
 from gateway.api import (
@@ -693,6 +693,7 @@ async def make_appointment(house: House, follow_up_id: str, body: AppointmentIn)
     """Make an appointment with the patient."""
     follow_up = await find_follow_up(house, follow_up_id)
     now = house.now()
+    refuse_past(body.start, now)
     made = Appointment(
         id="m-" + digest(follow_up.id, now.isoformat()),
         follow_up=follow_up.id,
