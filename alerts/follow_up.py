@@ -629,7 +629,12 @@ def _postpone(follow_up: FollowUp, deed: Postpone) -> Step:
             f"Putting off follow-up {follow_up.id} needs a note: why, and what was agreed with the patient.",
             f"推迟随访 {follow_up.id} 须填写说明：原因以及与患者的约定。",
         )
-    if not deed.at < deed.until <= deed.at + most:
+    if deed.until <= deed.at:
+        _refuse(
+            f"Follow-up {follow_up.id} would be put off until a moment that is past. Choose one still to come.",
+            f"随访 {follow_up.id} 的推迟时间已过。请选择将来的时间。",
+        )
+    if deed.until > deed.at + most:
         _refuse(
             f"Follow-up {follow_up.id} can be put off by at most {_span(most).en}: until {_minute(deed.at + most)}.",
             f"随访 {follow_up.id} 最多可推迟{_span(most).zh}：不晚于 {_minute(deed.at + most)}。",

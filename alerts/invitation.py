@@ -38,8 +38,9 @@ class Appointment:
 
 
 def moved(appointment: Appointment, *, start: datetime, length: timedelta, place: str, at: datetime) -> Appointment:
-    """The appointment at another time or place. Raises IllegalAct where it was cancelled."""
+    """The appointment at another time or place. Raises IllegalAct where it was cancelled, or begins in the past."""
     _refuse_cancelled(appointment)
+    refuse_past(start, at)
     return replace(
         appointment, start=start, length=length, place=place, changed_at=at, sequence=appointment.sequence + 1
     )
@@ -79,6 +80,17 @@ def invitation(appointment: Appointment, *, summary: str, organizer: str, attend
     calendar.add_component(event)
     made: bytes = calendar.to_ical()
     return made
+
+
+def refuse_past(start: datetime, at: datetime) -> None:
+    """Raises IllegalAct for an appointment that would begin before the moment at which it is made."""
+    if start < at:
+        raise IllegalAct(
+            Text(
+                en="This appointment would begin in the past. Choose a begin that is still to come.",
+                zh="预约的开始时间已过。请选择将来的时间。",
+            )
+        )
 
 
 def _refuse_cancelled(appointment: Appointment) -> None:

@@ -21,6 +21,10 @@ APART: Final = timedelta(days=7)
 POOR: Final = 2  # and below
 LONGEST_TEXT: Final = 2000
 CALL_AGAIN: Final = "call-again"
+_EMPTY: Final = Text(
+    en="Nothing is answered yet. Please answer at least one question, then send it.",
+    zh="您还没有回答任何问题。请至少回答一个问题后再提交。",
+)
 SURVEY_ID: Final = "s-"  # how the id of a survey begins, and that of the notice with its link
 
 
@@ -51,7 +55,7 @@ class Answer:
     solved: bool | None = None
     score: int | None = None
     text: str = ""
-    call_again: bool = False
+    call_again: bool | None = None
 
     def __post_init__(self) -> None:
         if self.score is not None and not 1 <= self.score <= 5:
@@ -60,7 +64,7 @@ class Answer:
     @property
     def poor(self) -> bool:
         """Whether somebody has to see to it."""
-        return self.call_again or self.solved is False or (self.score is not None and self.score <= POOR)
+        return bool(self.call_again) or self.solved is False or (self.score is not None and self.score <= POOR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +99,13 @@ def survey_of(follow_up: FollowUp, last_made_at: datetime | None) -> Survey | No
 
 
 def answered(survey: Survey, answer: Answer, at: datetime) -> Survey:
-    """The survey with its answer. Raises IllegalAct for a second answer, and for one that comes too late."""
+    """The survey with its answer. Raises IllegalAct for a second answer, for an empty one, and for one too late."""
     if because := refusal(survey, at):
         raise IllegalAct(because)
-    return replace(survey, answer=replace(answer, text=answer.text.strip()[:LONGEST_TEXT]), answered_at=at)
+    said = replace(answer, text=answer.text.strip()[:LONGEST_TEXT])
+    if said == Answer():  # it would use the questions up
+        raise IllegalAct(_EMPTY)
+    return replace(survey, answer=said, answered_at=at)
 
 
 def refusal(survey: Survey, at: datetime) -> Text | None:

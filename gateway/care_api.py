@@ -34,7 +34,7 @@ from alerts.follow_up import (
     opened,
 )
 from alerts.follow_up_book import Given
-from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved
+from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved, refuse_past
 from alerts.survey import LONGEST_TEXT, MATERIALS, Answer, Material, Survey
 from alerts.team import Role
 from gateway.api import (
@@ -448,7 +448,7 @@ class AnswerIn(Door):
     solved: bool | None = None
     score: int | None = Field(default=None, ge=1, le=5, description="1 (poor) to 5 (very good)")
     text: str = Field(default="", max_length=LONGEST_TEXT)
-    call_again: bool = False
+    call_again: bool | None = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -464,7 +464,7 @@ class AnswerOut(BaseModel):
     solved: bool | None
     score: int | None
     text: str
-    call_again: bool
+    call_again: bool | None
     poor: bool = Field(description="It has opened a follow-up")
 
     model_config = ConfigDict(from_attributes=True)
@@ -693,6 +693,7 @@ async def make_appointment(house: House, follow_up_id: str, body: AppointmentIn)
     """Make an appointment with the patient."""
     follow_up = await find_follow_up(house, follow_up_id)
     now = house.now()
+    refuse_past(body.start, now)
     made = Appointment(
         id="m-" + digest(follow_up.id, now.isoformat()),
         follow_up=follow_up.id,
@@ -843,7 +844,7 @@ async def list_surveys(
 
 @router.post("/surveys/{survey_id}/answer")
 async def answer_survey(house: House, survey_id: Annotated[str, Path(max_length=64)], body: AnswerIn) -> SurveyOut:
-    """Write down what a patient answered; once. A poor answer opens a follow-up."""
+    """Write down what a patient answered; once, and not nothing at all. A poor answer opens a follow-up."""
     return SurveyOut.of(*await answer(house, survey_id, Answer(**body.model_dump())))
 
 

@@ -33,10 +33,7 @@ SurveyClaim = Annotated[Claim, claimed(SURVEY)]
 @router.get("/survey/{token}")
 async def ask(request: Request, house: House, token: str, claim: SurveyClaim) -> Response:
     """The questions; or why they cannot be answered any more."""
-    survey = await asyncio.to_thread(house.follow_ups.survey, claim.subject)
-    if survey is None:
-        raise HTTPException(404, Sentence("no survey has the id {id}", id=claim.subject))
-    return await _page(request, house, token, claim, said=refusal(survey, house.now()))
+    return await _page(request, house, token, claim)
 
 
 @router.post("/survey/{token}")
@@ -50,7 +47,7 @@ async def take(request: Request, house: House, token: str, claim: SurveyClaim) -
     try:
         await answer(house, claim.subject, said)
     except IllegalAct as error:
-        return await _page(request, house, token, claim, said=error.text)
+        return await _page(request, house, token, claim, refused=error.text)
     return await _page(request, house, token, claim, thanks=True)
 
 
@@ -59,9 +56,21 @@ def _known(fields: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _page(
-    request: Request, house: HouseView, token: str, claim: Claim, *, said: Text | None = None, thanks: bool = False
+    request: Request, house: HouseView, token: str, claim: Claim, *, refused: Text | None = None, thanks: bool = False
 ) -> Response:
-    """said: why there is nothing to answer."""
+    """refused: why an answer was not taken; the questions stay where they can still be answered."""
+    survey = await asyncio.to_thread(house.follow_ups.survey, claim.subject)
+    if survey is None:
+        raise HTTPException(404, Sentence("no survey has the id {id}", id=claim.subject))
     return await patients_page(
-        request, house, claim, "survey.html", token=token, said=said, thanks=thanks, questions=QUESTIONS
+        request,
+        house,
+        claim,
+        "survey.html",
+        token=token,
+        over=None if thanks else refusal(survey, house.now()),
+        refused=refused,
+        thanks=thanks,
+        questions=QUESTIONS,
+        status=409 if refused else 200,
     )

@@ -79,3 +79,10 @@ def test_what_is_long_is_folded_and_comes_back_whole() -> None:
     assert str(event["summary"]) == summary
     assert all(len(line) <= 75 for line in sent(FIRST, summary).split(b"\r\n"))
     assert event["attendee"].params["RSVP"] == "TRUE"
+
+
+def test_it_is_not_moved_into_the_past() -> None:
+    past = AT - timedelta(minutes=1)
+    with pytest.raises(IllegalAct, match="would begin in the past"):
+        moved(FIRST, start=past, length=FIRST.length, place="", at=AT)
+    assert moved(FIRST, start=AT, length=FIRST.length, place="", at=AT).start == AT

@@ -51,7 +51,7 @@ def test_who_was_reached_is_asked_once_a_week_at_most() -> None:
 @pytest.mark.parametrize(
     ("answer", "poor"),
     [
-        (Answer(), False),
+        (Answer(call_again=False), False),
         (Answer(helpful=False), False),
         (Answer(score=3, solved=True), False),
         (Answer(score=2), True),
@@ -90,12 +90,18 @@ def test_it_is_answered_once_and_in_time() -> None:
     assert (done.answer, done.answered_at) == (Answer(score=4), START + DAY)
     with pytest.raises(IllegalAct, match="answered already"):
         answered(done, Answer(score=1), START + DAY)
-    answered(survey(), Answer(), survey().expires_at - timedelta(seconds=1))
+    answered(survey(), Answer(score=3), survey().expires_at - timedelta(seconds=1))
     with pytest.raises(IllegalAct, match="no longer be answered"):
         answered(survey(), Answer(), survey().expires_at)
     for score in (0, 6):
         with pytest.raises(ValueError, match=f"the score is {score}; give one from 1 to 5"):
             Answer(score=score)
+
+
+@pytest.mark.parametrize("nothing", [Answer(), Answer(text=" \n")])
+def test_an_empty_answer_is_refused_with_what_to_do(nothing: Answer) -> None:
+    with pytest.raises(IllegalAct, match="Please answer at least one question"):
+        answered(survey(), nothing, START + DAY)
 
 
 def test_every_word_is_there_in_both_languages() -> None:

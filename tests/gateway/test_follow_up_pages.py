@@ -283,6 +283,8 @@ async def test_what_is_refused_says_what_is_possible_and_stays_as_it_was_typed(
         for act, more, status, en, zh in (
             ("claim", {}, 409, "Have it handed over to you", "请通过转交接手"),
             ("postpone", {}, 409, "can be put off by at most 1 d", "最多可推迟 1 天"),
+            ("postpone", {"until": "2026-03-03T14:29"}, 409, "until a moment that is past", "推迟时间已过"),
+            ("appointments", {"start": "2026-03-03T14:29"}, 409, "would begin in the past", "开始时间已过"),
             ("hand-over", {}, 409, "needs a role or a person", "须选择角色或人员"),
             ("attempts", {"result": "declined", "note": ""}, 409, "needs a note", "患者拒绝时"),
             ("attempts", {}, 422, "What came of it: this is needed", "联系结果：必填"),

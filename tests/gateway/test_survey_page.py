@@ -13,6 +13,7 @@ from alerts.alert import Act, ActKind, Alert, Outcome, Priority
 from alerts.follow_up import Attempt, Result
 from alerts.team import Contact, QuietHours
 from gateway.guard import WebSettings
+from gateway.people import Patient
 from gateway.web import create_app
 from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, very_low
 from tests.gateway.test_duty import Ear, speak_through
@@ -102,6 +103,26 @@ async def test_a_patient_answers_in_the_own_language_and_a_poor_answer_opens_a_t
     for answer in (await web.post(path, data={"score": "5"}), await web.get(path)):
         assert {"zh_CN": "您已经回答过了", "en": "You have answered already"}[patient.language] in answer.text
     assert len(house.follow_ups.due()) == 1
+
+
+@pytest.mark.parametrize(
+    ("patient", "first"), [(WANG, "请至少回答一个问题"), (MILLER, "answer at least one question")]
+)
+async def test_an_empty_answer_uses_nothing_up(
+    house: SmallHouse, web: httpx.AsyncClient, patient: Patient, first: str
+) -> None:
+    await reached(house, house.find(very_low(patient)))
+    house.time += timedelta(hours=1)  # 08:30 in Berlin
+    (message,) = (await asked(house, patient.id)).heard
+    path = message.link.removeprefix(SENT)
+    for nothing in ({}, {"text": "  "}):
+        refused = await web.post(path, data=nothing)
+        assert refused.status_code == 409
+        assert first in refused.text
+        assert f'action="{path}"' in refused.text, "it can still be answered"
+    assert (await web.post(path, data={"call_again": "true"})).status_code == 200
+    (task,) = house.follow_ups.due()
+    assert task.patient == patient.id
 
 
 async def test_it_is_sent_once_and_not_in_quiet_hours(house: SmallHouse) -> None:
