@@ -273,8 +273,7 @@ class EscalationBook:
         with writing(self._engine) as db:
             desk = _Desk(db, self, [], now)
             noted = note_overdue(db, now, _AT_ONCE)
-            for follow_up in noted:
-                desk.begin_overdue(follow_up)
+            desk.begin_overdue(noted)
             desk.write()
             if not anybody_in(db):
                 to_house(db, [_overdue_notice(each, now) for each in noted if each.priority is not Priority.LOW])
@@ -451,13 +450,24 @@ class _Desk:
         self._plan(begin(alert.id, ladder, timer.run, staffed=staffed))
         self._finish(timer, Result.DONE)
 
-    def begin_overdue(self, follow_up: FollowUp) -> None:
-        """Have it told that a follow-up is overdue: to who has it, else to the role on duty."""
+    def begin_overdue(self, follow_ups: Sequence[FollowUp]) -> None:
+        """Have it told that follow-ups are overdue: to who has each, else to the role on duty.
+
+        Coordinators who are still to be told of the same lateness are told no later, whoever has it now.
+        """
+        self._runs |= _runs_of(self._db, [each.id for each in follow_ups]) if follow_ups else {}
         active = [one for one in self.rota.staff if one.active]
-        has_it = next((one for one in active if follow_up.assigned_to in (one.name, one.id)), None)
-        holder = staff(has_it.id) if has_it else follow_up.role.value
-        ladder = overdue_ladder(follow_up.priority, holder, after=ACT_WITHIN[follow_up.priority])
-        self._plan(begin(follow_up.id, ladder, self._now, staffed=self._staffed))
+        for follow_up in follow_ups:
+            has_it = next((one for one in active if follow_up.assigned_to in (one.name, one.id)), None)
+            holder = staff(has_it.id) if has_it else follow_up.role.value
+            waiting = [
+                each.due - self._now
+                for each in self._runs.get(follow_up.id, {}).values()
+                if each.is_pending_step and each.number and each.run >= follow_up.due_at
+            ]
+            after = max(timedelta(), min([ACT_WITHIN[follow_up.priority], *waiting]))
+            ladder = overdue_ladder(follow_up.priority, holder, after=after)
+            self._plan(begin(follow_up.id, ladder, self._now, staffed=self._staffed))
 
     def _remind(self, timer: Timer, follow_up: FollowUp) -> None:
         """A step about an overdue follow-up, unless it has got another time meanwhile or was closed."""

@@ -23,7 +23,8 @@ due sooner; who has it stays.
 
 **Overdue** (`overdue`): that its time has passed is a dated fact, once for each `due_at`; whoever has it is told, and
 after as long again as it may take to act (`ACT_WITHIN`) the coordinators (`alerts.escalation.overdue_ladder`).
-What gives it another time, or makes it more urgent, begins this anew.
+What gives it another time begins this anew. So do a hand-over and an alert that is told again, for who has it now is
+to know; they gain no time, and the coordinators are told no later.
 
 **Symptoms** have to be asked for where a severe blood pressure is followed up. Any of them makes it an emergency, and
 no other outcome is taken then (AHA: above 180/120 mmHg with chest or back pain, breathlessness, numbness or weakness,
@@ -538,7 +539,7 @@ def overdue(follow_up: FollowUp, now: datetime) -> Step:
 def _overdue_at(before: FollowUp, fact: Fact) -> datetime | None:
     if fact.what is What.OVERDUE:
         return fact.at
-    anew = fact.what is What.CLOSED or fact.due_at != before.due_at or fact.priority > before.priority
+    anew = fact.what in {What.CLOSED, What.HANDED_OVER, What.WORSENED} or fact.due_at != before.due_at
     return None if anew else before.overdue_at
 
 

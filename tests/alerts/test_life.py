@@ -22,7 +22,7 @@ from alerts.audit import entries
 from alerts.book import Book, _alert_row, _to_audit
 from alerts.channels import Speaker, personal_routes
 from alerts.escalation import CRITICAL_WITHIN
-from alerts.follow_up import Attempt, Claim, Close, Deed, HandOver, Postpone, Result, What, replay
+from alerts.follow_up import Attempt, Claim, Close, Deed, Fact, HandOver, Postpone, Result, What, replay
 from alerts.follow_up_book import FollowUpBook
 from alerts.machine import FactKind, snooze_at_most
 from alerts.rules import PLAIN
@@ -300,9 +300,16 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def what_is_overdue_is_noted_once_for_each_time(self) -> None:
         for each in self.follow_ups():
-            facts = [fact for fact in self.hub.follow_ups.history(each.id) if fact.what is What.OVERDUE]
-            assert len({(fact.due_at, fact.priority) for fact in facts}) == len(facts)
-            assert all(fact.at > fact.due_at for fact in facts)
+            noted: Fact | None = None
+            since: set[What] = set()
+            for fact in self.hub.follow_ups.history(each.id):
+                if fact.what is What.OVERDUE:
+                    assert fact.at > fact.due_at
+                    anew = since & {What.HANDED_OVER, What.WORSENED}
+                    assert noted is None or noted.due_at != fact.due_at or anew
+                    noted, since = fact, set()
+                else:
+                    since.add(fact.what)
 
     @invariant()
     def the_record_makes_what_stands(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from alerts.alert import Audience, Outcome, Priority, Text
 from alerts.escalation_book import EscalationBook
-from alerts.follow_up import Attempt, Close, FollowUp, Open, Postpone, Result, What, Why, replay, worsened
+from alerts.follow_up import Attempt, Close, FollowUp, HandOver, Open, Postpone, Result, What, Why, replay, worsened
 from alerts.follow_up import opened as opened_step
 from alerts.follow_up_book import FollowUpBook
 from alerts.messages import overdue_message
@@ -206,6 +206,46 @@ async def test_what_gets_more_urgent_while_it_is_overdue_is_told_as_such(clinic:
     await clinic.skip(2882)
     assert app.whom() == ["wang"]
     assert app.heard[0][1].subject.en.startswith("High priority: a follow-up is overdue")
+
+
+async def test_who_gets_an_overdue_one_is_told_and_the_coordinators_are_told_no_later(
+    clinic: Clinic, app: Ear
+) -> None:
+    follow_up = clinic.open(opening())
+    await clinic.skip(241)
+    assert app.whom() == ["wang"]
+    await clinic.skip(300)
+    deed = HandOver(follow_up=follow_up.id, by="王丽", at=clinic.now, note="has not answered twice", to="Li")
+    assert clinic.care(deed).due_at == follow_up.due_at
+    await clinic.skip(301)
+    assert app.whom() == ["wang", "li"]
+    assert "Who has it: Li.\n" in app.heard[1][1].body.en
+    await clinic.skip(480)
+    assert app.whom() == ["wang", "li"]
+    await clinic.skip(482)
+    assert app.whom() == ["wang", "li", "bao"]
+    clinic.care(replace(deed, at=clinic.now, to=None, role=Role.NURSE))
+    await clinic.skip(484)
+    assert app.whom() == ["wang", "li", "bao", "wang"]
+    await clinic.skip(482 + 239)
+    assert app.whom().count("bao") == 1
+    await clinic.skip(482 + 243)
+    assert app.whom().count("bao") == 2
+
+
+async def test_an_overdue_one_whose_alert_comes_again_is_told_again(clinic: Clinic, app: Ear) -> None:
+    alert = clinic.alarm(Priority.LOW)
+    await clinic.skip(0)
+    clinic.take(alert.id, "王丽")
+    await clinic.skip(2881)
+    await clinic.skip(2880 + 400)
+    assert app.whom() == ["wang"]
+    known = clinic.follow_ups.of_alert(alert.id)
+    assert known is not None
+    clinic.follow_ups.record(worsened(alert, known, clinic.now))
+    await clinic.skip(2880 + 401)
+    await clinic.skip(2880 + 1440 + 400)
+    assert app.whom() == ["wang", "wang"]
 
 
 async def test_a_channel_that_is_not_trusted_hears_that_one_is_overdue_and_of_whom(
