@@ -93,6 +93,45 @@ def test_the_first_of_staff() -> None:
     )
 
 
+def test_readings_are_of_the_patients_own_clock_as_the_sentence_is() -> None:
+    situation = situation_of([meter(0, 60)], "Europe/Berlin")
+    far = alert_message(ALERT, to_patient=False, zone=ZONE, situation=situation)
+    assert "\nReadings (times of Europe/Berlin): 19:00 60 mg/dL.\n" in far.body.en
+    assert "\n读数（时间按 Europe/Berlin 时区）：19:00 60 mg/dL。\n" in far.body.zh
+    near = alert_message(ALERT, to_patient=False, zone="Europe/Berlin", situation=situation)
+    assert "\nReadings: 19:00 60 mg/dL.\n" in near.body.en
+    assert "\n读数：19:00 60 mg/dL。\n" in near.body.zh
+
+
+@pytest.mark.parametrize(
+    ("sent", "reads", "numbers", "trend"),
+    [
+        (
+            (cgm(0, 250), cgm(5, 231)),
+            Unit.MMOL_L,
+            ("02:00 13.9 mmol/L (250 mg/dL)", "02:05 12.8 mmol/L (231 mg/dL)"),
+            Text(en="falling by 0.21 mmol/L per minute.", zh="每分钟下降 0.21 mmol/L。"),
+        ),
+        (
+            (cgm(0, 3.1, Unit.MMOL_L), cgm(5, 3.5, Unit.MMOL_L)),
+            Unit.MG_DL,
+            ("02:00 56 mg/dL (3.1 mmol/L)", "02:05 63 mg/dL (3.5 mmol/L)"),
+            Text(en="rising by 1.4 mg/dL per minute.", zh="每分钟上升 1.4 mg/dL。"),
+        ),
+        ((meter(0, 60),), Unit.MG_DL, ("02:00 60 mg/dL",), None),
+        ((meter(0, None, flags=frozenset({Flag.BELOW_RANGE})),), Unit.MMOL_L, ("02:00 LO",), None),
+        ((cuff(0, 170, 100),), Unit.MG_DL, ("02:00 170/100 mmHg",), None),
+    ],
+)
+def test_readings_are_in_the_patients_own_unit_first(
+    sent: tuple[Reading, ...], reads: Unit, numbers: tuple[str, ...], trend: Text | None
+) -> None:
+    said = situation_of(sent, ZONE, reads)
+    chinese = "，".join(numbers).replace(" (", "（").replace(")", "）")
+    assert said.numbers == Text(en=", ".join(numbers), zh=chinese)
+    assert said.trend == trend
+
+
 def test_who_comes_later_reads_what_was_tried() -> None:
     run = [
         step("patient", 0, Result.TOLD, "p-1"),
