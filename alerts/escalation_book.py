@@ -606,6 +606,7 @@ class _Desk:
                     name=whom.name if whom else about.patient,
                     number=call.number,
                     about=about.subject,
+                    failed=call.position > 0,
                 )
                 key = f"call {call.notice} {call.position}"
                 notice = _notice(key, recipient, about.alert, about.patient, about.priority, written, self._now)

@@ -271,12 +271,18 @@ def test_several_in_one() -> None:
 
 
 def test_a_telephone_call_is_asked_for() -> None:
-    said = write("call", ZONE, name="张伟", number="010-1234", about=NOTICE.subject)
+    said = write("call", ZONE, name="张伟", number="010-1234", about=NOTICE.subject, failed=True)
     assert said.subject == Text(en="Please telephone 张伟: 010-1234", zh="请致电 张伟：010-1234")
     assert said.body == Text(
         en="No message could be delivered to 张伟 in time. It was about: Condition over: Very low glucose.\n"
         "Please telephone 010-1234, say what it is about, and note what came of it.",
         zh="未能及时将消息送达 张伟。内容：状况已解除：血糖严重偏低。\n请拨打 010-1234 告知，并记录结果。",
+    )
+    at_once = write("call", ZONE, name="张伟", number="010-1234", about=NOTICE.subject, failed=False)
+    assert at_once.body == Text(
+        en="张伟 is to be told by telephone. It was about: Condition over: Very low glucose.\n"
+        "Please telephone 010-1234, say what it is about, and note what came of it.",
+        zh="需电话通知 张伟。内容：状况已解除：血糖严重偏低。\n请拨打 010-1234 告知，并记录结果。",
     )
 
 
