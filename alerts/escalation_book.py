@@ -150,7 +150,7 @@ class EscalationBook:
     """The timers. channels: names of the personal channels that are configured, by whom they may reach.
 
     patient_of: who a patient is, None for one who is not registered. situation: the last readings about an alert, on
-    the wall clock of a zone; it may fail, and the message then goes without.
+    the patient's own wall clock; it may fail, and the message then goes without.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class EscalationBook:
         *,
         channels: Mapping[Audience, Collection[str]],
         patient_of: Callable[[str], PatientFile | None],
-        situation: Callable[[Alert, str], Situation] = lambda _alert, _zone: Situation(),
+        situation: Callable[[Alert], Situation] = lambda _alert: Situation(),
         ladders: Sequence[Ladder] = (),
     ) -> None:
         self._engine = engine
@@ -365,7 +365,7 @@ class _Desk:
         self._forward: dict[str, Timer] = {}
         self._planned: dict[str, Timer] = {}
         self._files: dict[str, PatientFile | None] = {}
-        self._situations: dict[tuple[str, str], Situation] = {}
+        self._situations: dict[str, Situation] = {}
         checks = [_step_of(timer).id for timer in timers if timer.kind is TimerKind.CHECK]
         self._delivered = delivered_in(db, checks) if checks else set()
         self._contacts: dict[str, _Ways] = {}
@@ -488,9 +488,7 @@ class _Desk:
         @cache
         def written(zone: str, *, to_patient: bool) -> Written:
             """For all who read it on the same clock."""
-            return alert_message(
-                alert, to_patient=to_patient, zone=zone, situation=self._situation(alert, zone), run=run
-            )
+            return alert_message(alert, to_patient=to_patient, zone=zone, situation=self._situation(alert), run=run)
 
         def tell(channel: str, recipient: Recipient) -> Result:
             message = written(recipient.zone, to_patient=recipient.is_patient)
@@ -618,6 +616,7 @@ class _Desk:
                     name=whom.name if whom else about.patient,
                     number=call.number,
                     about=about.subject,
+                    failed=call.position > 0,
                 )
                 key = f"call {call.notice} {call.position}"
                 notice = _notice(key, recipient, about.alert, about.patient, about.priority, written, self._now)
@@ -683,14 +682,14 @@ class _Desk:
             self._files[name] = self._book.patient_of(name)
         return self._files[name]
 
-    def _situation(self, alert: Alert, zone: str) -> Situation:
-        if (alert.id, zone) not in self._situations:
+    def _situation(self, alert: Alert) -> Situation:
+        if alert.id not in self._situations:
             try:
-                self._situations[alert.id, zone] = self._book.situation(alert, zone)
+                self._situations[alert.id] = self._book.situation(alert)
             except Exception:  # a message without the last readings is better than none
                 logger.exception("the last readings of patient %s could not be read for a message", alert.patient)
-                self._situations[alert.id, zone] = Situation()
-        return self._situations[alert.id, zone]
+                self._situations[alert.id] = Situation()
+        return self._situations[alert.id]
 
     def _run(self, timer: Timer) -> list[Timer]:
         """All timers of its run, as they are by now."""

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 
-from alerts.alert import HOUSE, SEVERAL, Alert, Audience, Notice, Text
+from alerts.alert import HOUSE, SEVERAL, Alert, Audience, Notice, Text, together
 from alerts.device_rules import CHANNEL_DEAD
 from alerts.escalation import PATIENT, Result, Timer
 from alerts.first_aid import advice, advice_late
@@ -24,11 +24,11 @@ from alerts.follow_up import FollowUp
 from alerts.machine import PRIORITY_WORDS, title
 from alerts.metrics import LOW_1
 from alerts.scene import span
-from alerts.shown import number, shown
+from alerts.shown import converted, number, shown
 from alerts.survey import SURVEY_ID
 from alerts.team import ROLE_WORDS
 from ingest.reading import Reading
-from ingest.vital import Unit, Vital
+from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
 
 TRIAL_ID: Final = "c-"  # how the id of a message begins that only tries whether a contact works
 OVERDUE_ID: Final = "o-"  # how the id of a notice about an overdue follow-up begins
@@ -39,6 +39,8 @@ _LATE: Final = timedelta(minutes=20)  # between readings that show how fast gluc
 # What came later than this after it was taken may be otherwise by now: a low is measured again after as long.
 _CAME_LATE: Final = timedelta(minutes=15)
 _MOST_READINGS: Final = 3
+_GLUCOSE: Final = frozenset({Vital.GLUCOSE, Vital.CGM})
+_COMMA: Final = Text(en=", ", zh="，")
 
 _ROLES: Final[Mapping[str, Text]] = {
     PATIENT: Text(en="the patient", zh="患者"),
@@ -112,11 +114,13 @@ class Written:
 class Situation:
     """The last readings in words and how they move; None where there is nothing to say.
 
-    may_be_over: whether a low may be over by now, for the newest reading is none or came late.
+    zone: of whose wall clock the readings' moments are; "" without readings. may_be_over: whether a low may be over
+    by now, for the newest reading is none or came late.
     """
 
     numbers: Text | None = None
     trend: Text | None = None
+    zone: str = ""
     may_be_over: bool = False
 
 
@@ -143,6 +147,7 @@ def alert_message(
         because=alert.because,
         numbers=situation.numbers,
         trend=situation.trend,
+        elsewhere=situation.zone if situation.zone != zone else "",
         over=alert.condition_gone_at is not None,
         tried=_tried(run),
         advice=to_do,
@@ -199,28 +204,45 @@ def _patient(name: str) -> Text:
     return Text(en=f"patient {name}", zh=f"患者 {name}")
 
 
-def situation_of(readings: Sequence[Reading], zone: str) -> Situation:
-    """The last readings of one vital, oldest first, in words; and how glucose or pressure moves."""
+def situation_of(readings: Sequence[Reading], zone: str, reads: Unit | None = None) -> Situation:
+    """The last readings of one vital, oldest first, in words; and how glucose or pressure moves.
+
+    zone: the patient's, by which the sentence of the alert is as well. reads: the unit in which a glucose is said
+    first; None: the one received.
+    """
     last = readings[-_MOST_READINGS:]
     if not last:
         return Situation()
     wall = ZoneInfo(zone)
-    told = [f"{each.taken_at.astimezone(wall):%H:%M} {_value(each)}" for each in last]
+    told = []
+    for each in last:
+        clock, value = f"{each.taken_at.astimezone(wall):%H:%M}", _value(each, reads)
+        told.append(Text(en=f"{clock} {value.en}", zh=f"{clock} {value.zh}"))
     return Situation(
-        numbers=Text(en=", ".join(told), zh="，".join(told)), trend=_trend(last), may_be_over=_may_be_over(last[-1])
+        numbers=together(told, _COMMA), trend=_trend(last, reads), zone=zone, may_be_over=_may_be_over(last[-1])
     )
 
 
 def _may_be_over(newest: Reading) -> bool:
     """Whether a low may be over by now, as far as the newest reading says."""
-    if newest.vital not in {Vital.GLUCOSE, Vital.CGM}:
+    if newest.vital not in _GLUCOSE:
         return False
     value, unit = shown(newest)
     low = LOW_1.mmol_l if unit is Unit.MMOL_L else LOW_1.mg_dl
     return value >= low or newest.received_at - newest.taken_at > _CAME_LATE
 
 
-def _value(reading: Reading) -> str:
+def _value(reading: Reading, reads: Unit | None) -> Text:
+    """A glucose in the unit that is read, and as it was received where that is another one."""
+    received = _received(reading)
+    value, unit = shown(reading)
+    if reading.vital not in _GLUCOSE or reads in (None, unit) or not math.isfinite(value):
+        return Text(en=received, zh=received)
+    first = converted(value, unit)
+    return Text(en=f"{first} ({received})", zh=f"{first}（{received}）")
+
+
+def _received(reading: Reading) -> str:
     if reading.vital is Vital.BLOOD_PRESSURE:
         systolic, diastolic = (f"{value:.0f}" if value is not None else "?" for value in reading.values[:2])
         return f"{systolic}/{diastolic} {Unit.MMHG}"
@@ -230,7 +252,7 @@ def _value(reading: Reading) -> str:
     return "?" if math.isnan(value) else number(value, unit)
 
 
-def _trend(readings: Sequence[Reading]) -> Text | None:
+def _trend(readings: Sequence[Reading], reads: Unit | None) -> Text | None:
     if len(readings) < 2:
         return None
     before, now = readings[-2:]
@@ -245,9 +267,12 @@ def _trend(readings: Sequence[Reading]) -> Text | None:
         return None
     if abs(rate) < (_STEADY_MMOL_L if unit is Unit.MMOL_L else _STEADY_MG_DL):
         return Text(en="steady.", zh="平稳。")
-    much = f"{abs(rate):.2f}" if unit is Unit.MMOL_L else f"{abs(rate):.1f}"
+    said = reads or unit
+    if said is not unit:
+        rate *= MG_DL_PER_MMOL_L if said is Unit.MG_DL else 1 / MG_DL_PER_MMOL_L
+    much = f"{abs(rate):.2f}" if said is Unit.MMOL_L else f"{abs(rate):.1f}"
     en, zh = ("falling", "下降") if rate < 0 else ("rising", "上升")
-    return Text(en=f"{en} by {much} {unit} per minute.", zh=f"每分钟{zh} {much} {unit}。")
+    return Text(en=f"{en} by {much} {said} per minute.", zh=f"每分钟{zh} {much} {said}。")
 
 
 def _pressure_trend(before: Reading, now: Reading) -> Text | None:

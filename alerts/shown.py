@@ -64,7 +64,7 @@ def _value_words(value: float, unit: Unit, reads: Unit | None, marks: tuple[bool
     elif reads is None:
         here = Text(en=number(value, unit), zh=number(value, unit))
     else:
-        first, other = number(value, unit), _converted(value, unit)
+        first, other = number(value, unit), converted(value, unit)
         if reads is not unit:
             first, other = other, first
         here = Text(en=first, zh=first)
@@ -93,8 +93,8 @@ def number(value: float, unit: Unit) -> str:
     return f"{value:.1f} {unit}" if unit is Unit.MMOL_L and value == round(value) else f"{value:g} {unit}"
 
 
-def _converted(value: float, unit: Unit) -> str:
-    """For eyes used to the other unit."""
+def converted(value: float, unit: Unit) -> str:
+    """A glucose in the other unit, for eyes used to that."""
     if unit is Unit.MMOL_L:
         return f"{value * MG_DL_PER_MMOL_L:.0f} {Unit.MG_DL}"
     return f"{value / MG_DL_PER_MMOL_L:.1f} {Unit.MMOL_L}"

@@ -268,14 +268,15 @@ class Duty:
         recipient = Recipient(owner=patient(name), name=known.name, language=known.language, zone=known.zone)
         return PatientFile(recipient=recipient, programme=self._rules.care(name, care_of(known)).programme)
 
-    def _situation(self, alert: Alert, zone: str) -> Situation:
-        """The last readings of the vital that the alert rests on."""
+    def _situation(self, alert: Alert) -> Situation:
+        """The last readings of the vital that the alert rests on, as the alert's sentence says them."""
         vital = alert.evidence[-1].partition("/")[0] if alert.evidence else ""
         if vital not in list(Vital):
             return Situation()
         now = self._clock.now()
         readings = self._journal.readings(alert.patient, Vital(vital), now - _ABOUT, now + _ABOUT, _READINGS)
-        return situation_of(readings, zone)
+        known = self._people.patient(alert.patient)
+        return situation_of(readings, known.zone if known else "UTC", known.glucose_unit if known else None)
 
 
 def _problem(channel: str) -> str:

@@ -93,6 +93,45 @@ def test_the_first_of_staff() -> None:
     )
 
 
+def test_readings_are_of_the_patients_own_clock_as_the_sentence_is() -> None:
+    situation = situation_of([meter(0, 60)], "Europe/Berlin")
+    far = alert_message(ALERT, to_patient=False, zone=ZONE, situation=situation)
+    assert "\nReadings (times of Europe/Berlin): 19:00 60 mg/dL.\n" in far.body.en
+    assert "\n读数（时间按 Europe/Berlin 时区）：19:00 60 mg/dL。\n" in far.body.zh
+    near = alert_message(ALERT, to_patient=False, zone="Europe/Berlin", situation=situation)
+    assert "\nReadings: 19:00 60 mg/dL.\n" in near.body.en
+    assert "\n读数：19:00 60 mg/dL。\n" in near.body.zh
+
+
+@pytest.mark.parametrize(
+    ("sent", "reads", "numbers", "trend"),
+    [
+        (
+            (cgm(0, 250), cgm(5, 231)),
+            Unit.MMOL_L,
+            ("02:00 13.9 mmol/L (250 mg/dL)", "02:05 12.8 mmol/L (231 mg/dL)"),
+            Text(en="falling by 0.21 mmol/L per minute.", zh="每分钟下降 0.21 mmol/L。"),
+        ),
+        (
+            (cgm(0, 3.1, Unit.MMOL_L), cgm(5, 3.5, Unit.MMOL_L)),
+            Unit.MG_DL,
+            ("02:00 56 mg/dL (3.1 mmol/L)", "02:05 63 mg/dL (3.5 mmol/L)"),
+            Text(en="rising by 1.4 mg/dL per minute.", zh="每分钟上升 1.4 mg/dL。"),
+        ),
+        ((meter(0, 60),), Unit.MG_DL, ("02:00 60 mg/dL",), None),
+        ((meter(0, None, flags=frozenset({Flag.BELOW_RANGE})),), Unit.MMOL_L, ("02:00 LO",), None),
+        ((cuff(0, 170, 100),), Unit.MG_DL, ("02:00 170/100 mmHg",), None),
+    ],
+)
+def test_readings_are_in_the_patients_own_unit_first(
+    sent: tuple[Reading, ...], reads: Unit, numbers: tuple[str, ...], trend: Text | None
+) -> None:
+    said = situation_of(sent, ZONE, reads)
+    chinese = "，".join(numbers).replace(" (", "（").replace(")", "）")
+    assert said.numbers == Text(en=", ".join(numbers), zh=chinese)
+    assert said.trend == trend
+
+
 def test_who_comes_later_reads_what_was_tried() -> None:
     run = [
         step("patient", 0, Result.TOLD, "p-1"),
@@ -232,12 +271,18 @@ def test_several_in_one() -> None:
 
 
 def test_a_telephone_call_is_asked_for() -> None:
-    said = write("call", ZONE, name="张伟", number="010-1234", about=NOTICE.subject)
+    said = write("call", ZONE, name="张伟", number="010-1234", about=NOTICE.subject, failed=True)
     assert said.subject == Text(en="Please telephone 张伟: 010-1234", zh="请致电 张伟：010-1234")
     assert said.body == Text(
         en="No message could be delivered to 张伟 in time. It was about: Condition over: Very low glucose.\n"
         "Please telephone 010-1234, say what it is about, and note what came of it.",
         zh="未能及时将消息送达 张伟。内容：状况已解除：血糖严重偏低。\n请拨打 010-1234 告知，并记录结果。",
+    )
+    at_once = write("call", ZONE, name="张伟", number="010-1234", about=NOTICE.subject, failed=False)
+    assert at_once.body == Text(
+        en="张伟 is to be told by telephone. It was about: Condition over: Very low glucose.\n"
+        "Please telephone 010-1234, say what it is about, and note what came of it.",
+        zh="需电话通知 张伟。内容：状况已解除：血糖严重偏低。\n请拨打 010-1234 告知，并记录结果。",
     )
 
 

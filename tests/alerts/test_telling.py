@@ -313,11 +313,23 @@ async def test_a_telephone_is_dialled_by_a_person(clinic: Clinic, app: Ear) -> N
     assert app.whom() == ["wang", "wang"]
     asked = next(message for _, message in app.heard if "010-1234" in message.subject.en)
     assert asked.subject.zh == "请致电 张伟：010-1234"
+    assert asked.body.zh.startswith("需电话通知 张伟。")  # it is the first contact: nothing has failed
     assert asked.notice.alert == alert.id
     task = FollowUpBook(clinic.engine).of_alert(alert.id)
     assert task
     assert (task.role, task.state, task.priority) == (Role.NURSE, State.OPEN, Priority.HIGH)
     assert task.because.en == f"Please telephone the patient: 010-1234. {alert.because.en}"
+
+
+async def test_a_telephone_behind_a_contact_that_failed_is_dialled_because_of_that(
+    clinic: Clinic, app: Ear, sms: Ear
+) -> None:
+    sms.cut = True
+    clinic.reach_patient(Contact(channel="sms", address="+8610"), Contact(channel="telephone", address="010-1234"))
+    clinic.alarm()
+    await clinic.at(5)
+    asked = next(message for _, message in app.heard if "010-1234" in message.subject.en)
+    assert asked.body.zh.startswith("未能及时将消息送达 张伟。内容：")
 
 
 async def test_a_patient_whom_no_contact_reaches_is_followed_up_by_a_nurse_once(clinic: Clinic, sms: Ear) -> None:

@@ -14,6 +14,7 @@ from alerts.quality_book import QualityBook
 from alerts.team import Contact, Practitioner, Role
 from gateway.duty import PAUSE, STALL
 from gateway.signed import ACKNOWLEDGE
+from ingest.vital import Unit
 from tests.alerts.telling import shift
 from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, severe_pressure, very_low
 
@@ -79,6 +80,19 @@ async def test_who_is_told_reads_the_last_readings_and_has_a_link(house: SmallHo
     assert "\nReadings: 14:20 7." in message.body.en
     assert message.link.startswith("https://hub.example/answer/")
     assert house.duty.links.read(message.link.rpartition("/")[2], ACKNOWLEDGE, house.time).subject == alert.id
+
+
+async def test_the_last_readings_are_by_the_patients_clock_and_in_the_patients_unit_first(house: SmallHouse) -> None:
+    app = Ear("app")
+    speaker = speak_through(house, app)
+    house.duty.team.put(replace(BAO, zone="Europe/Berlin"), now=NOW)
+    house.people.change_patient(replace(WANG, glucose_unit=Unit.MG_DL), now=NOW)
+    house.find(very_low())
+    await house.duty.go()
+    await speaker.speak()
+    (message,) = app.heard
+    assert "\nReadings (times of Asia/Shanghai): 14:20 135 mg/dL (7.5 mmol/L), " in message.body.en
+    assert "\n读数（时间按 Asia/Shanghai 时区）：14:20 135 mg/dL（7.5 mmol/L），" in message.body.zh
 
 
 async def test_a_programmes_own_patient_is_named_to_nobody(house: SmallHouse) -> None:
