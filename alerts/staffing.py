@@ -160,8 +160,19 @@ def refuse_absence(rota: Rota, absence: Absence) -> None:
         span = _span_words(other, one.zone)
         raise IllegalAct(
             Text(
-                en=f"{one.name} is away then already: {span} (absence {other.id}). Change that absence instead.",
-                zh=f"{one.name} 该时段已登记缺勤：{span}（缺勤 {other.id}）。请修改该缺勤。",
+                en=f"{one.name} is away then already: {span} (absence {other.id}). End that absence and "
+                "enter it anew.",
+                zh=f"{one.name} 该时段已登记缺勤：{span}（缺勤 {other.id}）。请结束该缺勤后重新登记。",
+            )
+        )
+    standing_in = (away for away in rota.absences if away.substitute == one.id and _overlap(away, absence))
+    if other := next(standing_in, None):
+        name, span = _known(rota, other.practitioner).name, _span_words(other, one.zone)
+        raise IllegalAct(
+            Text(
+                en=f"{one.name} stands in for {name} then: {span} (absence {other.id}). End that absence and enter it "
+                "anew with somebody else.",
+                zh=f"{one.name} 届时代替 {name}：{span}（缺勤 {other.id}）。请结束该缺勤后重新登记，另选代班人。",
             )
         )
     if absence.substitute is not None:
@@ -246,7 +257,11 @@ def _known(rota: Rota, name: str) -> Practitioner:
 def _absent(rota: Rota, one: Practitioner, then: Absence, *, but: int | None = None) -> Absence | None:
     """An absence of somebody that meets another one."""
     mine = (away for away in rota.absences if away.practitioner == one.id and away.id != but)
-    return next((away for away in mine if max(away.start, then.start) < min(away.end, then.end)), None)
+    return next((away for away in mine if _overlap(away, then)), None)
+
+
+def _overlap(one: Absence, other: Absence) -> bool:
+    return max(one.start, other.start) < min(one.end, other.end)
 
 
 def _watches_of(

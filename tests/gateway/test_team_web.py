@@ -300,19 +300,32 @@ async def test_absences_are_added_changed_and_ended(house: SmallHouse, web: http
         (
             {"staff": "bao"},
             409,
-            "Bao is away then already: 2026-03-11 08:00–2026-03-20 08:00 (Asia/Shanghai) (absence 1). Change that",
+            "Bao is away then already: 2026-03-11 08:00–2026-03-20 08:00 (Asia/Shanghai) (absence 1). End that absence "
+            "and enter it anew.",
+        ),
+        (
+            {"staff": "liu"},
+            409,
+            "Liu stands in for Bao then: 2026-03-11 08:00–2026-03-20 08:00 (Asia/Shanghai) (absence 1). End that "
+            "absence and enter it anew with somebody else.",
+        ),
+        (
+            {"staff": "liu", "substitute": "wang"},
+            409,
+            "Liu stands in for Bao then",
         ),
     ],
 )
 async def test_an_absence_that_cannot_be_is_refused_with_what_can(
     web: httpx.AsyncClient, body: dict[str, Any], status: int, said: str
 ) -> None:
-    for one in (NURSE, DOCTOR, {**NURSE, "id": "bao", "name": "Bao"}):
+    for one in (NURSE, DOCTOR, {**NURSE, "id": "bao", "name": "Bao"}, {**NURSE, "id": "liu", "name": "Liu"}):
         await ask(web, "POST", "staff", 201, **one)
     away = {"start": "2026-03-10T00:00:00Z", "end": "2026-03-12T00:00:00Z", **BY}
     await ask(
-        web, "POST", "absences", 201, staff="bao", start="2026-03-11T00:00:00Z", end="2026-03-20T00:00:00Z", **BY
-    )
+        web, "POST", "absences", 201, staff="bao", substitute="liu",
+        start="2026-03-11T00:00:00Z", end="2026-03-20T00:00:00Z", **BY,
+    )  # fmt: skip
     assert said in await refused(web, status, "POST", "absences", **{"staff": "wang", **away, **body})
     assert len(await ask(web, "GET", "absences")) == 1
 
