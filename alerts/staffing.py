@@ -170,8 +170,8 @@ def refuse_absence(rota: Rota, absence: Absence) -> None:
         name, span = _known(rota, other.practitioner).name, _span_words(other, one.zone)
         raise IllegalAct(
             Text(
-                en=f"{one.name} stands in for {name} then: {span} (absence {other.id}). End that absence and enter it "
-                "anew with somebody else.",
+                en=f"{one.name} stands in for {name} then: {span} (absence {other.id}). End that absence and enter "
+                "it anew with somebody else.",
                 zh=f"{one.name} 届时代替 {name}：{span}（缺勤 {other.id}）。请结束该缺勤后重新登记，另选代班人。",
             )
         )

