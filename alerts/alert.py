@@ -106,8 +106,10 @@ class Alert:
     id: "a-" and 16 hexadecimal digits, derived from (patient, problem, opened_at), so that a replay of the journal
     opens the same alert. raising: names of the rules that hold the condition up; empty once it has gone.
     since, because and evidence are about the newest episode of which staff were told; earlier ones are in the facts.
-    emergency_at: as of the newest finding of that episode that had one. snoozed_at and what goes with it: somebody
-    has put it off until then, and that lasts; None when nobody has, or it has ended.
+    emergency_at: as of the newest finding of that episode that had one. untold_since: when the condition came back
+    for the patient alone, an episode of which staff have not been told; None when they have, or it is over.
+    snoozed_at and what goes with it: somebody has put it off until then, and that lasts; None when nobody has, or it
+    has ended.
     """
 
     id: str
@@ -130,6 +132,7 @@ class Alert:
     snoozed_note: str | None = None
     emergency_at: datetime | None = None
     condition_gone_at: datetime | None = None
+    untold_since: datetime | None = None
     closed_at: datetime | None = None
     closed_by: str | None = None
     outcome: Outcome | None = None

@@ -48,6 +48,7 @@ from alerts.alert import Alert, Audience, Notice, Outcome, Priority, Text
 from alerts.audit import audited
 from alerts.database import METADATA
 from alerts.machine import OVER, Change, Fact, FactKind
+from alerts.messages import OVERDUE_ID
 from ingest.reading import from_us, to_us
 
 # Moments are integer microseconds UTC, as in the journal: exact, sortable, the same on every database.
@@ -76,6 +77,7 @@ _alerts = Table(
     Column("snoozed_note", LongText),
     Column("emergency_at_us", BigInteger),
     Column("condition_gone_at_us", BigInteger),
+    Column("untold_since_us", BigInteger),
     Column("closed_at_us", BigInteger),
     Column("closed_by", String(200)),
     Column("outcome", String(32)),
@@ -653,17 +655,25 @@ def notices_in(db: Connection, names: Iterable[str]) -> dict[str, Notice]:
     return {row.id: _notice(row) for row in db.execute(select(_notices).where(_notices.c.id.in_(list(names))))}
 
 
-def last_said_in(db: Connection, alert: str) -> Notice | None:
-    """What the channels of the house were told last about an alert; within a transaction."""
-    to_all = and_(_notices.c.alert == alert, _notices.c.recipient.is_(None))
+def last_end_in(db: Connection, alert: str) -> Notice | None:
+    """How the channels of the house were told last that the condition of an alert is over; within a transaction."""
+    to_all = and_(_notices.c.alert == alert, _notices.c.recipient.is_(None), _is_end(_notices))
     row = db.execute(select(_notices).where(to_all).order_by(_notices.c.number.desc()).limit(1)).first()
     return _notice(row) if row else None
 
 
-def recipients_in(db: Connection, alert: str) -> list[str]:
-    """All persons to whom a notice about an alert was written, within a transaction."""
-    query = select(_notices.c.recipient).where(_notices.c.alert == alert, _notices.c.recipient.is_not(None))
-    return sorted({str(each) for each in db.scalars(query)})
+def owed_an_end_in(db: Connection, alert: str) -> list[str]:
+    """All persons who were told of an alert, and not since then that its condition is over; within a transaction.
+
+    That a follow-up is overdue tells of no episode to who knows how the last one ended.
+    """
+    of_persons = and_(_notices.c.alert == alert, _notices.c.recipient.is_not(None))
+    told = select(_notices.c.recipient, _notices.c.id, _is_end(_notices).label("is_end")).where(of_persons)
+    knows: dict[str, bool] = {}
+    for row in db.execute(told.order_by(_notices.c.number)):
+        if row.recipient not in knows or not row.id.startswith(OVERDUE_ID):
+            knows[row.recipient] = row.is_end
+    return sorted(recipient for recipient, of_the_end in knows.items() if not of_the_end)
 
 
 def note_notified(db: Connection, tried: Try) -> None:
@@ -688,6 +698,7 @@ _MOMENTS: Final = (
     "snoozed_until",
     "emergency_at",
     "condition_gone_at",
+    "untold_since",
     "closed_at",
 )
 _PLAIN: Final = (

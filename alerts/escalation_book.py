@@ -37,7 +37,7 @@ from sqlalchemy import (
 
 from alerts.alert import HOUSE, Alert, Audience, IllegalAct, Notice, Priority, Text, together
 from alerts.audit import audited
-from alerts.book import alerts_in, last_said_in, notices_in, recipients_in
+from alerts.book import alerts_in, last_end_in, notices_in, owed_an_end_in
 from alerts.database import METADATA, writing
 from alerts.escalation import (
     MESSAGES_WITHIN,
@@ -551,11 +551,11 @@ class _Desk:
         self._follow(after_check(timer, self._run(timer), delivered=delivered))
 
     def _all_clear(self, timer: Timer, alert: Alert) -> None:
-        """Tell all who were told; what was put off for them and not yet told is joined with it."""
+        """Tell all who were told since the last end; what was put off for them and not yet told is joined with it."""
         self.write()  # who was told just now is told of the end as well
-        said = last_said_in(self._db, alert.id)
+        said = last_end_in(self._db, alert.id)
         if alert.condition_gone_at is not None and said is not None:
-            for owner in recipients_in(self._db, alert.id):
+            for owner in owed_an_end_in(self._db, alert.id):
                 if recipient := self._person(owner, alert.patient):
                     written = all_clear_message(alert, said, to_patient=recipient.is_patient, zone=recipient.zone)
                     notice = _notice(timer.id, recipient, alert.id, alert.patient, alert.priority, written, self._now)

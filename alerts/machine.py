@@ -9,6 +9,7 @@ facts. `hear` is total; the table, by what there is and what comes:
 | open, present   | joins; a worse one is told   | relapses: told again | joins           | -    | eases, last: gone |
 | ... and seen    | ... an emergency: told again | relapses: told again | joins           | -    | eases, last: gone |
 | open, gone      | relapses: told again         | relapses: told again | present again   | -    | -                 |
+| ... and untold  | relapses: told again         | relapses: told again | joins           | -    | last: gone, quiet |
 | closed, present | joins unheard; a worse opens | opens: a new episode | joins unheard   | -    | eases, last: gone |
 | closed, gone    | opens: a new episode         | opens: a new episode | -               | -    | -                 |
 
@@ -20,6 +21,10 @@ that was done with the alert so far (`known_at`, by the house's clock): a low of
 Nobody can have meant it when acknowledging or closing. An open alert then relapses and is told again; a closed one
 hands over to a new alert. Within the quiet time of its rule (`Rule.quiet`, for troubles that last for days) a new
 episode that is no worse only joins an open alert, and leaves a closed one as it is.
+
+**Untold** (`untold_since`) is an episode for which the condition came back for the patient alone: staff have not been
+told of it. Whatever rule raises it for staff first is told as a relapse, in a quiet time as well; staff hear nothing
+of its end where none did. That somebody has acknowledged it changes nothing; who puts it off or closes it knows.
 
 **Seen**: of a relapse, of what is worse, and of an emergency (`Finding.emergency_at`) that came after an alert was
 acknowledged, whoever did so could not know. It is told, an emergency in a quiet time as well, and the alert waits for
@@ -232,7 +237,7 @@ def _raise_staff(alert: Alert | None, finding: Finding, now: datetime) -> Heard:
     if alert.closed_at:
         return _raise_closed(alert, finding, now)
     anew = _is_anew(alert, finding)
-    if not alert.raising or (anew and not _is_quiet(alert, finding)):
+    if not alert.raising or alert.untold_since or (anew and not _is_quiet(alert, finding)):
         return _relapse(alert, finding, now)
     if _has_come_since(alert.acknowledged_at or alert.snoozed_at, finding):
         return _tell_again(alert, finding, now)
@@ -336,7 +341,7 @@ def _headline(alert: Alert, finding: Finding) -> FactKind:
 
 def _return(alert: Alert, finding: Finding, now: datetime) -> Change:
     """Nobody is told, but nobody may read that it is over either; `since` stays, so staff still hears of more."""
-    back = replace(_joined(alert, finding, now), condition_gone_at=None)
+    back = replace(_joined(alert, finding, now), condition_gone_at=None, untold_since=now)
     return _change(back, FactKind.RELAPSED, now, because=finding.because)
 
 
@@ -369,12 +374,13 @@ def _with(alert: Alert, finding: Finding, now: datetime) -> Alert:
 
 def _clear(alert: Alert, finding: Finding, now: datetime) -> Heard:
     left = alert.raising - {finding.rule}
-    eased = replace(alert, raising=left, updated_at=now, condition_gone_at=alert.condition_gone_at if left else now)
+    eased = replace(alert, raising=left, updated_at=now)
     if left:
         return Heard(changes=(_change(eased, FactKind.EASED, now, because=finding.because),))
-    if alert.closed_at:
-        return Heard(changes=(_change(eased, FactKind.CONDITION_GONE, now, because=finding.because),))
-    return _told(eased, FactKind.CONDITION_GONE, finding, now)
+    gone = replace(eased, condition_gone_at=now, untold_since=None)
+    if alert.closed_at or alert.untold_since:
+        return Heard(changes=(_change(gone, FactKind.CONDITION_GONE, now, because=finding.because),))
+    return _told(gone, FactKind.CONDITION_GONE, finding, now)
 
 
 def _act(alert: Alert | None, act: Act) -> Change:
@@ -448,6 +454,7 @@ def _close(alert: Alert, act: Act) -> Change:
         )
     closed = replace(
         _awake(alert),
+        untold_since=None,
         closed_at=act.at,
         closed_by=act.by,
         outcome=act.outcome,
@@ -461,6 +468,7 @@ def _snooze(alert: Alert, act: Act) -> Change:
     until = _snooze_until(alert, act)
     put_off = replace(
         alert,
+        untold_since=None,
         snoozed_at=act.at,
         snoozed_until=until,
         snoozed_by=act.by,
@@ -572,9 +580,9 @@ def _told_again(alert: Alert, now: datetime) -> Heard:
 
 
 def _announced(alert: Alert, what: FactKind, now: datetime, form: Text, title: Text, because: Text) -> Heard:
-    """What is told is put off no longer, but for the end of the condition."""
+    """What is told is put off no longer, and is untold no longer, but for the end of the condition."""
     if what is not FactKind.CONDITION_GONE:
-        alert = _awake(alert)
+        alert = replace(_awake(alert), untold_since=None)
     priority = PRIORITY_WORDS[alert.priority]
     notice = Notice(
         # An alert may become worse twice at one moment, by a sensor and then by a meter.

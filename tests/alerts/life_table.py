@@ -51,6 +51,8 @@ TWO_RULES = after(hear(OPEN, LOW_STAFF, START))
 SEEN = after(hear(OPEN, acknowledge(OPEN), LATER))
 GONE = after(hear(OPEN, OVER, LATER))
 SEEN_GONE = after(hear(SEEN, OVER, LATER))
+BACK = after(hear(GONE, replace(RAISED, audience=Audience.PATIENT), LATER))
+SEEN_BACK = after(hear(SEEN_GONE, replace(RAISED, audience=Audience.PATIENT), LATER))
 PUT_OFF = after(hear(OPEN, put_off(OPEN), LATER))
 PUT_OFF_GONE = after(hear(PUT_OFF, OVER, LATER))
 CLOSED_EARLY = after(hear(OPEN, close(OPEN), LATER))
@@ -63,6 +65,8 @@ STATES: dict[str, Alert | None] = {
     "seen": SEEN,
     "gone": GONE,
     "seen and gone": SEEN_GONE,
+    "back": BACK,
+    "seen and back": SEEN_BACK,
     "put off": PUT_OFF,
     "put off and gone": PUT_OFF_GONE,
     "closed early": CLOSED_EARLY,
@@ -122,6 +126,8 @@ PLACES: Final = {name: name for name in STATES if name != "two rules"} | {
     "open": "open",
     "gone": "open, over",
     "seen and gone": "seen, over",
+    "back": "open, untold",
+    "seen and back": "seen, untold",
     "put off and gone": "put off, over",
     "closed early": "closed, present",
     "closed": "closed, over",
@@ -142,7 +148,9 @@ def place(alert: Alert | None) -> str:
         else "open"
     )
     if alert.raising:
-        return "closed, present" if alert.closed_at else kind
+        if alert.closed_at:
+            return "closed, present"
+        return f"{kind}, untold" if alert.untold_since else kind
     return f"{kind}, over"
 
 

@@ -12,6 +12,8 @@ from alerts.machine import NOTHING, Change, FactKind, Heard, hear, hear_findings
 from tests.alerts.life_table import (
     ANEW,
     ANEW_LOW,
+    AS_URGENT,
+    BACK,
     CLOSED,
     CLOSED_EARLY,
     DOCUMENT,
@@ -29,6 +31,7 @@ from tests.alerts.life_table import (
     RAISED,
     SAID,
     SEEN,
+    SEEN_BACK,
     SEEN_GONE,
     STATES,
     TWO_RULES,
@@ -74,6 +77,8 @@ TABLE: dict[str, list[list[FactKind] | str]] = {
     "seen": [[], [W], [J], [R], [R], [R], [J], [], [G], [], ILLEGAL, [C], ILLEGAL, [J], ILLEGAL, []],
     "gone": [[R], [R], [R], [R], [R], [R], [R], [], [], [], [A], [C], ILLEGAL, [R], ILLEGAL, []],
     "seen and gone": [[R], [R], [R], [R], [R], [R], [R], [], [], [], ILLEGAL, [C], ILLEGAL, [R], ILLEGAL, []],
+    "back": [[R], [R], [R], [R], [R], [R], [J], [], [G], [], [A], [C], ILLEGAL, [R], [Z], []],
+    "seen and back": [[R], [R], [R], [R], [R], [R], [J], [], [G], [], ILLEGAL, [C], ILLEGAL, [R], ILLEGAL, []],
     "put off": [[], [W], [J], [R], [R], [R], [J], [], [G], [], [A], [C], ILLEGAL, [ZE], ILLEGAL, [ZE]],
     "put off and gone": [[R], [R], [R], [R], [R], [R], [ZE], [], [], [], [A], [C], ILLEGAL, [R], ILLEGAL, [ZE]],
     "closed early": [
@@ -115,8 +120,10 @@ def test_every_state_meets_every_event_as_the_table_says(state: str, event: str)
         return
     heard = meet(state, event)
     assert facts(heard) == expected
-    # Staff hears neither of the end of what it has closed, nor of what is the patient's own, nor of what is over.
-    silent = (state == "closed early" and expected == [G]) or (event == "raise for patient" and expected != [ZE])
+    # Staff hears neither of the end of what it has closed or not heard of, nor of what is the patient's own, nor of
+    # what is over.
+    silent = state in {"closed early", "back", "seen and back"} and expected == [G]
+    silent |= event == "raise for patient" and expected != [ZE]
     silent |= (state, event) == ("put off and gone", "time")
     staff = 0 if silent else len(TOLD.intersection(expected))
     assert audiences(heard).count(Audience.STAFF) == staff
@@ -359,6 +366,40 @@ def test_a_milder_low_that_brings_an_alert_back_does_not_speak_for_the_worse_one
     milder = finding("low-event-1", audience=Audience.PATIENT, since=minute(80), known_at=minute(85))
     back = after(hear(gone, milder, minute(85)))
     assert (back.priority, back.because, back.condition_gone_at) == (Priority.HIGH, WORSE.because, None)
+
+
+@pytest.mark.parametrize("alert", [BACK, SEEN_BACK, after(hear(BACK, acknowledge(BACK), LATER))])
+def test_an_episode_that_began_for_the_patient_alone_is_told_to_staff_by_the_first_staff_rule_and_once(
+    alert: Alert,
+) -> None:
+    joined = after(hear(alert, PATIENT, minute(75)))
+    for raised in (RAISED, LOW_STAFF, AS_URGENT, finding("low-extended", since=minute(65), known_at=minute(90))):
+        heard = hear(joined, raised, minute(90))
+        assert (facts(heard), audiences(heard)) == ([FactKind.RELAPSED], [Audience.STAFF])
+        assert after(heard).untold_since is None
+        assert hear(after(heard), raised, minute(91)) == NOTHING
+        assert hear(after(heard), LOW_STAFF, minute(92)).notices == ()
+
+
+def test_a_quiet_time_hides_no_episode_that_began_for_the_patient_alone() -> None:
+    raised = finding("bp-low")  # keeps quiet for a week
+    gone = after(hear(after(hear(None, raised, START)), finding("bp-low", Verdict.CLEAR), minute(30)))
+    again = replace(raised, since=LATER, known_at=LATER)
+    back = after(hear(gone, replace(again, audience=Audience.PATIENT), LATER))
+    assert facts(hear(back, again, minute(75))) == facts(hear(gone, again, minute(75))) == [FactKind.RELAPSED]
+
+
+def test_staff_hear_of_the_end_of_an_episode_of_which_they_were_told_and_of_no_other() -> None:
+    unheard = hear(BACK, OVER, minute(70))
+    assert (facts(unheard), unheard.notices) == ([FactKind.CONDITION_GONE], ())
+    assert (after(unheard).condition_gone_at, after(unheard).untold_since) == (minute(70), None)
+    told = after(hear(BACK, RAISED, minute(65)))
+    known = after(hear(BACK, put_off(BACK), LATER))  # whoever puts it off knows of it
+    patients_too = after(hear(OPEN, PATIENT, minute(5)))
+    eased = after(hear(patients_too, OVER, minute(30)))
+    for alert, over in ((told, OVER), (known, OVER), (eased, OTHER_OVER)):
+        heard = hear(alert, over, minute(70))
+        assert (facts(heard), audiences(heard)) == ([FactKind.CONDITION_GONE], [Audience.STAFF])
 
 
 def test_what_is_the_patients_own_makes_no_alert_more_urgent_before_staff_are_told() -> None:

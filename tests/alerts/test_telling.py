@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, insert
 
-from alerts.alert import Act, ActKind, Audience, Finding, Priority
+from alerts.alert import Act, ActKind, Audience, Finding, Priority, Verdict
 from alerts.channels import ChannelError, Message
 from alerts.database import METADATA
 from alerts.escalation import Ladder, Result, Step
@@ -223,6 +223,50 @@ async def test_told_anew_a_new_run_begins(clinic: Clinic, app: Ear) -> None:
     assert app.whom() == ["wang", "wang", "li"]
     ended = [(timer.kind, timer.number) for timer in clinic.timers(alert.id) if timer.result is Result.TOLD_ANEW]
     assert ended == [("check", 0), ("step", 1), ("step", 2)]
+
+
+async def test_who_was_not_told_of_an_episode_is_not_told_that_it_is_over(clinic: Clinic, app: Ear) -> None:
+    alert = clinic.alarm()
+    await clinic.at(5)
+    clinic.over()
+    await clinic.at(10)
+    assert app.whom() == ["wang", "wang"]  # of it, and of its end
+    own = finding(audience=Audience.PATIENT, since=clinic.now)
+    clinic.hear(own)
+    await clinic.at(16)
+    assert app.whom()[2:] == ["li"]  # whose turn it is, for nobody has seen the alert
+    clinic.act(alert.id, ActKind.ACKNOWLEDGE)
+    clinic.over()
+    await clinic.at(20)
+    assert app.whom()[3:] == ["li"]
+    assert app.heard[-1][1].subject.en == "Condition over: Very low glucose, patient p-1"
+    clinic.hear(replace(own, since=clinic.now))
+    await clinic.at(22)
+    clinic.over()
+    await clinic.at(24)
+    assert len(app.whom()) == 4
+
+
+async def test_an_episode_that_begins_for_the_patient_alone_is_told_when_it_is_for_staff(
+    clinic: Clinic, app: Ear
+) -> None:
+    low = finding("late-data")
+    clinic.hear(low)
+    (alert,) = clinic.book.open_alerts()
+    await clinic.at(5)
+    clinic.put_off(alert.id, hours=2)
+    clinic.hear(finding("late-data", Verdict.CLEAR))
+    await clinic.at(130)
+    told = len(app.whom())
+    again = finding("late-data", since=clinic.now)
+    clinic.hear(replace(again, audience=Audience.PATIENT))
+    await clinic.at(135)
+    assert len(app.whom()) == told
+    clinic.hear(again)
+    clinic.hear(again)
+    assert clinic.book.notices(alert.id)[-1].subject.en.startswith("Low priority, again: ")
+    begun = [timer.run for timer in clinic.timers(alert.id) if timer.kind == "begin"]
+    assert begun.count(clinic.now) == 1
 
 
 async def test_what_was_over_before_its_ladder_began_is_told_to_staff_alone(clinic: Clinic, app: Ear) -> None:
