@@ -185,6 +185,35 @@ def overdue_message(follow_up: FollowUp, *, zone: str, now: datetime) -> Written
     )
 
 
+def call_message(
+    about: Notice,
+    alert: Alert | None,
+    *,
+    name: str,
+    number: str,
+    zone: str,
+    situation: Situation,
+    failed: bool,
+) -> Written:
+    """What who is to telephone somebody is told. about: what the other one is to be told, with the alert that lasts.
+
+    A survey is for the patient alone to read. failed: whether another contact of the same person has.
+    """
+    is_asked = about.id.startswith(SURVEY_ID)
+    return write(
+        "call",
+        zone,
+        name=name,
+        number=number,
+        about=about.subject,
+        because=None if is_asked else alert.because if alert else about.body,
+        numbers=situation.numbers,
+        trend=situation.trend,
+        elsewhere=situation.zone if situation.zone != zone else "",
+        failed=failed,
+    )
+
+
 def untrusted_message(notice: Notice) -> Written:
     """What may be said of a notice through a channel that is not trusted. Some say nothing of health."""
     if notice.id.startswith((SURVEY_ID, TRIAL_ID)):
@@ -192,7 +221,13 @@ def untrusted_message(notice: Notice) -> Written:
     if notice.id.startswith(OVERDUE_ID):
         return write("overdue_untrusted", "UTC", priority=PRIORITY_WORDS[notice.priority], patient=notice.patient)
     kind = "patient_untrusted" if notice.audience is Audience.PATIENT else "staff_untrusted"
-    return write(kind, "UTC", priority=PRIORITY_WORDS[notice.priority], patient=_patient(notice.patient))
+    return write(
+        kind,
+        "UTC",
+        priority=PRIORITY_WORDS[notice.priority],
+        patient=_patient(notice.patient),
+        is_alert=notice.alert is not None,
+    )
 
 
 def _patient(name: str) -> Text:
