@@ -18,7 +18,7 @@ from jinja2.runtime import Context
 
 from alerts.alert import HOUSE, SEVERAL, Alert, Audience, Notice, Text, together
 from alerts.device_rules import CHANNEL_DEAD
-from alerts.escalation import PATIENT, Result, Timer
+from alerts.escalation import PATIENT, Result, Timer, TimerKind
 from alerts.first_aid import advice, advice_late
 from alerts.follow_up import FollowUp
 from alerts.machine import PRIORITY_WORDS, title
@@ -39,6 +39,7 @@ _LATE: Final = timedelta(minutes=20)  # between readings that show how fast gluc
 # What came later than this after it was taken may be otherwise by now: a low is measured again after as long.
 _CAME_LATE: Final = timedelta(minutes=15)
 _MOST_READINGS: Final = 3
+_MOST_TRIED: Final = 6  # the first round of a ladder of high priority, and one more
 _GLUCOSE: Final = frozenset({Vital.GLUCOSE, Vital.CGM})
 _COMMA: Final = Text(en=", ", zh="，")
 
@@ -135,6 +136,7 @@ def alert_message(
 ) -> Written:
     """What somebody is told of an alert. run: the timers of its run, for what was tried before."""
     problem, _, _ = alert.problem.partition(":")
+    tried = _tried(run)
     to_do = _FOR_STAFF.get(problem, _ANSWER)
     if to_patient:
         to_do = _SUGAR[situation.may_be_over] if problem == "glucose-low" else _CARED_FOR
@@ -149,7 +151,8 @@ def alert_message(
         trend=situation.trend,
         elsewhere=situation.zone if situation.zone != zone else "",
         over=alert.condition_gone_at is not None,
-        tried=_tried(run),
+        tried=tried[-_MOST_TRIED:],
+        tries=len(tried),
         advice=to_do,
     )
 
@@ -324,7 +327,10 @@ def _pressure_trend(before: Reading, now: Reading) -> Text | None:
 
 
 def _tried(run: Sequence[Timer]) -> list[dict[str, Any]]:
-    done = [each for each in run if each.done_at and each.step and each.result in _RESULTS]
+    """The steps that were taken, the newest last. Whether one was delivered is looked into by a timer of its own."""
+    done = [
+        each for each in run if each.kind is TimerKind.STEP and each.done_at and each.step and each.result in _RESULTS
+    ]
     return [
         {
             "at": each.done_at,

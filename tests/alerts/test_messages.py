@@ -168,6 +168,22 @@ def test_who_comes_later_reads_what_was_tried() -> None:
     )
 
 
+def test_of_many_tries_the_newest_are_listed_and_the_others_counted() -> None:
+    run = [step(Role.NURSE, number, Result.TOLD, "王丽") for number in range(7)]
+    checks = [replace(each, kind=TimerKind.CHECK, result=Result.NOT_DELIVERED, who=()) for each in run]
+    said = alert_message(ALERT, to_patient=False, zone=ZONE, situation=Situation(), run=[*checks, *run])
+    lines = said.body.en.splitlines()
+    assert lines[1:3] == [
+        "Told before (the newest 6 of 7):",
+        "- 2 Mar 02:01, nurse (王丽): told, no answer yet",
+    ]
+    assert [line[:13] for line in lines[2:-1]] == [f"- 2 Mar 02:0{number}" for number in range(1, 7)]
+    assert "\n此前已通知（共 7 次，仅列最近 6 次）：\n- 3月2日 02:01，" in said.body.zh
+    fewer = alert_message(ALERT, to_patient=False, zone=ZONE, situation=Situation(), run=[*checks, *run[1:]])
+    assert "\nTold before:\n- 2 Mar 02:01," in fewer.body.en
+    assert "\n此前已通知：\n- 3月2日 02:01，" in fewer.body.zh
+
+
 def test_the_patient() -> None:
     said = alert_message(ALERT, to_patient=True, zone=ZONE, situation=SITUATION)
     assert said.subject == Text(en="Please look after yourself now: Very low glucose", zh="请立即关注：血糖严重偏低")
