@@ -484,7 +484,7 @@ class _Desk:
             self._finish(timer, Result.WAITS)
             self._follow(after_waiting(timer, until))
             return
-        run = self._run(timer)
+        run = self._tried_by_now(timer)
 
         @cache
         def written(zone: str, *, to_patient: bool) -> Written:
@@ -704,6 +704,13 @@ class _Desk:
     def _run(self, timer: Timer) -> list[Timer]:
         """All timers of its run, as they are by now."""
         return [each for each in self._runs.get(timer.subject, {}).values() if each.run == timer.run]
+
+    def _tried_by_now(self, timer: Timer) -> list[Timer]:
+        """Its run, where what was not delivered in time may have been since."""
+        run = self._run(timer)
+        missed = [each.id for each in run if each.kind is TimerKind.STEP and each.result is Result.NOT_DELIVERED]
+        late = delivered_in(self._db, missed) if missed else set()
+        return [replace(each, result=Result.DELIVERED) if each.id in late else each for each in run]
 
     def _plan(self, timers: Iterable[Timer]) -> None:
         for timer in timers:

@@ -350,6 +350,21 @@ async def test_what_a_rule_says_to_the_patient_goes_to_the_patients_own_contacts
     assert message.subject.zh == "请注意：血糖严重偏低"
 
 
+async def test_what_was_delivered_after_its_time_is_told_as_such_to_who_comes_later(
+    clinic: Clinic, app: Ear, sms: Ear
+) -> None:
+    alert = clinic.alarm()
+    app.cut = sms.cut = True
+    await clinic.at(5)  # looked into after 4 min: the doctor, who is told at once, cannot be reached either
+    assert ("nurse", "not-delivered") in clinic.results(alert.id)
+    app.cut = sms.cut = False
+    await clinic.at(31)
+    (last,) = (message.body for address, message in app.heard if address == "bao")
+    assert "- 2 Mar 02:00, nurse (王丽): delivered late, no answer yet\n" in last.en
+    assert "- 3月2日 02:00，护士（王丽）：延迟送达，尚无回应\n" in last.zh
+    assert "not delivered" not in last.en
+
+
 async def test_a_telephone_is_dialled_by_a_person(clinic: Clinic, app: Ear) -> None:
     clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
     alert = clinic.alarm()
