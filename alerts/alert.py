@@ -193,8 +193,9 @@ class Notice:
     """One message to one audience, written down before it is sent.
 
     id: derived from what it is about, so the same notice is never written twice. alert is None for a request to the
-    patient. subject and body are in both languages. recipient: "staff:ID" or "patient:ID" whose own contacts it goes
-    to; None: it goes to the channels that the house has for its audience.
+    patient, and of what is about a follow_up alone (the id of one). subject and body are in both languages.
+    recipient: "staff:ID" or "patient:ID" whose own contacts it goes to; None: it goes to the channels that the house
+    has for its audience.
     """
 
     id: str
@@ -206,3 +207,4 @@ class Notice:
     body: Text
     written_at: datetime
     recipient: str | None = None
+    follow_up: str | None = None

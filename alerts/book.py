@@ -138,6 +138,7 @@ _notices = Table(
     Column("recipient", String(80)),
     # The place among those of its alert, from 1, and 0 without one: a clock may be set back.
     Column("number", Integer, nullable=False, server_default="0"),
+    Column("follow_up", String(24)),  # of `follow_ups`, which is created elsewhere
 )
 Index("notices_of_patient", _notices.c.patient, _notices.c.written_at_us)
 _deliveries = Table(
@@ -782,6 +783,7 @@ def _notice_row(notice: Notice) -> dict[str, Any]:
         "body_zh": notice.body.zh,
         "written_at_us": to_us(notice.written_at),
         "recipient": notice.recipient,
+        "follow_up": notice.follow_up,
     }
 
 
@@ -796,6 +798,7 @@ def _notice(row: Row[Any]) -> Notice:
         body=Text(en=row.body_en, zh=row.body_zh),
         written_at=from_us(row.written_at_us),
         recipient=row.recipient,
+        follow_up=row.follow_up,
     )
 
 

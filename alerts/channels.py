@@ -57,7 +57,7 @@ class ChannelError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A notice in the words that its channel may use. link: where to see it, "" when it is not about an alert.
+    """A notice in the words that its channel may use. link: where to see it, "" when there is no such page.
 
     address, language: of the person it is for; "" where it goes to the channel's own address, in both languages.
     """
@@ -412,7 +412,7 @@ class Speaker:
 
         def link_of(notice: Notice, _trusted: bool) -> str:
             is_for_all = notice.recipient is None or notice.audience is Audience.STAFF
-            return f"{base_url}/alerts/{notice.alert}" if notice.alert and is_for_all else ""
+            return page_of(notice, base_url) if is_for_all else ""
 
         self._voices = {channel.name: _Voice(book, channel, link=link_of, clock=clock) for channel in channels}
         for channel in personal if outbox is not None else ():
@@ -589,6 +589,13 @@ class _Voice:
             address=delivery.address,
             language=delivery.language,
         )
+
+
+def page_of(notice: Notice, base_url: str) -> str:
+    """Where staff who sign in see what a notice is about; "" where there is no such page."""
+    if notice.alert:
+        return f"{base_url}/alerts/{notice.alert}"
+    return f"{base_url}/follow-ups/{notice.follow_up}" if notice.follow_up else ""
 
 
 def _untrusted(notice: Notice) -> Written:

@@ -74,6 +74,7 @@ from alerts.messages import (
     Written,
     alert_message,
     all_clear_message,
+    call_message,
     overdue_message,
     write,
 )
@@ -483,7 +484,7 @@ class _Desk:
             self._finish(timer, Result.WAITS)
             self._follow(after_waiting(timer, until))
             return
-        run = self._run(timer)
+        run = self._tried_by_now(timer)
 
         @cache
         def written(zone: str, *, to_patient: bool) -> Written:
@@ -605,31 +606,39 @@ class _Desk:
         notices = notices_in(self._db, {call.notice for call in calls})
         for call in calls:
             about = notices[call.notice]
+            alert, follow_up = self._lasting(about), about.follow_up
             if call.recipient == patient(about.patient):
                 said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
-                self._have_followed_up(about, said)
+                follow_up = self._have_followed_up(about, said)
             whom = self._person(call.recipient, about.patient)
             for recipient in self._callers(call.recipient):
-                written = write(
-                    "call",
-                    recipient.zone,
+                written = call_message(
+                    about,
+                    alert,
                     name=whom.name if whom else about.patient,
                     number=call.number,
-                    about=about.subject,
+                    zone=recipient.zone,
+                    situation=self._situation(alert) if alert else Situation(),
                     failed=call.position > 0,
                 )
                 key = f"call {call.notice} {call.position}"
                 notice = _notice(key, recipient, about.alert, about.patient, about.priority, written, self._now)
-                self.send(notice, recipient, PREFERRED)
+                self.send(replace(notice, follow_up=follow_up), recipient, PREFERRED)
 
-    def _have_followed_up(self, notice: Notice, why: Text) -> None:
+    def _lasting(self, notice: Notice) -> Alert | None:
+        """The alert that a notice is about, unless it is over."""
+        alert = alerts_in(self._db, [notice.alert]).get(notice.alert) if notice.alert else None
+        return None if alert is None or alert.closed_at or alert.condition_gone_at else alert
+
+    def _have_followed_up(self, notice: Notice, why: Text) -> str | None:
         """A nurse is to see to a patient whom no message reaches: by the alert's own follow-up, where it has one.
 
-        Not for an alert that is over, nor for a survey or a test message.
+        Not for an alert that is over, nor for a survey or a test message. The id of the follow-up, None where it
+        is not to be.
         """
-        alert = alerts_in(self._db, [notice.alert]).get(notice.alert) if notice.alert else None
-        if notice.id.startswith((SURVEY_ID, TRIAL_ID)) or (alert and (alert.closed_at or alert.condition_gone_at)):
-            return
+        alert = self._lasting(notice)
+        if notice.id.startswith((SURVEY_ID, TRIAL_ID)) or (notice.alert and alert is None):
+            return None
         known = self._file(notice.patient)
         about = alert.because if alert else notice.body
         act = Open(
@@ -645,6 +654,7 @@ class _Desk:
             programme=known.programme if known else None,
         )
         open_in(self._db, act)
+        return act.follow_up
 
     def _callers(self, but: str) -> tuple[Recipient, ...]:
         """Who can be asked to telephone somebody, without being telephoned for it: nurses, else coordinators."""
@@ -694,6 +704,13 @@ class _Desk:
     def _run(self, timer: Timer) -> list[Timer]:
         """All timers of its run, as they are by now."""
         return [each for each in self._runs.get(timer.subject, {}).values() if each.run == timer.run]
+
+    def _tried_by_now(self, timer: Timer) -> list[Timer]:
+        """Its run, where what was not delivered in time may have been since."""
+        run = self._run(timer)
+        missed = [each.id for each in run if each.kind is TimerKind.STEP and each.result is Result.NOT_DELIVERED]
+        late = delivered_in(self._db, missed) if missed else set()
+        return [replace(each, result=Result.DELIVERED) if each.id in late else each for each in run]
 
     def _plan(self, timers: Iterable[Timer]) -> None:
         for timer in timers:
@@ -821,6 +838,7 @@ def _overdue_notice(follow_up: FollowUp, now: datetime, recipient: Recipient | N
         body=written.body,
         written_at=now,
         recipient=owner,
+        follow_up=follow_up.id,
     )
 
 

@@ -18,7 +18,7 @@ from jinja2.runtime import Context
 
 from alerts.alert import HOUSE, SEVERAL, Alert, Audience, Notice, Text, together
 from alerts.device_rules import CHANNEL_DEAD
-from alerts.escalation import PATIENT, Result, Timer
+from alerts.escalation import PATIENT, Result, Timer, TimerKind
 from alerts.first_aid import advice, advice_late
 from alerts.follow_up import FollowUp
 from alerts.machine import PRIORITY_WORDS, title
@@ -39,6 +39,7 @@ _LATE: Final = timedelta(minutes=20)  # between readings that show how fast gluc
 # What came later than this after it was taken may be otherwise by now: a low is measured again after as long.
 _CAME_LATE: Final = timedelta(minutes=15)
 _MOST_READINGS: Final = 3
+_MOST_TRIED: Final = 6  # the first round of a ladder of high priority, and one more
 _GLUCOSE: Final = frozenset({Vital.GLUCOSE, Vital.CGM})
 _COMMA: Final = Text(en=", ", zh="，")
 
@@ -52,6 +53,7 @@ _RESULTS: Final[Mapping[Result, Text]] = {
     Result.PUT_OFF: Text(en="will be told after the quiet hours", zh="将在免打扰时段后通知"),
     Result.NOBODY: Text(en="nobody could be told", zh="无人可通知"),
     Result.NOT_DELIVERED: Text(en="the message was not delivered", zh="消息未送达"),
+    Result.DELIVERED: Text(en="delivered late, no answer yet", zh="延迟送达，尚无回应"),
 }
 _ANSWER: Final = Text(en="Reach the patient now.", zh="请立即联系患者。")
 # What to ask is from the rules' own sources: an altered state that needs help, signs of an emergency with a severe
@@ -135,6 +137,7 @@ def alert_message(
 ) -> Written:
     """What somebody is told of an alert. run: the timers of its run, for what was tried before."""
     problem, _, _ = alert.problem.partition(":")
+    tried = _tried(run)
     to_do = _FOR_STAFF.get(problem, _ANSWER)
     if to_patient:
         to_do = _SUGAR[situation.may_be_over] if problem == "glucose-low" else _CARED_FOR
@@ -149,7 +152,8 @@ def alert_message(
         trend=situation.trend,
         elsewhere=situation.zone if situation.zone != zone else "",
         over=alert.condition_gone_at is not None,
-        tried=_tried(run),
+        tried=tried[-_MOST_TRIED:],
+        tries=len(tried),
         advice=to_do,
     )
 
@@ -185,6 +189,35 @@ def overdue_message(follow_up: FollowUp, *, zone: str, now: datetime) -> Written
     )
 
 
+def call_message(
+    about: Notice,
+    alert: Alert | None,
+    *,
+    name: str,
+    number: str,
+    zone: str,
+    situation: Situation,
+    failed: bool,
+) -> Written:
+    """What who is to telephone somebody is told. about: what the other one is to be told, with the alert that lasts.
+
+    A survey is for the patient alone to read. failed: whether another contact of the same person has.
+    """
+    is_asked = about.id.startswith(SURVEY_ID)
+    return write(
+        "call",
+        zone,
+        name=name,
+        number=number,
+        about=about.subject,
+        because=None if is_asked else alert.because if alert else about.body,
+        numbers=situation.numbers,
+        trend=situation.trend,
+        elsewhere=situation.zone if situation.zone != zone else "",
+        failed=failed,
+    )
+
+
 def untrusted_message(notice: Notice) -> Written:
     """What may be said of a notice through a channel that is not trusted. Some say nothing of health."""
     if notice.id.startswith((SURVEY_ID, TRIAL_ID)):
@@ -192,7 +225,13 @@ def untrusted_message(notice: Notice) -> Written:
     if notice.id.startswith(OVERDUE_ID):
         return write("overdue_untrusted", "UTC", priority=PRIORITY_WORDS[notice.priority], patient=notice.patient)
     kind = "patient_untrusted" if notice.audience is Audience.PATIENT else "staff_untrusted"
-    return write(kind, "UTC", priority=PRIORITY_WORDS[notice.priority], patient=_patient(notice.patient))
+    return write(
+        kind,
+        "UTC",
+        priority=PRIORITY_WORDS[notice.priority],
+        patient=_patient(notice.patient),
+        is_alert=notice.alert is not None,
+    )
 
 
 def _patient(name: str) -> Text:
@@ -289,7 +328,10 @@ def _pressure_trend(before: Reading, now: Reading) -> Text | None:
 
 
 def _tried(run: Sequence[Timer]) -> list[dict[str, Any]]:
-    done = [each for each in run if each.done_at and each.step and each.result in _RESULTS]
+    """The steps that were taken, the newest last. Whether one was delivered is looked into by a timer of its own."""
+    done = [
+        each for each in run if each.kind is TimerKind.STEP and each.done_at and each.step and each.result in _RESULTS
+    ]
     return [
         {
             "at": each.done_at,

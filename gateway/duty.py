@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 
 from alerts.alert import HOUSE, Alert, Audience, Finding, Notice, Priority, Text, Verdict
 from alerts.book import Book, Overtaken
-from alerts.channels import Speaker
+from alerts.channels import Speaker, page_of
 from alerts.device_rules import CHANNEL_DEAD
 from alerts.escalation import Ladder
 from alerts.escalation_book import EscalationBook, PatientFile
@@ -115,8 +115,9 @@ class Duty:
     def link(self, notice: Notice, trusted: bool = True) -> str:
         """What one of the staff acknowledges an alert by without signing in, and a patient answers a survey by.
 
-        A patient reads the message itself behind one where the channel that it goes by is not trusted with it. The
-        same for the same notice; "" where there is nothing to answer or to read.
+        A patient reads the message itself behind one where the channel that it goes by is not trusted with it. What
+        is only to be seen to stands behind signing in. The same for the same notice; "" where there is nothing to
+        answer or to read.
         """
         if notice.recipient is None:
             return ""
@@ -125,10 +126,8 @@ class Duty:
         if notice.audience is Audience.PATIENT:
             expires = notice.written_at + LINK_HOLDS
             return "" if trusted else self._signed(MESSAGE, notice.id, notice.recipient, expires)
-        if notice.alert is None:
-            return ""
-        if notice.id.startswith(OVERDUE_ID):
-            return f"{self.base_url.rstrip('/')}/alerts/{notice.alert}"
+        if notice.alert is None or notice.id.startswith(OVERDUE_ID):
+            return page_of(notice, self.base_url.rstrip("/"))
         return self._signed(ACKNOWLEDGE, notice.alert, notice.recipient, notice.written_at + LINK_HOLDS)
 
     def _signed(self, purpose: str, subject: str, person: str, expires: datetime) -> str:

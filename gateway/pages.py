@@ -30,7 +30,8 @@ from alerts.machine import snooze_at_most
 from alerts.outbox import PersonalWay
 from alerts.rule import POPULATIONS, Rule
 from alerts.rules import PROBLEMS, RULES
-from alerts.team import ROLE_WORDS
+from alerts.team import ROLE_WORDS, staff
+from alerts.team import patient as owner_of
 from gateway.api import (
     PAGE,
     AcknowledgeIn,
@@ -355,9 +356,17 @@ async def one_alert(request: Request, house: House, alert_id: str) -> Response:
         zone=zone,
         snooze_hours=_snooze_hours(alert),
         history=await asyncio.to_thread(house.book.history, alert_id),
-        notices=await asyncio.to_thread(house.book.notices, alert_id),
+        notices=await asyncio.to_thread(_with_recipients, house, alert_id, patient),
         follow_up=await asyncio.to_thread(house.follow_ups.of_alert, alert_id),
     )
+
+
+def _with_recipients(house: HouseView, alert: str, patient: Patient) -> list[tuple[Notice, str | None]]:
+    """The notices about an alert, each with the name of the person to whom it goes; None: to no single one."""
+    names = {staff(one.id): one.name for one in house.duty.team.staff()} | {owner_of(patient.id): patient.name}
+    return [
+        (each, each.recipient and names.get(each.recipient, each.recipient)) for each in house.book.notices(alert)
+    ]
 
 
 def _snooze_hours(alert: Alert) -> list[int]:

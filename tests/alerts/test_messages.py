@@ -14,8 +14,10 @@ from alerts.alert import Alert, Audience, Notice, Priority, Text
 from alerts.escalation import Result, Step, Timer, TimerKind
 from alerts.messages import (
     Situation,
+    Written,
     alert_message,
     all_clear_message,
+    call_message,
     situation_of,
     untrusted_message,
     write,
@@ -166,6 +168,22 @@ def test_who_comes_later_reads_what_was_tried() -> None:
     )
 
 
+def test_of_many_tries_the_newest_are_listed_and_the_others_counted() -> None:
+    run = [step(Role.NURSE, number, Result.TOLD, "王丽") for number in range(7)]
+    checks = [replace(each, kind=TimerKind.CHECK, result=Result.NOT_DELIVERED, who=()) for each in run]
+    said = alert_message(ALERT, to_patient=False, zone=ZONE, situation=Situation(), run=[*checks, *run])
+    lines = said.body.en.splitlines()
+    assert lines[1:3] == [
+        "Told before (the newest 6 of 7):",
+        "- 2 Mar 02:01, nurse (王丽): told, no answer yet",
+    ]
+    assert [line[:13] for line in lines[2:-1]] == [f"- 2 Mar 02:0{number}" for number in range(1, 7)]
+    assert "\n此前已通知（共 7 次，仅列最近 6 次）：\n- 3月2日 02:01，" in said.body.zh
+    fewer = alert_message(ALERT, to_patient=False, zone=ZONE, situation=Situation(), run=[*checks, *run[1:]])
+    assert "\nTold before:\n- 2 Mar 02:01," in fewer.body.en
+    assert "\n此前已通知：\n- 3月2日 02:01，" in fewer.body.zh
+
+
 def test_the_patient() -> None:
     said = alert_message(ALERT, to_patient=True, zone=ZONE, situation=SITUATION)
     assert said.subject == Text(en="Please look after yourself now: Very low glucose", zh="请立即关注：血糖严重偏低")
@@ -242,6 +260,9 @@ def test_without_trust() -> None:
         en="High priority, patient p-1. Details only after signing in. Acknowledge with the link, or answer OK.",
         zh="高优先级，患者 p-1。详情请登录查看。请点击链接确认，或回复“收到”。",
     )
+    assert untrusted_message(replace(NOTICE, alert=None)).body == Text(
+        en="High priority, patient p-1. Details only after signing in.", zh="高优先级，患者 p-1。详情请登录查看。"
+    )
     own = untrusted_message(replace(NOTICE, audience=Audience.PATIENT))
     assert own.subject == Text(en="A message from your clinic", zh="来自您诊所的消息")
     assert own.body == Text(
@@ -271,19 +292,34 @@ def test_several_in_one() -> None:
 
 
 def test_a_telephone_call_is_asked_for() -> None:
-    said = write("call", ZONE, name="张伟", number="010-1234", about=NOTICE.subject, failed=True)
+    def asked(alert: Alert | None, about: Notice = NOTICE, *, failed: bool = False) -> Written:
+        situation = replace(SITUATION, zone="Europe/Berlin") if alert else Situation()
+        return call_message(
+            about, alert, name="张伟", number="010-1234", zone=ZONE, situation=situation, failed=failed
+        )
+
+    said = asked(ALERT, failed=True)
     assert said.subject == Text(en="Please telephone 张伟: 010-1234", zh="请致电 张伟：010-1234")
     assert said.body == Text(
         en="No message could be delivered to 张伟 in time. It was about: Condition over: Very low glucose.\n"
+        "What happened: Glucose below 3.0 mmol/L for 30 min.\n"
+        "Readings (times of Europe/Berlin): 02:00 3.1 mmol/L, 02:05 2.7 mmol/L.\n"
+        "Trend: falling by 0.08 mmol/L per minute.\n"
         "Please telephone 010-1234, say what it is about, and note what came of it.",
-        zh="未能及时将消息送达 张伟。内容：状况已解除：血糖严重偏低。\n请拨打 010-1234 告知，并记录结果。",
+        zh="未能及时将消息送达 张伟。内容：状况已解除：血糖严重偏低。\n"
+        "情况：血糖低于 3.0 mmol/L 已 30 分钟。\n"
+        "读数（时间按 Europe/Berlin 时区）：02:00 3.1 mmol/L，02:05 2.7 mmol/L。\n"
+        "趋势：每分钟下降 0.08 mmol/L。\n"
+        "请拨打 010-1234 告知，并记录结果。",
     )
-    at_once = write("call", ZONE, name="张伟", number="010-1234", about=NOTICE.subject, failed=False)
-    assert at_once.body == Text(
+    assert asked(None).body == Text(
         en="张伟 is to be told by telephone. It was about: Condition over: Very low glucose.\n"
+        "What happened: Glucose is 5.2 mmol/L.\n"
         "Please telephone 010-1234, say what it is about, and note what came of it.",
-        zh="需电话通知 张伟。内容：状况已解除：血糖严重偏低。\n请拨打 010-1234 告知，并记录结果。",
+        zh="需电话通知 张伟。内容：状况已解除：血糖严重偏低。\n情况：血糖 5.2 mmol/L。\n"
+        "请拨打 010-1234 告知，并记录结果。",
     )
+    assert "5.2" not in asked(None, replace(NOTICE, id="s-1")).body.en
 
 
 def test_of_the_house_itself() -> None:
@@ -300,7 +336,7 @@ def test_there_is_a_template_in_each_language_for_each_kind() -> None:
     assert {path.name for path in folder.iterdir() if path.suffix == ".jinja"} == {
         f"{kind}.{language}.jinja" for kind in kinds for language in ("en", "zh_CN")
     }
-    assert len(kinds) == 14
+    assert len(kinds) == 15
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from alerts.messages import overdue_message
 from alerts.team import Absence, QuietHours, Role
 from alerts.team_book import TeamBook
 from gateway.schema import open_database
-from tests.alerts.telling import BAO, WANG, Clinic
+from tests.alerts.telling import BAO, BASE, WANG, Clinic
 from tests.alerts.test_telling import Ear
 from tests.alerts.ward import START, minute
 
@@ -146,10 +146,11 @@ async def test_what_gets_another_time_is_told_again_when_that_has_passed_and_not
 
 
 async def test_what_nobody_has_is_told_to_the_role_on_duty(clinic: Clinic, app: Ear) -> None:
-    clinic.open(opening(assigned_to=None, role=Role.DOCTOR))
+    made = clinic.open(opening(assigned_to=None, role=Role.DOCTOR))
     clinic.open(opening(key="l", assigned_to="somebody of another clinic"))
     await clinic.skip(241)
     assert sorted(app.whom()) == ["li", "wang"]
+    assert [each.link for address, each in app.heard if address == "li"] == [f"{BASE}/follow-ups/{made.id}"]
 
 
 async def test_who_is_away_is_stood_in_for_and_where_nobody_is_there_the_coordinators_are_told_at_once(
@@ -265,9 +266,11 @@ async def test_a_clinic_without_a_register_hears_of_it_through_the_channels_of_t
     desk = Ear("desk", audiences=frozenset({Audience.STAFF}))
     with closing(Clinic(tmp_path, broadcast=[desk])) as clinic:
         clinic.open(opening(Priority.LOW, due_at=minute(10)))
-        clinic.open(opening(key="l"))
+        made = clinic.open(opening(key="l"))
         await clinic.skip(500)
-        assert [message.subject.zh for _, message in desk.heard] == ["中优先级：随访自 3月1日 22:00 起逾期，患者 p-1"]
+        ((_, message),) = desk.heard
+        assert message.subject.zh == "中优先级：随访自 3月1日 22:00 起逾期，患者 p-1"
+        assert message.link == f"{BASE}/follow-ups/{made.id}"
 
 
 async def test_where_nobody_can_be_told_it_is_said_and_tried_again(clinic: Clinic, app: Ear) -> None:

@@ -19,7 +19,7 @@ from alerts.machine import hear
 from alerts.survey import SURVEY_ID, Survey
 from alerts.team import Absence, Contact, QuietHours, Recipient, Role, patient
 from ingest.reading import to_us
-from tests.alerts.telling import BAO, LI, WANG, Clinic, shift
+from tests.alerts.telling import BAO, BASE, LI, SITUATION, WANG, Clinic, shift
 from tests.alerts.ward import START, finding, minute
 
 _NURSE = (Step(to=Role.NURSE, after=timedelta()),)
@@ -350,6 +350,21 @@ async def test_what_a_rule_says_to_the_patient_goes_to_the_patients_own_contacts
     assert message.subject.zh == "请注意：血糖严重偏低"
 
 
+async def test_what_was_delivered_after_its_time_is_told_as_such_to_who_comes_later(
+    clinic: Clinic, app: Ear, sms: Ear
+) -> None:
+    alert = clinic.alarm()
+    app.cut = sms.cut = True
+    await clinic.at(5)  # looked into after 4 min: the doctor, who is told at once, cannot be reached either
+    assert ("nurse", "not-delivered") in clinic.results(alert.id)
+    app.cut = sms.cut = False
+    await clinic.at(31)
+    (last,) = (message.body for address, message in app.heard if address == "bao")
+    assert "- 2 Mar 02:00, nurse (王丽): delivered late, no answer yet\n" in last.en
+    assert "- 3月2日 02:00，护士（王丽）：延迟送达，尚无回应\n" in last.zh
+    assert "not delivered" not in last.en
+
+
 async def test_a_telephone_is_dialled_by_a_person(clinic: Clinic, app: Ear) -> None:
     clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
     alert = clinic.alarm()
@@ -359,10 +374,25 @@ async def test_a_telephone_is_dialled_by_a_person(clinic: Clinic, app: Ear) -> N
     assert asked.subject.zh == "请致电 张伟：010-1234"
     assert asked.body.zh.startswith("需电话通知 张伟。")  # it is the first contact: nothing has failed
     assert asked.notice.alert == alert.id
+    assert SITUATION.numbers
+    assert f"情况：{alert.because.zh}\n读数：{SITUATION.numbers.zh}。\n趋势：" in asked.body.zh
     task = FollowUpBook(clinic.engine).of_alert(alert.id)
     assert task
     assert (task.role, task.state, task.priority) == (Role.NURSE, State.OPEN, Priority.HIGH)
     assert task.because.en == f"Please telephone the patient: 010-1234. {alert.because.en}"
+
+
+async def test_who_telephones_for_a_rule_that_says_something_to_the_patient_alone_reads_it_and_has_a_link(
+    clinic: Clinic, app: Ear
+) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    said = finding(audience=Audience.PATIENT, priority=Priority.MEDIUM)
+    clinic.hear(said)
+    await clinic.at(1)
+    ((address, asked),) = app.heard
+    (task,) = clinic.follow_ups.open_of("p-1")
+    assert (address, asked.link) == ("wang", f"{BASE}/follow-ups/{task.id}")
+    assert f"内容：请注意：血糖严重偏低。\n情况：{said.because.zh}\n请拨打 010-1234" in asked.body.zh
 
 
 async def test_a_telephone_behind_a_contact_that_failed_is_dialled_because_of_that(

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from alerts.alert import Act, ActKind, Alert, Notice
-from alerts.team import Contact, Practitioner, Role
+from alerts.team import Contact, Practitioner, Role, patient
 from gateway.guard import WebSettings
 from gateway.replies import ReplyResult, acknowledges
 from gateway.web import create_app
@@ -52,6 +52,24 @@ async def told(house: SmallHouse) -> tuple[Alert, Notice]:
     await house.duty.go()
     (notice,) = {each.id: each for each in house.book.notices(alert.id) if each.recipient == "staff:li"}.values()
     return alert, notice
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", {"to 李医生", "to 王芳", "to the channels of the house"}),
+        ("zh-CN", {"收件人：李医生", "收件人：王芳", "收件人：机构的公共渠道"}),
+    ],
+)
+async def test_the_alerts_page_says_to_whom_each_message_went(
+    house: SmallHouse, web: httpx.AsyncClient, language: str, said: set[str]
+) -> None:
+    house.duty.team.put_contacts(patient("p-017"), [Contact(channel="app", address="wang")], None, now=NOW)
+    alert, _ = await told(house)
+    web.headers.update({"Authorization": "Bearer secret", "Accept-Language": language})
+    page = (await web.get(f"/alerts/{alert.id}")).text
+    listed = page.partition('id="notices"')[2].partition("</ul>")[0]
+    assert set(re.findall(r'<span class="soft">(.*?)</span></li>', listed)) == said
 
 
 def path(house: SmallHouse, notice: Notice) -> str:

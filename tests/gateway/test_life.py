@@ -133,6 +133,7 @@ async def test_the_hub_notes_in_its_own_cycle_what_is_overdue_and_says_when_nobo
     told = furnished.book.notices(alert.id)[-1]
     assert told.subject.en.startswith("High priority: a follow-up is overdue since 3 Mar 07:00")
     assert furnished.duty.link(told) == f"https://hub.example/alerts/{alert.id}"
+    assert furnished.duty.link(replace(told, alert=None)) == f"https://hub.example/follow-ups/{follow_up.id}"
 
 
 # What keeps what quiet
