@@ -16,7 +16,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from alerts.alert import IllegalAct, Outcome, Text
-from alerts.follow_up import PUT_OFF, Attempt, FollowUp, State
+from alerts.follow_up import CHANNEL_WORDS, PUT_OFF, Attempt, FollowUp, State, channel_word
 from alerts.survey import MATERIALS
 from alerts.team import Practitioner, Role
 from gateway import care_api
@@ -34,7 +34,7 @@ from gateway.care_api import (
     PostponeIn,
     find_follow_up,
 )
-from gateway.care_words import CHANNELS, RESULTS, WHYS, symptoms_told, told
+from gateway.care_words import RESULTS, WHYS, symptoms_told, told
 from gateway.language import Language, Sentence
 from gateway.pages import Desk, fields_of, go, name_of, on_clock, remember_name, symptoms_of, take
 from gateway.people import Patient
@@ -99,7 +99,7 @@ async def worklist(request: Request, house: House, of: Whose | None = None, afte
         sections=_sections(rows, now, house.zone),
         results=RESULTS,
         whys=WHYS,
-        channels=CHANNELS,
+        channel_word=channel_word,
         choices=[each for each in Role if mine is None or each in mine],
         role_names=ROLES,
         first=after is None,
@@ -176,7 +176,7 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
         until=None if most is None or is_emergency else now + most,
         whys=WHYS,
         results=RESULTS,
-        channels=CHANNELS,
+        channels=CHANNEL_WORDS,
         role_names=ROLES,
         staff=staff,
         appointments=appointments,
