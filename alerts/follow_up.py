@@ -117,6 +117,21 @@ SYMPTOM_WORDS: Final[Mapping[Symptom, Text]] = {
     Symptom.HEADACHE: Text(en="severe headache", zh="剧烈头痛"),
     Symptom.VOMITING: Text(en="vomiting", zh="呕吐"),
 }
+# What the forms offer; through the API a try may have any name.
+CHANNEL_WORDS: Final[Mapping[str, Text]] = {
+    "telephone": Text(en="telephone", zh="电话"),
+    "video": Text(en="video call", zh="视频通话"),
+    "visit": Text(en="visit", zh="当面（就诊或家访）"),
+    "app": Text(en="app message", zh="应用消息"),
+    "sms": Text(en="SMS", zh="短信"),
+    "email": Text(en="e-mail", zh="电子邮件"),
+    "wecom": Text(en="WeCom", zh="企业微信"),
+}
+
+
+def channel_word(channel: str) -> Text:
+    """What the channel of a try is called; its own name where it is none of the forms'."""
+    return CHANNEL_WORDS.get(channel, Text(en=channel, zh=channel))
 
 
 # What people do. by: the named person, None where the house does it. at: aware UTC.
@@ -754,13 +769,14 @@ def _tried(follow_up: FollowUp, fact: Fact) -> FollowUp:
 
 
 def _wrong_number(follow_up: FollowUp, deed: Attempt) -> Open:
+    channel = channel_word(deed.channel)
     return Open(
         patient=follow_up.patient,
         why=Why.STAFF,
         key=f"{CONTACT_DATA} {deed.channel} {deed.at.isoformat()}",
         because=Text(
-            en=f"The contact for {deed.channel} is wrong, says {deed.by}. Find out the right one.",
-            zh=f"{deed.by} 反映 {deed.channel} 联系方式有误，请核实。",
+            en=f"The contact for {channel.en} is wrong, says {deed.by}. Find out the right one.",
+            zh=f"{deed.by} 反映{channel.zh}联系方式有误，请核实。",
         ),
         at=deed.at,
         role=Role.COORDINATOR,

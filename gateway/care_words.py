@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Final
 
-from alerts.follow_up import SYMPTOM_WORDS, Fact, Result, What, Why
+from alerts.follow_up import SYMPTOM_WORDS, Fact, Result, What, Why, channel_word
 from alerts.team import ROLE_WORDS
 from gateway.language import Language, Sentence
 from gateway.words import N_, OUTCOMES
@@ -25,16 +25,6 @@ RESULTS: Final[Mapping[Result, str]] = {
     Result.DECLINED: N_("declined"),
     Result.UNREACHABLE: N_("unreachable"),
     Result.MESSAGE_LEFT: N_("message left"),
-}
-# What the forms offer; through the API a try may have any name.
-CHANNELS: Final[Mapping[str, str]] = {
-    "telephone": N_("telephone"),
-    "video": N_("video call"),
-    "visit": N_("visit"),
-    "app": N_("app message"),
-    "sms": N_("SMS"),
-    "email": N_("e-mail"),
-    "wecom": N_("WeCom"),
 }
 _OPENED: Final[Mapping[Why, str]] = {
     Why.ALERT: N_("{name} acknowledged the alert and has the follow-up."),
@@ -60,12 +50,11 @@ def told(fact: Fact, zone: tzinfo, language: Language) -> str:
     if fact.opening is not None:
         why = fact.opening.why
         form = _ASKED_FOR if why is Why.PATIENT and fact.by else _OPENED[why]
-    channel = fact.channel or ""
     said = Sentence(
         form,
         name=fact.by or "",
         whom=holder(fact.assigned_to, language.text(ROLE_WORDS[fact.role])),
-        channel=Sentence(CHANNELS[channel]) if channel in CHANNELS else channel,
+        channel=language.text(channel_word(fact.channel or "")),
         result=Sentence(RESULTS[fact.result]) if fact.result else "",
         moment=language.moment(fact.due_at, zone),
         outcome=Sentence(OUTCOMES[fact.outcome]) if fact.outcome else "",

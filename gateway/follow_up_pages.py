@@ -16,7 +16,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from alerts.alert import IllegalAct, Outcome, Text
-from alerts.follow_up import PUT_OFF, Attempt, FollowUp, State
+from alerts.follow_up import CHANNEL_WORDS, PUT_OFF, Attempt, FollowUp, State, channel_word
 from alerts.survey import MATERIALS
 from alerts.team import Practitioner, Role
 from gateway import care_api
@@ -34,9 +34,9 @@ from gateway.care_api import (
     PostponeIn,
     find_follow_up,
 )
-from gateway.care_words import CHANNELS, RESULTS, WHYS, symptoms_told, told
+from gateway.care_words import RESULTS, WHYS, symptoms_told, told
 from gateway.language import Language, Sentence
-from gateway.pages import Desk, fields_of, go, name_of, on_clock, remember_name, symptoms_of, take
+from gateway.pages import _desk, fields_of, go, name_of, on_clock, remember_name, symptoms_of, take
 from gateway.people import Patient
 from gateway.quality_api import CareTimeIn, note_care_time
 from gateway.quality_words import ROLES
@@ -84,13 +84,12 @@ async def worklist(request: Request, house: House, of: Whose | None = None, afte
     """The open follow-ups by when they are to be acted on: of the signed-in person, of a role, or all of them."""
     if after is not None:
         await find_follow_up(house, after)
-    desk, _ = _desk(request)
     me, now = name_of(request), house.now()
     whose = of or ("mine" if me else "all")
     person, role = me if whose == "mine" else None, whose if isinstance(whose, Role) else None
     staff, found, rows = await asyncio.to_thread(_listed, house, person, role, after)
     mine = next((one.roles for one in staff if one.name == me), None)
-    return desk.page(
+    return _desk(request).page(
         request,
         "follow_ups.html",
         events="/api/v1/events?type=follow-up",
@@ -99,7 +98,7 @@ async def worklist(request: Request, house: House, of: Whose | None = None, afte
         sections=_sections(rows, now, house.zone),
         results=RESULTS,
         whys=WHYS,
-        channels=CHANNELS,
+        channel_word=channel_word,
         choices=[each for each in Role if mine is None or each in mine],
         role_names=ROLES,
         first=after is None,
@@ -143,8 +142,8 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
     """One follow-up: what happened, what was done, and what can be done next."""
     follow_up = await find_follow_up(house, follow_up_id)
     patient = await find_patient(house, follow_up.patient)
-    desk, language = _desk(request)
-    now, zone = house.now(), ZoneInfo(patient.zone)
+    desk = _desk(request)
+    now, zone, language = house.now(), ZoneInfo(patient.zone), desk.language(request)
     history, appointments, given, minutes, alert, staff, address = await asyncio.to_thread(
         lambda: (
             house.follow_ups.history(follow_up.id),
@@ -176,7 +175,7 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
         until=None if most is None or is_emergency else now + most,
         whys=WHYS,
         results=RESULTS,
-        channels=CHANNELS,
+        channels=CHANNEL_WORDS,
         role_names=ROLES,
         staff=staff,
         appointments=appointments,
@@ -235,7 +234,7 @@ async def do(request: Request, house: House, follow_up_id: str, act: Act) -> Res
     try:
         await done(house, follow_up.id, body)
     except IllegalAct:
-        _, language = _desk(request)
+        language = _desk(request).language(request)
         await _say_who_closed_it(house, follow_up.id, ZoneInfo(patient.zone), language)
         raise
     return remember_name(go(request, f"/follow-ups/{quote(follow_up.id)}"), request, body.by)
@@ -280,8 +279,3 @@ async def _find_appointment(house: HouseView, follow_up_id: str, appointment_id:
     made = await asyncio.to_thread(house.follow_ups.appointments, follow_up_id)
     if appointment_id not in {each.id for each in made}:
         raise HTTPException(404, Sentence("no appointment has the id {id}", id=appointment_id))
-
-
-def _desk(request: Request) -> tuple[Desk, Language]:
-    desk: Desk = request.app.state.desk
-    return desk, desk.language(request)

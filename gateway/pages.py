@@ -79,6 +79,7 @@ from gateway.own_limits import OwnNumber, own_numbers, unreadable_numbers, with_
 from gateway.people import DeviceKind, DeviceLink, Patient, plans_on
 from gateway.quality_words import ROLES
 from gateway.review_api import Day, DoneIn, ranking, tick, week_name, weekly_list
+from gateway.signed import MESSAGE, SURVEY
 from gateway.terminal import printable
 from gateway.view import HouseView
 from gateway.words import (
@@ -248,14 +249,21 @@ def _alert_title(language: Language, alert: Alert) -> str:
 
 
 def show_refusal(request: Request, status: int, because: str | Text) -> Response:
-    """What was refused: of a form the page on which it stands, with what was typed and why; else the reason alone."""
+    """What was refused: of a form the page on which it stands, with what was typed and why; else the reason alone.
+
+    A patient, who comes by a signed link, is shown no way to the pages of the staff.
+    """
+    patients = request.scope["path"].split("/")[1] in {SURVEY, MESSAGE}
     refusal = getattr(request.state, "refusal", None)  # of a form whose page cannot be shown either
     if refusal is None:
         refusal = Refusal(request.scope["path"], getattr(request.state, "fields", {}), because, status)
-        if request.method == "POST" and (page := _page_of_form(request, refusal)):
+        if request.method == "POST" and not patients and (page := _page_of_form(request, refusal)):
             return page
     request.state.refusal = refusal
-    return _desk(request).page(request, "error.html", back=_again(request) if request.method == "POST" else "/")
+    posted = request.method == "POST"
+    if patients:
+        return _desk(request).page(request, "linked_error.html", back=request.url.path if posted else None)
+    return _desk(request).page(request, "error.html", back=_again(request) if posted else "/")
 
 
 class _Page(Response):

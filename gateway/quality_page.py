@@ -13,8 +13,8 @@ from starlette.responses import Response
 from alerts.monitoring import Window
 from alerts.quality import LEAST_ACTED_ON, MOST_PER_DAY
 from gateway.api import House
-from gateway.language import Language, Sentence
-from gateway.pages import Desk
+from gateway.language import Sentence
+from gateway.pages import _desk
 from gateway.quality_api import First, Last, Programme, asked
 from gateway.quality_charts import FIGURES, drawn
 from gateway.quality_words import MEASURES, ROLES, TIMES, VERBS
@@ -39,7 +39,8 @@ async def quality(
 ) -> Response:
     """How alerts ended, how long people took, and which rules to look at."""
     report = await asked(house, first, last, programme)
-    desk, language = _desk(request)
+    desk = _desk(request)
+    language = desk.language(request)
     query = {"from": report.first, "to": report.last, "programme": report.programme or ""}
     today = house.now().astimezone(house.zone).date()
     return desk.page(
@@ -75,11 +76,5 @@ async def figure(
     if name not in FIGURES:
         raise HTTPException(404, Sentence("no chart is called {name}", name=name))
     report = await asked(house, first, last, programme)
-    _, language = _desk(request)
-    made = await asyncio.to_thread(FIGURES[name], report.made, language)
+    made = await asyncio.to_thread(FIGURES[name], report.made, _desk(request).language(request))
     return Response(made.to_json(), media_type="application/json")
-
-
-def _desk(request: Request) -> tuple[Desk, Language]:
-    desk: Desk = request.app.state.desk
-    return desk, desk.language(request)

@@ -208,6 +208,7 @@ def test_a_wrong_number_is_a_task_for_the_coordinator_and_keeps_nobody_from_tryi
         State.OPEN,
     )
     assert found.because.en == "The contact for telephone is wrong, says Nurse Chen. Find out the right one."
+    assert found.because.zh == "Nurse Chen 反映电话联系方式有误，请核实。"
     assert task.fact.note == "a shop answered"
 
 

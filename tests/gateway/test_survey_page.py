@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import time, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from alerts.follow_up import Attempt, Result
 from alerts.team import Contact, QuietHours
 from gateway.guard import WebSettings
 from gateway.people import Patient
+from gateway.signed import Claim
 from gateway.web import create_app
 from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, very_low
 from tests.gateway.test_duty import Ear, speak_through
@@ -143,3 +145,31 @@ async def test_a_link_for_something_else_or_too_old_is_refused(house: SmallHouse
     assert (await web.get(path[:-2])).status_code == 404
     house.time += timedelta(days=14)
     assert (await web.post(path, data={"score": "5"})).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("language", "because"), [("zh-CN", "此链接不完整"), ("en", "this link is not complete or not from here")]
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", ["/survey/damaged", "/message/damaged", "/survey/", "/survey/a/b"])
+async def test_whose_link_is_damaged_is_shown_no_page_of_the_staff(
+    web: httpx.AsyncClient, path: str, method: str, language: str, because: str
+) -> None:
+    page = await web.request(method, path, headers={"Accept-Language": language, "Referer": "http://127.0.0.1/"})
+    assert page.status_code == 404
+    leads = re.findall('(?:href|action|data-page)="([^"]*)"', page.text)
+    assert leads == ["/static/icon.svg", "/static/style.css", *([path] if method == "POST" else [])]
+    assert (because in page.text) is path.endswith("/damaged")
+
+
+@pytest.mark.parametrize("link", ["survey", "message"])
+async def test_an_answer_that_cannot_be_shows_no_page_of_the_staff(
+    house: SmallHouse, web: httpx.AsyncClient, link: str
+) -> None:
+    until = house.time + timedelta(days=1)
+    claim = Claim(purpose=link, subject="gone", person=f"patient:{WANG.id}", expires_at=until)
+    path = f"/{link}/{house.duty.links.sign(claim)}"
+    page = await web.post(path, data={"score": "9"}, headers={"Referer": f"http://127.0.0.1{path}"})
+    assert page.status_code == {"survey": 422, "message": 404}[link]
+    assert "/alerts" not in page.text
+    assert "/follow-ups" not in page.text
