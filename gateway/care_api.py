@@ -35,6 +35,7 @@ from alerts.follow_up import (
 )
 from alerts.follow_up_book import Given
 from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved, refuse_past
+from alerts.staffing import holder
 from alerts.survey import LONGEST_TEXT, MATERIALS, Answer, Material, Survey
 from alerts.team import Role
 from gateway.api import (
@@ -575,6 +576,7 @@ async def open_follow_up(house: House, body: OpenIn) -> FollowUpOut:
     patient = await find_patient(house, body.patient)
     now, because = house.now(), body.because.strip()
     by = body.by.strip()
+    to, role = await _holder(house, body.to, body.role, body.role)
     step = opened(
         Open(
             patient=patient.id,
@@ -582,11 +584,11 @@ async def open_follow_up(house: House, body: OpenIn) -> FollowUpOut:
             key=f"{by} {now.isoformat()} {because}",
             because=Text(en=because, zh=because),  # a person's own words have no translation
             at=now,
-            role=body.role,
+            role=role or body.role,
             priority=_PRIORITIES[body.priority],
             programme=house.rules.care(patient.id, care_of(patient)).programme,
             due_at=body.due_at,
-            assigned_to=body.to and body.to.strip(),
+            assigned_to=to,
             by=by,
         )
     )
@@ -627,7 +629,9 @@ async def claim(house: House, follow_up_id: str, body: ClaimIn) -> FollowUpOut:
 
 @router.post("/follow-ups/{follow_up_id}/hand-over")
 async def hand_over(house: House, follow_up_id: str, body: HandOverIn) -> FollowUpOut:
-    """Give it to a role or a person, with what they have to know."""
+    """Give it to a role or a person, with what they have to know; of a team, one who has the role."""
+    follow_up = await find_follow_up(house, follow_up_id)
+    to, role = await _holder(house, body.to, body.role, follow_up.role)
     return await care(
         house,
         HandOver(
@@ -635,8 +639,8 @@ async def hand_over(house: House, follow_up_id: str, body: HandOverIn) -> Follow
             by=body.by.strip(),
             at=house.now(),
             note=body.note.strip(),
-            role=body.role,
-            to=body.to and body.to.strip(),
+            role=role,
+            to=to,
         ),
     )
 
@@ -877,6 +881,13 @@ async def care(house: HouseView, deed: Deed) -> FollowUpOut:
     await find_follow_up(house, deed.follow_up)
     follow_up = await house.care(deed)
     return FollowUpOut.of(follow_up, await _zone(house, follow_up.patient), house.now())
+
+
+async def _holder(house: HouseView, to: str | None, role: Role | None, usual: Role) -> tuple[str | None, Role | None]:
+    """Who is to have it and in which role, see `staffing.holder`; nobody is named: the role alone."""
+    if to is None:
+        return None, role
+    return holder(await asyncio.to_thread(house.duty.team.staff), to.strip(), role, usual)
 
 
 async def find_follow_up(house: HouseView, follow_up_id: str) -> FollowUp:

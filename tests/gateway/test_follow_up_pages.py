@@ -273,6 +273,48 @@ async def test_from_acknowledging_to_the_outcome(house: SmallHouse, language: st
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+async def test_it_is_handed_to_one_of_the_team_in_a_role_that_they_have(house: SmallHouse, language: str) -> None:
+    min_ = Practitioner(id="min", name="赵敏", roles=frozenset({Role.NURSE}))
+    gone = Practitioner(id="wu", name="Dr Wu", roles=frozenset({Role.DOCTOR}), active=False)
+    for one in (LI, min_, gone):
+        house.duty.team.put(one, now=NOW)
+    at = wanted(house, 1, "cuff", assigned_to="Nurse Chen")
+    possible = {
+        "en": {"doctor": "Possible: Dr Li (doctor).", "": "Possible: Dr Li (doctor), 赵敏 (nurse)."},
+        "zh-CN": {"doctor": "可选：Dr Li（医生）。", "": "可选：Dr Li（医生）、赵敏（护士）。"},
+    }[language]
+    async with browser(house, **{"Accept-Language": language}) as web:
+        for role, person, en, zh in (
+            (
+                "doctor",
+                "赵敏",
+                "赵敏 is not registered as doctor but as nurse. ",
+                "赵敏 登记的角色是护士，不是医生。",
+            ),
+            ("doctor", "Dr Lee", "Dr Lee is not, or no longer, in the team. ", "团队中现无“Dr Lee”。"),
+            ("", "Dr Wu", "Dr Wu is not, or no longer, in the team. ", "团队中现无“Dr Wu”。"),
+            (
+                "dietitian",
+                "Dr Li",
+                "Dr Li is not registered as dietitian but as doctor. ",
+                "Dr Li 登记的角色是医生，",
+            ),
+        ):
+            data = {"by": "Nurse Chen", "note": "n", "role": role, "person": person}
+            refused = await web.post(f"{at}/hand-over", data=data)
+            assert refused.status_code == 409
+            assert {"en": en, "zh-CN": zh}[language] in refusal(refused)
+            assert possible.get(role, {"en": "The team has no", "zh-CN": "团队中没有"}[language]) in refusal(refused)
+        for person, held in (("min", ("赵敏", Role.NURSE)), ("Dr Li", ("Dr Li", Role.DOCTOR))):
+            given = await web.post(f"{at}/hand-over", data={"by": "Nurse Chen", "note": "n", "person": person})
+            assert given.status_code == 303
+            (kept,) = house.follow_ups.open_of(WANG.id)
+            assert (kept.assigned_to, kept.role) == held, "by id too, and in the role that they have"
+        body = {"patient": WANG.id, "because": "call", "role": "doctor", "to": "赵敏", "by": "Dr Li"}
+        assert (await web.post("/api/v1/follow-ups", json=body)).status_code == 409
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 async def test_what_is_refused_says_what_is_possible_and_stays_as_it_was_typed(
     house: SmallHouse, language: str
 ) -> None:
