@@ -364,10 +364,10 @@ def decide(follow_up: FollowUp | None, deed: Deed) -> tuple[Step, ...]:
         )
     if follow_up.closed_at:
         _refuse(
-            f"Follow-up {follow_up.id} was closed by {follow_up.closed_by} at {_minute(follow_up.closed_at)}. "
+            f"Follow-up {follow_up.id} was closed by {follow_up.closed_by} at {{moment}}. "
             "Nothing can be done with it any more; open a new one.",
-            f"随访 {follow_up.id} 已由 {follow_up.closed_by} 于 {_minute(follow_up.closed_at)} 结束，不能再处理；"
-            "可新建一次随访。",
+            f"随访 {follow_up.id} 已由 {follow_up.closed_by} 于 {{moment}} 结束，不能再处理；可新建一次随访。",
+            follow_up.closed_at,
         )
     match deed:
         case Claim():
@@ -637,8 +637,9 @@ def _postpone(follow_up: FollowUp, deed: Postpone) -> Step:
         )
     if deed.until > deed.at + most:
         _refuse(
-            f"Follow-up {follow_up.id} can be put off by at most {_span(most).en}: until {_minute(deed.at + most)}.",
-            f"随访 {follow_up.id} 最多可推迟{_span(most).zh}：不晚于 {_minute(deed.at + most)}。",
+            f"Follow-up {follow_up.id} can be put off by at most {_span(most).en}: until {{moment}}.",
+            f"随访 {follow_up.id} 最多可推迟{_span(most).zh}：不晚于 {{moment}}。",
+            deed.at + most,
         )
     return _step(follow_up, What.POSTPONED, deed, due_at=deed.until, rule=_AGREED)
 
@@ -834,14 +835,10 @@ def _listed(symptoms: Symptoms) -> Text:
     )
 
 
-def _refuse(en: str, zh: str) -> NoReturn:
-    raise IllegalAct(Text(en=en, zh=zh))
+def _refuse(en: str, zh: str, moment: datetime | None = None) -> NoReturn:
+    raise IllegalAct(Text(en=en, zh=zh), moment)
 
 
 def digest(*parts: str) -> str:
     """16 hexadecimal digits that stand for these parts."""
     return sha256("\x1f".join(parts).encode()).hexdigest()[:16]
-
-
-def _minute(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -716,18 +716,26 @@ async def make_appointment(house: House, follow_up_id: str, body: AppointmentIn)
 async def move_appointment(house: House, appointment_id: str, body: AppointmentIn) -> AppointmentOut:
     """Have it at another time or place."""
     before = await _find_appointment(house, appointment_id)
-    length = timedelta(minutes=body.minutes)
-    now = moved(before, start=body.start, length=length, place=body.place.strip(), at=house.now())
+    zone, length = await _zone(house, before.patient), timedelta(minutes=body.minutes)
+    try:
+        now = moved(before, start=body.start, length=length, place=body.place.strip(), at=house.now())
+    except IllegalAct as error:
+        raise error.on_clock(zone) from None
     await asyncio.to_thread(house.follow_ups.put_appointment, now)
-    return AppointmentOut.of(now, await _zone(house, now.patient))
+    return AppointmentOut.of(now, zone)
 
 
 @router.delete("/appointments/{appointment_id}")
 async def cancel_appointment(house: House, appointment_id: str) -> AppointmentOut:
     """Call it off."""
-    now = cancelled(await _find_appointment(house, appointment_id), house.now())
+    before = await _find_appointment(house, appointment_id)
+    zone = await _zone(house, before.patient)
+    try:
+        now = cancelled(before, house.now())
+    except IllegalAct as error:
+        raise error.on_clock(zone) from None
     await asyncio.to_thread(house.follow_ups.put_appointment, now)
-    return AppointmentOut.of(now, await _zone(house, now.patient))
+    return AppointmentOut.of(now, zone)
 
 
 @router.get(
@@ -877,10 +885,12 @@ async def open_for_patient(house: HouseView, act: Open) -> FollowUp:
 
 
 async def care(house: HouseView, deed: Deed) -> FollowUpOut:
-    """Do what a person decided, now. An unknown follow-up is an HTTP 404; IllegalAct passes through."""
-    await find_follow_up(house, deed.follow_up)
-    follow_up = await house.care(deed)
-    return FollowUpOut.of(follow_up, await _zone(house, follow_up.patient), house.now())
+    """Do what a person decided, now. An unknown follow-up is an HTTP 404; IllegalAct is on the patient's clock."""
+    zone = await _zone(house, (await find_follow_up(house, deed.follow_up)).patient)
+    try:
+        return FollowUpOut.of(await house.care(deed), zone, house.now())
+    except IllegalAct as error:
+        raise error.on_clock(zone) from None
 
 
 async def _holder(house: HouseView, to: str | None, role: Role | None, usual: Role) -> tuple[str | None, Role | None]:

@@ -324,7 +324,13 @@ async def test_what_is_refused_says_what_is_possible_and_stays_as_it_was_typed(
     async with browser(house, **{"Accept-Language": language}) as web:
         for act, more, status, en, zh in (
             ("claim", {}, 409, "Have it handed over to you", "请通过转交接手"),
-            ("postpone", {}, 409, "can be put off by at most 1 d", "最多可推迟 1 天"),
+            (
+                "postpone",
+                {},
+                409,
+                "at most 1 d: until 2026-03-04 14:30 UTC+8.",
+                "1 天：不晚于 2026-03-04 14:30 UTC+8。",
+            ),
             ("postpone", {"until": "2026-03-03T14:29"}, 409, "until a moment that is past", "推迟时间已过"),
             ("appointments", {"start": "2026-03-03T14:29"}, 409, "would begin in the past", "开始时间已过"),
             ("hand-over", {}, 409, "needs a role or a person", "须选择角色或人员"),

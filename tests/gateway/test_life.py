@@ -51,7 +51,10 @@ async def test_an_alert_is_put_off_over_the_api_and_what_cannot_be_says_why(furn
         assert made["snoozed_until"] == "2026-03-04T07:30:00+01:00"
         again = await web.post(f"/api/v1/alerts/{low.id}/snooze", json=body)
         assert again.status_code == 409
-        assert again.json()["detail"].endswith("by Dr Li. Acknowledge it to act sooner, or close it.")
+        assert again.json()["detail"] == (
+            f"Alert {low.id} is put off until 2026-03-04 07:30 UTC+1 by Dr Li. Acknowledge it to act sooner, "
+            "or close it."
+        )
         refused = await web.post(f"/api/v1/alerts/{urgent.id}/snooze", json=body)
         assert refused.status_code == 409
         assert refused.json()["detail"].startswith(
