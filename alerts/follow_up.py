@@ -499,13 +499,16 @@ def follow(alert: Alert, act: Act, follow_up: FollowUp | None, *, programme: str
     return (begun, *closed) if begun else closed
 
 
-def worsened(alert: Alert, follow_up: FollowUp, at: datetime) -> tuple[Step, ...]:
-    """What an alert that is told again does to its follow-up: as urgent as the alert, and due sooner, never later."""
+def worsened(alert: Alert, follow_up: FollowUp, at: datetime, because: Text | None = None) -> tuple[Step, ...]:
+    """What an alert that is told again does to its follow-up: as urgent as the alert, and due sooner, never later.
+
+    because: what it is told for now, where the alert keeps the sentence that gave it its priority.
+    """
     if follow_up.closed_at:
         return ()
     priority = max(alert.priority, follow_up.priority)
     span = ACT_WITHIN[priority]
-    rule = _spanned(_WORSE, span)
+    rule, why = _spanned(_WORSE, span), because or alert.because
     fact = Fact(
         follow_up=follow_up.id,
         what=What.WORSENED,
@@ -515,7 +518,7 @@ def worsened(alert: Alert, follow_up: FollowUp, at: datetime) -> tuple[Step, ...
         role=follow_up.role,
         assigned_to=follow_up.assigned_to,
         due_at=min(follow_up.due_at, at + span),
-        rule=Text(en=f"{alert.because.en} {rule.en}", zh=f"{alert.because.zh}{rule.zh}"),
+        rule=Text(en=f"{why.en} {rule.en}", zh=f"{why.zh}{rule.zh}"),
     )
     return (Step(follow_up=after(follow_up, fact), fact=fact),)
 

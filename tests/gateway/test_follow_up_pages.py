@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from html import unescape
 from html.parser import HTMLParser
@@ -16,7 +17,7 @@ from icalendar import Calendar
 from sqlalchemy import event
 
 from alerts.alert import Act, ActKind, Alert, Outcome, Priority
-from alerts.follow_up import Attempt, HandOver, Open, Result, Text, Why, opened
+from alerts.follow_up import Attempt, HandOver, Open, Result, Text, Why, opened, worsened
 from alerts.team import Contact, Practitioner, Role
 from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, severe_pressure, very_low
 from tests.gateway.test_web import browser
@@ -270,6 +271,23 @@ async def test_from_acknowledging_to_the_outcome(house: SmallHouse, language: st
     assert ended is not None
     assert (ended.outcome, ended.closed_by, ended.closing_note) == (Outcome.ADVICE, "Dr Li", "Eat before the walk")
     assert 'name="outcome"' not in page.text
+
+
+async def test_only_what_became_more_urgent_is_said_to_have(house: SmallHouse) -> None:
+    at, alert = wanted(house, 48, "cuff", assigned_to="Nurse Chen"), house.find(severe_pressure())
+    for priority in (Priority.LOW, Priority.MEDIUM, Priority.MEDIUM):
+        (known,) = house.follow_ups.open_of(WANG.id)
+        house.follow_ups.record(worsened(replace(alert, priority=priority), known, house.time))
+    async with browser(house) as web:
+        english = said(await web.get(at))
+        chinese = said(await web.get(at, headers={"Accept-Language": "zh"}))
+    found = re.findall(r"The alert was told again[:.](?: it became more urgent\.)?", english)
+    assert found == ["The alert was told again.", f"{found[0][:-1]}: it became more urgent.", found[0]]
+    assert re.findall("再次报警[：。](?:优先级提高。)?(?= )", chinese) == [
+        "再次报警。",
+        "再次报警：优先级提高。",
+        "再次报警。",
+    ]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
