@@ -623,7 +623,14 @@ def _attempt(follow_up: FollowUp, deed: Attempt) -> tuple[Step, ...]:
 
 def _postpone(follow_up: FollowUp, deed: Postpone) -> Step:
     most = PUT_OFF.get(follow_up.priority)
-    if most is None or _is_emergency(follow_up, follow_up.symptoms):
+    if _is_emergency(follow_up, follow_up.symptoms):
+        found = _listed(follow_up.symptoms or frozenset())
+        _refuse(
+            f"The patient has {found.en}: follow-up {follow_up.id} is an emergency and cannot be put off. Have the "
+            "emergency number (120 in China) called now.",
+            f"患者有{found.zh}：随访 {follow_up.id} 属于急症，不能推迟。请立即呼叫急救（中国大陆 120）。",
+        )
+    if most is None:
         _refuse(
             f"Follow-up {follow_up.id} is of high priority and cannot be put off. Hand it over to who can act.",
             f"随访 {follow_up.id} 优先级高，不能推迟。请转交给能立即处理的人。",

@@ -482,10 +482,11 @@ def _snooze_until(alert: Alert, act: Act) -> datetime:
     """Until when it is put off. Raises IllegalAct where it cannot be, or not for so long."""
     most, moment = snooze_at_most(alert), None
     if most is None:
+        why = _grave(alert)
         said = Text(
-            en=f"Alert {alert.id} is of high priority or an emergency and cannot be put off. Acknowledge it and act, "
-            "or acknowledge it and hand its follow-up over to who can.",
-            zh=f"警报 {alert.id} 优先级高或属于急症，不能暂缓。请确认后立即处理，或确认后将随访转交给能处理的人。",
+            en=f"Alert {alert.id} {why.en} and cannot be put off. Acknowledge it and act, or acknowledge it and hand "
+            "its follow-up over to who can.",
+            zh=f"警报 {alert.id} {why.zh}，不能暂缓。请确认后立即处理，或确认后将随访转交给能处理的人。",
         )
     elif alert.acknowledged_at:
         moment = alert.acknowledged_at
@@ -521,6 +522,18 @@ def _snooze_until(alert: Alert, act: Act) -> datetime:
     else:
         return act.until
     raise IllegalAct(said, moment)
+
+
+def _grave(alert: Alert) -> Text:
+    """Why an alert cannot be put off."""
+    if alert.priority is Priority.HIGH:
+        return Text(en="is of high priority", zh="优先级高")
+    if alert.emergency_at is not None:
+        return Text(en="is an emergency", zh="属于急症")
+    return Text(
+        en="is about a severe blood pressure, of which the patient has to be asked for symptoms,",
+        zh="涉及重度血压升高，须先询问患者有无症状",
+    )
 
 
 def snooze_at_most(alert: Alert) -> timedelta | None:

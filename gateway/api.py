@@ -1030,8 +1030,8 @@ _NO_SNOOZE: Final = {
     "type": "about:blank",
     "title": "Conflict",
     "status": 409,
-    "detail": "Alert a-0123456789abcdef is of high priority or an emergency and cannot be put off. Acknowledge it "
-    "and act, or acknowledge it and hand its follow-up over to who can.",
+    "detail": "Alert a-0123456789abcdef is of high priority and cannot be put off. Acknowledge it and act, "
+    "or acknowledge it and hand its follow-up over to who can.",
 }
 
 
@@ -1050,7 +1050,7 @@ async def snooze(house: House, alert_id: str, body: SnoozeIn) -> AlertOut:
     """Put it off until a moment, for this trouble as it is now: at most 4 h, of low priority 24 h.
 
     It ends by itself and is then told anew if the condition lasts; sooner when it gets worse or comes back. What is
-    of high priority or an emergency cannot be put off.
+    of high priority, an emergency or about a severe blood pressure cannot be put off.
     """
     return await _as_it_is(house, await act(house, ActKind.SNOOZE, alert_id, body))
 
