@@ -19,7 +19,7 @@ from sqlalchemy import event
 from alerts.alert import Act, ActKind, Alert, Outcome, Priority
 from alerts.follow_up import Attempt, HandOver, Open, Result, Text, Why, opened, worsened
 from alerts.team import Contact, Practitioner, Role
-from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, severe_pressure, very_low
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, no_data, severe_pressure, very_low
 from tests.gateway.test_web import browser
 
 LI = Practitioner(id="li", name="Dr Li", roles=frozenset({Role.DOCTOR}))
@@ -330,6 +330,30 @@ async def test_it_is_handed_to_one_of_the_team_in_a_role_that_they_have(house: S
             assert (kept.assigned_to, kept.role) == held, "by id too, and in the role that they have"
         body = {"patient": WANG.id, "because": "call", "role": "doctor", "to": "赵敏", "by": "Dr Li"}
         assert (await web.post("/api/v1/follow-ups", json=body)).status_code == 409
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_a_field_that_is_left_empty_is_called_as_its_form_calls_it(house: SmallHouse, language: str) -> None:
+    alert = house.find(no_data(WANG))
+    at = wanted(house, 1, "cuff", assigned_to="Nurse Chen")
+    async with browser(house, **{"Accept-Language": language}) as web:
+        for page, path in (
+            (f"/alerts/{alert.id}", f"/alerts/{alert.id}/snooze"),
+            *(
+                (at, f"{at}/{act}")
+                for act in ("attempts", "hand-over", "postpone", "appointments", "care-time", "close")
+            ),
+        ):
+            form = (await web.get(page)).text.partition(f'action="{path}"')[2].partition("</form>")[0]
+            labels = [
+                re.sub(r"<select.*|<[^>]+>", "", each).strip()
+                for each in re.findall("<label[^>]*>(.*?)</label>", form, re.DOTALL)
+            ]
+            refused = await web.post(path)
+            assert refused.status_code == 422
+            for flaw in re.split("[;；] ?", refusal(refused)):
+                field = re.split("[:：] ?", flaw)[0]
+                assert any(label.startswith(field) for label in labels), (path, flaw, labels)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
