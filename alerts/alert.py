@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import IntEnum, StrEnum
 from typing import Final
 
@@ -181,11 +181,34 @@ class ActKind(StrEnum):
 
 
 class IllegalAct(Exception):
-    """The act does not fit the alert's state. `text` says why and what is possible instead."""
+    """The act does not fit the alert's state. `text` says why and what is possible instead.
 
-    def __init__(self, text: Text) -> None:
-        super().__init__(text.en)
-        self.text = text
+    moment: (aware) what {moment} in the form stands for; UTC, until `on_clock` has it on somebody's clock.
+    """
+
+    def __init__(self, form: Text, moment: datetime | None = None, zone: tzinfo = UTC) -> None:
+        said = "" if moment is None else minute_on(moment.astimezone(zone))
+        self.text = Text(en=form.en.replace("{moment}", said), zh=form.zh.replace("{moment}", said)) if said else form
+        super().__init__(self.text.en)
+        self._form, self._moment = form, moment
+
+    def on_clock(self, zone: tzinfo) -> IllegalAct:
+        """The same, with its moment on the clock of a zone."""
+        return IllegalAct(self._form, self._moment, zone)
+
+
+def minute_on(local: datetime) -> str:
+    """An aware moment on the clock that it has: 2026-03-03 14:30 UTC+8."""
+    return f"{local:%Y-%m-%d %H:%M} {utc_offset(local)}"
+
+
+def utc_offset(local: datetime) -> str:
+    """The offset that an aware moment has: UTC, UTC+8, UTC-3:30."""
+    minutes = int((local.utcoffset() or timedelta()).total_seconds() // 60)
+    if minutes == 0:
+        return "UTC"
+    hours, rest = divmod(abs(minutes), 60)
+    return f"UTC{'-' if minutes < 0 else '+'}{hours}" + (f":{rest:02}" if rest else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -379,10 +379,10 @@ def decide(follow_up: FollowUp | None, deed: Deed) -> tuple[Step, ...]:
         )
     if follow_up.closed_at:
         _refuse(
-            f"Follow-up {follow_up.id} was closed by {follow_up.closed_by} at {_minute(follow_up.closed_at)}. "
+            f"Follow-up {follow_up.id} was closed by {follow_up.closed_by} at {{moment}}. "
             "Nothing can be done with it any more; open a new one.",
-            f"随访 {follow_up.id} 已由 {follow_up.closed_by} 于 {_minute(follow_up.closed_at)} 结束，不能再处理；"
-            "可新建一次随访。",
+            f"随访 {follow_up.id} 已由 {follow_up.closed_by} 于 {{moment}} 结束，不能再处理；可新建一次随访。",
+            follow_up.closed_at,
         )
     match deed:
         case Claim():
@@ -514,13 +514,16 @@ def follow(alert: Alert, act: Act, follow_up: FollowUp | None, *, programme: str
     return (begun, *closed) if begun else closed
 
 
-def worsened(alert: Alert, follow_up: FollowUp, at: datetime) -> tuple[Step, ...]:
-    """What an alert that is told again does to its follow-up: as urgent as the alert, and due sooner, never later."""
+def worsened(alert: Alert, follow_up: FollowUp, at: datetime, because: Text | None = None) -> tuple[Step, ...]:
+    """What an alert that is told again does to its follow-up: as urgent as the alert, and due sooner, never later.
+
+    because: what it is told for now, where the alert keeps the sentence that gave it its priority.
+    """
     if follow_up.closed_at:
         return ()
     priority = max(alert.priority, follow_up.priority)
     span = ACT_WITHIN[priority]
-    rule = _spanned(_WORSE, span)
+    rule, why = _spanned(_WORSE, span), because or alert.because
     fact = Fact(
         follow_up=follow_up.id,
         what=What.WORSENED,
@@ -530,7 +533,7 @@ def worsened(alert: Alert, follow_up: FollowUp, at: datetime) -> tuple[Step, ...
         role=follow_up.role,
         assigned_to=follow_up.assigned_to,
         due_at=min(follow_up.due_at, at + span),
-        rule=Text(en=f"{alert.because.en} {rule.en}", zh=f"{alert.because.zh}{rule.zh}"),
+        rule=Text(en=f"{why.en} {rule.en}", zh=f"{why.zh}{rule.zh}"),
     )
     return (Step(follow_up=after(follow_up, fact), fact=fact),)
 
@@ -635,7 +638,14 @@ def _attempt(follow_up: FollowUp, deed: Attempt) -> tuple[Step, ...]:
 
 def _postpone(follow_up: FollowUp, deed: Postpone) -> Step:
     most = PUT_OFF.get(follow_up.priority)
-    if most is None or _is_emergency(follow_up, follow_up.symptoms):
+    if _is_emergency(follow_up, follow_up.symptoms):
+        found = _listed(follow_up.symptoms or frozenset())
+        _refuse(
+            f"The patient has {found.en}: follow-up {follow_up.id} is an emergency and cannot be put off. Have the "
+            "emergency number (120 in China) called now.",
+            f"患者有{found.zh}：随访 {follow_up.id} 属于急症，不能推迟。请立即呼叫急救（中国大陆 120）。",
+        )
+    if most is None:
         _refuse(
             f"Follow-up {follow_up.id} is of high priority and cannot be put off. Hand it over to who can act.",
             f"随访 {follow_up.id} 优先级高，不能推迟。请转交给能立即处理的人。",
@@ -652,8 +662,9 @@ def _postpone(follow_up: FollowUp, deed: Postpone) -> Step:
         )
     if deed.until > deed.at + most:
         _refuse(
-            f"Follow-up {follow_up.id} can be put off by at most {_span(most).en}: until {_minute(deed.at + most)}.",
-            f"随访 {follow_up.id} 最多可推迟{_span(most).zh}：不晚于 {_minute(deed.at + most)}。",
+            f"Follow-up {follow_up.id} can be put off by at most {_span(most).en}: until {{moment}}.",
+            f"随访 {follow_up.id} 最多可推迟{_span(most).zh}：不晚于 {{moment}}。",
+            deed.at + most,
         )
     return _step(follow_up, What.POSTPONED, deed, due_at=deed.until, rule=_AGREED)
 
@@ -850,14 +861,10 @@ def _listed(symptoms: Symptoms) -> Text:
     )
 
 
-def _refuse(en: str, zh: str) -> NoReturn:
-    raise IllegalAct(Text(en=en, zh=zh))
+def _refuse(en: str, zh: str, moment: datetime | None = None) -> NoReturn:
+    raise IllegalAct(Text(en=en, zh=zh), moment)
 
 
 def digest(*parts: str) -> str:
     """16 hexadecimal digits that stand for these parts."""
     return sha256("\x1f".join(parts).encode()).hexdigest()[:16]
-
-
-def _minute(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"

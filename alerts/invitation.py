@@ -97,8 +97,8 @@ def _refuse_cancelled(appointment: Appointment) -> None:
     if appointment.cancelled:
         raise IllegalAct(
             Text(
-                en=f"Appointment {appointment.id} was cancelled at {appointment.changed_at:%Y-%m-%d %H:%M} UTC. "
-                "Make a new one.",
-                zh=f"预约 {appointment.id} 已于 {appointment.changed_at:%Y-%m-%d %H:%M} UTC 取消。请重新预约。",
-            )
+                en=f"Appointment {appointment.id} was cancelled at {{moment}}. Make a new one.",
+                zh=f"预约 {appointment.id} 已于 {{moment}} 取消。请重新预约。",
+            ),
+            appointment.changed_at,
         )

@@ -401,11 +401,11 @@ def _act(alert: Alert | None, act: Act) -> Change:
     if alert.closed_at:
         raise IllegalAct(
             Text(
-                en=f"Alert {alert.id} was closed by {alert.closed_by} at {_minute(alert.closed_at)}. "
+                en=f"Alert {alert.id} was closed by {alert.closed_by} at {{moment}}. "
                 "Nothing can be done with it any more; a new episode opens a new alert.",
-                zh=f"警报 {alert.id} 已由 {alert.closed_by} 于 {_minute(alert.closed_at)} 关闭，不能再处理；"
-                "新的发作会产生新的警报。",
-            )
+                zh=f"警报 {alert.id} 已由 {alert.closed_by} 于 {{moment}} 关闭，不能再处理；新的发作会产生新的警报。",
+            ),
+            alert.closed_at,
         )
     return _BY_KIND[act.kind](alert, act)
 
@@ -421,11 +421,10 @@ def _acknowledge(alert: Alert, act: Act) -> Change:
     if alert.acknowledged_at:
         raise IllegalAct(
             Text(
-                en=f"Alert {alert.id} was acknowledged by {alert.acknowledged_by} at "
-                f"{_minute(alert.acknowledged_at)}. It can be closed.",
-                zh=f"警报 {alert.id} 已由 {alert.acknowledged_by} 于 {_minute(alert.acknowledged_at)} 确认，"
-                "可以关闭。",
-            )
+                en=f"Alert {alert.id} was acknowledged by {alert.acknowledged_by} at {{moment}}. It can be closed.",
+                zh=f"警报 {alert.id} 已由 {alert.acknowledged_by} 于 {{moment}} 确认，可以关闭。",
+            ),
+            alert.acknowledged_at,
         )
     seen = replace(
         _awake(alert),
@@ -481,26 +480,27 @@ def _snooze(alert: Alert, act: Act) -> Change:
 
 def _snooze_until(alert: Alert, act: Act) -> datetime:
     """Until when it is put off. Raises IllegalAct where it cannot be, or not for so long."""
-    most = snooze_at_most(alert)
+    most, moment = snooze_at_most(alert), None
     if most is None:
+        why = _grave(alert)
         said = Text(
-            en=f"Alert {alert.id} is of high priority or an emergency and cannot be put off. Acknowledge it and act, "
-            "or acknowledge it and hand its follow-up over to who can.",
-            zh=f"警报 {alert.id} 优先级高或属于急症，不能暂缓。请确认后立即处理，或确认后将随访转交给能处理的人。",
+            en=f"Alert {alert.id} {why.en} and cannot be put off. Acknowledge it and act, or acknowledge it and hand "
+            "its follow-up over to who can.",
+            zh=f"警报 {alert.id} {why.zh}，不能暂缓。请确认后立即处理，或确认后将随访转交给能处理的人。",
         )
     elif alert.acknowledged_at:
+        moment = alert.acknowledged_at
         said = Text(
-            en=f"Alert {alert.id} was acknowledged by {alert.acknowledged_by} at {_minute(alert.acknowledged_at)}. "
+            en=f"Alert {alert.id} was acknowledged by {alert.acknowledged_by} at {{moment}}. "
             "Put its follow-up off instead, or close it.",
-            zh=f"警报 {alert.id} 已由 {alert.acknowledged_by} 于 {_minute(alert.acknowledged_at)} 确认。"
-            "可推迟其随访，或关闭警报。",
+            zh=f"警报 {alert.id} 已由 {alert.acknowledged_by} 于 {{moment}} 确认。可推迟其随访，或关闭警报。",
         )
     elif alert.snoozed_until:
+        moment = alert.snoozed_until
         said = Text(
-            en=f"Alert {alert.id} is put off until {_minute(alert.snoozed_until)} by {alert.snoozed_by}. "
+            en=f"Alert {alert.id} is put off until {{moment}} by {alert.snoozed_by}. "
             "Acknowledge it to act sooner, or close it.",
-            zh=f"警报 {alert.id} 已由 {alert.snoozed_by} 暂缓至 {_minute(alert.snoozed_until)}。"
-            "可确认后提前处理，或关闭。",
+            zh=f"警报 {alert.id} 已由 {alert.snoozed_by} 暂缓至 {{moment}}。可确认后提前处理，或关闭。",
         )
     elif not alert.raising:
         said = Text(
@@ -513,14 +513,27 @@ def _snooze_until(alert: Alert, act: Act) -> datetime:
             zh=f"暂缓警报 {alert.id} 须说明为何可以等待，不填处理结果。",
         )
     elif act.until is None or not act.at < act.until <= act.at + most:
+        moment = act.at + most
         hours = most // timedelta(hours=1)
         said = Text(
-            en=f"Alert {alert.id} can be put off by at most {hours} h: until {_minute(act.at + most)}.",
-            zh=f"警报 {alert.id} 最多可暂缓 {hours} 小时：不晚于 {_minute(act.at + most)}。",
+            en=f"Alert {alert.id} can be put off by at most {hours} h: until {{moment}}.",
+            zh=f"警报 {alert.id} 最多可暂缓 {hours} 小时：不晚于 {{moment}}。",
         )
     else:
         return act.until
-    raise IllegalAct(said)
+    raise IllegalAct(said, moment)
+
+
+def _grave(alert: Alert) -> Text:
+    """Why an alert cannot be put off."""
+    if alert.priority is Priority.HIGH:
+        return Text(en="is of high priority", zh="优先级高")
+    if alert.emergency_at is not None:
+        return Text(en="is an emergency", zh="属于急症")
+    return Text(
+        en="is about a severe blood pressure, of which the patient has to be asked for symptoms,",
+        zh="涉及重度血压升高，须先询问患者有无症状",
+    )
 
 
 def snooze_at_most(alert: Alert) -> timedelta | None:
@@ -618,7 +631,3 @@ def _to_patient(finding: Finding, now: datetime) -> Notice:
 
 def _digest(*parts: str) -> str:
     return sha256("\x1f".join(parts).encode()).hexdigest()[:16]
-
-
-def _minute(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -113,12 +113,13 @@ class ReviewBook:
                 db.execute(insert(_done).values(**row))
         except IntegrityError as error:
             done = self._found(query)[0].done[rule]
-            then, title = f"{done.at:%Y-%m-%d %H:%M} UTC", RULES[rule].title
+            title = RULES[rule].title
             raise IllegalAct(
                 Text(
-                    en=f"{done.by} has dealt with {title.en} of that week already, at {then}.",
-                    zh=f"{done.by} 已于 {then} 处理过该周的“{title.zh}”。",
-                )
+                    en=f"{done.by} has dealt with {title.en} of that week already, at {{moment}}.",
+                    zh=f"{done.by} 已于 {{moment}} 处理过该周的“{title.zh}”。",
+                ),
+                done.at,
             ) from error
         return self._found(query)[0]
 

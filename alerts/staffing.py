@@ -119,13 +119,11 @@ def refuse_shift(rota: Rota, shift: Shift) -> None:
     one = _known(rota, shift.practitioner)
     _refuse_the_gone(one)
     if shift.role not in one.roles:
-        has = _roles(one)
-        wanted = ROLE_WORDS[shift.role]
+        said = _other_role(one, shift.role)
         raise IllegalAct(
             Text(
-                en=f"{one.name} is not registered as {wanted.en} but as {has.en}. Add the role first, or choose "
-                "another person.",
-                zh=f"{one.name} 登记的角色是{has.zh}，不是{wanted.zh}。请先添加该角色，或另选他人。",
+                en=f"{said.en} Add the role first, or choose another person.",
+                zh=f"{said.zh}请先添加该角色，或另选他人。",
             )
         )
     for other in rota.shifts:
@@ -139,6 +137,24 @@ def refuse_shift(rota: Rota, shift: Shift) -> None:
                     zh=f"{one.name} 同一时间已有班次 {other.id}：{words.zh}。请先结束该班次，或另选日期或时间。",
                 )
             )
+
+
+def holder(staff: Collection[Practitioner], called: str, role: Role | None, usual: Role) -> tuple[str, Role]:
+    """Who a follow-up is given to, by name or id, and in which role: the chosen one, else the usual, else their own.
+
+    Raises IllegalAct where nobody is called so, or not in the chosen role. Where nobody is entered, any name will do.
+    """
+    team, wanted = [one for one in staff if one.active], role or usual
+    if not team:
+        return called, wanted
+    meant = sorted((one for one in team if called in (one.name, one.id)), key=lambda one: wanted not in one.roles)
+    if meant and wanted in meant[0].roles:
+        return meant[0].name, wanted
+    if meant and role is None:
+        return meant[0].name, next((own for own in Role if own in meant[0].roles), usual)
+    unknown = Text(en=f"{called} is not, or no longer, in the team.", zh=f"团队中现无“{called}”。")
+    said, possible = _other_role(meant[0], wanted) if meant else unknown, _possible(team, role)
+    raise IllegalAct(Text(en=f"{said.en} {possible.en}", zh=f"{said.zh}{possible.zh}"))
 
 
 def refuse_ended_shift(shift: Shift, today: date) -> None:
@@ -238,6 +254,26 @@ def _refuse_substitute(rota: Rota, one: Practitioner, other: Practitioner, absen
                 zh=f"{other.name} 届时也缺勤：{span}。请另选他人，或不选。",
             )
         )
+
+
+def _possible(team: Iterable[Practitioner], role: Role | None) -> Text:
+    """Those who can be chosen, in a role or in any."""
+    fitting = [(one.name, _roles(one)) for one in team if role is None or role in one.roles]
+    if role is not None and not fitting:
+        word = ROLE_WORDS[role]
+        return Text(en=f"The team has no {word.en}: choose another role.", zh=f"团队中没有{word.zh}，请另选角色。")
+    return Text(
+        en=f"Possible: {', '.join(f'{name} ({has.en})' for name, has in fitting)}.",
+        zh=f"可选：{'、'.join(f'{name}（{has.zh}）' for name, has in fitting)}。",
+    )
+
+
+def _other_role(one: Practitioner, role: Role) -> Text:
+    has, wanted = _roles(one), ROLE_WORDS[role]
+    return Text(
+        en=f"{one.name} is not registered as {wanted.en} but as {has.en}.",
+        zh=f"{one.name} 登记的角色是{has.zh}，不是{wanted.zh}。",
+    )
 
 
 def _refuse_the_gone(one: Practitioner) -> None:

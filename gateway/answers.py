@@ -106,7 +106,7 @@ async def _acknowledge(house: HouseView, body: ReplyIn, person: str, alert: Aler
         seen = await house.act(await _acknowledgement(house, alert.id, person, body.text))
     except IllegalAct as error:
         await _note(house, body, person, alert.id, ReplyResult.ALREADY)
-        return ReplyOut(result="already", alert=alert.id, detail=error.text.en)
+        return ReplyOut(result="already", alert=alert.id, detail=error.on_clock(house.zone).text.en)
     await _note(house, body, person, alert.id, ReplyResult.ACKNOWLEDGED)
     return ReplyOut(result="acknowledged", alert=alert.id, detail=f"Acknowledged by {seen.acknowledged_by}.")
 

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Request
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from alerts.alert import HOUSE, Act, ActKind, Alert, Audience, Notice, Outcome, Priority, Symptom, Text
+from alerts.alert import HOUSE, Act, ActKind, Alert, Audience, IllegalAct, Notice, Outcome, Priority, Symptom, Text
 from alerts.machine import Fact, FactKind
 from alerts.rule import Group, LimitsError
 from alerts.rules import parse_overrides
@@ -1030,8 +1030,8 @@ _NO_SNOOZE: Final = {
     "type": "about:blank",
     "title": "Conflict",
     "status": 409,
-    "detail": "Alert a-0123456789abcdef is of high priority or an emergency and cannot be put off. Acknowledge it "
-    "and act, or acknowledge it and hand its follow-up over to who can.",
+    "detail": "Alert a-0123456789abcdef is of high priority and cannot be put off. Acknowledge it and act, "
+    "or acknowledge it and hand its follow-up over to who can.",
 }
 
 
@@ -1050,7 +1050,7 @@ async def snooze(house: House, alert_id: str, body: SnoozeIn) -> AlertOut:
     """Put it off until a moment, for this trouble as it is now: at most 4 h, of low priority 24 h.
 
     It ends by itself and is then told anew if the condition lasts; sooner when it gets worse or comes back. What is
-    of high priority or an emergency cannot be put off.
+    of high priority, an emergency or about a severe blood pressure cannot be put off.
     """
     return await _as_it_is(house, await act(house, ActKind.SNOOZE, alert_id, body))
 
@@ -1241,8 +1241,8 @@ async def discard(house: HouseView, letter_id: int, body: DiscardIn) -> Letter:
 
 
 async def act(house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeIn | SnoozeIn | CloseIn) -> Alert:
-    """Do what a person decided, now. An unknown alert is an HTTP 404; IllegalAct passes through."""
-    await find_alert(house, alert_id)
+    """Do what a person decided, now. An unknown alert is an HTTP 404; IllegalAct is on the patient's clock."""
+    alert = await find_alert(house, alert_id)
     decided = Act(
         kind=kind,
         alert=alert_id,
@@ -1253,7 +1253,11 @@ async def act(house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeI
         symptoms=frozenset(body.symptoms) if isinstance(body, CloseIn) and body.symptoms is not None else None,
         until=body.until if isinstance(body, SnoozeIn) else None,
     )
-    return await house.act(decided)
+    try:
+        return await house.act(decided)
+    except IllegalAct as error:
+        zones = await _zones(house, [alert])
+        raise error.on_clock(zones.get(alert.patient, house.zone)) from None
 
 
 def priority_name(priority: Priority) -> PriorityName:

@@ -35,6 +35,7 @@ from alerts.follow_up import (
 )
 from alerts.follow_up_book import Given
 from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved, refuse_past
+from alerts.staffing import holder
 from alerts.survey import LONGEST_TEXT, MATERIALS, Answer, Material, Survey
 from alerts.team import Role
 from gateway.api import (
@@ -575,6 +576,7 @@ async def open_follow_up(house: House, body: OpenIn) -> FollowUpOut:
     patient = await find_patient(house, body.patient)
     now, because = house.now(), body.because.strip()
     by = body.by.strip()
+    to, role = await _holder(house, body.to, body.role, body.role)
     step = opened(
         Open(
             patient=patient.id,
@@ -582,11 +584,11 @@ async def open_follow_up(house: House, body: OpenIn) -> FollowUpOut:
             key=f"{by} {now.isoformat()} {because}",
             because=Text(en=because, zh=because),  # a person's own words have no translation
             at=now,
-            role=body.role,
+            role=role or body.role,
             priority=_PRIORITIES[body.priority],
             programme=house.rules.care(patient.id, care_of(patient)).programme,
             due_at=body.due_at,
-            assigned_to=body.to and body.to.strip(),
+            assigned_to=to,
             by=by,
         )
     )
@@ -627,7 +629,9 @@ async def claim(house: House, follow_up_id: str, body: ClaimIn) -> FollowUpOut:
 
 @router.post("/follow-ups/{follow_up_id}/hand-over")
 async def hand_over(house: House, follow_up_id: str, body: HandOverIn) -> FollowUpOut:
-    """Give it to a role or a person, with what they have to know."""
+    """Give it to a role or a person, with what they have to know; of a team, one who has the role."""
+    follow_up = await find_follow_up(house, follow_up_id)
+    to, role = await _holder(house, body.to, body.role, follow_up.role)
     return await care(
         house,
         HandOver(
@@ -635,8 +639,8 @@ async def hand_over(house: House, follow_up_id: str, body: HandOverIn) -> Follow
             by=body.by.strip(),
             at=house.now(),
             note=body.note.strip(),
-            role=body.role,
-            to=body.to and body.to.strip(),
+            role=role,
+            to=to,
         ),
     )
 
@@ -712,18 +716,26 @@ async def make_appointment(house: House, follow_up_id: str, body: AppointmentIn)
 async def move_appointment(house: House, appointment_id: str, body: AppointmentIn) -> AppointmentOut:
     """Have it at another time or place."""
     before = await _find_appointment(house, appointment_id)
-    length = timedelta(minutes=body.minutes)
-    now = moved(before, start=body.start, length=length, place=body.place.strip(), at=house.now())
+    zone, length = await _zone(house, before.patient), timedelta(minutes=body.minutes)
+    try:
+        now = moved(before, start=body.start, length=length, place=body.place.strip(), at=house.now())
+    except IllegalAct as error:
+        raise error.on_clock(zone) from None
     await asyncio.to_thread(house.follow_ups.put_appointment, now)
-    return AppointmentOut.of(now, await _zone(house, now.patient))
+    return AppointmentOut.of(now, zone)
 
 
 @router.delete("/appointments/{appointment_id}")
 async def cancel_appointment(house: House, appointment_id: str) -> AppointmentOut:
     """Call it off."""
-    now = cancelled(await _find_appointment(house, appointment_id), house.now())
+    before = await _find_appointment(house, appointment_id)
+    zone = await _zone(house, before.patient)
+    try:
+        now = cancelled(before, house.now())
+    except IllegalAct as error:
+        raise error.on_clock(zone) from None
     await asyncio.to_thread(house.follow_ups.put_appointment, now)
-    return AppointmentOut.of(now, await _zone(house, now.patient))
+    return AppointmentOut.of(now, zone)
 
 
 @router.get(
@@ -873,10 +885,19 @@ async def open_for_patient(house: HouseView, act: Open) -> FollowUp:
 
 
 async def care(house: HouseView, deed: Deed) -> FollowUpOut:
-    """Do what a person decided, now. An unknown follow-up is an HTTP 404; IllegalAct passes through."""
-    await find_follow_up(house, deed.follow_up)
-    follow_up = await house.care(deed)
-    return FollowUpOut.of(follow_up, await _zone(house, follow_up.patient), house.now())
+    """Do what a person decided, now. An unknown follow-up is an HTTP 404; IllegalAct is on the patient's clock."""
+    zone = await _zone(house, (await find_follow_up(house, deed.follow_up)).patient)
+    try:
+        return FollowUpOut.of(await house.care(deed), zone, house.now())
+    except IllegalAct as error:
+        raise error.on_clock(zone) from None
+
+
+async def _holder(house: HouseView, to: str | None, role: Role | None, usual: Role) -> tuple[str | None, Role | None]:
+    """Who is to have it and in which role, see `staffing.holder`; nobody is named: the role alone."""
+    if to is None:
+        return None, role
+    return holder(await asyncio.to_thread(house.duty.team.staff), to.strip(), role, usual)
 
 
 async def find_follow_up(house: HouseView, follow_up_id: str) -> FollowUp:

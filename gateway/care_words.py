@@ -32,9 +32,10 @@ _OPENED: Final[Mapping[Why, str]] = {
     Why.PATIENT: N_("The patient asked for it."),
     Why.STAFF: N_("{name} opened it."),
 }
+_MORE_URGENT: Final = N_("The alert was told again: it became more urgent.")
 _ASKED_FOR: Final = N_("{name} opened it, for the patient asked for it.")
 DONE: Final[Mapping[What, str]] = {
-    What.WORSENED: N_("The alert was told again: it became more urgent."),
+    What.WORSENED: N_("The alert was told again."),
     What.CLAIMED: N_("{name} took it."),
     What.HANDED_OVER: N_("{name} handed it over to: {whom}."),
     What.ATTEMPTED: N_("{name} tried to reach the patient by {channel}: {result}."),
@@ -44,9 +45,14 @@ DONE: Final[Mapping[What, str]] = {
 }
 
 
-def told(fact: Fact, zone: tzinfo, language: Language) -> str:
-    """A dated fact of a follow-up as a sentence with the names of who did it, moments on the clock of a zone."""
+def told(fact: Fact, before: Fact | None, *, zone: tzinfo, language: Language) -> str:
+    """A dated fact of a follow-up as a sentence with the names of who did it, moments on the clock of a zone.
+
+    before: the fact before it, None for the first.
+    """
     form = DONE.get(fact.what, "")
+    if fact.what is What.WORSENED and before and fact.priority > before.priority:
+        form = _MORE_URGENT
     if fact.opening is not None:
         why = fact.opening.why
         form = _ASKED_FOR if why is Why.PATIENT and fact.by else _OPENED[why]

@@ -15,8 +15,8 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from alerts.alert import minute_on
 from alerts.rule import Limits
-from gateway.language import utc_offset
 from ingest.reading import Flag, Reading, from_us
 from ingest.series import Series
 from ingest.vital import MG_DL_PER_MMOL_L, Unit
@@ -173,8 +173,7 @@ def _stamps(taken_us: NDArray[np.int64], span: Span) -> list[str]:
 
 
 def _stamp(moment: datetime, span: Span) -> str:
-    local = moment.astimezone(span.zone)
-    return f"{local:%Y-%m-%d %H:%M} {utc_offset(local)}"
+    return minute_on(moment.astimezone(span.zone))
 
 
 def _rule(figure: go.Figure, limit: float, colour: str, dash: str, label: str) -> None:

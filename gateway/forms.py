@@ -96,7 +96,7 @@ _FIELDS: Final[Mapping[str, str]] = {
     "substitute": N_("Substitute"),
     "times": N_("Times a day"),
     "to": N_("To day"),
-    "until": N_("Until"),
+    "until": N_("Until when"),
     "value": N_("New value"),
     "vital": N_("What"),
     "weekdays": N_("Days"),

@@ -17,7 +17,7 @@ from babel.dates import format_datetime
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
-from alerts.alert import Text
+from alerts.alert import Text, utc_offset
 
 # Code of a language (as in the catalogue's folder and in a patient's `language`) and its own name for itself.
 LANGUAGES: Final[Mapping[str, str]] = {"en": "English", "zh_CN": "简体中文"}
@@ -109,15 +109,6 @@ def choose(chosen: str | None, accept_language: str | None) -> str:
             if code:
                 asked.append((-float(quality or 1), code))
     return min(asked, default=(0.0, "en"), key=lambda item: item[0])[1]
-
-
-def utc_offset(local: datetime) -> str:
-    """The offset that an aware moment has: UTC, UTC+8, UTC-3:30."""
-    minutes = int((local.utcoffset() or timedelta()).total_seconds() // 60)
-    if minutes == 0:
-        return "UTC"
-    hours, rest = divmod(abs(minutes), 60)
-    return f"UTC{'-' if minutes < 0 else '+'}{hours}" + (f":{rest:02}" if rest else "")
 
 
 def _translations(code: str) -> gettext.NullTranslations:

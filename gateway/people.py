@@ -35,6 +35,7 @@ from sqlalchemy import (
     update,
 )
 
+from alerts.alert import minute_on
 from alerts.audit import audited
 from alerts.database import METADATA, writing
 from alerts.rule import Group
@@ -572,9 +573,7 @@ class People:
             raise UnknownPerson(Sentence("no patient has the id {id}; add the patient first", id=wanted.patient))
         if wanted.since and known.until and wanted.since >= known.until:
             raise AlreadyKnown(
-                Sentence(
-                    "that wearing was over at {until:%Y-%m-%d %H:%M} UTC; name an earlier time", until=known.until
-                )
+                Sentence("that wearing was over at {until}; name an earlier time", until=_minute(known, known.until))
             )
         for other in wearings.values():
             if _both(wanted.since, known.until, other):
@@ -687,11 +686,16 @@ def _worn_then(wearing: Wearing) -> str:
     if wearing.until is None:
         return Sentence("patient {patient} wears device {device} at that time; unpair it first", **who)
     return Sentence(
-        "patient {patient} wears device {device} at that time, until {until:%Y-%m-%d %H:%M} UTC; "
+        "patient {patient} wears device {device} at that time, until {until}; "
         "name a later one, or correct that wearing first",
-        until=wearing.until,
+        until=_minute(wearing, wearing.until),
         **who,
     )
+
+
+def _minute(wearing: Wearing, moment: datetime) -> str:
+    """A moment on the clock of the wearer."""
+    return minute_on(moment.astimezone(wearing.zone))
 
 
 def _us(moment: datetime | None) -> int | None:

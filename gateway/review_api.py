@@ -13,7 +13,7 @@ from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from alerts.alert import Alert, Finding, Verdict
+from alerts.alert import Alert, Finding, IllegalAct, Verdict
 from alerts.review import Done, Review
 from alerts.risk import Reason, Risk, Standing, ranked, risk
 from alerts.rules import RULES
@@ -294,6 +294,8 @@ async def tick(house: HouseView, patient: str, monday: date, rule: str, body: Do
             patient=patient,
         )
         raise HTTPException(404, said) from error
+    except IllegalAct as error:
+        raise error.on_clock(ZoneInfo((await find_patient(house, patient)).zone)) from None
 
 
 def week_name(monday: date) -> str:

@@ -398,7 +398,9 @@ class Ward:
             return ()
         found = await self.patience.call(self._follow_ups.of_alerts, told)
         pairs = [(told[alert], follow_up) for alert, follow_up in found.items()]
-        return [step for one, follow_up in pairs for step in worsened(one.alert, follow_up, one.fact.at)]
+        return [
+            step for one, follow_up in pairs for step in worsened(one.alert, follow_up, one.fact.at, one.fact.because)
+        ]
 
     def _findings(self, patients: Sequence[str], now: datetime) -> dict[str, list[Sequence[Finding]]]:
         """What is to be heard of each patient who can be judged, in groups of one moment each."""

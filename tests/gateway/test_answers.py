@@ -159,7 +159,7 @@ async def test_a_reply_acknowledges_for_whom_the_address_is(house: SmallHouse, w
     }
     again = await reply(web, **{"from": "+8613", "text": "OK", "in_reply_to": alert.id})
     assert again["result"] == "already"
-    assert re.search("was acknowledged by 李医生 at 2026-03-03 06:30 UTC", again["detail"])
+    assert re.search(r"was acknowledged by 李医生 at 2026-03-03 14:30 UTC\+8", again["detail"])
     assert [each.result for each in house.duty.replies.last()] == [ReplyResult.ALREADY, ReplyResult.ACKNOWLEDGED]
 
 

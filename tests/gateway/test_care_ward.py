@@ -107,6 +107,23 @@ async def test_an_alert_that_gets_worse_hurries_who_follows_it_up(tmp_path: Path
         assert len(house.book.open_alerts()) == 1, "the alert stays open with it"
 
 
+async def test_what_comes_again_is_followed_up_for_what_came_now(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cuff-1", DeviceKind.CUFF)
+        made = await acknowledged(house, clock)
+        over = replace(found(clock), verdict=Verdict.CLEAR)
+        await house.path.round(lambda: house.ward.hear([over]))
+        clock.advance(timedelta(days=1))
+        said = Text(en="182/92 again.", zh="又是 182/92。")
+        again = replace(found(clock, "bp-severe"), audience=Audience.PATIENT, because=said)
+        await house.path.round(lambda: house.ward.hear([again]))
+        now = house.follow_ups.get(made.id)
+        assert now is not None
+        assert now.rule.en.startswith("182/92 again. It was told again: ")
+        assert now.rule.zh.startswith("又是 182/92。再次报警：")
+
+
 async def test_a_plan_opens_its_follow_up_when_time_comes(tmp_path: Path) -> None:
     clock = HandClock()
     async with real_house(tmp_path, clock) as house:

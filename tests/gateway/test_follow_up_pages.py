@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from html import unescape
 from html.parser import HTMLParser
@@ -16,9 +17,9 @@ from icalendar import Calendar
 from sqlalchemy import event
 
 from alerts.alert import Act, ActKind, Alert, Outcome, Priority
-from alerts.follow_up import Attempt, HandOver, Open, Result, Text, Why, opened
+from alerts.follow_up import Attempt, HandOver, Open, Result, Text, Why, opened, worsened
 from alerts.team import Contact, Practitioner, Role
-from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, severe_pressure, very_low
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, no_data, severe_pressure, very_low
 from tests.gateway.test_web import browser
 
 LI = Practitioner(id="li", name="Dr Li", roles=frozenset({Role.DOCTOR}))
@@ -272,6 +273,89 @@ async def test_from_acknowledging_to_the_outcome(house: SmallHouse, language: st
     assert 'name="outcome"' not in page.text
 
 
+async def test_only_what_became_more_urgent_is_said_to_have(house: SmallHouse) -> None:
+    at, alert = wanted(house, 48, "cuff", assigned_to="Nurse Chen"), house.find(severe_pressure())
+    for priority in (Priority.LOW, Priority.MEDIUM, Priority.MEDIUM):
+        (known,) = house.follow_ups.open_of(WANG.id)
+        house.follow_ups.record(worsened(replace(alert, priority=priority), known, house.time))
+    async with browser(house) as web:
+        english = said(await web.get(at))
+        chinese = said(await web.get(at, headers={"Accept-Language": "zh"}))
+    found = re.findall(r"The alert was told again[:.](?: it became more urgent\.)?", english)
+    assert found == ["The alert was told again.", f"{found[0][:-1]}: it became more urgent.", found[0]]
+    assert re.findall("再次报警[：。](?:优先级提高。)?(?= )", chinese) == [
+        "再次报警。",
+        "再次报警：优先级提高。",
+        "再次报警。",
+    ]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_it_is_handed_to_one_of_the_team_in_a_role_that_they_have(house: SmallHouse, language: str) -> None:
+    min_ = Practitioner(id="min", name="赵敏", roles=frozenset({Role.NURSE}))
+    gone = Practitioner(id="wu", name="Dr Wu", roles=frozenset({Role.DOCTOR}), active=False)
+    for one in (LI, min_, gone):
+        house.duty.team.put(one, now=NOW)
+    at = wanted(house, 1, "cuff", assigned_to="Nurse Chen")
+    possible = {
+        "en": {"doctor": "Possible: Dr Li (doctor).", "": "Possible: Dr Li (doctor), 赵敏 (nurse)."},
+        "zh-CN": {"doctor": "可选：Dr Li（医生）。", "": "可选：Dr Li（医生）、赵敏（护士）。"},
+    }[language]
+    async with browser(house, **{"Accept-Language": language}) as web:
+        for role, person, en, zh in (
+            (
+                "doctor",
+                "赵敏",
+                "赵敏 is not registered as doctor but as nurse. ",
+                "赵敏 登记的角色是护士，不是医生。",
+            ),
+            ("doctor", "Dr Lee", "Dr Lee is not, or no longer, in the team. ", "团队中现无“Dr Lee”。"),
+            ("", "Dr Wu", "Dr Wu is not, or no longer, in the team. ", "团队中现无“Dr Wu”。"),
+            (
+                "dietitian",
+                "Dr Li",
+                "Dr Li is not registered as dietitian but as doctor. ",
+                "Dr Li 登记的角色是医生，",
+            ),
+        ):
+            data = {"by": "Nurse Chen", "note": "n", "role": role, "person": person}
+            refused = await web.post(f"{at}/hand-over", data=data)
+            assert refused.status_code == 409
+            assert {"en": en, "zh-CN": zh}[language] in refusal(refused)
+            assert possible.get(role, {"en": "The team has no", "zh-CN": "团队中没有"}[language]) in refusal(refused)
+        for person, held in (("min", ("赵敏", Role.NURSE)), ("Dr Li", ("Dr Li", Role.DOCTOR))):
+            given = await web.post(f"{at}/hand-over", data={"by": "Nurse Chen", "note": "n", "person": person})
+            assert given.status_code == 303
+            (kept,) = house.follow_ups.open_of(WANG.id)
+            assert (kept.assigned_to, kept.role) == held, "by id too, and in the role that they have"
+        body = {"patient": WANG.id, "because": "call", "role": "doctor", "to": "赵敏", "by": "Dr Li"}
+        assert (await web.post("/api/v1/follow-ups", json=body)).status_code == 409
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_a_field_that_is_left_empty_is_called_as_its_form_calls_it(house: SmallHouse, language: str) -> None:
+    alert = house.find(no_data(WANG))
+    at = wanted(house, 1, "cuff", assigned_to="Nurse Chen")
+    async with browser(house, **{"Accept-Language": language}) as web:
+        for page, path in (
+            (f"/alerts/{alert.id}", f"/alerts/{alert.id}/snooze"),
+            *(
+                (at, f"{at}/{act}")
+                for act in ("attempts", "hand-over", "postpone", "appointments", "care-time", "close")
+            ),
+        ):
+            form = (await web.get(page)).text.partition(f'action="{path}"')[2].partition("</form>")[0]
+            labels = [
+                re.sub(r"<select.*|<[^>]+>", "", each).strip()
+                for each in re.findall("<label[^>]*>(.*?)</label>", form, re.DOTALL)
+            ]
+            refused = await web.post(path)
+            assert refused.status_code == 422
+            for flaw in re.split("[;；] ?", refusal(refused)):
+                field = re.split("[:：] ?", flaw)[0]
+                assert any(label.startswith(field) for label in labels), (path, flaw, labels)
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_what_is_refused_says_what_is_possible_and_stays_as_it_was_typed(
     house: SmallHouse, language: str
@@ -282,7 +366,13 @@ async def test_what_is_refused_says_what_is_possible_and_stays_as_it_was_typed(
     async with browser(house, **{"Accept-Language": language}) as web:
         for act, more, status, en, zh in (
             ("claim", {}, 409, "Have it handed over to you", "请通过转交接手"),
-            ("postpone", {}, 409, "can be put off by at most 1 d", "最多可推迟 1 天"),
+            (
+                "postpone",
+                {},
+                409,
+                "at most 1 d: until 2026-03-04 14:30 UTC+8.",
+                "1 天：不晚于 2026-03-04 14:30 UTC+8。",
+            ),
             ("postpone", {"until": "2026-03-03T14:29"}, 409, "until a moment that is past", "推迟时间已过"),
             ("appointments", {"start": "2026-03-03T14:29"}, 409, "would begin in the past", "开始时间已过"),
             ("hand-over", {}, 409, "needs a role or a person", "须选择角色或人员"),

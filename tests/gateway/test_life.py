@@ -42,7 +42,7 @@ def browser(house: SmallHouse) -> httpx.AsyncClient:
 
 
 async def test_an_alert_is_put_off_over_the_api_and_what_cannot_be_says_why(furnished: SmallHouse) -> None:
-    low, urgent = furnished.find(no_data()), furnished.find(very_low())
+    low, urgent, severe = (furnished.find(each) for each in (no_data(), very_low(), severe_pressure()))
     until = (furnished.time + timedelta(hours=24)).isoformat()
     body = {"by": " Dr Li ", "until": until, "note": "new sensor tonight"}
     async with browser(furnished) as web:
@@ -51,12 +51,17 @@ async def test_an_alert_is_put_off_over_the_api_and_what_cannot_be_says_why(furn
         assert made["snoozed_until"] == "2026-03-04T07:30:00+01:00"
         again = await web.post(f"/api/v1/alerts/{low.id}/snooze", json=body)
         assert again.status_code == 409
-        assert again.json()["detail"].endswith("by Dr Li. Acknowledge it to act sooner, or close it.")
+        assert again.json()["detail"] == (
+            f"Alert {low.id} is put off until 2026-03-04 07:30 UTC+1 by Dr Li. Acknowledge it to act sooner, "
+            "or close it."
+        )
         refused = await web.post(f"/api/v1/alerts/{urgent.id}/snooze", json=body)
         assert refused.status_code == 409
         assert refused.json()["detail"].startswith(
-            f"Alert {urgent.id} is of high priority or an emergency and cannot be put off. Acknowledge it and act"
+            f"Alert {urgent.id} is of high priority and cannot be put off. Acknowledge it and act"
         )
+        asked = await web.post(f"/api/v1/alerts/{severe.id}/snooze", json=body)
+        assert f"{severe.id} is about a severe blood pressure, of which the patient has" in asked.json()["detail"]
         (fact,) = (await web.get(f"/api/v1/alerts/{low.id}")).json()["history"][1:]
         assert (fact["what"], fact["by"], fact["until"]) == ("snoozed", "Dr Li", "2026-03-04T07:30:00+01:00")
 
