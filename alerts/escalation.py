@@ -195,6 +195,7 @@ class Result(StrEnum):
     """What became of a timer."""
 
     TOLD = "told"
+    TOLD_WITH_ALERT = "told-with-alert"  # of a NOTICE: all of it stands in what a ladder told the patient then
     PUT_OFF = "put-off"  # for quiet hours, or because much was told already
     NOBODY = "nobody"  # nobody on duty, or no contact: passed on
     DELIVERED = "delivered"
@@ -238,6 +239,12 @@ class Timer:
     def is_for_staff(self) -> bool:
         """Whether it is a step of the staff, or sees to one."""
         return self.step is not None and not self.step.is_for_patient
+
+    @property
+    def tells_patient_at_once(self) -> bool:
+        """Whether it is a step that tells the patient when its run begins."""
+        at_once = self.step is not None and self.step.is_for_patient and not self.step.after
+        return at_once and self.kind is TimerKind.STEP and self.count == 0
 
     @property
     def is_pending_step(self) -> bool:

@@ -76,6 +76,7 @@ from alerts.messages import (
     all_clear_message,
     call_message,
     overdue_message,
+    says_all_of,
     write,
 )
 from alerts.outbox import (
@@ -228,6 +229,14 @@ class EscalationBook:
                 _timer(row) for row in db.execute(query.order_by(_timers.c.run_us, _timers.c.due_us, _timers.c.id))
             ]
 
+    def told_with_alert(self, notices: Collection[str]) -> set[str]:
+        """Those of some notices to patients that were not sent, for a message about an alert says all of it."""
+        query = select(_timers.c.subject).where(
+            _timers.c.subject.in_(notices), _timers.c.result == Result.TOLD_WITH_ALERT
+        )
+        with self._engine.connect() as db:
+            return set(db.scalars(query))
+
     def untold(self, subjects: Collection[str]) -> list[str]:
         """Those of some alerts and follow-ups of which nobody of the staff could be told: nobody has a contact."""
         return sorted(subject for subject in subjects if self._is_untold(subject))
@@ -372,6 +381,9 @@ class _Desk:
         self._contacts: dict[str, _Ways] = {}
         self._learn_contacts({patient(alert.patient) for alert in self._alerts.values()})
         self.nobody: set[str] = set()
+        # By patient and moment: runs that are to tell the patient at once, and what such runs have said.
+        self._begun: set[tuple[str, datetime]] = set()
+        self._said: dict[tuple[str, datetime], list[tuple[Notice, Alert]]] = {}
 
     @cached_property
     def rota(self) -> Rota:
@@ -448,7 +460,10 @@ class _Desk:
         known = self._file(alert.patient)
         ladder = ladder_for(self._book.ladders, alert.priority, known.programme if known else None)
         staffed = self._staffed and alert.snoozed_until is None
-        self._plan(begin(alert.id, ladder, timer.run, staffed=staffed))
+        steps = begin(alert.id, ladder, timer.run, staffed=staffed)
+        self._plan(steps)
+        if any(step.tells_patient_at_once for step in steps):
+            self._begun.add((alert.patient, timer.run))
         self._finish(timer, Result.DONE)
 
     def begin_overdue(self, follow_ups: Sequence[FollowUp]) -> None:
@@ -494,7 +509,10 @@ class _Desk:
         def tell(channel: str, recipient: Recipient) -> Result:
             message = written(recipient.zone, to_patient=recipient.is_patient)
             notice = _notice(timer.id, recipient, alert.id, alert.patient, alert.priority, message, self._now)
-            return self._offer(notice, recipient, channel, timer.id)
+            result = self._offer(notice, recipient, channel, timer.id)
+            if result is Result.TOLD and timer.tells_patient_at_once and self._is_usual(recipient, channel):
+                self._said.setdefault((alert.patient, timer.run), []).append((notice, alert))
+            return result
 
         # Once somebody has acknowledged it, what goes on until it is closed is told to each once.
         present = alert.condition_gone_at is None and alert.acknowledged_at is None
@@ -537,6 +555,10 @@ class _Desk:
             return Result.TOLD
         return self._put_off(notice, recipient, until, timer)
 
+    def _is_usual(self, recipient: Recipient, channel: str) -> bool:
+        """Whether a channel leads to the same contacts as what is sent by none in particular."""
+        return self._book.ways(recipient, channel) == self._book.ways(recipient, PREFERRED)
+
     def _put_off(self, notice: Notice, recipient: Recipient, until: datetime, timer: str | None) -> Result:
         self._outgoing.put_off(notice, recipient, until, timer)
         self._plan([_one(recipient.owner, TimerKind.JOIN, until, Priority.LOW)])
@@ -564,12 +586,22 @@ class _Desk:
         self._finish(timer, Result.DONE)
 
     def _hand_on(self, timer: Timer) -> None:
-        """Have what a rule says to a patient go to the patient's own contacts."""
+        """Have what a rule says to a patient go to the patient's own contacts, unless the alert's message says it.
+
+        It is left out only in the transaction in which that message is written: whatever keeps that one back, this
+        one goes.
+        """
         notice = notices_in(self._db, [timer.subject]).get(timer.subject)
-        result = Result.NOBODY
-        if notice is not None:
-            result = self._offer(notice, self.patient(notice.patient), PREFERRED, timer.id)
-        self._finish(timer, result)
+        if notice is None:
+            self._finish(timer, Result.NOBODY)
+            return
+        moment = notice.patient, notice.written_at
+        if moment in self._begun:
+            return  # the ladder has its turn first: this is still due, and comes behind its first step
+        if any(says_all_of(notice, message, alert) for message, alert in self._said.get(moment, ())):
+            self._finish(timer, Result.TOLD_WITH_ALERT)
+        else:
+            self._finish(timer, self._offer(notice, self.patient(notice.patient), PREFERRED, timer.id))
 
     def _join(self, timer: Timer) -> None:
         """Tell somebody what was put off; in one message where it is more than one."""

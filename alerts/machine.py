@@ -576,6 +576,11 @@ def title(alert: Alert) -> Text:
     return worst.title if worst else Text(en=alert.problem, zh=alert.problem)
 
 
+def for_patient(title: Text) -> Text:
+    """The subject under which a patient reads what a rule of this name says."""
+    return Text(en=_TO_PATIENT.en.format(title=title.en), zh=_TO_PATIENT.zh.format(title=title.zh))
+
+
 def _told(
     alert: Alert, what: FactKind, finding: Finding, now: datetime, *, headline: FactKind | None = None
 ) -> Heard:
@@ -616,14 +621,13 @@ def _announced(alert: Alert, what: FactKind, now: datetime, form: Text, title: T
 
 def _to_patient(finding: Finding, now: datetime) -> Notice:
     """One notice for one onset: the same finding, heard again, writes the same notice."""
-    title = RULES[finding.rule].title
     return Notice(
         id="n-" + _digest(finding.patient, finding.rule, finding.since.isoformat()),
         alert=None,
         patient=finding.patient,
         audience=Audience.PATIENT,
         priority=finding.priority,
-        subject=Text(en=_TO_PATIENT.en.format(title=title.en), zh=_TO_PATIENT.zh.format(title=title.zh)),
+        subject=for_patient(RULES[finding.rule].title),
         body=finding.because,
         written_at=now,
     )

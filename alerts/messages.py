@@ -7,6 +7,7 @@ What is said through a channel that is not trusted is of a kind that ends in "_u
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,7 +22,7 @@ from alerts.device_rules import CHANNEL_DEAD
 from alerts.escalation import PATIENT, Result, Timer, TimerKind
 from alerts.first_aid import advice, advice_late
 from alerts.follow_up import FollowUp
-from alerts.machine import PRIORITY_WORDS, title
+from alerts.machine import PRIORITY_WORDS, for_patient, title
 from alerts.metrics import LOW_1
 from alerts.scene import span
 from alerts.shown import converted, number, shown
@@ -41,6 +42,7 @@ _CAME_LATE: Final = timedelta(minutes=15)
 _MOST_READINGS: Final = 3
 _MOST_TRIED: Final = 6  # the first round of a ladder of high priority, and one more
 _GLUCOSE: Final = frozenset({Vital.GLUCOSE, Vital.CGM})
+_BETWEEN_SENTENCES: Final = re.compile(r"(?<=\.) |(?<=。)")
 _COMMA: Final = Text(en=", ", zh="，")
 
 _ROLES: Final[Mapping[str, Text]] = {
@@ -156,6 +158,24 @@ def alert_message(
         tries=len(tried),
         advice=to_do,
     )
+
+
+def says_all_of(notice: Notice, message: Notice, alert: Alert) -> bool:
+    """Whether who reads a message about an alert need not read what a rule says to the patient at the same moment.
+
+    The message is as urgent, is about the same rule, and leaves out no sentence, in neither language: what differs in
+    a number or an advice is told beside it.
+    """
+    return (
+        message.priority >= notice.priority
+        and notice.subject == for_patient(title(alert))
+        and _has_all(message.body.en, notice.body.en)
+        and _has_all(message.body.zh, notice.body.zh)
+    )
+
+
+def _has_all(told: str, said: str) -> bool:
+    return all(sentence in told for sentence in _BETWEEN_SENTENCES.split(said))
 
 
 def all_clear_message(alert: Alert, said: Notice, *, to_patient: bool, zone: str) -> Written:

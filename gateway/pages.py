@@ -550,6 +550,9 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         lambda: (house.people.plans([patient.id]).get(patient.id, []), house.people.former_limits(patient.id))
     )
     told_patient = await asyncio.to_thread(house.book.to_patient, patient.id, _NEWEST)
+    with_alert = await asyncio.to_thread(
+        house.duty.escalation.told_with_alert, [notice.id for notice, _ in told_patient]
+    )
     person = await patient_person(house, patient.id)
     applied, today, unreadable = house.limits(patient), _today(house, patient), unreadable_numbers(patient)
     told = {each.because for each in unreadable}
@@ -590,6 +593,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         place=place,
         reviews=reviews,
         told=[(notice, ways or await _personal_ways(house, notice)) for notice, ways in told_patient],
+        with_alert=with_alert,
         ways=await contacts_of(house, person),
         trials=await trials_of(house, person),
         role_words=ROLES,

@@ -6,18 +6,21 @@ import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import alerts.messages
 from alerts.alert import Alert, Audience, Notice, Priority, Text
 from alerts.escalation import Result, Step, Timer, TimerKind
+from alerts.first_aid import advice, advice_late
 from alerts.messages import (
     Situation,
     Written,
     alert_message,
     all_clear_message,
     call_message,
+    says_all_of,
     situation_of,
     untrusted_message,
     write,
@@ -230,6 +233,36 @@ def test_a_patient_who_may_be_low_no_more_is_asked_to_measure_first(newest: Read
     assert ("Please measure by finger now, and eat or drink 15 to 20 g" in said.body.en) is not at_once
     assert ("请立即进食" in said.body.zh.replace("如仍偏低或有不适，请立即进食", "")) is at_once
     assert ("请现在测指尖血糖" in said.body.zh) is not at_once
+
+
+_SUGAR = advice(very_low=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "changed", "is_there"),
+    [
+        (_SUGAR, {}, True),
+        (_SUGAR, {"priority": Priority.LOW}, True),
+        (Text(en="", zh=""), {}, True),
+        (advice_late(very_low=True), {}, False),
+        (replace(_SUGAR, en=f"{_SUGAR.en} Please measure by finger."), {}, False),
+        (replace(_SUGAR, zh=f"{_SUGAR.zh}请测指尖血糖。"), {}, False),
+        # The message about the alert is milder, or is about another rule.
+        (_SUGAR, {"priority": Priority.HIGH}, False),
+        (_SUGAR, {"subject": Text(en="For you: Low glucose", zh="请注意：血糖偏低")}, False),
+    ],
+)
+def test_a_message_says_all_that_a_rule_says_or_is_no_substitute(
+    said: Text, changed: dict[str, Any], is_there: bool
+) -> None:
+    alert = replace(ALERT, priority=Priority.MEDIUM)
+    written = alert_message(alert, to_patient=True, zone=ZONE, situation=SITUATION)
+    message = replace(NOTICE, priority=alert.priority, subject=written.subject, body=written.body)
+    because = Text(en=ALERT.because.en + said.en, zh=ALERT.because.zh + said.zh)
+    subject = Text(en="For you: Very low glucose", zh="请注意：血糖严重偏低")
+    rule = replace(NOTICE, alert=None, priority=alert.priority, subject=subject, body=because)
+    notice = replace(rule, **changed)
+    assert says_all_of(notice, message, alert) is is_there
 
 
 def test_it_is_over() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from alerts.alert import Audience
+from alerts.alert import Audience, Text, together
 from alerts.channels import ChannelError, Message, Speaker
+from alerts.first_aid import advice_late
+from alerts.machine import hear_findings
 from gateway.guard import WebSettings
 from gateway.web import create_app
 from tests.alerts.telling import LI
-from tests.gateway.small_house import NOW, WANG, SmallHouse, furnish
+from tests.gateway.small_house import NOW, WANG, SmallHouse, furnish, very_low
 from tests.gateway.test_web import browser
 
 BY = {"by": "Head nurse Chen"}
@@ -630,6 +633,29 @@ async def test_what_a_patient_was_told_by_the_own_contacts_is_shown_as_delivered
     told = (await web.get(f"/patients/{WANG.id}")).text.split('id="told"')[1].split("</div>")[0]
     assert "app: delivered" in told
     assert "by no channel" not in told
+
+
+@pytest.mark.parametrize(
+    ("language", "says"),
+    [("en", "told in the message about the alert of the same moment"), ("zh-CN", "已包含在同时发出的警报消息中")],
+)
+async def test_what_was_told_in_the_message_about_an_alert_is_listed_and_says_so(
+    house: SmallHouse, web: httpx.AsyncClient, language: str, says: str
+) -> None:
+    speak(house)
+    house.duty.team.put(LI, now=NOW)
+    await ask(web, "PUT", f"patients/{WANG.id}/contacts", contacts=[{"channel": "app", "address": "w"}], **BY)
+    found = very_low(because=Text(en="Glucose 2.8 mmol/L at 14:10.", zh="14:10 血糖 2.8 mmol/L。"))
+    because = together((found.because, advice_late(very_low=True)), Text(en="", zh=""))
+    own = replace(found, audience=Audience.PATIENT, because=because)
+    heard = hear_findings({}, [found, own], house.time)
+    house.book.record(heard.changes, heard.notices)
+    await house.duty.go()
+    await house.duty.speaker.speak()
+    page = await web.get(f"/patients/{WANG.id}", headers={"Accept-Language": language})
+    rows = page.text.split('id="told"')[1].split("</div>")[0].split("<li>")[1:]
+    assert [says in row for row in rows].count(True) == 1
+    assert len(rows) == 2
 
 
 async def test_without_the_token_nobody_sees_or_changes_the_team(house: SmallHouse) -> None:
