@@ -732,8 +732,9 @@ def _alert_row(alert: Alert) -> dict[str, Any]:
 
 
 def _alert(row: Row[Any]) -> Alert:
-    moments = {name: _moment(row._mapping[f"{name}_us"]) for name in (*_MOMENTS, "notified_at")}
-    plain: dict[str, Any] = {name: row._mapping[name] for name in _PLAIN}
+    found = row._mapping
+    moments = {name: _moment(found[f"{name}_us"]) for name in (*_MOMENTS, "notified_at")}
+    plain: dict[str, Any] = {name: found[name] for name in _PLAIN}
     return Alert(
         **plain,
         **moments,

@@ -95,6 +95,7 @@ from alerts.survey import SURVEY_ID, Survey
 from alerts.team import TELEPHONE, Contact, QuietHours, Recipient, Role, Rota, patient, staff
 from alerts.team_book import anybody_in, contacts_in, rota_in
 from ingest.reading import from_us, to_us
+from ingest.vital import Unit
 
 logger: Final = logging.getLogger(__name__)
 
@@ -127,10 +128,11 @@ Index("escalations_of", _timers.c.subject, _timers.c.run_us)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatientFile:
-    """What has to be known of a patient to tell him or her: the person without contacts, and the programme."""
+    """What has to be known of a patient to tell him or her: the person without contacts, the programme, the unit."""
 
     recipient: Recipient
     programme: str | None = None
+    glucose_unit: Unit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +163,7 @@ class EscalationBook:
         *,
         channels: Mapping[Audience, Collection[str]],
         patient_of: Callable[[str], PatientFile | None],
-        situation: Callable[[Alert], Situation] = lambda _alert: Situation(),
+        situation: Callable[[Alert, PatientFile | None], Situation] = lambda _alert, _known: Situation(),
         ladders: Sequence[Ladder] = (),
     ) -> None:
         self._engine = engine
@@ -376,8 +378,11 @@ class _Desk:
         self._planned: dict[str, Timer] = {}
         self._files: dict[str, PatientFile | None] = {}
         self._situations: dict[str, Situation] = {}
-        checks = [_step_of(timer).id for timer in timers if timer.kind is TimerKind.CHECK]
-        self._delivered = delivered_in(db, checks) if checks else set()
+        asked = {_step_of(timer).id for timer in timers if timer.kind is TimerKind.CHECK}
+        asked |= {
+            each.id for run in self._runs.values() for each in run.values() if each.result is Result.NOT_DELIVERED
+        }
+        self._delivered = delivered_in(db, asked) if asked else set()
         self._contacts: dict[str, _Ways] = {}
         self._learn_contacts({patient(alert.patient) for alert in self._alerts.values()})
         self.nobody: set[str] = set()
@@ -727,7 +732,7 @@ class _Desk:
     def _situation(self, alert: Alert) -> Situation:
         if alert.id not in self._situations:
             try:
-                self._situations[alert.id] = self._book.situation(alert)
+                self._situations[alert.id] = self._book.situation(alert, self._file(alert.patient))
             except Exception:  # a message without the last readings is better than none
                 logger.exception("the last readings of patient %s could not be read for a message", alert.patient)
                 self._situations[alert.id] = Situation()
@@ -739,10 +744,12 @@ class _Desk:
 
     def _tried_by_now(self, timer: Timer) -> list[Timer]:
         """Its run, where what was not delivered in time may have been since."""
-        run = self._run(timer)
-        missed = [each.id for each in run if each.kind is TimerKind.STEP and each.result is Result.NOT_DELIVERED]
-        late = delivered_in(self._db, missed) if missed else set()
-        return [replace(each, result=Result.DELIVERED) if each.id in late else each for each in run]
+        return [
+            replace(each, result=Result.DELIVERED)
+            if each.result is Result.NOT_DELIVERED and each.id in self._delivered
+            else each
+            for each in self._run(timer)
+        ]
 
     def _plan(self, timers: Iterable[Timer]) -> None:
         for timer in timers:

@@ -370,6 +370,7 @@ def _environment(language: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        auto_reload=False,
     )
     environment.filters["t"] = lambda text: text.zh if language == "zh_CN" else text.en
     environment.filters["at"] = _moment_in_chinese if language == "zh_CN" else _moment_in_english

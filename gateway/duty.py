@@ -265,17 +265,18 @@ class Duty:
         if known is None:
             return None
         recipient = Recipient(owner=patient(name), name=known.name, language=known.language, zone=known.zone)
-        return PatientFile(recipient=recipient, programme=self._rules.care(name, care_of(known)).programme)
+        programme = self._rules.care(name, care_of(known)).programme
+        return PatientFile(recipient=recipient, programme=programme, glucose_unit=known.glucose_unit)
 
-    def _situation(self, alert: Alert) -> Situation:
+    def _situation(self, alert: Alert, known: PatientFile | None) -> Situation:
         """The last readings of the vital that the alert rests on, as the alert's sentence says them."""
         vital = alert.evidence[-1].partition("/")[0] if alert.evidence else ""
         if vital not in list(Vital):
             return Situation()
         now = self._clock.now()
         readings = self._journal.readings(alert.patient, Vital(vital), now - _ABOUT, now + _ABOUT, _READINGS)
-        known = self._people.patient(alert.patient)
-        return situation_of(readings, known.zone if known else "UTC", known.glucose_unit if known else None)
+        zone = known.recipient.zone if known else "UTC"
+        return situation_of(readings, zone, known.glucose_unit if known else None)
 
 
 def _problem(channel: str) -> str:

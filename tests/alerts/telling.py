@@ -82,7 +82,7 @@ class Clinic:
             self.engine,
             channels=personal_routes(personal),
             patient_of=self.patient_of,
-            situation=lambda _alert: SITUATION,
+            situation=lambda _alert, _known: SITUATION,
             ladders=ladders,
         )
         self.book = Book(self.engine, routes=routes(broadcast), beside=[self.escalation.beside])
