@@ -580,7 +580,7 @@ class _Voice:
         link = self._link(notice, self._channel.trusted)
         written: Written | Notice = notice
         if not self._channel.trusted:
-            written = untrusted_message(notice) if delivery.address else _untrusted(notice)
+            written = untrusted_message(notice, has_link=bool(link)) if delivery.address else _untrusted(notice)
         return Message(
             notice=notice,
             subject=written.subject,

@@ -115,17 +115,17 @@ class Duty:
     def link(self, notice: Notice, trusted: bool = True) -> str:
         """What one of the staff acknowledges an alert by without signing in, and a patient answers a survey by.
 
-        A patient reads the message itself behind one where the channel that it goes by is not trusted with it. What
-        is only to be seen to stands behind signing in. The same for the same notice; "" where there is nothing to
-        answer or to read.
+        A patient reads the message itself behind one where the channel that it goes by is not trusted with it, also
+        what a rule says to the patient, which names no recipient. What is only to be seen to stands behind signing
+        in. The same for the same notice; "" where there is nothing to answer or to read.
         """
+        if notice.audience is Audience.PATIENT:
+            person = notice.recipient or patient(notice.patient)
+            if notice.id.startswith(SURVEY_ID):
+                return self._signed(SURVEY, notice.id, person, notice.written_at + VALID)
+            return "" if trusted else self._signed(MESSAGE, notice.id, person, notice.written_at + LINK_HOLDS)
         if notice.recipient is None:
             return ""
-        if notice.id.startswith(SURVEY_ID):
-            return self._signed(SURVEY, notice.id, notice.recipient, notice.written_at + VALID)
-        if notice.audience is Audience.PATIENT:
-            expires = notice.written_at + LINK_HOLDS
-            return "" if trusted else self._signed(MESSAGE, notice.id, notice.recipient, expires)
         if notice.alert is None or notice.id.startswith(OVERDUE_ID):
             return page_of(notice, self.base_url.rstrip("/"))
         return self._signed(ACKNOWLEDGE, notice.alert, notice.recipient, notice.written_at + LINK_HOLDS)
