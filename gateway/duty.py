@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -235,26 +236,33 @@ class Duty:
             evidence=self._mark,
         )
 
-    async def tell(self, key: str, written: Written) -> None:
-        """Tell the channels of the house, and nurses and coordinators on duty, something about the house itself.
+    async def tell(
+        self,
+        key: str,
+        written: Written,
+        *,
+        about: str = HOUSE,
+        follow_up: str | None = None,
+        priority: Priority = Priority.MEDIUM,
+    ) -> None:
+        """Tell the channels of the house, and nurses and coordinators on duty, of a patient or of the house itself.
 
-        The same key is told once.
+        about: the patient. follow_up: the id of one that is about the same. The same key is told once.
         """
         now = self._clock.now()
         notice = Notice(
             id="n-" + sha256(key.encode()).hexdigest()[:16],
             alert=None,
-            patient=HOUSE,
+            patient=about,
             audience=Audience.STAFF,
-            priority=Priority.MEDIUM,
+            priority=priority,
             subject=written.subject,
             body=written.body,
             written_at=now,
+            follow_up=follow_up,
         )
         await asyncio.to_thread(self.book.record, (), (notice,))
-        await asyncio.to_thread(
-            lambda: self.escalation.tell(key, written, roles=_OF_THE_HOUSE, priority=Priority.MEDIUM, now=now)
-        )
+        await asyncio.to_thread(partial(self.escalation.tell, key, notice, roles=_OF_THE_HOUSE, now=now))
         self.speaker.wake()
 
     def _patient(self, name: str) -> PatientFile | None:

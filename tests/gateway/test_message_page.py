@@ -172,10 +172,12 @@ async def test_please_call_me_opens_one_follow_up_and_tells_the_nurse_on_duty(
     )
     assert task.because.zh == "患者阅读消息“请立即关注：血糖严重偏低”后请求回电。"
     app = Ear("app")
+    app.trusted = False
     await hear(house, app)
-    assert [each.subject.en for each in app.heard if "call" in each.subject.en] == [
-        f"Please call patient {patient.id}"
-    ]
+    (asked,) = [each for each in app.heard if "call" in each.notice.subject.en]
+    assert asked.notice.subject.en == f"Please call patient {patient.id}"
+    assert asked.body.zh == f"高优先级，患者 {patient.id}。详情请登录查看。"
+    assert (asked.notice.priority, asked.link) == (Priority.HIGH, f"{SENT}/follow-ups/{task.id}")
     await house.care(Close(follow_up=task.id, by="Bao", at=NOW, outcome=Outcome.ADVICE, note="called"))
     after = await web.post(path)
     assert {"zh_CN": "诊所已处理", "en": "the clinic has seen to it"}[patient.language] in after.text
