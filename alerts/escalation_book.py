@@ -229,13 +229,14 @@ class EscalationBook:
                 _timer(row) for row in db.execute(query.order_by(_timers.c.run_us, _timers.c.due_us, _timers.c.id))
             ]
 
-    def told_with_alert(self, notices: Collection[str]) -> set[str]:
-        """Those of some notices to patients that were not sent, for a message about an alert says all of it."""
-        query = select(_timers.c.subject).where(
-            _timers.c.subject.in_(notices), _timers.c.result == Result.TOLD_WITH_ALERT
-        )
+    def handed_on(self, notices: Collection[str]) -> dict[str, Result | None]:
+        """What became of notices by which a rule says something to a patient, None while they wait for their turn.
+
+        Not of those whose patient had no contact when they were written.
+        """
+        query = select(_timers.c.subject, _timers.c.result).where(_timers.c.subject.in_(notices))
         with self._engine.connect() as db:
-            return set(db.scalars(query))
+            return {row.subject: Result(row.result) if row.result else None for row in db.execute(query)}
 
     def untold(self, subjects: Collection[str]) -> list[str]:
         """Those of some alerts and follow-ups of which nobody of the staff could be told: nobody has a contact."""
