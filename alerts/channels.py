@@ -26,7 +26,7 @@ import httpx
 from apprise import Apprise, NotifyType
 from sqlalchemy.exc import OperationalError
 
-from alerts.alert import Audience, Notice, Priority, Text
+from alerts.alert import HOUSE, SEVERAL, Audience, Notice, Priority, Text
 from alerts.book import Book, Delivery, Try
 from alerts.machine import PRIORITY_WORDS
 from alerts.messages import Written, untrusted_message
@@ -580,7 +580,7 @@ class _Voice:
         link = self._link(notice, self._channel.trusted)
         written: Written | Notice = notice
         if not self._channel.trusted:
-            written = untrusted_message(notice) if delivery.address else _untrusted(notice)
+            written = untrusted_message(notice, has_link=bool(link)) if delivery.address else _untrusted(notice)
         return Message(
             notice=notice,
             subject=written.subject,
@@ -595,7 +595,10 @@ def page_of(notice: Notice, base_url: str) -> str:
     """Where staff who sign in see what a notice is about; "" where there is no such page."""
     if notice.alert:
         return f"{base_url}/alerts/{notice.alert}"
-    return f"{base_url}/follow-ups/{notice.follow_up}" if notice.follow_up else ""
+    if notice.follow_up:
+        return f"{base_url}/follow-ups/{notice.follow_up}"
+    is_of_one = notice.audience is Audience.STAFF and notice.patient not in {HOUSE, SEVERAL}
+    return f"{base_url}/patients/{quote(notice.patient)}" if is_of_one else ""
 
 
 def _untrusted(notice: Notice) -> Written:

@@ -35,7 +35,7 @@ from sqlalchemy import (
     update,
 )
 
-from alerts.alert import HOUSE, Alert, Audience, IllegalAct, Notice, Priority, Text, together
+from alerts.alert import Alert, Audience, IllegalAct, Notice, Priority, Text, together
 from alerts.audit import audited
 from alerts.book import alerts_in, last_end_in, notices_in, owed_an_end_in
 from alerts.database import METADATA, writing
@@ -231,13 +231,14 @@ class EscalationBook:
                 _timer(row) for row in db.execute(query.order_by(_timers.c.run_us, _timers.c.due_us, _timers.c.id))
             ]
 
-    def told_with_alert(self, notices: Collection[str]) -> set[str]:
-        """Those of some notices to patients that were not sent, for a message about an alert says all of it."""
-        query = select(_timers.c.subject).where(
-            _timers.c.subject.in_(notices), _timers.c.result == Result.TOLD_WITH_ALERT
-        )
+    def handed_on(self, notices: Collection[str]) -> dict[str, Result | None]:
+        """What became of notices by which a rule says something to a patient, None while they wait for their turn.
+
+        Not of those whose patient had no contact when they were written.
+        """
+        query = select(_timers.c.subject, _timers.c.result).where(_timers.c.subject.in_(notices))
         with self._engine.connect() as db:
-            return set(db.scalars(query))
+            return {row.subject: Result(row.result) if row.result else None for row in db.execute(query)}
 
     def untold(self, subjects: Collection[str]) -> list[str]:
         """Those of some alerts and follow-ups of which nobody of the staff could be told: nobody has a contact."""
@@ -291,14 +292,15 @@ class EscalationBook:
                 to_house(db, [_overdue_notice(each, now) for each in noted if each.priority is not Priority.LOW])
         return len(noted)
 
-    def tell(self, kind: str, written: Written, *, roles: Iterable[Role], priority: Priority, now: datetime) -> int:
-        """Tell those on duty in some roles something about the house itself; kind makes it one message. How many."""
+    def tell(self, kind: str, about: Notice, *, roles: Iterable[Role], now: datetime) -> int:
+        """Tell those on duty in some roles what the house hears; kind makes it one message. How many."""
         with writing(self._engine) as db:
             desk = _Desk(db, self, [], now)
             people_there = {one.id: one.recipient() for role in roles for one in desk.rota.on_duty(role, now)}
             for recipient in people_there.values():
-                notice = _notice(kind, recipient, None, HOUSE, priority, written, now)
-                desk.send(notice, recipient, PREFERRED)
+                written = Written(subject=about.subject, body=about.body)
+                notice = _notice(kind, recipient, None, about.patient, about.priority, written, now)
+                desk.send(replace(notice, follow_up=about.follow_up), recipient, PREFERRED)
             desk.write()
         return len(people_there)
 

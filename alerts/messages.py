@@ -238,8 +238,11 @@ def call_message(
     )
 
 
-def untrusted_message(notice: Notice) -> Written:
-    """What may be said of a notice through a channel that is not trusted. Some say nothing of health."""
+def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
+    """What may be said of a notice through a channel that is not trusted. Some say nothing of health.
+
+    has_link: whether the patient finds all of it behind one; else there is only the clinic to ask.
+    """
     if notice.id.startswith((SURVEY_ID, TRIAL_ID)):
         return Written(subject=notice.subject, body=notice.body)
     if notice.id.startswith(OVERDUE_ID):
@@ -251,6 +254,7 @@ def untrusted_message(notice: Notice) -> Written:
         priority=PRIORITY_WORDS[notice.priority],
         patient=_patient(notice.patient),
         is_alert=notice.alert is not None,
+        has_link=has_link,
     )
 
 

@@ -211,6 +211,15 @@ class Outbox:
         with self._engine.connect() as db:
             return [_way(row) for row in db.execute(query)]
 
+    def put_off(self, notices: Collection[str]) -> dict[str, str | None]:
+        """Those of some notices that were put off: the notice that told each in the end, "" where it was not needed.
+
+        None: it still waits.
+        """
+        query = select(_put_off.c.notice, _put_off.c.joined).where(_put_off.c.notice.in_(notices))
+        with self._engine.connect() as db:
+            return {row.notice: row.joined for row in db.execute(query)}
+
 
 # Within a transaction
 

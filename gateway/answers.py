@@ -12,7 +12,7 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
-from alerts.alert import Act, ActKind, Alert, IllegalAct
+from alerts.alert import HOUSE, Act, ActKind, Alert, IllegalAct
 from alerts.messages import write
 from alerts.team import patient
 from gateway.api import Door, House, Problem
@@ -93,7 +93,7 @@ async def reply(house: House, body: ReplyIn) -> ReplyOut:
     await _note(house, body, person, alert.id if alert else None, ReplyResult.NOTED)
     who = await asyncio.to_thread(_name, house, person) if person else body.sender
     written = write("reply", house.zone.key, who=who, alert=alert.id if alert else None, text=body.text)
-    await house.duty.tell(f"reply {body.sender} {house.now().isoformat()}", written)
+    await house.duty.tell(f"reply {body.sender} {house.now().isoformat()}", written, about=_about(person, alert))
     return ReplyOut(
         result="noted",
         alert=alert.id if alert else None,
@@ -128,6 +128,14 @@ def _meant(house: HouseView, person: str, in_reply_to: str | None) -> Alert | No
         return house.book.alert(notice.alert or "" if notice else in_reply_to)
     waiting = house.book.told_to(person)
     return waiting[0] if len(waiting) == 1 else None
+
+
+def _about(person: str | None, alert: Alert | None) -> str:
+    """Which patient a reply is about; HOUSE where that is not known."""
+    if alert:
+        return alert.patient
+    _, _, name = (person or "").partition(":")
+    return name if person == patient(name) else HOUSE
 
 
 def _name(house: HouseView, person: str) -> str:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -115,17 +116,17 @@ class Duty:
     def link(self, notice: Notice, trusted: bool = True) -> str:
         """What one of the staff acknowledges an alert by without signing in, and a patient answers a survey by.
 
-        A patient reads the message itself behind one where the channel that it goes by is not trusted with it. What
-        is only to be seen to stands behind signing in. The same for the same notice; "" where there is nothing to
-        answer or to read.
+        A patient reads the message itself behind one where the channel that it goes by is not trusted with it, also
+        what a rule says to the patient, which names no recipient. What is only to be seen to stands behind signing
+        in. The same for the same notice; "" where there is nothing to answer or to read.
         """
+        if notice.audience is Audience.PATIENT:
+            person = notice.recipient or patient(notice.patient)
+            if notice.id.startswith(SURVEY_ID):
+                return self._signed(SURVEY, notice.id, person, notice.written_at + VALID)
+            return "" if trusted else self._signed(MESSAGE, notice.id, person, notice.written_at + LINK_HOLDS)
         if notice.recipient is None:
             return ""
-        if notice.id.startswith(SURVEY_ID):
-            return self._signed(SURVEY, notice.id, notice.recipient, notice.written_at + VALID)
-        if notice.audience is Audience.PATIENT:
-            expires = notice.written_at + LINK_HOLDS
-            return "" if trusted else self._signed(MESSAGE, notice.id, notice.recipient, expires)
         if notice.alert is None or notice.id.startswith(OVERDUE_ID):
             return page_of(notice, self.base_url.rstrip("/"))
         return self._signed(ACKNOWLEDGE, notice.alert, notice.recipient, notice.written_at + LINK_HOLDS)
@@ -235,26 +236,33 @@ class Duty:
             evidence=self._mark,
         )
 
-    async def tell(self, key: str, written: Written) -> None:
-        """Tell the channels of the house, and nurses and coordinators on duty, something about the house itself.
+    async def tell(
+        self,
+        key: str,
+        written: Written,
+        *,
+        about: str = HOUSE,
+        follow_up: str | None = None,
+        priority: Priority = Priority.MEDIUM,
+    ) -> None:
+        """Tell the channels of the house, and nurses and coordinators on duty, of a patient or of the house itself.
 
-        The same key is told once.
+        about: the patient. follow_up: the id of one that is about the same. The same key is told once.
         """
         now = self._clock.now()
         notice = Notice(
             id="n-" + sha256(key.encode()).hexdigest()[:16],
             alert=None,
-            patient=HOUSE,
+            patient=about,
             audience=Audience.STAFF,
-            priority=Priority.MEDIUM,
+            priority=priority,
             subject=written.subject,
             body=written.body,
             written_at=now,
+            follow_up=follow_up,
         )
         await asyncio.to_thread(self.book.record, (), (notice,))
-        await asyncio.to_thread(
-            lambda: self.escalation.tell(key, written, roles=_OF_THE_HOUSE, priority=Priority.MEDIUM, now=now)
-        )
+        await asyncio.to_thread(partial(self.escalation.tell, key, notice, roles=_OF_THE_HOUSE, now=now))
         self.speaker.wake()
 
     def _patient(self, name: str) -> PatientFile | None:

@@ -46,7 +46,8 @@ async def call_me(request: Request, house: House, token: str, claim: MessageClai
     programme = house.rules.care(patient.id, care_of(patient)).programme
     follow_up = await open_for_patient(house, asked_to_call(notice, house.now(), programme=programme))
     written = write("please_call", house.zone.key, patient=patient.id, about=notice.subject)
-    await house.duty.tell(f"please-call {notice.id}", written)
+    key = f"please-call {notice.id}"
+    await house.duty.tell(key, written, about=patient.id, follow_up=follow_up.id, priority=follow_up.priority)
     return await _page(request, house, token, claim, notice, follow_up)
 
 

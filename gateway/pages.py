@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -25,6 +25,9 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from alerts.alert import HOUSE, ActKind, Alert, IllegalAct, Notice, Outcome, Symptom, Text, together
+from alerts.book import Way
+from alerts.channels import LogChannel
+from alerts.escalation import Result
 from alerts.follow_up import SYMPTOM_WORDS, asks_symptoms
 from alerts.machine import snooze_at_most
 from alerts.outbox import PersonalWay
@@ -88,6 +91,7 @@ from gateway.words import (
     GROUPS,
     KINDS,
     LINKS,
+    N_,
     OUTCOMES,
     PARAMETERS,
     REASONS,
@@ -549,10 +553,6 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
     planned, former = await asyncio.to_thread(
         lambda: (house.people.plans([patient.id]).get(patient.id, []), house.people.former_limits(patient.id))
     )
-    told_patient = await asyncio.to_thread(house.book.to_patient, patient.id, _NEWEST)
-    with_alert = await asyncio.to_thread(
-        house.duty.escalation.told_with_alert, [notice.id for notice, _ in told_patient]
-    )
     person = await patient_person(house, patient.id)
     applied, today, unreadable = house.limits(patient), _today(house, patient), unreadable_numbers(patient)
     told = {each.because for each in unreadable}
@@ -592,8 +592,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         programmes=sorted(house.rules.programmes),
         place=place,
         reviews=reviews,
-        told=[(notice, ways or await _personal_ways(house, notice)) for notice, ways in told_patient],
-        with_alert=with_alert,
+        told=await asyncio.to_thread(_told, house, patient.id),
         ways=await contacts_of(house, person),
         trials=await trials_of(house, person),
         role_words=ROLES,
@@ -1025,10 +1024,45 @@ async def _with_patients(house: HouseView, alerts: Sequence[Alert]) -> list[tupl
     return [(alert, people[alert.patient], ZoneInfo(people[alert.patient].zone)) for alert in alerts]
 
 
-async def _personal_ways(house: HouseView, notice: Notice) -> list[PersonalWay]:
-    """How far a notice came by the patient's own contacts, as far as these were used."""
-    ways = await asyncio.to_thread(house.duty.outbox.ways, notice.id)
-    return [way for way in ways if way.released_at and not way.withdrawn_at]
+class _Told(NamedTuple):
+    """What was to be told a patient: by which ways that reach people, and what else is to be said of it."""
+
+    notice: Notice
+    ways: Sequence[Way | PersonalWay]
+    remark: str
+
+    @property
+    def is_untold(self) -> bool:
+        """Whether it reaches nobody."""
+        return self.remark == _UNTOLD
+
+
+_UNTOLD: Final = N_("not told: no contact that can be used")
+_PUT_OFF: Final = {None: N_("put off, not told yet"), "": N_("put off, and not needed any more")}
+
+
+def _told(house: HouseView, patient: str) -> list[_Told]:
+    """What was to be told a patient, the newest first. Blocks."""
+    found = house.book.to_patient(patient, _NEWEST)
+    names = [notice.id for notice, _ in found]
+    handed_on, put_off = house.duty.escalation.handed_on(names), house.duty.outbox.put_off(names)
+    told = []
+    for notice, of_house in found:
+        own = [way for way in house.duty.outbox.ways(notice.id) if way.released_at]
+        in_use = [way for way in own if not way.withdrawn_at] or own  # one that was given up says so as well
+        ways: list[Way | PersonalWay] = [way for way in of_house if way.channel != LogChannel.name]
+        ways += in_use
+        became = handed_on.get(notice.id, Result.NOBODY)
+        if became is Result.TOLD_WITH_ALERT:
+            remark = N_("told in the message about the alert of the same moment")
+        elif ways:
+            remark = ""
+        elif notice.id in put_off:
+            remark = _PUT_OFF.get(put_off[notice.id], N_("told later, in one message with others"))
+        else:
+            remark = N_("not told yet") if became is None else _UNTOLD
+        told.append(_Told(notice, ways, remark))
+    return told
 
 
 async def _newest(house: HouseView, patient: Patient, vital: Vital) -> Sequence[Reading]:

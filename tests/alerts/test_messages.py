@@ -287,21 +287,28 @@ def test_it_is_over() -> None:
 
 
 def test_without_trust() -> None:
-    staff = untrusted_message(NOTICE)
+    staff = untrusted_message(NOTICE, has_link=True)
     assert staff.subject == Text(en="An alert needs your attention", zh="有一条提醒需要您处理")
     assert staff.body == Text(
         en="High priority, patient p-1. Details only after signing in. Acknowledge with the link, or answer OK.",
         zh="高优先级，患者 p-1。详情请登录查看。请点击链接确认，或回复“收到”。",
     )
-    assert untrusted_message(replace(NOTICE, alert=None)).body == Text(
+    assert untrusted_message(replace(NOTICE, alert=None), has_link=True).body == Text(
         en="High priority, patient p-1. Details only after signing in.", zh="高优先级，患者 p-1。详情请登录查看。"
     )
-    own = untrusted_message(replace(NOTICE, audience=Audience.PATIENT))
+    own = untrusted_message(replace(NOTICE, audience=Audience.PATIENT), has_link=True)
     assert own.subject == Text(en="A message from your clinic", zh="来自您诊所的消息")
     assert own.body == Text(
-        en="Your clinic has a message for you. Please open the link now and read it: nobody has to sign in. If you "
-        "feel unwell, call your clinic, or the emergency number (120 in China).",
-        zh="诊所有一条消息给您。请立即打开链接查看，无需登录。如感不适，请联系诊所或拨打急救电话（中国大陆 120）。",
+        en="Your clinic has a message for you. Please open the link now and read it: nobody has to sign in. If it "
+        "does not open, call your clinic. If you feel unwell, call your clinic, or the emergency number (120 in "
+        "China).",
+        zh="诊所有一条消息给您。请立即打开链接查看，无需登录；如无法打开，请致电诊所。"
+        "如感不适，请联系诊所或拨打急救电话（中国大陆 120）。",
+    )
+    assert untrusted_message(replace(NOTICE, audience=Audience.PATIENT), has_link=False).body == Text(
+        en="Your clinic has a message for you. Please call your clinic now and ask for it. If you feel unwell, call "
+        "your clinic, or the emergency number (120 in China).",
+        zh="诊所有一条消息给您。请立即致电诊所询问。如感不适，请联系诊所或拨打急救电话（中国大陆 120）。",
     )
 
 

@@ -496,7 +496,7 @@ async def test_without_trust_there_is_no_health_data_in_the_text(clinic: Clinic,
     assert said["+8613"].body.zh == "高优先级，患者 p-1。详情请登录查看。请点击链接确认，或回复“收到”。"
     assert said["+8613"].link == f"https://hub.example/alerts/{alert.id}"
     assert said["p"].body.zh == (
-        "诊所有一条消息给您。请立即打开链接查看，无需登录。如感不适，请联系诊所或拨打急救电话（中国大陆 120）。"
+        "诊所有一条消息给您。请立即致电诊所询问。如感不适，请联系诊所或拨打急救电话（中国大陆 120）。"
     )
     assert said["p"].link == ""
 

@@ -73,8 +73,8 @@ async def test_a_patient_reads_one_message_of_one_emergency(clinic: Clinic, app:
     listed = [each for each, _ in clinic.book.to_patient("p-1", 10)]
     assert [each.subject.zh for each in listed if each.recipient is None] == [RULE + CRITICALLY_LOW]
     assert len(listed) == 2
-    told = clinic.escalation.told_with_alert([each.id for each in listed])
-    assert told == {each.id for each in listed if each.recipient is None}
+    handed_on = clinic.escalation.handed_on([each.id for each in listed])
+    assert handed_on == {each.id: Result.TOLD_WITH_ALERT for each in listed if each.recipient is None}
 
 
 async def test_what_comes_again_is_one_message_as_well(clinic: Clinic, app: Ear) -> None:

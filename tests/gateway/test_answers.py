@@ -16,6 +16,7 @@ from gateway.replies import ReplyResult, acknowledges
 from gateway.web import create_app
 from tests.alerts.telling import shift
 from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, severe_pressure, very_low
+from tests.gateway.test_duty import Ear, speak_through
 
 LI = Practitioner(
     id="li",
@@ -194,6 +195,19 @@ async def test_a_patient_acknowledges_nothing(house: SmallHouse, web: httpx.Asyn
     house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="app", address="+8614")], now=NOW)
     answer = await reply(web, **{"from": "+8614", "text": "OK", "in_reply_to": alert.id})
     assert answer["result"] == "noted"
+
+
+async def test_who_is_told_of_a_reply_of_a_patient_finds_the_patient_without_trust(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    house.duty.team.put_contacts(patient(WANG.id), [Contact(channel="app", address="+8614")], now=NOW)
+    await reply(web, **{"from": "+8614", "text": "头晕"})
+    app = Ear("app")
+    app.trusted = False
+    await speak_through(house, app).speak()
+    (message,) = app.heard
+    assert message.body.zh == f"中优先级，患者 {WANG.id}。详情请登录查看。"
+    assert message.link == f"https://hub.example/patients/{WANG.id}"
 
 
 async def test_replies_need_the_token(web: httpx.AsyncClient) -> None:

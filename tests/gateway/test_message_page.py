@@ -10,9 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from alerts.alert import Priority
+from alerts.alert import Audience, Finding, Priority, Text
 from alerts.channels import Message
 from alerts.follow_up import PLEASE_CALL, Close, Outcome, State, Why
+from alerts.machine import hear_findings
 from alerts.team import Contact, Role
 from gateway.guard import WebSettings
 from gateway.people import Patient
@@ -23,9 +24,11 @@ from tests.gateway.test_duty import BAO, Ear, shift, speak_through
 SENT = "https://hub.example"
 SUBJECT = {"en": "A message from your clinic", "zh_CN": "来自您诊所的消息"}
 BODY = {
-    "en": "Your clinic has a message for you. Please open the link now and read it: nobody has to sign in. If you "
-    "feel unwell, call your clinic, or the emergency number (120 in China).",
-    "zh_CN": "诊所有一条消息给您。请立即打开链接查看，无需登录。如感不适，请联系诊所或拨打急救电话（中国大陆 120）。",
+    "en": "Your clinic has a message for you. Please open the link now and read it: nobody has to sign in. If it "
+    "does not open, call your clinic. If you feel unwell, call your clinic, or the emergency number (120 in "
+    "China).",
+    "zh_CN": "诊所有一条消息给您。请立即打开链接查看，无需登录；如无法打开，请致电诊所。"
+    "如感不适，请联系诊所或拨打急救电话（中国大陆 120）。",
 }
 IN_FULL = {
     "en": [
@@ -77,12 +80,17 @@ async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
         yield web
 
 
-async def told(house: SmallHouse, patient: Patient, *, trusted: bool = False) -> Message:
-    """What the patient's own channel says of a low."""
+async def told(
+    house: SmallHouse, patient: Patient, *, trusted: bool = False, alone: Finding | None = None
+) -> Message:
+    """What the patient's own channel says of a low. alone: what a rule says to the patient and to nobody else."""
     house.duty.team.put_contacts(f"patient:{patient.id}", [Contact(channel="sms", address="me")], now=NOW)
     sms = Ear("sms")
     sms.trusted = trusted
-    house.find(very_low(patient))
+    if alone:
+        house.book.record((), hear_findings({}, [alone], house.time).notices)
+    else:
+        house.find(very_low(patient))
     await hear(house, sms)
     (message,) = sms.heard
     return message
@@ -117,6 +125,22 @@ async def test_the_message_says_nothing_of_health_and_the_page_behind_its_link_a
     assert "<nav" not in page.text
 
 
+@pytest.mark.parametrize("patient", [WANG, MILLER])
+async def test_what_a_rule_says_to_the_patient_alone_stands_behind_a_link_as_well(
+    house: SmallHouse, web: httpx.AsyncClient, patient: Patient
+) -> None:
+    said = Text(en="Glucose 3.5 mmol/L: eat 15 g of sugar now.", zh="血糖 3.5 mmol/L：请立即进食 15 克糖。")
+    finding = very_low(patient, audience=Audience.PATIENT, priority=Priority.MEDIUM, because=said)
+    message = await told(house, patient, alone=finding)
+    assert message.said(message.body) == BODY[patient.language]
+    path = message.link.removeprefix(SENT)
+    page = await web.get(path)
+    assert page.status_code == 200
+    assert message.said(said) in read(page)
+    await web.post(path)
+    assert [task.problem for task in house.follow_ups.open_of(patient.id)] == [PLEASE_CALL]
+
+
 async def test_a_channel_that_is_trusted_says_it_itself(house: SmallHouse) -> None:
     message = await told(house, WANG, trusted=True)
     assert message.link == ""
@@ -148,10 +172,12 @@ async def test_please_call_me_opens_one_follow_up_and_tells_the_nurse_on_duty(
     )
     assert task.because.zh == "患者阅读消息“请立即关注：血糖严重偏低”后请求回电。"
     app = Ear("app")
+    app.trusted = False
     await hear(house, app)
-    assert [each.subject.en for each in app.heard if "call" in each.subject.en] == [
-        f"Please call patient {patient.id}"
-    ]
+    (asked,) = [each for each in app.heard if "call" in each.notice.subject.en]
+    assert asked.notice.subject.en == f"Please call patient {patient.id}"
+    assert asked.body.zh == f"高优先级，患者 {patient.id}。详情请登录查看。"
+    assert (asked.notice.priority, asked.link) == (Priority.HIGH, f"{SENT}/follow-ups/{task.id}")
     await house.care(Close(follow_up=task.id, by="Bao", at=NOW, outcome=Outcome.ADVICE, note="called"))
     after = await web.post(path)
     assert {"zh_CN": "诊所已处理", "en": "the clinic has seen to it"}[patient.language] in after.text

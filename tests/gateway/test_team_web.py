@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from alerts.alert import Audience, Text, together
+from alerts.alert import Audience, Priority, Text, together
+from alerts.book import Try
 from alerts.channels import ChannelError, Message, Speaker
 from alerts.first_aid import advice_late
 from alerts.machine import hear_findings
+from alerts.team import Contact, QuietHours
 from gateway.guard import WebSettings
 from gateway.web import create_app
 from tests.alerts.telling import LI
@@ -632,7 +634,39 @@ async def test_what_a_patient_was_told_by_the_own_contacts_is_shown_as_delivered
     await house.duty.speaker.speak()
     told = (await web.get(f"/patients/{WANG.id}")).text.split('id="told"')[1].split("</div>")[0]
     assert "app: delivered" in told
-    assert "by no channel" not in told
+    assert "not told" not in told
+
+
+@pytest.mark.parametrize(
+    ("contacts", "cut", "quiet", "says"),
+    [
+        ([], False, None, '<span class="missing">not told: no contact that can be used</span>'),
+        (["app"], False, None, "app: delivered"),
+        (["app"], True, None, 'app: <span class="missing">not delivered yet, 1 try</span>'),
+        (["app"], False, QuietHours(start=time(14), end=time(15)), "put off, not told yet"),
+    ],
+)
+async def test_what_a_rule_says_is_shown_as_told_only_where_it_reaches_the_patient(
+    house: SmallHouse, web: httpx.AsyncClient, contacts: list[str], cut: bool, quiet: QuietHours | None, says: str
+) -> None:
+    ear = speak(house)
+    ear.cut = cut
+    ways = [Contact(channel=channel, address="w") for channel in contacts]
+    house.duty.team.put_contacts(f"patient:{WANG.id}", ways, quiet, now=NOW)
+    asked = very_low(
+        audience=Audience.PATIENT, priority=Priority.LOW, because=Text(en="Please measure.", zh="请测量。")
+    )
+    (notice,) = hear_findings({}, [asked], house.time).notices
+    house.book.record((), [notice])
+    house.book.note_try(Try(notice=notice.id, channel="log", at=NOW, error=None), due=None, reaches_people=False)
+    page = (await web.get(f"/patients/{WANG.id}")).text
+    assert ("not told yet" in page) == bool(contacts)
+    await house.duty.go()
+    await house.duty.speaker.speak()
+    told = (await web.get(f"/patients/{WANG.id}")).text.split('id="told"')[1].split("</div>")[0]
+    assert says in told
+    assert "log: " not in told
+    assert ("not told: " in told) == (not contacts)
 
 
 @pytest.mark.parametrize(

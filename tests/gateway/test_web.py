@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 import gateway
 from alerts.alert import HOUSE, Audience, Outcome, Priority, Text
-from alerts.book import Try
+from alerts.book import Book, Try
 from alerts.follow_up import What
 from alerts.machine import FactKind, hear
 from alerts.rules import DEFAULTS, PROBLEMS, RULES, parse_book
@@ -673,15 +673,18 @@ async def test_what_the_patient_was_told_is_read_on_the_patients_page(furnished)
         furnished.find(very_low())  # told to staff alone
         asked = very_low(audience=Audience.PATIENT, because=Text(en="Please eat.", zh="请立即进食。"))
         (notice,) = hear(None, asked, NOW).notices
-        furnished.book.record((), [notice, replace(notice, id="n-other", patient=MILLER.id)])
+        book = Book(furnished.engine, routes={Audience.PATIENT: ("log", "webhook")})
+        book.record((), [notice, replace(notice, id="n-other", patient=MILLER.id)])
         page = (await web.get("/patients/p-017")).text
         told = page[page.index('id="told"') : page.index("<h2", page.index('id="told"'))]
         assert (told.count("<li>"), "请立即进食。" in told) == (1, True)
-        assert re.search(r'log: <span class="missing">尚未送达，已尝试 0 次', told)
-        sent = Try(notice=notice.id, channel="log", at=NOW + timedelta(minutes=1), error=None)
-        furnished.book.note_try(sent, due=None, reaches_people=False)
+        assert re.search(r'webhook: <span class="missing">尚未送达，已尝试 0 次', told)
+        for channel in ("log", "webhook"):
+            sent = Try(notice=notice.id, channel=channel, at=NOW + timedelta(minutes=1), error=None)
+            book.note_try(sent, due=None, reaches_people=channel != "log")
         page = (await web.get("/patients/p-017", headers={"Accept-Language": "en"})).text
-    assert re.search(r"Please eat\.\s.*log: delivered <time[^>]*>3 Mar 2026, 14:31 UTC\+8", page)
+    assert re.search(r"Please eat\.\s.*webhook: delivered <time[^>]*>3 Mar 2026, 14:31 UTC\+8", page)
+    assert "log: " not in page  # nobody is called by it
 
 
 async def test_a_device_cannot_be_given_in_the_future_with_a_form(furnished) -> None:
