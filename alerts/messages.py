@@ -158,8 +158,8 @@ def alert_message(
     )
 
 
-def all_clear_message(alert: Alert, said: Notice, *, to_patient: bool, zone: str) -> Written:
-    """What those are told who were told before, when the condition is over. said: what the house's channels hear."""
+def all_clear_message(alert: Alert, said: Written, *, to_patient: bool, zone: str) -> Written:
+    """What those are told who were told before, when the condition is over. said: what there is to say of that."""
     return write(
         "patient_all_clear" if to_patient else "staff_all_clear",
         zone,
@@ -167,6 +167,7 @@ def all_clear_message(alert: Alert, said: Notice, *, to_patient: bool, zone: str
         patient=_patient(alert.patient),
         because=said.body,
         acknowledged_by=alert.acknowledged_by,
+        closed_by=alert.closed_by,
     )
 
 

@@ -233,7 +233,8 @@ def test_a_patient_who_may_be_low_no_more_is_asked_to_measure_first(newest: Read
 
 
 def test_it_is_over() -> None:
-    staff = all_clear_message(ALERT, NOTICE, to_patient=False, zone=ZONE)
+    end = Written(subject=NOTICE.subject, body=NOTICE.body)
+    staff = all_clear_message(ALERT, end, to_patient=False, zone=ZONE)
     assert staff.subject == Text(
         en="Condition over: Very low glucose, patient p-1", zh="状况已解除：血糖严重偏低，患者 p-1"
     )
@@ -241,11 +242,17 @@ def test_it_is_over() -> None:
         en="Glucose is 5.2 mmol/L.\nNobody has acknowledged the alert yet: it stays open until somebody closes it.",
         zh="血糖 5.2 mmol/L。\n该警报尚无人确认：在有人关闭之前保持未结状态。",
     )
-    seen = all_clear_message(replace(ALERT, acknowledged_by="Li"), NOTICE, to_patient=False, zone=ZONE)
+    seen = all_clear_message(replace(ALERT, acknowledged_by="Li"), end, to_patient=False, zone=ZONE)
     assert seen.body == Text(
         en="Glucose is 5.2 mmol/L.\nLi has acknowledged the alert.", zh="血糖 5.2 mmol/L。\nLi 已确认该警报。"
     )
-    own = all_clear_message(ALERT, NOTICE, to_patient=True, zone=ZONE)
+    ended = all_clear_message(
+        replace(ALERT, acknowledged_by="Li", closed_by="王丽"), end, to_patient=False, zone=ZONE
+    )
+    assert ended.body == Text(
+        en="Glucose is 5.2 mmol/L.\n王丽 has closed the alert.", zh="血糖 5.2 mmol/L。\n王丽 已关闭该警报。"
+    )
+    own = all_clear_message(ALERT, end, to_patient=True, zone=ZONE)
     assert own.subject == NOTICE.subject
     assert own.body == Text(
         en="Glucose is 5.2 mmol/L.\nIf you feel unwell, call your clinic, or the emergency number (120 in China).",
