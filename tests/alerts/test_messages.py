@@ -105,6 +105,18 @@ def test_readings_are_of_the_patients_own_clock_as_the_sentence_is() -> None:
     assert "\n读数：19:00 60 mg/dL。\n" in near.body.zh
 
 
+def test_a_reading_of_another_day_has_its_day_and_a_trend_says_since_when() -> None:
+    night, morning, again = cuff(0, 190, 128), cuff(700, 199, 125), cuff(701, 190, 126)
+    said = situation_of([night, morning, again], "Europe/Berlin")
+    assert said.numbers == Text(
+        en="1 Mar 19:00 190/128 mmHg, 06:40 199/125 mmHg, 06:41 190/126 mmHg",
+        zh="3月1日 19:00 190/128 mmHg，06:40 199/125 mmHg，06:41 190/126 mmHg",
+    )
+    assert said.trend == Text(en="systolic 9 mmHg lower than at 06:40.", zh="收缩压较 06:40 降低 9 mmHg。")
+    steady = situation_of([night, again], "Europe/Berlin").trend
+    assert steady == Text(en="systolic unchanged since 1 Mar 19:00.", zh="收缩压较 3月1日 19:00 无变化。")
+
+
 @pytest.mark.parametrize(
     ("sent", "reads", "numbers", "trend"),
     [
@@ -381,7 +393,7 @@ def test_pressures_are_told_beside_the_one_before() -> None:
     assert said.numbers == Text(
         en="02:00 170/100 mmHg, 02:02 186/112 mmHg", zh="02:00 170/100 mmHg，02:02 186/112 mmHg"
     )
-    assert said.trend == Text(en="systolic 16 mmHg higher than before.", zh="收缩压较前升高 16 mmHg。")
+    assert said.trend == Text(en="systolic 16 mmHg higher than at 02:00.", zh="收缩压较 02:00 升高 16 mmHg。")
 
 
 def test_wherever_the_emergency_number_is_named_it_is_said_which() -> None:

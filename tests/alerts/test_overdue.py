@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from datetime import time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -120,6 +120,15 @@ def test_the_message_says_what_since_when_how_many_tries_and_what_to_do(clinic: 
     reached = overdue_message(replace(follow_up, reached_at=START, assigned_to="王丽"), zone="UTC", now=minute(275))
     assert "Who has it: 王丽.\n" in reached.body.en
     assert reached.body.zh.endswith("已联系到患者：请填写处理结果后结束，或另约时间。")
+
+
+def test_what_is_overdue_since_another_year_is_told_with_the_year(clinic: Clinic) -> None:
+    follow_up = replace(clinic.open(opening()), due_at=datetime(2025, 12, 31, 16, tzinfo=UTC))
+    said = overdue_message(follow_up, zone="UTC", now=START)
+    assert "overdue since 31 Dec 2025 16:00, " in said.subject.en
+    assert "应于 2025年12月31日 16:00 处理" in said.body.zh
+    here = overdue_message(follow_up, zone="Asia/Shanghai", now=START)
+    assert here.subject.zh == "中优先级：随访自 1月1日 00:00 起逾期，患者 p-1"
 
 
 async def test_what_gets_another_time_is_told_again_when_that_has_passed_and_not_before(
