@@ -324,6 +324,16 @@ class FollowUp:
         """Whether the patient has to be asked for symptoms before it is closed: the pressure was severe."""
         return asks_symptoms(self)
 
+    @property
+    def is_reached(self) -> bool:
+        """Whether the last try reached the patient, and no other step came since: a new episode, or another time."""
+        return self.rule == _spanned(_REACHED, ACT_WITHIN[self.priority])
+
+    @property
+    def unasked(self) -> Text | None:
+        """The symptoms for which the patient has to be asked, and nobody has; None where there is nothing to ask."""
+        return _listed(frozenset(Symptom)) if self.asks_symptoms and self.symptoms is None else None
+
     def is_overdue(self, now: datetime) -> bool:
         """Whether it should have been acted on by now."""
         return self.closed_at is None and self.due_at < now

@@ -190,7 +190,8 @@ def overdue_message(follow_up: FollowUp, *, zone: str, now: datetime) -> Written
         role=ROLE_WORDS[follow_up.role],
         attempts=follow_up.attempts,
         unanswered=follow_up.unanswered,
-        advice=_OVERDUE[follow_up.reached_at is not None],
+        advice=_OVERDUE[follow_up.is_reached],
+        unasked=follow_up.unasked,
     )
 
 

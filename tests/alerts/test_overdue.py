@@ -13,7 +13,20 @@ import pytest
 
 from alerts.alert import Audience, Outcome, Priority, Text
 from alerts.escalation_book import EscalationBook
-from alerts.follow_up import Attempt, Close, FollowUp, HandOver, Open, Postpone, Result, What, Why, replay, worsened
+from alerts.follow_up import (
+    Attempt,
+    Close,
+    FollowUp,
+    HandOver,
+    Open,
+    Postpone,
+    Result,
+    What,
+    Why,
+    decide,
+    replay,
+    worsened,
+)
 from alerts.follow_up import opened as opened_step
 from alerts.follow_up_book import FollowUpBook
 from alerts.messages import overdue_message
@@ -117,9 +130,43 @@ def test_the_message_says_what_since_when_how_many_tries_and_what_to_do(clinic: 
         "已尝试联系 3 次，最近 2 次未联系到。\n"
         "请处理：请联系患者并记录，或附说明转交，或填写处理结果后结束。",
     )
-    reached = overdue_message(replace(follow_up, reached_at=START, assigned_to="王丽"), zone="UTC", now=minute(275))
+    known = decide(follow_up, tried(follow_up, 30, Result.REACHED))[0].follow_up
+    reached = overdue_message(known, zone="UTC", now=minute(275))
     assert "Who has it: 王丽.\n" in reached.body.en
     assert reached.body.zh.endswith("已联系到患者：请填写处理结果后结束，或另约时间。")
+
+
+def test_of_tries_and_episodes_the_newest_says_what_to_do(clinic: Clinic) -> None:
+    alert = replace(clinic.alarm(), problem="blood-pressure-high")
+    new = opened_step(opening(Priority.HIGH, problem="blood-pressure-high")).follow_up
+    reached = decide(new, tried(new, 5, Result.REACHED))[0].follow_up
+    missed = decide(reached, tried(reached, 10))[0].follow_up
+    (comes_again,) = worsened(alert, reached, minute(20))
+    again_reached = decide(missed, tried(missed, 12, Result.REACHED))[0].follow_up
+    (handed_over,) = decide(
+        reached, HandOver(follow_up=new.id, by="王丽", at=minute(8), note="my shift ends", to="Li")
+    )
+    for about, of_reached in (
+        (new, False),
+        (reached, True),
+        (missed, False),
+        (comes_again.follow_up, False),
+        (again_reached, True),
+        (handed_over.follow_up, True),
+    ):
+        said = overdue_message(about, zone="UTC", now=minute(100)).body
+        assert ("The patient was reached: close it with an outcome" in said.en) is of_reached
+        assert ("Reach the patient and note the try" in said.en) is not of_reached
+        assert said.en.endswith(
+            " Nobody has asked yet for: chest pain, back pain, breathlessness, numbness or weakness, "
+            "change of vision, change of speech, severe headache, vomiting."
+        )
+        assert said.zh.endswith(
+            "。尚未询问以下症状：胸痛、背痛、呼吸困难、麻木或无力、视力改变、言语不清、剧烈头痛、呕吐。"
+        )
+    asked = replace(tried(reached, 12, Result.REACHED), symptoms=frozenset())
+    said = overdue_message(decide(reached, asked)[0].follow_up, zone="UTC", now=minute(100)).body
+    assert said.en.endswith("or agree on another time.")
 
 
 def test_what_is_overdue_since_another_year_is_told_with_the_year(clinic: Clinic) -> None:
