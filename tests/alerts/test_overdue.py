@@ -290,7 +290,7 @@ async def test_who_gets_an_overdue_one_is_told_and_the_coordinators_are_told_no_
     assert app.whom().count("bao") == 2
 
 
-async def test_an_overdue_one_whose_alert_comes_again_is_told_again(clinic: Clinic, app: Ear) -> None:
+async def test_an_overdue_one_whose_alert_is_told_again_is_told_again(clinic: Clinic, app: Ear) -> None:
     alert = clinic.alarm(Priority.LOW)
     await clinic.skip(0)
     clinic.take(alert.id, "王丽")
@@ -303,6 +303,24 @@ async def test_an_overdue_one_whose_alert_comes_again_is_told_again(clinic: Clin
     await clinic.skip(2880 + 401)
     await clinic.skip(2880 + 1440 + 400)
     assert app.whom() == ["wang", "wang"]
+
+
+async def test_an_overdue_one_whose_alert_has_a_new_episode_is_overdue_by_a_new_time(
+    clinic: Clinic, app: Ear
+) -> None:
+    follow_up = clinic.open(opening(Priority.HIGH))
+    await clinic.skip(31)
+    assert app.whom() == ["wang"]
+    await clinic.skip(40)
+    known = clinic.follow_ups.get(follow_up.id)
+    assert known is not None
+    alert = clinic.alarm(Priority.HIGH, "p-2")
+    clinic.follow_ups.record(worsened(alert, known, clinic.now, anew=True))
+    overdue = "High priority: a follow-up is overdue since"
+    for minutes, since in ((69, ["02:30"]), (71, ["02:30", "03:10"]), (101, ["02:30", "03:10", "03:10"])):
+        await clinic.skip(minutes)
+        told = [message.subject.en for _, message in app.heard if message.subject.en.startswith(overdue)]
+        assert told == [f"{overdue} 2 Mar {each}, patient p-1" for each in since]
 
 
 async def test_a_channel_that_is_not_trusted_hears_that_one_is_overdue_and_of_whom(
