@@ -48,7 +48,7 @@ from alerts.alert import Alert, Audience, Notice, Outcome, Priority, Text
 from alerts.audit import audited
 from alerts.database import METADATA
 from alerts.machine import OVER, Change, Fact, FactKind
-from alerts.messages import OVERDUE_ID
+from alerts.messages import OVERDUE_ID, Written
 from ingest.reading import from_us, to_us
 
 # Moments are integer microseconds UTC, as in the journal: exact, sortable, the same on every database.
@@ -656,11 +656,24 @@ def notices_in(db: Connection, names: Iterable[str]) -> dict[str, Notice]:
     return {row.id: _notice(row) for row in db.execute(select(_notices).where(_notices.c.id.in_(list(names))))}
 
 
-def last_end_in(db: Connection, alert: str) -> Notice | None:
-    """How the channels of the house were told last that the condition of an alert is over; within a transaction."""
-    to_all = and_(_notices.c.alert == alert, _notices.c.recipient.is_(None), _is_end(_notices))
-    row = db.execute(select(_notices).where(to_all).order_by(_notices.c.number.desc()).limit(1)).first()
-    return _notice(row) if row else None
+def last_end_in(db: Connection, alert: str) -> Written:
+    """What there is to say of the newest end of an alert's condition; within a transaction.
+
+    Its fact says how it is now, for the channels of the house hear of no end after a closing, nor of what was untold.
+    It has the name under which they heard of the alert last.
+    """
+    of_house = and_(_notices.c.alert == alert, _notices.c.recipient.is_(None))
+    told = select(_notices).where(of_house, ~_notices.c.id.startswith(OVERDUE_ID, autoescape=True))
+    ends = select(_facts).where(_facts.c.alert == alert, _facts.c.what == FactKind.CONDITION_GONE)
+    last = db.execute(told.order_by(_notices.c.number.desc()).limit(1)).one()
+    end = db.execute(ends.order_by(_facts.c.seq.desc()).limit(1)).one()
+    return Written(
+        subject=Text(
+            en=OVER.en.format(title=last.subject_en.partition(": ")[2]),
+            zh=OVER.zh.format(title=last.subject_zh.partition("：")[2]),
+        ),
+        body=Text(en=end.because_en, zh=end.because_zh),
+    )
 
 
 def owed_an_end_in(db: Connection, alert: str) -> list[str]:

@@ -583,8 +583,8 @@ class _Desk:
     def _all_clear(self, timer: Timer, alert: Alert) -> None:
         """Tell all who were told since the last end; what was put off for them and not yet told is joined with it."""
         self.write()  # who was told just now is told of the end as well
-        said = last_end_in(self._db, alert.id)
-        if alert.condition_gone_at is not None and said is not None:
+        if alert.condition_gone_at is not None:
+            said = last_end_in(self._db, alert.id)
             for owner in owed_an_end_in(self._db, alert.id):
                 if recipient := self._person(owner, alert.patient):
                     written = all_clear_message(alert, said, to_patient=recipient.is_patient, zone=recipient.zone)

@@ -23,8 +23,9 @@ due sooner; who has it stays.
 
 **Overdue** (`overdue`): that its time has passed is a dated fact, once for each `due_at`; whoever has it is told, and
 after as long again as it may take to act (`ACT_WITHIN`) the coordinators (`alerts.escalation.overdue_ladder`).
-What gives it another time begins this anew. So do a hand-over and an alert that is told again, for who has it now is
-to know; they gain no time, and the coordinators are told no later.
+What gives it another time begins this anew, as a new episode of its alert does with what is overdue. So do a
+hand-over and an alert that gets worse, for who has it now is to know; they gain no time, and the coordinators are
+told no later.
 
 **Symptoms** have to be asked for where a severe blood pressure is followed up. Any of them makes it an emergency, and
 no other outcome is taken then (AHA: above 180/120 mmHg with chest or back pain, breathlessness, numbness or weakness,
@@ -324,6 +325,16 @@ class FollowUp:
         """Whether the patient has to be asked for symptoms before it is closed: the pressure was severe."""
         return asks_symptoms(self)
 
+    @property
+    def is_reached(self) -> bool:
+        """Whether the last try reached the patient, and no other step came since: a new episode, or another time."""
+        return self.rule == _spanned(_REACHED, ACT_WITHIN[self.priority])
+
+    @property
+    def unasked(self) -> Text | None:
+        """The symptoms for which the patient has to be asked, and nobody has; None where there is nothing to ask."""
+        return _listed(frozenset(Symptom)) if self.asks_symptoms and self.symptoms is None else None
+
     def is_overdue(self, now: datetime) -> bool:
         """Whether it should have been acted on by now."""
         return self.closed_at is None and self.due_at < now
@@ -514,10 +525,13 @@ def follow(alert: Alert, act: Act, follow_up: FollowUp | None, *, programme: str
     return (begun, *closed) if begun else closed
 
 
-def worsened(alert: Alert, follow_up: FollowUp, at: datetime, because: Text | None = None) -> tuple[Step, ...]:
+def worsened(
+    alert: Alert, follow_up: FollowUp, at: datetime, because: Text | None = None, *, anew: bool = False
+) -> tuple[Step, ...]:
     """What an alert that is told again does to its follow-up: as urgent as the alert, and due sooner, never later.
 
-    because: what it is told for now, where the alert keeps the sentence that gave it its priority.
+    because: what it is told for now, where the alert keeps the sentence that gave it its priority. anew: a new
+    episode; of what is overdue the time begins anew with it.
     """
     if follow_up.closed_at:
         return ()
@@ -532,7 +546,7 @@ def worsened(alert: Alert, follow_up: FollowUp, at: datetime, because: Text | No
         priority=priority,
         role=follow_up.role,
         assigned_to=follow_up.assigned_to,
-        due_at=min(follow_up.due_at, at + span),
+        due_at=at + span if anew and follow_up.is_overdue(at) else min(follow_up.due_at, at + span),
         rule=Text(en=f"{why.en} {rule.en}", zh=f"{why.zh}{rule.zh}"),
     )
     return (Step(follow_up=after(follow_up, fact), fact=fact),)

@@ -129,7 +129,10 @@ class Situation:
 
 
 def write(kind: str, zone: str, **places: Any) -> Written:
-    """A message from its template; moments are shown on the wall clock of the zone."""
+    """A message from its template; moments are shown on the wall clock of the zone.
+
+    A place named "now" is a moment in that zone: where a year is another than its own, it is shown.
+    """
     en, zh = (_render(f"{kind}.{language}.jinja", zone, places) for language in _LANGUAGES)
     return Written(subject=Text(en=en[0], zh=zh[0]), body=Text(en=en[1], zh=zh[1]))
 
@@ -178,8 +181,8 @@ def _has_all(told: str, said: str) -> bool:
     return all(sentence in told for sentence in _BETWEEN_SENTENCES.split(said))
 
 
-def all_clear_message(alert: Alert, said: Notice, *, to_patient: bool, zone: str) -> Written:
-    """What those are told who were told before, when the condition is over. said: what the house's channels hear."""
+def all_clear_message(alert: Alert, said: Written, *, to_patient: bool, zone: str) -> Written:
+    """What those are told who were told before, when the condition is over. said: what there is to say of that."""
     return write(
         "patient_all_clear" if to_patient else "staff_all_clear",
         zone,
@@ -187,6 +190,7 @@ def all_clear_message(alert: Alert, said: Notice, *, to_patient: bool, zone: str
         patient=_patient(alert.patient),
         because=said.body,
         acknowledged_by=alert.acknowledged_by,
+        closed_by=alert.closed_by,
     )
 
 
@@ -199,13 +203,15 @@ def overdue_message(follow_up: FollowUp, *, zone: str, now: datetime) -> Written
         patient=follow_up.patient,
         because=follow_up.because,
         due_at=follow_up.due_at,
+        now=now.astimezone(ZoneInfo(zone)),
         late=span(now - follow_up.due_at),
         rule=follow_up.rule,
         assigned_to=follow_up.assigned_to,
         role=ROLE_WORDS[follow_up.role],
         attempts=follow_up.attempts,
         unanswered=follow_up.unanswered,
-        advice=_OVERDUE[follow_up.reached_at is not None],
+        advice=_OVERDUE[follow_up.is_reached],
+        unasked=follow_up.unasked,
     )
 
 
@@ -278,12 +284,34 @@ def situation_of(readings: Sequence[Reading], zone: str, reads: Unit | None = No
         return Situation()
     wall = ZoneInfo(zone)
     told = []
-    for each in last:
-        clock, value = f"{each.taken_at.astimezone(wall):%H:%M}", _value(each, reads)
-        told.append(Text(en=f"{clock} {value.en}", zh=f"{clock} {value.zh}"))
+    local = [each.taken_at.astimezone(wall) for each in last]
+    times = [_clock(each, local[-1]) for each in local]
+    for each, time in zip(last, times, strict=True):
+        value = _value(each, reads)
+        told.append(Text(en=f"{time.en} {value.en}", zh=f"{time.zh} {value.zh}"))
     return Situation(
-        numbers=together(told, _COMMA), trend=_trend(last, reads), zone=zone, may_be_over=_may_be_over(last[-1])
+        numbers=together(told, _COMMA),
+        trend=_trend(last, times, reads),
+        zone=zone,
+        may_be_over=_may_be_over(last[-1]),
     )
+
+
+def _clock(moment: datetime, newest: datetime) -> Text:
+    """A local time, with its day where that is not the day of the newest."""
+    clock = f"{moment:%H:%M}"
+    if moment.date() == newest.date():
+        return Text(en=clock, zh=clock)
+    day = _day(moment, newest)
+    return Text(en=f"{day.en} {clock}", zh=f"{day.zh} {clock}")
+
+
+def _day(moment: datetime, now: datetime) -> Text:
+    """A local day, with its year where that is not the one of now."""
+    en, zh = f"{moment.day} {moment:%b}", f"{moment.month}月{moment.day}日"
+    if moment.year == now.year:
+        return Text(en=en, zh=zh)
+    return Text(en=f"{en} {moment.year}", zh=f"{moment.year}年{zh}")
 
 
 def _may_be_over(newest: Reading) -> bool:
@@ -315,12 +343,13 @@ def _received(reading: Reading) -> str:
     return "?" if math.isnan(value) else number(value, unit)
 
 
-def _trend(readings: Sequence[Reading], reads: Unit | None) -> Text | None:
+def _trend(readings: Sequence[Reading], times: Sequence[Text], reads: Unit | None) -> Text | None:
+    """How the last reading stands to the one before. times: of the readings, in words."""
     if len(readings) < 2:
         return None
     before, now = readings[-2:]
     if now.vital is Vital.BLOOD_PRESSURE:
-        return _pressure_trend(before, now)
+        return _pressure_trend(before, now, times[-2])
     (first, unit), (second, other) = shown(before), shown(now)
     minutes = (now.taken_at - before.taken_at) / timedelta(minutes=1)
     if now.vital is not Vital.CGM or unit is not other or not 0 < minutes <= _LATE / timedelta(minutes=1):
@@ -338,16 +367,17 @@ def _trend(readings: Sequence[Reading], reads: Unit | None) -> Text | None:
     return Text(en=f"{en} by {much} {said} per minute.", zh=f"每分钟{zh} {much} {said}。")
 
 
-def _pressure_trend(before: Reading, now: Reading) -> Text | None:
+def _pressure_trend(before: Reading, now: Reading, then: Text) -> Text | None:
     first, second = before.values[0], now.values[0]
     if first is None or second is None:
         return None
     change = round(second - first)
     if not change:
-        return Text(en="systolic unchanged.", zh="收缩压无变化。")
+        return Text(en=f"systolic unchanged since {then.en}.", zh=f"收缩压较 {then.zh} 无变化。")
     en, zh = ("lower", "降低") if change < 0 else ("higher", "升高")
     return Text(
-        en=f"systolic {abs(change)} {Unit.MMHG} {en} than before.", zh=f"收缩压较前{zh} {abs(change)} {Unit.MMHG}。"
+        en=f"systolic {abs(change)} {Unit.MMHG} {en} than at {then.en}.",
+        zh=f"收缩压较 {then.zh} {zh} {abs(change)} {Unit.MMHG}。",
     )
 
 
@@ -384,13 +414,13 @@ def _environment(language: str) -> Environment:
 @pass_context
 def _moment_in_english(context: Context, moment: datetime) -> str:
     local = moment.astimezone(ZoneInfo(context["zone"]))
-    return f"{local.day} {local:%b %H:%M}"
+    return f"{_day(local, context.get('now', local)).en} {local:%H:%M}"
 
 
 @pass_context
 def _moment_in_chinese(context: Context, moment: datetime) -> str:
     local = moment.astimezone(ZoneInfo(context["zone"]))
-    return f"{local.month}月{local.day}日 {local:%H:%M}"
+    return f"{_day(local, context.get('now', local)).zh} {local:%H:%M}"
 
 
 _ENVIRONMENTS: Final = {language: _environment(language) for language in _LANGUAGES}

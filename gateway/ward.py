@@ -399,7 +399,16 @@ class Ward:
         found = await self.patience.call(self._follow_ups.of_alerts, told)
         pairs = [(told[alert], follow_up) for alert, follow_up in found.items()]
         return [
-            step for one, follow_up in pairs for step in worsened(one.alert, follow_up, one.fact.at, one.fact.because)
+            step
+            for one, follow_up in pairs
+            for step in worsened(
+                one.alert,
+                follow_up,
+                one.fact.at,
+                one.fact.because,
+                # Of what came back for the patient alone nobody of the staff is told.
+                anew=one.fact.what is FactKind.RELAPSED and one.alert.untold_since is None,
+            )
         ]
 
     def _findings(self, patients: Sequence[str], now: datetime) -> dict[str, list[Sequence[Finding]]]:

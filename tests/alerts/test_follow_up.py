@@ -364,6 +364,15 @@ def test_an_alert_that_got_worse_makes_its_follow_up_more_urgent_and_never_later
     assert worsened(alert, closed(new()), minute(10)) == ()
 
 
+def test_a_new_episode_gives_what_is_overdue_a_new_time_and_nothing_else() -> None:
+    alert = hear(None, finding(priority=Priority.HIGH), START).changes[0].alert
+    late = taken(priority=Priority.HIGH, due_at=minute(9))
+    assert worsened(alert, late, minute(10))[0].follow_up.due_at == minute(9)
+    assert worsened(alert, late, minute(10), anew=True)[0].follow_up.due_at == minute(40)
+    in_time = taken(priority=Priority.HIGH, due_at=minute(12))
+    assert worsened(alert, in_time, minute(10), anew=True)[0].follow_up.due_at == minute(12)
+
+
 # Replay
 
 
@@ -475,10 +484,10 @@ class Life(RuleBasedStateMachine):
         self._do(data, deed)
 
     @precondition(lambda self: self.standing)
-    @rule(data=st.data(), priority=st.sampled_from(Priority))
-    def worsen(self, data: st.DataObject, priority: Priority) -> None:
+    @rule(data=st.data(), priority=st.sampled_from(Priority), anew=st.booleans())
+    def worsen(self, data: st.DataObject, priority: Priority, anew: bool) -> None:
         alert = hear(None, finding(priority=priority), self.now).changes[0].alert
-        self._take(*worsened(alert, self.standing[self._one(data)], self.now))
+        self._take(*worsened(alert, self.standing[self._one(data)], self.now, anew=anew))
 
     @invariant()
     def none_is_closed_without_an_outcome_a_person_and_a_note(self) -> None:

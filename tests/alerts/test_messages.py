@@ -108,6 +108,18 @@ def test_readings_are_of_the_patients_own_clock_as_the_sentence_is() -> None:
     assert "\n读数：19:00 60 mg/dL。\n" in near.body.zh
 
 
+def test_a_reading_of_another_day_has_its_day_and_a_trend_says_since_when() -> None:
+    night, morning, again = cuff(0, 190, 128), cuff(700, 199, 125), cuff(701, 190, 126)
+    said = situation_of([night, morning, again], "Europe/Berlin")
+    assert said.numbers == Text(
+        en="1 Mar 19:00 190/128 mmHg, 06:40 199/125 mmHg, 06:41 190/126 mmHg",
+        zh="3月1日 19:00 190/128 mmHg，06:40 199/125 mmHg，06:41 190/126 mmHg",
+    )
+    assert said.trend == Text(en="systolic 9 mmHg lower than at 06:40.", zh="收缩压较 06:40 降低 9 mmHg。")
+    steady = situation_of([night, again], "Europe/Berlin").trend
+    assert steady == Text(en="systolic unchanged since 1 Mar 19:00.", zh="收缩压较 3月1日 19:00 无变化。")
+
+
 @pytest.mark.parametrize(
     ("sent", "reads", "numbers", "trend"),
     [
@@ -266,7 +278,8 @@ def test_a_message_says_all_that_a_rule_says_or_is_no_substitute(
 
 
 def test_it_is_over() -> None:
-    staff = all_clear_message(ALERT, NOTICE, to_patient=False, zone=ZONE)
+    end = Written(subject=NOTICE.subject, body=NOTICE.body)
+    staff = all_clear_message(ALERT, end, to_patient=False, zone=ZONE)
     assert staff.subject == Text(
         en="Condition over: Very low glucose, patient p-1", zh="状况已解除：血糖严重偏低，患者 p-1"
     )
@@ -274,11 +287,17 @@ def test_it_is_over() -> None:
         en="Glucose is 5.2 mmol/L.\nNobody has acknowledged the alert yet: it stays open until somebody closes it.",
         zh="血糖 5.2 mmol/L。\n该警报尚无人确认：在有人关闭之前保持未结状态。",
     )
-    seen = all_clear_message(replace(ALERT, acknowledged_by="Li"), NOTICE, to_patient=False, zone=ZONE)
+    seen = all_clear_message(replace(ALERT, acknowledged_by="Li"), end, to_patient=False, zone=ZONE)
     assert seen.body == Text(
         en="Glucose is 5.2 mmol/L.\nLi has acknowledged the alert.", zh="血糖 5.2 mmol/L。\nLi 已确认该警报。"
     )
-    own = all_clear_message(ALERT, NOTICE, to_patient=True, zone=ZONE)
+    ended = all_clear_message(
+        replace(ALERT, acknowledged_by="Li", closed_by="王丽"), end, to_patient=False, zone=ZONE
+    )
+    assert ended.body == Text(
+        en="Glucose is 5.2 mmol/L.\n王丽 has closed the alert.", zh="血糖 5.2 mmol/L。\n王丽 已关闭该警报。"
+    )
+    own = all_clear_message(ALERT, end, to_patient=True, zone=ZONE)
     assert own.subject == NOTICE.subject
     assert own.body == Text(
         en="Glucose is 5.2 mmol/L.\nIf you feel unwell, call your clinic, or the emergency number (120 in China).",
@@ -414,7 +433,7 @@ def test_pressures_are_told_beside_the_one_before() -> None:
     assert said.numbers == Text(
         en="02:00 170/100 mmHg, 02:02 186/112 mmHg", zh="02:00 170/100 mmHg，02:02 186/112 mmHg"
     )
-    assert said.trend == Text(en="systolic 16 mmHg higher than before.", zh="收缩压较前升高 16 mmHg。")
+    assert said.trend == Text(en="systolic 16 mmHg higher than at 02:00.", zh="收缩压较 02:00 升高 16 mmHg。")
 
 
 def test_wherever_the_emergency_number_is_named_it_is_said_which() -> None:

@@ -6,14 +6,27 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from datetime import time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
 
 from alerts.alert import Audience, Outcome, Priority, Text
 from alerts.escalation_book import EscalationBook
-from alerts.follow_up import Attempt, Close, FollowUp, HandOver, Open, Postpone, Result, What, Why, replay, worsened
+from alerts.follow_up import (
+    Attempt,
+    Close,
+    FollowUp,
+    HandOver,
+    Open,
+    Postpone,
+    Result,
+    What,
+    Why,
+    decide,
+    replay,
+    worsened,
+)
 from alerts.follow_up import opened as opened_step
 from alerts.follow_up_book import FollowUpBook
 from alerts.messages import overdue_message
@@ -117,9 +130,52 @@ def test_the_message_says_what_since_when_how_many_tries_and_what_to_do(clinic: 
         "已尝试联系 3 次，最近 2 次未联系到。\n"
         "请处理：请联系患者并记录，或附说明转交，或填写处理结果后结束。",
     )
-    reached = overdue_message(replace(follow_up, reached_at=START, assigned_to="王丽"), zone="UTC", now=minute(275))
+    known = decide(follow_up, tried(follow_up, 30, Result.REACHED))[0].follow_up
+    reached = overdue_message(known, zone="UTC", now=minute(275))
     assert "Who has it: 王丽.\n" in reached.body.en
     assert reached.body.zh.endswith("已联系到患者：请填写处理结果后结束，或另约时间。")
+
+
+def test_of_tries_and_episodes_the_newest_says_what_to_do(clinic: Clinic) -> None:
+    alert = replace(clinic.alarm(), problem="blood-pressure-high")
+    new = opened_step(opening(Priority.HIGH, problem="blood-pressure-high")).follow_up
+    reached = decide(new, tried(new, 5, Result.REACHED))[0].follow_up
+    missed = decide(reached, tried(reached, 10))[0].follow_up
+    (comes_again,) = worsened(alert, reached, minute(20))
+    again_reached = decide(missed, tried(missed, 12, Result.REACHED))[0].follow_up
+    (handed_over,) = decide(
+        reached, HandOver(follow_up=new.id, by="王丽", at=minute(8), note="my shift ends", to="Li")
+    )
+    for about, of_reached in (
+        (new, False),
+        (reached, True),
+        (missed, False),
+        (comes_again.follow_up, False),
+        (again_reached, True),
+        (handed_over.follow_up, True),
+    ):
+        said = overdue_message(about, zone="UTC", now=minute(100)).body
+        assert ("The patient was reached: close it with an outcome" in said.en) is of_reached
+        assert ("Reach the patient and note the try" in said.en) is not of_reached
+        assert said.en.endswith(
+            " Nobody has asked yet for: chest pain, back pain, breathlessness, numbness or weakness, "
+            "change of vision, change of speech, severe headache, vomiting."
+        )
+        assert said.zh.endswith(
+            "。尚未询问以下症状：胸痛、背痛、呼吸困难、麻木或无力、视力改变、言语不清、剧烈头痛、呕吐。"
+        )
+    asked = replace(tried(reached, 12, Result.REACHED), symptoms=frozenset())
+    said = overdue_message(decide(reached, asked)[0].follow_up, zone="UTC", now=minute(100)).body
+    assert said.en.endswith("or agree on another time.")
+
+
+def test_what_is_overdue_since_another_year_is_told_with_the_year(clinic: Clinic) -> None:
+    follow_up = replace(clinic.open(opening()), due_at=datetime(2025, 12, 31, 16, tzinfo=UTC))
+    said = overdue_message(follow_up, zone="UTC", now=START)
+    assert "overdue since 31 Dec 2025 16:00, " in said.subject.en
+    assert "应于 2025年12月31日 16:00 处理" in said.body.zh
+    here = overdue_message(follow_up, zone="Asia/Shanghai", now=START)
+    assert here.subject.zh == "中优先级：随访自 1月1日 00:00 起逾期，患者 p-1"
 
 
 async def test_what_gets_another_time_is_told_again_when_that_has_passed_and_not_before(
@@ -234,7 +290,7 @@ async def test_who_gets_an_overdue_one_is_told_and_the_coordinators_are_told_no_
     assert app.whom().count("bao") == 2
 
 
-async def test_an_overdue_one_whose_alert_comes_again_is_told_again(clinic: Clinic, app: Ear) -> None:
+async def test_an_overdue_one_whose_alert_is_told_again_is_told_again(clinic: Clinic, app: Ear) -> None:
     alert = clinic.alarm(Priority.LOW)
     await clinic.skip(0)
     clinic.take(alert.id, "王丽")
@@ -247,6 +303,24 @@ async def test_an_overdue_one_whose_alert_comes_again_is_told_again(clinic: Clin
     await clinic.skip(2880 + 401)
     await clinic.skip(2880 + 1440 + 400)
     assert app.whom() == ["wang", "wang"]
+
+
+async def test_an_overdue_one_whose_alert_has_a_new_episode_is_overdue_by_a_new_time(
+    clinic: Clinic, app: Ear
+) -> None:
+    follow_up = clinic.open(opening(Priority.HIGH))
+    await clinic.skip(31)
+    assert app.whom() == ["wang"]
+    await clinic.skip(40)
+    known = clinic.follow_ups.get(follow_up.id)
+    assert known is not None
+    alert = clinic.alarm(Priority.HIGH, "p-2")
+    clinic.follow_ups.record(worsened(alert, known, clinic.now, anew=True))
+    overdue = "High priority: a follow-up is overdue since"
+    for minutes, since in ((69, ["02:30"]), (71, ["02:30", "03:10"]), (101, ["02:30", "03:10", "03:10"])):
+        await clinic.skip(minutes)
+        told = [message.subject.en for _, message in app.heard if message.subject.en.startswith(overdue)]
+        assert told == [f"{overdue} 2 Mar {each}, patient p-1" for each in since]
 
 
 async def test_a_channel_that_is_not_trusted_hears_that_one_is_overdue_and_of_whom(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, insert
 
-from alerts.alert import Act, ActKind, Audience, Finding, Priority, Verdict
+from alerts.alert import Act, ActKind, Audience, Finding, Priority, Text, Verdict
 from alerts.channels import ChannelError, Message
 from alerts.database import METADATA
 from alerts.escalation import Ladder, Result, Step
@@ -245,6 +245,29 @@ async def test_who_was_not_told_of_an_episode_is_not_told_that_it_is_over(clinic
     clinic.over()
     await clinic.at(24)
     assert len(app.whom()) == 4
+
+
+async def test_what_ends_after_it_was_closed_is_told_with_its_own_sentence_and_by_whom_it_was_closed(
+    clinic: Clinic, app: Ear
+) -> None:
+    clinic.reach_patient(Contact(channel="app", address="p"))
+    alert = clinic.alarm()
+    await clinic.at(5)
+    clinic.over()
+    await clinic.at(10)
+    clinic.hear(finding(since=clinic.now, known_at=clinic.now))
+    await clinic.at(12)
+    clinic.act(alert.id, ActKind.CLOSE)
+    told = len(app.heard)
+    now = Text(en="Glucose is 6.5 mmol/L now.", zh="血糖现为 6.5 mmol/L。")
+    clinic.hear(replace(finding(verdict=Verdict.CLEAR), because=now))
+    await clinic.at(15)
+    last = dict(app.heard[told:])
+    assert sorted(last) == ["p", "wang"]
+    assert last["wang"].subject.en == "Condition over: Very low glucose, patient p-1"
+    assert last["wang"].body.en == "Glucose is 6.5 mmol/L now.\nLi has closed the alert."
+    assert last["p"].subject.zh == "状况已解除：血糖严重偏低"
+    assert last["p"].body.zh.startswith("血糖现为 6.5 mmol/L。")
 
 
 async def test_an_episode_that_begins_for_the_patient_alone_is_told_when_it_is_for_staff(

@@ -124,6 +124,25 @@ async def test_what_comes_again_is_followed_up_for_what_came_now(tmp_path: Path)
         assert now.rule.zh.startswith("又是 182/92。再次报警：")
 
 
+async def test_a_new_episode_gives_what_is_overdue_a_new_time_once_staff_are_told_of_it(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cuff-1", DeviceKind.CUFF)
+        made = await acknowledged(house, clock)
+        over = replace(found(clock), verdict=Verdict.CLEAR)
+        await house.path.round(lambda: house.ward.hear([over]))
+        clock.advance(timedelta(days=3))
+        for audience, due_at in (
+            (Audience.PATIENT, made.due_at),
+            (Audience.STAFF, clock.now() + timedelta(hours=48)),
+        ):
+            again = replace(found(clock), audience=audience)
+            await house.path.round(lambda again=again: house.ward.hear([again]))
+            now = house.follow_ups.get(made.id)
+            assert now is not None
+            assert now.due_at == due_at
+
+
 async def test_a_plan_opens_its_follow_up_when_time_comes(tmp_path: Path) -> None:
     clock = HandClock()
     async with real_house(tmp_path, clock) as house:
