@@ -14,6 +14,8 @@ each step there is a stored **timer**; what is due is done in one transaction wi
 | somebody puts it off           | steps of the staff end; at its end the alert is told anew, if its condition lasts |
 | the condition is over          | what is for the patient and what repeats end; the other steps stay, for nobody has|
 |                                | seen it; all who were told are told so                                            |
+| somebody comes on duty         | told once, where the role was told before and no step of it is still to come;     |
+|                                | after the end of the condition only the first, and of high priority               |
 | told anew                      | the run ends, the next begins                                                     |
 | closed                         | ends                                                                              |
 
@@ -72,6 +74,8 @@ RETRY: Final[Mapping[Priority, timedelta]] = {
     Priority.MEDIUM: 30 * _MIN,
     Priority.LOW: 240 * _MIN,
 }
+# Who comes on duty is told as the shift begins; who is there otherwise, as a stand-in, after no more than this.
+HAND_OVER_WITHIN: Final = 30 * _MIN
 # To one person, of what is not of high priority; more is joined into one message.
 MOST_MESSAGES: Final = 6
 MESSAGES_WITHIN: Final = 10 * _MIN
@@ -186,6 +190,7 @@ class TimerKind(StrEnum):
     BEGIN = "begin"  # the ladder of an alert is looked up, and its steps are written
     STEP = "step"
     CHECK = "check"  # whether a step has reached anybody
+    HANDOVER = "handover"  # who has come on duty since is told as well
     ALL_CLEAR = "all-clear"
     NOTICE = "notice"  # what a rule says to the patient goes to the patient's own contacts
     JOIN = "join"  # what was put off for somebody is joined into one message
@@ -207,6 +212,11 @@ class Result(StrEnum):
     CLOSED = "closed"
     CONDITION_GONE = "condition-gone"
     TOLD_ANEW = "told-anew"
+
+
+_ROLES: Final = frozenset(Role)
+# With these a step was taken; with the others it waits, or has ended untaken.
+_TAKEN: Final = frozenset({Result.TOLD, Result.PUT_OFF, Result.NOBODY, Result.NOT_DELIVERED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +277,35 @@ def begin(alert: str, ladder: Ladder, run: datetime, *, staffed: bool = True) ->
         for number, step in enumerate(ladder.steps)
         if staffed or step.is_for_patient
     )
+
+
+def is_handed_over(ladder: Ladder) -> bool:
+    """Whether in a run of it who comes on duty is to be looked for."""
+    return ladder.priority is Priority.HIGH or (
+        ladder.priority is Priority.MEDIUM and any(step.repeat for step in ladder.steps)
+    )
+
+
+def roles_to_hand_over(run: Iterable[Timer]) -> set[Role]:
+    """Roles told in a run of which no step is still to come: who comes on duty in them hears of it by no other way.
+
+    Of less than high priority only while a step is repeated.
+    """
+    steps = [
+        (each, each.step) for each in run if each.kind is TimerKind.STEP and each.step and each.step.to in _ROLES
+    ]
+    left = [(each, step) for each, step in steps if each.done_at is None]
+    urgent = any(each.priority is Priority.HIGH for each, _ in steps)
+    if not urgent and not any(each.count and step.repeat for each, step in left):
+        return set()
+    taken = {step.to for each, step in steps if each.result in _TAKEN}
+    return {Role(to) for to in taken - {step.to for _, step in left}}
+
+
+def next_look(rota: Rota, now: datetime) -> datetime:
+    """When it is looked again who has come on duty (aware UTC)."""
+    starts = [start for role in Role if (start := rota.next_shift(role, now))]
+    return min([now + HAND_OVER_WITHIN, *starts])
 
 
 def is_over(

@@ -42,6 +42,7 @@ from alerts.database import METADATA, writing
 from alerts.escalation import (
     MESSAGES_WITHIN,
     MOST_MESSAGES,
+    MOST_STEPS,
     PREFERRED,
     Ladder,
     Next,
@@ -55,12 +56,15 @@ from alerts.escalation import (
     after_waiting,
     begin,
     is_day,
+    is_handed_over,
     is_over,
     ladder_for,
     morning,
+    next_look,
     overdue_ladder,
     people,
     put_off_until,
+    roles_to_hand_over,
     waits_until,
     ways,
 )
@@ -88,6 +92,7 @@ from alerts.outbox import (
     note_joined,
     release_due,
     timer_of_put_off,
+    told_in,
     tried_in,
     waiting_for,
 )
@@ -100,6 +105,7 @@ from ingest.vital import Unit
 logger: Final = logging.getLogger(__name__)
 
 _Ways = tuple[tuple[Contact, ...], QuietHours | None]
+_Tell = Callable[[str, Recipient], Result]
 _AT_ONCE: Final = 250  # timers of one transaction
 _AFTER_A_FAULT: Final = timedelta(minutes=1)
 # Facts with which staff are told anew, where they are told.
@@ -397,6 +403,10 @@ class _Desk:
         return rota_in(self._db)
 
     @cached_property
+    def _next_look(self) -> datetime:
+        return next_look(self.rota, self._now)
+
+    @cached_property
     def _staffed(self) -> bool:
         return anybody_in(self._db)
 
@@ -456,6 +466,8 @@ class _Desk:
                 self._begin(timer, alert)
             elif timer.kind is TimerKind.CHECK:
                 self._check(timer)
+            elif timer.kind is TimerKind.HANDOVER:
+                self._hand_over(timer, alert)
             else:
                 self._step(timer, alert)
         elif follow_up := self._follow_ups.get(timer.subject):
@@ -471,7 +483,12 @@ class _Desk:
         self._plan(steps)
         if any(step.tells_patient_at_once for step in steps):
             self._begun.add((alert.patient, timer.run))
+        if staffed and is_handed_over(ladder):
+            self._plan_handover(alert.id, timer.run, ladder.priority)
         self._finish(timer, Result.DONE)
+
+    def _plan_handover(self, subject: str, run: datetime, priority: Priority) -> None:
+        self._plan([replace(_one(subject, TimerKind.HANDOVER, run, priority), due=self._next_look)])
 
     def begin_overdue(self, follow_ups: Sequence[FollowUp]) -> None:
         """Have it told that follow-ups are overdue: to who has each, else to the role on duty.
@@ -491,6 +508,8 @@ class _Desk:
             after = max(timedelta(), min([ACT_WITHIN[follow_up.priority], *waiting]))
             ladder = overdue_ladder(follow_up.priority, holder, after=after)
             self._plan(begin(follow_up.id, ladder, self._now, staffed=self._staffed))
+            if self._staffed and is_handed_over(ladder):
+                self._plan_handover(follow_up.id, self._now, follow_up.priority)
 
     def _remind(self, timer: Timer, follow_up: FollowUp) -> None:
         """A step about an overdue follow-up, unless it has got another time meanwhile or was closed."""
@@ -498,14 +517,22 @@ class _Desk:
             self._finish(timer, Result.DONE)
         elif timer.kind is TimerKind.CHECK:
             self._check(timer)
+        elif timer.kind is TimerKind.HANDOVER:
+            self._hand_over_overdue(timer, follow_up)
         else:
-            self._tell_all(timer, follow_up.patient, partial(self._tell_overdue, timer, follow_up), present=False)
+            self._tell_step(timer, follow_up.patient, partial(self._tell_overdue, timer, follow_up), present=False)
 
     def _step(self, timer: Timer, alert: Alert) -> None:
         if until := waits_until(timer, self.rota, self._now):
             self._finish(timer, Result.WAITS)
             self._follow(after_waiting(timer, until))
             return
+        # Once somebody has acknowledged it, what goes on until it is closed is told to each once.
+        present = alert.condition_gone_at is None and alert.acknowledged_at is None
+        self._tell_step(timer, alert.patient, self._telling(timer, alert), present=present)
+
+    def _telling(self, timer: Timer, alert: Alert) -> _Tell:
+        """How somebody is told of an alert by a timer."""
         run = self._tried_by_now(timer)
 
         @cache
@@ -521,20 +548,69 @@ class _Desk:
                 self._said.setdefault((alert.patient, timer.run), []).append((notice, alert))
             return result
 
-        # Once somebody has acknowledged it, what goes on until it is closed is told to each once.
-        present = alert.condition_gone_at is None and alert.acknowledged_at is None
-        self._tell_all(timer, alert.patient, tell, present=present)
+        return tell
+
+    def _hand_over(self, timer: Timer, alert: Alert) -> None:
+        """Tell who has come on duty of an alert that nobody has acknowledged; of one that is over the first alone.
+
+        Not while it is back for the patient alone: staff are not told of that episode.
+        """
+        told = alert.untold_since is None and self._tell_who_came(
+            timer, roles_to_hand_over(self._run(timer)), alert.patient, lambda by: self._telling(by, alert)
+        )
+        if told and alert.condition_gone_at is not None:
+            self._finish(timer, Result.TOLD)
+        else:
+            self._look_again(timer)
+
+    def _hand_over_overdue(self, timer: Timer, follow_up: FollowUp) -> None:
+        """Tell who is on duty in the role of an overdue follow-up, where of them nobody has been told."""
+        known = told_in(self._db, [each.id for each in self._run(timer)])
+        there = self.rota.on_duty(follow_up.role, self._now)
+        if not any(staff(one.id) in known for one in there):
+            self._tell_who_came(
+                timer, {follow_up.role}, follow_up.patient, lambda by: partial(self._tell_overdue, by, follow_up)
+            )
+        self._look_again(timer)
+
+    def _tell_who_came(
+        self, timer: Timer, roles: Collection[Role], of_patient: str, telling: Callable[[Timer], _Tell]
+    ) -> bool:
+        """Tell who is on duty in some roles and has not been told in this run; whether there is anybody such."""
+        self.write()  # who was told just now is not told again
+        run = self._run(timer)
+        known = told_in(self._db, [each.id for each in run])
+        count = sum(each.kind is TimerKind.STEP and each.number == MOST_STEPS for each in run)
+        before = count
+        for role in (each for each in Role if each in roles):
+            there = [one.recipient() for one in self.rota.on_duty(role, self._now)]
+            came = [one for one in there if one.owner not in known and self._book.ways(one, PREFERRED)]
+            if came:
+                step = Step(to=role, after=self._now - timer.run)
+                by = replace(timer, kind=TimerKind.STEP, due=self._now, number=MOST_STEPS, count=count, step=step)
+                self._plan([by])
+                self._tell_all(by, came, of_patient, telling(by), present=False)
+                known |= {one.owner for one in came}
+                count += 1
+        return count > before
+
+    def _look_again(self, timer: Timer) -> None:
+        self._note(self._forward, replace(timer, due=self._next_look))
+
+    def _tell_step(self, timer: Timer, of_patient: str, tell: _Tell, *, present: bool) -> None:
+        """Tell all whom a step is for."""
+        if timer.step is None:
+            raise ValueError(f"timer {timer.id} is a step without a step")
+        there = people(timer.step, self.rota, self.patient(of_patient), self._now)
+        self._tell_all(timer, there, of_patient, tell, present=present)
 
     def _tell_all(
-        self, timer: Timer, of_patient: str, tell: Callable[[str, Recipient], Result], *, present: bool
+        self, timer: Timer, whom: Iterable[Recipient], of_patient: str, tell: _Tell, *, present: bool
     ) -> None:
-        """Tell all whom a step is for, by its channel, and plan what follows."""
-        step = timer.step
-        if step is None:
-            raise ValueError(f"timer {timer.id} is a step without a step")
+        """Tell some people by the channel of a step, and plan what follows."""
         results, names = [], []
-        for recipient in people(step, self.rota, self.patient(of_patient), self._now):
-            result = tell(step.channel, recipient)
+        for recipient in whom:
+            result = tell(timer.step.channel if timer.step else PREFERRED, recipient)
             if result is not Result.NOBODY:
                 results.append(result)
                 names.append(recipient.name if not recipient.is_patient else of_patient)
@@ -838,7 +914,7 @@ def _runs_of(db: Connection, alerts: Iterable[str]) -> dict[str, dict[str, Timer
 
 
 def _changed_row(timer: Timer, names: Iterable[str]) -> dict[str, Any]:
-    row = {**_row(timer), "done_us": timer.done_at and to_us(timer.done_at), "result": timer.result}
+    row = _row(timer)
     return {"timer": timer.id, **{f"new_{name}": row[name] for name in names}}
 
 
@@ -915,6 +991,8 @@ def _row(timer: Timer) -> Mapping[str, Any]:
         "priority": int(timer.priority),
         "step": _step_row(timer.step) if timer.step else None,
         "due_us": to_us(timer.due),
+        "done_us": timer.done_at and to_us(timer.done_at),
+        "result": timer.result,
         "who": list(timer.who),
     }
 

@@ -69,6 +69,8 @@ TRY_AGAIN: Final[Mapping[Priority, timedelta]] = {
     Priority.LOW: timedelta(days=1),
 }
 MOST_TRIES: Final = 3
+# So long after its time a follow-up may still be entered; earlier is a slip of the pen. Homeward's own.
+LATEST_ENTERED: Final = timedelta(days=1)
 # For how long one may be put off at once; one of high priority is handed over instead.
 PUT_OFF: Final[Mapping[Priority, timedelta]] = {
     Priority.MEDIUM: timedelta(days=1),
@@ -351,6 +353,15 @@ class Step:
 
     follow_up: FollowUp
     fact: Fact
+
+
+def refuse_long_past(due_at: datetime, now: datetime) -> None:
+    """Raises IllegalAct where a follow-up would be opened long overdue, by a slip of the pen."""
+    if due_at < now - LATEST_ENTERED:
+        _refuse(
+            "The time by which it is due lies more than a day back. Choose one still to come, or leave it out.",
+            "应处理时间已过去一天以上。请选择将来的时间，或留空。",
+        )
 
 
 def opened(act: Open) -> Step:

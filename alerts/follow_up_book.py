@@ -17,6 +17,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Engine,
     Index,
@@ -30,6 +31,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    true,
     tuple_,
     update,
 )
@@ -241,27 +243,37 @@ class FollowUpBook:
     def due(
         self,
         *,
+        now: datetime | None = None,
         until: datetime | None = None,
         role: Role | None = None,
         person: str | None = None,
         limit: int = 100,
         after: str | None = None,
     ) -> list[FollowUp]:
-        """The open ones, the longest due first. until: only those due before; what is due before now is overdue.
+        """The open ones: what is overdue now by its priority, then the longest due first.
 
-        after: id of the last one of the page before. Raises KeyError where it is not known.
+        now: None to have all by their time alone. until: only those due before. after: id of the last one of the page
+        before. Raises KeyError where it is not known.
         """
         order = _follow_ups.c.due_at_us, _follow_ups.c.id
-        query = select(_follow_ups).where(_is_open).order_by(*order).limit(limit)
+        query = select(_follow_ups).where(_is_open).order_by(*order)
         if until is not None:
             query = query.where(_follow_ups.c.due_at_us < to_us(until))
         if role is not None:
             query = query.where(_follow_ups.c.role == role.value)
         if person is not None:
             query = query.where(_follow_ups.c.assigned_to == person)
-        if after is not None:
-            query = query.where(tuple_(*order) > self._place(after))
-        return self._found(query)
+        last = self._known(after) if after is not None else None
+        parts = _URGENCIES if now else (None,)
+        found: list[FollowUp] = []
+        for part in parts if last is None else parts[parts.index(_urgency(last, now)) :]:
+            page = query.where(_has_urgency(part, now))
+            if last is not None and part == _urgency(last, now):
+                page = page.where(tuple_(*order) > (to_us(last.due_at), last.id))
+            found += self._found(page.limit(limit - len(found)))
+            if len(found) == limit:
+                break
+        return found
 
     def of_patient(self, patient: str, limit: int = 100) -> list[FollowUp]:
         """A patient's follow-ups, newest first, closed ones included."""
@@ -498,11 +510,27 @@ class FollowUpBook:
         with self._engine.connect() as db:
             return [_survey(row) for row in db.execute(query)]
 
-    def _place(self, follow_up: str) -> tuple[int, str]:
+    def _known(self, follow_up: str) -> FollowUp:
         found = self.get(follow_up)
         if found is None:
             raise KeyError(follow_up)
-        return to_us(found.due_at), found.id
+        return found
+
+
+# In this order what is to be done is listed: what is overdue by its priority, and None, what is not. Each is read by
+# itself, by the index of what is due: sorted by both, all that is open would have to be read.
+_URGENCIES: Final = (*sorted(Priority, reverse=True), None)
+
+
+def _urgency(follow_up: FollowUp, now: datetime | None) -> Priority | None:
+    return follow_up.priority if now is not None and follow_up.due_at < now else None
+
+
+def _has_urgency(urgency: Priority | None, now: datetime | None) -> ColumnElement[bool]:
+    if now is None:
+        return true()
+    is_late = _follow_ups.c.due_at_us < to_us(now)
+    return ~is_late if urgency is None else and_(is_late, _follow_ups.c.priority == int(urgency))
 
 
 def open_in(db: Connection, act: Open) -> bool:

@@ -352,6 +352,15 @@ def delivered_in(db: Connection, timers: Collection[str]) -> set[str]:
     return {str(timer) for timer in db.scalars(query)}
 
 
+def told_in(db: Connection, timers: Collection[str]) -> set[str]:
+    """Whom some timers have told, or are to tell later."""
+    return {
+        owner
+        for table in (_deliveries, _put_off)
+        for owner in db.scalars(select(table.c.recipient).where(table.c.timer.in_(timers)))
+    }
+
+
 def tried_in(db: Connection, notice: str) -> list[tuple[str, str, int]]:
     """By which contacts a notice went out: channel, address and how often it was tried, the preferred one first."""
     query = select(_deliveries.c.channel, _deliveries.c.address, _deliveries.c.tries)

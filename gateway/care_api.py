@@ -32,6 +32,7 @@ from alerts.follow_up import (
     Why,
     digest,
     opened,
+    refuse_long_past,
 )
 from alerts.follow_up_book import Given
 from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved, refuse_past
@@ -559,13 +560,13 @@ async def list_follow_ups(
     limit: Limit = PAGE,
     after: Annotated[str | None, Query(description="Id of the last one of the page before")] = None,
 ) -> list[FollowUpOut]:
-    """The open follow-ups, the longest due first."""
+    """The open follow-ups: the overdue ones by priority, then the longest due first."""
     if after is not None:
         await find_follow_up(house, after)
     now = house.now()
     until = {"all": None, "overdue": now, "today": now + timedelta(days=1)}[due]
     found = await asyncio.to_thread(
-        lambda: house.follow_ups.due(until=until, role=role, person=person, limit=limit, after=after)
+        lambda: house.follow_ups.due(now=now, until=until, role=role, person=person, limit=limit, after=after)
     )
     return await _many_out(house, found)
 
@@ -575,6 +576,8 @@ async def open_follow_up(house: House, body: OpenIn) -> FollowUpOut:
     """Have a patient followed up."""
     patient = await find_patient(house, body.patient)
     now, because = house.now(), body.because.strip()
+    if body.due_at is not None:
+        refuse_long_past(body.due_at, now)
     by = body.by.strip()
     to, role = await _holder(house, body.to, body.role, body.role)
     step = opened(

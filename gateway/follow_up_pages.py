@@ -109,7 +109,7 @@ async def worklist(request: Request, house: House, of: Whose | None = None, afte
 def _listed(
     house: HouseView, person: str | None, role: Role | None, after: str | None
 ) -> tuple[list[Practitioner], list[FollowUp], list[Row]]:
-    found = house.follow_ups.due(person=person, role=role, limit=_ON_A_PAGE, after=after)
+    found = house.follow_ups.due(now=house.now(), person=person, role=role, limit=_ON_A_PAGE, after=after)
     people = {patient.id: patient for patient in house.people.some({each.patient for each in found})}
     said = headlines(house, {each.alert for each in found if each.alert})
     tries = house.follow_ups.last_attempts(each.id for each in found)

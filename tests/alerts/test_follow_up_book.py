@@ -126,6 +126,18 @@ def test_lists_of_what_is_due_by_role_and_person_page_by_page(book: FollowUpBook
     assert book.count_open(minute(7)) == (6, 2)
     reach(book, book.due()[0])
     assert book.count_open(minute(7)) == (5, 1)
+
+
+def test_what_is_overdue_is_listed_by_its_priority_then_by_its_time(book: FollowUpBook) -> None:
+    priorities = Priority.LOW, Priority.HIGH, Priority.MEDIUM, Priority.HIGH, Priority.LOW, Priority.HIGH
+    for number, priority in enumerate(priorities, 1):
+        put(book, opens(patient=f"p-{number}", priority=priority, due_at=minute(number)))
+    now = minute(4.5)  # the last two are not due yet
+    listed = book.due(now=now)
+    assert [each.patient for each in listed] == ["p-2", "p-4", "p-3", "p-1", "p-5", "p-6"]
+    for after in range(1, 6):
+        assert book.due(now=now, after=listed[after - 1].id) == listed[after:]
+    assert book.due(now=now, until=now) == listed[:4]
     with pytest.raises(KeyError):
         book.due(after="f-none")
 
@@ -287,12 +299,14 @@ def test_the_first_page_of_a_hundred_thousand_is_there_at_once(book: FollowUpBoo
             )
         )
         db.execute(text("ANALYZE follow_ups"))  # as PostgreSQL does by itself
+    thousands_overdue = book.due(limit=1)[0].due_at + timedelta(seconds=3000)
     for ask in (
         lambda: book.due(),
         lambda: book.due(role=Role.NURSE),
         lambda: book.due(person="Dr Wu"),
         lambda: book.due(until=START + timedelta(days=2), role=Role.DOCTOR),
         lambda: book.due(role=Role.NURSE, after="f-50000"),
+        lambda: book.due(now=thousands_overdue),
     ):
         took = []
         for _ in range(5):

@@ -30,10 +30,10 @@ from alerts.follow_up import (
 from alerts.follow_up import opened as opened_step
 from alerts.follow_up_book import FollowUpBook
 from alerts.messages import overdue_message
-from alerts.team import Absence, QuietHours, Role
+from alerts.team import Absence, Contact, QuietHours, Role
 from alerts.team_book import TeamBook
 from gateway.schema import open_database
-from tests.alerts.telling import BAO, BASE, WANG, Clinic
+from tests.alerts.telling import BAO, BASE, WANG, Clinic, shift
 from tests.alerts.test_telling import Ear
 from tests.alerts.ward import START, minute
 
@@ -377,3 +377,21 @@ def test_two_hubs_note_and_tell_it_once(database_url: str) -> None:
         assert len(books[0].timers(name)) == 2
     for engine in engines:
         engine.dispose()
+
+
+async def test_who_comes_on_duty_is_told_once_what_is_overdue_of_high_priority(
+    opened: Callable[..., Clinic], app: Ear, sms: Ear
+) -> None:
+    clinic = opened(app, sms)
+    clinic.staff(nurse=(22, 3))  # START is 02:00 in Shanghai
+    chen = replace(WANG, id="chen", name="陈静", contacts=(Contact(channel="app", address="chen"),))
+    clinic.team.put(chen, now=clinic.now)
+    clinic.team.add_shift(shift("chen", Role.NURSE, 3, 22), now=clinic.now)
+    alert = clinic.alarm()
+    await clinic.skip(1)
+    clinic.take(alert.id, "王丽")
+    await clinic.at(59)
+    assert app.whom() == ["wang"] * 2
+    await clinic.at(26 * 60)
+    assert app.whom() == ["wang", "wang", "chen", "bao"]
+    assert app.heard[2][1].subject.en == "High priority: a follow-up is overdue since 2 Mar 02:31, patient p-1"

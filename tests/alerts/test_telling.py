@@ -644,3 +644,104 @@ async def test_what_waits_for_the_end_of_quiet_hours_is_not_told_of_what_is_put_
     assert app.whom() == []
     await clinic.skip(121)
     assert app.whom() == ["wang"]
+
+
+CHEN = replace(WANG, id="chen", name="陈静", contacts=(Contact(channel="app", address="chen"),))
+
+
+def nurses(clinic: Clinic) -> None:
+    """START is 02:00 in Shanghai: Wang leaves at 03:00, when Chen comes; a doctor by day and night, a coordinator."""
+    clinic.staff(nurse=(22, 3))
+    clinic.team.put(CHEN, now=clinic.now)
+    clinic.team.add_shift(shift("chen", Role.NURSE, 3, 22), now=clinic.now)
+
+
+async def test_who_comes_on_duty_is_told_once_what_nobody_has_acknowledged(
+    opened: Callable[..., Clinic], app: Ear
+) -> None:
+    clinic = opened(app)
+    nurses(clinic)
+    alert = clinic.alarm()
+    await clinic.at(59)
+    assert "chen" not in app.whom()
+    await clinic.at(60)
+    assert app.whom().count("chen") == 1
+    _, message = app.heard[app.whom().index("chen")]
+    assert "- 2 Mar 02:00, nurse (王丽): told, no answer yet" in message.body.en
+    await clinic.at(20 * 60)  # Wang comes again, and knows
+    assert [app.whom().count(name) for name in ("wang", "chen", "bao")] == [1, 1, 40]
+    clinic.act(alert.id, ActKind.ACKNOWLEDGE)
+    await clinic.at(20 * 60 + 1)
+    assert clinic.escalation.next_due() is None
+
+
+async def test_what_is_over_and_unseen_is_told_to_the_first_who_comes_on_duty_alone(
+    opened: Callable[..., Clinic], app: Ear
+) -> None:
+    clinic = opened(app)
+    nurses(clinic)
+    late = replace(CHEN, id="zhou", name="周明", contacts=(Contact(channel="app", address="zhou"),))
+    clinic.team.put(late, now=clinic.now)
+    clinic.team.add_shift(shift("zhou", Role.NURSE, 5, 6), now=clinic.now)
+    clinic.alarm()
+    await clinic.at(40)
+    clinic.over()
+    await clinic.at(59)
+    told = len(app.heard)
+    await clinic.at(26 * 60)
+    assert app.whom()[told:] == ["chen"]
+    assert "over" in app.heard[-1][1].body.en
+
+
+async def test_who_stands_in_between_two_shifts_is_told_within_half_an_hour(
+    opened: Callable[..., Clinic], app: Ear
+) -> None:
+    clinic = opened(app)
+    clinic.staff()
+    clinic.team.put(CHEN, now=clinic.now)
+    away = Absence(practitioner="wang", start=minute(40), end=minute(200), substitute="chen")
+    clinic.team.add_absence(away, now=clinic.now)
+    clinic.alarm()
+    await clinic.at(39)
+    assert "chen" not in app.whom()
+    await clinic.at(70)
+    assert app.whom().count("chen") == 1
+
+
+async def test_of_medium_priority_who_comes_on_duty_is_told_only_while_a_step_is_repeated(
+    opened: Callable[..., Clinic], app: Ear
+) -> None:
+    clinic = opened(app)
+    nurses(clinic)
+    clinic.alarm(Priority.MEDIUM)
+    await clinic.at(300)
+    assert app.whom() == ["wang", "li"]
+
+
+async def test_of_medium_priority_a_repeated_step_has_who_comes_on_duty_told(
+    opened: Callable[..., Clinic], app: Ear
+) -> None:
+    hour = timedelta(hours=1)
+    steps = (*_NURSE, Step(to=Role.DOCTOR, after=timedelta(minutes=30), repeat=hour))
+    clinic = opened(app, ladders=[Ladder(priority=Priority.MEDIUM, steps=steps)])
+    nurses(clinic)
+    clinic.alarm(Priority.MEDIUM)
+    await clinic.at(125)
+    assert app.whom() == ["wang", "li", "chen", "li"]
+    clinic.over()
+    await clinic.at(26 * 60)
+    assert sorted(app.whom()[4:]) == ["chen", "li", "wang"]  # that it is over
+
+
+async def test_who_has_no_contact_as_the_shift_begins_is_told_when_there_is_one(
+    opened: Callable[..., Clinic], app: Ear
+) -> None:
+    clinic = opened(app)
+    nurses(clinic)
+    clinic.team.put_contacts("staff:chen", (), None, now=clinic.now)
+    clinic.alarm()
+    await clinic.at(70)
+    assert "chen" not in app.whom()
+    clinic.team.put_contacts("staff:chen", CHEN.contacts, None, now=clinic.now)
+    await clinic.at(100)
+    assert app.whom().count("chen") == 1

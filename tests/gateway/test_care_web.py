@@ -276,3 +276,17 @@ async def test_the_page_of_a_severe_pressure_asks_for_symptoms(house: SmallHouse
     found = house.follow_ups.of_alert(alert.id)
     assert found is not None
     assert (found.outcome, found.symptoms) == (Outcome.ADVICE, frozenset())
+
+
+async def test_a_follow_up_long_overdue_before_it_is_opened_is_refused(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    wanted = {"patient": WANG.id, "because": "Call about the tablets", "role": "nurse", "by": "Dr Li"}
+    refused = await post(web, "follow-ups", 409, **wanted, due_at="2020-01-01T00:00:00+08:00")
+    assert refused["detail"].startswith("The time by which it is due lies more than a day back.")
+    assert await get(web, "follow-ups") == []
+    hour_ago = (house.now() - timedelta(hours=1)).isoformat()
+    late = await post(web, "follow-ups", 201, **wanted, due_at=hour_ago)
+    urgent = {**wanted, "because": "Dizzy", "priority": "high"}
+    later = await post(web, "follow-ups", 201, **urgent, due_at=(house.now() - timedelta(minutes=1)).isoformat())
+    assert [each["id"] for each in await get(web, "follow-ups")] == [later["id"], late["id"]]
