@@ -196,7 +196,8 @@ async def test_it_says_when_it_stands_still(house: SmallHouse) -> None:
 
 
 async def test_it_says_when_nobody_can_be_told(house: SmallHouse) -> None:
-    speak_through(house, Ear("app"))
+    app = Ear("app")
+    speaker = speak_through(house, app)
     house.duty.team.put(replace(BAO, contacts=()), now=NOW)
     alert = house.find(very_low())
     await house.duty.go()
@@ -207,9 +208,10 @@ async def test_it_says_when_nobody_can_be_told(house: SmallHouse) -> None:
     house.duty.team.put(BAO, now=NOW)
     house.time += timedelta(minutes=61)
     await house.duty.go()
-    assert (
-        house.duty.trouble is not None
-    )  # a nurse is no doctor and no coordinator: the steps that are left find none
+    await speaker.speak()
+    # On duty as a nurse; the steps that are left are for doctors and coordinators.
+    assert [message.address for message in app.heard] == ["bao"]
+    assert house.duty.trouble is None
 
 
 async def test_it_goes_on_when_woken_and_when_time_has_passed(house: SmallHouse) -> None:
