@@ -31,6 +31,8 @@ from alerts.follow_up import (
     What,
     Why,
     digest,
+    has_written,
+    joined,
     opened,
 )
 from alerts.follow_up_book import Given
@@ -54,8 +56,10 @@ from gateway.api import (
 from gateway.api import priority_name as _priority_name
 from gateway.language import Sentence
 from gateway.own_limits import care_of
+from gateway.people import Patient
 from gateway.view import HouseView
 
+_JOINED: Final = frozenset({Why.ALERT, Why.PATIENT})  # follow-ups at which the patient is spoken with anyhow
 _BECAUSE: Final[JsonDict] = {
     "en": "Glucose 2.8 mmol/L at 02:10, below 3.0 mmol/L for 15 min (Battelino 2019, level 2)",
     "zh": "02:10 血糖 2.8 mmol/L，低于 3.0 mmol/L 已 15 分钟（Battelino 2019 共识 2 级）",
@@ -879,6 +883,26 @@ async def open_for_patient(house: HouseView, act: Open) -> FollowUp:
             await asyncio.to_thread(house.follow_ups.record, (step,))
             _tell(house, step.follow_up)
     return await find_follow_up(house, act.follow_up)
+
+
+async def hear_patient(house: HouseView, patient: Patient, text: str) -> FollowUp:
+    """Have somebody see to what a patient has written: by what is open for the patient's alert or wish, else anew."""
+    open_alerts = await asyncio.to_thread(house.book.open_alerts, [patient.id])
+    wrote = has_written(
+        patient.id,
+        text,
+        house.now(),
+        max((each.priority for each in open_alerts), default=Priority.MEDIUM),
+        programme=house.rules.care(patient.id, care_of(patient)).programme,
+    )
+    waiting = [each for each in await asyncio.to_thread(house.follow_ups.open_of, patient.id) if each.why in _JOINED]
+    with suppress(IllegalAct):  # somebody acts on it at this moment: it gets one of its own
+        if waiting:
+            step = joined(max(waiting, key=lambda each: each.priority), wrote, text)
+            await asyncio.to_thread(house.follow_ups.record, (step,))
+            _tell(house, step.follow_up)
+            return step.follow_up
+    return await open_for_patient(house, wrote)
 
 
 # What they share
