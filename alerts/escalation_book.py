@@ -97,7 +97,7 @@ from alerts.outbox import (
     waiting_for,
 )
 from alerts.survey import SURVEY_ID, Survey
-from alerts.team import TELEPHONE, Contact, QuietHours, Recipient, Role, Rota, patient, staff
+from alerts.team import TELEPHONE, Contact, Practitioner, QuietHours, Recipient, Role, Rota, patient, staff
 from alerts.team_book import anybody_in, contacts_in, rota_in
 from ingest.reading import from_us, to_us
 from ingest.vital import Unit
@@ -108,6 +108,7 @@ _Ways = tuple[tuple[Contact, ...], QuietHours | None]
 _Tell = Callable[[str, Recipient], Result]
 _AT_ONCE: Final = 250  # timers of one transaction
 _AFTER_A_FAULT: Final = timedelta(minutes=1)
+_IN_RESERVE: Final = (Role.COORDINATOR, Role.DOCTOR)  # who is told where nobody on duty can be
 # Facts with which staff are told anew, where they are told.
 _ANEW: Final = frozenset({FactKind.OPENED, FactKind.WORSENED, FactKind.RELAPSED, FactKind.SNOOZE_ENDED})
 
@@ -298,17 +299,26 @@ class EscalationBook:
                 to_house(db, [_overdue_notice(each, now) for each in noted if each.priority is not Priority.LOW])
         return len(noted)
 
-    def tell(self, kind: str, about: Notice, *, roles: Iterable[Role], now: datetime) -> int:
-        """Tell those on duty in some roles what the house hears; kind makes it one message. How many."""
+    def tell(self, kind: str, about: Notice, *, roles: Iterable[Role], now: datetime) -> bool:
+        """Tell those on duty in some roles what the house hears; kind makes it one message.
+
+        Where none of them has a contact that needs nobody to dial, all coordinators and doctors are told as well.
+        False where nobody of a team that is entered has such a contact.
+        """
         with writing(self._engine) as db:
             desk = _Desk(db, self, [], now)
-            people_there = {one.id: one.recipient() for role in roles for one in desk.rota.on_duty(role, now)}
-            for recipient in people_there.values():
+            there = [one for role in roles for one in desk.rota.on_duty(role, now)]
+            if not any(map(self._is_told_at_once, there)):
+                there += [one for role in _IN_RESERVE for one in desk.rota.all_of(role, now)]
+            for recipient in {one.id: one.recipient() for one in there}.values():
                 written = Written(subject=about.subject, body=about.body)
                 notice = _notice(kind, recipient, None, about.patient, about.priority, written, now)
                 desk.send(replace(notice, follow_up=about.follow_up), recipient, PREFERRED)
             desk.write()
-        return len(people_there)
+            return any(map(self._is_told_at_once, there)) or not anybody_in(db)
+
+    def _is_told_at_once(self, one: Practitioner) -> bool:
+        return any(each.channel in self._channels.get(Audience.STAFF, ()) for each in one.contacts)
 
     def try_out(self, recipient: Recipient, contact: Contact, now: datetime, by: str) -> Notice:
         """Send a test message by one contact of somebody and by no other, whatever the hour. by: who wants it.

@@ -78,6 +78,7 @@ PUT_OFF: Final[Mapping[Priority, timedelta]] = {
 }
 CONTACT_DATA: Final = "contact-data"
 PLEASE_CALL: Final = "please-call"
+WROTE: Final = "wrote"
 _SEVERE_PROBLEM: Final = "blood-pressure-high"
 
 
@@ -235,6 +236,7 @@ class What(StrEnum):
 
     OPENED = "opened"
     WORSENED = "worsened"
+    PATIENT_WROTE = "patient-wrote"
     CLAIMED = "claimed"
     HANDED_OVER = "handed-over"
     ATTEMPTED = "attempted"
@@ -484,6 +486,40 @@ def asked_to_call(about: Notice, at: datetime, *, programme: str | None = None) 
         problem=PLEASE_CALL,
         programme=programme,
     )
+
+
+def has_written(patient: str, text: str, at: datetime, priority: Priority, *, programme: str | None = None) -> Open:
+    """What a patient opens who has written something that somebody has to read. priority: of what is open by then."""
+    return Open(
+        patient=patient,
+        why=Why.PATIENT,
+        key=f"{WROTE} {at.isoformat()} {text}",
+        because=Text(en=f"The patient has written: “{text}”", zh=f"患者来信：“{text}”"),
+        at=at,
+        role=Role.NURSE,
+        priority=max(priority, Priority.MEDIUM),
+        problem=WROTE,
+        programme=programme,
+    )
+
+
+def joined(follow_up: FollowUp, wrote: Open, text: str) -> Step:
+    """The same, where somebody is to speak with the patient anyhow: as urgent, and due no later."""
+    priority = max(wrote.priority, follow_up.priority)
+    due_at = min(follow_up.due_at, wrote.at + ACT_WITHIN[priority])
+    fact = Fact(
+        follow_up=follow_up.id,
+        what=What.PATIENT_WROTE,
+        at=wrote.at,
+        by=None,
+        priority=priority,
+        role=follow_up.role,
+        assigned_to=follow_up.assigned_to,
+        due_at=due_at,
+        rule=follow_up.rule if due_at == follow_up.due_at else _within(ACT_WITHIN[priority]),
+        note=text,
+    )
+    return Step(follow_up=after(follow_up, fact), fact=fact)
 
 
 # The alert and its follow-up go together.

@@ -6,16 +6,18 @@ Mail scanners open links: a GET changes nothing and shows a form, whose POST ack
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
-from alerts.alert import HOUSE, Act, ActKind, Alert, IllegalAct
+from alerts.alert import HOUSE, Act, ActKind, Alert, IllegalAct, Priority
+from alerts.follow_up import FollowUp
 from alerts.messages import write
 from alerts.team import patient
 from gateway.api import Door, House, Problem
+from gateway.care_api import hear_patient
 from gateway.language import Sentence
 from gateway.linked import claimed
 from gateway.replies import Reply, ReplyResult, acknowledges
@@ -23,6 +25,13 @@ from gateway.signed import ACKNOWLEDGE, Claim
 from gateway.view import HouseView
 
 router = APIRouter()
+
+_KEPT: Final = "It acknowledged nothing; it was kept, "
+_TOLD: Final = "and the clinic is told."
+_UNTOLD: Final = (
+    "but nobody can be told now: nobody who is on duty, no coordinator and no doctor has a contact. Reach the clinic "
+    "another way; enter contacts on the page Team."
+)
 
 
 class ReplyIn(Door):
@@ -83,7 +92,8 @@ async def reply(house: House, body: ReplyIn) -> ReplyOut:
     """Take an inbound message: "OK", "1", "收到" or "确认" acknowledges the alert for the person whose address it is.
 
     Without `in_reply_to` it acknowledges the one alert that this person was told of and nobody has acknowledged;
-    where there are several, none. Whatever else is kept, and nurses and coordinators on duty are told.
+    where there are several, none. Whatever else is kept, and nurses and coordinators on duty are told; where none
+    of them can be reached, all coordinators and doctors. Whatever else a patient writes is in a follow-up as well.
     """
     owners = await asyncio.to_thread(house.duty.team.owners_of, body.sender)
     person = next((owner for owner in owners if owner.startswith("staff:")), next(iter(owners), None))
@@ -93,12 +103,15 @@ async def reply(house: House, body: ReplyIn) -> ReplyOut:
     await _note(house, body, person, alert.id if alert else None, ReplyResult.NOTED)
     who = await asyncio.to_thread(_name, house, person) if person else body.sender
     written = write("reply", house.zone.key, who=who, alert=alert.id if alert else None, text=body.text)
-    await house.duty.tell(f"reply {body.sender} {house.now().isoformat()}", written, about=_about(person, alert))
-    return ReplyOut(
-        result="noted",
-        alert=alert.id if alert else None,
-        detail="It acknowledged nothing; it was kept, and nurses and coordinators on duty are told.",
+    follow_up = await _follow_up(house, body, person)
+    told = await house.duty.tell(
+        f"reply {body.sender} {house.now().isoformat()}",
+        written,
+        about=_about(person, alert),
+        follow_up=follow_up.id if follow_up else None,
+        priority=follow_up.priority if follow_up else Priority.MEDIUM,
     )
+    return ReplyOut(result="noted", alert=alert.id if alert else None, detail=_KEPT + (_TOLD if told else _UNTOLD))
 
 
 async def _acknowledge(house: HouseView, body: ReplyIn, person: str, alert: Alert) -> ReplyOut:
@@ -114,6 +127,14 @@ async def _acknowledge(house: HouseView, body: ReplyIn, person: str, alert: Aler
 async def _acknowledgement(house: HouseView, alert: str, person: str, note: str) -> Act:
     name = await asyncio.to_thread(_name, house, person)
     return Act(kind=ActKind.ACKNOWLEDGE, alert=alert, by=name, at=house.now(), note=note)
+
+
+async def _follow_up(house: HouseView, body: ReplyIn, person: str | None) -> FollowUp | None:
+    """By which somebody sees to what a patient has written; None for an "OK", and for all that others write."""
+    if person is None or person.startswith("staff:") or acknowledges(body.text):
+        return None
+    known = await asyncio.to_thread(house.people.patient, _about(person, None))
+    return await hear_patient(house, known, body.text.strip()) if known else None
 
 
 async def _note(house: HouseView, body: ReplyIn, person: str | None, alert: str | None, result: ReplyResult) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, HTTPException, Path, Query, Response
@@ -31,11 +31,14 @@ from alerts.follow_up import (
     What,
     Why,
     digest,
+    has_written,
+    joined,
     opened,
     refuse_long_past,
 )
 from alerts.follow_up_book import Given
 from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved, refuse_past
+from alerts.messages import write
 from alerts.staffing import holder
 from alerts.survey import LONGEST_TEXT, MATERIALS, Answer, Material, Survey
 from alerts.team import Role
@@ -55,8 +58,10 @@ from gateway.api import (
 from gateway.api import priority_name as _priority_name
 from gateway.language import Sentence
 from gateway.own_limits import care_of
+from gateway.people import Patient
 from gateway.view import HouseView
 
+_JOINED: Final = frozenset({Why.ALERT, Why.PATIENT})  # follow-ups at which the patient is spoken with anyhow
 _BECAUSE: Final[JsonDict] = {
     "en": "Glucose 2.8 mmol/L at 02:10, below 3.0 mmol/L for 15 min (Battelino 2019, level 2)",
     "zh": "02:10 血糖 2.8 mmol/L，低于 3.0 mmol/L 已 15 分钟（Battelino 2019 共识 2 级）",
@@ -860,18 +865,33 @@ async def list_surveys(
 @router.post("/surveys/{survey_id}/answer")
 async def answer_survey(house: House, survey_id: Annotated[str, Path(max_length=64)], body: AnswerIn) -> SurveyOut:
     """Write down what a patient answered; once, and not nothing at all. A poor answer opens a follow-up."""
-    return SurveyOut.of(*await answer(house, survey_id, Answer(**body.model_dump())))
+    survey, zone, _ = await answer(house, survey_id, Answer(**body.model_dump()))
+    return SurveyOut.of(survey, zone)
 
 
-async def answer(house: HouseView, survey_id: str, said: Answer) -> tuple[Survey, ZoneInfo]:
-    """Write an answer down, now; with it the patient's zone. An unknown survey is an HTTP 404; IllegalAct passes."""
+class Wish(NamedTuple):
+    """A patient asks to be called. due_at: by when, on the patient's clock. told: whether anybody could be told."""
+
+    due_at: datetime
+    told: bool
+
+
+async def answer(house: HouseView, survey_id: str, said: Answer) -> tuple[Survey, ZoneInfo, Wish | None]:
+    """Write an answer down, now; with it the patient's zone, and the wish to be called again, which is told at once.
+
+    An unknown survey is an HTTP 404; IllegalAct passes.
+    """
     try:
         survey, follow_up = await asyncio.to_thread(house.follow_ups.answer, survey_id, said, house.now())
     except KeyError as error:
         raise HTTPException(404, Sentence("no survey has the id {id}", id=survey_id)) from error
     if follow_up:
         _tell(house, follow_up)
-    return survey, await _zone(house, survey.patient)
+    zone, wish = await _zone(house, survey.patient), None
+    if follow_up and said.call_again:
+        told = await tell_to_call(house, f"call-again {survey.id}", follow_up)
+        wish = Wish(follow_up.due_at.astimezone(zone), told)
+    return survey, zone, wish
 
 
 async def open_for_patient(house: HouseView, act: Open) -> FollowUp:
@@ -882,6 +902,39 @@ async def open_for_patient(house: HouseView, act: Open) -> FollowUp:
             await asyncio.to_thread(house.follow_ups.record, (step,))
             _tell(house, step.follow_up)
     return await find_follow_up(house, act.follow_up)
+
+
+async def tell_to_call(house: HouseView, key: str, follow_up: FollowUp) -> bool:
+    """Tell the role that has it, and coordinators, that a patient asks to be called; see `Duty.tell`."""
+    written = write("please_call", house.zone.key, patient=follow_up.patient, because=follow_up.because)
+    return await house.duty.tell(
+        key,
+        written,
+        about=follow_up.patient,
+        follow_up=follow_up.id,
+        priority=follow_up.priority,
+        roles=(follow_up.role, Role.COORDINATOR),
+    )
+
+
+async def hear_patient(house: HouseView, patient: Patient, text: str) -> FollowUp:
+    """Have somebody see to what a patient has written: by what is open for the patient's alert or wish, else anew."""
+    open_alerts = await asyncio.to_thread(house.book.open_alerts, [patient.id])
+    wrote = has_written(
+        patient.id,
+        text,
+        house.now(),
+        max((each.priority for each in open_alerts), default=Priority.MEDIUM),
+        programme=house.rules.care(patient.id, care_of(patient)).programme,
+    )
+    waiting = [each for each in await asyncio.to_thread(house.follow_ups.open_of, patient.id) if each.why in _JOINED]
+    with suppress(IllegalAct):  # somebody acts on it at this moment: it gets one of its own
+        if waiting:
+            step = joined(max(waiting, key=lambda each: each.priority), wrote, text)
+            await asyncio.to_thread(house.follow_ups.record, (step,))
+            _tell(house, step.follow_up)
+            return step.follow_up
+    return await open_for_patient(house, wrote)
 
 
 # What they share

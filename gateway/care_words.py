@@ -36,6 +36,7 @@ _MORE_URGENT: Final = N_("The alert was told again: it became more urgent.")
 _ASKED_FOR: Final = N_("{name} opened it, for the patient asked for it.")
 DONE: Final[Mapping[What, str]] = {
     What.WORSENED: N_("The alert was told again."),
+    What.PATIENT_WROTE: N_("The patient has written."),
     What.CLAIMED: N_("{name} took it."),
     What.HANDED_OVER: N_("{name} handed it over to: {whom}."),
     What.ATTEMPTED: N_("{name} tried to reach the patient by {channel}: {result}."),

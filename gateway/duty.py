@@ -244,10 +244,12 @@ class Duty:
         about: str = HOUSE,
         follow_up: str | None = None,
         priority: Priority = Priority.MEDIUM,
-    ) -> None:
-        """Tell the channels of the house, and nurses and coordinators on duty, of a patient or of the house itself.
+        roles: Collection[Role] = _OF_THE_HOUSE,
+    ) -> bool:
+        """Tell the channels of the house, and who is on duty in some roles, of a patient or of the house itself.
 
-        about: the patient. follow_up: the id of one that is about the same. The same key is told once.
+        about: the patient. follow_up: the id of one that is about the same. The same key is told once. False where
+        a team is entered and nobody of it can be told, see `EscalationBook.tell`.
         """
         now = self._clock.now()
         notice = Notice(
@@ -262,8 +264,9 @@ class Duty:
             follow_up=follow_up,
         )
         await asyncio.to_thread(self.book.record, (), (notice,))
-        await asyncio.to_thread(partial(self.escalation.tell, key, notice, roles=_OF_THE_HOUSE, now=now))
+        told = await asyncio.to_thread(partial(self.escalation.tell, key, notice, roles=roles, now=now))
         self.speaker.wake()
+        return told
 
     def _patient(self, name: str) -> PatientFile | None:
         if name == HOUSE:

@@ -15,9 +15,8 @@ from starlette.responses import Response
 
 from alerts.alert import Notice
 from alerts.follow_up import FollowUp, asked_to_call
-from alerts.messages import write
 from gateway.api import House, find_patient
-from gateway.care_api import open_for_patient
+from gateway.care_api import open_for_patient, tell_to_call
 from gateway.language import Sentence
 from gateway.linked import claimed, patients_page
 from gateway.own_limits import care_of
@@ -45,10 +44,8 @@ async def call_me(request: Request, house: House, token: str, claim: MessageClai
     patient = await find_patient(house, notice.patient)
     programme = house.rules.care(patient.id, care_of(patient)).programme
     follow_up = await open_for_patient(house, asked_to_call(notice, house.now(), programme=programme))
-    written = write("please_call", house.zone.key, patient=patient.id, about=notice.subject)
-    key = f"please-call {notice.id}"
-    await house.duty.tell(key, written, about=patient.id, follow_up=follow_up.id, priority=follow_up.priority)
-    return await _page(request, house, token, claim, notice, follow_up)
+    told = await tell_to_call(house, f"please-call {notice.id}", follow_up)
+    return await _page(request, house, token, claim, notice, follow_up, told=told)
 
 
 async def _notice(house: HouseView, claim: Claim) -> Notice:
@@ -59,9 +56,16 @@ async def _notice(house: HouseView, claim: Claim) -> Notice:
 
 
 async def _page(
-    request: Request, house: HouseView, token: str, claim: Claim, notice: Notice, follow_up: FollowUp | None
+    request: Request,
+    house: HouseView,
+    token: str,
+    claim: Claim,
+    notice: Notice,
+    follow_up: FollowUp | None,
+    *,
+    told: bool = True,
 ) -> Response:
-    """follow_up: what the patient has asked for already."""
+    """follow_up: what the patient has asked for already. told: whether anybody could be told of it just now."""
     patient = await find_patient(house, notice.patient)
     return await patients_page(
         request,
@@ -71,5 +75,6 @@ async def _page(
         token=token,
         notice=notice,
         follow_up=follow_up,
+        told=told,
         zone=ZoneInfo(patient.zone),
     )

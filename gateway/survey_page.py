@@ -18,7 +18,7 @@ from starlette.responses import Response
 from alerts.alert import IllegalAct, Text
 from alerts.survey import QUESTIONS, Answer, Question, refusal
 from gateway.api import House
-from gateway.care_api import AnswerIn, answer
+from gateway.care_api import AnswerIn, Wish, answer
 from gateway.language import Sentence
 from gateway.linked import claimed, patients_page
 from gateway.signed import SURVEY, Claim
@@ -45,10 +45,10 @@ async def take(request: Request, house: House, token: str, claim: SurveyClaim) -
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
     try:
-        await answer(house, claim.subject, said)
+        _, _, wish = await answer(house, claim.subject, said)
     except IllegalAct as error:
         return await _page(request, house, token, claim, refused=error.text)
-    return await _page(request, house, token, claim, thanks=True)
+    return await _page(request, house, token, claim, thanks=True, wish=wish)
 
 
 def _known(fields: Mapping[str, str]) -> dict[str, str]:
@@ -56,9 +56,19 @@ def _known(fields: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _page(
-    request: Request, house: HouseView, token: str, claim: Claim, *, refused: Text | None = None, thanks: bool = False
+    request: Request,
+    house: HouseView,
+    token: str,
+    claim: Claim,
+    *,
+    refused: Text | None = None,
+    thanks: bool = False,
+    wish: Wish | None = None,
 ) -> Response:
-    """refused: why an answer was not taken; the questions stay where they can still be answered."""
+    """refused: why an answer was not taken; the questions stay where they can still be answered.
+
+    wish: to be called again, as it was just taken.
+    """
     survey = await asyncio.to_thread(house.follow_ups.survey, claim.subject)
     if survey is None:
         raise HTTPException(404, Sentence("no survey has the id {id}", id=claim.subject))
@@ -71,6 +81,7 @@ async def _page(
         over=None if thanks else refusal(survey, house.now()),
         refused=refused,
         thanks=thanks,
+        wish=wish,
         questions=QUESTIONS,
         status=409 if refused else 200,
     )

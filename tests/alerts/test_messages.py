@@ -14,6 +14,7 @@ import alerts.messages
 from alerts.alert import Alert, Audience, Notice, Priority, Text
 from alerts.escalation import Result, Step, Timer, TimerKind
 from alerts.first_aid import advice, advice_late
+from alerts.follow_up import asked_to_call
 from alerts.messages import (
     Situation,
     Written,
@@ -332,12 +333,12 @@ def test_without_trust() -> None:
 
 
 def test_a_patient_who_has_read_a_message_asks_to_be_called() -> None:
-    said = write("please_call", ZONE, patient="p-1", about=NOTICE.subject)
+    said = write("please_call", ZONE, patient="p-1", because=asked_to_call(NOTICE, minute(5)).because)
     assert said.subject == Text(en="Please call patient p-1", zh="请致电患者 p-1")
     assert said.body == Text(
-        en="The patient has read “Condition over: Very low glucose” and asks to be called. It is in the list of "
+        en="The patient asks to be called about the message “Condition over: Very low glucose”. It is in the list of "
         "follow-ups: take it, call, and note what came of it.",
-        zh="患者已阅读“状况已解除：血糖严重偏低”，请求回电。已列入随访列表：请领取、致电并记录结果。",
+        zh="患者阅读消息“状况已解除：血糖严重偏低”后请求回电。已列入随访列表：请领取、致电并记录结果。",
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from alerts.alert import Act, ActKind, Alert, Notice
-from alerts.team import Contact, Practitioner, Role, patient
+from alerts.alert import Act, ActKind, Alert, Notice, Priority
+from alerts.follow_up import What, Why
+from alerts.team import Contact, Practitioner, Role, patient, staff
 from gateway.guard import WebSettings
 from gateway.replies import ReplyResult, acknowledges
 from gateway.web import create_app
@@ -207,7 +209,52 @@ async def test_who_is_told_of_a_reply_of_a_patient_finds_the_patient_without_tru
     await speak_through(house, app).speak()
     (message,) = app.heard
     assert message.body.zh == f"中优先级，患者 {WANG.id}。详情请登录查看。"
-    assert message.link == f"https://hub.example/patients/{WANG.id}"
+    (task,) = house.follow_ups.open_of(WANG.id)
+    assert message.link == f"https://hub.example/follow-ups/{task.id}"
+
+
+async def test_what_a_patient_writes_is_in_one_follow_up(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    house.duty.team.put_contacts(patient(WANG.id), [Contact(channel="app", address="+8614")], now=NOW)
+    for text in ("头晕", "救命"):
+        await reply(web, **{"from": "+8614", "text": text})
+        house.time += timedelta(minutes=1)
+    (task,) = house.follow_ups.open_of(WANG.id)
+    assert (task.why, task.role, task.priority) == (Why.PATIENT, Role.NURSE, Priority.MEDIUM)
+    assert (task.because.zh, task.due_at) == ("患者来信：“头晕”", NOW + timedelta(hours=4))
+    assert [(fact.what, fact.note) for fact in house.follow_ups.history(task.id)] == [
+        (What.OPENED, ""),
+        (What.PATIENT_WROTE, "救命"),
+    ]
+    web.headers.update({"Authorization": "Bearer secret", "Accept-Language": "zh-CN"})
+    page = (await web.get(f"/follow-ups/{task.id}")).text
+    assert "患者来信。" in page
+    assert "<q>救命</q>" in page
+    house.find(very_low())
+    await reply(web, **{"from": "+8614", "text": "快"})
+    (task,) = house.follow_ups.open_of(WANG.id)
+    assert (task.priority, task.due_at) == (Priority.HIGH, house.time + timedelta(minutes=30))
+    await reply(web, **{"from": "+8614", "text": "OK"})
+    assert len(house.follow_ups.history(task.id)) == 3
+
+
+@pytest.mark.parametrize("reserve", [True, False])
+async def test_where_nobody_on_duty_can_be_reached_the_others_are_told_or_nobody_is_said_to_be(
+    house: SmallHouse, web: httpx.AsyncClient, reserve: bool
+) -> None:
+    team = house.duty.team
+    chen = Practitioner(id="chen", name="陈护士", roles=frozenset({Role.NURSE}), zone="Asia/Shanghai")
+    team.put(chen, now=NOW)
+    team.put_contacts(patient(WANG.id), [Contact(channel="app", address="+8614")], now=NOW)
+    for each in team.rota().shifts:
+        team.change_shift(replace(each, practitioner="chen"), now=NOW)
+    if not reserve:
+        team.put_contacts(staff("li"), [], now=NOW)
+    answer = await reply(web, **{"from": "+8614", "text": "我头晕，救命"})
+    assert ("the clinic is told" in answer["detail"]) is reserve
+    assert ("nobody can be told now" in answer["detail"]) is not reserve
+    waiting = [delivery.notice for delivery in house.duty.outbox.pending_notices("app", house.time)]
+    assert [(each.recipient, each.patient) for each in waiting] == ([(staff("li"), WANG.id)] if reserve else [])
+    assert len(house.follow_ups.open_of(WANG.id)) == 1
 
 
 async def test_replies_need_the_token(web: httpx.AsyncClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -182,6 +183,17 @@ async def test_please_call_me_opens_one_follow_up_and_tells_the_nurse_on_duty(
     after = await web.post(path)
     assert {"zh_CN": "诊所已处理", "en": "the clinic has seen to it"}[patient.language] in after.text
     assert house.follow_ups.open_of(patient.id) == []
+
+
+async def test_who_asks_to_be_called_is_told_when_nobody_can_be_told(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    house.duty.team.put(replace(BAO, contacts=()), now=NOW)
+    house.duty.team.add_shift(shift("bao", Role.NURSE), now=NOW)
+    page = await web.post((await told(house, WANG)).link.removeprefix(SENT))
+    assert "目前无法通知到诊所人员" in page.text
+    assert "诊所会有人给您打电话" not in page.text
+    assert len(house.follow_ups.open_of(WANG.id)) == 1
 
 
 async def test_a_link_for_something_else_or_too_old_is_refused(house: SmallHouse, web: httpx.AsyncClient) -> None:

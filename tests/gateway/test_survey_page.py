@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import time, timedelta
 from pathlib import Path
 
@@ -12,13 +13,13 @@ import pytest
 
 from alerts.alert import Act, ActKind, Alert, Outcome, Priority
 from alerts.follow_up import Attempt, Result
-from alerts.team import Contact, QuietHours
+from alerts.team import Contact, QuietHours, Role
 from gateway.guard import WebSettings
 from gateway.people import Patient
 from gateway.signed import Claim
 from gateway.web import create_app
 from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, very_low
-from tests.gateway.test_duty import Ear, speak_through
+from tests.gateway.test_duty import BAO, Ear, shift, speak_through
 
 SENT = "https://hub.example"
 
@@ -125,6 +126,24 @@ async def test_an_empty_answer_uses_nothing_up(
     assert (await web.post(path, data={"call_again": "true"})).status_code == 200
     (task,) = house.follow_ups.due()
     assert task.patient == patient.id
+
+
+@pytest.mark.parametrize("contacts", [(Contact(channel="app", address="bao"),), ()])
+async def test_who_wants_to_be_called_again_is_told_of_at_once(
+    house: SmallHouse, web: httpx.AsyncClient, contacts: tuple[Contact, ...]
+) -> None:
+    house.duty.team.put(replace(BAO, contacts=contacts), now=NOW)
+    house.duty.team.add_shift(shift("bao", Role.NURSE), now=NOW)
+    await reached(house, house.find(very_low()))
+    (message,) = (await asked(house, WANG.id)).heard
+    thanks = await web.post(message.link.removeprefix(SENT), data={"score": "1", "call_again": "true"})
+    assert ("诊所会有人在 2026年3月3日 18:30 UTC+8 前给您打电话。" in thanks.text) is bool(contacts)
+    assert ("目前无法通知到诊所人员" in thanks.text) is (not contacts)
+    (task,) = house.follow_ups.due()
+    waiting = [delivery.notice for delivery in house.duty.outbox.pending_notices("app", house.time)]
+    told = [(each.recipient, each.follow_up, each.body.zh) for each in waiting if each.follow_up == task.id]
+    said = "患者请求再次致电，评分 1/5。已列入随访列表：请领取、致电并记录结果。"
+    assert told == ([("staff:bao", task.id, said)] if contacts else [])
 
 
 async def test_it_is_sent_once_and_not_in_quiet_hours(house: SmallHouse) -> None:
