@@ -286,7 +286,8 @@ class FollowUp:
     """A follow-up as its facts made it (moments aware UTC). due_at: when it is to be acted on; rule: why then.
 
     attempts: tries so far; unanswered: those in a row that reached nobody. symptoms: all the patient was found to
-    have, None while nobody has asked. overdue_at: when it was noted that due_at has passed, None where that was not.
+    have, None while nobody has asked, also where there were none and the alert was told again since. overdue_at: when
+    it was noted that due_at has passed, None where that was not.
     version: how many facts it has.
     """
 
@@ -336,7 +337,7 @@ class FollowUp:
 
     @property
     def unasked(self) -> Text | None:
-        """The symptoms for which the patient has to be asked, and nobody has; None where there is nothing to ask."""
+        """The symptoms for which the patient is still to be asked; None where there is nothing to ask."""
         return _listed(frozenset(Symptom)) if self.asks_symptoms and self.symptoms is None else None
 
     def is_overdue(self, now: datetime) -> bool:
@@ -450,7 +451,7 @@ def after(follow_up: FollowUp | None, fact: Fact) -> FollowUp:
         rule=fact.rule,
         updated_at=fact.at,
         version=follow_up.version + 1,
-        symptoms=_all_symptoms(follow_up.symptoms, fact.symptoms),
+        symptoms=_all_symptoms(_still_known(follow_up, fact), fact.symptoms),
         overdue_at=_overdue_at(follow_up, fact),
     )
     if fact.what is What.ATTEMPTED:
@@ -892,6 +893,11 @@ def _step(
         symptoms=symptoms,
     )
     return Step(follow_up=after(follow_up, fact), fact=fact)
+
+
+def _still_known(follow_up: FollowUp, fact: Fact) -> Symptoms | None:
+    """That there were none says nothing of an alert that was told again since; what was found stays."""
+    return (follow_up.symptoms or None) if fact.what is What.WORSENED else follow_up.symptoms
 
 
 def _all_symptoms(known: Symptoms | None, more: Symptoms | None) -> Symptoms | None:

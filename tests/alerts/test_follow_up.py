@@ -364,6 +364,24 @@ def test_an_alert_that_got_worse_makes_its_follow_up_more_urgent_and_never_later
     assert worsened(alert, closed(new()), minute(10)) == ()
 
 
+def test_that_there_were_no_symptoms_says_nothing_of_an_alert_that_is_told_again() -> None:
+    alert = hear(None, finding(priority=Priority.HIGH), START).changes[0].alert
+    about = taken(priority=Priority.HIGH, problem="blood-pressure-high")
+    for found, left in ((frozenset[Symptom](), None), (frozenset({Symptom.VISION}), frozenset({Symptom.VISION}))):
+        tried = Attempt(
+            follow_up=about.id, by=NURSE, at=minute(5), channel="telephone", result=Result.REACHED, symptoms=found
+        )
+        reached = decide(about, tried)[0].follow_up
+        assert reached.symptoms == found
+        again = worsened(alert, reached, minute(10))[0].follow_up
+        assert again.symptoms == left
+        close = Close(follow_up=about.id, by=NURSE, at=minute(12), outcome=Outcome.ADVICE, note="rest")
+        with pytest.raises(IllegalAct, match="Ask for chest pain" if left is None else "change of vision"):
+            decide(again, close)
+        if left is None:
+            assert decide(again, replace(close, symptoms=found))[0].follow_up.state is State.CLOSED
+
+
 def test_a_new_episode_gives_what_is_overdue_a_new_time_and_nothing_else() -> None:
     alert = hear(None, finding(priority=Priority.HIGH), START).changes[0].alert
     late = taken(priority=Priority.HIGH, due_at=minute(9))

@@ -158,11 +158,11 @@ def test_of_tries_and_episodes_the_newest_says_what_to_do(clinic: Clinic) -> Non
         assert ("The patient was reached: close it with an outcome" in said.en) is of_reached
         assert ("Reach the patient and note the try" in said.en) is not of_reached
         assert said.en.endswith(
-            " Nobody has asked yet for: chest pain, back pain, breathlessness, numbness or weakness, "
+            " Still to be asked: chest pain, back pain, breathlessness, numbness or weakness, "
             "change of vision, change of speech, severe headache, vomiting."
         )
         assert said.zh.endswith(
-            "。尚未询问以下症状：胸痛、背痛、呼吸困难、麻木或无力、视力改变、言语不清、剧烈头痛、呕吐。"
+            "。仍需询问以下症状：胸痛、背痛、呼吸困难、麻木或无力、视力改变、言语不清、剧烈头痛、呕吐。"
         )
     asked = replace(tried(reached, 12, Result.REACHED), symptoms=frozenset())
     said = overdue_message(decide(reached, asked)[0].follow_up, zone="UTC", now=minute(100)).body
