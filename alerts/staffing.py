@@ -14,7 +14,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from alerts.alert import HOUSE, IllegalAct, Text
-from alerts.escalation import Ladder, ladders_in_force
+from alerts.escalation import PREFERRED, Ladder, ladders_in_force, ways
 from alerts.team import EVERY_DAY, ROLE_WORDS, Absence, Practitioner, Role, Rota, Shift
 
 AHEAD: Final = timedelta(hours=24)  # within which somebody of each role of a ladder has to be on duty
@@ -45,7 +45,7 @@ class Watch:
 class Outlook:
     """How a role is manned. there: who is on duty now; then: who comes next, None where nobody does.
 
-    watches: all of the days looked at; gaps: from when to when nobody is on duty, from now on.
+    watches: all of the days looked at; gaps: from when to when nobody is on duty who can be told, from now on.
     """
 
     role: Role
@@ -55,15 +55,25 @@ class Outlook:
     gaps: list[tuple[datetime, datetime]]
 
 
-def outlook(rota: Rota, role: Role, start: datetime, now: datetime, end: datetime) -> Outlook:
-    """How a role is manned from start to end (aware), seen now."""
+def reached(rota: Rota, channels: Collection[str]) -> Rota:
+    """The same without those who cannot be told by any of these channels, nor by telephone."""
+    staff = [
+        replace(one, active=one.active and bool(ways(one.recipient(), PREFERRED, channels))) for one in rota.staff
+    ]
+    return replace(rota, staff=staff)
+
+
+def outlook(
+    rota: Rota, role: Role, start: datetime, now: datetime, end: datetime, channels: Collection[str]
+) -> Outlook:
+    """How a role is manned from start to end (aware), seen now. channels: by which staff can be told."""
     found = watches(rota, role, start, end)
     return Outlook(
         role=role,
         there=[each for each in found if each.start <= now < each.end],
         then=next((each for each in found if each.start > now), None),
         watches=found,
-        gaps=gaps(found, now, end),
+        gaps=gaps(watches(reached(rota, channels), role, start, end), now, end),
     )
 
 

@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from alerts.alert import Audience
 from alerts.channels import ChannelHealth
-from alerts.staffing import AHEAD, unmanned
+from alerts.staffing import AHEAD, reached, unmanned
 from alerts.team import Role, Rota
 from ingest.influx import InfluxFollower
 from ingest.links.ble import BleHealth
@@ -128,8 +129,9 @@ def _questions(house: House) -> Iterator[tuple[str, Question]]:
         return {f"channel {channel.name}": _channel(channel) for channel in await house.speaker.health()}
 
     async def team() -> Answer:
-        rota = await asyncio.to_thread(house.duty.team.rota)
-        return {"team": _team(rota, unmanned(house.duty.escalation.ladders, rota, house.now()))}
+        rota, escalation = await asyncio.to_thread(house.duty.team.rota), house.duty.escalation
+        told = reached(rota, escalation.channels(Audience.STAFF))
+        return {"team": _team(rota, unmanned(escalation.ladders, told, house.now()))}
 
     yield "letters", letters
     yield "disk", disk
@@ -147,7 +149,8 @@ def _team(rota: Rota, missing: Sequence[Role]) -> Part:
         return Part(ok=True, detail=said)
     if missing:
         roles, hours = ", ".join(missing), AHEAD // timedelta(hours=1)
-        said = f"Nobody is on duty within {hours} h as {roles}: enter shifts on the page Team."
+        said = f"Nobody who can be told is on duty within {hours} h as {roles}: enter shifts and contacts on the "
+        said += "page Team."
         return Part(ok=False, detail=said)
     return Part(ok=True, detail="Every role that a ladder tells is on duty within a day; the page Team shows when.")
 

@@ -348,7 +348,7 @@ class WatchOut(BaseModel):
 
 
 class GapOut(BaseModel):
-    """From when to when nobody is on duty."""
+    """From when to when nobody is on duty who can be told."""
 
     start: datetime
     end: datetime
@@ -634,7 +634,8 @@ async def outlooks(house: HouseView, rota: Rota, now: datetime) -> list[Outlook]
     """How each role is manned from the begin of the clinic's day for 7 days."""
     start, end = outlook_span(house, now)
     roles = roles_watched(house.duty.escalation.ladders, rota)
-    return await asyncio.to_thread(lambda: [outlook(rota, role, start, now, end) for role in roles])
+    channels = house.duty.escalation.channels(Audience.STAFF)
+    return await asyncio.to_thread(lambda: [outlook(rota, role, start, now, end, channels) for role in roles])
 
 
 def outlook_span(house: HouseView, now: datetime) -> tuple[datetime, datetime]:

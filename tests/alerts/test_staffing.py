@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from alerts.alert import IllegalAct, Priority
 from alerts.escalation import Ladder, Step
-from alerts.staffing import gaps, outlook, refuse_shift, roles_watched, unmanned, watches
-from alerts.team import Absence, Practitioner, Role, Rota, Shift
+from alerts.staffing import gaps, outlook, reached, refuse_shift, roles_watched, unmanned, watches
+from alerts.team import Absence, Contact, Practitioner, Role, Rota, Shift
 
 MONDAY = datetime(2026, 3, 23, tzinfo=UTC)
 NAMES = ("wang", "bao", "li", "gone")
@@ -71,12 +71,29 @@ def test_now_and_next_and_whose_shift_it_is() -> None:
         practitioner="wang", start=MONDAY + timedelta(hours=2), end=MONDAY + timedelta(hours=4), substitute="bao"
     )
     rota = Rota(staff=STAFF, shifts=[shift()], absences=[away])
-    seen = outlook(rota, Role.NURSE, MONDAY, MONDAY + timedelta(hours=3), MONDAY + timedelta(days=1))
+    rota = replace(rota, staff=[replace(one, contacts=(Contact(channel="app", address=one.id),)) for one in STAFF])
+    seen = outlook(rota, Role.NURSE, MONDAY, MONDAY + timedelta(hours=3), MONDAY + timedelta(days=1), ["app"])
     ((there,), then) = seen.there, seen.then
     assert (there.practitioner.id, there.instead_of, there.end) == ("bao", "wang", away.end)
     assert then is not None
     assert (then.practitioner.id, then.instead_of, then.start) == ("wang", None, away.end)
     assert seen.gaps == [(MONDAY + timedelta(hours=12), MONDAY + timedelta(hours=24))]
+
+
+def test_who_cannot_be_told_is_on_duty_and_yet_not_counted() -> None:
+    there = [
+        replace(one, contacts=(Contact(channel="app" if one.id == "wang" else "gone", address=one.id),))
+        for one in STAFF
+    ]
+    night = shift(who="bao", start=20, end=8)
+    rota = Rota(staff=there, shifts=[shift(), night])
+    now, tomorrow = MONDAY + timedelta(hours=13), MONDAY + timedelta(days=1)  # 21:00 in Shanghai
+    seen = outlook(rota, Role.NURSE, MONDAY, now, tomorrow, ["app"])
+    assert [each.practitioner.id for each in seen.there] == ["bao"]
+    assert seen.gaps == [(now, tomorrow)]
+    alone = replace(rota, shifts=[night])
+    assert unmanned((), reached(alone, ["app"]), now) == [Role.DOCTOR, Role.NURSE]
+    assert unmanned((), reached(alone, ["app", "gone"]), now) == [Role.DOCTOR]
 
 
 def test_a_role_is_unmanned_where_a_ladder_tells_who_is_on_duty_and_nobody_is_within_a_day() -> None:

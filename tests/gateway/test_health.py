@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -18,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from alerts.team import Role
+from alerts.team import Contact, Role
 from gateway.cli import main
 from gateway.house import BROKER, House, HouseError
 from gateway.people import DeviceKind
@@ -391,12 +392,16 @@ async def test_a_role_of_a_ladder_that_nobody_is_on_duty_in_for_a_day_is_told(
         assert (alone["status"], "No staff are registered" in alone["detail"]) == ("ok", True)
         team = house.duty.team
         for one in (WANG, LI):
-            await asyncio.to_thread(partial(team.put, one, now=NOW))
+            by_telephone = replace(one, contacts=(Contact(channel="telephone", address="+8613"),))
+            await asyncio.to_thread(partial(team.put, by_telephone, now=NOW))
         await asyncio.to_thread(partial(team.add_shift, shift(WANG.id, Role.NURSE), now=NOW))
         missing = (await asked(house))["parts"]["team"]
         assert missing == {
             "status": "degraded",
-            "detail": "Nobody is on duty within 24 h as doctor: enter shifts on the page Team.",
+            "detail": "Nobody who can be told is on duty within 24 h as doctor: enter shifts and contacts on the "
+            "page Team.",
         }
         await asyncio.to_thread(partial(team.add_shift, shift(LI.id, Role.DOCTOR), now=NOW))
         assert (await asked(house))["parts"]["team"]["status"] == "ok"
+        await asyncio.to_thread(partial(team.put_contacts, f"staff:{LI.id}", [], now=NOW))
+        assert (await asked(house))["parts"]["team"] == missing

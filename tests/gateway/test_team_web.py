@@ -354,6 +354,7 @@ async def test_what_there_is_not_is_a_404(web: httpx.AsyncClient, method: str, p
 async def test_who_is_on_duty_now_and_next_and_when_nobody_is(house: SmallHouse, web: httpx.AsyncClient) -> None:
     for one in (NURSE, DOCTOR, {**NURSE, "id": "bao", "name": "Bao"}):
         await ask(web, "POST", "staff", 201, **one)
+        house.duty.team.put_contacts(f"staff:{one['id']}", [Contact(channel="app", address="me")], now=NOW)
     await ask(web, "POST", "shifts", 201, **DAY)
     await ask(web, "POST", "shifts", 201, **NIGHT)
     await ask(
@@ -477,8 +478,8 @@ SHIFT_FORM = {
 @pytest.mark.parametrize(
     ("language", "empty", "told"),
     [
-        ("en", "No staff yet: alerts go to the channels of the house alone", "Nobody is on duty:"),
-        ("zh-CN", "尚无工作人员：警报只发往机构的公共渠道", "无人值班的时段："),
+        ("en", "No staff yet: alerts go to the channels of the house alone", "Nobody is on duty who can be told:"),
+        ("zh-CN", "尚无工作人员：警报只发往机构的公共渠道", "无可通知者值班的时段："),
     ],
 )
 async def test_from_the_empty_page_to_a_nurse_on_duty_who_was_sent_a_test_message(
