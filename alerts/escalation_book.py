@@ -401,6 +401,8 @@ class _Desk:
             each.id for run in self._runs.values() for each in run.values() if each.result is Result.NOT_DELIVERED
         }
         self._delivered = delivered_in(db, asked) if asked else set()
+        handed = [timer for timer in timers if timer.kind is TimerKind.HANDOVER]
+        self._told = told_in(db, [each.id for timer in handed for each in self._run(timer)]) if handed else {}
         self._contacts: dict[str, _Ways] = {}
         self._learn_contacts({patient(alert.patient) for alert in self._alerts.values()})
         self.nobody: set[str] = set()
@@ -448,6 +450,7 @@ class _Desk:
         contacts = self._book.ways(recipient, channel)
         if contacts:
             self._outgoing.send(notice, recipient, contacts, timer=timer)
+            self._note_told(timer, recipient)
         return bool(contacts)
 
     def write(self) -> None:
@@ -575,7 +578,7 @@ class _Desk:
 
     def _hand_over_overdue(self, timer: Timer, follow_up: FollowUp) -> None:
         """Tell who is on duty in the role of an overdue follow-up, where of them nobody has been told."""
-        known = told_in(self._db, [each.id for each in self._run(timer)])
+        known = self._told_in_run(timer)
         there = self.rota.on_duty(follow_up.role, self._now)
         if not any(staff(one.id) in known for one in there):
             self._tell_who_came(
@@ -587,10 +590,8 @@ class _Desk:
         self, timer: Timer, roles: Collection[Role], of_patient: str, telling: Callable[[Timer], _Tell]
     ) -> bool:
         """Tell who is on duty in some roles and has not been told in this run; whether there is anybody such."""
-        self.write()  # who was told just now is not told again
-        run = self._run(timer)
-        known = told_in(self._db, [each.id for each in run])
-        count = sum(each.kind is TimerKind.STEP and each.number == MOST_STEPS for each in run)
+        known = self._told_in_run(timer)
+        count = sum(each.kind is TimerKind.STEP and each.number == MOST_STEPS for each in self._run(timer))
         before = count
         for role in (each for each in Role if each in roles):
             there = [one.recipient() for one in self.rota.on_duty(role, self._now)]
@@ -603,6 +604,14 @@ class _Desk:
                 known |= {one.owner for one in came}
                 count += 1
         return count > before
+
+    def _told_in_run(self, timer: Timer) -> set[str]:
+        """Whom any timer of a run has told, or is to tell later; in this transaction as well."""
+        return {owner for each in self._run(timer) for owner in self._told.get(each.id, ())}
+
+    def _note_told(self, timer: str | None, recipient: Recipient) -> None:
+        if timer is not None:
+            self._told.setdefault(timer, set()).add(recipient.owner)
 
     def _look_again(self, timer: Timer) -> None:
         self._note(self._forward, replace(timer, due=self._next_look))
@@ -654,6 +663,7 @@ class _Desk:
 
     def _put_off(self, notice: Notice, recipient: Recipient, until: datetime, timer: str | None) -> Result:
         self._outgoing.put_off(notice, recipient, until, timer)
+        self._note_told(timer, recipient)
         self._plan([_one(recipient.owner, TimerKind.JOIN, until, Priority.LOW)])
         return Result.PUT_OFF
 

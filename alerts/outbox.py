@@ -352,13 +352,13 @@ def delivered_in(db: Connection, timers: Collection[str]) -> set[str]:
     return {str(timer) for timer in db.scalars(query)}
 
 
-def told_in(db: Connection, timers: Collection[str]) -> set[str]:
-    """Whom some timers have told, or are to tell later."""
-    return {
-        owner
-        for table in (_deliveries, _put_off)
-        for owner in db.scalars(select(table.c.recipient).where(table.c.timer.in_(timers)))
-    }
+def told_in(db: Connection, timers: Collection[str]) -> dict[str, set[str]]:
+    """Whom each of some timers has told, or is to tell later."""
+    found: dict[str, set[str]] = {}
+    for table in (_deliveries, _put_off):
+        for row in db.execute(select(table.c.timer, table.c.recipient).where(table.c.timer.in_(timers))):
+            found.setdefault(row.timer, set()).add(row.recipient)
+    return found
 
 
 def tried_in(db: Connection, notice: str) -> list[tuple[str, str, int]]:

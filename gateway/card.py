@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from functools import partial
+from itertools import chain, islice
+from typing import Final, NamedTuple, TypeVar
 
 from alerts.alert import Alert, Text, together
 from alerts.devices import UNRELIABLE
 from alerts.machine import Fact, FactKind
 from alerts.scene import SPOT_GAP
 from gateway.view import HouseView
-from ingest.journal import Journal
+from ingest.journal import Span
 from ingest.reading import Flag, Reading
 from ingest.vital import Vital
 
@@ -35,6 +37,7 @@ _ABOUT: Final[Mapping[str, tuple[tuple[Vital, ...], bool]]] = {
 _TO_PATIENT: Final = Text(en="The patient alone was told:", zh="仅通知了患者：")
 _AHEAD: Final = timedelta(hours=1)  # a device's clock may be so far ahead
 _OFF_SCALE: Final = {Flag.BELOW_RANGE: -math.inf, Flag.ABOVE_RANGE: math.inf}
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,19 +76,64 @@ def headlines(house: HouseView, alerts: Iterable[str]) -> dict[str, Text]:
 def _cards(house: HouseView, alerts: Sequence[Alert]) -> dict[str, Card]:
     facts = house.book.histories([alert.id for alert in alerts])
     latest = house.now() + _AHEAD
-    return {alert.id: _card(house.journal, alert, facts.get(alert.id, ()), latest) for alert in alerts}
+    asked = {alert.id: _Asked.of(alert, alert.closed_at or latest) for alert in alerts}
+    newest = _found(asked, lambda each: each.spans, house.journal.newest)
+    beside = _found(asked, lambda each: each.beside, house.journal.newest)
+    extremes: dict[str, list[list[Reading]]] = {}
+    for low in (True, False):
+        of_these = {name: each for name, each in asked.items() if each.low is low}
+        extremes |= _found(
+            of_these, lambda each: each.spans, partial(house.journal.extremes, doubts=UNRELIABLE, low=low)
+        )
+    return {
+        alert.id: _card(
+            alert,
+            facts.get(alert.id, ()),
+            newest=_latest(newest[alert.id]),
+            beside=_latest(beside[alert.id]),
+            extremes=list(chain.from_iterable(extremes[alert.id])),
+            low=asked[alert.id].low,
+        )
+        for alert in alerts
+    }
 
 
-def _card(journal: Journal, alert: Alert, facts: Sequence[Fact], latest: datetime) -> Card:
-    vitals, low = _ABOUT.get(alert.problem, ((), False))
-    end = alert.closed_at or latest
-    newest = _newest(journal, alert, vitals, alert.since, end)
-    beside = _newest(journal, alert, _GLUCOSE, alert.since - SPOT_GAP, end) if Vital.KETONE in vitals else None
-    extremes = [
-        each
-        for vital in vitals
-        for each in journal.extremes(alert.patient, vital, alert.since, end, UNRELIABLE, low=low)
-    ]
+class _Asked(NamedTuple):
+    """What the journal is asked for a card: of which spans, of which glucose beside them, whether low is worst."""
+
+    spans: tuple[Span, ...]
+    beside: tuple[Span, ...]
+    low: bool
+
+    @classmethod
+    def of(cls, alert: Alert, end: datetime) -> _Asked:
+        vitals, low = _ABOUT.get(alert.problem, ((), False))
+        around = _GLUCOSE if Vital.KETONE in vitals else ()
+        return cls(
+            tuple(Span(alert.patient, vital, alert.since, end) for vital in vitals),
+            tuple(Span(alert.patient, vital, alert.since - SPOT_GAP, end) for vital in around),
+            low,
+        )
+
+
+def _found(
+    asked: Mapping[str, _Asked], of: Callable[[_Asked], Sequence[Span]], ask: Callable[[Sequence[Span]], list[_T]]
+) -> dict[str, list[_T]]:
+    """By alert what the journal has of its spans; one question for all, for a page has many cards."""
+    spans = {name: of(each) for name, each in asked.items()}
+    answers = iter(ask([span for each in spans.values() for span in each]))
+    return {name: list(islice(answers, len(each))) for name, each in spans.items()}
+
+
+def _card(
+    alert: Alert,
+    facts: Sequence[Fact],
+    *,
+    newest: Reading | None,
+    beside: Reading | None,
+    extremes: Sequence[Reading],
+    low: bool,
+) -> Card:
     worst = _extreme((each for each in extremes if UNRELIABLE.isdisjoint(each.flags)), low=low)
     of_all = _extreme(extremes, low=low)
     episodes = [fact for fact in facts if fact.what in (FactKind.OPENED, FactKind.RELAPSED)]
@@ -101,11 +149,8 @@ def _card(journal: Journal, alert: Alert, facts: Sequence[Fact], latest: datetim
     )
 
 
-def _newest(
-    journal: Journal, alert: Alert, vitals: Sequence[Vital], start: datetime, end: datetime
-) -> Reading | None:
-    found = [each for vital in vitals for each in journal.readings(alert.patient, vital, start, end, 1)]
-    return max(found, key=lambda each: each.taken_at, default=None)
+def _latest(readings: Iterable[Reading | None]) -> Reading | None:
+    return max((each for each in readings if each), key=lambda each: each.taken_at, default=None)
 
 
 def _extreme(readings: Iterable[Reading], *, low: bool) -> Reading | None:

@@ -122,6 +122,15 @@ class LetterState(StrEnum):
     DISCARDED = "discarded"
 
 
+class Span(NamedTuple):
+    """Readings of one vital of a patient with start <= taken_at < end."""
+
+    patient: str
+    vital: Vital
+    start: datetime
+    end: datetime
+
+
 class _Rest(NamedTuple):
     """What waits of a packet, of one part of it."""
 
@@ -468,10 +477,12 @@ class Journal:
         with self._reading() as db:
             return int(db.execute(query, (*span, patient, device)).fetchone()[0])
 
-    def extremes(
-        self, patient: str, vital: Vital, start: datetime, end: datetime, doubts: Iterable[Flag], *, low: bool
-    ) -> list[Reading]:
-        """The lowest or the highest with start <= taken_at < end by the first component, then the second, the newest.
+    def newest(self, spans: Sequence[Span]) -> list[Reading | None]:
+        """The newest reading of each span, None where it has none; many spans cost one query."""
+        return self._first_of(spans, "1", "taken_us DESC")
+
+    def extremes(self, spans: Sequence[Span], doubts: Iterable[Flag], *, low: bool) -> list[list[Reading]]:
+        """The lowest or the highest of each span by the first component, then the second, the newest.
 
         One of those without any of the flags in `doubts` and one of those with one, where there are such. LO and HI
         are beyond all numbers.
@@ -479,20 +490,30 @@ class Journal:
         down = "" if low else "DESC"
         doubted = f"flags IS NOT NULL AND ({' OR '.join(_flagged(flag) for flag in doubts)})"
         beyond = f"CASE WHEN {_flagged(Flag.BELOW_RANGE)} THEN -1e9 WHEN {_flagged(Flag.ABOVE_RANGE)} THEN 1e9 END"
-        place = (
-            f"SELECT series, taken_us, device, n, coalesce(v0, {beyond}) AS value FROM readings WHERE taken_us>=? "
-            "AND taken_us<? AND series=(SELECT id FROM series WHERE patient=? AND vital=?) AND value IS NOT NULL "
-            f"AND {{only}} ({doubted}) ORDER BY value {down}, v1 {down}, taken_us DESC LIMIT 1"
+        value = f"coalesce(v0, {beyond})"
+        found = (
+            self._first_of(
+                spans, f"{value} IS NOT NULL AND {only} ({doubted})", f"{value} {down}, v1 {down}, taken_us DESC"
+            )
+            for only in ("NOT", "")
         )
+        return [[reading for reading in both if reading] for both in zip(*found, strict=True)]
+
+    def _first_of(self, spans: Sequence[Span], which: str, order: str) -> list[Reading | None]:
+        """Of each span the first one of those `which`, in this order. Both in SQL, of the columns of readings."""
         query = (
-            f"SELECT {_R}, s.patient, s.vital, d.name FROM ({place}) p "
-            "JOIN readings r ON r.series=p.series AND r.taken_us=p.taken_us AND r.device=p.device AND r.n=p.n "
-            "JOIN series s ON s.id=r.series JOIN devices d ON d.id=r.device"
+            f"SELECT {_R}, s.patient, s.vital, d.name, q.key FROM json_each(?) q JOIN series s "
+            "ON s.patient=json_extract(q.value, '$[0]') AND s.vital=json_extract(q.value, '$[1]') JOIN readings r "
+            "ON r.series=s.id AND (r.taken_us, r.device, r.n)=(SELECT taken_us, device, n FROM readings "
+            "WHERE series=s.id AND taken_us>=q.value->>2 AND taken_us<q.value->>3 "
+            f"AND {which} ORDER BY {order} LIMIT 1) JOIN devices d ON d.id=r.device"
         )
-        of = to_us(start), to_us(end), patient, vital
+        asked = json.dumps([(span.patient, span.vital, to_us(span.start), to_us(span.end)) for span in spans])
+        found: list[Reading | None] = [None] * len(spans)
         with self._reading() as db:
-            rows = [row for only in ("NOT", "") for row in db.execute(query.format(only=only), of)]
-        return [from_row(row) for row in rows]
+            for *row, place in db.execute(query, (asked,)):
+                found[place] = from_row(tuple(row))
+        return found
 
     def series(self, patient: str, vital: Vital, start: datetime, end: datetime) -> Series:
         """See `ingest.series.SeriesSource`."""

@@ -21,7 +21,7 @@ from gateway.path import judge
 from ingest import checkpoint
 from ingest.accounts import Aside, Followed, balance
 from ingest.admit import Roster, Wearing
-from ingest.journal import Appended, Arrival, Journal, JournalError, Letter, LetterState
+from ingest.journal import Appended, Arrival, Journal, JournalError, Letter, LetterState, Span
 from ingest.journal_care import compact, verify
 from ingest.journal_format import prepare
 from ingest.progress import Progress
@@ -256,6 +256,32 @@ def test_series_and_readings_of_a_span(journal: Journal) -> None:
     np.testing.assert_array_equal(series.values, [[100.0], [np.nan]])
     nobody = journal.series("nobody", Vital.BLOOD_PRESSURE, START, end)
     assert (nobody.taken_us.shape, nobody.values.shape) == ((0,), (0, 4))
+
+
+def test_the_newest_and_the_extremes_of_many_spans_each_in_its_place(journal: Journal) -> None:
+    low, again, late = reading(0, 60.0), reading(5, 60.0), reading(10, 90.0)
+    off_scale = reading(2, None, flags=frozenset({Flag.BELOW_RANGE, Flag.SENSOR_MALFUNCTION}))
+    of_bo = reading(0, 250.0, patient="bo", device="cgm-2")
+    append(journal, low, off_scale, again, late, of_bo)
+
+    def minutes(patient: str, vital: Vital, until: int) -> Span:
+        return Span(patient, vital, START, START + timedelta(minutes=until))
+
+    spans = [
+        minutes("anna", Vital.CGM, 10),
+        minutes("nobody", Vital.CGM, 10),
+        minutes("bo", Vital.CGM, 60),
+        minutes("anna", Vital.GLUCOSE, 60),
+        minutes("anna", Vital.CGM, 60),
+        minutes("anna", Vital.CGM, 0),
+    ]
+    assert journal.newest(spans) == [again, None, of_bo, None, late, None]
+    doubts = [Flag.SENSOR_MALFUNCTION]
+    lowest = [[again, off_scale], [], [of_bo], [], [again, off_scale], []]
+    assert journal.extremes(spans, doubts, low=True) == lowest
+    highest = [[again, off_scale], [], [of_bo], [], [late, off_scale], []]
+    assert journal.extremes(spans, doubts, low=False) == highest
+    assert journal.newest([]) == journal.extremes([], doubts, low=True) == []
 
 
 def test_letters_keep_the_bytes_with_the_reason_once_per_reason(journal: Journal) -> None:
