@@ -434,7 +434,7 @@ async def test_a_severe_pressure_asks_for_symptoms_and_any_of_them_leaves_one_ou
 
 
 @pytest.mark.parametrize(("language", "subject"), [("en", "Appointments"), ("zh-CN", "预约")])
-async def test_an_appointment_is_made_downloaded_and_called_off(
+async def test_an_appointment_is_made_downloaded_moved_and_called_off(
     house: SmallHouse, language: str, subject: str
 ) -> None:
     house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="email", address="w@home.example")], now=NOW)
@@ -456,10 +456,30 @@ async def test_an_appointment_is_made_downloaded_and_called_off(
             language
         ] in refusal(wrong)
         assert 'value="nobody"' in wrong.text
-        assert (await web.post(path.replace(at, other) + "/cancel")).status_code == 404
-        assert (await web.post(f"{path}/cancel")).status_code == 303
+        form = page.text.partition(f'action="{path}/move"')[2].partition("</form>")[0]
+        assert re.findall('name="(start|minutes|place)" value="([^"]*)"', form) == [
+            ("start", "2026-03-10T09:30"), ("minutes", "20"), ("place", "Room 3")
+        ]  # fmt: skip
+        later = {"by": "Nurse Chen", "start": "2026-03-11T08:00", "minutes": "20", "place": ""}
+        assert (await web.post(path.replace(at, other) + "/move", data=later)).status_code == 404
+        past = await web.post(f"{path}/move", data={**later, "start": "2026-03-01T08:00"})
+        assert past.status_code == 409
+        assert 'value="2026-03-01T08:00"' in past.text
+        assert (await web.post(f"{path}/move", data=later)).status_code == 303
+        (moved,) = house.follow_ups.appointments(at.rpartition("/")[2])
+        assert (moved.start, moved.place) == (NOW.replace(day=11, hour=0, minute=0), "")
+        assert (await web.post(path.replace(at, other) + "/cancel", data={"by": "Li"})).status_code == 404
+        nameless = await web.post(f"{path}/cancel")
+        assert nameless.status_code == 422
+        assert {"en": "Your name: this is needed", "zh-CN": "您的姓名：必填"}[language] in refusal(nameless)
+        assert (await web.post(f"{path}/cancel", data={"by": "Dr Li"})).status_code == 303
         assert {"en": "called off", "zh-CN": "已取消"}[language] in said(await web.get(at))
-        assert (await web.post(f"{path}/cancel")).status_code == 409
+        assert (await web.post(f"{path}/cancel", data={"by": "Dr Li"})).status_code == 409
+        assert [each.who for each in house.audit(subject=f"appointment:{moved.id}")] == [
+            "Dr Li",
+            "Nurse Chen",
+            "Dr Li",
+        ]
         ended = await web.post(f"{path}/invitation", data={"organizer": "ward@clinic.example"})
         assert b"METHOD:CANCEL" in ended.content
 
