@@ -135,6 +135,12 @@ class QualityBook:
                 surveys=[_survey(row, programmes) for row in db.execute(_surveys_of(start, end))],
             )
 
+    def has_programme(self, name: str) -> bool:
+        """Whether any follow-up was opened in this programme."""
+        query = select(_follow_ups.c.id).where(_follow_ups.c.programme == name).limit(1)
+        with self._engine.connect() as db:
+            return db.execute(query).first() is not None
+
     # Care time
 
     def note_care(self, time: CareTime, entered_at: datetime) -> None:

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from alerts.alert import IllegalAct, Outcome, Text
 from alerts.follow_up import CHANNEL_WORDS, PUT_OFF, Attempt, FollowUp, State, channel_word
 from alerts.invitation import Appointment
+from alerts.monitoring import UNUSUAL
 from alerts.survey import MATERIALS
 from alerts.team import Practitioner, Role
 from gateway import care_api
@@ -190,6 +191,7 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
         materials=MATERIALS,
         given=given,
         minutes=minutes,
+        unusual=UNUSUAL,
         address=address,
     )
 

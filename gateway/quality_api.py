@@ -14,7 +14,7 @@ from pydantic.config import JsonDict
 from starlette.responses import Response
 
 from alerts.alert import Outcome
-from alerts.monitoring import SOURCE, CareTime, Window
+from alerts.monitoring import LATEST_ENTERED, SOURCE, UNUSUAL, CareTime, Window
 from alerts.quality import (
     BUDGET,
     LEAST_ACTED_ON,
@@ -30,6 +30,7 @@ from alerts.quality import (
     Verb,
 )
 from gateway.api import CalendarDay, Door, House, Moment, Name, Problem, SentenceOut, find_patient
+from gateway.care_api import find_follow_up
 from gateway.language import Language, Sentence, load_languages
 from gateway.quality_desk import Report
 from gateway.quality_words import FIGURES, MEASURES, ROLES, SECTIONS, UNITS, VERBS, title_of
@@ -359,7 +360,7 @@ def _counts(counted: tuple[tuple[str, int], ...]) -> list[CountOut]:
 class CareTimeIn(Door):
     """Minutes that a named person spent on a patient's care.
 
-    live: patient and person spoke with each other. at left out: now.
+    live: patient and person spoke with each other. at left out: now; at most 90 days back.
     """
 
     by: Name
@@ -368,6 +369,7 @@ class CareTimeIn(Door):
     note: str = Field(default="", max_length=2000)
     at: Moment | None = None
     follow_up: str | None = Field(default=None, max_length=24)
+    confirm: bool = Field(default=False, description="More than 120 minutes are meant; a 409 asks for it")
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -438,6 +440,7 @@ async def table_monitoring(
     The thresholds of US Medicare 2026 are information with their source, never advice on billing.
     """
     begin, end = period(house, first, last)
+    await _refuse_unknown(house, programme)
     rows = await asyncio.to_thread(house.quality.months, begin, end, window, programme or None)
     said = _LANGUAGES[language]
     columns = (
@@ -456,7 +459,7 @@ async def table_monitoring(
                 row.days,
                 row.minutes,
                 row.live,
-                row.threshold,
+                said.text(row.threshold),
                 said.text(SOURCE),
             )
             for person, row in rows
@@ -465,13 +468,27 @@ async def table_monitoring(
     return download(f"monitoring-{begin}-{end}.csv", text)
 
 
-@router.post("/patients/{patient_id}/care-time", status_code=201, responses={404: {"model": Problem}})
+@router.post(
+    "/patients/{patient_id}/care-time",
+    status_code=201,
+    responses={status: {"model": Problem} for status in (404, 409)},
+)
 async def note_care_time(house: House, patient_id: str, body: CareTimeIn) -> CareTimeOut:
     """Write down minutes spent on a patient's care; they count in the month of `at`, on the patient's clock."""
     patient = await find_patient(house, patient_id)
     now = house.now()
     if body.at and body.at > now:
         raise HTTPException(422, Sentence("this is in the future; write down what was done"))
+    if body.at and body.at < now - LATEST_ENTERED:
+        raise HTTPException(
+            422, Sentence("this is more than {days} days back; look at the date again", days=LATEST_ENTERED.days)
+        )
+    if body.follow_up and (await find_follow_up(house, body.follow_up)).patient != patient.id:
+        raise HTTPException(
+            422,
+            Sentence("follow-up {id} is not of patient {patient}", id=body.follow_up, patient=patient.id),
+        )
+    _ask_about(body.minutes, body.confirm)
     time = CareTime(
         patient=patient.id,
         at=body.at or now,
@@ -484,6 +501,20 @@ async def note_care_time(house: House, patient_id: str, body: CareTimeIn) -> Car
     await asyncio.to_thread(house.quality.note_care, time, now)
     shown = CareTimeOut.model_validate(time)
     return shown.model_copy(update={"at": time.at.astimezone(ZoneInfo(patient.zone))})
+
+
+def _ask_about(minutes: int, is_confirmed: bool) -> None:
+    """An HTTP 409 for minutes that are more likely a slip of the pen, until they are confirmed."""
+    if minutes > UNUSUAL and not is_confirmed:
+        raise HTTPException(
+            409,
+            Sentence(
+                "{minutes} min in one entry is much (more than {most} min), and nothing was written down. Correct "
+                "the number, or confirm that it took so long.",
+                minutes=minutes,
+                most=UNUSUAL,
+            ),
+        )
 
 
 def period(house: HouseView, first: date | None, last: date | None) -> tuple[date, date]:
@@ -501,7 +532,23 @@ def period(house: HouseView, first: date | None, last: date | None) -> tuple[dat
 
 async def asked(house: HouseView, first: date | None, last: date | None, programme: str | None) -> Report:
     """The report of these days; see `period`."""
-    return await house.quality.report(*period(house, first, last), house.now(), programme or None)
+    days = period(house, first, last)
+    await _refuse_unknown(house, programme)
+    return await house.quality.report(*days, house.now(), programme or None)
+
+
+async def _refuse_unknown(house: HouseView, programme: str | None) -> None:
+    """An HTTP 422 for a programme that there is not: an empty report would say that all is well in it."""
+    if programme and not await asyncio.to_thread(house.quality.knows, programme):
+        known = ", ".join(await asyncio.to_thread(house.quality.programmes))
+        raise HTTPException(
+            422,
+            Sentence(
+                "there is no programme {name}; patients are in: {known}",
+                name=programme,
+                known=known or Sentence("none"),
+            ),
+        )
 
 
 # The table

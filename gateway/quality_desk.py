@@ -165,6 +165,14 @@ class QualityDesk:
         """The programmes in which there are patients."""
         return sorted({name for patient in self._people.patients() if (name := self._programme(patient))})
 
+    def knows(self, programme: str) -> bool:
+        """Whether there is such a programme in the rule file, or ever was a patient in it."""
+        return (
+            programme in self._rules.programmes
+            or programme in self.programmes()
+            or self._book.has_programme(programme)
+        )
+
     def note_care(self, time: CareTime, now: datetime) -> None:
         """Write minutes of care down."""
         self._book.note_care(time, now)

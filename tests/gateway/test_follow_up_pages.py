@@ -395,6 +395,31 @@ async def test_what_is_refused_says_what_is_possible_and_stays_as_it_was_typed(
     assert (kept.version, kept.attempts) == (1, 0)
 
 
+@pytest.mark.parametrize(
+    ("language", "asks", "confirms"),
+    [
+        ("en", "is much (more than 120 min)", "It did take 900 min"),
+        ("zh-CN", "偏长（超过 120 分钟）", "确实用了 900 分钟"),
+    ],
+)
+async def test_many_minutes_of_care_are_asked_about_before_they_are_written_down(
+    house: SmallHouse, language: str, asks: str, confirms: str
+) -> None:
+    at = wanted(house, 1, "cuff")
+    typed = {"by": "Nurse Chen", "minutes": "900", "note": "all day"}
+    async with browser(house, **{"Accept-Language": language}) as web:
+        assert 'name="confirm"' not in (await web.get(at)).text
+        asked = await web.post(f"{at}/care-time", data=typed)
+        assert asked.status_code == 409
+        assert asks in refusal(asked)
+        form = asked.text.partition(f'action="{at}/care-time"')[2].partition("</form>")[0]
+        assert confirms in form
+        assert 'name="confirm" value="true">' in form  # not ticked by itself
+        assert "900 min" not in said(await web.get(at))
+        assert (await web.post(f"{at}/care-time", data={**typed, "confirm": "true"})).status_code == 303
+        assert {"en": "900 min", "zh-CN": "900 分钟"}[language] in said(await web.get(at))
+
+
 async def test_who_comes_too_late_keeps_the_text_and_hears_who_was_first(house: SmallHouse) -> None:
     at = await seen(house, house.find(very_low()))
     async with browser(house) as web:

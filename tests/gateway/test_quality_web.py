@@ -102,11 +102,21 @@ async def test_the_programme_is_of_the_patients_alone(house: SmallHouse) -> None
     house.find(severe_pressure())
     async with browser(house) as web:
         dm = (await web.get("/api/v1/quality?programme=dm")).json()
-        nobody = (await web.get("/api/v1/quality?programme=other")).json()
+        unknown = [
+            await web.get(path)
+            for path in (
+                "/api/v1/quality?programme=nix",
+                "/api/v1/quality.csv?programme=nix",
+                "/api/v1/monitoring.csv?programme=nix",
+                "/quality/figure/times?programme=nix",
+                "/quality?programme=nix",
+            )
+        ]
         page = (await web.get("/quality")).text
     assert (dm["programme"], dm["total"]["alerts"], dm["total"]["patient_days"]) == ("dm", 1, 14)
     assert [each["name"] for each in dm["by_programme"]] == ["dm"]
-    assert (nobody["total"]["alerts"], nobody["total"]["patient_days"]) == (0, 0)
+    assert [answer.status_code for answer in unknown] == [422] * 5
+    assert all("there is no programme nix; patients are in: dm" in answer.text for answer in unknown)
     assert "<option>dm</option>" in page
 
 
@@ -356,7 +366,7 @@ async def test_months_of_monitoring_as_a_table(house: SmallHouse) -> None:
     assert all("no billing advice" in row["Source of the thresholds"] for row in months)
     assert [(row["姓名"], row["时段"], row["有数据天数"], row["达到的阈值"]) for row in thirty] == [
         ("Anna Miller", "30 天", "0", ""),
-        ("王芳", "30 天", "14", "2-15 d: 99445"),
+        ("王芳", "30 天", "14", "2-15 天：99445"),
     ]
     assert "不构成计费建议" in thirty[0]["阈值来源"]
 
@@ -378,16 +388,33 @@ async def test_days_with_data_are_of_the_patients_clock_also_when_it_changes(hou
 
 async def test_minutes_of_care_that_cannot_be_are_refused(house: SmallHouse) -> None:
     furnish(house)
+    wanted = {"patient": MILLER.id, "because": "call", "role": "nurse", "by": "Li"}
     async with browser(house) as web:
+        of_miller = (await web.post("/api/v1/follow-ups", json=wanted)).json()["id"]
         for body, status in (
             ({"by": "Zhao", "minutes": 0}, 422),
             ({"by": " ", "minutes": 3}, 422),
             ({"by": "Zhao", "minutes": 3, "at": "2026-03-03T06:31:00Z"}, 422),
             ({"by": "Zhao", "minutes": 3, "extra": 1}, 422),
+            ({"by": "Zhao", "minutes": 3, "at": "2025-12-03T06:29:00Z"}, 422),
+            ({"by": "Zhao", "minutes": 3, "follow_up": "f-none"}, 404),
+            ({"by": "Zhao", "minutes": 3, "follow_up": of_miller}, 422),
+            ({"by": "Zhao", "minutes": 121}, 409),
+            ({"by": "Zhao", "minutes": 1441, "confirm": True}, 422),
         ):
             answer = await web.post(f"/api/v1/patients/{WANG.id}/care-time", json=body)
-            assert answer.status_code == status
+            assert answer.status_code == status, body
             assert answer.json()["detail"]
+        assert (
+            house.quality.months(date(2025, 12, 1), date(2026, 3, 3), quality_desk.Window.MONTH)[-1][1].minutes == 0
+        )
+        for meant in (
+            {"minutes": 121, "confirm": True},
+            {"minutes": 120},
+            {"minutes": 1, "at": "2025-12-03T06:30:00Z"},
+        ):
+            body = {"by": "Zhao", **meant}
+            assert (await web.post(f"/api/v1/patients/{WANG.id}/care-time", json=body)).status_code == 201
         assert (await web.post("/api/v1/patients/p-9/care-time", json={"by": "Z", "minutes": 3})).status_code == 404
         taken = await web.post(f"/api/v1/patients/{WANG.id}/care-time", json={"by": " Zhao ", "minutes": 3})
         assert taken.json() == {
