@@ -47,11 +47,22 @@ class Window(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """What counts instead of an entry's own minutes, by whom, since when (aware UTC) and why. minutes 0: nothing."""
+
+    at: datetime
+    by: str
+    minutes: int
+    live: bool
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CareTime:
     """Minutes that a named person spent on a patient's care, as that person wrote them down; nothing is estimated.
 
-    at: when (aware UTC). live: the patient and the person spoke with each other. Raises ValueError for no minutes,
-    or more than a day.
+    at: when (aware UTC). live: the patient and the person spoke with each other. number: of the entry, once it is
+    kept. corrections: oldest first; the last one counts. Raises ValueError for no minutes, or more than a day.
     """
 
     patient: str
@@ -61,10 +72,22 @@ class CareTime:
     live: bool = False
     note: str = ""
     follow_up: str | None = None
+    number: int | None = None
+    corrections: tuple[Correction, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.minutes <= LONGEST:
             raise ValueError(f"{self.minutes} minutes; write 1 to {LONGEST}")
+
+    @property
+    def counted(self) -> int:
+        """The minutes that count."""
+        return self.corrections[-1].minutes if self.corrections else self.minutes
+
+    @property
+    def spoke(self) -> bool:
+        """Whether it counts as a live contact."""
+        return self.counted > 0 and (self.corrections[-1].live if self.corrections else self.live)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +145,8 @@ def _row(care: Care, first: date, last: date, kind: Window) -> Monitored:
 
     days = sum(first <= day <= last for day in care.days)
     times = [time for time in care.times if inside(time.at)]
-    minutes = sum(time.minutes for time in times)
-    spoken = [*filter(inside, care.spoken_at), *(time.at for time in times if time.live)]
+    minutes = sum(time.counted for time in times)
+    spoken = [*filter(inside, care.spoken_at), *(time.at for time in times if time.spoke)]
     live = min(spoken).astimezone(care.zone).date() if spoken else None
     return Monitored(
         patient=care.patient,

@@ -41,7 +41,7 @@ from gateway.care_words import RESULTS, WHYS, symptoms_told, told
 from gateway.language import Language, Sentence
 from gateway.pages import _desk, fields_of, go, name_of, on_clock, remember_name, symptoms_of, take
 from gateway.people import Patient
-from gateway.quality_api import CareTimeIn, note_care_time
+from gateway.quality_api import CareCorrectionIn, CareTimeIn, CareTimeNumber, correct_care_time, note_care_time
 from gateway.quality_words import ROLES
 from gateway.view import HouseView
 from gateway.words import OUTCOMES
@@ -264,6 +264,15 @@ async def _say_who_closed_it(house: HouseView, follow_up_id: str, zone: ZoneInfo
         note=follow_up.closing_note,
     )
     raise HTTPException(409, said)
+
+
+@router.post("/follow-ups/{follow_up_id}/care-time/{number}/correct")
+async def correct_minutes(request: Request, house: House, follow_up_id: str, number: CareTimeNumber) -> Response:
+    """The form that corrects minutes of care."""
+    follow_up = await find_follow_up(house, follow_up_id)
+    body = take(CareCorrectionIn, {"live": "false", **await fields_of(request)})
+    await correct_care_time(house, follow_up.patient, number, body)
+    return remember_name(go(request, f"/follow-ups/{quote(follow_up.id)}"), request, body.by)
 
 
 @router.post("/follow-ups/{follow_up_id}/appointments/{appointment_id}/cancel")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
 from alerts.alert import Outcome
-from alerts.monitoring import LATEST_ENTERED, SOURCE, UNUSUAL, CareTime, Window
+from alerts.monitoring import LATEST_ENTERED, SOURCE, UNUSUAL, CareTime, Correction, Window
 from alerts.quality import (
     BUDGET,
     LEAST_ACTED_ON,
@@ -30,7 +31,7 @@ from alerts.quality import (
     Verb,
 )
 from gateway.api import CalendarDay, Door, House, Moment, Name, Problem, SentenceOut, find_patient
-from gateway.care_api import find_follow_up
+from gateway.care_api import Note, find_follow_up
 from gateway.language import Language, Sentence, load_languages
 from gateway.quality_desk import Report
 from gateway.quality_words import FIGURES, MEASURES, ROLES, SECTIONS, UNITS, VERBS, title_of
@@ -52,6 +53,7 @@ Programme = Annotated[
     str | None,
     Query(max_length=200, description="Its patients only, by its name in the rule file", examples=["pregnancy"]),
 ]
+CareTimeNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
 WindowKind = Annotated[Window, Query(description="Calendar months, or 30 days each from `from` on")]
 LanguageCode = Annotated[Literal["en", "zh_CN"], Query(description="Of names and sentences")]
 
@@ -378,9 +380,34 @@ class CareTimeIn(Door):
     )
 
 
-class CareTimeOut(_Out):
-    """Minutes of care as they were written down."""
+class CareCorrectionIn(Door):
+    """What counts instead of an entry's minutes, and why. minutes 0: nothing. live left out: as it is."""
 
+    by: Name
+    minutes: int = Field(ge=0, le=24 * 60)
+    live: bool | None = None
+    because: Note
+    confirm: bool = Field(default=False, description="More than 120 minutes are meant; a 409 asks for it")
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"by": "Nurse Zhao", "minutes": 10, "because": "typed 100 for 10"}]}
+    )
+
+
+class CareCorrectionOut(_Out):
+    """A correction, at on the patient's clock."""
+
+    at: datetime
+    by: str
+    minutes: int
+    live: bool
+    because: str
+
+
+class CareTimeOut(_Out):
+    """Minutes of care as they were written down, and what they were corrected to; at on the patient's clock."""
+
+    id: int = Field(validation_alias="number")
     patient: str
     at: datetime
     by: str
@@ -388,6 +415,13 @@ class CareTimeOut(_Out):
     live: bool
     note: str
     follow_up: str | None
+    corrections: list[CareCorrectionOut] = Field(description="Oldest first; where there are any, the last one counts")
+
+    @classmethod
+    def of(cls, time: CareTime, zone: ZoneInfo) -> CareTimeOut:
+        """The entry on the patient's clock."""
+        made = [replace(each, at=each.at.astimezone(zone)) for each in time.corrections]
+        return cls.model_validate(replace(time, at=time.at.astimezone(zone), corrections=tuple(made)))
 
 
 router = APIRouter(
@@ -498,9 +532,41 @@ async def note_care_time(house: House, patient_id: str, body: CareTimeIn) -> Car
         note=body.note.strip(),
         follow_up=body.follow_up,
     )
-    await asyncio.to_thread(house.quality.note_care, time, now)
-    shown = CareTimeOut.model_validate(time)
-    return shown.model_copy(update={"at": time.at.astimezone(ZoneInfo(patient.zone))})
+    noted = await asyncio.to_thread(house.quality.note_care, time, now)
+    return CareTimeOut.of(noted, ZoneInfo(patient.zone))
+
+
+@router.get("/patients/{patient_id}/care-time", responses={404: {"model": Problem}})
+async def list_care_time(house: House, patient_id: str, first: First = None, last: Last = None) -> list[CareTimeOut]:
+    """The minutes that were spent on a patient's care, oldest first, with their corrections."""
+    patient = await find_patient(house, patient_id)
+    found = await asyncio.to_thread(house.quality.care_of, patient, *period(house, first, last))
+    return [CareTimeOut.of(each, ZoneInfo(patient.zone)) for each in found]
+
+
+@router.post(
+    "/patients/{patient_id}/care-time/{number}/corrections",
+    status_code=201,
+    responses={status: {"model": Problem} for status in (404, 409)},
+)
+async def correct_care_time(
+    house: House, patient_id: str, number: CareTimeNumber, body: CareCorrectionIn
+) -> CareTimeOut:
+    """Correct minutes that were written down, or take them back with 0; what they were stays, beside the reason."""
+    patient = await find_patient(house, patient_id)
+    known = await asyncio.to_thread(house.quality.care_time, number)
+    if known is None or known.patient != patient.id:
+        raise HTTPException(404, Sentence("no minutes of care have the number {number}", number=number))
+    _ask_about(body.minutes, body.confirm)
+    correction = Correction(
+        at=house.now(),
+        by=body.by.strip(),
+        minutes=body.minutes,
+        live=known.spoke if body.live is None else body.live,
+        because=body.because.strip(),
+    )
+    corrected = await asyncio.to_thread(house.quality.correct_care, number, correction)
+    return CareTimeOut.of(corrected, ZoneInfo(patient.zone))
 
 
 def _ask_about(minutes: int, is_confirmed: bool) -> None:

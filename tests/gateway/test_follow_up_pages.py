@@ -417,7 +417,19 @@ async def test_many_minutes_of_care_are_asked_about_before_they_are_written_down
         assert 'name="confirm" value="true">' in form  # not ticked by itself
         assert "900 min" not in said(await web.get(at))
         assert (await web.post(f"{at}/care-time", data={**typed, "confirm": "true"})).status_code == 303
-        assert {"en": "900 min", "zh-CN": "900 分钟"}[language] in said(await web.get(at))
+        page = await web.get(at)
+        assert {"en": "900 min", "zh-CN": "900 分钟"}[language] in said(page)
+        (path,) = re.findall(f'action="({at}/care-time/[0-9]+/correct)"', page.text)
+        unsaid = await web.post(path, data={"by": "Dr Li", "minutes": "90"})
+        assert {"en": "Why: this is needed", "zh-CN": "理由：必填"}[language] in refusal(unsaid)
+        typed = {"by": "Dr Li", "minutes": "9０", "because": "one 0 too many", "live": "true"}
+        assert (await web.post(path, data=typed)).status_code == 303
+        told = {
+            "en": "90 min · Nurse Chen · spoke with the patient all day 3 Mar 2026, 14:30 UTC+8 Dr Li corrected 900 "
+            "min to 90 min one 0 too many",
+            "zh-CN": "Dr Li 将 900 分钟更正为 90 分钟 one 0 too many",
+        }
+        assert told[language] in said(await web.get(at))
 
 
 async def test_who_comes_too_late_keeps_the_text_and_hears_who_was_first(house: SmallHouse) -> None:

@@ -418,6 +418,7 @@ async def test_minutes_of_care_that_cannot_be_are_refused(house: SmallHouse) -> 
         assert (await web.post("/api/v1/patients/p-9/care-time", json={"by": "Z", "minutes": 3})).status_code == 404
         taken = await web.post(f"/api/v1/patients/{WANG.id}/care-time", json={"by": " Zhao ", "minutes": 3})
         assert taken.json() == {
+            "id": 4,
             "patient": "p-017",
             "at": "2026-03-03T14:30:00+08:00",
             "by": "Zhao",
@@ -425,7 +426,57 @@ async def test_minutes_of_care_that_cannot_be_are_refused(house: SmallHouse) -> 
             "live": False,
             "note": "",
             "follow_up": None,
+            "corrections": [],
         }
+
+
+async def test_corrected_minutes_are_the_ones_that_count(house: SmallHouse) -> None:
+    furnish(house)
+    path = f"/api/v1/patients/{WANG.id}/care-time"
+    async with browser(house) as web:
+        made = (await web.post(path, json={"by": "Zhao", "minutes": 90, "live": True})).json()
+        await web.post(f"/api/v1/patients/{MILLER.id}/care-time", json={"by": "Zhao", "minutes": 5})
+        at = f"{path}/{made['id']}/corrections"
+        for body, status in (
+            ({"minutes": 9, "because": "typo"}, 422),
+            ({"by": "Li", "minutes": 9}, 422),
+            ({"by": "Li", "minutes": 9, "because": " "}, 422),
+            ({"by": "Li", "minutes": -1, "because": "typo"}, 422),
+            ({"by": "Li", "minutes": 121, "because": "typo"}, 409),
+        ):
+            assert (await web.post(at, json=body)).status_code == status, body
+        reason = {"by": "Li", "minutes": 9, "because": "typed 90 for 9"}
+        for other in (at.replace(WANG.id, MILLER.id), f"{path}/99/corrections"):
+            unknown = await web.post(other, json=reason)
+            assert unknown.status_code == 404
+            assert "no minutes of care have the number" in unknown.json()["detail"]
+        house.time += timedelta(minutes=5)
+        corrected = await web.post(at, json=reason)
+        assert corrected.status_code == 201
+        assert (corrected.json()["minutes"], corrected.json()["corrections"]) == (
+            90,
+            [
+                {
+                    "at": "2026-03-03T14:35:00+08:00",
+                    "by": "Li",
+                    "minutes": 9,
+                    "live": True,
+                    "because": "typed 90 for 9",
+                }
+            ],
+        )
+        assert (await web.get(path)).json() == [corrected.json()]
+        counted = lines(await web.get("/api/v1/monitoring.csv?from=2026-03-01"))[-1]
+        assert (counted["Minutes of care"], counted["Live contact"]) == ("9", "2026-03-03")
+        assert (await web.post(at, json={**reason, "minutes": 0})).status_code == 201
+        counted = lines(await web.get("/api/v1/monitoring.csv?from=2026-03-01"))[-1]
+        assert (counted["Minutes of care"], counted["Live contact"]) == ("0", "")
+        told = (await web.get(f"/api/v1/audit?subject=care-time:{made['id']}")).json()
+    assert [(each["what"], each["who"]) for each in told] == [
+        ("corrected", "Li"),
+        ("corrected", "Li"),
+        ("noted", "Zhao"),
+    ]
 
 
 async def test_the_examples_in_the_description_are_what_it_describes(house: SmallHouse) -> None:
