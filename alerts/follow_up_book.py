@@ -369,11 +369,8 @@ class FollowUpBook:
         with self._engine.begin() as db:
             _put_plan(db, plan)
 
-    def end_plan(self, patient: str, condition: Condition, *, now: datetime, by: str | None = None) -> bool:
-        """Take a plan back; False where there is none. A follow-up that it opened stays.
-
-        by: who takes it back, None where nobody said so.
-        """
+    def end_plan(self, patient: str, condition: Condition, *, now: datetime, by: str) -> bool:
+        """Take a plan back; False where there is none. A follow-up that it opened stays. by: who takes it back."""
         this = (_plans.c.patient == patient, _plans.c.condition == condition.value)
         with self._engine.begin() as db:
             before = db.execute(select(_plans).where(*this).with_for_update()).first()
@@ -474,16 +471,29 @@ class FollowUpBook:
         with self._engine.connect() as db:
             return [_appointment(row) for row in db.execute(query.order_by(_appointments.c.start_us))]
 
-    def put_appointment(self, appointment: Appointment) -> None:
-        """Write a new appointment down, or its next change. Raises IllegalAct where it was changed meanwhile."""
-        row = _appointment_row(appointment)
+    def put_appointment(self, appointment: Appointment, *, by: str) -> None:
+        """Write a new appointment down, or its next change, which the audit keeps with who has made it.
+
+        Raises IllegalAct where it was changed meanwhile.
+        """
+        row, this = _appointment_row(appointment), _appointments.c.id == appointment.id
         with self._engine.begin() as db:
+            before = db.execute(select(_appointments).where(this).with_for_update()).first()
             if appointment.sequence == 0:
-                db.execute(insert(_appointments).values(**row))
-                return
-            this = (_appointments.c.id == appointment.id, _appointments.c.sequence == appointment.sequence - 1)
-            if not db.execute(update(_appointments).where(*this).values(**row)).rowcount:
-                raise _at_once(appointment.id)
+                _insert(db, _appointments, row, appointment.id)
+            else:
+                same = _appointments.c.sequence == appointment.sequence - 1
+                if not db.execute(update(_appointments).where(this, same).values(**row)).rowcount:
+                    raise _at_once(appointment.id)
+            audited(
+                db,
+                "cancelled" if appointment.cancelled else "moved" if before else "made",
+                f"appointment:{appointment.id}",
+                at=appointment.changed_at,
+                who=by,
+                before=_to_audit(dict(before._mapping)) if before else None,
+                after=_to_audit(row),
+            )
 
     def _found(self, query: Select[Any]) -> list[FollowUp]:
         with self._engine.connect() as db:
@@ -664,7 +674,8 @@ def _plan_set(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _to_audit(row: Mapping[str, Any]) -> dict[str, Any]:
     """Without what only counts, or is the moment of the entry itself."""
-    return {name: value for name, value in row.items() if name not in {"updated_at_us", "version"}}
+    counted = {"updated_at_us", "version", "changed_at_us", "sequence"}
+    return {name: value for name, value in row.items() if name not in counted}
 
 
 def _insert(db: Connection, table: Table, row: Mapping[str, Any], what: str) -> None:

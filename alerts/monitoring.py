@@ -16,14 +16,25 @@ from alerts.alert import Text
 
 WINDOW: Final = timedelta(days=30)
 LONGEST: Final = 24 * 60  # minutes of one entry
+UNUSUAL: Final = 2 * 60  # above it an entry is more likely a slip of the pen, and is asked about. Homeward's own
+LATEST_ENTERED: Final = timedelta(
+    days=90
+)  # so long after they were spent minutes may be written down. Homeward's own
 # Days with data in 30 days, and minutes of care time in a calendar month: at least so many, and what begins there.
-DAYS: Final = ((16, "16-30 d: 99454"), (2, "2-15 d: 99445"))
-MINUTES: Final = ((20, "20 min: 99457"), (10, "10-19 min: 99470"))
+DAYS: Final = (
+    (16, Text(en="16-30 d: 99454", zh="16-30 天：99454")),
+    (2, Text(en="2-15 d: 99445", zh="2-15 天：99445")),
+)
+MINUTES: Final = (
+    (20, Text(en="20 min: 99457", zh="20 分钟：99457")),
+    (10, Text(en="10-19 min: 99470", zh="10-19 分钟：99470")),
+)
 FURTHER: Final = 20  # minutes, each: 99458
 SOURCE: Final = Text(
     en="US Medicare 2026 codes as vendors describe them; information only, no billing advice: check with the payer",
     zh="美国 Medicare 2026 年代码（据厂商资料）；仅供参考，不构成计费建议：请向支付方核实",
 )
+_NONE: Final = Text(en="", zh="")
 # Contacts in which both speak at the same time.
 LIVE: Final = frozenset({"telephone", "voice", "video", "visit"})
 
@@ -36,11 +47,22 @@ class Window(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """What counts instead of an entry's own minutes, by whom, since when (aware UTC) and why. minutes 0: nothing."""
+
+    at: datetime
+    by: str
+    minutes: int
+    live: bool
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CareTime:
     """Minutes that a named person spent on a patient's care, as that person wrote them down; nothing is estimated.
 
-    at: when (aware UTC). live: the patient and the person spoke with each other. Raises ValueError for no minutes,
-    or more than a day.
+    at: when (aware UTC). live: the patient and the person spoke with each other. number: of the entry, once it is
+    kept. corrections: oldest first; the last one counts. Raises ValueError for no minutes, or more than a day.
     """
 
     patient: str
@@ -50,10 +72,22 @@ class CareTime:
     live: bool = False
     note: str = ""
     follow_up: str | None = None
+    number: int | None = None
+    corrections: tuple[Correction, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.minutes <= LONGEST:
             raise ValueError(f"{self.minutes} minutes; write 1 to {LONGEST}")
+
+    @property
+    def counted(self) -> int:
+        """The minutes that count."""
+        return self.corrections[-1].minutes if self.corrections else self.minutes
+
+    @property
+    def spoke(self) -> bool:
+        """Whether it counts as a live contact."""
+        return self.counted > 0 and (self.corrections[-1].live if self.corrections else self.live)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +121,7 @@ class Monitored:
     days: int
     minutes: int
     live: date | None
-    threshold: str
+    threshold: Text
 
 
 def windows(first: date, last: date, kind: Window) -> Iterator[tuple[date, date]]:
@@ -111,8 +145,8 @@ def _row(care: Care, first: date, last: date, kind: Window) -> Monitored:
 
     days = sum(first <= day <= last for day in care.days)
     times = [time for time in care.times if inside(time.at)]
-    minutes = sum(time.minutes for time in times)
-    spoken = [*filter(inside, care.spoken_at), *(time.at for time in times if time.live)]
+    minutes = sum(time.counted for time in times)
+    spoken = [*filter(inside, care.spoken_at), *(time.at for time in times if time.spoke)]
     live = min(spoken).astimezone(care.zone).date() if spoken else None
     return Monitored(
         patient=care.patient,
@@ -127,14 +161,15 @@ def _row(care: Care, first: date, last: date, kind: Window) -> Monitored:
     )
 
 
-def _of_days(days: int) -> str:
-    return next((said for least, said in DAYS if days >= least), "")
+def _of_days(days: int) -> Text:
+    return next((said for least, said in DAYS if days >= least), _NONE)
 
 
-def _of_minutes(minutes: int, live: date | None) -> str:
+def _of_minutes(minutes: int, live: date | None) -> Text:
     """All codes of time need a live contact in the month."""
     if live is None:
-        return ""
-    said = next((said for least, said in MINUTES if minutes >= least), "")
+        return _NONE
+    said = next((said for least, said in MINUTES if minutes >= least), _NONE)
     further = minutes // FURTHER - 1
-    return f"{said}, {further} x 99458" if further > 0 else said
+    more = f"{further} x 99458"
+    return Text(en=f"{said.en}, {more}", zh=f"{said.zh}，{more}") if further > 0 else said

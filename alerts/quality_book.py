@@ -5,9 +5,9 @@ The time of the period selects by index, so that what is long over costs nothing
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -40,9 +40,10 @@ from sqlalchemy import (
 )
 
 from alerts.alert import HOUSE, Audience, Outcome, Priority
+from alerts.audit import audited
 from alerts.database import METADATA
 from alerts.machine import FactKind
-from alerts.monitoring import LIVE, CareTime
+from alerts.monitoring import LIVE, CareTime, Correction
 from alerts.quality import REACHED, AlertRow, AttemptRow, FollowUpRow, SurveyRow
 from alerts.rules import RULES
 from ingest.reading import from_us, to_us
@@ -67,6 +68,18 @@ _care_time: Final = Table(
     Column("entered_us", BigInteger, nullable=False),
 )
 Index("care_time_by_time", _care_time.c.at_us)
+# Only ever added to: what was written down first stays.
+_corrections: Final = Table(
+    "care_time_corrections",
+    METADATA,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("care_time", BigInteger, nullable=False, index=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("by", String(200), nullable=False),
+    Column("minutes", Integer, nullable=False),
+    Column("live", Boolean, nullable=False),
+    Column("because", LongText, nullable=False),
+)
 
 # What other books write, as they have it: alerts/book.py, alerts/follow_up_book.py, alerts/escalation_book.py.
 _alerts: Final = _written(
@@ -135,32 +148,60 @@ class QualityBook:
                 surveys=[_survey(row, programmes) for row in db.execute(_surveys_of(start, end))],
             )
 
+    def has_programme(self, name: str) -> bool:
+        """Whether any follow-up was opened in this programme."""
+        query = select(_follow_ups.c.id).where(_follow_ups.c.programme == name).limit(1)
+        with self._engine.connect() as db:
+            return db.execute(query).first() is not None
+
     # Care time
 
-    def note_care(self, time: CareTime, entered_at: datetime) -> None:
-        """Write minutes down. entered_at (aware): when it was said."""
+    def note_care(self, time: CareTime, entered_at: datetime) -> CareTime:
+        """Write minutes down; the entry with its number. entered_at (aware): when it was said."""
         row = {name: getattr(time, name) for name in ("patient", "by", "minutes", "live", "note", "follow_up")}
+        row["at_us"] = to_us(time.at)
         with self._engine.begin() as db:
-            db.execute(insert(_care_time).values(**row, at_us=to_us(time.at), entered_us=to_us(entered_at)))
+            made = insert(_care_time).values(**row, entered_us=to_us(entered_at))
+            number = db.execute(made.returning(_care_time.c.id)).scalar_one()
+            audited(db, "noted", f"care-time:{number}", at=entered_at, who=time.by, after=row)
+        return replace(time, number=number)
 
-    def care_times(self, start: datetime, end: datetime, follow_up: str | None = None) -> list[CareTime]:
-        """The minutes of a period, oldest first; those of one follow-up, where it is given."""
-        query = select(_care_time).where(_care_time.c.at_us >= to_us(start), _care_time.c.at_us < to_us(end))
-        if follow_up is not None:
-            query = query.where(_care_time.c.follow_up == follow_up)
+    def correct_care(self, number: int, correction: Correction) -> CareTime:
+        """Have an entry count as corrected; what it was before stays. Raises KeyError where there is none."""
+        this = _care_time.c.id == number
+        with self._engine.begin() as db:
+            if db.execute(select(_care_time.c.id).where(this).with_for_update()).first() is None:
+                raise KeyError(number)
+            (before,) = _care_times(db, this)
+            row = {name: getattr(correction, name) for name in ("by", "minutes", "live", "because")}
+            db.execute(insert(_corrections).values(**row, care_time=number, at_us=to_us(correction.at)))
+            audited(
+                db,
+                "corrected",
+                f"care-time:{number}",
+                at=correction.at,
+                who=correction.by,
+                before={"minutes": before.counted, "live": before.spoke},
+                after={name: row[name] for name in ("minutes", "live", "because")},
+            )
+        return replace(before, corrections=(*before.corrections, correction))
+
+    def care_time(self, number: int) -> CareTime | None:
+        """One entry by its number, or None."""
         with self._engine.connect() as db:
-            return [
-                CareTime(
-                    patient=row.patient,
-                    at=from_us(row.at_us),
-                    by=row.by,
-                    minutes=row.minutes,
-                    live=row.live,
-                    note=row.note,
-                    follow_up=row.follow_up,
-                )
-                for row in db.execute(query.order_by(_care_time.c.at_us, _care_time.c.id))
-            ]
+            return next(iter(_care_times(db, _care_time.c.id == number)), None)
+
+    def care_times(
+        self, start: datetime, end: datetime, *, follow_up: str | None = None, patient: str | None = None
+    ) -> list[CareTime]:
+        """The minutes of a period, oldest first; those of one follow-up or patient, where one is given."""
+        wanted = [_within(_care_time.c.at_us, start, end)]
+        if follow_up is not None:
+            wanted.append(_care_time.c.follow_up == follow_up)
+        if patient is not None:
+            wanted.append(_care_time.c.patient == patient)
+        with self._engine.connect() as db:
+            return _care_times(db, and_(*wanted))
 
     def spoken(self, start: datetime, end: datetime) -> list[tuple[str, datetime]]:
         """Which patients were reached live in a period, and when."""
@@ -198,6 +239,29 @@ def facts_of_opened(start: datetime, end: datetime) -> Select[Any]:
         .where(_opened(start, end), _facts.c.what.in_(wanted))
         .group_by(_facts.c.alert, _facts.c.what)
     )
+
+
+def _care_times(db: Connection, wanted: ColumnElement[bool]) -> list[CareTime]:
+    """Entries with their corrections, both oldest first."""
+    joined = _care_time.c.id == _corrections.c.care_time
+    corrected: defaultdict[int, list[Correction]] = defaultdict(list)
+    for row in db.execute(select(_corrections).join(_care_time, joined).where(wanted).order_by(_corrections.c.id)):
+        said = Correction(at=from_us(row.at_us), by=row.by, minutes=row.minutes, live=row.live, because=row.because)
+        corrected[row.care_time].append(said)
+    return [
+        CareTime(
+            patient=row.patient,
+            at=from_us(row.at_us),
+            by=row.by,
+            minutes=row.minutes,
+            live=row.live,
+            note=row.note,
+            follow_up=row.follow_up,
+            number=row.id,
+            corrections=tuple(corrected[row.id]),
+        )
+        for row in db.execute(select(_care_time).where(wanted).order_by(_care_time.c.at_us, _care_time.c.id))
+    ]
 
 
 def _within(moment: ColumnElement[Any], start: datetime, end: datetime) -> ColumnElement[bool]:

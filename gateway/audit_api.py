@@ -64,6 +64,9 @@ async def list_audit(
         int | None, Query(ge=1, le=2**63 - 1, description="seq of the last entry of the page before")
     ] = None,
 ) -> list[EntryOut]:
-    """Every change of an alert, follow-up, patient, device, plan, limit, contact, or of staff; the newest first."""
+    """Every change of an alert, follow-up, appointment, patient, device, plan, limit, contact, or of staff.
+
+    Of minutes of care as well. The newest comes first.
+    """
     found = await asyncio.to_thread(house.audit, subject=subject, before=before, limit=limit)
     return [EntryOut.of(each, house.zone) for each in found]

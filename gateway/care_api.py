@@ -360,7 +360,7 @@ class CloseFollowUpIn(Door):
 
 
 class AppointmentIn(Door):
-    """An appointment in a follow-up, or its new time and place."""
+    """An appointment in a follow-up."""
 
     by: Name
     start: Moment
@@ -373,6 +373,19 @@ class AppointmentIn(Door):
                 {"by": "Nurse Chen", "start": "2026-03-10T09:30:00+08:00", "minutes": 20, "place": "Clinic, room 3"}
             ]
         }
+    )
+
+
+class MoveIn(Door):
+    """An appointment's new time, and what else is to be different: minutes or place left out stay as they are."""
+
+    by: Name
+    start: Moment
+    minutes: int | None = Field(default=None, ge=5, le=480)
+    place: str | None = Field(default=None, max_length=200)
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"by": "Nurse Chen", "start": "2026-03-11T09:30:00+08:00"}]}
     )
 
 
@@ -716,25 +729,29 @@ async def make_appointment(house: House, follow_up_id: str, body: AppointmentIn)
         made_by=body.by.strip(),
         changed_at=now,
     )
-    await asyncio.to_thread(house.follow_ups.put_appointment, made)
+    await asyncio.to_thread(house.follow_ups.put_appointment, made, by=made.made_by)
     return AppointmentOut.of(made, await _zone(house, made.patient))
 
 
 @router.put("/appointments/{appointment_id}")
-async def move_appointment(house: House, appointment_id: str, body: AppointmentIn) -> AppointmentOut:
-    """Have it at another time or place."""
+async def move_appointment(house: House, appointment_id: str, body: MoveIn) -> AppointmentOut:
+    """Have it at another time or place; a place that is not named stays, and an empty one is none."""
     before = await _find_appointment(house, appointment_id)
-    zone, length = await _zone(house, before.patient), timedelta(minutes=body.minutes)
+    zone = await _zone(house, before.patient)
+    length = before.length if body.minutes is None else timedelta(minutes=body.minutes)
+    place = before.place if body.place is None else body.place.strip()
     try:
-        now = moved(before, start=body.start, length=length, place=body.place.strip(), at=house.now())
+        now = moved(before, start=body.start, length=length, place=place, at=house.now())
     except IllegalAct as error:
         raise error.on_clock(zone) from None
-    await asyncio.to_thread(house.follow_ups.put_appointment, now)
+    await asyncio.to_thread(house.follow_ups.put_appointment, now, by=body.by.strip())
     return AppointmentOut.of(now, zone)
 
 
 @router.delete("/appointments/{appointment_id}")
-async def cancel_appointment(house: House, appointment_id: str) -> AppointmentOut:
+async def cancel_appointment(
+    house: House, appointment_id: str, by: Annotated[Name, Query(description="Who calls it off")]
+) -> AppointmentOut:
     """Call it off."""
     before = await _find_appointment(house, appointment_id)
     zone = await _zone(house, before.patient)
@@ -742,7 +759,7 @@ async def cancel_appointment(house: House, appointment_id: str) -> AppointmentOu
         now = cancelled(before, house.now())
     except IllegalAct as error:
         raise error.on_clock(zone) from None
-    await asyncio.to_thread(house.follow_ups.put_appointment, now)
+    await asyncio.to_thread(house.follow_ups.put_appointment, now, by=by.strip())
     return AppointmentOut.of(now, zone)
 
 
@@ -833,11 +850,11 @@ async def end_care_plan(
     house: House,
     patient_id: str,
     condition: Condition,
-    by: Annotated[Name | None, Query(description="Who takes it back")] = None,
+    by: Annotated[Name, Query(description="Who takes it back")],
 ) -> None:
     """Take a plan back. A follow-up that it opened stays open."""
-    patient, who = await find_patient(house, patient_id), by and by.strip()
-    end = partial(house.follow_ups.end_plan, patient.id, condition, now=house.now(), by=who)
+    patient = await find_patient(house, patient_id)
+    end = partial(house.follow_ups.end_plan, patient.id, condition, now=house.now(), by=by.strip())
     if not await asyncio.to_thread(end):
         raise HTTPException(
             404,

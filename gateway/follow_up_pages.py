@@ -17,6 +17,8 @@ from starlette.responses import Response
 
 from alerts.alert import IllegalAct, Outcome, Text
 from alerts.follow_up import CHANNEL_WORDS, PUT_OFF, Attempt, FollowUp, State, channel_word
+from alerts.invitation import Appointment
+from alerts.monitoring import UNUSUAL
 from alerts.survey import MATERIALS
 from alerts.team import Practitioner, Role
 from gateway import care_api
@@ -30,6 +32,7 @@ from gateway.care_api import (
     GiveIn,
     HandOverIn,
     MailAddress,
+    MoveIn,
     OpenIn,
     PostponeIn,
     find_follow_up,
@@ -38,7 +41,7 @@ from gateway.care_words import RESULTS, WHYS, symptoms_told, told
 from gateway.language import Language, Sentence
 from gateway.pages import _desk, fields_of, go, name_of, on_clock, remember_name, symptoms_of, take
 from gateway.people import Patient
-from gateway.quality_api import CareTimeIn, note_care_time
+from gateway.quality_api import CareCorrectionIn, CareTimeIn, CareTimeNumber, correct_care_time, note_care_time
 from gateway.quality_words import ROLES
 from gateway.view import HouseView
 from gateway.words import OUTCOMES
@@ -59,6 +62,12 @@ class HandOverForm(HandOverIn):
     """Given to a team, or to a person."""
 
     to: Name | None = Field(default=None, alias="person")
+
+
+class CancelForm(Door):
+    """Who calls an appointment off."""
+
+    by: Name
 
 
 class InvitationForm(Door):
@@ -182,6 +191,7 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
         materials=MATERIALS,
         given=given,
         minutes=minutes,
+        unusual=UNUSUAL,
         address=address,
     )
 
@@ -256,12 +266,33 @@ async def _say_who_closed_it(house: HouseView, follow_up_id: str, zone: ZoneInfo
     raise HTTPException(409, said)
 
 
+@router.post("/follow-ups/{follow_up_id}/care-time/{number}/correct")
+async def correct_minutes(request: Request, house: House, follow_up_id: str, number: CareTimeNumber) -> Response:
+    """The form that corrects minutes of care."""
+    follow_up = await find_follow_up(house, follow_up_id)
+    body = take(CareCorrectionIn, {"live": "false", **await fields_of(request)})
+    await correct_care_time(house, follow_up.patient, number, body)
+    return remember_name(go(request, f"/follow-ups/{quote(follow_up.id)}"), request, body.by)
+
+
 @router.post("/follow-ups/{follow_up_id}/appointments/{appointment_id}/cancel")
 async def cancel(request: Request, house: House, follow_up_id: str, appointment_id: str) -> Response:
-    """The button that calls an appointment off."""
+    """The form that calls an appointment off."""
     await _find_appointment(house, follow_up_id, appointment_id)
-    await care_api.cancel_appointment(house, appointment_id)
-    return go(request, f"/follow-ups/{quote(follow_up_id)}")
+    body = take(CancelForm, await fields_of(request))
+    await care_api.cancel_appointment(house, appointment_id, body.by)
+    return remember_name(go(request, f"/follow-ups/{quote(follow_up_id)}"), request, body.by)
+
+
+@router.post("/follow-ups/{follow_up_id}/appointments/{appointment_id}/move")
+async def move(request: Request, house: House, follow_up_id: str, appointment_id: str) -> Response:
+    """The form that moves an appointment, with its place as it is to be: emptied, there is none."""
+    appointment = await _find_appointment(house, follow_up_id, appointment_id)
+    patient = await find_patient(house, appointment.patient)
+    fields = {"place": "", **await fields_of(request)}
+    body = take(MoveIn, on_clock(fields, "start", ZoneInfo(patient.zone)))
+    await care_api.move_appointment(house, appointment_id, body)
+    return remember_name(go(request, f"/follow-ups/{quote(follow_up_id)}"), request, body.by)
 
 
 @router.post("/follow-ups/{follow_up_id}/appointments/{appointment_id}/invitation")
@@ -274,8 +305,9 @@ async def download(request: Request, house: House, follow_up_id: str, appointmen
     return answer
 
 
-async def _find_appointment(house: HouseView, follow_up_id: str, appointment_id: str) -> None:
+async def _find_appointment(house: HouseView, follow_up_id: str, appointment_id: str) -> Appointment:
     """An HTTP 404 where the follow-up has no such appointment."""
-    made = await asyncio.to_thread(house.follow_ups.appointments, follow_up_id)
-    if appointment_id not in {each.id for each in made}:
-        raise HTTPException(404, Sentence("no appointment has the id {id}", id=appointment_id))
+    for made in await asyncio.to_thread(house.follow_ups.appointments, follow_up_id):
+        if made.id == appointment_id:
+            return made
+    raise HTTPException(404, Sentence("no appointment has the id {id}", id=appointment_id))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
 from alerts.alert import Outcome
-from alerts.monitoring import SOURCE, CareTime, Window
+from alerts.monitoring import LATEST_ENTERED, SOURCE, UNUSUAL, CareTime, Correction, Window
 from alerts.quality import (
     BUDGET,
     LEAST_ACTED_ON,
@@ -30,6 +31,7 @@ from alerts.quality import (
     Verb,
 )
 from gateway.api import CalendarDay, Door, House, Moment, Name, Problem, SentenceOut, find_patient
+from gateway.care_api import Note, find_follow_up
 from gateway.language import Language, Sentence, load_languages
 from gateway.quality_desk import Report
 from gateway.quality_words import FIGURES, MEASURES, ROLES, SECTIONS, UNITS, VERBS, title_of
@@ -51,6 +53,7 @@ Programme = Annotated[
     str | None,
     Query(max_length=200, description="Its patients only, by its name in the rule file", examples=["pregnancy"]),
 ]
+CareTimeNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
 WindowKind = Annotated[Window, Query(description="Calendar months, or 30 days each from `from` on")]
 LanguageCode = Annotated[Literal["en", "zh_CN"], Query(description="Of names and sentences")]
 
@@ -359,7 +362,7 @@ def _counts(counted: tuple[tuple[str, int], ...]) -> list[CountOut]:
 class CareTimeIn(Door):
     """Minutes that a named person spent on a patient's care.
 
-    live: patient and person spoke with each other. at left out: now.
+    live: patient and person spoke with each other. at left out: now; at most 90 days back.
     """
 
     by: Name
@@ -368,6 +371,7 @@ class CareTimeIn(Door):
     note: str = Field(default="", max_length=2000)
     at: Moment | None = None
     follow_up: str | None = Field(default=None, max_length=24)
+    confirm: bool = Field(default=False, description="More than 120 minutes are meant; a 409 asks for it")
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -376,9 +380,34 @@ class CareTimeIn(Door):
     )
 
 
-class CareTimeOut(_Out):
-    """Minutes of care as they were written down."""
+class CareCorrectionIn(Door):
+    """What counts instead of an entry's minutes, and why. minutes 0: nothing. live left out: as it is."""
 
+    by: Name
+    minutes: int = Field(ge=0, le=24 * 60)
+    live: bool | None = None
+    because: Note
+    confirm: bool = Field(default=False, description="More than 120 minutes are meant; a 409 asks for it")
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"by": "Nurse Zhao", "minutes": 10, "because": "typed 100 for 10"}]}
+    )
+
+
+class CareCorrectionOut(_Out):
+    """A correction, at on the patient's clock."""
+
+    at: datetime
+    by: str
+    minutes: int
+    live: bool
+    because: str
+
+
+class CareTimeOut(_Out):
+    """Minutes of care as they were written down, and what they were corrected to; at on the patient's clock."""
+
+    id: int = Field(validation_alias="number")
     patient: str
     at: datetime
     by: str
@@ -386,6 +415,13 @@ class CareTimeOut(_Out):
     live: bool
     note: str
     follow_up: str | None
+    corrections: list[CareCorrectionOut] = Field(description="Oldest first; where there are any, the last one counts")
+
+    @classmethod
+    def of(cls, time: CareTime, zone: ZoneInfo) -> CareTimeOut:
+        """The entry on the patient's clock."""
+        made = [replace(each, at=each.at.astimezone(zone)) for each in time.corrections]
+        return cls.model_validate(replace(time, at=time.at.astimezone(zone), corrections=tuple(made)))
 
 
 router = APIRouter(
@@ -438,6 +474,7 @@ async def table_monitoring(
     The thresholds of US Medicare 2026 are information with their source, never advice on billing.
     """
     begin, end = period(house, first, last)
+    await _refuse_unknown(house, programme)
     rows = await asyncio.to_thread(house.quality.months, begin, end, window, programme or None)
     said = _LANGUAGES[language]
     columns = (
@@ -456,7 +493,7 @@ async def table_monitoring(
                 row.days,
                 row.minutes,
                 row.live,
-                row.threshold,
+                said.text(row.threshold),
                 said.text(SOURCE),
             )
             for person, row in rows
@@ -465,13 +502,27 @@ async def table_monitoring(
     return download(f"monitoring-{begin}-{end}.csv", text)
 
 
-@router.post("/patients/{patient_id}/care-time", status_code=201, responses={404: {"model": Problem}})
+@router.post(
+    "/patients/{patient_id}/care-time",
+    status_code=201,
+    responses={status: {"model": Problem} for status in (404, 409)},
+)
 async def note_care_time(house: House, patient_id: str, body: CareTimeIn) -> CareTimeOut:
     """Write down minutes spent on a patient's care; they count in the month of `at`, on the patient's clock."""
     patient = await find_patient(house, patient_id)
     now = house.now()
     if body.at and body.at > now:
         raise HTTPException(422, Sentence("this is in the future; write down what was done"))
+    if body.at and body.at < now - LATEST_ENTERED:
+        raise HTTPException(
+            422, Sentence("this is more than {days} days back; look at the date again", days=LATEST_ENTERED.days)
+        )
+    if body.follow_up and (await find_follow_up(house, body.follow_up)).patient != patient.id:
+        raise HTTPException(
+            422,
+            Sentence("follow-up {id} is not of patient {patient}", id=body.follow_up, patient=patient.id),
+        )
+    _ask_about(body.minutes, body.confirm)
     time = CareTime(
         patient=patient.id,
         at=body.at or now,
@@ -481,9 +532,55 @@ async def note_care_time(house: House, patient_id: str, body: CareTimeIn) -> Car
         note=body.note.strip(),
         follow_up=body.follow_up,
     )
-    await asyncio.to_thread(house.quality.note_care, time, now)
-    shown = CareTimeOut.model_validate(time)
-    return shown.model_copy(update={"at": time.at.astimezone(ZoneInfo(patient.zone))})
+    noted = await asyncio.to_thread(house.quality.note_care, time, now)
+    return CareTimeOut.of(noted, ZoneInfo(patient.zone))
+
+
+@router.get("/patients/{patient_id}/care-time", responses={404: {"model": Problem}})
+async def list_care_time(house: House, patient_id: str, first: First = None, last: Last = None) -> list[CareTimeOut]:
+    """The minutes that were spent on a patient's care, oldest first, with their corrections."""
+    patient = await find_patient(house, patient_id)
+    found = await asyncio.to_thread(house.quality.care_of, patient, *period(house, first, last))
+    return [CareTimeOut.of(each, ZoneInfo(patient.zone)) for each in found]
+
+
+@router.post(
+    "/patients/{patient_id}/care-time/{number}/corrections",
+    status_code=201,
+    responses={status: {"model": Problem} for status in (404, 409)},
+)
+async def correct_care_time(
+    house: House, patient_id: str, number: CareTimeNumber, body: CareCorrectionIn
+) -> CareTimeOut:
+    """Correct minutes that were written down, or take them back with 0; what they were stays, beside the reason."""
+    patient = await find_patient(house, patient_id)
+    known = await asyncio.to_thread(house.quality.care_time, number)
+    if known is None or known.patient != patient.id:
+        raise HTTPException(404, Sentence("no minutes of care have the number {number}", number=number))
+    _ask_about(body.minutes, body.confirm)
+    correction = Correction(
+        at=house.now(),
+        by=body.by.strip(),
+        minutes=body.minutes,
+        live=known.spoke if body.live is None else body.live,
+        because=body.because.strip(),
+    )
+    corrected = await asyncio.to_thread(house.quality.correct_care, number, correction)
+    return CareTimeOut.of(corrected, ZoneInfo(patient.zone))
+
+
+def _ask_about(minutes: int, is_confirmed: bool) -> None:
+    """An HTTP 409 for minutes that are more likely a slip of the pen, until they are confirmed."""
+    if minutes > UNUSUAL and not is_confirmed:
+        raise HTTPException(
+            409,
+            Sentence(
+                "{minutes} min in one entry is much (more than {most} min), and nothing was written down. Correct "
+                "the number, or confirm that it took so long.",
+                minutes=minutes,
+                most=UNUSUAL,
+            ),
+        )
 
 
 def period(house: HouseView, first: date | None, last: date | None) -> tuple[date, date]:
@@ -501,7 +598,23 @@ def period(house: HouseView, first: date | None, last: date | None) -> tuple[dat
 
 async def asked(house: HouseView, first: date | None, last: date | None, programme: str | None) -> Report:
     """The report of these days; see `period`."""
-    return await house.quality.report(*period(house, first, last), house.now(), programme or None)
+    days = period(house, first, last)
+    await _refuse_unknown(house, programme)
+    return await house.quality.report(*days, house.now(), programme or None)
+
+
+async def _refuse_unknown(house: HouseView, programme: str | None) -> None:
+    """An HTTP 422 for a programme that there is not: an empty report would say that all is well in it."""
+    if programme and not await asyncio.to_thread(house.quality.knows, programme):
+        known = ", ".join(await asyncio.to_thread(house.quality.programmes))
+        raise HTTPException(
+            422,
+            Sentence(
+                "there is no programme {name}; patients are in: {known}",
+                name=programme,
+                known=known or Sentence("none"),
+            ),
+        )
 
 
 # The table

@@ -20,7 +20,7 @@ import numpy as np
 from alerts.follow_up import FollowUp
 from alerts.home_pressure import Pressures, home_pressure
 from alerts.metrics import Population, Traces, summarise, wall_clock
-from alerts.monitoring import Care, CareTime, Monitored, Window, monitored, windows
+from alerts.monitoring import Care, CareTime, Correction, Monitored, Window, monitored, windows
 from alerts.quality import AlertRow, ControlRow, Measure, MonitoredRow, Quality, QualityRows, quality
 from alerts.quality_book import QualityBook
 from alerts.review import RANGES
@@ -165,13 +165,35 @@ class QualityDesk:
         """The programmes in which there are patients."""
         return sorted({name for patient in self._people.patients() if (name := self._programme(patient))})
 
-    def note_care(self, time: CareTime, now: datetime) -> None:
-        """Write minutes of care down."""
-        self._book.note_care(time, now)
+    def knows(self, programme: str) -> bool:
+        """Whether there is such a programme in the rule file, or ever was a patient in it."""
+        return (
+            programme in self._rules.programmes
+            or programme in self.programmes()
+            or self._book.has_programme(programme)
+        )
+
+    def note_care(self, time: CareTime, now: datetime) -> CareTime:
+        """Write minutes of care down; the entry with its number."""
+        return self._book.note_care(time, now)
+
+    def correct_care(self, number: int, correction: Correction) -> CareTime:
+        """Have an entry count as corrected; see `QualityBook.correct_care`."""
+        return self._book.correct_care(number, correction)
+
+    def care_time(self, number: int) -> CareTime | None:
+        """One entry by its number, or None."""
+        return self._book.care_time(number)
+
+    def care_of(self, patient: Patient, first: date, last: date) -> list[CareTime]:
+        """A patient's minutes of care on these days of the patient's clock, both included, oldest first."""
+        zone = ZoneInfo(patient.zone)
+        start, end = (from_us(midnight_us(day, zone)) for day in (first, last + _DAY))
+        return self._book.care_times(start, end, patient=patient.id)
 
     def care_in(self, follow_up: FollowUp, now: datetime) -> list[CareTime]:
         """The minutes of care of a follow-up since it was opened, oldest first."""
-        return self._book.care_times(follow_up.opened_at, now + timedelta(microseconds=1), follow_up.id)
+        return self._book.care_times(follow_up.opened_at, now + timedelta(microseconds=1), follow_up=follow_up.id)
 
     def _programme(self, patient: Patient) -> str | None:
         return self._rules.care(patient.id, care_of(patient)).programme

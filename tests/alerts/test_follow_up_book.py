@@ -220,8 +220,8 @@ def test_a_review_changes_the_plan_and_what_was_set_meanwhile_stays(book: Follow
         book.set_plan(stale)
     with pytest.raises(IllegalAct, match="Somebody else"):
         book.set_plan(replace(by_condition[Condition.HYPERTENSION], version=1))
-    assert book.end_plan("p-1", Condition.DIABETES, now=START)
-    assert not book.end_plan("p-1", Condition.DIABETES, now=START)
+    assert book.end_plan("p-1", Condition.DIABETES, now=START, by="Li")
+    assert not book.end_plan("p-1", Condition.DIABETES, now=START, by="Li")
     assert [each.condition for each in book.plans("p-1")] == [Condition.HYPERTENSION]
 
 
@@ -271,11 +271,13 @@ def test_what_was_given_to_read_and_appointments_are_kept(book: FollowUpBook) ->
     for each in given:
         book.give(each)
     assert book.given("p-1") == given[::-1]
-    book.put_appointment(FIRST)
+    book.put_appointment(FIRST, by=NURSE)
     later = replace(FIRST, place="Room 4", sequence=1)
-    book.put_appointment(later)
+    book.put_appointment(later, by=NURSE)
     with pytest.raises(IllegalAct, match="Somebody else has just acted on m-1"):
-        book.put_appointment(replace(FIRST, place="Room 5", sequence=1))
+        book.put_appointment(replace(FIRST, place="Room 5", sequence=1), by=NURSE)
+    with pytest.raises(IllegalAct, match="Somebody else has just acted on m-1"):
+        book.put_appointment(FIRST, by=NURSE)
     assert book.appointment("m-1") == later
     assert book.appointments("f-1") == [later]
     assert book.appointment("m-2") is None

@@ -44,9 +44,9 @@ def test_windows_are_whole_months_or_thirty_days_from_the_first() -> None:
 )
 def test_days_with_data_go_by_thirty_days(days: int, threshold: str) -> None:
     (row,) = monitored(care(days), MARCH, date(2026, 3, 30), Window.DAYS_30)
-    assert (row.days, row.threshold) == (days, threshold)
+    assert (row.days, row.threshold.en) == (days, threshold)
     (month,) = monitored(care(days), MARCH, date(2026, 3, 30), Window.MONTH)
-    assert (month.days, month.threshold) == (days, "")
+    assert (month.days, month.threshold.en) == (days, "")
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,10 @@ def test_minutes_go_by_the_month_and_need_a_live_contact(minutes: int, threshold
     at = datetime(2026, 3, 9, 2, tzinfo=UTC)
     spoken = care(0, spent(minutes - 1, at), spent(1, at, live=True))
     (row,) = monitored(spoken, MARCH, MARCH, Window.MONTH)
-    assert (row.minutes, row.live, row.threshold) == (minutes, date(2026, 3, 9), threshold)
+    assert (row.minutes, row.live, row.threshold.en) == (minutes, date(2026, 3, 9), threshold)
+    assert row.threshold.zh == threshold.replace(" min: ", " 分钟：").replace(", ", "，")
     (silent,) = monitored(care(0, spent(minutes, at)), MARCH, MARCH, Window.MONTH)
-    assert (silent.minutes, silent.live, silent.threshold) == (minutes, None, "")
+    assert (silent.minutes, silent.live, silent.threshold.en) == (minutes, None, "")
 
 
 def test_the_patients_clock_says_in_which_month_it_was() -> None:

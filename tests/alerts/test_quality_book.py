@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 from sqlalchemy import Engine, Select, text
 
 from alerts.alert import Act, ActKind, Alert, Audience, Outcome, Priority
+from alerts.audit import entries
 from alerts.book import Book, Try
 from alerts.machine import hear
-from alerts.monitoring import CareTime
+from alerts.monitoring import CareTime, Correction
 from alerts.quality_book import QualityBook, alerts_opened, facts_of_opened
 from gateway.schema import open_database
 from tests.gateway.small_house import MILLER, WANG, severe_pressure, very_low
@@ -106,7 +108,35 @@ def test_minutes_of_care_are_kept_as_they_were_written(engine: Engine) -> None:
     book = QualityBook(engine)
     first = CareTime(patient=WANG.id, at=START, by="Zhao", minutes=12, live=True, note="说了低血糖", follow_up="f-1")
     last = CareTime(patient=MILLER.id, at=END - MIN, by="Li", minutes=3)
-    for time in (last, first, CareTime(patient=WANG.id, at=END, by="Zhao", minutes=1)):
-        book.note_care(time, END)
-    assert book.care_times(START, END) == [first, last]
+    times = (last, first, CareTime(patient=WANG.id, at=END, by="Zhao", minutes=1))
+    assert [book.note_care(time, END).number for time in times] == [1, 2, 3]
+    assert book.care_times(START, END) == [replace(first, number=2), replace(last, number=1)]
+    assert book.care_times(START, END, patient=MILLER.id) == [replace(last, number=1)]
     assert book.spoken(START, END) == []
+
+
+def test_minutes_are_corrected_and_what_they_were_stays(engine: Engine) -> None:
+    book = QualityBook(engine)
+    for _ in range(2):
+        book.note_care(CareTime(patient=WANG.id, at=START, by="Zhao", minutes=900, live=True), END)
+    typo = Correction(at=END + MIN, by="Li", minutes=90, live=True, because="typed 900 for 90")
+    twice = Correction(at=END + 2 * MIN, by="Zhao", minutes=0, live=True, because="entered twice")
+    book.correct_care(2, typo)
+    corrected = book.correct_care(2, twice)
+    assert book.care_time(2) == corrected
+    assert (corrected.minutes, corrected.corrections) == (900, (typo, twice))
+    assert [(each.number, each.counted, each.spoke) for each in book.care_times(START, END)] == [
+        (1, 900, True),
+        (2, 0, False),
+    ]
+    with pytest.raises(KeyError):
+        book.correct_care(3, typo)
+    assert book.care_time(3) is None
+    kept = [
+        (each.what, each.who, each.at, each.before, each.after) for each in entries(engine, subject="care-time:2")
+    ]
+    assert kept[:2] == [
+        ("corrected", "Zhao", twice.at, {"minutes": 90}, {"minutes": 0, "because": "entered twice"}),
+        ("corrected", "Li", typo.at, {"minutes": 900}, {"minutes": 90, "because": "typed 900 for 90"}),
+    ]
+    assert (kept[2][0], kept[2][1], kept[2][4]["minutes"]) == ("noted", "Zhao", 900)

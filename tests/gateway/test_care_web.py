@@ -166,8 +166,8 @@ async def test_what_is_illegal_is_a_409_that_says_what_is_possible(house: SmallH
         ("POST", "follow-ups/f-1/claim", "no follow-up has the id f-1"),
         ("GET", "patients/p-9/follow-ups", "no patient has the id p-9"),
         ("GET", "patients/p-9/care-plans", "no patient has the id p-9"),
-        ("DELETE", "patients/p-017/care-plans/diabetes", "patient p-017 has no plan of care for diabetes"),
-        ("DELETE", "appointments/m-1", "no appointment has the id m-1"),
+        ("DELETE", "patients/p-017/care-plans/diabetes?by=Li", "patient p-017 has no plan of care for diabetes"),
+        ("DELETE", "appointments/m-1?by=Li", "no appointment has the id m-1"),
         ("POST", "surveys/s-1/answer", "no survey has the id s-1"),
     ],
 )
@@ -187,8 +187,18 @@ async def test_a_plan_of_care_by_rule_and_as_set(house: SmallHouse, web: httpx.A
     assert own.json()["due_at"] == "2026-03-13T14:30:00+08:00"
     assert await get(web, f"patients/{WANG.id}/care-plans") == [own.json()]
     assert (await web.put(f"{path}/asthma", json={"role": "nurse", "author": "Dr Li"})).status_code == 422
-    assert (await web.delete(f"{path}/hypertension")).status_code == 204
+    for nameless in ("", "?by=", "?by=%20"):
+        assert (await web.delete(f"{path}/hypertension{nameless}")).status_code == 422
+    assert await get(web, f"patients/{WANG.id}/care-plans") == [own.json()]
+    assert (await web.delete(f"{path}/hypertension?by=Nurse Chen")).status_code == 204
     assert await get(web, f"patients/{WANG.id}/care-plans") == []
+    told = await get(web, f"audit?subject=care-plan:{WANG.id}/hypertension")
+    assert [(each["what"], each["who"]) for each in told] == [
+        ("ended", "Nurse Chen"),
+        ("set", "Dr Li"),
+        ("set", "Dr Li"),
+    ]
+    assert (told[0]["before"]["every_days"], told[0]["after"]) == (10, None)
 
 
 async def test_an_appointment_leaves_as_an_invitation(house: SmallHouse, web: httpx.AsyncClient) -> None:
@@ -208,10 +218,35 @@ async def test_an_appointment_leaves_as_an_invitation(house: SmallHouse, web: ht
     assert (str(event["summary"]), event["sequence"]) == ("门诊预约", 1)
     for wrong in ("nobody", "a@b\r\nX-EVIL:1", "mailto:a@b"):
         assert (await web.get(f"{path}/invitation", params={"organizer": wrong})).status_code == 422
-    assert (await web.delete(path)).json()["cancelled"] is True
+    assert (await web.delete(f"{path}?by=Dr Li")).json()["cancelled"] is True
     assert b"METHOD:CANCEL" in (await web.get(f"{path}/invitation", params=asked)).content
-    assert (await web.delete(path)).status_code == 409
+    assert (await web.delete(f"{path}?by=Dr Li")).status_code == 409
     assert (await get(web, f"follow-ups/{made['id']}"))["appointments"][0]["sequence"] == 2
+
+
+async def test_who_makes_moves_and_cancels_an_appointment_is_in_the_audit(web: httpx.AsyncClient) -> None:
+    made = await post(web, "follow-ups", 201, patient=WANG.id, because="Tablets", role="doctor", by="Dr Li")
+    body = {"by": " Nurse Chen ", "start": "2026-03-10T09:30:00+08:00", "minutes": 30, "place": "Room 3"}
+    appointment = await post(web, f"follow-ups/{made['id']}/appointments", 201, **body)
+    path = f"/api/v1/appointments/{appointment['id']}"
+    moved = (await web.put(path, json={"by": "Dr Li", "start": "2026-03-11T09:30:00+08:00"})).json()
+    assert (moved["start"], moved["minutes"], moved["place"]) == ("2026-03-11T09:30:00+08:00", 30, "Room 3")
+    nowhere = (await web.put(path, json={"by": "Dr Li", "start": moved["start"], "place": ""})).json()
+    assert (nowhere["minutes"], nowhere["place"]) == (30, "")
+    for nameless in ("", "?by=%20"):
+        assert (await web.delete(path + nameless)).status_code == 422
+    assert (await web.put(path, json={"start": moved["start"]})).status_code == 422
+    await web.delete(f"{path}?by=Reception")
+    cancelled, emptied, later, first = await get(web, f"audit?subject=appointment:{appointment['id']}")
+    assert (first["what"], first["who"], first["before"]) == ("made", "Nurse Chen", None)
+    assert first["after"]["follow_up"] == made["id"]
+    assert (later["what"], later["who"]) == ("moved", "Dr Li")
+    assert later["after"]["start_us"] - later["before"]["start_us"] == 24 * 3600 * 1_000_000
+    assert (emptied["before"], emptied["after"]) == ({"place": "Room 3"}, {"place": ""})
+    assert (cancelled["what"], cancelled["who"], cancelled["at"]) == (
+        "cancelled", "Reception", "2026-03-03T14:30:00+08:00",
+    )  # fmt: skip
+    assert (cancelled["before"], cancelled["after"]) == ({"cancelled": False}, {"cancelled": True})
 
 
 async def test_something_to_read_is_given_and_written_down(house: SmallHouse, web: httpx.AsyncClient) -> None:

@@ -395,6 +395,43 @@ async def test_what_is_refused_says_what_is_possible_and_stays_as_it_was_typed(
     assert (kept.version, kept.attempts) == (1, 0)
 
 
+@pytest.mark.parametrize(
+    ("language", "asks", "confirms"),
+    [
+        ("en", "is much (more than 120 min)", "It did take 900 min"),
+        ("zh-CN", "偏长（超过 120 分钟）", "确实用了 900 分钟"),
+    ],
+)
+async def test_many_minutes_of_care_are_asked_about_before_they_are_written_down(
+    house: SmallHouse, language: str, asks: str, confirms: str
+) -> None:
+    at = wanted(house, 1, "cuff")
+    typed = {"by": "Nurse Chen", "minutes": "900", "note": "all day"}
+    async with browser(house, **{"Accept-Language": language}) as web:
+        assert 'name="confirm"' not in (await web.get(at)).text
+        asked = await web.post(f"{at}/care-time", data=typed)
+        assert asked.status_code == 409
+        assert asks in refusal(asked)
+        form = asked.text.partition(f'action="{at}/care-time"')[2].partition("</form>")[0]
+        assert confirms in form
+        assert 'name="confirm" value="true">' in form  # not ticked by itself
+        assert "900 min" not in said(await web.get(at))
+        assert (await web.post(f"{at}/care-time", data={**typed, "confirm": "true"})).status_code == 303
+        page = await web.get(at)
+        assert {"en": "900 min", "zh-CN": "900 分钟"}[language] in said(page)
+        (path,) = re.findall(f'action="({at}/care-time/[0-9]+/correct)"', page.text)
+        unsaid = await web.post(path, data={"by": "Dr Li", "minutes": "90"})
+        assert {"en": "Why: this is needed", "zh-CN": "理由：必填"}[language] in refusal(unsaid)
+        typed = {"by": "Dr Li", "minutes": "9０", "because": "one 0 too many", "live": "true"}
+        assert (await web.post(path, data=typed)).status_code == 303
+        told = {
+            "en": "90 min · Nurse Chen · spoke with the patient all day 3 Mar 2026, 14:30 UTC+8 Dr Li corrected 900 "
+            "min to 90 min one 0 too many",
+            "zh-CN": "Dr Li 将 900 分钟更正为 90 分钟 one 0 too many",
+        }
+        assert told[language] in said(await web.get(at))
+
+
 async def test_who_comes_too_late_keeps_the_text_and_hears_who_was_first(house: SmallHouse) -> None:
     at = await seen(house, house.find(very_low()))
     async with browser(house) as web:
@@ -434,7 +471,7 @@ async def test_a_severe_pressure_asks_for_symptoms_and_any_of_them_leaves_one_ou
 
 
 @pytest.mark.parametrize(("language", "subject"), [("en", "Appointments"), ("zh-CN", "预约")])
-async def test_an_appointment_is_made_downloaded_and_called_off(
+async def test_an_appointment_is_made_downloaded_moved_and_called_off(
     house: SmallHouse, language: str, subject: str
 ) -> None:
     house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="email", address="w@home.example")], now=NOW)
@@ -456,10 +493,30 @@ async def test_an_appointment_is_made_downloaded_and_called_off(
             language
         ] in refusal(wrong)
         assert 'value="nobody"' in wrong.text
-        assert (await web.post(path.replace(at, other) + "/cancel")).status_code == 404
-        assert (await web.post(f"{path}/cancel")).status_code == 303
+        form = page.text.partition(f'action="{path}/move"')[2].partition("</form>")[0]
+        assert re.findall('name="(start|minutes|place)" value="([^"]*)"', form) == [
+            ("start", "2026-03-10T09:30"), ("minutes", "20"), ("place", "Room 3")
+        ]  # fmt: skip
+        later = {"by": "Nurse Chen", "start": "2026-03-11T08:00", "minutes": "20", "place": ""}
+        assert (await web.post(path.replace(at, other) + "/move", data=later)).status_code == 404
+        past = await web.post(f"{path}/move", data={**later, "start": "2026-03-01T08:00"})
+        assert past.status_code == 409
+        assert 'value="2026-03-01T08:00"' in past.text
+        assert (await web.post(f"{path}/move", data=later)).status_code == 303
+        (moved,) = house.follow_ups.appointments(at.rpartition("/")[2])
+        assert (moved.start, moved.place) == (NOW.replace(day=11, hour=0, minute=0), "")
+        assert (await web.post(path.replace(at, other) + "/cancel", data={"by": "Li"})).status_code == 404
+        nameless = await web.post(f"{path}/cancel")
+        assert nameless.status_code == 422
+        assert {"en": "Your name: this is needed", "zh-CN": "您的姓名：必填"}[language] in refusal(nameless)
+        assert (await web.post(f"{path}/cancel", data={"by": "Dr Li"})).status_code == 303
         assert {"en": "called off", "zh-CN": "已取消"}[language] in said(await web.get(at))
-        assert (await web.post(f"{path}/cancel")).status_code == 409
+        assert (await web.post(f"{path}/cancel", data={"by": "Dr Li"})).status_code == 409
+        assert [each.who for each in house.audit(subject=f"appointment:{moved.id}")] == [
+            "Dr Li",
+            "Nurse Chen",
+            "Dr Li",
+        ]
         ended = await web.post(f"{path}/invitation", data={"organizer": "ward@clinic.example"})
         assert b"METHOD:CANCEL" in ended.content
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
-from alerts.alert import Act, ActKind, Outcome
-from alerts.team import Contact
+from alerts.alert import Act, ActKind, Outcome, Priority, Text
+from alerts.follow_up import Open, Why, opened
+from alerts.team import Contact, Role
 from gateway.bulletin import Bulletin
 from gateway.guard import WebSettings
 from gateway.web import create_app
@@ -290,6 +292,49 @@ async def test_follow_ups_fit_a_telephone_and_are_done_by_the_keyboard(
     assert tried is not None
     assert (tried.attempts, tried.symptoms, tried.assigned_to) == (1, {"chest-pain"}, "Dr Li")
     assert seen.complaints == []
+    await seen.context.close()
+
+
+_PAST_THE_EDGE = """tables => tables.flatMap(table => [...table.querySelectorAll('th, td')])
+    .filter(cell => cell.offsetParent)
+    .filter(cell => {
+        const text = document.createRange();
+        text.selectNodeContents(cell);
+        const edge = cell.getBoundingClientRect().right - parseFloat(getComputedStyle(cell).paddingRight);
+        return text.getBoundingClientRect().right > edge + 0.5;
+    })
+    .map(cell => cell.innerText)"""
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
+@pytest.mark.parametrize("width", [1280, 1024, 390])
+async def test_nothing_of_what_is_overdue_is_cut_off(browser, house, address, locale, width) -> None:
+    """In the longest of days and hours, of priorities and of names."""
+    house.time = datetime(2026, 11, 23, 22, 33, tzinfo=UTC)
+    house.people.change_patient(replace(MILLER, zone="Asia/Kolkata"), now=house.time, by=None)
+    kinds = [(WANG, Priority.HIGH), (MILLER, Priority.MEDIUM), (WANG, Priority.LOW)]
+    for number, (patient, priority) in enumerate(kinds):
+        words, long = f"reading-{'x' * 60}{number}", f"Nurse-{'Maximiliane' * 4}"
+        act = Open(
+            patient=patient.id,
+            why=Why.STAFF,
+            key=words,
+            because=Text(en=words, zh=words),
+            at=house.time,
+            role=Role.PSYCHOLOGIST,
+            priority=priority,
+            assigned_to=long if number else None,
+            by=long,
+        )
+        house.follow_ups.record((opened(act),))
+    house.time += timedelta(days=3)
+    seen = await visit(browser, address, locale, width=width)
+    await seen.page.goto("/follow-ups?of=all")
+    assert await seen.page.locator("tbody tr").count() == 3
+    assert await seen.page.locator("table").evaluate_all(_PAST_THE_EDGE) == []
+    hidden = "each => each.scrollWidth - each.clientWidth"
+    assert await seen.page.locator(".scroll").evaluate(hidden) == 0
+    assert await seen.page.evaluate("document.documentElement.scrollWidth") == width
     await seen.context.close()
 
 

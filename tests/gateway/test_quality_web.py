@@ -102,11 +102,21 @@ async def test_the_programme_is_of_the_patients_alone(house: SmallHouse) -> None
     house.find(severe_pressure())
     async with browser(house) as web:
         dm = (await web.get("/api/v1/quality?programme=dm")).json()
-        nobody = (await web.get("/api/v1/quality?programme=other")).json()
+        unknown = [
+            await web.get(path)
+            for path in (
+                "/api/v1/quality?programme=nix",
+                "/api/v1/quality.csv?programme=nix",
+                "/api/v1/monitoring.csv?programme=nix",
+                "/quality/figure/times?programme=nix",
+                "/quality?programme=nix",
+            )
+        ]
         page = (await web.get("/quality")).text
     assert (dm["programme"], dm["total"]["alerts"], dm["total"]["patient_days"]) == ("dm", 1, 14)
     assert [each["name"] for each in dm["by_programme"]] == ["dm"]
-    assert (nobody["total"]["alerts"], nobody["total"]["patient_days"]) == (0, 0)
+    assert [answer.status_code for answer in unknown] == [422] * 5
+    assert all("there is no programme nix; patients are in: dm" in answer.text for answer in unknown)
     assert "<option>dm</option>" in page
 
 
@@ -356,7 +366,7 @@ async def test_months_of_monitoring_as_a_table(house: SmallHouse) -> None:
     assert all("no billing advice" in row["Source of the thresholds"] for row in months)
     assert [(row["姓名"], row["时段"], row["有数据天数"], row["达到的阈值"]) for row in thirty] == [
         ("Anna Miller", "30 天", "0", ""),
-        ("王芳", "30 天", "14", "2-15 d: 99445"),
+        ("王芳", "30 天", "14", "2-15 天：99445"),
     ]
     assert "不构成计费建议" in thirty[0]["阈值来源"]
 
@@ -378,19 +388,37 @@ async def test_days_with_data_are_of_the_patients_clock_also_when_it_changes(hou
 
 async def test_minutes_of_care_that_cannot_be_are_refused(house: SmallHouse) -> None:
     furnish(house)
+    wanted = {"patient": MILLER.id, "because": "call", "role": "nurse", "by": "Li"}
     async with browser(house) as web:
+        of_miller = (await web.post("/api/v1/follow-ups", json=wanted)).json()["id"]
         for body, status in (
             ({"by": "Zhao", "minutes": 0}, 422),
             ({"by": " ", "minutes": 3}, 422),
             ({"by": "Zhao", "minutes": 3, "at": "2026-03-03T06:31:00Z"}, 422),
             ({"by": "Zhao", "minutes": 3, "extra": 1}, 422),
+            ({"by": "Zhao", "minutes": 3, "at": "2025-12-03T06:29:00Z"}, 422),
+            ({"by": "Zhao", "minutes": 3, "follow_up": "f-none"}, 404),
+            ({"by": "Zhao", "minutes": 3, "follow_up": of_miller}, 422),
+            ({"by": "Zhao", "minutes": 121}, 409),
+            ({"by": "Zhao", "minutes": 1441, "confirm": True}, 422),
         ):
             answer = await web.post(f"/api/v1/patients/{WANG.id}/care-time", json=body)
-            assert answer.status_code == status
+            assert answer.status_code == status, body
             assert answer.json()["detail"]
+        assert (
+            house.quality.months(date(2025, 12, 1), date(2026, 3, 3), quality_desk.Window.MONTH)[-1][1].minutes == 0
+        )
+        for meant in (
+            {"minutes": 121, "confirm": True},
+            {"minutes": 120},
+            {"minutes": 1, "at": "2025-12-03T06:30:00Z"},
+        ):
+            body = {"by": "Zhao", **meant}
+            assert (await web.post(f"/api/v1/patients/{WANG.id}/care-time", json=body)).status_code == 201
         assert (await web.post("/api/v1/patients/p-9/care-time", json={"by": "Z", "minutes": 3})).status_code == 404
         taken = await web.post(f"/api/v1/patients/{WANG.id}/care-time", json={"by": " Zhao ", "minutes": 3})
         assert taken.json() == {
+            "id": 4,
             "patient": "p-017",
             "at": "2026-03-03T14:30:00+08:00",
             "by": "Zhao",
@@ -398,7 +426,57 @@ async def test_minutes_of_care_that_cannot_be_are_refused(house: SmallHouse) -> 
             "live": False,
             "note": "",
             "follow_up": None,
+            "corrections": [],
         }
+
+
+async def test_corrected_minutes_are_the_ones_that_count(house: SmallHouse) -> None:
+    furnish(house)
+    path = f"/api/v1/patients/{WANG.id}/care-time"
+    async with browser(house) as web:
+        made = (await web.post(path, json={"by": "Zhao", "minutes": 90, "live": True})).json()
+        await web.post(f"/api/v1/patients/{MILLER.id}/care-time", json={"by": "Zhao", "minutes": 5})
+        at = f"{path}/{made['id']}/corrections"
+        for body, status in (
+            ({"minutes": 9, "because": "typo"}, 422),
+            ({"by": "Li", "minutes": 9}, 422),
+            ({"by": "Li", "minutes": 9, "because": " "}, 422),
+            ({"by": "Li", "minutes": -1, "because": "typo"}, 422),
+            ({"by": "Li", "minutes": 121, "because": "typo"}, 409),
+        ):
+            assert (await web.post(at, json=body)).status_code == status, body
+        reason = {"by": "Li", "minutes": 9, "because": "typed 90 for 9"}
+        for other in (at.replace(WANG.id, MILLER.id), f"{path}/99/corrections"):
+            unknown = await web.post(other, json=reason)
+            assert unknown.status_code == 404
+            assert "no minutes of care have the number" in unknown.json()["detail"]
+        house.time += timedelta(minutes=5)
+        corrected = await web.post(at, json=reason)
+        assert corrected.status_code == 201
+        assert (corrected.json()["minutes"], corrected.json()["corrections"]) == (
+            90,
+            [
+                {
+                    "at": "2026-03-03T14:35:00+08:00",
+                    "by": "Li",
+                    "minutes": 9,
+                    "live": True,
+                    "because": "typed 90 for 9",
+                }
+            ],
+        )
+        assert (await web.get(path)).json() == [corrected.json()]
+        counted = lines(await web.get("/api/v1/monitoring.csv?from=2026-03-01"))[-1]
+        assert (counted["Minutes of care"], counted["Live contact"]) == ("9", "2026-03-03")
+        assert (await web.post(at, json={**reason, "minutes": 0})).status_code == 201
+        counted = lines(await web.get("/api/v1/monitoring.csv?from=2026-03-01"))[-1]
+        assert (counted["Minutes of care"], counted["Live contact"]) == ("0", "")
+        told = (await web.get(f"/api/v1/audit?subject=care-time:{made['id']}")).json()
+    assert [(each["what"], each["who"]) for each in told] == [
+        ("corrected", "Li"),
+        ("corrected", "Li"),
+        ("noted", "Zhao"),
+    ]
 
 
 async def test_the_examples_in_the_description_are_what_it_describes(house: SmallHouse) -> None:
