@@ -35,6 +35,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -242,8 +243,7 @@ class Timer:
     @property
     def id(self) -> str:
         """Derived from what it is for: planned twice, it is the same."""
-        parts = (self.subject, self.kind, self.run.isoformat(), str(self.number), str(self.count))
-        return "t-" + sha256("\x1f".join(parts).encode()).hexdigest()[:16]
+        return _timer_id(self.subject, self.kind, self.run, self.number, self.count)
 
     @property
     def is_for_staff(self) -> bool:
@@ -260,6 +260,12 @@ class Timer:
     def is_pending_step(self) -> bool:
         """Whether it is a step that has not been taken a first time."""
         return self.kind is TimerKind.STEP and self.done_at is None and self.count == 0
+
+
+@lru_cache(maxsize=8192)  # of the timers of one transaction it is asked for again and again
+def _timer_id(subject: str, kind: TimerKind, run: datetime, number: int, count: int) -> str:
+    parts = (subject, kind, run.isoformat(), str(number), str(count))
+    return "t-" + sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 
 def begin(alert: str, ladder: Ladder, run: datetime, *, staffed: bool = True) -> tuple[Timer, ...]:

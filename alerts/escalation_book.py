@@ -160,7 +160,7 @@ class Cycle:
 class EscalationBook:
     """The timers. channels: names of the personal channels that are configured, by whom they may reach.
 
-    patient_of: who a patient is, None for one who is not registered. situation: the last readings about an alert, on
+    patients_of: who some patients are, of those who are registered. situation: the last readings about an alert, on
     the patient's own wall clock; it may fail, and the message then goes without.
     """
 
@@ -169,13 +169,13 @@ class EscalationBook:
         engine: Engine,
         *,
         channels: Mapping[Audience, Collection[str]],
-        patient_of: Callable[[str], PatientFile | None],
+        patients_of: Callable[[Collection[str]], Mapping[str, PatientFile]],
         situation: Callable[[Alert, PatientFile | None], Situation] = lambda _alert, _known: Situation(),
         ladders: Sequence[Ladder] = (),
     ) -> None:
         self._engine = engine
         self._channels = channels
-        self.patient_of = patient_of
+        self.patients_of = patients_of
         self.situation = situation
         self.ladders = ladders
 
@@ -404,7 +404,10 @@ class _Desk:
         handed = [timer for timer in timers if timer.kind is TimerKind.HANDOVER]
         self._told = told_in(db, [each.id for timer in handed for each in self._run(timer)]) if handed else {}
         self._contacts: dict[str, _Ways] = {}
-        self._learn_contacts({patient(alert.patient) for alert in self._alerts.values()})
+        patients = {alert.patient for alert in self._alerts.values()}
+        patients |= {follow_up.patient for follow_up in self._follow_ups.values()}
+        self._learn_contacts(map(patient, patients))
+        self._learn_files(patients)
         self.nobody: set[str] = set()
         # By patient and moment: runs that are to tell the patient at once, and what such runs have said.
         self._begun: set[tuple[str, datetime]] = set()
@@ -818,13 +821,16 @@ class _Desk:
             return self.patient(of_patient)
         return next((one.recipient() for one in self.rota.staff if staff(one.id) == owner), None)
 
-    def _learn_contacts(self, owners: Collection[str]) -> None:
-        none: _Ways = ((), None)
-        self._contacts |= dict.fromkeys(owners, none) | (contacts_in(self._db, owners) if owners else {})
+    def _learn_contacts(self, owners: Iterable[str]) -> None:
+        asked, none = list(owners), ((), None)
+        self._contacts |= dict.fromkeys(asked, none) | (contacts_in(self._db, asked) if asked else {})
+
+    def _learn_files(self, patients: Collection[str]) -> None:
+        self._files |= dict.fromkeys(patients) | (dict(self._book.patients_of(patients)) if patients else {})
 
     def _file(self, name: str) -> PatientFile | None:
         if name not in self._files:
-            self._files[name] = self._book.patient_of(name)
+            self._learn_files([name])
         return self._files[name]
 
     def _situation(self, alert: Alert) -> Situation:

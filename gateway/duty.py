@@ -33,7 +33,7 @@ from alerts.team import Recipient, Role, patient
 from alerts.team_book import TeamBook
 from gateway.clock import Clock
 from gateway.own_limits import care_of
-from gateway.people import People
+from gateway.people import Patient, People
 from gateway.replies import Replies
 from gateway.signed import ACKNOWLEDGE, MESSAGE, SURVEY, Claim, SignedLinks
 from ingest.journal import Journal
@@ -77,7 +77,7 @@ class Duty:
         self.links = SignedLinks(engine)
         self.replies = Replies(engine)
         self.escalation = EscalationBook(
-            engine, channels=channels, patient_of=self._patient, situation=self._situation, ladders=ladders
+            engine, channels=channels, patients_of=self._patients, situation=self._situation, ladders=ladders
         )
         self.base_url = ""
         self.mailboxes = frozenset(mailboxes)
@@ -268,15 +268,17 @@ class Duty:
         self.speaker.wake()
         return told
 
-    def _patient(self, name: str) -> PatientFile | None:
-        if name == HOUSE:
-            nobody = Recipient(owner=patient(name), name="Homeward", language="en", zone=self._zone)
-            return PatientFile(recipient=nobody, programme=HOUSE)
-        known = self._people.patient(name)
-        if known is None:
-            return None
-        recipient = Recipient(owner=patient(name), name=known.name, language=known.language, zone=known.zone)
-        programme = self._rules.care(name, care_of(known)).programme
+    def _patients(self, names: Collection[str]) -> dict[str, PatientFile]:
+        """Who these patients are, of those who are registered; the house has no contacts of its own."""
+        found = {known.id: self._file(known) for known in self._people.some(names)}
+        if HOUSE in names:
+            nobody = Recipient(owner=patient(HOUSE), name="Homeward", language="en", zone=self._zone)
+            found[HOUSE] = PatientFile(recipient=nobody, programme=HOUSE)
+        return found
+
+    def _file(self, known: Patient) -> PatientFile:
+        recipient = Recipient(owner=patient(known.id), name=known.name, language=known.language, zone=known.zone)
+        programme = self._rules.care(known.id, care_of(known)).programme
         return PatientFile(recipient=recipient, programme=programme, glucose_unit=known.glucose_unit)
 
     def _situation(self, alert: Alert, known: PatientFile | None) -> Situation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -81,7 +81,7 @@ class Clinic:
         self.escalation = EscalationBook(
             self.engine,
             channels=personal_routes(personal),
-            patient_of=self.patient_of,
+            patients_of=self.patients_of,
             situation=lambda _alert, _known: SITUATION,
             ladders=ladders,
         )
@@ -95,10 +95,13 @@ class Clinic:
         self.engine.dispose()
 
     @staticmethod
-    def patient_of(name: str) -> PatientFile:
-        return PatientFile(
-            recipient=Recipient(owner=f"patient:{name}", name="张伟", language="zh_CN", zone="Asia/Shanghai")
-        )
+    def patients_of(names: Collection[str]) -> dict[str, PatientFile]:
+        return {
+            name: PatientFile(
+                recipient=Recipient(owner=f"patient:{name}", name="张伟", language="zh_CN", zone="Asia/Shanghai")
+            )
+            for name in names
+        }
 
     def staff(self, *, doctor: tuple[int, int] = (0, 0), nurse: tuple[int, int] = (0, 0)) -> None:
         """A nurse and a doctor with their hours on duty, and a coordinator."""

@@ -362,7 +362,7 @@ async def test_where_nobody_can_be_told_it_is_said_and_tried_again(clinic: Clini
 
 def test_two_hubs_note_and_tell_it_once(database_url: str) -> None:
     engines = [open_database(database_url) for _ in range(2)]
-    books = [EscalationBook(each, channels={}, patient_of=Clinic.patient_of) for each in engines]
+    books = [EscalationBook(each, channels={}, patients_of=Clinic.patients_of) for each in engines]
     made = FollowUpBook(engines[0])
     team = TeamBook(engines[0])
     team.put(WANG, now=START)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import time, timedelta
@@ -13,6 +13,7 @@ from alerts.alert import Act, ActKind, Audience, Finding, Priority, Text, Verdic
 from alerts.channels import ChannelError, Message
 from alerts.database import METADATA
 from alerts.escalation import Ladder, Result, Step
+from alerts.escalation_book import PatientFile
 from alerts.follow_up import State, follow
 from alerts.follow_up_book import FollowUpBook
 from alerts.machine import hear
@@ -539,12 +540,12 @@ async def test_two_hubs_never_send_the_same(tmp_path: Path, app: Ear) -> None:
 
 
 async def test_a_fault_in_one_does_not_keep_the_others(clinic: Clinic, app: Ear) -> None:
-    def patient_of(name: str) -> object:
-        if name == "p-1":
+    def patients_of(names: Collection[str]) -> dict[str, PatientFile]:
+        if "p-1" in names:
             raise RuntimeError("a fault")
-        return Clinic.patient_of(name)
+        return Clinic.patients_of(names)
 
-    clinic.escalation.patient_of = patient_of  # type: ignore[assignment]
+    clinic.escalation.patients_of = patients_of
     clinic.alarm(patient="p-1")
     clinic.alarm(patient="p-2")
     faults = 0
@@ -553,7 +554,7 @@ async def test_a_fault_in_one_does_not_keep_the_others(clinic: Clinic, app: Ear)
     await clinic.speaker.speak()
     assert faults == 1
     assert app.whom() == ["wang"]
-    clinic.escalation.patient_of = Clinic.patient_of
+    clinic.escalation.patients_of = Clinic.patients_of
     await clinic.at(1)
     assert app.whom() == ["wang", "wang"]
 

@@ -91,7 +91,7 @@ def test_alerts_of_before_can_be_put_off_and_follow_ups_of_before_become_overdue
     act = Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Dr Li", at=minute(5))
     changes = hear(alert, act, minute(5)).changes
     book.record(changes, also=follow_ups.writing(follow(changes[-1].alert, act, None)))
-    escalation = EscalationBook(engine, channels={}, patient_of=lambda _name: None)
+    escalation = EscalationBook(engine, channels={}, patients_of=lambda _names: {})
     assert [escalation.note_overdue(minute(at), book.put_for_house) for at in (6, 10_000, 10_001)] == [0, 1, 0]
     found = follow_ups.of_alert(alert.id)
     assert found is not None
