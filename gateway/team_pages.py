@@ -18,7 +18,8 @@ from zoneinfo import ZoneInfo, available_timezones
 from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import Response
 
-from alerts.staffing import WEEKDAY_WORDS, Outlook, shift_words
+from alerts.alert import Audience, Text
+from alerts.staffing import WEEKDAY_WORDS, Outlook, shift_words, untold
 from alerts.team import Contact, Recipient, Role, Rota
 from alerts.team_book import Ways
 from gateway.api import Door, House
@@ -140,12 +141,21 @@ def _shown(house: HouseView, rota: Rota, now: datetime) -> dict[str, Any]:
         "now": now,
         "staff": sorted((one for one in rota.staff if one.active), key=lambda one: (one.name, one.id)),
         "names": {one.id: one.name for one in rota.staff},
+        "untold": _untold(house, rota, now),
         "role_words": ROLES,
         "weekdays": list(zip(WEEKDAYS, WEEKDAY_WORDS, strict=True)),
         "usual_role": Role.NURSE,
         "today": now.astimezone(house.zone).date(),
         "zones": sorted(zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")),
     }
+
+
+def _untold(house: HouseView, rota: Rota, now: datetime) -> dict[str, Text]:
+    """Who has a shift or stands in, and cannot be told: by id, and what to do."""
+    needed = {shift.practitioner for shift in rota.shifts if not is_ended(shift, now)}
+    needed |= {away.substitute for away in rota.absences if away.substitute and away.end > now}
+    channels = house.duty.escalation.channels(Audience.STAFF)
+    return {one.id: said for one in rota.staff if one.id in needed and (said := untold(one, channels))}
 
 
 def _drawn(found: Outlook, start: datetime, end: datetime) -> list[tuple[str, list[Bar]]]:
