@@ -43,7 +43,7 @@ from gateway.contact_api import (
     usable,
 )
 from gateway.language import Sentence
-from gateway.people import AlreadyKnown
+from gateway.people import AlreadyKnown, refused_as
 from gateway.view import HouseView
 
 OUTLOOK_DAYS: Final = 7
@@ -443,14 +443,14 @@ async def add_staff(house: House, body: StaffIn) -> StaffOut:
         contacts=usable(house, Audience.STAFF, body.contacts),
         quiet=body.quiet.quiet() if body.quiet else None,
     )
+    known = Sentence("staff {id} exists already; change that one, or choose another id", id=one.id)
 
     def new(rota: Rota) -> None:
-        if any(known.id == one.id for known in rota.staff):
-            raise AlreadyKnown(
-                Sentence("staff {id} exists already; change that one, or choose another id", id=one.id)
-            )
+        if any(other.id == one.id for other in rota.staff):
+            raise AlreadyKnown(known)
 
-    await asyncio.to_thread(partial(house.duty.team.put, one, now=house.now(), by=body.by.strip(), check=new))
+    with refused_as(known):
+        await asyncio.to_thread(partial(house.duty.team.put, one, now=house.now(), by=body.by.strip(), check=new))
     return await get_staff(house, one.id)
 
 
