@@ -345,7 +345,7 @@ class PostponeIn(Door):
 
 
 class CloseFollowUpIn(Door):
-    """The end, with an outcome; of an alert's follow-up also that of the alert."""
+    """The end, with an outcome; of an alert's follow-up also that of the alert. mended, false-alarm: of none."""
 
     by: Name
     outcome: Outcome
