@@ -563,7 +563,7 @@ async def list_absences(
     return [
         _absence_out(house, rota, absence)
         for absence in rota.absences
-        if staff in {None, absence.practitioner} and (over or absence.end > now)
+        if staff in {None, absence.practitioner} and (over or not is_over(absence, now))
     ]
 
 
@@ -655,8 +655,14 @@ async def rota_of(house: HouseView) -> Rota:
 
 
 def is_ended(shift: Shift, now: datetime) -> bool:
-    """Whether a shift does not begin any more."""
-    return shift.last is not None and shift.last < now.astimezone(ZoneInfo(shift.zone)).date()
+    """Whether a shift does not begin any more, or never does."""
+    today = now.astimezone(ZoneInfo(shift.zone)).date()
+    return shift.last is not None and shift.last < max(shift.first, today)
+
+
+def is_over(absence: Absence, now: datetime) -> bool:
+    """Whether somebody is back, or never is away."""
+    return absence.end <= max(absence.start, now)
 
 
 async def outlooks(house: HouseView, rota: Rota, now: datetime) -> list[Outlook]:

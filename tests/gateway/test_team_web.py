@@ -633,6 +633,57 @@ async def test_shifts_end_and_people_come_back_leave_and_are_taken_back_on_their
     assert [each["id"] for each in await ask(web, "GET", "staff")] == ["bao", "wang"]
 
 
+@pytest.mark.parametrize(
+    ("language", "correct", "remove"), [("en", "Correct…", "Remove"), ("zh-CN", "更正…", "移除")]
+)
+async def test_shifts_and_absences_are_corrected_and_removed_on_the_page_of_their_person(
+    house: SmallHouse, web: httpx.AsyncClient, language: str, correct: str, remove: str
+) -> None:
+    web.headers["Accept-Language"] = language
+    for one in (NURSE, {**NURSE, "id": "bao", "name": "Bao"}):
+        await ask(web, "POST", "staff", 201, **one)
+    await ask(web, "POST", "shifts", 201, **DAY, weekdays=["mon", "wed"], to="2026-06-30")
+    await ask(web, "POST", "shifts", 201, **{**NIGHT, "from": "2026-04-01"})
+    away = {"staff": "wang", "start": "2026-03-04T00:00:00Z", "end": "2026-03-05T00:00:00Z", "substitute": "bao"}
+    await ask(web, "POST", "absences", 201, **away, **BY)
+    team = (await web.get("/team")).text
+    for part in ("shifts", "absences"):
+        assert f'<a href="/team/staff/wang#{part}">' in team
+    page = (await web.get("/team/staff/wang")).text
+    assert page.count(correct) == 3
+    form = page.split('action="/team/shifts/1"')[1].split("</form>")[0]
+    assert [day for day in WEEK if f'name="{day}" checked' in form] == ["day-mon", "day-wed"]
+    assert 'value="2026-06-30"' in form
+    form = page.split('action="/team/absences/1"')[1].split("</form>")[0]
+    assert 'name="start" value="2026-03-04T08:00"' in form
+    assert '<option value="bao" selected>' in form
+
+    new = {"day-tue": "on", "start": "01:00", "end": "09:00", "from": "2026-03-03", "zone": "UTC", "by": "Zhao"}
+    at = "/team/staff/wang"
+    assert (await web.post("/team/shifts/1", data=new)).headers["location"] == f"{at}#shifts"
+    (shift, _) = await ask(web, "GET", "shifts")
+    assert (shift["weekdays"], shift["start"], shift["end"]) == (["tue"], "01:00", "09:00")
+    assert (shift["from"], shift["to"], shift["zone"]) == ("2026-03-03", None, "UTC")
+    longer = {"start": "2026-03-04T09:00", "end": "2026-03-07T09:00", "by": "Zhao"}
+    assert (await web.post("/team/absences/1", data=longer)).headers["location"] == f"{at}#absences"
+    (absence,) = await ask(web, "GET", "absences")
+    assert (absence["end"], absence["substitute"]) == ("2026-03-07T09:00:00+08:00", None)
+    for subject in ("shift:1", "absence:1"):
+        assert audited(house, subject) == [("changed", "Zhao"), ("added", "Head nurse Chen")]
+
+    seen = {"Referer": f"http://localhost:8080{at}"}
+    back = await web.post("/team/shifts/1", data={**new, "to": "2026-03-01"}, headers=seen)
+    assert back.status_code == 422
+    assert '<details open><summary class="button">' in back.text.split('id="shifts"')[1].split("</ul>")[0]
+    before = (await web.get(at)).text
+    for path in ("shifts/2", "absences/1"):
+        assert remove in before.split(f'action="/team/{path}/end"')[1].split("</form>")[0]
+        assert (await web.post(f"/team/{path}/end", data={"by": "Zhao"})).status_code == 303
+        assert f'action="/team/{path}"' not in (await web.get(at)).text
+    assert [each["id"] for each in await ask(web, "GET", "shifts")] == [1]
+    assert await ask(web, "GET", "absences") == []
+
+
 async def test_the_patients_page_shows_and_changes_contacts_quiet_hours_language_and_the_plan_of_care(
     house: SmallHouse, web: httpx.AsyncClient
 ) -> None:
