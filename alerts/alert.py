@@ -6,7 +6,7 @@ present" and "has a person seen it" are independent. Priorities are named as in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import IntEnum, StrEnum
@@ -90,13 +90,24 @@ class Finding:
 
 
 class Outcome(StrEnum):
-    """How a person closed an alert."""
+    """How a person closed an alert or a follow-up. mended, false-alarm: only of the house itself, of no patient."""
 
     ADVICE = "advice"
     MEDICATION_CHANGED = "medication-changed"
     APPOINTMENT = "appointment"
     EMERGENCY = "emergency"
+    MENDED = "mended"
+    FALSE_ALARM = "false-alarm"
     NO_ACTION = "no-action"  # the note says why
+
+
+OUTCOMES_OF_HOUSE: Final = (Outcome.MENDED, Outcome.FALSE_ALARM, Outcome.NO_ACTION)
+OUTCOMES_OF_CARE: Final = tuple(each for each in Outcome if each not in {Outcome.MENDED, Outcome.FALSE_ALARM})
+
+
+def outcomes_of(patient: str) -> Sequence[Outcome]:
+    """With which an alert about somebody, or about HOUSE, may be closed."""
+    return OUTCOMES_OF_HOUSE if patient == HOUSE else OUTCOMES_OF_CARE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

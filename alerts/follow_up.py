@@ -42,6 +42,7 @@ from hashlib import sha256
 from typing import Final, NoReturn
 
 from alerts.alert import (
+    OUTCOMES_OF_CARE,
     Act,
     ActKind,
     Alert,
@@ -734,8 +735,8 @@ def _postpone(follow_up: FollowUp, deed: Postpone) -> Step:
 def _close(follow_up: FollowUp, deed: Close) -> Step:
     if deed.outcome is None:
         _refuse(
-            f"Closing follow-up {follow_up.id} needs an outcome: {', '.join(Outcome)}.",
-            f"结束随访 {follow_up.id} 须填写处理结果：{', '.join(Outcome)}。",
+            f"Closing follow-up {follow_up.id} needs an outcome: {', '.join(OUTCOMES_OF_CARE)}.",
+            f"结束随访 {follow_up.id} 须填写处理结果：{', '.join(OUTCOMES_OF_CARE)}。",
         )
     if not deed.note.strip():
         _refuse(
@@ -743,6 +744,13 @@ def _close(follow_up: FollowUp, deed: Close) -> Step:
             f"结束随访 {follow_up.id} 须填写说明：做了什么，或为何无需处理。",
         )
     _refuse_unasked(follow_up, deed)
+    if deed.outcome not in OUTCOMES_OF_CARE:
+        _refuse(
+            f"Follow-up {follow_up.id} is about a patient: it cannot be closed with the outcome {deed.outcome}. "
+            f"Possible: {', '.join(OUTCOMES_OF_CARE)}.",
+            f"随访 {follow_up.id} 涉及患者，不能以 {deed.outcome} 作为处理结果结束。"
+            f"可选：{', '.join(OUTCOMES_OF_CARE)}。",
+        )
     return _step(
         follow_up,
         What.CLOSED,

@@ -70,6 +70,7 @@ from hashlib import sha256
 from typing import Final
 
 from alerts.alert import (
+    HOUSE,
     Act,
     ActKind,
     Alert,
@@ -77,10 +78,10 @@ from alerts.alert import (
     Finding,
     IllegalAct,
     Notice,
-    Outcome,
     Priority,
     Text,
     Verdict,
+    outcomes_of,
 )
 from alerts.follow_up import asks_symptoms
 from alerts.rules import RULES
@@ -437,11 +438,26 @@ def _acknowledge(alert: Alert, act: Act) -> Change:
 
 
 def _close(alert: Alert, act: Act) -> Change:
+    possible = outcomes_of(alert.patient)
     if act.outcome is None:
         raise IllegalAct(
             Text(
-                en=f"Closing alert {alert.id} needs an outcome: {', '.join(Outcome)}.",
-                zh=f"关闭警报 {alert.id} 须填写处理结果：{', '.join(Outcome)}。",
+                en=f"Closing alert {alert.id} needs an outcome: {', '.join(possible)}.",
+                zh=f"关闭警报 {alert.id} 须填写处理结果：{', '.join(possible)}。",
+            )
+        )
+    if act.outcome not in possible:
+        about = (
+            Text(en="Homeward itself, and no patient", zh="本系统自身，与患者无关")
+            if alert.patient == HOUSE
+            else Text(en="a patient", zh="患者")
+        )
+        raise IllegalAct(
+            Text(
+                en=f"Alert {alert.id} is about {about.en}: it cannot be closed with the outcome {act.outcome}. "
+                f"Possible: {', '.join(possible)}.",
+                zh=f"警报 {alert.id} 涉及{about.zh}，不能以 {act.outcome} 作为处理结果关闭。"
+                f"可选：{', '.join(possible)}。",
             )
         )
     if not act.note.strip():

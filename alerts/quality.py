@@ -19,7 +19,7 @@ from enum import StrEnum
 from math import fsum
 from typing import Final
 
-from alerts.alert import Outcome, Priority, Text, together
+from alerts.alert import OUTCOMES_OF_CARE, Outcome, Priority, Text, together
 from alerts.rule import DAYS, HOURS, MIN, OWN, Comparison, Parameter, Rule
 from alerts.rules import RULES
 
@@ -357,7 +357,7 @@ def _figures(
         patient_days=patient_days,
         closed=len(closed),
         acted_on=len(closed) - outcomes[Outcome.NO_ACTION],
-        outcomes={outcome: outcomes[outcome] for outcome in Outcome},
+        outcomes={outcome: outcomes[outcome] for outcome in OUTCOMES_OF_CARE},
         unanswered=len(unanswered),
         unanswered_high=sum(alert.priority is Priority.HIGH for alert in unanswered),
         escalated=sum(alert.steps > 0 for alert in alerts),

@@ -57,10 +57,24 @@ class Outlook:
 
 def reached(rota: Rota, channels: Collection[str]) -> Rota:
     """The same without those who cannot be told by any of these channels, nor by telephone."""
-    staff = [
-        replace(one, active=one.active and bool(ways(one.recipient(), PREFERRED, channels))) for one in rota.staff
-    ]
+    staff = [replace(one, active=one.active and _is_told(one, channels)) for one in rota.staff]
     return replace(rota, staff=staff)
+
+
+def untold(one: Practitioner, channels: Collection[str]) -> Text | None:
+    """That somebody who is to be on duty cannot be told, and what to do; None where they can be."""
+    if _is_told(one, channels):
+        return None
+    return Text(
+        en=f"{one.name} cannot be told of anything: no contact is entered that can be used. "
+        f"Open the page Team, then {one.name}, and add one under Contacts.",
+        zh=f"{one.name} 目前无法收到任何通知：没有可用的联系方式。"
+        f"请在“团队”页面打开 {one.name}，在“联系方式”下添加。",
+    )
+
+
+def _is_told(one: Practitioner, channels: Collection[str]) -> bool:
+    return bool(ways(one.recipient(), PREFERRED, channels))
 
 
 def outlook(

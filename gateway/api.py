@@ -734,7 +734,11 @@ class SnoozeIn(Door):
 
 
 class CloseIn(Door):
-    """A named person ends the alert. The note says what was done, or why nothing was."""
+    """A named person ends the alert. The note says what was done, or why nothing was.
+
+    Of an alert about the house itself (patient "-") the outcome is mended, false-alarm or no-action; about a patient
+    it is another than mended and false-alarm.
+    """
 
     by: Name
     outcome: Outcome

@@ -14,7 +14,7 @@ from fastapi import APIRouter, HTTPException, Path, Query, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from alerts.alert import IllegalAct, Outcome, Priority, Symptom, Text
+from alerts.alert import Audience, IllegalAct, Outcome, Priority, Symptom, Text
 from alerts.care_plan import CarePlan, Condition, Control, planned
 from alerts.follow_up import (
     Attempt,
@@ -39,9 +39,9 @@ from alerts.follow_up import (
 from alerts.follow_up_book import Given
 from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved, refuse_past
 from alerts.messages import write
-from alerts.staffing import holder
+from alerts.staffing import holder, untold
 from alerts.survey import LONGEST_TEXT, MATERIALS, Answer, Material, Survey
-from alerts.team import Role
+from alerts.team import Practitioner, Role
 from gateway.api import (
     PAGE,
     Door,
@@ -166,6 +166,14 @@ class FollowUpOut(BaseModel):
             rule=SentenceOut.of(follow_up.rule),
             symptoms=_sorted(follow_up.symptoms),
         )
+
+
+class AssignedOut(FollowUpOut):
+    """A follow-up as it was given. warning: that who has it now cannot be told, and what to do; null: can be."""
+
+    warning: SentenceOut | None
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{**_FOLLOW_UP, "warning": None}]})
 
 
 class CareFactOut(BaseModel):
@@ -345,7 +353,7 @@ class PostponeIn(Door):
 
 
 class CloseFollowUpIn(Door):
-    """The end, with an outcome; of an alert's follow-up also that of the alert."""
+    """The end, with an outcome; of an alert's follow-up also that of the alert. mended, false-alarm: of none."""
 
     by: Name
     outcome: Outcome
@@ -590,7 +598,7 @@ async def list_follow_ups(
 
 
 @router.post("/follow-ups", status_code=201)
-async def open_follow_up(house: House, body: OpenIn) -> FollowUpOut:
+async def open_follow_up(house: House, body: OpenIn) -> AssignedOut:
     """Have a patient followed up."""
     patient = await find_patient(house, body.patient)
     now, because = house.now(), body.because.strip()
@@ -615,7 +623,7 @@ async def open_follow_up(house: House, body: OpenIn) -> FollowUpOut:
     )
     await asyncio.to_thread(house.follow_ups.record, (step,))
     _tell(house, step.follow_up)
-    return FollowUpOut.of(step.follow_up, ZoneInfo(patient.zone), now)
+    return await _assigned(house, FollowUpOut.of(step.follow_up, ZoneInfo(patient.zone), now))
 
 
 @router.get("/follow-ups/{follow_up_id}")
@@ -649,11 +657,11 @@ async def claim(house: House, follow_up_id: str, body: ClaimIn) -> FollowUpOut:
 
 
 @router.post("/follow-ups/{follow_up_id}/hand-over")
-async def hand_over(house: House, follow_up_id: str, body: HandOverIn) -> FollowUpOut:
+async def hand_over(house: House, follow_up_id: str, body: HandOverIn) -> AssignedOut:
     """Give it to a role or a person, with what they have to know; of a team, one who has the role."""
     follow_up = await find_follow_up(house, follow_up_id)
     to, role = await _holder(house, body.to, body.role, follow_up.role)
-    return await care(
+    given = await care(
         house,
         HandOver(
             follow_up=follow_up_id,
@@ -664,6 +672,7 @@ async def hand_over(house: House, follow_up_id: str, body: HandOverIn) -> Follow
             to=to,
         ),
     )
+    return await _assigned(house, given)
 
 
 @router.post("/follow-ups/{follow_up_id}/attempts")
@@ -971,6 +980,18 @@ async def _holder(house: HouseView, to: str | None, role: Role | None, usual: Ro
     if to is None:
         return None, role
     return holder(await asyncio.to_thread(house.duty.team.staff), to.strip(), role, usual)
+
+
+async def _assigned(house: HouseView, given: FollowUpOut) -> AssignedOut:
+    staff = await asyncio.to_thread(house.duty.team.staff)
+    said = untold_holder(house, staff, given.assigned_to)
+    return AssignedOut(**dict(given), warning=SentenceOut.of(said) if said else None)
+
+
+def untold_holder(house: HouseView, staff: Iterable[Practitioner], name: str | None) -> Text | None:
+    """That who has a follow-up is of the staff and cannot be told, and what to do; else None."""
+    one = next((each for each in staff if each.active and each.name == name), None)
+    return untold(one, house.duty.escalation.channels(Audience.STAFF)) if one else None
 
 
 async def find_follow_up(house: HouseView, follow_up_id: str) -> FollowUp:

@@ -22,7 +22,7 @@ import aiosmtplib
 from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.exc import DatabaseError
 
-from gateway.config import BOOK, Config, Email, is_loopback
+from gateway.config import BOOK, Config, Email, Web, is_loopback
 from gateway.device_book import states_of
 from gateway.keeper import is_scarce, room, share
 from gateway.schema import SchemaError, describe, driven, is_filled, remedy, said, shown
@@ -34,6 +34,10 @@ _PROBE: Final = 65_536  # octets
 _IN_THE_CLEAR: Final = (
     "the page speaks no TLS, so at {host} the token and what it shows of patients travel in the clear; put a reverse "
     "proxy with TLS before it (README.md says how), and its https address into base_url of [web]"
+)
+_LINKS: Final = (
+    "messages go out, and their links begin with {address}, which nobody can open on another computer or telephone; "
+    'write under [web] how this Homeward is reached from there, as in base_url = "https://homeward.clinic.example"'
 )
 _STORES: Final = ("journal.db", BOOK, "sessions.db", "packets.db")
 
@@ -95,6 +99,16 @@ async def _findings(config: Config) -> AsyncIterator[Finding]:
     yield _door("page", config.web.host, config.web.port, running)
     if not (is_loopback(config.web.host) or (config.web.base_url or "").startswith("https://")):
         yield Finding(part="page TLS", ok=False, says=_IN_THE_CLEAR.format(host=config.web.host))
+    if config.channel or config.email or config.webhook:
+        yield _links(config.web)
+
+
+def _links(web: Web) -> Finding:
+    """Whether others than this computer can open the links of messages."""
+    address = web.base_url or local_address(web.host, web.port)
+    is_own = is_loopback(urlsplit(address).hostname or "")
+    says = _LINKS.format(address=address) if is_own else f"those in messages begin with {address}"
+    return Finding(part="links", ok=not is_own, says=says)
 
 
 def _finding(part: str, trouble: str | None, fine: str) -> Finding:

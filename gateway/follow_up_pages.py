@@ -15,7 +15,7 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from alerts.alert import IllegalAct, Outcome, Text
+from alerts.alert import OUTCOMES_OF_CARE, IllegalAct, Outcome, Text
 from alerts.follow_up import CHANNEL_WORDS, PUT_OFF, Attempt, FollowUp, State, channel_word
 from alerts.invitation import Appointment
 from alerts.monitoring import UNUSUAL
@@ -36,6 +36,7 @@ from gateway.care_api import (
     OpenIn,
     PostponeIn,
     find_follow_up,
+    untold_holder,
 )
 from gateway.care_words import RESULTS, WHYS, symptoms_told, told
 from gateway.language import Language, Sentence
@@ -179,8 +180,9 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
         told=partial(told, zone=zone, language=language),
         symptoms_told=partial(symptoms_told, language=language),
         history=history,
+        untold=untold_holder(house, staff, follow_up.assigned_to),
         is_free=follow_up.state is State.OPEN,
-        possible=[Outcome.EMERGENCY] if is_emergency else list(Outcome),
+        possible=[Outcome.EMERGENCY] if is_emergency else OUTCOMES_OF_CARE,
         until=None if most is None or is_emergency else now + most,
         whys=WHYS,
         results=RESULTS,

@@ -24,7 +24,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from alerts.alert import HOUSE, ActKind, Alert, IllegalAct, Notice, Outcome, Symptom, Text, together
+from alerts.alert import HOUSE, ActKind, Alert, IllegalAct, Notice, Symptom, Text, outcomes_of, together
 from alerts.book import Way
 from alerts.channels import LogChannel
 from alerts.escalation import Result
@@ -203,7 +203,7 @@ def _environment(language: Language) -> Environment:
         ngettext=language.ngettext,
         language=language,
         languages=LANGUAGES,
-        outcomes=list(Outcome),
+        outcomes_of=outcomes_of,
         kinds=list(DeviceKind),
         links=list(DeviceLink),
         priority_name=priority_name,

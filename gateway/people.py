@@ -34,6 +34,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 
 from alerts.alert import minute_on
 from alerts.audit import audited
@@ -329,6 +330,15 @@ class AlreadyKnown(ValueError):
     """A patient or device of that id exists, or the device is worn by somebody else. The text says which."""
 
 
+@contextmanager
+def refused_as(known: Sentence) -> Iterator[None]:
+    """What another hub on the same database writes in the same moment is AlreadyKnown too."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise AlreadyKnown(known) from error
+
+
 class People:
     """The register of patients, devices and wearings."""
 
@@ -353,11 +363,11 @@ class People:
         """
         ZoneInfo(patient.zone)
         with self._engine.begin() as db:
+            known = Sentence("a patient with the id {id} exists already; choose another id", id=patient.id)
             if db.execute(select(_patients.c.id).where(_patients.c.id == patient.id)).one_or_none():
-                raise AlreadyKnown(
-                    Sentence("a patient with the id {id} exists already; choose another id", id=patient.id)
-                )
-            db.execute(insert(_patients).values(**_patient_row(patient)))
+                raise AlreadyKnown(known)
+            with refused_as(known):
+                db.execute(insert(_patients).values(**_patient_row(patient)))
             _write_care(db, patient)
             audited(db, "added", f"patient:{patient.id}", at=now, who=by, after=_to_audit(patient))
 
@@ -459,10 +469,12 @@ class People:
     def add_device(self, device: Device, *, now: datetime, by: str | None = None) -> None:
         """Write a new device down. by: as in `add_patient`. Raises AlreadyKnown."""
         with self._engine.begin() as db:
+            known = Sentence("a device with the id {id} exists already; pair that one", id=device.id)
             if db.execute(select(_devices.c.id).where(_devices.c.id == device.id)).one_or_none():
-                raise AlreadyKnown(Sentence("a device with the id {id} exists already; pair that one", id=device.id))
+                raise AlreadyKnown(known)
             row = {"id": device.id, "kind": device.kind, "link": device.link, "model": device.model}
-            db.execute(insert(_devices).values(**row))
+            with refused_as(known):
+                db.execute(insert(_devices).values(**row))
             audited(db, "added", f"device:{device.id}", at=now, who=by, after=row)
 
     def wearings(self, device: str | None = None, patient: str | None = None) -> list[Wearing]:

@@ -56,7 +56,7 @@ def times_figure(made: Quality, language: Language) -> go.Figure:
 
 def outcomes_figure(made: Quality, language: Language) -> go.Figure:
     """How the closed alerts ended."""
-    outcomes = list(Outcome)
+    outcomes = list(made.total.outcomes)
     figure = go.Figure()
     figure.add_bar(
         y=[language.gettext(OUTCOMES[each]) for each in outcomes],

@@ -24,9 +24,10 @@ from alerts.staffing import (
     refuse_ended_shift,
     refuse_shift,
     roles_watched,
+    untold,
 )
 from alerts.team import Absence, Practitioner, Role, Rota, Shift
-from gateway.api import CalendarDay, Door, House, Identifier, Moment, Name, Problem, Zone
+from gateway.api import CalendarDay, Door, House, Identifier, Moment, Name, Problem, SentenceOut, Zone
 from gateway.contact_api import (
     MOST_CONTACTS,
     WAYS,
@@ -42,7 +43,7 @@ from gateway.contact_api import (
     usable,
 )
 from gateway.language import Sentence
-from gateway.people import AlreadyKnown
+from gateway.people import AlreadyKnown, refused_as
 from gateway.view import HouseView
 
 OUTLOOK_DAYS: Final = 7
@@ -201,7 +202,10 @@ class EndShiftIn(Door):
 
 
 class ShiftOut(BaseModel):
-    """A shift; from and to are the days on which it may begin, both included."""
+    """A shift; from and to are the days on which it may begin, both included.
+
+    warning: that whose shift it is cannot be told, and what to do; null: can be.
+    """
 
     id: int
     staff: str
@@ -212,6 +216,7 @@ class ShiftOut(BaseModel):
     zone: str
     first: date = Field(serialization_alias="from")
     last: date | None = Field(serialization_alias="to")
+    warning: SentenceOut | None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -226,13 +231,14 @@ class ShiftOut(BaseModel):
                     "zone": "Asia/Shanghai",
                     "from": "2026-03-02",
                     "to": None,
+                    "warning": None,
                 }
             ]
         }
     )
 
     @classmethod
-    def of(cls, shift: Shift) -> ShiftOut:
+    def of(cls, shift: Shift, warning: SentenceOut | None) -> ShiftOut:
         """As written down."""
         return cls(
             id=shift.id,
@@ -244,6 +250,7 @@ class ShiftOut(BaseModel):
             zone=shift.zone,
             first=shift.first,
             last=shift.last,
+            warning=warning,
         )
 
 
@@ -292,13 +299,17 @@ class EndAbsenceIn(Door):
 
 
 class AbsenceOut(BaseModel):
-    """An absence, on the clock of whose it is."""
+    """An absence, on the clock of whose it is.
+
+    warning: that who stands in cannot be told, and what to do; null: can be, or nobody stands in.
+    """
 
     id: int
     staff: str
     start: datetime
     end: datetime
     substitute: str | None
+    warning: SentenceOut | None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -309,13 +320,14 @@ class AbsenceOut(BaseModel):
                     "start": "2026-03-09T00:00:00+08:00",
                     "end": "2026-03-16T00:00:00+08:00",
                     "substitute": "liu",
+                    "warning": None,
                 }
             ]
         }
     )
 
     @classmethod
-    def of(cls, absence: Absence, zone: ZoneInfo) -> AbsenceOut:
+    def of(cls, absence: Absence, zone: ZoneInfo, warning: SentenceOut | None) -> AbsenceOut:
         """As written down."""
         return cls(
             id=absence.id,
@@ -323,6 +335,7 @@ class AbsenceOut(BaseModel):
             start=absence.start.astimezone(zone),
             end=absence.end.astimezone(zone),
             substitute=absence.substitute,
+            warning=warning,
         )
 
 
@@ -430,14 +443,14 @@ async def add_staff(house: House, body: StaffIn) -> StaffOut:
         contacts=usable(house, Audience.STAFF, body.contacts),
         quiet=body.quiet.quiet() if body.quiet else None,
     )
+    known = Sentence("staff {id} exists already; change that one, or choose another id", id=one.id)
 
     def new(rota: Rota) -> None:
-        if any(known.id == one.id for known in rota.staff):
-            raise AlreadyKnown(
-                Sentence("staff {id} exists already; change that one, or choose another id", id=one.id)
-            )
+        if any(other.id == one.id for other in rota.staff):
+            raise AlreadyKnown(known)
 
-    await asyncio.to_thread(partial(house.duty.team.put, one, now=house.now(), by=body.by.strip(), check=new))
+    with refused_as(known):
+        await asyncio.to_thread(partial(house.duty.team.put, one, now=house.now(), by=body.by.strip(), check=new))
     return await get_staff(house, one.id)
 
 
@@ -474,10 +487,10 @@ async def list_shifts(
     ended: Annotated[bool, Query(description="Those that have ended as well")] = False,
 ) -> list[ShiftOut]:
     """Shifts in the order in which they were written down."""
-    now = house.now()
+    rota, now = await rota_of(house), house.now()
     return [
-        ShiftOut.of(shift)
-        for shift in (await rota_of(house)).shifts
+        _shift_out(house, rota, shift)
+        for shift in rota.shifts
         if staff in {None, shift.practitioner} and role in {None, shift.role} and (ended or not is_ended(shift, now))
     ]
 
@@ -501,7 +514,8 @@ async def add_shift(house: House, body: ShiftIn) -> ShiftOut:
     _refuse_turned_days(shift)
     check = partial(refuse_shift, shift=shift)
     add = partial(house.duty.team.add_shift, shift, now=now, by=body.by.strip(), check=check)
-    return ShiftOut.of(await asyncio.to_thread(add))
+    made = await asyncio.to_thread(add)
+    return _shift_out(house, await rota_of(house), made)
 
 
 @router.patch("/shifts/{number}")
@@ -521,7 +535,7 @@ async def change_shift(house: House, number: RecordNumber, body: ShiftPatch) -> 
     _refuse_turned_days(after)
     check = partial(refuse_shift, shift=after)
     await asyncio.to_thread(partial(house.duty.team.change_shift, after, now=now, by=body.by.strip(), check=check))
-    return ShiftOut.of(after)
+    return _shift_out(house, await rota_of(house), after)
 
 
 @router.post("/shifts/{number}/end")
@@ -532,7 +546,7 @@ async def end_shift(house: House, number: RecordNumber, body: EndShiftIn) -> Shi
     refuse_ended_shift(shift, today)
     last = body.last or today
     await asyncio.to_thread(partial(house.duty.team.end_shift, number, last, now=now, by=body.by.strip()))
-    return ShiftOut.of(replace(shift, last=last))
+    return _shift_out(house, await rota_of(house), replace(shift, last=last))
 
 
 # Absences
@@ -546,11 +560,10 @@ async def list_absences(
 ) -> list[AbsenceOut]:
     """Absences in the order in which they were written down."""
     rota, now = await rota_of(house), house.now()
-    zones = {one.id: ZoneInfo(one.zone) for one in rota.staff}
     return [
-        AbsenceOut.of(absence, zones[absence.practitioner])
+        _absence_out(house, rota, absence)
         for absence in rota.absences
-        if staff in {None, absence.practitioner} and (over or absence.end > now)
+        if staff in {None, absence.practitioner} and (over or not is_over(absence, now))
     ]
 
 
@@ -562,7 +575,8 @@ async def add_absence(house: House, body: AbsenceIn) -> AbsenceOut:
     await _refuse_turned_moments(house, absence)
     check = partial(refuse_absence, absence=absence)
     add = partial(house.duty.team.add_absence, absence, now=house.now(), by=body.by.strip(), check=check)
-    return AbsenceOut.of(await asyncio.to_thread(add), ZoneInfo(one.zone))
+    made = await asyncio.to_thread(add)
+    return _absence_out(house, await rota_of(house), made)
 
 
 @router.patch("/absences/{number}")
@@ -579,7 +593,7 @@ async def change_absence(house: House, number: RecordNumber, body: AbsencePatch)
     await _refuse_turned_moments(house, after)
     check = partial(refuse_absence, absence=after)
     await asyncio.to_thread(partial(house.duty.team.change_absence, after, now=now, by=body.by.strip(), check=check))
-    return AbsenceOut.of(after, ZoneInfo((await find_staff(house, after.practitioner)).zone))
+    return _absence_out(house, await rota_of(house), after)
 
 
 @router.post("/absences/{number}/end")
@@ -597,11 +611,26 @@ async def end_absence(house: House, number: RecordNumber, body: EndAbsenceIn) ->
             ),
         )
     await asyncio.to_thread(partial(house.duty.team.end_absence, number, end, now=now, by=body.by.strip()))
-    one = await find_staff(house, absence.practitioner)
-    return AbsenceOut.of(replace(absence, end=end), ZoneInfo(one.zone))
+    return _absence_out(house, await rota_of(house), replace(absence, end=end))
 
 
 # What they share
+
+
+def untold_on(house: HouseView, rota: Rota, staff: str | None) -> SentenceOut | None:
+    """That one of the staff cannot be told, and what to do; None where they can be, or it is nobody."""
+    one = next((known for known in rota.staff if known.id == staff), None)
+    said = one and untold(one, house.duty.escalation.channels(Audience.STAFF))
+    return SentenceOut.of(said) if said else None
+
+
+def _shift_out(house: HouseView, rota: Rota, shift: Shift) -> ShiftOut:
+    return ShiftOut.of(shift, untold_on(house, rota, shift.practitioner))
+
+
+def _absence_out(house: HouseView, rota: Rota, absence: Absence) -> AbsenceOut:
+    zone = next(ZoneInfo(one.zone) for one in rota.staff if one.id == absence.practitioner)
+    return AbsenceOut.of(absence, zone, untold_on(house, rota, absence.substitute))
 
 
 async def find_shift(house: HouseView, number: int) -> Shift:
@@ -626,8 +655,14 @@ async def rota_of(house: HouseView) -> Rota:
 
 
 def is_ended(shift: Shift, now: datetime) -> bool:
-    """Whether a shift does not begin any more."""
-    return shift.last is not None and shift.last < now.astimezone(ZoneInfo(shift.zone)).date()
+    """Whether a shift does not begin any more, or never does."""
+    today = now.astimezone(ZoneInfo(shift.zone)).date()
+    return shift.last is not None and shift.last < max(shift.first, today)
+
+
+def is_over(absence: Absence, now: datetime) -> bool:
+    """Whether somebody is back, or never is away."""
+    return absence.end <= max(absence.start, now)
 
 
 async def outlooks(house: HouseView, rota: Rota, now: datetime) -> list[Outlook]:

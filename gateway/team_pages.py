@@ -18,7 +18,8 @@ from zoneinfo import ZoneInfo, available_timezones
 from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import Response
 
-from alerts.staffing import WEEKDAY_WORDS, Outlook, shift_words
+from alerts.alert import Audience, Text
+from alerts.staffing import WEEKDAY_WORDS, Outlook, shift_words, untold
 from alerts.team import Contact, Recipient, Role, Rota
 from alerts.team_book import Ways
 from gateway.api import Door, House
@@ -44,20 +45,25 @@ from gateway.team_api import (
     OUTLOOK_DAYS,
     WEEKDAYS,
     AbsenceIn,
+    AbsencePatch,
     EndAbsenceIn,
     EndShiftIn,
     LanguageCode,
     RecordNumber,
     ShiftIn,
+    ShiftPatch,
     StaffIn,
     StaffPatch,
     add_absence,
     add_shift,
     add_staff,
+    change_absence,
+    change_shift,
     change_staff,
     end_absence,
     end_shift,
     is_ended,
+    is_over,
     outlook_span,
     outlooks,
     rota_of,
@@ -111,7 +117,8 @@ async def team(request: Request, house: House) -> Response:
         roles=[(each, _drawn(each, start, end)) for each in await outlooks(house, rota, now)],
         days=_days(start, end, desk.language(request)),
         now_at=_percent(now - start, end - start),
-        absences=[away for away in rota.absences if away.end > now],
+        shifts=[(shift, shift_words(shift)) for shift in rota.shifts if not is_ended(shift, now)],
+        absences=[away for away in rota.absences if not is_over(away, now)],
         left=[one for one in rota.staff if not one.active],
     )
 
@@ -127,7 +134,7 @@ async def one_of_staff(request: Request, house: House, staff_id: str) -> Respons
         **{**_shown(house, rota, now), "usual_role": min(one.roles, default="")},
         one=one,
         shifts=[(shift, shift_words(shift)) for shift in mine],
-        absences=[away for away in rota.absences if away.practitioner == one.id and away.end > now],
+        absences=[away for away in rota.absences if away.practitioner == one.id and not is_over(away, now)],
         ways=await contacts_of(house, one.recipient()),
         trials=await trials_of(house, one.recipient()),
     )
@@ -140,12 +147,21 @@ def _shown(house: HouseView, rota: Rota, now: datetime) -> dict[str, Any]:
         "now": now,
         "staff": sorted((one for one in rota.staff if one.active), key=lambda one: (one.name, one.id)),
         "names": {one.id: one.name for one in rota.staff},
+        "untold": _untold(house, rota, now),
         "role_words": ROLES,
         "weekdays": list(zip(WEEKDAYS, WEEKDAY_WORDS, strict=True)),
         "usual_role": Role.NURSE,
         "today": now.astimezone(house.zone).date(),
         "zones": sorted(zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")),
     }
+
+
+def _untold(house: HouseView, rota: Rota, now: datetime) -> dict[str, Text]:
+    """Who has a shift or stands in, and cannot be told: by id, and what to do."""
+    needed = {shift.practitioner for shift in rota.shifts if not is_ended(shift, now)}
+    needed |= {away.substitute for away in rota.absences if away.substitute and not is_over(away, now)}
+    channels = house.duty.escalation.channels(Audience.STAFF)
+    return {one.id: said for one in rota.staff if one.id in needed and (said := untold(one, channels))}
 
 
 def _drawn(found: Outlook, start: datetime, end: datetime) -> list[tuple[str, list[Bar]]]:
@@ -223,6 +239,15 @@ async def new_shift(request: Request, house: House) -> Response:
     return remember_name(go(request, "/team"), request, body.by)
 
 
+@router.post("/team/shifts/{number}")
+async def correct_shift(request: Request, house: House, number: RecordNumber) -> Response:
+    """The form that corrects a shift; without a last day it goes on and on."""
+    fields = await fields_of(request)
+    body = take(ShiftPatch, {"to": None, **fields, "weekdays": _ticked(fields, "day-", WEEKDAYS)})
+    corrected = await change_shift(house, number, body)
+    return remember_name(go(request, f"{_page_of(corrected.staff)}#shifts"), request, body.by)
+
+
 @router.post("/team/shifts/{number}/end")
 async def no_more_shift(request: Request, house: House, number: RecordNumber) -> Response:
     """The form that ends a shift."""
@@ -234,14 +259,17 @@ async def no_more_shift(request: Request, house: House, number: RecordNumber) ->
 @router.post("/team/absences")
 async def new_absence(request: Request, house: House) -> Response:
     """The form for an absence; its moments are on the clinic's clock."""
-    fields = await fields_of(request)
-    of_clock = {"start", "end"}
-    body = take(
-        AbsenceIn,
-        {name: _on_clock(text, house.zone) if name in of_clock else text for name, text in fields.items()},
-    )
+    body = take(AbsenceIn, _on_clocks(await fields_of(request), house.zone))
     await add_absence(house, body)
     return remember_name(go(request, "/team"), request, body.by)
+
+
+@router.post("/team/absences/{number}")
+async def correct_absence(request: Request, house: House, number: RecordNumber) -> Response:
+    """The form that corrects an absence, or who stands in; nobody does where nobody is chosen."""
+    body = take(AbsencePatch, {"substitute": None, **_on_clocks(await fields_of(request), house.zone)})
+    corrected = await change_absence(house, number, body)
+    return remember_name(go(request, f"{_page_of(corrected.staff)}#absences"), request, body.by)
 
 
 @router.post("/team/absences/{number}/end")
@@ -254,6 +282,11 @@ async def is_back(request: Request, house: House, number: RecordNumber) -> Respo
 
 def _ticked(fields: Mapping[str, str], prefix: str, names: Sequence[str]) -> list[str]:
     return [name for name in names if f"{prefix}{name}" in fields]
+
+
+def _on_clocks(fields: Mapping[str, str], zone: ZoneInfo) -> dict[str, str]:
+    of_clock = {"start", "end"}
+    return {name: _on_clock(text, zone) if name in of_clock else text for name, text in fields.items()}
 
 
 def _on_clock(text: str, zone: ZoneInfo) -> str:

@@ -29,6 +29,8 @@ OUTCOMES: Final[Mapping[str, str]] = {
     Outcome.MEDICATION_CHANGED: N_("Medication changed"),
     Outcome.APPOINTMENT: N_("Appointment made"),
     Outcome.EMERGENCY: N_("Emergency services"),
+    Outcome.MENDED: N_("Mended"),
+    Outcome.FALSE_ALARM: N_("False alarm"),
     Outcome.NO_ACTION: N_("No action needed"),
 }
 FACTS: Final[Mapping[FactKind, str]] = {

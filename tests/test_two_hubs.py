@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
+import httpx
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from alerts.alert import Act, ActKind, Alert, Audience, IllegalAct, Notice, Outcome, Priority
 from alerts.book import CLAIM, Book, Overtaken, Try
@@ -19,10 +23,12 @@ from alerts.channels import Message, Speaker
 from alerts.follow_up_book import FollowUpBook
 from alerts.machine import hear
 from gateway.bulletin import Bulletin
+from gateway.guard import WebSettings
 from gateway.hub_name import NAME
 from gateway.people import DeviceKind, People
 from gateway.schema import open_database
 from gateway.ward import Ward
+from gateway.web import create_app
 from ingest.journal import Journal
 from tests.alerts.ward import START, finding, minute
 from tests.gateway.test_accounts_and_letters import send
@@ -226,3 +232,49 @@ async def test_a_house_goes_on_where_it_was(tmp_path: Path, postgresql_url: str)
         assert house.book.cursor() == 1
         assert [patient.id for patient in house.people.patients()] == ["anna"]
         assert (tmp_path / "data" / NAME).read_text() == name
+
+
+@contextmanager
+def together_into(table: str) -> Iterator[None]:
+    """Two programs that have both looked, and both write into a table only then."""
+    both = Barrier(2, timeout=30)
+
+    def wait(*said: Any) -> None:
+        if said[2].startswith(f"INSERT INTO {table} "):
+            both.wait()
+
+    event.listen(Engine, "before_cursor_execute", wait)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", wait)
+
+
+@pytest.mark.parametrize(
+    ("path", "table", "body"),
+    [
+        ("patients", "patients", {"id": "anna", "name": "Anna", "zone": "Asia/Shanghai"}),
+        ("devices", "devices", {"id": "cgm-1", "kind": "cgm", "link": "mqtt"}),
+        ("staff", "practitioners", {"id": "wang", "name": "Wang", "roles": ["nurse"], "by": "Chen"}),
+    ],
+)
+async def test_what_both_hubs_enter_in_one_moment_is_entered_once_and_refused_once(
+    tmp_path: Path, postgresql_url: str, path: str, table: str, body: dict[str, Any]
+) -> None:
+    database, clock = {"url": postgresql_url}, HandClock()
+    async with (
+        real_house(tmp_path / "a", clock, database=database) as one,
+        real_house(tmp_path / "b", clock, database=database) as other,
+    ):
+        webs = [
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(create_app(house, WebSettings())), base_url="http://localhost:8080"
+            )
+            for house in (one, other)
+        ]
+        with together_into(table):
+            answers = await asyncio.gather(*(web.post(f"/api/v1/{path}", json=body) for web in webs))
+        alone = await webs[0].post(f"/api/v1/{path}", json=body)
+    made, refused = sorted(answers, key=lambda answer: answer.status_code)
+    assert (made.status_code, refused.status_code) == (201, 409)
+    assert refused.json() == alone.json()

@@ -233,6 +233,10 @@ def test_who_declines_is_left_alone_with_a_note() -> None:
         (Postpone(follow_up="", by=NURSE, at=minute(1), until=minute(1), note="n"), "a moment that is past"),
         (Postpone(follow_up="", by=NURSE, at=minute(1), until=minute(1442), note="n"), "most 1 d: until 2026-03-02"),
         (Close(follow_up="", by=NURSE, at=minute(1), outcome=None, note="n"), "needs an outcome: advice, "),
+        (
+            Close(follow_up="", by=NURSE, at=minute(1), outcome=Outcome.MENDED, note="n"),
+            "is about a patient: it cannot be closed with the outcome mended. Possible: advice, ",
+        ),
         (Close(follow_up="", by=NURSE, at=minute(1), outcome=Outcome.ADVICE, note=" "), "needs a note"),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.alert import Outcome, Priority
+from alerts.alert import OUTCOMES_OF_CARE, Outcome, Priority
 from alerts.quality import (
     AlertRow,
     AttemptRow,
@@ -316,7 +316,7 @@ def _alert_rows(draw: Callable[..., Any]) -> list[AlertRow]:
                 patient=draw(st.sampled_from(["p-1", "p-2"])),
                 programme=draw(st.sampled_from([None, "dm", "bp"])),
                 rule=draw(st.sampled_from([None, "low-event-2", "bp-severe"])),
-                outcome=draw(st.sampled_from(Outcome)) if "closed_at" in later else None,
+                outcome=draw(st.sampled_from(OUTCOMES_OF_CARE)) if "closed_at" in later else None,
                 note=draw(st.sampled_from(["a", "A ", "b"])),
                 worsened=draw(st.booleans()),
                 steps=draw(st.integers(0, 2)),

@@ -298,6 +298,29 @@ def test_check_warns_of_a_page_that_others_reach_without_tls(
         assert "put a reverse proxy with TLS before it" in lines["FAIL page TLS"]
 
 
+@pytest.mark.parametrize(
+    ("web", "channel", "mark"),
+    [
+        ("", '[[channel]]\nname = "app"\nkind = "webhook"\nurl = "https://app.example"\n', "FAIL"),
+        ("", '[webhook]\nurl = "https://chat.example"\n', "FAIL"),
+        ('host = "0.0.0.0"\ntoken = "t"\n', '[webhook]\nurl = "https://chat.example"\n', "FAIL"),
+        ('base_url = "http://localhost:8080"\n', '[webhook]\nurl = "https://chat.example"\n', "FAIL"),
+        ('base_url = "https://hub.example"\n', '[webhook]\nurl = "https://chat.example"\n', "ok  "),
+        ("", "", None),
+    ],
+)
+def test_check_warns_of_links_that_nobody_else_can_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], web: str, channel: str, mark: str | None
+) -> None:
+    config = tmp_path / "homeward.toml"
+    config.write_text(f"[web]\nport = 0\n{web}[listener]\nport = 0\n{channel}", encoding="utf-8")
+    lines = check_lines(config, capsys)
+    assert [line for line in lines if line.endswith(" links")] == ([f"{mark} links"] if mark else [])
+    if mark == "FAIL":
+        assert "which nobody can open on another computer" in lines["FAIL links"]
+        assert 'write under [web] how this Homeward is reached from there, as in base_url = "' in lines["FAIL links"]
+
+
 def test_check_says_where_no_data_can_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also to root, whom every directory calls its owner."""
     config = tmp_path / "homeward.toml"

@@ -23,6 +23,7 @@ from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, no
 from tests.gateway.test_web import browser
 
 LI = Practitioner(id="li", name="Dr Li", roles=frozenset({Role.DOCTOR}))
+MIN = Practitioner(id="min", name="赵敏", roles=frozenset({Role.NURSE}))
 LANGUAGES = ("en", "zh-CN")
 
 
@@ -292,9 +293,8 @@ async def test_only_what_became_more_urgent_is_said_to_have(house: SmallHouse) -
 
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_it_is_handed_to_one_of_the_team_in_a_role_that_they_have(house: SmallHouse, language: str) -> None:
-    min_ = Practitioner(id="min", name="赵敏", roles=frozenset({Role.NURSE}))
     gone = Practitioner(id="wu", name="Dr Wu", roles=frozenset({Role.DOCTOR}), active=False)
-    for one in (LI, min_, gone):
+    for one in (LI, MIN, gone):
         house.duty.team.put(one, now=NOW)
     at = wanted(house, 1, "cuff", assigned_to="Nurse Chen")
     possible = {
@@ -330,6 +330,28 @@ async def test_it_is_handed_to_one_of_the_team_in_a_role_that_they_have(house: S
             assert (kept.assigned_to, kept.role) == held, "by id too, and in the role that they have"
         body = {"patient": WANG.id, "because": "call", "role": "doctor", "to": "赵敏", "by": "Dr Li"}
         assert (await web.post("/api/v1/follow-ups", json=body)).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("language", "says"),
+    [("en", "赵敏 cannot be told of anything: no contact is entered"), ("zh-CN", "赵敏 目前无法收到任何通知：")],
+)
+async def test_who_is_given_a_follow_up_and_cannot_be_told_is_named_there_and_then(
+    house: SmallHouse, language: str, says: str
+) -> None:
+    for one in (MIN, replace(LI, contacts=(Contact(channel="app", address="li"),))):
+        house.duty.team.put(one, now=NOW)
+    async with browser(house, **{"Accept-Language": language}) as web:
+        body = {"patient": WANG.id, "because": "call", "role": "nurse", "to": "赵敏", "by": "Dr Li"}
+        made = (await web.post("/api/v1/follow-ups", json=body)).json()
+        assert says in made["warning"]["en" if language == "en" else "zh"]
+        assert says in (await web.get(f"/follow-ups/{made['id']}")).text
+        at = f"/api/v1/follow-ups/{made['id']}/hand-over"
+        given = (await web.post(at, json={"by": "赵敏", "note": "n", "role": "doctor", "to": "Dr Li"})).json()
+        assert (given["assigned_to"], given["warning"]) == ("Dr Li", None)
+        assert "warning" in (await web.post(at, json={"by": "Dr Li", "note": "n", "to": "赵敏"})).json()
+        house.duty.team.put(replace(MIN, contacts=(Contact(channel="app", address="min"),)), now=NOW)
+        assert says not in (await web.get(f"/follow-ups/{made['id']}")).text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

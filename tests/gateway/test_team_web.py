@@ -29,6 +29,7 @@ BY = {"by": "Head nurse Chen"}
 NURSE: dict[str, Any] = {"id": "wang", "name": "王丽", "roles": ["nurse"], "language": "zh_CN", **BY}
 DOCTOR: dict[str, Any] = {"id": "li", "name": "Dr Li", "roles": ["doctor"], **BY}
 DAY: dict[str, Any] = {"staff": "wang", "role": "nurse", "start": "08:00", "end": "20:00", **BY}
+APP = [{"channel": "app", "address": "me"}]
 NIGHT = {**DAY, "start": "20:00", "end": "08:00"}
 
 
@@ -191,12 +192,13 @@ async def test_a_role_and_a_person_cannot_go_while_shifts_and_absences_rest_on_t
 
 
 async def test_shifts_are_added_changed_and_ended(house: SmallHouse, web: httpx.AsyncClient) -> None:
-    await ask(web, "POST", "staff", 201, **NURSE)
+    await ask(web, "POST", "staff", 201, **NURSE, contacts=APP)
     days = ["mon", "wed"]
     made = await ask(web, "POST", "shifts", 201, **NIGHT, weekdays=days, to="2026-06-30")
     assert made == {
         "id": 1, "staff": "wang", "role": "nurse", "weekdays": days, "start": "20:00", "end": "08:00",
         "zone": "Asia/Shanghai", "from": "2026-03-03", "to": "2026-06-30",
+        "warning": None,
     }  # fmt: skip
     changed = await ask(web, "PATCH", "shifts/1", start="19:30", to=None, zone="Europe/Berlin", by="Zhao")
     assert changed == {**made, "start": "19:30", "to": None, "zone": "Europe/Berlin"}
@@ -258,13 +260,13 @@ async def test_a_shift_may_be_moved_where_it_stands_itself_and_a_new_one_follows
 
 
 async def test_absences_are_added_changed_and_ended(house: SmallHouse, web: httpx.AsyncClient) -> None:
-    for one in (NURSE, {**NURSE, "id": "bao", "name": "Bao", "roles": ["nurse", "coordinator"]}):
+    for one in (NURSE, {**NURSE, "id": "bao", "name": "Bao", "roles": ["nurse", "coordinator"], "contacts": APP}):
         await ask(web, "POST", "staff", 201, **one)
     away = {"staff": "wang", "start": "2026-03-03T00:00:00Z", "end": "2026-03-05T00:00:00Z", "substitute": "bao"}
     made = await ask(web, "POST", "absences", 201, **away, **BY)
     assert made == {
         "id": 1, "staff": "wang", "substitute": "bao",
-        "start": "2026-03-03T08:00:00+08:00", "end": "2026-03-05T08:00:00+08:00",
+        "start": "2026-03-03T08:00:00+08:00", "end": "2026-03-05T08:00:00+08:00", "warning": None,
     }  # fmt: skip
     longer = await ask(web, "PATCH", "absences/1", end="2026-03-06T00:00:00Z", by="Zhao")
     assert (longer["end"], longer["substitute"]) == ("2026-03-06T08:00:00+08:00", "bao")
@@ -346,6 +348,36 @@ async def test_an_absence_that_cannot_be_is_refused_with_what_can(
 )
 async def test_what_there_is_not_is_a_404(web: httpx.AsyncClient, method: str, path: str, said: str) -> None:
     assert await refused(web, 404, method, path, **({} if method == "GET" else BY)) == said
+
+
+async def test_who_is_put_on_the_rota_and_cannot_be_told_is_named_there_and_then(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    for one in (NURSE, {**NURSE, "id": "bao", "name": "Bao"}):
+        await ask(web, "POST", "staff", 201, **one)
+    house.duty.team.put_contacts("staff:bao", [Contact(channel="pager", address="1")], now=NOW)  # configured once
+    shift = await ask(web, "POST", "shifts", 201, **DAY)
+    assert shift["warning"] == {
+        "en": "王丽 cannot be told of anything: no contact is entered that can be used. "
+        "Open the page Team, then 王丽, and add one under Contacts.",
+        "zh": "王丽 目前无法收到任何通知：没有可用的联系方式。请在“团队”页面打开 王丽，在“联系方式”下添加。",
+    }
+    away = {"staff": "wang", "start": "2026-03-04T00:00:00Z", "end": "2026-03-05T00:00:00Z"}
+    made = await ask(web, "POST", "absences", 201, **away, substitute="bao", **BY)
+    assert made["warning"]["en"].startswith("Bao cannot be told of anything: ")
+    assert (await ask(web, "GET", "shifts")) == [shift]  # it is kept all the same
+    both = ["王丽", "Bao"]
+    for path, named in (("/team", both), ("/team/staff/wang", both), ("/team/staff/bao", ["Bao"])):
+        for language, said in (("en", "cannot be told of anything: "), ("zh-CN", "目前无法收到任何通知：")):
+            page = (await web.get(path, headers={"Accept-Language": language})).text
+            assert [name for name in both if f"{name} {said}" in page] == named
+    assert '<a href="/team/staff/bao#contacts">' in (await web.get("/team/staff/wang")).text
+
+    for name in ("wang", "bao"):
+        await ask(web, "PUT", f"staff/{name}/contacts", contacts=APP, **BY)
+    assert (await ask(web, "PATCH", "shifts/1", start="09:00", **BY))["warning"] is None
+    assert [each["warning"] for each in await ask(web, "GET", "absences")] == [None]
+    assert "cannot be told of anything" not in (await web.get("/team")).text
 
 
 # Who is on duty
@@ -599,6 +631,57 @@ async def test_shifts_end_and_people_come_back_leave_and_are_taken_back_on_their
     assert "Has left: is told of nothing" in (await web.get("/team/staff/wang")).text
     assert (await web.post("/team/staff/wang/active", data={"active": "true", **BY})).status_code == 303
     assert [each["id"] for each in await ask(web, "GET", "staff")] == ["bao", "wang"]
+
+
+@pytest.mark.parametrize(
+    ("language", "correct", "remove"), [("en", "Correct…", "Remove"), ("zh-CN", "更正…", "移除")]
+)
+async def test_shifts_and_absences_are_corrected_and_removed_on_the_page_of_their_person(
+    house: SmallHouse, web: httpx.AsyncClient, language: str, correct: str, remove: str
+) -> None:
+    web.headers["Accept-Language"] = language
+    for one in (NURSE, {**NURSE, "id": "bao", "name": "Bao"}):
+        await ask(web, "POST", "staff", 201, **one)
+    await ask(web, "POST", "shifts", 201, **DAY, weekdays=["mon", "wed"], to="2026-06-30")
+    await ask(web, "POST", "shifts", 201, **{**NIGHT, "from": "2026-04-01"})
+    away = {"staff": "wang", "start": "2026-03-04T00:00:00Z", "end": "2026-03-05T00:00:00Z", "substitute": "bao"}
+    await ask(web, "POST", "absences", 201, **away, **BY)
+    team = (await web.get("/team")).text
+    for part in ("shifts", "absences"):
+        assert f'<a href="/team/staff/wang#{part}">' in team
+    page = (await web.get("/team/staff/wang")).text
+    assert page.count(correct) == 3
+    form = page.split('action="/team/shifts/1"')[1].split("</form>")[0]
+    assert [day for day in WEEK if f'name="{day}" checked' in form] == ["day-mon", "day-wed"]
+    assert 'value="2026-06-30"' in form
+    form = page.split('action="/team/absences/1"')[1].split("</form>")[0]
+    assert 'name="start" value="2026-03-04T08:00"' in form
+    assert '<option value="bao" selected>' in form
+
+    new = {"day-tue": "on", "start": "01:00", "end": "09:00", "from": "2026-03-03", "zone": "UTC", "by": "Zhao"}
+    at = "/team/staff/wang"
+    assert (await web.post("/team/shifts/1", data=new)).headers["location"] == f"{at}#shifts"
+    (shift, _) = await ask(web, "GET", "shifts")
+    assert (shift["weekdays"], shift["start"], shift["end"]) == (["tue"], "01:00", "09:00")
+    assert (shift["from"], shift["to"], shift["zone"]) == ("2026-03-03", None, "UTC")
+    longer = {"start": "2026-03-04T09:00", "end": "2026-03-07T09:00", "by": "Zhao"}
+    assert (await web.post("/team/absences/1", data=longer)).headers["location"] == f"{at}#absences"
+    (absence,) = await ask(web, "GET", "absences")
+    assert (absence["end"], absence["substitute"]) == ("2026-03-07T09:00:00+08:00", None)
+    for subject in ("shift:1", "absence:1"):
+        assert audited(house, subject) == [("changed", "Zhao"), ("added", "Head nurse Chen")]
+
+    seen = {"Referer": f"http://localhost:8080{at}"}
+    back = await web.post("/team/shifts/1", data={**new, "to": "2026-03-01"}, headers=seen)
+    assert back.status_code == 422
+    assert '<details open><summary class="button">' in back.text.split('id="shifts"')[1].split("</ul>")[0]
+    before = (await web.get(at)).text
+    for path in ("shifts/2", "absences/1"):
+        assert remove in before.split(f'action="/team/{path}/end"')[1].split("</form>")[0]
+        assert (await web.post(f"/team/{path}/end", data={"by": "Zhao"})).status_code == 303
+        assert f'action="/team/{path}"' not in (await web.get(at)).text
+    assert [each["id"] for each in await ask(web, "GET", "shifts")] == [1]
+    assert await ask(web, "GET", "absences") == []
 
 
 async def test_the_patients_page_shows_and_changes_contacts_quiet_hours_language_and_the_plan_of_care(

@@ -521,6 +521,45 @@ async def test_an_alert_of_the_house_itself_has_no_patient_and_is_dealt_with_lik
         assert (await web.get("/api/v1/follow-ups")).json() == []
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("en", ["Mended", "False alarm", "No action needed"]), ("zh-CN", ["已修复", "误报", "无需处理"])],
+)
+async def test_an_alert_of_the_house_itself_is_closed_with_what_fits_a_house_and_a_patients_is_not(
+    furnished, language: str, words: list[str]
+) -> None:
+    house = furnished.find(
+        no_data(patient=replace(MILLER, id=HOUSE), rule="channel-dead", problem="channel-dead:sms")
+    )
+    patient = furnished.find(very_low())
+
+    async def refused(web: httpx.AsyncClient, alert: str, outcome: str) -> str:
+        answer = await web.post(f"/api/v1/alerts/{alert}/close", json={"by": "Bao", "outcome": outcome, "note": "n"})
+        assert answer.status_code == 409
+        said: str = answer.json()["detail"]
+        return said
+
+    async with browser(furnished, **{"Accept-Language": language}) as web:
+        for path in ("/", f"/alerts/{house.id}"):
+            form = (await web.get(path)).text.split(f'action="/alerts/{house.id}/close"')[1].split("</form>")[0]
+            assert re.findall(r'<option value="[a-z-]+">([^<]*)<', form) == words
+        assert '<option value="mended"' not in (await web.get(f"/alerts/{patient.id}")).text
+        for outcome in ("advice", "medication-changed", "appointment", "emergency"):
+            assert await refused(web, house.id, outcome) == (
+                f"Alert {house.id} is about Homeward itself, and no patient: it cannot be closed with the outcome "
+                f"{outcome}. Possible: mended, false-alarm, no-action."
+            )
+        for outcome in ("mended", "false-alarm"):
+            assert await refused(web, patient.id, outcome) == (
+                f"Alert {patient.id} is about a patient: it cannot be closed with the outcome {outcome}. "
+                "Possible: advice, medication-changed, appointment, emergency, no-action."
+            )
+        done = {"by": "Bao", "outcome": "mended", "note": "renewed the password"}
+        closed = (await web.post(f"/api/v1/alerts/{house.id}/close", json=done)).json()
+        assert closed["outcome"] == "mended"
+        assert words[0] in (await web.get(f"/alerts/{house.id}")).text
+
+
 async def test_without_javascript_a_form_acknowledges_remembers_the_name_and_closes(furnished) -> None:
     alert = furnished.find(very_low())
     async with browser(furnished) as web:
