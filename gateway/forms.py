@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from typing import Any, Final, NamedTuple
 from unicodedata import normalize
 from urllib.parse import unquote
 
 from alerts.alert import Text
 from alerts.rules import RULES
-from gateway.language import Language, Sentence
+from gateway.language import Language, Sentence, listed
 from gateway.words import N_, PARAMETERS
 
 _NUMBER_OF_RULE: Final = re.compile(r"([a-z0-9-]+)\.([a-z0-9_-]+)", re.ASCII)
@@ -175,8 +174,7 @@ class Forms:
 
 def flaws_told(flaws: Sequence[Mapping[str, Any]]) -> str:
     """What pydantic found wrong with a form or a query, in the words of the pages, each only once."""
-    told = dict.fromkeys(map(_flaw, flaws))
-    return reduce(lambda one, other: Sentence("{one}; {other}", one=one, other=other), told)
+    return listed(dict.fromkeys(map(_flaw, flaws)))
 
 
 def _flaw(flaw: Mapping[str, Any]) -> Sentence:

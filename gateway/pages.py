@@ -77,7 +77,8 @@ from gateway.charts import Span, glucose_figure, pressure_figure
 from gateway.contact_api import contacts_of, patient_person, trials_of
 from gateway.forms import Forms, Refusal, half_width, numbers_named
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
-from gateway.language import LANGUAGES, Language, Sentence, choose, load_languages
+from gateway.health_words import part_word
+from gateway.language import LANGUAGES, Language, Sentence, choose, listed, load_languages
 from gateway.own_limits import OwnNumber, own_numbers, unreadable_numbers, with_number, without_number
 from gateway.people import DeviceKind, DeviceLink, Patient, plans_on
 from gateway.quality_words import ROLES
@@ -230,6 +231,8 @@ def _environment(language: Language) -> Environment:
         numbers_named=lambda said: numbers_named(said, language),
         pattern_word=partial(_title, language),
         week_name=week_name,
+        part_word=lambda part: part_word(part, language),
+        is_sentence=lambda said: isinstance(said, Sentence),
     )
     return room
 
@@ -327,7 +330,7 @@ async def worklist(request: Request, house: House) -> Response:
         handled=[row for row in rows if _is_handled(row[0])],
         waiting_in_all=waiting_in_all,
         handled_in_all=handled_in_all,
-        degraded=[part["detail"] for part in health["parts"].values() if part["status"] != "ok"],
+        degraded=listed(part["detail"] for part in health["parts"].values() if part["status"] != "ok"),
     )
 
 
