@@ -45,6 +45,8 @@ FACTS: Final[Mapping[FactKind, str]] = {
     FactKind.SNOOZE_ENDED: N_("Put off no longer"),
     FactKind.CLOSED: N_("Closed"),
 }
+# Channels of the house; those of persons are called as the clinic calls them.
+WAYS: Final[Mapping[str, str]] = {"webhook": N_("the clinic's webhook")}
 KINDS: Final[Mapping[str, str]] = {
     DeviceKind.METER: N_("Blood glucose meter"),
     DeviceKind.CGM: N_("Glucose sensor (CGM)"),

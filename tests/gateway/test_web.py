@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 import gateway
-from alerts.alert import HOUSE, Audience, Outcome, Priority, Text
+from alerts.alert import HOUSE, Alert, Audience, Outcome, Priority, Text
 from alerts.book import Book, Try
 from alerts.follow_up import What
 from alerts.machine import FactKind, hear
@@ -649,6 +649,44 @@ async def test_what_was_refused_is_told_above_where_its_form_is_gone(furnished) 
         r'<p class="warning refused"[^>]*>Dr Li 已于 2026年3月3日 .* 确认 王芳 的警报“血糖严重偏低”', late.text
     )
     assert (nobody.status_code, "没有编号为 p-9 的患者" in nobody.text) == (404, True)
+
+
+async def test_the_page_of_an_alert_has_words_for_what_it_rests_on_and_by_what_staff_were_told(furnished) -> None:
+    told = furnished.find(very_low(minutes_ago=5))
+    silent, house = furnished.find(no_data()), furnished.find(no_data(replace(WANG, id=HOUSE)))
+    gone = furnished.find(very_low(MILLER, evidence=("glucose/2026-03-03T06:10:00.000000Z/meter-9", "hub/a")))
+    for alert, channel in ((told, "email ward@clinic.example"), (gone, "webhook")):
+        (notice,) = furnished.book.notices(alert.id)
+        sent = Try(notice=notice.id, channel=channel, at=NOW, error=None)
+        furnished.book.note_try(sent, due=None, reaches_people=True)
+
+    async def said(alert: Alert, language: str) -> tuple[str, str]:
+        page = html.unescape((await web.get(f"/alerts/{alert.id}", headers={"Accept-Language": language})).text)
+        words = re.sub(r"\s+", " ", re.sub("<[^>]*>", "", page.partition('id="history"')[2]))
+        return words, page.partition('<ul class="keys">')[2].partition("</ul>")[0]
+
+    async with browser(furnished) as web:
+        for language, ways, rests in (
+            (
+                "en",
+                ("through e-mail ward@clinic.example", "through the clinic's webhook"),
+                "Glucose, sensor 7.3 mmol/L",
+            ),
+            (
+                "zh-CN",
+                ("渠道：电子邮件 ward@clinic.example", "渠道：医疗机构的 webhook"),
+                "血糖（传感器） 7.3 mmol/L",
+            ),
+        ):
+            history, keys = await said(told, language)
+            assert ways[0] in history
+            assert rests in keys
+            history, keys = await said(gone, language)
+            assert ways[1] in history
+            assert (keys.count("<li>"), "meter-9" in keys, "Z/meter-9" in keys) == (1, True, False)
+        assert "血糖（血糖仪），" in (await said(gone, "zh-CN"))[1].replace(", ", "，")
+        assert "无：此警报针对未收到的读数。" in (await said(silent, "zh-CN"))[1]
+        assert "无：此警报针对 Homeward 系统本身。" in (await said(house, "zh-CN"))[1]
 
 
 @pytest.mark.parametrize("page", ["/", "/alerts/{id}"])
