@@ -96,6 +96,7 @@ from gateway.words import (
     OUTCOMES,
     PARAMETERS,
     REASONS,
+    UNITS,
     VITALS,
     WAYS,
     WHAT_HELPS,
@@ -234,6 +235,7 @@ def _environment(language: Language) -> Environment:
         pattern_word=partial(_title, language),
         week_name=week_name,
         part_word=lambda part: part_word(part, language),
+        unit_word=lambda unit: say(UNITS[str(unit)]) if str(unit) in UNITS else unit,
         way_word=partial(_way_word, language),
         is_sentence=lambda said: isinstance(said, Sentence),
     )

@@ -39,6 +39,7 @@ from gateway.words import (
     OUTCOMES,
     PARAMETERS,
     REASONS,
+    UNITS,
     VITALS,
     WHAT_HELPS,
     clock_word,
@@ -796,6 +797,25 @@ async def test_a_limit_is_set_refused_replaced_and_ended_on_the_patients_page(fu
         assert "该患者适用默认界限。" in chinese
         gone = await web.post(f"{path}/end", data={**choice, "by": "Dr Li"})
         assert (gone.status_code, "has ended or was changed meanwhile" in gone.text) == (409, True)
+
+
+async def test_the_units_of_limits_are_words_of_the_language(furnished) -> None:
+    rule = next(rule for rule in RULES.values() if any(each.unit == "switch" for each in rule.parameters))
+    own = next(each for each in rule.parameters if each.unit == "switch")
+    entry = {rule.name: {own.name: {"value": 1, "unit": "switch", "author": "Dr Li"}}}
+    furnished.people.change_patient(replace(WANG, limits=entry), now=NOW)
+    async with browser(furnished) as web:
+        pages = {
+            language: (await web.get("/patients/p-017", headers={"Accept-Language": language})).text
+            for language in ("en", "zh-CN")
+        }
+    for word in ("（1：开，0：关）", "天", "分钟", "次", "晚", "个百分点", "（1：低，2：中，3：高；IEC 60601-1-8）"):
+        assert f", {word} (" in pages["zh-CN"]
+    for unit in {each.unit for rule in RULES.values() for each in rule.parameters} & UNITS.keys():
+        assert f", {unit} (" not in pages["zh-CN"]
+        assert re.search(rf'<option value="[^"]* {unit}"', pages["zh-CN"])  # what is sent is no word
+    assert "<b>1 （1：开，0：关）</b>" in pages["zh-CN"]
+    assert "<b>1 (1: on, 0: off)</b>" in pages["en"]
 
 
 async def test_a_limit_of_every_unit_that_the_page_offers_can_be_set(furnished) -> None:
