@@ -122,7 +122,7 @@ SYMPTOM_WORDS: Final[Mapping[Symptom, Text]] = {
     Symptom.HEADACHE: Text(en="severe headache", zh="剧烈头痛"),
     Symptom.VOMITING: Text(en="vomiting", zh="呕吐"),
 }
-# What the forms offer; through the API a try may have any name.
+# What the forms offer; through the API a try may also name a channel of the house.
 CHANNEL_WORDS: Final[Mapping[str, Text]] = {
     "telephone": Text(en="telephone", zh="电话"),
     "video": Text(en="video call", zh="视频通话"),

@@ -1,6 +1,7 @@
 """The JSON API under /api/v1. Every number carries its unit, every moment its offset from UTC.
 
-Errors are RFC 9457 problem details whose `detail` is a sentence. Ranges of time are half open: start <= t < end.
+Errors are RFC 9457 problem details whose `detail` is a sentence, in English or, where Accept-Language asks for it, in
+Chinese; fields keep their names. Ranges of time are half open: start <= t < end.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def _known_limits(limits: dict[str, Any]) -> dict[str, Any]:
     try:
         given = parse_overrides(limits, "patient")
     except (OverflowError, RecursionError) as error:
-        raise ValueError("a limit is larger or deeper than anything that can be computed with") from error
+        raise ValueError(Sentence("a limit is larger or deeper than anything that can be computed with")) from error
     for override in given:
         if not override.author:
             names = ", ".join(f"{key.rule}.{key.parameter}" for key in override.given)
@@ -122,7 +123,7 @@ class Door(BaseModel):
         try:
             json.dumps(body, ensure_ascii=False, default=str).encode()
         except (UnicodeEncodeError, RecursionError) as error:
-            raise ValueError("the text holds half of a surrogate pair, or is nested too deeply") from error
+            raise ValueError(Sentence("the text holds half of a surrogate pair, or is nested too deeply")) from error
         return body
 
 
@@ -1288,7 +1289,8 @@ def _span(house: HouseView, start: datetime | None, end: datetime | None) -> tup
     last = end or house.now()
     first = start or last - _DEFAULT_SPAN
     if first >= last:
-        raise HTTPException(422, f"start {first.isoformat()} is not before end {last.isoformat()}")
+        said = Sentence("start {start} is not before end {end}", start=first.isoformat(), end=last.isoformat())
+        raise HTTPException(422, said)
     return first, last
 
 

@@ -17,6 +17,7 @@ from pydantic.config import JsonDict
 from alerts.alert import Audience, IllegalAct, Outcome, Priority, Symptom, Text
 from alerts.care_plan import CarePlan, Condition, Control, planned
 from alerts.follow_up import (
+    CHANNEL_WORDS,
     Attempt,
     Claim,
     Close,
@@ -39,6 +40,7 @@ from alerts.follow_up import (
 from alerts.follow_up_book import Given
 from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved, refuse_past
 from alerts.messages import write
+from alerts.monitoring import LIVE
 from alerts.staffing import holder, untold
 from alerts.survey import LONGEST_TEXT, MATERIALS, Answer, Material, Survey
 from alerts.team import Practitioner, Role
@@ -56,6 +58,7 @@ from gateway.api import (
     find_patient,
 )
 from gateway.api import priority_name as _priority_name
+from gateway.contact_api import channels_for
 from gateway.language import Sentence
 from gateway.own_limits import care_of
 from gateway.people import Patient
@@ -677,14 +680,26 @@ async def hand_over(house: House, follow_up_id: str, body: HandOverIn) -> Assign
 
 @router.post("/follow-ups/{follow_up_id}/attempts")
 async def note_attempt(house: House, follow_up_id: str, body: AttemptIn) -> FollowUpOut:
-    """Write down a try to reach the patient; `due_at` and `rule` then say when to try again, and why then."""
+    """Write down a try to reach the patient; `due_at` and `rule` then say when to try again, and why then.
+
+    The channel is telephone, voice, video, visit, app, sms, email, wecom, or one of the house that reaches patients.
+    """
+    channel = body.channel.strip()
+    known = dict.fromkeys((*CHANNEL_WORDS, *sorted(LIVE), *channels_for(house, Audience.PATIENT)))
+    if channel not in known:
+        raise HTTPException(
+            422,
+            Sentence(
+                "channel: no patient is reached by {name}; use one of {known}", name=channel, known=", ".join(known)
+            ),
+        )
     return await care(
         house,
         Attempt(
             follow_up=follow_up_id,
             by=body.by.strip(),
             at=house.now(),
-            channel=body.channel.strip(),
+            channel=channel,
             result=body.result,
             note=body.note.strip(),
             symptoms=_set(body.symptoms),

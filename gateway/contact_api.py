@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, time
 from functools import partial
 from typing import Annotated, Final, Self
+from unicodedata import normalize
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, HTTPException
@@ -26,7 +27,12 @@ from gateway.words import AUDIENCES
 MOST_CONTACTS: Final = 8
 TRIALS: Final = 10
 _MAIL: Final = re.compile(r"[^\s@:]+@[^\s@:]+\.[^\s@:]+")
-_NUMBER: Final = re.compile(r"\+?[0-9][0-9 ()./-]{2,30}")
+# Digits as people group them, and an extension.
+_NUMBER: Final = re.compile(
+    r"(\+|00)?([0-9(][0-9 ()./\u2010\u2013-]{2,30}?)(?: *(?:ext\.?|x|#|,|转|分机) *[0-9]{1,6})?",
+    re.ASCII | re.IGNORECASE,
+)
+_MOBILE: Final = re.compile("1[3-9]")  # so each begins in China, and has 11 digits; abroad +1 has as many
 
 By = Annotated[Name, Field(description="Who says so; the audit names them")]
 
@@ -323,9 +329,23 @@ def _flaw(house: HouseView, audience: Audience, contact: Contact, before: Sequen
         return Sentence("it stands there already; leave it out")
     if contact.channel in house.duty.mailboxes and not _MAIL.fullmatch(contact.address):
         return Sentence("{address} is no e-mail address; write it like name@clinic.example", address=contact.address)
-    if contact.channel == TELEPHONE and not _NUMBER.fullmatch(contact.address):
-        return Sentence("{address} is no telephone number; write it like +86 138 0000 0000", address=contact.address)
+    if contact.channel == TELEPHONE and not _can_be_dialled(contact.address, audience):
+        return Sentence(
+            "{address} is no telephone number; write all its digits, like +86 138 0000 0000 or 010-6655 4433 ext. 12",
+            address=contact.address,
+        )
     return None
+
+
+def _can_be_dialled(number: str, audience: Audience) -> bool:
+    """Whether a person can dial it: 7 to 15 digits (ITU-T E.164), of staff also a short number within the house."""
+    found = _NUMBER.fullmatch(normalize("NFKC", number))
+    if found is None:
+        return False
+    digits = "".join(filter(str.isdecimal, found[2]))
+    if _MOBILE.match(national := digits.removeprefix("86") if found[1] else digits):
+        return len(national) == 11
+    return (3 if audience is Audience.STAFF and not found[1] else 7) <= len(digits) <= 15
 
 
 def _unknown_channel(house: HouseView, audience: Audience, name: str) -> Sentence:

@@ -32,6 +32,7 @@ from alerts.survey import SURVEY_ID, VALID
 from alerts.team import Recipient, Role, patient
 from alerts.team_book import TeamBook
 from gateway.clock import Clock
+from gateway.language import Sentence
 from gateway.own_limits import care_of
 from gateway.people import Patient, People
 from gateway.replies import Replies
@@ -99,17 +100,20 @@ class Duty:
         """What keeps people from being told, in a sentence; None when all is well."""
         silent = self._clock.elapsed() - self._beat
         if silent > STALL:
-            return (
-                f"Escalation stands still since {silent // timedelta(seconds=1)} s: nobody else is told of alerts. "
-                "See the log, and start Homeward again."
+            return Sentence(
+                "Escalation stands still since {n} s: nobody else is told of alerts. See the log, and start Homeward "
+                "again.",
+                n=silent // timedelta(seconds=1),
             )
         if self._faults:
-            return "Somebody could not be told for a fault of ours; it is tried again, and the log says why."
+            return Sentence(
+                "Somebody could not be told for a fault of ours; it is tried again, and the log says why."
+            )
         if self._untold:
-            return (
-                f"Nobody of the staff could be told of {_kind(self._untold[0])} {self._untold[0]}: nobody is on duty "
-                "with a contact. "
-                "Enter shifts and contacts; it is tried again."
+            return Sentence(
+                "Nobody of the staff could be told of {what}: nobody is on duty with a contact. Enter shifts and "
+                "contacts; it is tried again.",
+                what=_named(self._untold[0]),
             )
         return None
 
@@ -297,5 +301,7 @@ def _problem(channel: str) -> str:
     return f"{CHANNEL_DEAD.problem}:{channel}"[:64]
 
 
-def _kind(subject: str) -> str:
-    return "follow-up" if subject.startswith("f-") else "alert"
+def _named(subject: str) -> Sentence:
+    if subject.startswith("f-"):
+        return Sentence("follow-up {id}", id=subject)
+    return Sentence("alert {id}", id=subject)

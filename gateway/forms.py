@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from typing import Any, Final, NamedTuple
 from unicodedata import normalize
 from urllib.parse import unquote
 
 from alerts.alert import Text
+from alerts.rule import LimitsError
 from alerts.rules import RULES
-from gateway.language import Language, Sentence
+from gateway.language import Language, Sentence, listed
 from gateway.words import N_, PARAMETERS
 
 _NUMBER_OF_RULE: Final = re.compile(r"([a-z0-9-]+)\.([a-z0-9_-]+)", re.ASCII)
@@ -47,12 +47,41 @@ _FLAWS: Final[Mapping[str, str]] = {
     "datetime_from_date_parsing": _MOMENT,
     "timezone_aware": _MOMENT,
 }
+_ONE_OF: Final = N_("use one of {expected}")
+_JSON_OBJECT: Final = N_("send a JSON object")
+_ABSOLUTE: Final = N_("write a moment with its offset from UTC, as in 2026-03-01T08:00:00+08:00")
+# The same for programs, which are offered no list and name a zone.
+_FLAWS_OF_PROGRAMS: Final[Mapping[str, str]] = {
+    **_FLAWS,
+    "enum": _ONE_OF,
+    "literal_error": _ONE_OF,
+    "extra_forbidden": N_("nothing is called so here; leave it out, or see how it is spelt"),
+    "too_long": N_("at most {max_length} of them"),
+    "greater_than": N_("use more than {gt}"),
+    "less_than": N_("use less than {lt}"),
+    "string_type": N_("write a text in quotes"),
+    "int_type": _WHOLE,
+    "float_type": _NUMBER,
+    "bool_type": N_("write true or false"),
+    "bool_parsing": N_("write true or false"),
+    "list_type": N_("send a list"),
+    "dict_type": _JSON_OBJECT,
+    "model_type": _JSON_OBJECT,
+    "model_attributes_type": _JSON_OBJECT,
+    "json_invalid": N_("this is no JSON: {error}"),
+    "date_type": _DAY,
+    "datetime_type": _ABSOLUTE,
+    "datetime_parsing": _ABSOLUTE,
+    "datetime_from_date_parsing": _ABSOLUTE,
+    "timezone_aware": _ABSOLUTE,
+}
 _PATTERNS: Final[Mapping[str, str]] = {
     r"\S": _NEEDED,
     r"^[^\s@:]+@[^\s@:]+$": N_("write an e-mail address, as in ward@clinic.example"),
     r"^([01][0-9]|2[0-3]):[0-5][0-9]$": N_("write a time as 08:30"),
     r"^[A-Za-z0-9_.:-]{1,64}$": N_("use letters, digits and _ . : - only, at most 64 of them"),
 }
+_MEMBER: Final = re.compile(r"<\w+\.\w+: ('[^']*')>")  # of an enumeration, as pydantic names it
 _TEXTS: Final = ("note", "because")  # fields into which somebody writes what is not to be lost
 # The fields as the forms call them.
 _FIELDS: Final[Mapping[str, str]] = {
@@ -175,25 +204,50 @@ class Forms:
 
 def flaws_told(flaws: Sequence[Mapping[str, Any]]) -> str:
     """What pydantic found wrong with a form or a query, in the words of the pages, each only once."""
-    told = dict.fromkeys(map(_flaw, flaws))
-    return reduce(lambda one, other: Sentence("{one}; {other}", one=one, other=other), told)
+    return listed(dict.fromkeys(map(_flaw, flaws)))
+
+
+def flaws_located(flaws: Sequence[Mapping[str, Any]]) -> str:
+    """What pydantic found wrong with what a program sent, each with the path of its field."""
+    return listed(dict.fromkeys(map(_located, flaws)))
 
 
 def _flaw(flaw: Mapping[str, Any]) -> Sentence:
-    places = [part for part in flaw["loc"] if part not in {"body", "query", "path"}]
-    said, context = _words(flaw), flaw.get("ctx", {})
-    error = context.get("error")
-    because = error.args[0] if isinstance(error, ValueError) else None
-    told = because if isinstance(because, Sentence) else Sentence(said or _UNUSABLE, **context)
-    if not places:  # about the whole: it names its fields itself
+    places, told = _places(flaw), _told(flaw, _FLAWS, _CHOOSE)
+    if not places and isinstance(told, Sentence):  # about the whole: it names its fields itself
         return told
-    return Sentence("{field}: {flaw}", field=Sentence(_FIELDS.get(places[-1], _ELSEWHERE)), flaw=told)
+    field = _FIELDS.get(places[-1], _ELSEWHERE) if places else _ELSEWHERE
+    return Sentence("{field}: {flaw}", field=Sentence(field), flaw=told)
 
 
-def _words(flaw: Mapping[str, Any]) -> str | None:
+def _located(flaw: Mapping[str, Any]) -> str:
+    told: str | Text
+    places, told = _places(flaw), _told(flaw, _FLAWS_OF_PROGRAMS, _UNUSABLE)
+    if told == _UNUSABLE and flaw["type"] != "string_pattern_mismatch":  # better in English than not at all
+        told = flaw["msg"].removeprefix("Value error, ")
+    if not places and flaw["type"] == "value_error" and isinstance(told, str):
+        return told
+    return Sentence("{field}: {flaw}", field=".".join(map(str, places)) or "body", flaw=told)
+
+
+def _places(flaw: Mapping[str, Any]) -> list[Any]:
+    return [part for part in flaw["loc"] if part not in {"body", "query", "path"}]
+
+
+def _told(flaw: Mapping[str, Any], words: Mapping[str, str], no_match: str) -> Sentence | Text:
+    """no_match: what is said of a pattern that has no words of its own."""
+    context = dict(flaw.get("ctx", {}))
+    error = context.get("error")
+    if isinstance(error, LimitsError):
+        return error.text
+    because = error.args[0] if isinstance(error, ValueError) else None
+    if isinstance(because, Sentence):
+        return because
     if flaw["type"] == "string_pattern_mismatch":
-        return _PATTERNS.get(flaw["ctx"]["pattern"], _CHOOSE)
-    return _FLAWS.get(flaw["type"])
+        return Sentence(_PATTERNS.get(context["pattern"], no_match))
+    if "expected" in context:
+        context["expected"] = _MEMBER.sub(r"\1", context["expected"]).replace(" or ", ", ")
+    return Sentence(words.get(flaw["type"], _UNUSABLE), **context)
 
 
 def numbers_named(said: str, language: Language) -> str:

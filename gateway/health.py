@@ -11,13 +11,16 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import reduce
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from alerts.alert import Audience
+from alerts.alert import Audience, Text, together
 from alerts.channels import ChannelHealth
 from alerts.staffing import AHEAD, reached, unmanned
-from alerts.team import Role, Rota
+from alerts.team import ROLE_WORDS, Role, Rota
+from gateway.health_words import known
+from gateway.language import Sentence, listed
 from ingest.influx import InfluxFollower
 from ingest.links.ble import BleHealth
 from ingest.links.broker import BrokerLink
@@ -101,11 +104,14 @@ class Pulse:
         asked = self._asked[name]
         await asyncio.wait([asked], timeout=ANSWER_S)
         if not asked.done():
-            said = f"It does not answer within {ANSWER_S:g} s; see whether another program holds its file."
+            said = Sentence(
+                "It does not answer within {s:g} s; see whether another program holds its file.", s=ANSWER_S
+            )
             return {name: Part(ok=False, detail=said)}
         del self._asked[name]
         if error := asked.exception():
-            return {name: Part(ok=False, detail=f"It cannot be asked: {error}; see to the disk and the log.")}
+            said = Sentence("It cannot be asked: {error}; see to the disk and the log.", error=error)
+            return {name: Part(ok=False, detail=said)}
         return asked.result()
 
 
@@ -118,8 +124,8 @@ def _questions(house: House) -> Iterator[tuple[str, Question]]:
 
     async def letters() -> Answer:
         waiting = (await asyncio.to_thread(house.journal.counts))["letters.waiting"]
-        said = f"Letters that wait for a person: {waiting}." if waiting else "Nothing waits to be looked at."
-        return {"letters": Part(ok=True, detail=said)}
+        said = Sentence("Letters that wait for a person: {n}.", n=waiting)
+        return {"letters": Part(ok=True, detail=said if waiting else Sentence("Nothing waits to be looked at."))}
 
     async def disk() -> Answer:
         await asyncio.to_thread(house.keeper.measure)
@@ -145,42 +151,63 @@ def _questions(house: House) -> Iterator[tuple[str, Question]]:
 
 def _team(rota: Rota, missing: Sequence[Role]) -> Part:
     if not any(one.active for one in rota.staff):
-        said = "No staff are registered: alerts go to the channels of the house alone. The page Team adds them."
+        said = Sentence(
+            "No staff are registered: alerts go to the channels of the house alone. The page Team adds them."
+        )
         return Part(ok=True, detail=said)
     if missing:
-        roles, hours = ", ".join(missing), AHEAD // timedelta(hours=1)
-        said = f"Nobody who can be told is on duty within {hours} h as {roles}: enter shifts and contacts on the "
-        said += "page Team."
+        said = Sentence(
+            "Nobody who can be told is on duty within {hours} h as {roles}: enter shifts and contacts on the page "
+            "Team.",
+            hours=AHEAD // timedelta(hours=1),
+            roles=together((ROLE_WORDS[role] for role in missing), Text(en=", ", zh="、")),
+        )
         return Part(ok=False, detail=said)
-    return Part(ok=True, detail="Every role that a ladder tells is on duty within a day; the page Team shows when.")
+    said = Sentence("Every role that a ladder tells is on duty within a day; the page Team shows when.")
+    return Part(ok=True, detail=said)
 
 
 async def _influxdb(follower: InfluxFollower) -> Answer:
     state = await follower.health()
-    said = f"{state.says} Readings still to be sent: {state.lag}"
-    said += f", of which {state.older} follow behind the new ones." if state.older else "."
-    return {"influxdb": Part(ok=state.ok, detail=said)}
+    said = Sentence("Readings still to be sent: {n}.", n=state.lag)
+    if state.older:
+        said = Sentence(
+            "Readings still to be sent: {n}, of which {older} follow behind the new ones.",
+            n=state.lag,
+            older=state.older,
+        )
+    return {"influxdb": Part(ok=state.ok, detail=Sentence("{one} {other}", one=known(state.says), other=said))}
 
 
 async def _uplink(uplink: Uplink) -> Answer:
     state = await uplink.health()
-    return {"uplink": Part(ok=state.ok, detail=state.says)}
+    return {"uplink": Part(ok=state.ok, detail=known(state.says))}
 
 
 def _standing(house: House) -> Iterator[tuple[str, Part]]:
     trouble = house.path.patience.trouble
-    yield "journal", Part(ok=trouble is None, detail=trouble or "Readings are kept as they come.")
+    yield "journal", Part(ok=trouble is None, detail=trouble or Sentence("Readings are kept as they come."))
     trouble = house.ward.patience.trouble or house.ward.trouble
-    yield "watch", Part(ok=trouble is None, detail=trouble or "Every patient is watched.")
+    yield "watch", Part(ok=trouble is None, detail=trouble or Sentence("Every patient is watched."))
     trouble = house.rounds.patience.trouble or house.rounds.trouble
-    yield "rounds", Part(ok=trouble is None, detail=trouble or "Every patient's week is reviewed when it is over.")
+    yield (
+        "rounds",
+        Part(ok=trouble is None, detail=trouble or Sentence("Every patient's week is reviewed when it is over.")),
+    )
     trouble = house.duty.trouble
-    yield "escalation", Part(ok=trouble is None, detail=trouble or "People are told as their steps fall due.")
+    yield (
+        "escalation",
+        Part(ok=trouble is None, detail=trouble or Sentence("People are told as their steps fall due.")),
+    )
     if listener := house.listener:
-        open_now = f"Open at port {listener.port}; connections now: {listener.counts.connections}."
+        open_now = Sentence(
+            "Open at port {port}; connections now: {n}.", port=listener.port, n=listener.counts.connections
+        )
         if listener.gone:
-            open_now += f" Gone without a farewell: {_gone(listener.gone.values())}."
-        yield "listener", Part(ok=listener.trouble is None, detail=listener.trouble or open_now)
+            gone = Sentence("Gone without a farewell: {devices}.", devices=_gone(listener.gone.values()))
+            open_now = Sentence("{one} {other}", one=open_now, other=gone)
+        trouble = known(listener.trouble) if listener.trouble else None
+        yield "listener", Part(ok=trouble is None, detail=trouble or open_now)
         if listener.check_login:
             yield "logins", _logins(listener.refusals.lasting(house.now()))
         if listener.posts:
@@ -195,48 +222,74 @@ def _fallen(house: House) -> Iterator[tuple[str, Part]]:
     """Parts that stopped a while ago: what they say themselves is of before that."""
     for name, fall in house.fallen.items():
         if house.now() - fall.at < STOOD:
-            said = f"It stopped ({fall.because}) and is started again within {TICK.seconds} s; the log says more."
+            said = Sentence(
+                "It stopped ({because}) and is started again within {s} s; the log says more.",
+                because=fall.because,
+                s=TICK.seconds,
+            )
             yield name, Part(ok=False, detail=said)
 
 
 def _broker(broker: BrokerLink) -> Part:
     if trouble := broker.trouble:
-        return Part(ok=False, detail=trouble)
-    if warnings := broker.warnings:
-        return Part(ok=False, detail=f"Connected, but the broker {'; it '.join(warnings)}.")
-    return Part(ok=True, detail="Connected to the broker.")
+        return Part(ok=False, detail=known(trouble))
+    if broker.warnings:
+        told = reduce(
+            lambda one, other: Sentence("{one}; it {other}", one=one, other=other), map(known, broker.warnings)
+        )
+        return Part(ok=False, detail=Sentence("Connected, but the broker {told}.", told=told))
+    return Part(ok=True, detail=Sentence("Connected to the broker."))
 
 
 def _gone(devices: Iterable[Gone]) -> str:
     """The devices that left last, and since when."""
     last = sorted(devices, key=lambda one: one.since, reverse=True)
-    return _listed([f"{one.device} since {_moment(one.since)}" for one in last])
+    return _listed(
+        [Sentence("{device} since {moment}", device=one.device, moment=_moment(one.since)) for one in last]
+    )
 
 
 def _logins(refused: Sequence[Refused]) -> Part:
     if not refused:
-        return Part(ok=True, detail="Nobody keeps being refused.")
+        return Part(ok=True, detail=Sentence("Nobody keeps being refused."))
     named = _listed(
-        [f"{shown(one.name)} from {one.address}, {one.count} times since {_moment(one.since)}" for one in refused]
+        [
+            Sentence(
+                "{name} from {address}, {n} times since {moment}",
+                name=shown(one.name),
+                address=one.address,
+                n=one.count,
+                moment=_moment(one.since),
+            )
+            for one in refused
+        ]
     )
-    return Part(ok=False, detail=f"Refused again and again: {named}; check user name and password there and here.")
+    said = Sentence("Refused again and again: {named}; check user name and password there and here.", named=named)
+    return Part(ok=False, detail=said)
 
 
 def _home_posts(listener: Listener, now: datetime) -> Part:
     absent = {post: seen for post, seen in listener.absent_posts().items() if now - seen >= POST_SILENT}
     if not absent:
-        return Part(ok=True, detail=f"Home posts that are expected: {len(listener.posts)}; none is cut off.")
+        said = Sentence("Home posts that are expected: {n}; none is cut off.", n=len(listener.posts))
+        return Part(ok=True, detail=said)
     named = _listed(
-        [f"{post}, last here {_moment(seen)}" for post, seen in sorted(absent.items(), key=itemgetter(1))]
+        [
+            Sentence("{post}, last here {moment}", post=post, moment=_moment(seen))
+            for post, seen in sorted(absent.items(), key=itemgetter(1))
+        ]
     )
-    said = f"Cut off: {named}; see to its power and network. It keeps what it hears and sends it when it is back."
+    said = Sentence(
+        "Cut off: {named}; see to its power and network. It keeps what it hears and sends it when it is back.",
+        named=named,
+    )
     return Part(ok=False, detail=said)
 
 
 def _listed(items: Sequence[str]) -> str:
     """The first of them by name, the others by number."""
-    named = "; ".join(items[:_NAMED])
-    return f"{named}; and {len(items) - _NAMED} more" if len(items) > _NAMED else named
+    named = listed(items[:_NAMED])
+    return Sentence("{named}; and {n} more", named=named, n=len(items) - _NAMED) if len(items) > _NAMED else named
 
 
 def _moment(moment: datetime) -> str:
@@ -244,21 +297,29 @@ def _moment(moment: datetime) -> str:
 
 
 def _bluetooth(health: BleHealth) -> Iterator[tuple[str, Part]]:
-    reads = f"The adapter works; devices that are read: {len(health.devices)}."
+    reads = Sentence("The adapter works; devices that are read: {n}.", n=len(health.devices))
     if not health.devices:  # then nothing has been looked for
-        reads = "There is no Bluetooth device to read; `homeward pair` adds one, `homeward check` tries the adapter."
-    yield "bluetooth", Part(ok=health.adapter is None, detail=health.adapter or reads)
+        reads = Sentence(
+            "There is no Bluetooth device to read; `homeward pair` adds one, `homeward check` tries the adapter."
+        )
+    yield "bluetooth", Part(ok=health.adapter is None, detail=known(health.adapter) if health.adapter else reads)
     for device in health.devices:
         if device.error:
-            times = "once" if device.failures == 1 else f"{device.failures} times in a row"
-            said = f"{device.error} (failed {times})"
+            said = Sentence("{fault} (failed {n} times in a row)", fault=known(device.error), n=device.failures)
+            if device.failures == 1:
+                said = Sentence("{fault} (failed once)", fault=known(device.error))
             yield f"device {device.address}", Part(ok=False, detail=said)
 
 
 def _channel(channel: ChannelHealth) -> Part:
     if channel.dead:
-        waiting = "An unknown number of" if channel.waiting is None else channel.waiting
-        return Part(ok=False, detail=f"It is dead: {channel.last_error}. {waiting} notices wait for it.")
+        error = known(channel.last_error or "")
+        said = Sentence("It is dead: {error}. {n} notices wait for it.", error=error, n=channel.waiting)
+        if channel.waiting is None:
+            said = Sentence("It is dead: {error}. An unknown number of notices wait for it.", error=error)
+        return Part(ok=False, detail=said)
     if channel.failures:
-        return Part(ok=True, detail=f"The last try failed ({channel.last_error}); it is tried again.")
-    return Part(ok=True, detail="It delivers." if channel.last_delivered_at else "Nothing had to be said yet.")
+        error = known(channel.last_error or "")
+        return Part(ok=True, detail=Sentence("The last try failed ({error}); it is tried again.", error=error))
+    said = Sentence("It delivers.")
+    return Part(ok=True, detail=said if channel.last_delivered_at else Sentence("Nothing had to be said yet."))

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
+from gateway.language import Sentence
 from gateway.steady import Steady
 from ingest.journal import Journal, Size
 from ingest.packet_log import PacketLog
@@ -120,23 +121,36 @@ class Keeper:
     def detail(self) -> str:
         """How it is, in a sentence, with what to do."""
         size = self.size
-        said = f"The disk is {room(self.used, self.free)}; the journal takes {_words(size.octets)}"
+        said = Sentence(
+            "The disk is {room}; the journal takes {octets}",
+            room=room(self.used, self.free),
+            octets=_words(size.octets),
+        )
         if size.wal:
-            said += f" and its write-ahead log {_words(size.wal)}"
+            said = Sentence("{said} and its write-ahead log {octets}", said=said, octets=_words(size.wal))
         if self.lasts is not None:
-            said += f"; at the pace of the last days it will be full in {self.lasts / timedelta(days=1):.1f} days"
+            days = self.lasts / timedelta(days=1)
+            said = Sentence("{said}; at the pace of the last days it will be full in {n:.1f} days", said=said, n=days)
         if self._doubt is not None:
-            said += f"; {self._doubt}"
+            said = Sentence("{one}; {other}", one=said, other=self._doubt)
         if self.used < WARN and self._has_room:
-            return f"{said}."
+            return Sentence("{said}.", said=said)
         if self._log is not None:
-            said += ": make room, or bring the hub back. What it has goes where there is none"
-            return f"{said}, and what it has not yet is kept."
+            return Sentence(
+                "{said}: make room, or bring the hub back. What it has goes where there is none, and what it has not "
+                "yet is kept.",
+                said=said,
+            )
         if self.used < FULL:
-            return f"{said}: make room, or set `keep_days` in [journal]."
+            return Sentence("{said}: make room, or set `keep_days` in [journal].", said=said)
         if self.copied:
-            return f"{said}: make room. Readings that every follower has and that are older than 30 days now go."
-        return f"{said}: make room, for nothing else keeps these readings and none is dropped for want of it."
+            return Sentence(
+                "{said}: make room. Readings that every follower has and that are older than 30 days now go.",
+                said=said,
+            )
+        return Sentence(
+            "{said}: make room, for nothing else keeps these readings and none is dropped for want of it.", said=said
+        )
 
     def _look(self) -> None:
         self.lasts = self._forecast(self.measure())
@@ -218,7 +232,7 @@ def is_scarce(used: float, free: int) -> bool:
 
 def room(used: float, free: int) -> str:
     """The same in words."""
-    return f"{used:.0%} full, {_words(free)} are free"
+    return Sentence("{used:.0%} full, {octets} are free", used=used, octets=_words(free))
 
 
 def _words(octets: int) -> str:

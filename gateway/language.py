@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import gettext
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta, tzinfo
+from functools import reduce
 from pathlib import Path
 from typing import Final, Self
 
@@ -36,10 +37,16 @@ class Sentence(str):
     places: Mapping[str, object]
 
     def __new__(cls, message: str, **places: object) -> Self:
-        """The message is in the catalogue of each language; a place may hold a sentence."""
-        made = super().__new__(cls, message.format(**places))
+        """The message is in the catalogue of each language; a place may hold a sentence or a text."""
+        english = {name: each.en if isinstance(each, Text) else each for name, each in places.items()}
+        made = super().__new__(cls, message.format(**english))
         made.message, made.places = message, places
         return made
+
+
+def listed(said: Iterable[str]) -> str:
+    """Sentences, or parts of one, one behind the other; "" where there is none."""
+    return reduce(lambda one, other: Sentence("{one}; {other}", one=one, other=other) if one else other, said, "")
 
 
 class Language:
@@ -70,7 +77,9 @@ class Language:
             return self.text(said)
         if not isinstance(said, Sentence):
             return said
-        places = {name: self.sentence(each) if isinstance(each, str) else each for name, each in said.places.items()}
+        places = {
+            name: self.sentence(each) if isinstance(each, str | Text) else each for name, each in said.places.items()
+        }
         return self.gettext(said.message).format(**places)
 
     def moment(self, moment: datetime, zone: tzinfo) -> str:

@@ -28,7 +28,7 @@ from alerts.alert import HOUSE, ActKind, Alert, IllegalAct, Notice, Symptom, Tex
 from alerts.book import Way
 from alerts.channels import LogChannel
 from alerts.escalation import Result
-from alerts.follow_up import SYMPTOM_WORDS, asks_symptoms
+from alerts.follow_up import SYMPTOM_WORDS, asks_symptoms, channel_word
 from alerts.machine import snooze_at_most
 from alerts.outbox import PersonalWay
 from alerts.rule import POPULATIONS, Rule
@@ -77,7 +77,8 @@ from gateway.charts import Span, glucose_figure, pressure_figure
 from gateway.contact_api import contacts_of, patient_person, trials_of
 from gateway.forms import Forms, Refusal, half_width, numbers_named
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
-from gateway.language import LANGUAGES, Language, Sentence, choose, load_languages
+from gateway.health_words import part_word
+from gateway.language import LANGUAGES, Language, Sentence, choose, listed, load_languages
 from gateway.own_limits import OwnNumber, own_numbers, unreadable_numbers, with_number, without_number
 from gateway.people import DeviceKind, DeviceLink, Patient, plans_on
 from gateway.quality_words import ROLES
@@ -95,13 +96,15 @@ from gateway.words import (
     OUTCOMES,
     PARAMETERS,
     REASONS,
+    UNITS,
     VITALS,
+    WAYS,
     WHAT_HELPS,
     clock_word,
     shown,
 )
 from ingest.journal import Letter, LetterState
-from ingest.reading import EPOCH, Reading, RefusalReason, from_us
+from ingest.reading import EPOCH, Reading, RefusalReason, from_us, of_key
 from ingest.series import Series
 from ingest.vital import Unit, Vital
 
@@ -114,6 +117,7 @@ _SHOWN: Final = 15  # of the worklist, of those that wait and of those that do n
 # What a trouble or a rule is called.
 _TITLES: Final = {**PROBLEMS, **{rule.name: rule.title for rule in RULES.values()}}
 _WEEKS: Final = 4
+_TICK: Final = timedelta(microseconds=1)
 _SNOOZE_HOURS: Final = (1, 2, 4, 12, 24)
 # Devices run a little ahead of the house at times; what they send is shown all the same.
 _AHEAD: Final = timedelta(hours=1)
@@ -230,6 +234,10 @@ def _environment(language: Language) -> Environment:
         numbers_named=lambda said: numbers_named(said, language),
         pattern_word=partial(_title, language),
         week_name=week_name,
+        part_word=lambda part: part_word(part, language),
+        unit_word=lambda unit: say(UNITS[str(unit)]) if str(unit) in UNITS else unit,
+        way_word=partial(_way_word, language),
+        is_sentence=lambda said: isinstance(said, Sentence),
     )
     return room
 
@@ -237,6 +245,13 @@ def _environment(language: Language) -> Environment:
 def _title(language: Language, name: str) -> str:
     """What a trouble or a rule is called; its own name where it is one of another Homeward."""
     return language.text(_TITLES[name]) if name in _TITLES else name
+
+
+def _way_word(language: Language, channel: str) -> str:
+    """What a channel is called, with the address where it has one of its own."""
+    kind, _, address = channel.partition(" ")
+    word = language.gettext(WAYS[kind]) if kind in WAYS else language.text(channel_word(kind))
+    return f"{word} {address}".rstrip()
 
 
 def _value_word(reading: Reading, unit: Unit, language: Language) -> str:
@@ -327,7 +342,7 @@ async def worklist(request: Request, house: House) -> Response:
         handled=[row for row in rows if _is_handled(row[0])],
         waiting_in_all=waiting_in_all,
         handled_in_all=handled_in_all,
-        degraded=[part["detail"] for part in health["parts"].values() if part["status"] != "ok"],
+        degraded=listed(part["detail"] for part in health["parts"].values() if part["status"] != "ok"),
     )
 
 
@@ -369,8 +384,20 @@ async def one_alert(request: Request, house: House, alert_id: str) -> Response:
         snooze_hours=_snooze_hours(alert),
         history=await asyncio.to_thread(house.book.history, alert_id),
         notices=await asyncio.to_thread(_with_recipients, house, alert_id, patient),
+        evidence=await asyncio.to_thread(_evidence, house, alert),
         follow_up=await asyncio.to_thread(house.follow_ups.of_alert, alert_id),
     )
+
+
+def _evidence(house: HouseView, alert: Alert) -> list[tuple[Vital, datetime, str, Reading | None]]:
+    """The readings that an alert rests on, each with what it says now; None: it is not kept any more. Blocks."""
+    found = []
+    for key in alert.evidence:
+        with suppress(ValueError):  # what the house says of itself rests on no reading
+            vital, at, device = of_key(key)
+            kept = house.journal.readings(alert.patient, vital, at, at + _TICK)
+            found.append((vital, at, device, next((each for each in kept if each.device == device), None)))
+    return found
 
 
 def _with_recipients(house: HouseView, alert: str, patient: Patient) -> list[tuple[Notice, str | None]]:

@@ -19,6 +19,7 @@ from typing import Final
 
 from gateway.clock import Clock
 from gateway.door import BATCH, Delivery, Door, Errand, Item
+from gateway.language import Sentence
 from gateway.patience import Patience
 from gateway.stored import SET_ASIDE
 from gateway.ward import Ward
@@ -53,7 +54,7 @@ class StraightPath:
         self, journal: Journal, ward: Ward, clock: Clock, roster: Roster, *, stored: Callable[[], None]
     ) -> None:
         self.roster = roster
-        self.patience = Patience("journal", clock)
+        self.patience = Patience(Sentence("journal"), clock)
         self.keep_first: Callable[[Sequence[Packet]], None] | None = None
         self._journal = journal
         self._ward = ward

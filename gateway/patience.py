@@ -14,6 +14,7 @@ from typing import Final, ParamSpec, TypeVar
 import sqlalchemy.exc
 
 from gateway.clock import Clock
+from gateway.language import Sentence
 
 _log = logging.getLogger(__name__)
 _P = ParamSpec("_P")
@@ -44,8 +45,10 @@ class Patience:
         """What is in the way, in a sentence; None while the calls succeed in good time."""
         waited = 0.0 if self._begun is None else time.monotonic() - self._begun
         if self._trouble is None and waited > PROMPT_S:
-            return (
-                f"the {self._store} has not answered for {waited:.0f} s; end what holds the file, or see to the disk"
+            return Sentence(
+                "the {store} has not answered for {waited:.0f} s; end what holds the file, or see to the disk",
+                store=self._store,
+                waited=waited,
             )
         return self._trouble
 
@@ -78,7 +81,11 @@ class Patience:
                 self._begun = None
 
     def _complain(self, error: BaseException) -> None:
-        sentence = f"the {self._store} cannot be used: {error}; free the disk, or end what holds the file"
+        sentence = Sentence(
+            "the {store} cannot be used: {error}; free the disk, or end what holds the file",
+            store=self._store,
+            error=error,
+        )
         if sentence != self._trouble:
             _log.error("%s", sentence)
         self._trouble = sentence

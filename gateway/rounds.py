@@ -30,6 +30,7 @@ from alerts.spot import asks_patient
 from alerts.week import WEEK, Pressure, figures, halves, midnight_us, pressures
 from gateway.agenda import Agenda
 from gateway.clock import Clock
+from gateway.language import Sentence
 from gateway.own_limits import care_of, limits_on
 from gateway.past import Past, Round, round_of
 from gateway.patience import Patience
@@ -68,7 +69,7 @@ class Rounds:
         judge: Callable[[Review], None],
         rules: RuleBook = PLAIN,
     ) -> None:
-        self.patience = Patience("book of reviews", clock)
+        self.patience = Patience(Sentence("book of reviews"), clock)
         self._journal = journal
         self._people = people
         self._book = book
@@ -85,7 +86,10 @@ class Rounds:
         """Who could not be visited the last time, in a sentence; None when everybody could."""
         if not self._faulty:
             return None
-        return f"patient {min(self._faulty)} cannot be reviewed; the log says why, and this is to be reported"
+        return Sentence(
+            "patient {patient} cannot be reviewed; the log says why, and this is to be reported",
+            patient=min(self._faulty),
+        )
 
     def expect(self, patients: Iterable[str]) -> None:
         """See whether these patients are due: they are new, live elsewhere now, or have another plan."""

@@ -15,6 +15,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from gateway.language import Sentence
+
 EVEN: Final = timedelta(days=1)
 STEP: Final = timedelta(hours=1)  # a smaller one makes no reading old: all are kept for a month at least
 AWAY: Final = timedelta(days=1)  # a hub that comes back after less time need not wait
@@ -66,10 +68,14 @@ class Steady:
         gait = self._gait
         if gait is None or gait.is_believed or not gait.step:
             return None
-        way, hours = "forward" if gait.step > timedelta() else "back", abs(gait.step) / timedelta(hours=1)
-        return (
-            f"the clock went {way} by {hours:.0f} h and says {gait.seen:%Y-%m-%d %H:%M} UTC now: set it right if "
-            f"that is wrong; nothing is dropped for its age before it says {gait.even_since + EVEN:%Y-%m-%d %H:%M}"
+        hours, forward = abs(gait.step) / timedelta(hours=1), gait.step > timedelta()
+        went = Sentence("the clock went forward by {n:.0f} h", n=hours)
+        return Sentence(
+            "{went} and says {now:%Y-%m-%d %H:%M} UTC now: set it right if that is wrong; nothing is dropped for its "
+            "age before it says {then:%Y-%m-%d %H:%M}",
+            went=went if forward else Sentence("the clock went back by {n:.0f} h", n=hours),
+            now=gait.seen,
+            then=gait.even_since + EVEN,
         )
 
     def look(self) -> datetime | None:

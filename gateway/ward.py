@@ -41,6 +41,7 @@ from alerts.spot_rules import BP_LOW, BP_SEVERE, METER_CRISIS, METER_VERY_LOW
 from gateway.agenda import Agenda
 from gateway.bulletin import Bulletin
 from gateway.clock import Clock
+from gateway.language import Sentence
 from gateway.own_limits import Holdings, care_of
 from gateway.patience import Patience
 from gateway.people import DeviceKind, MeasuringPlan, Patient, People, Worn, plans_on
@@ -98,7 +99,7 @@ class Ward:
         told: Callable[[], None],
         rules: RuleBook = PLAIN,
     ) -> None:
-        self.patience = Patience("book of alerts", clock)
+        self.patience = Patience(Sentence("book of alerts"), clock)
         self._holdings = Holdings(rules)
         self._journal = journal
         self._people = people
@@ -129,13 +130,18 @@ class Ward:
     def trouble(self) -> str | None:
         """What keeps the ward from its work, in a sentence; None when all is well."""
         if self._unjudged:
-            return "alerts could not be written down; the log says why, and this is to be reported"
+            return Sentence("alerts could not be written down; the log says why, and this is to be reported")
         if self._faulty:
-            return f"patient {min(self._faulty)} cannot be judged; the log says why, and this is to be reported"
+            return Sentence(
+                "patient {patient} cannot be judged; the log says why, and this is to be reported",
+                patient=min(self._faulty),
+            )
         if self._left_out:
             patient, why = min(self._left_out.items())
-            more = f" Patients of whom this is so: {len(self._left_out)}." if len(self._left_out) > 1 else ""
-            return f"Limits set for patient {patient} do not hold: {together(why).en}{more}"
+            said = Sentence("Limits set for patient {patient} do not hold: {why}", patient=patient, why=together(why))
+            if len(self._left_out) == 1:
+                return said
+            return Sentence("{said} Patients of whom this is so: {count}.", said=said, count=len(self._left_out))
         return None
 
     async def see(self, entries: Sequence[tuple[int, Reading]]) -> None:

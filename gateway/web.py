@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import plotly
 import sqlalchemy.exc
@@ -37,7 +36,7 @@ from gateway import (
     team_api,
     team_pages,
 )
-from gateway.forms import flaws_told
+from gateway.forms import flaws_located, flaws_told
 from gateway.guard import Guard, WebSettings, problem
 from gateway.language import Sentence
 from gateway.openapi import Described
@@ -152,26 +151,18 @@ async def _on_store(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  registered for it alone
-    flaws = error.errors()
-    if _for_programs(request):
-        return _refuse(request, 422, "; ".join(map(_sentence, flaws)))
-    return _refuse(request, 422, flaws_told(flaws))
-
-
-def _sentence(flaw: Mapping[str, Any]) -> str:
-    said = flaw["msg"].removeprefix("Value error, ")
-    place = ".".join(str(part) for part in flaw["loc"] if part not in {"body", "query", "path"})
-    if not place and flaw["type"] == "value_error":  # about the whole: it names its fields itself
-        return str(said)
-    return f"{place or 'body'}: {said}"
+    told = flaws_located if _for_programs(request) else flaws_told
+    return _refuse(request, 422, told(error.errors()))
 
 
 def _refuse(request: Request, status: int, said: str | Text) -> Response:
     if not _for_programs(request):
         return pages.show_refusal(request, status, said)
-    detail = said.en if isinstance(said, Text) else said
+    language = request.app.state.desk.language(request)
     # What is quoted in it came from outside: half of a surrogate pair is no text that can be sent.
-    return problem(status, detail.encode(errors="replace").decode())
+    refusal = problem(status, language.sentence(said).encode(errors="replace").decode())
+    refusal.headers.update({"Content-Language": language.html, "Vary": "Accept-Language, Cookie"})
+    return refusal
 
 
 def _for_programs(request: Request) -> bool:

@@ -9,7 +9,9 @@ from typing import Final
 
 from alerts.alert import Audience, Outcome, Priority
 from alerts.machine import FactKind
-from alerts.rule import Group
+from alerts.review_rules import NIGHTS, POINTS
+from alerts.rule import COUNT, DAYS, HOURS, MIN, SWITCH, Group
+from alerts.spot_rules import PRIORITY
 from gateway.language import Language
 from gateway.people import DeviceKind, DeviceLink
 from ingest.links.ble import Bond
@@ -47,6 +49,8 @@ FACTS: Final[Mapping[FactKind, str]] = {
     FactKind.SNOOZE_ENDED: N_("Put off no longer"),
     FactKind.CLOSED: N_("Closed"),
 }
+# Channels of the house; those of persons are called as the clinic calls them.
+WAYS: Final[Mapping[str, str]] = {"webhook": N_("the clinic's webhook")}
 KINDS: Final[Mapping[str, str]] = {
     DeviceKind.METER: N_("Blood glucose meter"),
     DeviceKind.CGM: N_("Glucose sensor (CGM)"),
@@ -125,6 +129,17 @@ PARAMETERS: Final[Mapping[str, str]] = {
     "staff-after-blood_pressure": N_("silence of a cuff, staff are told after"),
     "on": N_("switched on"),
     "warm-up": N_("warm-up of a sensor"),
+}
+# Units of the rules' numbers that are words; the others are written alike in every language.
+UNITS: Final[Mapping[str, str]] = {
+    MIN: N_("min"),
+    HOURS: N_("h"),
+    DAYS: N_("d"),
+    COUNT: N_("readings"),
+    SWITCH: N_("(1: on, 0: off)"),
+    PRIORITY: N_("(1: low, 2: medium, 3: high; IEC 60601-1-8)"),
+    NIGHTS: N_("nights"),
+    POINTS: N_("percentage points"),
 }
 GROUPS: Final[Mapping[Group, str]] = {
     Group.ADULT: N_("adult"),

@@ -184,6 +184,12 @@ def reading_key(vital: Vital, taken_at: datetime, device: str) -> str:
     return f"{vital}/{taken_at.isoformat(timespec='microseconds')[:26]}Z/{device}"
 
 
+def of_key(key: str) -> tuple[Vital, datetime, str]:
+    """What `reading_key` made it of; the moment is aware UTC. Raises ValueError where it names no reading."""
+    vital, taken_at, device = key.split("/", 2)
+    return Vital(vital), datetime.fromisoformat(taken_at), device
+
+
 class DecodeError(Exception):
     """Octets that are not the message they claim to be.
 

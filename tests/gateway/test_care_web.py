@@ -100,6 +100,20 @@ async def test_from_the_alert_to_the_outcome_the_survey_and_the_task(
     assert "answered already" in again.json()["detail"]
 
 
+async def test_a_try_names_a_channel_that_is_known(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    opened = await seen(web, house.find(very_low()).id)
+    path = f"/api/v1/follow-ups/{opened['id']}/attempts"
+    tried = {"by": "Nurse Chen", "result": "busy"}
+    refused = await web.post(path, json={**tried, "channel": "carrier pigeon"})
+    assert refused.status_code == 422
+    assert refused.json()["detail"] == (
+        "channel: no patient is reached by carrier pigeon; "
+        "use one of telephone, video, visit, app, sms, email, wecom, voice"
+    )
+    for channel in ("voice", " wecom ", "visit"):
+        assert (await web.post(path, json={**tried, "channel": channel})).status_code == 200
+
+
 async def test_closing_the_alert_closes_its_follow_up(house: SmallHouse, web: httpx.AsyncClient) -> None:
     alert = house.find(very_low()).id
     opened = await seen(web, alert)

@@ -130,7 +130,7 @@ async def test_staff_are_registered_changed_and_leave_and_the_audit_says_who_sai
     [
         ({"zone": "Mars/Base"}, "zone: no time zone is called 'Mars/Base'; use an IANA name such as Asia/Shanghai"),
         ({"roles": []}, "roles: "),
-        ({"roles": ["surgeon"]}, "roles.0: Input should be 'doctor', 'nurse',"),
+        ({"roles": ["surgeon"]}, "roles.0: use one of 'doctor', 'nurse',"),
         ({"language": "fr"}, "language: "),
         ({"id": "王"}, "id: "),
         ({"by": " "}, "by: "),
@@ -140,7 +140,7 @@ async def test_staff_are_registered_changed_and_leave_and_the_audit_says_who_sai
         ),
         (
             {"contacts": [{"channel": "app", "address": "x"}, {"channel": "telephone", "address": "call me"}]},
-            "contact 2: call me is no telephone number; write it like +86 138 0000 0000",
+            "contact 2: call me is no telephone number; write all its digits, like +86 138 0000 0000 or",
         ),
         (
             {"contacts": [{"channel": "app", "address": "x"}, {"channel": "app", "address": " x"}]},
@@ -161,6 +161,45 @@ async def test_what_cannot_be_registered_is_a_422_that_says_where_and_what_can(
     house.duty.mailboxes = frozenset({"sms"})  # as if it were a mailbox
     assert said in await refused(web, 422, "POST", "staff", **{**NURSE, **changed})
     assert await ask(web, "GET", "staff") == []
+
+
+@pytest.mark.parametrize(
+    ("number", "of_patient", "of_staff"),
+    [
+        ("13800", False, False),
+        ("1380000000", False, False),
+        ("+86 1380000", False, False),
+        ("0086 1380000", False, False),
+        ("8012", False, True),
+        ("66 1234", False, True),
+        ("12", False, False),
+        ("+123456789012345", True, True),
+        ("+1234567890123456", False, False),
+        ("call 13800000000", False, False),
+        ("138 0000 0000", True, True),
+        ("138-0000-0000", True, True),
+        ("＋86 １３８ ００００ ００００", True, True),
+        ("0086 138 0000 0000", True, True),
+        ("86 138 0000 0000", True, True),
+        ("6655 4433", True, True),
+        ("(010) 6655-4433", True, True),
+        ("（0571）6655 4433 转 801", True, True),
+        ("400-800-1234#2", True, True),
+        ("+86 10 6655 4433", True, True),
+        ("+1 (555) 010-4433 ext. 12", True, True),
+        ("+44 20 7946 0018 x7", True, True),
+    ],
+)
+async def test_a_telephone_has_a_number_that_can_be_dialled_of_staff_also_within_the_house(
+    web: httpx.AsyncClient, number: str, of_patient: bool, of_staff: bool
+) -> None:
+    await ask(web, "POST", "staff", 201, **DOCTOR)
+    contacts = {"contacts": [{"channel": "telephone", "address": number}], **BY}
+    for whose, taken in ((f"patients/{WANG.id}", of_patient), ("staff/li", of_staff)):
+        answer = await web.put(f"/api/v1/{whose}/contacts", json=contacts)
+        assert answer.status_code == (200 if taken else 422), answer.text
+        if not taken:
+            assert "is no telephone number; write all its digits, like +86 138" in answer.json()["detail"]
 
 
 async def test_a_role_and_a_person_cannot_go_while_shifts_and_absences_rest_on_them(
@@ -222,7 +261,7 @@ async def test_shifts_are_added_changed_and_ended(house: SmallHouse, web: httpx.
         ({"start": "8:00"}, 422, "start: "),
         ({"start": "25:00"}, 422, "start: "),
         ({"weekdays": []}, 422, "weekdays: "),
-        ({"weekdays": ["monday"]}, 422, "weekdays.0: Input should be 'mon', 'tue'"),
+        ({"weekdays": ["monday"]}, 422, "weekdays.0: use one of 'mon', 'tue'"),
         ({"zone": "Shanghai"}, 422, "zone: no time zone is called 'Shanghai'"),
         (
             {"from": "2026-04-01", "to": "2026-03-31"},
@@ -577,7 +616,7 @@ async def test_from_the_empty_page_to_a_nurse_on_duty_who_was_sent_a_test_messag
             "/team/staff/li/contacts",
             {"channel": "telephone", "address": "打给我", **BY},
             422,
-            "联系方式 1：打给我 不是电话号码；请写作 +86 138 0000 0000",
+            "联系方式 1：打给我 不是完整的电话号码；请填写全部数字，例如 +86 138 0000 0000 或 010-6655 4433 转 12",
         ),
         ("/team/staff/li/quiet", {"start": "22:00", **BY}, 422, "结束：必填"),
         (

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 import gateway
-from alerts.alert import HOUSE, Audience, Outcome, Priority, Text
+from alerts.alert import HOUSE, Alert, Audience, Outcome, Priority, Text
 from alerts.book import Book, Try
 from alerts.follow_up import What
 from alerts.machine import FactKind, hear
 from alerts.rules import DEFAULTS, PROBLEMS, RULES, parse_book
 from gateway.care_words import DONE
 from gateway.device_book import DeviceState
-from gateway.forms import flaws_told
+from gateway.forms import flaws_located, flaws_told
 from gateway.guard import WebSettings
 from gateway.language import choose, load_languages
 from gateway.people import DeviceKind, DeviceLink, Patient
@@ -39,6 +39,7 @@ from gateway.words import (
     OUTCOMES,
     PARAMETERS,
     REASONS,
+    UNITS,
     VITALS,
     WHAT_HELPS,
     clock_word,
@@ -127,7 +128,13 @@ async def test_patients_and_devices_are_added_paired_changed_and_taken_back(hous
         ("GET", "/patients/p-9", None, 404, "no patient has the id p-9"),
         ("GET", "/patients/p-9/readings?vital=glucose", None, 404, "p-9"),
         ("GET", "/patients/p-017/readings?vital=height", None, 422, "vital: "),
-        ("GET", "/patients/p-017/readings?vital=glucose&start=2026-03-01T08:00:00", None, 422, "timezone"),
+        (
+            "GET",
+            "/patients/p-017/readings?vital=glucose&start=2026-03-01T08:00:00",
+            None,
+            422,
+            "start: write a moment with its offset",
+        ),
         ("GET", "/patients/p-017/readings?vital=glucose&start=2027-01-01T00:00:00Z", None, 422, "is not before end"),
         ("GET", "/patients/p-017/readings?vital=glucose&limit=0", None, 422, "limit: "),
         ("GET", "/patients/p-017/series?vital=glucose&source=influxdb", None, 503, "InfluxDB is not configured"),
@@ -147,8 +154,8 @@ async def test_patients_and_devices_are_added_paired_changed_and_taken_back(hous
         ("GET", "/alerts/a-9", None, 404, "no alert has the id a-9"),
         ("GET", "/alerts?before=a-9", None, 404, "no alert has the id a-9"),
         ("POST", "/alerts/a-9/acknowledge", {"by": "Dr Li"}, 404, "no alert has the id a-9"),
-        ("POST", "/alerts/a-9/acknowledge", {"note": "x"}, 422, "by: Field required"),
-        ("POST", "/alerts/a-9/close", {"by": "Dr Li", "outcome": "advice"}, 422, "note: Field required"),
+        ("POST", "/alerts/a-9/acknowledge", {"note": "x"}, 422, "by: this is needed"),
+        ("POST", "/alerts/a-9/close", {"by": "Dr Li", "outcome": "advice"}, 422, "note: this is needed"),
         ("GET", "/letters?reason=foo", None, 422, "reason: no letter has the reason 'foo'; the reasons are unass"),
         ("GET", "/nothing", None, 404, "Not Found"),
     ],
@@ -160,6 +167,55 @@ async def test_errors_are_problem_details_with_a_sentence(furnished, method, pat
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["status"] == status
     assert says in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "en", "zh"),
+    [
+        ("POST", "/patients", {"id": "../x", "name": "x", "zone": "UTC"},
+         "id: use letters, digits and _ . : - only, at most 64 of them",
+         "id：只能用字母、数字和 _ . : -，最多 64 个"),
+        ("POST", "/patients", {"id": "p-1", "zone": "UTC", "nmae": 1},
+         "name: this is needed; nmae: nothing is called so here; leave it out, or see how it is spelt",
+         "name：必填；nmae：没有此字段；请去掉，或检查拼写"),
+        ("POST", "/patients", {"id": "p-1", "name": 3, "zone": "Mars/Base", "glucose_unit": "kg"},
+         ("name: write a text in quotes; zone: no time zone is called 'Mars/Base'; use an IANA name such as "
+         "Asia/Shanghai; glucose_unit: use one of 'mmol/L', 'mg/dL'"),
+         ("name：请填写带引号的文本；zone：没有名为 'Mars/Base' 的时区；请用 IANA 名称，如 Asia/Shanghai；"
+         "glucose_unit：可用的有：'mmol/L', 'mg/dL'")),
+        ("POST", "/patients", [], "body: send a JSON object", "body：请发送 JSON 对象"),
+        ("GET", "/letters?limit=x&before=0", None, "limit: write a whole number; before: use 1 or more",
+         "limit：请填写整数；before：不得小于 1"),
+        ("GET", "/patients/p-017/readings?vital=glucose&start=2026-03-01T08:00:00", None,
+         "start: write a moment with its offset from UTC, as in 2026-03-01T08:00:00+08:00",
+         "start：请填写带 UTC 偏移的时间，例如 2026-03-01T08:00:00+08:00"),
+        ("PATCH", "/patients/p-017", {"limits": {"low-event-1": {"limit": 4}}}, "a number without a unit", "单位"),
+        ("GET", "/patients/p-9", None, "no patient has the id p-9", "没有编号为 p-9 的患者"),
+    ],
+)  # fmt: skip
+async def test_a_program_is_refused_in_the_language_it_asks_for_with_the_path_of_the_field(
+    furnished, method, path, body, en, zh
+) -> None:
+    async with browser(furnished) as web:
+        for language, says in ((None, en), ("en", en), ("zh-CN", zh)):
+            headers = {"Accept-Language": language} if language else {}
+            answer = await web.request(method, f"/api/v1{path}", json=body, headers=headers)
+            assert answer.status_code in {404, 422}
+            assert says in answer.json()["detail"]
+            assert "pattern" not in answer.text
+            assert answer.headers["content-language"] == (language or "en")
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+async def test_what_is_no_json_is_refused_with_the_place(furnished) -> None:
+    async with browser(furnished, **{"Accept-Language": "zh-CN"}) as web:
+        answer = await web.post(
+            "/api/v1/patients", content=b'{"id": x}', headers={"Content-Type": "application/json"}
+        )
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "7：不是有效的 JSON：Expecting value"
 
 
 @pytest.mark.parametrize(
@@ -677,6 +733,12 @@ def test_what_pydantic_says_itself_is_never_shown() -> None:
     assert load_languages()["zh_CN"].sentence(told) == "所提交的内容：这项内容无法使用；您的姓名：这项内容无法使用"
 
 
+def test_what_a_program_is_told_holds_no_pattern_and_what_has_no_other_words_is_as_it_was() -> None:
+    flaw = {"type": "string_pattern_mismatch", "loc": ("body", "which"), "msg": "x", "ctx": {"pattern": r"^\\S+$"}}
+    doubt = {"type": "value_error", "loc": ("by",), "msg": "Value error, odd", "ctx": {"error": ValueError("odd")}}
+    assert flaws_located([flaw, doubt, doubt]) == "which: this cannot be used; by: odd"
+
+
 async def test_what_was_refused_is_told_above_where_its_form_is_gone(furnished) -> None:
     alert = furnished.find(very_low())
     async with browser(furnished, **{"Accept-Language": "zh-CN"}) as web:
@@ -688,6 +750,44 @@ async def test_what_was_refused_is_told_above_where_its_form_is_gone(furnished) 
         r'<p class="warning refused"[^>]*>Dr Li 已于 2026年3月3日 .* 确认 王芳 的警报“血糖严重偏低”', late.text
     )
     assert (nobody.status_code, "没有编号为 p-9 的患者" in nobody.text) == (404, True)
+
+
+async def test_the_page_of_an_alert_has_words_for_what_it_rests_on_and_by_what_staff_were_told(furnished) -> None:
+    told = furnished.find(very_low(minutes_ago=5))
+    silent, house = furnished.find(no_data()), furnished.find(no_data(replace(WANG, id=HOUSE)))
+    gone = furnished.find(very_low(MILLER, evidence=("glucose/2026-03-03T06:10:00.000000Z/meter-9", "hub/a")))
+    for alert, channel in ((told, "email ward@clinic.example"), (gone, "webhook")):
+        (notice,) = furnished.book.notices(alert.id)
+        sent = Try(notice=notice.id, channel=channel, at=NOW, error=None)
+        furnished.book.note_try(sent, due=None, reaches_people=True)
+
+    async def said(alert: Alert, language: str) -> tuple[str, str]:
+        page = html.unescape((await web.get(f"/alerts/{alert.id}", headers={"Accept-Language": language})).text)
+        words = re.sub(r"\s+", " ", re.sub("<[^>]*>", "", page.partition('id="history"')[2]))
+        return words, page.partition('<ul class="keys">')[2].partition("</ul>")[0]
+
+    async with browser(furnished) as web:
+        for language, ways, rests in (
+            (
+                "en",
+                ("through e-mail ward@clinic.example", "through the clinic's webhook"),
+                "Glucose, sensor 7.3 mmol/L",
+            ),
+            (
+                "zh-CN",
+                ("渠道：电子邮件 ward@clinic.example", "渠道：医疗机构的 webhook"),
+                "血糖（传感器） 7.3 mmol/L",
+            ),
+        ):
+            history, keys = await said(told, language)
+            assert ways[0] in history
+            assert rests in keys
+            history, keys = await said(gone, language)
+            assert ways[1] in history
+            assert (keys.count("<li>"), "meter-9" in keys, "Z/meter-9" in keys) == (1, True, False)
+        assert "血糖（血糖仪），" in (await said(gone, "zh-CN"))[1].replace(", ", "，")
+        assert "无：此警报针对未收到的读数。" in (await said(silent, "zh-CN"))[1]
+        assert "无：此警报针对 Homeward 系统本身。" in (await said(house, "zh-CN"))[1]
 
 
 @pytest.mark.parametrize("page", ["/", "/alerts/{id}"])
@@ -797,6 +897,25 @@ async def test_a_limit_is_set_refused_replaced_and_ended_on_the_patients_page(fu
         assert "该患者适用默认界限。" in chinese
         gone = await web.post(f"{path}/end", data={**choice, "by": "Dr Li"})
         assert (gone.status_code, "has ended or was changed meanwhile" in gone.text) == (409, True)
+
+
+async def test_the_units_of_limits_are_words_of_the_language(furnished) -> None:
+    rule = next(rule for rule in RULES.values() if any(each.unit == "switch" for each in rule.parameters))
+    own = next(each for each in rule.parameters if each.unit == "switch")
+    entry = {rule.name: {own.name: {"value": 1, "unit": "switch", "author": "Dr Li"}}}
+    furnished.people.change_patient(replace(WANG, limits=entry), now=NOW)
+    async with browser(furnished) as web:
+        pages = {
+            language: (await web.get("/patients/p-017", headers={"Accept-Language": language})).text
+            for language in ("en", "zh-CN")
+        }
+    for word in ("（1：开，0：关）", "天", "分钟", "次", "晚", "个百分点", "（1：低，2：中，3：高；IEC 60601-1-8）"):
+        assert f", {word} (" in pages["zh-CN"]
+    for unit in {each.unit for rule in RULES.values() for each in rule.parameters} & UNITS.keys():
+        assert f", {unit} (" not in pages["zh-CN"]
+        assert re.search(rf'<option value="[^"]* {unit}"', pages["zh-CN"])  # what is sent is no word
+    assert "<b>1 （1：开，0：关）</b>" in pages["zh-CN"]
+    assert "<b>1 (1: on, 0: off)</b>" in pages["en"]
 
 
 async def test_a_limit_of_every_unit_that_the_page_offers_can_be_set(furnished) -> None:
