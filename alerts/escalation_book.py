@@ -37,7 +37,7 @@ from sqlalchemy import (
 
 from alerts.alert import Alert, Audience, IllegalAct, Notice, Priority, Text, together
 from alerts.audit import audited
-from alerts.book import alerts_in, last_end_in, notices_in, owed_an_end_in
+from alerts.book import alerts_in, last_end_in, lasting_in, notices_in, owed_an_end_in
 from alerts.database import METADATA, writing
 from alerts.escalation import (
     MESSAGES_WITHIN,
@@ -70,8 +70,9 @@ from alerts.escalation import (
 )
 from alerts.follow_up import ACT_WITHIN, FollowUp, Open, Why
 from alerts.follow_up_book import follow_ups_in, is_overdue_unnoted, note_overdue, open_in, take_survey
-from alerts.machine import Change, FactKind
+from alerts.machine import Change, FactKind, for_patient
 from alerts.messages import (
+    CALL_ID,
     OVERDUE_ID,
     TRIAL_ID,
     Situation,
@@ -96,6 +97,7 @@ from alerts.outbox import (
     tried_in,
     waiting_for,
 )
+from alerts.rules import RULES
 from alerts.survey import SURVEY_ID, Survey
 from alerts.team import TELEPHONE, Contact, Practitioner, QuietHours, Recipient, Role, Rota, patient, staff
 from alerts.team_book import anybody_in, contacts_in, rota_in
@@ -727,33 +729,51 @@ class _Desk:
         return _timer(row) if row else None
 
     def _ask_to_call(self, calls: Sequence[Call]) -> None:
-        """Ask who is on duty to telephone somebody: nothing dials by itself."""
+        """Ask who is on duty to telephone people, for nothing dials by itself; a patient once about an alert."""
         notices = notices_in(self._db, {call.notice for call in calls})
-        for call in calls:
+        same: dict[tuple[str, str, str], list[Call]] = {}
+        for call in sorted(calls, key=lambda each: notices[each.notice].alert is None):
             about = notices[call.notice]
-            alert, follow_up = self._lasting(about), about.follow_up
-            if call.recipient == patient(about.patient):
-                said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
-                follow_up = self._have_followed_up(about, said)
-            whom = self._person(call.recipient, about.patient)
-            for recipient in self._callers(call.recipient):
-                written = call_message(
-                    about,
-                    alert,
-                    name=whom.name if whom else about.patient,
-                    number=call.number,
-                    zone=recipient.zone,
-                    situation=self._situation(alert) if alert else Situation(),
-                    failed=call.position > 0,
-                )
-                key = f"call {call.notice} {call.position}"
-                notice = _notice(key, recipient, about.alert, about.patient, about.priority, written, self._now)
-                self.send(replace(notice, follow_up=follow_up), recipient, PREFERRED)
+            alert = self._concerned(about) if call.recipient == patient(about.patient) else None
+            same.setdefault((call.recipient, call.number, alert.id if alert else about.id), []).append(call)
+        for first, *others in same.values():
+            self._ask_for_call(first, notices[first.notice], [notices[each.notice].body for each in others])
+
+    def _ask_for_call(self, call: Call, about: Notice, besides: Sequence[Text]) -> None:
+        """Have one call made. besides: what else is to be said in it."""
+        alert, follow_up = self._lasting(about), about.follow_up
+        if call.recipient == patient(about.patient):
+            said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
+            follow_up = self._have_followed_up(about, said)
+        whom = self._person(call.recipient, about.patient)
+        for recipient in self._callers(call.recipient):
+            written = call_message(
+                about,
+                alert,
+                name=whom.name if whom else about.patient,
+                number=call.number,
+                zone=recipient.zone,
+                situation=self._situation(alert) if alert else Situation(),
+                failed=call.position > 0,
+                besides=besides,
+            )
+            key = f"call {call.notice} {call.position}"
+            notice = _notice(key, recipient, about.alert, about.patient, about.priority, written, self._now)
+            notice = replace(notice, id=CALL_ID + notice.id.partition("-")[2], follow_up=follow_up)
+            self.send(notice, recipient, PREFERRED)
 
     def _lasting(self, notice: Notice) -> Alert | None:
         """The alert that a notice is about, unless it is over."""
         alert = alerts_in(self._db, [notice.alert]).get(notice.alert) if notice.alert else None
         return None if alert is None or alert.closed_at or alert.condition_gone_at else alert
+
+    def _concerned(self, notice: Notice) -> Alert | None:
+        """The same; of what a rule says to the patient, the alert of the same trouble, where that is as urgent."""
+        if notice.alert or notice.audience is not Audience.PATIENT:
+            return self._lasting(notice)
+        problems = {rule.problem for rule in RULES.values() if for_patient(rule.title) == notice.subject}
+        found = lasting_in(self._db, notice.patient, problems) if problems else []
+        return next((alert for alert in found if alert.priority >= notice.priority), None)
 
     def _have_followed_up(self, notice: Notice, why: Text) -> str | None:
         """A nurse is to see to a patient whom no message reaches: by the alert's own follow-up, where it has one.
@@ -761,7 +781,7 @@ class _Desk:
         Not for an alert that is over, nor for a survey or a test message. The id of the follow-up, None where it
         is not to be.
         """
-        alert = self._lasting(notice)
+        alert = self._concerned(notice)
         if notice.id.startswith((SURVEY_ID, TRIAL_ID)) or (notice.alert and alert is None):
             return None
         known = self._file(notice.patient)

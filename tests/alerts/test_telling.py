@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, insert
 
-from alerts.alert import Act, ActKind, Audience, Finding, Priority, Text, Verdict
+from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Text, Verdict
 from alerts.channels import ChannelError, Message
 from alerts.database import METADATA
 from alerts.escalation import Ladder, Result, Step
@@ -416,6 +416,45 @@ async def test_who_telephones_for_a_rule_that_says_something_to_the_patient_alon
     (task,) = clinic.follow_ups.open_of("p-1")
     assert (address, asked.link) == ("wang", f"{BASE}/follow-ups/{task.id}")
     assert f"内容：请注意：血糖严重偏低。\n情况：{said.because.zh}\n请拨打 010-1234" in asked.body.zh
+
+
+async def test_a_patient_who_is_telephoned_is_called_once_about_an_alert_and_ends_with_it(
+    clinic: Clinic, app: Ear
+) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    sugar = finding("meter-very-low", audience=Audience.PATIENT, priority=Priority.MEDIUM)
+    pressure = finding("bp-session-high", audience=Audience.PATIENT)
+    clinic.hear(sugar)
+    clinic.hear(pressure)
+    alert = clinic.alarm()
+    await clinic.at(1)
+    calls = [message for _, message in app.heard if "010-1234" in message.subject.en]
+    assert len(app.heard) == 3, "the alert, the call about it, and the call about the pressure"
+    (call,) = (each for each in calls if each.notice.alert == alert.id)
+    assert f"情况：{alert.because.zh}\n另需告知：{sugar.because.zh}\n读数：" in call.body.zh
+    assert f"What else is to be said: {sugar.because.en}\n" in call.body.en
+    task = clinic.follow_ups.of_alert(alert.id)
+    assert task
+    clinic.hear(replace(sugar, since=clinic.now, known_at=clinic.now))
+    await clinic.at(10)
+    again = app.heard[-1][1]
+    assert (again.notice.follow_up, again.link) == (task.id, f"{BASE}/follow-ups/{task.id}")
+    assert f"情况：{sugar.because.zh}\n" in again.body.zh
+    (other,) = (each for each in clinic.follow_ups.open_of("p-1") if each.id != task.id)
+    assert other.because.zh.endswith(pressure.because.zh), "that is another trouble"
+    act = Act(kind=ActKind.CLOSE, alert=alert.id, by="Li", at=clinic.now, note="ate", outcome=Outcome.ADVICE)
+    clinic.follow_ups.record(follow(alert, act, task))
+    assert [each.id for each in clinic.follow_ups.open_of("p-1")] == [other.id]
+
+
+async def test_a_milder_alert_does_not_have_what_is_more_urgent_followed_up_later(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    alert = clinic.alarm(Priority.LOW)
+    clinic.hear(finding("meter-very-low", audience=Audience.PATIENT, priority=Priority.MEDIUM))
+    await clinic.at(1)
+    (task,) = clinic.follow_ups.open_of("p-1")
+    assert (task.alert, task.priority) == (None, Priority.MEDIUM)
+    assert alert.problem == "glucose-low"
 
 
 async def test_a_telephone_behind_a_contact_that_failed_is_dialled_because_of_that(
