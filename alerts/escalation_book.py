@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, cached_property, partial
@@ -31,13 +32,15 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
+    or_,
     select,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 
 from alerts.alert import Alert, Audience, IllegalAct, Notice, Priority, Text, together
 from alerts.audit import audited
-from alerts.book import alerts_in, last_end_in, lasting_in, notices_in, owed_an_end_in
+from alerts.book import alerts_in, last_end_in, lasting_in, notices_in, open_names, owed_an_end_in
 from alerts.database import METADATA, writing
 from alerts.escalation import (
     MESSAGES_WITHIN,
@@ -58,6 +61,7 @@ from alerts.escalation import (
     is_day,
     is_handed_over,
     is_over,
+    lacks_handover,
     ladder_for,
     morning,
     next_look,
@@ -69,7 +73,7 @@ from alerts.escalation import (
     ways,
 )
 from alerts.follow_up import ACT_WITHIN, FollowUp, Open, Why
-from alerts.follow_up_book import follow_ups_in, is_overdue_unnoted, note_overdue, open_in, take_survey
+from alerts.follow_up_book import follow_ups_in, is_overdue_unnoted, note_overdue, open_in, overdue_names, take_survey
 from alerts.machine import Change, FactKind, for_patient
 from alerts.messages import (
     CALL_ID,
@@ -283,6 +287,22 @@ class EscalationBook:
         lag = now - from_us(min(row.due_us for row in rows)) if rows else timedelta()
         nobody = frozenset(alert for each in taken if each for alert in each)
         return Cycle(taken=len(rows), released=released, lag=lag, faults=taken.count(None), nobody=nobody)
+
+    def begin_handovers(self, now: datetime) -> int:
+        """Have it looked for who comes on duty in runs that an older Homeward began without it; how many.
+
+        Once, as the house starts. Where another hub does so at the same moment, it has done all of it.
+        """
+        names = or_(_timers.c.subject.in_(open_names()), _timers.c.subject.in_(overdue_names()))
+        found: dict[str, list[Timer]] = {}
+        with suppress(IntegrityError), writing(self._engine) as db:
+            for timer in map(_timer, db.execute(select(_timers).where(names))):
+                found.setdefault(timer.subject, []).append(timer)
+            lacking = [one for timers in found.values() if (one := lacks_handover(timers))]
+            if lacking:
+                _Desk(db, self, [], now).begin_handovers(lacking)
+            return len(lacking)
+        return 0
 
     def note_overdue(self, now: datetime, to_house: Callable[[Connection, Sequence[Notice]], None]) -> int:
         """Note the follow-ups whose time has passed, and have it told; so many as one transaction holds. How many.
@@ -501,6 +521,12 @@ class _Desk:
 
     def _plan_handover(self, subject: str, run: datetime, priority: Priority) -> None:
         self._plan([replace(_one(subject, TimerKind.HANDOVER, run, priority), due=self._next_look)])
+
+    def begin_handovers(self, runs: Iterable[Timer]) -> None:
+        """Have it looked for who comes on duty in the runs of some timers."""
+        for timer in runs:
+            self._plan_handover(timer.subject, timer.run, timer.priority)
+        self.write()
 
     def begin_overdue(self, follow_ups: Sequence[FollowUp]) -> None:
         """Have it told that follow-ups are overdue: to who has each, else to the role on duty.

@@ -7,12 +7,12 @@ from datetime import time, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import delete, event, insert
 
 from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Text, Verdict
 from alerts.channels import ChannelError, Message
 from alerts.database import METADATA
-from alerts.escalation import Ladder, Result, Step
+from alerts.escalation import Ladder, Result, Step, TimerKind
 from alerts.follow_up import State, follow
 from alerts.follow_up_book import FollowUpBook
 from alerts.machine import hear
@@ -730,6 +730,28 @@ async def test_what_is_over_and_unseen_is_told_to_the_first_who_comes_on_duty_al
     await clinic.at(26 * 60)
     assert app.whom()[told:] == ["chen"]
     assert "over" in app.heard[-1][1].body.en
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_who_comes_on_duty_is_told_of_what_an_older_homeward_began_to_tell(
+    opened: Callable[..., Clinic], app: Ear, is_over: bool
+) -> None:
+    clinic = opened(app)
+    nurses(clinic)
+    late, closed = clinic.alarm(), clinic.alarm(patient="p-2")
+    mild = clinic.alarm(Priority.MEDIUM, patient="p-3")
+    await clinic.at(40)
+    if is_over:
+        clinic.over()
+    clinic.act(closed.id, ActKind.CLOSE)
+    of_runs = METADATA.tables["escalations"]
+    with clinic.engine.begin() as db:
+        assert db.execute(delete(of_runs).where(of_runs.c.kind == "handover")).rowcount == 2
+    assert clinic.escalation.begin_handovers(clinic.now) == 1
+    assert clinic.escalation.begin_handovers(clinic.now) == 0, "once"
+    assert [each.kind for each in clinic.timers(mild.id)].count(TimerKind.HANDOVER) == 0
+    await clinic.at(62)
+    assert [message.notice.alert for address, message in app.heard if address == "chen"] == [late.id]
 
 
 async def test_who_stands_in_between_two_shifts_is_told_within_half_an_hour(
