@@ -95,7 +95,9 @@ from alerts.outbox import (
     is_release_due,
     joined,
     note_joined,
+    put_off_in,
     release_due,
+    still_put_off_in,
     timer_of_put_off,
     told_in,
     tried_in,
@@ -252,6 +254,13 @@ class EscalationBook:
         query = select(_timers.c.subject, _timers.c.result).where(_timers.c.subject.in_(notices))
         with self._engine.connect() as db:
             return {row.subject: Result(row.result) if row.result else None for row in db.execute(query)}
+
+    def put_off(self, notices: Collection[str], now: datetime) -> dict[str, str | None]:
+        """Those of some notices that were put off, as `outbox.put_off_in`; "" also where it will not be needed."""
+        with self._engine.connect() as db:
+            found, desk = put_off_in(db, notices), _Desk(db, self, [], now)
+            waiting = notices_in(db, [name for name, into in found.items() if into is None])
+            return found | {name: "" for name, notice in waiting.items() if desk.is_needless(notice)}
 
     def untold(self, subjects: Collection[str]) -> list[str]:
         """Those of some alerts and follow-ups of which nobody of the staff could be told: nobody has a contact."""
@@ -728,7 +737,7 @@ class _Desk:
         """Tell somebody what was put off; in one message where it is more than one."""
         self.write()  # what was put off just now is joined as well
         waiting = waiting_for(self._db, timer.subject, self._now)
-        needless = [each for each in waiting if self._is_needless(each)]
+        needless = [each for each in waiting if self.is_needless(each)]
         left = [each for each in waiting if each not in needless]
         note_joined(self._db, needless, "")
         recipient = self._person(timer.subject, left[0].patient) if left else None
@@ -738,7 +747,7 @@ class _Desk:
             note_joined(self._db, left, told.id)
         self._finish(timer, Result.DONE)
 
-    def _is_needless(self, notice: Notice) -> bool:
+    def is_needless(self, notice: Notice) -> bool:
         """Whether what was put off for somebody need not be told any more; a snoozed alert is told anew."""
         if timer := self._timer_of(notice):
             follow_up = follow_ups_in(self._db, [timer.subject]).get(timer.subject)
@@ -877,12 +886,16 @@ class _Desk:
         return [each for each in self._runs.get(timer.subject, {}).values() if each.run == timer.run]
 
     def _tried_by_now(self, timer: Timer) -> list[Timer]:
-        """Its run, where what was not delivered in time may have been since."""
+        """Its run, where what was not delivered in time may have been since, and what was put off told."""
+        run = self._run(timer)
+        before = [each.id for each in run if each.result is Result.PUT_OFF and each.done_at != self._now]
+        told = set(before) - still_put_off_in(self._db, before) if before else set()
+        of_late = {Result.NOT_DELIVERED: (self._delivered, Result.DELIVERED), Result.PUT_OFF: (told, Result.TOLD)}
         return [
-            replace(each, result=Result.DELIVERED)
-            if each.result is Result.NOT_DELIVERED and each.id in self._delivered
+            replace(each, result=of_late[each.result][1])
+            if each.result in of_late and each.id in of_late[each.result][0]
             else each
-            for each in self._run(timer)
+            for each in run
         ]
 
     def _plan(self, timers: Iterable[Timer]) -> None:

@@ -685,6 +685,29 @@ async def test_what_waits_for_the_end_of_quiet_hours_is_not_told_of_what_is_put_
     assert app.whom() == ["wang"]
 
 
+async def test_what_was_put_off_is_listed_as_to_be_told_only_until_it_is(clinic: Clinic, app: Ear) -> None:
+    clinic.team.put(replace(WANG, quiet=QuietHours(start=time(1), end=time(3))), now=START)
+    clinic.team.put(replace(LI, quiet=QuietHours(start=time(1), end=time(7))), now=START)
+    alert = clinic.alarm(Priority.MEDIUM)
+    await clinic.at(1)
+    (waits,) = clinic.book.notices(alert.id)[1:]
+    assert clinic.escalation.put_off([waits.id], clinic.now) == {waits.id: None}
+    for minutes in (60, 240, 300, 24 * 60):
+        await clinic.skip(minutes)
+    (last,) = (message.body for address, message in app.heard if address == "bao")
+    assert "- 2 Mar 02:00, nurse (王丽): told, no answer yet\n- 2 Mar 06:00, doctor (Li): told" in last.en
+    assert clinic.escalation.put_off([waits.id], clinic.now) == {waits.id: waits.id}
+
+
+async def test_what_was_put_off_and_is_not_needed_any_more_waits_no_longer(clinic: Clinic) -> None:
+    clinic.team.put(replace(WANG, quiet=QuietHours(start=time(1), end=time(3))), now=START)
+    alert = clinic.alarm(Priority.MEDIUM)
+    await clinic.at(1)
+    (waits,) = clinic.book.notices(alert.id)[1:]
+    clinic.act(alert.id, ActKind.CLOSE)
+    assert clinic.escalation.put_off([waits.id, "n-other"], clinic.now) == {waits.id: ""}
+
+
 CHEN = replace(WANG, id="chen", name="陈静", contacts=(Contact(channel="app", address="chen"),))
 
 
