@@ -287,7 +287,7 @@ def is_handed_over(ladder: Ladder) -> bool:
 
 
 def lacks_handover(timers: Iterable[Timer]) -> Timer | None:
-    """One timer of the newest run of something, where an older Homeward began it without looking who comes."""
+    """One timer of the newest run, where an older Homeward began it without looking who comes on duty; else None."""
     of_runs = [timer for timer in timers if timer.kind is not TimerKind.ALL_CLEAR]
     newest = max((timer.run for timer in of_runs), default=None)
     run = [timer for timer in of_runs if timer.run == newest]
