@@ -651,6 +651,18 @@ def alerts_in(db: Connection, names: Iterable[str]) -> dict[str, Alert]:
     return {row.id: _alert(row) for row in db.execute(select(_alerts).where(_alerts.c.id.in_(list(names))))}
 
 
+def open_names() -> Select[tuple[str]]:
+    """The ids of all open alerts, as a part of another query."""
+    return select(_alerts.c.id).where(_is_open)
+
+
+def lasting_in(db: Connection, patient: str, problems: Collection[str]) -> list[Alert]:
+    """A patient's open alerts of some problems whose condition is not over; within a transaction."""
+    lasts = and_(_is_open, _alerts.c.condition_gone_at_us.is_(None))
+    query = select(_alerts).where(lasts, _alerts.c.patient == patient, _alerts.c.problem.in_(problems))
+    return [_alert(row) for row in db.execute(query)]
+
+
 def notices_in(db: Connection, names: Iterable[str]) -> dict[str, Notice]:
     """Notices by id, within a transaction."""
     return {row.id: _notice(row) for row in db.execute(select(_notices).where(_notices.c.id.in_(list(names))))}

@@ -292,6 +292,17 @@ def is_handed_over(ladder: Ladder) -> bool:
     )
 
 
+def lacks_handover(timers: Iterable[Timer]) -> Timer | None:
+    """One timer of the newest run, where an older Homeward began it without looking who comes on duty; else None."""
+    of_runs = [timer for timer in timers if timer.kind is not TimerKind.ALL_CLEAR]
+    newest = max((timer.run for timer in of_runs), default=None)
+    run = [timer for timer in of_runs if timer.run == newest]
+    steps = tuple(timer.step for timer in run if timer.step and timer.is_for_staff)
+    if not steps or any(timer.kind is TimerKind.HANDOVER for timer in run):
+        return None
+    return run[0] if is_handed_over(Ladder(priority=run[0].priority, steps=steps)) else None
+
+
 def roles_to_hand_over(run: Iterable[Timer]) -> set[Role]:
     """Roles told in a run of which no step is still to come: who comes on duty in them hears of it by no other way.
 

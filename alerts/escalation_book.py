@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, cached_property, partial
@@ -31,13 +32,15 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
+    or_,
     select,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 
 from alerts.alert import Alert, Audience, IllegalAct, Notice, Priority, Text, together
 from alerts.audit import audited
-from alerts.book import alerts_in, last_end_in, notices_in, owed_an_end_in
+from alerts.book import alerts_in, last_end_in, lasting_in, notices_in, open_names, owed_an_end_in
 from alerts.database import METADATA, writing
 from alerts.escalation import (
     MESSAGES_WITHIN,
@@ -58,6 +61,7 @@ from alerts.escalation import (
     is_day,
     is_handed_over,
     is_over,
+    lacks_handover,
     ladder_for,
     morning,
     next_look,
@@ -69,9 +73,10 @@ from alerts.escalation import (
     ways,
 )
 from alerts.follow_up import ACT_WITHIN, FollowUp, Open, Why
-from alerts.follow_up_book import follow_ups_in, is_overdue_unnoted, note_overdue, open_in, take_survey
-from alerts.machine import Change, FactKind
+from alerts.follow_up_book import follow_ups_in, is_overdue_unnoted, note_overdue, open_in, overdue_names, take_survey
+from alerts.machine import Change, FactKind, for_patient
 from alerts.messages import (
+    CALL_ID,
     OVERDUE_ID,
     TRIAL_ID,
     Situation,
@@ -90,12 +95,15 @@ from alerts.outbox import (
     is_release_due,
     joined,
     note_joined,
+    put_off_in,
     release_due,
+    still_put_off_in,
     timer_of_put_off,
     told_in,
     tried_in,
     waiting_for,
 )
+from alerts.rules import RULES
 from alerts.survey import SURVEY_ID, Survey
 from alerts.team import TELEPHONE, Contact, Practitioner, QuietHours, Recipient, Role, Rota, patient, staff
 from alerts.team_book import anybody_in, contacts_in, rota_in
@@ -247,6 +255,13 @@ class EscalationBook:
         with self._engine.connect() as db:
             return {row.subject: Result(row.result) if row.result else None for row in db.execute(query)}
 
+    def put_off(self, notices: Collection[str], now: datetime) -> dict[str, str | None]:
+        """Those of some notices that were put off, as `outbox.put_off_in`; "" also where it will not be needed."""
+        with self._engine.connect() as db:
+            found, desk = put_off_in(db, notices), _Desk(db, self, [], now)
+            waiting = notices_in(db, [name for name, into in found.items() if into is None])
+            return found | {name: "" for name, notice in waiting.items() if desk.is_needless(notice)}
+
     def untold(self, subjects: Collection[str]) -> list[str]:
         """Those of some alerts and follow-ups of which nobody of the staff could be told: nobody has a contact."""
         return sorted(subject for subject in subjects if self._is_untold(subject))
@@ -281,6 +296,22 @@ class EscalationBook:
         lag = now - from_us(min(row.due_us for row in rows)) if rows else timedelta()
         nobody = frozenset(alert for each in taken if each for alert in each)
         return Cycle(taken=len(rows), released=released, lag=lag, faults=taken.count(None), nobody=nobody)
+
+    def begin_handovers(self, now: datetime) -> int:
+        """Have it looked for who comes on duty in runs that an older Homeward began without it; how many.
+
+        Once, as the house starts. Where another hub does so at the same moment, it has done all of it.
+        """
+        names = or_(_timers.c.subject.in_(open_names()), _timers.c.subject.in_(overdue_names()))
+        found: dict[str, list[Timer]] = {}
+        with suppress(IntegrityError), writing(self._engine) as db:
+            for timer in map(_timer, db.execute(select(_timers).where(names))):
+                found.setdefault(timer.subject, []).append(timer)
+            lacking = [one for timers in found.values() if (one := lacks_handover(timers))]
+            if lacking:
+                _Desk(db, self, [], now).begin_handovers(lacking)
+            return len(lacking)
+        return 0
 
     def note_overdue(self, now: datetime, to_house: Callable[[Connection, Sequence[Notice]], None]) -> int:
         """Note the follow-ups whose time has passed, and have it told; so many as one transaction holds. How many.
@@ -506,6 +537,12 @@ class _Desk:
     def _plan_handover(self, subject: str, run: datetime, priority: Priority) -> None:
         self._plan([replace(_one(subject, TimerKind.HANDOVER, run, priority), due=self._next_look)])
 
+    def begin_handovers(self, runs: Iterable[Timer]) -> None:
+        """Have it looked for who comes on duty in the runs of some timers."""
+        for timer in runs:
+            self._plan_handover(timer.subject, timer.run, timer.priority)
+        self.write()
+
     def begin_overdue(self, follow_ups: Sequence[FollowUp]) -> None:
         """Have it told that follow-ups are overdue: to who has each, else to the role on duty.
 
@@ -713,7 +750,7 @@ class _Desk:
         """Tell somebody what was put off; in one message where it is more than one."""
         self.write()  # what was put off just now is joined as well
         waiting = waiting_for(self._db, timer.subject, self._now)
-        needless = [each for each in waiting if self._is_needless(each)]
+        needless = [each for each in waiting if self.is_needless(each)]
         left = [each for each in waiting if each not in needless]
         note_joined(self._db, needless, "")
         recipient = self._person(timer.subject, left[0].patient) if left else None
@@ -723,7 +760,7 @@ class _Desk:
             note_joined(self._db, left, told.id)
         self._finish(timer, Result.DONE)
 
-    def _is_needless(self, notice: Notice) -> bool:
+    def is_needless(self, notice: Notice) -> bool:
         """Whether what was put off for somebody need not be told any more; a snoozed alert is told anew."""
         if timer := self._timer_of(notice):
             follow_up = follow_ups_in(self._db, [timer.subject]).get(timer.subject)
@@ -740,33 +777,51 @@ class _Desk:
         return _timer(row) if row else None
 
     def _ask_to_call(self, calls: Sequence[Call]) -> None:
-        """Ask who is on duty to telephone somebody: nothing dials by itself."""
+        """Ask who is on duty to telephone people, for nothing dials by itself; a patient once about an alert."""
         notices = notices_in(self._db, {call.notice for call in calls})
-        for call in calls:
+        same: dict[tuple[str, str, str], list[Call]] = {}
+        for call in sorted(calls, key=lambda each: notices[each.notice].alert is None):
             about = notices[call.notice]
-            alert, follow_up = self._lasting(about), about.follow_up
-            if call.recipient == patient(about.patient):
-                said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
-                follow_up = self._have_followed_up(about, said)
-            whom = self._person(call.recipient, about.patient)
-            for recipient in self._callers(call.recipient):
-                written = call_message(
-                    about,
-                    alert,
-                    name=whom.name if whom else about.patient,
-                    number=call.number,
-                    zone=recipient.zone,
-                    situation=self._situation(alert) if alert else Situation(),
-                    failed=call.position > 0,
-                )
-                key = f"call {call.notice} {call.position}"
-                notice = _notice(key, recipient, about.alert, about.patient, about.priority, written, self._now)
-                self.send(replace(notice, follow_up=follow_up), recipient, PREFERRED)
+            alert = self._concerned(about) if call.recipient == patient(about.patient) else None
+            same.setdefault((call.recipient, call.number, alert.id if alert else about.id), []).append(call)
+        for first, *others in same.values():
+            self._ask_for_call(first, notices[first.notice], [notices[each.notice].body for each in others])
+
+    def _ask_for_call(self, call: Call, about: Notice, besides: Sequence[Text]) -> None:
+        """Have one call made. besides: what else is to be said in it."""
+        alert, follow_up = self._lasting(about), about.follow_up
+        if call.recipient == patient(about.patient):
+            said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
+            follow_up = self._have_followed_up(about, said)
+        whom = self._person(call.recipient, about.patient)
+        for recipient in self._callers(call.recipient):
+            written = call_message(
+                about,
+                alert,
+                name=whom.name if whom else about.patient,
+                number=call.number,
+                zone=recipient.zone,
+                situation=self._situation(alert) if alert else Situation(),
+                failed=call.position > 0,
+                besides=besides,
+            )
+            key = f"call {call.notice} {call.position}"
+            notice = _notice(key, recipient, about.alert, about.patient, about.priority, written, self._now)
+            notice = replace(notice, id=CALL_ID + notice.id.partition("-")[2], follow_up=follow_up)
+            self.send(notice, recipient, PREFERRED)
 
     def _lasting(self, notice: Notice) -> Alert | None:
         """The alert that a notice is about, unless it is over."""
         alert = alerts_in(self._db, [notice.alert]).get(notice.alert) if notice.alert else None
         return None if alert is None or alert.closed_at or alert.condition_gone_at else alert
+
+    def _concerned(self, notice: Notice) -> Alert | None:
+        """The same; of what a rule says to the patient, the alert of the same trouble, where that is as urgent."""
+        if notice.alert or notice.audience is not Audience.PATIENT:
+            return self._lasting(notice)
+        problems = {rule.problem for rule in RULES.values() if for_patient(rule.title) == notice.subject}
+        found = lasting_in(self._db, notice.patient, problems) if problems else []
+        return next((alert for alert in found if alert.priority >= notice.priority), None)
 
     def _have_followed_up(self, notice: Notice, why: Text) -> str | None:
         """A nurse is to see to a patient whom no message reaches: by the alert's own follow-up, where it has one.
@@ -774,7 +829,7 @@ class _Desk:
         Not for an alert that is over, nor for a survey or a test message. The id of the follow-up, None where it
         is not to be.
         """
-        alert = self._lasting(notice)
+        alert = self._concerned(notice)
         if notice.id.startswith((SURVEY_ID, TRIAL_ID)) or (notice.alert and alert is None):
             return None
         known = self._file(notice.patient)
@@ -847,12 +902,16 @@ class _Desk:
         return [each for each in self._runs.get(timer.subject, {}).values() if each.run == timer.run]
 
     def _tried_by_now(self, timer: Timer) -> list[Timer]:
-        """Its run, where what was not delivered in time may have been since."""
+        """Its run, where what was not delivered in time may have been since, and what was put off told."""
+        run = self._run(timer)
+        before = [each.id for each in run if each.result is Result.PUT_OFF and each.done_at != self._now]
+        told = set(before) - still_put_off_in(self._db, before) if before else set()
+        of_late = {Result.NOT_DELIVERED: (self._delivered, Result.DELIVERED), Result.PUT_OFF: (told, Result.TOLD)}
         return [
-            replace(each, result=Result.DELIVERED)
-            if each.result is Result.NOT_DELIVERED and each.id in self._delivered
+            replace(each, result=of_late[each.result][1])
+            if each.result in of_late and each.id in of_late[each.result][0]
             else each
-            for each in self._run(timer)
+            for each in run
         ]
 
     def _plan(self, timers: Iterable[Timer]) -> None:

@@ -574,6 +574,11 @@ def note_overdue(db: Connection, now: datetime, limit: int) -> list[FollowUp]:
     return [step.follow_up for step in steps]
 
 
+def overdue_names() -> Select[tuple[str]]:
+    """The ids of all follow-ups that were noted to be overdue, as a part of another query."""
+    return select(_follow_ups.c.id).where(_is_open, _follow_ups.c.overdue_at_us.is_not(None))
+
+
 def follow_ups_in(db: Connection, names: Iterable[str]) -> dict[str, FollowUp]:
     """Follow-ups by id, within a transaction."""
     found = db.execute(select(_follow_ups).where(_follow_ups.c.id.in_(list(names))))

@@ -32,6 +32,7 @@ from ingest.reading import Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
 
 TRIAL_ID: Final = "c-"  # how the id of a message begins that only tries whether a contact works
+CALL_ID: Final = "k-"  # how the id of a message begins that asks somebody to telephone
 OVERDUE_ID: Final = "o-"  # how the id of a notice about an overdue follow-up begins
 _LANGUAGES: Final = ("en", "zh_CN")
 _STEADY_MG_DL: Final = 1.0  # per minute; slower is a flat arrow on every sensor
@@ -224,10 +225,12 @@ def call_message(
     zone: str,
     situation: Situation,
     failed: bool,
+    besides: Sequence[Text] = (),
 ) -> Written:
     """What who is to telephone somebody is told. about: what the other one is to be told, with the alert that lasts.
 
-    A survey is for the patient alone to read. failed: whether another contact of the same person has.
+    A survey is for the patient alone to read. failed: whether another contact of the same person has. besides: what
+    else is to be said in the same call.
     """
     is_asked = about.id.startswith(SURVEY_ID)
     return write(
@@ -241,6 +244,7 @@ def call_message(
         trend=situation.trend,
         elsewhere=situation.zone if situation.zone != zone else "",
         failed=failed,
+        besides=besides,
     )
 
 
@@ -254,6 +258,8 @@ def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
     if notice.id.startswith(OVERDUE_ID):
         return write("overdue_untrusted", "UTC", priority=PRIORITY_WORDS[notice.priority], patient=notice.patient)
     kind = "patient_untrusted" if notice.audience is Audience.PATIENT else "staff_untrusted"
+    if notice.id.startswith(CALL_ID):
+        kind = "call_untrusted"
     return write(
         kind,
         "UTC",

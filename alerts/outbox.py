@@ -211,15 +211,6 @@ class Outbox:
         with self._engine.connect() as db:
             return [_way(row) for row in db.execute(query)]
 
-    def put_off(self, notices: Collection[str]) -> dict[str, str | None]:
-        """Those of some notices that were put off: the notice that told each in the end, "" where it was not needed.
-
-        None: it still waits.
-        """
-        query = select(_put_off.c.notice, _put_off.c.joined).where(_put_off.c.notice.in_(notices))
-        with self._engine.connect() as db:
-            return {row.notice: row.joined for row in db.execute(query)}
-
 
 # Within a transaction
 
@@ -373,6 +364,21 @@ def waiting_for(db: Connection, recipient: str, now: datetime) -> list[Notice]:
     due = and_(_put_off.c.recipient == recipient, _put_off.c.joined.is_(None), _put_off.c.until_us <= to_us(now))
     notices = notices_in(db, db.scalars(select(_put_off.c.notice).where(due)))
     return sorted(notices.values(), key=lambda each: (each.written_at, each.id))
+
+
+def put_off_in(db: Connection, notices: Collection[str]) -> dict[str, str | None]:
+    """Those of some notices that were put off: the notice that told each in the end, "" where it was not needed.
+
+    None: it still waits.
+    """
+    query = select(_put_off.c.notice, _put_off.c.joined).where(_put_off.c.notice.in_(notices))
+    return {row.notice: row.joined for row in db.execute(query)}
+
+
+def still_put_off_in(db: Connection, timers: Collection[str]) -> set[str]:
+    """Those of some timers of which what they put off still waits."""
+    waits = _put_off.c.joined.is_(None)
+    return {str(timer) for timer in db.scalars(select(_put_off.c.timer).where(_put_off.c.timer.in_(timers), waits))}
 
 
 def timer_of_put_off(db: Connection, notice: str) -> str | None:

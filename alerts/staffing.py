@@ -181,6 +181,13 @@ def holder(staff: Collection[Practitioner], called: str, role: Role | None, usua
     raise IllegalAct(Text(en=f"{said.en} {possible.en}", zh=f"{said.zh}{possible.zh}"))
 
 
+def refuse_unfilled(staff: Collection[Practitioner], role: Role) -> None:
+    """Raises IllegalAct where a team is entered and nobody of it has a role."""
+    team = [one for one in staff if one.active]
+    if team and not any(role in one.roles for one in team):
+        raise IllegalAct(_unfilled(team, role))
+
+
 def refuse_ended_shift(shift: Shift, today: date) -> None:
     """Raises IllegalAct where a shift cannot be changed any more. today: in its zone."""
     if shift.last is not None and shift.last < today:
@@ -280,12 +287,11 @@ def _refuse_substitute(rota: Rota, one: Practitioner, other: Practitioner, absen
         )
 
 
-def _possible(team: Iterable[Practitioner], role: Role | None) -> Text:
+def _possible(team: Collection[Practitioner], role: Role | None) -> Text:
     """Those who can be chosen, in a role or in any."""
     fitting = [(one.name, _roles(one)) for one in team if role is None or role in one.roles]
     if role is not None and not fitting:
-        word = ROLE_WORDS[role]
-        return Text(en=f"The team has no {word.en}: choose another role.", zh=f"团队中没有{word.zh}，请另选角色。")
+        return _unfilled(team, role)
     return Text(
         en=f"Possible: {', '.join(f'{name} ({has.en})' for name, has in fitting)}.",
         zh=f"可选：{'、'.join(f'{name}（{has.zh}）' for name, has in fitting)}。",
@@ -362,8 +368,20 @@ def _today(zone: str, now: datetime) -> date:
     return now.astimezone(ZoneInfo(zone)).date()
 
 
+def _unfilled(team: Iterable[Practitioner], role: Role) -> Text:
+    word, filled = ROLE_WORDS[role], _named({each for one in team for each in one.roles})
+    return Text(
+        en=f"The team has no {word.en}. Choose a role that somebody has: {filled.en}.",
+        zh=f"团队中没有{word.zh}。请选择有人担任的角色：{filled.zh}。",
+    )
+
+
 def _roles(one: Practitioner) -> Text:
-    words = [ROLE_WORDS[role] for role in Role if role in one.roles]
+    return _named(one.roles)
+
+
+def _named(roles: Collection[Role]) -> Text:
+    words = [ROLE_WORDS[role] for role in Role if role in roles]
     return Text(en=", ".join(each.en for each in words) or "nothing", zh="、".join(each.zh for each in words) or "无")
 
 

@@ -149,6 +149,11 @@ class TeamBook:
         with self._engine.connect() as db:
             return contacts_in(db, [owner]).get(owner, ((), None))
 
+    def contacts_of(self, owners: Collection[str]) -> dict[str, tuple[Contact, ...]]:
+        """The contacts of those of some people who have any, by owner, the preferred one first."""
+        with self._engine.connect() as db:
+            return {owner: contacts for owner, (contacts, _) in contacts_in(db, owners).items()}
+
     def put_contacts(
         self,
         owner: str,

@@ -41,7 +41,7 @@ from alerts.follow_up_book import Given
 from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved, refuse_past
 from alerts.messages import write
 from alerts.monitoring import LIVE
-from alerts.staffing import holder, untold
+from alerts.staffing import holder, refuse_unfilled, untold
 from alerts.survey import LONGEST_TEXT, MATERIALS, Answer, Material, Survey
 from alerts.team import Practitioner, Role
 from gateway.api import (
@@ -991,10 +991,13 @@ async def care(house: HouseView, deed: Deed) -> FollowUpOut:
 
 
 async def _holder(house: HouseView, to: str | None, role: Role | None, usual: Role) -> tuple[str | None, Role | None]:
-    """Who is to have it and in which role, see `staffing.holder`; nobody is named: the role alone."""
-    if to is None:
-        return None, role
-    return holder(await asyncio.to_thread(house.duty.team.staff), to.strip(), role, usual)
+    """Who is to have it and in which role, see `staffing.holder`; nobody is named: the role, which somebody has."""
+    staff = await asyncio.to_thread(house.duty.team.staff)
+    if to is not None:
+        return holder(staff, to.strip(), role, usual)
+    if role is not None:
+        refuse_unfilled(staff, role)
+    return None, role
 
 
 async def _assigned(house: HouseView, given: FollowUpOut) -> AssignedOut:

@@ -32,6 +32,8 @@ _OPENED: Final[Mapping[Why, str]] = {
     Why.PATIENT: N_("The patient asked for it."),
     Why.STAFF: N_("{name} opened it."),
 }
+# By the house, before anybody has acknowledged the alert: no message reaches the patient.
+_TO_BE_REACHED: Final = N_("Homeward opened it: somebody is to reach the patient.")
 _MORE_URGENT: Final = N_("The alert was told again: it became more urgent.")
 _ASKED_FOR: Final = N_("{name} opened it, for the patient asked for it.")
 DONE: Final[Mapping[What, str]] = {
@@ -57,6 +59,8 @@ def told(fact: Fact, before: Fact | None, *, zone: tzinfo, language: Language) -
     if fact.opening is not None:
         why = fact.opening.why
         form = _ASKED_FOR if why is Why.PATIENT and fact.by else _OPENED[why]
+        if why is Why.ALERT and not fact.by:
+            form = _TO_BE_REACHED
     said = Sentence(
         form,
         name=fact.by or "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, time
 from functools import partial
 from typing import Annotated, Final, Self
@@ -33,6 +33,8 @@ _NUMBER: Final = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _MOBILE: Final = re.compile("1[3-9]")  # so each begins in China, and has 11 digits; abroad +1 has as many
+# Of whatever channel: with the country's code, or a mobile of mainland China.
+_SURE_NUMBER: Final = re.compile(r"\+[0-9][0-9 ()./-]{5,30}|1[3-9][0-9]{9}")
 
 By = Annotated[Name, Field(description="Who says so; the audit names them")]
 
@@ -307,6 +309,12 @@ def _trial_out(house: HouseView, trial: Trial, zone: ZoneInfo) -> TrialOut:
 def channels_for(house: HouseView, audience: Audience) -> list[str]:
     """What a contact of staff or of a patient may name: the channels that reach them, and the telephone."""
     return list(dict.fromkeys((*house.duty.escalation.channels(audience), TELEPHONE)))
+
+
+def numbers_of(contacts: Iterable[Contact]) -> dict[str, str]:
+    """The telephone numbers among the contacts of a person as they were written, each with the link that dials it."""
+    numbers = (each.address for each in contacts if each.channel == TELEPHONE or _SURE_NUMBER.fullmatch(each.address))
+    return {number: "tel:" + re.sub(r"[^+0-9]", "", number) for number in numbers}
 
 
 def usable(

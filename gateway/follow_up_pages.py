@@ -21,6 +21,7 @@ from alerts.invitation import Appointment
 from alerts.monitoring import UNUSUAL
 from alerts.survey import MATERIALS
 from alerts.team import Practitioner, Role
+from alerts.team import patient as reached
 from gateway import care_api
 from gateway.api import Door, House, Name, find_patient
 from gateway.card import cards, headlines
@@ -39,6 +40,7 @@ from gateway.care_api import (
     untold_holder,
 )
 from gateway.care_words import RESULTS, WHYS, symptoms_told, told
+from gateway.contact_api import numbers_of
 from gateway.language import Language, Sentence
 from gateway.pages import _desk, fields_of, go, name_of, on_clock, remember_name, symptoms_of, take
 from gateway.people import Patient
@@ -80,13 +82,17 @@ class InvitationForm(Door):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A line of the list. what: the sentence of the alert's card, else why it was opened. last: the last try."""
+    """A line of the list. what: the sentence of the alert's card, else why it was opened. last: the last try.
+
+    numbers: by which the patient is telephoned, with their links.
+    """
 
     follow_up: FollowUp
     patient: Patient
     zone: ZoneInfo
     what: Text
     last: Attempt | None
+    numbers: Mapping[str, str]
 
 
 @router.get("/follow-ups")
@@ -123,6 +129,7 @@ def _listed(
     people = {patient.id: patient for patient in house.people.some({each.patient for each in found})}
     said = headlines(house, {each.alert for each in found if each.alert})
     tries = house.follow_ups.last_attempts(each.id for each in found)
+    ways = house.duty.team.contacts_of({reached(each.patient) for each in found})
     rows = [
         Row(
             follow_up=each,
@@ -130,6 +137,7 @@ def _listed(
             zone=ZoneInfo(people[each.patient].zone),
             what=said.get(each.alert or "", each.because),
             last=tries.get(each.id),
+            numbers=numbers_of(ways.get(reached(each.patient), ())),
         )
         for each in found
     ]
@@ -154,7 +162,7 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
     patient = await find_patient(house, follow_up.patient)
     desk = _desk(request)
     now, zone, language = house.now(), ZoneInfo(patient.zone), desk.language(request)
-    history, appointments, given, minutes, alert, staff, address = await asyncio.to_thread(
+    history, appointments, given, minutes, alert, staff, ways = await asyncio.to_thread(
         lambda: (
             house.follow_ups.history(follow_up.id),
             house.follow_ups.appointments(follow_up.id),
@@ -162,7 +170,7 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
             house.quality.care_in(follow_up, now),
             house.book.alert(follow_up.alert) if follow_up.alert else None,
             [one for one in house.duty.team.staff() if one.active],
-            _mail_address(house, f"patient:{patient.id}"),
+            house.duty.team.contacts(reached(patient.id))[0],
         )
     )
     most = PUT_OFF.get(follow_up.priority)
@@ -194,14 +202,9 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
         given=given,
         minutes=minutes,
         unusual=UNUSUAL,
-        address=address,
+        address=next((each.address for each in ways if "@" in each.address), ""),
+        numbers=numbers_of(ways),
     )
-
-
-def _mail_address(house: HouseView, owner: str) -> str:
-    """The first contact of a person that is an e-mail address, "" where there is none. Blocks."""
-    contacts, _ = house.duty.team.contacts(owner)
-    return next((each.address for each in contacts if "@" in each.address), "")
 
 
 @router.post("/patients/{patient_id}/follow-ups")

@@ -400,11 +400,21 @@ def _evidence(house: HouseView, alert: Alert) -> list[tuple[Vital, datetime, str
     return found
 
 
-def _with_recipients(house: HouseView, alert: str, patient: Patient) -> list[tuple[Notice, str | None]]:
-    """The notices about an alert, each with the name of the person to whom it goes; None: to no single one."""
+def _with_recipients(house: HouseView, alert: str, patient: Patient) -> list[tuple[Notice, str | None, str]]:
+    """The notices about an alert, each with the name of the person to whom it goes; None: to no single one.
+
+    And with what is to be said of one that was put off and not told.
+    """
     names = {staff(one.id): one.name for one in house.duty.team.staff()} | {owner_of(patient.id): patient.name}
+    found = house.book.notices(alert)
+    put_off = house.duty.escalation.put_off([each.id for each in found], house.now())
     return [
-        (each, each.recipient and names.get(each.recipient, each.recipient)) for each in house.book.notices(alert)
+        (
+            each,
+            each.recipient and names.get(each.recipient, each.recipient),
+            _PUT_OFF.get(put_off[each.id], "") if each.id in put_off else "",
+        )
+        for each in found
     ]
 
 
@@ -1072,7 +1082,8 @@ def _told(house: HouseView, patient: str) -> list[_Told]:
     """What was to be told a patient, the newest first. Blocks."""
     found = house.book.to_patient(patient, _NEWEST)
     names = [notice.id for notice, _ in found]
-    handed_on, put_off = house.duty.escalation.handed_on(names), house.duty.outbox.put_off(names)
+    handed_on = house.duty.escalation.handed_on(names)
+    put_off = house.duty.escalation.put_off(names, house.now())
     told = []
     for notice, of_house in found:
         own = [way for way in house.duty.outbox.ways(notice.id) if way.released_at]

@@ -16,6 +16,7 @@ from alerts.escalation import Result, Step, Timer, TimerKind
 from alerts.first_aid import advice, advice_late
 from alerts.follow_up import asked_to_call
 from alerts.messages import (
+    CALL_ID,
     Situation,
     Written,
     alert_message,
@@ -316,6 +317,13 @@ def test_without_trust() -> None:
     assert untrusted_message(replace(NOTICE, alert=None), has_link=True).body == Text(
         en="High priority, patient p-1. Details only after signing in.", zh="高优先级，患者 p-1。详情请登录查看。"
     )
+    call = untrusted_message(replace(NOTICE, id=f"{CALL_ID}1"), has_link=True)
+    assert call.subject == Text(en="Somebody is to be telephoned", zh="有一个电话需要您拨打")
+    assert call.body == Text(
+        en="High priority, patient p-1. Whom to call, and the number, only after signing in. Acknowledge with the "
+        "link, or answer OK.",
+        zh="高优先级，患者 p-1。致电对象和号码请登录查看。请点击链接确认，或回复“收到”。",
+    )
     own = untrusted_message(replace(NOTICE, audience=Audience.PATIENT), has_link=True)
     assert own.subject == Text(en="A message from your clinic", zh="来自您诊所的消息")
     assert own.body == Text(
@@ -396,7 +404,7 @@ def test_there_is_a_template_in_each_language_for_each_kind() -> None:
     assert {path.name for path in folder.iterdir() if path.suffix == ".jinja"} == {
         f"{kind}.{language}.jinja" for kind in kinds for language in ("en", "zh_CN")
     }
-    assert len(kinds) == 15
+    assert len(kinds) == 16
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
 from alerts.alert import Audience, Outcome, Priority, Text
+from alerts.database import METADATA
 from alerts.escalation_book import EscalationBook
 from alerts.follow_up import (
     Attempt,
@@ -395,3 +397,24 @@ async def test_who_comes_on_duty_is_told_once_what_is_overdue_of_high_priority(
     await clinic.at(26 * 60)
     assert app.whom() == ["wang", "wang", "chen", "bao"]
     assert app.heard[2][1].subject.en == "High priority: a follow-up is overdue since 2 Mar 02:31, patient p-1"
+
+
+async def test_who_comes_on_duty_is_told_of_what_was_overdue_before_an_update(
+    opened: Callable[..., Clinic], app: Ear, sms: Ear
+) -> None:
+    clinic = opened(app, sms)
+    clinic.staff(nurse=(22, 3))  # START is 02:00 in Shanghai
+    chen = replace(WANG, id="chen", name="陈静", contacts=(Contact(channel="app", address="chen"),))
+    clinic.team.put(chen, now=clinic.now)
+    clinic.team.add_shift(shift("chen", Role.NURSE, 3, 22), now=clinic.now)
+    for priority in (Priority.HIGH, Priority.MEDIUM):
+        clinic.open(opening(priority, priority.name, due_at=minute(30)))
+    await clinic.at(40)
+    of_runs = METADATA.tables["escalations"]
+    with clinic.engine.begin() as db:
+        assert db.execute(delete(of_runs).where(of_runs.c.kind == "handover")).rowcount == 1
+    assert clinic.escalation.begin_handovers(clinic.now) == 1
+    await clinic.at(59)
+    assert "chen" not in app.whom()
+    await clinic.at(90)
+    assert app.whom().count("chen") == 1

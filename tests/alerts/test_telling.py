@@ -7,12 +7,12 @@ from datetime import time, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import delete, event, insert
 
-from alerts.alert import Act, ActKind, Audience, Finding, Priority, Text, Verdict
+from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Text, Verdict
 from alerts.channels import ChannelError, Message
 from alerts.database import METADATA
-from alerts.escalation import Ladder, Result, Step
+from alerts.escalation import Ladder, Result, Step, TimerKind
 from alerts.escalation_book import PatientFile
 from alerts.follow_up import State, follow
 from alerts.follow_up_book import FollowUpBook
@@ -419,6 +419,45 @@ async def test_who_telephones_for_a_rule_that_says_something_to_the_patient_alon
     assert f"内容：请注意：血糖严重偏低。\n情况：{said.because.zh}\n请拨打 010-1234" in asked.body.zh
 
 
+async def test_a_patient_who_is_telephoned_is_called_once_about_an_alert_and_ends_with_it(
+    clinic: Clinic, app: Ear
+) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    sugar = finding("meter-very-low", audience=Audience.PATIENT, priority=Priority.MEDIUM)
+    pressure = finding("bp-session-high", audience=Audience.PATIENT)
+    clinic.hear(sugar)
+    clinic.hear(pressure)
+    alert = clinic.alarm()
+    await clinic.at(1)
+    calls = [message for _, message in app.heard if "010-1234" in message.subject.en]
+    assert len(app.heard) == 3, "the alert, the call about it, and the call about the pressure"
+    (call,) = (each for each in calls if each.notice.alert == alert.id)
+    assert f"情况：{alert.because.zh}\n另需告知：{sugar.because.zh}\n读数：" in call.body.zh
+    assert f"What else is to be said: {sugar.because.en}\n" in call.body.en
+    task = clinic.follow_ups.of_alert(alert.id)
+    assert task
+    clinic.hear(replace(sugar, since=clinic.now, known_at=clinic.now))
+    await clinic.at(10)
+    again = app.heard[-1][1]
+    assert (again.notice.follow_up, again.link) == (task.id, f"{BASE}/follow-ups/{task.id}")
+    assert f"情况：{sugar.because.zh}\n" in again.body.zh
+    (other,) = (each for each in clinic.follow_ups.open_of("p-1") if each.id != task.id)
+    assert other.because.zh.endswith(pressure.because.zh), "that is another trouble"
+    act = Act(kind=ActKind.CLOSE, alert=alert.id, by="Li", at=clinic.now, note="ate", outcome=Outcome.ADVICE)
+    clinic.follow_ups.record(follow(alert, act, task))
+    assert [each.id for each in clinic.follow_ups.open_of("p-1")] == [other.id]
+
+
+async def test_a_milder_alert_does_not_have_what_is_more_urgent_followed_up_later(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    alert = clinic.alarm(Priority.LOW)
+    clinic.hear(finding("meter-very-low", audience=Audience.PATIENT, priority=Priority.MEDIUM))
+    await clinic.at(1)
+    (task,) = clinic.follow_ups.open_of("p-1")
+    assert (task.alert, task.priority) == (None, Priority.MEDIUM)
+    assert alert.problem == "glucose-low"
+
+
 async def test_a_telephone_behind_a_contact_that_failed_is_dialled_because_of_that(
     clinic: Clinic, app: Ear, sms: Ear
 ) -> None:
@@ -647,6 +686,29 @@ async def test_what_waits_for_the_end_of_quiet_hours_is_not_told_of_what_is_put_
     assert app.whom() == ["wang"]
 
 
+async def test_what_was_put_off_is_listed_as_to_be_told_only_until_it_is(clinic: Clinic, app: Ear) -> None:
+    clinic.team.put(replace(WANG, quiet=QuietHours(start=time(1), end=time(3))), now=START)
+    clinic.team.put(replace(LI, quiet=QuietHours(start=time(1), end=time(7))), now=START)
+    alert = clinic.alarm(Priority.MEDIUM)
+    await clinic.at(1)
+    (waits,) = clinic.book.notices(alert.id)[1:]
+    assert clinic.escalation.put_off([waits.id], clinic.now) == {waits.id: None}
+    for minutes in (60, 240, 300, 24 * 60):
+        await clinic.skip(minutes)
+    (last,) = (message.body for address, message in app.heard if address == "bao")
+    assert "- 2 Mar 02:00, nurse (王丽): told, no answer yet\n- 2 Mar 06:00, doctor (Li): told" in last.en
+    assert clinic.escalation.put_off([waits.id], clinic.now) == {waits.id: waits.id}
+
+
+async def test_what_was_put_off_and_is_not_needed_any_more_waits_no_longer(clinic: Clinic) -> None:
+    clinic.team.put(replace(WANG, quiet=QuietHours(start=time(1), end=time(3))), now=START)
+    alert = clinic.alarm(Priority.MEDIUM)
+    await clinic.at(1)
+    (waits,) = clinic.book.notices(alert.id)[1:]
+    clinic.act(alert.id, ActKind.CLOSE)
+    assert clinic.escalation.put_off([waits.id, "n-other"], clinic.now) == {waits.id: ""}
+
+
 CHEN = replace(WANG, id="chen", name="陈静", contacts=(Contact(channel="app", address="chen"),))
 
 
@@ -692,6 +754,28 @@ async def test_what_is_over_and_unseen_is_told_to_the_first_who_comes_on_duty_al
     await clinic.at(26 * 60)
     assert app.whom()[told:] == ["chen"]
     assert "over" in app.heard[-1][1].body.en
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_who_comes_on_duty_is_told_of_what_an_older_homeward_began_to_tell(
+    opened: Callable[..., Clinic], app: Ear, is_over: bool
+) -> None:
+    clinic = opened(app)
+    nurses(clinic)
+    late, closed = clinic.alarm(), clinic.alarm(patient="p-2")
+    mild = clinic.alarm(Priority.MEDIUM, patient="p-3")
+    await clinic.at(40)
+    if is_over:
+        clinic.over()
+    clinic.act(closed.id, ActKind.CLOSE)
+    of_runs = METADATA.tables["escalations"]
+    with clinic.engine.begin() as db:
+        assert db.execute(delete(of_runs).where(of_runs.c.kind == "handover")).rowcount == 2
+    assert clinic.escalation.begin_handovers(clinic.now) == 1
+    assert clinic.escalation.begin_handovers(clinic.now) == 0, "once"
+    assert [each.kind for each in clinic.timers(mild.id)].count(TimerKind.HANDOVER) == 0
+    await clinic.at(62)
+    assert [message.notice.alert for address, message in app.heard if address == "chen"] == [late.id]
 
 
 async def test_who_stands_in_between_two_shifts_is_told_within_half_an_hour(

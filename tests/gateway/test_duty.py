@@ -7,9 +7,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
 from alerts.alert import HOUSE, Act, ActKind, Audience, Outcome
 from alerts.channels import ChannelError, Message, Speaker
+from alerts.database import METADATA
+from alerts.escalation import TimerKind
 from alerts.quality_book import QualityBook
 from alerts.team import Contact, Practitioner, Role
 from gateway.duty import PAUSE, STALL
@@ -232,9 +235,16 @@ async def test_it_goes_on_when_woken_and_when_time_has_passed(house: SmallHouse)
             await passed.wait()
 
     house.duty._clock = Clock()
+    old = house.find(very_low(MILLER))
+    await house.duty.go()
+    of_runs = METADATA.tables["escalations"]
+    with house.engine.begin() as db:
+        db.execute(delete(of_runs).where(of_runs.c.kind == "handover"))
     running = asyncio.create_task(house.duty.run())
     async with asyncio.timeout(20):
         await slept.get()
+        kinds = [timer.kind for timer in house.duty.escalation.timers(old.id)]
+        assert TimerKind.HANDOVER in kinds, "who comes on duty is looked for in what began before an update"
         alert = house.find(very_low())
         house.duty.wake()
         assert await slept.get() == PAUSE

@@ -219,6 +219,52 @@ async def test_a_full_page_asks_the_database_no_oftener_than_a_line(house: Small
         assert await questions() == one
 
 
+@pytest.mark.parametrize(("language", "word"), [("en", "Telephone"), ("zh-CN", "电话")])
+async def test_the_numbers_of_the_patient_stand_on_the_list_and_on_the_page(
+    house: SmallHouse, language: str, word: str
+) -> None:
+    at = await seen(house, house.find(very_low()))
+    ways = [
+        ("telephone", "(020) 7946-0000"),
+        ("app", "wang"),
+        ("sms", "+86 138 0000 0001"),
+        ("wecom", "1380000"),
+        ("sms", "13800000002"),
+    ]
+    contacts = [Contact(channel=channel, address=address) for channel, address in ways]
+    house.duty.team.put_contacts(f"patient:{WANG.id}", contacts, now=house.time)
+    async with browser(house, **{"Accept-Language": language}) as web:
+        page, listed = await web.get(at), await web.get("/follow-ups?of=all")
+    assert f"{word} (020) 7946-0000 , +86 138 0000 0001 , 13800000002 " in said(page)
+    for shown in (page, listed):
+        links = re.findall(r'<a href="(tel:[^"]*)">([^<]*)</a>', shown.text)
+        assert links == [
+            ("tel:02079460000", "(020) 7946-0000"),
+            ("tel:+8613800000001", "+86 138 0000 0001"),
+            ("tel:13800000002", "13800000002"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("language", "steps"),
+    [
+        ("en", ["Homeward opened it: somebody is to reach the patient.", "Nurse Chen took it."]),
+        ("zh-CN", ["由 Homeward 新建：须有人联系患者。", "Nurse Chen 接手负责。"]),
+    ],
+)
+async def test_what_was_opened_before_anybody_acknowledged_the_alert_says_so(
+    house: SmallHouse, language: str, steps: list[str]
+) -> None:
+    alert = house.find(very_low())
+    about = {"patient": WANG.id, "because": alert.because, "role": Role.NURSE, "alert": alert.id, "key": alert.id}
+    house.follow_ups.record((opened(Open(why=Why.ALERT, at=house.time, **about)),))
+    at = await seen(house, alert)
+    async with browser(house, **{"Accept-Language": language}) as web:
+        shown = said(await web.get(at)).partition({"en": "step by step", "zh-CN": "处理过程"}[language])[2]
+    assert all(step in shown for step in steps), shown
+    assert {"en": "acknowledged the alert", "zh-CN": "确认警报"}[language] not in shown
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_from_acknowledging_to_the_outcome(house: SmallHouse, language: str) -> None:
     alert = house.find(very_low())
@@ -328,6 +374,16 @@ async def test_it_is_handed_to_one_of_the_team_in_a_role_that_they_have(house: S
             assert given.status_code == 303
             (kept,) = house.follow_ups.open_of(WANG.id)
             assert (kept.assigned_to, kept.role) == held, "by id too, and in the role that they have"
+        for role, en, zh in (("dietitian", "dietitian", "营养师"), ("coordinator", "coordinator", "协调员")):
+            data = {"by": "Nurse Chen", "note": "n", "role": role, "person": ""}
+            refused = await web.post(f"{at}/hand-over", data=data)
+            assert refused.status_code == 409
+            unfilled = {
+                "en": f"The team has no {en}. Choose a role that somebody has: doctor, nurse.",
+                "zh-CN": f"团队中没有{zh}。请选择有人担任的角色：医生、护士。",
+            }
+            assert refusal(refused) == unfilled[language]
+        assert house.follow_ups.open_of(WANG.id) == [kept]
         body = {"patient": WANG.id, "because": "call", "role": "doctor", "to": "赵敏", "by": "Dr Li"}
         assert (await web.post("/api/v1/follow-ups", json=body)).status_code == 409
 

@@ -13,16 +13,16 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from alerts.alert import Audience, Priority, Text, together
+from alerts.alert import Act, ActKind, Audience, Outcome, Priority, Text, together
 from alerts.book import Try
 from alerts.channels import ChannelError, Message, Speaker
 from alerts.first_aid import advice_late
 from alerts.machine import hear_findings
-from alerts.team import Contact, QuietHours
+from alerts.team import Contact, QuietHours, Role
 from gateway.guard import WebSettings
 from gateway.web import create_app
-from tests.alerts.telling import LI
-from tests.gateway.small_house import NOW, WANG, SmallHouse, furnish, very_low
+from tests.alerts.telling import LI, shift
+from tests.gateway.small_house import NOW, WANG, SmallHouse, furnish, severe_pressure, very_low
 from tests.gateway.test_web import browser
 
 BY = {"by": "Head nurse Chen"}
@@ -790,6 +790,37 @@ async def test_what_a_rule_says_is_shown_as_told_only_where_it_reaches_the_patie
     assert says in told
     assert "log: " not in told
     assert ("not told: " in told) == (not contacts)
+
+
+@pytest.mark.parametrize(
+    ("language", "waits", "needless"),
+    [
+        ("en", "put off, not told yet", "put off, and not needed any more"),
+        ("zh-CN", "已推迟，尚未告知", "已推迟，现已无需告知"),
+    ],
+)
+async def test_what_was_put_off_is_to_be_told_only_as_long_as_the_alert_is_open(
+    house: SmallHouse, web: httpx.AsyncClient, language: str, waits: str, needless: str
+) -> None:
+    speak(house)
+    quiet = QuietHours(start=time(14), end=time(15))
+    house.duty.team.put(replace(LI, roles=frozenset({Role.NURSE}), quiet=quiet), now=NOW)
+    house.duty.team.add_shift(shift("li", Role.NURSE), now=NOW)
+    alert = house.find(severe_pressure())
+    await house.duty.go()
+
+    async def listed() -> str:
+        page = await web.get(f"/alerts/{alert.id}", headers={"Accept-Language": language})
+        return page.text.split('id="notices"')[1].split("</div>")[0]
+
+    assert f"; {waits}</span>" in await listed()
+    closed = Act(
+        kind=ActKind.CLOSE, alert=alert.id, by="Li", at=house.time, outcome=Outcome.EMERGENCY, note="called 120"
+    )
+    await house.act(closed)
+    shown = await listed()
+    assert f"; {needless}</span>" in shown
+    assert waits not in shown
 
 
 @pytest.mark.parametrize(
