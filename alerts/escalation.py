@@ -194,6 +194,7 @@ class TimerKind(StrEnum):
     HANDOVER = "handover"  # who has come on duty since is told as well
     ALL_CLEAR = "all-clear"
     NOTICE = "notice"  # what a rule says to the patient goes to the patient's own contacts
+    GIVEN = "given"  # who was given a follow-up by somebody is told
     JOIN = "join"  # what was put off for somebody is joined into one message
 
 
@@ -419,7 +420,7 @@ def after_telling(timer: Timer, result: Result, run: Sequence[Timer], now: datet
     again = timer.step.repeat if present else None
     if result is not Result.NOBODY:
         check = replace(timer, kind=TimerKind.CHECK, due=now + 2 * PATIENCE[timer.priority])
-        checks = (check,) if result is Result.TOLD else ()
+        checks = (check,) if result is Result.TOLD and timer.kind is TimerKind.STEP else ()
         return Next(plans=(*checks, _again(timer, now + again)) if again else checks)
     forward = _passed_on(timer, run)
     if again:
@@ -436,7 +437,7 @@ def after_check(timer: Timer, run: Sequence[Timer], *, delivered: bool) -> Next:
 
 
 def _again(timer: Timer, due: datetime) -> Timer:
-    return replace(timer, kind=TimerKind.STEP, due=due, count=timer.count + 1, done_at=None, result=None, who=())
+    return replace(timer, due=due, count=timer.count + 1, done_at=None, result=None, who=())
 
 
 def _passed_on(timer: Timer, run: Sequence[Timer]) -> tuple[Timer, ...]:

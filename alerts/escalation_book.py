@@ -72,8 +72,17 @@ from alerts.escalation import (
     waits_until,
     ways,
 )
-from alerts.follow_up import ACT_WITHIN, FollowUp, Open, Why
-from alerts.follow_up_book import follow_ups_in, is_overdue_unnoted, note_overdue, open_in, overdue_names, take_survey
+from alerts.follow_up import ACT_WITHIN, FollowUp, Open, Why, is_given
+from alerts.follow_up import Fact as CareFact
+from alerts.follow_up_book import (
+    follow_ups_in,
+    given_in,
+    is_overdue_unnoted,
+    note_overdue,
+    open_in,
+    overdue_names,
+    take_survey,
+)
 from alerts.machine import Change, FactKind, for_patient
 from alerts.messages import (
     CALL_ID,
@@ -84,6 +93,7 @@ from alerts.messages import (
     alert_message,
     all_clear_message,
     call_message,
+    given_message,
     overdue_message,
     says_all_of,
     write,
@@ -272,9 +282,15 @@ class EscalationBook:
         taken = {
             timer.result
             for timer in timers
-            if timer.run == run and timer.step and timer.kind is TimerKind.STEP and not timer.step.is_for_patient
+            if timer.run == run
+            and (timer.kind is TimerKind.GIVEN or (timer.is_for_staff and timer.kind is TimerKind.STEP))
         }
         return Result.NOBODY in taken and taken <= {Result.NOBODY, Result.WAITS, None}
+
+    def beside_care(self, db: Connection, fact: CareFact) -> None:
+        """Have who was given a follow-up by somebody told of it."""
+        if is_given(fact):
+            _plan(db, [_one(fact.follow_up, TimerKind.GIVEN, fact.at, fact.priority)])
 
     def run_due(self, now: datetime, dead: Collection[str] = ()) -> Cycle:
         """Do what is due, so much of it as one transaction holds; call it until nothing was taken.
@@ -549,24 +565,60 @@ class _Desk:
         Coordinators who are still to be told of the same lateness are told no later, whoever has it now.
         """
         self._runs |= _runs_of(self._db, [each.id for each in follow_ups]) if follow_ups else {}
-        active = [one for one in self.rota.staff if one.active]
         for follow_up in follow_ups:
-            has_it = next((one for one in active if follow_up.assigned_to in (one.name, one.id)), None)
-            holder = staff(has_it.id) if has_it else follow_up.role.value
             waiting = [
                 each.due - self._now
                 for each in self._runs.get(follow_up.id, {}).values()
                 if each.is_pending_step and each.number and each.run >= follow_up.due_at
             ]
             after = max(timedelta(), min([ACT_WITHIN[follow_up.priority], *waiting]))
-            ladder = overdue_ladder(follow_up.priority, holder, after=after)
+            ladder = overdue_ladder(follow_up.priority, self._holder(follow_up), after=after)
             self._plan(begin(follow_up.id, ladder, self._now, staffed=self._staffed))
             if self._staffed and is_handed_over(ladder):
                 self._plan_handover(follow_up.id, self._now, follow_up.priority)
 
+    def _holder(self, follow_up: FollowUp) -> str:
+        """For whom a step about it is: who has it, where that is one of the team, else the role."""
+        active = (one for one in self.rota.staff if one.active)
+        has_it = next((one for one in active if follow_up.assigned_to in (one.name, one.id)), None)
+        return staff(has_it.id) if has_it else follow_up.role.value
+
+    def _given(self, timer: Timer, follow_up: FollowUp) -> CareFact | None:
+        """How a follow-up was given to who is to be told so; None where it is closed or somebody else has it.
+
+        Nor where it is overdue: who has it is told that, and the same with it.
+        """
+        is_past = follow_up.closed_at is not None or follow_up.is_overdue(self._now)
+        given = None if is_past else given_in(self._db, follow_up)
+        return given if given and given.at == timer.run else None
+
+    def _tell_given(self, timer: Timer, follow_up: FollowUp, given: CareFact) -> None:
+        """Tell who was given a follow-up; who gave it knows."""
+
+        def tell(channel: str, recipient: Recipient) -> Result:
+            written = given_message(follow_up, given, zone=recipient.zone, now=self._now)
+            about = follow_up.alert, follow_up.patient, follow_up.priority
+            notice = replace(_notice(timer.id, recipient, *about, written, self._now), follow_up=follow_up.id)
+            return self._offer_of_care(notice, recipient, channel, timer.id)
+
+        to = self._holder(follow_up)
+        # Coordinators have no shifts in most clinics.
+        step = Step(to=to, after=timedelta(), everyone=to == Role.COORDINATOR)
+        there = people(step, self.rota, self.patient(follow_up.patient), self._now)
+        others = [one for one in there if given.by not in (one.name, one.owner.removeprefix(staff("")))]
+        if there and not others:
+            self._finish(timer, Result.DONE)
+        else:
+            self._tell_all(replace(timer, step=step), others, follow_up.patient, tell, present=False)
+
     def _remind(self, timer: Timer, follow_up: FollowUp) -> None:
-        """A step about an overdue follow-up, unless it has got another time meanwhile or was closed."""
-        if follow_up.overdue_at != timer.run:
+        """What is to be told of a follow-up: that it was given to somebody, or is overdue, if both is so still."""
+        if timer.kind is TimerKind.GIVEN:
+            if given := self._given(timer, follow_up):
+                self._tell_given(timer, follow_up, given)
+            else:
+                self._finish(timer, Result.DONE)
+        elif follow_up.overdue_at != timer.run:
             self._finish(timer, Result.DONE)
         elif timer.kind is TimerKind.CHECK:
             self._check(timer)
@@ -680,10 +732,14 @@ class _Desk:
         self._follow(after_telling(timer, result, self._run(timer), self._now, present=present))
 
     def _tell_overdue(self, timer: Timer, about: FollowUp, channel: str, recipient: Recipient) -> Result:
-        notice = _overdue_notice(about, self._now, recipient, timer.id)
-        if about.priority is Priority.LOW and self._book.ways(recipient, channel):
-            return self._put_off(notice, recipient, morning(recipient, self._now), timer.id)
-        return self._offer(notice, recipient, channel, timer.id)
+        given = given_in(self._db, about)
+        notice = _overdue_notice(about, self._now, recipient, timer.id, given)
+        return self._offer_of_care(notice, recipient, channel, timer.id)
+
+    def _offer_of_care(self, notice: Notice, recipient: Recipient, channel: str, timer: str) -> Result:
+        if notice.priority is Priority.LOW and self._book.ways(recipient, channel):
+            return self._put_off(notice, recipient, morning(recipient, self._now), timer)
+        return self._offer(notice, recipient, channel, timer)
 
     def _offer(self, notice: Notice, recipient: Recipient, channel: str, timer: str | None) -> Result:
         """Send a notice, or put it off."""
@@ -764,6 +820,8 @@ class _Desk:
         """Whether what was put off for somebody need not be told any more; a snoozed alert is told anew."""
         if timer := self._timer_of(notice):
             follow_up = follow_ups_in(self._db, [timer.subject]).get(timer.subject)
+            if follow_up is not None and timer.kind is TimerKind.GIVEN:
+                return self._given(timer, follow_up) is None
             if follow_up is not None:
                 return follow_up.overdue_at != timer.run
         alert = alerts_in(self._db, [notice.alert]).get(notice.alert) if notice.alert else None
@@ -1026,9 +1084,15 @@ def _notice(
     )
 
 
-def _overdue_notice(follow_up: FollowUp, now: datetime, recipient: Recipient | None = None, key: str = "") -> Notice:
+def _overdue_notice(
+    follow_up: FollowUp,
+    now: datetime,
+    recipient: Recipient | None = None,
+    key: str = "",
+    given: CareFact | None = None,
+) -> Notice:
     """To a person by a timer, or to the channels of the house."""
-    written = overdue_message(follow_up, zone=recipient.zone if recipient else "UTC", now=now)
+    written = overdue_message(follow_up, zone=recipient.zone if recipient else "UTC", now=now, given=given)
     owner = recipient.owner if recipient else None
     return Notice(
         id=OVERDUE_ID + sha256(f"{key or follow_up.id}\x1f{owner}\x1f{now.isoformat()}".encode()).hexdigest()[:16],

@@ -359,6 +359,14 @@ class Step:
     fact: Fact
 
 
+def is_given(fact: Fact) -> bool:
+    """Whether a named person has given a follow-up to somebody else, or to a role: who has it now is to be told."""
+    if fact.by is None or fact.by == fact.assigned_to:
+        return False
+    gives_up = fact.what is What.ATTEMPTED and fact.assigned_to is None
+    return gives_up or fact.what in (What.OPENED, What.HANDED_OVER)
+
+
 def refuse_long_past(due_at: datetime, now: datetime) -> None:
     """Raises IllegalAct where a follow-up would be opened long overdue, by a slip of the pen."""
     if due_at < now - LATEST_ENTERED:

@@ -54,6 +54,7 @@ from alerts.follow_up import (
     Step,
     What,
     Why,
+    is_given,
     opened,
     overdue,
 )
@@ -220,10 +221,14 @@ class Given:
 
 
 class FollowUpBook:
-    """The follow-ups, plans of care and surveys of all patients."""
+    """The follow-ups, plans of care and surveys of all patients.
 
-    def __init__(self, engine: Engine) -> None:
+    beside: what others write of a person's step, in the same transaction.
+    """
+
+    def __init__(self, engine: Engine, beside: Sequence[Callable[[Connection, Fact], None]] = ()) -> None:
         self._engine = engine
+        self._beside = beside
 
     # Follow-ups
 
@@ -332,8 +337,11 @@ class FollowUpBook:
     def write(self, db: Connection, steps: Sequence[Step]) -> None:
         """The same within a transaction."""
         for step in steps:
-            if _put(db, step) and step.fact.what is What.CLOSED:
-                _after_closing(db, step.follow_up)
+            if _put(db, step):
+                if step.fact.what is What.CLOSED:
+                    _after_closing(db, step.follow_up)
+                for write in self._beside:
+                    write(db, step.fact)
 
     def open_due(self, now: datetime, limit: int = 100) -> list[FollowUp]:
         """Open the follow-ups of the plans whose time has come, at most so many; those opened.
@@ -583,6 +591,17 @@ def follow_ups_in(db: Connection, names: Iterable[str]) -> dict[str, FollowUp]:
     """Follow-ups by id, within a transaction."""
     found = db.execute(select(_follow_ups).where(_follow_ups.c.id.in_(list(names))))
     return {row.id: _follow_up(row) for row in found}
+
+
+def given_in(db: Connection, follow_up: FollowUp) -> Fact | None:
+    """How somebody has given a follow-up to who has it now, within a transaction; None where nobody has."""
+    facts = _with_attempts().where(_facts.c.follow_up == follow_up.id).order_by(_facts.c.seq.desc())
+    for fact in map(_fact, db.execute(facts)):
+        if (fact.role, fact.assigned_to) != (follow_up.role, follow_up.assigned_to):
+            return None
+        if is_given(fact):
+            return fact
+    return None
 
 
 def _put(db: Connection, step: Step) -> bool:

@@ -21,7 +21,7 @@ from alerts.alert import HOUSE, SEVERAL, Alert, Audience, Notice, Text, together
 from alerts.device_rules import CHANNEL_DEAD
 from alerts.escalation import PATIENT, Result, Timer, TimerKind
 from alerts.first_aid import advice, advice_late
-from alerts.follow_up import FollowUp
+from alerts.follow_up import Fact, FollowUp
 from alerts.machine import PRIORITY_WORDS, for_patient, title
 from alerts.metrics import LOW_1
 from alerts.scene import span
@@ -195,14 +195,16 @@ def all_clear_message(alert: Alert, said: Written, *, to_patient: bool, zone: st
     )
 
 
-def overdue_message(follow_up: FollowUp, *, zone: str, now: datetime) -> Written:
-    """What who has a follow-up is told when its time has passed."""
+def overdue_message(follow_up: FollowUp, *, zone: str, now: datetime, given: Fact | None = None) -> Written:
+    """What who has a follow-up is told when its time has passed. given: how it was, if somebody gave it."""
     return write(
         "overdue",
         zone,
         priority=PRIORITY_WORDS[follow_up.priority],
         patient=follow_up.patient,
         because=follow_up.because,
+        given_by=given.by if given and given.note else None,
+        note=given.note if given else "",
         due_at=follow_up.due_at,
         now=now.astimezone(ZoneInfo(zone)),
         late=span(now - follow_up.due_at),
@@ -212,6 +214,27 @@ def overdue_message(follow_up: FollowUp, *, zone: str, now: datetime) -> Written
         attempts=follow_up.attempts,
         unanswered=follow_up.unanswered,
         advice=_OVERDUE[follow_up.is_reached],
+        unasked=follow_up.unasked,
+    )
+
+
+def given_message(follow_up: FollowUp, given: Fact, *, zone: str, now: datetime) -> Written:
+    """What who is given a follow-up by somebody is told. given: how it was; its note is what there is to know."""
+    return write(
+        "given",
+        zone,
+        priority=PRIORITY_WORDS[follow_up.priority],
+        by=given.by,
+        to=follow_up.assigned_to,
+        role=ROLE_WORDS[follow_up.role],
+        patient=follow_up.patient,
+        because=follow_up.because,
+        note=given.note,
+        due_at=follow_up.due_at,
+        now=now.astimezone(ZoneInfo(zone)),
+        rule=follow_up.rule,
+        attempts=follow_up.attempts,
+        unanswered=follow_up.unanswered,
         unasked=follow_up.unasked,
     )
 

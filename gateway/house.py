@@ -718,7 +718,11 @@ def _open_stores(
         hub=hub,
     )
     book = Book(engine, routes=routes(channels), hub=hub, beside=[duty.escalation.beside])
-    reviews, follow_ups, quality = ReviewBook(engine), FollowUpBook(engine), QualityBook(engine)
+    reviews, follow_ups, quality = (
+        ReviewBook(engine),
+        FollowUpBook(engine, [duty.escalation.beside_care]),
+        QualityBook(engine),
+    )
     return journal, people, book, DeviceBook(engine), reviews, follow_ups, quality, duty, engine
 
 

@@ -86,7 +86,7 @@ class Clinic:
             ladders=ladders,
         )
         self.book = Book(self.engine, routes=routes(broadcast), beside=[self.escalation.beside])
-        self.follow_ups = FollowUpBook(self.engine)
+        self.follow_ups = FollowUpBook(self.engine, [self.escalation.beside_care])
         self.speaker = Speaker(
             self.book, broadcast, base_url=BASE, clock=lambda: self.now, outbox=self.outbox, personal=personal
         )

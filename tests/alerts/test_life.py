@@ -84,7 +84,7 @@ class Hub:
         ways = personal_routes(channels)
         self.duty = Duty(self.engine, self.people, self.journal, clock, rules=PLAIN, channels=ways)
         self.book = Book(self.engine, routes={}, beside=[self.duty.escalation.beside])
-        self.follow_ups = FollowUpBook(self.engine)
+        self.follow_ups = FollowUpBook(self.engine, [self.duty.escalation.beside_care])
         self.speaker = Speaker(
             self.book, [], base_url="https://hub", clock=clock.now, outbox=self.duty.outbox, personal=channels
         )

@@ -82,7 +82,7 @@ class SmallHouse:
         self.duty.book = self.book
         self.duty.speaker = Speaker(self.book, [], base_url="https://hub.example", clock=self.now)
         self.reviews = ReviewBook(self.engine)
-        self.follow_ups = FollowUpBook(self.engine)
+        self.follow_ups = FollowUpBook(self.engine, [self.duty.escalation.beside_care])
         self.audit = partial(entries, self.engine)
         self.quality = QualityDesk(self.journal, self.people, QualityBook(self.engine), self.rules, self.zone)
         self.bulletin = Bulletin()
