@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,33 +12,12 @@ from alerts.alert import Audience, Outcome, Priority, Text
 from alerts.follow_up import Attempt, Claim, Close, FollowUp, HandOver, Open, Result, Why
 from alerts.team import Role
 from tests.alerts.telling import BAO, BASE, Clinic
-from tests.alerts.test_telling import Ear
+from tests.alerts.test_telling import Ear, app, clinic, opened, sms
 from tests.alerts.ward import START
 
+__all__ = ["app", "clinic", "opened", "sms"]
+
 BECAUSE = Text(en="Blood pressure 189/127 mmHg at 14:39.", zh="14:39 血压 189/127 mmHg。")
-
-
-@pytest.fixture
-def app() -> Ear:
-    return Ear("app")
-
-
-@pytest.fixture
-def sms() -> Ear:
-    return Ear("sms", trusted=False)
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[..., Clinic]]:
-    with ExitStack() as stack:
-        yield lambda *channels, **more: stack.enter_context(closing(Clinic(tmp_path, channels, **more)))
-
-
-@pytest.fixture
-def clinic(opened: Callable[..., Clinic], app: Ear, sms: Ear) -> Clinic:
-    clinic = opened(app, sms)
-    clinic.staff()
-    return clinic
 
 
 def opening(**changed: object) -> Open:
