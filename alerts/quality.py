@@ -511,9 +511,12 @@ def _rule_figures(name: str | None, alerts: Sequence[AlertRow]) -> RuleFigures:
 
 
 def _advice(rule: Rule, closed: Sequence[AlertRow], reasons: Sequence[tuple[str, int]]) -> Advice | None:
-    """What its closed alerts speak for. Where they speak for both, what is safer: to hear of it earlier."""
+    """What its closed alerts speak for. Where they speak for both, what is safer: to hear of it earlier.
+
+    That one had to be passed on says nothing of the rule: who was told in time did not answer.
+    """
     emergencies = sum(alert.outcome is Outcome.EMERGENCY for alert in closed)
-    worse = sum(alert.outcome is not Outcome.EMERGENCY and (alert.worsened or alert.steps > 0) for alert in closed)
+    worse = sum(alert.outcome is not Outcome.EMERGENCY and alert.worsened for alert in closed)
     in_vain = sum(alert.outcome is Outcome.NO_ACTION for alert in closed)
     n = len(closed)
     if n >= TIGHTEN_FROM and emergencies + worse >= TIGHTEN_SHARE * n:
@@ -531,10 +534,9 @@ def _tighten(rule: Rule, n: int, emergencies: int, worse: int) -> Advice:
         verb=Verb.TIGHTEN,
         parameter=lever[0].name if lever else None,
         because=Text(
-            en=f"Of {n} closed alerts {emergencies} ended as an emergency and {worse} more became worse or had to be "
-            f"passed on. Hear of it earlier: {try_it.en}",
-            zh=f"{n} 条已关闭的警报中，{emergencies} 条以急救结束，另有 {worse} 条加重或被升级上报。"
-            f"应更早得知：{try_it.zh}",
+            en=f"Of {n} closed alerts {emergencies} ended as an emergency and {worse} more became worse. "
+            f"Hear of it earlier: {try_it.en}",
+            zh=f"{n} 条已关闭的警报中，{emergencies} 条以急救结束，另有 {worse} 条加重。应更早得知：{try_it.zh}",
         ),
     )
 

@@ -246,15 +246,15 @@ def test_what_ends_as_an_emergency_or_becomes_worse_is_to_be_heard_of_earlier() 
     )
     assert (advice.verb, advice.parameter) == (Verb.TIGHTEN, "staff-after")
     assert advice.because.en.startswith(
-        "Of 10 closed alerts 1 ended as an emergency and 1 more became worse or had to be passed on. Hear of it "
+        "Of 10 closed alerts 1 ended as an emergency and 1 more became worse. Hear of it "
         "earlier: write a lower staff-after"
     )
     assert advice.because.zh.startswith(
-        "10 条已关闭的警报中，1 条以急救结束，另有 1 条加重或被升级上报。"
-        "应更早得知：在规则文件中将 staff-after 设低一些"
+        "10 条已关闭的警报中，1 条以急救结束，另有 1 条加重。应更早得知：在规则文件中将 staff-after 设低一些"
     )
     assert advice_on(*closed(1, Outcome.EMERGENCY), *closed(5, Outcome.ADVICE)) is None  # a sixth
     assert advice_on(*closed(4, Outcome.EMERGENCY)) is None  # four are too few
+    assert advice_on(*closed(9, Outcome.ADVICE, steps=1)) is None  # told in time, and not answered
 
 
 def test_alerts_of_high_priority_are_looked_at_one_by_one_before_a_number_is_changed() -> None:
