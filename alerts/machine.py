@@ -528,7 +528,13 @@ def _snooze_until(alert: Alert, act: Act) -> datetime:
             en=f"Putting off alert {alert.id} needs a note, why it can wait, and takes no outcome.",
             zh=f"暂缓警报 {alert.id} 须说明为何可以等待，不填处理结果。",
         )
-    elif act.until is None or not act.at < act.until <= act.at + most:
+    elif act.until is not None and act.until <= act.at:
+        moment = act.until
+        said = Text(
+            en=f"{{moment}} has passed: alert {alert.id} can be put off until a time still to come.",
+            zh=f"{{moment}} 已过去：警报 {alert.id} 只能暂缓至将来的时间。",
+        )
+    elif act.until is None or act.until > act.at + most:
         moment = act.at + most
         hours = most // timedelta(hours=1)
         said = Text(

@@ -164,7 +164,7 @@ def test_what_is_of_high_priority_or_an_emergency_is_never_put_off() -> None:
         (OPEN, {"note": " "}, "needs a note, why it can wait", "须说明为何可以等待"),
         (OPEN, {"outcome": Outcome.ADVICE}, "takes no outcome.", "不填处理结果"),
         (OPEN, {"until": None}, "by at most 4 h: until 2026-03-01 23:00 UTC.", "最多可暂缓 4 小时"),
-        (OPEN, {"until": LATER}, "by at most 4 h: until 2026-03-01 23:00 UTC.", "最多可暂缓 4 小时"),
+        (OPEN, {"until": LATER}, "2026-03-01 19:00 UTC has passed", "2026-03-01 19:00 UTC 已过去"),
         (OPEN, {"until": minute(60 + 241)}, "by at most 4 h", "最多可暂缓 4 小时"),
         (after(hear(None, LOW_STAFF, START)), {"until": minute(60 + 1441)}, "by at most 24 h", "最多可暂缓 24 小时"),
     ],
