@@ -479,6 +479,14 @@ class FollowUpBook:
         with self._engine.connect() as db:
             return [_appointment(row) for row in db.execute(query.order_by(_appointments.c.start_us))]
 
+    def coming(self, patient: str, now: datetime) -> list[Appointment]:
+        """A patient's appointments that are not over and not called off, by their start."""
+        of_patient = _appointments.c.follow_up.in_(select(_follow_ups.c.id).where(_follow_ups.c.patient == patient))
+        ends = _appointments.c.start_us + _appointments.c.length_s * 1_000_000
+        query = select(_appointments).where(of_patient, ends > to_us(now), ~_appointments.c.cancelled)
+        with self._engine.connect() as db:
+            return [_appointment(row) for row in db.execute(query.order_by(_appointments.c.start_us))]
+
     def put_appointment(self, appointment: Appointment, *, by: str) -> None:
         """Write a new appointment down, or its next change, which the audit keeps with who has made it.
 

@@ -608,6 +608,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         alerts=[row[0] for row in await _with_patients(house, opened)],
         cards=await cards(house, opened),
         follow_ups=await asyncio.to_thread(house.follow_ups.open_of, patient.id),
+        appointments=await asyncio.to_thread(house.follow_ups.coming, patient.id, house.now()),
         tiles=[shown(found[-1], patient.glucose_unit, language) for found in newest.values() if found],
         newest=[shown(reading, patient.glucose_unit, language, sent=True) for reading in every],
         charts=charts,

@@ -583,6 +583,16 @@ async def test_an_appointment_is_made_downloaded_moved_and_called_off(
         assert (await web.post(f"{path}/move", data=later)).status_code == 303
         (moved,) = house.follow_ups.appointments(at.rpartition("/")[2])
         assert (moved.start, moved.place) == (NOW.replace(day=11, hour=0, minute=0), "")
+        coming = subject.removesuffix("s")
+        home = f"/patients/{WANG.id}"
+        assert f"{coming}: " + {"en": "11 Mar 2026, 08:00", "zh-CN": "2026年3月11日 08:00"}[language] in said(
+            await web.get(home)
+        )
+        house.time = moved.start + moved.length - timedelta(seconds=1)
+        assert f"{coming}: " in said(await web.get(home))
+        house.time = moved.start + moved.length
+        assert f"{coming}: " not in said(await web.get(home))
+        house.time = NOW
         assert (await web.post(path.replace(at, other) + "/cancel", data={"by": "Li"})).status_code == 404
         nameless = await web.post(f"{path}/cancel")
         assert nameless.status_code == 422
@@ -590,6 +600,7 @@ async def test_an_appointment_is_made_downloaded_moved_and_called_off(
         assert (await web.post(f"{path}/cancel", data={"by": "Dr Li"})).status_code == 303
         assert {"en": "called off", "zh-CN": "已取消"}[language] in said(await web.get(at))
         assert (await web.post(f"{path}/cancel", data={"by": "Dr Li"})).status_code == 409
+        assert f"{coming}: " not in said(await web.get(home))
         assert [each.who for each in house.audit(subject=f"appointment:{moved.id}")] == [
             "Dr Li",
             "Nurse Chen",
