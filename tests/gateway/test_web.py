@@ -327,7 +327,7 @@ async def test_which_parts_of_a_packet_wait_is_counted_from_one_on_the_page(hous
 
 async def test_the_api_describes_itself_and_needs_nothing_from_elsewhere(web) -> None:
     schema = (await web.get("/api/v1/openapi.json")).json()
-    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 66
+    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 67
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             assert operation.get("description"), (method, path)
@@ -604,11 +604,17 @@ async def test_an_alert_of_the_house_itself_is_closed_with_what_fits_a_house_and
             assert await refused(web, house.id, outcome) == (
                 f"Alert {house.id} is about Homeward itself, and no patient: it cannot be closed with the outcome "
                 f"{outcome}. Possible: mended, false-alarm, no-action."
+                if language == "en"
+                else f"警报 {house.id} 涉及本系统自身，与患者无关，不能以 {outcome} 作为处理结果关闭。"
+                "可选：mended, false-alarm, no-action。"
             )
         for outcome in ("mended", "false-alarm"):
             assert await refused(web, patient.id, outcome) == (
                 f"Alert {patient.id} is about a patient: it cannot be closed with the outcome {outcome}. "
                 "Possible: advice, medication-changed, appointment, emergency, no-action."
+                if language == "en"
+                else f"警报 {patient.id} 涉及患者，不能以 {outcome} 作为处理结果关闭。"
+                "可选：advice, medication-changed, appointment, emergency, no-action。"
             )
         done = {"by": "Bao", "outcome": "mended", "note": "renewed the password"}
         closed = (await web.post(f"/api/v1/alerts/{house.id}/close", json=done)).json()
