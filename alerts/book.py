@@ -651,9 +651,9 @@ def alerts_in(db: Connection, names: Iterable[str]) -> dict[str, Alert]:
     return {row.id: _alert(row) for row in db.execute(select(_alerts).where(_alerts.c.id.in_(list(names))))}
 
 
-def open_names() -> Select[tuple[str]]:
-    """The ids of all open alerts, as a part of another query."""
-    return select(_alerts.c.id).where(_is_open)
+def unacknowledged_names() -> Select[tuple[str]]:
+    """The ids of all open alerts that nobody has acknowledged, as a part of another query."""
+    return select(_alerts.c.id).where(_is_open, _alerts.c.acknowledged_at_us.is_(None))
 
 
 def lasting_in(db: Connection, patient: str, problems: Collection[str]) -> list[Alert]:

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property, partial
 from hashlib import sha256
 from typing import Any, Final
@@ -26,26 +26,30 @@ from sqlalchemy import (
     Index,
     Integer,
     Row,
+    Select,
     String,
     Table,
     and_,
     bindparam,
+    exists,
     func,
     insert,
     or_,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.exc import IntegrityError
 
 from alerts.alert import Alert, Audience, IllegalAct, Notice, Priority, Text, together
 from alerts.audit import audited
-from alerts.book import alerts_in, last_end_in, lasting_in, notices_in, open_names, owed_an_end_in
+from alerts.book import alerts_in, last_end_in, lasting_in, notices_in, owed_an_end_in, unacknowledged_names
 from alerts.database import METADATA, writing
 from alerts.escalation import (
     MESSAGES_WITHIN,
     MOST_MESSAGES,
     MOST_STEPS,
+    PATIENT,
     PREFERRED,
     Ladder,
     Next,
@@ -126,6 +130,7 @@ _Ways = tuple[tuple[Contact, ...], QuietHours | None]
 _Tell = Callable[[str, Recipient], Result]
 _AT_ONCE: Final = 250  # timers of one transaction
 _AFTER_A_FAULT: Final = timedelta(minutes=1)
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the run of what is done once
 _IN_RESERVE: Final = (Role.COORDINATOR, Role.DOCTOR)  # who is told where nobody on duty can be
 # Facts with which staff are told anew, where they are told.
 _ANEW: Final = frozenset({FactKind.OPENED, FactKind.WORSENED, FactKind.RELAPSED, FactKind.SNOOZE_ENDED})
@@ -313,21 +318,32 @@ class EscalationBook:
         nobody = frozenset(alert for each in taken if each for alert in each)
         return Cycle(taken=len(rows), released=released, lag=lag, faults=taken.count(None), nobody=nobody)
 
-    def begin_handovers(self, now: datetime) -> int:
+    def begin_handovers(self, now: datetime, hub: str | None = None) -> int:
         """Have it looked for who comes on duty in runs that an older Homeward began without it; how many.
 
-        Once, as the house starts. Where another hub does so at the same moment, it has done all of it.
+        As the house starts, once for each hub: a timer that is done says so. Looking for them keeps nobody from
+        writing, and they are given it in short transactions. Where another hub does so at the same moment, what it
+        has done stays, and the next start looks again.
         """
-        names = or_(_timers.c.subject.in_(open_names()), _timers.c.subject.in_(overdue_names()))
-        found: dict[str, list[Timer]] = {}
+        looked = _one(f"handovers {hub or ''}", TimerKind.BEGIN, _EVER, Priority.LOW)
+        with self._engine.connect() as db:
+            if db.execute(select(_timers.c.id).where(_timers.c.id == looked.id)).first():
+                return 0
+            names = db.scalars(_lacking_handover()).all()
+        given = [self._give_handovers(names[at : at + _AT_ONCE], now) for at in range(0, len(names), _AT_ONCE)]
+        if None not in given:
+            with writing(self._engine) as db:
+                _plan(db, [replace(looked, done_at=now, result=Result.DONE)])
+        return sum(each or 0 for each in given)
+
+    def _give_handovers(self, names: Collection[str], now: datetime) -> int | None:
+        """Give it to those of some alerts and follow-ups that lack it still; None where another hub does so now."""
         with suppress(IntegrityError), writing(self._engine) as db:
-            for timer in map(_timer, db.execute(select(_timers).where(names))):
-                found.setdefault(timer.subject, []).append(timer)
-            lacking = [one for timers in found.values() if (one := lacks_handover(timers))]
-            if lacking:
-                _Desk(db, self, [], now).begin_handovers(lacking)
+            runs = _runs_of(db, names).values()
+            lacking = [one for timers in runs if (one := lacks_handover(timers.values()))]
+            _Desk(db, self, [], now).begin_handovers(lacking)
             return len(lacking)
-        return 0
+        return None
 
     def note_overdue(self, now: datetime, to_house: Callable[[Connection, Sequence[Notice]], None]) -> int:
         """Note the follow-ups whose time has passed, and have it told; so many as one transaction holds. How many.
@@ -1046,6 +1062,37 @@ def _ends(timer: Timer, result: Result) -> bool:
         is_repeated = timer.kind is TimerKind.STEP and timer.step is not None and timer.step.repeat is not None
         return (timer.step is not None and timer.step.is_for_patient) or (is_repeated and timer.count > 0)
     return True
+
+
+def _lacking_handover() -> Select[Any]:
+    """The ids of unacknowledged alerts and overdue follow-ups whose newest run lacks one, as `lacks_handover`."""
+    names = union_all(unacknowledged_names(), overdue_names()).subquery()
+    run, handover, step = _timers.alias(), _timers.alias(), _timers.alias()
+    newest = (
+        select(func.max(run.c.run_us))
+        .where(run.c.subject == names.c.id, run.c.kind != TimerKind.ALL_CLEAR)
+        .correlate(names)
+        .scalar_subquery()
+    )
+    is_repeated = and_(step.c.priority == Priority.MEDIUM, step.c.step["repeat_s"].as_float().is_not(None))
+    return (
+        select(names.c.id)
+        .where(
+            ~exists().where(
+                handover.c.subject == names.c.id,
+                handover.c.run_us >= newest,
+                handover.c.kind == TimerKind.HANDOVER,
+            ),
+            exists().where(
+                step.c.subject == names.c.id,
+                step.c.run_us == newest,
+                step.c.kind == TimerKind.STEP,
+                step.c.step["to"].as_string() != PATIENT,
+                or_(step.c.priority == Priority.HIGH, is_repeated),
+            ),
+        )
+        .order_by(names.c.id)
+    )
 
 
 def _runs_of(db: Connection, alerts: Iterable[str]) -> dict[str, dict[str, Timer]]:

@@ -74,6 +74,7 @@ class Duty:
         hub: str | None = None,
     ) -> None:
         self.team = TeamBook(engine)
+        self._hub = hub
         self.outbox = Outbox(engine, hub=hub)
         self.links = SignedLinks(engine)
         self.replies = Replies(engine)
@@ -145,7 +146,7 @@ class Duty:
 
     async def run(self) -> None:
         """Go on until cancelled."""
-        await asyncio.to_thread(self.escalation.begin_handovers, self._clock.now())
+        await asyncio.to_thread(self.escalation.begin_handovers, self._clock.now(), self._hub)
         while True:
             await self.go()
             await self._pause()

@@ -7,18 +7,21 @@ from datetime import time, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, event, insert
+from sqlalchemy import Connection, delete, event, insert
 
 from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Text, Verdict
+from alerts.book import Book
 from alerts.channels import ChannelError, Message
 from alerts.database import METADATA
 from alerts.escalation import Ladder, Result, Step, TimerKind
-from alerts.escalation_book import PatientFile
+from alerts.escalation_book import EscalationBook, PatientFile
 from alerts.follow_up import State, follow
 from alerts.follow_up_book import FollowUpBook
 from alerts.machine import hear
 from alerts.survey import SURVEY_ID, Survey
 from alerts.team import Absence, Contact, QuietHours, Recipient, Role, patient
+from alerts.team_book import TeamBook
+from gateway.schema import open_database
 from ingest.reading import to_us
 from tests.alerts.telling import BAO, BASE, LI, SITUATION, WANG, Clinic, shift
 from tests.alerts.ward import START, finding, minute
@@ -776,6 +779,46 @@ async def test_who_comes_on_duty_is_told_of_what_an_older_homeward_began_to_tell
     assert [each.kind for each in clinic.timers(mild.id)].count(TimerKind.HANDOVER) == 0
     await clinic.at(62)
     assert [message.notice.alert for address, message in app.heard if address == "chen"] == [late.id]
+
+
+def test_handovers_that_lack_are_given_in_slices_and_looked_for_once_by_each_hub(database_url: str) -> None:
+    engine = open_database(database_url)
+    escalation = EscalationBook(engine, channels={}, patients_of=Clinic.patients_of)
+    book = Book(engine, routes={}, beside=[escalation.beside])
+    TeamBook(engine).put(WANG, now=START)
+    repeated = (*_NURSE, Step(to=Role.DOCTOR, after=timedelta(minutes=30), repeat=timedelta(hours=1)))
+    escalation.ladders = [Ladder(priority=Priority.MEDIUM, steps=repeated, programme="hypertension")]
+    for programme, n, priority in (
+        (None, 260, Priority.HIGH),
+        (None, 1, Priority.MEDIUM),
+        (None, 1, Priority.LOW),
+        ("hypertension", 1, Priority.MEDIUM),
+    ):
+        escalation.patients_of = lambda names, programme=programme: {
+            name: replace(known, programme=programme) for name, known in Clinic.patients_of(names).items()
+        }
+        found = (finding(patient=f"{programme}-{priority}-{number}", priority=priority) for number in range(n))
+        heard = [hear(None, each, START) for each in found]
+        book.record([c for each in heard for c in each.changes], [n for each in heard for n in each.notices])
+        while escalation.run_due(START).taken:
+            pass
+    of_runs = METADATA.tables["escalations"]
+    with engine.begin() as db:
+        lost = db.execute(delete(of_runs).where(of_runs.c.kind == "handover")).rowcount
+    assert lost == 261
+    statements: list[str] = []
+    commits: list[Connection] = []
+    event.listen(engine, "before_cursor_execute", lambda *said: statements.append(said[2]))
+    event.listen(engine, "commit", commits.append)
+    assert escalation.begin_handovers(START, "one") == lost
+    assert len(commits) == 3, "two slices, and that it was done"
+    statements.clear()
+    assert escalation.begin_handovers(START, "one") == 0
+    assert len(statements) == 1, "of what was done before nothing is read but that it was done"
+    statements.clear()
+    assert escalation.begin_handovers(START, "two") == 0
+    assert len(statements) <= 5, "where nothing lacks it no run is read"
+    engine.dispose()
 
 
 async def test_who_stands_in_between_two_shifts_is_told_within_half_an_hour(
