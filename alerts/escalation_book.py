@@ -73,7 +73,15 @@ from alerts.escalation import (
     ways,
 )
 from alerts.follow_up import ACT_WITHIN, FollowUp, Open, Why
-from alerts.follow_up_book import follow_ups_in, is_overdue_unnoted, note_overdue, open_in, overdue_names, take_survey
+from alerts.follow_up_book import (
+    follow_ups_in,
+    given_up_in,
+    is_overdue_unnoted,
+    note_overdue,
+    open_in,
+    overdue_names,
+    take_survey,
+)
 from alerts.machine import Change, FactKind, for_patient
 from alerts.messages import (
     CALL_ID,
@@ -420,6 +428,8 @@ class _Desk:
         self._alerts = alerts_in(db, subjects) if subjects else {}
         others = subjects - set(self._alerts)
         self._follow_ups = follow_ups_in(db, others) if others else {}
+        about = {each.alert for each in self._follow_ups.values() if each.alert}
+        self._about = alerts_in(db, about) if about else {}
         known = [*self._alerts, *self._follow_ups]
         self._runs = _runs_of(db, known) if known else {}
         self._changed: dict[str, Timer] = {}
@@ -546,23 +556,29 @@ class _Desk:
     def begin_overdue(self, follow_ups: Sequence[FollowUp]) -> None:
         """Have it told that follow-ups are overdue: to who has each, else to the role on duty.
 
-        Coordinators who are still to be told of the same lateness are told no later, whoever has it now.
+        Of high priority also to who had it until too many tries gave it to the coordinator. Coordinators who are
+        still to be told of the same lateness are told no later, whoever has it now.
         """
         self._runs |= _runs_of(self._db, [each.id for each in follow_ups]) if follow_ups else {}
-        active = [one for one in self.rota.staff if one.active]
+        had_it = given_up_in(self._db, [each.id for each in follow_ups if each.priority is Priority.HIGH])
         for follow_up in follow_ups:
-            has_it = next((one for one in active if follow_up.assigned_to in (one.name, one.id)), None)
-            holder = staff(has_it.id) if has_it else follow_up.role.value
+            has_it, had = self._colleague(follow_up.assigned_to), self._colleague(had_it.get(follow_up.id))
+            holders = [has_it or follow_up.role.value, *([had] if had else [])]
             waiting = [
                 each.due - self._now
                 for each in self._runs.get(follow_up.id, {}).values()
-                if each.is_pending_step and each.number and each.run >= follow_up.due_at
+                if each.is_pending_step and each.step and each.step.after and each.run >= follow_up.due_at
             ]
             after = max(timedelta(), min([ACT_WITHIN[follow_up.priority], *waiting]))
-            ladder = overdue_ladder(follow_up.priority, holder, after=after)
+            ladder = overdue_ladder(follow_up.priority, holders, follow_up.role, after=after)
             self._plan(begin(follow_up.id, ladder, self._now, staffed=self._staffed))
             if self._staffed and is_handed_over(ladder):
                 self._plan_handover(follow_up.id, self._now, follow_up.priority)
+
+    def _colleague(self, name: str | None) -> str | None:
+        """To whom a step goes that is for somebody of this name or id; None where there is nobody such."""
+        active = (one for one in self.rota.staff if one.active)
+        return next((staff(one.id) for one in active if name in (one.name, one.id)), None)
 
     def _remind(self, timer: Timer, follow_up: FollowUp) -> None:
         """A step about an overdue follow-up, unless it has got another time meanwhile or was closed."""
@@ -573,7 +589,13 @@ class _Desk:
         elif timer.kind is TimerKind.HANDOVER:
             self._hand_over_overdue(timer, follow_up)
         else:
-            self._tell_step(timer, follow_up.patient, partial(self._tell_overdue, timer, follow_up), present=False)
+            tell, present = partial(self._tell_overdue, timer, follow_up), self._is_unmet(follow_up)
+            self._tell_step(timer, follow_up.patient, tell, present=present)
+
+    def _is_unmet(self, follow_up: FollowUp) -> bool:
+        """Whether what is overdue is told again: nobody has spoken with the patient, and what it is about lasts."""
+        alert = self._about.get(follow_up.alert) if follow_up.alert else None
+        return not follow_up.is_reached and (alert is None or alert.condition_gone_at is None)
 
     def _step(self, timer: Timer, alert: Alert) -> None:
         if until := waits_until(timer, self.rota, self._now):
@@ -680,7 +702,7 @@ class _Desk:
         self._follow(after_telling(timer, result, self._run(timer), self._now, present=present))
 
     def _tell_overdue(self, timer: Timer, about: FollowUp, channel: str, recipient: Recipient) -> Result:
-        notice = _overdue_notice(about, self._now, recipient, timer.id)
+        notice = _overdue_notice(about, self._now, recipient)
         if about.priority is Priority.LOW and self._book.ways(recipient, channel):
             return self._put_off(notice, recipient, morning(recipient, self._now), timer.id)
         return self._offer(notice, recipient, channel, timer.id)
@@ -1026,12 +1048,12 @@ def _notice(
     )
 
 
-def _overdue_notice(follow_up: FollowUp, now: datetime, recipient: Recipient | None = None, key: str = "") -> Notice:
-    """To a person by a timer, or to the channels of the house."""
+def _overdue_notice(follow_up: FollowUp, now: datetime, recipient: Recipient | None = None) -> Notice:
+    """To a person, one at a moment by however many steps, or to the channels of the house."""
     written = overdue_message(follow_up, zone=recipient.zone if recipient else "UTC", now=now)
     owner = recipient.owner if recipient else None
     return Notice(
-        id=OVERDUE_ID + sha256(f"{key or follow_up.id}\x1f{owner}\x1f{now.isoformat()}".encode()).hexdigest()[:16],
+        id=OVERDUE_ID + sha256(f"{follow_up.id}\x1f{owner}\x1f{now.isoformat()}".encode()).hexdigest()[:16],
         alert=follow_up.alert,
         patient=follow_up.patient,
         audience=Audience.STAFF,

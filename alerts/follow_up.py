@@ -22,7 +22,8 @@ follow-up goes to the coordinator, who finds another way. A wrong number opens a
 due sooner; who has it stays.
 
 **Overdue** (`overdue`): that its time has passed is a dated fact, once for each `due_at`; whoever has it is told, and
-after as long again as it may take to act (`ACT_WITHIN`) the coordinators (`alerts.escalation.overdue_ladder`).
+after as long again as it may take to act (`ACT_WITHIN`) the coordinators; of high priority again and again
+(`alerts.escalation.overdue_ladder`).
 What gives it another time begins this anew, as a new episode of its alert does with what is overdue. So do a
 hand-over and an alert that gets worse, for who has it now is to know; they gain no time, and the coordinators are
 told no later.
