@@ -570,7 +570,8 @@ class _Desk:
                 if each.is_pending_step and each.step and each.step.after and each.run >= follow_up.due_at
             ]
             after = max(timedelta(), min([ACT_WITHIN[follow_up.priority], *waiting]))
-            ladder = overdue_ladder(follow_up.priority, holders, follow_up.role, after=after)
+            emergency = follow_up.emergency is not None
+            ladder = overdue_ladder(follow_up.priority, holders, follow_up.role, after=after, emergency=emergency)
             self._plan(begin(follow_up.id, ladder, self._now, staffed=self._staffed))
             if self._staffed and is_handed_over(ladder):
                 self._plan_handover(follow_up.id, self._now, follow_up.priority)
@@ -593,7 +594,12 @@ class _Desk:
             self._tell_step(timer, follow_up.patient, tell, present=present)
 
     def _is_unmet(self, follow_up: FollowUp) -> bool:
-        """Whether what is overdue is told again: nobody has spoken with the patient, and what it is about lasts."""
+        """Whether what is overdue is told again: nobody has spoken with the patient, and what it is about lasts.
+
+        An emergency always is.
+        """
+        if follow_up.emergency:
+            return True
         alert = self._about.get(follow_up.alert) if follow_up.alert else None
         return not follow_up.is_reached and (alert is None or alert.condition_gone_at is None)
 

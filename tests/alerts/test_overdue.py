@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
-from alerts.alert import Audience, Outcome, Priority, Text
+from alerts.alert import Audience, Outcome, Priority, Symptom, Text
 from alerts.database import METADATA
 from alerts.escalation_book import EscalationBook
 from alerts.follow_up import (
@@ -138,6 +138,34 @@ async def test_a_critical_alert_whose_patient_nobody_reached_is_told_again_and_a
     for minutes in (663, 3000):
         await clinic.skip(minutes)
         assert sorted(app.whom()) == ["bao", "li", "wang", "wang"]
+
+
+async def test_symptoms_found_at_a_try_are_told_at_once_to_the_doctor_and_who_has_it_until_it_is_closed(
+    clinic: Clinic, app: Ear
+) -> None:
+    follow_up = clinic.open(opening(problem="blood-pressure-high"))
+    chest_pain = replace(tried(follow_up, 5, Result.REACHED), symptoms=frozenset({Symptom.CHEST_PAIN}))
+    await clinic.skip(5)
+    assert clinic.care(chest_pain).priority is Priority.HIGH
+    await clinic.skip(6)
+    assert sorted(app.whom()) == ["li", "wang"]
+    await clinic.skip(10)
+    clinic.care(replace(chest_pain, at=minute(10), symptoms=frozenset()))
+    await clinic.skip(35)
+    assert sorted(app.whom()) == ["li", "wang"]
+    for minutes in (36, 66, 500):
+        app.heard.clear()
+        await clinic.skip(minutes)
+        assert sorted(app.whom()) == ["bao", "li", "wang"]
+    message = app.heard[0][1]
+    assert "emergency, the patient has chest pain; a follow-up is overdue since" in message.subject.en
+    assert "急症，患者有胸痛；随访自" in message.subject.zh
+    assert "The patient has chest pain: have the emergency number (120 in China) called now." in message.body.en
+    assert message.body.en.endswith(
+        "What to do: Have the emergency number (120 in China) called now, and close it with the outcome “Emergency "
+        "services” (emergency): no other is taken."
+    )
+    assert message.body.zh.endswith("不能选择其他结果。")
 
 
 async def test_what_is_overdue_is_not_told_again_once_its_alert_is_over(clinic: Clinic, app: Ear) -> None:
