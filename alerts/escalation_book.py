@@ -105,9 +105,9 @@ from alerts.outbox import (
     note_joined,
     put_off_in,
     release_due,
-    still_put_off_in,
     timer_of_put_off,
     told_in,
+    told_later_in,
     tried_in,
     waiting_for,
 )
@@ -933,14 +933,15 @@ class _Desk:
         """Its run, where what was not delivered in time may have been since, and what was put off told."""
         run = self._run(timer)
         before = [each.id for each in run if each.result is Result.PUT_OFF and each.done_at != self._now]
-        told = set(before) - still_put_off_in(self._db, before) if before else set()
-        of_late = {Result.NOT_DELIVERED: (self._delivered, Result.DELIVERED), Result.PUT_OFF: (told, Result.TOLD)}
-        return [
-            replace(each, result=of_late[each.result][1])
-            if each.result in of_late and each.id in of_late[each.result][0]
-            else each
-            for each in run
-        ]
+        told = told_later_in(self._db, before, self._now) if before else {}
+        return [self._by_now(each, told.get(each.id)) for each in run]
+
+    def _by_now(self, timer: Timer, told_at: datetime | None) -> Timer:
+        if timer.result is Result.PUT_OFF and told_at:
+            return replace(timer, result=Result.TOLD, done_at=told_at)
+        if timer.result is Result.NOT_DELIVERED and timer.id in self._delivered:
+            return replace(timer, result=Result.DELIVERED)
+        return timer
 
     def _plan(self, timers: Iterable[Timer]) -> None:
         for timer in timers:

@@ -29,8 +29,9 @@ hand-over and an alert that gets worse, for who has it now is to know; they gain
 told no later.
 
 **Symptoms** have to be asked for where a severe blood pressure is followed up. Any of them makes it an emergency: of
-high priority and due at once, whatever a later try finds, and no other outcome is taken then (AHA: above 180/120 mmHg with chest or back pain, breathlessness, numbness or weakness,
-change of vision or speech; China: at or above 180/110 mmHg with headache, vomiting, speech or limb signs).
+high priority and due at once, whatever a later try finds, and no other outcome is taken then (AHA: above 180/120 mmHg
+with chest or back pain, breathlessness, numbness or weakness, change of vision or speech; China: at or above 180/110
+mmHg with headache, vomiting, speech or limb signs).
 """
 
 from __future__ import annotations
