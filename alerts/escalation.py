@@ -165,9 +165,23 @@ DEFAULT_LADDERS: Final = (
 )
 
 
-def overdue_ladder(priority: Priority, holder: str, *, after: timedelta) -> Ladder:
-    """Who is told that a follow-up is overdue: a role or "staff:ID", and after so long the coordinators."""
-    steps = (Step(to=holder, after=timedelta()), Step(to=Role.COORDINATOR, after=after, everyone=True))
+def overdue_ladder(
+    priority: Priority, holders: Sequence[str], role: Role, *, after: timedelta, emergency: bool = False
+) -> Ladder:
+    """Who is told that a follow-up is overdue: roles or "staff:ID" at once, and after so long the coordinators.
+
+    Of high priority after so long also its role (of the coordinators': the nurses) and the doctor on duty, and all
+    again and again. emergency: the doctor on duty at once as well.
+    """
+    urgent = priority is Priority.HIGH
+    at_once = dict.fromkeys([*holders, *([Role.DOCTOR.value] if emergency else [])])
+    beside = [Role.NURSE if role is Role.COORDINATOR else role, Role.DOCTOR] if urgent else []
+    repeat = _HALF_HOUR if urgent else None
+    steps = (
+        *(Step(to=to, after=timedelta(), repeat=repeat) for to in at_once),
+        *(Step(to=to, after=after, repeat=repeat) for to in dict.fromkeys(beside) if to.value not in at_once),
+        Step(to=Role.COORDINATOR, after=after, repeat=repeat, everyone=True),
+    )
     return Ladder(priority=priority, steps=steps)
 
 

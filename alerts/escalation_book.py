@@ -81,6 +81,7 @@ from alerts.follow_up import Fact as CareFact
 from alerts.follow_up_book import (
     follow_ups_in,
     given_in,
+    given_up_in,
     is_overdue_unnoted,
     note_overdue,
     open_in,
@@ -111,9 +112,9 @@ from alerts.outbox import (
     note_joined,
     put_off_in,
     release_due,
-    still_put_off_in,
     timer_of_put_off,
     told_in,
+    told_later_in,
     tried_in,
     waiting_for,
 )
@@ -452,6 +453,8 @@ class _Desk:
         self._alerts = alerts_in(db, subjects) if subjects else {}
         others = subjects - set(self._alerts)
         self._follow_ups = follow_ups_in(db, others) if others else {}
+        about = {each.alert for each in self._follow_ups.values() if each.alert}
+        self._about = alerts_in(db, about) if about else {}
         known = [*self._alerts, *self._follow_ups]
         self._runs = _runs_of(db, known) if known else {}
         self._changed: dict[str, Timer] = {}
@@ -578,26 +581,34 @@ class _Desk:
     def begin_overdue(self, follow_ups: Sequence[FollowUp]) -> None:
         """Have it told that follow-ups are overdue: to who has each, else to the role on duty.
 
-        Coordinators who are still to be told of the same lateness are told no later, whoever has it now.
+        Of high priority also to who had it until too many tries gave it to the coordinator. Coordinators who are
+        still to be told of the same lateness are told no later, whoever has it now.
         """
         self._runs |= _runs_of(self._db, [each.id for each in follow_ups]) if follow_ups else {}
+        had_it = given_up_in(self._db, [each.id for each in follow_ups if each.priority is Priority.HIGH])
         for follow_up in follow_ups:
+            had = self._colleague(had_it.get(follow_up.id))
+            holders = [self._holder(follow_up), *([had] if had else [])]
             waiting = [
                 each.due - self._now
                 for each in self._runs.get(follow_up.id, {}).values()
-                if each.is_pending_step and each.number and each.run >= follow_up.due_at
+                if each.is_pending_step and each.step and each.step.after and each.run >= follow_up.due_at
             ]
             after = max(timedelta(), min([ACT_WITHIN[follow_up.priority], *waiting]))
-            ladder = overdue_ladder(follow_up.priority, self._holder(follow_up), after=after)
+            emergency = follow_up.emergency is not None
+            ladder = overdue_ladder(follow_up.priority, holders, follow_up.role, after=after, emergency=emergency)
             self._plan(begin(follow_up.id, ladder, self._now, staffed=self._staffed))
             if self._staffed and is_handed_over(ladder):
                 self._plan_handover(follow_up.id, self._now, follow_up.priority)
 
+    def _colleague(self, name: str | None) -> str | None:
+        """To whom a step goes that is for somebody of this name or id; None where there is nobody such."""
+        active = (one for one in self.rota.staff if one.active)
+        return next((staff(one.id) for one in active if name in (one.name, one.id)), None)
+
     def _holder(self, follow_up: FollowUp) -> str:
         """For whom a step about it is: who has it, where that is one of the team, else the role."""
-        active = (one for one in self.rota.staff if one.active)
-        has_it = next((one for one in active if follow_up.assigned_to in (one.name, one.id)), None)
-        return staff(has_it.id) if has_it else follow_up.role.value
+        return self._colleague(follow_up.assigned_to) or follow_up.role.value
 
     def _given(self, timer: Timer, follow_up: FollowUp) -> CareFact | None:
         """How a follow-up was given to who is to be told so; None where it is closed or somebody else has it.
@@ -641,7 +652,18 @@ class _Desk:
         elif timer.kind is TimerKind.HANDOVER:
             self._hand_over_overdue(timer, follow_up)
         else:
-            self._tell_step(timer, follow_up.patient, partial(self._tell_overdue, timer, follow_up), present=False)
+            tell, present = partial(self._tell_overdue, timer, follow_up), self._is_unmet(follow_up)
+            self._tell_step(timer, follow_up.patient, tell, present=present)
+
+    def _is_unmet(self, follow_up: FollowUp) -> bool:
+        """Whether what is overdue is told again: nobody has spoken with the patient, and what it is about lasts.
+
+        An emergency always is.
+        """
+        if follow_up.emergency:
+            return True
+        alert = self._about.get(follow_up.alert) if follow_up.alert else None
+        return not follow_up.is_reached and (alert is None or alert.condition_gone_at is None)
 
     def _step(self, timer: Timer, alert: Alert) -> None:
         if until := waits_until(timer, self.rota, self._now):
@@ -748,8 +770,7 @@ class _Desk:
         self._follow(after_telling(timer, result, self._run(timer), self._now, present=present))
 
     def _tell_overdue(self, timer: Timer, about: FollowUp, channel: str, recipient: Recipient) -> Result:
-        given = given_in(self._db, about)
-        notice = _overdue_notice(about, self._now, recipient, timer.id, given)
+        notice = _overdue_notice(about, self._now, recipient, given_in(self._db, about))
         return self._offer_of_care(notice, recipient, channel, timer.id)
 
     def _offer_of_care(self, notice: Notice, recipient: Recipient, channel: str, timer: str) -> Result:
@@ -979,14 +1000,15 @@ class _Desk:
         """Its run, where what was not delivered in time may have been since, and what was put off told."""
         run = self._run(timer)
         before = [each.id for each in run if each.result is Result.PUT_OFF and each.done_at != self._now]
-        told = set(before) - still_put_off_in(self._db, before) if before else set()
-        of_late = {Result.NOT_DELIVERED: (self._delivered, Result.DELIVERED), Result.PUT_OFF: (told, Result.TOLD)}
-        return [
-            replace(each, result=of_late[each.result][1])
-            if each.result in of_late and each.id in of_late[each.result][0]
-            else each
-            for each in run
-        ]
+        told = told_later_in(self._db, before, self._now) if before else {}
+        return [self._by_now(each, told.get(each.id)) for each in run]
+
+    def _by_now(self, timer: Timer, told_at: datetime | None) -> Timer:
+        if timer.result is Result.PUT_OFF and told_at:
+            return replace(timer, result=Result.TOLD, done_at=told_at)
+        if timer.result is Result.NOT_DELIVERED and timer.id in self._delivered:
+            return replace(timer, result=Result.DELIVERED)
+        return timer
 
     def _plan(self, timers: Iterable[Timer]) -> None:
         for timer in timers:
@@ -1132,17 +1154,13 @@ def _notice(
 
 
 def _overdue_notice(
-    follow_up: FollowUp,
-    now: datetime,
-    recipient: Recipient | None = None,
-    key: str = "",
-    given: CareFact | None = None,
+    follow_up: FollowUp, now: datetime, recipient: Recipient | None = None, given: CareFact | None = None
 ) -> Notice:
-    """To a person by a timer, or to the channels of the house."""
+    """To a person, one at a moment by however many steps, or to the channels of the house."""
     written = overdue_message(follow_up, zone=recipient.zone if recipient else "UTC", now=now, given=given)
     owner = recipient.owner if recipient else None
     return Notice(
-        id=OVERDUE_ID + sha256(f"{key or follow_up.id}\x1f{owner}\x1f{now.isoformat()}".encode()).hexdigest()[:16],
+        id=OVERDUE_ID + sha256(f"{follow_up.id}\x1f{owner}\x1f{now.isoformat()}".encode()).hexdigest()[:16],
         alert=follow_up.alert,
         patient=follow_up.patient,
         audience=Audience.STAFF,

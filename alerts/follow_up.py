@@ -22,14 +22,16 @@ follow-up goes to the coordinator, who finds another way. A wrong number opens a
 due sooner; who has it stays.
 
 **Overdue** (`overdue`): that its time has passed is a dated fact, once for each `due_at`; whoever has it is told, and
-after as long again as it may take to act (`ACT_WITHIN`) the coordinators (`alerts.escalation.overdue_ladder`).
+after as long again as it may take to act (`ACT_WITHIN`) the coordinators; of high priority again and again
+(`alerts.escalation.overdue_ladder`).
 What gives it another time begins this anew, as a new episode of its alert does with what is overdue. So do a
 hand-over and an alert that gets worse, for who has it now is to know; they gain no time, and the coordinators are
 told no later.
 
-**Symptoms** have to be asked for where a severe blood pressure is followed up. Any of them makes it an emergency, and
-no other outcome is taken then (AHA: above 180/120 mmHg with chest or back pain, breathlessness, numbness or weakness,
-change of vision or speech; China: at or above 180/110 mmHg with headache, vomiting, speech or limb signs).
+**Symptoms** have to be asked for where a severe blood pressure is followed up. Any of them makes it an emergency: of
+high priority and due at once, whatever a later try finds, and no other outcome is taken then (AHA: above 180/120 mmHg
+with chest or back pain, breathlessness, numbness or weakness, change of vision or speech; China: at or above 180/110
+mmHg with headache, vomiting, speech or limb signs).
 """
 
 from __future__ import annotations
@@ -335,6 +337,11 @@ class FollowUp:
     def is_reached(self) -> bool:
         """Whether the last try reached the patient, and no other step came since: a new episode, or another time."""
         return self.rule == _spanned(_REACHED, ACT_WITHIN[self.priority])
+
+    @property
+    def emergency(self) -> Text | None:
+        """The symptoms that make it an emergency; None where it is none."""
+        return _listed(self.symptoms) if self.asks_symptoms and self.symptoms else None
 
     @property
     def unasked(self) -> Text | None:
@@ -692,10 +699,12 @@ def _attempt(follow_up: FollowUp, deed: Attempt) -> tuple[Step, ...]:
         )
     given_up = _is_given_up(follow_up, deed)
     due_at, rule = _next(follow_up, deed)
+    is_emergency = _is_emergency(follow_up, _all_symptoms(follow_up.symptoms, deed.symptoms))
     tried = _step(
         follow_up,
         What.ATTEMPTED,
         deed,
+        priority=Priority.HIGH if is_emergency else None,
         role=Role.COORDINATOR if given_up else follow_up.role,
         assigned_to=None if given_up else follow_up.assigned_to or deed.by,
         due_at=due_at,
@@ -823,9 +832,11 @@ _WRONG: Final = Text(
 def _next(follow_up: FollowUp, deed: Attempt) -> tuple[datetime, Text]:
     """When to act again after a try, and why then."""
     settle, again = ACT_WITHIN[follow_up.priority], TRY_AGAIN[follow_up.priority]
-    if _is_emergency(follow_up, deed.symptoms) and deed.symptoms:
-        found = _listed(deed.symptoms)
-        return deed.at, Text(en=_EMERGENCY.en.format(found=found.en), zh=_EMERGENCY.zh.format(found=found.zh))
+    symptoms = _all_symptoms(follow_up.symptoms, deed.symptoms)
+    if symptoms and _is_emergency(follow_up, symptoms):
+        found, is_known = _listed(symptoms), symptoms == follow_up.symptoms
+        rule = Text(en=_EMERGENCY.en.format(found=found.en), zh=_EMERGENCY.zh.format(found=found.zh))
+        return min(follow_up.due_at, deed.at) if is_known else deed.at, rule
     if deed.result is Result.REACHED:
         return deed.at + settle, _spanned(_REACHED, settle)
     if deed.result is Result.DECLINED:
@@ -882,6 +893,7 @@ def _step(
     what: What,
     deed: Deed,
     *,
+    priority: Priority | None = None,
     role: Role | None = None,
     assigned_to: str | None = _AS_IT_IS,
     due_at: datetime | None = None,
@@ -897,7 +909,7 @@ def _step(
         what=what,
         at=deed.at,
         by=deed.by,
-        priority=follow_up.priority,
+        priority=priority or follow_up.priority,
         role=role or follow_up.role,
         assigned_to=follow_up.assigned_to if assigned_to is _AS_IT_IS else assigned_to,
         due_at=due_at or follow_up.due_at,

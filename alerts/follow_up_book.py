@@ -595,6 +595,21 @@ def overdue_names() -> Select[tuple[str]]:
     return select(_follow_ups.c.id).where(_is_open, _follow_ups.c.overdue_at_us.is_not(None))
 
 
+def given_up_in(db: Connection, names: Iterable[str]) -> dict[str, str]:
+    """Who had each of some follow-ups, by id, from whom too many tries without an answer took it."""
+    query = select(_facts.c.follow_up, _facts.c.what, _facts.c.assigned_to).where(_facts.c.follow_up.in_(list(names)))
+    had: dict[str, str] = {}
+    found: dict[str, str] = {}
+    for row in db.execute(query.order_by(_facts.c.seq)):
+        if row.assigned_to:
+            had[row.follow_up] = row.assigned_to
+        if row.assigned_to or row.what == What.HANDED_OVER:
+            found.pop(row.follow_up, None)
+        elif row.what == What.ATTEMPTED and row.follow_up in had:
+            found[row.follow_up] = had[row.follow_up]
+    return found
+
+
 def follow_ups_in(db: Connection, names: Iterable[str]) -> dict[str, FollowUp]:
     """Follow-ups by id, within a transaction."""
     found = db.execute(select(_follow_ups).where(_follow_ups.c.id.in_(list(names))))

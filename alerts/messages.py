@@ -105,6 +105,11 @@ _OVERDUE: Final[Mapping[bool, Text]] = {
         zh="已联系到患者：请填写处理结果后结束，或另约时间。",
     ),
 }
+_OVERDUE_EMERGENCY: Final = Text(
+    en="Have the emergency number (120 in China) called now, and close it with the outcome “Emergency services” "
+    "(emergency): no other is taken.",
+    zh="请立即呼叫急救（中国大陆 120），结束时选择“已呼叫急救”（emergency）：不能选择其他结果。",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +218,8 @@ def overdue_message(follow_up: FollowUp, *, zone: str, now: datetime, given: Fac
         role=ROLE_WORDS[follow_up.role],
         attempts=follow_up.attempts,
         unanswered=follow_up.unanswered,
-        advice=_OVERDUE[follow_up.is_reached],
+        emergency=follow_up.emergency,
+        advice=_OVERDUE_EMERGENCY if follow_up.emergency else _OVERDUE[follow_up.is_reached],
         unasked=follow_up.unasked,
     )
 

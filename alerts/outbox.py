@@ -375,10 +375,20 @@ def put_off_in(db: Connection, notices: Collection[str]) -> dict[str, str | None
     return {row.notice: row.joined for row in db.execute(query)}
 
 
-def still_put_off_in(db: Connection, timers: Collection[str]) -> set[str]:
-    """Those of some timers of which what they put off still waits."""
-    waits = _put_off.c.joined.is_(None)
-    return {str(timer) for timer in db.scalars(select(_put_off.c.timer).where(_put_off.c.timer.in_(timers), waits))}
+def told_later_in(db: Connection, timers: Collection[str], now: datetime) -> dict[str, datetime]:
+    """When the last of what some timers put off was told in the end; of those of which nothing waits any more.
+
+    now: when what is about to be written is told.
+    """
+    is_it = and_(_deliveries.c.notice == _put_off.c.joined, _deliveries.c.position == 0)
+    query = select(_put_off.c.timer, _put_off.c.joined, _deliveries.c.written_us).where(_put_off.c.timer.in_(timers))
+    rows = db.execute(query.select_from(_put_off.outerjoin(_deliveries, is_it))).all()
+    waiting = {row.timer for row in rows if row.joined is None}
+    told: dict[str, datetime] = {}
+    for row in rows:
+        if row.joined and row.timer not in waiting:
+            told[row.timer] = max(told.get(row.timer, from_us(0)), _moment(row.written_us) or now)
+    return told
 
 
 def timer_of_put_off(db: Connection, notice: str) -> str | None:

@@ -174,7 +174,7 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
         )
     )
     most = PUT_OFF.get(follow_up.priority)
-    is_emergency = follow_up.asks_symptoms and bool(follow_up.symptoms)
+    is_emergency = follow_up.emergency is not None
     return desk.page(
         request,
         "follow_up.html",

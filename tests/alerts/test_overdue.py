@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
-from alerts.alert import Audience, Outcome, Priority, Text
+from alerts.alert import Audience, Outcome, Priority, Symptom, Text
 from alerts.database import METADATA
 from alerts.escalation_book import EscalationBook
 from alerts.follow_up import (
@@ -102,15 +102,91 @@ async def test_an_acknowledged_alert_without_an_act_is_told_to_who_has_it_and_th
         clinic = opened(app, sms)
         clinic.now = now
         await clinic.skip(minutes)
-        assert app.whom() == {31: ["wang"], 32: ["wang"] * 2, 60: ["wang"] * 2, 61: ["wang"] * 2}.get(
-            minutes, ["wang", "wang", "bao"]
-        )
+        rounds = {31: 0, 32: 0, 60: 0, 61: 0, 62: 1, 300: 2}[minutes]
+        assert sorted(app.whom()) == sorted(["wang"] * (1 if minutes == 31 else 2) + ["wang", "li", "bao"] * rounds)
     follow_up = clinic.follow_ups.of_alert(alert.id)
     assert follow_up is not None
     assert facts(clinic, follow_up) == [What.OPENED, What.OVERDUE]
     assert replay(clinic.follow_ups.history(follow_up.id)) == follow_up
     assert app.heard[1][1].subject.en == "High priority: a follow-up is overdue since 2 Mar 02:31, patient p-1"
     assert app.heard[1][1].link == f"https://hub.example/alerts/{alert.id}"
+
+
+async def test_a_critical_alert_whose_patient_nobody_reached_is_told_again_and_again_until_somebody_does(
+    clinic: Clinic, app: Ear
+) -> None:
+    alert = clinic.alarm()
+    await clinic.skip(1)
+    clinic.take(alert.id, "Li")
+    follow_up = clinic.follow_ups.of_alert(alert.id)
+    assert follow_up is not None
+    for at in (2, 3, 4):
+        given_up = clinic.care(tried(follow_up, at))
+    assert (given_up.role, given_up.assigned_to) == (Role.COORDINATOR, None)
+    app.heard.clear()
+    await clinic.skip(20)
+    await clinic.skip(49)
+    assert app.whom() == ["li"]  # no coordinator is on duty: who had it goes on hearing
+    for minutes in (50, 80, 600):
+        app.heard.clear()
+        await clinic.skip(minutes)
+        assert sorted(app.whom()) == ["bao", "li", "wang"]
+    app.heard.clear()
+    clinic.care(tried(follow_up, 600.5, Result.REACHED))
+    await clinic.skip(632)
+    assert app.whom() == ["wang"]
+    for minutes in (663, 3000):
+        await clinic.skip(minutes)
+        assert sorted(app.whom()) == ["bao", "li", "wang", "wang"]
+
+
+async def test_symptoms_found_at_a_try_are_told_at_once_to_the_doctor_and_who_has_it_until_it_is_closed(
+    clinic: Clinic, app: Ear
+) -> None:
+    follow_up = clinic.open(opening(problem="blood-pressure-high"))
+    chest_pain = replace(tried(follow_up, 5, Result.REACHED), symptoms=frozenset({Symptom.CHEST_PAIN}))
+    await clinic.skip(5)
+    assert clinic.care(chest_pain).priority is Priority.HIGH
+    await clinic.skip(6)
+    assert sorted(app.whom()) == ["li", "wang"]
+    await clinic.skip(10)
+    clinic.care(replace(chest_pain, at=minute(10), symptoms=frozenset()))
+    await clinic.skip(35)
+    assert sorted(app.whom()) == ["li", "wang"]
+    for minutes in (36, 66, 500):
+        app.heard.clear()
+        await clinic.skip(minutes)
+        assert sorted(app.whom()) == ["bao", "li", "wang"]
+    message = app.heard[0][1]
+    assert "emergency, the patient has chest pain; a follow-up is overdue since" in message.subject.en
+    assert "急症，患者有胸痛；随访自" in message.subject.zh
+    assert "The patient has chest pain: have the emergency number (120 in China) called now." in message.body.en
+    assert message.body.en.endswith(
+        "What to do: Have the emergency number (120 in China) called now, and close it with the outcome “Emergency "
+        "services” (emergency): no other is taken."
+    )
+    assert message.body.zh.endswith("不能选择其他结果。")
+
+
+async def test_what_is_overdue_is_not_told_again_once_its_alert_is_over(clinic: Clinic, app: Ear) -> None:
+    alert = clinic.alarm()
+    await clinic.skip(1)
+    clinic.take(alert.id, "王丽")
+    await clinic.skip(70)
+    clinic.over()
+    await clinic.skip(100)
+    told = app.whom()
+    await clinic.skip(1500)
+    assert app.whom() == told
+
+
+async def test_who_gave_an_overdue_one_to_a_role_does_not_go_on_hearing_of_it(clinic: Clinic, app: Ear) -> None:
+    follow_up = clinic.open(opening(Priority.HIGH))
+    for at in (1, 2, 3):
+        clinic.care(tried(follow_up, at))
+    clinic.care(HandOver(follow_up=follow_up.id, by="王丽", at=minute(4), note="my shift ends", role=Role.DOCTOR))
+    await clinic.skip(19)
+    assert app.whom() == ["li"]
 
 
 def test_the_message_says_what_since_when_how_many_tries_and_what_to_do(clinic: Clinic) -> None:
@@ -231,9 +307,9 @@ async def test_quiet_hours_put_off_what_is_not_urgent(clinic: Clinic, app: Ear) 
     await clinic.skip(31)
     assert app.whom() == ["wang"]
     await clinic.skip(239)
-    assert app.whom().count("wang") == 1
+    assert app.whom().count("wang") == 2  # of the urgent one again
     await clinic.skip(240)
-    assert app.whom().count("wang") == 2
+    assert app.whom().count("wang") == 3
 
 
 async def test_what_is_of_low_priority_is_told_once_a_day_in_one_message(clinic: Clinic, app: Ear) -> None:
@@ -319,7 +395,7 @@ async def test_an_overdue_one_whose_alert_has_a_new_episode_is_overdue_by_a_new_
     alert = clinic.alarm(Priority.HIGH, "p-2")
     clinic.follow_ups.record(worsened(alert, known, clinic.now, anew=True))
     overdue = "High priority: a follow-up is overdue since"
-    for minutes, since in ((69, ["02:30"]), (71, ["02:30", "03:10"]), (101, ["02:30", "03:10", "03:10"])):
+    for minutes, since in ((69, ["02:30"]), (71, ["02:30", "03:10"]), (101, ["02:30", *["03:10"] * 4])):
         await clinic.skip(minutes)
         told = [message.subject.en for _, message in app.heard if message.subject.en.startswith(overdue)]
         assert told == [f"{overdue} 2 Mar {each}, patient p-1" for each in since]
@@ -394,8 +470,10 @@ async def test_who_comes_on_duty_is_told_once_what_is_overdue_of_high_priority(
     clinic.take(alert.id, "王丽")
     await clinic.at(59)
     assert app.whom() == ["wang"] * 2
-    await clinic.at(26 * 60)
-    assert app.whom() == ["wang", "wang", "chen", "bao"]
+    await clinic.at(61)
+    assert app.whom() == ["wang", "wang", "chen"]
+    await clinic.at(91)
+    assert sorted(app.whom()[3:]) == ["bao", "chen", "li", "wang"]
     assert app.heard[2][1].subject.en == "High priority: a follow-up is overdue since 2 Mar 02:31, patient p-1"
 
 
@@ -416,5 +494,5 @@ async def test_who_comes_on_duty_is_told_of_what_was_overdue_before_an_update(
     assert clinic.escalation.begin_handovers(clinic.now) == 1
     await clinic.at(59)
     assert "chen" not in app.whom()
-    await clinic.at(90)
+    await clinic.at(60)
     assert app.whom().count("chen") == 1

@@ -699,7 +699,7 @@ async def test_what_was_put_off_is_listed_as_to_be_told_only_until_it_is(clinic:
     for minutes in (60, 240, 300, 24 * 60):
         await clinic.skip(minutes)
     (last,) = (message.body for address, message in app.heard if address == "bao")
-    assert "- 2 Mar 02:00, nurse (王丽): told, no answer yet\n- 2 Mar 06:00, doctor (Li): told" in last.en
+    assert "- 2 Mar 03:00, nurse (王丽): told, no answer yet\n- 2 Mar 07:00, doctor (Li): told" in last.en
     assert clinic.escalation.put_off([waits.id], clinic.now) == {waits.id: waits.id}
 
 
