@@ -124,6 +124,9 @@ async def test_a_critical_alert_whose_patient_nobody_reached_is_told_again_and_a
         given_up = clinic.care(tried(follow_up, at))
     assert (given_up.role, given_up.assigned_to) == (Role.COORDINATOR, None)
     app.heard.clear()
+    await clinic.skip(5)
+    assert app.whom() == ["bao"]  # as one that was given to coordinators
+    app.heard.clear()
     await clinic.skip(20)
     await clinic.skip(49)
     assert app.whom() == ["li"]  # no coordinator is on duty: who had it goes on hearing
@@ -185,8 +188,10 @@ async def test_who_gave_an_overdue_one_to_a_role_does_not_go_on_hearing_of_it(cl
     for at in (1, 2, 3):
         clinic.care(tried(follow_up, at))
     clinic.care(HandOver(follow_up=follow_up.id, by="王丽", at=minute(4), note="my shift ends", role=Role.DOCTOR))
+    await clinic.skip(5)
+    assert app.whom() == ["li"]  # that it was given
     await clinic.skip(19)
-    assert app.whom() == ["li"]
+    assert app.whom() == ["li", "li"]  # that it is overdue
 
 
 def test_the_message_says_what_since_when_how_many_tries_and_what_to_do(clinic: Clinic) -> None:
