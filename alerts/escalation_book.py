@@ -84,6 +84,7 @@ from alerts.follow_up_book import (
     given_up_in,
     is_overdue_unnoted,
     note_overdue,
+    of_alert_in,
     open_in,
     overdue_names,
     take_survey,
@@ -681,7 +682,8 @@ class _Desk:
         @cache
         def written(zone: str, *, to_patient: bool) -> Written:
             """For all who read it on the same clock."""
-            return alert_message(alert, to_patient=to_patient, zone=zone, situation=self._situation(alert), run=run)
+            situation, care = self._situation(alert), self._care(alert)
+            return alert_message(alert, to_patient=to_patient, zone=zone, situation=situation, run=run, care=care)
 
         def tell(channel: str, recipient: Recipient) -> Result:
             message = written(recipient.zone, to_patient=recipient.is_patient)
@@ -816,7 +818,8 @@ class _Desk:
             said = last_end_in(self._db, alert.id)
             for owner in owed_an_end_in(self._db, alert.id):
                 if recipient := self._person(owner, alert.patient):
-                    written = all_clear_message(alert, said, to_patient=recipient.is_patient, zone=recipient.zone)
+                    zone, to_patient = recipient.zone, recipient.is_patient
+                    written = all_clear_message(alert, said, to_patient=to_patient, zone=zone, care=self._care(alert))
                     notice = _notice(timer.id, recipient, alert.id, alert.patient, alert.priority, written, self._now)
                     self._offer(notice, recipient, PREFERRED, timer.id)
         self._finish(timer, Result.DONE)
@@ -991,6 +994,11 @@ class _Desk:
                 logger.exception("the last readings of patient %s could not be read for a message", alert.patient)
                 self._situations[alert.id] = Situation()
         return self._situations[alert.id]
+
+    def _care(self, alert: Alert) -> Text | None:
+        """Who has the follow-up of an alert and what was tried, as far as it is open."""
+        found = of_alert_in(self._db, alert.id)
+        return found.care if found and found.closed_at is None else None
 
     def _run(self, timer: Timer) -> list[Timer]:
         """All timers of its run, as they are by now."""

@@ -36,7 +36,7 @@ mmHg with headache, vomiting, speech or limb signs).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -57,7 +57,7 @@ from alerts.alert import (
     Text,
     together,
 )
-from alerts.team import Role
+from alerts.team import ROLE_WORDS, Role
 
 # Usual tiers of programmes (an act within the hour, the half day, two days); no standard names them.
 ACT_WITHIN: Final[Mapping[Priority, timedelta]] = {
@@ -332,6 +332,19 @@ class FollowUp:
     def asks_symptoms(self) -> bool:
         """Whether the patient has to be asked for symptoms before it is closed: the pressure was severe."""
         return asks_symptoms(self)
+
+    @property
+    def care(self) -> Text | None:
+        """Who has it and what was tried, in a sentence; None where that is nobody and nothing."""
+        if not (self.assigned_to or self.attempts):
+            return None
+        role = ROLE_WORDS[self.role]
+        return Text(
+            en=f"In follow-up by {self.assigned_to or role.en}; tries to reach the patient: {self.attempts}"
+            f"{f', the last {self.unanswered} without an answer' if self.unanswered else ''}.",
+            zh=f"随访负责人：{self.assigned_to or role.zh}；已尝试联系患者 {self.attempts} 次"
+            f"{f'，最近 {self.unanswered} 次未联系到' if self.unanswered else ''}。",
+        )
 
     @property
     def is_reached(self) -> bool:
@@ -653,6 +666,23 @@ def closing(steps: Iterable[Step]) -> Act | None:
                 outcome=fact.outcome,
             )
     return None
+
+
+def acting(steps: Sequence[Step], alert: Alert) -> Act | None:
+    """What these steps of its follow-up do to an alert; None where that is nothing, or was done before.
+
+    Closing the follow-up closes it. Who takes the follow-up, or reaches the patient, has acknowledged it; not who has
+    tried in vain, for whom the ladder tells next may still be needed.
+    """
+    if alert.closed_at:
+        return None
+    if ends := closing(steps):
+        return ends
+    fact = steps[0].fact
+    takes = fact.what is What.CLAIMED or fact.result in {Result.REACHED, Result.DECLINED}
+    if not takes or not fact.by or alert.acknowledged_at:
+        return None
+    return Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by=fact.by, at=fact.at, note=fact.note)
 
 
 # One deed each

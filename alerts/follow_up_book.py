@@ -627,6 +627,12 @@ def given_in(db: Connection, follow_up: FollowUp) -> Fact | None:
     return None
 
 
+def of_alert_in(db: Connection, alert: str) -> FollowUp | None:
+    """The follow-up of an alert, within a transaction."""
+    row = db.execute(select(_follow_ups).where(_follow_ups.c.alert == alert)).first()
+    return _follow_up(row) if row else None
+
+
 def _put(db: Connection, step: Step) -> bool:
     """Write one step down; False where it opens what was opened before."""
     follow_up, row = step.follow_up, _follow_up_row(step.follow_up)

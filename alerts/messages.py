@@ -144,9 +144,18 @@ def write(kind: str, zone: str, **places: Any) -> Written:
 
 
 def alert_message(
-    alert: Alert, *, to_patient: bool, zone: str, situation: Situation, run: Sequence[Timer] = ()
+    alert: Alert,
+    *,
+    to_patient: bool,
+    zone: str,
+    situation: Situation,
+    run: Sequence[Timer] = (),
+    care: Text | None = None,
 ) -> Written:
-    """What somebody is told of an alert. run: the timers of its run, for what was tried before."""
+    """What somebody is told of an alert.
+
+    run: the timers of its run, for who was told before. care: who has its follow-up, and what was tried.
+    """
     problem, _, _ = alert.problem.partition(":")
     tried = _tried(run)
     to_do = _FOR_STAFF.get(problem, _ANSWER)
@@ -165,6 +174,7 @@ def alert_message(
         over=alert.condition_gone_at is not None,
         tried=tried[-_MOST_TRIED:],
         tries=len(tried),
+        care=care,
         advice=to_do,
     )
 
@@ -187,7 +197,9 @@ def _has_all(told: str, said: str) -> bool:
     return all(sentence in told for sentence in _BETWEEN_SENTENCES.split(said))
 
 
-def all_clear_message(alert: Alert, said: Written, *, to_patient: bool, zone: str) -> Written:
+def all_clear_message(
+    alert: Alert, said: Written, *, to_patient: bool, zone: str, care: Text | None = None
+) -> Written:
     """What those are told who were told before, when the condition is over. said: what there is to say of that."""
     return write(
         "patient_all_clear" if to_patient else "staff_all_clear",
@@ -197,6 +209,7 @@ def all_clear_message(alert: Alert, said: Written, *, to_patient: bool, zone: st
         because=said.body,
         acknowledged_by=alert.acknowledged_by,
         closed_by=alert.closed_by,
+        care=care,
     )
 
 

@@ -29,7 +29,7 @@ from alerts.book import Book, Overtaken
 from alerts.delivery import worst_for_patients
 from alerts.device_rules import NO_DATA
 from alerts.devices import Expected, after_low
-from alerts.follow_up import Deed, FollowUp, Step, closing, decide, follow, worsened
+from alerts.follow_up import Deed, FollowUp, Step, acting, decide, follow, worsened
 from alerts.follow_up_book import FollowUpBook
 from alerts.ladder import Plan
 from alerts.machine import Change, FactKind, hear, hear_findings, wake, withheld
@@ -248,18 +248,21 @@ class Ward:
             await self._write(heard.changes, heard.notices, [alert])
 
     async def care(self, deed: Deed) -> FollowUp:
-        """Do what a person decided about a follow-up; one that is closed closes its alert. Raises IllegalAct."""
+        """Do what a person decided about a follow-up, and what it does to its alert. Raises IllegalAct.
+
+        One that is closed closes its alert; who takes it, or reaches the patient, has acknowledged the alert.
+        """
         return await _unless_overtaken(partial(self._care, deed))
 
     async def _care(self, deed: Deed) -> FollowUp:
         steps = decide(await self.patience.call(self._follow_ups.get, deed.follow_up), deed)
         changes: Sequence[Change] = ()
         seen: Sequence[Alert] = ()
-        if act := closing(steps):
-            alert = await self.patience.call(self._book.alert, act.alert)
-            if alert and alert.closed_at is None:
-                changes, seen = hear(alert, act, act.at).changes, [alert]
-                self._again.add(alert.patient)
+        name = steps[0].follow_up.alert
+        alert = await self.patience.call(self._book.alert, name) if name else None
+        if alert and (act := acting(steps, alert)):
+            changes, seen = hear(alert, act, act.at).changes, [alert]
+            self._again.add(alert.patient)
         await self._write(changes, (), seen, steps)
         return steps[0].follow_up
 

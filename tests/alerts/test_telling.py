@@ -15,7 +15,8 @@ from alerts.channels import ChannelError, Message
 from alerts.database import METADATA
 from alerts.escalation import Ladder, Result, Step, TimerKind
 from alerts.escalation_book import EscalationBook, PatientFile
-from alerts.follow_up import State, follow
+from alerts.follow_up import Attempt, State, follow, of_alert
+from alerts.follow_up import Result as FollowUpResult
 from alerts.follow_up_book import FollowUpBook
 from alerts.machine import hear
 from alerts.survey import SURVEY_ID, Survey
@@ -701,6 +702,31 @@ async def test_what_was_put_off_is_listed_as_to_be_told_only_until_it_is(clinic:
     (last,) = (message.body for address, message in app.heard if address == "bao")
     assert "- 2 Mar 03:00, nurse (王丽): told, no answer yet\n- 2 Mar 07:00, doctor (Li): told" in last.en
     assert clinic.escalation.put_off([waits.id], clinic.now) == {waits.id: waits.id}
+
+
+async def test_who_is_told_next_reads_who_has_the_follow_up_and_what_was_tried(clinic: Clinic, app: Ear) -> None:
+    alert = clinic.alarm()
+    await clinic.at(1)
+    act = Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="x", at=clinic.now)
+    made = clinic.open(replace(of_alert(alert, act), assigned_to=None, by=None))
+    tried = Attempt(follow_up=made.id, by="王丽", at=clinic.now, channel="telephone", result=FollowUpResult.NO_ANSWER)
+    clinic.care(tried)
+    await clinic.at(15)
+    (told,) = (message.body for address, message in app.heard if address == "li")
+    assert (
+        "\nWhat was done: In follow-up by 王丽; tries to reach the patient: 1, the last 1 without an answer.\n"
+        in told.en
+    )
+    assert "\n已做处理：随访负责人：王丽；已尝试联系患者 1 次，最近 1 次未联系到。\n" in told.zh
+    clinic.over()
+    await clinic.at(31)
+    late = [message.body for address, message in app.heard if address == "bao"]
+    ends = [message.body for address, message in app.heard if address == "wang"][-2:]
+    assert any("The condition is over.\n" in each.en and "状况已解除。\n" in each.zh for each in late)
+    assert any("The alert stays open until somebody closes it." in each.en for each in ends)
+    for each in (*late, *ends):
+        assert "obody has acknowledged" not in each.en
+        assert "尚无人确认" not in each.zh
 
 
 async def test_what_was_put_off_and_is_not_needed_any_more_waits_no_longer(clinic: Clinic) -> None:

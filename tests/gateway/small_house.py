@@ -16,7 +16,7 @@ from alerts.alert import HOUSE, Act, Alert, Audience, Finding, Priority, Text, V
 from alerts.audit import entries
 from alerts.book import Book
 from alerts.channels import Speaker
-from alerts.follow_up import Deed, FollowUp, Step, closing, decide, follow
+from alerts.follow_up import Deed, FollowUp, Step, acting, decide, follow
 from alerts.follow_up_book import FollowUpBook
 from alerts.machine import Heard, hear
 from alerts.quality_book import QualityBook
@@ -161,9 +161,8 @@ class SmallHouse:
 
     async def care(self, deed: Deed) -> FollowUp:
         steps = decide(self.follow_ups.get(deed.follow_up), deed)
-        act = closing(steps)
-        alert = self.book.alert(act.alert) if act else None
-        if act and alert and not alert.closed_at:
+        alert = self.book.alert(steps[0].follow_up.alert or "")
+        if alert and (act := acting(steps, alert)):
             self._write(hear(alert, act, act.at), steps)
         else:
             self.follow_ups.record(steps)

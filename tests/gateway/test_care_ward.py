@@ -10,7 +10,7 @@ import pytest
 
 from alerts.alert import Act, ActKind, Audience, Finding, IllegalAct, Outcome, Priority, Text, Verdict
 from alerts.care_plan import Condition, planned
-from alerts.follow_up import Attempt, Close, FollowUp, Result, State, What, Why
+from alerts.follow_up import Attempt, Claim, Close, FollowUp, Result, State, What, Why, of_alert, opened
 from alerts.team import Role
 from gateway.house import House
 from gateway.people import DeviceKind
@@ -78,6 +78,28 @@ async def test_from_one_to_the_other_and_over_a_restart(tmp_path: Path) -> None:
             await house.care(
                 Close(follow_up=made.id, by="Dr Li", at=clock.now(), outcome=Outcome.ADVICE, note="again")
             )
+
+
+@pytest.mark.parametrize("result", [None, Result.REACHED, Result.DECLINED, Result.NO_ANSWER])
+async def test_who_takes_the_follow_up_of_an_alert_or_reaches_the_patient_has_acknowledged_it(
+    tmp_path: Path, result: Result | None
+) -> None:
+    clock = HandClock()
+    async with real_house(tmp_path, clock) as house:
+        await enrol(house, "anna", "cuff-1", DeviceKind.CUFF)
+        await house.path.round(lambda: house.ward.hear([found(clock)]))
+        (alert,) = house.book.open_alerts()
+        act = Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="x", at=clock.now())
+        made = opened(replace(of_alert(alert, act), assigned_to=None, by=None))
+        house.follow_ups.record([made])
+        deed = {"follow_up": made.follow_up.id, "by": "Nurse Chen", "at": clock.now(), "note": "awake"}
+        tried = Attempt(**deed, channel="telephone", result=result) if result else Claim(**deed)
+        assert (await house.care(tried)).assigned_to == "Nurse Chen"
+        seen = house.book.alert(alert.id)
+        assert seen is not None
+        assert seen.acknowledged_by == (None if result is Result.NO_ANSWER else "Nurse Chen")
+        again = Attempt(**deed, channel="telephone", result=Result.REACHED)
+        assert (await house.care(again)).attempts == (2 if result else 1)
 
 
 async def test_an_alert_that_gets_worse_hurries_who_follows_it_up(tmp_path: Path) -> None:

@@ -265,6 +265,23 @@ async def test_what_was_opened_before_anybody_acknowledged_the_alert_says_so(
     assert {"en": "acknowledged the alert", "zh-CN": "确认警报"}[language] not in shown
 
 
+async def test_where_somebody_has_tried_no_page_says_that_nobody_has_acknowledged(house: SmallHouse) -> None:
+    alert = house.find(very_low())
+    about = {"patient": WANG.id, "because": alert.because, "role": Role.NURSE, "alert": alert.id, "key": alert.id}
+    step = opened(Open(why=Why.ALERT, at=house.time, **about))
+    house.follow_ups.record((step,))
+    pages = f"/alerts/{alert.id}", f"/follow-ups/{step.follow_up.id}"
+    tried = Attempt(
+        follow_up=step.follow_up.id, by="王丽", at=house.time, channel="telephone", result=Result.NO_ANSWER
+    )
+    async with browser(house) as web:
+        assert all(["by nobody yet" in said(await web.get(page)) for page in pages])
+        await house.care(tried)
+        assert not any(["by nobody yet" in said(await web.get(page)) for page in pages])
+        await house.care(replace(tried, result=Result.REACHED))
+        assert all(["Acknowledged by 王丽" in said(await web.get(page)) for page in pages])
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_from_acknowledging_to_the_outcome(house: SmallHouse, language: str) -> None:
     alert = house.find(very_low())
