@@ -878,16 +878,17 @@ class _Desk:
         """Ask who is on duty to telephone people, for nothing dials by itself; a patient once about an alert."""
         notices = notices_in(self._db, {call.notice for call in calls})
         same: dict[tuple[str, str, str], list[Call]] = {}
-        for call in sorted(calls, key=lambda each: notices[each.notice].alert is None):
+        for call in sorted(calls, key=lambda each: _first_said(notices[each.notice])):
             about = notices[call.notice]
             alert = self._concerned(about) if call.recipient == patient(about.patient) else None
             same.setdefault((call.recipient, call.number, alert.id if alert else about.id), []).append(call)
         for first, *others in same.values():
-            self._ask_for_call(first, notices[first.notice], [notices[each.notice].body for each in others])
+            self._ask_for_call(first, notices[first.notice], [notices[each.notice] for each in others])
 
-    def _ask_for_call(self, call: Call, about: Notice, besides: Sequence[Text]) -> None:
+    def _ask_for_call(self, call: Call, about: Notice, besides: Sequence[Notice]) -> None:
         """Have one call made. besides: what else is to be said in it."""
         alert, follow_up = self._lasting(about), about.follow_up
+        about = replace(about, priority=max(each.priority for each in (about, *besides)))
         if call.recipient == patient(about.patient):
             said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
             follow_up = self._have_followed_up(about, said)
@@ -901,7 +902,7 @@ class _Desk:
                 zone=recipient.zone,
                 situation=self._situation(alert) if alert else Situation(),
                 failed=call.position > 0,
-                besides=besides,
+                besides=[each.body for each in besides],
             )
             key = f"call {call.notice} {call.position}"
             notice = _notice(key, recipient, about.alert, about.patient, about.priority, written, self._now)
@@ -939,7 +940,7 @@ class _Desk:
             because=together((why, about)),
             at=self._now,
             role=Role.NURSE,
-            priority=notice.priority,
+            priority=max(alert.priority, notice.priority) if alert else notice.priority,
             problem=alert.problem if alert else None,
             alert=alert.id if alert else None,
             programme=known.programme if known else None,
@@ -1159,6 +1160,11 @@ def _notice(
         written_at=now,
         recipient=recipient.owner,
     )
+
+
+def _first_said(notice: Notice) -> tuple[bool, int]:
+    """By which of those that are said in one call comes first: of an alert, then the most urgent."""
+    return notice.alert is None, -notice.priority
 
 
 def _overdue_notice(

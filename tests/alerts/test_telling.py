@@ -452,6 +452,51 @@ async def test_a_patient_who_is_telephoned_is_called_once_about_an_alert_and_end
     assert [each.id for each in clinic.follow_ups.open_of("p-1")] == [other.id]
 
 
+async def test_what_is_milder_makes_the_follow_up_of_an_alert_no_milder(clinic: Clinic, sms: Ear) -> None:
+    clinic.reach_patient(Contact(channel="sms", address="+8610"))
+    alert = clinic.alarm()
+    await clinic.at(1)
+    sms.cut = True
+    clinic.hear(finding("meter-low", audience=Audience.PATIENT, since=clinic.now))
+    await clinic.at(25)
+    task = clinic.follow_ups.of_alert(alert.id)
+    assert task
+    assert (task.priority, task.is_overdue(clinic.now + timedelta(minutes=31))) == (Priority.HIGH, True)
+
+
+async def test_a_severe_pressure_of_which_a_milder_one_is_telephoned_asks_for_symptoms(clinic: Clinic) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    clinic.hear(finding("bp-severe", priority=Priority.MEDIUM))
+    await clinic.at(1)
+    clinic.hear(finding("bp-session-high", audience=Audience.PATIENT, since=clinic.now))
+    await clinic.at(2)
+    (task,) = clinic.follow_ups.open_of("p-1")
+    assert task.alert
+    assert (task.priority, task.asks_symptoms) == (Priority.MEDIUM, True)
+
+
+async def test_calls_that_are_joined_are_about_the_most_urgent_of_them(clinic: Clinic, app: Ear, sms: Ear) -> None:
+    clinic.reach_patient(Contact(channel="sms", address="+8610"), Contact(channel="telephone", address="010-1234"))
+    alert = clinic.alarm(Priority.MEDIUM)
+    await clinic.at(0)
+    sms.cut = True
+    clinic.hear(finding("meter-low", audience=Audience.PATIENT, since=clinic.now))
+    clinic.run()
+    clinic.now += timedelta(seconds=20)
+    clinic.hear(finding("meter-very-low", audience=Audience.PATIENT, priority=Priority.MEDIUM, since=clinic.now))
+    clinic.run()
+    clinic.now += timedelta(minutes=16)
+    clinic.run()
+    await clinic.at(18)
+    (call,) = (message for _, message in app.heard if "010-1234" in message.subject.en)
+    assert call.notice.priority is Priority.MEDIUM
+    assert "It was about: For you: Very low glucose on the meter." in call.body.en
+    assert "What else is to be said:" in call.body.en
+    task = clinic.follow_ups.of_alert(alert.id)
+    assert task
+    assert task.priority is Priority.MEDIUM
+
+
 async def test_a_milder_alert_does_not_have_what_is_more_urgent_followed_up_later(clinic: Clinic, app: Ear) -> None:
     clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
     alert = clinic.alarm(Priority.LOW)
