@@ -29,7 +29,7 @@ from sqlalchemy.exc import OperationalError
 from alerts.alert import HOUSE, SEVERAL, Audience, Notice, Priority, Text
 from alerts.book import Book, Delivery, Try
 from alerts.machine import PRIORITY_WORDS
-from alerts.messages import Written, untrusted_message
+from alerts.messages import Written, late_message, untrusted_message
 
 _log: Final = logging.getLogger("homeward.notices")
 
@@ -581,6 +581,8 @@ class _Voice:
         written: Written | Notice = notice
         if not self._channel.trusted:
             written = untrusted_message(notice, has_link=bool(link)) if delivery.address else _untrusted(notice)
+        elif delivery.address:
+            written = late_message(notice, self._clock())
         return Message(
             notice=notice,
             subject=written.subject,
@@ -597,6 +599,8 @@ def page_of(notice: Notice, base_url: str) -> str:
         return f"{base_url}/alerts/{notice.alert}"
     if notice.follow_up:
         return f"{base_url}/follow-ups/{notice.follow_up}"
+    if notice.audience is Audience.STAFF and notice.patient == SEVERAL:
+        return f"{base_url}/alerts"
     is_of_one = notice.audience is Audience.STAFF and notice.patient not in {HOUSE, SEVERAL}
     return f"{base_url}/patients/{quote(notice.patient)}" if is_of_one else ""
 

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from functools import cache, cached_property, partial
 from hashlib import sha256
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
     JSON,
@@ -115,6 +116,7 @@ logger: Final = logging.getLogger(__name__)
 _Ways = tuple[tuple[Contact, ...], QuietHours | None]
 _Tell = Callable[[str, Recipient], Result]
 _AT_ONCE: Final = 250  # timers of one transaction
+_MOST_IN_FULL: Final = 5  # messages that another one repeats to staff
 _AFTER_A_FAULT: Final = timedelta(minutes=1)
 _IN_RESERVE: Final = (Role.COORDINATOR, Role.DOCTOR)  # who is told where nobody on duty can be
 # Facts with which staff are told anew, where they are told.
@@ -169,7 +171,8 @@ class EscalationBook:
     """The timers. channels: names of the personal channels that are configured, by whom they may reach.
 
     patients_of: who some patients are, of those who are registered. situation: the last readings about an alert, on
-    the patient's own wall clock; it may fail, and the message then goes without.
+    the patient's own wall clock; it may fail, and the message then goes without. page: where staff who sign in see
+    what a notice is about, "" where there is no such page.
     """
 
     def __init__(
@@ -180,12 +183,14 @@ class EscalationBook:
         patients_of: Callable[[Collection[str]], Mapping[str, PatientFile]],
         situation: Callable[[Alert, PatientFile | None], Situation] = lambda _alert, _known: Situation(),
         ladders: Sequence[Ladder] = (),
+        page: Callable[[Notice], str] = lambda _notice: "",
     ) -> None:
         self._engine = engine
         self._channels = channels
         self.patients_of = patients_of
         self.situation = situation
         self.ladders = ladders
+        self.page = page
 
     def beside(self, db: Connection, changes: Sequence[Change], notices: Sequence[Notice]) -> None:
         """Begin and end runs as alerts change, and have the patients' own contacts told what is for them."""
@@ -755,10 +760,15 @@ class _Desk:
         note_joined(self._db, needless, "")
         recipient = self._person(timer.subject, left[0].patient) if left else None
         if recipient is not None:
-            told = left[0] if len(left) == 1 else _digest(left, recipient, self._now)
+            told = left[0] if len(left) == 1 else self._in_one(left, recipient)
             self.send(told, recipient, PREFERRED)
             note_joined(self._db, left, told.id)
         self._finish(timer, Result.DONE)
+
+    def _in_one(self, notices: Sequence[Notice], recipient: Recipient) -> Notice:
+        told = _digest(notices, recipient, self._now, self._book.page)
+        # That an alert is over is not to be outdated by this.
+        return told if self._lasting(told) else replace(told, alert=None)
 
     def is_needless(self, notice: Notice) -> bool:
         """Whether what was put off for somebody need not be told any more; a snoozed alert is told anew."""
@@ -1044,12 +1054,25 @@ def _overdue_notice(follow_up: FollowUp, now: datetime, recipient: Recipient | N
     )
 
 
-def _digest(notices: Sequence[Notice], recipient: Recipient, now: datetime) -> Notice:
+def _digest(notices: Sequence[Notice], recipient: Recipient, now: datetime, page: Callable[[Notice], str]) -> Notice:
+    """Some notices in one, the most urgent first; a long one says of the others only where to read them."""
     of_patient, priority, _ = joined(notices)
-    items = [{"at": each.written_at, "patient": each.patient, "subject": each.subject} for each in notices]
-    written = write("digest", recipient.zone, items=items)
+    items = [
+        {
+            "at": each.written_at,
+            "patient": each.patient,
+            "subject": each.subject,
+            "body": each.body if place < _MOST_IN_FULL or recipient.is_patient else None,
+            "link": "" if recipient.is_patient else page(each),
+        }
+        for place, each in enumerate(sorted(notices, key=lambda one: -one.priority))
+    ]
+    written = write("digest", recipient.zone, items=items, now=now.astimezone(ZoneInfo(recipient.zone)))
     key = " ".join(["digest", *(each.id for each in notices)])
-    return _notice(key, recipient, None, of_patient, priority, written, now)
+    # Where all are about one alert or one follow-up, so is this: it is answered, and found, as each of them is.
+    alerts, follow_ups = ({getattr(each, name) for each in notices} for name in ("alert", "follow_up"))
+    alert, follow_up = (found.pop() if len(found) == 1 else None for found in (alerts, follow_ups))
+    return replace(_notice(key, recipient, alert, of_patient, priority, written, now), follow_up=follow_up)
 
 
 def _enough(wait: timedelta) -> Text:

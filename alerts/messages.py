@@ -248,6 +248,16 @@ def call_message(
     )
 
 
+def late_message(notice: Notice, now: datetime) -> Written:
+    """A notice as it stands; of one that comes late, for quiet hours or a channel that was dead, how old it is."""
+    age = now - notice.written_at
+    if age <= _CAME_LATE:
+        return Written(subject=notice.subject, body=notice.body)
+    old = span(age)
+    said = Text(en=f"This message was written {old.en} ago.\n", zh=f"本消息写于 {old.zh}前。\n")
+    return Written(subject=notice.subject, body=together((said, notice.body), Text(en="", zh="")))
+
+
 def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
     """What may be said of a notice through a channel that is not trusted. Some say nothing of health.
 
