@@ -29,7 +29,7 @@ from sqlalchemy.exc import OperationalError
 from alerts.alert import HOUSE, SEVERAL, Audience, Notice, Priority, Text
 from alerts.book import Book, Delivery, Try
 from alerts.machine import PRIORITY_WORDS
-from alerts.messages import Written, late_message, untrusted_message
+from alerts.messages import Written, is_end, late_message, untrusted_message
 
 _log: Final = logging.getLogger("homeward.notices")
 
@@ -45,6 +45,7 @@ DEAD_AFTER: Final = 5
 PATIENCE: Final = 3
 
 _GENERIC: Final = Text(en="An alert needs your attention", zh="有一条提醒需要您处理")
+_OVER: Final = Text(en="The condition of an alert is over", zh="一项警报的状况已解除")
 
 
 # What a person is given to answer a notice by, or to read it; whether the channel is trusted with its text.
@@ -608,7 +609,7 @@ def page_of(notice: Notice, base_url: str) -> str:
 def _untrusted(notice: Notice) -> Written:
     priority = PRIORITY_WORDS[notice.priority]
     return Written(
-        subject=_GENERIC,
+        subject=_OVER if is_end(notice) else _GENERIC,
         body=Text(
             en=f"{priority.en}, patient {notice.patient}. Details only after signing in.",
             zh=f"{priority.zh}，患者 {notice.patient}。详情请登录查看。",

@@ -43,6 +43,7 @@ from alerts.alert import Alert, Audience, IllegalAct, Notice, Priority, Text, to
 from alerts.audit import audited
 from alerts.book import alerts_in, last_end_in, lasting_in, notices_in, open_names, owed_an_end_in
 from alerts.database import METADATA, writing
+from alerts.device_rules import DEVICE_RULES
 from alerts.escalation import (
     MESSAGES_WITHIN,
     MOST_MESSAGES,
@@ -116,6 +117,7 @@ logger: Final = logging.getLogger(__name__)
 _Ways = tuple[tuple[Contact, ...], QuietHours | None]
 _Tell = Callable[[str, Recipient], Result]
 _AT_ONCE: Final = 250  # timers of one transaction
+_OF_DEVICE: Final = frozenset(for_patient(rule.title) for rule in DEVICE_RULES)
 _MOST_IN_FULL: Final = 5  # messages that another one repeats to staff
 _AFTER_A_FAULT: Final = timedelta(minutes=1)
 _IN_RESERVE: Final = (Role.COORDINATOR, Role.DOCTOR)  # who is told where nobody on duty can be
@@ -581,6 +583,9 @@ class _Desk:
             self._tell_step(timer, follow_up.patient, partial(self._tell_overdue, timer, follow_up), present=False)
 
     def _step(self, timer: Timer, alert: Alert) -> None:
+        if alert.priority is Priority.LOW and alert.condition_gone_at is not None:
+            self._finish(timer, Result.CONDITION_GONE)
+            return
         if until := waits_until(timer, self.rota, self._now):
             self._finish(timer, Result.WAITS)
             self._follow(after_waiting(timer, until))
@@ -596,7 +601,14 @@ class _Desk:
         @cache
         def written(zone: str, *, to_patient: bool) -> Written:
             """For all who read it on the same clock."""
-            return alert_message(alert, to_patient=to_patient, zone=zone, situation=self._situation(alert), run=run)
+            return alert_message(
+                alert,
+                to_patient=to_patient,
+                zone=zone,
+                situation=self._situation(alert),
+                run=run,
+                whose=self.patient(alert.patient),
+            )
 
         def tell(channel: str, recipient: Recipient) -> Result:
             message = written(recipient.zone, to_patient=recipient.is_patient)
@@ -685,7 +697,8 @@ class _Desk:
         self._follow(after_telling(timer, result, self._run(timer), self._now, present=present))
 
     def _tell_overdue(self, timer: Timer, about: FollowUp, channel: str, recipient: Recipient) -> Result:
-        notice = _overdue_notice(about, self._now, recipient, timer.id)
+        elsewhere = self.patient(about.patient).zone != recipient.zone
+        notice = _overdue_notice(about, self._now, recipient, timer.id, elsewhere=elsewhere)
         if about.priority is Priority.LOW and self._book.ways(recipient, channel):
             return self._put_off(notice, recipient, morning(recipient, self._now), timer.id)
         return self._offer(notice, recipient, channel, timer.id)
@@ -749,7 +762,14 @@ class _Desk:
         if any(says_all_of(notice, message, alert) for message, alert in self._said.get(moment, ())):
             self._finish(timer, Result.TOLD_WITH_ALERT)
         else:
-            self._finish(timer, self._offer(notice, self.patient(notice.patient), PREFERRED, timer.id))
+            self._finish(timer, self._hand_to(self.patient(notice.patient), notice, timer.id))
+
+    def _hand_to(self, recipient: Recipient, notice: Notice, timer: str) -> Result:
+        """What is of the device alone wakes nobody: it waits for the morning."""
+        can_wait = notice.priority is Priority.LOW and notice.subject in _OF_DEVICE
+        if can_wait and not is_day(recipient, self._now) and self._book.ways(recipient, PREFERRED):
+            return self._put_off(notice, recipient, morning(recipient, self._now), timer)
+        return self._offer(notice, recipient, PREFERRED, timer)
 
     def _join(self, timer: Timer) -> None:
         """Tell somebody what was put off; in one message where it is more than one."""
@@ -766,7 +786,8 @@ class _Desk:
         self._finish(timer, Result.DONE)
 
     def _in_one(self, notices: Sequence[Notice], recipient: Recipient) -> Notice:
-        told = _digest(notices, recipient, self._now, self._book.page)
+        elsewhere = any(self.patient(each.patient).zone != recipient.zone for each in notices)
+        told = _digest(notices, recipient, self._now, self._book.page, elsewhere=elsewhere)
         # That an alert is over is not to be outdated by this.
         return told if self._lasting(told) else replace(told, alert=None)
 
@@ -814,6 +835,7 @@ class _Desk:
                 situation=self._situation(alert) if alert else Situation(),
                 failed=call.position > 0,
                 besides=besides,
+                of_patient=self.patient(about.patient).zone,
             )
             key = f"call {call.notice} {call.position}"
             notice = _notice(key, recipient, about.alert, about.patient, about.priority, written, self._now)
@@ -1036,9 +1058,17 @@ def _notice(
     )
 
 
-def _overdue_notice(follow_up: FollowUp, now: datetime, recipient: Recipient | None = None, key: str = "") -> Notice:
-    """To a person by a timer, or to the channels of the house."""
-    written = overdue_message(follow_up, zone=recipient.zone if recipient else "UTC", now=now)
+def _overdue_notice(
+    follow_up: FollowUp,
+    now: datetime,
+    recipient: Recipient | None = None,
+    key: str = "",
+    *,
+    elsewhere: bool = True,
+) -> Notice:
+    """To a person by a timer, or to the channels of the house. elsewhere: whether the reader has another clock."""
+    zone = recipient.zone if recipient else "UTC"
+    written = overdue_message(follow_up, zone=zone, now=now, elsewhere=elsewhere)
     owner = recipient.owner if recipient else None
     return Notice(
         id=OVERDUE_ID + sha256(f"{key or follow_up.id}\x1f{owner}\x1f{now.isoformat()}".encode()).hexdigest()[:16],
@@ -1054,8 +1084,13 @@ def _overdue_notice(follow_up: FollowUp, now: datetime, recipient: Recipient | N
     )
 
 
-def _digest(notices: Sequence[Notice], recipient: Recipient, now: datetime, page: Callable[[Notice], str]) -> Notice:
-    """Some notices in one, the most urgent first; a long one says of the others only where to read them."""
+def _digest(
+    notices: Sequence[Notice], recipient: Recipient, now: datetime, page: Callable[[Notice], str], *, elsewhere: bool
+) -> Notice:
+    """Some notices in one, the most urgent first; a long one says of the others only where to read them.
+
+    elsewhere: whether any of the patients lives by another clock.
+    """
     of_patient, priority, _ = joined(notices)
     items = [
         {
@@ -1067,7 +1102,8 @@ def _digest(notices: Sequence[Notice], recipient: Recipient, now: datetime, page
         }
         for place, each in enumerate(sorted(notices, key=lambda one: -one.priority))
     ]
-    written = write("digest", recipient.zone, items=items, now=now.astimezone(ZoneInfo(recipient.zone)))
+    local = now.astimezone(ZoneInfo(recipient.zone))
+    written = write("digest", recipient.zone, items=items, now=local, elsewhere=elsewhere)
     key = " ".join(["digest", *(each.id for each in notices)])
     # Where all are about one alert or one follow-up, so is this: it is answered, and found, as each of them is.
     alerts, follow_ups = ({getattr(each, name) for each in notices} for name in ("alert", "follow_up"))

@@ -302,7 +302,7 @@ class Duty:
         now = self._clock.now()
         readings = self._journal.readings(alert.patient, Vital(vital), now - _ABOUT, now + _ABOUT, _READINGS)
         zone = known.recipient.zone if known else "UTC"
-        return situation_of(readings, zone, known.glucose_unit if known else None)
+        return situation_of(readings, zone, known.glucose_unit if known else None, now)
 
 
 def _problem(channel: str) -> str:

@@ -382,6 +382,25 @@ async def test_what_quiet_hours_kept_from_a_patient_is_told_in_full_and_says_how
     assert "http" not in both.body.zh
 
 
+async def test_what_a_device_asks_of_a_patient_waits_for_the_morning(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="app", address="p"))
+    silent = finding("no-data", audience=Audience.PATIENT, priority=Priority.LOW)
+    clinic.hear(silent)
+    clinic.hear(finding(audience=Audience.PATIENT, priority=Priority.LOW))
+    await clinic.at(1)
+    assert [message.subject.en for _, message in app.heard] == ["For you: Very low glucose"]
+    await clinic.skip(6 * 60)
+    assert [message.subject.en for _, message in app.heard[1:]] == ["For you: No data"]
+
+
+async def test_what_is_not_urgent_and_over_is_told_to_nobody_any_more(clinic: Clinic, app: Ear) -> None:
+    alert = clinic.alarm(Priority.LOW)
+    clinic.over()
+    await clinic.at(24 * 60)
+    assert app.whom() == []
+    assert ("nurse", "condition-gone") in clinic.results(alert.id)
+
+
 async def test_too_much_at_once_is_joined_but_what_is_critical(clinic: Clinic, app: Ear) -> None:
     for number in range(10):
         clinic.alarm(Priority.MEDIUM, patient=f"p-{number}")
