@@ -420,9 +420,15 @@ def test_several_in_one() -> None:
     items = [{"at": minute(5), "patient": "p-1", "subject": NOTICE.subject, "body": NOTICE.body, "link": "https://x"}]
     said = write("digest", ZONE, items=items * 2)
     line = "- 2 Mar 02:05, patient p-1: Condition over: Very low glucose\nGlucose is 5.2 mmol/L.\nhttps://x"
-    assert (said.subject.en, said.body.en) == ("2 messages in one", f"{line}\n{line}")
+    assert (said.subject.en, said.body.en) == (
+        "2 messages in one",
+        f"Each was written at the time given; things may be otherwise now.\n{line}\n{line}",
+    )
     line = "- 3月2日 02:05，患者 p-1：状况已解除：血糖严重偏低\n血糖 5.2 mmol/L。\nhttps://x"
-    assert (said.subject.zh, said.body.zh) == ("2 条消息汇总", f"{line}\n{line}")
+    assert (said.subject.zh, said.body.zh) == (
+        "2 条消息汇总",
+        f"各条写于所示时间，目前情况可能已有变化。\n{line}\n{line}",
+    )
 
 
 def test_a_telephone_call_is_asked_for() -> None:
