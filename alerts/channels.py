@@ -29,7 +29,7 @@ from sqlalchemy.exc import OperationalError
 from alerts.alert import HOUSE, SEVERAL, Audience, Notice, Priority, Text
 from alerts.book import Book, Delivery, Try
 from alerts.machine import PRIORITY_WORDS
-from alerts.messages import Written, untrusted_message
+from alerts.messages import Written, is_end, late_message, untrusted_message
 
 _log: Final = logging.getLogger("homeward.notices")
 
@@ -45,6 +45,7 @@ DEAD_AFTER: Final = 5
 PATIENCE: Final = 3
 
 _GENERIC: Final = Text(en="An alert needs your attention", zh="有一条提醒需要您处理")
+_OVER: Final = Text(en="The condition of an alert is over", zh="一项警报的状况已解除")
 
 
 # What a person is given to answer a notice by, or to read it; whether the channel is trusted with its text.
@@ -581,6 +582,8 @@ class _Voice:
         written: Written | Notice = notice
         if not self._channel.trusted:
             written = untrusted_message(notice, has_link=bool(link)) if delivery.address else _untrusted(notice)
+        elif delivery.address:
+            written = late_message(notice, self._clock())
         return Message(
             notice=notice,
             subject=written.subject,
@@ -597,6 +600,8 @@ def page_of(notice: Notice, base_url: str) -> str:
         return f"{base_url}/alerts/{notice.alert}"
     if notice.follow_up:
         return f"{base_url}/follow-ups/{notice.follow_up}"
+    if notice.audience is Audience.STAFF and notice.patient == SEVERAL:
+        return f"{base_url}/alerts"
     is_of_one = notice.audience is Audience.STAFF and notice.patient not in {HOUSE, SEVERAL}
     return f"{base_url}/patients/{quote(notice.patient)}" if is_of_one else ""
 
@@ -604,7 +609,7 @@ def page_of(notice: Notice, base_url: str) -> str:
 def _untrusted(notice: Notice) -> Written:
     priority = PRIORITY_WORDS[notice.priority]
     return Written(
-        subject=_GENERIC,
+        subject=_OVER if is_end(notice) else _GENERIC,
         body=Text(
             en=f"{priority.en}, patient {notice.patient}. Details only after signing in.",
             zh=f"{priority.zh}，患者 {notice.patient}。详情请登录查看。",

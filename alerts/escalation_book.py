@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property, partial
 from hashlib import sha256
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
     JSON,
@@ -45,6 +46,7 @@ from alerts.alert import Alert, Audience, IllegalAct, Notice, Priority, Text, to
 from alerts.audit import audited
 from alerts.book import alerts_in, last_end_in, lasting_in, notices_in, owed_an_end_in, unacknowledged_names
 from alerts.database import METADATA, writing
+from alerts.device_rules import DEVICE_RULES
 from alerts.escalation import (
     MESSAGES_WITHIN,
     MOST_MESSAGES,
@@ -131,6 +133,8 @@ logger: Final = logging.getLogger(__name__)
 _Ways = tuple[tuple[Contact, ...], QuietHours | None]
 _Tell = Callable[[str, Recipient], Result]
 _AT_ONCE: Final = 250  # timers of one transaction
+_OF_DEVICE: Final = frozenset(for_patient(rule.title) for rule in DEVICE_RULES)
+_MOST_IN_FULL: Final = 5  # messages that another one repeats to staff
 _AFTER_A_FAULT: Final = timedelta(minutes=1)
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the run of what is done once
 _IN_RESERVE: Final = (Role.COORDINATOR, Role.DOCTOR)  # who is told where nobody on duty can be
@@ -186,7 +190,8 @@ class EscalationBook:
     """The timers. channels: names of the personal channels that are configured, by whom they may reach.
 
     patients_of: who some patients are, of those who are registered. situation: the last readings about an alert, on
-    the patient's own wall clock; it may fail, and the message then goes without.
+    the patient's own wall clock; it may fail, and the message then goes without. page: where staff who sign in see
+    what a notice is about, "" where there is no such page.
     """
 
     def __init__(
@@ -197,12 +202,14 @@ class EscalationBook:
         patients_of: Callable[[Collection[str]], Mapping[str, PatientFile]],
         situation: Callable[[Alert, PatientFile | None], Situation] = lambda _alert, _known: Situation(),
         ladders: Sequence[Ladder] = (),
+        page: Callable[[Notice], str] = lambda _notice: "",
     ) -> None:
         self._engine = engine
         self._channels = channels
         self.patients_of = patients_of
         self.situation = situation
         self.ladders = ladders
+        self.page = page
 
     def beside(self, db: Connection, changes: Sequence[Change], notices: Sequence[Notice]) -> None:
         """Begin and end runs as alerts change, and have the patients' own contacts told what is for them."""
@@ -624,7 +631,8 @@ class _Desk:
         """Tell who was given a follow-up; who gave it knows."""
 
         def tell(channel: str, recipient: Recipient) -> Result:
-            written = given_message(follow_up, given, zone=recipient.zone, now=self._now)
+            elsewhere = self._is_elsewhere(follow_up, recipient)
+            written = given_message(follow_up, given, zone=recipient.zone, now=self._now, elsewhere=elsewhere)
             about = follow_up.alert, follow_up.patient, follow_up.priority
             notice = replace(_notice(timer.id, recipient, *about, written, self._now), follow_up=follow_up.id)
             return self._offer_of_care(notice, recipient, channel, timer.id)
@@ -667,6 +675,9 @@ class _Desk:
         return not follow_up.is_reached and (alert is None or alert.condition_gone_at is None)
 
     def _step(self, timer: Timer, alert: Alert) -> None:
+        if alert.priority is Priority.LOW and alert.condition_gone_at is not None:
+            self._finish(timer, Result.CONDITION_GONE)
+            return
         if until := waits_until(timer, self.rota, self._now):
             self._finish(timer, Result.WAITS)
             self._follow(after_waiting(timer, until))
@@ -682,8 +693,15 @@ class _Desk:
         @cache
         def written(zone: str, *, to_patient: bool) -> Written:
             """For all who read it on the same clock."""
-            situation, care = self._situation(alert), self._care(alert)
-            return alert_message(alert, to_patient=to_patient, zone=zone, situation=situation, run=run, care=care)
+            return alert_message(
+                alert,
+                to_patient=to_patient,
+                zone=zone,
+                situation=self._situation(alert),
+                run=run,
+                care=self._care(alert),
+                whose=self.patient(alert.patient),
+            )
 
         def tell(channel: str, recipient: Recipient) -> Result:
             message = written(recipient.zone, to_patient=recipient.is_patient)
@@ -772,8 +790,14 @@ class _Desk:
         self._follow(after_telling(timer, result, self._run(timer), self._now, present=present))
 
     def _tell_overdue(self, timer: Timer, about: FollowUp, channel: str, recipient: Recipient) -> Result:
-        notice = _overdue_notice(about, self._now, recipient, given_in(self._db, about))
+        notice = _overdue_notice(
+            about, self._now, recipient, given_in(self._db, about), elsewhere=self._is_elsewhere(about, recipient)
+        )
         return self._offer_of_care(notice, recipient, channel, timer.id)
+
+    def _is_elsewhere(self, about: FollowUp, recipient: Recipient) -> bool:
+        """Whether who reads it has another clock than the patient."""
+        return self.patient(about.patient).zone != recipient.zone
 
     def _offer_of_care(self, notice: Notice, recipient: Recipient, channel: str, timer: str) -> Result:
         if notice.priority is Priority.LOW and self._book.ways(recipient, channel):
@@ -840,7 +864,14 @@ class _Desk:
         if any(says_all_of(notice, message, alert) for message, alert in self._said.get(moment, ())):
             self._finish(timer, Result.TOLD_WITH_ALERT)
         else:
-            self._finish(timer, self._offer(notice, self.patient(notice.patient), PREFERRED, timer.id))
+            self._finish(timer, self._hand_to(self.patient(notice.patient), notice, timer.id))
+
+    def _hand_to(self, recipient: Recipient, notice: Notice, timer: str) -> Result:
+        """What is of the device alone wakes nobody: it waits for the morning."""
+        can_wait = notice.priority is Priority.LOW and notice.subject in _OF_DEVICE
+        if can_wait and not is_day(recipient, self._now) and self._book.ways(recipient, PREFERRED):
+            return self._put_off(notice, recipient, morning(recipient, self._now), timer)
+        return self._offer(notice, recipient, PREFERRED, timer)
 
     def _join(self, timer: Timer) -> None:
         """Tell somebody what was put off; in one message where it is more than one."""
@@ -851,10 +882,16 @@ class _Desk:
         note_joined(self._db, needless, "")
         recipient = self._person(timer.subject, left[0].patient) if left else None
         if recipient is not None:
-            told = left[0] if len(left) == 1 else _digest(left, recipient, self._now)
+            told = left[0] if len(left) == 1 else self._in_one(left, recipient)
             self.send(told, recipient, PREFERRED)
             note_joined(self._db, left, told.id)
         self._finish(timer, Result.DONE)
+
+    def _in_one(self, notices: Sequence[Notice], recipient: Recipient) -> Notice:
+        elsewhere = any(self.patient(each.patient).zone != recipient.zone for each in notices)
+        told = _digest(notices, recipient, self._now, self._book.page, elsewhere=elsewhere)
+        # That an alert is over is not to be outdated by this.
+        return told if self._lasting(told) else replace(told, alert=None)
 
     def is_needless(self, notice: Notice) -> bool:
         """Whether what was put off for somebody need not be told any more; a snoozed alert is told anew."""
@@ -903,6 +940,7 @@ class _Desk:
                 situation=self._situation(alert) if alert else Situation(),
                 failed=call.position > 0,
                 besides=[each.body for each in besides],
+                of_patient=self.patient(about.patient).zone,
             )
             key = f"call {call.notice} {call.position}"
             notice = _notice(key, recipient, about.alert, about.patient, about.priority, written, self._now)
@@ -1168,10 +1206,19 @@ def _first_said(notice: Notice) -> tuple[bool, int]:
 
 
 def _overdue_notice(
-    follow_up: FollowUp, now: datetime, recipient: Recipient | None = None, given: CareFact | None = None
+    follow_up: FollowUp,
+    now: datetime,
+    recipient: Recipient | None = None,
+    given: CareFact | None = None,
+    *,
+    elsewhere: bool = True,
 ) -> Notice:
-    """To a person, one at a moment by however many steps, or to the channels of the house."""
-    written = overdue_message(follow_up, zone=recipient.zone if recipient else "UTC", now=now, given=given)
+    """To a person, one at a moment by however many steps, or to the channels of the house.
+
+    elsewhere: whether the reader has another clock than the patient.
+    """
+    zone = recipient.zone if recipient else "UTC"
+    written = overdue_message(follow_up, zone=zone, now=now, given=given, elsewhere=elsewhere)
     owner = recipient.owner if recipient else None
     return Notice(
         id=OVERDUE_ID + sha256(f"{follow_up.id}\x1f{owner}\x1f{now.isoformat()}".encode()).hexdigest()[:16],
@@ -1187,12 +1234,31 @@ def _overdue_notice(
     )
 
 
-def _digest(notices: Sequence[Notice], recipient: Recipient, now: datetime) -> Notice:
+def _digest(
+    notices: Sequence[Notice], recipient: Recipient, now: datetime, page: Callable[[Notice], str], *, elsewhere: bool
+) -> Notice:
+    """Some notices in one, the most urgent first; a long one says of the others only where to read them.
+
+    elsewhere: whether any of the patients lives by another clock.
+    """
     of_patient, priority, _ = joined(notices)
-    items = [{"at": each.written_at, "patient": each.patient, "subject": each.subject} for each in notices]
-    written = write("digest", recipient.zone, items=items)
+    items = [
+        {
+            "at": each.written_at,
+            "patient": each.patient,
+            "subject": each.subject,
+            "body": each.body if place < _MOST_IN_FULL or recipient.is_patient else None,
+            "link": "" if recipient.is_patient else page(each),
+        }
+        for place, each in enumerate(sorted(notices, key=lambda one: -one.priority))
+    ]
+    local = now.astimezone(ZoneInfo(recipient.zone))
+    written = write("digest", recipient.zone, items=items, now=local, elsewhere=elsewhere)
     key = " ".join(["digest", *(each.id for each in notices)])
-    return _notice(key, recipient, None, of_patient, priority, written, now)
+    # Where all are about one alert or one follow-up, so is this: it is answered, and found, as each of them is.
+    alerts, follow_ups = ({getattr(each, name) for each in notices} for name in ("alert", "follow_up"))
+    alert, follow_up = (found.pop() if len(found) == 1 else None for found in (alerts, follow_ups))
+    return replace(_notice(key, recipient, alert, of_patient, priority, written, now), follow_up=follow_up)
 
 
 def _enough(wait: timedelta) -> Text:

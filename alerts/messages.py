@@ -17,17 +17,17 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 
-from alerts.alert import HOUSE, SEVERAL, Alert, Audience, Notice, Text, together
+from alerts.alert import HOUSE, SEVERAL, Alert, Audience, Notice, Priority, Text, together, utc_offset
 from alerts.device_rules import CHANNEL_DEAD
 from alerts.escalation import PATIENT, Result, Timer, TimerKind
 from alerts.first_aid import advice, advice_late
 from alerts.follow_up import Fact, FollowUp
-from alerts.machine import PRIORITY_WORDS, for_patient, title
+from alerts.machine import OVER, PRIORITY_WORDS, for_patient, title
 from alerts.metrics import LOW_1
 from alerts.scene import span
 from alerts.shown import converted, number, shown
 from alerts.survey import SURVEY_ID
-from alerts.team import ROLE_WORDS
+from alerts.team import ROLE_WORDS, Recipient, numbers_among
 from ingest.reading import Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
 
@@ -59,6 +59,11 @@ _RESULTS: Final[Mapping[Result, Text]] = {
     Result.DELIVERED: Text(en="delivered late, no answer yet", zh="延迟送达，尚无回应"),
 }
 _ANSWER: Final = Text(en="Reach the patient now.", zh="请立即联系患者。")
+_NOT_URGENT: Final = Text(en="Contact the patient; it is not urgent.", zh="请联系患者（不紧急）。")
+_WHEN_OVER: Final = Text(en="See whether the patient is well.", zh="请确认患者是否已无不适。")
+_NO_NUMBER: Final = Text(
+    en="no telephone number is entered. Enter one on the patient's page.", zh="未登记电话号码，请在患者页面登记。"
+)
 # What to ask is from the rules' own sources: an altered state that needs help, signs of an emergency with a severe
 # blood pressure, ketone of 3.0 mmol/L.
 _FOR_STAFF: Final[Mapping[str, Text]] = {
@@ -151,14 +156,18 @@ def alert_message(
     situation: Situation,
     run: Sequence[Timer] = (),
     care: Text | None = None,
+    whose: Recipient | None = None,
 ) -> Written:
     """What somebody is told of an alert.
 
-    run: the timers of its run, for who was told before. care: who has its follow-up, and what was tried.
+    run: the timers of its run, for who was told before. care: who has its follow-up, and what was tried. whose: the
+    patient, with the contacts.
     """
     problem, _, _ = alert.problem.partition(":")
     tried = _tried(run)
-    to_do = _FOR_STAFF.get(problem, _ANSWER)
+    to_do = _FOR_STAFF.get(problem, _NOT_URGENT if alert.priority is Priority.LOW else _ANSWER)
+    if alert.condition_gone_at and alert.patient != HOUSE:
+        to_do = _WHEN_OVER
     if to_patient:
         to_do = _SUGAR[situation.may_be_over] if problem == "glucose-low" else _CARED_FOR
     return write(
@@ -170,13 +179,35 @@ def alert_message(
         because=alert.because,
         numbers=situation.numbers,
         trend=situation.trend,
-        elsewhere=situation.zone if situation.zone != zone else "",
+        elsewhere=_elsewhere(situation.zone or (whose.zone if whose else zone), zone),
+        **_reached(whose if alert.patient != HOUSE else None),
         over=alert.condition_gone_at is not None,
         tried=tried[-_MOST_TRIED:],
         tries=len(tried),
         care=care,
         advice=to_do,
     )
+
+
+def please_call_message(follow_up: FollowUp, whose: Recipient, *, zone: str) -> Written:
+    """What is told of a patient who asks to be called."""
+    return write("please_call", zone, patient=follow_up.patient, because=follow_up.because, **_reached(whose))
+
+
+def _reached(whose: Recipient | None) -> dict[str, Any]:
+    """Whom a message is about, and the number; only where the channel is trusted with the text."""
+    if whose is None:
+        return {"who": "", "call": None}
+    numbers = " / ".join(numbers_among(whose.contacts))
+    return {
+        "who": whose.name,
+        "call": Text(en=f"telephone {numbers}.", zh=f"电话 {numbers}。") if numbers else _NO_NUMBER,
+    }
+
+
+def _elsewhere(of_patient: str, zone: str) -> str:
+    """The patient's zone where it is not the reader's: moments are then told with their offset."""
+    return of_patient if of_patient != zone else ""
 
 
 def says_all_of(notice: Notice, message: Notice, alert: Alert) -> bool:
@@ -213,8 +244,13 @@ def all_clear_message(
     )
 
 
-def overdue_message(follow_up: FollowUp, *, zone: str, now: datetime, given: Fact | None = None) -> Written:
-    """What who has a follow-up is told when its time has passed. given: how it was, if somebody gave it."""
+def overdue_message(
+    follow_up: FollowUp, *, zone: str, now: datetime, given: Fact | None = None, elsewhere: bool = False
+) -> Written:
+    """What who has a follow-up is told when its time has passed.
+
+    given: how it was, if somebody gave it. elsewhere: see `_moment`.
+    """
     return write(
         "overdue",
         zone,
@@ -234,14 +270,19 @@ def overdue_message(follow_up: FollowUp, *, zone: str, now: datetime, given: Fac
         emergency=follow_up.emergency,
         advice=_OVERDUE_EMERGENCY if follow_up.emergency else _OVERDUE[follow_up.is_reached],
         unasked=follow_up.unasked,
+        elsewhere=elsewhere,
     )
 
 
-def given_message(follow_up: FollowUp, given: Fact, *, zone: str, now: datetime) -> Written:
-    """What who is given a follow-up by somebody is told. given: how it was; its note is what there is to know."""
+def given_message(follow_up: FollowUp, given: Fact, *, zone: str, now: datetime, elsewhere: bool = False) -> Written:
+    """What who is given a follow-up by somebody is told.
+
+    given: how it was; its note is what there is to know. elsewhere: see `_moment`.
+    """
     return write(
         "given",
         zone,
+        elsewhere=elsewhere,
         priority=PRIORITY_WORDS[follow_up.priority],
         by=given.by,
         to=follow_up.assigned_to,
@@ -268,12 +309,14 @@ def call_message(
     situation: Situation,
     failed: bool,
     besides: Sequence[Text] = (),
+    of_patient: str = "",
 ) -> Written:
     """What who is to telephone somebody is told. about: what the other one is to be told, with the alert that lasts.
 
     A survey is for the patient alone to read. failed: whether another contact of the same person has. besides: what
-    else is to be said in the same call.
+    else is to be said in the same call. of_patient: the patient's zone, by which what a rule says to the patient is.
     """
+    elsewhere = _elsewhere(situation.zone or of_patient or zone, zone)
     is_asked = about.id.startswith(SURVEY_ID)
     return write(
         "call",
@@ -284,10 +327,26 @@ def call_message(
         because=None if is_asked else alert.because if alert else about.body,
         numbers=situation.numbers,
         trend=situation.trend,
-        elsewhere=situation.zone if situation.zone != zone else "",
+        elsewhere=elsewhere,
+        clock="" if alert or is_asked else elsewhere,
         failed=failed,
         besides=besides,
     )
+
+
+def late_message(notice: Notice, now: datetime) -> Written:
+    """A notice as it stands; of one that comes late, for quiet hours or a channel that was dead, how old it is."""
+    age = now - notice.written_at
+    if age <= _CAME_LATE:
+        return Written(subject=notice.subject, body=notice.body)
+    old = span(age)
+    said = Text(en=f"This message was written {old.en} ago.\n", zh=f"本消息写于 {old.zh}前。\n")
+    return Written(subject=notice.subject, body=together((said, notice.body), Text(en="", zh="")))
+
+
+def is_end(notice: Notice) -> bool:
+    """Whether a notice says that the condition of an alert is over."""
+    return notice.subject.en.startswith(OVER.en.removesuffix("{title}"))
 
 
 def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
@@ -302,6 +361,8 @@ def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
     kind = "patient_untrusted" if notice.audience is Audience.PATIENT else "staff_untrusted"
     if notice.id.startswith(CALL_ID):
         kind = "call_untrusted"
+    elif kind == "staff_untrusted" and is_end(notice):
+        kind = "over_untrusted"
     return write(
         kind,
         "UTC",
@@ -321,11 +382,13 @@ def _patient(name: str) -> Text:
     return Text(en=f"patient {name}", zh=f"患者 {name}")
 
 
-def situation_of(readings: Sequence[Reading], zone: str, reads: Unit | None = None) -> Situation:
+def situation_of(
+    readings: Sequence[Reading], zone: str, reads: Unit | None = None, now: datetime | None = None
+) -> Situation:
     """The last readings of one vital, oldest first, in words; and how glucose or pressure moves.
 
     zone: the patient's, by which the sentence of the alert is as well. reads: the unit in which a glucose is said
-    first; None: the one received.
+    first; None: the one received. now: a reading of another day is told with its day; None: as of the newest.
     """
     last = readings[-_MOST_READINGS:]
     if not last:
@@ -333,7 +396,8 @@ def situation_of(readings: Sequence[Reading], zone: str, reads: Unit | None = No
     wall = ZoneInfo(zone)
     told = []
     local = [each.taken_at.astimezone(wall) for each in last]
-    times = [_clock(each, local[-1]) for each in local]
+    today = now.astimezone(wall) if now else local[-1]
+    times = [_clock(each, today) for each in local]
     for each, time in zip(last, times, strict=True):
         value = _value(each, reads)
         told.append(Text(en=f"{time.en} {value.en}", zh=f"{time.zh} {value.zh}"))
@@ -345,12 +409,12 @@ def situation_of(readings: Sequence[Reading], zone: str, reads: Unit | None = No
     )
 
 
-def _clock(moment: datetime, newest: datetime) -> Text:
-    """A local time, with its day where that is not the day of the newest."""
+def _clock(moment: datetime, now: datetime) -> Text:
+    """A local time, with its day where that is not today."""
     clock = f"{moment:%H:%M}"
-    if moment.date() == newest.date():
+    if moment.date() == now.date():
         return Text(en=clock, zh=clock)
-    day = _day(moment, newest)
+    day = _day(moment, now)
     return Text(en=f"{day.en} {clock}", zh=f"{day.zh} {clock}")
 
 
@@ -461,14 +525,20 @@ def _environment(language: str) -> Environment:
 
 @pass_context
 def _moment_in_english(context: Context, moment: datetime) -> str:
-    local = moment.astimezone(ZoneInfo(context["zone"]))
-    return f"{_day(local, context.get('now', local)).en} {local:%H:%M}"
+    return _moment(context, moment).en
 
 
 @pass_context
 def _moment_in_chinese(context: Context, moment: datetime) -> str:
+    return _moment(context, moment).zh
+
+
+def _moment(context: Context, moment: datetime) -> Text:
+    """On the reader's clock; with its offset where the patient's is another one ("elsewhere")."""
     local = moment.astimezone(ZoneInfo(context["zone"]))
-    return f"{_day(local, context.get('now', local)).zh} {local:%H:%M}"
+    day = _day(local, context.get("now", local))
+    clock = f"{local:%H:%M}" + (f" {utc_offset(local)}" if context.get("elsewhere") else "")
+    return Text(en=f"{day.en} {clock}", zh=f"{day.zh} {clock}")
 
 
 _ENVIRONMENTS: Final = {language: _environment(language) for language in _LANGUAGES}

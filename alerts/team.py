@@ -8,6 +8,7 @@ in the first. Two shifts that meet on the wall clock therefore meet on every day
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -17,6 +18,8 @@ from zoneinfo import ZoneInfo
 
 from alerts.alert import Audience, Text
 
+# Of whatever channel: with the country's code, or a mobile of mainland China.
+_SURE_NUMBER: Final = re.compile(r"\+[0-9][0-9 ()./-]{5,30}|1[3-9][0-9]{9}")
 TELEPHONE: Final = "telephone"  # a contact that a person dials, unless a channel of this name is configured
 _DAY: Final = timedelta(days=1)
 _AHEAD: Final = 8  # days in which a shift of every week comes round
@@ -229,3 +232,9 @@ def _span(day: date, start: time, end: time, zone: ZoneInfo) -> tuple[datetime, 
 
 def _by_name(found: Iterable[Practitioner]) -> tuple[Practitioner, ...]:
     return tuple(sorted(found, key=lambda one: (one.name, one.id)))
+
+
+def numbers_among(contacts: Iterable[Contact]) -> list[str]:
+    """The telephone numbers among the contacts of a person, as they were written; each once."""
+    found = (each.address for each in contacts if each.channel == TELEPHONE or _SURE_NUMBER.fullmatch(each.address))
+    return list(dict.fromkeys(found))

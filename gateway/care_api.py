@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Final, Literal, NamedTuple
@@ -39,7 +40,7 @@ from alerts.follow_up import (
 )
 from alerts.follow_up_book import Given
 from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved, refuse_past
-from alerts.messages import write
+from alerts.messages import please_call_message
 from alerts.monitoring import LIVE
 from alerts.staffing import holder, refuse_unfilled, untold
 from alerts.survey import LONGEST_TEXT, MATERIALS, Answer, Material, Survey
@@ -58,7 +59,7 @@ from gateway.api import (
     find_patient,
 )
 from gateway.api import priority_name as _priority_name
-from gateway.contact_api import channels_for
+from gateway.contact_api import channels_for, patient_person
 from gateway.language import Sentence
 from gateway.own_limits import care_of
 from gateway.people import Patient
@@ -947,7 +948,9 @@ async def open_for_patient(house: HouseView, act: Open) -> FollowUp:
 
 async def tell_to_call(house: HouseView, key: str, follow_up: FollowUp) -> bool:
     """Tell the role that has it, and coordinators, that a patient asks to be called; see `Duty.tell`."""
-    written = write("please_call", house.zone.key, patient=follow_up.patient, because=follow_up.because)
+    person = await patient_person(house, follow_up.patient)
+    contacts, _ = await asyncio.to_thread(house.duty.team.contacts, person.owner)
+    written = please_call_message(follow_up, replace(person, contacts=contacts), zone=house.zone.key)
     return await house.duty.tell(
         key,
         written,

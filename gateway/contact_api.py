@@ -17,7 +17,7 @@ from pydantic.config import JsonDict
 
 from alerts.alert import Audience
 from alerts.outbox import Trial
-from alerts.team import TELEPHONE, Contact, Practitioner, QuietHours, Recipient, patient
+from alerts.team import TELEPHONE, Contact, Practitioner, QuietHours, Recipient, numbers_among, patient
 from alerts.team_book import Ways
 from gateway.api import Door, House, Name, Problem, find_patient
 from gateway.language import Sentence
@@ -33,8 +33,6 @@ _NUMBER: Final = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _MOBILE: Final = re.compile("1[3-9]")  # so each begins in China, and has 11 digits; abroad +1 has as many
-# Of whatever channel: with the country's code, or a mobile of mainland China.
-_SURE_NUMBER: Final = re.compile(r"\+[0-9][0-9 ()./-]{5,30}|1[3-9][0-9]{9}")
 
 By = Annotated[Name, Field(description="Who says so; the audit names them")]
 
@@ -313,8 +311,7 @@ def channels_for(house: HouseView, audience: Audience) -> list[str]:
 
 def numbers_of(contacts: Iterable[Contact]) -> dict[str, str]:
     """The telephone numbers among the contacts of a person as they were written, each with the link that dials it."""
-    numbers = (each.address for each in contacts if each.channel == TELEPHONE or _SURE_NUMBER.fullmatch(each.address))
-    return {number: "tel:" + re.sub(r"[^+0-9]", "", number) for number in numbers}
+    return {number: "tel:" + re.sub(r"[^+0-9]", "", number) for number in numbers_among(contacts)}
 
 
 def usable(

@@ -79,7 +79,12 @@ class Duty:
         self.links = SignedLinks(engine)
         self.replies = Replies(engine)
         self.escalation = EscalationBook(
-            engine, channels=channels, patients_of=self._patients, situation=self._situation, ladders=ladders
+            engine,
+            channels=channels,
+            patients_of=self._patients,
+            situation=self._situation,
+            ladders=ladders,
+            page=self._page,
         )
         self.base_url = ""
         self.mailboxes = frozenset(mailboxes)
@@ -133,8 +138,11 @@ class Duty:
         if notice.recipient is None:
             return ""
         if notice.alert is None or notice.id.startswith(OVERDUE_ID):
-            return page_of(notice, self.base_url.rstrip("/"))
+            return self._page(notice)
         return self._signed(ACKNOWLEDGE, notice.alert, notice.recipient, notice.written_at + LINK_HOLDS)
+
+    def _page(self, notice: Notice) -> str:
+        return page_of(notice, self.base_url.rstrip("/"))
 
     def _signed(self, purpose: str, subject: str, person: str, expires: datetime) -> str:
         claim = Claim(purpose=purpose, subject=subject, person=person, expires_at=expires.replace(microsecond=0))
@@ -295,7 +303,7 @@ class Duty:
         now = self._clock.now()
         readings = self._journal.readings(alert.patient, Vital(vital), now - _ABOUT, now + _ABOUT, _READINGS)
         zone = known.recipient.zone if known else "UTC"
-        return situation_of(readings, zone, known.glucose_unit if known else None)
+        return situation_of(readings, zone, known.glucose_unit if known else None, now)
 
 
 def _problem(channel: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from alerts.alert import Act, ActKind, Alert, Finding, Notice, Outcome, Priority, Text, Verdict
 from alerts.book import Book
-from alerts.channels import Channel, PersonalChannel, Speaker, personal_routes, routes
+from alerts.channels import Channel, PersonalChannel, Speaker, page_of, personal_routes, routes
 from alerts.escalation import Ladder, Timer
 from alerts.escalation_book import EscalationBook, PatientFile
 from alerts.follow_up import Deed, FollowUp, Open, decide, follow, opened
@@ -84,6 +84,7 @@ class Clinic:
             patients_of=self.patients_of,
             situation=lambda _alert, _known: SITUATION,
             ladders=ladders,
+            page=lambda notice: page_of(notice, BASE),
         )
         self.book = Book(self.engine, routes=routes(broadcast), beside=[self.escalation.beside])
         self.follow_ups = FollowUpBook(self.engine, [self.escalation.beside_care])

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import alerts.messages
-from alerts.alert import Alert, Audience, Notice, Priority, Text
+from alerts.alert import HOUSE, Alert, Audience, Notice, Priority, Text
 from alerts.escalation import Result, Step, Timer, TimerKind
 from alerts.first_aid import advice, advice_late
-from alerts.follow_up import asked_to_call
+from alerts.follow_up import asked_to_call, opened
 from alerts.messages import (
     CALL_ID,
     Situation,
@@ -22,12 +22,14 @@ from alerts.messages import (
     alert_message,
     all_clear_message,
     call_message,
+    overdue_message,
+    please_call_message,
     says_all_of,
     situation_of,
     untrusted_message,
     write,
 )
-from alerts.team import Role
+from alerts.team import Contact, Recipient, Role
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit
 from tests.alerts.ward import START, cgm, cuff, meter, minute
@@ -59,6 +61,8 @@ NOTICE = Notice(
     body=Text(en="Glucose is 5.2 mmol/L.", zh="血糖 5.2 mmol/L。"),
     written_at=START,
 )
+
+WHOSE = Recipient(owner="patient:p-1", name="张伟", language="zh_CN", zone=ZONE)
 
 
 def step(to: str, number: int, result: Result, *who: str) -> Timer:
@@ -169,8 +173,8 @@ def test_who_comes_later_reads_what_was_tried() -> None:
         "- 2 Mar 02:01, nurse (王丽, Bao): the message was not delivered\n"
         "- 2 Mar 02:02, doctor: nobody could be told\n"
         "- 2 Mar 02:03, by name (Li): will be told after the quiet hours\n"
-        "What to do: Reach the patient now. Ask for vomiting, hard breathing and drowsiness: with any of these call "
-        "the emergency number (120 in China). Acknowledge with the link, or answer OK; then note what came of it."
+        "What to do: See whether the patient is well. Acknowledge with the link, or answer OK; then note what "
+        "came of it."
     )
     assert said.body.zh == (
         "情况：血糖低于 3.0 mmol/L 已 30 分钟。\n"
@@ -180,7 +184,7 @@ def test_who_comes_later_reads_what_was_tried() -> None:
         "- 3月2日 02:01，护士（王丽、Bao）：消息未送达\n"
         "- 3月2日 02:02，医生：无人可通知\n"
         "- 3月2日 02:03，指定人员（Li）：将在免打扰时段后通知\n"
-        "请处理：请立即联系患者：询问有无呕吐、呼吸深快、嗜睡；如有任何一项，请拨打急救电话（中国大陆 120）。"
+        "请处理：请确认患者是否已无不适。"
         "请点击链接确认，或回复“收到”；随后记录处理结果。"
     )
 
@@ -308,15 +312,21 @@ def test_it_is_over() -> None:
 
 
 def test_without_trust() -> None:
-    staff = untrusted_message(NOTICE, has_link=True)
+    raised = replace(NOTICE, subject=Text(en="High priority: Very low glucose", zh="高优先级：血糖严重偏低"))
+    staff = untrusted_message(raised, has_link=True)
     assert staff.subject == Text(en="An alert needs your attention", zh="有一条提醒需要您处理")
     assert staff.body == Text(
         en="High priority, patient p-1. Details only after signing in. Acknowledge with the link, or answer OK.",
         zh="高优先级，患者 p-1。详情请登录查看。请点击链接确认，或回复“收到”。",
     )
-    assert untrusted_message(replace(NOTICE, alert=None), has_link=True).body == Text(
+    other = untrusted_message(replace(raised, alert=None), has_link=True)
+    assert other.subject == Text(en="A message needs your attention", zh="有一条消息需要您处理")
+    assert other.body == Text(
         en="High priority, patient p-1. Details only after signing in.", zh="高优先级，患者 p-1。详情请登录查看。"
     )
+    over = untrusted_message(NOTICE, has_link=True)
+    assert over.subject == Text(en="The condition of an alert is over", zh="一项警报的状况已解除")
+    assert over.body == Text(en="Patient p-1. Details only after signing in.", zh="患者 p-1。详情请登录查看。")
     call = untrusted_message(replace(NOTICE, id=f"{CALL_ID}1"), has_link=True)
     assert call.subject == Text(en="Somebody is to be telephoned", zh="有一个电话需要您拨打")
     assert call.body == Text(
@@ -341,22 +351,84 @@ def test_without_trust() -> None:
 
 
 def test_a_patient_who_has_read_a_message_asks_to_be_called() -> None:
-    said = write("please_call", ZONE, patient="p-1", because=asked_to_call(NOTICE, minute(5)).because)
+    wish = opened(asked_to_call(NOTICE, minute(5))).follow_up
+    contacts = (Contact(channel="wecom", address="zw"), Contact(channel="telephone", address="010-6655 4433"))
+    said = please_call_message(wish, replace(WHOSE, contacts=contacts), zone=ZONE)
     assert said.subject == Text(en="Please call patient p-1", zh="请致电患者 p-1")
     assert said.body == Text(
-        en="The patient asks to be called about the message “Condition over: Very low glucose”. It is in the list of "
+        en="Patient: 张伟; telephone 010-6655 4433.\n"
+        "The patient asks to be called about the message “Condition over: Very low glucose”. It is in the list of "
         "follow-ups: take it, call, and note what came of it.",
-        zh="患者阅读消息“状况已解除：血糖严重偏低”后请求回电。已列入随访列表：请领取、致电并记录结果。",
+        zh="患者：张伟；电话 010-6655 4433。\n"
+        "患者阅读消息“状况已解除：血糖严重偏低”后请求回电。已列入随访列表：请领取、致电并记录结果。",
     )
+    nobody = please_call_message(wish, WHOSE, zone=ZONE)
+    assert "Patient: 张伟; no telephone number is entered. Enter one on the patient's page.\n" in nobody.body.en
+    assert "患者：张伟；未登记电话号码，请在患者页面登记。\n" in nobody.body.zh
+
+
+def test_staff_read_who_the_patient_is_and_the_number() -> None:
+    contacts = (Contact(channel="sms", address="+86 138 0000 0006"), Contact(channel="app", address="zw"))
+    whose = replace(WHOSE, contacts=contacts)
+    said = alert_message(ALERT, to_patient=False, zone=ZONE, situation=SITUATION, whose=whose)
+    assert said.body.en.startswith("Patient: 张伟; telephone +86 138 0000 0006.\nWhat happened: ")
+    assert said.body.zh.startswith("患者：张伟；电话 +86 138 0000 0006。\n情况：")
+    own = alert_message(ALERT, to_patient=True, zone=ZONE, situation=SITUATION, whose=whose)
+    assert "138" not in own.body.en
+    house = alert_message(
+        replace(ALERT, patient=HOUSE), to_patient=False, zone=ZONE, situation=SITUATION, whose=whose
+    )
+    assert "138" not in house.body.en
+
+
+def test_who_has_another_clock_than_the_patient_reads_moments_with_their_offset() -> None:
+    run = [step(Role.NURSE, 0, Result.TOLD, "王丽")]
+    for situation in (replace(SITUATION, zone="Asia/Shanghai"), Situation()):
+        said = alert_message(ALERT, to_patient=False, zone="Europe/London", situation=situation, run=run, whose=WHOSE)
+        assert "- 1 Mar 18:00 UTC, nurse" in said.body.en
+        assert "- 3月1日 18:00 UTC，护士" in said.body.zh
+    follow_up = opened(asked_to_call(NOTICE, minute(5))).follow_up
+    late = overdue_message(follow_up, zone="Europe/London", now=follow_up.due_at, elsewhere=True)
+    assert re.search(r"overdue since \d+ Mar \d\d:\d\d UTC, ", late.subject.en)
+    asked = call_message(
+        NOTICE,
+        None,
+        name="张伟",
+        number="1",
+        zone=ZONE,
+        situation=Situation(),
+        failed=False,
+        of_patient="Europe/Berlin",
+    )
+    assert "What happened: Glucose is 5.2 mmol/L.\nTimes are of Europe/Berlin.\n" in asked.body.en
+    assert "情况：血糖 5.2 mmol/L。\n时间按 Europe/Berlin 时区。\n" in asked.body.zh
+
+
+def test_a_reading_of_another_day_is_told_with_its_day() -> None:
+    said = situation_of([meter(0, 1.7, Unit.MMOL_L)], ZONE, now=minute(24 * 60))
+    assert said.numbers == Text(en="2 Mar 02:00 1.7 mmol/L", zh="3月2日 02:00 1.7 mmol/L")
+
+
+def test_what_is_not_urgent_is_not_told_as_urgent() -> None:
+    silent = replace(ALERT, problem="no-data", priority=Priority.LOW)
+    said = alert_message(silent, to_patient=False, zone=ZONE, situation=Situation())
+    assert "What to do: Contact the patient; it is not urgent. " in said.body.en
+    assert "请处理：请联系患者（不紧急）。" in said.body.zh
 
 
 def test_several_in_one() -> None:
-    items = [{"at": minute(5), "patient": "p-1", "subject": NOTICE.subject}]
+    items = [{"at": minute(5), "patient": "p-1", "subject": NOTICE.subject, "body": NOTICE.body, "link": "https://x"}]
     said = write("digest", ZONE, items=items * 2)
-    line = "- 2 Mar 02:05, patient p-1: Condition over: Very low glucose"
-    assert (said.subject.en, said.body.en) == ("2 messages in one", f"{line}\n{line}")
-    line = "- 3月2日 02:05，患者 p-1：状况已解除：血糖严重偏低"
-    assert (said.subject.zh, said.body.zh) == ("2 条消息汇总", f"{line}\n{line}")
+    line = "- 2 Mar 02:05, patient p-1: Condition over: Very low glucose\nGlucose is 5.2 mmol/L.\nhttps://x"
+    assert (said.subject.en, said.body.en) == (
+        "2 messages in one",
+        f"Each was written at the time given; things may be otherwise now.\n{line}\n{line}",
+    )
+    line = "- 3月2日 02:05，患者 p-1：状况已解除：血糖严重偏低\n血糖 5.2 mmol/L。\nhttps://x"
+    assert (said.subject.zh, said.body.zh) == (
+        "2 条消息汇总",
+        f"各条写于所示时间，目前情况可能已有变化。\n{line}\n{line}",
+    )
 
 
 def test_a_telephone_call_is_asked_for() -> None:
@@ -404,7 +476,7 @@ def test_there_is_a_template_in_each_language_for_each_kind() -> None:
     assert {path.name for path in folder.iterdir() if path.suffix == ".jinja"} == {
         f"{kind}.{language}.jinja" for kind in kinds for language in ("en", "zh_CN")
     }
-    assert len(kinds) == 17
+    assert len(kinds) == 18
 
 
 @pytest.mark.parametrize(

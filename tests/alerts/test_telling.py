@@ -350,10 +350,59 @@ async def test_quiet_hours_put_off_and_join_what_is_not_critical(
     assert app.whom() == ["wang", "wang"]
     digest = app.heard[1][1]
     assert digest.subject.zh == "2 条消息汇总"
-    assert digest.body.en == (
-        "- 2 Mar 02:01, patient p-1: Medium priority: Very low glucose, patient p-1\n"
-        "- 2 Mar 02:02, patient p-2: Medium priority: Very low glucose, patient p-2"
+    said = digest.body.en.splitlines()
+    assert [line for line in said if line.startswith("- ")] == [
+        "- 2 Mar 02:01, patient p-1: Medium priority: Very low glucose, patient p-1",
+        "- 2 Mar 02:02, patient p-2: Medium priority: Very low glucose, patient p-2",
+    ]
+    # What was told of each is all there, and each can be acknowledged.
+    assert said.count("Readings: 02:00 3.1 mmol/L, 02:05 2.7 mmol/L.") == 2
+    assert digest.body.en.count("What to do: Reach the patient now.") == 2
+    assert [line for line in said if line.startswith("http")] == [f"{BASE}/alerts/{each.id}" for each in medium[:2]]
+    assert digest.link == f"{BASE}/alerts"
+
+
+async def test_what_quiet_hours_kept_from_a_patient_is_told_in_full_and_says_how_old_it_is(
+    clinic: Clinic, app: Ear
+) -> None:
+    clinic.reach_patient(Contact(channel="app", address="p"), quiet=QuietHours(start=time(1), end=time(3)))
+    clinic.hear(finding(audience=Audience.PATIENT, priority=Priority.LOW))
+    await clinic.at(60)
+    ((_, alone),) = app.heard
+    told = clinic.book.notice(alone.notice.id)
+    assert told is not None
+    assert alone.body == Text(
+        en=f"This message was written 60 min ago.\n{told.body.en}", zh=f"本消息写于 60 分钟前。\n{told.body.zh}"
     )
+    clinic.reach_patient(Contact(channel="app", address="p"), quiet=QuietHours(start=time(3), end=time(4)))
+    for number in (61, 62):
+        await clinic.at(number)
+        found = finding(audience=Audience.PATIENT, priority=Priority.LOW)
+        clinic.hear(replace(found, since=clinic.now, known_at=clinic.now))
+    await clinic.at(120)
+    (_, both) = app.heard[-1]
+    assert both.subject.zh == "2 条消息汇总"
+    assert both.body.zh.count(told.body.zh) == 2
+    assert "http" not in both.body.zh
+
+
+async def test_what_a_device_asks_of_a_patient_waits_for_the_morning(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="app", address="p"))
+    silent = finding("no-data", audience=Audience.PATIENT, priority=Priority.LOW)
+    clinic.hear(silent)
+    clinic.hear(finding(audience=Audience.PATIENT, priority=Priority.LOW))
+    await clinic.at(1)
+    assert [message.subject.en for _, message in app.heard] == ["For you: Very low glucose"]
+    await clinic.skip(6 * 60)
+    assert [message.subject.en for _, message in app.heard[1:]] == ["For you: No data"]
+
+
+async def test_what_is_not_urgent_and_over_is_told_to_nobody_any_more(clinic: Clinic, app: Ear) -> None:
+    alert = clinic.alarm(Priority.LOW)
+    clinic.over()
+    await clinic.at(24 * 60)
+    assert app.whom() == []
+    assert ("nurse", "condition-gone") in clinic.results(alert.id)
 
 
 async def test_too_much_at_once_is_joined_but_what_is_critical(clinic: Clinic, app: Ear) -> None:
