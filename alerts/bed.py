@@ -369,13 +369,26 @@ class Bed:
         moments = [*self._silences(), self._again, self.until]
         return moments if self._late is None else [*moments, self._late.again]
 
+    def misses(self, now: datetime) -> bool:
+        """Whether somebody is to be told that a device is not heard, for all that the bed knows."""
+        return any(moment <= now for moment in self._silences())
+
+    def hear_elsewhere(self, heard: Mapping[str, datetime]) -> bool:
+        """Note when another hub on the same database heard devices last; whether that is news."""
+        known = self.expected
+        self.expected = tuple(
+            replace(each, elsewhere=heard[each.device]) if each.device in heard else each for each in known
+        )
+        return self.expected != known
+
     def _silences(self) -> list[datetime]:
         return [moment for each in self._awaited() for moment in each.told_at(self._arrivals)]
 
     def _awaited(self) -> Sequence[Expected]:
         """What ought to be heard; of one who was not well when a sensor was heard last, staff hear sooner."""
         if not self._is_unwell():
-            return self.expected
+            told_at = self.standing.get(NO_DATA.name)
+            return self.expected if told_at is None else [each.of_one_missed(told_at) for each in self.expected]
         return [each.of_one_unwell() if each.vital is Vital.CGM else each for each in self.expected]
 
     def _is_unwell(self) -> bool:
@@ -473,8 +486,7 @@ class Bed:
     def _of_devices(self, now: datetime) -> list[Finding]:
         """No data, late data and wrong clocks, as far as they are heard."""
         found = []
-        silent = any(moment <= now for moment in self._silences())
-        if silent or NO_DATA.name in self.standing:
+        if self.misses(now) or NO_DATA.name in self.standing:
             found += no_data(self._scene(now), self._awaited(), self._arrivals)
         late = any(len(came.late) == LATE_COUNT for came in self._arrivals.values())
         if late or LATE_DATA.name in self.standing:

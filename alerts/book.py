@@ -30,6 +30,9 @@ from sqlalchemy import (
     String,
     Table,
     and_,
+    any_,
+    bindparam,
+    delete,
     exists,
     func,
     insert,
@@ -41,6 +44,7 @@ from sqlalchemy import (
 from sqlalchemy import (
     Text as LongText,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -167,10 +171,21 @@ _tries = Table(
 # Each hub follows its own journal. One that is alone on its database needs no name.
 _ALONE: Final = "watch"
 _cursor = Table("watch_cursor", METADATA, Column("name", String(16), primary_key=True), Column("seq", BigInteger))
+# The newest arrival of a value that can be used, as each of several hubs has it.
+_heard = Table(
+    "device_heard",
+    METADATA,
+    Column("device", String(64), primary_key=True),
+    Column("hub", String(16), primary_key=True),
+    Column("arrival_us", BigInteger, nullable=False),
+)
 
 # A hub that dies leaves what it has claimed to the others after this time. It begins no delivery in the second half.
 CLAIM: Final = timedelta(minutes=2)
 _END: Final = OVER.en.removesuffix("{title}")  # how the subject of a notice begins that a condition is over
+# The clocks of two hubs may differ by so much. What was heard later than that was noted by a clock that is wrong.
+_APART: Final = timedelta(minutes=1)
+NOTHING_HEARD: Final[Mapping[str, datetime]] = {}
 # So often a notice is tried, in about an hour, before the end of its alert waits for it no more.
 _HOPELESS: Final = 8
 
@@ -236,6 +251,7 @@ class Book:
         self._hub = hub
         self._beside = beside
         self._own_cursor = _cursor.c.name == (hub or _ALONE)
+        self.is_shared = hub is not None
 
     # Alerts
 
@@ -330,16 +346,18 @@ class Book:
         cursor: int | None = None,
         seen: Iterable[Alert] | None = None,
         also: Callable[[Connection], None] | None = None,
+        heard: Mapping[str, datetime] = NOTHING_HEARD,
     ) -> list[Notice]:
         """Write one step down, all or nothing; the notices that were new come back.
 
         A notice of a known id was written before and is left as it is. A step without news costs no write.
         seen: the alerts as they were read when the step was taken; None: nobody else writes. Raises Overtaken.
-        also: what another book writes in the same transaction; what it raises undoes all.
+        also: what another book writes in the same transaction; what it raises undoes all. heard: when devices were
+        heard last, for the other hubs.
         """
         known = self._known([notice.id for notice in notices])
         new = list({notice.id: notice for notice in notices if notice.id not in known}.values())
-        if changes or new or cursor is not None or also:
+        if changes or new or cursor is not None or also or heard:
             try:
                 with self._engine.begin() as db:
                     before = _rows_of(db, changes)
@@ -349,6 +367,7 @@ class Book:
                     self.put_for_house(db, new)
                     if cursor is not None:
                         self._note_cursor(db, cursor)
+                    self._note_heard(db, heard)
                     for write in self._beside:
                         write(db, changes, new)
                     if also:
@@ -371,6 +390,51 @@ class Book:
     def _note_cursor(self, db: Connection, cursor: int) -> None:
         if not db.execute(update(_cursor).where(self._own_cursor).values(seq=cursor)).rowcount:
             db.execute(insert(_cursor).values(name=self._hub or _ALONE, seq=cursor))
+
+    # What several hubs hear
+
+    def heard_elsewhere(self, now: datetime, devices: Collection[str] | None = None) -> dict[str, datetime]:
+        """When any other hub heard these devices (None: all) last, as far as it has noted that; now at the latest.
+
+        What is noted for a moment to come was noted while a clock was ahead, and says nothing.
+        """
+        if not self.is_shared or (devices is not None and not devices):
+            return {}
+        query = select(_heard.c.device, func.max(_heard.c.arrival_us)).where(
+            _heard.c.hub != self._hub, _heard.c.arrival_us <= to_us(now + _APART)
+        )
+        if devices is not None:
+            names = bindparam("names", list(devices), type_=postgresql.ARRAY(String))  # one, however many they are
+            query = query.where(_heard.c.device == any_(names))
+        with self._engine.connect() as db:
+            rows = db.execute(query.group_by(_heard.c.device))
+            return {device: min(from_us(arrival_us), now) for device, arrival_us in rows}
+
+    def begin_hearing(self, arrivals: Mapping[str, datetime], now: datetime) -> None:
+        """Note the arrivals that the journal knows, of devices of which this hub has noted none.
+
+        What it has noted for a moment to come, while its clock was ahead, is forgotten.
+        """
+        if not self.is_shared:
+            return
+        own = _heard.c.hub == self._hub
+        with self._engine.begin() as db:
+            db.execute(delete(_heard).where(own, _heard.c.arrival_us > to_us(now)))
+            known = set(db.scalars(select(_heard.c.device).where(own)))
+            self._note_heard(db, {name: at for name, at in arrivals.items() if name not in known and at <= now})
+
+    def _note_heard(self, db: Connection, heard: Mapping[str, datetime]) -> None:
+        """Moments only move forward: what a home post had kept comes late."""
+        if not heard:
+            return
+        put = postgresql.insert(_heard)  # nothing else has several hubs
+        newer = put.excluded.arrival_us > _heard.c.arrival_us
+        forward = put.on_conflict_do_update(
+            index_elements=_heard.primary_key, set_={"arrival_us": put.excluded.arrival_us}, where=newer
+        )
+        db.execute(
+            forward, [{"device": name, "hub": self._hub, "arrival_us": to_us(at)} for name, at in heard.items()]
+        )
 
     # Notices
 

@@ -86,7 +86,7 @@ class Arrivals:
     def take(self, reading: Reading) -> None:
         """Note a further one; what came before the newest, or came with it and is older, changes nothing."""
         received, taken, doubted = reading.received_at, reading.taken_at, reading.flags
-        if received > self.usable_at and (_is_usable(reading) if doubted else reading.sent[0] is not None):
+        if received > self.usable_at and (is_usable(reading) if doubted else reading.sent[0] is not None):
             self.usable_at = received
         if received > self.received_at:
             self._before = (self.received_at, self.taken_at, self.late) if self.late else None
@@ -115,7 +115,7 @@ def _astray(reading: Reading, before: Astray | None) -> Astray | None:
     return Astray(before.since if before else reading.received_at, ahead)
 
 
-def _is_usable(reading: Reading) -> bool:
+def is_usable(reading: Reading) -> bool:
     """Whether a reading says something: a value that is not doubted, or a HI or LO."""
     flags = reading.flags
     known = reading.sent[0] is not None or not _WORDS.isdisjoint(flags)
@@ -130,7 +130,8 @@ class Expected:
     for `staff_after_low` where the patient was not well when last heard (`unwell`); counted from the newest such
     arrival, or from `since` (when it was paired, or last heard for all that is known) where none is known or it is
     later, but for a device that is heard without a usable value. not_before: nothing is raised before (this house may
-    have been what was not there). worn_since: since when the patient wears it, None where nobody knows.
+    have been what was not there). worn_since: since when the patient wears it, None where nobody knows. elsewhere:
+    the newest usable arrival at another hub on the same database, None where there is none.
     """
 
     device: str
@@ -142,10 +143,20 @@ class Expected:
     not_before: datetime
     unwell: bool = False
     worn_since: datetime | None = None
+    elsewhere: datetime | None = None
 
     def of_one_unwell(self) -> Expected:
         """The same, of a patient who was not well when last heard."""
         return replace(self, staff_after=self.staff_after_low, unwell=True)
+
+    def of_one_missed(self, since: datetime) -> Expected:
+        """The same where staff were told at `since` of a device that was not heard, this one perhaps.
+
+        How the patient was, only the hub knows that heard it last.
+        """
+        if self.elsewhere is None or self.elsewhere > since:
+            return self
+        return replace(self, staff_after=self.staff_after_low)
 
     @property
     def patient_after(self) -> timedelta:
@@ -154,7 +165,10 @@ class Expected:
 
     def heard_at(self, arrivals: Mapping[str, Arrivals]) -> datetime:
         """From when its silence counts."""
-        heard = arrivals.get(self.device)
+        here = self._heard_here(arrivals.get(self.device))
+        return here if self.elsewhere is None else max(here, self.elsewhere)
+
+    def _heard_here(self, heard: Arrivals | None) -> datetime:
         if heard is None:
             return self.since
         return heard.usable_at if heard.usable_at < heard.received_at else max(self.since, heard.received_at)

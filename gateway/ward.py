@@ -15,7 +15,8 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, time, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
@@ -28,7 +29,7 @@ from alerts.bed import Bed
 from alerts.book import Book, Overtaken
 from alerts.delivery import worst_for_patients
 from alerts.device_rules import NO_DATA
-from alerts.devices import Expected, after_low
+from alerts.devices import Expected, after_low, is_usable
 from alerts.follow_up import Deed, FollowUp, Step, acting, decide, follow, worsened
 from alerts.follow_up_book import FollowUpBook
 from alerts.ladder import Plan
@@ -78,6 +79,7 @@ _LOW_SENSOR: Final = max(
     LOW_EVENT_2.bounds("limit", MG_DL)[1], LOW_EVENT_2.bounds("limit", MMOL_L)[1] * MG_DL_PER_MMOL_L
 )
 _HIGH_GLUCOSE: Final = METER_CRISIS.bounds("limit", MG_DL)[0]
+_NEVER_YET: Final = datetime.min.replace(tzinfo=UTC)
 NO_PLANS: Final[Mapping[Vital, timedelta]] = {}
 _BATTERY_NEWS: Final = timedelta(days=1)
 _OVERTAKEN_AT_MOST: Final = 10  # times in a row by other hubs; then it is tried again at the next tick
@@ -116,6 +118,8 @@ class Ward:
         self._set_aside = SetAside()
         self._aside_unjudged: defaultdict[str, list[Reading]] = defaultdict(list)  # of what was set aside, by patient
         self._agenda = Agenda()
+        self._heard: dict[str, datetime] = {}  # when devices were, since the other hubs were told last
+        self._missed: set[str] = set()  # of whose devices staff are told that they are not heard
         self._again: set[str] = set()  # to be judged at the next tick whatever time it is
         self._ticked_at: datetime | None = None
         self.batteries: dict[str, bool] = {}  # by device: whether its newest reading calls its battery low
@@ -151,6 +155,8 @@ class Ward:
         # A bed has judged what a reading said before its revision: it is made anew from what is stored now.
         self.forget({reading.patient for _, reading in entries if reading.rev > 1})
         self._look_at_batteries(reading for _, reading in entries)
+        if self._book.is_shared:
+            self._note_heard(reading for _, reading in entries)
         await self._judge(self._take(reading for _, reading in entries))
         # Not before: a bed that is made for them is made of what came before them.
         await self._note_judged(max(self.cursor, entries[-1][0]))
@@ -177,6 +183,8 @@ class Ward:
                 self._again.add(patient)
             else:
                 self._agenda.add(patient, bed.due(now))
+        if self._missed:
+            self._again |= await self.patience.call(self._heard_elsewhere, self._missed, now)
         patients = sorted(self._again)[:SLICE]
         self._again.difference_update(patients)
         unfinished = bool(self._again)
@@ -289,7 +297,7 @@ class Ward:
     async def close(self) -> None:
         """Write down how far the readings were watched; where that fails, they are watched once more."""
         with suppress(sqlalchemy.exc.OperationalError):
-            await asyncio.to_thread(self._book.record, (), (), self._judged)
+            await asyncio.to_thread(self._book.record, (), (), self._judged, None, None, self._heard)
 
     def _look_at_batteries(self, readings: Iterable[Reading]) -> None:
         """Note what the newest readings say. What was stored long ago says nothing about the battery of today."""
@@ -302,6 +310,18 @@ class Ward:
         for device, reading in newest.items():
             if now - reading.taken_at < _BATTERY_NEWS:
                 self.batteries[device] = Flag.BATTERY_LOW in reading.flags
+
+    def _note_heard(self, readings: Iterable[Reading]) -> None:
+        for reading in readings:
+            if reading.received_at > self._heard.get(reading.device, _NEVER_YET) and is_usable(reading):
+                self._heard[reading.device] = reading.received_at
+
+    def _heard_elsewhere(self, patients: Iterable[str], now: datetime) -> set[str]:
+        """Have beds know when another hub heard their devices last; the patients for whom that is news. Blocks."""
+        beds = {patient: self._beds[patient] for patient in patients if patient in self._beds}
+        devices = {each.device for bed in beds.values() for each in bed.expected}
+        heard = self._book.heard_elsewhere(now, devices)
+        return {patient for patient, bed in beds.items() if bed.hear_elsewhere(heard)}
 
     def _take(self, readings: Iterable[Reading]) -> set[str]:
         """Take readings in; the patients of whom there is more to do."""
@@ -361,11 +381,10 @@ class Ward:
         """All up to this number was taken in, and is judged but for those who could not be."""
         self.cursor = cursor
         # A crash must not leave anybody behind the cursor who has not been judged.
-        if self._unjudged:
-            return
-        self._judged = cursor
+        if not self._unjudged:
+            self._judged = cursor
         behind = self._judged - self._written
-        if behind >= _UNWRITTEN or (write and behind):
+        if behind >= _UNWRITTEN or (write and (behind or self._heard)):
             try:
                 await self._write((), ())
             except Exception:  # only the cursor: what follows was written, and the readings are watched once more
@@ -424,11 +443,16 @@ class Ward:
         """What is to be heard of each patient who can be judged, in groups of one moment each."""
         if without := [patient for patient in patients if patient not in self._beds]:
             self._make_beds(without, self._book.standing(without), now)
+        if self._book.is_shared:
+            self._heard_elsewhere(self._who_miss(patients, now), now)
         found = {}
         for patient in (patient for patient in patients if patient in self._beds):
             with self._alone(patient):
                 found[patient] = self._look_at(patient, now)
         return found
+
+    def _who_miss(self, patients: Iterable[str], now: datetime) -> list[str]:
+        return [patient for patient in patients if patient in self._beds and self._beds[patient].misses(now)]
 
     @contextmanager
     def _alone(self, patient: str) -> Iterator[None]:
@@ -470,6 +494,10 @@ class Ward:
                 due = bed.settle(bed.standing, now, bed.closed)
             if due is not NEVER:
                 self._agenda.add(patient, due)
+            if self._book.is_shared and NO_DATA.name in bed.standing:
+                self._missed.add(patient)
+            else:
+                self._missed.discard(patient)
         while len(self._beds) > _BEDS:
             self._drop(next(iter(self._beds)))
 
@@ -487,11 +515,12 @@ class Ward:
     ) -> None:
         """seen: as `Book.record` has it. Raises IllegalAct where somebody has acted on a follow-up of the steps."""
         cursor = self._judged if self._judged > self._written else None
-        if not (changes or notices or cursor or steps):
+        if not (changes or notices or cursor or steps or self._heard):
             return
         also = self._follow_ups.writing(steps)
-        new = await self.patience.call(self._book.record, changes, notices, cursor, seen, also)
+        new = await self.patience.call(self._book.record, changes, notices, cursor, seen, also, self._heard)
         self._written = cursor or self._written
+        self._heard = {}
         if new:
             self._told()
         for alert in {change.alert.id: change.alert for change in changes}.values():
@@ -506,6 +535,8 @@ class Ward:
         and, when its time comes, whoever wears a device that is not heard, or will have other limits.
         """
         now, wearings, arrivals = self._now(), self._people.worn(), self._journal.last_arrivals()
+        self._book.begin_hearing(arrivals, now)
+        elsewhere = self._book.heard_elsewhere(now)
         holding = {
             patient.id: self._limits(patient.id, patient, ZoneInfo(patient.zone), now)
             for patient in self._people.patients()
@@ -513,6 +544,7 @@ class Ward:
         for worn in wearings:
             limits, until = holding[worn.patient]
             expected = self._expect(worn, arrivals.get(worn.device), limits, silent=False)
+            expected = replace(expected, elsewhere=elsewhere.get(worn.device))
             self._agenda.add(worn.patient, min(*expected.told_at({}), until))
         self._again.update(patient for patient, _ in self._book.standing() if patient != HOUSE)
         start, beyond = self._started_at - _FRESH, self._journal.patients_beyond

@@ -99,6 +99,21 @@ def test_alerts_of_before_can_be_put_off_and_follow_ups_of_before_become_overdue
     engine.dispose()
 
 
+def test_a_database_of_before_the_hubs_noted_what_they_hear_keeps_its_rows(database_url: str) -> None:
+    engine = open_database(database_url)
+    Book(engine, routes={}, hub="hub-a").record(cursor=7)
+    with engine.begin() as db:
+        db.execute(text("DROP TABLE device_heard"))
+        db.execute(text("UPDATE alembic_version SET version_num = '0009'"))
+    engine.dispose()
+    engine = open_database(database_url)
+    with engine.connect() as db:
+        assert compare_metadata(MigrationContext.configure(db, opts={"compare_type": True}), TABLES) == []
+    book = Book(engine, routes={}, hub="hub-a")
+    assert (book.cursor(), book.heard_elsewhere(minute(0))) == (7, {})
+    engine.dispose()
+
+
 def test_a_database_that_lacks_tables_of_that_time_gets_them(tmp_path: Path) -> None:
     url = old_database(tmp_path / "hub.db")
     with closing(sqlite3.connect(tmp_path / "hub.db")) as db:
