@@ -86,7 +86,7 @@ from alerts.follow_up_book import (
     given_up_in,
     is_overdue_unnoted,
     note_overdue,
-    of_alert_in,
+    of_alerts_in,
     open_in,
     overdue_names,
     take_survey,
@@ -459,6 +459,7 @@ class _Desk:
         self._outgoing = Outgoing(db, now, book.dialled)
         subjects = {timer.subject for timer in timers}
         self._alerts = alerts_in(db, subjects) if subjects else {}
+        self._cared = of_alerts_in(db, self._alerts) if self._alerts else {}
         others = subjects - set(self._alerts)
         self._follow_ups = follow_ups_in(db, others) if others else {}
         about = {each.alert for each in self._follow_ups.values() if each.alert}
@@ -1036,7 +1037,7 @@ class _Desk:
 
     def _care(self, alert: Alert) -> Text | None:
         """Who has the follow-up of an alert and what was tried, as far as it is open."""
-        found = of_alert_in(self._db, alert.id)
+        found = self._cared.get(alert.id)
         return found.care if found and found.closed_at is None else None
 
     def _run(self, timer: Timer) -> list[Timer]:

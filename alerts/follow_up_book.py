@@ -627,10 +627,10 @@ def given_in(db: Connection, follow_up: FollowUp) -> Fact | None:
     return None
 
 
-def of_alert_in(db: Connection, alert: str) -> FollowUp | None:
-    """The follow-up of an alert, within a transaction."""
-    row = db.execute(select(_follow_ups).where(_follow_ups.c.alert == alert)).first()
-    return _follow_up(row) if row else None
+def of_alerts_in(db: Connection, alerts: Iterable[str]) -> dict[str, FollowUp]:
+    """The follow-ups of some alerts, by alert, within a transaction."""
+    found = db.execute(select(_follow_ups).where(_follow_ups.c.alert.in_(list(alerts))))
+    return {row.alert: _follow_up(row) for row in found}
 
 
 def _put(db: Connection, step: Step) -> bool:
