@@ -430,6 +430,31 @@ async def test_minutes_of_care_that_cannot_be_are_refused(house: SmallHouse) -> 
         }
 
 
+async def test_minutes_that_are_given_again_are_live_as_they_were(house: SmallHouse) -> None:
+    furnish(house)
+    path = f"/api/v1/patients/{WANG.id}/care-time"
+    async with browser(house) as web:
+        made = (await web.post(path, json={"by": "Zhao", "minutes": 30, "live": True})).json()
+        for minutes in (0, 30):
+            body = {"by": "Li", "minutes": minutes, "because": "one patient for another"}
+            corrected = await web.post(f"{path}/{made['id']}/corrections", json=body)
+        assert [each["live"] for each in corrected.json()["corrections"]] == [True, True]
+        counted = lines(await web.get("/api/v1/monitoring.csv?from=2026-03-01"))
+        assert [row["Live contact"] for row in counted if row["Minutes of care"] == "30"] == ["2026-03-03"]
+
+
+async def test_the_minutes_of_today_are_listed_where_the_patients_day_is_ahead_of_the_clinics(
+    house: SmallHouse,
+) -> None:
+    furnish(house)
+    house.time += timedelta(hours=7)  # 21:30 in Shanghai, 02:30 of the next day in Auckland
+    async with browser(house) as web:
+        await web.post("/api/v1/patients", json={"id": "k", "name": "Kiri", "zone": "Pacific/Auckland"})
+        made = (await web.post("/api/v1/patients/k/care-time", json={"by": "Zhao", "minutes": 30})).json()
+        assert made["at"] == "2026-03-04T02:30:00+13:00"
+        assert (await web.get("/api/v1/patients/k/care-time")).json() == [made]
+
+
 async def test_corrected_minutes_are_the_ones_that_count(house: SmallHouse) -> None:
     furnish(house)
     path = f"/api/v1/patients/{WANG.id}/care-time"
