@@ -455,6 +455,38 @@ async def test_the_minutes_of_today_are_listed_where_the_patients_day_is_ahead_o
         assert (await web.get("/api/v1/patients/k/care-time")).json() == [made]
 
 
+@pytest.mark.parametrize(("language", "said"), [("en", "holds a NUL character"), ("zh-CN", "空字符")])
+async def test_a_nul_is_refused_before_any_store_sees_it(house: SmallHouse, language: str, said: str) -> None:
+    furnish(house)
+    path = f"/api/v1/patients/{WANG.id}/care-time"
+    async with browser(house, **{"Accept-Language": language}) as web:
+        for answer in (
+            await web.post(path, json={"by": "Zhao", "minutes": 3, "note": "a\0b"}),
+            await web.post(path, json={"by": "Zhao", "minutes": 3, "note": "\\\0"}),
+            await web.get("/api/v1/quality?programme=%00"),
+            await web.get("/api/v1/patients/%00/care-time"),
+            await web.delete("/api/v1/appointments/x?by=%00"),
+        ):
+            assert answer.status_code == 422, answer.text
+            assert said in answer.json()["detail"]
+        for page in (await web.get("/quality?programme=%00"), await web.post("/patients", data={"name": "\0"})):
+            assert page.status_code == 422
+            assert said in page.text
+        written = await web.post(path, json={"by": "Zhao", "minutes": 3, "note": r"\u0000"})
+        assert written.json()["note"] == r"\u0000", "six characters that can be kept"
+
+
+async def test_what_the_framework_refuses_is_said_in_chinese_too(house: SmallHouse) -> None:
+    async with browser(house, **{"Accept-Language": "zh-CN"}) as web:
+        for method, path, status, said in (
+            ("GET", "/api/v1/nothing", 404, "此地址不存在"),
+            ("DELETE", "/api/v1/patients", 405, "此地址不支持这种请求方法"),
+        ):
+            answer = await web.request(method, path)
+            assert (answer.status_code, answer.json()["detail"]) == (status, said)
+            assert answer.headers["Content-Language"] == "zh-CN"
+
+
 async def test_corrected_minutes_are_the_ones_that_count(house: SmallHouse) -> None:
     furnish(house)
     path = f"/api/v1/patients/{WANG.id}/care-time"
