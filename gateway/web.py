@@ -108,8 +108,10 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
 
 
 async def _without_nul(request: Request) -> None:
-    """No store takes a NUL in a text: what is asked for by such a name is refused, as in a body (`api.Door`)."""
-    if any("\0" in each for each in (request.url.path, *request.query_params.keys(), *request.query_params.values())):
+    """No store takes a NUL in a text: nothing has such a name, and a query is refused like a body (`api.Door`)."""
+    if "\0" in request.url.path:
+        raise HTTPException(404)
+    if any("\0" in each for pair in request.query_params.multi_items() for each in pair):
         raise HTTPException(422, api.NO_NUL)
 
 

@@ -464,11 +464,11 @@ async def test_a_nul_is_refused_before_any_store_sees_it(house: SmallHouse, lang
             await web.post(path, json={"by": "Zhao", "minutes": 3, "note": "a\0b"}),
             await web.post(path, json={"by": "Zhao", "minutes": 3, "note": "\\\0"}),
             await web.get("/api/v1/quality?programme=%00"),
-            await web.get("/api/v1/patients/%00/care-time"),
             await web.delete("/api/v1/appointments/x?by=%00"),
         ):
             assert answer.status_code == 422, answer.text
             assert said in answer.json()["detail"]
+        assert (await web.get("/api/v1/patients/%00/care-time")).status_code == 404
         for page in (await web.get("/quality?programme=%00"), await web.post("/patients", data={"name": "\0"})):
             assert page.status_code == 422
             assert said in page.text
@@ -481,8 +481,9 @@ async def test_what_the_framework_refuses_is_said_in_chinese_too(house: SmallHou
         for method, path, status, said in (
             ("GET", "/api/v1/nothing", 404, "此地址不存在"),
             ("DELETE", "/api/v1/patients", 405, "此地址不支持这种请求方法"),
+            ("POST", "/api/v1/patients", 400, "请求正文无法解析"),
         ):
-            answer = await web.request(method, path)
+            answer = await web.request(method, path, content=b"\xff", headers={"Content-Type": "application/json"})
             assert (answer.status_code, answer.json()["detail"]) == (status, said)
             assert answer.headers["Content-Language"] == "zh-CN"
 
