@@ -87,7 +87,12 @@ class CareTime:
     @property
     def spoke(self) -> bool:
         """Whether it counts as a live contact."""
-        return self.counted > 0 and (self.corrections[-1].live if self.corrections else self.live)
+        return self.counted > 0 and self.said_live
+
+    @property
+    def said_live(self) -> bool:
+        """Whether they spoke, as was said last, also of minutes that were taken back: they may be given again."""
+        return self.corrections[-1].live if self.corrections else self.live
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

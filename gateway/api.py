@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -40,6 +41,8 @@ _DEFAULT_SPAN: Final = timedelta(days=1)
 _EVENT: Final = (
     'id: 5f2c-18\nevent: alert\ndata: {"type": "alert", "alert": "a-a3439c58d9035e25", "patient": "p-017"}\n\n'
 )
+_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as JSON writes it
+NO_NUL: Final = Sentence("the text holds a NUL character, which cannot be kept; leave it out")
 # Every clock and every store can express these and a day beside them.
 _EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
@@ -121,9 +124,12 @@ class Door(BaseModel):
     def _storable(cls, body: object) -> object:
         """JSON can name half of a surrogate pair, which no store takes and pydantic cannot name in an error."""
         try:
-            json.dumps(body, ensure_ascii=False, default=str).encode()
+            said = json.dumps(body, ensure_ascii=False, default=str)
+            said.encode()
         except (UnicodeEncodeError, RecursionError) as error:
             raise ValueError(Sentence("the text holds half of a surrogate pair, or is nested too deeply")) from error
+        if _NUL.search(said):  # PostgreSQL takes none
+            raise ValueError(NO_NUL)
         return body
 
 

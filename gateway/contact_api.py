@@ -27,12 +27,15 @@ from gateway.words import AUDIENCES
 MOST_CONTACTS: Final = 8
 TRIALS: Final = 10
 _MAIL: Final = re.compile(r"[^\s@:]+@[^\s@:]+\.[^\s@:]+")
-# Digits as people group them, and an extension.
+# Digits as people group them, and an extension; a bracket may stand about the country's code.
 _NUMBER: Final = re.compile(
-    r"(\+|00)?([0-9(][0-9 ()./\u2010\u2013-]{2,30}?)(?: *(?:ext\.?|x|#|,|转|分机) *[0-9]{1,6})?",
+    r"\(?(\+|00)?([0-9(][0-9 ()./\u2010\u2013-]{2,30}?)(?: *(?:ext\.?|x|#|,|转|分机) *[0-9]{1,6})?",
     re.ASCII | re.IGNORECASE,
 )
 _MOBILE: Final = re.compile("1[3-9]")  # so each begins in China, and has 11 digits; abroad +1 has as many
+# What begins so too, as no mobile is grouped: 13 432 10 00 in Poland, 1800 123 456 in Australia.
+_OF_ELSEWHERE: Final = re.compile(r"1[0-9] [0-9]{3}( [0-9]{2}){2}|1[0-9]{3}( [0-9]{3}){2}")
+_WITHIN: Final = 6  # digits; so many have the numbers within a house
 
 By = Annotated[Name, Field(description="Who says so; the audit names them")]
 
@@ -310,8 +313,26 @@ def channels_for(house: HouseView, audience: Audience) -> list[str]:
 
 
 def numbers_of(contacts: Iterable[Contact]) -> dict[str, str]:
-    """The telephone numbers among the contacts of a person as they were written, each with the link that dials it."""
-    return {number: "tel:" + re.sub(r"[^+0-9]", "", number) for number in numbers_among(contacts)}
+    """The telephone numbers among the contacts of a person as they were written, each with the link that dials it.
+
+    The link leaves an extension to the person who dials; "" where it is not sure what is to be dialled.
+    """
+    found = {number: _dialled(number) for number in numbers_among(contacts)}
+    return {number: f"tel:{''.join(parts)}" if parts else "" for number, parts in found.items()}
+
+
+def _dialled(number: str) -> tuple[str, str] | None:
+    """What says that a country's code follows ("" if nothing does), and the digits; without the extension.
+
+    None for what is no number, or has other than 3 to 15 digits (ITU-T E.164: 15 at most).
+    """
+    found = _NUMBER.fullmatch(normalize("NFKC", number))
+    if found is None:
+        return None
+    country, grouped = found[1] or "", found[2]
+    # +86 (0)10: that 0 is dialled within the country alone
+    digits = "".join(filter(str.isdecimal, grouped.replace("(0)", "") if country else grouped))
+    return (country, digits) if 3 <= len(digits) <= 15 else None
 
 
 def usable(
@@ -344,13 +365,14 @@ def _flaw(house: HouseView, audience: Audience, contact: Contact, before: Sequen
 
 def _can_be_dialled(number: str, audience: Audience) -> bool:
     """Whether a person can dial it: 7 to 15 digits (ITU-T E.164), of staff also a short number within the house."""
-    found = _NUMBER.fullmatch(normalize("NFKC", number))
-    if found is None:
+    parts = _dialled(number)
+    if parts is None:
         return False
-    digits = "".join(filter(str.isdecimal, found[2]))
-    if _MOBILE.match(national := digits.removeprefix("86") if found[1] else digits):
-        return len(national) == 11
-    return (3 if audience is Audience.STAFF and not found[1] else 7) <= len(digits) <= 15
+    country, digits = parts
+    if len(digits) <= _WITHIN:
+        return audience is Audience.STAFF and not country
+    national = digits.removeprefix("86") if country else digits
+    return len(national) == 11 or not _MOBILE.match(national) or bool(_OF_ELSEWHERE.fullmatch(number))
 
 
 def _unknown_channel(house: HouseView, audience: Audience, name: str) -> Sentence:

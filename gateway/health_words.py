@@ -110,8 +110,6 @@ _FORMS: Final = (
     N_("{who} does not speak TLS with us ({why}); check the port (8883 is usual for TLS)"),
     N_("the file {file} with the certificate authority does not exist; check tls_ca"),
     N_("{who} cannot be reached ({why}); check the network, host and port"),
-    N_("the broker {broker}"),
-    N_("the hub {hub}"),
     # The listener
     N_("the listener has stopped reading: {n} messages wait to be committed"),
     N_("the listener keeps devices waiting: {why}"),
@@ -126,21 +124,24 @@ _FORMS: Final = (
     N_("the session was not finished after {n} s"),
     N_("the connection failed ({error})"),
 )
+# Who it is, in sentences of both; by themselves they would be whatever begins like this.
+_WHO: Final = (N_("the broker {broker}"), N_("the hub {hub}"))
 _SHAPES: Final = tuple(
-    (form, re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.*?)", re.escape(form)), re.DOTALL)) for form in _FORMS
+    (form, re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.*?)", re.escape(form)), re.DOTALL))
+    for form in (*_FORMS, *_WHO)
 )
 _ALWAYS: Final = frozenset(
     said for name, said in vars(ble_faults).items() if re.fullmatch("[A-Z][A-Z_]+", name) and isinstance(said, str)
 )
 
 
-def known(said: str) -> str:
+def known(said: str, *, is_quoted: bool = False) -> str:
     """A sentence of a link as one that the pages say in their languages; as it is where nobody knows its form."""
     if said in _ALWAYS:
         return Sentence(said)
     for form, shape in _SHAPES:
-        if found := shape.fullmatch(said):
-            return Sentence(form, **{name: known(each) for name, each in found.groupdict().items()})
+        if (is_quoted or form not in _WHO) and (found := shape.fullmatch(said)):
+            return Sentence(form, **{name: known(each, is_quoted=True) for name, each in found.groupdict().items()})
     return said
 
 

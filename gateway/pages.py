@@ -36,6 +36,7 @@ from alerts.rules import PROBLEMS, RULES
 from alerts.team import ROLE_WORDS, staff
 from alerts.team import patient as owner_of
 from gateway.api import (
+    NO_NUL,
     PAGE,
     AcknowledgeIn,
     AlertState,
@@ -968,6 +969,8 @@ async def fields_of(request: Request) -> dict[str, str]:
     """The fields of a form; empty ones count as left out. The guard has bounded the body."""
     sent = parse_qsl((await request.body()).decode("utf-8", "replace"))
     request.state.fields = fields = {name: half_width(name, text) for name, text in sent}
+    if any("\0" in each for field in sent for each in field):
+        raise HTTPException(422, NO_NUL)
     return fields
 
 

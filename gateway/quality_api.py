@@ -538,10 +538,12 @@ async def note_care_time(house: House, patient_id: str, body: CareTimeIn) -> Car
 
 @router.get("/patients/{patient_id}/care-time", responses={404: {"model": Problem}})
 async def list_care_time(house: House, patient_id: str, first: First = None, last: Last = None) -> list[CareTimeOut]:
-    """The minutes that were spent on a patient's care, oldest first, with their corrections."""
+    """Minutes spent on a patient's care, oldest first, with their corrections; on days of the patient's clock."""
     patient = await find_patient(house, patient_id)
-    found = await asyncio.to_thread(house.quality.care_of, patient, *period(house, first, last))
-    return [CareTimeOut.of(each, ZoneInfo(patient.zone)) for each in found]
+    zone = ZoneInfo(patient.zone)
+    days = period(house, first, last or house.now().astimezone(zone).date())
+    found = await asyncio.to_thread(house.quality.care_of, patient, *days)
+    return [CareTimeOut.of(each, zone) for each in found]
 
 
 @router.post(
@@ -562,7 +564,7 @@ async def correct_care_time(
         at=house.now(),
         by=body.by.strip(),
         minutes=body.minutes,
-        live=known.spoke if body.live is None else body.live,
+        live=known.said_live if body.live is None else body.live,
         because=body.because.strip(),
     )
     corrected = await asyncio.to_thread(house.quality.correct_care, number, correction)

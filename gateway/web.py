@@ -9,7 +9,7 @@ from typing import Final
 
 import plotly
 import sqlalchemy.exc
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
@@ -42,11 +42,13 @@ from gateway.language import Sentence
 from gateway.openapi import Described
 from gateway.people import AlreadyKnown, UnknownPerson
 from gateway.view import HouseView, NotReadable, NotWaiting, StoreAway, UnknownLetter
+from gateway.words import N_
 
 logger = logging.getLogger(__name__)
 
 _STATIC: Final = Path(__file__).parent / "static"
 _PLOTLY: Final = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+_OF_THE_FRAMEWORK: Final = {N_("Not Found"), N_("Method Not Allowed"), N_("There was an error parsing the body")}
 _STATUS: Final[dict[type[Exception], int]] = {
     LimitsError: 422,
     UnknownPerson: 404,
@@ -73,6 +75,7 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
         # The interactive documentation loads its script from elsewhere; Homeward works without the internet.
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(_without_nul)],
     )
     app.state.house = house
     app.state.settings = settings
@@ -104,6 +107,14 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
     return app
 
 
+async def _without_nul(request: Request) -> None:
+    """No store takes a NUL in a text: nothing has such a name, and a query is refused like a body (`api.Door`)."""
+    if "\0" in request.url.path:
+        raise HTTPException(404)
+    if any("\0" in each for pair in request.query_params.multi_items() for each in pair):
+        raise HTTPException(422, api.NO_NUL)
+
+
 class _Hurry:
     """The ASGI middleware by which nobody waits long for a file that another program holds."""
 
@@ -126,7 +137,8 @@ async def _metrics(request: Request) -> Response:
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  registered for it alone
-    return _refuse(request, error.status_code, error.detail)
+    said = Sentence(error.detail) if error.detail in _OF_THE_FRAMEWORK else error.detail
+    return _refuse(request, error.status_code, said)
 
 
 async def _on_known(request: Request, error: Exception) -> Response:

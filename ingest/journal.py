@@ -505,7 +505,8 @@ class Journal:
             f"SELECT {_R}, s.patient, s.vital, d.name, q.key FROM json_each(?) q JOIN series s "
             "ON s.patient=json_extract(q.value, '$[0]') AND s.vital=json_extract(q.value, '$[1]') JOIN readings r "
             "ON r.series=s.id AND (r.taken_us, r.device, r.n)=(SELECT taken_us, device, n FROM readings "
-            "WHERE series=s.id AND taken_us>=q.value->>2 AND taken_us<q.value->>3 "
+            "WHERE series=s.id AND taken_us>=json_extract(q.value, '$[2]') "
+            "AND taken_us<json_extract(q.value, '$[3]') "
             f"AND {which} ORDER BY {order} LIMIT 1) JOIN devices d ON d.id=r.device"
         )
         asked = json.dumps([(span.patient, span.vital, to_us(span.start), to_us(span.end)) for span in spans])

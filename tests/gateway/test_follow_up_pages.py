@@ -230,18 +230,28 @@ async def test_the_numbers_of_the_patient_stand_on_the_list_and_on_the_page(
         ("sms", "+86 138 0000 0001"),
         ("wecom", "1380000"),
         ("sms", "13800000002"),
+        ("telephone", "010-6655 4433 ext. 12"),
+        ("telephone", "010-6655 4433 转 12"),
+        ("telephone", "１３８００００００００"),
+        ("telephone", "+86 (0)10 6655 4433"),
+        ("telephone", "13800000000/13900000000"),
     ]
     contacts = [Contact(channel=channel, address=address) for channel, address in ways]
     house.duty.team.put_contacts(f"patient:{WANG.id}", contacts, now=house.time)
     async with browser(house, **{"Accept-Language": language}) as web:
         page, listed = await web.get(at), await web.get("/follow-ups?of=all")
-    assert f"{word} (020) 7946-0000 , +86 138 0000 0001 , 13800000002 " in said(page)
+    assert f"{word} (020) 7946-0000 , +86 138 0000 0001 , 13800000002 , 010-6655 4433 ext. 12 , " in said(page)
+    assert "13800000000/13900000000" in said(page), "what cannot be dialled by a link is read"
     for shown in (page, listed):
         links = re.findall(r'<a href="(tel:[^"]*)">([^<]*)</a>', shown.text)
         assert links == [
             ("tel:02079460000", "(020) 7946-0000"),
             ("tel:+8613800000001", "+86 138 0000 0001"),
             ("tel:13800000002", "13800000002"),
+            ("tel:01066554433", "010-6655 4433 ext. 12"),
+            ("tel:01066554433", "010-6655 4433 转 12"),
+            ("tel:13800000000", "１３８００００００００"),
+            ("tel:+861066554433", "+86 (0)10 6655 4433"),
         ]
 
 

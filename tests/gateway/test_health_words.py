@@ -93,7 +93,9 @@ def test_what_is_quoted_in_a_sentence_is_said_in_chinese_too_as_far_as_it_can_be
     gone = "the broker ward:1883 shows a certificate that is not trusted (expired); set tls_ca to the certificate "
     gone += "authority that signed it, and host to a name in it"
     assert CHINESE.sentence(known(gone)).startswith("代理服务器 ward:1883 的证书不受信任（expired）；")
-    assert known("a sentence that nobody knows") == "a sentence that nobody knows"
+    for unknown in ("a sentence that nobody knows", "the broker ward:1883 sings", "the hub ward:1883 is green"):
+        assert type(known(unknown)) is str
+        assert known(unknown) == unknown
     assert CHINESE.sentence(known(ble_faults.SWITCHED_OFF)).startswith("蓝牙适配器已关闭")
 
 

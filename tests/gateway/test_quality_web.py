@@ -430,6 +430,64 @@ async def test_minutes_of_care_that_cannot_be_are_refused(house: SmallHouse) -> 
         }
 
 
+async def test_minutes_that_are_given_again_are_live_as_they_were(house: SmallHouse) -> None:
+    furnish(house)
+    path = f"/api/v1/patients/{WANG.id}/care-time"
+    async with browser(house) as web:
+        made = (await web.post(path, json={"by": "Zhao", "minutes": 30, "live": True})).json()
+        for minutes in (0, 30):
+            body = {"by": "Li", "minutes": minutes, "because": "one patient for another"}
+            corrected = await web.post(f"{path}/{made['id']}/corrections", json=body)
+        assert [each["live"] for each in corrected.json()["corrections"]] == [True, True]
+        counted = lines(await web.get("/api/v1/monitoring.csv?from=2026-03-01"))
+        assert [row["Live contact"] for row in counted if row["Minutes of care"] == "30"] == ["2026-03-03"]
+
+
+async def test_the_minutes_of_today_are_listed_where_the_patients_day_is_ahead_of_the_clinics(
+    house: SmallHouse,
+) -> None:
+    furnish(house)
+    house.time += timedelta(hours=7)  # 21:30 in Shanghai, 02:30 of the next day in Auckland
+    async with browser(house) as web:
+        await web.post("/api/v1/patients", json={"id": "k", "name": "Kiri", "zone": "Pacific/Auckland"})
+        made = (await web.post("/api/v1/patients/k/care-time", json={"by": "Zhao", "minutes": 30})).json()
+        assert made["at"] == "2026-03-04T02:30:00+13:00"
+        assert (await web.get("/api/v1/patients/k/care-time")).json() == [made]
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "holds a NUL character"), ("zh-CN", "空字符")])
+async def test_a_nul_is_refused_before_any_store_sees_it(house: SmallHouse, language: str, said: str) -> None:
+    furnish(house)
+    path = f"/api/v1/patients/{WANG.id}/care-time"
+    async with browser(house, **{"Accept-Language": language}) as web:
+        for answer in (
+            await web.post(path, json={"by": "Zhao", "minutes": 3, "note": "a\0b"}),
+            await web.post(path, json={"by": "Zhao", "minutes": 3, "note": "\\\0"}),
+            await web.get("/api/v1/quality?programme=%00"),
+            await web.delete("/api/v1/appointments/x?by=%00"),
+        ):
+            assert answer.status_code == 422, answer.text
+            assert said in answer.json()["detail"]
+        assert (await web.get("/api/v1/patients/%00/care-time")).status_code == 404
+        for page in (await web.get("/quality?programme=%00"), await web.post("/patients", data={"name": "\0"})):
+            assert page.status_code == 422
+            assert said in page.text
+        written = await web.post(path, json={"by": "Zhao", "minutes": 3, "note": r"\u0000"})
+        assert written.json()["note"] == r"\u0000", "six characters that can be kept"
+
+
+async def test_what_the_framework_refuses_is_said_in_chinese_too(house: SmallHouse) -> None:
+    async with browser(house, **{"Accept-Language": "zh-CN"}) as web:
+        for method, path, status, said in (
+            ("GET", "/api/v1/nothing", 404, "此地址不存在"),
+            ("DELETE", "/api/v1/patients", 405, "此地址不支持这种请求方法"),
+            ("POST", "/api/v1/patients", 400, "请求正文无法解析"),
+        ):
+            answer = await web.request(method, path, content=b"\xff", headers={"Content-Type": "application/json"})
+            assert (answer.status_code, answer.json()["detail"]) == (status, said)
+            assert answer.headers["Content-Language"] == "zh-CN"
+
+
 async def test_corrected_minutes_are_the_ones_that_count(house: SmallHouse) -> None:
     furnish(house)
     path = f"/api/v1/patients/{WANG.id}/care-time"
