@@ -345,7 +345,7 @@ async def test_a_clinic_without_a_register_hears_of_it_through_the_channels_of_t
         made = clinic.open(opening(key="l"))
         await clinic.skip(500)
         ((_, message),) = desk.heard
-        assert message.subject.zh == "中优先级：随访自 3月1日 22:00 起逾期，患者 p-1"
+        assert message.subject.zh == "中优先级：随访自 3月1日 22:00 UTC 起逾期，患者 p-1"
         assert message.link == f"{BASE}/follow-ups/{made.id}"
 
 
