@@ -434,6 +434,11 @@ class Speaker:
         """One round over what is due now, all channels at once. How many deliveries succeeded."""
         return sum(await asyncio.gather(*(voice.speak() for voice in self._voices.values())))
 
+    @property
+    def tells_staff(self) -> bool:
+        """Whether any channel of the house reaches people of the staff."""
+        return any(voice.tells_staff for voice in self._voices.values())
+
     def dead(self) -> dict[str, str]:
         """The channels that do not deliver, by name, with the last error."""
         told = (voice.health(0) for voice in self._voices.values())
@@ -510,6 +515,10 @@ class _Voice:
             _log.warning("channel %s speaks again: the book of notices can be used", self._channel.name)
         self._book_error = None
         return delivered
+
+    @property
+    def tells_staff(self) -> bool:
+        return self._channel.reaches_people and Audience.STAFF in self._channel.audiences
 
     def health(self, waiting: int | None, book_error: str | None = None) -> ChannelHealth:
         """How the channel does. book_error: what the book said when it was asked just now."""

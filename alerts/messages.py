@@ -194,6 +194,17 @@ def please_call_message(follow_up: FollowUp, whose: Recipient, *, zone: str) -> 
     return write("please_call", zone, patient=follow_up.patient, because=follow_up.because, **_reached(whose))
 
 
+def reply_message(
+    text: str, *, who: str, zone: str, alert: str | None = None, open_alerts: Mapping[str, Alert] | None = None
+) -> Written:
+    """What is told of a reply that acknowledged nothing. open_alerts: which it may be about, by their pages."""
+    waiting = [
+        {"title": title(each), "patient": _patient(each.patient), "link": link}
+        for link, each in (open_alerts or {}).items()
+    ]
+    return write("reply", zone, who=who, alert=alert, text=text, waiting=waiting)
+
+
 def _reached(whose: Recipient | None) -> dict[str, Any]:
     """Whom a message is about, and the number; only where the channel is trusted with the text."""
     if whose is None:

@@ -144,6 +144,11 @@ class TeamBook:
             _audit_change(db, staff(one.id), dict(before._mapping) if before else None, row, now, by)
             _put_contacts(db, staff(one.id), one.contacts, one.quiet, now, by)
 
+    def is_kept(self) -> bool:
+        """Whether a clinic keeps a register of its staff at all."""
+        with self._engine.connect() as db:
+            return anybody_in(db)
+
     def contacts(self, owner: str) -> Ways:
         """The ways to a person ("staff:ID", "patient:ID"), the preferred one first, and the quiet hours."""
         with self._engine.connect() as db:

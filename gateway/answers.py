@@ -12,9 +12,9 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
-from alerts.alert import HOUSE, Act, ActKind, Alert, IllegalAct, Priority
+from alerts.alert import HOUSE, SEVERAL, Act, ActKind, Alert, IllegalAct, Priority
 from alerts.follow_up import FollowUp
-from alerts.messages import write
+from alerts.messages import reply_message
 from alerts.team import patient
 from gateway.api import Door, House, Problem
 from gateway.care_api import hear_patient
@@ -102,12 +102,15 @@ async def reply(house: House, body: ReplyIn) -> ReplyOut:
         return await _acknowledge(house, body, person, alert)
     await _note(house, body, person, alert.id if alert else None, ReplyResult.NOTED)
     who = await asyncio.to_thread(_name, house, person) if person else body.sender
-    written = write("reply", house.zone.key, who=who, alert=alert.id if alert else None, text=body.text)
+    meant = {} if alert else await asyncio.to_thread(_may_be_meant, house, person, body.text)
+    written = reply_message(
+        body.text, who=who, zone=house.zone.key, alert=alert.id if alert else None, open_alerts=meant
+    )
     follow_up = await _follow_up(house, body, person)
     told = await house.duty.tell(
         f"reply {body.sender} {house.now().isoformat()}",
         written,
-        about=_about(person, alert),
+        about=SEVERAL if meant else _about(person, alert),
         follow_up=follow_up.id if follow_up else None,
         priority=follow_up.priority if follow_up else Priority.MEDIUM,
     )
@@ -149,6 +152,14 @@ def _meant(house: HouseView, person: str, in_reply_to: str | None) -> Alert | No
         return house.book.alert(notice.alert or "" if notice else in_reply_to)
     waiting = house.book.told_to(person)
     return waiting[0] if len(waiting) == 1 else None
+
+
+def _may_be_meant(house: HouseView, person: str | None, text: str) -> dict[str, Alert]:
+    """The open alerts to which one of the staff may have said yes, by the pages where each is acknowledged."""
+    if person is None or not person.startswith("staff:") or not acknowledges(text):
+        return {}
+    base_url = house.duty.base_url.rstrip("/")
+    return {f"{base_url}/alerts/{each.id}": each for each in house.book.told_to(person)}
 
 
 def _about(person: str | None, alert: Alert | None) -> str:

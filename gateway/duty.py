@@ -263,7 +263,8 @@ class Duty:
         """Tell the channels of the house, and who is on duty in some roles, of a patient or of the house itself.
 
         about: the patient. follow_up: the id of one that is about the same. The same key is told once. False where
-        a team is entered and nobody of it can be told, see `EscalationBook.tell`.
+        a team is entered and nobody of it can be told, see `EscalationBook.tell`; without one, where no channel
+        of the house reaches staff.
         """
         now = self._clock.now()
         notice = Notice(
@@ -280,7 +281,7 @@ class Duty:
         await asyncio.to_thread(self.book.record, (), (notice,))
         told = await asyncio.to_thread(partial(self.escalation.tell, key, notice, roles=roles, now=now))
         self.speaker.wake()
-        return told
+        return told and (self.speaker.tells_staff or await asyncio.to_thread(self.team.is_kept))
 
     def _patients(self, names: Collection[str]) -> dict[str, PatientFile]:
         """Who these patients are, of those who are registered; the house has no contacts of its own."""

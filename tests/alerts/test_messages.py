@@ -24,6 +24,7 @@ from alerts.messages import (
     call_message,
     overdue_message,
     please_call_message,
+    reply_message,
     says_all_of,
     situation_of,
     untrusted_message,
@@ -463,7 +464,7 @@ def test_a_telephone_call_is_asked_for() -> None:
 
 
 def test_of_the_house_itself() -> None:
-    answer = write("reply", ZONE, who="Li", alert="a-1", text="Who?")
+    answer = reply_message("Who?", who="Li", zone=ZONE, alert="a-1")
     assert answer.subject == Text(en="Li has answered about alert a-1", zh="Li 已回复（警报 a-1）")
     assert answer.body == Text(
         en="“Who?”\nIt acknowledged nothing. Please see to it.", zh="“Who?”\n该回复未确认任何警报，请跟进。"

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from alerts.alert import Act, ActKind, Alert, Notice, Priority
+from alerts.alert import Act, ActKind, Alert, Audience, Notice, Priority
+from alerts.channels import Speaker
 from alerts.follow_up import What, Why
 from alerts.team import Contact, Practitioner, Role, patient, staff
 from gateway.guard import WebSettings
@@ -235,6 +236,34 @@ async def test_what_a_patient_writes_is_in_one_follow_up(house: SmallHouse, web:
     assert (task.priority, task.due_at) == (Priority.HIGH, house.time + timedelta(minutes=30))
     await reply(web, **{"from": "+8614", "text": "OK"})
     assert len(house.follow_ups.history(task.id)) == 3
+
+
+async def test_an_ok_that_may_mean_several_alerts_is_told_with_all_of_them_and_how_to_acknowledge_one(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    alerts = [house.find(very_low()), house.find(severe_pressure())]
+    await house.duty.go()
+    answer = await reply(web, **{"from": "+8613", "text": "收到"})
+    assert (answer["result"], answer["alert"]) == ("noted", None)
+    waiting = [delivery.notice for delivery in house.duty.outbox.pending_notices("app", house.time, 50)]
+    (notice,) = [each for each in waiting if "收到" in each.body.zh and each.alert is None]
+    for each in alerts:
+        assert f"患者 {each.patient}：https://hub.example/alerts/{each.id}" in notice.body.zh
+        assert f"patient {each.patient}: https://hub.example/alerts/{each.id}" in notice.body.en
+    assert "请打开其中一项的链接确认" in notice.body.zh
+    assert house.duty.link(notice, trusted=False) == "https://hub.example/alerts"
+
+
+async def test_a_hub_with_no_staff_and_no_channel_says_that_nobody_can_be_told(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    house.duty.team.put(replace(LI, active=False), now=NOW)
+    answer = await reply(web, **{"from": "+8614", "text": "头晕"})
+    assert "nobody can be told now" in answer["detail"]
+    pager = Ear("pager", frozenset({Audience.STAFF}))
+    house.duty.speaker = Speaker(house.book, [pager], base_url="https://hub.example", clock=house.now)
+    answer = await reply(web, **{"from": "+8614", "text": "头晕"})
+    assert "the clinic is told" in answer["detail"]
 
 
 @pytest.mark.parametrize("reserve", [True, False])
