@@ -178,7 +178,14 @@ class House:
         self.path = StraightPath(journal, self.ward, clock, people.roster(), stored=self._stored)
         self.quality = QualityDesk(journal, people, quality, rules, self.zone)
         self.rounds = Rounds(
-            journal, people, reviews, clock=clock, hear=self._hear, judge=follow_ups.judge, rules=rules
+            journal,
+            people,
+            reviews,
+            clock=clock,
+            hear=self._hear,
+            judge=follow_ups.judge,
+            rules=rules,
+            elsewhere=book.heard_elsewhere if book.is_shared else None,
         )
         self.pulse = Pulse(self)
         self._told: dict[str, str] = {}

@@ -4,15 +4,16 @@ At the patient's own night hour, spread over two hours, and once for each day: h
 and what meter and cuff say over days (`alerts.spot.review`), which the ward hears; once for each week that is over:
 its review, of sensor, meter and cuff (`alerts.review`). What the patient is asked for by it, and the reminder of a
 plan, wait for the waking hours (`alerts.spot.reminders`). What fell due while the house was down is done after the
-start, of missed weeks the last one, and what is written is never done again. The rounds read the journal beside the
-straight path, and rest longer than they work, so that no reading waits for them.
+start, of missed weeks the last one, and what is written is never done again. Of several hubs on one database the one
+that has heard a patient's devices makes the visit; the others have nothing to read. The rounds read the journal
+beside the straight path, and rest longer than they work, so that no reading waits for them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
@@ -35,6 +36,7 @@ from gateway.own_limits import care_of, limits_on
 from gateway.past import Past, Round, round_of
 from gateway.patience import Patience
 from gateway.people import DeviceKind, Patient, People
+from ingest.admit import Wearing
 from ingest.journal import Journal
 from ingest.reading import from_us, to_us
 from ingest.vital import Vital
@@ -55,8 +57,15 @@ class _Seen(NamedTuple):
     found: tuple[Finding, ...]
 
 
+# When other hubs heard these devices last, at that moment at the latest; see `alerts.book.Book.heard_elsewhere`.
+Elsewhere = Callable[[datetime, Collection[str]], Mapping[str, datetime]]
+
+
 class Rounds:
-    """Visits the patients who wear or wore a device. hear() is given what the alerts have to hear of."""
+    """Visits the patients who wear or wore a device. hear() is given what the alerts have to hear of.
+
+    elsewhere: says what other hubs on the same database have heard; None where there is none.
+    """
 
     def __init__(
         self,
@@ -68,6 +77,7 @@ class Rounds:
         hear: Callable[[Sequence[Finding]], Awaitable[object]],
         judge: Callable[[Review], None],
         rules: RuleBook = PLAIN,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self.patience = Patience(Sentence("book of reviews"), clock)
         self._journal = journal
@@ -76,6 +86,7 @@ class Rounds:
         self._now = clock.now
         self._hear = hear
         self._judge = judge
+        self._elsewhere = elsewhere
         self._rules = rules
         self._agenda = Agenda()
         self._went_at: datetime | None = None
@@ -129,13 +140,24 @@ class Rounds:
             if person is not None:
                 due = round_of(patient, ZoneInfo(person.zone), now)
                 again = due.next_at
-                again = await self._see(person, due, now)
+                if not await self.patience.call(self._is_heard_elsewhere, patient, now):
+                    again = await self._see(person, due, now)
         except Exception:  # a fault of ours, told in the health; the other patients are to be seen
             logger.exception("patient %s could not be reviewed", patient)
             self._faulty.add(patient)
         else:
             self._faulty.discard(patient)
         return again
+
+    def _is_heard_elsewhere(self, patient: str, now: datetime) -> bool:
+        """Whether another hub is the one to visit a patient: it heard a device of theirs a day or more after us."""
+        if self._elsewhere is None:
+            return False
+        wearings = self._people.wearings(patient=patient)
+        devices = {each.device for each in wearings}
+        here = {device: at for device in devices if (at := self._journal.last_arrival(device))}
+        ours, theirs = _last_of(wearings, here), _last_of(wearings, self._elsewhere(now, devices))
+        return theirs is not None and (ours is None or theirs - ours >= _DAY)
 
     async def _see(self, person: Patient, due: Round, now: datetime) -> datetime:
         past = await self.patience.call(self._past, person)
@@ -215,3 +237,11 @@ class Rounds:
     def _group(self, person: Patient) -> Group:
         """The population of a patient."""
         return self._rules.care(person.id, care_of(person)).population or self._rules.population
+
+
+def _last_of(wearings: Iterable[Wearing], heard: Mapping[str, datetime]) -> datetime | None:
+    """When one person's devices were heard last while they were that person's; None where none was."""
+    came = ((each, heard[each.device]) for each in wearings if each.device in heard)
+    return max(
+        (min(at, each.until or at) for each, at in came if each.since is None or each.since <= at), default=None
+    )

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,11 @@ from sqlalchemy import Engine, event
 from alerts.alert import Act, ActKind, Alert, Audience
 from alerts.book import Book
 from gateway.house import House
-from gateway.people import DeviceKind
+from gateway.people import DeviceKind, MeasuringPlan
 from gateway.schema import open_database
 from ingest.reading import Packet
+from ingest.vital import Vital
+from tests.gateway.test_rounds import MONDAY, local
 from tests.gateway.test_ward import STAFF_AT_SIX_HOURS, send
 from tests.real_house import NOW, HandClock, enrol, real_house
 
@@ -230,3 +232,82 @@ async def test_a_hub_that_is_alone_asks_and_writes_nothing_of_it(tmp_path: Path)
         event.remove(Engine, "before_cursor_execute", note)
     assert asked
     assert not [said for said in asked if "device_heard" in said and "TABLE device_heard" not in said]
+
+
+TUESDAY, WEDNESDAY = MONDAY + timedelta(days=1), MONDAY + timedelta(days=2)
+
+
+async def heard_until_tuesday(house: House, clock: HandClock) -> None:
+    """A sensor from Monday morning to Tuesday evening, at one hub."""
+    await enrol(house, "anna", "cgm-1", DeviceKind.CGM)
+    while clock.now() < local(TUESDAY, 22):
+        clock.advance(2 * HOUR)
+        await send(house, "cgm-1", clock.now(), *[110, 120] * 12)
+    await house.tick()
+
+
+def day_of(house: House) -> tuple[date, bool] | None:
+    """Of which day it is written how the patient stands, and whether by readings."""
+    standing = house.reviews.standings(["anna"]).get("anna")
+    return None if standing is None else (standing.day, standing.week is not None)
+
+
+@pytest.mark.parametrize("hearing_goes", ["first", "last"])
+async def test_the_hub_that_hears_a_patient_says_how_they_stand(opened: Opener, hearing_goes: str) -> None:
+    clock = HandClock(local(MONDAY, 8))
+    async with opened("a", clock) as one:
+        await heard_until_tuesday(one, clock)
+        async with opened("b", clock) as other:
+            for house in (one, other):
+                await house.go_round()
+            assert day_of(one) == (TUESDAY, True)
+            clock.set(local(WEDNESDAY, 6))  # after the last visit of the night
+            if hearing_goes == "last":
+                await other.go_round()
+                assert day_of(one) == (TUESDAY, True)
+            await one.go_round()
+            assert day_of(one) == (WEDNESDAY, True)
+            await other.go_round()
+            assert day_of(one) == (WEDNESDAY, True)
+
+
+async def test_who_has_moved_to_another_hub_is_visited_by_it(opened: Opener) -> None:
+    clock = HandClock(local(MONDAY, 8))
+    async with opened("b", clock) as other:
+        await enrol(other, "anna", "cgm-0", DeviceKind.CGM)
+        await send(other, "cgm-0", clock.now(), 100, 101)
+        async with opened("a", clock) as one:
+            await heard_until_tuesday(one, clock)
+            await other.go_round()
+            assert day_of(one) is None
+            await one.go_round()
+            assert day_of(one) == (TUESDAY, True)
+
+
+async def test_a_patient_whom_no_hub_has_heard_is_visited_by_any(opened: Opener) -> None:
+    clock = HandClock(local(MONDAY, 8))
+    async with opened("a", clock) as one:
+        await enrol(one, "anna", "cgm-1", DeviceKind.CGM)
+        async with opened("b", clock) as other:
+            await other.go_round()
+            assert day_of(one) == (MONDAY, False)
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+async def test_who_measures_at_another_hub_is_not_asked_to_measure_by_this_one(
+    opened: Opener, postgresql_url: str, is_heard: bool
+) -> None:
+    clock = HandClock(local(MONDAY))
+    async with opened("a", clock) as house:
+        await enrol(house, "anna", "meter-1", DeviceKind.METER)
+        agreed = MeasuringPlan(
+            vital=Vital.GLUCOSE, times=2, days=7, first=MONDAY, last=None, author="Dr Li", entered_at=clock.now()
+        )
+        await house.set_plan("anna", Vital.GLUCOSE, agreed)
+    clock.set(local(MONDAY + timedelta(days=7), 8))
+    if is_heard:
+        Book(open_database(postgresql_url), routes={}, hub="hub-a").record(heard={"meter-1": clock.now()})
+    async with opened("b", clock) as house:
+        await house.go_round()
+        asked = [notice for notice, _ in house.book.to_patient("anna", 10)]
+    assert len(asked) == (0 if is_heard else 1)
