@@ -72,7 +72,7 @@ from alerts.escalation import (
     waits_until,
     ways,
 )
-from alerts.follow_up import ACT_WITHIN, FollowUp, Open, Why
+from alerts.follow_up import ACT_WITHIN, CALL_WITHIN, FollowUp, Open, Why
 from alerts.follow_up_book import follow_ups_in, is_overdue_unnoted, note_overdue, open_in, overdue_names, take_survey
 from alerts.machine import Change, FactKind, for_patient
 from alerts.messages import (
@@ -117,6 +117,7 @@ _Tell = Callable[[str, Recipient], Result]
 _AT_ONCE: Final = 250  # timers of one transaction
 _AFTER_A_FAULT: Final = timedelta(minutes=1)
 _IN_RESERVE: Final = (Role.COORDINATOR, Role.DOCTOR)  # who is told where nobody on duty can be
+_LOW: Final = "glucose-low"
 # Facts with which staff are told anew, where they are told.
 _ANEW: Final = frozenset({FactKind.OPENED, FactKind.WORSENED, FactKind.RELAPSED, FactKind.SNOOZE_ENDED})
 
@@ -790,6 +791,7 @@ class _Desk:
     def _ask_for_call(self, call: Call, about: Notice, besides: Sequence[Notice]) -> None:
         """Have one call made. besides: what else is to be said in it."""
         alert, follow_up = self._lasting(about), about.follow_up
+        urgency = max(map(_urgency, (about, *besides)))
         about = replace(about, priority=max(each.priority for each in (about, *besides)))
         if call.recipient == patient(about.patient):
             said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
@@ -807,7 +809,7 @@ class _Desk:
                 besides=[each.body for each in besides],
             )
             key = f"call {call.notice} {call.position}"
-            notice = _notice(key, recipient, about.alert, about.patient, about.priority, written, self._now)
+            notice = _notice(key, recipient, about.alert, about.patient, urgency, written, self._now)
             notice = replace(notice, id=CALL_ID + notice.id.partition("-")[2], follow_up=follow_up)
             self.send(notice, recipient, PREFERRED)
 
@@ -820,7 +822,7 @@ class _Desk:
         """The same; of what a rule says to the patient, the alert of the same trouble, where that is as urgent."""
         if notice.alert or notice.audience is not Audience.PATIENT:
             return self._lasting(notice)
-        problems = {rule.problem for rule in RULES.values() if for_patient(rule.title) == notice.subject}
+        problems = _problems(notice)
         found = lasting_in(self._db, notice.patient, problems) if problems else []
         return next((alert for alert in found if alert.priority >= notice.priority), None)
 
@@ -834,7 +836,8 @@ class _Desk:
         if notice.id.startswith((SURVEY_ID, TRIAL_ID)) or (notice.alert and alert is None):
             return None
         known = self._file(notice.patient)
-        about = alert.because if alert else notice.body
+        about = alert.because if alert and notice.alert else notice.body
+        urgency = _urgency(notice)
         act = Open(
             patient=notice.patient,
             why=Why.ALERT,
@@ -842,12 +845,13 @@ class _Desk:
             because=together((why, about)),
             at=self._now,
             role=Role.NURSE,
-            priority=max(alert.priority, notice.priority) if alert else notice.priority,
-            problem=alert.problem if alert else None,
+            priority=max(alert.priority, urgency) if alert else urgency,
+            problem=alert.problem if alert else next(iter(_problems(notice)), None),
             alert=alert.id if alert else None,
             programme=known.programme if known else None,
+            within=None if urgency is Priority.LOW else CALL_WITHIN,
         )
-        open_in(self._db, act)
+        open_in(self._db, act, notice.written_at)
         return act.follow_up
 
     def _callers(self, but: str) -> tuple[Recipient, ...]:
@@ -1030,6 +1034,16 @@ def _notice(
 def _first_said(notice: Notice) -> tuple[bool, int]:
     """By which of those that are said in one call comes first: of an alert, then the most urgent."""
     return notice.alert is None, -notice.priority
+
+
+def _problems(notice: Notice) -> set[str]:
+    """The trouble of which a rule says something to a patient; none of any other notice."""
+    return {rule.problem for rule in RULES.values() if for_patient(rule.title) == notice.subject}
+
+
+def _urgency(notice: Notice) -> Priority:
+    """How urgent it is that a person says what a message would have: sugar now is nothing for another day."""
+    return max(notice.priority, Priority.MEDIUM) if _LOW in _problems(notice) else notice.priority
 
 
 def _overdue_notice(follow_up: FollowUp, now: datetime, recipient: Recipient | None = None, key: str = "") -> Notice:
