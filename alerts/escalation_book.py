@@ -118,6 +118,7 @@ _AT_ONCE: Final = 250  # timers of one transaction
 _AFTER_A_FAULT: Final = timedelta(minutes=1)
 _IN_RESERVE: Final = (Role.COORDINATOR, Role.DOCTOR)  # who is told where nobody on duty can be
 _LOW: Final = "glucose-low"
+_SAID: Final = frozenset({Result.TOLD, Result.NOT_DELIVERED, Result.DELIVERED})
 # Facts with which staff are told anew, where they are told.
 _ANEW: Final = frozenset({FactKind.OPENED, FactKind.WORSENED, FactKind.RELAPSED, FactKind.SNOOZE_ENDED})
 
@@ -587,7 +588,7 @@ class _Desk:
 
     def _telling(self, timer: Timer, alert: Alert) -> _Tell:
         """How somebody is told of an alert by a timer."""
-        run = self._tried_by_now(timer)
+        run = self._asked_to_call(self._tried_by_now(timer), self.patient(alert.patient))
 
         @cache
         def written(zone: str, *, to_patient: bool) -> Written:
@@ -918,6 +919,22 @@ class _Desk:
             else each
             for each in run
         ]
+
+    def _asked_to_call(self, run: Sequence[Timer], recipient: Recipient) -> list[Timer]:
+        """A run, where a patient whom nobody but a person dials is not said to be told by it."""
+        return [
+            replace(each, result=Result.TO_BE_CALLED)
+            if each.step
+            and each.step.is_for_patient
+            and each.result in _SAID
+            and self._is_by_hand(recipient, each.step)
+            else each
+            for each in run
+        ]
+
+    def _is_by_hand(self, recipient: Recipient, step: Step) -> bool:
+        first = next(iter(self._book.ways(recipient, step.channel)), None)
+        return first is not None and first.channel == TELEPHONE and TELEPHONE not in self._book.dialled
 
     def _plan(self, timers: Iterable[Timer]) -> None:
         for timer in timers:

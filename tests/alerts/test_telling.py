@@ -20,7 +20,7 @@ from alerts.follow_up_book import FollowUpBook
 from alerts.machine import hear
 from alerts.survey import SURVEY_ID, Survey
 from alerts.team import Absence, Contact, QuietHours, Recipient, Role, patient
-from gateway.care_words import told
+from gateway.care_words import told as told_in_words
 from gateway.language import Language
 from ingest.reading import to_us
 from tests.alerts.telling import BAO, BASE, LI, SITUATION, WANG, Clinic, shift
@@ -451,6 +451,18 @@ async def test_a_patient_who_is_telephoned_is_called_once_about_an_alert_and_end
     assert [each.id for each in clinic.follow_ups.open_of("p-1")] == [other.id]
 
 
+async def test_a_patient_whom_a_person_is_to_dial_is_not_said_to_be_told(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    clinic.alarm()
+    await clinic.at(0)
+    await clinic.skip(16)
+    told = [message.body for _, message in app.heard if "Told before:" in message.body.en]
+    assert len(told) == 2, "the nurse at once, and the doctor"
+    for body in told:
+        assert "the patient (p-1): staff were asked to telephone\n" in body.en
+        assert "患者（p-1）：已请工作人员致电\n" in body.zh
+
+
 async def test_what_is_milder_makes_the_follow_up_of_an_alert_no_milder(clinic: Clinic, sms: Ear) -> None:
     clinic.reach_patient(Contact(channel="sms", address="+8610"))
     alert = clinic.alarm()
@@ -515,7 +527,7 @@ async def test_what_reaches_no_patient_joins_the_follow_up_that_the_alert_has(cl
     assert found.rule.en.startswith(f"{tried} {said.because.en}")
     assert found.rule.en.endswith("To be acted on within 15 min.")
     (last,) = (fact for fact in clinic.follow_ups.history(task.id) if fact.what is What.UNREACHED)
-    assert told(last, None, zone=UTC, language=Language("en")) == (
+    assert told_in_words(last, None, zone=UTC, language=Language("en")) == (
         "What is to be said to the patient reaches the patient by no message."
     )
 
