@@ -221,6 +221,7 @@ class Result(StrEnum):
     NOBODY = "nobody"  # nobody on duty, or no contact: passed on
     DELIVERED = "delivered"
     NOT_DELIVERED = "not-delivered"  # no contact has been reached in time: passed on
+    TO_BE_CALLED = "to-be-called"  # said of what was told, where nothing dials and a person is asked to
     WAITS = "waits"  # for the next shift
     DONE = "done"
     ACKNOWLEDGED = "acknowledged"

@@ -78,7 +78,7 @@ from alerts.escalation import (
     waits_until,
     ways,
 )
-from alerts.follow_up import ACT_WITHIN, FollowUp, Open, Why, is_given
+from alerts.follow_up import ACT_WITHIN, CALL_WITHIN, FollowUp, Open, Why, is_given
 from alerts.follow_up import Fact as CareFact
 from alerts.follow_up_book import (
     follow_ups_in,
@@ -138,6 +138,8 @@ _MOST_IN_FULL: Final = 5  # messages that another one repeats to staff
 _AFTER_A_FAULT: Final = timedelta(minutes=1)
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the run of what is done once
 _IN_RESERVE: Final = (Role.COORDINATOR, Role.DOCTOR)  # who is told where nobody on duty can be
+_LOW: Final = "glucose-low"
+_SAID: Final = frozenset({Result.TOLD, Result.NOT_DELIVERED, Result.DELIVERED})
 # Facts with which staff are told anew, where they are told.
 _ANEW: Final = frozenset({FactKind.OPENED, FactKind.WORSENED, FactKind.RELAPSED, FactKind.SNOOZE_ENDED})
 
@@ -689,7 +691,7 @@ class _Desk:
 
     def _telling(self, timer: Timer, alert: Alert) -> _Tell:
         """How somebody is told of an alert by a timer."""
-        run = self._tried_by_now(timer)
+        run = self._asked_to_call(self._tried_by_now(timer), self.patient(alert.patient))
 
         @cache
         def written(zone: str, *, to_patient: bool) -> Written:
@@ -926,6 +928,7 @@ class _Desk:
     def _ask_for_call(self, call: Call, about: Notice, besides: Sequence[Notice]) -> None:
         """Have one call made. besides: what else is to be said in it."""
         alert, follow_up = self._lasting(about), about.follow_up
+        urgency = max(map(_urgency, (about, *besides)))
         about = replace(about, priority=max(each.priority for each in (about, *besides)))
         if call.recipient == patient(about.patient):
             said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
@@ -944,7 +947,7 @@ class _Desk:
                 of_patient=self.patient(about.patient).zone,
             )
             key = f"call {call.notice} {call.position}"
-            notice = _notice(key, recipient, about.alert, about.patient, about.priority, written, self._now)
+            notice = _notice(key, recipient, about.alert, about.patient, urgency, written, self._now)
             notice = replace(notice, id=CALL_ID + notice.id.partition("-")[2], follow_up=follow_up)
             self.send(notice, recipient, PREFERRED)
 
@@ -957,7 +960,7 @@ class _Desk:
         """The same; of what a rule says to the patient, the alert of the same trouble, where that is as urgent."""
         if notice.alert or notice.audience is not Audience.PATIENT:
             return self._lasting(notice)
-        problems = {rule.problem for rule in RULES.values() if for_patient(rule.title) == notice.subject}
+        problems = _problems(notice)
         found = lasting_in(self._db, notice.patient, problems) if problems else []
         return next((alert for alert in found if alert.priority >= notice.priority), None)
 
@@ -971,7 +974,8 @@ class _Desk:
         if notice.id.startswith((SURVEY_ID, TRIAL_ID)) or (notice.alert and alert is None):
             return None
         known = self._file(notice.patient)
-        about = alert.because if alert else notice.body
+        about = alert.because if alert and notice.alert else notice.body
+        urgency = _urgency(notice)
         act = Open(
             patient=notice.patient,
             why=Why.ALERT,
@@ -979,12 +983,13 @@ class _Desk:
             because=together((why, about)),
             at=self._now,
             role=Role.NURSE,
-            priority=max(alert.priority, notice.priority) if alert else notice.priority,
-            problem=alert.problem if alert else None,
+            priority=max(alert.priority, urgency) if alert else urgency,
+            problem=alert.problem if alert else next(iter(_problems(notice)), None),
             alert=alert.id if alert else None,
             programme=known.programme if known else None,
+            within=None if urgency is Priority.LOW else CALL_WITHIN,
         )
-        open_in(self._db, act)
+        open_in(self._db, act, notice.written_at)
         return act.follow_up
 
     def _callers(self, but: str) -> tuple[Recipient, ...]:
@@ -1057,6 +1062,22 @@ class _Desk:
         if timer.result is Result.NOT_DELIVERED and timer.id in self._delivered:
             return replace(timer, result=Result.DELIVERED)
         return timer
+
+    def _asked_to_call(self, run: Sequence[Timer], recipient: Recipient) -> list[Timer]:
+        """A run, where a patient whom nobody but a person dials is not said to be told by it."""
+        return [
+            replace(each, result=Result.TO_BE_CALLED)
+            if each.step
+            and each.step.is_for_patient
+            and each.result in _SAID
+            and self._is_by_hand(recipient, each.step)
+            else each
+            for each in run
+        ]
+
+    def _is_by_hand(self, recipient: Recipient, step: Step) -> bool:
+        first = next(iter(self._book.ways(recipient, step.channel)), None)
+        return first is not None and first.channel == TELEPHONE and TELEPHONE not in self._book.dialled
 
     def _plan(self, timers: Iterable[Timer]) -> None:
         for timer in timers:
@@ -1204,6 +1225,16 @@ def _notice(
 def _first_said(notice: Notice) -> tuple[bool, int]:
     """By which of those that are said in one call comes first: of an alert, then the most urgent."""
     return notice.alert is None, -notice.priority
+
+
+def _problems(notice: Notice) -> set[str]:
+    """The trouble of which a rule says something to a patient; none of any other notice."""
+    return {rule.problem for rule in RULES.values() if for_patient(rule.title) == notice.subject}
+
+
+def _urgency(notice: Notice) -> Priority:
+    """How urgent it is that a person says what a message would have: sugar now is nothing for another day."""
+    return max(notice.priority, Priority.MEDIUM) if _LOW in _problems(notice) else notice.priority
 
 
 def _overdue_notice(

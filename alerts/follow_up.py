@@ -72,6 +72,8 @@ TRY_AGAIN: Final[Mapping[Priority, timedelta]] = {
     Priority.LOW: timedelta(days=1),
 }
 MOST_TRIES: Final = 3
+# Within this a person says what a message would have said at once: as long as a message may take. Homeward's own.
+CALL_WITHIN: Final = timedelta(minutes=15)
 # So long after its time a follow-up may still be entered; earlier is a slip of the pen. Homeward's own.
 LATEST_ENTERED: Final = timedelta(days=1)
 # For how long one may be put off at once; one of high priority is handed over instead.
@@ -149,7 +151,7 @@ class Open:
     """Have a patient followed up.
 
     key: what it is about, so that the same thing opens one follow-up only. problem: as of an alert, or what the plan
-    or the patient wants. due_at: None is `ACT_WITHIN`. assigned_to: who has it at once.
+    or the patient wants. due_at: None is `within`, else `ACT_WITHIN`. assigned_to: who has it at once.
     """
 
     patient: str
@@ -163,6 +165,7 @@ class Open:
     alert: str | None = None
     programme: str | None = None
     due_at: datetime | None = None
+    within: timedelta | None = None
     assigned_to: str | None = None
     by: str | None = None
     note: str = ""
@@ -240,6 +243,7 @@ class What(StrEnum):
     OPENED = "opened"
     WORSENED = "worsened"
     PATIENT_WROTE = "patient-wrote"
+    UNREACHED = "unreached"
     CLAIMED = "claimed"
     HANDED_OVER = "handed-over"
     ATTEMPTED = "attempted"
@@ -398,7 +402,7 @@ def refuse_long_past(due_at: datetime, now: datetime) -> None:
 
 def opened(act: Open) -> Step:
     """The follow-up that is opened."""
-    due_at = act.due_at or act.at + ACT_WITHIN[act.priority]
+    due_at = act.due_at or act.at + (act.within or ACT_WITHIN[act.priority])
     opening = Opening(**{each.name: getattr(act, each.name) for each in fields(Opening)})
     fact = Fact(
         follow_up=act.follow_up,
@@ -535,19 +539,33 @@ def has_written(patient: str, text: str, at: datetime, priority: Priority, *, pr
 
 def joined(follow_up: FollowUp, wrote: Open, text: str) -> Step:
     """The same, where somebody is to speak with the patient anyhow: as urgent, and due no later."""
-    priority = max(wrote.priority, follow_up.priority)
-    due_at = min(follow_up.due_at, wrote.at + ACT_WITHIN[priority])
+    return _sooner(follow_up, wrote, What.PATIENT_WROTE, note=text)
+
+
+def unreached(follow_up: FollowUp, act: Open) -> Step:
+    """What no message says to the patient is to be said by who has the follow-up: as urgent, and due no later."""
+    return _sooner(follow_up, act, What.UNREACHED, because=act.because)
+
+
+def _sooner(follow_up: FollowUp, act: Open, what: What, *, note: str = "", because: Text | None = None) -> Step:
+    """because: what it is due for then; not where it was due as soon for something else, and nothing came of that."""
+    priority = max(act.priority, follow_up.priority)
+    span = act.within or ACT_WITHIN[priority]
+    due_at = min(follow_up.due_at, act.at + span)
+    rule = follow_up.rule
+    if due_at != follow_up.due_at or (because and follow_up.is_reached):
+        rule = together((because, _within(span))) if because else _within(span)
     fact = Fact(
         follow_up=follow_up.id,
-        what=What.PATIENT_WROTE,
-        at=wrote.at,
+        what=what,
+        at=act.at,
         by=None,
         priority=priority,
         role=follow_up.role,
         assigned_to=follow_up.assigned_to,
         due_at=due_at,
-        rule=follow_up.rule if due_at == follow_up.due_at else _within(ACT_WITHIN[priority]),
-        note=text,
+        rule=rule,
+        note=note,
     )
     return Step(follow_up=after(follow_up, fact), fact=fact)
 

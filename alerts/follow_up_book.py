@@ -8,6 +8,7 @@ people who act at once one is told so. Every call blocks for one short transacti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -46,6 +47,7 @@ from alerts.care_plan import CarePlan, Condition, Control, followed, judged, ope
 from alerts.database import METADATA
 from alerts.follow_up import (
     Attempt,
+    Close,
     Fact,
     FollowUp,
     Open,
@@ -54,9 +56,11 @@ from alerts.follow_up import (
     Step,
     What,
     Why,
+    decide,
     is_given,
     opened,
     overdue,
+    unreached,
 )
 from alerts.invitation import Appointment
 from alerts.review import Review
@@ -559,9 +563,17 @@ def _has_urgency(urgency: Priority | None, now: datetime | None) -> ColumnElemen
     return ~is_late if urgency is None else and_(is_late, _follow_ups.c.priority == int(urgency))
 
 
-def open_in(db: Connection, act: Open) -> bool:
-    """Open a follow-up within a transaction; False where it was opened before."""
-    return _put(db, opened(act))
+def open_in(db: Connection, act: Open, said_at: datetime) -> None:
+    """Open a follow-up within a transaction, or have what it is for join the one that was opened before.
+
+    said_at: when the message was written of which it is; who reached the patient since has nothing to do for it.
+    """
+    if _put(db, opened(act)):
+        return
+    query = select(_follow_ups).where(_follow_ups.c.id == act.follow_up).with_for_update()
+    known = _follow_up(db.execute(query).one())
+    if not known.closed_at and (known.reached_at is None or known.reached_at < said_at):
+        _put(db, unreached(known, act))
 
 
 def take_survey(db: Connection, survey: str, at: datetime) -> bool:
@@ -671,7 +683,12 @@ def _put(db: Connection, step: Step) -> bool:
 
 
 def _after_closing(db: Connection, follow_up: FollowUp) -> None:
-    """What follows of a closed one: when the patient is due next, and what the patient is asked."""
+    """What follows of a closed one: when the patient is due next, and what the patient is asked.
+
+    With that of an alert ends what the house had opened of the same trouble before there was the alert.
+    """
+    if follow_up.alert:
+        _close_forerunners(db, follow_up)
     for plan in _plans_of(db, follow_up.patient):
         if (now := followed(plan, follow_up)) != plan:
             _put_plan(db, now)
@@ -680,6 +697,29 @@ def _after_closing(db: Connection, follow_up: FollowUp) -> None:
     ).scalar()
     if survey := survey_of(follow_up, _moment(last_us)):
         db.execute(insert(_surveys).values(**_survey_row(survey)))
+
+
+def _close_forerunners(db: Connection, closed: FollowUp) -> None:
+    """Unless they are more urgent, or somebody has something else to do in them."""
+    same = (
+        _follow_ups.c.patient == closed.patient,
+        _follow_ups.c.problem == closed.problem,
+        _follow_ups.c.why == Why.ALERT,
+        _follow_ups.c.alert.is_(None),
+        _follow_ups.c.priority <= int(closed.priority),
+    )
+    for row in db.execute(select(_follow_ups).where(_is_open, *same)).all():
+        deed = Close(
+            follow_up=row.id,
+            by=closed.closed_by or "",
+            at=closed.updated_at,
+            outcome=closed.outcome,
+            note=closed.closing_note or "",
+            symptoms=closed.symptoms,
+        )
+        with suppress(IllegalAct):
+            for step in decide(_follow_up(row), deed):
+                _put(db, step)
 
 
 def _at_once(what: str) -> IllegalAct:

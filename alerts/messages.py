@@ -56,6 +56,7 @@ _RESULTS: Final[Mapping[Result, Text]] = {
     Result.PUT_OFF: Text(en="will be told after the quiet hours", zh="将在免打扰时段后通知"),
     Result.NOBODY: Text(en="nobody could be told", zh="无人可通知"),
     Result.NOT_DELIVERED: Text(en="the message was not delivered", zh="消息未送达"),
+    Result.TO_BE_CALLED: Text(en="staff were asked to telephone", zh="已请工作人员致电"),
     Result.DELIVERED: Text(en="delivered late, no answer yet", zh="延迟送达，尚无回应"),
 }
 _ANSWER: Final = Text(en="Reach the patient now.", zh="请立即联系患者。")

@@ -39,6 +39,7 @@ _ASKED_FOR: Final = N_("{name} opened it, for the patient asked for it.")
 DONE: Final[Mapping[What, str]] = {
     What.WORSENED: N_("The alert was told again."),
     What.PATIENT_WROTE: N_("The patient has written."),
+    What.UNREACHED: N_("What is to be said to the patient reaches the patient by no message."),
     What.CLAIMED: N_("{name} took it."),
     What.HANDED_OVER: N_("{name} handed it over to: {whom}."),
     What.ATTEMPTED: N_("{name} tried to reach the patient by {channel}: {result}."),

@@ -33,7 +33,7 @@ from alerts.machine import snooze_at_most
 from alerts.outbox import PersonalWay
 from alerts.rule import POPULATIONS, Rule
 from alerts.rules import PROBLEMS, RULES
-from alerts.team import ROLE_WORDS, staff
+from alerts.team import ROLE_WORDS, TELEPHONE, staff
 from alerts.team import patient as owner_of
 from gateway.api import (
     NO_NUL,
@@ -1093,10 +1093,15 @@ def _told(house: HouseView, patient: str) -> list[_Told]:
         own = [way for way in house.duty.outbox.ways(notice.id) if way.released_at]
         in_use = [way for way in own if not way.withdrawn_at] or own  # one that was given up says so as well
         ways: list[Way | PersonalWay] = [way for way in of_house if way.channel != LogChannel.name]
-        ways += in_use
+        by_hand = [
+            way for way in in_use if way.channel == TELEPHONE and TELEPHONE not in house.duty.escalation.dialled
+        ]
+        ways += [way for way in in_use if way not in by_hand]
         became = handed_on.get(notice.id, Result.NOBODY)
         if became is Result.TOLD_WITH_ALERT:
             remark = N_("told in the message about the alert of the same moment")
+        elif by_hand and not any(way.delivered_at for way in in_use):
+            remark = N_("staff were asked to telephone")
         elif ways:
             remark = ""
         elif notice.id in put_off:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from datetime import time, timedelta
+from datetime import UTC, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,13 +15,15 @@ from alerts.channels import ChannelError, Message
 from alerts.database import METADATA
 from alerts.escalation import Ladder, Result, Step, TimerKind
 from alerts.escalation_book import EscalationBook, PatientFile
-from alerts.follow_up import Attempt, State, follow, of_alert
-from alerts.follow_up import Result as FollowUpResult
+from alerts.follow_up import Attempt, Close, Open, Postpone, State, What, Why, follow, of_alert
+from alerts.follow_up import Result as Tried
 from alerts.follow_up_book import FollowUpBook
 from alerts.machine import hear
 from alerts.survey import SURVEY_ID, Survey
 from alerts.team import Absence, Contact, QuietHours, Recipient, Role, patient
 from alerts.team_book import TeamBook
+from gateway.care_words import told as told_in_words
+from gateway.language import Language
 from gateway.schema import open_database
 from ingest.reading import to_us
 from tests.alerts.telling import BAO, BASE, LI, SITUATION, WANG, Clinic, shift
@@ -497,8 +499,20 @@ async def test_a_patient_who_is_telephoned_is_called_once_about_an_alert_and_end
     (other,) = (each for each in clinic.follow_ups.open_of("p-1") if each.id != task.id)
     assert other.because.zh.endswith(pressure.because.zh), "that is another trouble"
     act = Act(kind=ActKind.CLOSE, alert=alert.id, by="Li", at=clinic.now, note="ate", outcome=Outcome.ADVICE)
-    clinic.follow_ups.record(follow(alert, act, task))
+    clinic.follow_ups.record(follow(alert, act, clinic.follow_ups.get(task.id)))
     assert [each.id for each in clinic.follow_ups.open_of("p-1")] == [other.id]
+
+
+async def test_a_patient_whom_a_person_is_to_dial_is_not_said_to_be_told(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    clinic.alarm()
+    await clinic.at(0)
+    await clinic.skip(16)
+    told = [message.body for _, message in app.heard if "Told before:" in message.body.en]
+    assert len(told) == 2, "the nurse at once, and the doctor"
+    for body in told:
+        assert "the patient (p-1): staff were asked to telephone\n" in body.en
+        assert "患者（p-1）：已请工作人员致电\n" in body.zh
 
 
 async def test_what_is_milder_makes_the_follow_up_of_an_alert_no_milder(clinic: Clinic, sms: Ear) -> None:
@@ -544,6 +558,86 @@ async def test_calls_that_are_joined_are_about_the_most_urgent_of_them(clinic: C
     task = clinic.follow_ups.of_alert(alert.id)
     assert task
     assert task.priority is Priority.MEDIUM
+
+
+async def test_what_reaches_no_patient_joins_the_follow_up_that_the_alert_has(clinic: Clinic, sms: Ear) -> None:
+    clinic.reach_patient(Contact(channel="sms", address="+8610"))
+    alert = clinic.alarm(Priority.MEDIUM)
+    clinic.take(alert.id, "王丽")
+    task = clinic.follow_ups.of_alert(alert.id)
+    assert task
+    until = clinic.now + timedelta(hours=23)
+    clinic.care(Postpone(follow_up=task.id, by="王丽", at=clinic.now, until=until, note="sleeps"))
+    sms.cut = True
+    said = finding("meter-very-low", audience=Audience.PATIENT, priority=Priority.MEDIUM)
+    clinic.hear(said)
+    await clinic.at(20)
+    (found,) = clinic.follow_ups.open_of("p-1")
+    assert (found.id, found.assigned_to) == (task.id, "王丽")
+    assert found.due_at <= clinic.now + timedelta(minutes=15)
+    tried = "No contact of the patient has delivered (tries): sms +8610 (2)."
+    assert found.rule.en.startswith(f"{tried} {said.because.en}")
+    assert found.rule.en.endswith("To be acted on within 15 min.")
+    (last,) = (fact for fact in clinic.follow_ups.history(task.id) if fact.what is What.UNREACHED)
+    assert told_in_words(last, None, zone=UTC, language=Language("en")) == (
+        "What is to be said to the patient reaches the patient by no message."
+    )
+
+
+async def test_who_has_reached_the_patient_since_has_nothing_to_do_for_a_message(clinic: Clinic, sms: Ear) -> None:
+    clinic.reach_patient(Contact(channel="sms", address="+8610"))
+    alert = clinic.alarm(Priority.MEDIUM)
+    clinic.take(alert.id, "王丽")
+    task = clinic.follow_ups.of_alert(alert.id)
+    assert task
+    sms.cut = True
+    clinic.hear(finding("meter-very-low", audience=Audience.PATIENT, priority=Priority.MEDIUM))
+    clinic.run()
+    tried = Attempt(
+        follow_up=task.id, by="王丽", at=clinic.now, channel="telephone", result=Tried.REACHED, note="ate"
+    )
+    reached = clinic.care(tried)
+    await clinic.at(20)
+    assert clinic.follow_ups.open_of("p-1") == [reached]
+
+
+async def test_sugar_now_is_telephoned_now_and_not_in_two_days(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    clinic.hear(finding("meter-low", audience=Audience.PATIENT, priority=Priority.LOW))
+    clinic.hear(finding("missed-measurement", audience=Audience.PATIENT, priority=Priority.LOW))
+    await clinic.at(0)
+    sugar, other = clinic.follow_ups.open_of("p-1")
+    assert (sugar.priority, sugar.due_at - sugar.opened_at) == (Priority.MEDIUM, timedelta(minutes=15))
+    assert sugar.rule.en == "To be acted on within 15 min."
+    assert (other.priority, other.due_at - other.opened_at) == (Priority.LOW, timedelta(hours=48))
+    assert [message.notice.priority for _, message in app.heard] == [Priority.MEDIUM, Priority.LOW]
+
+
+async def test_what_was_telephoned_before_there_was_the_alert_ends_with_it(clinic: Clinic) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    clinic.hear(finding("bp-severe", audience=Audience.PATIENT, priority=Priority.MEDIUM))
+    clinic.hear(finding("meter-very-low", audience=Audience.PATIENT, priority=Priority.MEDIUM))
+    await clinic.at(1)
+    first, other = sorted(clinic.follow_ups.open_of("p-1"), key=lambda each: each.problem or "")
+    assert (first.problem, first.asks_symptoms) == ("blood-pressure-high", True)
+    clinic.hear(finding("bp-severe", priority=Priority.MEDIUM, since=clinic.now))
+    (alert,) = clinic.book.alerts(patient="p-1", limit=1)
+    clinic.take(alert.id, "王丽")
+    done = Close(
+        follow_up=Open(
+            patient="p-1", why=Why.ALERT, key=alert.id, because=alert.because, at=clinic.now, role=Role.NURSE
+        ).follow_up,
+        by="王丽",
+        at=clinic.now,
+        outcome=Outcome.ADVICE,
+        note="rests",
+        symptoms=frozenset(),
+    )
+    clinic.care(done)
+    assert clinic.follow_ups.open_of("p-1") == [other], "another trouble is not over"
+    ended = clinic.follow_ups.get(first.id)
+    assert ended
+    assert (ended.closed_by, ended.outcome, ended.closing_note) == ("王丽", Outcome.ADVICE, "rests")
 
 
 async def test_a_milder_alert_does_not_have_what_is_more_urgent_followed_up_later(clinic: Clinic, app: Ear) -> None:
@@ -803,7 +897,7 @@ async def test_who_is_told_next_reads_who_has_the_follow_up_and_what_was_tried(c
     await clinic.at(1)
     act = Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="x", at=clinic.now)
     made = clinic.open(replace(of_alert(alert, act), assigned_to=None, by=None))
-    tried = Attempt(follow_up=made.id, by="王丽", at=clinic.now, channel="telephone", result=FollowUpResult.NO_ANSWER)
+    tried = Attempt(follow_up=made.id, by="王丽", at=clinic.now, channel="telephone", result=Tried.NO_ANSWER)
     clinic.care(tried)
     await clinic.at(15)
     (told,) = (message.body for address, message in app.heard if address == "li")

@@ -776,6 +776,7 @@ async def test_what_a_patient_was_told_by_the_own_contacts_is_shown_as_delivered
         (["app"], False, None, "app: delivered"),
         (["app"], True, None, 'app: <span class="missing">not delivered yet, 1 try</span>'),
         (["app"], False, QuietHours(start=time(14), end=time(15)), "put off, not told yet"),
+        (["telephone"], False, None, '<span class="soft"><span>staff were asked to telephone</span></span>'),
     ],
 )
 async def test_what_a_rule_says_is_shown_as_told_only_where_it_reaches_the_patient(
