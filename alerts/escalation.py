@@ -8,6 +8,7 @@ each step there is a stored **timer**; what is due is done in one transaction wi
 |--------------------------------|-----------------------------------------------------------------------------------|
 | a step is due, somebody there  | told; seen to after `patience`; again after `repeat`, while the condition lasts   |
 | ... nobody is there            | passed on at once; the last one is tried again after `RETRY`                      |
+|                                | so is what repeats, while nobody was told in this run                             |
 | ... not before the next shift  | waits for it; without one within a week it is taken now                           |
 | a step has reached nobody      | passed on; its messages are tried on all the same                                 |
 | somebody acknowledges          | steps `until` acknowledged end                                                    |
