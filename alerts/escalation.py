@@ -8,6 +8,7 @@ each step there is a stored **timer**; what is due is done in one transaction wi
 |--------------------------------|-----------------------------------------------------------------------------------|
 | a step is due, somebody there  | told; seen to after `patience`; again after `repeat`, while the condition lasts   |
 | ... nobody is there            | passed on at once; the last one is tried again after `RETRY`                      |
+|                                | so is what repeats, while nobody was told in this run                             |
 | ... not before the next shift  | waits for it; without one within a week it is taken now                           |
 | a step has reached nobody      | passed on; its messages are tried on all the same                                 |
 | somebody acknowledges          | steps `until` acknowledged end                                                    |
@@ -439,7 +440,9 @@ def after_telling(timer: Timer, result: Result, run: Sequence[Timer], now: datet
         return Next(plans=(*checks, _again(timer, now + again)) if again else checks)
     forward = _passed_on(timer, run)
     if again:
-        return Next(plans=(_again(timer, now + again),), brings_forward=forward)
+        is_known = any(each.is_for_staff and each.result in {Result.TOLD, Result.PUT_OFF} for each in run)
+        wait = again if is_known else min(again, RETRY[timer.priority])
+        return Next(plans=(_again(timer, now + wait),), brings_forward=forward)
     behind = any(each.is_pending_step for each in run if each.number != timer.number)
     if behind or timer.step.is_for_patient:
         return Next(brings_forward=forward)
