@@ -213,6 +213,9 @@ class TimerKind(StrEnum):
     JOIN = "join"  # what was put off for somebody is joined into one message
 
 
+BESIDE_RUNS: Final = frozenset({TimerKind.ALL_CLEAR, TimerKind.GIVEN})  # these are of no ladder
+
+
 class Result(StrEnum):
     """What became of a timer."""
 
@@ -311,7 +314,7 @@ def is_handed_over(ladder: Ladder) -> bool:
 
 def lacks_handover(timers: Iterable[Timer]) -> Timer | None:
     """One timer of the newest run, where an older Homeward began it without looking who comes on duty; else None."""
-    of_runs = [timer for timer in timers if timer.kind is not TimerKind.ALL_CLEAR]
+    of_runs = [timer for timer in timers if timer.kind not in BESIDE_RUNS]
     newest = max((timer.run for timer in of_runs), default=None)
     run = [timer for timer in of_runs if timer.run == newest]
     steps = tuple(timer.step for timer in run if timer.step and timer.is_for_staff)

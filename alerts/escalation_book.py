@@ -48,6 +48,7 @@ from alerts.book import alerts_in, last_end_in, lasting_in, notices_in, owed_an_
 from alerts.database import METADATA, writing
 from alerts.device_rules import DEVICE_RULES
 from alerts.escalation import (
+    BESIDE_RUNS,
     MESSAGES_WITHIN,
     MOST_MESSAGES,
     MOST_STEPS,
@@ -1161,7 +1162,7 @@ def _lacking_handover() -> Select[Any]:
     run, handover, step = _timers.alias(), _timers.alias(), _timers.alias()
     newest = (
         select(func.max(run.c.run_us))
-        .where(run.c.subject == names.c.id, run.c.kind != TimerKind.ALL_CLEAR)
+        .where(run.c.subject == names.c.id, run.c.kind.not_in(BESIDE_RUNS))
         .correlate(names)
         .scalar_subquery()
     )
