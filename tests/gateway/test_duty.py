@@ -98,16 +98,19 @@ async def test_the_last_readings_are_by_the_patients_clock_and_in_the_patients_u
     assert "\n读数（时间按 Asia/Shanghai 时区）：14:20 135 mg/dL（7.5 mmol/L），" in message.body.zh
 
 
-async def test_a_programmes_own_patient_is_named_to_nobody(house: SmallHouse) -> None:
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_the_patient_is_named_to_staff_by_a_trusted_channel_alone(house: SmallHouse, trusted: bool) -> None:
     app = Ear("app")
+    app.trusted = trusted
     speaker = speak_through(house, app)
     house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="app", address="w")], now=NOW)
     house.find(very_low())
     await house.duty.go()
     await speaker.speak()
     said = {message.address: message for message in app.heard}
-    assert WANG.name not in said["bao"].subject.zh + said["bao"].body.zh
-    assert (said["w"].language, said["w"].link) == ("zh_CN", "")
+    assert WANG.name not in said["bao"].subject.zh
+    assert (WANG.name in said["bao"].body.zh) is trusted
+    assert (said["w"].language, said["w"].link == "") == ("zh_CN", trusted)
 
 
 async def test_a_channel_that_does_not_deliver_is_told_by_the_others_and_when_it_does_again(

@@ -142,7 +142,10 @@ async def test_who_wants_to_be_called_again_is_told_of_at_once(
     (task,) = house.follow_ups.due()
     waiting = [delivery.notice for delivery in house.duty.outbox.pending_notices("app", house.time)]
     told = [(each.recipient, each.follow_up, each.body.zh) for each in waiting if each.follow_up == task.id]
-    said = "患者请求再次致电，评分 1/5。已列入随访列表：请领取、致电并记录结果。"
+    said = (
+        "患者：王芳；未登记电话号码，请在患者页面登记。\n"
+        "患者请求再次致电，评分 1/5。已列入随访列表：请领取、致电并记录结果。"
+    )
     assert told == ([("staff:bao", task.id, said)] if contacts else [])
 
 
