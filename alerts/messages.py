@@ -227,11 +227,12 @@ def call_message(
     situation: Situation,
     failed: bool,
     besides: Sequence[Text] = (),
+    doubts: Sequence[Text] = (),
 ) -> Written:
     """What who is to telephone somebody is told. about: what the other one is to be told, with the alert that lasts.
 
     A survey is for the patient alone to read. failed: whether another contact of the same person has. besides: what
-    else is to be said in the same call.
+    else is to be said in the same call. doubts: what somebody has said of contacts that are wrong.
     """
     is_asked = about.id.startswith(SURVEY_ID)
     return write(
@@ -246,6 +247,7 @@ def call_message(
         elsewhere=situation.zone if situation.zone != zone else "",
         failed=failed,
         besides=besides,
+        doubts=doubts,
     )
 
 
