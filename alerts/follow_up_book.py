@@ -46,6 +46,7 @@ from alerts.audit import audited
 from alerts.care_plan import CarePlan, Condition, Control, followed, judged, opening
 from alerts.database import METADATA
 from alerts.follow_up import (
+    CONTACT_DATA,
     Attempt,
     Close,
     Fact,
@@ -574,6 +575,13 @@ def open_in(db: Connection, act: Open, said_at: datetime) -> None:
     known = _follow_up(db.execute(query).one())
     if not known.closed_at and (known.reached_at is None or known.reached_at < said_at):
         _put(db, unreached(known, act))
+
+
+def doubts_in(db: Connection, patient: str) -> list[Text]:
+    """What somebody has said of contacts of a patient that are wrong, and nobody has put right yet."""
+    is_doubt = (_is_open, _follow_ups.c.patient == patient, _follow_ups.c.problem == CONTACT_DATA)
+    query = select(_follow_ups).where(*is_doubt).order_by(_follow_ups.c.opened_at_us)
+    return [_follow_up(row).because for row in db.execute(query)]
 
 
 def take_survey(db: Connection, survey: str, at: datetime) -> bool:

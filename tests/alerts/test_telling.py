@@ -515,6 +515,22 @@ async def test_a_patient_whom_a_person_is_to_dial_is_not_said_to_be_told(clinic:
         assert "患者（p-1）：已请工作人员致电\n" in body.zh
 
 
+async def test_who_is_asked_to_dial_a_number_that_was_found_wrong_reads_so(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    clinic.hear(finding("meter-low", audience=Audience.PATIENT))
+    await clinic.at(0)
+    (task,) = clinic.follow_ups.open_of("p-1")
+    wrong = Attempt(follow_up=task.id, by="王丽", at=clinic.now, channel="telephone", result=Tried.WRONG_NUMBER)
+    clinic.care(wrong)
+    await clinic.at(1)
+    clinic.hear(finding("meter-very-low", audience=Audience.PATIENT, priority=Priority.MEDIUM))
+    await clinic.at(1)
+    before, after = (message.body for _, message in app.heard if "010-1234" in message.subject.en)
+    assert "Take care" not in before.en
+    assert "Take care: The contact for telephone is wrong, says 王丽. Find out the right one.\n" in after.en
+    assert "请注意：王丽 反映电话联系方式有误，请核实。\n" in after.zh
+
+
 async def test_what_is_milder_makes_the_follow_up_of_an_alert_no_milder(clinic: Clinic, sms: Ear) -> None:
     clinic.reach_patient(Contact(channel="sms", address="+8610"))
     alert = clinic.alarm()
