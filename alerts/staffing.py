@@ -18,6 +18,7 @@ from alerts.escalation import PREFERRED, Ladder, ladders_in_force, ways
 from alerts.team import EVERY_DAY, ROLE_WORDS, Absence, Practitioner, Role, Rota, Shift
 
 AHEAD: Final = timedelta(hours=24)  # within which somebody of each role of a ladder has to be on duty
+_CALLERS: Final = frozenset({Role.NURSE, Role.COORDINATOR})  # who is asked to telephone others
 _DAY: Final = timedelta(days=1)
 _WEEKS: Final = 9  # days in which two shifts of every week meet, if they do at all
 WEEKDAY_WORDS: Final = (
@@ -57,14 +58,21 @@ class Outlook:
 
 def reached(rota: Rota, channels: Collection[str]) -> Rota:
     """The same without those who cannot be told by any of these channels, nor by telephone."""
-    staff = [replace(one, active=one.active and _is_told(one, channels)) for one in rota.staff]
+    staff = [replace(one, active=one.active and _is_told(one, rota.staff, channels)) for one in rota.staff]
     return replace(rota, staff=staff)
 
 
-def untold(one: Practitioner, channels: Collection[str]) -> Text | None:
-    """That somebody who is to be on duty cannot be told, and what to do; None where they can be."""
-    if _is_told(one, channels):
+def untold(one: Practitioner, staff: Iterable[Practitioner], channels: Collection[str]) -> Text | None:
+    """That somebody who is to be on duty cannot be told, and what to do; None where they can be. staff: all of it."""
+    if _is_told(one, staff, channels):
         return None
+    if ways(one.recipient(), PREFERRED, channels):
+        return Text(
+            en=f"{one.name} cannot be told of anything: there is only a telephone, and no other nurse or coordinator "
+            f"can be asked to dial it. Open the page Team, then {one.name}, and add another contact.",
+            zh=f"{one.name} 目前无法收到任何通知：只有电话，且没有其他护士或协调员可被通知去拨打。"
+            f"请在“团队”页面打开 {one.name}，添加其他联系方式。",
+        )
     return Text(
         en=f"{one.name} cannot be told of anything: no contact is entered that can be used. "
         f"Open the page Team, then {one.name}, and add one under Contacts.",
@@ -73,8 +81,18 @@ def untold(one: Practitioner, channels: Collection[str]) -> Text | None:
     )
 
 
-def _is_told(one: Practitioner, channels: Collection[str]) -> bool:
-    return bool(ways(one.recipient(), PREFERRED, channels))
+def _is_told(one: Practitioner, staff: Iterable[Practitioner], channels: Collection[str]) -> bool:
+    """By a channel, or by a telephone that somebody else is asked to dial."""
+    if _is_told_at_once(one, channels):
+        return True
+    callers = (other for other in staff if other.active and other.id != one.id and other.roles & _CALLERS)
+    return bool(ways(one.recipient(), PREFERRED, channels)) and any(
+        _is_told_at_once(each, channels) for each in callers
+    )
+
+
+def _is_told_at_once(one: Practitioner, channels: Collection[str]) -> bool:
+    return any(contact.channel in channels for contact in one.contacts)
 
 
 def outlook(

@@ -1011,8 +1011,9 @@ async def _assigned(house: HouseView, given: FollowUpOut) -> AssignedOut:
 
 def untold_holder(house: HouseView, staff: Iterable[Practitioner], name: str | None) -> Text | None:
     """That who has a follow-up is of the staff and cannot be told, and what to do; else None."""
-    one = next((each for each in staff if each.active and each.name == name), None)
-    return untold(one, house.duty.escalation.channels(Audience.STAFF)) if one else None
+    team = list(staff)
+    one = next((each for each in team if each.active and each.name == name), None)
+    return untold(one, team, house.duty.escalation.channels(Audience.STAFF)) if one else None
 
 
 async def find_follow_up(house: HouseView, follow_up_id: str) -> FollowUp:

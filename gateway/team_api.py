@@ -620,7 +620,7 @@ async def end_absence(house: House, number: RecordNumber, body: EndAbsenceIn) ->
 def untold_on(house: HouseView, rota: Rota, staff: str | None) -> SentenceOut | None:
     """That one of the staff cannot be told, and what to do; None where they can be, or it is nobody."""
     one = next((known for known in rota.staff if known.id == staff), None)
-    said = one and untold(one, house.duty.escalation.channels(Audience.STAFF))
+    said = one and untold(one, rota.staff, house.duty.escalation.channels(Audience.STAFF))
     return SentenceOut.of(said) if said else None
 
 

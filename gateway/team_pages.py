@@ -161,7 +161,7 @@ def _untold(house: HouseView, rota: Rota, now: datetime) -> dict[str, Text]:
     needed = {shift.practitioner for shift in rota.shifts if not is_ended(shift, now)}
     needed |= {away.substitute for away in rota.absences if away.substitute and not is_over(away, now)}
     channels = house.duty.escalation.channels(Audience.STAFF)
-    return {one.id: said for one in rota.staff if one.id in needed and (said := untold(one, channels))}
+    return {one.id: said for one in rota.staff if one.id in needed and (said := untold(one, rota.staff, channels))}
 
 
 def _drawn(found: Outlook, start: datetime, end: datetime) -> list[tuple[str, list[Bar]]]:

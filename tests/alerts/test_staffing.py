@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from alerts.alert import IllegalAct, Priority
 from alerts.escalation import Ladder, Step
-from alerts.staffing import gaps, outlook, reached, refuse_shift, roles_watched, unmanned, watches
+from alerts.staffing import gaps, outlook, reached, refuse_shift, roles_watched, unmanned, untold, watches
 from alerts.team import Absence, Contact, Practitioner, Role, Rota, Shift
 
 MONDAY = datetime(2026, 3, 23, tzinfo=UTC)
@@ -94,6 +94,21 @@ def test_who_cannot_be_told_is_on_duty_and_yet_not_counted() -> None:
     alone = replace(rota, shifts=[night])
     assert unmanned((), reached(alone, ["app"]), now) == [Role.DOCTOR, Role.NURSE]
     assert unmanned((), reached(alone, ["app", "gone"]), now) == [Role.DOCTOR]
+
+
+def test_a_telephone_counts_only_where_somebody_else_can_be_asked_to_dial_it() -> None:
+    dialled = [replace(one, contacts=(Contact(channel="telephone", address="010-1234"),)) for one in STAFF]
+    rota = Rota(staff=dialled, shifts=[shift(), shift(who="bao")])
+    said = untold(dialled[0], dialled, ["app"])
+    assert said
+    assert "there is only a telephone" in said.en
+    assert unmanned((), reached(rota, ["app"]), MONDAY) == [Role.DOCTOR, Role.NURSE]
+    assert untold(dialled[0], dialled, ["telephone"]) is None, "a channel dials it"
+    caller = replace(
+        dialled[0], id="caller", roles=frozenset({Role.NURSE}), contacts=(Contact(channel="app", address="c"),)
+    )
+    assert untold(dialled[0], [*dialled, caller], ["app"]) is None
+    assert untold(dialled[0], [*dialled, replace(caller, active=False)], ["app"])
 
 
 def test_a_role_is_unmanned_where_a_ladder_tells_who_is_on_duty_and_nobody_is_within_a_day() -> None:

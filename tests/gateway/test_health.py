@@ -387,10 +387,13 @@ async def test_the_hub_names_a_home_post_that_is_cut_off(tmp_path: Path, clock: 
 async def test_a_role_of_a_ladder_that_nobody_is_on_duty_in_for_a_day_is_told(
     tmp_path: Path, clock: HandClock
 ) -> None:
-    async with real_house(tmp_path, clock) as house:
+    app_channel = {"name": "app", "kind": "webhook", "url": "http://127.0.0.1:9/"}  # nothing is sent
+    async with real_house(tmp_path, clock, channel=[app_channel]) as house:
         alone = (await asked(house))["parts"]["team"]
         assert (alone["status"], "No staff are registered" in alone["detail"]) == ("ok", True)
         team = house.duty.team
+        app = replace(WANG, id="zhao", contacts=(Contact(channel="app", address="zhao"),))  # who can be asked to dial
+        await asyncio.to_thread(partial(team.put, app, now=NOW))
         for one in (WANG, LI):
             by_telephone = replace(one, contacts=(Contact(channel="telephone", address="+8613"),))
             await asyncio.to_thread(partial(team.put, by_telephone, now=NOW))
