@@ -21,6 +21,7 @@ from gateway.web import create_app
 from ingest.journal import Arrival
 from ingest.reading import Packet
 from ingest.vital import Vital
+from tests.alerts.telling import BAO
 from tests.gateway.serving import serving
 from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, over, reading, severe_pressure, very_low
 from tests.gateway.test_duty import Ear, speak_through
@@ -342,6 +343,7 @@ async def test_nothing_of_what_is_overdue_is_cut_off(browser, house, address, lo
 async def test_what_a_patient_reads_behind_a_link_fits_a_telephone(browser, house, address, locale, words) -> None:
     """The patient's own language counts, not that of the browser."""
     patient = MILLER if locale == "en-GB" else WANG
+    house.duty.team.put(BAO, now=NOW)
     house.duty.team.put_contacts(f"patient:{patient.id}", [Contact(channel="sms", address="me")], now=NOW)
     sms = Ear("sms")
     sms.trusted = False
