@@ -124,6 +124,7 @@ from alerts.outbox import (
     waiting_for,
 )
 from alerts.rules import RULES
+from alerts.staffing import is_told_at_once
 from alerts.survey import SURVEY_ID, Survey
 from alerts.team import TELEPHONE, Contact, Practitioner, QuietHours, Recipient, Role, Rota, patient, staff
 from alerts.team_book import anybody_in, contacts_in, rota_in
@@ -394,7 +395,7 @@ class EscalationBook:
             return any(map(self._is_told_at_once, there)) or not anybody_in(db)
 
     def _is_told_at_once(self, one: Practitioner) -> bool:
-        return any(each.channel in self._channels.get(Audience.STAFF, ()) for each in one.contacts)
+        return is_told_at_once(one, self._channels.get(Audience.STAFF, ()))
 
     def try_out(self, recipient: Recipient, contact: Contact, now: datetime, by: str) -> Notice:
         """Send a test message by one contact of somebody and by no other, whatever the hour. by: who wants it.

@@ -83,15 +83,16 @@ def untold(one: Practitioner, staff: Iterable[Practitioner], channels: Collectio
 
 def _is_told(one: Practitioner, staff: Iterable[Practitioner], channels: Collection[str]) -> bool:
     """By a channel, or by a telephone that somebody else is asked to dial."""
-    if _is_told_at_once(one, channels):
+    if is_told_at_once(one, channels):
         return True
     callers = (other for other in staff if other.active and other.id != one.id and other.roles & _CALLERS)
     return bool(ways(one.recipient(), PREFERRED, channels)) and any(
-        _is_told_at_once(each, channels) for each in callers
+        is_told_at_once(each, channels) for each in callers
     )
 
 
-def _is_told_at_once(one: Practitioner, channels: Collection[str]) -> bool:
+def is_told_at_once(one: Practitioner, channels: Collection[str]) -> bool:
+    """By a channel of these: nobody has to dial."""
     return any(contact.channel in channels for contact in one.contacts)
 
 

@@ -462,14 +462,19 @@ def test_two_hubs_note_and_tell_it_once(database_url: str) -> None:
         engine.dispose()
 
 
-async def test_who_comes_on_duty_is_told_once_what_is_overdue_of_high_priority(
-    opened: Callable[..., Clinic], app: Ear, sms: Ear
-) -> None:
-    clinic = opened(app, sms)
-    clinic.staff(nurse=(22, 3))  # START is 02:00 in Shanghai
+def in_two_shifts(clinic: Clinic) -> Clinic:
+    """Nurse Wang until 03:00 in Shanghai, an hour after START; then nurse Chen."""
+    clinic.staff(nurse=(22, 3))
     chen = replace(WANG, id="chen", name="陈静", contacts=(Contact(channel="app", address="chen"),))
     clinic.team.put(chen, now=clinic.now)
     clinic.team.add_shift(shift("chen", Role.NURSE, 3, 22), now=clinic.now)
+    return clinic
+
+
+async def test_who_comes_on_duty_is_told_once_what_is_overdue_of_high_priority(
+    opened: Callable[..., Clinic], app: Ear, sms: Ear
+) -> None:
+    clinic = in_two_shifts(opened(app, sms))
     alert = clinic.alarm()
     await clinic.skip(1)
     clinic.take(alert.id, "王丽")
@@ -485,11 +490,7 @@ async def test_who_comes_on_duty_is_told_once_what_is_overdue_of_high_priority(
 async def test_who_comes_on_duty_is_told_of_what_was_overdue_before_an_update(
     opened: Callable[..., Clinic], app: Ear, sms: Ear
 ) -> None:
-    clinic = opened(app, sms)
-    clinic.staff(nurse=(22, 3))  # START is 02:00 in Shanghai
-    chen = replace(WANG, id="chen", name="陈静", contacts=(Contact(channel="app", address="chen"),))
-    clinic.team.put(chen, now=clinic.now)
-    clinic.team.add_shift(shift("chen", Role.NURSE, 3, 22), now=clinic.now)
+    clinic = in_two_shifts(opened(app, sms))
     for priority in (Priority.HIGH, Priority.MEDIUM):
         clinic.open(opening(priority, priority.name, due_at=minute(30)))
     await clinic.at(40)
