@@ -139,6 +139,11 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 DeviceName = Annotated[str, Field(pattern=rf"^{DEVICE_NAME.pattern}$")]
 
 
+def _secret_address(url: SecretStr) -> SecretStr:
+    _web_address(url.get_secret_value())
+    return url
+
+
 class Section(BaseModel):
     """A table of the file; a key it does not know is a mistake."""
 
@@ -355,6 +360,12 @@ class Webhook(Section):
         )
 
 
+class HeartbeatTo(Section):
+    """Who is asked every 15 s while Homeward is at work, and calls people when it is not."""
+
+    url: Annotated[Secret, AfterValidator(_secret_address)]
+
+
 _PEOPLE: Final = {"patients": Audience.PATIENT, "staff": Audience.STAFF}
 
 
@@ -435,6 +446,7 @@ class Config(Section):
     influxdb: InfluxDB | None = None
     email: Email | None = None
     webhook: Webhook | None = None
+    heartbeat: HeartbeatTo | None = None
     channel: list[Channel] = []
     ladder: Annotated[list[dict[str, Any]], AfterValidator(_ladders)] = []
 

@@ -76,6 +76,7 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path) -> None:
         ('[webhook]\nurl = "http://h"\ntoken = "a "\n', r"\[webhook\] token: .*without a blank"),
         ('[webhook]\nurl = "chat.clinic/hook"\n', r"\[webhook\] url: it is no web address; write http"),
         ('[webhook]\nurl = "ftp://h"\n', r"\[webhook\] url: it is no web address"),
+        ('[heartbeat]\nurl = "hc-ping.com/s3cret"\n', r"\[heartbeat\] url: it is no web address; write http[^3]*$"),
         ('[webhook]\nurl = "http://"\n', r"\[webhook\] url: it is no web address"),
         ('[webhook]\nurl = "http://h:x/"\n', r"\[webhook\] url: it is no web address"),
         (
