@@ -119,6 +119,10 @@ _OVERDUE_EMERGENCY: Final = Text(
 )
 
 
+# As the templates have it; for a way by which no answer comes back it is left out.
+_OR_REPLY: Final = Text(en=", or answer OK", zh="，或回复“收到”")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """A message in both languages."""
@@ -423,6 +427,14 @@ def situation_of(
         trend=_trend(last, times, reads),
         zone=zone,
         may_be_over=_may_be_over(last[-1]),
+    )
+
+
+def without_reply(written: Written | Notice) -> Written:
+    """The same for a way by which no answer comes back: the link alone acknowledges."""
+    en, zh = _OR_REPLY.en, _OR_REPLY.zh
+    return Written(
+        subject=written.subject, body=Text(en=written.body.en.replace(en, ""), zh=written.body.zh.replace(zh, ""))
     )
 
 

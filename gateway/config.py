@@ -374,6 +374,7 @@ class Channel(Section):
 
     kind: "mail" goes through the server of [email], "webhook" is a POST of JSON, "apprise" any service of Apprise.
     url: where to; {address} stands in it for the person's address. trusted: as in Email. reaches: whose addresses.
+    replies: the provider hands over what people answer (POST /api/v1/replies); only then are they asked to answer.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
@@ -381,6 +382,7 @@ class Channel(Section):
     url: Secret | None = None
     token: HeaderSecret | None = None
     trusted: bool = False
+    replies: bool = False
     reaches: Annotated[list[Literal["patients", "staff"]], Field(min_length=1)] = ["patients", "staff"]
 
     def channel(self, email: Email | None) -> PersonalChannel:
@@ -394,10 +396,13 @@ class Channel(Section):
                 audiences=frozenset(),
                 trusted=self.trusted,
                 reaches=reaches,
+                replies=self.replies,
             )
         url = self.url.get_secret_value() if self.url is not None else ""
         if self.kind == "apprise":
-            return AppriseChannel(name=self.name, url=url, trusted=self.trusted, reaches=reaches)
+            return AppriseChannel(
+                name=self.name, url=url, trusted=self.trusted, reaches=reaches, replies=self.replies
+            )
         headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"} if self.token is not None else {}
         return WebhookChannel(
             name=self.name,
@@ -406,6 +411,7 @@ class Channel(Section):
             headers=headers,
             trusted=self.trusted,
             reaches=reaches,
+            replies=self.replies,
         )
 
     @model_validator(mode="after")
