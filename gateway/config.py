@@ -481,6 +481,18 @@ class Config(Section):
                 raise ValueError(f"a [[ladder]] names the channel {step.channel}; add a [[channel]] of that name")
         return self
 
+    @model_validator(mode="after")
+    def _ladders_are_somebodys(self) -> Self:
+        """A patient has no programme but one of the rule file, so another one's ladder would never begin."""
+        known = load_rules(self.clinic.rules).programmes if self.clinic.rules else {}
+        for name in (ladder.programme for ladder in self.ladders()):
+            if name and name not in known:
+                raise ValueError(
+                    f"a [[ladder]] is of the programme {name}, and the rule file has: {', '.join(known) or 'none'}; "
+                    f"write it as there, or add it there ([programme.{name}...], `rules` in [clinic])"
+                )
+        return self
+
     @property
     def database_url(self) -> URL:
         """Where patients, devices and alerts are kept. It may hold a password."""

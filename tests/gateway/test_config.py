@@ -194,7 +194,8 @@ def test_the_example_with_every_line_in_force_holds_every_key_and_is_valid(tmp_p
         (tmp_path / file).parent.mkdir(exist_ok=True)
         secret = "https://hc-ping.com/s3cret" if file.endswith("heartbeat") else "s3cret/{address}"
         (tmp_path / file).write_text(f"{secret}\n", encoding="utf-8")
-    (tmp_path / "rules.toml").write_text('region = "china"\n', encoding="utf-8")
+    rules = 'region = "china"\n[programme.pregnancy.bp-severe]\nsystolic = { value = 150, unit = "mmHg" }\n'
+    (tmp_path / "rules.toml").write_text(rules, encoding="utf-8")
     load(written(tmp_path, text))
     found = tomllib.loads(text)
     assert found.keys() == Config.model_fields.keys()
@@ -203,6 +204,19 @@ def test_the_example_with_every_line_in_force_holds_every_key_and_is_valid(tmp_p
             if isinstance(model, type) and issubclass(model, Section):
                 tables = found[name] if isinstance(found[name], list) else [found[name]]
                 assert {key for table in tables for key in table} == model.model_fields.keys()
+
+
+def test_a_ladder_of_a_programme_that_nobody_can_be_in_is_refused(tmp_path: Path) -> None:
+    ladder = '[[ladder]]\npriority = "low"\nprogramme = "gestation"\n[[ladder.step]]\nto = "nurse"\nafter = "1 h"\n'
+    with pytest.raises(ConfigError, match="of the programme gestation, and the rule file has: none; write it as"):
+        load(written(tmp_path, ladder))
+    rules = '[programme.pregnancy.bp-severe]\nsystolic = { value = 150, unit = "mmHg" }\n'
+    (tmp_path / "rules.toml").write_text(rules, encoding="utf-8")
+    clinic = '[clinic]\nrules = "rules.toml"\n'
+    with pytest.raises(ConfigError, match="the rule file has: pregnancy; write it as there"):
+        load(written(tmp_path, clinic + ladder))
+    (made,) = load(written(tmp_path, clinic + ladder.replace("gestation", "pregnancy"))).ladders()
+    assert made.programme == "pregnancy"
 
 
 SMS = '[[channel]]\nname = "sms"\nkind = "apprise"\n'
