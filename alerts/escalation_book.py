@@ -44,7 +44,16 @@ from sqlalchemy.exc import IntegrityError
 
 from alerts.alert import Alert, Audience, IllegalAct, Notice, Priority, Text, together
 from alerts.audit import audited
-from alerts.book import alerts_in, last_end_in, lasting_in, notices_in, owed_an_end_in, unacknowledged_names
+from alerts.book import (
+    alerts_in,
+    ended_in,
+    last_end_in,
+    lasting_in,
+    notices_in,
+    notices_to_in,
+    owed_an_end_in,
+    unacknowledged_names,
+)
 from alerts.database import METADATA, writing
 from alerts.device_rules import DEVICE_RULES
 from alerts.escalation import (
@@ -104,6 +113,7 @@ from alerts.messages import (
     all_clear_message,
     call_message,
     given_message,
+    is_end,
     overdue_message,
     says_all_of,
     write,
@@ -123,6 +133,7 @@ from alerts.outbox import (
     tried_in,
     waiting_for,
 )
+from alerts.rule import Rule
 from alerts.rules import RULES
 from alerts.staffing import is_told_at_once
 from alerts.survey import SURVEY_ID, Survey
@@ -196,7 +207,8 @@ class EscalationBook:
 
     patients_of: who some patients are, of those who are registered. situation: the last readings about an alert, on
     the patient's own wall clock; it may fail, and the message then goes without. page: where staff who sign in see
-    what a notice is about, "" where there is no such page.
+    what a notice is about, "" where there is no such page. stands: whether what a device asked of a patient is so
+    still, of what was put off.
     """
 
     def __init__(
@@ -208,6 +220,7 @@ class EscalationBook:
         situation: Callable[[Alert, PatientFile | None], Situation] = lambda _alert, _known: Situation(),
         ladders: Sequence[Ladder] = (),
         page: Callable[[Notice], str] = lambda _notice: "",
+        stands: Callable[[Notice], bool] = lambda _notice: True,
     ) -> None:
         self._engine = engine
         self._channels = channels
@@ -215,6 +228,7 @@ class EscalationBook:
         self.situation = situation
         self.ladders = ladders
         self.page = page
+        self.stands = stands
 
     def beside(self, db: Connection, changes: Sequence[Change], notices: Sequence[Notice]) -> None:
         """Begin and end runs as alerts change, and have the patients' own contacts told what is for them."""
@@ -883,15 +897,26 @@ class _Desk:
         """Tell somebody what was put off; in one message where it is more than one."""
         self.write()  # what was put off just now is joined as well
         waiting = waiting_for(self._db, timer.subject, self._now)
-        needless = [each for each in waiting if self.is_needless(each)]
-        left = [each for each in waiting if each not in needless]
-        note_joined(self._db, needless, "")
+        last = {each.alert: each.id for each in waiting if _is_of_alert(each)}
+        # Of one alert the newest says how it is: what was written before it is told by it.
+        newest = [each for each in waiting if not _is_of_alert(each) or last[each.alert] == each.id]
+        needless = {each.id for each in newest if self._is_dropped(each)}
+        left = [each for each in newest if each.id not in needless]
         recipient = self._person(timer.subject, left[0].patient) if left else None
+        note_joined(self._db, [each for each in waiting if last.get(each.alert, each.id) in needless], "")
         if recipient is not None:
             told = left[0] if len(left) == 1 else self._in_one(left, recipient)
             self.send(told, recipient, PREFERRED)
-            note_joined(self._db, left, told.id)
+            names = {each.id for each in left}
+            by_it = [each for each in waiting if {each.id, last.get(each.alert)} & names]
+            note_joined(self._db, by_it, told.id)
         self._finish(timer, Result.DONE)
+
+    def _is_dropped(self, notice: Notice) -> bool:
+        """Whether what was put off is not to be told; the log says why."""
+        if why := self._why_needless(notice):
+            logger.info("notice %s was put off and is not told: %s", notice.id, why)
+        return why is not None
 
     def _in_one(self, notices: Sequence[Notice], recipient: Recipient) -> Notice:
         elsewhere = any(self.patient(each.patient).zone != recipient.zone for each in notices)
@@ -900,17 +925,50 @@ class _Desk:
         return told if self._lasting(told) else replace(told, alert=None)
 
     def is_needless(self, notice: Notice) -> bool:
-        """Whether what was put off for somebody need not be told any more; a snoozed alert is told anew."""
+        """Whether what was put off for somebody need not be told any more."""
+        return self._why_needless(notice) is not None
+
+    def _why_needless(self, notice: Notice) -> str | None:
+        """Why what was put off need not be told any more: it is not so by now; a snoozed alert is told anew.
+
+        Who was told of an alert is told of its end, also where somebody has closed it; staff in any case else.
+        """
         if timer := self._timer_of(notice):
             follow_up = follow_ups_in(self._db, [timer.subject]).get(timer.subject)
             if follow_up is not None and timer.kind is TimerKind.GIVEN:
-                return self._given(timer, follow_up) is None
+                return None if self._given(timer, follow_up) else "the follow-up is closed or somebody else's"
             if follow_up is not None:
-                return follow_up.overdue_at != timer.run
-        alert = alerts_in(self._db, [notice.alert]).get(notice.alert) if notice.alert else None
-        if alert is None:
-            return False
-        return alert.closed_at is not None or (notice.audience is Audience.STAFF and alert.snoozed_until is not None)
+                return None if follow_up.overdue_at == timer.run else "the follow-up is no longer overdue as it was"
+        if notice.alert is None:
+            return self._why_not_so(notice)
+        alert = alerts_in(self._db, [notice.alert]).get(notice.alert)
+        if alert is None or notice.follow_up is not None:
+            return "the alert is closed" if alert and alert.closed_at else None
+        is_staff = notice.audience is Audience.STAFF
+        if is_end(notice):
+            is_news = is_staff and alert.closed_at is None
+            return None if is_news or self._was_told(notice) else "nothing was told of what is over"
+        if alert.closed_at is not None:
+            return "the alert is closed"
+        if alert.condition_gone_at is not None and notice.written_at < alert.condition_gone_at:
+            return "the condition is over, which is told by itself"
+        return "somebody has put the alert off" if is_staff and alert.snoozed_until is not None else None
+
+    def _was_told(self, end: Notice) -> bool:
+        """Whether who is to be told of an end was told of the alert before."""
+        before = [name for name in notices_to_in(self._db, end.alert or "", end.recipient or "") if name != end.id]
+        put_off = put_off_in(self._db, before)
+        return any(put_off.get(name, name) for name in before)
+
+    def _why_not_so(self, notice: Notice) -> str | None:
+        """The same of what a rule says to a patient, as far as an alert or a device shows it."""
+        if notice.audience is not Audience.PATIENT:
+            return None
+        if notice.subject in _OF_DEVICE:
+            return None if self._book.stands(notice) else "the devices were heard since then"
+        problems = {rule.problem for rule in _rules(notice) if rule.holds_up}
+        is_over = ended_in(self._db, notice.patient, problems, notice.written_at)
+        return "the condition is over" if is_over else None
 
     def _timer_of(self, notice: Notice) -> Timer | None:
         name = timer_of_put_off(self._db, notice.id)
@@ -1233,9 +1291,18 @@ def _first_said(notice: Notice) -> tuple[bool, int]:
     return notice.alert is None, -notice.priority
 
 
+def _is_of_alert(notice: Notice) -> bool:
+    """Whether it says how an alert is, and not that there is something to do about its follow-up."""
+    return notice.alert is not None and notice.follow_up is None
+
+
 def _problems(notice: Notice) -> set[str]:
     """The trouble of which a rule says something to a patient; none of any other notice."""
-    return {rule.problem for rule in RULES.values() if for_patient(rule.title) == notice.subject}
+    return {rule.problem for rule in _rules(notice)}
+
+
+def _rules(notice: Notice) -> list[Rule]:
+    return [rule for rule in RULES.values() if for_patient(rule.title) == notice.subject]
 
 
 def _urgency(notice: Notice) -> Priority:

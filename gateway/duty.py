@@ -20,11 +20,12 @@ from sqlalchemy import Engine
 from alerts.alert import HOUSE, Alert, Audience, Finding, Notice, Priority, Text, Verdict
 from alerts.book import Book, Overtaken
 from alerts.channels import Speaker, page_of
-from alerts.device_rules import CHANNEL_DEAD
+from alerts.device_rules import CHANNEL_DEAD, NO_DATA
+from alerts.devices import is_usable, silent_in
 from alerts.escalation import Ladder
 from alerts.escalation_book import EscalationBook, PatientFile
 from alerts.follow_up_book import FollowUpBook
-from alerts.machine import hear_findings
+from alerts.machine import for_patient, hear_findings
 from alerts.messages import OVERDUE_ID, Situation, Written, situation_of
 from alerts.outbox import Outbox
 from alerts.rules import RuleBook
@@ -46,6 +47,13 @@ LINK_HOLDS: Final = timedelta(hours=48)
 SURVEYS_APART: Final = timedelta(minutes=1)  # between looks for surveys that are to be sent
 _ABOUT: Final = timedelta(days=1)  # so old may a reading be that is told with an alert
 _READINGS: Final = 3
+_STORED: Final = timedelta(days=14)  # so long may a device have kept what it brings
+_LOOKED_AT: Final = 200
+_EXPECTED: Final = (
+    Vital.CGM,
+    Vital.GLUCOSE,
+    Vital.BLOOD_PRESSURE,
+)  # whose devices may be silent
 _OF_THE_HOUSE: Final = (Role.NURSE, Role.COORDINATOR)  # who hears of the house's own troubles
 
 
@@ -85,6 +93,7 @@ class Duty:
             situation=self._situation,
             ladders=ladders,
             page=self._page,
+            stands=self._stands,
         )
         self.base_url = ""
         self.mailboxes = frozenset(mailboxes)
@@ -305,6 +314,18 @@ class Duty:
         readings = self._journal.readings(alert.patient, Vital(vital), now - _ABOUT, now + _ABOUT, _READINGS)
         zone = known.recipient.zone if known else "UTC"
         return situation_of(readings, zone, known.glucose_unit if known else None, now)
+
+    def _stands(self, notice: Notice) -> bool:
+        """Whether devices that a patient is asked about are silent still; of all else that is asked nobody knows."""
+        silent = silent_in(notice.body) if notice.subject == for_patient(NO_DATA.title) else frozenset()
+        if not silent:
+            return True
+        now = self._clock.now()
+        heard = {name for name, at in self.book.heard_elsewhere(now, silent).items() if at > notice.written_at}
+        for vital in _EXPECTED:
+            newest = self._journal.readings(notice.patient, vital, now - _STORED, now + _ABOUT, _LOOKED_AT)
+            heard |= {each.device for each in newest if each.received_at > notice.written_at and is_usable(each)}
+        return not silent <= heard
 
 
 def _problem(channel: str) -> str:

@@ -942,6 +942,87 @@ async def test_what_was_put_off_and_is_not_needed_any_more_waits_no_longer(clini
     assert clinic.escalation.put_off([waits.id, "n-other"], clinic.now) == {waits.id: ""}
 
 
+UNTIL_THREE = QuietHours(start=time(1), end=time(3))
+
+
+async def test_what_was_put_off_and_is_over_is_told_as_over_and_not_as_it_was(clinic: Clinic, app: Ear) -> None:
+    clinic.team.put(replace(WANG, quiet=UNTIL_THREE), now=START)
+    alert = clinic.alarm(Priority.MEDIUM)
+    await clinic.at(1)
+    (waits,) = (each for each in clinic.book.notices(alert.id) if each.recipient)
+    await clinic.at(30)
+    clinic.over()
+    await clinic.at(59)
+    assert clinic.escalation.put_off([waits.id], clinic.now) == {waits.id: ""}
+    await clinic.at(61)
+    ((_, told),) = app.heard
+    assert told.subject.zh == "状况已解除：血糖严重偏低，患者 p-1"
+    assert "该警报尚无人确认" in told.body.zh
+    assert clinic.escalation.put_off([waits.id], clinic.now) == {waits.id: told.notice.id}
+    await clinic.at(241)
+    (later,) = (message for address, message in app.heard if address == "li")
+    assert "- 2 Mar 03:00, nurse (王丽): told, no answer yet" in later.body.en
+
+
+async def test_what_was_put_off_and_came_again_is_told_once_as_it_is(clinic: Clinic, app: Ear) -> None:
+    clinic.team.put(replace(WANG, quiet=UNTIL_THREE), now=START)
+    alert = clinic.alarm(Priority.MEDIUM)
+    await clinic.at(10)
+    clinic.over()
+    await clinic.at(20)
+    clinic.hear(finding(priority=Priority.MEDIUM, since=clinic.now, known_at=clinic.now))
+    await clinic.at(61)
+    ((_, told),) = app.heard
+    assert told.subject.en == "Medium priority: Very low glucose, patient p-1"
+    assert "over" not in told.body.en
+    assert len([each for each in clinic.book.notices(alert.id) if each.recipient == "staff:wang"]) == 3
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+async def test_who_was_told_is_told_of_the_end_of_what_was_closed_in_the_quiet_hours(
+    clinic: Clinic, app: Ear, is_told: bool
+) -> None:
+    if is_told:
+        await clinic.at(0)
+    clinic.team.put(replace(WANG, quiet=QuietHours(start=time(2, is_told), end=time(3))), now=START)
+    alert = clinic.alarm(Priority.MEDIUM)
+    await clinic.at(2)
+    assert app.whom() == ["wang"] * is_told
+    clinic.over()
+    await clinic.at(3)
+    clinic.act(alert.id, ActKind.CLOSE)
+    await clinic.at(61)
+    subjects = [message.subject.en for _, message in app.heard]
+    assert subjects[1:] == ["Condition over: Very low glucose, patient p-1"] * is_told
+    assert len(subjects) == 2 * is_told
+
+
+async def test_a_device_that_was_heard_in_the_night_is_not_asked_for_in_the_morning(
+    clinic: Clinic, app: Ear, caplog: pytest.LogCaptureFixture
+) -> None:
+    clinic.reach_patient(Contact(channel="app", address="p"))
+    (notice,) = clinic.hear(finding("no-data", audience=Audience.PATIENT, priority=Priority.LOW))
+    await clinic.at(1)
+    clinic.escalation.stands = lambda asked: asked.id != notice.id
+    with caplog.at_level("INFO", "alerts.escalation_book"):
+        await clinic.skip(6 * 60)
+    assert app.heard == []
+    assert clinic.escalation.put_off([notice.id], clinic.now) == {notice.id: ""}
+    assert f"notice {notice.id} was put off and is not told: the devices were heard" in caplog.text
+
+
+async def test_what_a_rule_said_to_a_patient_in_quiet_hours_is_not_told_when_its_alert_is_over(
+    clinic: Clinic, app: Ear
+) -> None:
+    clinic.reach_patient(Contact(channel="app", address="p"), quiet=UNTIL_THREE)
+    clinic.hear(finding("meter-low", audience=Audience.PATIENT, priority=Priority.LOW))
+    clinic.alarm(Priority.MEDIUM)
+    await clinic.at(20)
+    clinic.over()
+    await clinic.at(61)
+    assert "p" not in app.whom()
+
+
 CHEN = replace(WANG, id="chen", name="陈静", contacts=(Contact(channel="app", address="chen"),))
 
 
