@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, delete, event, insert
 
-from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Text, Verdict
+from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Text, Verdict, together
 from alerts.book import Book
 from alerts.channels import ChannelError, Message
 from alerts.database import METADATA
 from alerts.escalation import Ladder, Result, Step, TimerKind
 from alerts.escalation_book import EscalationBook, PatientFile
+from alerts.first_aid import advice
 from alerts.follow_up import Attempt, Close, Open, Postpone, State, What, Why, follow, of_alert
 from alerts.follow_up import Result as Tried
 from alerts.follow_up_book import FollowUpBook
@@ -459,6 +460,33 @@ async def test_a_telephone_is_dialled_by_a_person(clinic: Clinic, app: Ear) -> N
     assert task
     assert (task.role, task.state, task.priority) == (Role.NURSE, State.OPEN, Priority.HIGH)
     assert task.because.en == f"Please telephone the patient: 010-1234. {alert.because.en}"
+
+
+@pytest.mark.parametrize("rule", ["low-critical", "bp-severe"])
+async def test_who_telephones_has_no_less_to_say_than_the_patient_would_read(
+    clinic: Clinic, app: Ear, rule: str
+) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    clinic.hear(finding(rule, priority=Priority.HIGH))
+    await clinic.at(1)
+    (call,) = (message.body for _, message in app.heard if "010-1234" in message.subject.en)
+    (would_read,) = (each.body for each, _ in clinic.book.to_patient("p-1", 9))
+    for told, said, apart in ((call.zh, would_read.zh, "。"), (call.en, would_read.en, ". ")):
+        sentences = {each.strip() for line in said.splitlines() for each in line.split(apart)}
+        left = {each for each in sentences if each.removesuffix(".") not in told}
+        assert left <= {"正在通知您的诊所", "Your clinic is being told", "Your clinic is being told."}
+    assert ("请勿独处" in call.zh, "切勿喂食" in call.zh) == (rule == "low-critical",) * 2
+    assert "Reach the patient now. Ask " in call.en
+
+
+async def test_what_the_call_says_already_is_not_said_twice(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    own = finding("low-critical", audience=Audience.PATIENT, priority=Priority.MEDIUM)
+    clinic.hear(replace(own, because=together((own.because, advice(very_low=True)))))
+    clinic.alarm()
+    await clinic.at(1)
+    (call,) = (message.body for _, message in app.heard if "010-1234" in message.subject.en)
+    assert (call.zh.count("请勿独处"), call.en.count("Do not stay alone")) == (1, 1)
 
 
 async def test_who_telephones_for_a_rule_that_says_something_to_the_patient_alone_reads_it_and_has_a_link(
