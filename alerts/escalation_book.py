@@ -765,7 +765,7 @@ class _Desk:
         before = count
         for role in (each for each in Role if each in roles):
             there = [one.recipient() for one in self.rota.on_duty(role, self._now)]
-            came = [one for one in there if one.owner not in known and self._book.ways(one, PREFERRED)]
+            came = [one for one in there if one.owner not in known and self._is_there(one, PREFERRED)]
             if came:
                 step = Step(to=role, after=self._now - timer.run)
                 by = replace(timer, kind=TimerKind.STEP, due=self._now, number=MOST_STEPS, count=count, step=step)
@@ -820,13 +820,13 @@ class _Desk:
         return self.patient(about.patient).zone != recipient.zone
 
     def _offer_of_care(self, notice: Notice, recipient: Recipient, channel: str, timer: str) -> Result:
-        if notice.priority is Priority.LOW and self._book.ways(recipient, channel):
+        if notice.priority is Priority.LOW and self._is_there(recipient, channel):
             return self._put_off(notice, recipient, morning(recipient, self._now), timer)
         return self._offer(notice, recipient, channel, timer)
 
     def _offer(self, notice: Notice, recipient: Recipient, channel: str, timer: str | None) -> Result:
         """Send a notice, or put it off."""
-        if not self._book.ways(recipient, channel):
+        if not self._is_there(recipient, channel):
             return Result.NOBODY
         until = put_off_until(recipient, notice.priority, self._now)
         if until is None and notice.priority is not Priority.HIGH:
@@ -835,6 +835,13 @@ class _Desk:
             self.send(notice, recipient, channel, timer)
             return Result.TOLD
         return self._put_off(notice, recipient, until, timer)
+
+    def _is_there(self, recipient: Recipient, channel: str) -> bool:
+        """Whether somebody can be told: not one of the staff whose telephone nobody can be asked to dial."""
+        found = self._book.ways(recipient, channel)
+        if recipient.is_patient or any(each.channel in self._book.dialled for each in found):
+            return bool(found)
+        return bool(found) and bool(self._callers(recipient.owner))
 
     def _is_usual(self, recipient: Recipient, channel: str) -> bool:
         """Whether a channel leads to the same contacts as what is sent by none in particular."""

@@ -161,6 +161,28 @@ async def test_where_nobody_at_all_is_there_it_is_tried_again_and_said(
     assert clinic.escalation.untold([alert.id]) == []
 
 
+async def test_who_has_only_a_telephone_that_nobody_can_be_asked_to_dial_counts_as_nobody(
+    opened: Callable[..., Clinic], app: Ear
+) -> None:
+    clinic = opened(app)
+    for number, one in enumerate((WANG, LI, BAO)):
+        clinic.team.put(replace(one, contacts=(Contact(channel="telephone", address=f"010-123{number}"),)), now=START)
+    clinic.team.add_shift(shift("wang", Role.NURSE), now=START)
+    alert, mild = clinic.alarm(), clinic.alarm(Priority.LOW, patient="p-2")
+    act = Open(patient="p-1", why=Why.STAFF, key="k", because=alert.because, at=START, role=Role.NURSE, by="Li")
+    late = clinic.open(replace(act, priority=Priority.LOW))
+    await clinic.at(31)
+    assert app.heard == []
+    assert clinic.escalation.untold([alert.id]) == [alert.id]
+    await clinic.skip(3 * 24 * 60)
+    every = sorted([alert.id, mild.id, late.id])
+    assert clinic.escalation.untold(every) == every
+    clinic.team.put(BAO, now=clinic.now)
+    await clinic.at(3 * 24 * 60 + 6)
+    assert "bao" in app.whom()
+    assert clinic.escalation.untold([alert.id]) == []
+
+
 async def test_an_absence_is_stood_in_for(clinic: Clinic, app: Ear) -> None:
     clinic.team.add_absence(Absence(practitioner="wang", start=START, end=minute(60), substitute="bao"), now=START)
     clinic.alarm()
