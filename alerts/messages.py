@@ -44,6 +44,9 @@ _MOST_READINGS: Final = 3
 _MOST_TRIED: Final = 6  # the first round of a ladder of high priority, and one more
 _GLUCOSE: Final = frozenset({Vital.GLUCOSE, Vital.CGM})
 _BETWEEN_SENTENCES: Final = re.compile(r"(?<=\.) |(?<=。)")
+# Of an overdue follow-up, as the templates "overdue" begin: no health data.
+_SINCE_EN: Final = re.compile(r"a follow-up is overdue since (.+?), patient ")
+_SINCE_ZH: Final = re.compile(r"随访自 (.+?) 起逾期")
 _COMMA: Final = Text(en=", ", zh="，")
 
 _ROLES: Final[Mapping[str, Text]] = {
@@ -380,7 +383,10 @@ def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
     if notice.id.startswith((SURVEY_ID, TRIAL_ID)):
         return Written(subject=notice.subject, body=notice.body)
     if notice.id.startswith(OVERDUE_ID):
-        return write("overdue_untrusted", "UTC", priority=PRIORITY_WORDS[notice.priority], patient=notice.patient)
+        en, zh = _SINCE_EN.search(notice.subject.en), _SINCE_ZH.search(notice.subject.zh)
+        since = Text(en=en[1], zh=zh[1]) if en and zh else None
+        words = PRIORITY_WORDS[notice.priority]
+        return write("overdue_untrusted", "UTC", priority=words, patient=notice.patient, since=since)
     kind = "patient_untrusted" if notice.audience is Audience.PATIENT else "staff_untrusted"
     if notice.id.startswith(CALL_ID):
         kind = "call_untrusted"
