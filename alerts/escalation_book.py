@@ -149,6 +149,7 @@ _Tell = Callable[[str, Recipient], Result]
 _AT_ONCE: Final = 250  # timers of one transaction
 _OF_DEVICE: Final = frozenset(for_patient(rule.title) for rule in DEVICE_RULES)
 _MOST_IN_FULL: Final = 5  # messages that another one repeats to staff
+_TOGETHER: Final = timedelta(minutes=2)  # what is told to one person within is told once
 _AFTER_A_FAULT: Final = timedelta(minutes=1)
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the run of what is done once
 _IN_RESERVE: Final = (Role.COORDINATOR, Role.DOCTOR)  # who is told where nobody on duty can be
@@ -495,8 +496,9 @@ class _Desk:
             each.id for run in self._runs.values() for each in run.values() if each.result is Result.NOT_DELIVERED
         }
         self._delivered = delivered_in(db, asked) if asked else set()
-        handed = [timer for timer in timers if timer.kind is TimerKind.HANDOVER]
-        self._told = told_in(db, [each.id for timer in handed for each in self._run(timer)]) if handed else {}
+        handed = [each.id for timer in timers if timer.kind is TimerKind.HANDOVER for each in self._run(timer)]
+        taken = [each.id for timer in timers if timer.kind is TimerKind.STEP for each in self._just_taken(timer)]
+        self._told = told_in(db, [*handed, *taken]) if handed or taken else {}
         self._contacts: dict[str, _Ways] = {}
         patients = {alert.patient for alert in self._alerts.values()}
         patients |= {follow_up.patient for follow_up in self._follow_ups.values()}
@@ -791,7 +793,28 @@ class _Desk:
         if timer.step is None:
             raise ValueError(f"timer {timer.id} is a step without a step")
         there = people(timer.step, self.rota, self.patient(of_patient), self._now)
-        self._tell_all(timer, there, of_patient, tell, present=present)
+        told = {owner for each in self._just_taken(timer) for owner in self._told.get(each.id, ())}
+        left = [one for one in there if one.owner not in told]
+        if there and not left:
+            self._finish(timer, Result.DONE)
+            self._follow(after_telling(timer, Result.DONE, self._run(timer), self._now, present=present))
+        else:
+            self._tell_all(timer, left, of_patient, tell, present=present)
+
+    def _just_taken(self, timer: Timer) -> list[Timer]:
+        """Other steps of its run by which staff were told just now by the same channel, as at a change of shift."""
+        return [
+            each
+            for each in self._run(timer)
+            if each.kind is TimerKind.STEP
+            and each.id != timer.id
+            and each.is_for_staff
+            and each.step
+            and timer.step
+            and each.step.channel == timer.step.channel
+            and each.done_at
+            and self._now - each.done_at < _TOGETHER
+        ]
 
     def _tell_all(
         self, timer: Timer, whom: Iterable[Recipient], of_patient: str, tell: _Tell, *, present: bool

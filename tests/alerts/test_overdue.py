@@ -35,7 +35,7 @@ from alerts.messages import overdue_message
 from alerts.team import Absence, Contact, QuietHours, Role
 from alerts.team_book import TeamBook
 from gateway.schema import open_database
-from tests.alerts.telling import BAO, BASE, WANG, Clinic, shift
+from tests.alerts.telling import BAO, BASE, LI, WANG, Clinic, shift
 from tests.alerts.test_telling import Ear
 from tests.alerts.ward import START, minute
 
@@ -498,6 +498,26 @@ async def test_who_comes_on_duty_is_told_once_what_is_overdue_of_high_priority(
     await clinic.at(91)
     assert sorted(app.whom()[3:]) == ["bao", "chen", "li", "wang"]
     assert app.heard[2][1].subject.en == "High priority: a follow-up is overdue since 2 Mar 02:31, patient p-1"
+
+
+@pytest.mark.parametrize("due", [29.5, 30.5], ids=["at the change of the shift", "a minute later"])
+async def test_who_comes_on_duty_as_it_is_told_again_is_told_once(
+    opened: Callable[..., Clinic], app: Ear, sms: Ear, due: float
+) -> None:
+    clinic = in_two_shifts(opened(app, sms))
+    made = clinic.open(opening(Priority.HIGH, due_at=minute(due)))
+    await clinic.at(62)
+    assert sorted(app.whom()) == ["bao", "chen", "li", "wang", "wang"]
+    assert clinic.escalation.untold([made.id]) == []
+    await clinic.at(92)
+    assert sorted(app.whom()[5:]) == ["bao", "chen", "li", "wang"]
+
+
+async def test_who_has_two_roles_is_told_once_by_two_steps_of_one_moment(clinic: Clinic, app: Ear) -> None:
+    clinic.team.put(replace(LI, roles=frozenset({Role.DOCTOR, Role.COORDINATOR})), now=START)
+    clinic.alarm()
+    await clinic.at(31)
+    assert sorted(app.whom()) == ["bao", "li", "li", "wang"]
 
 
 async def test_who_comes_on_duty_is_told_of_what_was_overdue_before_an_update(
