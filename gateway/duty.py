@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -33,7 +33,8 @@ from alerts.survey import SURVEY_ID, VALID
 from alerts.team import Recipient, Role, patient
 from alerts.team_book import TeamBook
 from gateway.clock import Clock
-from gateway.language import Sentence
+from gateway.health_words import known
+from gateway.language import Language, Sentence
 from gateway.own_limits import care_of
 from gateway.people import Patient, People
 from gateway.replies import Replies
@@ -235,12 +236,12 @@ class Duty:
 
     def _of_channel(self, name: str, verdict: Verdict, error: str = "") -> Finding:
         now = self._clock.now()
-        local = now.astimezone(ZoneInfo(self._zone))
+        local, fault = now.astimezone(ZoneInfo(self._zone)), known(error)
         en, zh = f"{local.day} {local:%b %H:%M}", f"{local.month}月{local.day}日 {local:%H:%M}"
         said = {
             Verdict.RAISE: Text(
-                en=f"The channel {name} has not delivered since {en}: {error}.",
-                zh=f"通道 {name} 自 {zh} 起无法送达：{error}。",
+                en=f"The channel {name} has not delivered since {en}: {fault}.",
+                zh=f"通道 {name} 自 {zh} 起无法送达：{_chinese().sentence(fault)}。",
             ),
             Verdict.CLEAR: Text(
                 en=f"The channel {name} delivers again since {en}.", zh=f"通道 {name} 自 {zh} 起已恢复送达。"
@@ -326,6 +327,11 @@ class Duty:
             newest = self._journal.readings(notice.patient, vital, now - _STORED, now + _ABOUT, _LOOKED_AT)
             heard |= {each.device for each in newest if each.received_at > notice.written_at and is_usable(each)}
         return not silent <= heard
+
+
+@cache
+def _chinese() -> Language:
+    return Language("zh_CN")
 
 
 def _problem(channel: str) -> str:

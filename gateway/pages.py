@@ -78,7 +78,7 @@ from gateway.charts import Span, glucose_figure, pressure_figure
 from gateway.contact_api import contacts_of, patient_person, trials_of
 from gateway.forms import Forms, Refusal, half_width, numbers_named
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
-from gateway.health_words import part_word
+from gateway.health_words import known, part_word
 from gateway.language import LANGUAGES, Language, Sentence, choose, listed, load_languages
 from gateway.own_limits import OwnNumber, own_numbers, unreadable_numbers, with_number, without_number
 from gateway.people import DeviceKind, DeviceLink, Patient, plans_on
@@ -238,6 +238,7 @@ def _environment(language: Language) -> Environment:
         part_word=lambda part: part_word(part, language),
         unit_word=lambda unit: say(UNITS[str(unit)]) if str(unit) in UNITS else unit,
         way_word=partial(_way_word, language),
+        known=known,
         is_sentence=lambda said: isinstance(said, Sentence),
     )
     return room

@@ -57,11 +57,12 @@ class Ear:
         self.name = name
         self.audiences = audiences
         self.cut = False
+        self.fault = "the line is cut"
         self.heard: list[Message] = []
 
     async def deliver(self, message: Message) -> None:
         if self.cut:
-            raise ChannelError("the line is cut")
+            raise ChannelError(self.fault)
         self.heard.append(message)
 
 
@@ -271,6 +272,21 @@ async def test_it_goes_on_when_woken_and_when_time_has_passed(house: SmallHouse)
         passed.set()
         assert await slept.get() == PAUSE
     running.cancel()
+
+
+async def test_why_a_channel_does_not_deliver_is_told_in_both_languages(house: SmallHouse) -> None:
+    sms, app = Ear("sms"), Ear("app")
+    speaker = speak_through(house, sms, app)
+    house.duty.team.put(
+        replace(BAO, contacts=tuple(Contact(channel=name, address="bao") for name in ("sms", "app"))), now=NOW
+    )
+    sms.cut, sms.fault = True, "webhook sms answered HTTP 500"
+    for found in (very_low(), very_low(MILLER), severe_pressure()):
+        house.find(found)
+    await pass_minutes(house, speaker, 0, 12)
+    (told,) = (each.body for each in app.heard if each.notice.patient == HOUSE)
+    assert "has not delivered since 3 Mar 06:32: webhook sms answered HTTP 500." in told.en
+    assert "起无法送达：webhook sms 返回错误代码 HTTP 500。" in told.zh
 
 
 @pytest.mark.parametrize(
