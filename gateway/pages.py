@@ -29,7 +29,7 @@ from alerts.book import Way
 from alerts.channels import LogChannel
 from alerts.escalation import Result
 from alerts.follow_up import SYMPTOM_WORDS, asks_symptoms, channel_word
-from alerts.machine import snooze_at_most
+from alerts.machine import snooze_at_most, title
 from alerts.outbox import PersonalWay
 from alerts.rule import POPULATIONS, Rule
 from alerts.rules import PROBLEMS, RULES
@@ -263,10 +263,8 @@ def _value_word(reading: Reading, unit: Unit, language: Language) -> str:
 
 
 def _alert_title(language: Language, alert: Alert) -> str:
-    """What an alert is called: the worst that holds it up, as in its messages; its trouble once all that is over."""
-    raising = [rule for rule in RULES.values() if rule.name in alert.raising]
-    problem, _, _ = alert.problem.partition(":")
-    return _title(language, max(raising, key=lambda rule: rule.priority).name if raising else problem)
+    """What an alert is called, as in its messages."""
+    return language.text(title(alert))
 
 
 def show_refusal(request: Request, status: int, because: str | Text) -> Response:
