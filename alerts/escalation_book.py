@@ -820,13 +820,15 @@ class _Desk:
         self, timer: Timer, whom: Iterable[Recipient], of_patient: str, tell: _Tell, *, present: bool
     ) -> None:
         """Tell some people by the channel of a step, and plan what follows."""
-        results, names = [], []
+        found = []
         for recipient in whom:
             result = tell(timer.step.channel if timer.step else PREFERRED, recipient)
             if result is not Result.NOBODY:
-                results.append(result)
-                names.append(recipient.name if not recipient.is_patient else of_patient)
+                found.append((result, recipient.name if not recipient.is_patient else of_patient))
+        results = [each for each, _ in found]
         result = Result.TOLD if Result.TOLD in results else results[0] if results else Result.NOBODY
+        # Whom quiet hours keep from being told with the others is not said to be told.
+        names = [name for each, name in found if each is result]
         if result is Result.NOBODY and timer.is_for_staff:
             self.nobody.add(timer.subject)
         self._finish(timer, result, names)

@@ -992,6 +992,19 @@ async def test_what_was_put_off_and_is_not_needed_any_more_waits_no_longer(clini
     assert clinic.escalation.put_off([waits.id, "n-other"], clinic.now) == {waits.id: ""}
 
 
+async def test_whom_quiet_hours_keep_from_being_told_with_the_others_is_not_said_to_be_told(
+    clinic: Clinic, app: Ear
+) -> None:
+    clinic.team.put(replace(CHEN, quiet=QuietHours(start=time(1), end=time(9))), now=START)
+    clinic.team.add_shift(shift("chen", Role.NURSE), now=START)
+    clinic.alarm(Priority.MEDIUM)
+    await clinic.at(1)
+    await clinic.skip(240)
+    (later,) = (message.body for address, message in app.heard if address == "li")
+    assert "- 2 Mar 02:00, nurse (王丽): told, no answer yet\n" in later.en
+    assert "陈静" not in later.zh
+
+
 UNTIL_THREE = QuietHours(start=time(1), end=time(3))
 
 
