@@ -100,6 +100,7 @@ Index(
     sqlite_where=_is_standing,
     postgresql_where=_is_standing,
 )
+COUNTED: Final = 1000  # open alerts; counting more of them takes longer than it tells anybody
 # The worklist's first page is read from these, however many alerts are open or closed.
 _waits: Final = and_(_is_open, _alerts.c.acknowledged_at_us.is_(None), _alerts.c.snoozed_until_us.is_(None))
 _is_handled: Final = and_(
@@ -275,15 +276,16 @@ class Book:
     def worklist(self, *, handled: bool, limit: int) -> tuple[list[Alert], int]:
         """Open alerts that somebody has acknowledged or put off, or that nobody has; and how many there are in all.
 
-        The most urgent come first, of those the newest.
+        The most urgent come first, of those the newest. They are counted as far as COUNTED, and one beyond.
         """
         these = _is_handled if handled else _waits
         order = _alerts.c.priority.desc(), _alerts.c.opened_at_us.desc(), _alerts.c.id.desc()
         found = self._alerts(select(_alerts).where(these).order_by(*order).limit(limit))
         if len(found) < limit:
             return found, len(found)
+        counted = select(_alerts.c.id).where(these).limit(COUNTED + 1).subquery()
         with self._engine.connect() as db:
-            return found, db.execute(select(func.count()).select_from(_alerts).where(these)).scalar_one()
+            return found, db.execute(select(func.count()).select_from(counted)).scalar_one()
 
     def alerts(
         self,

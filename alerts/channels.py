@@ -29,7 +29,7 @@ from sqlalchemy.exc import OperationalError
 from alerts.alert import HOUSE, SEVERAL, Audience, Notice, Priority, Text
 from alerts.book import Book, Delivery, Try
 from alerts.machine import PRIORITY_WORDS
-from alerts.messages import OVERDUE_ID, Written, is_end, late_message, untrusted_message
+from alerts.messages import OVERDUE_ID, Written, is_end, late_message, untrusted_message, without_reply
 
 _log: Final = logging.getLogger("homeward.notices")
 
@@ -98,6 +98,11 @@ class Channel(Protocol):
         """Whether a delivery counts as a notification."""
         ...
 
+    @property
+    def replies(self) -> bool:
+        """Whether what people answer comes back (`POST /api/v1/replies`)."""
+        ...
+
     async def deliver(self, message: Message) -> None:
         """Hand the message over. Raises ChannelError."""
         ...
@@ -135,6 +140,7 @@ class LogChannel:
     audiences = frozenset(Audience)
     trusted = False
     reaches_people = False
+    replies = False
 
     async def deliver(self, message: Message) -> None:
         """Write the line."""
@@ -170,11 +176,13 @@ class WebhookChannel:
         trusted: bool = False,
         timeout_s: float = TIMEOUT_S,
         reaches: frozenset[Audience] = frozenset(),
+        replies: bool = False,
     ) -> None:
         self.name = name
         self.audiences = audiences
         self.trusted = trusted
         self.reaches = reaches
+        self.replies = replies
         self._url = url
         self._headers = dict(headers or {})
         self._timeout_s = timeout_s
@@ -246,11 +254,13 @@ class MailChannel:
         audiences: frozenset[Audience] = frozenset({Audience.STAFF}),
         trusted: bool = False,
         reaches: frozenset[Audience] = frozenset(),
+        replies: bool = False,
     ) -> None:
         self.name = name
         self.audiences = audiences
         self.trusted = trusted
         self.reaches = reaches
+        self.replies = replies
         self._server = server
         self._sender = sender
         self._recipient = recipient
@@ -311,11 +321,13 @@ class AppriseChannel:
         url: str,
         reaches: frozenset[Audience],
         trusted: bool = False,
+        replies: bool = False,
         timeout_s: float = APPRISE_TIMEOUT_S,
     ) -> None:
         self.name = name
         self.trusted = trusted
         self.reaches = reaches
+        self.replies = replies
         self._url = url
         self._timeout_s = timeout_s
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix=f"apprise {name}")
@@ -593,6 +605,8 @@ class _Voice:
             written = untrusted_message(notice, has_link=bool(link)) if delivery.address else _untrusted(notice)
         elif delivery.address:
             written = late_message(notice, self._clock())
+        if not self._channel.replies:
+            written = without_reply(written)
         return Message(
             notice=notice,
             subject=written.subject,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from hashlib import sha256
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -333,8 +333,9 @@ class EscalationBook:
         keeps no other one.
         """
         due = and_(_is_left, _timers.c.due_us <= to_us(now))
+        first = select(_timers.c.id).where(due).limit(1)
         with self._engine.connect() as db:
-            if db.execute(select(_timers.c.id).where(due)).first() is None and not is_release_due(db, now, dead):
+            if db.execute(first).first() is None and not is_release_due(db, now, dead):
                 return Cycle()
         # What is due of one alert is taken together, as far as it is as urgent and as late.
         order = _timers.c.priority.desc(), _timers.c.due_us, _timers.c.subject, _timers.c.number
@@ -806,14 +807,14 @@ class _Desk:
         return [
             each
             for each in self._run(timer)
-            if each.kind is TimerKind.STEP
+            if each.done_at
+            and self._now - each.done_at < _TOGETHER
+            and each.kind is TimerKind.STEP
             and each.id != timer.id
             and each.is_for_staff
             and each.step
             and timer.step
             and each.step.channel == timer.step.channel
-            and each.done_at
-            and self._now - each.done_at < _TOGETHER
         ]
 
     def _tell_all(
@@ -1283,9 +1284,10 @@ def _lacking_handover() -> Select[Any]:
 
 
 def _runs_of(db: Connection, alerts: Iterable[str]) -> dict[str, dict[str, Timer]]:
-    """All timers of some alerts, by alert and name."""
+    """All timers of some alerts, by alert and name; but no checks that are done: their step says what they saw."""
     found: dict[str, dict[str, Timer]] = {}
-    for row in db.execute(select(_timers).where(_timers.c.subject.in_(list(alerts)))):
+    tells = or_(_is_left, _timers.c.kind != TimerKind.CHECK)
+    for row in db.execute(select(_timers).where(_timers.c.subject.in_(list(alerts)), tells)).all():
         found.setdefault(row.subject, {})[row.id] = _timer(row)
     return found
 
@@ -1440,28 +1442,33 @@ def _step_row(step: Step) -> Mapping[str, Any]:
     }
 
 
+@lru_cache(maxsize=1024)  # the steps of a ladder are those of every alert
+def _step(
+    *, to: str, after_s: float, channel: str, until: str, repeat_s: float | None, everyone: bool, next_shift: bool
+) -> Step:
+    return Step(
+        to=to,
+        after=timedelta(seconds=after_s),
+        channel=channel,
+        until=Until(until),
+        repeat=timedelta(seconds=repeat_s) if repeat_s else None,
+        everyone=everyone,
+        next_shift=next_shift,
+    )
+
+
 def _timer(row: Row[Any]) -> Timer:
-    step = row.step
+    _, subject, kind, run_us, number, count, priority, step, due_us, done_us, result, who = tuple(row)
     return Timer(
-        subject=row.subject,
-        kind=TimerKind(row.kind),
-        run=from_us(row.run_us),
-        priority=Priority(row.priority),
-        due=from_us(row.due_us),
-        number=row.number,
-        count=row._mapping["count"],
-        step=Step(
-            to=step["to"],
-            after=timedelta(seconds=step["after_s"]),
-            channel=step["channel"],
-            until=Until(step["until"]),
-            repeat=timedelta(seconds=step["repeat_s"]) if step["repeat_s"] else None,
-            everyone=step["everyone"],
-            next_shift=step["next_shift"],
-        )
-        if step
-        else None,
-        done_at=from_us(row.done_us) if row.done_us is not None else None,
-        result=Result(row.result) if row.result else None,
-        who=tuple(row.who),
+        subject=subject,
+        kind=TimerKind(kind),
+        run=from_us(run_us),
+        priority=Priority(priority),
+        due=from_us(due_us),
+        number=number,
+        count=count,
+        step=_step(**step) if step else None,
+        done_at=from_us(done_us) if done_us is not None else None,
+        result=Result(result) if result else None,
+        who=tuple(who),
     )

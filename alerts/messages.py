@@ -10,7 +10,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -123,6 +124,10 @@ _OVERDUE_EMERGENCY: Final = Text(
 )
 
 
+# As the templates have it; for a way by which no answer comes back it is left out.
+_OR_REPLY: Final = Text(en=", or answer OK", zh="，或回复“收到”")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """A message in both languages."""
@@ -170,6 +175,7 @@ def alert_message(
     patient, with the contacts.
     """
     problem, _, _ = alert.problem.partition(":")
+    apart = _elsewhere(situation.zone or (whose.zone if whose else zone), zone)
     tried = _tried(run)
     to_do = _FOR_STAFF.get(problem, _NOT_URGENT if alert.priority is Priority.LOW else _ANSWER)
     if alert.condition_gone_at and alert.patient != HOUSE:
@@ -186,10 +192,10 @@ def alert_message(
         because=alert.because,
         numbers=situation.numbers,
         trend=situation.trend,
-        elsewhere=_elsewhere(situation.zone or (whose.zone if whose else zone), zone),
+        elsewhere=apart,
         **_reached(whose if alert.patient != HOUSE else None),
         over=alert.condition_gone_at is not None,
-        tried=tried[-_MOST_TRIED:],
+        tried=[_told(each, zone, with_offset=bool(apart)) for each in tried[-_MOST_TRIED:]],
         tries=len(tried),
         care=care,
         advice=to_do,
@@ -438,19 +444,27 @@ def situation_of(
     )
 
 
+def without_reply(written: Written | Notice) -> Written:
+    """The same for a way by which no answer comes back: the link alone acknowledges."""
+    en, zh = _OR_REPLY.en, _OR_REPLY.zh
+    return Written(
+        subject=written.subject, body=Text(en=written.body.en.replace(en, ""), zh=written.body.zh.replace(zh, ""))
+    )
+
+
 def _clock(moment: datetime, now: datetime) -> Text:
     """A local time, with its day where that is not today."""
     clock = f"{moment:%H:%M}"
     if moment.date() == now.date():
         return Text(en=clock, zh=clock)
-    day = _day(moment, now)
+    day = _day(moment, now.year)
     return Text(en=f"{day.en} {clock}", zh=f"{day.zh} {clock}")
 
 
-def _day(moment: datetime, now: datetime) -> Text:
-    """A local day, with its year where that is not the one of now."""
+def _day(moment: datetime, year: int) -> Text:
+    """A local day, with its year where that is not the one given."""
     en, zh = f"{moment.day} {moment:%b}", f"{moment.month}月{moment.day}日"
-    if moment.year == now.year:
+    if moment.year == year:
         return Text(en=en, zh=zh)
     return Text(en=f"{en} {moment.year}", zh=f"{moment.year}年{zh}")
 
@@ -522,20 +536,33 @@ def _pressure_trend(before: Reading, now: Reading, then: Text) -> Text | None:
     )
 
 
-def _tried(run: Sequence[Timer]) -> list[dict[str, Any]]:
+def _tried(run: Sequence[Timer]) -> list[Timer]:
     """The steps that were taken, the newest last. Whether one was delivered is looked into by a timer of its own."""
     done = [
         each for each in run if each.kind is TimerKind.STEP and each.done_at and each.step and each.result in _RESULTS
     ]
-    return [
-        {
-            "at": each.done_at,
-            "role": _ROLES.get(each.step.to, _BY_NAME) if each.step else _BY_NAME,
-            "who": each.who,
-            "result": _RESULTS[each.result] if each.result else _BY_NAME,
-        }
-        for each in sorted(done, key=lambda one: (one.done_at or one.due, one.number))
-    ]
+    return sorted(done, key=lambda one: (one.done_at or one.due, one.number))
+
+
+def _told(timer: Timer, zone: str, *, with_offset: bool) -> Text:
+    """When a step that was taken told whom, and what came of it."""
+    to = timer.step.to if timer.step else ""
+    at = (timer.done_at or timer.due).astimezone(UTC)
+    return _told_at(at, to, timer.who, timer.result or Result.TOLD, zone, with_offset=with_offset)
+
+
+@lru_cache(maxsize=4096)  # it is said again with each later step of its run
+def _told_at(at: datetime, to: str, who: tuple[str, ...], result: Result, zone: str, *, with_offset: bool) -> Text:
+    moment, role, said = (
+        _moment_on(at, zone, None, with_offset=with_offset),
+        _ROLES.get(to, _BY_NAME),
+        _RESULTS[result],
+    )
+    named = Text(en=f" ({', '.join(who)})", zh=f"（{'、'.join(who)}）") if who else Text(en="", zh="")
+    return Text(
+        en=f"{moment.en}, {role.en}{named.en}: {said.en}",
+        zh=f"{moment.zh}，{role.zh}{named.zh}：{said.zh}",
+    )
 
 
 def _environment(language: str) -> Environment:
@@ -564,9 +591,19 @@ def _moment_in_chinese(context: Context, moment: datetime) -> str:
 
 def _moment(context: Context, moment: datetime) -> Text:
     """On the reader's clock; with its offset where the patient's is another one ("elsewhere")."""
-    local = moment.astimezone(ZoneInfo(context["zone"]))
-    day = _day(local, context.get("now", local))
-    clock = f"{local:%H:%M}" + (f" {utc_offset(local)}" if context.get("elsewhere") else "")
+    now = context.get("now")
+    with_offset = bool(context.get("elsewhere"))
+    return _moment_on(moment.astimezone(UTC), context["zone"], now.year if now else None, with_offset=with_offset)
+
+
+@lru_cache(
+    maxsize=4096
+)  # for both languages; a moment in UTC, for the two of an hour that comes twice are equal else
+def _moment_on(moment: datetime, zone: str, year: int | None, *, with_offset: bool) -> Text:
+    """A moment on a clock, with its year where it is another than the one given."""
+    local = moment.astimezone(ZoneInfo(zone))
+    day = _day(local, local.year if year is None else year)
+    clock = f"{local:%H:%M}" + (f" {utc_offset(local)}" if with_offset else "")
     return Text(en=f"{day.en} {clock}", zh=f"{day.zh} {clock}")
 
 

@@ -314,8 +314,7 @@ def release_due(
     Gives who is to be telephoned, and the notices that have no further contact. dead: channels that do not deliver.
     dialled: channels that are configured, a telephone maybe among them.
     """
-    late = or_(_deliveries.c.next_us <= to_us(now), _deliveries.c.channel.in_(list(dead)))
-    query = select(_deliveries.c.notice, _deliveries.c.position).where(_deliveries.c.next_us.is_not(None), late)
+    query = select(_deliveries.c.notice, _deliveries.c.position).where(_is_late(now, dead))
     calls, last = [], []
     for row in db.execute(query.with_for_update(skip_locked=True)).all():
         db.execute(update(_deliveries).where(_is(row.notice, row.position)).values(next_us=None))
@@ -329,10 +328,14 @@ def release_due(
 
 def is_release_due(db: Connection, now: datetime, dead: Collection[str]) -> bool:
     """Whether `release_due` would find anything."""
-    late = or_(_deliveries.c.next_us <= to_us(now), _deliveries.c.channel.in_(list(dead)))
-    return (
-        db.execute(select(_deliveries.c.notice).where(_deliveries.c.next_us.is_not(None), late)).first() is not None
-    )
+    return db.execute(select(_deliveries.c.notice).where(_is_late(now, dead)).limit(1)).first() is not None
+
+
+def _is_late(now: datetime, dead: Collection[str]) -> ColumnElement[bool]:
+    """Whether the next contact is to be released. With a dead channel all that wait have to be looked at."""
+    is_late = _deliveries.c.next_us <= to_us(now)
+    of_dead = and_(_deliveries.c.next_us.is_not(None), _deliveries.c.channel.in_(list(dead)))
+    return or_(is_late, of_dead) if dead else is_late
 
 
 def delivered_in(db: Connection, timers: Collection[str]) -> set[str]:

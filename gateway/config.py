@@ -139,6 +139,11 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 DeviceName = Annotated[str, Field(pattern=rf"^{DEVICE_NAME.pattern}$")]
 
 
+def _secret_address(url: SecretStr) -> SecretStr:
+    _web_address(url.get_secret_value())
+    return url
+
+
 class Section(BaseModel):
     """A table of the file; a key it does not know is a mistake."""
 
@@ -355,6 +360,12 @@ class Webhook(Section):
         )
 
 
+class HeartbeatTo(Section):
+    """Who is asked every 15 s while Homeward is at work, and calls people when it is not."""
+
+    url: Annotated[Secret, AfterValidator(_secret_address)]
+
+
 _PEOPLE: Final = {"patients": Audience.PATIENT, "staff": Audience.STAFF}
 
 
@@ -363,6 +374,7 @@ class Channel(Section):
 
     kind: "mail" goes through the server of [email], "webhook" is a POST of JSON, "apprise" any service of Apprise.
     url: where to; {address} stands in it for the person's address. trusted: as in Email. reaches: whose addresses.
+    replies: the provider hands over what people answer (POST /api/v1/replies); only then are they asked to answer.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
@@ -370,6 +382,7 @@ class Channel(Section):
     url: Secret | None = None
     token: HeaderSecret | None = None
     trusted: bool = False
+    replies: bool = False
     reaches: Annotated[list[Literal["patients", "staff"]], Field(min_length=1)] = ["patients", "staff"]
 
     def channel(self, email: Email | None) -> PersonalChannel:
@@ -383,10 +396,13 @@ class Channel(Section):
                 audiences=frozenset(),
                 trusted=self.trusted,
                 reaches=reaches,
+                replies=self.replies,
             )
         url = self.url.get_secret_value() if self.url is not None else ""
         if self.kind == "apprise":
-            return AppriseChannel(name=self.name, url=url, trusted=self.trusted, reaches=reaches)
+            return AppriseChannel(
+                name=self.name, url=url, trusted=self.trusted, reaches=reaches, replies=self.replies
+            )
         headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"} if self.token is not None else {}
         return WebhookChannel(
             name=self.name,
@@ -395,6 +411,7 @@ class Channel(Section):
             headers=headers,
             trusted=self.trusted,
             reaches=reaches,
+            replies=self.replies,
         )
 
     @model_validator(mode="after")
@@ -435,6 +452,7 @@ class Config(Section):
     influxdb: InfluxDB | None = None
     email: Email | None = None
     webhook: Webhook | None = None
+    heartbeat: HeartbeatTo | None = None
     channel: list[Channel] = []
     ladder: Annotated[list[dict[str, Any]], AfterValidator(_ladders)] = []
 

@@ -112,14 +112,18 @@ class Duty:
         self._asked_at: datetime | None = None
 
     @property
+    def stands_still(self) -> bool:
+        """Whether what is due is not done any more: a look at it has not come to its end for too long."""
+        return self._clock.elapsed() - self._beat > STALL
+
+    @property
     def trouble(self) -> str | None:
         """What keeps people from being told, in a sentence; None when all is well."""
-        silent = self._clock.elapsed() - self._beat
-        if silent > STALL:
+        if self.stands_still:
             return Sentence(
                 "Escalation stands still since {n} s: nobody else is told of alerts. See the log, and start Homeward "
                 "again.",
-                n=silent // timedelta(seconds=1),
+                n=(self._clock.elapsed() - self._beat) // timedelta(seconds=1),
             )
         if self._faults:
             return Sentence(

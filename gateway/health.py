@@ -199,6 +199,9 @@ def _standing(house: House) -> Iterator[tuple[str, Part]]:
         "escalation",
         Part(ok=trouble is None, detail=trouble or Sentence("People are told as their steps fall due.")),
     )
+    if house.heartbeat.url is not None:
+        trouble = house.heartbeat.trouble
+        yield "heartbeat", Part(ok=trouble is None, detail=trouble or Sentence("The heartbeat is taken."))
     if listener := house.listener:
         open_now = Sentence(
             "Open at port {port}; connections now: {n}.", port=listener.port, n=listener.counts.connections

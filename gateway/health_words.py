@@ -18,6 +18,7 @@ _PARTS: Final[Mapping[str, str]] = {
     "watch": N_("Watch over the readings"),
     "rounds": N_("Weekly reviews"),
     "escalation": N_("Telling people"),
+    "heartbeat": N_("Heartbeat"),
     "listener": N_("Listener (MQTT)"),
     "logins": N_("Logins of devices"),
     "home posts": N_("Home posts"),

@@ -41,6 +41,7 @@ from gateway.config import BOOK, Config
 from gateway.device_book import DeviceBook, DeviceState
 from gateway.duty import Duty
 from gateway.health import TICK, Fall, Pulse
+from gateway.heartbeat import READY, Heartbeat, notify
 from gateway.hub_name import hub_name
 from gateway.keeper import WATCH, Keeper, room, share
 from gateway.language import Sentence
@@ -186,6 +187,11 @@ class House:
             judge=follow_ups.judge,
             rules=rules,
             elsewhere=book.heard_elsewhere if book.is_shared else None,
+        )
+        self.heartbeat = Heartbeat(
+            config.heartbeat.url.get_secret_value() if config.heartbeat else None,
+            moves=lambda: not duty.stands_still,
+            takes_in=self._takes_in,
         )
         self.pulse = Pulse(self)
         self._told: dict[str, str] = {}
@@ -603,6 +609,10 @@ class House:
         """Have the alerts hear what the rounds have found."""
         await self.path.round(partial(self.ward.hear, findings))
 
+    def _takes_in(self) -> bool:
+        """Whether readings are kept and watched as they come."""
+        return self.path.patience.trouble is None and self.ward.patience.trouble is None
+
     def _wake(self) -> None:
         """There may be somebody to tell."""
         self.speaker.wake()
@@ -657,12 +667,19 @@ async def _standing(config: Config, clock: Clock, radio: Radio | None) -> AsyncI
         _start_followers(shift, config, house, clock)
         await _start_worker(shift, house)
         await _open_links(shift, config, house, clock, radio)
-        works = ("tick", house.tick), ("upkeep", house.upkeep), ("rounds", house.go_round), ("duty", house.duty.run)
+        works = (
+            ("tick", house.tick),
+            ("upkeep", house.upkeep),
+            ("rounds", house.go_round),
+            ("duty", house.duty.run),
+            ("heartbeat", house.heartbeat.beat),
+        )
         for name, work in works:
             shift.start(_kept_going(name, work, house, clock), name)
         server = _Server(_server_config(create_app(house, config.web.guard())))
         stack.push_async_callback(_close_web, server, house.bulletin, shift.group.create_task(server.serve([door])))
         logger.info("open at %s, data in %s", house.address, config.data)
+        notify(READY)
         yield house
         logger.info("closing")
 

@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta, tzinfo
-from functools import reduce
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Final, Self
 
@@ -57,7 +57,6 @@ class Language:
         self.html = code.replace("_", "-")
         self.name = LANGUAGES[code]
         self.translations = _translations(code)
-        self._locale, self._pattern = _PATTERN[code]
 
     def gettext(self, message: str) -> str:
         """The message in this language."""
@@ -85,7 +84,7 @@ class Language:
     def moment(self, moment: datetime, zone: tzinfo) -> str:
         """A moment on the clock of a zone, with that zone's offset from UTC."""
         local = moment.astimezone(zone)
-        return f"{format_datetime(local, self._pattern, locale=self._locale)} {utc_offset(local)}"
+        return f"{_worded(local.replace(second=0, microsecond=0, tzinfo=None), self.code)} {utc_offset(local)}"
 
     def duration(self, span: timedelta) -> str:
         """A span in its largest two units, as in "3 h 20 min"; less than a minute is "less than 1 min"."""
@@ -98,6 +97,12 @@ class Language:
         if hours:
             return self.gettext("{hours} h {minutes} min").format(hours=hours, minutes=minutes % 60)
         return self.gettext("{minutes} min").format(minutes=minutes)
+
+
+@lru_cache(maxsize=16384)  # a page that stays open is asked for again and again, and nearly all its moments with it
+def _worded(minute: datetime, code: str) -> str:
+    locale, pattern = _PATTERN[code]
+    return format_datetime(minute, pattern, locale=locale)
 
 
 def load_languages() -> dict[str, Language]:

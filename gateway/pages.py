@@ -25,7 +25,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from alerts.alert import HOUSE, ActKind, Alert, IllegalAct, Notice, Symptom, Text, outcomes_of, together
-from alerts.book import Way
+from alerts.book import COUNTED, Way
 from alerts.channels import LogChannel
 from alerts.escalation import Result
 from alerts.follow_up import SYMPTOM_WORDS, asks_symptoms, channel_word
@@ -342,6 +342,7 @@ async def worklist(request: Request, house: House) -> Response:
         handled=[row for row in rows if _is_handled(row[0])],
         waiting_in_all=waiting_in_all,
         handled_in_all=handled_in_all,
+        counted=COUNTED,
         degraded=listed(part["detail"] for part in health["parts"].values() if part["status"] != "ok"),
     )
 

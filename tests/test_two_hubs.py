@@ -114,6 +114,7 @@ class SlowDesk:
     audiences = frozenset({Audience.STAFF})
     trusted = True
     reaches_people = True
+    replies = True
 
     def __init__(self, clock: HandClock) -> None:
         self._clock = clock

@@ -21,6 +21,7 @@ class Desk:
     audiences = frozenset({Audience.STAFF})
     trusted = True
     reaches_people = True
+    replies = True
 
     def __init__(self, file: Path, hub: str) -> None:
         self._file = file

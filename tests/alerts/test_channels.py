@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from apprise import Apprise
 from sqlalchemy import event
 
 from alerts.alert import Audience, Notice, Priority, Verdict
@@ -513,6 +515,7 @@ class Hanging:
     audiences = frozenset(Audience)
     trusted = False
     reaches_people = True
+    replies = True
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -735,3 +738,26 @@ def test_personal_channels_reach_whom_they_are_for() -> None:
     }
     with pytest.raises(ValueError, match="more than one channel has the name sms"):
         personal_routes([sms, sms])
+
+
+def test_apprise_knows_each_address_that_the_docs_give() -> None:
+    """With an id and a secret of the length that each provider has."""
+    text = (Path(__file__).parents[2] / "docs" / "telling.md").read_text(encoding="utf-8")
+    urls = re.findall(r"^\| [^|]+ \| apprise \| `([^`]+)`", text, re.MULTILINE)
+    real = {"SID": "AC" + "a" * 32, "TOKEN": "b" * 32, "AGENTID": "1000002", "{address}": "8613800000000"}
+    known = []
+    for url in urls:
+        said = url
+        for name, value in real.items():
+            said = said.replace(name, value)
+        service = Apprise.instantiate(said)
+        assert service is not None, url
+        known.append(type(service).__name__)
+    assert known == [
+        "NotifyTwilio",
+        "NotifyTwilio",
+        "NotifyWeChat",
+        "NotifyWeComBot",
+        "NotifyDingTalk",
+        "NotifyFeishu",
+    ]

@@ -28,6 +28,7 @@ from alerts.messages import (
     says_all_of,
     situation_of,
     untrusted_message,
+    without_reply,
     write,
 )
 from alerts.team import Contact, Recipient, Role
@@ -529,3 +530,19 @@ def test_wherever_the_emergency_number_is_named_it_is_said_which() -> None:
                 assert not re.search(r"emergency number(?! \(120 in China\)| is 120)", said), path
                 assert not re.search(r"(急救电话|请立即呼叫急救)(?!（中国大陆 120）)", said), path
     assert named > 40
+
+
+def test_who_cannot_be_heard_is_not_asked_to_answer() -> None:
+    said = without_reply(alert_message(ALERT, to_patient=False, zone=ZONE, situation=SITUATION))
+    assert said.body.en.endswith("Acknowledge with the link; then note what came of it.")
+    assert said.body.zh.endswith("请点击链接确认；随后记录处理结果。")
+    # Of those who have answered it is known that they are heard.
+    folder = Path(alerts.messages.__file__).parent / "messages"
+    kinds = [path for path in folder.glob("*.jinja") if not path.name.startswith("reply.")]
+    texts = [path.read_text(encoding="utf-8") for path in kinds]
+    asked = [text for text in texts if "answer OK" in text or "回复“收到”" in text]
+    assert len(asked) == 6
+    for text in asked:
+        left = without_reply(Written(subject=Text(en="", zh=""), body=Text(en=text, zh=text))).body
+        assert "answer OK" not in left.en
+        assert "回复“收到”" not in left.zh

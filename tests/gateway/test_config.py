@@ -76,6 +76,7 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path) -> None:
         ('[webhook]\nurl = "http://h"\ntoken = "a "\n', r"\[webhook\] token: .*without a blank"),
         ('[webhook]\nurl = "chat.clinic/hook"\n', r"\[webhook\] url: it is no web address; write http"),
         ('[webhook]\nurl = "ftp://h"\n', r"\[webhook\] url: it is no web address"),
+        ('[heartbeat]\nurl = "hc-ping.com/s3cret"\n', r"\[heartbeat\] url: it is no web address; write http[^3]*$"),
         ('[webhook]\nurl = "http://"\n', r"\[webhook\] url: it is no web address"),
         ('[webhook]\nurl = "http://h:x/"\n', r"\[webhook\] url: it is no web address"),
         (
@@ -191,7 +192,8 @@ def test_the_example_with_every_line_in_force_holds_every_key_and_is_valid(tmp_p
     text = re.sub(r"(?m)^# (?=\[|[a-z][\w-]* = )", "", EXAMPLE.read_text(encoding="utf-8"))
     for file in re.findall('"file:(.+?)"', text):
         (tmp_path / file).parent.mkdir(exist_ok=True)
-        (tmp_path / file).write_text("s3cret/{address}\n", encoding="utf-8")
+        secret = "https://hc-ping.com/s3cret" if file.endswith("heartbeat") else "s3cret/{address}"
+        (tmp_path / file).write_text(f"{secret}\n", encoding="utf-8")
     (tmp_path / "rules.toml").write_text('region = "china"\n', encoding="utf-8")
     load(written(tmp_path, text))
     found = tomllib.loads(text)

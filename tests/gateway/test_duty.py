@@ -51,6 +51,7 @@ class Ear:
 
     trusted = True
     reaches_people = True
+    replies = True
     reaches = frozenset(Audience)
 
     def __init__(self, name: str, audiences: frozenset[Audience] = frozenset()) -> None:
@@ -202,6 +203,19 @@ async def pass_minutes(house: SmallHouse, speaker: Speaker, first: int, last: in
         house.time = NOW + timedelta(minutes=minutes)
         await house.duty.go()
         await speaker.speak()
+
+
+@pytest.mark.parametrize("replies", [True, False])
+async def test_only_who_is_heard_is_asked_to_answer(house: SmallHouse, replies: bool) -> None:
+    app = Ear("app")
+    app.replies = replies
+    speaker = speak_through(house, app)
+    house.find(very_low())
+    await house.duty.go()
+    await speaker.speak()
+    (message,) = app.heard
+    assert ("or answer OK" in message.body.en, "回复“收到”" in message.body.zh) == (replies, replies)
+    assert "Acknowledge with the link" in message.body.en
 
 
 async def test_it_says_when_it_stands_still(house: SmallHouse) -> None:

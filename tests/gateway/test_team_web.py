@@ -69,6 +69,7 @@ class Ear:
 
     trusted = False
     reaches_people = True
+    replies = True
     audiences: frozenset[Audience] = frozenset()
     reaches = frozenset(Audience)
     name = "app"

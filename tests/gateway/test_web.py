@@ -552,7 +552,7 @@ async def test_the_worklist_has_the_most_urgent_first_and_what_is_acknowledged_b
     assert "by 李医生" in page
 
 
-async def test_of_a_long_worklist_the_first_are_shown_and_all_are_counted(furnished) -> None:
+async def test_of_a_long_worklist_the_first_are_shown_and_all_are_counted(furnished, monkeypatch) -> None:
     for number in range(21):
         patient = Patient(id=f"q-{number}", name=f"Q {number}", zone="Europe/Berlin")
         furnished.people.add_patient(patient, now=NOW)
@@ -561,6 +561,9 @@ async def test_of_a_long_worklist_the_first_are_shown_and_all_are_counted(furnis
     async with browser(furnished) as web:
         page = (await web.get("/")).text
         listed = await web.get("/", headers={"Accept-Language": "zh-CN"})
+        for at in ("alerts.book.COUNTED", "gateway.pages.COUNTED"):
+            monkeypatch.setattr(at, 20)
+        longer = (await web.get("/")).text
     ids = re.findall(r'id="(a-[0-9a-f]+)"', page)
     assert (len(ids), ids[0]) == (15, urgent.id)
     assert furnished.book.alert(ids[1]).patient == "q-0"  # the newest
@@ -568,6 +571,8 @@ async def test_of_a_long_worklist_the_first_are_shown_and_all_are_counted(furnis
     assert "The 15 most urgent of 22 are shown." in page
     assert '<a href="/alerts?state=open">All open alerts</a>' in page
     assert "共 22 条，此处显示最紧急的 15 条。" in listed.text
+    for said in ("(20+) Worklist", "20+ alerts wait for an answer.", "The 15 most urgent of 20+ are shown."):
+        assert said in longer
 
 
 async def test_an_alert_of_the_house_itself_has_no_patient_and_is_dealt_with_like_any_other(furnished) -> None:

@@ -308,9 +308,27 @@ def _sections(data: Path, url: str, clinic: Clinic, ports: dict[str, int]) -> di
             "trusted": True,
         },
         "channel": [
-            {"name": "mail", "kind": "mail", "trusted": True},
-            {"name": "sms", "kind": "apprise", "url": f"json://{at['sms']}/sms/{{address}}", "trusted": True},
-            {"name": "app", "kind": "webhook", "url": f"http://{at['app']}/app/{{address}}", "trusted": True},
-            {"name": "pager", "kind": "webhook", "url": f"http://{at['pager']}/{{address}}", "trusted": True},
+            {"name": "mail", "kind": "mail", "trusted": True, "replies": True},
+            {
+                "name": "sms",
+                "kind": "apprise",
+                "url": f"json://{at['sms']}/sms/{{address}}",
+                "trusted": True,
+                "replies": True,
+            },
+            {
+                "name": "app",
+                "kind": "webhook",
+                "url": f"http://{at['app']}/app/{{address}}",
+                "trusted": True,
+                "replies": True,
+            },
+            {
+                "name": "pager",
+                "kind": "webhook",
+                "url": f"http://{at['pager']}/{{address}}",
+                "trusted": True,
+                "replies": True,
+            },
         ],
     }
