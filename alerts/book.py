@@ -729,6 +729,19 @@ def lasting_in(db: Connection, patient: str, problems: Collection[str]) -> list[
     return [_alert(row) for row in db.execute(query)]
 
 
+def ended_in(db: Connection, patient: str, problems: Collection[str], since: datetime) -> bool:
+    """Whether the condition of an alert of a patient about one of some problems has ended since a moment."""
+    ended = and_(_alerts.c.patient == patient, _alerts.c.problem.in_(problems))
+    query = select(_alerts.c.id).where(ended, _alerts.c.condition_gone_at_us >= to_us(since))
+    return bool(problems) and db.execute(query.limit(1)).first() is not None
+
+
+def notices_to_in(db: Connection, alert: str, recipient: str) -> list[str]:
+    """The ids of all notices about an alert to one person."""
+    query = select(_notices.c.id).where(_notices.c.alert == alert, _notices.c.recipient == recipient)
+    return list(db.scalars(query))
+
+
 def notices_in(db: Connection, names: Iterable[str]) -> dict[str, Notice]:
     """Notices by id, within a transaction."""
     return {row.id: _notice(row) for row in db.execute(select(_notices).where(_notices.c.id.in_(list(names))))}

@@ -29,7 +29,7 @@ from sqlalchemy.exc import OperationalError
 from alerts.alert import HOUSE, SEVERAL, Audience, Notice, Priority, Text
 from alerts.book import Book, Delivery, Try
 from alerts.machine import PRIORITY_WORDS
-from alerts.messages import Written, is_end, late_message, untrusted_message, without_reply
+from alerts.messages import OVERDUE_ID, Written, is_end, late_message, untrusted_message, without_reply
 
 _log: Final = logging.getLogger("homeward.notices")
 
@@ -630,6 +630,8 @@ def page_of(notice: Notice, base_url: str) -> str:
 
 
 def _untrusted(notice: Notice) -> Written:
+    if notice.id.startswith(OVERDUE_ID):
+        return untrusted_message(notice, has_link=True)
     priority = PRIORITY_WORDS[notice.priority]
     return Written(
         subject=_OVER if is_end(notice) else _GENERIC,

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -45,6 +46,7 @@ LATE_COUNT: Final = 3
 CLOCK_OFF: Final = timedelta(minutes=15)
 # Hours of the patient's clock. Who measures before breakfast and at bedtime may measure at no other time.
 _WAKING: Final = range(7, 23)
+_NAMED: Final = re.compile(r" from device (\S+) since ")
 _CORRECTED: Final = TimeBasis.CORRECTED  # looked up once: there is one for each reading
 
 
@@ -255,6 +257,11 @@ def _is_silent(
         en=f"{vital.en}: {what.en} from {of.en} since {since} ({lasted.en}; {limit.en}{unwell.en})",
         zh=f"{vital.zh}：{of.zh} {since} 起{what.zh}（{lasted.zh}，{limit.zh}{unwell.zh}）",
     )
+
+
+def silent_in(said: Text) -> frozenset[str]:
+    """The devices that a sentence of `no_data` names."""
+    return frozenset(_NAMED.findall(said.en))
 
 
 def _what(each: Expected, arrivals: Mapping[str, Arrivals]) -> Text:

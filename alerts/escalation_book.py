@@ -44,7 +44,16 @@ from sqlalchemy.exc import IntegrityError
 
 from alerts.alert import Alert, Audience, IllegalAct, Notice, Priority, Text, together
 from alerts.audit import audited
-from alerts.book import alerts_in, last_end_in, lasting_in, notices_in, owed_an_end_in, unacknowledged_names
+from alerts.book import (
+    alerts_in,
+    ended_in,
+    last_end_in,
+    lasting_in,
+    notices_in,
+    notices_to_in,
+    owed_an_end_in,
+    unacknowledged_names,
+)
 from alerts.database import METADATA, writing
 from alerts.device_rules import DEVICE_RULES
 from alerts.escalation import (
@@ -104,6 +113,7 @@ from alerts.messages import (
     all_clear_message,
     call_message,
     given_message,
+    is_end,
     overdue_message,
     says_all_of,
     write,
@@ -123,6 +133,7 @@ from alerts.outbox import (
     tried_in,
     waiting_for,
 )
+from alerts.rule import Rule
 from alerts.rules import RULES
 from alerts.staffing import is_told_at_once
 from alerts.survey import SURVEY_ID, Survey
@@ -138,6 +149,7 @@ _Tell = Callable[[str, Recipient], Result]
 _AT_ONCE: Final = 250  # timers of one transaction
 _OF_DEVICE: Final = frozenset(for_patient(rule.title) for rule in DEVICE_RULES)
 _MOST_IN_FULL: Final = 5  # messages that another one repeats to staff
+_TOGETHER: Final = timedelta(minutes=2)  # what is told to one person within is told once
 _AFTER_A_FAULT: Final = timedelta(minutes=1)
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the run of what is done once
 _IN_RESERVE: Final = (Role.COORDINATOR, Role.DOCTOR)  # who is told where nobody on duty can be
@@ -196,7 +208,8 @@ class EscalationBook:
 
     patients_of: who some patients are, of those who are registered. situation: the last readings about an alert, on
     the patient's own wall clock; it may fail, and the message then goes without. page: where staff who sign in see
-    what a notice is about, "" where there is no such page.
+    what a notice is about, "" where there is no such page. stands: whether what a device asked of a patient is so
+    still, of what was put off.
     """
 
     def __init__(
@@ -208,6 +221,7 @@ class EscalationBook:
         situation: Callable[[Alert, PatientFile | None], Situation] = lambda _alert, _known: Situation(),
         ladders: Sequence[Ladder] = (),
         page: Callable[[Notice], str] = lambda _notice: "",
+        stands: Callable[[Notice], bool] = lambda _notice: True,
     ) -> None:
         self._engine = engine
         self._channels = channels
@@ -215,6 +229,7 @@ class EscalationBook:
         self.situation = situation
         self.ladders = ladders
         self.page = page
+        self.stands = stands
 
     def beside(self, db: Connection, changes: Sequence[Change], notices: Sequence[Notice]) -> None:
         """Begin and end runs as alerts change, and have the patients' own contacts told what is for them."""
@@ -482,8 +497,9 @@ class _Desk:
             each.id for run in self._runs.values() for each in run.values() if each.result is Result.NOT_DELIVERED
         }
         self._delivered = delivered_in(db, asked) if asked else set()
-        handed = [timer for timer in timers if timer.kind is TimerKind.HANDOVER]
-        self._told = told_in(db, [each.id for timer in handed for each in self._run(timer)]) if handed else {}
+        handed = [each.id for timer in timers if timer.kind is TimerKind.HANDOVER for each in self._run(timer)]
+        taken = [each.id for timer in timers if timer.kind is TimerKind.STEP for each in self._just_taken(timer)]
+        self._told = told_in(db, [*handed, *taken]) if handed or taken else {}
         self._contacts: dict[str, _Ways] = {}
         patients = {alert.patient for alert in self._alerts.values()}
         patients |= {follow_up.patient for follow_up in self._follow_ups.values()}
@@ -752,7 +768,7 @@ class _Desk:
         before = count
         for role in (each for each in Role if each in roles):
             there = [one.recipient() for one in self.rota.on_duty(role, self._now)]
-            came = [one for one in there if one.owner not in known and self._book.ways(one, PREFERRED)]
+            came = [one for one in there if one.owner not in known and self._is_there(one, PREFERRED)]
             if came:
                 step = Step(to=role, after=self._now - timer.run)
                 by = replace(timer, kind=TimerKind.STEP, due=self._now, number=MOST_STEPS, count=count, step=step)
@@ -778,19 +794,42 @@ class _Desk:
         if timer.step is None:
             raise ValueError(f"timer {timer.id} is a step without a step")
         there = people(timer.step, self.rota, self.patient(of_patient), self._now)
-        self._tell_all(timer, there, of_patient, tell, present=present)
+        told = {owner for each in self._just_taken(timer) for owner in self._told.get(each.id, ())}
+        left = [one for one in there if one.owner not in told]
+        if there and not left:
+            self._finish(timer, Result.DONE)
+            self._follow(after_telling(timer, Result.DONE, self._run(timer), self._now, present=present))
+        else:
+            self._tell_all(timer, left, of_patient, tell, present=present)
+
+    def _just_taken(self, timer: Timer) -> list[Timer]:
+        """Other steps of its run by which staff were told just now by the same channel, as at a change of shift."""
+        return [
+            each
+            for each in self._run(timer)
+            if each.done_at
+            and self._now - each.done_at < _TOGETHER
+            and each.kind is TimerKind.STEP
+            and each.id != timer.id
+            and each.is_for_staff
+            and each.step
+            and timer.step
+            and each.step.channel == timer.step.channel
+        ]
 
     def _tell_all(
         self, timer: Timer, whom: Iterable[Recipient], of_patient: str, tell: _Tell, *, present: bool
     ) -> None:
         """Tell some people by the channel of a step, and plan what follows."""
-        results, names = [], []
+        found = []
         for recipient in whom:
             result = tell(timer.step.channel if timer.step else PREFERRED, recipient)
             if result is not Result.NOBODY:
-                results.append(result)
-                names.append(recipient.name if not recipient.is_patient else of_patient)
+                found.append((result, recipient.name if not recipient.is_patient else of_patient))
+        results = [each for each, _ in found]
         result = Result.TOLD if Result.TOLD in results else results[0] if results else Result.NOBODY
+        # Whom quiet hours keep from being told with the others is not said to be told.
+        names = [name for each, name in found if each is result]
         if result is Result.NOBODY and timer.is_for_staff:
             self.nobody.add(timer.subject)
         self._finish(timer, result, names)
@@ -807,13 +846,13 @@ class _Desk:
         return self.patient(about.patient).zone != recipient.zone
 
     def _offer_of_care(self, notice: Notice, recipient: Recipient, channel: str, timer: str) -> Result:
-        if notice.priority is Priority.LOW and self._book.ways(recipient, channel):
+        if notice.priority is Priority.LOW and self._is_there(recipient, channel):
             return self._put_off(notice, recipient, morning(recipient, self._now), timer)
         return self._offer(notice, recipient, channel, timer)
 
     def _offer(self, notice: Notice, recipient: Recipient, channel: str, timer: str | None) -> Result:
         """Send a notice, or put it off."""
-        if not self._book.ways(recipient, channel):
+        if not self._is_there(recipient, channel):
             return Result.NOBODY
         until = put_off_until(recipient, notice.priority, self._now)
         if until is None and notice.priority is not Priority.HIGH:
@@ -822,6 +861,13 @@ class _Desk:
             self.send(notice, recipient, channel, timer)
             return Result.TOLD
         return self._put_off(notice, recipient, until, timer)
+
+    def _is_there(self, recipient: Recipient, channel: str) -> bool:
+        """Whether somebody can be told: not one of the staff whose telephone nobody can be asked to dial."""
+        found = self._book.ways(recipient, channel)
+        if recipient.is_patient or any(each.channel in self._book.dialled for each in found):
+            return bool(found)
+        return bool(found) and bool(self._callers(recipient.owner))
 
     def _is_usual(self, recipient: Recipient, channel: str) -> bool:
         """Whether a channel leads to the same contacts as what is sent by none in particular."""
@@ -884,15 +930,26 @@ class _Desk:
         """Tell somebody what was put off; in one message where it is more than one."""
         self.write()  # what was put off just now is joined as well
         waiting = waiting_for(self._db, timer.subject, self._now)
-        needless = [each for each in waiting if self.is_needless(each)]
-        left = [each for each in waiting if each not in needless]
-        note_joined(self._db, needless, "")
+        last = {each.alert: each.id for each in waiting if _is_of_alert(each)}
+        # Of one alert the newest says how it is: what was written before it is told by it.
+        newest = [each for each in waiting if not _is_of_alert(each) or last[each.alert] == each.id]
+        needless = {each.id for each in newest if self._is_dropped(each)}
+        left = [each for each in newest if each.id not in needless]
         recipient = self._person(timer.subject, left[0].patient) if left else None
+        note_joined(self._db, [each for each in waiting if last.get(each.alert, each.id) in needless], "")
         if recipient is not None:
             told = left[0] if len(left) == 1 else self._in_one(left, recipient)
             self.send(told, recipient, PREFERRED)
-            note_joined(self._db, left, told.id)
+            names = {each.id for each in left}
+            by_it = [each for each in waiting if {each.id, last.get(each.alert)} & names]
+            note_joined(self._db, by_it, told.id)
         self._finish(timer, Result.DONE)
+
+    def _is_dropped(self, notice: Notice) -> bool:
+        """Whether what was put off is not to be told; the log says why."""
+        if why := self._why_needless(notice):
+            logger.info("notice %s was put off and is not told: %s", notice.id, why)
+        return why is not None
 
     def _in_one(self, notices: Sequence[Notice], recipient: Recipient) -> Notice:
         elsewhere = any(self.patient(each.patient).zone != recipient.zone for each in notices)
@@ -901,17 +958,50 @@ class _Desk:
         return told if self._lasting(told) else replace(told, alert=None)
 
     def is_needless(self, notice: Notice) -> bool:
-        """Whether what was put off for somebody need not be told any more; a snoozed alert is told anew."""
+        """Whether what was put off for somebody need not be told any more."""
+        return self._why_needless(notice) is not None
+
+    def _why_needless(self, notice: Notice) -> str | None:
+        """Why what was put off need not be told any more: it is not so by now; a snoozed alert is told anew.
+
+        Who was told of an alert is told of its end, also where somebody has closed it; staff in any case else.
+        """
         if timer := self._timer_of(notice):
             follow_up = follow_ups_in(self._db, [timer.subject]).get(timer.subject)
             if follow_up is not None and timer.kind is TimerKind.GIVEN:
-                return self._given(timer, follow_up) is None
+                return None if self._given(timer, follow_up) else "the follow-up is closed or somebody else's"
             if follow_up is not None:
-                return follow_up.overdue_at != timer.run
-        alert = alerts_in(self._db, [notice.alert]).get(notice.alert) if notice.alert else None
-        if alert is None:
-            return False
-        return alert.closed_at is not None or (notice.audience is Audience.STAFF and alert.snoozed_until is not None)
+                return None if follow_up.overdue_at == timer.run else "the follow-up is no longer overdue as it was"
+        if notice.alert is None:
+            return self._why_not_so(notice)
+        alert = alerts_in(self._db, [notice.alert]).get(notice.alert)
+        if alert is None or notice.follow_up is not None:
+            return "the alert is closed" if alert and alert.closed_at else None
+        is_staff = notice.audience is Audience.STAFF
+        if is_end(notice):
+            is_news = is_staff and alert.closed_at is None
+            return None if is_news or self._was_told(notice) else "nothing was told of what is over"
+        if alert.closed_at is not None:
+            return "the alert is closed"
+        if alert.condition_gone_at is not None and notice.written_at < alert.condition_gone_at:
+            return "the condition is over, which is told by itself"
+        return "somebody has put the alert off" if is_staff and alert.snoozed_until is not None else None
+
+    def _was_told(self, end: Notice) -> bool:
+        """Whether who is to be told of an end was told of the alert before."""
+        before = [name for name in notices_to_in(self._db, end.alert or "", end.recipient or "") if name != end.id]
+        put_off = put_off_in(self._db, before)
+        return any(put_off.get(name, name) for name in before)
+
+    def _why_not_so(self, notice: Notice) -> str | None:
+        """The same of what a rule says to a patient, as far as an alert or a device shows it."""
+        if notice.audience is not Audience.PATIENT:
+            return None
+        if notice.subject in _OF_DEVICE:
+            return None if self._book.stands(notice) else "the devices were heard since then"
+        problems = {rule.problem for rule in _rules(notice) if rule.holds_up}
+        is_over = ended_in(self._db, notice.patient, problems, notice.written_at)
+        return "the condition is over" if is_over else None
 
     def _timer_of(self, notice: Notice) -> Timer | None:
         name = timer_of_put_off(self._db, notice.id)
@@ -1235,9 +1325,18 @@ def _first_said(notice: Notice) -> tuple[bool, int]:
     return notice.alert is None, -notice.priority
 
 
+def _is_of_alert(notice: Notice) -> bool:
+    """Whether it says how an alert is, and not that there is something to do about its follow-up."""
+    return notice.alert is not None and notice.follow_up is None
+
+
 def _problems(notice: Notice) -> set[str]:
     """The trouble of which a rule says something to a patient; none of any other notice."""
-    return {rule.problem for rule in RULES.values() if for_patient(rule.title) == notice.subject}
+    return {rule.problem for rule in _rules(notice)}
+
+
+def _rules(notice: Notice) -> list[Rule]:
+    return [rule for rule in RULES.values() if for_patient(rule.title) == notice.subject]
 
 
 def _urgency(notice: Notice) -> Priority:

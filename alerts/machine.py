@@ -84,6 +84,7 @@ from alerts.alert import (
     outcomes_of,
 )
 from alerts.follow_up import asks_symptoms
+from alerts.rule import Rule
 from alerts.rules import RULES
 
 # Homeward's own: no longer than such an alert may wait for an act; of low priority until the next day.
@@ -591,11 +592,22 @@ _TO_PATIENT: Final = Text(en="For you: {title}", zh="请注意：{title}")
 
 
 def title(alert: Alert) -> Text:
-    """The name of the most urgent rule that holds the alert up; once it is over, of one as urgent as it was."""
+    """The name of the most urgent rule that holds the alert up; once it is over, of the one that it told of.
+
+    That is known by the kind of its readings, and by the limit that its sentence names; else it is one as urgent.
+    """
+    problem, _, _ = alert.problem.partition(":")
+    measured = {key.partition("/")[0] for key in alert.evidence}
     raising = [RULES[name] for name in sorted(alert.raising) if name in RULES]
-    about = raising or [rule for rule in RULES.values() if rule.problem == alert.problem]
+    of_problem = [rule for rule in RULES.values() if rule.problem == problem]
+    own = [rule for rule in of_problem if not measured.isdisjoint(rule.vitals)] or of_problem
+    about = raising or [rule for rule in own if _names_limit(alert.because, rule)] or own
     worst = max(about, key=lambda rule: (rule.priority == alert.priority, rule.priority), default=None)
-    return worst.title if worst else Text(en=alert.problem, zh=alert.problem)
+    return worst.title if worst else Text(en=problem, zh=problem)
+
+
+def _names_limit(because: Text, rule: Rule) -> bool:
+    return any(f"Limit: {each.source.en}." in because.en for each in rule.parameters)
 
 
 def for_patient(title: Text) -> Text:

@@ -45,6 +45,9 @@ _MOST_READINGS: Final = 3
 _MOST_TRIED: Final = 6  # the first round of a ladder of high priority, and one more
 _GLUCOSE: Final = frozenset({Vital.GLUCOSE, Vital.CGM})
 _BETWEEN_SENTENCES: Final = re.compile(r"(?<=\.) |(?<=。)")
+# Of an overdue follow-up, as the templates "overdue" begin: no health data.
+_SINCE_EN: Final = re.compile(r"a follow-up is overdue since (.+?), patient ")
+_SINCE_ZH: Final = re.compile(r"随访自 (.+?) 起逾期")
 _COMMA: Final = Text(en=", ", zh="，")
 
 _ROLES: Final[Mapping[str, Text]] = {
@@ -91,13 +94,15 @@ _FOR_STAFF: Final[Mapping[str, Text]] = {
         zh="请检查该通道的服务器与账户。期间改用其他联系方式通知；待发消息会继续重试。",
     ),
 }
-_CARED_FOR: Final = Text(
-    en="Your clinic is being told. If you feel unwell, call the emergency number (120 in China).",
-    zh="正在通知您的诊所。如感不适，请拨打急救电话（中国大陆 120）。",
+_TOLD_TO_CLINIC: Final = Text(en="Your clinic is being told.", zh="正在通知您的诊所。")
+_IF_UNWELL: Final = Text(
+    en="If you feel unwell, call the emergency number (120 in China).",
+    zh="如感不适，请拨打急救电话（中国大陆 120）。",
 )
+_CARED_FOR: Final = together((_TOLD_TO_CLINIC, _IF_UNWELL))
 # Of a low, by whether the newest reading leaves open that it is over.
 _SUGAR: Final[Mapping[bool, Text]] = {
-    may_be_over: Text(en=f"{said.en.strip()} Your clinic is being told.", zh=f"{said.zh}正在通知您的诊所。")
+    may_be_over: Text(en=said.en.strip(), zh=said.zh)
     for may_be_over, said in ((False, advice(very_low=True)), (True, advice_late(very_low=True)))
 }
 
@@ -176,7 +181,8 @@ def alert_message(
     if alert.condition_gone_at and alert.patient != HOUSE:
         to_do = _WHEN_OVER
     if to_patient:
-        to_do = _SUGAR[situation.may_be_over] if problem == "glucose-low" else _CARED_FOR
+        sugar = together((_SUGAR[situation.may_be_over], _TOLD_TO_CLINIC))
+        to_do = sugar if problem == "glucose-low" else _CARED_FOR
     return write(
         "patient" if to_patient else "staff",
         zone,
@@ -337,6 +343,9 @@ def call_message(
     doubts: what somebody has said of contacts that are wrong.
     """
     elsewhere = _elsewhere(situation.zone or of_patient or zone, zone)
+    problem, _, _ = alert.problem.partition(":") if alert and about.audience is Audience.PATIENT else ("", "", "")
+    say = _SUGAR[situation.may_be_over] if problem == "glucose-low" else _IF_UNWELL
+    is_said = not problem or any(_has_all(each.zh, say.zh) for each in besides)
     is_asked = about.id.startswith(SURVEY_ID)
     return write(
         "call",
@@ -352,6 +361,8 @@ def call_message(
         failed=failed,
         besides=besides,
         doubts=doubts,
+        advice=_FOR_STAFF.get(problem),
+        say=None if is_said else say,
     )
 
 
@@ -378,7 +389,10 @@ def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
     if notice.id.startswith((SURVEY_ID, TRIAL_ID)):
         return Written(subject=notice.subject, body=notice.body)
     if notice.id.startswith(OVERDUE_ID):
-        return write("overdue_untrusted", "UTC", priority=PRIORITY_WORDS[notice.priority], patient=notice.patient)
+        en, zh = _SINCE_EN.search(notice.subject.en), _SINCE_ZH.search(notice.subject.zh)
+        since = Text(en=en[1], zh=zh[1]) if en and zh else None
+        words = PRIORITY_WORDS[notice.priority]
+        return write("overdue_untrusted", "UTC", priority=words, patient=notice.patient, since=since)
     kind = "patient_untrusted" if notice.audience is Audience.PATIENT else "staff_untrusted"
     if notice.id.startswith(CALL_ID):
         kind = "call_untrusted"

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -20,11 +20,12 @@ from sqlalchemy import Engine
 from alerts.alert import HOUSE, Alert, Audience, Finding, Notice, Priority, Text, Verdict
 from alerts.book import Book, Overtaken
 from alerts.channels import Speaker, page_of
-from alerts.device_rules import CHANNEL_DEAD
+from alerts.device_rules import CHANNEL_DEAD, NO_DATA
+from alerts.devices import is_usable, silent_in
 from alerts.escalation import Ladder
 from alerts.escalation_book import EscalationBook, PatientFile
 from alerts.follow_up_book import FollowUpBook
-from alerts.machine import hear_findings
+from alerts.machine import for_patient, hear_findings
 from alerts.messages import OVERDUE_ID, Situation, Written, situation_of
 from alerts.outbox import Outbox
 from alerts.rules import RuleBook
@@ -32,7 +33,8 @@ from alerts.survey import SURVEY_ID, VALID
 from alerts.team import Recipient, Role, patient
 from alerts.team_book import TeamBook
 from gateway.clock import Clock
-from gateway.language import Sentence
+from gateway.health_words import known
+from gateway.language import Language, Sentence
 from gateway.own_limits import care_of
 from gateway.people import Patient, People
 from gateway.replies import Replies
@@ -46,6 +48,13 @@ LINK_HOLDS: Final = timedelta(hours=48)
 SURVEYS_APART: Final = timedelta(minutes=1)  # between looks for surveys that are to be sent
 _ABOUT: Final = timedelta(days=1)  # so old may a reading be that is told with an alert
 _READINGS: Final = 3
+_STORED: Final = timedelta(days=14)  # so long may a device have kept what it brings
+_LOOKED_AT: Final = 200
+_EXPECTED: Final = (
+    Vital.CGM,
+    Vital.GLUCOSE,
+    Vital.BLOOD_PRESSURE,
+)  # whose devices may be silent
 _OF_THE_HOUSE: Final = (Role.NURSE, Role.COORDINATOR)  # who hears of the house's own troubles
 
 
@@ -85,6 +94,7 @@ class Duty:
             situation=self._situation,
             ladders=ladders,
             page=self._page,
+            stands=self._stands,
         )
         self.base_url = ""
         self.mailboxes = frozenset(mailboxes)
@@ -230,12 +240,12 @@ class Duty:
 
     def _of_channel(self, name: str, verdict: Verdict, error: str = "") -> Finding:
         now = self._clock.now()
-        local = now.astimezone(ZoneInfo(self._zone))
+        local, fault = now.astimezone(ZoneInfo(self._zone)), known(error)
         en, zh = f"{local.day} {local:%b %H:%M}", f"{local.month}月{local.day}日 {local:%H:%M}"
         said = {
             Verdict.RAISE: Text(
-                en=f"The channel {name} has not delivered since {en}: {error}.",
-                zh=f"通道 {name} 自 {zh} 起无法送达：{error}。",
+                en=f"The channel {name} has not delivered since {en}: {fault}.",
+                zh=f"通道 {name} 自 {zh} 起无法送达：{_chinese().sentence(fault)}。",
             ),
             Verdict.CLEAR: Text(
                 en=f"The channel {name} delivers again since {en}.", zh=f"通道 {name} 自 {zh} 起已恢复送达。"
@@ -309,6 +319,23 @@ class Duty:
         readings = self._journal.readings(alert.patient, Vital(vital), now - _ABOUT, now + _ABOUT, _READINGS)
         zone = known.recipient.zone if known else "UTC"
         return situation_of(readings, zone, known.glucose_unit if known else None, now)
+
+    def _stands(self, notice: Notice) -> bool:
+        """Whether devices that a patient is asked about are silent still; of all else that is asked nobody knows."""
+        silent = silent_in(notice.body) if notice.subject == for_patient(NO_DATA.title) else frozenset()
+        if not silent:
+            return True
+        now = self._clock.now()
+        heard = {name for name, at in self.book.heard_elsewhere(now, silent).items() if at > notice.written_at}
+        for vital in _EXPECTED:
+            newest = self._journal.readings(notice.patient, vital, now - _STORED, now + _ABOUT, _LOOKED_AT)
+            heard |= {each.device for each in newest if each.received_at > notice.written_at and is_usable(each)}
+        return not silent <= heard
+
+
+@cache
+def _chinese() -> Language:
+    return Language("zh_CN")
 
 
 def _problem(channel: str) -> str:

@@ -119,6 +119,18 @@ _FORMS: Final = (
     # Channels: `alerts.channels`
     N_("not configured any more, but notices wait for it"),
     N_("the book of notices cannot be used: {error}"),
+    N_("webhook {name} answered HTTP 401"),
+    N_("webhook {name} answered HTTP 403"),
+    N_("webhook {name} answered HTTP {status}"),
+    N_("apprise {name} did not answer within {s} s"),
+    N_("apprise {name}: the service did not take it"),
+    N_("{name}: not done within {s} s"),
+    N_("{name}: {kind} {said}; correct the channel's configuration"),
+    N_("webhook {name}: {kind} {said}"),
+    N_("webhook {name}: {kind}"),
+    N_("e-mail {name}: {kind} {said}"),
+    N_("e-mail {name}: {kind}"),
+    N_("apprise {name}: {kind}"),
     # Bluetooth: `ingest.links.ble_faults`; those that are always the same stand there
     N_("scanning failed ({error}); see `systemctl status bluetooth`"),
     N_("the device refused a request (ATT error {code}: {why})"),
@@ -127,6 +139,34 @@ _FORMS: Final = (
 )
 # Who it is, in sentences of both; by themselves they would be whatever begins like this.
 _WHO: Final = (N_("the broker {broker}"), N_("the hub {hub}"))
+# Faults by the names that the programs below give them, as the channels quote them.
+_FAULTS: Final = frozenset(
+    {
+        N_("ConnectError"),
+        N_("ConnectTimeout"),
+        N_("ReadTimeout"),
+        N_("WriteTimeout"),
+        N_("PoolTimeout"),
+        N_("ReadError"),
+        N_("WriteError"),
+        N_("RemoteProtocolError"),
+        N_("UnsupportedProtocol"),
+        N_("InvalidURL"),
+        N_("TimeoutError"),
+        N_("ConnectionRefusedError"),
+        N_("ConnectionResetError"),
+        N_("gaierror"),
+        N_("SMTPAuthenticationError"),
+        N_("SMTPConnectError"),
+        N_("SMTPConnectTimeoutError"),
+        N_("SMTPReadTimeoutError"),
+        N_("SMTPTimeoutError"),
+        N_("SMTPServerDisconnected"),
+        N_("SMTPRecipientsRefused"),
+        N_("SMTPSenderRefused"),
+        N_("SMTPDataError"),
+    }
+)
 _SHAPES: Final = tuple(
     (form, re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.*?)", re.escape(form)), re.DOTALL))
     for form in (*_FORMS, *_WHO)
@@ -138,7 +178,7 @@ _ALWAYS: Final = frozenset(
 
 def known(said: str, *, is_quoted: bool = False) -> str:
     """A sentence of a link as one that the pages say in their languages; as it is where nobody knows its form."""
-    if said in _ALWAYS:
+    if said in _ALWAYS or (is_quoted and said in _FAULTS):
         return Sentence(said)
     for form, shape in _SHAPES:
         if (is_quoted or form not in _WHO) and (found := shape.fullmatch(said)):

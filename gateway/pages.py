@@ -29,7 +29,7 @@ from alerts.book import COUNTED, Way
 from alerts.channels import LogChannel
 from alerts.escalation import Result
 from alerts.follow_up import SYMPTOM_WORDS, asks_symptoms, channel_word
-from alerts.machine import snooze_at_most
+from alerts.machine import snooze_at_most, title
 from alerts.outbox import PersonalWay
 from alerts.rule import POPULATIONS, Rule
 from alerts.rules import PROBLEMS, RULES
@@ -78,7 +78,7 @@ from gateway.charts import Span, glucose_figure, pressure_figure
 from gateway.contact_api import contacts_of, patient_person, trials_of
 from gateway.forms import Forms, Refusal, half_width, numbers_named
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
-from gateway.health_words import part_word
+from gateway.health_words import known, part_word
 from gateway.language import LANGUAGES, Language, Sentence, choose, listed, load_languages
 from gateway.own_limits import OwnNumber, own_numbers, unreadable_numbers, with_number, without_number
 from gateway.people import DeviceKind, DeviceLink, Patient, plans_on
@@ -238,6 +238,7 @@ def _environment(language: Language) -> Environment:
         part_word=lambda part: part_word(part, language),
         unit_word=lambda unit: say(UNITS[str(unit)]) if str(unit) in UNITS else unit,
         way_word=partial(_way_word, language),
+        known=known,
         is_sentence=lambda said: isinstance(said, Sentence),
     )
     return room
@@ -262,10 +263,8 @@ def _value_word(reading: Reading, unit: Unit, language: Language) -> str:
 
 
 def _alert_title(language: Language, alert: Alert) -> str:
-    """What an alert is called: the worst that holds it up, as in its messages; its trouble once all that is over."""
-    raising = [rule for rule in RULES.values() if rule.name in alert.raising]
-    problem, _, _ = alert.problem.partition(":")
-    return _title(language, max(raising, key=lambda rule: rule.priority).name if raising else problem)
+    """What an alert is called, as in its messages."""
+    return language.text(title(alert))
 
 
 def show_refusal(request: Request, status: int, because: str | Text) -> Response:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerts.alert import Act, ActKind, Alert, Audience, Finding, IllegalAct, Notice, Outcome, Priority, Text, Verdict
-from alerts.machine import NOTHING, Change, FactKind, Heard, hear, hear_findings, wake
+from alerts.machine import NOTHING, Change, FactKind, Heard, hear, hear_findings, title, wake
 from tests.alerts.life_table import (
     ANEW,
     ANEW_LOW,
@@ -560,3 +560,28 @@ def test_no_alert_is_lost_and_none_is_closed_without_outcome(steps: list[Finding
     clinic = Clinic()
     for step in steps:
         clinic.step(step)
+
+
+@pytest.mark.parametrize(
+    ("rule", "limit", "evidence", "name"),
+    [
+        ("meter-very-low", "as set for this patient", ("glucose/x/m",), "指尖血糖严重偏低"),
+        ("low-critical", "as set for this patient", ("cgm_glucose/x/c", "glucose/x/m"), "血糖低至危急值"),
+        ("low-event-2", "Battelino 2019, level 2; CDS 2024", ("cgm_glucose/x/c",), "血糖严重偏低"),
+        ("low-prolonged", "Danne 2017, prolonged low", ("cgm_glucose/x/c",), "血糖长时间严重偏低"),
+    ],
+)
+def test_what_is_over_is_called_as_it_was_while_it_lasted(
+    rule: str, limit: str, evidence: tuple[str, ...], name: str
+) -> None:
+    raised = finding(rule, priority=Priority.HIGH, evidence=evidence)
+    raised = replace(raised, because=Text(en=f"So low. Limit: {limit}. Sugar.", zh="很低。"))
+    lasting = after(hear(None, raised, START))
+    over = after(hear(lasting, replace(raised, verdict=Verdict.CLEAR), LATER))
+    assert (title(lasting).zh, title(over).zh) == (name, name)
+
+
+def test_a_channel_of_which_all_is_over_is_called_by_the_trouble_and_not_by_its_key() -> None:
+    raised = replace(finding("channel-dead", evidence=()), problem="channel-dead:sms")
+    over = after(hear(after(hear(None, raised, START)), replace(raised, verdict=Verdict.CLEAR), LATER))
+    assert title(over).en == "A channel does not deliver"

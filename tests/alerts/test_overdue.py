@@ -35,7 +35,7 @@ from alerts.messages import overdue_message
 from alerts.team import Absence, Contact, QuietHours, Role
 from alerts.team_book import TeamBook
 from gateway.schema import open_database
-from tests.alerts.telling import BAO, BASE, WANG, Clinic, shift
+from tests.alerts.telling import BAO, BASE, LI, WANG, Clinic, shift
 from tests.alerts.test_telling import Ear
 from tests.alerts.ward import START, minute
 
@@ -406,27 +406,40 @@ async def test_an_overdue_one_whose_alert_has_a_new_episode_is_overdue_by_a_new_
         assert told == [f"{overdue} 2 Mar {each}, patient p-1" for each in since]
 
 
-async def test_a_channel_that_is_not_trusted_hears_that_one_is_overdue_and_of_whom(
+async def test_a_channel_that_is_not_trusted_hears_that_one_is_overdue_since_when_and_what_to_do(
     clinic: Clinic, app: Ear, sms: Ear
 ) -> None:
     app.cut = True
-    clinic.open(opening(Priority.HIGH))
+    clinic.team.put(replace(WANG, zone="Europe/Berlin"), now=START)
+    made = clinic.open(opening(Priority.HIGH))
     await clinic.skip(35)
     message = sms.heard[0][1]
     assert message.subject == Text(en="A follow-up is overdue", zh="有一项随访已逾期")
     assert message.body == Text(
-        en="High priority, patient p-1. Details only after signing in.", zh="高优先级，患者 p-1。详情请登录查看。"
+        en="High priority, patient p-1: overdue since 1 Mar 19:30 UTC+1. What to do: open the link, sign in and read "
+        "what it is about; then contact the patient and note the try, hand it over with a note, or close it with an "
+        "outcome.",
+        zh="高优先级，患者 p-1：自 3月1日 19:30 UTC+1 起逾期。请处理：打开链接，登录查看事由；随后联系患者并记录，"
+        "或附说明转交，或填写处理结果后结束。",
     )
+    assert message.link == f"{BASE}/follow-ups/{made.id}"
 
 
-async def test_a_clinic_without_a_register_hears_of_it_through_the_channels_of_the_house(tmp_path: Path) -> None:
-    desk = Ear("desk", audiences=frozenset({Audience.STAFF}))
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_clinic_without_a_register_hears_of_it_through_the_channels_of_the_house(
+    tmp_path: Path, trusted: bool
+) -> None:
+    desk = Ear("desk", trusted=trusted, audiences=frozenset({Audience.STAFF}))
     with closing(Clinic(tmp_path, broadcast=[desk])) as clinic:
         clinic.open(opening(Priority.LOW, due_at=minute(10)))
         made = clinic.open(opening(key="l"))
         await clinic.skip(500)
         ((_, message),) = desk.heard
-        assert message.subject.zh == "中优先级：随访自 3月1日 22:00 UTC 起逾期，患者 p-1"
+        if trusted:
+            assert message.subject.zh == "中优先级：随访自 3月1日 22:00 UTC 起逾期，患者 p-1"
+        else:
+            assert message.subject.zh == "有一项随访已逾期"
+            assert message.body.zh.startswith("中优先级，患者 p-1：自 3月1日 22:00 UTC 起逾期。请处理：打开链接，")
         assert message.link == f"{BASE}/follow-ups/{made.id}"
 
 
@@ -485,6 +498,26 @@ async def test_who_comes_on_duty_is_told_once_what_is_overdue_of_high_priority(
     await clinic.at(91)
     assert sorted(app.whom()[3:]) == ["bao", "chen", "li", "wang"]
     assert app.heard[2][1].subject.en == "High priority: a follow-up is overdue since 2 Mar 02:31, patient p-1"
+
+
+@pytest.mark.parametrize("due", [29.5, 30.5], ids=["at the change of the shift", "a minute later"])
+async def test_who_comes_on_duty_as_it_is_told_again_is_told_once(
+    opened: Callable[..., Clinic], app: Ear, sms: Ear, due: float
+) -> None:
+    clinic = in_two_shifts(opened(app, sms))
+    made = clinic.open(opening(Priority.HIGH, due_at=minute(due)))
+    await clinic.at(62)
+    assert sorted(app.whom()) == ["bao", "chen", "li", "wang", "wang"]
+    assert clinic.escalation.untold([made.id]) == []
+    await clinic.at(92)
+    assert sorted(app.whom()[5:]) == ["bao", "chen", "li", "wang"]
+
+
+async def test_who_has_two_roles_is_told_once_by_two_steps_of_one_moment(clinic: Clinic, app: Ear) -> None:
+    clinic.team.put(replace(LI, roles=frozenset({Role.DOCTOR, Role.COORDINATOR})), now=START)
+    clinic.alarm()
+    await clinic.at(31)
+    assert sorted(app.whom()) == ["bao", "li", "li", "wang"]
 
 
 async def test_who_comes_on_duty_is_told_of_what_was_overdue_before_an_update(

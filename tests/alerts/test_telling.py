@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, delete, event, insert
 
-from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Text, Verdict
+from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Text, Verdict, together
 from alerts.book import Book
 from alerts.channels import ChannelError, Message
 from alerts.database import METADATA
 from alerts.escalation import Ladder, Result, Step, TimerKind
 from alerts.escalation_book import EscalationBook, PatientFile
+from alerts.first_aid import advice
 from alerts.follow_up import Attempt, Close, Open, Postpone, State, What, Why, follow, of_alert
 from alerts.follow_up import Result as Tried
 from alerts.follow_up_book import FollowUpBook
@@ -157,6 +158,28 @@ async def test_where_nobody_at_all_is_there_it_is_tried_again_and_said(
     assert clinic.escalation.untold([alert.id]) == [alert.id]
     await clinic.at(60)
     assert app.whom() == ["li"]
+    assert clinic.escalation.untold([alert.id]) == []
+
+
+async def test_who_has_only_a_telephone_that_nobody_can_be_asked_to_dial_counts_as_nobody(
+    opened: Callable[..., Clinic], app: Ear
+) -> None:
+    clinic = opened(app)
+    for number, one in enumerate((WANG, LI, BAO)):
+        clinic.team.put(replace(one, contacts=(Contact(channel="telephone", address=f"010-123{number}"),)), now=START)
+    clinic.team.add_shift(shift("wang", Role.NURSE), now=START)
+    alert, mild = clinic.alarm(), clinic.alarm(Priority.LOW, patient="p-2")
+    act = Open(patient="p-1", why=Why.STAFF, key="k", because=alert.because, at=START, role=Role.NURSE, by="Li")
+    late = clinic.open(replace(act, priority=Priority.LOW))
+    await clinic.at(31)
+    assert app.heard == []
+    assert clinic.escalation.untold([alert.id]) == [alert.id]
+    await clinic.skip(3 * 24 * 60)
+    every = sorted([alert.id, mild.id, late.id])
+    assert clinic.escalation.untold(every) == every
+    clinic.team.put(BAO, now=clinic.now)
+    await clinic.at(3 * 24 * 60 + 6)
+    assert "bao" in app.whom()
     assert clinic.escalation.untold([alert.id]) == []
 
 
@@ -459,6 +482,33 @@ async def test_a_telephone_is_dialled_by_a_person(clinic: Clinic, app: Ear) -> N
     assert task
     assert (task.role, task.state, task.priority) == (Role.NURSE, State.OPEN, Priority.HIGH)
     assert task.because.en == f"Please telephone the patient: 010-1234. {alert.because.en}"
+
+
+@pytest.mark.parametrize("rule", ["low-critical", "bp-severe"])
+async def test_who_telephones_has_no_less_to_say_than_the_patient_would_read(
+    clinic: Clinic, app: Ear, rule: str
+) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    clinic.hear(finding(rule, priority=Priority.HIGH))
+    await clinic.at(1)
+    (call,) = (message.body for _, message in app.heard if "010-1234" in message.subject.en)
+    (would_read,) = (each.body for each, _ in clinic.book.to_patient("p-1", 9))
+    for told, said, apart in ((call.zh, would_read.zh, "。"), (call.en, would_read.en, ". ")):
+        sentences = {each.strip() for line in said.splitlines() for each in line.split(apart)}
+        left = {each for each in sentences if each.removesuffix(".") not in told}
+        assert left <= {"正在通知您的诊所", "Your clinic is being told", "Your clinic is being told."}
+    assert ("请勿独处" in call.zh, "切勿喂食" in call.zh) == (rule == "low-critical",) * 2
+    assert "Reach the patient now. Ask " in call.en
+
+
+async def test_what_the_call_says_already_is_not_said_twice(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    own = finding("low-critical", audience=Audience.PATIENT, priority=Priority.MEDIUM)
+    clinic.hear(replace(own, because=together((own.because, advice(very_low=True)))))
+    clinic.alarm()
+    await clinic.at(1)
+    (call,) = (message.body for _, message in app.heard if "010-1234" in message.subject.en)
+    assert (call.zh.count("请勿独处"), call.en.count("Do not stay alone")) == (1, 1)
 
 
 async def test_who_telephones_for_a_rule_that_says_something_to_the_patient_alone_reads_it_and_has_a_link(
@@ -940,6 +990,100 @@ async def test_what_was_put_off_and_is_not_needed_any_more_waits_no_longer(clini
     (waits,) = clinic.book.notices(alert.id)[1:]
     clinic.act(alert.id, ActKind.CLOSE)
     assert clinic.escalation.put_off([waits.id, "n-other"], clinic.now) == {waits.id: ""}
+
+
+async def test_whom_quiet_hours_keep_from_being_told_with_the_others_is_not_said_to_be_told(
+    clinic: Clinic, app: Ear
+) -> None:
+    clinic.team.put(replace(CHEN, quiet=QuietHours(start=time(1), end=time(9))), now=START)
+    clinic.team.add_shift(shift("chen", Role.NURSE), now=START)
+    clinic.alarm(Priority.MEDIUM)
+    await clinic.at(1)
+    await clinic.skip(240)
+    (later,) = (message.body for address, message in app.heard if address == "li")
+    assert "- 2 Mar 02:00, nurse (王丽): told, no answer yet\n" in later.en
+    assert "陈静" not in later.zh
+
+
+UNTIL_THREE = QuietHours(start=time(1), end=time(3))
+
+
+async def test_what_was_put_off_and_is_over_is_told_as_over_and_not_as_it_was(clinic: Clinic, app: Ear) -> None:
+    clinic.team.put(replace(WANG, quiet=UNTIL_THREE), now=START)
+    alert = clinic.alarm(Priority.MEDIUM)
+    await clinic.at(1)
+    (waits,) = (each for each in clinic.book.notices(alert.id) if each.recipient)
+    await clinic.at(30)
+    clinic.over()
+    await clinic.at(59)
+    assert clinic.escalation.put_off([waits.id], clinic.now) == {waits.id: ""}
+    await clinic.at(61)
+    ((_, told),) = app.heard
+    assert told.subject.zh == "状况已解除：血糖严重偏低，患者 p-1"
+    assert "该警报尚无人确认" in told.body.zh
+    assert clinic.escalation.put_off([waits.id], clinic.now) == {waits.id: told.notice.id}
+    await clinic.at(241)
+    (later,) = (message for address, message in app.heard if address == "li")
+    assert "- 2 Mar 03:00, nurse (王丽): told, no answer yet" in later.body.en
+
+
+async def test_what_was_put_off_and_came_again_is_told_once_as_it_is(clinic: Clinic, app: Ear) -> None:
+    clinic.team.put(replace(WANG, quiet=UNTIL_THREE), now=START)
+    alert = clinic.alarm(Priority.MEDIUM)
+    await clinic.at(10)
+    clinic.over()
+    await clinic.at(20)
+    clinic.hear(finding(priority=Priority.MEDIUM, since=clinic.now, known_at=clinic.now))
+    await clinic.at(61)
+    ((_, told),) = app.heard
+    assert told.subject.en == "Medium priority: Very low glucose, patient p-1"
+    assert "over" not in told.body.en
+    assert len([each for each in clinic.book.notices(alert.id) if each.recipient == "staff:wang"]) == 3
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+async def test_who_was_told_is_told_of_the_end_of_what_was_closed_in_the_quiet_hours(
+    clinic: Clinic, app: Ear, is_told: bool
+) -> None:
+    if is_told:
+        await clinic.at(0)
+    clinic.team.put(replace(WANG, quiet=QuietHours(start=time(2, is_told), end=time(3))), now=START)
+    alert = clinic.alarm(Priority.MEDIUM)
+    await clinic.at(2)
+    assert app.whom() == ["wang"] * is_told
+    clinic.over()
+    await clinic.at(3)
+    clinic.act(alert.id, ActKind.CLOSE)
+    await clinic.at(61)
+    subjects = [message.subject.en for _, message in app.heard]
+    assert subjects[1:] == ["Condition over: Very low glucose, patient p-1"] * is_told
+    assert len(subjects) == 2 * is_told
+
+
+async def test_a_device_that_was_heard_in_the_night_is_not_asked_for_in_the_morning(
+    clinic: Clinic, app: Ear, caplog: pytest.LogCaptureFixture
+) -> None:
+    clinic.reach_patient(Contact(channel="app", address="p"))
+    (notice,) = clinic.hear(finding("no-data", audience=Audience.PATIENT, priority=Priority.LOW))
+    await clinic.at(1)
+    clinic.escalation.stands = lambda asked: asked.id != notice.id
+    with caplog.at_level("INFO", "alerts.escalation_book"):
+        await clinic.skip(6 * 60)
+    assert app.heard == []
+    assert clinic.escalation.put_off([notice.id], clinic.now) == {notice.id: ""}
+    assert f"notice {notice.id} was put off and is not told: the devices were heard" in caplog.text
+
+
+async def test_what_a_rule_said_to_a_patient_in_quiet_hours_is_not_told_when_its_alert_is_over(
+    clinic: Clinic, app: Ear
+) -> None:
+    clinic.reach_patient(Contact(channel="app", address="p"), quiet=UNTIL_THREE)
+    clinic.hear(finding("meter-low", audience=Audience.PATIENT, priority=Priority.LOW))
+    clinic.alarm(Priority.MEDIUM)
+    await clinic.at(20)
+    clinic.over()
+    await clinic.at(61)
+    assert "p" not in app.whom()
 
 
 CHEN = replace(WANG, id="chen", name="陈静", contacts=(Contact(channel="app", address="chen"),))

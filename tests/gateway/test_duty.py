@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,14 +12,30 @@ from sqlalchemy import delete
 from alerts.alert import HOUSE, Act, ActKind, Audience, Outcome
 from alerts.channels import ChannelError, Message, Speaker
 from alerts.database import METADATA
+from alerts.devices import Expected, no_data
 from alerts.escalation import TimerKind
+from alerts.machine import hear
 from alerts.quality_book import QualityBook
-from alerts.team import Contact, Practitioner, Role
+from alerts.rules import DEFAULTS
+from alerts.scene import Scene
+from alerts.team import Contact, Practitioner, QuietHours, Role
 from gateway.duty import PAUSE, STALL
 from gateway.signed import ACKNOWLEDGE
-from ingest.vital import Unit
+from ingest.journal import Arrival
+from ingest.reading import Packet
+from ingest.vital import Unit, Vital
 from tests.alerts.telling import shift
-from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, severe_pressure, very_low
+from tests.gateway.small_house import (
+    MILLER,
+    NOW,
+    SHANGHAI,
+    WANG,
+    SmallHouse,
+    furnish,
+    reading,
+    severe_pressure,
+    very_low,
+)
 
 BAO = Practitioner(
     id="bao",
@@ -42,11 +58,12 @@ class Ear:
         self.name = name
         self.audiences = audiences
         self.cut = False
+        self.fault = "the line is cut"
         self.heard: list[Message] = []
 
     async def deliver(self, message: Message) -> None:
         if self.cut:
-            raise ChannelError("the line is cut")
+            raise ChannelError(self.fault)
         self.heard.append(message)
 
 
@@ -269,3 +286,48 @@ async def test_it_goes_on_when_woken_and_when_time_has_passed(house: SmallHouse)
         passed.set()
         assert await slept.get() == PAUSE
     running.cancel()
+
+
+async def test_why_a_channel_does_not_deliver_is_told_in_both_languages(house: SmallHouse) -> None:
+    sms, app = Ear("sms"), Ear("app")
+    speaker = speak_through(house, sms, app)
+    house.duty.team.put(
+        replace(BAO, contacts=tuple(Contact(channel=name, address="bao") for name in ("sms", "app"))), now=NOW
+    )
+    sms.cut, sms.fault = True, "webhook sms answered HTTP 500"
+    for found in (very_low(), very_low(MILLER), severe_pressure()):
+        house.find(found)
+    await pass_minutes(house, speaker, 0, 12)
+    (told,) = (each.body for each in app.heard if each.notice.patient == HOUSE)
+    assert "has not delivered since 3 Mar 06:32: webhook sms answered HTTP 500." in told.en
+    assert "起无法送达：webhook sms 返回错误代码 HTTP 500。" in told.zh
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_told"), [((7.5,), False), ((None,), True)], ids=["a value", "nothing that can be used"]
+)
+async def test_no_data_is_not_told_in_the_morning_of_a_device_that_was_heard_in_the_night(
+    house: SmallHouse, sent: tuple[float | None, ...], is_told: bool
+) -> None:
+    app = Ear("app")
+    speaker = speak_through(house, app)
+    quiet = QuietHours(start=time(14), end=time(16))
+    house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="app", address="w")], quiet, now=NOW)
+    hours = timedelta(hours=1)
+    expected = Expected(
+        device="cgm-1",
+        vital=Vital.CGM,
+        silence=6 * hours,
+        staff_after=72 * hours,
+        staff_after_low=72 * hours,
+        since=NOW - 7 * hours,
+        not_before=NOW - 7 * hours,
+    )
+    silent, _ = no_data(Scene(WANG.id, DEFAULTS, NOW, SHANGHAI), [expected], {})
+    house.book.record((), hear(None, silent, NOW + timedelta(minutes=1)).notices)
+    await pass_minutes(house, speaker, 1, 2)
+    came = reading(Vital.CGM, NOW + timedelta(minutes=30), *sent, received_at=NOW + timedelta(minutes=30))
+    packet = Packet(link="listener", sender="cgm-1", channel="json", data=b"{}", received_at=came.received_at)
+    house.journal.append([Arrival(packet=packet, outcomes=(came,))])
+    await pass_minutes(house, speaker, 1049, 1051)  # 8:00 the next day
+    assert [message.address for message in app.heard] == ["w"] * is_told

@@ -99,6 +99,37 @@ def test_what_is_quoted_in_a_sentence_is_said_in_chinese_too_as_far_as_it_can_be
     assert CHINESE.sentence(known(ble_faults.SWITCHED_OFF)).startswith("蓝牙适配器已关闭")
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("webhook pager answered HTTP 500", "webhook pager 返回错误代码 HTTP 500"),
+        ("webhook pager answered HTTP 401", "webhook pager 拒绝了登录信息（HTTP 401），请检查密钥"),
+        ("webhook pager: ReadTimeout", "webhook pager：等待应答超时"),
+        (
+            "webhook pager: ConnectError All connection attempts failed",
+            "webhook pager：无法建立连接（对方原文：All connection attempts failed）",
+        ),
+        (
+            "e-mail desk@x.example: SMTPAuthenticationError (535, 'no: bad password')",
+            "电子邮件 desk@x.example：邮件服务器拒绝登录，请检查用户名和密码（对方原文：(535, 'no: bad password')）",
+        ),
+        ("e-mail desk: SMTPOddity it is odd", "电子邮件 desk：SMTPOddity（对方原文：it is odd）"),
+        ("e-mail desk: ConnectionRefusedError [Errno 111]", "电子邮件 desk：连接被拒绝（对方原文：[Errno 111]）"),
+        ("apprise sms did not answer within 15 s", "apprise sms 在 15 秒内未应答"),
+        ("apprise sms: the service did not take it", "apprise sms：服务方未接收"),
+        ("apprise sms: TypeError", "apprise sms：TypeError"),
+        ("pager: not done within 45 s", "pager：45 秒内未完成"),
+        (
+            "pager: ValueError no such header; correct the channel's configuration",
+            "pager：ValueError（原文：no such header）；请更正该通道的配置",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_channel_is_said_in_chinese_and_what_others_say_is_quoted(fault: str, said: str) -> None:
+    assert known(fault) == fault
+    assert CHINESE.sentence(known(fault)) == said
+
+
 async def explained(address: str, part: str) -> str:
     """What the page says in Chinese of one part; "" where it says that it is English."""
     async with httpx.AsyncClient(trust_env=False, headers=IN_CHINESE) as web:

@@ -76,11 +76,12 @@ class Ear:
 
     def __init__(self) -> None:
         self.cut = False
+        self.fault = "nobody is known there"
         self.heard: list[Message] = []
 
     async def deliver(self, message: Message) -> None:
         if self.cut:
-            raise ChannelError("nobody is known there")
+            raise ChannelError(self.fault)
         self.heard.append(message)
 
 
@@ -506,6 +507,12 @@ async def test_a_wrong_address_is_tried_twice_and_then_given_up_so_that_its_chan
     (shown,) = await ask(web, "GET", "staff/wang/contacts/trials")
     assert (shown["tries"], shown["delivered_at"], shown["error"]) == (2, None, "nobody is known there")
     assert shown["given_up_at"] == "2026-03-03T14:40:00+08:00"
+    web.headers["Accept-Language"] = "zh-CN"
+    assert '<span class="soft" lang="en">nobody is known there</span>' in (await web.get("/team/staff/wang")).text
+    ear.fault = "webhook app answered HTTP 500"
+    await ask(web, "POST", "staff/wang/contacts/trials", 201, channel="app", address="x", **BY)
+    await house.duty.speaker.speak()
+    assert '<span class="soft">webhook app 返回错误代码 HTTP 500</span>' in (await web.get("/team/staff/wang")).text
     assert house.duty.speaker.dead() == {}
 
 

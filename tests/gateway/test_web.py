@@ -506,6 +506,17 @@ async def test_every_page_speaks_the_language(furnished, language) -> None:
             assert ("工作列表" in page.text) is (language == "zh-CN")
 
 
+async def test_what_is_over_is_called_on_the_pages_as_it_was(furnished) -> None:
+    critical = very_low(rule="meter-very-low", evidence=("glucose/2026-03-03T06:10:00+00:00/m",))
+    alert = furnished.find(critical)
+    async with browser(furnished, **{"Accept-Language": "zh-CN"}) as web:
+        for path in ("/alerts", f"/alerts/{alert.id}"):
+            assert "指尖血糖严重偏低" in (await web.get(path)).text
+        furnished.find(over(critical))
+        for path in ("/alerts", f"/alerts/{alert.id}"):
+            assert "指尖血糖严重偏低" in (await web.get(path)).text
+
+
 async def test_empty_pages_say_so_in_words(house, web) -> None:
     house.people.add_patient(MILLER, now=house.now())
     assert "No open alerts." in (await web.get("/")).text
