@@ -41,7 +41,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from alerts.alert import IllegalAct, Outcome, Priority, Symptom, Symptoms, Text
+from alerts.alert import OUTCOMES_OF_CARE, IllegalAct, Outcome, Priority, Symptom, Symptoms, Text
 from alerts.audit import audited
 from alerts.care_plan import CarePlan, Condition, Control, followed, judged, opening
 from alerts.database import METADATA
@@ -342,6 +342,7 @@ class FollowUpBook:
     def write(self, db: Connection, steps: Sequence[Step]) -> None:
         """The same within a transaction."""
         for step in steps:
+            _refuse_no_appointment(db, step.fact)
             if _put(db, step):
                 if step.fact.what is What.CLOSED:
                     _after_closing(db, step.follow_up)
@@ -705,6 +706,23 @@ def _after_closing(db: Connection, follow_up: FollowUp) -> None:
     ).scalar()
     if survey := survey_of(follow_up, _moment(last_us)):
         db.execute(insert(_surveys).values(**_survey_row(survey)))
+
+
+def _refuse_no_appointment(db: Connection, fact: Fact) -> None:
+    """Raises IllegalAct for the outcome `appointment` where none stands that was made in the follow-up."""
+    if fact.outcome is not Outcome.APPOINTMENT:
+        return
+    made = _appointments.c.follow_up == fact.follow_up
+    if db.execute(select(_appointments.c.id).where(made, ~_appointments.c.cancelled).limit(1)).first() is None:
+        others = ", ".join(each for each in OUTCOMES_OF_CARE if each is not Outcome.APPOINTMENT)
+        raise IllegalAct(
+            Text(
+                en="No appointment stands that was made in this follow-up. Make one on the page of the follow-up (of "
+                f"an alert: acknowledge it first), then close with this outcome, or choose another: {others}.",
+                zh="本次随访中没有有效的预约。请先在随访页面预约（警报须先确认），再以此结果结束；"
+                f"或改选其他处理结果：{others}。",
+            )
+        )
 
 
 def _close_forerunners(db: Connection, closed: FollowUp) -> None:
