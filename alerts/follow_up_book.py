@@ -185,6 +185,7 @@ _appointments = Table(
     Column("changed_at_us", BigInteger, nullable=False),
     Column("sequence", Integer, nullable=False),
     Column("cancelled", Boolean, nullable=False),
+    Column("whom", String(200), nullable=False, server_default=""),
 )
 _plans = Table(
     "care_plans",
@@ -212,6 +213,8 @@ _plans = Table(
 )
 _waits: Final = _plans.c.follow_up.is_(None)
 Index("care_plans_to_open", _plans.c.open_at_us, sqlite_where=_waits, postgresql_where=_waits)
+
+_CHANGED_SINCE: Final = "The appointment was changed since. 预约此后已变更。"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -493,10 +496,12 @@ class FollowUpBook:
         with self._engine.connect() as db:
             return [_appointment(row) for row in db.execute(query.order_by(_appointments.c.start_us))]
 
-    def put_appointment(self, appointment: Appointment, *, by: str) -> None:
+    def put_appointment(
+        self, appointment: Appointment, *, by: str, also: Callable[[Connection], None] = lambda _db: None
+    ) -> None:
         """Write a new appointment down, or its next change, which the audit keeps with who has made it.
 
-        Raises IllegalAct where it was changed meanwhile.
+        also: what else is written in the same transaction. Raises IllegalAct where it was changed meanwhile.
         """
         row, this = _appointment_row(appointment), _appointments.c.id == appointment.id
         with self._engine.begin() as db:
@@ -516,6 +521,8 @@ class FollowUpBook:
                 before=_to_audit(dict(before._mapping)) if before else None,
                 after=_to_audit(row),
             )
+            _close_calls(db, appointment, by)
+            also(db)
 
     def _found(self, query: Select[Any]) -> list[FollowUp]:
         with self._engine.connect() as db:
@@ -583,6 +590,12 @@ def doubts_in(db: Connection, patient: str) -> list[Text]:
     is_doubt = (_is_open, _follow_ups.c.patient == patient, _follow_ups.c.problem == CONTACT_DATA)
     query = select(_follow_ups).where(*is_doubt).order_by(_follow_ups.c.opened_at_us)
     return [_follow_up(row).because for row in db.execute(query)]
+
+
+def appointments_in(db: Connection, names: Iterable[str]) -> dict[str, Appointment]:
+    """Appointments by id, within a transaction."""
+    found = db.execute(select(_appointments).where(_appointments.c.id.in_(list(names))))
+    return {row.id: _appointment(row) for row in found}
 
 
 def take_survey(db: Connection, survey: str, at: datetime) -> bool:
@@ -706,6 +719,18 @@ def _after_closing(db: Connection, follow_up: FollowUp) -> None:
     ).scalar()
     if survey := survey_of(follow_up, _moment(last_us)):
         db.execute(insert(_surveys).values(**_survey_row(survey)))
+
+
+def _close_calls(db: Connection, appointment: Appointment, by: str) -> None:
+    """What asks somebody to telephone the patient about an appointment as it was before is not needed any more."""
+    same = (_follow_ups.c.patient == appointment.patient, _follow_ups.c.problem == appointment.problem)
+    for row in db.execute(select(_follow_ups).where(_is_open, *same)).all():
+        deed = Close(
+            follow_up=row.id, by=by, at=appointment.changed_at, outcome=Outcome.NO_ACTION, note=_CHANGED_SINCE
+        )
+        with suppress(IllegalAct):
+            for step in decide(_follow_up(row), deed):
+                _put(db, step)
 
 
 def _refuse_no_appointment(db: Connection, fact: Fact) -> None:
@@ -1007,6 +1032,7 @@ def _appointment_row(appointment: Appointment) -> dict[str, Any]:
         "changed_at_us": to_us(appointment.changed_at),
         "sequence": appointment.sequence,
         "cancelled": appointment.cancelled,
+        "whom": appointment.whom,
     }
 
 
@@ -1022,6 +1048,7 @@ def _appointment(row: Row[Any]) -> Appointment:
         changed_at=from_us(row.changed_at_us),
         sequence=row.sequence,
         cancelled=row.cancelled,
+        whom=row.whom,
     )
 
 

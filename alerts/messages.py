@@ -22,6 +22,7 @@ from alerts.device_rules import CHANNEL_DEAD
 from alerts.escalation import PATIENT, Result, Timer, TimerKind
 from alerts.first_aid import advice, advice_late
 from alerts.follow_up import Fact, FollowUp
+from alerts.invitation import Appointment
 from alerts.machine import OVER, PRIORITY_WORDS, for_patient, title
 from alerts.metrics import LOW_1
 from alerts.scene import span
@@ -187,6 +188,24 @@ def alert_message(
         tries=len(tried),
         care=care,
         advice=to_do,
+    )
+
+
+def appointment_message(appointment: Appointment, *, zone: str, now: datetime, reminds: bool = False) -> Written:
+    """What a patient is told of an appointment that was made, moved or called off. reminds: of one that is near."""
+    changed = "cancelled" if appointment.cancelled else "moved" if appointment.sequence else "made"
+    local = appointment.start.astimezone(ZoneInfo(zone))
+    return write(
+        "appointment",
+        zone,
+        news="reminder" if reminds else changed,
+        weekday=Text(en=f"{local:%A}", zh=f"星期{'一二三四五六日'[local.weekday()]}"),
+        start=appointment.start,
+        now=now.astimezone(ZoneInfo(zone)),
+        elsewhere=True,
+        length=span(appointment.length),
+        place=appointment.place,
+        whom=appointment.with_whom,
     )
 
 

@@ -210,7 +210,7 @@ class CareFactOut(BaseModel):
 
 
 class AppointmentOut(BaseModel):
-    """An appointment, on the patient's clock. sequence: how often it was changed."""
+    """An appointment, on the patient's clock. whom: with whom it is. sequence: how often it was changed."""
 
     id: str
     follow_up: str
@@ -218,6 +218,7 @@ class AppointmentOut(BaseModel):
     start: datetime
     minutes: int
     place: str
+    whom: str
     made_by: str
     sequence: int
     cancelled: bool
@@ -232,6 +233,7 @@ class AppointmentOut(BaseModel):
                     "start": "2026-03-10T09:30:00+08:00",
                     "minutes": 20,
                     "place": "Clinic, room 3",
+                    "whom": "Dr Li",
                     "made_by": "Nurse Chen",
                     "sequence": 0,
                     "cancelled": False,
@@ -248,6 +250,7 @@ class AppointmentOut(BaseModel):
             **{name: getattr(appointment, name) for name in plain},
             start=appointment.start.astimezone(zone),
             minutes=round(appointment.length.total_seconds() / 60),
+            whom=appointment.with_whom,
         )
 
 
@@ -372,29 +375,37 @@ class CloseFollowUpIn(Door):
 
 
 class AppointmentIn(Door):
-    """An appointment in a follow-up."""
+    """An appointment in a follow-up; the patient is told of it. whom: with whom it is; empty: with who makes it."""
 
     by: Name
     start: Moment
     minutes: int = Field(default=20, ge=5, le=480)
     place: str = Field(default="", max_length=200)
+    whom: str = Field(default="", max_length=200)
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {"by": "Nurse Chen", "start": "2026-03-10T09:30:00+08:00", "minutes": 20, "place": "Clinic, room 3"}
+                {
+                    "by": "Nurse Chen",
+                    "start": "2026-03-10T09:30:00+08:00",
+                    "minutes": 20,
+                    "place": "Clinic, room 3",
+                    "whom": "Dr Li",
+                }
             ]
         }
     )
 
 
 class MoveIn(Door):
-    """An appointment's new time, and what else is to be different: minutes or place left out stay as they are."""
+    """An appointment's new time, and what else is to be different: what is left out stays as it is."""
 
     by: Name
     start: Moment
     minutes: int | None = Field(default=None, ge=5, le=480)
     place: str | None = Field(default=None, max_length=200)
+    whom: str | None = Field(default=None, max_length=200)
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"by": "Nurse Chen", "start": "2026-03-11T09:30:00+08:00"}]}
@@ -753,8 +764,9 @@ async def make_appointment(house: House, follow_up_id: str, body: AppointmentIn)
         place=body.place.strip(),
         made_by=body.by.strip(),
         changed_at=now,
+        whom=body.whom.strip(),
     )
-    await asyncio.to_thread(house.follow_ups.put_appointment, made, by=made.made_by)
+    await _put_appointment(house, made, None, by=made.made_by)
     return AppointmentOut.of(made, await _zone(house, made.patient))
 
 
@@ -765,11 +777,12 @@ async def move_appointment(house: House, appointment_id: str, body: MoveIn) -> A
     zone = await _zone(house, before.patient)
     length = before.length if body.minutes is None else timedelta(minutes=body.minutes)
     place = before.place if body.place is None else body.place.strip()
+    whom = before.whom if body.whom is None else body.whom.strip()
     try:
-        now = moved(before, start=body.start, length=length, place=place, at=house.now())
+        now = moved(before, start=body.start, length=length, place=place, whom=whom, at=house.now())
     except IllegalAct as error:
         raise error.on_clock(zone) from None
-    await asyncio.to_thread(house.follow_ups.put_appointment, now, by=body.by.strip())
+    await _put_appointment(house, now, before, by=body.by.strip())
     return AppointmentOut.of(now, zone)
 
 
@@ -784,8 +797,15 @@ async def cancel_appointment(
         now = cancelled(before, house.now())
     except IllegalAct as error:
         raise error.on_clock(zone) from None
-    await asyncio.to_thread(house.follow_ups.put_appointment, now, by=by.strip())
+    await _put_appointment(house, now, before, by=by.strip())
     return AppointmentOut.of(now, zone)
+
+
+async def _put_appointment(house: HouseView, now: Appointment, before: Appointment | None, *, by: str) -> None:
+    """Write it down, and have the patient told. before: as it was."""
+    tell = partial(house.duty.escalation.beside_appointment, appointment=now, before=before)
+    await asyncio.to_thread(house.follow_ups.put_appointment, now, by=by, also=tell)
+    house.duty.wake()
 
 
 @router.get(
@@ -802,10 +822,14 @@ async def get_invitation(
     """The invitation, its change or its cancelling as an iCalendar file; organizer, attendee: e-mail addresses."""
     appointment = await _find_appointment(house, appointment_id)
     patient = await find_patient(house, appointment.patient)
-    summary = "门诊预约" if patient.language == "zh_CN" else "Appointment at the clinic"
-    made = invitation(appointment, summary=summary, organizer=organizer, attendee=attendee)
+    made = invitation(appointment, summary=summary_for(patient), organizer=organizer, attendee=attendee)
     method = "CANCEL" if appointment.cancelled else "REQUEST"
     return Response(made, media_type=f"{MEDIA_TYPE}; method={method}; charset=utf-8")
+
+
+def summary_for(patient: Patient) -> str:
+    """What an appointment is called in the calendar, in the patient's language: nothing about health."""
+    return "门诊预约" if patient.language == "zh_CN" else "Appointment at the clinic"
 
 
 @router.get("/education")

@@ -291,10 +291,13 @@ async def cancel(request: Request, house: House, follow_up_id: str, appointment_
 
 @router.post("/follow-ups/{follow_up_id}/appointments/{appointment_id}/move")
 async def move(request: Request, house: House, follow_up_id: str, appointment_id: str) -> Response:
-    """The form that moves an appointment, with its place as it is to be: emptied, there is none."""
+    """The form that moves an appointment, with its place as it is to be: emptied, there is none.
+
+    So with whom it is: emptied, it is with who made it.
+    """
     appointment = await _find_appointment(house, follow_up_id, appointment_id)
     patient = await find_patient(house, appointment.patient)
-    fields = {"place": "", **await fields_of(request)}
+    fields = {"place": "", "whom": "", **await fields_of(request)}
     body = take(MoveIn, on_clock(fields, "start", ZoneInfo(patient.zone)))
     await care_api.move_appointment(house, appointment_id, body)
     return remember_name(go(request, f"/follow-ups/{quote(follow_up_id)}"), request, body.by)

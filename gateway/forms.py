@@ -112,6 +112,7 @@ _FIELDS: Final[Mapping[str, str]] = {
     "patient": N_("Patient"),
     "person": N_("Which person"),
     "place": N_("Place"),
+    "whom": N_("With whom (empty: who makes it)"),
     "population": N_("Population"),
     "priority": N_("Priority"),
     "programme": N_("Programme"),
