@@ -446,7 +446,7 @@ class EscalationBook:
                 return False
             asked = write("survey", recipient.zone)
             notice = _notice(survey.id, recipient, None, survey.patient, Priority.LOW, asked, now)
-            desk.send(replace(notice, id=survey.id), recipient, PREFERRED)
+            desk.send(replace(notice, id=survey.id, follow_up=survey.follow_up), recipient, PREFERRED)
             desk.write()
         return True
 
@@ -988,7 +988,7 @@ class _Desk:
         about = replace(about, priority=max(each.priority for each in (about, *besides)))
         if call.recipient == patient(about.patient):
             said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
-            follow_up = self._have_followed_up(about, said)
+            follow_up = self._have_followed_up(about, said) or follow_up
             doubts = doubts_in(self._db, about.patient)
         whom = self._person(call.recipient, about.patient)
         for recipient in self._callers(call.recipient):

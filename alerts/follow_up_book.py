@@ -158,6 +158,7 @@ _surveys = Table(
     Column("score", Integer),
     Column("text", LongText),
     Column("call_again", Boolean),
+    Column("answered_by", String(200)),
 )
 Index("surveys_by_patient", _surveys.c.patient, _surveys.c.made_at_us)
 _is_unsent: Final = _surveys.c.sent_at_us.is_(None)
@@ -418,6 +419,10 @@ class FollowUpBook:
         """One survey by id, or None."""
         return next(iter(self._surveys(select(_surveys).where(_surveys.c.id == survey))), None)
 
+    def survey_after(self, follow_up: str) -> Survey | None:
+        """The survey after a follow-up, or None."""
+        return next(iter(self._surveys(select(_surveys).where(_surveys.c.follow_up == follow_up))), None)
+
     def unsent_surveys(self, now: datetime, limit: int = 100) -> list[Survey]:
         """Surveys that can be answered and whose link has not gone out, of patients with a contact, oldest first."""
         # By the index: of patients without a contact many have expired unsent.
@@ -430,16 +435,23 @@ class FollowUpBook:
         query = select(_surveys).where(_surveys.c.made_at_us >= to_us(start), _surveys.c.made_at_us < to_us(end))
         return self._surveys(query.order_by(_surveys.c.made_at_us.desc(), _surveys.c.id).limit(limit))
 
-    def answer(self, survey: str, answer: Answer, at: datetime) -> tuple[Survey, FollowUp | None]:
-        """Write a patient's answer down, and what a poor one opens. Raises KeyError, IllegalAct."""
+    def answer(
+        self, survey: str, answer: Answer, at: datetime, by: str | None = None
+    ) -> tuple[Survey, FollowUp | None]:
+        """Write a patient's answer down, and what a poor one opens. Raises KeyError, IllegalAct.
+
+        by: who writes down what the patient said by telephone, which the audit keeps; None: the patient.
+        """
         with self._engine.begin() as db:
             row = db.execute(select(_surveys).where(_surveys.c.id == survey)).first()
             if row is None:
                 raise KeyError(survey)
-            now = answered(_survey(row), answer, at)
+            now = answered(_survey(row), answer, at, by)
             first = update(_surveys).where(_surveys.c.id == survey, _surveys.c.answered_at_us.is_(None))
             if not db.execute(first.values(**_survey_row(now))).rowcount:
                 raise _at_once(survey)
+            if by is not None:
+                audited(db, "answered", f"survey:{survey}", at=at, who=by, after=_said(now.answer))
             before = db.execute(select(_follow_ups).where(_follow_ups.c.id == now.follow_up)).one()
             act = call_again(now, _follow_up(before))
             if act is None:
@@ -947,12 +959,13 @@ def _survey_row(survey: Survey) -> dict[str, Any]:
         "expires_at_us": to_us(survey.expires_at),
         "sent_at_us": _us(survey.sent_at),
         "answered_at_us": _us(survey.answered_at),
-        **(
-            {name: getattr(said, name) for name in ("helpful", "solved", "score", "text", "call_again")}
-            if said
-            else {}
-        ),
+        "answered_by": survey.answered_by,
+        **(_said(said) if said else {}),
     }
+
+
+def _said(answer: Answer | None) -> dict[str, Any]:
+    return {name: getattr(answer, name) for name in ("helpful", "solved", "score", "text", "call_again")}
 
 
 def _survey(row: Row[Any]) -> Survey:
@@ -970,6 +983,7 @@ def _survey(row: Row[Any]) -> Survey:
         sent_at=_moment(row.sent_at_us),
         answered_at=_moment(row.answered_at_us),
         answer=answer,
+        answered_by=row.answered_by,
     )
 
 

@@ -27,7 +27,7 @@ from alerts.machine import OVER, PRIORITY_WORDS, for_patient, title
 from alerts.metrics import LOW_1
 from alerts.scene import span
 from alerts.shown import converted, number, shown
-from alerts.survey import SURVEY_ID
+from alerts.survey import QUESTIONS, SURVEY_ID
 from alerts.team import ROLE_WORDS, Recipient, numbers_among
 from ingest.reading import Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
@@ -345,9 +345,9 @@ def call_message(
 ) -> Written:
     """What who is to telephone somebody is told. about: what the other one is to be told, with the alert that lasts.
 
-    A survey is for the patient alone to read. failed: whether another contact of the same person has. besides: what
-    else is to be said in the same call. of_patient: the patient's zone, by which what a rule says to the patient is.
-    doubts: what somebody has said of contacts that are wrong.
+    A survey is asked by telephone, and its answers are noted behind the link. failed: whether another contact of the
+    same person has. besides: what else is to be said in the same call. of_patient: the patient's zone, by which what
+    a rule says to the patient is. doubts: what somebody has said of contacts that are wrong.
     """
     elsewhere = _elsewhere(situation.zone or of_patient or zone, zone)
     is_asked = about.id.startswith(SURVEY_ID)
@@ -358,6 +358,7 @@ def call_message(
         number=number,
         about=about.subject,
         because=None if is_asked else alert.because if alert else about.body,
+        questions=[*QUESTIONS.values()] if is_asked else [],
         numbers=situation.numbers,
         trend=situation.trend,
         elsewhere=elsewhere,

@@ -485,13 +485,19 @@ class CarePlanOut(BaseModel):
 
 
 class AnswerIn(Door):
-    """What a patient answered."""
+    """What a patient answered. by: who writes down what the patient said by telephone."""
 
     helpful: bool | None = None
     solved: bool | None = None
     score: int | None = Field(default=None, ge=1, le=5, description="1 (poor) to 5 (very good)")
     text: str = Field(default="", max_length=LONGEST_TEXT)
     call_again: bool | None = None
+    by: Name | None = None
+
+    @property
+    def said(self) -> Answer:
+        """What the patient said."""
+        return Answer(**self.model_dump(exclude={"by"}))
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -514,7 +520,10 @@ class AnswerOut(BaseModel):
 
 
 class SurveyOut(BaseModel):
-    """The questions to a patient after a follow-up, and the answer; moments on the patient's clock."""
+    """The questions to a patient after a follow-up, and the answer; moments on the patient's clock.
+
+    answered_by: who wrote down what the patient answered by telephone; null: the patient.
+    """
 
     id: str
     follow_up: str
@@ -523,6 +532,7 @@ class SurveyOut(BaseModel):
     sent_at: datetime | None
     expires_at: datetime
     answered_at: datetime | None
+    answered_by: str | None
     answer: AnswerOut | None
 
     @classmethod
@@ -536,6 +546,7 @@ class SurveyOut(BaseModel):
             sent_at=_on_clock(survey.sent_at, zone),
             expires_at=survey.expires_at.astimezone(zone),
             answered_at=_on_clock(survey.answered_at, zone),
+            answered_by=survey.answered_by,
             answer=AnswerOut.model_validate(survey.answer) if survey.answer else None,
         )
 
@@ -931,7 +942,7 @@ async def list_surveys(
 @router.post("/surveys/{survey_id}/answer")
 async def answer_survey(house: House, survey_id: Annotated[str, Path(max_length=64)], body: AnswerIn) -> SurveyOut:
     """Write down what a patient answered; once, and not nothing at all. A poor answer opens a follow-up."""
-    survey, zone, _ = await answer(house, survey_id, Answer(**body.model_dump()))
+    survey, zone, _ = await answer(house, survey_id, body.said, body.by.strip() if body.by else None)
     return SurveyOut.of(survey, zone)
 
 
@@ -942,13 +953,15 @@ class Wish(NamedTuple):
     told: bool
 
 
-async def answer(house: HouseView, survey_id: str, said: Answer) -> tuple[Survey, ZoneInfo, Wish | None]:
+async def answer(
+    house: HouseView, survey_id: str, said: Answer, by: str | None = None
+) -> tuple[Survey, ZoneInfo, Wish | None]:
     """Write an answer down, now; with it the patient's zone, and the wish to be called again, which is told at once.
 
-    An unknown survey is an HTTP 404; IllegalAct passes.
+    by: who writes down what the patient said by telephone. An unknown survey is an HTTP 404; IllegalAct passes.
     """
     try:
-        survey, follow_up = await asyncio.to_thread(house.follow_ups.answer, survey_id, said, house.now())
+        survey, follow_up = await asyncio.to_thread(house.follow_ups.answer, survey_id, said, house.now(), by)
     except KeyError as error:
         raise HTTPException(404, Sentence("no survey has the id {id}", id=survey_id)) from error
     if follow_up:
