@@ -213,6 +213,7 @@ class TimerKind(StrEnum):
     JOIN = "join"  # what was put off for somebody is joined into one message
     APPOINTMENT = "appointment"  # the patient is told that one was made, moved or called off
     REMINDER = "reminder"  # the patient is reminded of an appointment
+    KEPT = "kept"  # who made an appointment is asked whether it was kept
 
 
 BESIDE_RUNS: Final = frozenset({TimerKind.ALL_CLEAR, TimerKind.GIVEN})  # these are of no ladder

@@ -94,7 +94,7 @@ from alerts.follow_up_book import (
     overdue_names,
     take_survey,
 )
-from alerts.invitation import APPOINTMENT_ID, Appointment, is_soon, reminder_at
+from alerts.invitation import APPOINTMENT_ID, Appointment, asked_at, is_soon, reminder_at
 from alerts.machine import Change, FactKind, for_patient
 from alerts.messages import (
     CALL_ID,
@@ -109,6 +109,7 @@ from alerts.messages import (
     given_message,
     overdue_message,
     says_all_of,
+    was_it_kept,
     write,
 )
 from alerts.outbox import (
@@ -146,6 +147,7 @@ _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the run of what is done once
 _IN_RESERVE: Final = (Role.COORDINATOR, Role.DOCTOR)  # who is told where nobody on duty can be
 _LOW: Final = "glucose-low"
 _HOUR: Final = timedelta(hours=1)
+_TO_NOTE: Final = timedelta(hours=12)  # whether an appointment was kept: until the evening of the day after
 _OF_WAY: Final = 0.25  # of the time until an appointment, in which the patient is to be told of it by telephone
 _SAID: Final = frozenset({Result.TOLD, Result.NOT_DELIVERED, Result.DELIVERED})
 # Facts with which staff are told anew, where they are told.
@@ -323,9 +325,12 @@ class EscalationBook:
         priority = Priority.MEDIUM if is_soon(appointment, before) else Priority.LOW
         told = _one(appointment.id, TimerKind.APPOINTMENT, appointment.changed_at, priority)
         told = replace(told, number=appointment.sequence)
-        remind = reminder_at(appointment, zone)
-        reminded = [replace(told, kind=TimerKind.REMINDER, due=remind, priority=Priority.LOW)] if remind else []
-        _plan(db, [told, *reminded])
+        later = {
+            TimerKind.REMINDER: reminder_at(appointment, zone),
+            TimerKind.KEPT: asked_at(appointment, zone),
+        }
+        planned = [replace(told, kind=kind, due=due, priority=Priority.LOW) for kind, due in later.items() if due]
+        _plan(db, [told, *planned])
 
     def run_due(self, now: datetime, dead: Collection[str] = ()) -> Cycle:
         """Do what is due, so much of it as one transaction holds; call it until nothing was taken.
@@ -587,7 +592,10 @@ class _Desk:
         elif follow_up := self._follow_ups.get(timer.subject):
             self._remind(timer, follow_up)
         elif appointment := self._appointments.get(timer.subject):
-            self._tell_of_appointment(timer, appointment)
+            if timer.kind is TimerKind.KEPT:
+                self._ask_whether_kept(timer, appointment)
+            else:
+                self._tell_of_appointment(timer, appointment)
         else:
             self._finish(timer, Result.CLOSED)
 
@@ -902,6 +910,25 @@ class _Desk:
         notice = _notice(timer.id, recipient, None, appointment.patient, timer.priority, written, self._now)
         name = f"{appointment.id}-{appointment.sequence}{'r' if reminds else ''}"
         self._finish(timer, self._hand_to(recipient, replace(notice, id=name), timer.id))
+
+    def _ask_whether_kept(self, timer: Timer, appointment: Appointment) -> None:
+        """Have who made it note whether it was kept; not where that is noted, or it was changed since."""
+        if timer.number == appointment.sequence and appointment.kept is None:
+            made_in = follow_ups_in(self._db, [appointment.follow_up]).get(appointment.follow_up)
+            act = Open(
+                patient=appointment.patient,
+                why=Why.STAFF,
+                key=timer.id,
+                because=was_it_kept(appointment, ZoneInfo(self.patient(appointment.patient).zone)),
+                at=self._now,
+                role=made_in.role if made_in else Role.NURSE,
+                problem=appointment.problem,
+                programme=made_in.programme if made_in else None,
+                within=_TO_NOTE,
+                assigned_to=appointment.made_by,
+            )
+            open_in(self._db, act, self._now)
+        self._finish(timer, Result.DONE)
 
     def _is_news(self, timer: Timer, appointment: Appointment) -> bool:
         ends = appointment.start if timer.kind is TimerKind.REMINDER else appointment.start + appointment.length

@@ -31,6 +31,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
     true,
     tuple_,
@@ -63,7 +64,7 @@ from alerts.follow_up import (
     overdue,
     unreached,
 )
-from alerts.invitation import Appointment
+from alerts.invitation import ABOUT, Appointment
 from alerts.review import Review
 from alerts.survey import VALID, Answer, Survey, answered, call_again, survey_of
 from alerts.team import Role
@@ -187,6 +188,7 @@ _appointments = Table(
     Column("sequence", Integer, nullable=False),
     Column("cancelled", Boolean, nullable=False),
     Column("whom", String(200), nullable=False, server_default=""),
+    Column("kept", Boolean),
 )
 _plans = Table(
     "care_plans",
@@ -215,6 +217,7 @@ _plans = Table(
 _waits: Final = _plans.c.follow_up.is_(None)
 Index("care_plans_to_open", _plans.c.open_at_us, sqlite_where=_waits, postgresql_where=_waits)
 
+_KEPT: Final = {True: "The appointment was kept. 患者已到诊。", False: "The appointment was not kept. 患者未到诊。"}
 _CHANGED_SINCE: Final = "The appointment was changed since. 预约此后已变更。"
 
 
@@ -495,8 +498,13 @@ class FollowUpBook:
             return _appointment(row) if row else None
 
     def appointments(self, follow_up: str) -> list[Appointment]:
-        """The appointments made in a follow-up, by their start."""
-        query = select(_appointments).where(_appointments.c.follow_up == follow_up)
+        """The appointments made in a follow-up, and the one that it is about, by their start."""
+        about = select(func.substr(_follow_ups.c.problem, len(ABOUT) + 1)).where(
+            _follow_ups.c.id == follow_up, _follow_ups.c.problem.startswith(ABOUT)
+        )
+        query = select(_appointments).where(
+            or_(_appointments.c.follow_up == follow_up, _appointments.c.id.in_(about))
+        )
         with self._engine.connect() as db:
             return [_appointment(row) for row in db.execute(query.order_by(_appointments.c.start_us))]
 
@@ -533,8 +541,21 @@ class FollowUpBook:
                 before=_to_audit(dict(before._mapping)) if before else None,
                 after=_to_audit(row),
             )
-            _close_calls(db, appointment, by)
+            _close_tasks(db, appointment, at=appointment.changed_at, by=by, note=_CHANGED_SINCE)
             also(db)
+
+    def note_kept(self, appointment: Appointment, *, at: datetime, by: str) -> None:
+        """Write down whether an appointment was kept, which the audit keeps, and close who was asked for it.
+
+        Raises IllegalAct where it was changed meanwhile.
+        """
+        same = (_appointments.c.id == appointment.id, _appointments.c.sequence == appointment.sequence)
+        what = "kept" if appointment.kept else "missed"
+        with self._engine.begin() as db:
+            if not db.execute(update(_appointments).where(*same).values(kept=appointment.kept)).rowcount:
+                raise _at_once(appointment.id)
+            audited(db, what, f"appointment:{appointment.id}", at=at, who=by, after={"kept": appointment.kept})
+            _close_tasks(db, appointment, at=at, by=by, note=_KEPT[bool(appointment.kept)])
 
     def _found(self, query: Select[Any]) -> list[FollowUp]:
         with self._engine.connect() as db:
@@ -733,13 +754,11 @@ def _after_closing(db: Connection, follow_up: FollowUp) -> None:
         db.execute(insert(_surveys).values(**_survey_row(survey)))
 
 
-def _close_calls(db: Connection, appointment: Appointment, by: str) -> None:
-    """What asks somebody to telephone the patient about an appointment as it was before is not needed any more."""
+def _close_tasks(db: Connection, appointment: Appointment, *, at: datetime, by: str, note: str) -> None:
+    """What asks somebody to see to an appointment as it was before is not needed any more."""
     same = (_follow_ups.c.patient == appointment.patient, _follow_ups.c.problem == appointment.problem)
     for row in db.execute(select(_follow_ups).where(_is_open, *same)).all():
-        deed = Close(
-            follow_up=row.id, by=by, at=appointment.changed_at, outcome=Outcome.NO_ACTION, note=_CHANGED_SINCE
-        )
+        deed = Close(follow_up=row.id, by=by, at=at, outcome=Outcome.NO_ACTION, note=note)
         with suppress(IllegalAct):
             for step in decide(_follow_up(row), deed):
                 _put(db, step)
@@ -1047,6 +1066,7 @@ def _appointment_row(appointment: Appointment) -> dict[str, Any]:
         "sequence": appointment.sequence,
         "cancelled": appointment.cancelled,
         "whom": appointment.whom,
+        "kept": appointment.kept,
     }
 
 
@@ -1063,6 +1083,7 @@ def _appointment(row: Row[Any]) -> Appointment:
         sequence=row.sequence,
         cancelled=row.cancelled,
         whom=row.whom,
+        kept=row.kept,
     )
 
 

@@ -16,11 +16,13 @@ from icalendar import Calendar, Event, vCalAddress, vText
 from alerts.alert import IllegalAct, Text
 
 MEDIA_TYPE: Final = "text/calendar"
+ABOUT: Final = "appointment:"  # how the problem of a follow-up begins that is about an appointment
 APPOINTMENT_ID: Final = "m-"  # how the id of an appointment begins, and that of a notice about it
 _PRODUCT: Final = "-//Homeward//Follow-up//EN"
 # What begins, or was to begin, within this is told at whatever hour: the longest night (20:00 to 8:00) and 2 h more.
 _SOON: Final = timedelta(hours=14)
 _REMINDED_AT: Final = time(10)  # on the day before, on the patient's clock
+_ASKED_AT: Final = time(8)  # on the day after, on the patient's clock
 _DAY: Final = timedelta(days=1)
 
 
@@ -29,6 +31,7 @@ class Appointment:
     """An appointment with a patient (moments aware UTC), as it is after `sequence` changes.
 
     id: its name for ever, in every calendar. follow_up: in which it was made. whom: with whom it is; "": who made it.
+    kept: whether the patient came; None: nobody has noted it.
     """
 
     id: str
@@ -42,6 +45,7 @@ class Appointment:
     sequence: int = 0
     cancelled: bool = False
     whom: str = ""
+    kept: bool | None = None
 
     @property
     def with_whom(self) -> str:
@@ -54,8 +58,8 @@ class Appointment:
 
     @property
     def problem(self) -> str:
-        """What the follow-up is about in which somebody is to telephone the patient about it."""
-        return f"appointment:{self.id}"
+        """What the follow-up is about in which somebody is to see to it."""
+        return f"{ABOUT}{self.id}"
 
 
 def moved(
@@ -73,6 +77,7 @@ def moved(
         length=length,
         place=place,
         whom=whom,
+        kept=None,
         changed_at=at,
         sequence=appointment.sequence + 1,
     )
@@ -82,6 +87,31 @@ def cancelled(appointment: Appointment, at: datetime) -> Appointment:
     """The appointment, called off. Raises IllegalAct where it was before."""
     _refuse_cancelled(appointment)
     return replace(appointment, cancelled=True, changed_at=at, sequence=appointment.sequence + 1)
+
+
+def noted(appointment: Appointment, *, kept: bool, at: datetime) -> Appointment:
+    """The appointment with whether the patient came. Raises IllegalAct where it was cancelled, or has not begun."""
+    _refuse_cancelled(appointment)
+    if at < appointment.start:
+        raise IllegalAct(
+            Text(
+                en="The appointment begins at {moment}: whether it was kept can be noted from then on.",
+                zh="预约于 {moment} 开始，届时方可记录患者是否到诊。",
+            ),
+            appointment.start,
+        )
+    return replace(appointment, kept=kept)
+
+
+def asked_at(appointment: Appointment, zone: ZoneInfo) -> datetime | None:
+    """When somebody is asked whether it was kept (aware UTC): on the day after. None where it was called off.
+
+    zone: the patient's.
+    """
+    if appointment.cancelled:
+        return None
+    day_after = (appointment.start + appointment.length).astimezone(zone).date() + _DAY
+    return datetime.combine(day_after, _ASKED_AT, zone).astimezone(UTC)
 
 
 def is_soon(appointment: Appointment, before: Appointment | None) -> bool:

@@ -209,6 +209,17 @@ def appointment_message(appointment: Appointment, *, zone: str, now: datetime, r
     )
 
 
+def was_it_kept(appointment: Appointment, zone: ZoneInfo) -> Text:
+    """What is asked of an appointment whose day has passed. zone: the patient's."""
+    local = appointment.start.astimezone(zone)
+    day = _day(local, local)
+    at, place = f"{local:%H:%M} {utc_offset(local)}", f", {appointment.place}" if appointment.place else ""
+    return Text(
+        en=f"The appointment of {day.en} {at}{place}: was it kept? Note it on the page of this follow-up.",
+        zh=f"{day.zh} {at} 的预约{place.replace(', ', '，')}：患者是否到诊？请在本随访页面记录。",
+    )
+
+
 def please_call_message(follow_up: FollowUp, whose: Recipient, *, zone: str) -> Written:
     """What is told of a patient who asks to be called."""
     return write("please_call", zone, patient=follow_up.patient, because=follow_up.because, **_reached(whose))

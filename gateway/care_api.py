@@ -39,7 +39,7 @@ from alerts.follow_up import (
     refuse_long_past,
 )
 from alerts.follow_up_book import Given
-from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved, refuse_past
+from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved, noted, refuse_past
 from alerts.messages import please_call_message
 from alerts.monitoring import LIVE
 from alerts.staffing import holder, refuse_unfilled, untold
@@ -210,7 +210,10 @@ class CareFactOut(BaseModel):
 
 
 class AppointmentOut(BaseModel):
-    """An appointment, on the patient's clock. whom: with whom it is. sequence: how often it was changed."""
+    """An appointment, on the patient's clock. whom: with whom it is. sequence: how often it was changed.
+
+    kept: whether the patient came; null: nobody has noted it.
+    """
 
     id: str
     follow_up: str
@@ -222,6 +225,7 @@ class AppointmentOut(BaseModel):
     made_by: str
     sequence: int
     cancelled: bool
+    kept: bool | None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -237,6 +241,7 @@ class AppointmentOut(BaseModel):
                     "made_by": "Nurse Chen",
                     "sequence": 0,
                     "cancelled": False,
+                    "kept": None,
                 }
             ]
         }
@@ -245,7 +250,7 @@ class AppointmentOut(BaseModel):
     @classmethod
     def of(cls, appointment: Appointment, zone: ZoneInfo) -> AppointmentOut:
         """The appointment on the patient's clock."""
-        plain = ("id", "follow_up", "patient", "place", "made_by", "sequence", "cancelled")
+        plain = ("id", "follow_up", "patient", "place", "made_by", "sequence", "cancelled", "kept")
         return cls(
             **{name: getattr(appointment, name) for name in plain},
             start=appointment.start.astimezone(zone),
@@ -410,6 +415,15 @@ class MoveIn(Door):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"by": "Nurse Chen", "start": "2026-03-11T09:30:00+08:00"}]}
     )
+
+
+class KeptIn(Door):
+    """Whether the patient came to an appointment."""
+
+    by: Name
+    kept: bool
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"by": "Nurse Chen", "kept": True}]})
 
 
 class CarePlanIn(Door):
@@ -809,6 +823,19 @@ async def cancel_appointment(
     except IllegalAct as error:
         raise error.on_clock(zone) from None
     await _put_appointment(house, now, before, by=by.strip())
+    return AppointmentOut.of(now, zone)
+
+
+@router.post("/appointments/{appointment_id}/kept")
+async def note_kept(house: House, appointment_id: str, body: KeptIn) -> AppointmentOut:
+    """Note whether the patient came; who was asked for it is not asked any more."""
+    before, at = await _find_appointment(house, appointment_id), house.now()
+    zone = await _zone(house, before.patient)
+    try:
+        now = noted(before, kept=body.kept, at=at)
+    except IllegalAct as error:
+        raise error.on_clock(zone) from None
+    await asyncio.to_thread(house.follow_ups.note_kept, now, at=at, by=body.by.strip())
     return AppointmentOut.of(now, zone)
 
 

@@ -33,6 +33,7 @@ from gateway.care_api import (
     CloseFollowUpIn,
     GiveIn,
     HandOverIn,
+    KeptIn,
     MailAddress,
     MoveIn,
     OpenIn,
@@ -323,6 +324,15 @@ async def move(request: Request, house: House, follow_up_id: str, appointment_id
     fields = {"place": "", "whom": "", **await fields_of(request)}
     body = take(MoveIn, on_clock(fields, "start", ZoneInfo(patient.zone)))
     await care_api.move_appointment(house, appointment_id, body)
+    return remember_name(go(request, f"/follow-ups/{quote(follow_up_id)}"), request, body.by)
+
+
+@router.post("/follow-ups/{follow_up_id}/appointments/{appointment_id}/kept")
+async def kept(request: Request, house: House, follow_up_id: str, appointment_id: str) -> Response:
+    """The form that notes whether an appointment was kept."""
+    await _find_appointment(house, follow_up_id, appointment_id)
+    body = take(KeptIn, await fields_of(request))
+    await care_api.note_kept(house, appointment_id, body)
     return remember_name(go(request, f"/follow-ups/{quote(follow_up_id)}"), request, body.by)
 
 

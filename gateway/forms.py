@@ -98,6 +98,7 @@ _FIELDS: Final[Mapping[str, str]] = {
     "glucose_unit": N_("Glucose unit"),
     "hours": N_("For how long"),
     "id": N_("Number"),
+    "kept": N_("Whether it was kept"),
     "kind": N_("Kind"),
     "language": N_("Language"),
     "link": N_("Reached by"),

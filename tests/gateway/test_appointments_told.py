@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, time, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish
 from tests.gateway.test_care_web import post
 from tests.gateway.test_duty import BAO, Ear, speak_through
 from tests.gateway.test_message_page import BODY, SENT, read
+from tests.gateway.test_web import browser
 
 SMS = Contact(channel="sms", address="me")
 HOUR = timedelta(hours=1)
@@ -217,3 +219,44 @@ async def test_who_has_a_telephone_alone_is_called_by_a_nurse_before_it(
     (again,) = (each for each in house.follow_ups.open_of(WANG.id) if each.problem)
     assert "3月6日 09:30" in again.because.zh
     assert len(app.heard) == 2
+
+
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+async def test_who_made_it_is_asked_on_the_day_after_whether_it_was_kept(house: SmallHouse, language: str) -> None:
+    async with browser(house, **{"Accept-Language": language}) as web:
+        path = await made(web, "2026-03-10T09:30:00+08:00")
+        house.time += timedelta(seconds=1)
+        other = await made(web, "2026-03-10T10:30:00+08:00", by="Wu")
+        early = await web.post(f"{other}/kept", json={"by": "Wu", "kept": True})
+        assert early.status_code == 409
+        house.time = NOW.replace(day=10, hour=4)
+        assert (await web.post(f"{other}/kept", json={"by": "Wu", "kept": False})).json()["kept"] is False
+        house.time = NOW.replace(day=10, hour=23, minute=59)
+        await house.duty.go()
+        assert house.follow_ups.due(person="Chen") == []
+        house.time = NOW.replace(day=11, hour=0, minute=0)  # 08:00 in Shanghai
+        await house.duty.go()
+        await house.duty.go()
+        assert house.follow_ups.due(person="Wu") == []
+        (task,) = house.follow_ups.due(person="Chen")
+        assert task.because.zh == "3月10日 09:30 UTC+8 的预约，Room 3：患者是否到诊？请在本随访页面记录。"
+        assert task.due_at == house.time + timedelta(hours=12)
+        await web.post("/me", data={"by": "Chen"})
+        said = {"en": task.because.en, "zh-CN": task.because.zh}[language]
+        assert said in (await web.get("/follow-ups")).text, "it is due today, of her own"
+        at = f"/follow-ups/{task.id}"
+        (form,) = re.findall(f'action="({at}/appointments/m-[0-9a-f]+/kept)"', (await web.get(at)).text)
+        refused = await web.post(form, data={"by": "Chen"})
+        assert refused.status_code == 422
+        needed = {"en": "Whether it was kept: this is needed", "zh-CN": "是否到诊：必填"}[language]
+        assert needed in refused.text
+        assert (await web.post(form, data={"by": "Chen", "kept": "true"})).status_code == 303
+        closed = house.follow_ups.get(task.id)
+        assert closed is not None
+        assert (closed.closed_by, closed.outcome) == ("Chen", Outcome.NO_ACTION)
+        assert {"en": "<b>kept</b>", "zh-CN": "<b>已到诊</b>"}[language] in (await web.get(at)).text
+        appointment = house.follow_ups.appointment(path.rpartition("/")[2])
+        assert appointment is not None
+        assert appointment.kept is True
+        newest, *_ = house.audit(subject=f"appointment:{appointment.id}")
+        assert (newest.what, newest.who) == ("kept", "Chen")
