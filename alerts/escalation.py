@@ -211,6 +211,9 @@ class TimerKind(StrEnum):
     NOTICE = "notice"  # what a rule says to the patient goes to the patient's own contacts
     GIVEN = "given"  # who was given a follow-up by somebody is told
     JOIN = "join"  # what was put off for somebody is joined into one message
+    APPOINTMENT = "appointment"  # the patient is told that one was made, moved or called off
+    REMINDER = "reminder"  # the patient is reminded of an appointment
+    KEPT = "kept"  # who made an appointment is asked whether it was kept
 
 
 BESIDE_RUNS: Final = frozenset({TimerKind.ALL_CLEAR, TimerKind.GIVEN})  # these are of no ladder
@@ -245,7 +248,8 @@ class Timer:
     """A step of a run, or something else that is to be done at a moment. Moments are aware UTC.
 
     subject: the alert, and of NOTICE and JOIN the notice and the recipient. run: when the run began. number: of the
-    step in its ladder. count: how often the step was taken before. who: names of those who were told.
+    step in its ladder, and how often an appointment was changed. count: how often the step was taken before. who:
+    names of those who were told.
     """
 
     subject: str

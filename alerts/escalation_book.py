@@ -91,6 +91,7 @@ from alerts.escalation import (
 from alerts.follow_up import ACT_WITHIN, CALL_WITHIN, FollowUp, Open, Why, is_given
 from alerts.follow_up import Fact as CareFact
 from alerts.follow_up_book import (
+    appointments_in,
     doubts_in,
     follow_ups_in,
     given_in,
@@ -102,6 +103,7 @@ from alerts.follow_up_book import (
     overdue_names,
     take_survey,
 )
+from alerts.invitation import APPOINTMENT_ID, Appointment, asked_at, is_soon, reminder_at
 from alerts.machine import Change, FactKind, for_patient
 from alerts.messages import (
     CALL_ID,
@@ -111,11 +113,13 @@ from alerts.messages import (
     Written,
     alert_message,
     all_clear_message,
+    appointment_message,
     call_message,
     given_message,
     is_end,
     overdue_message,
     says_all_of,
+    was_it_kept,
     write,
 )
 from alerts.outbox import (
@@ -154,6 +158,9 @@ _AFTER_A_FAULT: Final = timedelta(minutes=1)
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the run of what is done once
 _IN_RESERVE: Final = (Role.COORDINATOR, Role.DOCTOR)  # who is told where nobody on duty can be
 _LOW: Final = "glucose-low"
+_HOUR: Final = timedelta(hours=1)
+_TO_NOTE: Final = timedelta(hours=12)  # whether an appointment was kept: until the evening of the day after
+_OF_WAY: Final = 0.25  # of the time until an appointment, in which the patient is to be told of it by telephone
 _SAID: Final = frozenset({Result.TOLD, Result.NOT_DELIVERED, Result.DELIVERED})
 # Facts with which staff are told anew, where they are told.
 _ANEW: Final = frozenset({FactKind.OPENED, FactKind.WORSENED, FactKind.RELAPSED, FactKind.SNOOZE_ENDED})
@@ -326,6 +333,20 @@ class EscalationBook:
         if is_given(fact):
             _plan(db, [_one(fact.follow_up, TimerKind.GIVEN, fact.at, fact.priority)])
 
+    def beside_appointment(self, db: Connection, appointment: Appointment, before: Appointment | None) -> None:
+        """Have the patient told of an appointment that was made or changed, and reminded of it. before: as it was."""
+        known = self.patients_of([appointment.patient]).get(appointment.patient)
+        zone = ZoneInfo(known.recipient.zone if known else "UTC")
+        priority = Priority.MEDIUM if is_soon(appointment, before) else Priority.LOW
+        told = _one(appointment.id, TimerKind.APPOINTMENT, appointment.changed_at, priority)
+        told = replace(told, number=appointment.sequence)
+        later = {
+            TimerKind.REMINDER: reminder_at(appointment, zone),
+            TimerKind.KEPT: asked_at(appointment, zone),
+        }
+        planned = [replace(told, kind=kind, due=due, priority=Priority.LOW) for kind, due in later.items() if due]
+        _plan(db, [told, *planned])
+
     def run_due(self, now: datetime, dead: Collection[str] = ()) -> Cycle:
         """Do what is due, so much of it as one transaction holds; call it until nothing was taken.
 
@@ -446,7 +467,7 @@ class EscalationBook:
                 return False
             asked = write("survey", recipient.zone)
             notice = _notice(survey.id, recipient, None, survey.patient, Priority.LOW, asked, now)
-            desk.send(replace(notice, id=survey.id), recipient, PREFERRED)
+            desk.send(replace(notice, id=survey.id, follow_up=survey.follow_up), recipient, PREFERRED)
             desk.write()
         return True
 
@@ -483,6 +504,8 @@ class _Desk:
         self._cared = of_alerts_in(db, self._alerts) if self._alerts else {}
         others = subjects - set(self._alerts)
         self._follow_ups = follow_ups_in(db, others) if others else {}
+        self._appointments: dict[str, Appointment] = {}
+        self._learn_appointments(others)
         about = {each.alert for each in self._follow_ups.values() if each.alert}
         self._about = alerts_in(db, about) if about else {}
         known = [*self._alerts, *self._follow_ups]
@@ -585,6 +608,11 @@ class _Desk:
                 self._step(timer, alert)
         elif follow_up := self._follow_ups.get(timer.subject):
             self._remind(timer, follow_up)
+        elif appointment := self._appointments.get(timer.subject):
+            if timer.kind is TimerKind.KEPT:
+                self._ask_whether_kept(timer, appointment)
+            else:
+                self._tell_of_appointment(timer, appointment)
         else:
             self._finish(timer, Result.CLOSED)
 
@@ -919,10 +947,59 @@ class _Desk:
         else:
             self._finish(timer, self._hand_to(self.patient(notice.patient), notice, timer.id))
 
+    def _tell_of_appointment(self, timer: Timer, appointment: Appointment) -> None:
+        """Tell the patient of it, or remind; not where it was changed since, or is over."""
+        if not self._is_news(timer, appointment):
+            self._finish(timer, Result.DONE)
+            return
+        recipient, reminds = self.patient(appointment.patient), timer.kind is TimerKind.REMINDER
+        written = appointment_message(appointment, zone=recipient.zone, now=self._now, reminds=reminds)
+        notice = _notice(timer.id, recipient, None, appointment.patient, timer.priority, written, self._now)
+        name = f"{appointment.id}-{appointment.sequence}{'r' if reminds else ''}"
+        self._finish(timer, self._hand_to(recipient, replace(notice, id=name), timer.id))
+
+    def _ask_whether_kept(self, timer: Timer, appointment: Appointment) -> None:
+        """Have who made it note whether it was kept; not where that is noted, or it was changed since."""
+        if timer.number == appointment.sequence and appointment.kept is None:
+            made_in = follow_ups_in(self._db, [appointment.follow_up]).get(appointment.follow_up)
+            act = Open(
+                patient=appointment.patient,
+                why=Why.STAFF,
+                key=timer.id,
+                because=was_it_kept(appointment, ZoneInfo(self.patient(appointment.patient).zone)),
+                at=self._now,
+                role=made_in.role if made_in else Role.NURSE,
+                problem=appointment.problem,
+                programme=made_in.programme if made_in else None,
+                within=_TO_NOTE,
+                assigned_to=appointment.made_by,
+            )
+            open_in(self._db, act, self._now)
+        self._finish(timer, Result.DONE)
+
+    def _is_news(self, timer: Timer, appointment: Appointment) -> bool:
+        ends = appointment.start if timer.kind is TimerKind.REMINDER else appointment.start + appointment.length
+        return timer.number == appointment.sequence and self._now < ends
+
+    def _appointment_of(self, notice: Notice) -> Appointment | None:
+        """The appointment that a notice is about."""
+        if not notice.id.startswith(APPOINTMENT_ID):
+            return None
+        name = notice.id.rpartition("-")[0]
+        if name not in self._appointments:
+            self._learn_appointments([name])
+        return self._appointments.get(name)
+
+    def _learn_appointments(self, names: Iterable[str]) -> None:
+        asked = [name for name in names if name.startswith(APPOINTMENT_ID)]
+        self._appointments |= appointments_in(self._db, asked) if asked else {}
+
     def _hand_to(self, recipient: Recipient, notice: Notice, timer: str) -> Result:
-        """What is of the device alone wakes nobody: it waits for the morning."""
-        can_wait = notice.priority is Priority.LOW and notice.subject in _OF_DEVICE
-        if can_wait and not is_day(recipient, self._now) and self._book.ways(recipient, PREFERRED):
+        """What is of the device or of an appointment alone wakes nobody: it waits for the morning."""
+        is_plain = notice.subject in _OF_DEVICE or notice.id.startswith(APPOINTMENT_ID)
+        can_wait = notice.priority is Priority.LOW and is_plain
+        earliest = put_off_until(recipient, notice.priority, self._now) or self._now
+        if can_wait and not is_day(recipient, earliest) and self._book.ways(recipient, PREFERRED):
             return self._put_off(notice, recipient, morning(recipient, self._now), timer)
         return self._offer(notice, recipient, PREFERRED, timer)
 
@@ -967,6 +1044,8 @@ class _Desk:
         Who was told of an alert is told of its end, also where somebody has closed it; staff in any case else.
         """
         if timer := self._timer_of(notice):
+            if appointment := self._appointment_of(notice):
+                return None if self._is_news(timer, appointment) else "the appointment was changed or is past"
             follow_up = follow_ups_in(self._db, [timer.subject]).get(timer.subject)
             if follow_up is not None and timer.kind is TimerKind.GIVEN:
                 return None if self._given(timer, follow_up) else "the follow-up is closed or somebody else's"
@@ -1027,7 +1106,7 @@ class _Desk:
         about = replace(about, priority=max(each.priority for each in (about, *besides)))
         if call.recipient == patient(about.patient):
             said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
-            follow_up = self._have_followed_up(about, said)
+            follow_up = self._have_followed_up(about, said) or follow_up
             doubts = doubts_in(self._db, about.patient)
         whom = self._person(call.recipient, about.patient)
         for recipient in self._callers(call.recipient):
@@ -1065,29 +1144,40 @@ class _Desk:
         """A nurse is to see to a patient whom no message reaches: by the alert's own follow-up, where it has one.
 
         Not for an alert that is over, nor for a survey or a test message. The id of the follow-up, None where it
-        is not to be.
+        is not to be. One about an appointment leaves time to dial before that.
         """
-        alert = self._concerned(notice)
+        alert, appointment = self._concerned(notice), self._appointment_of(notice)
         if notice.id.startswith((SURVEY_ID, TRIAL_ID)) or (notice.alert and alert is None):
+            return None
+        if appointment and (_is_outdated(notice, appointment) or appointment.is_over(self._now)):
             return None
         known = self._file(notice.patient)
         about = alert.because if alert and notice.alert else notice.body
         urgency = _urgency(notice)
         act = Open(
             patient=notice.patient,
-            why=Why.ALERT,
+            why=Why.STAFF if appointment else Why.ALERT,
             key=alert.id if alert else notice.id,
             because=together((why, about)),
             at=self._now,
             role=Role.NURSE,
             priority=max(alert.priority, urgency) if alert else urgency,
-            problem=alert.problem if alert else next(iter(_problems(notice)), None),
+            problem=subject.problem if (subject := alert or appointment) else next(iter(_problems(notice)), None),
             alert=alert.id if alert else None,
             programme=known.programme if known else None,
-            within=None if urgency is Priority.LOW else CALL_WITHIN,
+            within=self._call_within(urgency, appointment),
         )
         open_in(self._db, act, notice.written_at)
         return act.follow_up
+
+    def _call_within(self, urgency: Priority, appointment: Appointment | None) -> timedelta | None:
+        """Within what time somebody is to telephone a patient; None: as an act of low priority. Whole hours."""
+        if urgency is not Priority.LOW:
+            return CALL_WITHIN
+        if appointment is None:
+            return None
+        hours = (appointment.start - self._now) * _OF_WAY // _HOUR
+        return min(ACT_WITHIN[urgency], max(CALL_WITHIN, hours * _HOUR))
 
     def _callers(self, but: str) -> tuple[Recipient, ...]:
         """Who can be asked to telephone somebody, without being telephoned for it: nurses, else coordinators."""
@@ -1318,6 +1408,11 @@ def _notice(
         written_at=now,
         recipient=recipient.owner,
     )
+
+
+def _is_outdated(notice: Notice, appointment: Appointment) -> bool:
+    """Whether an appointment was changed after what a notice says of it."""
+    return notice.id.rpartition("-")[2].rstrip("r") != str(appointment.sequence)
 
 
 def _first_said(notice: Notice) -> tuple[bool, int]:

@@ -31,6 +31,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
     true,
     tuple_,
@@ -41,7 +42,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from alerts.alert import IllegalAct, Outcome, Priority, Symptom, Symptoms, Text
+from alerts.alert import OUTCOMES_OF_CARE, IllegalAct, Outcome, Priority, Symptom, Symptoms, Text
 from alerts.audit import audited
 from alerts.care_plan import CarePlan, Condition, Control, followed, judged, opening
 from alerts.database import METADATA
@@ -63,7 +64,7 @@ from alerts.follow_up import (
     overdue,
     unreached,
 )
-from alerts.invitation import Appointment
+from alerts.invitation import ABOUT, Appointment
 from alerts.review import Review
 from alerts.survey import VALID, Answer, Survey, answered, call_again, survey_of
 from alerts.team import Role
@@ -158,6 +159,7 @@ _surveys = Table(
     Column("score", Integer),
     Column("text", LongText),
     Column("call_again", Boolean),
+    Column("answered_by", String(200)),
 )
 Index("surveys_by_patient", _surveys.c.patient, _surveys.c.made_at_us)
 _is_unsent: Final = _surveys.c.sent_at_us.is_(None)
@@ -185,6 +187,8 @@ _appointments = Table(
     Column("changed_at_us", BigInteger, nullable=False),
     Column("sequence", Integer, nullable=False),
     Column("cancelled", Boolean, nullable=False),
+    Column("whom", String(200), nullable=False, server_default=""),
+    Column("kept", Boolean),
 )
 _plans = Table(
     "care_plans",
@@ -212,6 +216,9 @@ _plans = Table(
 )
 _waits: Final = _plans.c.follow_up.is_(None)
 Index("care_plans_to_open", _plans.c.open_at_us, sqlite_where=_waits, postgresql_where=_waits)
+
+_KEPT: Final = {True: "The appointment was kept. 患者已到诊。", False: "The appointment was not kept. 患者未到诊。"}
+_CHANGED_SINCE: Final = "The appointment was changed since. 预约此后已变更。"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,6 +349,7 @@ class FollowUpBook:
     def write(self, db: Connection, steps: Sequence[Step]) -> None:
         """The same within a transaction."""
         for step in steps:
+            _refuse_no_appointment(db, step.fact)
             if _put(db, step):
                 if step.fact.what is What.CLOSED:
                     _after_closing(db, step.follow_up)
@@ -414,6 +422,10 @@ class FollowUpBook:
         """One survey by id, or None."""
         return next(iter(self._surveys(select(_surveys).where(_surveys.c.id == survey))), None)
 
+    def survey_after(self, follow_up: str) -> Survey | None:
+        """The survey after a follow-up, or None."""
+        return next(iter(self._surveys(select(_surveys).where(_surveys.c.follow_up == follow_up))), None)
+
     def unsent_surveys(self, now: datetime, limit: int = 100) -> list[Survey]:
         """Surveys that can be answered and whose link has not gone out, of patients with a contact, oldest first."""
         # By the index: of patients without a contact many have expired unsent.
@@ -426,16 +438,23 @@ class FollowUpBook:
         query = select(_surveys).where(_surveys.c.made_at_us >= to_us(start), _surveys.c.made_at_us < to_us(end))
         return self._surveys(query.order_by(_surveys.c.made_at_us.desc(), _surveys.c.id).limit(limit))
 
-    def answer(self, survey: str, answer: Answer, at: datetime) -> tuple[Survey, FollowUp | None]:
-        """Write a patient's answer down, and what a poor one opens. Raises KeyError, IllegalAct."""
+    def answer(
+        self, survey: str, answer: Answer, at: datetime, by: str | None = None
+    ) -> tuple[Survey, FollowUp | None]:
+        """Write a patient's answer down, and what a poor one opens. Raises KeyError, IllegalAct.
+
+        by: who writes down what the patient said by telephone, which the audit keeps; None: the patient.
+        """
         with self._engine.begin() as db:
             row = db.execute(select(_surveys).where(_surveys.c.id == survey)).first()
             if row is None:
                 raise KeyError(survey)
-            now = answered(_survey(row), answer, at)
+            now = answered(_survey(row), answer, at, by)
             first = update(_surveys).where(_surveys.c.id == survey, _surveys.c.answered_at_us.is_(None))
             if not db.execute(first.values(**_survey_row(now))).rowcount:
                 raise _at_once(survey)
+            if by is not None:
+                audited(db, "answered", f"survey:{survey}", at=at, who=by, after=_said(now.answer))
             before = db.execute(select(_follow_ups).where(_follow_ups.c.id == now.follow_up)).one()
             act = call_again(now, _follow_up(before))
             if act is None:
@@ -479,8 +498,13 @@ class FollowUpBook:
             return _appointment(row) if row else None
 
     def appointments(self, follow_up: str) -> list[Appointment]:
-        """The appointments made in a follow-up, by their start."""
-        query = select(_appointments).where(_appointments.c.follow_up == follow_up)
+        """The appointments made in a follow-up, and the one that it is about, by their start."""
+        about = select(func.substr(_follow_ups.c.problem, len(ABOUT) + 1)).where(
+            _follow_ups.c.id == follow_up, _follow_ups.c.problem.startswith(ABOUT)
+        )
+        query = select(_appointments).where(
+            or_(_appointments.c.follow_up == follow_up, _appointments.c.id.in_(about))
+        )
         with self._engine.connect() as db:
             return [_appointment(row) for row in db.execute(query.order_by(_appointments.c.start_us))]
 
@@ -492,10 +516,12 @@ class FollowUpBook:
         with self._engine.connect() as db:
             return [_appointment(row) for row in db.execute(query.order_by(_appointments.c.start_us))]
 
-    def put_appointment(self, appointment: Appointment, *, by: str) -> None:
+    def put_appointment(
+        self, appointment: Appointment, *, by: str, also: Callable[[Connection], None] = lambda _db: None
+    ) -> None:
         """Write a new appointment down, or its next change, which the audit keeps with who has made it.
 
-        Raises IllegalAct where it was changed meanwhile.
+        also: what else is written in the same transaction. Raises IllegalAct where it was changed meanwhile.
         """
         row, this = _appointment_row(appointment), _appointments.c.id == appointment.id
         with self._engine.begin() as db:
@@ -515,6 +541,21 @@ class FollowUpBook:
                 before=_to_audit(dict(before._mapping)) if before else None,
                 after=_to_audit(row),
             )
+            _close_tasks(db, appointment, at=appointment.changed_at, by=by, note=_CHANGED_SINCE)
+            also(db)
+
+    def note_kept(self, appointment: Appointment, *, at: datetime, by: str) -> None:
+        """Write down whether an appointment was kept, which the audit keeps, and close who was asked for it.
+
+        Raises IllegalAct where it was changed meanwhile.
+        """
+        same = (_appointments.c.id == appointment.id, _appointments.c.sequence == appointment.sequence)
+        what = "kept" if appointment.kept else "missed"
+        with self._engine.begin() as db:
+            if not db.execute(update(_appointments).where(*same).values(kept=appointment.kept)).rowcount:
+                raise _at_once(appointment.id)
+            audited(db, what, f"appointment:{appointment.id}", at=at, who=by, after={"kept": appointment.kept})
+            _close_tasks(db, appointment, at=at, by=by, note=_KEPT[bool(appointment.kept)])
 
     def _found(self, query: Select[Any]) -> list[FollowUp]:
         with self._engine.connect() as db:
@@ -582,6 +623,12 @@ def doubts_in(db: Connection, patient: str) -> list[Text]:
     is_doubt = (_is_open, _follow_ups.c.patient == patient, _follow_ups.c.problem == CONTACT_DATA)
     query = select(_follow_ups).where(*is_doubt).order_by(_follow_ups.c.opened_at_us)
     return [_follow_up(row).because for row in db.execute(query)]
+
+
+def appointments_in(db: Connection, names: Iterable[str]) -> dict[str, Appointment]:
+    """Appointments by id, within a transaction."""
+    found = db.execute(select(_appointments).where(_appointments.c.id.in_(list(names))))
+    return {row.id: _appointment(row) for row in found}
 
 
 def take_survey(db: Connection, survey: str, at: datetime) -> bool:
@@ -705,6 +752,33 @@ def _after_closing(db: Connection, follow_up: FollowUp) -> None:
     ).scalar()
     if survey := survey_of(follow_up, _moment(last_us)):
         db.execute(insert(_surveys).values(**_survey_row(survey)))
+
+
+def _close_tasks(db: Connection, appointment: Appointment, *, at: datetime, by: str, note: str) -> None:
+    """What asks somebody to see to an appointment as it was before is not needed any more."""
+    same = (_follow_ups.c.patient == appointment.patient, _follow_ups.c.problem == appointment.problem)
+    for row in db.execute(select(_follow_ups).where(_is_open, *same)).all():
+        deed = Close(follow_up=row.id, by=by, at=at, outcome=Outcome.NO_ACTION, note=note)
+        with suppress(IllegalAct):
+            for step in decide(_follow_up(row), deed):
+                _put(db, step)
+
+
+def _refuse_no_appointment(db: Connection, fact: Fact) -> None:
+    """Raises IllegalAct for the outcome `appointment` where none stands that was made in the follow-up."""
+    if fact.outcome is not Outcome.APPOINTMENT:
+        return
+    made = _appointments.c.follow_up == fact.follow_up
+    if db.execute(select(_appointments.c.id).where(made, ~_appointments.c.cancelled).limit(1)).first() is None:
+        others = ", ".join(each for each in OUTCOMES_OF_CARE if each is not Outcome.APPOINTMENT)
+        raise IllegalAct(
+            Text(
+                en="No appointment stands that was made in this follow-up. Make one on the page of the follow-up (of "
+                f"an alert: acknowledge it first), then close with this outcome, or choose another: {others}.",
+                zh="本次随访中没有有效的预约。请先在随访页面预约（警报须先确认），再以此结果结束；"
+                f"或改选其他处理结果：{others}。",
+            )
+        )
 
 
 def _close_forerunners(db: Connection, closed: FollowUp) -> None:
@@ -904,12 +978,13 @@ def _survey_row(survey: Survey) -> dict[str, Any]:
         "expires_at_us": to_us(survey.expires_at),
         "sent_at_us": _us(survey.sent_at),
         "answered_at_us": _us(survey.answered_at),
-        **(
-            {name: getattr(said, name) for name in ("helpful", "solved", "score", "text", "call_again")}
-            if said
-            else {}
-        ),
+        "answered_by": survey.answered_by,
+        **(_said(said) if said else {}),
     }
+
+
+def _said(answer: Answer | None) -> dict[str, Any]:
+    return {name: getattr(answer, name) for name in ("helpful", "solved", "score", "text", "call_again")}
 
 
 def _survey(row: Row[Any]) -> Survey:
@@ -927,6 +1002,7 @@ def _survey(row: Row[Any]) -> Survey:
         sent_at=_moment(row.sent_at_us),
         answered_at=_moment(row.answered_at_us),
         answer=answer,
+        answered_by=row.answered_by,
     )
 
 
@@ -989,6 +1065,8 @@ def _appointment_row(appointment: Appointment) -> dict[str, Any]:
         "changed_at_us": to_us(appointment.changed_at),
         "sequence": appointment.sequence,
         "cancelled": appointment.cancelled,
+        "whom": appointment.whom,
+        "kept": appointment.kept,
     }
 
 
@@ -1004,6 +1082,8 @@ def _appointment(row: Row[Any]) -> Appointment:
         changed_at=from_us(row.changed_at_us),
         sequence=row.sequence,
         cancelled=row.cancelled,
+        whom=row.whom,
+        kept=row.kept,
     )
 
 

@@ -7,22 +7,31 @@ the standard wants. Moments are UTC: every calendar shows them on its owner's cl
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from icalendar import Calendar, Event, vCalAddress, vText
 
 from alerts.alert import IllegalAct, Text
 
 MEDIA_TYPE: Final = "text/calendar"
+ABOUT: Final = "appointment:"  # how the problem of a follow-up begins that is about an appointment
+APPOINTMENT_ID: Final = "m-"  # how the id of an appointment begins, and that of a notice about it
 _PRODUCT: Final = "-//Homeward//Follow-up//EN"
+# What begins, or was to begin, within this is told at whatever hour: the longest night (20:00 to 8:00) and 2 h more.
+_SOON: Final = timedelta(hours=14)
+_REMINDED_AT: Final = time(10)  # on the day before, on the patient's clock
+_ASKED_AT: Final = time(8)  # on the day after, on the patient's clock
+_DAY: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Appointment:
     """An appointment with a patient (moments aware UTC), as it is after `sequence` changes.
 
-    id: its name for ever, in every calendar. follow_up: in which it was made.
+    id: its name for ever, in every calendar. follow_up: in which it was made. whom: with whom it is; "": who made it.
+    kept: whether the patient came; None: nobody has noted it.
     """
 
     id: str
@@ -35,14 +44,42 @@ class Appointment:
     changed_at: datetime
     sequence: int = 0
     cancelled: bool = False
+    whom: str = ""
+    kept: bool | None = None
+
+    @property
+    def with_whom(self) -> str:
+        """With whom the patient has it."""
+        return self.whom or self.made_by
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether its time has passed."""
+        return now >= self.start + self.length
+
+    @property
+    def problem(self) -> str:
+        """What the follow-up is about in which somebody is to see to it."""
+        return f"{ABOUT}{self.id}"
 
 
-def moved(appointment: Appointment, *, start: datetime, length: timedelta, place: str, at: datetime) -> Appointment:
-    """The appointment at another time or place. Raises IllegalAct where it was cancelled, or begins in the past."""
+def moved(
+    appointment: Appointment, *, start: datetime, length: timedelta, place: str, whom: str = "", at: datetime
+) -> Appointment:
+    """The appointment at another time or place, or with somebody else.
+
+    Raises IllegalAct where it was cancelled, or begins in the past.
+    """
     _refuse_cancelled(appointment)
     refuse_past(start, at)
     return replace(
-        appointment, start=start, length=length, place=place, changed_at=at, sequence=appointment.sequence + 1
+        appointment,
+        start=start,
+        length=length,
+        place=place,
+        whom=whom,
+        kept=None,
+        changed_at=at,
+        sequence=appointment.sequence + 1,
     )
 
 
@@ -52,8 +89,51 @@ def cancelled(appointment: Appointment, at: datetime) -> Appointment:
     return replace(appointment, cancelled=True, changed_at=at, sequence=appointment.sequence + 1)
 
 
-def invitation(appointment: Appointment, *, summary: str, organizer: str, attendee: str | None = None) -> bytes:
-    """The invitation, its change or its cancelling, as it goes out.
+def noted(appointment: Appointment, *, kept: bool, at: datetime) -> Appointment:
+    """The appointment with whether the patient came. Raises IllegalAct where it was cancelled, or has not begun."""
+    _refuse_cancelled(appointment)
+    if at < appointment.start:
+        raise IllegalAct(
+            Text(
+                en="The appointment begins at {moment}: whether it was kept can be noted from then on.",
+                zh="预约于 {moment} 开始，届时方可记录患者是否到诊。",
+            ),
+            appointment.start,
+        )
+    return replace(appointment, kept=kept)
+
+
+def asked_at(appointment: Appointment, zone: ZoneInfo) -> datetime | None:
+    """When somebody is asked whether it was kept (aware UTC): on the day after. None where it was called off.
+
+    zone: the patient's.
+    """
+    if appointment.cancelled:
+        return None
+    day_after = (appointment.start + appointment.length).astimezone(zone).date() + _DAY
+    return datetime.combine(day_after, _ASKED_AT, zone).astimezone(UTC)
+
+
+def is_soon(appointment: Appointment, before: Appointment | None) -> bool:
+    """Whether it begins so soon after its change that this is told at whatever hour. before: as it was."""
+    return min(each.start for each in (appointment, before) if each) - appointment.changed_at < _SOON
+
+
+def reminder_at(appointment: Appointment, zone: ZoneInfo) -> datetime | None:
+    """When the patient is reminded (aware UTC), on the day before.
+
+    None where it begins within a day, or that moment is past. zone: the patient's.
+    """
+    day_before = appointment.start.astimezone(zone).date() - _DAY
+    at = datetime.combine(day_before, _REMINDED_AT, zone).astimezone(UTC)
+    is_far = appointment.start - appointment.changed_at > _DAY
+    return at if is_far and at > appointment.changed_at and not appointment.cancelled else None
+
+
+def invitation(
+    appointment: Appointment, *, summary: str, organizer: str | None = None, attendee: str | None = None
+) -> bytes:
+    """The invitation, its change or its cancelling, as it goes out; without an organizer a plain entry.
 
     summary: in the patient's language, without anything about health. organizer, attendee: e-mail addresses.
     """
@@ -67,7 +147,8 @@ def invitation(appointment: Appointment, *, summary: str, organizer: str, attend
     event.add("summary", summary)
     if appointment.place:
         event.add("location", appointment.place)
-    event.add("organizer", vCalAddress(f"mailto:{organizer}"))
+    if organizer:
+        event.add("organizer", vCalAddress(f"mailto:{organizer}"))
     if attendee:
         guest = vCalAddress(f"mailto:{attendee}")
         guest.params["PARTSTAT"] = vText("NEEDS-ACTION")
@@ -76,7 +157,8 @@ def invitation(appointment: Appointment, *, summary: str, organizer: str, attend
     calendar = Calendar()
     calendar.add("prodid", _PRODUCT)
     calendar.add("version", "2.0")
-    calendar.add("method", "CANCEL" if appointment.cancelled else "REQUEST")
+    if organizer:
+        calendar.add("method", "CANCEL" if appointment.cancelled else "REQUEST")
     calendar.add_component(event)
     made: bytes = calendar.to_ical()
     return made

@@ -23,11 +23,12 @@ from alerts.device_rules import CHANNEL_DEAD
 from alerts.escalation import PATIENT, Result, Timer, TimerKind
 from alerts.first_aid import advice, advice_late
 from alerts.follow_up import Fact, FollowUp
+from alerts.invitation import Appointment
 from alerts.machine import OVER, PRIORITY_WORDS, for_patient, title
 from alerts.metrics import LOW_1
 from alerts.scene import span
 from alerts.shown import converted, number, shown
-from alerts.survey import SURVEY_ID
+from alerts.survey import QUESTIONS, SURVEY_ID
 from alerts.team import ROLE_WORDS, Recipient, numbers_among
 from ingest.reading import Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
@@ -202,6 +203,35 @@ def alert_message(
     )
 
 
+def appointment_message(appointment: Appointment, *, zone: str, now: datetime, reminds: bool = False) -> Written:
+    """What a patient is told of an appointment that was made, moved or called off. reminds: of one that is near."""
+    changed = "cancelled" if appointment.cancelled else "moved" if appointment.sequence else "made"
+    local = appointment.start.astimezone(ZoneInfo(zone))
+    return write(
+        "appointment",
+        zone,
+        news="reminder" if reminds else changed,
+        weekday=Text(en=f"{local:%A}", zh=f"星期{'一二三四五六日'[local.weekday()]}"),
+        start=appointment.start,
+        now=now.astimezone(ZoneInfo(zone)),
+        elsewhere=True,
+        length=span(appointment.length),
+        place=appointment.place,
+        whom=appointment.with_whom,
+    )
+
+
+def was_it_kept(appointment: Appointment, zone: ZoneInfo) -> Text:
+    """What is asked of an appointment whose day has passed. zone: the patient's."""
+    local = appointment.start.astimezone(zone)
+    day = _day(local, local.year)
+    at, place = f"{local:%H:%M} {utc_offset(local)}", f", {appointment.place}" if appointment.place else ""
+    return Text(
+        en=f"The appointment of {day.en} {at}{place}: was it kept? Note it on the page of this follow-up.",
+        zh=f"{day.zh} {at} 的预约{place.replace(', ', '，')}：患者是否到诊？请在本随访页面记录。",
+    )
+
+
 def please_call_message(follow_up: FollowUp, whose: Recipient, *, zone: str) -> Written:
     """What is told of a patient who asks to be called."""
     return write("please_call", zone, patient=follow_up.patient, because=follow_up.because, **_reached(whose))
@@ -338,9 +368,9 @@ def call_message(
 ) -> Written:
     """What who is to telephone somebody is told. about: what the other one is to be told, with the alert that lasts.
 
-    A survey is for the patient alone to read. failed: whether another contact of the same person has. besides: what
-    else is to be said in the same call. of_patient: the patient's zone, by which what a rule says to the patient is.
-    doubts: what somebody has said of contacts that are wrong.
+    A survey is asked by telephone, and its answers are noted behind the link. failed: whether another contact of the
+    same person has. besides: what else is to be said in the same call. of_patient: the patient's zone, by which what
+    a rule says to the patient is. doubts: what somebody has said of contacts that are wrong.
     """
     elsewhere = _elsewhere(situation.zone or of_patient or zone, zone)
     problem, _, _ = alert.problem.partition(":") if alert and about.audience is Audience.PATIENT else ("", "", "")
@@ -354,6 +384,7 @@ def call_message(
         number=number,
         about=about.subject,
         because=None if is_asked else alert.because if alert else about.body,
+        questions=[*QUESTIONS.values()] if is_asked else [],
         numbers=situation.numbers,
         trend=situation.trend,
         elsewhere=elsewhere,

@@ -72,6 +72,7 @@ class Survey:
     """The questions to one patient after one follow-up (moments aware UTC).
 
     id: "s-" and 16 hexadecimal digits. sent_at: when its link went out; it can be answered until expires_at.
+    answered_by: who wrote down what the patient answered by telephone; None: the patient.
     """
 
     id: str
@@ -82,6 +83,7 @@ class Survey:
     sent_at: datetime | None = None
     answered_at: datetime | None = None
     answer: Answer | None = None
+    answered_by: str | None = None
 
 
 def survey_of(follow_up: FollowUp, last_made_at: datetime | None) -> Survey | None:
@@ -98,14 +100,17 @@ def survey_of(follow_up: FollowUp, last_made_at: datetime | None) -> Survey | No
     )
 
 
-def answered(survey: Survey, answer: Answer, at: datetime) -> Survey:
-    """The survey with its answer. Raises IllegalAct for a second answer, for an empty one, and for one too late."""
+def answered(survey: Survey, answer: Answer, at: datetime, by: str | None = None) -> Survey:
+    """The survey with its answer. Raises IllegalAct for a second answer, for an empty one, and for one too late.
+
+    by: as `Survey.answered_by`.
+    """
     if because := refusal(survey, at):
         raise IllegalAct(because)
     said = replace(answer, text=answer.text.strip()[:LONGEST_TEXT])
     if said == Answer():  # it would use the questions up
         raise IllegalAct(_EMPTY)
-    return replace(survey, answer=said, answered_at=at)
+    return replace(survey, answer=said, answered_at=at, answered_by=by)
 
 
 def refusal(survey: Survey, at: datetime) -> Text | None:

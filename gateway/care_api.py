@@ -39,7 +39,7 @@ from alerts.follow_up import (
     refuse_long_past,
 )
 from alerts.follow_up_book import Given
-from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved, refuse_past
+from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved, noted, refuse_past
 from alerts.messages import please_call_message
 from alerts.monitoring import LIVE
 from alerts.staffing import holder, refuse_unfilled, untold
@@ -210,7 +210,10 @@ class CareFactOut(BaseModel):
 
 
 class AppointmentOut(BaseModel):
-    """An appointment, on the patient's clock. sequence: how often it was changed."""
+    """An appointment, on the patient's clock. whom: with whom it is. sequence: how often it was changed.
+
+    kept: whether the patient came; null: nobody has noted it.
+    """
 
     id: str
     follow_up: str
@@ -218,9 +221,11 @@ class AppointmentOut(BaseModel):
     start: datetime
     minutes: int
     place: str
+    whom: str
     made_by: str
     sequence: int
     cancelled: bool
+    kept: bool | None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -232,9 +237,11 @@ class AppointmentOut(BaseModel):
                     "start": "2026-03-10T09:30:00+08:00",
                     "minutes": 20,
                     "place": "Clinic, room 3",
+                    "whom": "Dr Li",
                     "made_by": "Nurse Chen",
                     "sequence": 0,
                     "cancelled": False,
+                    "kept": None,
                 }
             ]
         }
@@ -243,11 +250,12 @@ class AppointmentOut(BaseModel):
     @classmethod
     def of(cls, appointment: Appointment, zone: ZoneInfo) -> AppointmentOut:
         """The appointment on the patient's clock."""
-        plain = ("id", "follow_up", "patient", "place", "made_by", "sequence", "cancelled")
+        plain = ("id", "follow_up", "patient", "place", "made_by", "sequence", "cancelled", "kept")
         return cls(
             **{name: getattr(appointment, name) for name in plain},
             start=appointment.start.astimezone(zone),
             minutes=round(appointment.length.total_seconds() / 60),
+            whom=appointment.with_whom,
         )
 
 
@@ -372,33 +380,50 @@ class CloseFollowUpIn(Door):
 
 
 class AppointmentIn(Door):
-    """An appointment in a follow-up."""
+    """An appointment in a follow-up; the patient is told of it. whom: with whom it is; empty: with who makes it."""
 
     by: Name
     start: Moment
     minutes: int = Field(default=20, ge=5, le=480)
     place: str = Field(default="", max_length=200)
+    whom: str = Field(default="", max_length=200)
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {"by": "Nurse Chen", "start": "2026-03-10T09:30:00+08:00", "minutes": 20, "place": "Clinic, room 3"}
+                {
+                    "by": "Nurse Chen",
+                    "start": "2026-03-10T09:30:00+08:00",
+                    "minutes": 20,
+                    "place": "Clinic, room 3",
+                    "whom": "Dr Li",
+                }
             ]
         }
     )
 
 
 class MoveIn(Door):
-    """An appointment's new time, and what else is to be different: minutes or place left out stay as they are."""
+    """An appointment's new time, and what else is to be different: what is left out stays as it is."""
 
     by: Name
     start: Moment
     minutes: int | None = Field(default=None, ge=5, le=480)
     place: str | None = Field(default=None, max_length=200)
+    whom: str | None = Field(default=None, max_length=200)
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"by": "Nurse Chen", "start": "2026-03-11T09:30:00+08:00"}]}
     )
+
+
+class KeptIn(Door):
+    """Whether the patient came to an appointment."""
+
+    by: Name
+    kept: bool
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"by": "Nurse Chen", "kept": True}]})
 
 
 class CarePlanIn(Door):
@@ -474,13 +499,19 @@ class CarePlanOut(BaseModel):
 
 
 class AnswerIn(Door):
-    """What a patient answered."""
+    """What a patient answered. by: who writes down what the patient said by telephone."""
 
     helpful: bool | None = None
     solved: bool | None = None
     score: int | None = Field(default=None, ge=1, le=5, description="1 (poor) to 5 (very good)")
     text: str = Field(default="", max_length=LONGEST_TEXT)
     call_again: bool | None = None
+    by: Name | None = None
+
+    @property
+    def said(self) -> Answer:
+        """What the patient said."""
+        return Answer(**self.model_dump(exclude={"by"}))
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -503,7 +534,10 @@ class AnswerOut(BaseModel):
 
 
 class SurveyOut(BaseModel):
-    """The questions to a patient after a follow-up, and the answer; moments on the patient's clock."""
+    """The questions to a patient after a follow-up, and the answer; moments on the patient's clock.
+
+    answered_by: who wrote down what the patient answered by telephone; null: the patient.
+    """
 
     id: str
     follow_up: str
@@ -512,6 +546,7 @@ class SurveyOut(BaseModel):
     sent_at: datetime | None
     expires_at: datetime
     answered_at: datetime | None
+    answered_by: str | None
     answer: AnswerOut | None
 
     @classmethod
@@ -525,6 +560,7 @@ class SurveyOut(BaseModel):
             sent_at=_on_clock(survey.sent_at, zone),
             expires_at=survey.expires_at.astimezone(zone),
             answered_at=_on_clock(survey.answered_at, zone),
+            answered_by=survey.answered_by,
             answer=AnswerOut.model_validate(survey.answer) if survey.answer else None,
         )
 
@@ -753,8 +789,9 @@ async def make_appointment(house: House, follow_up_id: str, body: AppointmentIn)
         place=body.place.strip(),
         made_by=body.by.strip(),
         changed_at=now,
+        whom=body.whom.strip(),
     )
-    await asyncio.to_thread(house.follow_ups.put_appointment, made, by=made.made_by)
+    await _put_appointment(house, made, None, by=made.made_by)
     return AppointmentOut.of(made, await _zone(house, made.patient))
 
 
@@ -765,11 +802,12 @@ async def move_appointment(house: House, appointment_id: str, body: MoveIn) -> A
     zone = await _zone(house, before.patient)
     length = before.length if body.minutes is None else timedelta(minutes=body.minutes)
     place = before.place if body.place is None else body.place.strip()
+    whom = before.whom if body.whom is None else body.whom.strip()
     try:
-        now = moved(before, start=body.start, length=length, place=place, at=house.now())
+        now = moved(before, start=body.start, length=length, place=place, whom=whom, at=house.now())
     except IllegalAct as error:
         raise error.on_clock(zone) from None
-    await asyncio.to_thread(house.follow_ups.put_appointment, now, by=body.by.strip())
+    await _put_appointment(house, now, before, by=body.by.strip())
     return AppointmentOut.of(now, zone)
 
 
@@ -784,8 +822,28 @@ async def cancel_appointment(
         now = cancelled(before, house.now())
     except IllegalAct as error:
         raise error.on_clock(zone) from None
-    await asyncio.to_thread(house.follow_ups.put_appointment, now, by=by.strip())
+    await _put_appointment(house, now, before, by=by.strip())
     return AppointmentOut.of(now, zone)
+
+
+@router.post("/appointments/{appointment_id}/kept")
+async def note_kept(house: House, appointment_id: str, body: KeptIn) -> AppointmentOut:
+    """Note whether the patient came; who was asked for it is not asked any more."""
+    before, at = await _find_appointment(house, appointment_id), house.now()
+    zone = await _zone(house, before.patient)
+    try:
+        now = noted(before, kept=body.kept, at=at)
+    except IllegalAct as error:
+        raise error.on_clock(zone) from None
+    await asyncio.to_thread(house.follow_ups.note_kept, now, at=at, by=body.by.strip())
+    return AppointmentOut.of(now, zone)
+
+
+async def _put_appointment(house: HouseView, now: Appointment, before: Appointment | None, *, by: str) -> None:
+    """Write it down, and have the patient told. before: as it was."""
+    tell = partial(house.duty.escalation.beside_appointment, appointment=now, before=before)
+    await asyncio.to_thread(house.follow_ups.put_appointment, now, by=by, also=tell)
+    house.duty.wake()
 
 
 @router.get(
@@ -802,10 +860,14 @@ async def get_invitation(
     """The invitation, its change or its cancelling as an iCalendar file; organizer, attendee: e-mail addresses."""
     appointment = await _find_appointment(house, appointment_id)
     patient = await find_patient(house, appointment.patient)
-    summary = "门诊预约" if patient.language == "zh_CN" else "Appointment at the clinic"
-    made = invitation(appointment, summary=summary, organizer=organizer, attendee=attendee)
+    made = invitation(appointment, summary=summary_for(patient), organizer=organizer, attendee=attendee)
     method = "CANCEL" if appointment.cancelled else "REQUEST"
     return Response(made, media_type=f"{MEDIA_TYPE}; method={method}; charset=utf-8")
+
+
+def summary_for(patient: Patient) -> str:
+    """What an appointment is called in the calendar, in the patient's language: nothing about health."""
+    return "门诊预约" if patient.language == "zh_CN" else "Appointment at the clinic"
 
 
 @router.get("/education")
@@ -907,7 +969,7 @@ async def list_surveys(
 @router.post("/surveys/{survey_id}/answer")
 async def answer_survey(house: House, survey_id: Annotated[str, Path(max_length=64)], body: AnswerIn) -> SurveyOut:
     """Write down what a patient answered; once, and not nothing at all. A poor answer opens a follow-up."""
-    survey, zone, _ = await answer(house, survey_id, Answer(**body.model_dump()))
+    survey, zone, _ = await answer(house, survey_id, body.said, body.by.strip() if body.by else None)
     return SurveyOut.of(survey, zone)
 
 
@@ -918,13 +980,15 @@ class Wish(NamedTuple):
     told: bool
 
 
-async def answer(house: HouseView, survey_id: str, said: Answer) -> tuple[Survey, ZoneInfo, Wish | None]:
+async def answer(
+    house: HouseView, survey_id: str, said: Answer, by: str | None = None
+) -> tuple[Survey, ZoneInfo, Wish | None]:
     """Write an answer down, now; with it the patient's zone, and the wish to be called again, which is told at once.
 
-    An unknown survey is an HTTP 404; IllegalAct passes.
+    by: who writes down what the patient said by telephone. An unknown survey is an HTTP 404; IllegalAct passes.
     """
     try:
-        survey, follow_up = await asyncio.to_thread(house.follow_ups.answer, survey_id, said, house.now())
+        survey, follow_up = await asyncio.to_thread(house.follow_ups.answer, survey_id, said, house.now(), by)
     except KeyError as error:
         raise HTTPException(404, Sentence("no survey has the id {id}", id=survey_id)) from error
     if follow_up:

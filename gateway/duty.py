@@ -25,6 +25,7 @@ from alerts.devices import is_usable, silent_in
 from alerts.escalation import Ladder
 from alerts.escalation_book import EscalationBook, PatientFile
 from alerts.follow_up_book import FollowUpBook
+from alerts.invitation import APPOINTMENT_ID
 from alerts.machine import for_patient, hear_findings
 from alerts.messages import OVERDUE_ID, Situation, Written, situation_of
 from alerts.outbox import Outbox
@@ -148,7 +149,8 @@ class Duty:
             person = notice.recipient or patient(notice.patient)
             if notice.id.startswith(SURVEY_ID):
                 return self._signed(SURVEY, notice.id, person, notice.written_at + VALID)
-            return "" if trusted else self._signed(MESSAGE, notice.id, person, notice.written_at + LINK_HOLDS)
+            holds = VALID if notice.id.startswith(APPOINTMENT_ID) else LINK_HOLDS
+            return "" if trusted else self._signed(MESSAGE, notice.id, person, notice.written_at + holds)
         if notice.recipient is None:
             return ""
         if notice.alert is None or notice.id.startswith(OVERDUE_ID):

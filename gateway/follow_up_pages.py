@@ -19,19 +19,21 @@ from alerts.alert import OUTCOMES_OF_CARE, IllegalAct, Outcome, Text
 from alerts.follow_up import CHANNEL_WORDS, PUT_OFF, Attempt, FollowUp, State, channel_word
 from alerts.invitation import Appointment
 from alerts.monitoring import UNUSUAL
-from alerts.survey import MATERIALS
+from alerts.survey import MATERIALS, QUESTIONS, refusal
 from alerts.team import Practitioner, Role
 from alerts.team import patient as reached
 from gateway import care_api
 from gateway.api import Door, House, Name, find_patient
 from gateway.card import cards, headlines
 from gateway.care_api import (
+    AnswerIn,
     AppointmentIn,
     AttemptIn,
     ClaimIn,
     CloseFollowUpIn,
     GiveIn,
     HandOverIn,
+    KeptIn,
     MailAddress,
     MoveIn,
     OpenIn,
@@ -69,6 +71,12 @@ class HandOverForm(HandOverIn):
 
 class CancelForm(Door):
     """Who calls an appointment off."""
+
+    by: Name
+
+
+class AnswerForm(AnswerIn):
+    """What a patient answered by telephone, and who writes it down."""
 
     by: Name
 
@@ -162,7 +170,7 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
     patient = await find_patient(house, follow_up.patient)
     desk = _desk(request)
     now, zone, language = house.now(), ZoneInfo(patient.zone), desk.language(request)
-    history, appointments, given, minutes, alert, staff, ways = await asyncio.to_thread(
+    history, appointments, given, minutes, alert, staff, ways, survey = await asyncio.to_thread(
         lambda: (
             house.follow_ups.history(follow_up.id),
             house.follow_ups.appointments(follow_up.id),
@@ -171,6 +179,7 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
             house.book.alert(follow_up.alert) if follow_up.alert else None,
             [one for one in house.duty.team.staff() if one.active],
             house.duty.team.contacts(reached(patient.id))[0],
+            house.follow_ups.survey_after(follow_up.id),
         )
     )
     most = PUT_OFF.get(follow_up.priority)
@@ -199,6 +208,9 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
         staff=staff,
         appointments=appointments,
         materials=MATERIALS,
+        survey=survey,
+        is_asked=survey is not None and survey.sent_at is not None and refusal(survey, now) is None,
+        questions=QUESTIONS,
         given=given,
         minutes=minutes,
         unusual=UNUSUAL,
@@ -234,6 +246,18 @@ _ACTS: Final[Mapping[str, tuple[type[_Form], Callable[[HouseView, str, Any], Awa
     "close": (CloseFollowUpIn, care_api.close),
 }
 Act = Literal["claim", "attempts", "hand-over", "postpone", "appointments", "education", "care-time", "close"]
+
+
+@router.post("/follow-ups/{follow_up_id}/answers")
+async def note_answers(request: Request, house: House, follow_up_id: str) -> Response:
+    """The form that notes what the patient answered by telephone to the questions after a follow-up."""
+    follow_up = await find_follow_up(house, follow_up_id)
+    body = take(AnswerForm, await fields_of(request))
+    survey = await asyncio.to_thread(house.follow_ups.survey_after, follow_up.id)
+    if survey is None:
+        raise HTTPException(404, Sentence("after this follow-up the patient is asked nothing"))
+    await care_api.answer(house, survey.id, body.said, body.by.strip())
+    return remember_name(go(request, f"/follow-ups/{quote(follow_up.id)}"), request, body.by)
 
 
 @router.post("/follow-ups/{follow_up_id}/{act}")
@@ -291,12 +315,24 @@ async def cancel(request: Request, house: House, follow_up_id: str, appointment_
 
 @router.post("/follow-ups/{follow_up_id}/appointments/{appointment_id}/move")
 async def move(request: Request, house: House, follow_up_id: str, appointment_id: str) -> Response:
-    """The form that moves an appointment, with its place as it is to be: emptied, there is none."""
+    """The form that moves an appointment, with its place as it is to be: emptied, there is none.
+
+    So with whom it is: emptied, it is with who made it.
+    """
     appointment = await _find_appointment(house, follow_up_id, appointment_id)
     patient = await find_patient(house, appointment.patient)
-    fields = {"place": "", **await fields_of(request)}
+    fields = {"place": "", "whom": "", **await fields_of(request)}
     body = take(MoveIn, on_clock(fields, "start", ZoneInfo(patient.zone)))
     await care_api.move_appointment(house, appointment_id, body)
+    return remember_name(go(request, f"/follow-ups/{quote(follow_up_id)}"), request, body.by)
+
+
+@router.post("/follow-ups/{follow_up_id}/appointments/{appointment_id}/kept")
+async def kept(request: Request, house: House, follow_up_id: str, appointment_id: str) -> Response:
+    """The form that notes whether an appointment was kept."""
+    await _find_appointment(house, follow_up_id, appointment_id)
+    body = take(KeptIn, await fields_of(request))
+    await care_api.note_kept(house, appointment_id, body)
     return remember_name(go(request, f"/follow-ups/{quote(follow_up_id)}"), request, body.by)
 
 

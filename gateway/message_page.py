@@ -15,8 +15,9 @@ from starlette.responses import Response
 
 from alerts.alert import Notice
 from alerts.follow_up import FollowUp, asked_to_call
+from alerts.invitation import APPOINTMENT_ID, MEDIA_TYPE, Appointment, invitation
 from gateway.api import House, find_patient
-from gateway.care_api import open_for_patient, tell_to_call
+from gateway.care_api import open_for_patient, summary_for, tell_to_call
 from gateway.language import Sentence
 from gateway.linked import claimed, patients_page
 from gateway.own_limits import care_of
@@ -48,6 +49,24 @@ async def call_me(request: Request, house: House, token: str, claim: MessageClai
     return await _page(request, house, token, claim, notice, follow_up, told=told)
 
 
+@router.get("/message/{token}/appointment.ics")
+async def take_along(house: House, claim: MessageClaim) -> Response:
+    """The appointment that the message is about, as it is by now, as an entry for the patient's calendar."""
+    notice = await _notice(house, claim)
+    appointment = await _appointment(house, notice)
+    if appointment is None:
+        raise HTTPException(404, Sentence("this message is about no appointment"))
+    entry = invitation(appointment, summary=summary_for(await find_patient(house, notice.patient)))
+    as_file = {"Content-Disposition": 'attachment; filename="appointment.ics"'}
+    return Response(entry, media_type=f"{MEDIA_TYPE}; charset=utf-8", headers=as_file)
+
+
+async def _appointment(house: HouseView, notice: Notice) -> Appointment | None:
+    if not notice.id.startswith(APPOINTMENT_ID):
+        return None
+    return await asyncio.to_thread(house.follow_ups.appointment, notice.id.rpartition("-")[0])
+
+
 async def _notice(house: HouseView, claim: Claim) -> Notice:
     notice = await asyncio.to_thread(house.book.notice, claim.subject)
     if notice is None:
@@ -75,6 +94,7 @@ async def _page(
         token=token,
         notice=notice,
         follow_up=follow_up,
+        appointment=await _appointment(house, notice),
         told=told,
         zone=ZoneInfo(patient.zone),
     )

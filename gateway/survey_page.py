@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from alerts.alert import IllegalAct, Text
-from alerts.survey import QUESTIONS, Answer, Question, refusal
+from alerts.survey import QUESTIONS, Question, refusal
 from gateway.api import House
 from gateway.care_api import AnswerIn, Wish, answer
 from gateway.language import Sentence
@@ -41,7 +41,7 @@ async def take(request: Request, house: House, token: str, claim: SurveyClaim) -
     """Write the answer down, once."""
     fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
     try:
-        said = Answer(**AnswerIn.model_validate(_known(fields)).model_dump())
+        said = AnswerIn.model_validate(_known(fields)).said
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
     try:

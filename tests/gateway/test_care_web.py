@@ -238,6 +238,30 @@ async def test_an_appointment_leaves_as_an_invitation(house: SmallHouse, web: ht
     assert (await get(web, f"follow-ups/{made['id']}"))["appointments"][0]["sequence"] == 2
 
 
+@pytest.mark.parametrize(("language", "first"), [("en", "No appointment stands"), ("zh-CN", "请先在随访页面预约")])
+async def test_the_outcome_appointment_needs_one_that_was_made(house: SmallHouse, language: str, first: str) -> None:
+    alert = house.find(very_low())
+    closing = {"by": "Nurse Chen", "outcome": "appointment", "note": "sees the doctor"}
+    async with browser(house, **{"Accept-Language": language}) as web:
+        straight = await web.post(f"/api/v1/alerts/{alert.id}/close", json=closing)
+        assert (straight.status_code, first in straight.json()["detail"]) == (409, True)
+        task = (await seen(web, alert.id))["id"]
+        for path, sent in ((f"/api/v1/follow-ups/{task}/close", "json"), (f"/follow-ups/{task}/close", "data")):
+            refused = await web.post(path, **{sent: closing})
+            assert (refused.status_code, first in refused.text) == (409, True)
+        assert house.follow_ups.get(task).closed_at is None
+        body = {"by": "Nurse Chen", "start": "2026-03-10T09:30:00+08:00"}
+        off = await post(web, f"follow-ups/{task}/appointments", 201, **body)
+        await web.delete(f"/api/v1/appointments/{off['id']}?by=Chen")
+        assert (await web.post(f"/api/v1/follow-ups/{task}/close", json=closing)).status_code == 409
+        house.time += timedelta(seconds=1)
+        await post(web, f"follow-ups/{task}/appointments", 201, **body)
+        assert (await post(web, f"follow-ups/{task}/close", **closing))["outcome"] == "appointment"
+    closed = house.book.alert(alert.id)
+    assert closed is not None
+    assert closed.outcome is Outcome.APPOINTMENT
+
+
 async def test_who_makes_moves_and_cancels_an_appointment_is_in_the_audit(web: httpx.AsyncClient) -> None:
     made = await post(web, "follow-ups", 201, patient=WANG.id, because="Tablets", role="doctor", by="Dr Li")
     body = {"by": " Nurse Chen ", "start": "2026-03-10T09:30:00+08:00", "minutes": 30, "place": "Room 3"}
@@ -290,7 +314,7 @@ async def test_every_act_has_an_example_that_its_schema_takes(web: httpx.AsyncCl
                 for example in shape["examples"]:
                     Draft202012Validator({**shape, "components": schema["components"]}).validate(example)
                 bodies += 1
-    assert bodies == 11
+    assert bodies == 12
     for model in (FollowUpOut, CarePlanOut, AppointmentOut):  # the page of the schema leaves out what is null
         for example in model.model_config["json_schema_extra"]["examples"]:
             model.model_validate(example, extra="forbid")

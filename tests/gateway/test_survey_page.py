@@ -20,6 +20,7 @@ from gateway.signed import Claim
 from gateway.web import create_app
 from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, very_low
 from tests.gateway.test_duty import BAO, Ear, shift, speak_through
+from tests.gateway.test_web import browser
 
 SENT = "https://hub.example"
 
@@ -147,6 +148,60 @@ async def test_who_wants_to_be_called_again_is_told_of_at_once(
         "患者请求再次致电，评分 1/5。已列入随访列表：请领取、致电并记录结果。"
     )
     assert told == ([("staff:bao", task.id, said)] if contacts else [])
+
+
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+async def test_by_telephone_a_nurse_reads_the_questions_and_writes_the_answers_down(
+    house: SmallHouse, language: str
+) -> None:
+    house.duty.team.put(BAO, now=NOW)
+    house.duty.team.add_shift(shift("bao", Role.NURSE), now=NOW)
+    alert = house.find(very_low())
+    await reached(house, alert)
+    house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="telephone", address="13800000000")], now=NOW)
+    app = Ear("app")
+    speaker = speak_through(house, app)
+    await house.duty.go()
+    await speaker.speak()
+    (asked,) = (each for each in app.heard if "13800000000" in each.subject.en)
+    assert asked.body.en == (
+        f"{WANG.name} is to be told by telephone. It was about: How was it?\n"
+        "1. Was our call helpful?\n2. Is the problem solved?\n3. How was it, from 1 (poor) to 5 (very good)?\n"
+        "4. Is there anything you want to tell us?\n5. Shall we call you again?\n"
+        "Please telephone 13800000000, ask these questions, and note the answers on the page of the follow-up: "
+        "“Answers by telephone”."
+    )
+    assert "2. 问题解决了吗？\n" in asked.body.zh
+    assert "请拨打 13800000000 逐项询问，并在随访页面的“电话回答”中记录。" in asked.body.zh
+    done = house.follow_ups.of_alert(alert.id)
+    assert done
+    at = f"/follow-ups/{done.id}"
+    assert asked.link == SENT + at
+    (survey,) = house.follow_ups.surveys(NOW - timedelta(days=1), NOW + timedelta(days=1))
+    async with browser(house, **{"Accept-Language": language}) as web:
+        page = await web.get(at)
+        assert {"en": "Answers by telephone…", "zh-CN": "电话回答…"}[language] in page.text
+        nobody = await web.post(f"{at}/answers", data={"solved": "false"})
+        assert nobody.status_code == 422
+        empty = await web.post(f"{at}/answers", data={"by": "Bao"})
+        assert empty.status_code == 409
+        assert {"en": "answer at least one question", "zh-CN": "请至少回答一个问题"}[language] in empty.text
+        answers = {"by": "Bao", "solved": "false", "score": "2", "text": "头晕"}
+        assert (await web.post(f"{at}/answers", data=answers)).status_code == 303
+        page = await web.get(at)
+        said = {"en": "by telephone; written down by Bao", "zh-CN": "电话回答，由 Bao 记录"}[language]
+        assert said in page.text
+        assert f'action="{at}/answers"' not in page.text
+        assert (await web.post(f"{at}/answers", data=answers)).status_code == 409
+        (told,) = (await web.get("/api/v1/surveys")).json()
+        assert (told["answered_by"], told["answer"]["solved"]) == ("Bao", False)
+        other = house.follow_ups.due()[0].id
+        assert (await web.post(f"/follow-ups/{other}/answers", data=answers)).status_code == 404
+    (task,) = house.follow_ups.due()
+    assert (task.why, task.patient) == ("patient", WANG.id)
+    assert "评分 2/5" in task.because.zh
+    (entry,) = house.audit(subject=f"survey:{survey.id}")
+    assert (entry.what, entry.who) == ("answered", "Bao")
 
 
 async def test_it_is_sent_once_and_not_in_quiet_hours(house: SmallHouse) -> None:

@@ -1,0 +1,262 @@
+"""A patient is told when an appointment is made, moved or called off, and reminded of it the day before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from icalendar import Calendar
+
+from alerts.alert import Outcome, Priority
+from alerts.channels import Message
+from alerts.team import Contact, QuietHours, Role
+from gateway.guard import WebSettings
+from gateway.people import Patient
+from gateway.web import create_app
+from tests.alerts.telling import shift
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish
+from tests.gateway.test_care_web import post
+from tests.gateway.test_duty import BAO, Ear, speak_through
+from tests.gateway.test_message_page import BODY, SENT, read
+from tests.gateway.test_web import browser
+
+SMS = Contact(channel="sms", address="me")
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[SmallHouse]:
+    house = SmallHouse(tmp_path)
+    furnish(house)
+    yield house
+    house.close()
+
+
+@pytest.fixture
+async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(house, WebSettings()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8080") as client:
+        yield client
+
+
+class Told:
+    """What a patient's own channel says, from one look to the next."""
+
+    def __init__(
+        self, house: SmallHouse, patient: Patient = WANG, *, trusted: bool = True, quiet: QuietHours | None = None
+    ) -> None:
+        house.duty.team.put_contacts(f"patient:{patient.id}", [SMS], quiet, now=NOW)
+        self.sms, self._house = Ear("sms"), house
+        self.sms.trusted = trusted
+        self._speaker = speak_through(house, self.sms)
+
+    async def at(self, moment: datetime) -> list[Message]:
+        """What comes until a moment, hour by hour."""
+        before = len(self.sms.heard)
+        while True:
+            await self._house.duty.go()
+            await self._speaker.speak()
+            if self._house.time >= moment:
+                return self.sms.heard[before:]
+            self._house.time = min(moment, self._house.time + HOUR)
+
+    async def now(self) -> list[Message]:
+        return await self.at(self._house.time)
+
+
+async def made(web: httpx.AsyncClient, start: str, patient: Patient = WANG, **body: Any) -> str:
+    task = await post(web, "follow-ups", 201, patient=patient.id, because="tablets", role="nurse", by="Dr Li")
+    body = {"by": "Chen", "start": start, "place": "Room 3", "whom": "Dr Li", **body}
+    appointment = await post(web, f"follow-ups/{task['id']}/appointments", 201, **body)
+    return f"/api/v1/appointments/{appointment['id']}"
+
+
+def parts(messages: list[Message]) -> list[tuple[str, str]]:
+    return [(each.said(each.subject), each.said(each.body)) for each in messages]
+
+
+CALL_OFF = {"en": "\nIf you cannot come, please call your clinic.", "zh_CN": "\n如不能前来，请致电诊所。"}
+TOLD = {
+    "zh_CN": [
+        ("您的预约", "时间：3月10日 09:30 UTC+8（星期二），约 20 分钟。\n地点：Room 3。\n接诊人：Dr Li。"),
+        ("您的预约有变更", "以下为最新安排。\n时间：3月11日 08:00 UTC+8（星期三），约 20 分钟。\n接诊人：Chen。"),
+        ("您的预约已取消", "已取消：3月11日 08:00 UTC+8（星期三），接诊人：Chen。\n如需重新预约，请致电诊所。"),
+    ],
+    "en": [
+        ("Your appointment", "When: Tuesday, 10 Mar 02:30 UTC+1 (20 min).\nWhere: Room 3.\nWith: Dr Li."),
+        (
+            "Your appointment was changed",
+            "This holds now.\nWhen: Wednesday, 11 Mar 01:00 UTC+1 (20 min).\nWith: Chen.",
+        ),
+        (
+            "Your appointment is called off",
+            (
+                "Called off: Wednesday, 11 Mar 01:00 UTC+1, with Chen.\n"
+                "Please call your clinic if you want another appointment."
+            ),
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize("patient", [WANG, MILLER])
+async def test_what_is_made_moved_and_called_off_is_told_once_each(
+    house: SmallHouse, web: httpx.AsyncClient, patient: Patient
+) -> None:
+    (first, first_body), (moved, moved_body), off = TOLD[patient.language]
+    if_not = CALL_OFF[patient.language]
+    house.time += HOUR  # 08:30 in Berlin
+    told = Told(house, patient)
+    path = await made(web, "2026-03-10T09:30:00+08:00", patient)
+    messages = await told.now()
+    assert parts(messages) == [(first, first_body + if_not)]
+    assert messages[0].link == "", "all of it stands there"
+    assert await told.at(house.time + HOUR) == []
+    changed = {"by": "Li", "start": "2026-03-11T08:00:00+08:00", "place": "", "whom": ""}
+    assert (await web.put(path, json=changed)).json()["whom"] == "Chen"
+    assert parts(await told.now()) == [(moved, moved_body + if_not)]
+    assert (await web.delete(f"{path}?by=Li")).status_code == 200
+    assert parts(await told.now()) == [off]
+    assert await told.at(house.time + timedelta(days=9)) == [], "nobody is reminded of what was called off"
+
+
+@pytest.mark.parametrize("patient", [WANG, MILLER])
+async def test_by_an_untrusted_channel_goes_a_link_alone_to_a_page_with_a_file_for_the_calendar(
+    house: SmallHouse, web: httpx.AsyncClient, patient: Patient
+) -> None:
+    house.time += HOUR
+    told = Told(house, patient, trusted=False)
+    path = await made(web, "2026-03-10T09:30:00+08:00", patient)
+    (message,) = await told.now()
+    assert message.said(message.body) == BODY[patient.language]
+    app = create_app(house, WebSettings(token="secret"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as phone:
+        link = message.link.removeprefix(SENT)
+        page = await phone.get(link)
+        assert {"en": "Where: Room 3.", "zh_CN": "地点：Room 3。"}[patient.language] in read(page)
+        assert f'href="{link}/appointment.ics"' in page.text
+        entry = await phone.get(f"{link}/appointment.ics")
+        assert entry.headers["content-type"].startswith("text/calendar")
+        assert b"METHOD" not in entry.content, "it asks for no answer"
+        (event,) = Calendar.from_ical(entry.content).walk("VEVENT")
+        assert (event["dtstart"].dt, event["location"]) == (NOW.replace(day=10, hour=1, minute=30), "Room 3")
+        house.time += timedelta(days=5)
+        await web.put(path, json={"by": "Li", "start": "2026-03-11T09:30:00+08:00"})
+        changed = {"en": "It was changed since. Now: 11 Mar 2026", "zh_CN": "该预约此后有变更。现为：2026年3月11日"}
+        assert changed[patient.language] in (await phone.get(link)).text
+        await web.delete(f"{path}?by=Li")
+        gone = {"en": "It was called off since.", "zh_CN": "该预约此后已取消。"}[patient.language]
+        assert gone in read(await phone.get(link))
+        (event,) = Calendar.from_ical((await phone.get(f"{link}/appointment.ics")).content).walk("VEVENT")
+        assert (event["status"], event["sequence"]) == ("CANCELLED", 2)
+
+
+async def test_quiet_hours_and_the_night_put_it_off_unless_it_is_soon(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    told = Told(house, quiet=QuietHours(start=time(14), end=time(16)))  # 14:30 in Shanghai
+    path = await made(web, "2026-03-10T09:30:00+08:00")
+    assert await told.at(NOW + HOUR) == []
+    await web.put(path, json={"by": "Li", "start": "2026-03-10T10:00:00+08:00"})
+    (message,) = await told.at(NOW + 2 * HOUR)
+    assert "3月10日 10:00" in message.body.zh, "the newest alone"
+    house.time = NOW + 8 * HOUR  # 22:30
+    await web.put(path, json={"by": "Li", "start": "2026-03-10T11:00:00+08:00"})
+    assert await told.at(NOW + 17 * HOUR) == []
+    assert len(await told.at(NOW + 18 * HOUR)) == 1
+    house.time = NOW + 32 * HOUR  # 22:30
+    await made(web, "2026-03-05T09:00:00+08:00")
+    (soon,) = await told.now()
+    assert soon.notice.priority is Priority.MEDIUM
+
+
+async def test_one_is_reminded_on_the_day_before_of_what_is_more_than_a_day_away(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    told = Told(house)
+    path = await made(web, "2026-03-10T09:30:00+08:00")
+    assert len(await told.now()) == 1
+    day_before = NOW.replace(day=9, hour=2, minute=0)  # 10:00 in Shanghai
+    assert await told.at(day_before - timedelta(seconds=1)) == []
+    assert parts(await told.at(day_before)) == [("预约提醒", TOLD["zh_CN"][0][1] + CALL_OFF["zh_CN"])]
+    await web.put(path, json={"by": "Li", "start": "2026-03-13T09:30:00+08:00"})
+    assert [each.subject.en for each in await told.at(day_before + timedelta(days=7))] == [
+        "Your appointment was changed",
+        "Reminder of your appointment",
+    ]
+    await made(web, "2026-03-17T09:00:00+08:00")
+    assert [each.subject.en for each in await told.at(day_before + timedelta(days=9))] == ["Your appointment"]
+
+
+async def test_who_has_a_telephone_alone_is_called_by_a_nurse_before_it(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    house.duty.team.put(BAO, now=NOW)
+    house.duty.team.add_shift(shift("bao", Role.NURSE), now=NOW)
+    house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="telephone", address="13800000000")], now=NOW)
+    app = Ear("app")
+    speaker = speak_through(house, app)
+    path = await made(web, "2026-03-04T14:30:00+08:00")
+    await house.duty.go()
+    await speaker.speak()
+    (asked,) = app.heard
+    assert "时间：3月4日 14:30 UTC+8（星期三），约 20 分钟。" in asked.body.zh
+    (call,) = (each for each in house.follow_ups.open_of(WANG.id) if each.role is Role.NURSE and each.problem)
+    assert asked.link == f"{SENT}/follow-ups/{call.id}"
+    assert (call.why, call.due_at) == ("staff", NOW + timedelta(hours=6))
+    house.time += HOUR
+    await web.put(path, json={"by": "Li", "start": "2026-03-06T09:30:00+08:00"})
+    await house.duty.go()
+    await speaker.speak()
+    outdated = house.follow_ups.get(call.id)
+    assert outdated is not None
+    assert (outdated.closed_by, outdated.outcome) == ("Li", Outcome.NO_ACTION)
+    (again,) = (each for each in house.follow_ups.open_of(WANG.id) if each.problem)
+    assert "3月6日 09:30" in again.because.zh
+    assert len(app.heard) == 2
+
+
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+async def test_who_made_it_is_asked_on_the_day_after_whether_it_was_kept(house: SmallHouse, language: str) -> None:
+    async with browser(house, **{"Accept-Language": language}) as web:
+        path = await made(web, "2026-03-10T09:30:00+08:00")
+        house.time += timedelta(seconds=1)
+        other = await made(web, "2026-03-10T10:30:00+08:00", by="Wu")
+        early = await web.post(f"{other}/kept", json={"by": "Wu", "kept": True})
+        assert early.status_code == 409
+        house.time = NOW.replace(day=10, hour=4)
+        assert (await web.post(f"{other}/kept", json={"by": "Wu", "kept": False})).json()["kept"] is False
+        house.time = NOW.replace(day=10, hour=23, minute=59)
+        await house.duty.go()
+        assert house.follow_ups.due(person="Chen") == []
+        house.time = NOW.replace(day=11, hour=0, minute=0)  # 08:00 in Shanghai
+        await house.duty.go()
+        await house.duty.go()
+        assert house.follow_ups.due(person="Wu") == []
+        (task,) = house.follow_ups.due(person="Chen")
+        assert task.because.zh == "3月10日 09:30 UTC+8 的预约，Room 3：患者是否到诊？请在本随访页面记录。"
+        assert task.due_at == house.time + timedelta(hours=12)
+        await web.post("/me", data={"by": "Chen"})
+        said = {"en": task.because.en, "zh-CN": task.because.zh}[language]
+        assert said in (await web.get("/follow-ups")).text, "it is due today, of her own"
+        at = f"/follow-ups/{task.id}"
+        (form,) = re.findall(f'action="({at}/appointments/m-[0-9a-f]+/kept)"', (await web.get(at)).text)
+        refused = await web.post(form, data={"by": "Chen"})
+        assert refused.status_code == 422
+        needed = {"en": "Whether it was kept: this is needed", "zh-CN": "是否到诊：必填"}[language]
+        assert needed in refused.text
+        assert (await web.post(form, data={"by": "Chen", "kept": "true"})).status_code == 303
+        closed = house.follow_ups.get(task.id)
+        assert closed is not None
+        assert (closed.closed_by, closed.outcome) == ("Chen", Outcome.NO_ACTION)
+        assert {"en": "<b>kept</b>", "zh-CN": "<b>已到诊</b>"}[language] in (await web.get(at)).text
+        appointment = house.follow_ups.appointment(path.rpartition("/")[2])
+        assert appointment is not None
+        assert appointment.kept is True
+        newest, *_ = house.audit(subject=f"appointment:{appointment.id}")
+        assert (newest.what, newest.who) == ("kept", "Chen")
