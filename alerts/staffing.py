@@ -200,6 +200,11 @@ def holder(staff: Collection[Practitioner], called: str, role: Role | None, usua
     raise IllegalAct(Text(en=f"{said.en} {possible.en}", zh=f"{said.zh}{possible.zh}"))
 
 
+def one_of(staff: Collection[Practitioner], called: str) -> str:
+    """How one of the staff who acts is called in the facts, by name or id; see `holder`, in no certain role."""
+    return holder(staff, called, None, Role.NURSE)[0]
+
+
 def refuse_unfilled(staff: Collection[Practitioner], role: Role) -> None:
     """Raises IllegalAct where a team is entered and nobody of it has a role."""
     team = [one for one in staff if one.active]

@@ -23,6 +23,7 @@ from alerts.alert import HOUSE, Act, ActKind, Alert, Audience, IllegalAct, Notic
 from alerts.machine import Fact, FactKind
 from alerts.rule import Group, LimitsError
 from alerts.rules import parse_overrides
+from alerts.staffing import one_of
 from gateway.card import Card, cards
 from gateway.device_book import DeviceState
 from gateway.language import Sentence
@@ -1257,7 +1258,7 @@ async def act(house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeI
     decided = Act(
         kind=kind,
         alert=alert_id,
-        by=body.by.strip(),
+        by=await who_acts(house, body.by),
         at=house.now(),
         note=body.note.strip(),
         outcome=body.outcome if isinstance(body, CloseIn) else None,
@@ -1269,6 +1270,11 @@ async def act(house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeI
     except IllegalAct as error:
         zones = await _zones(house, [alert])
         raise error.on_clock(zones.get(alert.patient, house.zone)) from None
+
+
+async def who_acts(house: HouseView, by: str) -> str:
+    """Who says so, as the facts call them. Raises IllegalAct where a team is entered and nobody is called so."""
+    return one_of(await asyncio.to_thread(house.duty.team.staff), by.strip())
 
 
 def priority_name(priority: Priority) -> PriorityName:

@@ -57,6 +57,7 @@ from gateway.api import (
     SentenceOut,
     SymptomsIn,
     find_patient,
+    who_acts,
 )
 from gateway.api import priority_name as _priority_name
 from gateway.contact_api import channels_for, patient_person
@@ -1049,10 +1050,14 @@ async def hear_patient(house: HouseView, patient: Patient, text: str) -> FollowU
 
 
 async def care(house: HouseView, deed: Deed) -> FollowUpOut:
-    """Do what a person decided, now. An unknown follow-up is an HTTP 404; IllegalAct is on the patient's clock."""
+    """Do what one of the staff decided, now. An unknown follow-up is an HTTP 404.
+
+    IllegalAct is on the patient's clock, also of who is not of the staff, see `who_acts`.
+    """
     zone = await _zone(house, (await find_follow_up(house, deed.follow_up)).patient)
+    decided = replace(deed, by=await who_acts(house, deed.by))
     try:
-        return FollowUpOut.of(await house.care(deed), zone, house.now())
+        return FollowUpOut.of(await house.care(decided), zone, house.now())
     except IllegalAct as error:
         raise error.on_clock(zone) from None
 

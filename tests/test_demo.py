@@ -65,7 +65,7 @@ def test_the_ward_opens_alerts_and_goes_on_after_a_restart(tmp_path: Path) -> No
         devices = {device["id"]: device for device in page.get("/api/v1/devices").json()}
         heard = {devices[one]["link"] for one in devices if _readings_of(page, devices[one])}
         assert heard == {"ble", "mqtt"}
-        answer = page.post(f"/api/v1/alerts/{alert['id']}/acknowledge", json={"by": "Dr. Li", "note": "calling"})
+        answer = page.post(f"/api/v1/alerts/{alert['id']}/acknowledge", json={"by": "李医生", "note": "calling"})
         assert answer.status_code == 200, answer.text
         assert page.get("/").status_code == 200
         nurse = next(each for each in page.get("/api/v1/duty").json() if each["role"] == "nurse")
@@ -76,7 +76,7 @@ def test_the_ward_opens_alerts_and_goes_on_after_a_restart(tmp_path: Path) -> No
         wait_for_message(tmp_path / "ward" / "messages.txt", f"to {on_duty}: Homeward 测试消息")
     with demo(tmp_path / "ward") as page:
         again = page.get(f"/api/v1/alerts/{alert['id']}").json()
-        assert again["alert"]["acknowledged_by"] == "Dr. Li"
+        assert again["alert"]["acknowledged_by"] == "李医生"
         assert len(page.get("/api/v1/staff").json()) == 4
 
 

@@ -10,6 +10,7 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -397,7 +398,7 @@ async def test_it_is_handed_to_one_of_the_team_in_a_role_that_they_have(house: S
             assert {"en": en, "zh-CN": zh}[language] in refusal(refused)
             assert possible.get(role, {"en": "The team has no", "zh-CN": "团队中没有"}[language]) in refusal(refused)
         for person, held in (("min", ("赵敏", Role.NURSE)), ("Dr Li", ("Dr Li", Role.DOCTOR))):
-            given = await web.post(f"{at}/hand-over", data={"by": "Nurse Chen", "note": "n", "person": person})
+            given = await web.post(f"{at}/hand-over", data={"by": "Dr Li", "note": "n", "person": person})
             assert given.status_code == 303
             (kept,) = house.follow_ups.open_of(WANG.id)
             assert (kept.assigned_to, kept.role) == held, "by id too, and in the role that they have"
@@ -413,6 +414,53 @@ async def test_it_is_handed_to_one_of_the_team_in_a_role_that_they_have(house: S
         assert house.follow_ups.open_of(WANG.id) == [kept]
         body = {"patient": WANG.id, "because": "call", "role": "doctor", "to": "赵敏", "by": "Dr Li"}
         assert (await web.post("/api/v1/follow-ups", json=body)).status_code == 409
+
+
+@pytest.mark.parametrize("way", ["/api/v1", ""])
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_where_a_team_is_entered_nobody_else_acknowledges_takes_tries_or_closes(
+    house: SmallHouse, way: str, language: str
+) -> None:
+    for one in (LI, MIN):
+        house.duty.team.put(one, now=NOW)
+    alert, at = house.find(very_low()), wanted(house, 1, "cuff")
+    says = {
+        "en": "某某 is not, or no longer, in the team. Possible: Dr Li (doctor), 赵敏 (nurse).",
+        "zh-CN": "团队中现无“某某”。可选：Dr Li（医生）、赵敏（护士）。",
+    }[language]
+    tried = {"channel": "telephone", "result": "no-answer"}
+    ended = {"outcome": "advice", "note": "juice"}
+    acts = (
+        (f"/alerts/{alert.id}/acknowledge", {}),
+        (f"/alerts/{alert.id}/close", ended),
+        (f"{at}/claim", {}),
+        (f"{at}/attempts", tried),
+        (f"{at}/close", ended),
+    )
+    async with browser(house, **{"Accept-Language": language}) as web:
+        web.cookies.set("homeward_name", quote("某某"))
+
+        async def sent(path: str, by: str, fields: dict[str, str]) -> httpx.Response:
+            body = {"by": by, **fields}
+            return await web.post(way + path, **({"json": body} if way else {"data": body}))
+
+        for path, fields in acts:
+            refused = await sent(path, "某某", fields)
+            assert refused.status_code == 409
+            assert (refused.json()["detail"] if way else refusal(refused)) == says
+            assert way or 'value="某某" required' in refused.text, "the name can be corrected where it was typed"
+        kept = house.book.alert(alert.id)
+        (free,) = house.follow_ups.open_of(WANG.id)
+        assert (kept, free.assigned_to, free.attempts) == (alert, None, 0)
+        for path, fields in (acts[0], acts[2], acts[3], acts[4]):
+            assert (await sent(path, "li", fields)).status_code in {200, 303}
+    kept, held = house.book.alert(alert.id), house.follow_ups.of_alert(alert.id)
+    assert kept is not None
+    assert held is not None
+    assert (kept.acknowledged_by, held.assigned_to) == ("Dr Li", "Dr Li"), "by id too, and called by name"
+    closed = house.follow_ups.get(free.id)
+    assert closed is not None
+    assert (closed.assigned_to, closed.closed_by) == ("Dr Li", "Dr Li")
 
 
 @pytest.mark.parametrize(
