@@ -177,7 +177,7 @@ def test_an_alert_and_its_follow_up_are_written_together_or_not_at_all(engine: E
     assert stale is not None
     do(book, Attempt, stale, 2, channel="telephone", result=Result.NO_ANSWER)
 
-    ended = Act(kind=ActKind.CLOSE, alert=alert.id, by=NURSE, at=minute(3), note="n", outcome=Outcome.ADVICE)
+    ended = Act(kind=ActKind.CLOSE, alert=alert.id, by=NURSE, at=minute(3), note="n", outcome=Outcome.NO_ACTION)
     close = hear(alerts.alert(alert.id), ended, minute(3))
     with pytest.raises(IllegalAct, match="Somebody else"):
         alerts.record(close.changes, also=book.writing(follow(close.changes[0].alert, ended, stale)))
