@@ -104,6 +104,8 @@ def test_a_database_of_before_the_hubs_noted_what_they_hear_keeps_its_rows(datab
     Book(engine, routes={}, hub="hub-a").record(cursor=7)
     with engine.begin() as db:
         db.execute(text("DROP TABLE device_heard"))
+        for column in ("alarmed_at_us", "alarm_en", "alarm_zh"):
+            db.execute(text(f"ALTER TABLE care_plans DROP COLUMN {column}"))
         db.execute(text("UPDATE alembic_version SET version_num = '0009'"))
     engine.dispose()
     engine = open_database(database_url)
