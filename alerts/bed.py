@@ -33,7 +33,7 @@ from typing import Final, NamedTuple, Protocol
 from alerts import corrected, latecomers, spot
 from alerts.alert import Alert, Audience, Finding, Verdict
 from alerts.device_rules import LATE_DATA, NO_DATA
-from alerts.devices import LATE_COUNT, Arrivals, Expected, late_data, no_data, wrong_clock
+from alerts.devices import LATE_COUNT, Arrivals, Expected, Heard, late_data, no_data, wrong_clock
 from alerts.ladder import Plan
 from alerts.late_low import is_very_low
 from alerts.latecomers import OLD, WAITED, Latecomers, came_late
@@ -250,7 +250,7 @@ class Bed:
             if now - reading.received_at > WAITED:
                 self._latecomers().wait(reading, now)
         if self._silent:
-            self._back |= device in self._silent or self._is_unwell() is not self._unwell
+            self._back |= device in self._silent or self.is_unwell is not self._unwell
         late = came.late and len(came.late) == LATE_COUNT
         if late or came.astray or (self.standing and not _OF_DEVICES.isdisjoint(self.standing)):
             found = (*found, *self._of_devices(now))
@@ -353,7 +353,7 @@ class Bed:
         self.closed = closed
         self._raised = NO_NAMES
         self._back = False
-        self._unwell = self._is_unwell()
+        self._unwell = self.is_unwell
         silent = (each.device for each in self._awaited() if min(each.told_at(self._arrivals)) <= now)
         self._silent = frozenset(silent) or NO_NAMES
         self._due = min((moment for moment in self._moments() if moment > now), default=NEVER)
@@ -373,11 +373,14 @@ class Bed:
         """Whether somebody is to be told that a device is not heard, for all that the bed knows."""
         return any(moment <= now for moment in self._silences())
 
-    def hear_elsewhere(self, heard: Mapping[str, datetime]) -> bool:
+    def hear_elsewhere(self, heard: Mapping[str, Heard]) -> bool:
         """Note when another hub on the same database heard devices last; whether that is news."""
         known = self.expected
         self.expected = tuple(
-            replace(each, elsewhere=heard[each.device]) if each.device in heard else each for each in known
+            replace(each, elsewhere=there.at, unwell_elsewhere=there.unwell)
+            if (there := heard.get(each.device))
+            else each
+            for each in known
         )
         return self.expected != known
 
@@ -386,13 +389,20 @@ class Bed:
 
     def _awaited(self) -> Sequence[Expected]:
         """What ought to be heard; of one who was not well when a sensor was heard last, staff hear sooner."""
-        if not self._is_unwell():
+        if not self.is_unwell:
             told_at = self.standing.get(NO_DATA.name)
             return self.expected if told_at is None else [each.of_one_missed(told_at) for each in self.expected]
         return [each.of_one_unwell() if each.vital is Vital.CGM else each for each in self.expected]
 
-    def _is_unwell(self) -> bool:
+    @property
+    def is_unwell(self) -> bool:
+        """Whether the patient was not well when a sensor was heard last, here or at another hub."""
+        sensors = (each for each in self.expected if each.vital is Vital.CGM)
+        there = max(((each.elsewhere, each.unwell_elsewhere) for each in sensors if each.elsewhere), default=None)
         newest = self._heard_last()
+        came = self._arrivals.get(newest.device) if newest else None
+        if there and (came is None or came.usable_at < there[0]):
+            return there[1]
         return newest is not None and newest.forecast.unwell
 
     def _heard_last(self) -> Sensor | None:

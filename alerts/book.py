@@ -34,6 +34,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    false,
     func,
     insert,
     or_,
@@ -51,6 +52,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from alerts.alert import Alert, Audience, Notice, Outcome, Priority, Text
 from alerts.audit import audited
 from alerts.database import METADATA
+from alerts.devices import Heard
 from alerts.machine import OVER, Change, Fact, FactKind
 from alerts.messages import OVERDUE_ID, Written
 from ingest.reading import from_us, to_us
@@ -179,6 +181,7 @@ _heard = Table(
     Column("device", String(64), primary_key=True),
     Column("hub", String(16), primary_key=True),
     Column("arrival_us", BigInteger, nullable=False),
+    Column("unwell", Boolean, nullable=False, server_default=false()),
 )
 
 # A hub that dies leaves what it has claimed to the others after this time. It begins no delivery in the second half.
@@ -186,7 +189,7 @@ CLAIM: Final = timedelta(minutes=2)
 _END: Final = OVER.en.removesuffix("{title}")  # how the subject of a notice begins that a condition is over
 # The clocks of two hubs may differ by so much. What was heard later than that was noted by a clock that is wrong.
 _APART: Final = timedelta(minutes=1)
-NOTHING_HEARD: Final[Mapping[str, datetime]] = {}
+NOTHING_HEARD: Final[Mapping[str, Heard]] = {}
 # So often a notice is tried, in about an hour, before the end of its alert waits for it no more.
 _HOPELESS: Final = 8
 
@@ -348,13 +351,13 @@ class Book:
         cursor: int | None = None,
         seen: Iterable[Alert] | None = None,
         also: Callable[[Connection], None] | None = None,
-        heard: Mapping[str, datetime] = NOTHING_HEARD,
+        heard: Mapping[str, Heard] = NOTHING_HEARD,
     ) -> list[Notice]:
         """Write one step down, all or nothing; the notices that were new come back.
 
         A notice of a known id was written before and is left as it is. A step without news costs no write.
         seen: the alerts as they were read when the step was taken; None: nobody else writes. Raises Overtaken.
-        also: what another book writes in the same transaction; what it raises undoes all. heard: when devices were
+        also: what another book writes in the same transaction; what it raises undoes all. heard: how devices were
         heard last, for the other hubs.
         """
         known = self._known([notice.id for notice in notices])
@@ -395,22 +398,20 @@ class Book:
 
     # What several hubs hear
 
-    def heard_elsewhere(self, now: datetime, devices: Collection[str] | None = None) -> dict[str, datetime]:
-        """When any other hub heard these devices (None: all) last, as far as it has noted that; now at the latest.
+    def heard_elsewhere(self, now: datetime, devices: Collection[str] | None = None) -> dict[str, Heard]:
+        """How any other hub heard these devices (None: all) last, as far as it has noted that; now at the latest.
 
         What is noted for a moment to come was noted while a clock was ahead, and says nothing.
         """
         if not self.is_shared or (devices is not None and not devices):
             return {}
-        query = select(_heard.c.device, func.max(_heard.c.arrival_us)).where(
-            _heard.c.hub != self._hub, _heard.c.arrival_us <= to_us(now + _APART)
-        )
+        others = (_heard.c.hub != self._hub, _heard.c.arrival_us <= to_us(now + _APART))
+        query = select(_heard).where(*others).order_by(_heard.c.arrival_us)  # of each device the newest remains
         if devices is not None:
             names = bindparam("names", list(devices), type_=postgresql.ARRAY(String))  # one, however many they are
             query = query.where(_heard.c.device == any_(names))
         with self._engine.connect() as db:
-            rows = db.execute(query.group_by(_heard.c.device))
-            return {device: min(from_us(arrival_us), now) for device, arrival_us in rows}
+            return {row.device: Heard(min(from_us(row.arrival_us), now), row.unwell) for row in db.execute(query)}
 
     def begin_hearing(self, arrivals: Mapping[str, datetime], now: datetime) -> None:
         """Note the arrivals that the journal knows, of devices of which this hub has noted none.
@@ -423,19 +424,21 @@ class Book:
         with self._engine.begin() as db:
             db.execute(delete(_heard).where(own, _heard.c.arrival_us > to_us(now)))
             known = set(db.scalars(select(_heard.c.device).where(own)))
-            self._note_heard(db, {name: at for name, at in arrivals.items() if name not in known and at <= now})
+            new = {name: Heard(at) for name, at in arrivals.items() if name not in known and at <= now}
+            self._note_heard(db, new)
 
-    def _note_heard(self, db: Connection, heard: Mapping[str, datetime]) -> None:
+    def _note_heard(self, db: Connection, heard: Mapping[str, Heard]) -> None:
         """Moments only move forward: what a home post had kept comes late."""
         if not heard:
             return
         put = postgresql.insert(_heard)  # nothing else has several hubs
-        newer = put.excluded.arrival_us > _heard.c.arrival_us
-        forward = put.on_conflict_do_update(
-            index_elements=_heard.primary_key, set_={"arrival_us": put.excluded.arrival_us}, where=newer
-        )
+        newer = put.excluded.arrival_us >= _heard.c.arrival_us
+        then = {"arrival_us": put.excluded.arrival_us, "unwell": put.excluded.unwell}
+        forward = put.on_conflict_do_update(index_elements=_heard.primary_key, set_=then, where=newer)
+        noted = ((name, to_us(each.at), each.unwell) for name, each in heard.items())
         db.execute(
-            forward, [{"device": name, "hub": self._hub, "arrival_us": to_us(at)} for name, at in heard.items()]
+            forward,
+            [{"device": name, "hub": self._hub, "arrival_us": at, "unwell": unwell} for name, at, unwell in noted],
         )
 
     # Notices

@@ -16,13 +16,17 @@ data with their sources (`Interval`); the first rule that fits counts:
 | controlled | 13 weeks |
 | not known | 4 weeks |
 
+An **alert of high priority** that was closed with something done (not `no-action`) makes the next one due 1 week
+after it for diabetes, 2 weeks for high blood pressure, where a rule above would be later and nobody has set it. That
+holds, whatever a review says, until a follow-up of the plan that was opened since, or any after that time, is closed.
+
 The interval counts from the last follow-up, or from the review by which it got worse; one that got better makes the
 next one later, never sooner. A follow-up is opened a quarter of the interval ahead, at most a week.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
@@ -70,6 +74,8 @@ class Interval(Enum):
     EMERGENCY = (2 * _WEEK, Text(en="emergency at the last follow-up", zh="上次随访为急症"), _CHINA)
     CHANGED = (2 * _WEEK, Text(en="medication changed, not controlled", zh="已调整用药，未达标"), _CHINA)
     CHANGED_WELL = (4 * _WEEK, Text(en="medication changed", zh="已调整用药"), _AHA)
+    ALARM = (_WEEK, Text(en="an alert of high priority", zh="发生高优先级警报"), _TIDE)
+    ALARM_PRESSURE = (2 * _WEEK, ALARM[1], _CHINA)
     UNSTABLE = (_WEEK, Text(en="the sensor's week is unstable", zh="传感器数据显示血糖不稳定"), _TIDE)
     STABLE = (4 * _WEEK, Text(en="the sensor's week is stable", zh="传感器数据显示血糖稳定"), OWN)
     MISSED = (2 * _WEEK, Text(en="not controlled", zh="未达标"), _CHINA)
@@ -103,7 +109,8 @@ class CarePlan:
 
     role: who does it. every: as set by `author`; None: by rule. control, told: what the last review said, and its
     sentence, None before the first; sensor: whether a sensor said it. missed: follow-ups in a row at which it was not
-    controlled. outcome: of the last follow-up. since: from when the interval counts. due_at, because: when the next
+    controlled. outcome: of the last follow-up. alarmed_at, alarm: when the first alert of high priority since was
+    closed, and its sentence. since: from when the interval counts. due_at, because: when the next
     is due and why. follow_up: the one that is open for it. version: how often it was written.
     """
 
@@ -122,6 +129,8 @@ class CarePlan:
     judged_at: datetime | None = None
     missed: int = 0
     outcome: Outcome | None = None
+    alarmed_at: datetime | None = None
+    alarm: Text | None = None
     follow_up: str | None = None
     version: int = 0
 
@@ -133,12 +142,12 @@ class CarePlan:
     @property
     def interval(self) -> Interval | None:
         """The rule that gives the time of the next one; None where it was set for the patient."""
-        return None if self.every else _rule(self)
+        return None if self.every else _next(self)[0]
 
     @property
     def open_at(self) -> datetime:
         """When its next follow-up is opened, a little ahead."""
-        return self.due_at - min(_LEAD, (self.every or _rule(self).after) / 4)
+        return self.due_at - min(_LEAD, (self.every or _next(self)[0].after) / 4)
 
 
 def planned(
@@ -151,8 +160,9 @@ def planned(
     every: timedelta | None = None,
     before: CarePlan | None = None,
     review: Review | None = None,
+    recent: Iterable[FollowUp] = (),
 ) -> CarePlan:
-    """The plan that a named person sets, with what is known: the plan before it, or the newest review."""
+    """The plan that a named person sets, with what is known: the plan before it, or the newest review and alerts."""
     if before:
         return _dated(replace(before, role=role, author=author, entered_at=now, every=every))
     nothing = Text(en="", zh="")
@@ -167,6 +177,9 @@ def planned(
         due_at=now,
         because=nothing,
     )
+    alarms = (each for each in recent if each.closed_at and now < each.closed_at + _alarm_rule(new).after)
+    for follow_up in sorted(alarms, key=lambda each: each.closed_at or now):
+        new = _alarmed(new, follow_up)
     return judged(_dated(new), review) if review else _dated(new)
 
 
@@ -197,17 +210,21 @@ def judged(plan: CarePlan, review: Review) -> CarePlan:
 def followed(plan: CarePlan, follow_up: FollowUp) -> CarePlan:
     """The plan after a follow-up was closed.
 
-    Its own counts as a visit; of another one about the same condition only what it changed, or an emergency.
+    Its own counts as a visit; of another one about the same condition only what it changed, an emergency, or that its
+    alert was of high priority.
     """
     if follow_up.closed_at is None:
         return plan
     own = follow_up.problem == plan.problem
     told = follow_up.outcome in {Outcome.MEDICATION_CHANGED, Outcome.EMERGENCY}
+    plan = _alarmed(plan, follow_up)
     if not own and not (told and condition_of(follow_up.problem) in {plan.condition, None}):
-        return plan
+        return _dated(plan)
     missed = plan.missed
     if own:
         missed = plan.missed + 1 if plan.control is Control.NOT_CONTROLLED else 0
+        if _answers_alarm(plan, follow_up):
+            plan = replace(plan, alarmed_at=None, alarm=None)
     return _dated(
         replace(
             plan,
@@ -257,6 +274,35 @@ def _rule(plan: CarePlan) -> Interval:
     return Interval.CONTROLLED if plan.control is Control.CONTROLLED else Interval.UNKNOWN
 
 
+def _alarm_rule(plan: CarePlan) -> Interval:
+    return Interval.ALARM if plan.condition is Condition.DIABETES else Interval.ALARM_PRESSURE
+
+
+def _alarmed(plan: CarePlan, follow_up: FollowUp) -> CarePlan:
+    """The plan that knows of an alert of high priority; of several the first, for no later one gives more time."""
+    is_alarm = follow_up.alert is not None and follow_up.priority is Priority.HIGH
+    is_about = condition_of(follow_up.problem) is plan.condition
+    if plan.alarmed_at or not is_alarm or not is_about or follow_up.outcome is Outcome.NO_ACTION:
+        return plan
+    return replace(plan, alarmed_at=follow_up.closed_at, alarm=follow_up.because)
+
+
+def _answers_alarm(plan: CarePlan, visit: FollowUp) -> bool:
+    """Whether a follow-up of the plan that is closed came of the alarm, or after the time that it gave."""
+    if plan.alarmed_at is None or visit.closed_at is None:
+        return False
+    return visit.opened_at >= plan.alarmed_at or visit.closed_at >= plan.alarmed_at + _alarm_rule(plan).after
+
+
+def _next(plan: CarePlan) -> tuple[Interval, datetime]:
+    """The rule that gives the next day, and that day."""
+    rule, alarm = _rule(plan), _alarm_rule(plan)
+    due_at = plan.since + rule.after
+    if plan.alarmed_at and (alarmed := plan.alarmed_at + alarm.after) < due_at:
+        return alarm, alarmed
+    return rule, due_at
+
+
 def _dated(plan: CarePlan) -> CarePlan:
     """The plan with its next day and the reason."""
     words = CONDITION_WORDS[plan.condition]
@@ -267,14 +313,14 @@ def _dated(plan: CarePlan) -> CarePlan:
             zh=f"{words.zh}：每 {days} 天一次，由{plan.author}设定。",
         )
         return replace(plan, due_at=plan.since + plan.every, because=because)
-    rule = _rule(plan)
+    rule, due_at = _next(plan)
     days = rule.after.days
-    told = plan.told or Text(en="", zh="")
+    told = (plan.alarm if rule is _alarm_rule(plan) else plan.told) or Text(en="", zh="")
     because = Text(
         en=f"{words.en}, {rule.said.en}: follow-up after {days} d ({rule.source.en}). {told.en}".strip(),
         zh=f"{words.zh}，{rule.said.zh}：{days} 天后随访（{rule.source.zh}）。{told.zh}",
     )
-    return replace(plan, due_at=plan.since + rule.after, because=because)
+    return replace(plan, due_at=due_at, because=because)
 
 
 def _is_about(condition: Condition, finding: Finding) -> bool:

@@ -124,6 +124,13 @@ def is_usable(reading: Reading) -> bool:
     return known and UNRELIABLE.isdisjoint(flags)
 
 
+class Heard(NamedTuple):
+    """How a hub heard a device last: when, with a value that says something, and whether the patient was not well."""
+
+    at: datetime
+    unwell: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
     """A device that ought to be heard.
@@ -133,7 +140,8 @@ class Expected:
     arrival, or from `since` (when it was paired, or last heard for all that is known) where none is known or it is
     later, but for a device that is heard without a usable value. not_before: nothing is raised before (this house may
     have been what was not there). worn_since: since when the patient wears it, None where nobody knows. elsewhere:
-    the newest usable arrival at another hub on the same database, None where there is none.
+    the newest usable arrival at another hub on the same database, None where there is none; unwell_elsewhere: whether
+    the patient was not well then.
     """
 
     device: str
@@ -146,6 +154,7 @@ class Expected:
     unwell: bool = False
     worn_since: datetime | None = None
     elsewhere: datetime | None = None
+    unwell_elsewhere: bool = False
 
     def of_one_unwell(self) -> Expected:
         """The same, of a patient who was not well when last heard."""

@@ -83,6 +83,8 @@ PUT_OFF: Final[Mapping[Priority, timedelta]] = {
 }
 CONTACT_DATA: Final = "contact-data"
 PLEASE_CALL: Final = "please-call"
+# What claims that somebody has spoken with the patient; of high priority it is taken where a try says so.
+_OUTCOMES_OF_CONTACT: Final = frozenset({Outcome.ADVICE, Outcome.MEDICATION_CHANGED})
 WROTE: Final = "wrote"
 _SEVERE_PROBLEM: Final = "blood-pressure-high"
 
@@ -354,6 +356,19 @@ class FollowUp:
     def is_reached(self) -> bool:
         """Whether the last try reached the patient, and no other step came since: a new episode, or another time."""
         return self.rule == _spanned(_REACHED, ACT_WITHIN[self.priority])
+
+    @property
+    def possible(self) -> Sequence[Outcome]:
+        """With which it can be closed now."""
+        if self.emergency:
+            return (Outcome.EMERGENCY,)
+        return tuple(each for each in OUTCOMES_OF_CARE if not (self.lacks_contact and each in _OUTCOMES_OF_CONTACT))
+
+    @property
+    def lacks_contact(self) -> bool:
+        """Whether no try has come to the patient, of an alert of high priority."""
+        contact = self.reached_at or self.declined_at
+        return self.alert is not None and self.priority is Priority.HIGH and contact is None
 
     @property
     def emergency(self) -> Text | None:
@@ -815,6 +830,15 @@ def _close(follow_up: FollowUp, deed: Close) -> Step:
             f"Possible: {', '.join(OUTCOMES_OF_CARE)}.",
             f"随访 {follow_up.id} 涉及患者，不能以 {deed.outcome} 作为处理结果结束。"
             f"可选：{', '.join(OUTCOMES_OF_CARE)}。",
+        )
+    if follow_up.lacks_contact and deed.outcome in _OUTCOMES_OF_CONTACT:
+        _refuse(
+            f"Follow-up {follow_up.id} is about an alert of high priority, and no try has reached the patient: the "
+            f"outcome {deed.outcome} needs one. Record the try that reached the patient in the follow-up "
+            f"(acknowledge the alert first if nobody has). Possible now: {', '.join(follow_up.possible)}.",
+            f"随访 {follow_up.id} 涉及高优先级警报，但没有联系到患者的记录：处理结果 {deed.outcome} 须先联系到患者。"
+            "请先在随访中记录联系到患者的那次联系（警报尚未确认的，请先确认）。"
+            f"目前可选：{', '.join(follow_up.possible)}。",
         )
     return _step(
         follow_up,

@@ -211,6 +211,9 @@ _plans = Table(
     Column("judged_at_us", BigInteger),
     Column("missed", Integer, nullable=False),
     Column("outcome", String(32)),
+    Column("alarmed_at_us", BigInteger),
+    Column("alarm_en", LongText),
+    Column("alarm_zh", LongText),
     Column("follow_up", String(24)),
     Column("version", Integer, nullable=False),
 )
@@ -1026,6 +1029,9 @@ def _plan_row(plan: CarePlan) -> dict[str, Any]:
         "judged_at_us": _us(plan.judged_at),
         "missed": plan.missed,
         "outcome": plan.outcome and plan.outcome.value,
+        "alarmed_at_us": _us(plan.alarmed_at),
+        "alarm_en": plan.alarm and plan.alarm.en,
+        "alarm_zh": plan.alarm and plan.alarm.zh,
         "follow_up": plan.follow_up,
         "version": plan.version + 1,
     }
@@ -1048,6 +1054,8 @@ def _plan(row: Row[Any]) -> CarePlan:
         judged_at=_moment(row.judged_at_us),
         missed=row.missed,
         outcome=Outcome(row.outcome) if row.outcome else None,
+        alarmed_at=_moment(row.alarmed_at_us),
+        alarm=None if row.alarm_en is None else Text(en=row.alarm_en, zh=row.alarm_zh),
         follow_up=row.follow_up,
         version=row.version,
     )

@@ -926,6 +926,7 @@ async def set_care_plan(house: House, patient_id: str, condition: Condition, bod
             every=timedelta(days=body.every_days) if body.every_days else None,
             before=house.follow_ups.plan(patient.id, condition),
             review=next(iter(house.reviews.of_patient(patient.id, 1)), None),
+            recent=house.follow_ups.of_patient(patient.id),
         )
         house.follow_ups.set_plan(plan)
         return plan

@@ -328,7 +328,7 @@ class Duty:
         if not silent:
             return True
         now = self._clock.now()
-        heard = {name for name, at in self.book.heard_elsewhere(now, silent).items() if at > notice.written_at}
+        heard = {name for name, how in self.book.heard_elsewhere(now, silent).items() if how.at > notice.written_at}
         for vital in _EXPECTED:
             newest = self._journal.readings(notice.patient, vital, now - _STORED, now + _ABOUT, _LOOKED_AT)
             heard |= {each.device for each in newest if each.received_at > notice.written_at and is_usable(each)}

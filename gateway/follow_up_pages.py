@@ -15,7 +15,7 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from alerts.alert import OUTCOMES_OF_CARE, IllegalAct, Outcome, Text
+from alerts.alert import IllegalAct, Text
 from alerts.follow_up import CHANNEL_WORDS, PUT_OFF, Attempt, FollowUp, State, channel_word
 from alerts.invitation import Appointment
 from alerts.monitoring import UNUSUAL
@@ -199,7 +199,7 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
         history=history,
         untold=untold_holder(house, staff, follow_up.assigned_to),
         is_free=follow_up.state is State.OPEN,
-        possible=[Outcome.EMERGENCY] if is_emergency else OUTCOMES_OF_CARE,
+        possible=follow_up.possible,
         until=None if most is None or is_emergency else now + most,
         whys=WHYS,
         results=RESULTS,

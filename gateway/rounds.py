@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from alerts.alert import Finding
+from alerts.devices import Heard
 from alerts.metrics import Traces, wall_clock
 from alerts.review import RANGES, Review
 from alerts.review_book import ReviewBook
@@ -57,8 +58,8 @@ class _Seen(NamedTuple):
     found: tuple[Finding, ...]
 
 
-# When other hubs heard these devices last, at that moment at the latest; see `alerts.book.Book.heard_elsewhere`.
-Elsewhere = Callable[[datetime, Collection[str]], Mapping[str, datetime]]
+# How other hubs heard these devices last, at that moment at the latest; see `alerts.book.Book.heard_elsewhere`.
+Elsewhere = Callable[[datetime, Collection[str]], Mapping[str, Heard]]
 
 
 class Rounds:
@@ -156,7 +157,8 @@ class Rounds:
         wearings = self._people.wearings(patient=patient)
         devices = {each.device for each in wearings}
         here = {device: at for device in devices if (at := self._journal.last_arrival(device))}
-        ours, theirs = _last_of(wearings, here), _last_of(wearings, self._elsewhere(now, devices))
+        there = {device: heard.at for device, heard in self._elsewhere(now, devices).items()}
+        ours, theirs = _last_of(wearings, here), _last_of(wearings, there)
         return theirs is not None and (ours is None or theirs - ours >= _DAY)
 
     async def _see(self, person: Patient, due: Round, now: datetime) -> datetime:

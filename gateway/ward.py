@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from functools import partial
 from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
@@ -29,7 +29,7 @@ from alerts.bed import Bed
 from alerts.book import Book, Overtaken
 from alerts.delivery import worst_for_patients
 from alerts.device_rules import NO_DATA
-from alerts.devices import Expected, after_low, is_usable
+from alerts.devices import Expected, Heard, after_low, is_usable
 from alerts.follow_up import Deed, FollowUp, Step, acting, decide, follow, worsened
 from alerts.follow_up_book import FollowUpBook
 from alerts.ladder import Plan
@@ -79,7 +79,6 @@ _LOW_SENSOR: Final = max(
     LOW_EVENT_2.bounds("limit", MG_DL)[1], LOW_EVENT_2.bounds("limit", MMOL_L)[1] * MG_DL_PER_MMOL_L
 )
 _HIGH_GLUCOSE: Final = METER_CRISIS.bounds("limit", MG_DL)[0]
-_NEVER_YET: Final = datetime.min.replace(tzinfo=UTC)
 NO_PLANS: Final[Mapping[Vital, timedelta]] = {}
 _BATTERY_NEWS: Final = timedelta(days=1)
 _OVERTAKEN_AT_MOST: Final = 10  # times in a row by other hubs; then it is tried again at the next tick
@@ -118,7 +117,7 @@ class Ward:
         self._set_aside = SetAside()
         self._aside_unjudged: defaultdict[str, list[Reading]] = defaultdict(list)  # of what was set aside, by patient
         self._agenda = Agenda()
-        self._heard: dict[str, datetime] = {}  # when devices were, since the other hubs were told last
+        self._heard: dict[str, Heard] = {}  # how devices were, since the other hubs were told last
         self._missed: set[str] = set()  # of whose devices staff are told that they are not heard
         self._again: set[str] = set()  # to be judged at the next tick whatever time it is
         self._ticked_at: datetime | None = None
@@ -155,9 +154,9 @@ class Ward:
         # A bed has judged what a reading said before its revision: it is made anew from what is stored now.
         self.forget({reading.patient for _, reading in entries if reading.rev > 1})
         self._look_at_batteries(reading for _, reading in entries)
+        await self._judge(self._take(reading for _, reading in entries))
         if self._book.is_shared:
             self._note_heard(reading for _, reading in entries)
-        await self._judge(self._take(reading for _, reading in entries))
         # Not before: a bed that is made for them is made of what came before them.
         await self._note_judged(max(self.cursor, entries[-1][0]))
         for number, (patient, vital) in enumerate(sorted({(each.patient, each.vital) for _, each in entries})):
@@ -312,12 +311,19 @@ class Ward:
                 self.batteries[device] = Flag.BATTERY_LOW in reading.flags
 
     def _note_heard(self, readings: Iterable[Reading]) -> None:
+        """Called once their patients are judged, for how one is goes with it."""
+        newest: dict[str, Reading] = {}
         for reading in readings:
-            if reading.received_at > self._heard.get(reading.device, _NEVER_YET) and is_usable(reading):
-                self._heard[reading.device] = reading.received_at
+            known = newest.get(reading.device)
+            if (known is None or reading.received_at > known.received_at) and is_usable(reading):
+                newest[reading.device] = reading
+        for device, reading in newest.items():
+            bed, known_so = self._beds.get(reading.patient), self._heard.get(device)
+            if known_so is None or reading.received_at >= known_so.at:  # of one moment the later says how one is
+                self._heard[device] = Heard(reading.received_at, bed is not None and bed.is_unwell)
 
     def _heard_elsewhere(self, patients: Iterable[str], now: datetime) -> set[str]:
-        """Have beds know when another hub heard their devices last; the patients for whom that is news. Blocks."""
+        """Have beds know how another hub heard their devices last; the patients for whom that is news. Blocks."""
         beds = {patient: self._beds[patient] for patient in patients if patient in self._beds}
         devices = {each.device for bed in beds.values() for each in bed.expected}
         heard = self._book.heard_elsewhere(now, devices)
@@ -544,7 +550,8 @@ class Ward:
         for worn in wearings:
             limits, until = holding[worn.patient]
             expected = self._expect(worn, arrivals.get(worn.device), limits, silent=False)
-            expected = replace(expected, elsewhere=elsewhere.get(worn.device))
+            there = elsewhere.get(worn.device)
+            expected = replace(expected, elsewhere=there and there.at)
             self._agenda.add(worn.patient, min(*expected.told_at({}), until))
         self._again.update(patient for patient, _ in self._book.standing() if patient != HOUSE)
         start, beyond = self._started_at - _FRESH, self._journal.patients_beyond

@@ -445,10 +445,10 @@ async def test_an_acknowledgement_survives_a_restart_and_the_episode_goes_on(
                 by="Dr. Li",
                 at=clock.now(),
                 note="ate, recovered",
-                outcome=Outcome.ADVICE,
+                outcome=Outcome.APPOINTMENT,
             )
         )
-        assert closed.outcome is Outcome.ADVICE
+        assert closed.outcome is Outcome.APPOINTMENT
         assert house.book.open_alerts() == []
 
 

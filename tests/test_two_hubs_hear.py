@@ -15,6 +15,7 @@ from sqlalchemy import Engine, event
 
 from alerts.alert import Act, ActKind, Alert, Audience
 from alerts.book import Book
+from alerts.devices import Heard
 from gateway.house import House
 from gateway.people import DeviceKind, MeasuringPlan
 from gateway.schema import open_database
@@ -158,6 +159,39 @@ async def test_what_the_hub_that_knows_the_patient_told_sooner_is_not_over_for_t
             assert [(each.id, each.condition_gone_at) for each in silences(other)] == [(alert.id, None)]
 
 
+async def test_the_silence_of_one_who_was_low_at_a_hub_that_died_is_told_by_the_other_as_soon(opened: Opener) -> None:
+    clock = HandClock()
+    async with AsyncExitStack() as stack:
+        async with opened("a", clock) as one:
+            await enrol(one, "anna", "cgm-1", DeviceKind.CGM)
+            other = await stack.enter_async_context(opened("b", clock))
+            await pass_by(clock, HOUR, other)
+            await send(one, "cgm-1", clock.now(), *[100, 101] * 50, 65, 64)
+            heard = clock.now()
+            await one.tick()
+        await pass_by(clock, 12 * HOUR - MINUTE, other)
+        assert Audience.STAFF not in told(other)
+        await pass_by(clock, MINUTE, other)
+        (alert,) = silences(other)
+        assert (alert.opened_at, alert.since) == (heard + 12 * HOUR, heard + 12 * HOUR)
+        assert "staff are told after 12 h" in alert.because.en
+        await pass_by(clock, HOUR, other)
+        assert [each.condition_gone_at for each in silences(other)] == [None]
+
+
+async def test_one_who_was_well_again_at_another_hub_is_not_told_of_sooner(opened: Opener) -> None:
+    clock = HandClock()
+    async with opened("a", clock) as one:
+        await enrol(one, "anna", "cgm-1", DeviceKind.CGM)
+        async with opened("b", clock) as other:
+            await send(other, "cgm-1", clock.now(), *[100, 101] * 50, 65, 64)
+            await pass_by(clock, HOUR, other)
+            await send(one, "cgm-1", clock.now(), *[100, 101] * 50)
+            await one.tick()
+            await pass_by(clock, 13 * HOUR, other)
+            assert Audience.STAFF not in told(other)
+
+
 async def test_values_that_nobody_can_use_are_not_heard_by_the_other_hub_either(opened: Opener) -> None:
     clock = HandClock()
     async with two(opened, clock) as (one, other):
@@ -165,7 +199,7 @@ async def test_values_that_nobody_can_use_are_not_heard_by_the_other_hub_either(
         heard = clock.now()
         for _ in range(6):
             await pass_by(clock, HOUR, other, one)
-            assert other.book.heard_elsewhere(clock.now()) == {"cgm-1": heard}
+            assert other.book.heard_elsewhere(clock.now()) == {"cgm-1": Heard(heard)}
             await one.path.deliver(broken(clock.now()), lambda: None)
         assert [alert.since for alert in silences(other)] == [heard + 6 * HOUR]
 
@@ -191,29 +225,30 @@ def hubs(postgresql_url: str) -> tuple[Book, Book]:
 
 def test_what_was_heard_only_moves_on_and_each_hub_reads_the_others(hubs: tuple[Book, Book]) -> None:
     one, other = hubs
-    one.record(heard={"cgm-1": NOW, "cgm-2": NOW})
-    one.record(heard={"cgm-1": NOW - HOUR, "cgm-2": NOW + MINUTE})
+    one.record(heard={"cgm-1": Heard(NOW, unwell=True), "cgm-2": Heard(NOW)})
+    one.record(heard={"cgm-1": Heard(NOW - HOUR), "cgm-2": Heard(NOW + MINUTE)})
     later = NOW + HOUR
-    assert other.heard_elsewhere(later) == {"cgm-1": NOW, "cgm-2": NOW + MINUTE}
-    assert other.heard_elsewhere(later, {"cgm-1"}) == {"cgm-1": NOW}
+    assert other.heard_elsewhere(later) == {"cgm-1": Heard(NOW, unwell=True), "cgm-2": Heard(NOW + MINUTE)}
+    assert other.heard_elsewhere(later, {"cgm-1"}) == {"cgm-1": Heard(NOW, unwell=True)}
     assert (one.heard_elsewhere(later), other.heard_elsewhere(later, ())) == ({}, {})
-    other.record(heard={"cgm-1": NOW + 2 * MINUTE})
-    assert Book(one._engine, routes={}, hub="hub-c").heard_elsewhere(later, {"cgm-1"}) == {"cgm-1": NOW + 2 * MINUTE}
+    newest = {"cgm-1": Heard(NOW + 2 * MINUTE)}
+    other.record(heard=newest)
+    assert Book(one._engine, routes={}, hub="hub-c").heard_elsewhere(later, {"cgm-1"}) == newest
 
 
 def test_a_clock_that_was_ahead_hides_no_silence(hubs: tuple[Book, Book]) -> None:
     one, other = hubs
-    one.record(heard={"cgm-1": NOW + 400 * 24 * HOUR, "cgm-2": NOW + 30 * MINUTE / 60})
-    assert other.heard_elsewhere(NOW) == {"cgm-2": NOW}, "the clocks of two computers differ by some seconds"
+    one.record(heard={"cgm-1": Heard(NOW + 400 * 24 * HOUR), "cgm-2": Heard(NOW + 30 * MINUTE / 60)})
+    assert other.heard_elsewhere(NOW) == {"cgm-2": Heard(NOW)}, "the clocks of two computers differ by some seconds"
     one.begin_hearing({"cgm-1": NOW - HOUR, "cgm-2": NOW - HOUR}, NOW)
-    assert other.heard_elsewhere(NOW) == {"cgm-1": NOW - HOUR, "cgm-2": NOW - HOUR}
+    assert other.heard_elsewhere(NOW) == {"cgm-1": Heard(NOW - HOUR), "cgm-2": Heard(NOW - HOUR)}
 
 
 def test_a_start_notes_what_the_journal_knew_before_and_leaves_what_is_noted(hubs: tuple[Book, Book]) -> None:
     one, other = hubs
-    one.record(heard={"cgm-1": NOW - HOUR})
+    one.record(heard={"cgm-1": Heard(NOW - HOUR)})
     one.begin_hearing({"cgm-1": NOW, "cgm-2": NOW}, NOW)
-    assert other.heard_elsewhere(NOW) == {"cgm-1": NOW - HOUR, "cgm-2": NOW}
+    assert other.heard_elsewhere(NOW) == {"cgm-1": Heard(NOW - HOUR), "cgm-2": Heard(NOW)}
 
 
 async def test_a_hub_that_is_alone_asks_and_writes_nothing_of_it(tmp_path: Path) -> None:
@@ -306,7 +341,7 @@ async def test_who_measures_at_another_hub_is_not_asked_to_measure_by_this_one(
         await house.set_plan("anna", Vital.GLUCOSE, agreed)
     clock.set(local(MONDAY + timedelta(days=7), 8))
     if is_heard:
-        Book(open_database(postgresql_url), routes={}, hub="hub-a").record(heard={"meter-1": clock.now()})
+        Book(open_database(postgresql_url), routes={}, hub="hub-a").record(heard={"meter-1": Heard(clock.now())})
     async with opened("b", clock) as house:
         await house.go_round()
         asked = [notice for notice, _ in house.book.to_patient("anna", 10)]

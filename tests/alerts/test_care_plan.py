@@ -9,10 +9,10 @@ import pytest
 
 from alerts.alert import Audience, Finding, Outcome, Priority, Text, Verdict
 from alerts.care_plan import CarePlan, Condition, Control, Interval, condition_of, followed, judged, opening, planned
-from alerts.follow_up import FollowUp, Why, opened
+from alerts.follow_up import FollowUp, Result, Why, opened
 from alerts.review import Review
 from alerts.team import Role
-from tests.alerts.test_follow_up import closed, opens
+from tests.alerts.test_follow_up import closed, opens, tried
 from tests.alerts.ward import START
 
 WEEK = timedelta(weeks=1)
@@ -138,6 +138,71 @@ def test_an_emergency_is_looked_at_after_two_weeks_and_other_troubles_leave_the_
     assert followed(standing, other("blood-pressure-high", Outcome.ADVICE, week(1))) == standing
     assert followed(standing, opened(opens()).follow_up) == standing, "it is not closed"
     assert followed(standing, other(None, Outcome.MEDICATION_CHANGED, week(1))).due_at == week(5)
+
+
+def alarm(at: datetime, problem: str = "glucose-low", outcome: Outcome = Outcome.ADVICE) -> FollowUp:
+    act = opens(Priority.HIGH, problem=problem, alert="a-1", because=Text(en="1.9 mmol/L.", zh="1.9 mmol/L。"))
+    reached = tried(opened(act).follow_up, Result.REACHED)[0].follow_up
+    return replace(closed(reached, outcome, symptoms=frozenset()), closed_at=at)
+
+
+@pytest.mark.parametrize(
+    ("condition", "problem", "weeks"),
+    [(Condition.DIABETES, "glucose-low", 1), (Condition.HYPERTENSION, "blood-pressure-high", 2)],
+)
+def test_an_alert_of_high_priority_makes_the_next_one_early_whatever_a_review_says(
+    condition: Condition, problem: str, weeks: int
+) -> None:
+    rule = RULES[condition]
+    alarmed = followed(plan(condition), alarm(week(1), problem))
+    assert (alarmed.interval, alarmed.due_at) in {
+        (Interval.ALARM, week(1 + weeks)),
+        (Interval.ALARM_PRESSURE, week(1 + weeks)),
+    }
+    assert f"an alert of high priority: follow-up after {7 * weeks} d (" in alarmed.because.en
+    assert alarmed.because.en.endswith("1.9 mmol/L.")
+    assert f"发生高优先级警报：{7 * weeks} 天后随访（" in alarmed.because.zh
+    assert alarmed.open_at == week(1 + weeks * 3 / 4)
+    well = judged(alarmed, review(week(1.5), said(rule, Verdict.CLEAR)))
+    assert (well.due_at, well.control) == (week(1 + weeks), Control.CONTROLLED)
+    assert followed(well, alarm(week(1.6), problem)).due_at == week(1 + weeks), "no later one gives more time"
+    assert planned("p-1", condition, role=Role.NURSE, author="x", now=week(1.7), before=well).due_at == well.due_at
+
+    act = opening(well, well.open_at)
+    assert act is not None
+    visit = replace(closed(opened(act).follow_up), closed_at=week(1 + weeks))
+    after = followed(replace(well, follow_up=visit.id), visit)
+    assert (after.interval, after.due_at) == (Interval.CONTROLLED, week(14 + weeks)), "it was looked at"
+
+
+def test_a_visit_that_was_open_before_the_alarm_does_not_answer_it_unless_it_comes_after_its_time() -> None:
+    alarmed = followed(plan(Condition.DIABETES), alarm(week(4)))
+    visit = replace(closed(opened(opens(problem=alarmed.problem)).follow_up), closed_at=week(4.5))
+    assert followed(alarmed, visit).due_at == week(5)
+    assert followed(alarmed, replace(visit, closed_at=week(5))).due_at == week(9)
+
+
+def test_a_rule_that_is_sooner_stays_and_medication_changed_or_an_emergency_gives_no_more_time() -> None:
+    early = followed(replace(plan(Condition.DIABETES), since=week(-3)), alarm(week(0.5)))
+    assert (early.interval, early.due_at) == (Interval.UNKNOWN, week(1))
+    assert followed(plan(Condition.DIABETES, every=3 * WEEK), alarm(week(1))).due_at == week(3), "set by a person"
+    sooner = judged(plan(Condition.DIABETES), review(week(1), said("week-tir", Verdict.RAISE)))
+    assert (followed(sooner, alarm(week(1.5))).interval, sooner.due_at) == (Interval.UNSTABLE, week(2))
+    for outcome in (Outcome.MEDICATION_CHANGED, Outcome.EMERGENCY):
+        assert followed(plan(Condition.DIABETES), alarm(week(1), outcome=outcome)).due_at == week(2)
+
+
+def test_no_action_another_condition_or_a_milder_alert_do_not_make_it_early() -> None:
+    standing, milder = plan(Condition.DIABETES), replace(alarm(week(1)), priority=Priority.MEDIUM)
+    for each in (alarm(week(1), outcome=Outcome.NO_ACTION), alarm(week(1), "blood-pressure-high"), milder):
+        assert followed(standing, each) == standing
+
+
+def test_a_plan_that_is_set_after_an_alert_of_high_priority_counts_it() -> None:
+    past = [alarm(week(-0.5)), alarm(week(-0.2)), alarm(week(-5))]
+    found = plan(Condition.DIABETES, recent=past)
+    assert (found.interval, found.due_at) == (Interval.ALARM, week(0.5))
+    assert plan(Condition.DIABETES, recent=past[2:]).due_at == week(4)
 
 
 def test_what_a_named_person_has_set_counts_before_every_rule() -> None:

@@ -322,7 +322,8 @@ def test_acknowledging_opens_one_and_closing_closes_it_with_the_same_outcome() -
     assert (found.alert, found.why, found.assigned_to, found.opened_by) == (alert.id, Why.ALERT, DOCTOR, DOCTOR)
     assert (found.priority, found.due_at, found.programme) == (Priority.HIGH, minute(33), "t1d")
     assert found.because == alert.because
-    ended = Act(kind=ActKind.CLOSE, alert=alert.id, by=NURSE, at=minute(9), note="ate", outcome=Outcome.ADVICE)
+    found = tried(found, Result.REACHED)[0].follow_up
+    ended = Act(kind=ActKind.CLOSE, alert=alert.id, by=NURSE, at=minute(19), note="ate", outcome=Outcome.ADVICE)
     (end,) = follow(alert, ended, found)
     assert (end.follow_up.outcome, end.follow_up.closed_by, end.follow_up.closing_note) == (
         Outcome.ADVICE,
@@ -333,6 +334,24 @@ def test_acknowledging_opens_one_and_closing_closes_it_with_the_same_outcome() -
     assert closing([step]) is None
     assert follow(alert, ended, end.follow_up) == ()
     assert closing([Step(follow_up=closed(new()), fact=end.fact)]) is None, "it has no alert"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ADVICE, Outcome.MEDICATION_CHANGED])
+def test_an_outcome_that_claims_a_contact_needs_one_where_the_alert_is_of_high_priority(outcome: Outcome) -> None:
+    untried = taken(priority=Priority.HIGH, alert="a-1", problem="glucose-low")
+    in_vain = tried(tried(untried, Result.NO_ANSWER)[0].follow_up, Result.MESSAGE_LEFT, 11)[0].follow_up
+    for standing in (untried, in_vain):
+        assert standing.possible == (Outcome.APPOINTMENT, Outcome.EMERGENCY, Outcome.NO_ACTION)
+        with pytest.raises(IllegalAct, match=f"no try has reached the patient: the outcome {outcome} needs") as no:
+            closed(standing, outcome)
+        assert f"处理结果 {outcome} 须先联系到患者" in no.value.text.zh
+        for other in standing.possible:
+            assert closed(standing, other).outcome is other
+    for result in (Result.REACHED, Result.DECLINED):
+        (spoken, *_) = tried(in_vain, result, 12, note="well again")
+        assert closed(spoken.follow_up, outcome).outcome is outcome
+    for milder in (taken(priority=Priority.MEDIUM, alert="a-1"), taken(priority=Priority.HIGH)):
+        assert closed(milder, outcome).outcome is outcome
 
 
 def test_an_alert_that_is_closed_at_once_has_a_follow_up_too() -> None:

@@ -37,8 +37,8 @@ from alerts.survey import Answer
 from alerts.team import Contact, Role
 from alerts.team_book import TeamBook
 from gateway.schema import open_database
-from tests.alerts.test_care_plan import plan, review, said, week
-from tests.alerts.test_follow_up import NURSE, opens
+from tests.alerts.test_care_plan import WEEK, plan, review, said, week
+from tests.alerts.test_follow_up import BECAUSE, NURSE, opens
 from tests.alerts.test_invitation import FIRST
 from tests.alerts.ward import START, finding, minute
 
@@ -177,7 +177,7 @@ def test_an_alert_and_its_follow_up_are_written_together_or_not_at_all(engine: E
     assert stale is not None
     do(book, Attempt, stale, 2, channel="telephone", result=Result.NO_ANSWER)
 
-    ended = Act(kind=ActKind.CLOSE, alert=alert.id, by=NURSE, at=minute(3), note="n", outcome=Outcome.ADVICE)
+    ended = Act(kind=ActKind.CLOSE, alert=alert.id, by=NURSE, at=minute(3), note="n", outcome=Outcome.NO_ACTION)
     close = hear(alerts.alert(alert.id), ended, minute(3))
     with pytest.raises(IllegalAct, match="Somebody else"):
         alerts.record(close.changes, also=book.writing(follow(close.changes[0].alert, ended, stale)))
@@ -189,6 +189,21 @@ def test_an_alert_and_its_follow_up_are_written_together_or_not_at_all(engine: E
     done = book.of_alert(alert.id)
     assert done is not None
     assert done.state is State.CLOSED
+
+
+def test_a_plan_keeps_that_an_alert_of_high_priority_made_it_early(book: FollowUpBook) -> None:
+    book.set_plan(plan(Condition.DIABETES))
+    low = put(book, opens(Priority.HIGH, problem="glucose-low", alert="a-1"))
+    reach(book, low)
+    alarmed = book.plan("p-1", Condition.DIABETES)
+    assert alarmed is not None
+    assert (alarmed.interval, alarmed.due_at, alarmed.alarm) == (Interval.ALARM, minute(11) + WEEK, BECAUSE)
+    book.judge(review(week(0.5), said("meter-repeated-high", Verdict.CLEAR)))
+    again = book.plan("p-1", Condition.DIABETES)
+    assert again is not None
+    assert (again.due_at, again.alarmed_at) == (alarmed.due_at, minute(11))
+    (made,) = book.open_due(alarmed.open_at)
+    assert (made.due_at, made.because) == (alarmed.due_at, alarmed.because)
 
 
 def test_a_plan_opens_its_follow_up_and_goes_on_when_that_is_closed(book: FollowUpBook) -> None:

@@ -548,7 +548,7 @@ async def test_a_patient_who_is_telephoned_is_called_once_about_an_alert_and_end
     assert f"情况：{sugar.because.zh}\n" in again.body.zh
     (other,) = (each for each in clinic.follow_ups.open_of("p-1") if each.id != task.id)
     assert other.because.zh.endswith(pressure.because.zh), "that is another trouble"
-    act = Act(kind=ActKind.CLOSE, alert=alert.id, by="Li", at=clinic.now, note="ate", outcome=Outcome.ADVICE)
+    act = Act(kind=ActKind.CLOSE, alert=alert.id, by="Li", at=clinic.now, note="ate", outcome=Outcome.NO_ACTION)
     clinic.follow_ups.record(follow(alert, act, clinic.follow_ups.get(task.id)))
     assert [each.id for each in clinic.follow_ups.open_of("p-1")] == [other.id]
 

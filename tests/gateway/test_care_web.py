@@ -122,6 +122,21 @@ async def test_closing_the_alert_closes_its_follow_up(house: SmallHouse, web: ht
     assert (found["state"], found["outcome"], found["closed_by"]) == ("closed", "no-action", "Dr Li")
 
 
+async def test_advice_about_a_very_low_glucose_needs_a_patient_who_was_reached(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    alert = house.find(very_low()).id
+    advice = {"by": "Dr Li", "outcome": "advice", "note": "eat"}
+    refused = await web.post(f"/api/v1/alerts/{alert}/close", json=advice)
+    assert refused.status_code == 409
+    assert "no try has reached the patient" in refused.json()["detail"]
+    path = f"follow-ups/{(await seen(web, alert))['id']}"
+    for result, status in (("no-answer", 409), ("reached", 200)):
+        await post(web, f"{path}/attempts", by="Dr Li", channel="telephone", result=result)
+        assert (await web.post(f"/api/v1/alerts/{alert}/close", json=advice)).status_code == status
+    assert (await get(web, path))["follow_up"]["outcome"] == "advice"
+
+
 async def test_a_severe_pressure_asks_for_symptoms_on_either_way(house: SmallHouse, web: httpx.AsyncClient) -> None:
     alert = house.find(severe_pressure()).id
     opened = await seen(web, alert)

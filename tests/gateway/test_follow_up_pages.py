@@ -588,14 +588,37 @@ async def test_many_minutes_of_care_are_asked_about_before_they_are_written_down
 async def test_who_comes_too_late_keeps_the_text_and_hears_who_was_first(house: SmallHouse) -> None:
     at = await seen(house, house.find(very_low()))
     async with browser(house) as web:
-        await web.post(f"{at}/close", data={"by": "Dr Li", "outcome": "advice", "note": "ate"})
+        await web.post(f"{at}/close", data={"by": "Dr Li", "outcome": "no-action", "note": "ate"})
         late = await web.post(f"{at}/close", data={"by": "Dr Wu", "outcome": "advice", "note": "called her"})
     assert late.status_code == 409
     assert refusal(late) == (
-        "Dr Li has closed this follow-up already, on 3 Mar 2026, 14:30 UTC+8 (Advice given: ate). Nothing can be "
+        "Dr Li has closed this follow-up already, on 3 Mar 2026, 14:30 UTC+8 (No action needed: ate). Nothing can be "
         "done with it any more; open a new one on the patient's page."
     )
     assert "called her</textarea>" in late.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_what_claims_a_contact_is_offered_once_the_patient_was_reached(
+    house: SmallHouse, language: str
+) -> None:
+    at = await seen(house, house.find(very_low()))
+    hint = {"en": "once a try has reached the patient", "zh-CN": "须先记录联系到患者的那次联系"}[language]
+    async with browser(house, **{"Accept-Language": language}) as web:
+        await web.post(f"{at}/attempts", data={"by": "Li", "channel": "telephone", "result": "no-answer"})
+        page = await web.get(at)
+        assert hint in said(page)
+        assert '<option value="advice"' not in page.text
+        assert '<option value="no-action"' in page.text
+        refused = await web.post(f"{at}/close", data={"by": "Li", "outcome": "advice", "note": "rest"})
+        assert refused.status_code == 409
+        assert {"en": "no try has reached the patient", "zh-CN": "没有联系到患者的记录"}[language] in refusal(refused)
+        await web.post(f"{at}/attempts", data={"by": "Li", "channel": "telephone", "result": "reached"})
+        page = await web.get(at)
+        assert hint not in said(page)
+        assert '<option value="advice"' in page.text
+        done = await web.post(f"{at}/close", data={"by": "Li", "outcome": "advice", "note": "rest"})
+        assert done.status_code == 303
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -168,7 +168,7 @@ async def test_what_somebody_writes_stays_when_a_colleague_acknowledges_and_clos
     await house.act(Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Dr Li", at=at))
     await expect(page.locator(f"#handled > #{alert.id} .facts")).to_contain_text("by Dr Li")
     assert await page.locator("article .gone").count() == 0
-    closed = Act(kind=ActKind.CLOSE, alert=alert.id, by="Dr Li", at=at, note="ate", outcome=Outcome.ADVICE)
+    closed = Act(kind=ActKind.CLOSE, alert=alert.id, by="Dr Li", at=at, note="ate", outcome=Outcome.NO_ACTION)
     await house.act(closed)
     await expect(card.locator(".gone")).to_contain_text("Somebody else has dealt with this alert")
     assert await card.get_by_label("Note").input_value() == "called her"

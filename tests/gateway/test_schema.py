@@ -107,6 +107,8 @@ def test_a_database_of_before_the_hubs_noted_what_they_hear_keeps_its_rows(datab
         db.execute(text("ALTER TABLE appointments DROP COLUMN whom"))
         db.execute(text("ALTER TABLE appointments DROP COLUMN kept"))
         db.execute(text("ALTER TABLE surveys DROP COLUMN answered_by"))
+        for column in ("alarmed_at_us", "alarm_en", "alarm_zh"):
+            db.execute(text(f"ALTER TABLE care_plans DROP COLUMN {column}"))
         db.execute(text("UPDATE alembic_version SET version_num = '0009'"))
     engine.dispose()
     engine = open_database(database_url)

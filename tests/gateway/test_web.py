@@ -263,8 +263,8 @@ async def test_an_alert_is_acknowledged_once_and_closed_with_outcome_and_note(fu
         assert again.status_code == 409
         assert "was acknowledged by Dr Li" in again.json()["detail"]
         assert [found["id"] for found in (await web.get("/api/v1/alerts")).json()] == [alert.id]
-        done = {"by": "Dr Li", "outcome": "advice", "note": "Ate 15 g sugar, 5.8 mmol/L"}
-        assert (await web.post(f"{path}/close", json=done)).json()["outcome"] == "advice"
+        done = {"by": "Dr Li", "outcome": "appointment", "note": "Ate 15 g sugar, 5.8 mmol/L"}
+        assert (await web.post(f"{path}/close", json=done)).json()["outcome"] == "appointment"
         assert (await web.post(f"{path}/close", json=done)).status_code == 409
         assert (await web.get("/api/v1/alerts")).json() == []
         assert len((await web.get("/api/v1/alerts?state=closed&patient=p-017")).json()) == 1
@@ -279,7 +279,7 @@ async def test_an_alert_is_acknowledged_once_and_closed_with_outcome_and_note(fu
     assert detail["notices"][0]["priority"] == "high"
     kept = furnished.book.alert(alert.id)
     assert kept is not None
-    assert kept.outcome is Outcome.ADVICE
+    assert kept.outcome is Outcome.APPOINTMENT
 
 
 async def test_alerts_are_paged_newest_first(furnished) -> None:
@@ -817,14 +817,14 @@ async def test_who_closes_too_late_keeps_the_text_and_hears_who_was_first_on_the
     furnished, page
 ) -> None:
     alert = furnished.find(very_low())
-    at, form = f"/alerts/{alert.id}/close", {"by": "Dr Wu", "outcome": "advice", "note": "called <her>"}
+    at, form = f"/alerts/{alert.id}/close", {"by": "Dr Wu", "outcome": "no-action", "note": "called <her>"}
     async with browser(furnished) as web:
         await web.post(at, data={**form, "by": "Dr Li", "note": "ate 15 g"})
         late = await web.post(at, data=form, headers={"Referer": "http://localhost:8080" + page.format(id=alert.id)})
     (told,) = re.findall(r'<p class="warning refused"[^>]*>(.*?)</p>', late.text)
     assert late.status_code == 409
     assert told.startswith("Dr Li has closed the alert “Very low glucose” of 王芳 already, on 3 Mar 2026, ")
-    assert "14:30 UTC+8 (Advice given: ate 15 g)" in told
+    assert "14:30 UTC+8 (No action needed: ate 15 g)" in told
     assert re.search(r"<textarea [^>]*readonly>called &lt;her&gt;</textarea>", late.text)
 
 
@@ -1489,7 +1489,9 @@ async def test_digits_and_points_of_a_chinese_keyboard_are_taken_and_a_note_stay
         assert (await web.post("/patients/p-017/plans", data=plan)).status_code == 303
         (agreed,) = (await web.get("/api/v1/patients/p-017/plans")).json()
         given = (await web.get("/api/v1/patients/p-017")).json()["limits"]["low-event-1"]["limit"]
-        await web.post(f"/alerts/{alert.id}/close", data={"by": "李", "outcome": "advice", "note": "糖１５ｇ，好。"})
+        await web.post(
+            f"/alerts/{alert.id}/close", data={"by": "李", "outcome": "no-action", "note": "糖１５ｇ，好。"}
+        )
         assert "糖１５ｇ，好。" in (await web.get(f"/alerts/{alert.id}")).text
     assert (agreed["times"], agreed["days"], agreed["from"], agreed["to"]) == (2, 7, "2026-03-04", "2026-04-01")
     assert [each["value"] for each in given] == [4.5]
