@@ -43,6 +43,7 @@ class Ear:
     reaches: frozenset[Audience] = EVERYBODY
     audiences: frozenset[Audience] = frozenset()
     reaches_people: bool = True
+    replies: bool = True
     cut: bool = False
     heard: list[tuple[str, Message]] = field(default_factory=list)
 
