@@ -215,8 +215,8 @@ class EscalationBook:
 
     patients_of: who some patients are, of those who are registered. situation: the last readings about an alert, on
     the patient's own wall clock; it may fail, and the message then goes without. page: where staff who sign in see
-    what a notice is about, "" where there is no such page. stands: whether what a device asked of a patient is so
-    still, of what was put off.
+    what a notice is about, "" where there is no such page. stands: whether what a rule said to a patient is so
+    still, as far as readings show it; asked of what was put off.
     """
 
     def __init__(
@@ -1073,12 +1073,13 @@ class _Desk:
         return any(put_off.get(name, name) for name in before)
 
     def _why_not_so(self, notice: Notice) -> str | None:
-        """The same of what a rule says to a patient, as far as an alert or a device shows it."""
+        """The same of what a rule says to a patient, as far as readings or an alert show it."""
         if notice.audience is not Audience.PATIENT:
             return None
-        if notice.subject in _OF_DEVICE:
-            return None if self._book.stands(notice) else "the devices were heard since then"
-        problems = {rule.problem for rule in _rules(notice) if rule.holds_up}
+        if not self._book.stands(notice):
+            return "what came since then shows that it is over"
+        # The alert of a device may end while another one is silent.
+        problems = {rule.problem for rule in _rules(notice) if rule.holds_up and notice.subject not in _OF_DEVICE}
         is_over = ended_in(self._db, notice.patient, problems, notice.written_at)
         return "the condition is over" if is_over else None
 

@@ -502,11 +502,13 @@ def _day(moment: datetime, year: int) -> Text:
 
 def _may_be_over(newest: Reading) -> bool:
     """Whether a low may be over by now, as far as the newest reading says."""
-    if newest.vital not in _GLUCOSE:
-        return False
-    value, unit = shown(newest)
-    low = LOW_1.mmol_l if unit is Unit.MMOL_L else LOW_1.mg_dl
-    return value >= low or newest.received_at - newest.taken_at > _CAME_LATE
+    return newest.vital in _GLUCOSE and (is_no_low(newest) or newest.received_at - newest.taken_at > _CAME_LATE)
+
+
+def is_no_low(reading: Reading) -> bool:
+    """Whether a glucose is not low; False of a value that is not known."""
+    value, unit = shown(reading)
+    return value >= (LOW_1.mmol_l if unit is Unit.MMOL_L else LOW_1.mg_dl)
 
 
 def _value(reading: Reading, reads: Unit | None) -> Text:

@@ -27,9 +27,9 @@ from alerts.escalation_book import EscalationBook, PatientFile
 from alerts.follow_up_book import FollowUpBook
 from alerts.invitation import APPOINTMENT_ID
 from alerts.machine import for_patient, hear_findings
-from alerts.messages import OVERDUE_ID, Situation, Written, situation_of
+from alerts.messages import OVERDUE_ID, Situation, Written, is_no_low, situation_of
 from alerts.outbox import Outbox
-from alerts.rules import RuleBook
+from alerts.rules import RULES, RuleBook
 from alerts.survey import SURVEY_ID, VALID
 from alerts.team import Recipient, Role, patient
 from alerts.team_book import TeamBook
@@ -56,6 +56,9 @@ _EXPECTED: Final = (
     Vital.GLUCOSE,
     Vital.BLOOD_PRESSURE,
 )  # whose devices may be silent
+_OF_LOWS: Final = frozenset(
+    for_patient(rule.title) for rule in RULES.values() if rule.problem in {"glucose-low", "predicted-low"}
+)
 _OF_THE_HOUSE: Final = (Role.NURSE, Role.COORDINATOR)  # who hears of the house's own troubles
 
 
@@ -323,16 +326,28 @@ class Duty:
         return situation_of(readings, zone, known.glucose_unit if known else None, now)
 
     def _stands(self, notice: Notice) -> bool:
-        """Whether devices that a patient is asked about are silent still; of all else that is asked nobody knows."""
-        silent = silent_in(notice.body) if notice.subject == for_patient(NO_DATA.title) else frozenset()
-        if not silent:
+        """Whether a device that a patient is asked about is silent, or a glucose low, still, for all we know."""
+        if notice.subject == for_patient(NO_DATA.title):
+            silent = silent_in(notice.body)
+            return not silent or not silent <= self._heard_since(notice, silent)
+        if notice.subject not in _OF_LOWS:
             return True
+        until = self._clock.now() + _ABOUT
+        newest = [
+            each
+            for vital in (Vital.CGM, Vital.GLUCOSE)
+            for each in self._journal.readings(notice.patient, vital, notice.written_at, until, 1)
+        ]
+        return not newest or not is_no_low(max(newest, key=lambda each: each.taken_at))
+
+    def _heard_since(self, notice: Notice, devices: Collection[str]) -> set[str]:
+        """The devices of a patient that have brought a value that can be used since a notice was written."""
         now = self._clock.now()
-        heard = {name for name, how in self.book.heard_elsewhere(now, silent).items() if how.at > notice.written_at}
+        heard = {name for name, how in self.book.heard_elsewhere(now, devices).items() if how.at > notice.written_at}
         for vital in _EXPECTED:
             newest = self._journal.readings(notice.patient, vital, now - _STORED, now + _ABOUT, _LOOKED_AT)
             heard |= {each.device for each in newest if each.received_at > notice.written_at and is_usable(each)}
-        return not silent <= heard
+        return heard
 
 
 @cache

@@ -1072,7 +1072,7 @@ async def test_a_device_that_was_heard_in_the_night_is_not_asked_for_in_the_morn
         await clinic.skip(6 * 60)
     assert app.heard == []
     assert clinic.escalation.put_off([notice.id], clinic.now) == {notice.id: ""}
-    assert f"notice {notice.id} was put off and is not told: the devices were heard" in caplog.text
+    assert f"notice {notice.id} was put off and is not told: what came since then shows" in caplog.text
 
 
 async def test_what_a_rule_said_to_a_patient_in_quiet_hours_is_not_told_when_its_alert_is_over(

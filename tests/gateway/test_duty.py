@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
-from alerts.alert import HOUSE, Act, ActKind, Audience, Outcome
+from alerts.alert import HOUSE, Act, ActKind, Audience, Outcome, Priority
 from alerts.channels import ChannelError, Message, Speaker
 from alerts.database import METADATA
 from alerts.devices import Expected, no_data
@@ -330,4 +330,23 @@ async def test_no_data_is_not_told_in_the_morning_of_a_device_that_was_heard_in_
     packet = Packet(link="listener", sender="cgm-1", channel="json", data=b"{}", received_at=came.received_at)
     house.journal.append([Arrival(packet=packet, outcomes=(came,))])
     await pass_minutes(house, speaker, 1049, 1051)  # 8:00 the next day
+    assert [message.address for message in app.heard] == ["w"] * is_told
+
+
+@pytest.mark.parametrize(("glucose", "is_told"), [(0.0061, False), (0.0034, True), (None, True)])
+async def test_sugar_is_not_asked_for_at_the_end_of_quiet_hours_where_a_later_reading_is_not_low(
+    house: SmallHouse, glucose: float | None, is_told: bool
+) -> None:
+    app = Ear("app")
+    speaker = speak_through(house, app)
+    quiet = QuietHours(start=time(14), end=time(16))
+    house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="app", address="w")], quiet, now=NOW)
+    low = very_low(rule="meter-low", priority=Priority.LOW, audience=Audience.PATIENT)
+    later = NOW + timedelta(minutes=1)
+    house.book.record((), hear(None, low, later).notices)
+    await pass_minutes(house, speaker, 1, 2)
+    came = reading(Vital.GLUCOSE, NOW + timedelta(minutes=30), glucose)
+    packet = Packet(link="listener", sender="m", channel="json", data=b"{}", received_at=came.received_at)
+    house.journal.append([Arrival(packet=packet, outcomes=(came,))])
+    await pass_minutes(house, speaker, 89, 91)
     assert [message.address for message in app.heard] == ["w"] * is_told
