@@ -15,12 +15,12 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from alerts.alert import IllegalAct, Text
+from alerts.alert import Audience, IllegalAct, Text
 from alerts.follow_up import CHANNEL_WORDS, PUT_OFF, Attempt, FollowUp, State, channel_word
 from alerts.invitation import Appointment
 from alerts.monitoring import UNUSUAL
 from alerts.survey import MATERIALS, QUESTIONS, refusal
-from alerts.team import Practitioner, Role
+from alerts.team import TELEPHONE, Practitioner, Role
 from alerts.team import patient as reached
 from gateway import care_api
 from gateway.api import Door, House, Name, find_patient
@@ -207,6 +207,7 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
         role_names=ROLES,
         staff=staff,
         appointments=appointments,
+        is_told=any(each.channel in _usable(house) for each in ways),
         materials=MATERIALS,
         survey=survey,
         is_asked=survey is not None and survey.sent_at is not None and refusal(survey, now) is None,
@@ -217,6 +218,11 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
         address=next((each.address for each in ways if "@" in each.address), ""),
         numbers=numbers_of(ways),
     )
+
+
+def _usable(house: HouseView) -> set[str]:
+    """The channels by which a patient can be told; a telephone is dialled by a person."""
+    return {*house.duty.escalation.channels(Audience.PATIENT), TELEPHONE}
 
 
 @router.post("/patients/{patient_id}/follow-ups")

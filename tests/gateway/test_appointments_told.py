@@ -260,3 +260,19 @@ async def test_who_made_it_is_asked_on_the_day_after_whether_it_was_kept(house: 
         assert appointment.kept is True
         newest, *_ = house.audit(subject=f"appointment:{appointment.id}")
         assert (newest.what, newest.who) == ("kept", "Chen")
+
+
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+async def test_who_makes_one_reads_that_the_patient_cannot_be_told(house: SmallHouse, language: str) -> None:
+    async with browser(house, **{"Accept-Language": language}) as web:
+        path = await made(web, "2026-03-10T09:30:00+08:00")
+        appointment = house.follow_ups.appointment(path.rpartition("/")[2])
+        assert appointment is not None
+        untold = {"en": "The patient has no contact that can be used", "zh-CN": "患者没有可用的联系方式"}[language]
+        at = f"/follow-ups/{appointment.follow_up}"
+        assert (await web.get(at)).text.count(untold) == 2, "in the form, and above the appointments"
+        house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="gone", address="x")], now=NOW)
+        assert untold in (await web.get(at)).text
+        for way in (SMS, Contact(channel="telephone", address="13800000000")):
+            house.duty.team.put_contacts(f"patient:{WANG.id}", [way], now=NOW)
+            assert untold not in (await web.get(at)).text
