@@ -322,13 +322,13 @@ def call_message(
     failed: bool,
     besides: Sequence[Text] = (),
     of_patient: str = "",
-    doubts: Sequence[Text] = (),
+    doubts: Sequence[tuple[datetime, Text]] = (),
 ) -> Written:
     """What who is to telephone somebody is told. about: what the other one is to be told, with the alert that lasts.
 
     A survey is for the patient alone to read. failed: whether another contact of the same person has. besides: what
     else is to be said in the same call. of_patient: the patient's zone, by which what a rule says to the patient is.
-    doubts: what somebody has said of contacts that are wrong.
+    doubts: what somebody has said of contacts that are wrong, and when.
     """
     elsewhere = _elsewhere(situation.zone or of_patient or zone, zone)
     is_asked = about.id.startswith(SURVEY_ID)
