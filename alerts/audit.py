@@ -6,12 +6,26 @@ to change or delete an entry (triggers, `gateway/migrations`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, Column, Connection, Engine, Index, Integer, String, Table, insert, select
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Index,
+    Integer,
+    String,
+    Table,
+    func,
+    insert,
+    or_,
+    select,
+)
 
 from alerts.database import METADATA
 from ingest.reading import from_us, to_us
@@ -29,6 +43,8 @@ _audit = Table(
 )
 Index("audit_of_subject", _audit.c.subject, _audit.c.seq)
 
+# No transaction is so long that others write more entries than these between its own and its end.
+_WRITTEN_LATER: Final = 10_000
 _NOTHING: Final = object()
 Values = Mapping[str, Any]
 
@@ -87,6 +103,20 @@ def entries(
             )
             for row in db.execute(query)
         ]
+
+
+def changed(engine: Engine, kinds: Collection[str], after: int | None) -> dict[int, str]:
+    """The subjects of these kinds that were changed after an entry (None: lately), and that of the last entry of all.
+
+    By the number of the entry, oldest first. Some from before are among them as well: who took a number earlier may
+    have written it down later.
+    """
+    last = select(func.max(_audit.c.seq)).scalar_subquery()
+    is_one = or_(*(_audit.c.subject.startswith(f"{kind}:") for kind in kinds), _audit.c.seq == last)
+    is_new = _audit.c.seq > (last if after is None else after) - _WRITTEN_LATER
+    with engine.connect() as db:
+        rows = db.execute(select(_audit.c.seq, _audit.c.subject).where(is_new, is_one).order_by(_audit.c.seq))
+        return {row.seq: row.subject for row in rows}
 
 
 def _apart(these: Values | None, others: Values | None) -> dict[str, Any] | None:

@@ -1102,13 +1102,13 @@ class _Desk:
     def _ask_for_call(self, call: Call, about: Notice, besides: Sequence[Notice]) -> None:
         """Have one call made. besides: what else is to be said in it."""
         alert, follow_up = self._lasting(about), about.follow_up
-        doubts: list[Text] = []
+        doubts: list[FollowUp] = []
         urgency = max(map(_urgency, (about, *besides)))
         about = replace(about, priority=max(each.priority for each in (about, *besides)))
         if call.recipient == patient(about.patient):
             said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
             follow_up = self._have_followed_up(about, said) or follow_up
-            doubts = doubts_in(self._db, about.patient)
+            doubts = doubts_in(self._db, [about.patient]).get(about.patient, [])
         whom = self._person(call.recipient, about.patient)
         for recipient in self._callers(call.recipient):
             written = call_message(
@@ -1121,7 +1121,7 @@ class _Desk:
                 failed=call.position > 0,
                 besides=[each.body for each in besides],
                 of_patient=self.patient(about.patient).zone,
-                doubts=doubts,
+                doubts=[(each.opened_at, each.because) for each in doubts],
             )
             key = f"call {call.notice} {call.position}"
             notice = _notice(key, recipient, about.alert, about.patient, urgency, written, self._now)

@@ -305,6 +305,11 @@ class FollowUpBook:
         query = select(_follow_ups).where(_follow_ups.c.patient == patient, _is_open)
         return self._found(query.order_by(_follow_ups.c.due_at_us, _follow_ups.c.id))
 
+    def doubts(self, patients: Iterable[str]) -> dict[str, list[FollowUp]]:
+        """See `doubts_in`."""
+        with self._engine.connect() as db:
+            return doubts_in(db, patients)
+
     def opened_in(self, start: datetime, end: datetime) -> list[FollowUp]:
         """Those that were opened from start until before end, oldest first."""
         span = (_follow_ups.c.opened_at_us >= to_us(start), _follow_ups.c.opened_at_us < to_us(end))
@@ -621,11 +626,13 @@ def open_in(db: Connection, act: Open, said_at: datetime) -> None:
         _put(db, unreached(known, act))
 
 
-def doubts_in(db: Connection, patient: str) -> list[Text]:
-    """What somebody has said of contacts of a patient that are wrong, and nobody has put right yet."""
-    is_doubt = (_is_open, _follow_ups.c.patient == patient, _follow_ups.c.problem == CONTACT_DATA)
-    query = select(_follow_ups).where(*is_doubt).order_by(_follow_ups.c.opened_at_us)
-    return [_follow_up(row).because for row in db.execute(query)]
+def doubts_in(db: Connection, patients: Iterable[str]) -> dict[str, list[FollowUp]]:
+    """By patient, the open tasks to put contacts right that somebody has found to be wrong, the oldest first."""
+    is_doubt = (_is_open, _follow_ups.c.patient.in_(list(patients)), _follow_ups.c.problem == CONTACT_DATA)
+    found: dict[str, list[FollowUp]] = {}
+    for row in db.execute(select(_follow_ups).where(*is_doubt).order_by(_follow_ups.c.opened_at_us)):
+        found.setdefault(row.patient, []).append(_follow_up(row))
+    return found
 
 
 def appointments_in(db: Connection, names: Iterable[str]) -> dict[str, Appointment]:

@@ -364,13 +364,13 @@ def call_message(
     failed: bool,
     besides: Sequence[Text] = (),
     of_patient: str = "",
-    doubts: Sequence[Text] = (),
+    doubts: Sequence[tuple[datetime, Text]] = (),
 ) -> Written:
     """What who is to telephone somebody is told. about: what the other one is to be told, with the alert that lasts.
 
     A survey is asked by telephone, and its answers are noted behind the link. failed: whether another contact of the
     same person has. besides: what else is to be said in the same call. of_patient: the patient's zone, by which what
-    a rule says to the patient is. doubts: what somebody has said of contacts that are wrong.
+    a rule says to the patient is. doubts: what somebody has said of contacts that are wrong, and when.
     """
     elsewhere = _elsewhere(situation.zone or of_patient or zone, zone)
     problem, _, _ = alert.problem.partition(":") if alert and about.audience is Audience.PATIENT else ("", "", "")

@@ -205,11 +205,16 @@ def one_of(staff: Collection[Practitioner], called: str) -> str:
     return holder(staff, called, None, Role.NURSE)[0]
 
 
-def refuse_unfilled(staff: Collection[Practitioner], role: Role) -> None:
-    """Raises IllegalAct where a team is entered and nobody of it has a role."""
+def unfilled(staff: Iterable[Practitioner], role: Role) -> Text | None:
+    """That a team is entered and nobody of it has a role, and what to do; else None."""
     team = [one for one in staff if one.active]
-    if team and not any(role in one.roles for one in team):
-        raise IllegalAct(_unfilled(team, role))
+    return _unfilled(team, role) if team and not any(role in one.roles for one in team) else None
+
+
+def refuse_unfilled(staff: Iterable[Practitioner], role: Role) -> None:
+    """Raises IllegalAct where a team is entered and nobody of it has a role."""
+    if said := unfilled(staff, role):
+        raise IllegalAct(said)
 
 
 def refuse_ended_shift(shift: Shift, today: date) -> None:

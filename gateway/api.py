@@ -20,6 +20,7 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Requ
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from alerts.alert import HOUSE, Act, ActKind, Alert, Audience, IllegalAct, Notice, Outcome, Priority, Symptom, Text
+from alerts.devices import Heard
 from alerts.machine import Fact, FactKind
 from alerts.rule import Group, LimitsError
 from alerts.rules import parse_overrides
@@ -369,14 +370,16 @@ class DeviceHealthOut(BaseModel):
     """How a device does, as far as it is known; null where it tells nothing. Moments are on the wearer's clock.
 
     last_seen: when it last advertised, was connected or brought a reading; null for a device that only publishes.
-    last_read: when it last brought a new reading. clock_error_s: how far its clock was ahead when it was last read.
-    clock_set: true = set right since, false = it would not take the time. failures: sessions failed in a row, for the
-    reason in `fault`. bond: null where the system does not tell. sensor: why a sensor has no values to give.
+    last_read: when it last brought a new reading. heard_elsewhere: when another hub on the same database heard it
+    last, as far as that has noted it. clock_error_s: how far its clock was ahead when it was last read. clock_set:
+    true = set right since, false = it would not take the time. failures: sessions failed in a row, for the reason in
+    `fault`. bond: null where the system does not tell. sensor: why a sensor has no values to give.
     """
 
     zone: str
     last_seen: datetime | None
     last_read: datetime | None
+    heard_elsewhere: datetime | None
     battery_pct: int | None = Field(description="Charge in percent")
     battery_low_since: datetime | None
     bond: Bond | None
@@ -393,13 +396,16 @@ class DeviceHealthOut(BaseModel):
     sensor: str | None
 
     @classmethod
-    def of(cls, state: DeviceState, last_read: datetime | None, zone: ZoneInfo) -> DeviceHealthOut:
+    def of(
+        cls, state: DeviceState, last_read: datetime | None, there: Heard | None, zone: ZoneInfo
+    ) -> DeviceHealthOut:
         """The state, with the last reading from the journal."""
         facts = state.facts
         return cls(
             zone=zone.key,
             last_seen=_on_clock(_last_seen(state, last_read), zone),
             last_read=_on_clock(last_read, zone),
+            heard_elsewhere=_on_clock(there and there.at, zone),
             battery_pct=facts.battery_pct,
             battery_low_since=_on_clock(state.battery_low, zone),
             bond=state.bond,
@@ -1234,8 +1240,9 @@ async def device_health(house: HouseView, wearings: Sequence[Wearing]) -> dict[s
     """How each device does, by id; on its wearer's clock, or the clinic's."""
     zones = {wearing.device: wearing.zone for wearing in wearings if wearing.until is None}
     arrivals = await house.last_arrivals()
+    there = await asyncio.to_thread(house.book.heard_elsewhere, house.now())
     return {
-        device: DeviceHealthOut.of(state, arrivals.get(device), zones.get(device, house.zone))
+        device: DeviceHealthOut.of(state, arrivals.get(device), there.get(device), zones.get(device, house.zone))
         for device, state in house.device_states().items()
     }
 

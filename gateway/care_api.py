@@ -42,7 +42,7 @@ from alerts.follow_up_book import Given
 from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved, noted, refuse_past
 from alerts.messages import please_call_message
 from alerts.monitoring import LIVE
-from alerts.staffing import holder, refuse_unfilled, untold
+from alerts.staffing import holder, refuse_unfilled, unfilled, untold
 from alerts.survey import LONGEST_TEXT, MATERIALS, Answer, Material, Survey
 from alerts.team import Practitioner, Role
 from gateway.api import (
@@ -440,7 +440,8 @@ class CarePlanIn(Door):
 class CarePlanOut(BaseModel):
     """When a condition of a patient is followed up next, and why then. interval: the rule; null where it was set.
 
-    told: what the last weekly review said. missed: follow-ups in a row at which it was not controlled.
+    told: what the last weekly review said. missed: follow-ups in a row at which it was not controlled. warning: that
+    nobody of the team has the role, and what to do; null: somebody has.
     """
 
     patient: str
@@ -456,6 +457,7 @@ class CarePlanOut(BaseModel):
     told: SentenceOut | None
     missed: int
     follow_up: str | None = Field(description="The one that is open for it")
+    warning: SentenceOut | None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -478,16 +480,17 @@ class CarePlanOut(BaseModel):
                     "told": None,
                     "missed": 0,
                     "follow_up": None,
+                    "warning": None,
                 }
             ]
         }
     )
 
     @classmethod
-    def of(cls, plan: CarePlan, zone: ZoneInfo) -> CarePlanOut:
-        """The plan on the patient's clock."""
+    def of(cls, plan: CarePlan, zone: ZoneInfo, staff: Iterable[Practitioner]) -> CarePlanOut:
+        """The plan on the patient's clock. staff: all of it."""
         plain = ("patient", "condition", "role", "author", "control", "missed", "follow_up")
-        rule = plan.interval
+        rule, lacks = plan.interval, unfilled(staff, plan.role)
         return cls(
             **{name: getattr(plan, name) for name in plain},
             entered_at=plan.entered_at.astimezone(zone),
@@ -496,6 +499,7 @@ class CarePlanOut(BaseModel):
             interval=rule.name.lower().replace("_", "-") if rule else None,
             because=SentenceOut.of(plan.because),
             told=SentenceOut.of(plan.told) if plan.told else None,
+            warning=SentenceOut.of(lacks) if lacks else None,
         )
 
 
@@ -907,8 +911,8 @@ async def list_given(house: House, patient_id: str) -> list[GivenOut]:
 async def list_care_plans(house: House, patient_id: str) -> list[CarePlanOut]:
     """When a patient is followed up next, by condition, and why then."""
     patient = await find_patient(house, patient_id)
-    plans = await asyncio.to_thread(house.follow_ups.plans, patient.id)
-    return [CarePlanOut.of(plan, ZoneInfo(patient.zone)) for plan in plans]
+    plans, staff = await asyncio.to_thread(lambda: (house.follow_ups.plans(patient.id), house.duty.team.staff()))
+    return [CarePlanOut.of(plan, ZoneInfo(patient.zone), staff) for plan in plans]
 
 
 @router.put("/patients/{patient_id}/care-plans/{condition}")
@@ -916,7 +920,7 @@ async def set_care_plan(house: House, patient_id: str, condition: Condition, bod
     """Have a condition followed up, or change by whom and how often."""
     patient = await find_patient(house, patient_id)
 
-    def agree() -> CarePlan:
+    def agree() -> CarePlanOut:
         plan = planned(
             patient.id,
             condition,
@@ -929,9 +933,9 @@ async def set_care_plan(house: House, patient_id: str, condition: Condition, bod
             recent=house.follow_ups.of_patient(patient.id),
         )
         house.follow_ups.set_plan(plan)
-        return plan
+        return CarePlanOut.of(plan, ZoneInfo(patient.zone), house.duty.team.staff())
 
-    return CarePlanOut.of(await asyncio.to_thread(agree), ZoneInfo(patient.zone))
+    return await asyncio.to_thread(agree)
 
 
 @router.delete("/patients/{patient_id}/care-plans/{condition}", status_code=204)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -92,7 +92,8 @@ class InvitationForm(Door):
 class Row:
     """A line of the list. what: the sentence of the alert's card, else why it was opened. last: the last try.
 
-    numbers: by which the patient is telephoned, with their links.
+    numbers: by which the patient is telephoned, with their links. doubts: the tasks to put right what was found wrong
+    of the patient's contacts.
     """
 
     follow_up: FollowUp
@@ -101,6 +102,7 @@ class Row:
     what: Text
     last: Attempt | None
     numbers: Mapping[str, str]
+    doubts: Sequence[FollowUp]
 
 
 @router.get("/follow-ups")
@@ -138,6 +140,7 @@ def _listed(
     said = headlines(house, {each.alert for each in found if each.alert})
     tries = house.follow_ups.last_attempts(each.id for each in found)
     ways = house.duty.team.contacts_of({reached(each.patient) for each in found})
+    doubts = house.follow_ups.doubts({each.patient for each in found})
     rows = [
         Row(
             follow_up=each,
@@ -146,6 +149,7 @@ def _listed(
             what=said.get(each.alert or "", each.because),
             last=tries.get(each.id),
             numbers=numbers_of(ways.get(reached(each.patient), ())),
+            doubts=doubts.get(each.patient, ()),
         )
         for each in found
     ]
@@ -170,7 +174,7 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
     patient = await find_patient(house, follow_up.patient)
     desk = _desk(request)
     now, zone, language = house.now(), ZoneInfo(patient.zone), desk.language(request)
-    history, appointments, given, minutes, alert, staff, ways, survey = await asyncio.to_thread(
+    history, appointments, given, minutes, alert, staff, ways, survey, doubts = await asyncio.to_thread(
         lambda: (
             house.follow_ups.history(follow_up.id),
             house.follow_ups.appointments(follow_up.id),
@@ -180,6 +184,7 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
             [one for one in house.duty.team.staff() if one.active],
             house.duty.team.contacts(reached(patient.id))[0],
             house.follow_ups.survey_after(follow_up.id),
+            house.follow_ups.doubts([patient.id]).get(patient.id, ()),
         )
     )
     most = PUT_OFF.get(follow_up.priority)
@@ -217,6 +222,7 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
         unusual=UNUSUAL,
         address=next((each.address for each in ways if "@" in each.address), ""),
         numbers=numbers_of(ways),
+        doubts=doubts,
     )
 
 

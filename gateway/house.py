@@ -195,6 +195,8 @@ class House:
         )
         self.pulse = Pulse(self)
         self._told: dict[str, str] = {}
+        # What is known of the register, by number; before it is read, for what changes meanwhile is read once more.
+        self._changed = people.changed(None) if book.is_shared else {}
         self._learn()
 
     def now(self) -> datetime:
@@ -449,6 +451,8 @@ class House:
 
     async def tick(self) -> None:
         """What time alone brings about, in order with the packets: silence, a second reading that did not come."""
+        if self.book.is_shared:
+            await self.path.round(self._learn_from_others)
         while await self.path.round(self.ward.tick):
             pass  # others had their turn
         while await self.path.round(self.ward.open_planned):
@@ -598,6 +602,22 @@ class House:
         wearers = self.people.some({worn.patient for worn in wearings})
         self._pseudonyms = {**self._pseudonyms, **{patient.id: patient.pseudonym for patient in wearers}}
         self.path.roster = self.path.roster.changed(device, wearings)
+
+    async def _learn_from_others(self) -> None:
+        """What other hubs on the same database have entered or changed of patients and devices."""
+        found = await self.ward.patience.call(self.people.changed, max(self._changed, default=None))
+        news = [found[number].partition(":") for number in found.keys() - self._changed.keys()]
+        devices = {name for kind, _, name in news if kind == "device"}
+        patients = {name for kind, _, name in news if kind == "patient"}
+        for patient in sorted(patients):
+            devices |= {worn.device for worn in await asyncio.to_thread(self.people.wearings, patient=patient)}
+        for device in sorted(devices):
+            worn = await asyncio.to_thread(self.people.wearings, device)
+            await self._roster_changed(device, {each.patient for each in worn})
+        if patients:
+            self.ward.forget(patients)
+            self.rounds.expect(patients)
+        self._changed = found or self._changed
 
     async def _roster_changed(self, device: str, patients: set[str]) -> None:
         await asyncio.to_thread(self._learn_device, device)

@@ -26,6 +26,7 @@ from starlette.types import Receive, Scope, Send
 
 from alerts.alert import HOUSE, ActKind, Alert, IllegalAct, Notice, Symptom, Text, outcomes_of, together
 from alerts.book import COUNTED, Way
+from alerts.care_plan import CarePlan
 from alerts.channels import LogChannel
 from alerts.escalation import Result
 from alerts.follow_up import SYMPTOM_WORDS, asks_symptoms, channel_word
@@ -33,6 +34,7 @@ from alerts.machine import snooze_at_most, title
 from alerts.outbox import PersonalWay
 from alerts.rule import POPULATIONS, Rule
 from alerts.rules import PROBLEMS, RULES
+from alerts.staffing import unfilled
 from alerts.team import ROLE_WORDS, TELEPHONE, staff
 from alerts.team import patient as owner_of
 from gateway.api import (
@@ -635,8 +637,15 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         ways=await contacts_of(house, person),
         trials=await trials_of(house, person),
         role_words=ROLES,
-        care_plans=await asyncio.to_thread(house.follow_ups.plans, patient.id),
+        care_plans=await asyncio.to_thread(_care_plans, house, patient.id),
     )
+
+
+def _care_plans(house: HouseView, patient: str) -> list[tuple[CarePlan, Text | None]]:
+    """A patient's plans of care, each with what is said where nobody of the team has its role."""
+    plans = house.follow_ups.plans(patient)
+    staff = house.duty.team.staff() if plans else ()
+    return [(plan, unfilled(staff, plan.role)) for plan in plans]
 
 
 @router.post("/patients/{patient_id}/care")

@@ -37,7 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from alerts.alert import minute_on
-from alerts.audit import audited
+from alerts.audit import audited, changed
 from alerts.database import METADATA, writing
 from alerts.rule import Group
 from alerts.rules import read_overrides
@@ -344,6 +344,10 @@ class People:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    def changed(self, after: int | None) -> dict[int, str]:
+        """What was changed of the register: "patient:ID" or "device:ID", by number; see `alerts.audit.changed`."""
+        return changed(self._engine, ("patient", "device"), after)
 
     def patients(self) -> list[Patient]:
         """All patients by name."""

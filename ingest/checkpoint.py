@@ -55,6 +55,8 @@ class Checkpointer:
     def _run(self) -> None:
         while self._committed.wait() and not self._closed.wait(PAUSE_S):
             self._committed.clear()
+            if self._closed.is_set():  # as the pause ended; what has just been cleared is not set again
+                return
             try:
                 self._take_in()
             except sqlite3.Error as error:

@@ -11,13 +11,14 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
 
 from alerts.alert import Act, ActKind, Alert, Audience
+from alerts.audit import audited
 from alerts.book import Book
 from alerts.devices import Heard
 from gateway.house import House
-from gateway.people import DeviceKind, MeasuringPlan
+from gateway.people import DeviceKind, MeasuringPlan, Patient, People
 from gateway.schema import open_database
 from ingest.reading import Packet
 from ingest.vital import Vital
@@ -81,6 +82,57 @@ async def test_a_device_that_one_of_two_hubs_hears_is_heard(opened: Opener) -> N
         assert told(other) == []
 
 
+async def test_whom_one_hub_enrols_the_other_one_knows_while_it_runs(opened: Opener) -> None:
+    clock = HandClock()
+    async with opened("a", clock) as one, opened("b", clock) as other:
+        for house in (one, other):
+            await house.tick()
+        await enrol(one, "anna", "cgm-1", DeviceKind.CGM, limits=STAFF_AT_SIX_HOURS)
+        await send(other, "cgm-1", clock.now(), 100)
+        assert [letter.device for letter in other.journal.letters()] == ["cgm-1"]
+        await other.tick()
+        assert other.journal.letters() == [], "it had waited for its patient"
+        assert other.journal.tail() == 1
+        heard = clock.now()
+        await pass_by(clock, 6 * HOUR, other)
+        assert [alert.opened_at for alert in silences(other)] == [heard + 6 * HOUR]
+        limits = {"no-data": {"staff-after-cgm_glucose": {"value": 1440, "unit": "min"}}}
+        await one.change_patient("anna", lambda anna: replace(anna, limits=limits))
+        await other.tick()
+        assert other.ward._beds["anna"].limits.minutes("no-data", "staff-after-cgm_glucose") == 24 * HOUR
+        await one.unpair("cgm-1")
+        await pass_by(clock, 7 * HOUR, other)
+        assert other.ward._beds["anna"].expected == ()
+
+
+def test_what_was_changed_is_read_in_one_statement_also_of_who_writes_it_down_later(hubs: tuple[Book, Book]) -> None:
+    engine = hubs[0]._engine
+    people = People(engine)
+    anna = Patient(id="anna", name="Anna", zone="Asia/Shanghai")
+    slow = engine.connect()
+    number = slow.execute(text("SELECT nextval('audit_seq_seq')")).scalar_one()
+    people.add_patient(anna, now=NOW)
+    known = people.changed(None)
+    assert list(known.values()) == ["patient:anna"]
+    slow.execute(
+        text("INSERT INTO audit (seq, at_us, what, subject) VALUES (:seq, 0, 'added', 'device:cgm-1')"),
+        {"seq": number},
+    )
+    slow.commit()
+    slow.close()
+    with engine.begin() as db:
+        audited(db, "opened", "alert:a-1", at=NOW, who=None)
+    asked = list[str]()
+
+    def note(*said: object) -> None:
+        asked.append(str(said[2]))
+
+    event.listen(engine, "before_cursor_execute", note)
+    found = people.changed(max(known))
+    assert [found[each] for each in sorted(found.keys() - known.keys())] == ["device:cgm-1", "alert:a-1"]
+    assert len(asked) == 1
+
+
 async def test_silence_at_both_is_told_once_and_at_its_time(opened: Opener) -> None:
     clock = HandClock()
     async with two(opened, clock) as (one, other):
@@ -125,6 +177,7 @@ async def test_of_a_hub_that_dies_the_other_one_tells_and_it_is_over_when_the_fi
 async def test_who_told_of_a_silence_sees_that_another_hub_heard_the_device(opened: Opener) -> None:
     clock = HandClock()
     async with two(opened, clock) as (one, other):
+        await one.tick()
         for _ in range(7):
             await send(one, "cgm-1", clock.now(), 100)
             await pass_by(clock, HOUR, other)  # the first one is kept from writing anything down
@@ -267,6 +320,7 @@ async def test_a_hub_that_is_alone_asks_and_writes_nothing_of_it(tmp_path: Path)
         event.remove(Engine, "before_cursor_execute", note)
     assert asked
     assert not [said for said in asked if "device_heard" in said and "TABLE device_heard" not in said]
+    assert not [said for said in asked if "SELECT audit" in said]
 
 
 TUESDAY, WEDNESDAY = MONDAY + timedelta(days=1), MONDAY + timedelta(days=2)

@@ -578,8 +578,9 @@ async def test_who_is_asked_to_dial_a_number_that_was_found_wrong_reads_so(clini
     await clinic.at(1)
     before, after = (message.body for _, message in app.heard if "010-1234" in message.subject.en)
     assert "Take care" not in before.en
-    assert "Take care: The contact for telephone is wrong, says 王丽. Find out the right one.\n" in after.en
-    assert "请注意：王丽 反映电话联系方式有误，请核实。\n" in after.zh
+    found = "Take care (2 Mar 02:00): The contact for telephone is wrong, says 王丽. Find out the right one.\n"
+    assert found in after.en
+    assert "请注意（3月2日 02:00）：王丽 反映电话联系方式有误，请核实。\n" in after.zh
 
 
 async def test_what_is_milder_makes_the_follow_up_of_an_alert_no_milder(clinic: Clinic, sms: Ear) -> None:

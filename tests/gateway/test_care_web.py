@@ -14,6 +14,7 @@ from icalendar import Calendar
 from jsonschema import Draft202012Validator
 
 from alerts.alert import Outcome, Verdict
+from alerts.team import Practitioner, Role
 from gateway.care_api import AppointmentOut, CarePlanOut, FollowUpOut
 from gateway.guard import WebSettings
 from gateway.web import create_app
@@ -205,6 +206,27 @@ async def test_what_there_is_not_is_a_404(web: httpx.AsyncClient, method: str, p
     answer = await web.request(method, f"/api/v1/{path}", json=body)
     assert answer.status_code == 404
     assert answer.json()["detail"] == said
+
+
+async def test_a_plan_of_care_for_a_role_that_nobody_has_is_entered_and_warned_of(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    path, wanted = f"patients/{WANG.id}/care-plans", {"role": "dietitian", "author": "Dr Li"}
+    alone = await web.put(f"/api/v1/{path}/diabetes", json=wanted)
+    assert alone.json()["warning"] is None, "no team is entered"
+    house.duty.team.put(Practitioner(id="min", name="赵敏", roles=frozenset({Role.NURSE})), now=NOW)
+    warning = {
+        "en": "The team has no dietitian. Choose a role that somebody has: nurse.",
+        "zh": "团队中没有营养师。请选择有人担任的角色：护士。",
+    }
+    made = (await web.put(f"/api/v1/{path}/diabetes", json=wanted)).json()
+    assert (made["role"], made["warning"]) == ("dietitian", warning)
+    assert await get(web, path) == [made]
+    for language, said_so in (("en", warning["en"]), ("zh-CN", warning["zh"])):
+        assert said_so in (await web.get(f"/patients/{WANG.id}", headers={"Accept-Language": language})).text
+    filled = (await web.put(f"/api/v1/{path}/diabetes", json={**wanted, "role": "nurse"})).json()
+    assert filled["warning"] is None
+    assert warning["en"] not in (await web.get(f"/patients/{WANG.id}", headers={"Accept-Language": "en"})).text
 
 
 async def test_a_plan_of_care_by_rule_and_as_set(house: SmallHouse, web: httpx.AsyncClient) -> None:

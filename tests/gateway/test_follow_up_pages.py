@@ -129,6 +129,7 @@ LISTED = {
         "2026年3月4日 20:30 UTC+8 护士 按约定。"
     ),
 }
+NO_NUMBER = {"en": "no telephone number is entered", "zh-CN": "未登记电话号码"}
 HEADS = {
     "en": "Patient What happened Why opened Tries Next try by ",
     "zh-CN": "患者 情况 新建原因 联系次数 下次联系期限 ",
@@ -146,7 +147,7 @@ async def test_overdue_first_then_today_then_later_each_with_what_happened_and_t
     await house.care(Attempt(follow_up=follow_up, result=Result.NO_ANSWER, **tried))
     async with browser(house, **{"Accept-Language": language}) as web:
         page = await web.get("/follow-ups")
-    assert LISTED[language] in said(page).replace(HEADS[language], "")
+    assert LISTED[language].replace("王芳", f"王芳 {NO_NUMBER[language]}") in said(page).replace(HEADS[language], "")
 
 
 async def test_mine_my_role_and_all(house: SmallHouse) -> None:
@@ -363,6 +364,48 @@ async def test_only_what_became_more_urgent_is_said_to_have(house: SmallHouse) -
         "再次报警：优先级提高。",
         "再次报警。",
     ]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_a_number_that_was_found_wrong_is_marked_until_somebody_has_put_it_right(
+    house: SmallHouse, language: str
+) -> None:
+    house.duty.team.put_contacts(
+        f"patient:{WANG.id}", [Contact(channel="telephone", address="010-1234")], None, now=NOW
+    )
+    at = await seen(house, house.find(very_low()))
+    wrong, when = {
+        "en": ("The contact for telephone is wrong, says Nurse Chen.", "14:30"),
+        "zh-CN": ("Nurse Chen 反映电话联系方式有误，请核实。", "14:30"),
+    }[language]
+    async with browser(house, **{"Accept-Language": language}) as web:
+        for path in (at, "/follow-ups?of=all"):
+            assert f'class="missing">{wrong}' not in (await web.get(path)).text
+        tried = {"by": "Nurse Chen", "channel": "telephone", "result": "wrong-number"}
+        assert (await web.post(f"{at}/attempts", data=tried)).status_code == 303
+        (task,) = (each for each in house.follow_ups.open_of(WANG.id) if each.problem == "contact-data")
+        for path in (at, "/follow-ups?of=all"):
+            marked = (await web.get(path)).text.partition("010-1234")[2][:400]
+            assert f'<span class="missing">{wrong}' in marked
+            assert f'href="/follow-ups/{task.id}"' in marked
+            assert when in marked
+        done = {"by": "Bao", "outcome": "no-action", "note": "010-5678"}
+        assert (await web.post(f"/follow-ups/{task.id}/close", data=done)).status_code == 303
+        for path in (at, "/follow-ups?of=all"):
+            assert f'class="missing">{wrong}' not in (await web.get(path)).text
+
+
+@pytest.mark.parametrize(("language", "says"), NO_NUMBER.items())
+async def test_a_patient_without_any_number_is_said_to_have_none(house: SmallHouse, language: str, says: str) -> None:
+    at = await seen(house, house.find(very_low()))
+    async with browser(house, **{"Accept-Language": language}) as web:
+        pages = [(await web.get(path)).text for path in (at, "/follow-ups?of=all")]
+        assert all(says in page for page in pages)
+        assert f'href="/patients/{WANG.id}#contacts"' in pages[0]
+        house.duty.team.put_contacts(
+            f"patient:{WANG.id}", [Contact(channel="telephone", address="010-1")], None, now=NOW
+        )
+        assert not any([says in (await web.get(path)).text for path in (at, "/follow-ups?of=all")])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

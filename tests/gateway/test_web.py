@@ -20,6 +20,7 @@ from sqlalchemy import text
 import gateway
 from alerts.alert import HOUSE, Alert, Audience, Outcome, Priority, Text
 from alerts.book import Book, Try
+from alerts.devices import Heard
 from alerts.follow_up import What
 from alerts.machine import FactKind, hear
 from alerts.rules import DEFAULTS, PROBLEMS, RULES, parse_book
@@ -1309,6 +1310,16 @@ async def test_how_a_device_does_is_told_with_units_and_zone(furnished, web) -> 
     assert (health["battery_pct"], health["clock_error_s"], health["clock_set"]) == (12, -420.0, True)
     assert (health["bond"], health["failures"], health["fault"]) == ("lost", 3, BOND_LOST)
     assert devices["cuff-2"]["health"]["last_read"] is None
+
+
+async def test_a_device_that_another_hub_hears_says_so(furnished, web, monkeypatch) -> None:
+    there = {"cgm-1": Heard(NOW - timedelta(hours=1))}
+    monkeypatch.setattr(furnished.book, "heard_elsewhere", lambda now: there)
+    devices = {device["id"]: device["health"] for device in (await web.get("/api/v1/devices")).json()}
+    assert devices["cgm-1"]["heard_elsewhere"] == "2026-03-03T13:30:00+08:00"
+    assert devices["cuff-2"]["heard_elsewhere"] is None
+    page = (await web.get("/devices", headers={"Accept-Language": "zh-CN"})).text
+    assert page.count("另一台主机最近收到数据") == 1
 
 
 async def test_a_device_that_brought_a_reading_was_seen(furnished, web) -> None:

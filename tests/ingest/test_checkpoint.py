@@ -206,3 +206,20 @@ def test_no_thread_and_no_file_is_left_at_the_end(store: Store) -> None:
     assert not thread.is_alive()
     store.db.close()
     assert not Path(f"{store.path}-wal").exists()  # the last connection takes it away
+
+
+def test_who_closes_just_as_a_pause_ends_does_not_wait_for_ever(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ClosedMeanwhile(Event):
+        def clear(self) -> None:
+            checkpointer._closed.set()
+            self.set()
+            super().clear()
+
+    monkeypatch.setattr(checkpoint, "Event", ClosedMeanwhile)
+    checkpointer = Checkpointer(store.connect, store.writing)
+    checkpointer.note_commit()
+    checkpointer._thread.join(LIMIT_S)
+    assert not checkpointer._thread.is_alive()
+    checkpointer.close()
