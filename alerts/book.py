@@ -454,6 +454,16 @@ class Book:
         with self._engine.connect() as db:
             return notices_in(db, [notice]).get(notice)
 
+    def told_anew_at(self, alert: Alert) -> datetime:
+        """When staff were last told of an alert anew: opened, worse, back, or put off no longer (aware UTC)."""
+        of_house = (_notices.c.alert == alert.id, _notices.c.recipient.is_(None), ~_is_end(_notices))
+        told = select(func.max(_notices.c.written_at_us)).where(
+            *of_house, ~_notices.c.id.startswith(OVERDUE_ID, autoescape=True)
+        )
+        with self._engine.connect() as db:
+            found = db.execute(told).scalar()
+        return alert.opened_at if found is None else from_us(found)
+
     def told_to(self, recipient: str) -> list[Alert]:
         """Open alerts that nobody has acknowledged and of which a person was told, the newest first."""
         of_person = select(_notices.c.alert).where(_notices.c.recipient == recipient)

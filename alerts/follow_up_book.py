@@ -62,12 +62,13 @@ from alerts.follow_up import (
     is_given,
     opened,
     overdue,
+    refuse_closed,
     unreached,
 )
 from alerts.invitation import ABOUT, Appointment
 from alerts.review import Review
 from alerts.survey import VALID, Answer, Survey, answered, call_again, survey_of
-from alerts.team import Role
+from alerts.team import Role, patient
 from alerts.team_book import is_reached
 from ingest.reading import from_us, to_us
 
@@ -461,8 +462,15 @@ class FollowUpBook:
             first = update(_surveys).where(_surveys.c.id == survey, _surveys.c.answered_at_us.is_(None))
             if not db.execute(first.values(**_survey_row(now))).rowcount:
                 raise _at_once(survey)
-            if by is not None:
-                audited(db, "answered", f"survey:{survey}", at=at, who=by, after=_said(now.answer))
+            audited(
+                db,
+                "answered",
+                f"survey:{survey}",
+                at=at,
+                who=by or patient(now.patient),
+                before=dict(row._mapping),
+                after=_survey_row(now),
+            )
             before = db.execute(select(_follow_ups).where(_follow_ups.c.id == now.follow_up)).one()
             act = call_again(now, _follow_up(before))
             if act is None:
@@ -472,17 +480,12 @@ class FollowUpBook:
             return now, step.follow_up
 
     def give(self, given: Given) -> None:
-        """Write down what was given to a patient to read."""
+        """Write down what was given to a patient to read. Raises IllegalAct where the follow-up is over."""
+        row = {"patient": given.patient, "follow_up": given.follow_up, "material": given.material, "by": given.by}
         with self._engine.begin() as db:
-            db.execute(
-                insert(_education).values(
-                    patient=given.patient,
-                    follow_up=given.follow_up,
-                    material=given.material,
-                    by=given.by,
-                    at_us=to_us(given.at),
-                )
-            )
+            _refuse_closed(db, given.follow_up)
+            db.execute(insert(_education).values(**row, at_us=to_us(given.at)))
+            audited(db, "education-given", f"follow-up:{given.follow_up}", at=given.at, who=given.by, after=row)
 
     def given(self, patient: str) -> list[Given]:
         """What was given to a patient to read, newest first."""
@@ -529,12 +532,14 @@ class FollowUpBook:
     ) -> None:
         """Write a new appointment down, or its next change, which the audit keeps with who has made it.
 
-        also: what else is written in the same transaction. Raises IllegalAct where it was changed meanwhile.
+        also: what else is written in the same transaction. Raises IllegalAct where it was changed meanwhile, and for a
+        new one where the follow-up is over.
         """
         row, this = _appointment_row(appointment), _appointments.c.id == appointment.id
         with self._engine.begin() as db:
             before = db.execute(select(_appointments).where(this).with_for_update()).first()
             if appointment.sequence == 0:
+                _refuse_closed(db, appointment.follow_up)
                 _insert(db, _appointments, row, appointment.id)
             else:
                 same = _appointments.c.sequence == appointment.sequence - 1
@@ -708,6 +713,13 @@ def of_alerts_in(db: Connection, alerts: Iterable[str]) -> dict[str, FollowUp]:
     """The follow-ups of some alerts, by alert, within a transaction."""
     found = db.execute(select(_follow_ups).where(_follow_ups.c.alert.in_(list(alerts))))
     return {row.alert: _follow_up(row) for row in found}
+
+
+def _refuse_closed(db: Connection, follow_up: str) -> None:
+    """Raises IllegalAct where a follow-up is over; one that is not stays so until the transaction ends."""
+    found = db.execute(select(_follow_ups).where(_follow_ups.c.id == follow_up).with_for_update()).first()
+    if found:
+        refuse_closed(_follow_up(found))
 
 
 def _put(db: Connection, step: Step) -> bool:

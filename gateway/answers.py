@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from alerts.alert import HOUSE, SEVERAL, Act, ActKind, Alert, IllegalAct, Priority
 from alerts.follow_up import FollowUp
+from alerts.machine import FactKind
 from alerts.messages import reply_message
 from alerts.team import patient
 from gateway.api import Door, House, Problem
@@ -75,15 +76,18 @@ async def ask(request: Request, house: House, token: str, claim: LinkClaim) -> R
 
 @router.post("/answer/{token}", include_in_schema=False)
 async def answer(request: Request, house: House, token: str, claim: LinkClaim) -> Response:
-    """Acknowledge for whom the link was made; once."""
+    """Acknowledge for whom the link was made: the episode of which its message told, once."""
     alert = await _alert(house, claim.subject)
-    if alert.acknowledged_at is None and alert.closed_at is None:
-        try:
-            await house.act(await _acknowledgement(house, alert.id, claim.person, ""))
-        except IllegalAct:
-            pass  # somebody was first in this moment: the page says who
-        else:
-            await asyncio.to_thread(house.duty.links.use, token, house.now())
+    if not _is_open(alert):
+        return await _page(request, house, token, claim)
+    if await asyncio.to_thread(house.duty.outdated, alert, token, claim) is not None:
+        return await _page(request, house, token, claim, status=409)
+    try:
+        await house.act(await _acknowledgement(house, alert.id, claim.person, ""))
+    except IllegalAct:
+        pass  # somebody was first in this moment: the page says who
+    else:
+        await asyncio.to_thread(house.duty.links.use, token, house.now())
     return await _page(request, house, token, claim)
 
 
@@ -185,12 +189,22 @@ async def _alert(house: HouseView, name: str) -> Alert:
     return alert
 
 
-async def _page(request: Request, house: HouseView, token: str, claim: Claim) -> Response:
+def _is_open(alert: Alert) -> bool:
+    """Whether somebody can acknowledge it."""
+    return alert.acknowledged_at is None and alert.closed_at is None
+
+
+async def _page(request: Request, house: HouseView, token: str, claim: Claim, status: int = 200) -> Response:
     alert = await _alert(house, claim.subject)
     person = await asyncio.to_thread(_name, house, claim.person)
+    outdated = await asyncio.to_thread(house.duty.outdated, alert, token, claim) if _is_open(alert) else None
+    history = await asyncio.to_thread(house.book.history, alert.id) if outdated else []
     response: Response = request.app.state.desk.page(
         request,
         "answer.html",
+        status=status,
+        outdated=outdated,
+        seen=next((each for each in reversed(history) if each.what is FactKind.ACKNOWLEDGED), None),
         alert=alert,
         follow_up=await asyncio.to_thread(house.follow_ups.of_alert, alert.id),
         person=person,

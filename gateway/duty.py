@@ -167,6 +167,15 @@ class Duty:
         claim = Claim(purpose=purpose, subject=subject, person=person, expires_at=expires.replace(microsecond=0))
         return f"{self.base_url.rstrip('/')}/{purpose}/{self.links.sign(claim)}"
 
+    def outdated(self, alert: Alert, token: str, claim: Claim) -> datetime | None:
+        """Since when a link acknowledges an alert no more, None where it does.
+
+        It is for the episode of its message (to the second), and for one acknowledgement.
+        """
+        told = self.book.told_anew_at(alert)
+        is_earlier = claim.expires_at - LINK_HOLDS < told.replace(microsecond=0)
+        return told if is_earlier or self.links.used_at(token) else None
+
     def wake(self) -> None:
         """Something was written down. Call it on the loop."""
         self._woken.set()

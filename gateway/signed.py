@@ -1,7 +1,8 @@
-"""Signed links: whoever opens one is who it was sent to, for one purpose, until it expires, and it serves once.
+"""Signed links: whoever opens one is who it was sent to, for one purpose, until it expires.
 
 A link holds (purpose, subject, person, expiry) and their HMAC-SHA256 (RFC 2104) under a secret in the database, so
 that two hubs agree on it. Nothing but the link's use is stored: the same notice gives the same link at every try.
+A link that acknowledges serves once (`gateway.duty.Duty.outdated`).
 """
 
 from __future__ import annotations

@@ -3,14 +3,14 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from alerts.alert import Act, ActKind, Alert, Audience, Notice, Priority
+from alerts.alert import Act, ActKind, Alert, Audience, Notice, Priority, Verdict
 from alerts.channels import Speaker
 from alerts.follow_up import What, Why
 from alerts.team import Contact, Practitioner, Role, patient, staff
@@ -112,6 +112,71 @@ async def test_a_second_use_says_who_acknowledged(house: SmallHouse, web: httpx.
     seen = house.book.alert(alert.id)
     assert seen is not None
     assert seen.acknowledged_by == "Nurse Bao"
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", ("李医生 acknowledged what this link was sent for.", "acknowledges nothing any more", "or sign in.")),
+        ("zh", ("李医生 已确认此链接所告知的情况。", "此链接已不能用于确认", "或登录后确认。")),
+    ],
+)
+async def test_a_link_acknowledges_the_episode_of_its_message_once(
+    house: SmallHouse, web: httpx.AsyncClient, language: str, said: tuple[str, ...]
+) -> None:
+    alert, notice = await told(house)
+    used = path(house, notice)
+    assert (await web.post(used)).status_code == 200
+    relapse(house)
+    await house.duty.go()
+    web.headers["Accept-Language"] = language
+    for answer in (await web.get(used), await web.post(used)):
+        assert answer.status_code == (200 if answer.request.method == "GET" else 409)
+        assert [each in answer.text for each in said] == [True] * 3
+        assert "<button" not in answer.text.split("<main")[1]
+        assert '<a href="/">' in answer.text
+        times = re.findall(r'<time datetime="(.*?)"', answer.text)
+        assert [datetime.fromisoformat(each) for each in times] == [NOW, house.time]
+    seen = house.book.alert(alert.id)
+    assert seen is not None
+    assert seen.acknowledged_at is None
+    newest = house.book.notices(alert.id)[-1]
+    assert (await web.post(path(house, newest))).status_code == 200
+    assert (await web.get(used)).status_code == 200
+    seen = house.book.alert(alert.id)
+    assert seen is not None
+    assert seen.acknowledged_at == house.time
+
+
+async def test_an_unused_link_of_an_earlier_episode_acknowledges_nothing(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    alert, notice = await told(house)
+    relapse(house)
+    answer = await web.post(path(house, notice))
+    assert answer.status_code == 409
+    assert "acknowledged what this link" not in answer.text
+    assert [fact.what for fact in house.book.history(alert.id) if fact.by] == []
+
+
+async def test_a_link_serves_on_where_staff_were_told_nothing_new(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    alert, notice = await told(house)
+    house.time += timedelta(minutes=20)
+    house.find(replace(very_low(), verdict=Verdict.CLEAR, known_at=house.time))
+    await house.duty.go()
+    assert "Condition over" in house.book.notices(alert.id)[-1].subject.en
+    assert (await web.post(path(house, notice))).status_code == 200
+    seen = house.book.alert(alert.id)
+    assert seen is not None
+    assert seen.acknowledged_by == "李医生"
+
+
+def relapse(house: SmallHouse) -> None:
+    """The low is over after an hour, and there is another one 20 h later."""
+    house.time = NOW + timedelta(hours=1)
+    house.find(replace(very_low(), verdict=Verdict.CLEAR, known_at=house.time))
+    house.time = NOW + timedelta(hours=20)
+    house.find(replace(very_low(), since=house.time, known_at=house.time))
 
 
 @pytest.mark.parametrize(

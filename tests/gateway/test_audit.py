@@ -127,12 +127,46 @@ def test_what_becomes_of_a_device(engine: Engine) -> None:
     assert found[6][3:] == ({"retired_at": None}, {"retired_at": "2026-03-02T08:00:00Z"})
 
 
-@pytest.mark.parametrize("statement", ["UPDATE audit SET who = 'me'", "DELETE FROM audit"])
-def test_the_database_itself_keeps_it_as_it_was_written(engine: Engine, statement: str) -> None:
-    People(engine).add_patient(ANNA, now=NOW)
-    with pytest.raises(DatabaseError, match="the audit is only ever added to"), engine.begin() as db:
-        db.execute(text(statement))
-    assert [entry.who for entry in entries(engine)] == [None]
+_ENTRY = "INTO audit (seq, at_us, who, what, subject) VALUES (1, 0, 'forger', 'added', 'patient:anna')"
+_REWRITTEN = {
+    "sqlite": (
+        f"INSERT OR REPLACE {_ENTRY}",
+        f"REPLACE {_ENTRY}",
+        "REPLACE INTO audit SELECT seq, at_us, 'forger', what, subject, before, after FROM audit",
+        "UPDATE OR REPLACE audit SET who = 'forger'",
+        f"INSERT {_ENTRY} ON CONFLICT (seq) DO UPDATE SET who = excluded.who",
+    ),
+    "postgresql": (
+        "TRUNCATE audit",
+        f"INSERT {_ENTRY} ON CONFLICT (seq) DO UPDATE SET who = excluded.who",
+    ),
+}
+
+
+def test_the_database_itself_keeps_it_as_it_was_written(engine: Engine) -> None:
+    _refuses_to_rewrite(engine)
+
+
+def test_an_audit_of_before_cannot_be_replaced_either(engine: Engine) -> None:
+    with engine.begin() as db:
+        if engine.dialect.name == "sqlite":
+            db.execute(text("DROP TRIGGER audit_no_replace"))
+        db.execute(text("UPDATE alembic_version SET version_num = '0010'"))
+    later = open_database(engine.url)
+    _refuses_to_rewrite(later)
+    later.dispose()
+
+
+def _refuses_to_rewrite(engine: Engine) -> None:
+    people = People(engine)
+    people.add_patient(ANNA, now=NOW)
+    written = entries(engine)
+    for statement in ("UPDATE audit SET who = 'me'", "DELETE FROM audit", *_REWRITTEN[engine.dialect.name]):
+        with pytest.raises(DatabaseError, match="the audit is only ever added to"), engine.begin() as db:
+            db.execute(text(statement))
+        assert entries(engine) == written, statement
+    people.change_patient(replace(ANNA, name="Anna B."), now=NOW, by="Li")
+    assert [(entry.seq, entry.who) for entry in entries(engine)] == [(2, "Li"), (1, None)]
 
 
 def test_a_change_that_cannot_be_audited_is_not_made(engine: Engine) -> None:
