@@ -532,8 +532,8 @@ class FollowUpBook:
     ) -> None:
         """Write a new appointment down, or its next change, which the audit keeps with who has made it.
 
-        also: what else is written in the same transaction. Raises IllegalAct where it was changed meanwhile, and for a
-        new one where the follow-up is over.
+        also: what else is written in the same transaction. Raises IllegalAct where it was changed meanwhile, and for
+        a new one where the follow-up is over.
         """
         row, this = _appointment_row(appointment), _appointments.c.id == appointment.id
         with self._engine.begin() as db:
