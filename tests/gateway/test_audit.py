@@ -151,7 +151,7 @@ def test_an_audit_of_before_cannot_be_replaced_either(engine: Engine) -> None:
     with engine.begin() as db:
         if engine.dialect.name == "sqlite":
             db.execute(text("DROP TRIGGER audit_no_replace"))
-        db.execute(text("UPDATE alembic_version SET version_num = '0010'"))
+        db.execute(text("UPDATE alembic_version SET version_num = '0013'"))
     later = open_database(engine.url)
     _refuses_to_rewrite(later)
     later.dispose()
