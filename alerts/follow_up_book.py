@@ -58,6 +58,7 @@ from alerts.follow_up import (
     What,
     Why,
     decide,
+    digest,
     is_given,
     opened,
     overdue,
@@ -65,7 +66,7 @@ from alerts.follow_up import (
 )
 from alerts.invitation import Appointment
 from alerts.review import Review
-from alerts.survey import VALID, Answer, Survey, answered, call_again, survey_of
+from alerts.survey import EDUCATION_ID, VALID, Answer, Survey, answered, call_again, survey_of
 from alerts.team import Role
 from alerts.team_book import is_reached
 from ingest.reading import from_us, to_us
@@ -223,6 +224,11 @@ class Given:
     material: str
     by: str
     at: datetime
+
+    @property
+    def id(self) -> str:
+        """The same for the same material in the same follow-up, which goes to the patient once."""
+        return EDUCATION_ID + digest(self.follow_up, self.material)
 
 
 class FollowUpBook:
@@ -444,8 +450,8 @@ class FollowUpBook:
             _put(db, step)
             return now, step.follow_up
 
-    def give(self, given: Given) -> None:
-        """Write down what was given to a patient to read."""
+    def give(self, given: Given, also: Callable[[Connection], None] | None = None) -> None:
+        """Write down what was given to a patient to read. also: what has it go to the patient, all or nothing."""
         with self._engine.begin() as db:
             db.execute(
                 insert(_education).values(
@@ -456,6 +462,8 @@ class FollowUpBook:
                     at_us=to_us(given.at),
                 )
             )
+            if also:
+                also(db)
 
     def given(self, patient: str) -> list[Given]:
         """What was given to a patient to read, newest first."""

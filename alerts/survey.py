@@ -6,7 +6,7 @@ One survey for a follow-up at which the patient was reached, at most one a week 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -26,6 +26,7 @@ _EMPTY: Final = Text(
     zh="您还没有回答任何问题。请至少回答一个问题后再提交。",
 )
 SURVEY_ID: Final = "s-"  # how the id of a survey begins, and that of the notice with its link
+EDUCATION_ID: Final = "e-"  # how the id of what is given to read begins, and that of the notice with its link
 
 
 class Question(StrEnum):
@@ -217,6 +218,11 @@ MATERIALS: Final[Mapping[str, Material]] = {
 def materials(condition: Condition) -> tuple[Material, ...]:
     """What there is to read about a condition."""
     return tuple(each for each in MATERIALS.values() if each.condition is condition)
+
+
+def materials_for(conditions: Collection[Condition]) -> dict[Condition, tuple[Material, ...]]:
+    """All that there is to read, by condition; those that a patient has come first."""
+    return {each: materials(each) for each in sorted(Condition, key=lambda each: each not in conditions)}
 
 
 def encouragement(days: int) -> Text:

@@ -84,7 +84,7 @@ from gateway.own_limits import OwnNumber, own_numbers, unreadable_numbers, with_
 from gateway.people import DeviceKind, DeviceLink, Patient, plans_on
 from gateway.quality_words import ROLES
 from gateway.review_api import Day, DoneIn, ranking, tick, week_name, weekly_list
-from gateway.signed import MESSAGE, SURVEY
+from gateway.signed import OF_PATIENTS
 from gateway.terminal import printable
 from gateway.view import HouseView
 from gateway.words import (
@@ -273,7 +273,7 @@ def show_refusal(request: Request, status: int, because: str | Text) -> Response
 
     A patient, who comes by a signed link, is shown no way to the pages of the staff.
     """
-    patients = request.scope["path"].split("/")[1] in {SURVEY, MESSAGE}
+    patients = request.scope["path"].split("/")[1] in OF_PATIENTS
     refusal = getattr(request.state, "refusal", None)  # of a form whose page cannot be shown either
     if refusal is None:
         refusal = Refusal(request.scope["path"], getattr(request.state, "fields", {}), because, status)
