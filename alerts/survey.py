@@ -225,8 +225,11 @@ def materials_for(conditions: Collection[Condition]) -> dict[Condition, tuple[Ma
     return {each: materials(each) for each in sorted(Condition, key=lambda each: each not in conditions)}
 
 
-def encouragement(days: int) -> Text:
-    """A sentence about on how many of the last 7 days the patient has measured. Raises ValueError beyond 0 to 7."""
+def encouragement(days: int, goal: int = 7) -> Text:
+    """A sentence about on how many of the last 7 days the patient has measured, never a reproach.
+
+    goal: on how many that was agreed. Raises ValueError beyond 0 to 7.
+    """
     if not 0 <= days <= 7:
         raise ValueError(f"{days} of 7 days; give 0 to 7")
     if days == 7:
@@ -234,7 +237,12 @@ def encouragement(days: int) -> Text:
             en="You have measured on all of the last 7 days. Very well done!",
             zh="最近 7 天您每天都测了，做得非常好！",
         )
-    if days >= 5:
+    if days >= goal:
+        return Text(
+            en=f"You have measured on {days} of the last 7 days: you have reached your goal. Very well done!",
+            zh=f"最近 7 天您测了 {days} 天，已达到目标，做得非常好！",
+        )
+    if days >= max(1, goal - 2):
         return Text(
             en=f"You have measured on {days} of the last 7 days. Well done, keep going!",
             zh=f"最近 7 天您测了 {days} 天，做得很好，请继续保持！",

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from alerts.alert import Notice
 from alerts.follow_up import FollowUp, asked_to_call
+from gateway.adherence import goals_of
 from gateway.api import House, find_patient
 from gateway.care_api import open_for_patient, tell_to_call
 from gateway.language import Sentence
@@ -42,14 +43,20 @@ def claimed(purpose: str) -> Any:
     return Depends(claim)
 
 
-async def patients_page(request: Request, house: HouseView, claim: Claim, template: str, **shown: Any) -> Response:
-    """A page for the patient for whom the link was made, in the patient's language."""
+async def patients_page(
+    request: Request, house: HouseView, claim: Claim, template: str, *, encourages: bool = True, **shown: Any
+) -> Response:
+    """A page for the patient for whom the link was made, in the patient's language.
+
+    encourages: whether the days with readings stand there.
+    """
     patient = await asyncio.to_thread(house.people.patient, claim.person.partition(":")[2])
     response: Response = request.app.state.desk.page(
         request,
         template,
         spoken=patient.language if patient else None,
         zone=ZoneInfo(patient.zone) if patient else house.zone,
+        goals=await goals_of(house, patient) if patient and encourages else [],
         **shown,
     )
     return response

@@ -11,9 +11,11 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from alerts.alert import Notice, Priority
 from gateway.api import House
-from gateway.linked import ask_for_call, call_about, claimed, find_notice, patients_page
+from gateway.linked import Call, ask_for_call, call_about, claimed, find_notice, patients_page
 from gateway.signed import MESSAGE, Claim
+from gateway.view import HouseView
 
 router = APIRouter(include_in_schema=False)
 
@@ -25,7 +27,7 @@ async def read(request: Request, house: House, claim: MessageClaim) -> Response:
     """The message in full."""
     notice = await find_notice(house, claim)
     call = await call_about(house, notice)
-    return await patients_page(request, house, claim, "message.html", notice=notice, call=call)
+    return await _page(request, house, claim, notice, call)
 
 
 @router.post("/message/{token}")
@@ -33,4 +35,17 @@ async def call_me(request: Request, house: House, claim: MessageClaim) -> Respon
     """Have somebody call the patient, and tell who is on duty."""
     notice = await find_notice(house, claim)
     call = await ask_for_call(house, notice)
-    return await patients_page(request, house, claim, "message.html", notice=notice, call=call)
+    return await _page(request, house, claim, notice, call)
+
+
+async def _page(request: Request, house: HouseView, claim: Claim, notice: Notice, call: Call) -> Response:
+    """Where there is something to be done now, nothing else is spoken of."""
+    return await patients_page(
+        request,
+        house,
+        claim,
+        "message.html",
+        encourages=notice.priority < Priority.HIGH,
+        notice=notice,
+        call=call,
+    )

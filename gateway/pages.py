@@ -35,6 +35,7 @@ from alerts.rule import POPULATIONS, Rule
 from alerts.rules import PROBLEMS, RULES
 from alerts.team import ROLE_WORDS, TELEPHONE, staff
 from alerts.team import patient as owner_of
+from gateway.adherence import goals_of
 from gateway.api import (
     NO_NUL,
     PAGE,
@@ -637,6 +638,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         trials=await trials_of(house, person),
         role_words=ROLES,
         care_plans=await asyncio.to_thread(house.follow_ups.plans, patient.id),
+        goals=await goals_of(house, patient),
     )
 
 

@@ -78,6 +78,7 @@ async def _page(
         house,
         claim,
         "survey.html",
+        encourages=thanks,
         token=token,
         over=None if thanks else refusal(survey, house.now()),
         refused=refused,
