@@ -91,6 +91,7 @@ from alerts.escalation import (
 from alerts.follow_up import ACT_WITHIN, CALL_WITHIN, FollowUp, Open, Why, is_given
 from alerts.follow_up import Fact as CareFact
 from alerts.follow_up_book import (
+    Given,
     appointments_in,
     doubts_in,
     follow_ups_in,
@@ -140,7 +141,7 @@ from alerts.outbox import (
 from alerts.rule import Rule
 from alerts.rules import RULES
 from alerts.staffing import is_told_at_once
-from alerts.survey import SURVEY_ID, Survey
+from alerts.survey import EDUCATION_ID, MATERIALS, SURVEY_ID, Survey
 from alerts.team import TELEPHONE, Contact, Practitioner, QuietHours, Recipient, Role, Rota, patient, staff
 from alerts.team_book import anybody_in, contacts_in, rota_in
 from ingest.reading import from_us, to_us
@@ -470,6 +471,28 @@ class EscalationBook:
             desk.send(replace(notice, id=survey.id, follow_up=survey.follow_up), recipient, PREFERRED)
             desk.write()
         return True
+
+    def sending(self, given: Given) -> Callable[[Connection], None]:
+        """What has something to read go to the patient's own contacts, in the transaction in which it is given.
+
+        By day and not in quiet hours, see `can_be_sent`; nobody is asked to telephone for it.
+        """
+
+        def send(db: Connection) -> None:
+            desk = _Desk(db, self, [], given.at)
+            recipient = _written_to(desk.patient(given.patient))
+            material = MATERIALS[given.material]
+            places = {"title": material.title, "text": material.body, "source": material.source}
+            said = write("education", recipient.zone, **places)
+            notice = _notice(given.id, recipient, None, given.patient, Priority.LOW, said, given.at)
+            desk.offer_by_day(replace(notice, id=given.id), recipient)
+            desk.write()
+
+        return send
+
+    def can_be_sent(self, recipient: Recipient) -> bool:
+        """Whether somebody has a contact by which something to read can go."""
+        return bool(self.ways(_written_to(recipient)))
 
 
 def _take(db: Connection, book: EscalationBook, timers: Sequence[Timer], now: datetime) -> list[set[str] | None]:
@@ -997,9 +1020,14 @@ class _Desk:
     def _hand_to(self, recipient: Recipient, notice: Notice, timer: str) -> Result:
         """What is of the device or of an appointment alone wakes nobody: it waits for the morning."""
         is_plain = notice.subject in _OF_DEVICE or notice.id.startswith(APPOINTMENT_ID)
-        can_wait = notice.priority is Priority.LOW and is_plain
+        if notice.priority is Priority.LOW and is_plain:
+            return self.offer_by_day(notice, recipient, timer)
+        return self._offer(notice, recipient, PREFERRED, timer)
+
+    def offer_by_day(self, notice: Notice, recipient: Recipient, timer: str | None = None) -> Result:
+        """Send a notice, or put it off; in the night until the morning."""
         earliest = put_off_until(recipient, notice.priority, self._now) or self._now
-        if can_wait and not is_day(recipient, earliest) and self._book.ways(recipient, PREFERRED):
+        if not is_day(recipient, earliest) and self._book.ways(recipient, PREFERRED):
             return self._put_off(notice, recipient, morning(recipient, self._now), timer)
         return self._offer(notice, recipient, PREFERRED, timer)
 
@@ -1144,11 +1172,11 @@ class _Desk:
     def _have_followed_up(self, notice: Notice, why: Text) -> str | None:
         """A nurse is to see to a patient whom no message reaches: by the alert's own follow-up, where it has one.
 
-        Not for an alert that is over, nor for a survey or a test message. The id of the follow-up, None where it
-        is not to be. One about an appointment leaves time to dial before that.
+        Not for an alert that is over, nor for a survey, something to read or a test message. The id of the follow-up,
+        None where it is not to be. One about an appointment leaves time to dial before that.
         """
         alert, appointment = self._concerned(notice), self._appointment_of(notice)
-        if notice.id.startswith((SURVEY_ID, TRIAL_ID)) or (notice.alert and alert is None):
+        if notice.id.startswith((SURVEY_ID, EDUCATION_ID, TRIAL_ID)) or (notice.alert and alert is None):
             return None
         if appointment and (_is_outdated(notice, appointment) or appointment.is_over(self._now)):
             return None
@@ -1503,6 +1531,11 @@ def _enough(wait: timedelta) -> Text:
         en=f"{most} messages went to this person within {within} min. Try again in {minutes} min.",
         zh=f"{within} 分钟内已向此人发送 {most} 条消息。请在 {minutes} 分钟后再试。",
     )
+
+
+def _written_to(recipient: Recipient) -> Recipient:
+    """Somebody without the contacts by which nothing can be read."""
+    return replace(recipient, contacts=_without_telephone(recipient.contacts))
 
 
 def _without_telephone(contacts: Sequence[Contact]) -> tuple[Contact, ...]:

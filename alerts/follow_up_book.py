@@ -59,6 +59,7 @@ from alerts.follow_up import (
     What,
     Why,
     decide,
+    digest,
     is_given,
     opened,
     overdue,
@@ -67,7 +68,7 @@ from alerts.follow_up import (
 )
 from alerts.invitation import ABOUT, Appointment
 from alerts.review import Review
-from alerts.survey import VALID, Answer, Survey, answered, call_again, survey_of
+from alerts.survey import EDUCATION_ID, VALID, Answer, Survey, answered, call_again, survey_of
 from alerts.team import Role, patient
 from alerts.team_book import is_reached
 from ingest.reading import from_us, to_us
@@ -234,6 +235,11 @@ class Given:
     material: str
     by: str
     at: datetime
+
+    @property
+    def id(self) -> str:
+        """The same for the same material in the same follow-up, which goes to the patient once."""
+        return EDUCATION_ID + digest(self.follow_up, self.material)
 
 
 class FollowUpBook:
@@ -479,13 +485,17 @@ class FollowUpBook:
             _put(db, step)
             return now, step.follow_up
 
-    def give(self, given: Given) -> None:
-        """Write down what was given to a patient to read. Raises IllegalAct where the follow-up is over."""
+    def give(self, given: Given, also: Callable[[Connection], None] = lambda _db: None) -> None:
+        """Write down what was given to a patient to read. Raises IllegalAct where the follow-up is over.
+
+        also: what has it go to the patient, in the same transaction.
+        """
         row = {"patient": given.patient, "follow_up": given.follow_up, "material": given.material, "by": given.by}
         with self._engine.begin() as db:
             _refuse_closed(db, given.follow_up)
             db.execute(insert(_education).values(**row, at_us=to_us(given.at)))
             audited(db, "education-given", f"follow-up:{given.follow_up}", at=given.at, who=given.by, after=row)
+            also(db)
 
     def given(self, patient: str) -> list[Given]:
         """What was given to a patient to read, newest first."""

@@ -28,7 +28,7 @@ from alerts.machine import OVER, PRIORITY_WORDS, for_patient, title
 from alerts.metrics import LOW_1
 from alerts.scene import span
 from alerts.shown import converted, number, shown
-from alerts.survey import QUESTIONS, SURVEY_ID
+from alerts.survey import EDUCATION_ID, QUESTIONS, SURVEY_ID
 from alerts.team import ROLE_WORDS, Recipient, numbers_among
 from ingest.reading import Reading
 from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
@@ -419,6 +419,8 @@ def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
     """
     if notice.id.startswith((SURVEY_ID, TRIAL_ID)):
         return Written(subject=notice.subject, body=notice.body)
+    if notice.id.startswith(EDUCATION_ID):
+        return write("education_untrusted", "UTC")
     if notice.id.startswith(OVERDUE_ID):
         en, zh = _SINCE_EN.search(notice.subject.en), _SINCE_ZH.search(notice.subject.zh)
         since = Text(en=en[1], zh=zh[1]) if en and zh else None

@@ -6,7 +6,7 @@ One survey for a follow-up at which the patient was reached, at most one a week 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -26,6 +26,7 @@ _EMPTY: Final = Text(
     zh="您还没有回答任何问题。请至少回答一个问题后再提交。",
 )
 SURVEY_ID: Final = "s-"  # how the id of a survey begins, and that of the notice with its link
+EDUCATION_ID: Final = "e-"  # how the id of what is given to read begins, and that of the notice with its link
 
 
 class Question(StrEnum):
@@ -224,8 +225,16 @@ def materials(condition: Condition) -> tuple[Material, ...]:
     return tuple(each for each in MATERIALS.values() if each.condition is condition)
 
 
-def encouragement(days: int) -> Text:
-    """A sentence about on how many of the last 7 days the patient has measured. Raises ValueError beyond 0 to 7."""
+def materials_for(conditions: Collection[Condition]) -> dict[Condition, tuple[Material, ...]]:
+    """All that there is to read, by condition; those that a patient has come first."""
+    return {each: materials(each) for each in sorted(Condition, key=lambda each: each not in conditions)}
+
+
+def encouragement(days: int, goal: int = 7) -> Text:
+    """A sentence about on how many of the last 7 days the patient has measured, never a reproach.
+
+    goal: on how many that was agreed. Raises ValueError beyond 0 to 7.
+    """
     if not 0 <= days <= 7:
         raise ValueError(f"{days} of 7 days; give 0 to 7")
     if days == 7:
@@ -233,7 +242,12 @@ def encouragement(days: int) -> Text:
             en="You have measured on all of the last 7 days. Very well done!",
             zh="最近 7 天您每天都测了，做得非常好！",
         )
-    if days >= 5:
+    if days >= goal:
+        return Text(
+            en=f"You have measured on {days} of the last 7 days: you have reached your goal. Very well done!",
+            zh=f"最近 7 天您测了 {days} 天，已达到目标，做得非常好！",
+        )
+    if days >= max(1, goal - 2):
         return Text(
             en=f"You have measured on {days} of the last 7 days. Well done, keep going!",
             zh=f"最近 7 天您测了 {days} 天，做得很好，请继续保持！",

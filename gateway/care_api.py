@@ -887,7 +887,10 @@ async def list_education(condition: Condition | None = None) -> list[MaterialOut
 
 @router.post("/follow-ups/{follow_up_id}/education", status_code=201)
 async def give_education(house: House, follow_up_id: str, body: GiveIn) -> list[GivenOut]:
-    """Give the patient something to read; all that the patient was given comes back, newest first."""
+    """Give the patient something to read; all that the patient was given comes back, newest first.
+
+    It goes to the patient's own contacts, but for the telephone, with a link to the text.
+    """
     follow_up = await find_follow_up(house, follow_up_id)
     given = Given(
         patient=follow_up.patient,
@@ -897,9 +900,10 @@ async def give_education(house: House, follow_up_id: str, body: GiveIn) -> list[
         at=house.now(),
     )
     try:
-        await asyncio.to_thread(house.follow_ups.give, given)
+        await asyncio.to_thread(house.follow_ups.give, given, house.duty.escalation.sending(given))
     except IllegalAct as error:
         raise error.on_clock(await _zone(house, given.patient)) from None
+    house.duty.speaker.wake()
     return await list_given(house, follow_up.patient)
 
 

@@ -30,7 +30,7 @@ from alerts.machine import for_patient, hear_findings
 from alerts.messages import OVERDUE_ID, Situation, Written, is_no_low, situation_of
 from alerts.outbox import Outbox
 from alerts.rules import RULES, RuleBook
-from alerts.survey import SURVEY_ID, VALID
+from alerts.survey import EDUCATION_ID, SURVEY_ID, VALID
 from alerts.team import Recipient, Role, patient
 from alerts.team_book import TeamBook
 from gateway.clock import Clock
@@ -39,7 +39,7 @@ from gateway.language import Language, Sentence
 from gateway.own_limits import care_of
 from gateway.people import Patient, People
 from gateway.replies import Replies
-from gateway.signed import ACKNOWLEDGE, MESSAGE, SURVEY, Claim, SignedLinks
+from gateway.signed import ACKNOWLEDGE, EDUCATION, MESSAGE, SURVEY, Claim, SignedLinks
 from ingest.journal import Journal
 from ingest.vital import Vital
 
@@ -144,14 +144,16 @@ class Duty:
     def link(self, notice: Notice, trusted: bool = True) -> str:
         """What one of the staff acknowledges an alert by without signing in, and a patient answers a survey by.
 
-        A patient reads the message itself behind one where the channel that it goes by is not trusted with it, also
-        what a rule says to the patient, which names no recipient. What is only to be seen to stands behind signing
-        in. The same for the same notice; "" where there is nothing to answer or to read.
+        A patient reads behind one what was given to read, and the message itself where the channel that it goes by
+        is not trusted with it, also what a rule says to the patient, which names no recipient. What is only to be
+        seen to stands behind signing in. The same for the same notice; "" where there is nothing to answer or read.
         """
         if notice.audience is Audience.PATIENT:
             person = notice.recipient or patient(notice.patient)
             if notice.id.startswith(SURVEY_ID):
                 return self._signed(SURVEY, notice.id, person, notice.written_at + VALID)
+            if notice.id.startswith(EDUCATION_ID):
+                return self._signed(EDUCATION, notice.id, person, notice.written_at + VALID)
             holds = VALID if notice.id.startswith(APPOINTMENT_ID) else LINK_HOLDS
             return "" if trusted else self._signed(MESSAGE, notice.id, person, notice.written_at + holds)
         if notice.recipient is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, Literal
@@ -16,10 +16,11 @@ from pydantic import Field
 from starlette.responses import Response
 
 from alerts.alert import Audience, IllegalAct, Text
+from alerts.care_plan import CONDITION_WORDS, Condition
 from alerts.follow_up import CHANNEL_WORDS, PUT_OFF, Attempt, FollowUp, State, channel_word
 from alerts.invitation import Appointment
 from alerts.monitoring import UNUSUAL
-from alerts.survey import MATERIALS, QUESTIONS, refusal
+from alerts.survey import MATERIALS, QUESTIONS, materials_for, refusal
 from alerts.team import TELEPHONE, Practitioner, Role
 from alerts.team import patient as reached
 from gateway import care_api
@@ -42,7 +43,7 @@ from gateway.care_api import (
     untold_holder,
 )
 from gateway.care_words import RESULTS, WHYS, symptoms_told, told
-from gateway.contact_api import numbers_of
+from gateway.contact_api import numbers_of, patient_person
 from gateway.language import Language, Sentence
 from gateway.pages import _desk, fields_of, go, name_of, on_clock, remember_name, symptoms_of, take
 from gateway.people import Patient
@@ -50,8 +51,15 @@ from gateway.quality_api import CareCorrectionIn, CareTimeIn, CareTimeNumber, co
 from gateway.quality_words import ROLES
 from gateway.view import HouseView
 from gateway.words import OUTCOMES
+from ingest.vital import Vital
 
 _ON_A_PAGE: Final = 50
+_OF_VITAL: Final = {Vital.GLUCOSE: Condition.DIABETES, Vital.BLOOD_PRESSURE: Condition.HYPERTENSION}
+_OF_PROBLEM: Final = {
+    "glucose": Condition.DIABETES,
+    "ketone": Condition.DIABETES,
+    "blood-pressure": Condition.HYPERTENSION,
+}
 Whose = Literal["mine", "all"] | Role
 
 router = APIRouter(include_in_schema=False)
@@ -174,7 +182,8 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
     patient = await find_patient(house, follow_up.patient)
     desk = _desk(request)
     now, zone, language = house.now(), ZoneInfo(patient.zone), desk.language(request)
-    history, appointments, given, minutes, alert, staff, ways, survey, doubts = await asyncio.to_thread(
+    person = await patient_person(house, patient.id)
+    history, appointments, given, minutes, alert, staff, ways, survey, doubts, has = await asyncio.to_thread(
         lambda: (
             house.follow_ups.history(follow_up.id),
             house.follow_ups.appointments(follow_up.id),
@@ -182,9 +191,10 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
             house.quality.care_in(follow_up, now),
             house.book.alert(follow_up.alert) if follow_up.alert else None,
             [one for one in house.duty.team.staff() if one.active],
-            house.duty.team.contacts(reached(patient.id))[0],
+            house.duty.team.contacts(person.owner)[0],
             house.follow_ups.survey_after(follow_up.id),
             house.follow_ups.doubts([patient.id]).get(patient.id, ()),
+            _conditions(house, follow_up),
         )
     )
     most = PUT_OFF.get(follow_up.priority)
@@ -217,6 +227,9 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
         survey=survey,
         is_asked=survey is not None and survey.sent_at is not None and refusal(survey, now) is None,
         questions=QUESTIONS,
+        to_give=materials_for(has),
+        conditions=CONDITION_WORDS,
+        can_be_sent=house.duty.escalation.can_be_sent(replace(person, contacts=ways)),
         given=given,
         minutes=minutes,
         unusual=UNUSUAL,
@@ -229,6 +242,15 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
 def _usable(house: HouseView) -> set[str]:
     """The channels by which a patient can be told; a telephone is dialled by a person."""
     return {*house.duty.escalation.channels(Audience.PATIENT), TELEPHONE}
+
+
+def _conditions(house: HouseView, follow_up: FollowUp) -> set[Condition]:
+    """What the patient has, by what is measured or followed up, and by what this follow-up is about. Blocks."""
+    plans = house.people.plans([follow_up.patient]).get(follow_up.patient, [])
+    measured = {_OF_VITAL[plan.vital] for plan in plans if plan.vital in _OF_VITAL and plan.ended_at is None}
+    followed = {plan.condition for plan in house.follow_ups.plans(follow_up.patient)}
+    about = {has for problem, has in _OF_PROBLEM.items() if (follow_up.problem or "").startswith(problem)}
+    return measured | followed | about
 
 
 @router.post("/patients/{patient_id}/follow-ups")

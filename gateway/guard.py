@@ -26,7 +26,8 @@ LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 BODY_LIMIT: Final = 64 * 1024
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_OPEN_PATHS: Final = ("/login", "/static/", "/answer/", "/survey/", "/message/")  # these bring a signed link
+# But for the first two, these bring a signed link.
+_OPEN_PATHS: Final = ("/login", "/static/", "/answer/", "/survey/", "/message/", "/education/")
 _FOR_PROGRAMS: Final = ("/api/", "/metrics")
 _TITLES: Final = {
     400: "Bad Request",

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import Response
 
-from alerts.alert import Notice
-from alerts.follow_up import FollowUp, asked_to_call
+from alerts.alert import Notice, Priority
 from alerts.invitation import APPOINTMENT_ID, MEDIA_TYPE, Appointment, invitation
 from gateway.api import House, find_patient
-from gateway.care_api import open_for_patient, summary_for, tell_to_call
+from gateway.care_api import summary_for
 from gateway.language import Sentence
-from gateway.linked import claimed, patients_page
-from gateway.own_limits import care_of
+from gateway.linked import Call, ask_for_call, call_about, claimed, find_notice, patients_page
 from gateway.signed import MESSAGE, Claim
 from gateway.view import HouseView
 
@@ -30,29 +27,25 @@ MessageClaim = Annotated[Claim, claimed(MESSAGE)]
 
 
 @router.get("/message/{token}")
-async def read(request: Request, house: House, token: str, claim: MessageClaim) -> Response:
+async def read(request: Request, house: House, claim: MessageClaim) -> Response:
     """The message in full."""
-    notice = await _notice(house, claim)
-    asked = asked_to_call(notice, house.now())
-    follow_up = await asyncio.to_thread(house.follow_ups.get, asked.follow_up)
-    return await _page(request, house, token, claim, notice, follow_up)
+    notice = await find_notice(house, claim)
+    call = await call_about(house, notice)
+    return await _page(request, house, claim, notice, call)
 
 
 @router.post("/message/{token}")
-async def call_me(request: Request, house: House, token: str, claim: MessageClaim) -> Response:
+async def call_me(request: Request, house: House, claim: MessageClaim) -> Response:
     """Have somebody call the patient, and tell who is on duty."""
-    notice = await _notice(house, claim)
-    patient = await find_patient(house, notice.patient)
-    programme = house.rules.care(patient.id, care_of(patient)).programme
-    follow_up = await open_for_patient(house, asked_to_call(notice, house.now(), programme=programme))
-    told = await tell_to_call(house, f"please-call {notice.id}", follow_up)
-    return await _page(request, house, token, claim, notice, follow_up, told=told)
+    notice = await find_notice(house, claim)
+    call = await ask_for_call(house, notice)
+    return await _page(request, house, claim, notice, call)
 
 
 @router.get("/message/{token}/appointment.ics")
 async def take_along(house: House, claim: MessageClaim) -> Response:
     """The appointment that the message is about, as it is by now, as an entry for the patient's calendar."""
-    notice = await _notice(house, claim)
+    notice = await find_notice(house, claim)
     appointment = await _appointment(house, notice)
     if appointment is None:
         raise HTTPException(404, Sentence("this message is about no appointment"))
@@ -67,34 +60,15 @@ async def _appointment(house: HouseView, notice: Notice) -> Appointment | None:
     return await asyncio.to_thread(house.follow_ups.appointment, notice.id.rpartition("-")[0])
 
 
-async def _notice(house: HouseView, claim: Claim) -> Notice:
-    notice = await asyncio.to_thread(house.book.notice, claim.subject)
-    if notice is None:
-        raise HTTPException(404, Sentence("this message is not kept any more; call the clinic"))
-    return notice
-
-
-async def _page(
-    request: Request,
-    house: HouseView,
-    token: str,
-    claim: Claim,
-    notice: Notice,
-    follow_up: FollowUp | None,
-    *,
-    told: bool = True,
-) -> Response:
-    """follow_up: what the patient has asked for already. told: whether anybody could be told of it just now."""
-    patient = await find_patient(house, notice.patient)
+async def _page(request: Request, house: HouseView, claim: Claim, notice: Notice, call: Call) -> Response:
+    """Where there is something to be done now, nothing else is spoken of."""
     return await patients_page(
         request,
         house,
         claim,
         "message.html",
-        token=token,
+        encourages=notice.priority < Priority.HIGH,
         notice=notice,
-        follow_up=follow_up,
+        call=call,
         appointment=await _appointment(house, notice),
-        told=told,
-        zone=ZoneInfo(patient.zone),
     )

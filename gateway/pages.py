@@ -37,6 +37,7 @@ from alerts.rules import PROBLEMS, RULES
 from alerts.staffing import unfilled
 from alerts.team import ROLE_WORDS, TELEPHONE, staff
 from alerts.team import patient as owner_of
+from gateway.adherence import goals_of
 from gateway.api import (
     NO_NUL,
     PAGE,
@@ -86,7 +87,7 @@ from gateway.own_limits import OwnNumber, own_numbers, unreadable_numbers, with_
 from gateway.people import DeviceKind, DeviceLink, Patient, plans_on
 from gateway.quality_words import ROLES
 from gateway.review_api import Day, DoneIn, ranking, tick, week_name, weekly_list
-from gateway.signed import MESSAGE, SURVEY
+from gateway.signed import OF_PATIENTS
 from gateway.terminal import printable
 from gateway.view import HouseView
 from gateway.words import (
@@ -274,7 +275,7 @@ def show_refusal(request: Request, status: int, because: str | Text) -> Response
 
     A patient, who comes by a signed link, is shown no way to the pages of the staff.
     """
-    patients = request.scope["path"].split("/")[1] in {SURVEY, MESSAGE}
+    patients = request.scope["path"].split("/")[1] in OF_PATIENTS
     refusal = getattr(request.state, "refusal", None)  # of a form whose page cannot be shown either
     if refusal is None:
         refusal = Refusal(request.scope["path"], getattr(request.state, "fields", {}), because, status)
@@ -638,6 +639,7 @@ async def one_patient(request: Request, house: House, patient_id: str, range: st
         trials=await trials_of(house, person),
         role_words=ROLES,
         care_plans=await asyncio.to_thread(_care_plans, house, patient.id),
+        goals=await goals_of(house, patient),
     )
 
 

@@ -27,6 +27,8 @@ from ingest.reading import from_us, to_us
 ACKNOWLEDGE: Final = "answer"
 SURVEY: Final = "survey"
 MESSAGE: Final = "message"
+EDUCATION: Final = "education"
+OF_PATIENTS: Final = frozenset({SURVEY, MESSAGE, EDUCATION})
 
 _secrets = Table(
     "signing_secrets",

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from alerts.alert import IllegalAct, Text
-from alerts.survey import QUESTIONS, Question, refusal
+from alerts.survey import MATERIALS, QUESTIONS, Question, refusal
 from gateway.api import House
 from gateway.care_api import AnswerIn, Wish, answer
 from gateway.language import Sentence
@@ -72,16 +72,19 @@ async def _page(
     survey = await asyncio.to_thread(house.follow_ups.survey, claim.subject)
     if survey is None:
         raise HTTPException(404, Sentence("no survey has the id {id}", id=claim.subject))
+    given = await asyncio.to_thread(house.follow_ups.given, survey.patient)
     return await patients_page(
         request,
         house,
         claim,
         "survey.html",
+        encourages=thanks,
         token=token,
         over=None if thanks else refusal(survey, house.now()),
         refused=refused,
         thanks=thanks,
         wish=wish,
         questions=QUESTIONS,
+        given=[MATERIALS[name] for name in dict.fromkeys(each.material for each in given) if name in MATERIALS],
         status=409 if refused else 200,
     )

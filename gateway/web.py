@@ -25,6 +25,7 @@ from gateway import (
     audit_api,
     care_api,
     contact_api,
+    education_page,
     follow_up_pages,
     message_page,
     metrics,
@@ -91,6 +92,7 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
     app.include_router(answers.router)
     app.include_router(survey_page.router)
     app.include_router(message_page.router)
+    app.include_router(education_page.router)
     app.include_router(quality_api.router)
     for each in (pages, follow_up_pages, team_pages, quality_page):
         app.include_router(each.router)

@@ -109,7 +109,7 @@ def test_every_word_is_there_in_both_languages() -> None:
     texts = [*QUESTIONS.values()]
     for each in MATERIALS.values():
         texts += [each.title, each.body, each.source]
-    texts += [encouragement(days) for days in range(8)]
+    texts += [encouragement(days, goal) for days in range(8) for goal in range(1, 8)]
     assert all(text.en and text.zh and text.en != text.zh for text in texts)
     assert set(Answer.__dataclass_fields__) == {each.value for each in Question}
 
@@ -127,6 +127,9 @@ def test_encouragement_counts_the_days() -> None:
     assert "on 5 of the last 7 days" in encouragement(5).en
     assert encouragement(1).zh == "最近 7 天您测了 1 天。每次测量都有帮助，再多测一天就更好了。"
     assert "no measurement" in encouragement(0).en
+    assert "on 2 of the last 7 days: you have reached your goal" in encouragement(2, 2).en
+    assert "已达到目标" in encouragement(6, 5).zh
+    assert "keep going" in encouragement(3, 5).en
     for days in (-1, 8):
         with pytest.raises(ValueError, match="give 0 to 7"):
             encouragement(days)
