@@ -66,7 +66,7 @@ from alerts.follow_up import (
 from alerts.invitation import Appointment
 from alerts.review import Review
 from alerts.survey import VALID, Answer, Survey, answered, call_again, survey_of
-from alerts.team import Role
+from alerts.team import Role, patient
 from alerts.team_book import is_reached
 from ingest.reading import from_us, to_us
 
@@ -436,6 +436,15 @@ class FollowUpBook:
             first = update(_surveys).where(_surveys.c.id == survey, _surveys.c.answered_at_us.is_(None))
             if not db.execute(first.values(**_survey_row(now))).rowcount:
                 raise _at_once(survey)
+            audited(
+                db,
+                "answered",
+                f"survey:{survey}",
+                at=at,
+                who=patient(now.patient),
+                before=dict(row._mapping),
+                after=_survey_row(now),
+            )
             before = db.execute(select(_follow_ups).where(_follow_ups.c.id == now.follow_up)).one()
             act = call_again(now, _follow_up(before))
             if act is None:
@@ -446,16 +455,10 @@ class FollowUpBook:
 
     def give(self, given: Given) -> None:
         """Write down what was given to a patient to read."""
+        row = {"patient": given.patient, "follow_up": given.follow_up, "material": given.material, "by": given.by}
         with self._engine.begin() as db:
-            db.execute(
-                insert(_education).values(
-                    patient=given.patient,
-                    follow_up=given.follow_up,
-                    material=given.material,
-                    by=given.by,
-                    at_us=to_us(given.at),
-                )
-            )
+            db.execute(insert(_education).values(**row, at_us=to_us(given.at)))
+            audited(db, "education-given", f"follow-up:{given.follow_up}", at=given.at, who=given.by, after=row)
 
     def given(self, patient: str) -> list[Given]:
         """What was given to a patient to read, newest first."""

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from alerts.alert import Act, ActKind, Audience, IllegalAct, Outcome, Priority, Verdict
+from alerts.audit import entries
 from alerts.book import Book
 from alerts.care_plan import Condition, Interval
 from alerts.database import METADATA
@@ -253,6 +254,26 @@ def test_who_was_reached_is_asked_and_a_poor_answer_opens_a_follow_up(book: Foll
     with pytest.raises(KeyError):
         book.answer("s-none", Answer(), minute(201))
     assert book.survey("s-none") is None
+
+
+def test_answers_and_what_was_given_to_read_are_in_the_audit(book: FollowUpBook, engine: Engine) -> None:
+    task = put(book)
+    book.give(Given(patient="p-1", follow_up=task.id, material="measure-pressure", by=NURSE, at=minute(1)))
+    given = entries(engine, limit=1)[0]
+    assert (given.what, given.subject, given.who, given.at) == (
+        "education-given", f"follow-up:{task.id}", NURSE, minute(1),
+    )  # fmt: skip
+    assert given.before is None
+    assert given.after == {"patient": "p-1", "follow_up": task.id, "material": "measure-pressure", "by": NURSE}
+    reach(book, task, at=2)
+    (survey,) = book.surveys(START, minute(100))
+    book.answer(survey.id, Answer(solved=True, score=2, text="头晕"), minute(30))
+    (answered,) = entries(engine, subject=f"survey:{survey.id}")
+    assert (answered.what, answered.who, answered.at) == ("answered", "patient:p-1", minute(30))
+    nothing = dict.fromkeys(("answered_at_us", "solved", "score", "text"))
+    assert answered.before == nothing
+    said = {"solved": True, "score": 2, "text": "头晕"}
+    assert answered.after == {"answered_at_us": int(minute(30).timestamp()) * 1_000_000, **said}
 
 
 def test_a_good_answer_opens_nothing(book: FollowUpBook) -> None:
