@@ -400,6 +400,17 @@ def refuse_long_past(due_at: datetime, now: datetime) -> None:
         )
 
 
+def refuse_closed(follow_up: FollowUp) -> None:
+    """Raises IllegalAct where a follow-up is over."""
+    if follow_up.closed_at:
+        _refuse(
+            f"Follow-up {follow_up.id} was closed by {follow_up.closed_by} at {{moment}}. "
+            "Nothing can be done with it any more; open a new one.",
+            f"随访 {follow_up.id} 已由 {follow_up.closed_by} 于 {{moment}} 结束，不能再处理；可新建一次随访。",
+            follow_up.closed_at,
+        )
+
+
 def opened(act: Open) -> Step:
     """The follow-up that is opened."""
     due_at = act.due_at or act.at + (act.within or ACT_WITHIN[act.priority])
@@ -435,13 +446,7 @@ def decide(follow_up: FollowUp | None, deed: Deed) -> tuple[Step, ...]:
             f"Follow-up {follow_up.id} needs a named person. Give your name.",
             f"随访 {follow_up.id} 须由具名人员处理。请填写姓名。",
         )
-    if follow_up.closed_at:
-        _refuse(
-            f"Follow-up {follow_up.id} was closed by {follow_up.closed_by} at {{moment}}. "
-            "Nothing can be done with it any more; open a new one.",
-            f"随访 {follow_up.id} 已由 {follow_up.closed_by} 于 {{moment}} 结束，不能再处理；可新建一次随访。",
-            follow_up.closed_at,
-        )
+    refuse_closed(follow_up)
     match deed:
         case Claim():
             return (_claim(follow_up, deed),)

@@ -61,6 +61,7 @@ from alerts.follow_up import (
     is_given,
     opened,
     overdue,
+    refuse_closed,
     unreached,
 )
 from alerts.invitation import Appointment
@@ -454,9 +455,10 @@ class FollowUpBook:
             return now, step.follow_up
 
     def give(self, given: Given) -> None:
-        """Write down what was given to a patient to read."""
+        """Write down what was given to a patient to read. Raises IllegalAct where the follow-up is over."""
         row = {"patient": given.patient, "follow_up": given.follow_up, "material": given.material, "by": given.by}
         with self._engine.begin() as db:
+            _refuse_closed(db, given.follow_up)
             db.execute(insert(_education).values(**row, at_us=to_us(given.at)))
             audited(db, "education-given", f"follow-up:{given.follow_up}", at=given.at, who=given.by, after=row)
 
@@ -498,12 +500,13 @@ class FollowUpBook:
     def put_appointment(self, appointment: Appointment, *, by: str) -> None:
         """Write a new appointment down, or its next change, which the audit keeps with who has made it.
 
-        Raises IllegalAct where it was changed meanwhile.
+        Raises IllegalAct where it was changed meanwhile, and for a new one where the follow-up is over.
         """
         row, this = _appointment_row(appointment), _appointments.c.id == appointment.id
         with self._engine.begin() as db:
             before = db.execute(select(_appointments).where(this).with_for_update()).first()
             if appointment.sequence == 0:
+                _refuse_closed(db, appointment.follow_up)
                 _insert(db, _appointments, row, appointment.id)
             else:
                 same = _appointments.c.sequence == appointment.sequence - 1
@@ -654,6 +657,13 @@ def of_alerts_in(db: Connection, alerts: Iterable[str]) -> dict[str, FollowUp]:
     """The follow-ups of some alerts, by alert, within a transaction."""
     found = db.execute(select(_follow_ups).where(_follow_ups.c.alert.in_(list(alerts))))
     return {row.alert: _follow_up(row) for row in found}
+
+
+def _refuse_closed(db: Connection, follow_up: str) -> None:
+    """Raises IllegalAct where a follow-up is over; one that is not stays so until the transaction ends."""
+    found = db.execute(select(_follow_ups).where(_follow_ups.c.id == follow_up).with_for_update()).first()
+    if found:
+        refuse_closed(_follow_up(found))
 
 
 def _put(db: Connection, step: Step) -> bool:

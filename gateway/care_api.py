@@ -754,8 +754,12 @@ async def make_appointment(house: House, follow_up_id: str, body: AppointmentIn)
         made_by=body.by.strip(),
         changed_at=now,
     )
-    await asyncio.to_thread(house.follow_ups.put_appointment, made, by=made.made_by)
-    return AppointmentOut.of(made, await _zone(house, made.patient))
+    zone = await _zone(house, made.patient)
+    try:
+        await asyncio.to_thread(house.follow_ups.put_appointment, made, by=made.made_by)
+    except IllegalAct as error:
+        raise error.on_clock(zone) from None
+    return AppointmentOut.of(made, zone)
 
 
 @router.put("/appointments/{appointment_id}")
@@ -825,7 +829,10 @@ async def give_education(house: House, follow_up_id: str, body: GiveIn) -> list[
         by=body.by.strip(),
         at=house.now(),
     )
-    await asyncio.to_thread(house.follow_ups.give, given)
+    try:
+        await asyncio.to_thread(house.follow_ups.give, given)
+    except IllegalAct as error:
+        raise error.on_clock(await _zone(house, given.patient)) from None
     return await list_given(house, follow_up.patient)
 
 

@@ -274,6 +274,32 @@ async def test_something_to_read_is_given_and_written_down(house: SmallHouse, we
     assert "there is nothing to read called 'x'; there is measure-pressure" in wrong.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "closed by Dr Li at 2026-03-03 14:30 UTC+8. Nothing can be done with it any more; open a new one."),
+        ("zh", "已由 Dr Li 于 2026-03-03 14:30 UTC+8 结束，不能再处理；可新建一次随访。"),
+    ],
+)
+async def test_a_closed_follow_up_takes_no_appointment_and_nothing_to_read(
+    house: SmallHouse, web: httpx.AsyncClient, language: str, said: str
+) -> None:
+    made = await post(web, "follow-ups", 201, patient=WANG.id, because="Cuff", role="nurse", by="Dr Li")
+    at = f"follow-ups/{made['id']}"
+    kept = await post(web, f"{at}/appointments", 201, by="Dr Li", start="2026-03-10T09:30:00+08:00")
+    await post(web, f"{at}/close", by="Dr Li", outcome="no-action", note="Has moved away")
+    web.headers["Accept-Language"] = language
+    for act, body in (
+        ("education", {"material": "measure-pressure"}),
+        ("appointments", {"start": "2026-03-11T09:30:00+08:00"}),
+    ):
+        refused = await web.post(f"/api/v1/{at}/{act}", json={"by": "Dr Li", **body})
+        assert (refused.status_code, refused.json()["status"]) == (409, 409)
+        assert refused.json()["detail"].endswith(said)
+    assert (house.follow_ups.given(WANG.id), len(house.follow_ups.appointments(made["id"]))) == ([], 1)
+    assert (await web.delete(f"/api/v1/appointments/{kept['id']}?by=Li")).status_code == 200
+
+
 async def test_every_act_has_an_example_that_its_schema_takes(web: httpx.AsyncClient) -> None:
     schema = await get(web, "openapi.json")
     named = schema["components"]["schemas"]
