@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from unicodedata import normalize
 from urllib.parse import unquote
 
-from alerts.alert import Text
+from alerts.alert import OUTCOMES_OF_CARE, OUTCOMES_OF_HOUSE, Text
 from alerts.rule import LimitsError
 from alerts.rules import RULES
 from gateway.language import Language, Sentence, listed
@@ -74,6 +74,20 @@ _FLAWS_OF_PROGRAMS: Final[Mapping[str, str]] = {
     "datetime_parsing": _ABSOLUTE,
     "datetime_from_date_parsing": _ABSOLUTE,
     "timezone_aware": _ABSOLUTE,
+}
+_ACT_AT: Final = re.compile(r"/api/v1/(alerts|follow-ups)/[^/]+/([a-z-]+)")
+_OUTCOME_OF_CARE: Final = N_("this is needed: one of {care}")
+_OUTCOME: Final = N_("this is needed: one of {care}; about Homeward itself one of {house}")
+_WHAT_WAS_DONE: Final = N_("this is needed: what was done, or why nothing was")
+# What a program is told that leaves out what an act needs, by the address and the field.
+_NEEDED_TO: Final[Mapping[tuple[str, str], str]] = {
+    ("alerts/close", "outcome"): _OUTCOME,
+    ("alerts/close", "note"): _WHAT_WAS_DONE,
+    ("alerts/snooze", "note"): N_("this is needed: why it can wait"),
+    ("follow-ups/close", "outcome"): _OUTCOME_OF_CARE,
+    ("follow-ups/close", "note"): _WHAT_WAS_DONE,
+    ("follow-ups/hand-over", "note"): N_("this is needed: what is known, what was tried, what is to be done"),
+    ("follow-ups/postpone", "note"): N_("this is needed: why, and what was agreed with the patient"),
 }
 _PATTERNS: Final[Mapping[str, str]] = {
     r"\S": _NEEDED,
@@ -209,9 +223,9 @@ def flaws_told(flaws: Sequence[Mapping[str, Any]]) -> str:
     return listed(dict.fromkeys(map(_flaw, flaws)))
 
 
-def flaws_located(flaws: Sequence[Mapping[str, Any]]) -> str:
-    """What pydantic found wrong with what a program sent, each with the path of its field."""
-    return listed(dict.fromkeys(map(_located, flaws)))
+def flaws_located(flaws: Sequence[Mapping[str, Any]], address: str = "") -> str:
+    """What pydantic found wrong with what a program sent to an address, each with the path of its field."""
+    return listed(dict.fromkeys(_located(flaw, address) for flaw in flaws))
 
 
 def _flaw(flaw: Mapping[str, Any]) -> Sentence:
@@ -222,14 +236,23 @@ def _flaw(flaw: Mapping[str, Any]) -> Sentence:
     return Sentence("{field}: {flaw}", field=Sentence(field), flaw=told)
 
 
-def _located(flaw: Mapping[str, Any]) -> str:
+def _located(flaw: Mapping[str, Any], address: str) -> str:
     told: str | Text
     places, told = _places(flaw), _told(flaw, _FLAWS_OF_PROGRAMS, _UNUSABLE)
     if told == _UNUSABLE and flaw["type"] != "string_pattern_mismatch":  # better in English than not at all
         told = flaw["msg"].removeprefix("Value error, ")
     if not places and flaw["type"] == "value_error" and isinstance(told, str):
         return told
+    if told == _NEEDED:
+        told = _needed(address, places)
     return Sentence("{field}: {flaw}", field=".".join(map(str, places)) or "body", flaw=told)
+
+
+def _needed(address: str, places: Sequence[Any]) -> Sentence:
+    """What is to stand in a field that an act needs."""
+    act = _ACT_AT.fullmatch(address)
+    form = _NEEDED_TO.get((f"{act[1]}/{act[2]}", str(places[-1]))) if act and places else None
+    return Sentence(form or _NEEDED, care=", ".join(OUTCOMES_OF_CARE), house=", ".join(OUTCOMES_OF_HOUSE))
 
 
 def _places(flaw: Mapping[str, Any]) -> list[Any]:

@@ -54,8 +54,8 @@ def _tell(operation: dict[str, Any], call: Mapping[str, Any]) -> None:
             parameter.setdefault("example", given[parameter["name"]])
     if "body" in call and call["status"] < _FIRST_ERROR:
         _only(operation["requestBody"]["content"]).setdefault("example", call["body"])
-    if call["answer"] is not None:
-        _only(operation["responses"][str(call["status"])]["content"]).setdefault("example", call["answer"])
+    if content := operation["responses"][str(call["status"])].get("content"):
+        _only(content).setdefault("example", call["answer"])
 
 
 def _problems(operation: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -165,8 +165,9 @@ async def _on_store(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  registered for it alone
-    told = flaws_located if _for_programs(request) else flaws_told
-    return _refuse(request, 422, told(error.errors()))
+    flaws = error.errors()
+    told = flaws_located(flaws, request.url.path) if _for_programs(request) else flaws_told(flaws)
+    return _refuse(request, 422, told)
 
 
 def _refuse(request: Request, status: int, said: str | Text) -> Response:

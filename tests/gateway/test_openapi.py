@@ -122,7 +122,7 @@ def _places(operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "body", content
     for status, answer in operation["responses"].items():
         for content in answer.get("content", {}).values():
-            if content.get("schema"):
+            if "schema" in content:
                 yield status, content
 
 

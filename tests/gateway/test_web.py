@@ -179,6 +179,24 @@ async def test_errors_are_problem_details_with_a_sentence(furnished, method, pat
         ("POST", "/patients", {"id": "p-1", "zone": "UTC", "nmae": 1},
          "name: this is needed; nmae: nothing is called so here; leave it out, or see how it is spelt",
          "name：必填；nmae：没有此字段；请去掉，或检查拼写"),
+        ("POST", "/alerts/a-9/close", {"by": "Dr Li"},
+         ("outcome: this is needed: one of advice, medication-changed, appointment, emergency, no-action; about "
+          "Homeward itself one of mended, false-alarm, no-action; "
+          "note: this is needed: what was done, or why nothing was"),
+         ("outcome：必填，可选：advice, medication-changed, appointment, emergency, no-action；涉及本系统自身时可选："
+          "mended, false-alarm, no-action；note：必填：做了什么，或为何无需处理")),
+        ("POST", "/follow-ups/f-9/close", {"by": "Dr Li", "note": " "},
+         ("outcome: this is needed: one of advice, medication-changed, appointment, emergency, no-action; "
+          "note: this is needed: what was done, or why nothing was"),
+         ("outcome：必填，可选：advice, medication-changed, appointment, emergency, no-action；"
+          "note：必填：做了什么，或为何无需处理")),
+        ("POST", "/follow-ups/f-9/hand-over", {"by": "Dr Li", "note": "", "role": "doctor"},
+         "note: this is needed: what is known, what was tried, what is to be done",
+         "note：必填：已知情况、已做的联系和接下来要做的事"),
+        ("POST", "/follow-ups/f-9/postpone", {"by": "Dr Li", "until": "2026-03-05T09:00:00+08:00"},
+         "note: this is needed: why, and what was agreed with the patient", "note：必填：原因以及与患者的约定"),
+        ("POST", "/alerts/a-9/snooze", {"by": "Dr Li", "until": "2026-03-05T09:00:00+08:00", "note": ""},
+         "note: this is needed: why it can wait", "note：必填：为何可以等待"),
         ("POST", "/patients", {"id": "p-1", "name": 3, "zone": "Mars/Base", "glucose_unit": "kg"},
          ("name: write a text in quotes; zone: no time zone is called 'Mars/Base'; use an IANA name such as "
          "Asia/Shanghai; glucose_unit: use one of 'mmol/L', 'mg/dL'"),
