@@ -414,18 +414,22 @@ class EscalationBook:
                 to_house(db, [_overdue_notice(each, now) for each in noted if each.priority is not Priority.LOW])
         return len(noted)
 
-    def tell(self, kind: str, about: Notice, *, roles: Iterable[Role], now: datetime) -> bool:
+    def tell(
+        self, kind: str, about: Notice, *, roles: Iterable[Role], now: datetime, also: str | None = None
+    ) -> bool:
         """Tell those on duty in some roles what the house hears; kind makes it one message.
 
         Where none of them has a contact that needs nobody to dial, all coordinators and doctors are told as well.
-        False where nobody of a team that is entered has such a contact.
+        also: one of the staff who is told beside them. False where nobody else of a team that is entered has such a
+        contact.
         """
         with writing(self._engine) as db:
             desk = _Desk(db, self, [], now)
             there = [one for role in roles for one in desk.rota.on_duty(role, now)]
             if not any(map(self._is_told_at_once, there)):
                 there += [one for role in _IN_RESERVE for one in desk.rota.all_of(role, now)]
-            for recipient in {one.id: one.recipient() for one in there}.values():
+            beside = [one for one in desk.rota.staff if one.active and staff(one.id) == also]
+            for recipient in {one.id: one.recipient() for one in (*there, *beside)}.values():
                 written = Written(subject=about.subject, body=about.body)
                 notice = _notice(kind, recipient, None, about.patient, about.priority, written, now)
                 desk.send(replace(notice, follow_up=about.follow_up), recipient, PREFERRED)

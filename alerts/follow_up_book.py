@@ -274,6 +274,7 @@ class FollowUpBook:
         until: datetime | None = None,
         role: Role | None = None,
         person: str | None = None,
+        patient: str | None = None,
         limit: int = 100,
         after: str | None = None,
     ) -> list[FollowUp]:
@@ -290,6 +291,8 @@ class FollowUpBook:
             query = query.where(_follow_ups.c.role == role.value)
         if person is not None:
             query = query.where(_follow_ups.c.assigned_to == person)
+        if patient is not None:
+            query = query.where(_follow_ups.c.patient == patient)
         last = self._known(after) if after is not None else None
         parts = _URGENCIES if now else (None,)
         found: list[FollowUp] = []

@@ -6,32 +6,33 @@ Mail scanners open links: a GET changes nothing and shows a form, whose POST ack
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Final, Literal
+from collections.abc import Mapping
+from typing import Annotated, Final
 
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
-from alerts.alert import HOUSE, SEVERAL, Act, ActKind, Alert, IllegalAct, Priority
+from alerts.alert import HOUSE, SEVERAL, Act, ActKind, Alert, IllegalAct, Priority, Text
 from alerts.follow_up import FollowUp
-from alerts.machine import FactKind
+from alerts.machine import FactKind, title
 from alerts.messages import reply_message
 from alerts.team import patient
 from gateway.api import Door, House, Problem
 from gateway.care_api import hear_patient
-from gateway.language import Sentence
+from gateway.language import Language, Sentence, listed
 from gateway.linked import claimed
 from gateway.replies import Reply, ReplyResult, acknowledges
 from gateway.signed import ACKNOWLEDGE, Claim
 from gateway.view import HouseView
+from gateway.words import N_
 
 router = APIRouter()
 
-_KEPT: Final = "It acknowledged nothing; it was kept, "
-_TOLD: Final = "and the clinic is told."
-_UNTOLD: Final = (
-    "but nobody can be told now: nobody who is on duty, no coordinator and no doctor has a contact. Reach the clinic "
-    "another way; enter contacts on the page Team."
+_TOLD: Final = N_("It acknowledged nothing; it was kept, and the clinic is told.")
+_UNTOLD: Final = N_(
+    "It acknowledged nothing; it was kept, but nobody can be told now: nobody who is on duty, no coordinator and no "
+    "doctor has a contact. Reach the clinic another way; enter contacts on the page Team."
 )
 
 
@@ -50,9 +51,9 @@ class ReplyIn(Door):
 
 
 class ReplyOut(Door):
-    """What became of it."""
+    """What became of it. detail: in the language asked for, also which alerts are open where several may be meant."""
 
-    result: Literal["acknowledged", "already", "noted"]
+    result: ReplyResult
     alert: str | None
     detail: str
 
@@ -92,20 +93,29 @@ async def answer(request: Request, house: House, token: str, claim: LinkClaim) -
 
 
 @router.post("/api/v1/replies", tags=["alerts"], responses={status: {"model": Problem} for status in (401, 422, 503)})
-async def reply(house: House, body: ReplyIn) -> ReplyOut:
+async def reply(request: Request, response: Response, house: House, body: ReplyIn) -> ReplyOut:
     """Take an inbound message: "OK", "1", "收到" or "确认" acknowledges the alert for the person whose address it is.
 
     Without `in_reply_to` it acknowledges the one alert that this person was told of and nobody has acknowledged;
-    where there are several, none. Whatever else is kept, and nurses and coordinators on duty are told; where none
-    of them can be reached, all coordinators and doctors. Whatever else a patient writes is in a follow-up as well.
+    where there are several, none, and who answered is told which, with a link to acknowledge each. Whatever else is
+    kept, and nurses and coordinators on duty are told; where none of them can be reached, all coordinators and
+    doctors. Whatever else a patient writes is in a follow-up as well. All of it is in the audit.
     """
+    result, alert, said = await _take(house, body)
+    language: Language = request.app.state.desk.language(request)
+    response.headers.update({"Content-Language": language.html, "Vary": "Accept-Language, Cookie"})
+    return ReplyOut(result=result, alert=alert, detail=language.sentence(said))
+
+
+async def _take(house: HouseView, body: ReplyIn) -> tuple[ReplyResult, str | None, str | Text]:
+    """What became of a reply, the id of the alert it is about, and what is answered."""
     owners = await asyncio.to_thread(house.duty.team.owners_of, body.sender)
     person = next((owner for owner in owners if owner.startswith("staff:")), next(iter(owners), None))
     alert = await asyncio.to_thread(_meant, house, person, body.in_reply_to) if person else None
     if person and alert and person.startswith("staff:") and acknowledges(body.text):
         return await _acknowledge(house, body, person, alert)
     await _note(house, body, person, alert.id if alert else None, ReplyResult.NOTED)
-    who = await asyncio.to_thread(_name, house, person) if person else body.sender
+    who = await _who(house, body, person)
     meant = {} if alert else await asyncio.to_thread(_may_be_meant, house, person, body.text)
     written = reply_message(
         body.text, who=who, zone=house.zone.key, alert=alert.id if alert else None, open_alerts=meant
@@ -117,18 +127,42 @@ async def reply(house: House, body: ReplyIn) -> ReplyOut:
         about=SEVERAL if meant else _about(person, alert),
         follow_up=follow_up.id if follow_up else None,
         priority=follow_up.priority if follow_up else Priority.MEDIUM,
+        also=person if meant else None,
     )
-    return ReplyOut(result="noted", alert=alert.id if alert else None, detail=_KEPT + (_TOLD if told else _UNTOLD))
+    kept = Sentence(_TOLD if told else _UNTOLD)
+    return ReplyResult.NOTED, alert.id if alert else None, _which(kept, meant) if meant else kept
 
 
-async def _acknowledge(house: HouseView, body: ReplyIn, person: str, alert: Alert) -> ReplyOut:
+def _which(kept: Sentence, meant: Mapping[str, Alert]) -> Sentence:
+    """What is answered where several alerts may be meant. meant: by their pages."""
+    alerts = [
+        Sentence(
+            "{problem}, {patient} ({alert}): {link}",
+            problem=title(each),
+            patient=each.patient,
+            alert=each.id,
+            link=link,
+        )
+        for link, each in meant.items()
+    ]
+    return Sentence(
+        "{kept} These alerts are open: {alerts}. Open the link of one and acknowledge it there, or answer OK to the "
+        "message about it (in_reply_to: its id).",
+        kept=kept,
+        alerts=listed(alerts),
+    )
+
+
+async def _acknowledge(
+    house: HouseView, body: ReplyIn, person: str, alert: Alert
+) -> tuple[ReplyResult, str, str | Text]:
     try:
         seen = await house.act(await _acknowledgement(house, alert.id, person, body.text))
     except IllegalAct as error:
         await _note(house, body, person, alert.id, ReplyResult.ALREADY)
-        return ReplyOut(result="already", alert=alert.id, detail=error.on_clock(house.zone).text.en)
+        return ReplyResult.ALREADY, alert.id, error.on_clock(house.zone).text
     await _note(house, body, person, alert.id, ReplyResult.ACKNOWLEDGED)
-    return ReplyOut(result="acknowledged", alert=alert.id, detail=f"Acknowledged by {seen.acknowledged_by}.")
+    return ReplyResult.ACKNOWLEDGED, alert.id, Sentence("Acknowledged by {name}.", name=seen.acknowledged_by)
 
 
 async def _acknowledgement(house: HouseView, alert: str, person: str, note: str) -> Act:
@@ -146,7 +180,11 @@ async def _follow_up(house: HouseView, body: ReplyIn, person: str | None) -> Fol
 
 async def _note(house: HouseView, body: ReplyIn, person: str | None, alert: str | None, result: ReplyResult) -> None:
     kept = Reply(at=house.now(), sender=body.sender, person=person, alert=alert, text=body.text, result=result)
-    await asyncio.to_thread(house.duty.replies.add, kept)
+    await asyncio.to_thread(house.duty.replies.add, kept, await _who(house, body, person))
+
+
+async def _who(house: HouseView, body: ReplyIn, person: str | None) -> str:
+    return await asyncio.to_thread(_name, house, person) if person else body.sender
 
 
 def _meant(house: HouseView, person: str, in_reply_to: str | None) -> Alert | None:

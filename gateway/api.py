@@ -21,10 +21,12 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from alerts.alert import HOUSE, Act, ActKind, Alert, Audience, IllegalAct, Notice, Outcome, Priority, Symptom, Text
 from alerts.devices import Heard
+from alerts.follow_up import FollowUp
 from alerts.machine import Fact, FactKind
 from alerts.rule import Group, LimitsError
 from alerts.rules import parse_overrides
 from alerts.staffing import one_of
+from alerts.team import Role
 from gateway.card import Card, cards
 from gateway.device_book import DeviceState
 from gateway.language import Sentence
@@ -595,6 +597,31 @@ class EpisodeOut(BaseModel):
         return cls(at=fact.at.astimezone(zone), because=fact.because and SentenceOut.of(fact.because))
 
 
+class AlertCareOut(BaseModel):
+    """The follow-up of an alert: who has it, and by when they are to act."""
+
+    follow_up: str = Field(description="Its id")
+    role: Role
+    assigned_to: str | None = Field(description="null: nobody has it")
+    attempts: int = Field(description="Tries to reach the patient so far")
+    due_at: datetime
+    overdue_since: datetime | None = Field(description="null: in time, or closed")
+    closed_at: datetime | None
+
+    @classmethod
+    def of(cls, follow_up: FollowUp, zone: ZoneInfo, overdue_since: datetime | None) -> AlertCareOut:
+        """The follow-up with its moments on the patient's clock."""
+        return cls(
+            follow_up=follow_up.id,
+            role=follow_up.role,
+            assigned_to=follow_up.assigned_to,
+            attempts=follow_up.attempts,
+            due_at=follow_up.due_at.astimezone(zone),
+            overdue_since=_on_clock(overdue_since, zone),
+            closed_at=_on_clock(follow_up.closed_at, zone),
+        )
+
+
 class AlertOut(BaseModel):
     """One trouble of one patient as dated facts; a fact that has not happened is null."""
 
@@ -627,6 +654,7 @@ class AlertOut(BaseModel):
     doubted: ReadingOut | None = Field(description="One still lower or higher, which the device itself doubts")
     glucose: ReadingOut | None = Field(description="Of a ketone, the newest glucose measured with it or since")
     waiting_since: datetime | None = Field(description="Since when nobody has acknowledged it")
+    care: AlertCareOut | None = Field(description="Who follows it up; null: it has no follow-up")
     episodes: list[EpisodeOut] = Field(description="The newest first, each with its own sentence")
 
     @classmethod
@@ -662,6 +690,7 @@ class AlertOut(BaseModel):
             doubted=card.doubted and ReadingOut.of(card.doubted, zone),
             glucose=card.glucose and ReadingOut.of(card.glucose, zone),
             waiting_since=_on_clock(card.waiting_since, zone),
+            care=card.follow_up and AlertCareOut.of(card.follow_up, zone, card.overdue_since),
             episodes=[EpisodeOut.of(fact, zone) for fact in reversed(card.episodes)],
         )
 

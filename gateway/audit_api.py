@@ -66,7 +66,7 @@ async def list_audit(
 ) -> list[EntryOut]:
     """Every change of an alert, follow-up, appointment, patient, device, plan, limit, contact, or of staff.
 
-    Of minutes of care, answers to a survey and what was given to read as well. The newest comes first.
+    Of minutes of care, replies, answers to a survey and what was given to read as well. The newest comes first.
     """
     found = await asyncio.to_thread(house.audit, subject=subject, before=before, limit=limit)
     return [EntryOut.of(each, house.zone) for each in found]

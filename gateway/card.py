@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from alerts.alert import Alert, Text, together
 from alerts.devices import UNRELIABLE
+from alerts.follow_up import FollowUp
 from alerts.machine import Fact, FactKind
 from alerts.scene import SPOT_GAP
 from gateway.view import HouseView
@@ -48,7 +49,8 @@ class Card:
     glucose: of a ketone, the newest glucose measured with it or since; the sentence knows only what came before it.
     low: whether the worst is the lowest. because: the newest episode's sentence, also where only the patient was told
     of it. episodes: their first facts, oldest first. waiting_since: since when nobody has acknowledged it; None where
-    somebody has, or it is closed.
+    somebody has, or it is closed. follow_up: what is done about it; None where there is none. overdue_since: since
+    when somebody should have acted on that; None where it is in time, or closed.
     """
 
     newest: Reading | None
@@ -59,6 +61,8 @@ class Card:
     because: Text
     episodes: tuple[Fact, ...]
     waiting_since: datetime | None
+    follow_up: FollowUp | None
+    overdue_since: datetime | None
 
 
 async def cards(house: HouseView, alerts: Sequence[Alert]) -> dict[str, Card]:
@@ -75,7 +79,9 @@ def headlines(house: HouseView, alerts: Iterable[str]) -> dict[str, Text]:
 
 def _cards(house: HouseView, alerts: Sequence[Alert]) -> dict[str, Card]:
     facts = house.book.histories([alert.id for alert in alerts])
-    latest = house.now() + _AHEAD
+    followed = house.follow_ups.of_alerts(alert.id for alert in alerts)
+    now = house.now()
+    latest = now + _AHEAD
     asked = {alert.id: _Asked.of(alert, alert.closed_at or latest) for alert in alerts}
     newest = _found(asked, lambda each: each.spans, house.journal.newest)
     beside = _found(asked, lambda each: each.beside, house.journal.newest)
@@ -93,6 +99,8 @@ def _cards(house: HouseView, alerts: Sequence[Alert]) -> dict[str, Card]:
             beside=_latest(beside[alert.id]),
             extremes=list(chain.from_iterable(extremes[alert.id])),
             low=asked[alert.id].low,
+            follow_up=followed.get(alert.id),
+            now=now,
         )
         for alert in alerts
     }
@@ -133,6 +141,8 @@ def _card(
     beside: Reading | None,
     extremes: Sequence[Reading],
     low: bool,
+    follow_up: FollowUp | None,
+    now: datetime,
 ) -> Card:
     worst = _extreme((each for each in extremes if UNRELIABLE.isdisjoint(each.flags)), low=low)
     of_all = _extreme(extremes, low=low)
@@ -146,6 +156,8 @@ def _card(
         because=_headline(alert, facts),
         episodes=tuple(episodes),
         waiting_since=_waiting_since(alert, facts),
+        follow_up=follow_up,
+        overdue_since=follow_up.due_at if follow_up and follow_up.is_overdue(now) else None,
     )
 
 

@@ -628,6 +628,7 @@ async def list_follow_ups(
     ] = "all",
     role: Role | None = None,
     person: Annotated[str | None, Query(description="Who has it")] = None,
+    patient: Annotated[str | None, Query(description="Only of this patient", examples=["p-017"])] = None,
     limit: Limit = PAGE,
     after: Annotated[str | None, Query(description="Id of the last one of the page before")] = None,
 ) -> list[FollowUpOut]:
@@ -637,7 +638,9 @@ async def list_follow_ups(
     now = house.now()
     until = {"all": None, "overdue": now, "today": now + timedelta(days=1)}[due]
     found = await asyncio.to_thread(
-        lambda: house.follow_ups.due(now=now, until=until, role=role, person=person, limit=limit, after=after)
+        partial(house.follow_ups.due, now=now, until=until, role=role, person=person, patient=patient),
+        limit=limit,
+        after=after,
     )
     return await _many_out(house, found)
 

@@ -289,10 +289,12 @@ class Duty:
         follow_up: str | None = None,
         priority: Priority = Priority.MEDIUM,
         roles: Collection[Role] = _OF_THE_HOUSE,
+        also: str | None = None,
     ) -> bool:
         """Tell the channels of the house, and who is on duty in some roles, of a patient or of the house itself.
 
-        about: the patient. follow_up: the id of one that is about the same. The same key is told once. False where
+        about: the patient. follow_up: the id of one that is about the same. also: one of the staff who is told
+        beside them ("staff:ID"). The same key is told once. False where
         a team is entered and nobody of it can be told, see `EscalationBook.tell`; without one, where no channel
         of the house reaches staff.
         """
@@ -309,7 +311,7 @@ class Duty:
             follow_up=follow_up,
         )
         await asyncio.to_thread(self.book.record, (), (notice,))
-        told = await asyncio.to_thread(partial(self.escalation.tell, key, notice, roles=roles, now=now))
+        told = await asyncio.to_thread(partial(self.escalation.tell, key, notice, roles=roles, also=also, now=now))
         self.speaker.wake()
         return told and (self.speaker.tells_staff or await asyncio.to_thread(self.team.is_kept))
 

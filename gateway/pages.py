@@ -337,7 +337,7 @@ async def worklist(request: Request, house: House) -> Response:
     return _desk(request).page(
         request,
         "worklist.html",
-        events="/api/v1/events?type=alert&type=health",
+        events="/api/v1/events?type=alert&type=follow-up&type=health",
         now=house.now(),
         points=points,
         cards=await cards(house, opened),
@@ -379,7 +379,7 @@ async def one_alert(request: Request, house: House, alert_id: str) -> Response:
     return _desk(request).page(
         request,
         "alert.html",
-        events=f"/api/v1/events?type=alert&type=reading&patient={quote(alert.patient)}",
+        events=f"/api/v1/events?type=alert&type=follow-up&type=reading&patient={quote(alert.patient)}",
         now=house.now(),
         alert=alert,
         cards=await cards(house, [alert]),
@@ -389,7 +389,6 @@ async def one_alert(request: Request, house: House, alert_id: str) -> Response:
         history=await asyncio.to_thread(house.book.history, alert_id),
         notices=await asyncio.to_thread(_with_recipients, house, alert_id, patient),
         evidence=await asyncio.to_thread(_evidence, house, alert),
-        follow_up=await asyncio.to_thread(house.follow_ups.of_alert, alert_id),
     )
 
 

@@ -1,4 +1,7 @@
-"""What people answer to a message, as a provider's inbound message: kept whole, whatever becomes of it."""
+"""What people answer to a message, as a provider's inbound message: kept whole, whatever becomes of it.
+
+Each is in the audit as well: of the alert that it is about, else of who wrote it, else by its own number.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from sqlalchemy import (
     Text as LongText,
 )
 
+from alerts.audit import audited
 from alerts.database import METADATA
 from ingest.reading import from_us, to_us
 
@@ -72,8 +76,8 @@ class Replies:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def add(self, reply: Reply) -> None:
-        """Keep a reply."""
+    def add(self, reply: Reply, who: str) -> None:
+        """Keep a reply. who: what the facts call its sender."""
         row = {
             "at_us": to_us(reply.at),
             "sender": reply.sender,
@@ -83,7 +87,10 @@ class Replies:
             "result": reply.result,
         }
         with self._engine.begin() as db:
-            db.execute(insert(_replies).values(**row))
+            (number,) = db.execute(insert(_replies).values(**row)).inserted_primary_key or (None,)
+            subject = f"alert:{reply.alert}" if reply.alert else reply.person or f"reply:{number}"
+            said = {name: value for name, value in row.items() if name != "at_us"}
+            audited(db, "replied", subject, at=reply.at, who=who, after=said)
 
     def last(self, limit: int = 100) -> list[Reply]:
         """The last ones, newest first."""

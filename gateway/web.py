@@ -11,6 +11,7 @@ import plotly
 import sqlalchemy.exc
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -76,7 +77,7 @@ def create_app(house: HouseView, settings: WebSettings) -> FastAPI:
         # The interactive documentation loads its script from elsewhere; Homeward works without the internet.
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(_without_nul)],
+        dependencies=[Depends(_without_nul), Depends(_known_query)],
     )
     app.state.house = house
     app.state.settings = settings
@@ -115,6 +116,22 @@ async def _without_nul(request: Request) -> None:
         raise HTTPException(404)
     if any("\0" in each for pair in request.query_params.multi_items() for each in pair):
         raise HTTPException(422, api.NO_NUL)
+
+
+async def _known_query(request: Request) -> None:
+    """A program whose filter is called otherwise here is told so, and not answered with everything."""
+    route = request.scope["route"]
+    if not (request.query_params and _for_programs(request) and isinstance(route, APIRoute)):
+        return
+    known = [each.alias for each in route.dependant.query_params]
+    if unknown := [name for name in request.query_params if name not in known]:
+        names = {"unknown": ", ".join(unknown), "known": ", ".join(known)}
+        said = (
+            Sentence("there is no query parameter {unknown} here; there is {known}", **names)
+            if known
+            else Sentence("there is no query parameter {unknown} here, and no other", **names)
+        )
+        raise HTTPException(422, said)
 
 
 class _Hurry:

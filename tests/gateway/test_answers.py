@@ -351,5 +351,65 @@ async def test_where_nobody_on_duty_can_be_reached_the_others_are_told_or_nobody
     assert len(house.follow_ups.open_of(WANG.id)) == 1
 
 
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+async def test_who_says_ok_to_several_alerts_is_answered_and_told_which_are_open_and_how_to_acknowledge_each(
+    house: SmallHouse, web: httpx.AsyncClient, language: str
+) -> None:
+    chen = Practitioner(
+        id="chen",
+        name="陈护士",
+        roles=frozenset({Role.NURSE}),
+        zone="Asia/Shanghai",
+        contacts=(Contact(channel="app", address="+8615"),),
+    )
+    house.duty.team.put(chen, now=NOW)
+    alerts = [house.find(very_low()), house.find(severe_pressure())]
+    await house.duty.go()
+    for each in house.duty.team.rota().shifts:  # the doctor goes off duty
+        house.duty.team.change_shift(replace(each, practitioner="chen"), now=NOW)
+    web.headers["Accept-Language"] = language
+    answer = await reply(web, **{"from": "+8613", "text": "OK"})
+    for each in alerts:
+        assert f"{each.patient}" in answer["detail"]
+        assert f"https://hub.example/alerts/{each.id}" in answer["detail"]
+    says = {
+        "en": "Open the link of one and acknowledge it there, or answer OK to the message about it (in_reply_to: ",
+        "zh-CN": "请打开其中一项的链接确认，或直接回复该警报的消息“收到”（in_reply_to 填警报编号）。",
+    }[language]
+    assert says in answer["detail"]
+    waiting = [each.notice for each in house.duty.outbox.pending_notices("app", house.time, 50)]
+    asked = [each for each in waiting if "请打开其中一项的链接确认" in each.body.zh]
+    assert {each.recipient for each in asked} == {"staff:chen", "staff:li"}, "off duty too, who has answered"
+
+
+async def test_a_reply_is_in_the_audit_and_answered_in_the_language_asked_for(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    alert, notice = await told(house)
+    house.duty.team.put_contacts(patient(WANG.id), [Contact(channel="app", address="+8614")], now=NOW)
+    web.headers["Accept-Language"] = "zh-CN"
+    said = [
+        (await reply(web, **{"from": sender, "text": text, "in_reply_to": about}))["detail"]
+        for sender, text, about in (
+            ("+8613", "收到", notice.id),
+            ("+8613", "OK", alert.id),
+            ("+8614", "头晕", "n-unknown"),
+            ("+4999", "Who is this?", "n-unknown"),
+        )
+    ]
+    assert said[0] == "李医生 已确认。"
+    assert "已由 李医生" in said[1]
+    assert said[2:] == ["该回复未确认任何警报；回复已保存，并已通知诊所。"] * 2
+    kept = [each for each in house.audit(limit=50) if each.what == "replied"]
+    assert [(each.subject, each.who, each.at, each.before) for each in reversed(kept)] == [
+        (f"alert:{alert.id}", "李医生", NOW, None),
+        (f"alert:{alert.id}", "李医生", NOW, None),
+        ("patient:p-017", "p-017", NOW, None),
+        ("reply:4", "+4999", NOW, None),
+    ]
+    first = {"sender": "+8613", "person": "staff:li", "alert": alert.id, "text": "收到", "result": "acknowledged"}
+    assert kept[-1].after == first
+
+
 async def test_replies_need_the_token(web: httpx.AsyncClient) -> None:
     assert (await web.post("/api/v1/replies", json={"from": "+8613", "text": "OK"})).status_code == 401

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import event
 
 from alerts.alert import Act, ActKind, Audience, Priority, Text
+from alerts.follow_up import Attempt, Result
 from gateway.guard import WebSettings
 from gateway.web import create_app
 from ingest.journal import Arrival
@@ -51,6 +53,53 @@ def cgm(minutes_ago: float, mmol_l: float | None) -> Reading:
 async def words_of(web: httpx.AsyncClient, path: str, language: str) -> str:
     page = (await web.get(path, headers={"Accept-Language": language})).text
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+OVERDUE_AND_NOBODYS = {
+    "en": "Follow-up Nobody has it; for: coordinator , 3 tries so far, "
+    "overdue since 3 Mar 2026, 14:45 UTC+8 (45 min)",
+    "zh": "随访 尚无人负责；岗位：协调员 , 已联系 3 次, 自 2026年3月3日 14:45 UTC+8 起逾期（已 45 分钟）",
+}
+
+
+async def test_a_card_says_who_has_its_follow_up_that_nobody_has_and_since_when_it_is_overdue(house, web) -> None:
+    alert = house.find(very_low())
+    await house.act(Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Dr Li", at=NOW))
+    assert "Follow-up In follow-up by Dr Li , next try by 3 Mar 2026, 15:00 UTC+8" in await words_of(web, "/", "en")
+    (listed,) = (await web.get("/api/v1/alerts")).json()
+    follow_up = house.follow_ups.of_alert(alert.id)
+    care = {
+        "follow_up": follow_up.id,
+        "role": "nurse",
+        "assigned_to": "Dr Li",
+        "attempts": 0,
+        "due_at": "2026-03-03T15:00:00+08:00",
+        "overdue_since": None,
+        "closed_at": None,
+    }
+    assert listed["care"] == care
+    tried = Attempt(follow_up=follow_up.id, by="Dr Li", at=NOW, channel="telephone", result=Result.NO_ANSWER)
+    for _ in range(3):
+        await house.care(tried)
+    house.time += timedelta(hours=1)
+    for path in ("/", f"/alerts/{alert.id}", f"/patients/{WANG.id}"):
+        for language, says in OVERDUE_AND_NOBODYS.items():
+            assert says in await words_of(web, path, language)
+    (listed,) = (await web.get("/api/v1/alerts")).json()
+    due = {"due_at": "2026-03-03T14:45:00+08:00", "overdue_since": "2026-03-03T14:45:00+08:00"}
+    assert listed["care"] == {**care, **due, "role": "coordinator", "assigned_to": None, "attempts": 3}
+
+
+async def test_the_follow_ups_of_all_cards_are_read_in_one_statement(house, web) -> None:
+    asked: list[str] = []
+    event.listen(house.engine, "before_cursor_execute", lambda *said: asked.append(said[2]))
+    for patient in (WANG, MILLER):
+        alert = house.find(very_low(patient))
+        await house.act(Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Dr Li", at=NOW))
+        for path in ("/", "/api/v1/alerts"):
+            asked.clear()
+            assert (await web.get(path)).status_code == 200
+            assert ["FROM follow_ups" in said for said in asked].count(True) == 1
 
 
 async def test_after_somebody_has_seen_it_a_card_goes_on_to_show_the_newest_and_the_worst_value(house, web) -> None:

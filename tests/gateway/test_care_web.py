@@ -101,6 +101,14 @@ async def test_from_the_alert_to_the_outcome_the_survey_and_the_task(
     assert "answered already" in again.json()["detail"]
 
 
+async def test_the_open_follow_ups_of_one_patient(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    for patient in (WANG, MILLER):
+        await seen(web, house.find(very_low(patient)).id)
+    assert len(await get(web, "follow-ups")) == 2
+    assert [each["patient"] for each in await get(web, f"follow-ups?patient={MILLER.id}")] == [MILLER.id]
+    assert await get(web, "follow-ups?patient=nobody") == []
+
+
 async def test_a_try_names_a_channel_that_is_known(house: SmallHouse, web: httpx.AsyncClient) -> None:
     opened = await seen(web, house.find(very_low()).id)
     path = f"/api/v1/follow-ups/{opened['id']}/attempts"

@@ -282,7 +282,7 @@ async def test_where_somebody_has_tried_no_page_says_that_nobody_has_acknowledge
     about = {"patient": WANG.id, "because": alert.because, "role": Role.NURSE, "alert": alert.id, "key": alert.id}
     step = opened(Open(why=Why.ALERT, at=house.time, **about))
     house.follow_ups.record((step,))
-    pages = f"/alerts/{alert.id}", f"/follow-ups/{step.follow_up.id}"
+    pages = f"/alerts/{alert.id}", f"/follow-ups/{step.follow_up.id}", "/", f"/patients/{WANG.id}"
     tried = Attempt(
         follow_up=step.follow_up.id, by="王丽", at=house.time, channel="telephone", result=Result.NO_ANSWER
     )

@@ -103,6 +103,30 @@ async def test_every_parameter_body_and_answer_has_an_example_that_fits(house: S
     assert missing == []
 
 
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+async def test_a_query_parameter_that_an_operation_does_not_describe_is_refused_with_those_it_does(
+    house: SmallHouse, language: str
+) -> None:
+    async with browser(house) as web:
+        web.headers.update({"Authorization": f"Bearer {TOKEN}", "Accept-Language": language})
+        paths = (await web.get("/api/v1/openapi.json")).json()["paths"]
+        for path, methods in paths.items():
+            for method, operation in methods.items():
+                described = [each["name"] for each in operation.get("parameters", []) if each["in"] == "query"]
+                answer = await web.request(method, path, params={"pateint": "p-017"})
+                assert answer.status_code == 422, (method, path)
+                none = {
+                    "en": "there is no query parameter pateint here, and no other",
+                    "zh-CN": "此处没有查询参数 pateint，也没有其他查询参数",
+                }[language]
+                some = {
+                    "en": f"there is no query parameter pateint here; there is {', '.join(described)}",
+                    "zh-CN": f"此处没有查询参数 pateint；可用：{', '.join(described)}",
+                }[language]
+                assert answer.json()["detail"] == (some if described else none)
+        assert (await web.get("/alerts?pateint=p-017")).status_code == 200, "a page takes what others add to its link"
+
+
 async def test_what_is_refused_is_described_as_it_is_sent(house: SmallHouse) -> None:
     async with browser(house) as web:
         answer = await web.get("/api/v1/patients")
