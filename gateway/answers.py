@@ -191,7 +191,11 @@ def _meant(house: HouseView, person: str, in_reply_to: str | None) -> Alert | No
     """Which alert a reply is about; None where that is not certain."""
     if in_reply_to is not None:
         notice = house.book.notice(in_reply_to)
-        return house.book.alert(notice.alert or "" if notice else in_reply_to)
+        alert = house.book.alert(notice.alert or "" if notice else in_reply_to)
+        if notice and alert and _is_open(alert) and person.startswith("staff:"):
+            # What was told of an earlier episode says nothing of this one.
+            return alert if notice.written_at >= house.book.told_anew_at(alert) else None
+        return alert
     waiting = house.book.told_to(person)
     return waiting[0] if len(waiting) == 1 else None
 

@@ -159,6 +159,20 @@ async def test_an_unused_link_of_an_earlier_episode_acknowledges_nothing(
     assert [fact.what for fact in house.book.history(alert.id) if fact.by] == []
 
 
+async def test_an_answer_to_the_message_of_an_earlier_episode_acknowledges_nothing(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    alert, notice = await told(house)
+    relapse(house)
+    await house.duty.go()
+    said = {"from": "+8613", "text": "收到"}
+    answer = await reply(web, **said, in_reply_to=notice.id)
+    assert answer["result"] == "noted"
+    assert f"/alerts/{alert.id}" in answer["detail"]
+    answer = await reply(web, **said, in_reply_to=house.book.notices(alert.id)[-1].id)
+    assert (answer["result"], answer["alert"]) == ("acknowledged", alert.id)
+
+
 async def test_a_link_serves_on_where_staff_were_told_nothing_new(house: SmallHouse, web: httpx.AsyncClient) -> None:
     alert, notice = await told(house)
     house.time += timedelta(minutes=20)
