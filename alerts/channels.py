@@ -604,7 +604,7 @@ class _Voice:
         if not self._channel.trusted:
             written = untrusted_message(notice, has_link=bool(link)) if delivery.address else _untrusted(notice)
         elif delivery.address:
-            written = late_message(notice, self._clock())
+            written = late_message(notice, self._clock(), has_link=bool(link))
         if not self._channel.replies:
             written = without_reply(written)
         return Message(

@@ -525,11 +525,14 @@ def replay(facts: Iterable[Fact]) -> FollowUp:
 
 
 def asked_to_call(about: Notice, at: datetime, *, programme: str | None = None) -> Open:
-    """What a patient opens who has read a message and asks to be called; the same for the same message."""
+    """What a patient opens who has read a message and asks to be called; the same for the same message.
+
+    An answer to the questions of a survey opens another one.
+    """
     return Open(
         patient=about.patient,
         why=Why.PATIENT,
-        key=about.id,
+        key=f"{PLEASE_CALL} {about.id}",
         because=Text(
             en=f"The patient asks to be called about the message “{about.subject.en}”.",
             zh=f"患者阅读消息“{about.subject.zh}”后请求回电。",

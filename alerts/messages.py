@@ -95,6 +95,10 @@ _FOR_STAFF: Final[Mapping[str, Text]] = {
         zh="请检查该通道的服务器与账户。期间改用其他联系方式通知；待发消息会继续重试。",
     ),
 }
+_CALL_ME: Final = Text(
+    en="To have your clinic call you, open the link: nobody has to sign in.",
+    zh="如需诊所给您打电话，请打开链接，无需登录。",
+)
 _TOLD_TO_CLINIC: Final = Text(en="Your clinic is being told.", zh="正在通知您的诊所。")
 _IF_UNWELL: Final = Text(
     en="If you feel unwell, call the emergency number (120 in China).",
@@ -397,14 +401,18 @@ def call_message(
     )
 
 
-def late_message(notice: Notice, now: datetime) -> Written:
-    """A notice as it stands; of one that comes late, for quiet hours or a channel that was dead, how old it is."""
-    age = now - notice.written_at
-    if age <= _CAME_LATE:
-        return Written(subject=notice.subject, body=notice.body)
-    old = span(age)
-    said = Text(en=f"This message was written {old.en} ago.\n", zh=f"本消息写于 {old.zh}前。\n")
-    return Written(subject=notice.subject, body=together((said, notice.body), Text(en="", zh="")))
+def late_message(notice: Notice, now: datetime, *, has_link: bool) -> Written:
+    """A notice as it stands; of one that comes late, for quiet hours or a channel that was dead, how old it is.
+
+    has_link: a patient reads what it is good for, where the notice itself does not say so.
+    """
+    age, said = now - notice.written_at, [notice.body]
+    if age > _CAME_LATE:
+        old = span(age)
+        said.insert(0, Text(en=f"This message was written {old.en} ago.", zh=f"本消息写于 {old.zh}前。"))
+    if has_link and notice.audience is Audience.PATIENT and not notice.id.startswith((SURVEY_ID, EDUCATION_ID)):
+        said.append(_CALL_ME)
+    return Written(subject=notice.subject, body=together(said, Text(en="\n", zh="\n")))
 
 
 def is_end(notice: Notice) -> bool:

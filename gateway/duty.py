@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 from hashlib import sha256
 from typing import Final
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine
@@ -27,13 +28,14 @@ from alerts.escalation_book import EscalationBook, PatientFile
 from alerts.follow_up_book import FollowUpBook
 from alerts.invitation import APPOINTMENT_ID
 from alerts.machine import for_patient, hear_findings
-from alerts.messages import OVERDUE_ID, Situation, Written, is_no_low, situation_of
+from alerts.messages import OVERDUE_ID, TRIAL_ID, Situation, Written, is_no_low, situation_of
 from alerts.outbox import Outbox
 from alerts.rules import RULES, RuleBook
 from alerts.survey import EDUCATION_ID, SURVEY_ID, VALID
 from alerts.team import Recipient, Role, patient
 from alerts.team_book import TeamBook
 from gateway.clock import Clock
+from gateway.guard import LOOPBACK_NAMES
 from gateway.health_words import known
 from gateway.language import Language, Sentence
 from gateway.own_limits import care_of
@@ -144,9 +146,10 @@ class Duty:
     def link(self, notice: Notice, trusted: bool = True) -> str:
         """What one of the staff acknowledges an alert by without signing in, and a patient answers a survey by.
 
-        A patient reads behind one what was given to read, and the message itself where the channel that it goes by
-        is not trusted with it, also what a rule says to the patient, which names no recipient. What is only to be
-        seen to stands behind signing in. The same for the same notice; "" where there is nothing to answer or read.
+        A patient reads behind one what was given to read, and the message itself, also what a rule says to the
+        patient, which names no recipient, and asks to be called there; a test message says all where its channel is
+        trusted with it, as does any other where no telephone can open a link. What is only to be seen to stands
+        behind signing in. The same for the same notice; "" where there is nothing to answer or to read.
         """
         if notice.audience is Audience.PATIENT:
             person = notice.recipient or patient(notice.patient)
@@ -154,13 +157,20 @@ class Duty:
                 return self._signed(SURVEY, notice.id, person, notice.written_at + VALID)
             if notice.id.startswith(EDUCATION_ID):
                 return self._signed(EDUCATION, notice.id, person, notice.written_at + VALID)
+            if trusted and (notice.id.startswith(TRIAL_ID) or not self._is_reached_by_patients):
+                return ""
             holds = VALID if notice.id.startswith(APPOINTMENT_ID) else LINK_HOLDS
-            return "" if trusted else self._signed(MESSAGE, notice.id, person, notice.written_at + holds)
+            return self._signed(MESSAGE, notice.id, person, notice.written_at + holds)
         if notice.recipient is None:
             return ""
         if notice.alert is None or notice.id.startswith(OVERDUE_ID):
             return self._page(notice)
         return self._signed(ACKNOWLEDGE, notice.alert, notice.recipient, notice.written_at + LINK_HOLDS)
+
+    @property
+    def _is_reached_by_patients(self) -> bool:
+        """Whether links lead anywhere but to the machine on which they are opened."""
+        return urlsplit(self.base_url).hostname not in LOOPBACK_NAMES
 
     def _page(self, notice: Notice) -> str:
         return page_of(notice, self.base_url.rstrip("/"))

@@ -1,4 +1,4 @@
-"""A message to a patient behind a signed link, where the channel that brought the link is not trusted with the text.
+"""A message to a patient behind a signed link: in full, also where its channel is not trusted with it.
 
 A GET changes nothing, for mail scanners and messengers open links. The button asks the clinic to call; once for each
 message.

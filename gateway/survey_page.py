@@ -20,7 +20,7 @@ from alerts.survey import MATERIALS, QUESTIONS, Question, refusal
 from gateway.api import House
 from gateway.care_api import AnswerIn, Wish, answer
 from gateway.language import Sentence
-from gateway.linked import claimed, patients_page
+from gateway.linked import Call, ask_for_call, call_about, claimed, find_notice, patients_page
 from gateway.signed import SURVEY, Claim
 from gateway.view import HouseView
 
@@ -51,6 +51,13 @@ async def take(request: Request, house: House, token: str, claim: SurveyClaim) -
     return await _page(request, house, token, claim, thanks=True, wish=wish)
 
 
+@router.post("/survey/{token}/call")
+async def call_me(request: Request, house: House, token: str, claim: SurveyClaim) -> Response:
+    """Have somebody call the patient, whatever the answer is, and tell who is on duty."""
+    call = await ask_for_call(house, await find_notice(house, claim))
+    return await _page(request, house, token, claim, call=call)
+
+
 def _known(fields: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in fields.items() if name in set(Question)}
 
@@ -64,15 +71,18 @@ async def _page(
     refused: Text | None = None,
     thanks: bool = False,
     wish: Wish | None = None,
+    call: Call | None = None,
 ) -> Response:
     """refused: why an answer was not taken; the questions stay where they can still be answered.
 
-    wish: to be called again, as it was just taken.
+    wish: to be called again, as it was just taken. call: what was asked for beside the answer, just now.
     """
     survey = await asyncio.to_thread(house.follow_ups.survey, claim.subject)
     if survey is None:
         raise HTTPException(404, Sentence("no survey has the id {id}", id=claim.subject))
     given = await asyncio.to_thread(house.follow_ups.given, survey.patient)
+    if call is None and not (survey.answer and survey.answer.call_again):
+        call = await call_about(house, await find_notice(house, claim))
     return await patients_page(
         request,
         house,
@@ -84,6 +94,7 @@ async def _page(
         refused=refused,
         thanks=thanks,
         wish=wish,
+        call=call,
         questions=QUESTIONS,
         given=[MATERIALS[name] for name in dict.fromkeys(each.material for each in given) if name in MATERIALS],
         status=409 if refused else 200,

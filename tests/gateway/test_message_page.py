@@ -1,4 +1,4 @@
-"""A message to a patient behind a signed link, where the channel is not trusted with what it says."""
+"""A message to a patient behind a signed link, by which the patient can ask to be called."""
 
 from __future__ import annotations
 
@@ -142,10 +142,30 @@ async def test_what_a_rule_says_to_the_patient_alone_stands_behind_a_link_as_wel
     assert [task.problem for task in house.follow_ups.open_of(patient.id)] == [PLEASE_CALL]
 
 
-async def test_a_channel_that_is_trusted_says_it_itself(house: SmallHouse) -> None:
+@pytest.mark.parametrize("patient", [WANG, MILLER])
+async def test_a_channel_that_is_trusted_says_it_itself_and_leads_to_a_call(
+    house: SmallHouse, web: httpx.AsyncClient, patient: Patient
+) -> None:
+    message = await told(house, patient, trusted=True)
+    assert message.said(message.subject) == IN_FULL[patient.language][2]
+    assert message.said(message.body).splitlines() == [
+        *IN_FULL[patient.language][3:-2],
+        {
+            "en": "To have your clinic call you, open the link: nobody has to sign in.",
+            "zh_CN": "如需诊所给您打电话，请打开链接，无需登录。",
+        }[patient.language],
+    ]
+    path = message.link.removeprefix(SENT)
+    assert read(await web.get(path)) == IN_FULL[patient.language]
+    await web.post(path)
+    (task,) = house.follow_ups.open_of(patient.id)
+    assert (task.problem, task.priority) == (PLEASE_CALL, Priority.HIGH)
+
+
+async def test_a_trusted_message_has_no_link_that_no_telephone_can_open(house: SmallHouse) -> None:
+    house.duty.base_url = "http://127.0.0.1:8090"
     message = await told(house, WANG, trusted=True)
-    assert message.link == ""
-    assert message.said(message.subject) == "请立即关注：血糖严重偏低"
+    assert (message.link, "链接" in message.body.zh) == ("", False)
 
 
 @pytest.mark.parametrize("patient", [WANG, MILLER])

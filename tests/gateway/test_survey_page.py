@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from alerts.alert import Act, ActKind, Alert, Outcome, Priority
-from alerts.follow_up import Attempt, Result
+from alerts.follow_up import PLEASE_CALL, Attempt, Result
 from alerts.team import Contact, QuietHours, Role
 from gateway.guard import WebSettings
 from gateway.people import Patient
@@ -202,6 +202,43 @@ async def test_by_telephone_a_nurse_reads_the_questions_and_writes_the_answers_d
     assert "评分 2/5" in task.because.zh
     (entry,) = house.audit(subject=f"survey:{survey.id}")
     assert (entry.what, entry.who) == ("answered", "Bao")
+
+
+@pytest.mark.parametrize("before", [{}, {"solved": "false"}])
+@pytest.mark.parametrize("patient", [WANG, MILLER])
+async def test_who_is_asked_can_have_the_clinic_call_whatever_the_answer_is(
+    house: SmallHouse, web: httpx.AsyncClient, patient: Patient, before: dict[str, str]
+) -> None:
+    house.duty.team.put(BAO, now=NOW)
+    house.duty.team.add_shift(shift("bao", Role.NURSE), now=NOW)
+    await reached(house, house.find(very_low(patient)))
+    house.time += timedelta(hours=1)  # 08:30 in Berlin
+    link = next(each.link for each in (await asked(house, patient.id)).heard if "/survey/" in each.link)
+    path = link.removeprefix(SENT)
+    page = await web.post(path, data=before) if before else await web.get(path)
+    assert f'action="{path}/call"' in page.text
+    for _ in range(2):
+        page = await web.post(f"{path}/call")
+        assert {"zh_CN": "诊所会有人给您打电话", "en": "Somebody of your clinic will call you"}[
+            patient.language
+        ] in page.text
+        assert f'action="{path}/call"' not in page.text
+    (task,) = [each for each in house.follow_ups.open_of(patient.id) if each.problem == PLEASE_CALL]
+    waiting = [each.notice for each in house.duty.outbox.pending_notices("app", house.time)]
+    assert [each.recipient for each in waiting if each.follow_up == task.id] == ["staff:bao"]
+    again = await web.get(path)
+    assert f'action="{path}/call"' not in again.text
+
+
+async def test_who_has_asked_in_the_answer_is_not_offered_a_second_call(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    await reached(house, house.find(very_low()))
+    (message,) = (await asked(house, WANG.id)).heard
+    path = message.link.removeprefix(SENT)
+    thanks = await web.post(path, data={"call_again": "true"})
+    for page in (thanks, await web.get(path)):
+        assert f"{path}/call" not in page.text
 
 
 async def test_it_is_sent_once_and_not_in_quiet_hours(house: SmallHouse) -> None:

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 BASE: Final = "https://ward.example"
-_LINK: Final = re.compile(rf"{re.escape(BASE)}/(answer|survey|alerts)/[\w.-]+")
+_LINK: Final = re.compile(rf"{re.escape(BASE)}/(answer|survey|message|alerts)/[\w.-]+")
 _ID: Final = re.compile(r"[ns]-[0-9a-f]{16}")
 
 
