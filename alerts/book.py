@@ -48,7 +48,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from alerts.alert import Alert, Audience, Notice, Outcome, Priority, Text
+from alerts.alert import Alert, Audience, Notice, Outcome, Priority, Reason, Text
 from alerts.audit import audited
 from alerts.database import METADATA
 from alerts.machine import OVER, Change, Fact, FactKind
@@ -85,6 +85,7 @@ _alerts = Table(
     Column("closed_at_us", BigInteger),
     Column("closed_by", String(200)),
     Column("outcome", String(32)),
+    Column("reason", String(32)),
     Column("closing_note", LongText),
 )
 _is_open: Final = _alerts.c.closed_at_us.is_(None)
@@ -819,6 +820,7 @@ def _alert_row(alert: Alert) -> dict[str, Any]:
         "raising": sorted(alert.raising),
         "present": bool(alert.raising),
         "outcome": alert.outcome,
+        "reason": alert.reason,
     }
 
 
@@ -834,6 +836,7 @@ def _alert(row: Row[Any]) -> Alert:
         evidence=tuple(row.evidence),
         raising=frozenset(row.raising),
         outcome=Outcome(row.outcome) if row.outcome else None,
+        reason=Reason(row.reason) if row.reason else None,
     )
 
 
