@@ -41,6 +41,7 @@ from alerts.follow_up import (
 )
 from alerts.machine import hear
 from alerts.team import Role
+from tests.alerts.care_table import DRAWING
 from tests.alerts.ward import START, finding, minute
 
 BECAUSE = Text(en="Asked to be called", zh="请求致电")
@@ -136,6 +137,10 @@ def test_the_table_of_states_and_deeds_is_total(state: State, kind: str) -> None
         step = decide(before, deed)[0]
         assert (step.follow_up.state, step.follow_up.assigned_to) == wanted
         assert (step.fact.by, step.fact.at) == (deed.by, minute(5))
+
+
+def test_the_drawing_in_the_docs_is_what_becomes_of_a_follow_up() -> None:
+    assert DRAWING.redrawn == DRAWING.text, "docs/follow_up.md is out of date: python -m tests.alerts.care_table"
 
 
 @pytest.mark.parametrize("kind", deeds("f-1"))
