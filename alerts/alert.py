@@ -6,7 +6,7 @@ present" and "has a person seen it" are independent. Priorities are named as in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import IntEnum, StrEnum
@@ -98,7 +98,7 @@ class Outcome(StrEnum):
     EMERGENCY = "emergency"
     MENDED = "mended"
     FALSE_ALARM = "false-alarm"
-    NO_ACTION = "no-action"  # the note says why
+    NO_ACTION = "no-action"  # of a patient's alert with a Reason; the note says more
 
 
 OUTCOMES_OF_HOUSE: Final = (Outcome.MENDED, Outcome.FALSE_ALARM, Outcome.NO_ACTION)
@@ -108,6 +108,38 @@ OUTCOMES_OF_CARE: Final = tuple(each for each in Outcome if each not in {Outcome
 def outcomes_of(patient: str) -> Sequence[Outcome]:
     """With which an alert about somebody, or about HOUSE, may be closed."""
     return OUTCOMES_OF_HOUSE if patient == HOUSE else OUTCOMES_OF_CARE
+
+
+class Reason(StrEnum):
+    """Why nothing was done about an alert of a patient. Homeward's own list: no standard has one.
+
+    In the terms of IEC 60601-1-8 those of FALSE_ALARMS are false positive alarm conditions: there was no valid event
+    in the patient. The others are true.
+    """
+
+    FALSE_READING = "false-reading"
+    DEVICE_FAULT = "device-fault"
+    WRONG_ENTRY = "wrong-entry"
+    TREATED_BEFORE = "treated-before"
+    ACCEPTED = "accepted"
+    NOT_REACHED = "not-reached"
+    DECLINED = "declined"
+    OTHER = "other"  # the note says which
+
+
+FALSE_ALARMS: Final = frozenset({Reason.FALSE_READING, Reason.DEVICE_FAULT, Reason.WRONG_ENTRY})
+REASON_WORDS: Final[Mapping[Reason, Text]] = {
+    Reason.FALSE_READING: Text(
+        en="false reading (pressure on the sensor, interference)", zh="读数不实（传感器受压、受干扰）"
+    ),
+    Reason.DEVICE_FAULT: Text(en="fault of the device or cuff", zh="设备或袖带故障"),
+    Reason.WRONG_ENTRY: Text(en="measured on somebody else, or entered wrongly", zh="非本人测量或录入有误"),
+    Reason.TREATED_BEFORE: Text(en="treated before anybody was in contact", zh="联系前已自行处理"),
+    Reason.ACCEPTED: Text(en="known and accepted for this patient", zh="已知情况，对该患者可接受"),
+    Reason.NOT_REACHED: Text(en="the patient could not be reached in the end", zh="最终未能联系到患者"),
+    Reason.DECLINED: Text(en="the patient declined", zh="患者拒绝"),
+    Reason.OTHER: Text(en="another reason", zh="其他原因"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +152,7 @@ class Alert:
     emergency_at: as of the newest finding of that episode that had one. untold_since: when the condition came back
     for the patient alone, an episode of which staff have not been told; None when they have, or it is over.
     snoozed_at and what goes with it: somebody has put it off until then, and that lasts; None when nobody has, or it
-    has ended.
+    has ended. reason: of the outcome no-action; None of another, and where it was closed before it was asked for.
     """
 
     id: str
@@ -147,6 +179,7 @@ class Alert:
     closed_at: datetime | None = None
     closed_by: str | None = None
     outcome: Outcome | None = None
+    reason: Reason | None = None
     closing_note: str | None = None
 
 
@@ -170,7 +203,8 @@ Symptoms = frozenset[Symptom]
 class Act:
     """What a named person does with an alert. outcome is required to close and refused otherwise.
 
-    symptoms: on closing, those the patient has; empty: asked, none; None: not asked. until: on putting it off.
+    reason: required with the outcome no-action about a patient, and refused otherwise. symptoms: on closing, those
+    the patient has; empty: asked, none; None: not asked. until: on putting it off.
     """
 
     kind: ActKind
@@ -179,6 +213,7 @@ class Act:
     at: datetime
     note: str = ""
     outcome: Outcome | None = None
+    reason: Reason | None = None
     symptoms: Symptoms | None = None
     until: datetime | None = None
 
@@ -206,6 +241,31 @@ class IllegalAct(Exception):
     def on_clock(self, zone: tzinfo) -> IllegalAct:
         """The same, with its moment on the clock of a zone."""
         return IllegalAct(self._form, self._moment, zone)
+
+
+def refuse_reason(what: Text, outcome: Outcome, reason: Reason | None, *, takes_one: bool) -> None:
+    """Raises IllegalAct where something is to be closed without an action and does not say why, or else does.
+
+    what: such as "alert a-1". takes_one: whether a reason is asked for where nothing was done.
+    """
+    if takes_one and outcome is Outcome.NO_ACTION:
+        if reason is None:
+            raise IllegalAct(
+                Text(
+                    en=f"Closing {what.en} with the outcome “No action needed” ({outcome}) needs a reason: "
+                    f"{'; '.join(f'{words.en} ({each})' for each, words in REASON_WORDS.items())}.",
+                    zh=f"以“无需处理”（{outcome}）关闭{what.zh} 须选择原因："
+                    f"{'；'.join(f'{words.zh}（{each}）' for each, words in REASON_WORDS.items())}。",
+                )
+            )
+    elif reason is not None:
+        raise IllegalAct(
+            Text(
+                en=f"Closing {what.en} with the outcome {outcome} takes no reason: only no-action of a patient's "
+                "alert does. Leave it out.",
+                zh=f"以 {outcome} 关闭{what.zh} 不填原因：仅患者警报的 no-action 需要。请去掉原因。",
+            )
+        )
 
 
 def minute_on(local: datetime) -> str:

@@ -49,7 +49,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from alerts.alert import Alert, Audience, Notice, Outcome, Priority, Text
+from alerts.alert import Alert, Audience, Notice, Outcome, Priority, Reason, Text
 from alerts.audit import audited
 from alerts.database import METADATA
 from alerts.devices import Heard
@@ -87,6 +87,7 @@ _alerts = Table(
     Column("closed_at_us", BigInteger),
     Column("closed_by", String(200)),
     Column("outcome", String(32)),
+    Column("reason", String(32)),
     Column("closing_note", LongText),
 )
 _is_open: Final = _alerts.c.closed_at_us.is_(None)
@@ -845,6 +846,7 @@ def _alert_row(alert: Alert) -> dict[str, Any]:
         "raising": sorted(alert.raising),
         "present": bool(alert.raising),
         "outcome": alert.outcome,
+        "reason": alert.reason,
     }
 
 
@@ -860,6 +862,7 @@ def _alert(row: Row[Any]) -> Alert:
         evidence=tuple(row.evidence),
         raising=frozenset(row.raising),
         outcome=Outcome(row.outcome) if row.outcome else None,
+        reason=Reason(row.reason) if row.reason else None,
     )
 
 

@@ -369,6 +369,20 @@ def is_over(
     return Result.ACKNOWLEDGED if seen and until is Until.ACKNOWLEDGED else None
 
 
+def ends(timer: Timer, result: Result) -> bool:
+    """Whether a timer that is still to come ends with what has come to its alert."""
+    if timer.kind is TimerKind.ALL_CLEAR:
+        return False
+    if result is Result.SNOOZED:
+        return timer.is_for_staff
+    if result is Result.ACKNOWLEDGED:
+        return timer.step is None or timer.step.until is Until.ACKNOWLEDGED
+    if result is Result.CONDITION_GONE:
+        is_repeated = timer.kind is TimerKind.STEP and timer.step is not None and timer.step.repeat is not None
+        return (timer.step is not None and timer.step.is_for_patient) or (is_repeated and timer.count > 0)
+    return True
+
+
 def people(step: Step, rota: Rota, patient: Recipient, now: datetime) -> tuple[Recipient, ...]:
     """Who is to be told in a step, as far as somebody is there."""
     if step.is_for_patient:

@@ -74,6 +74,7 @@ from alerts.escalation import (
     after_telling,
     after_waiting,
     begin,
+    ends,
     is_day,
     is_handed_over,
     is_over,
@@ -1347,7 +1348,7 @@ def _plan(db: Connection, timers: Iterable[Timer]) -> None:
 def _end(db: Connection, alert: str, result: Result, at: datetime) -> None:
     """End what an event ends of the runs of an alert."""
     query = select(_timers).where(_timers.c.subject == alert, _is_left)
-    ended = [timer.id for timer in map(_timer, db.execute(query)) if _ends(timer, result)]
+    ended = [timer.id for timer in map(_timer, db.execute(query)) if ends(timer, result)]
     if ended:
         db.execute(update(_timers).where(_timers.c.id.in_(ended)).values(done_us=to_us(at), result=result))
 
@@ -1360,19 +1361,6 @@ def _is_over(timer: Timer, alert: Alert) -> Result | None:
         snoozed=alert.snoozed_until is not None,
         gone=alert.condition_gone_at is not None,  # maybe before its run began, when there was no step to end
     )
-
-
-def _ends(timer: Timer, result: Result) -> bool:
-    if timer.kind is TimerKind.ALL_CLEAR:
-        return False
-    if result is Result.SNOOZED:
-        return timer.is_for_staff
-    if result is Result.ACKNOWLEDGED:
-        return timer.step is None or timer.step.until is Until.ACKNOWLEDGED
-    if result is Result.CONDITION_GONE:
-        is_repeated = timer.kind is TimerKind.STEP and timer.step is not None and timer.step.repeat is not None
-        return (timer.step is not None and timer.step.is_for_patient) or (is_repeated and timer.count > 0)
-    return True
 
 
 def _lacking_handover() -> Select[Any]:

@@ -52,9 +52,11 @@ from alerts.alert import (
     Notice,
     Outcome,
     Priority,
+    Reason,
     Symptom,
     Symptoms,
     Text,
+    refuse_reason,
     together,
 )
 from alerts.team import ROLE_WORDS, Role
@@ -226,13 +228,14 @@ class Postpone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Close:
-    """End it. symptoms as in Attempt."""
+    """End it. reason: with no-action where it is of an alert, and not else. symptoms as in Attempt."""
 
     follow_up: str
     by: str
     at: datetime
     outcome: Outcome | None
     note: str
+    reason: Reason | None = None
     symptoms: Symptoms | None = None
 
 
@@ -270,7 +273,8 @@ class Opening:
 class Fact:
     """One dated fact, and what is true after it: priority, role, assigned_to, due_at and why by then (`rule`).
 
-    opening: of the first one. channel, result: of an attempt. outcome: of the last. symptoms: None where not asked.
+    opening: of the first one. channel, result: of an attempt. outcome, reason: of the last. symptoms: None where not
+    asked.
     """
 
     follow_up: str
@@ -287,6 +291,7 @@ class Fact:
     channel: str | None = None
     result: Result | None = None
     outcome: Outcome | None = None
+    reason: Reason | None = None
     symptoms: Symptoms | None = None
 
 
@@ -325,6 +330,7 @@ class FollowUp:
     closed_at: datetime | None = None
     closed_by: str | None = None
     outcome: Outcome | None = None
+    reason: Reason | None = None
     closing_note: str | None = None
 
     @property
@@ -510,7 +516,8 @@ def after(follow_up: FollowUp | None, fact: Fact) -> FollowUp:
     if fact.what is What.ATTEMPTED:
         return _tried(later, fact)
     if fact.what is What.CLOSED:
-        return replace(later, closed_at=fact.at, closed_by=fact.by, outcome=fact.outcome, closing_note=fact.note)
+        ended = replace(later, closed_at=fact.at, closed_by=fact.by, outcome=fact.outcome, reason=fact.reason)
+        return replace(ended, closing_note=fact.note)
     return later
 
 
@@ -636,6 +643,7 @@ def follow(alert: Alert, act: Act, follow_up: FollowUp | None, *, programme: str
         by=act.by,
         at=act.at,
         outcome=act.outcome,
+        reason=act.reason,
         note=act.note,
         symptoms=act.symptoms,
     )
@@ -705,6 +713,7 @@ def closing(steps: Iterable[Step]) -> Act | None:
                 at=fact.at,
                 note=fact.note,
                 outcome=fact.outcome,
+                reason=fact.reason,
             )
     return None
 
@@ -848,12 +857,15 @@ def _close(follow_up: FollowUp, deed: Close) -> Step:
             "请先在随访中记录联系到患者的那次联系（警报尚未确认的，请先确认）。"
             f"目前可选：{', '.join(follow_up.possible)}。",
         )
+    what = Text(en=f"follow-up {follow_up.id}", zh=f"随访 {follow_up.id}")
+    refuse_reason(what, deed.outcome, deed.reason, takes_one=follow_up.alert is not None)
     return _step(
         follow_up,
         What.CLOSED,
         deed,
         assigned_to=follow_up.assigned_to or deed.by,
         outcome=deed.outcome,
+        reason=deed.reason,
         symptoms=deed.symptoms,
     )
 
@@ -981,6 +993,7 @@ def _step(
     channel: str | None = None,
     result: Result | None = None,
     outcome: Outcome | None = None,
+    reason: Reason | None = None,
     symptoms: Symptoms | None = None,
 ) -> Step:
     """What is left out stays as it is."""
@@ -998,6 +1011,7 @@ def _step(
         channel=channel,
         result=result,
         outcome=outcome,
+        reason=reason,
         symptoms=symptoms,
     )
     return Step(follow_up=after(follow_up, fact), fact=fact)

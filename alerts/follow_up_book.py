@@ -42,7 +42,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from alerts.alert import OUTCOMES_OF_CARE, IllegalAct, Outcome, Priority, Symptom, Symptoms, Text
+from alerts.alert import OUTCOMES_OF_CARE, IllegalAct, Outcome, Priority, Reason, Symptom, Symptoms, Text
 from alerts.audit import audited
 from alerts.care_plan import CarePlan, Condition, Control, followed, judged, opening
 from alerts.database import METADATA
@@ -104,6 +104,7 @@ _follow_ups = Table(
     Column("closed_at_us", BigInteger),
     Column("closed_by", String(200)),
     Column("outcome", String(32)),
+    Column("reason", String(32)),
     Column("closing_note", LongText),
 )
 _is_open: Final = _follow_ups.c.closed_at_us.is_(None)
@@ -134,6 +135,7 @@ _facts = Table(
     Column("note", LongText, nullable=False),
     Column("opening", JSON(none_as_null=True)),
     Column("outcome", String(32)),
+    Column("reason", String(32)),
     Column("symptoms", JSON(none_as_null=True)),
 )
 # What an attempt has besides; its fact has the rest.
@@ -927,6 +929,7 @@ def _follow_up_row(follow_up: FollowUp) -> dict[str, Any]:
         "rule_zh": follow_up.rule.zh,
         "symptoms": _names(follow_up.symptoms),
         "outcome": follow_up.outcome and follow_up.outcome.value,
+        "reason": follow_up.reason and follow_up.reason.value,
     }
 
 
@@ -942,6 +945,7 @@ def _follow_up(row: Row[Any]) -> FollowUp:
         rule=Text(en=row.rule_en, zh=row.rule_zh),
         symptoms=_symptoms(row.symptoms),
         outcome=Outcome(row.outcome) if row.outcome else None,
+        reason=Reason(row.reason) if row.reason else None,
     )
 
 
@@ -970,6 +974,7 @@ def _fact_row(fact: Fact) -> dict[str, Any]:
             "programme": start.programme,
         },
         "outcome": fact.outcome and fact.outcome.value,
+        "reason": fact.reason and fact.reason.value,
         "symptoms": _names(fact.symptoms),
     }
 
@@ -999,6 +1004,7 @@ def _fact(row: Row[Any]) -> Fact:
         channel=row.channel,
         result=Result(row.result) if row.result else None,
         outcome=Outcome(row.outcome) if row.outcome else None,
+        reason=Reason(row.reason) if row.reason else None,
         symptoms=_symptoms(row.symptoms),
     )
 

@@ -45,8 +45,9 @@ what is an emergency still, joins as well (`Finding.renews`): nobody is told, bu
 closed alert says what it said when it was closed. A finding that changes nothing writes nothing, and every sentence
 that was written stays in the facts.
 
-Acts: acknowledging an open alert that nobody has acknowledged, closing an open alert with outcome and note, putting
-off an open, present alert that nobody has acknowledged; all else is an IllegalAct.
+Acts: acknowledging an open alert that nobody has acknowledged, closing an open alert with outcome and note (of a
+patient's without an action with a reason as well), putting off an open, present alert that nobody has acknowledged;
+all else is an IllegalAct.
 
 **Put off** (snoozed): until a moment, at most `SNOOZE_AT_MOST` ahead, staff are not told of this trouble as it is
 now; what is of high priority or an emergency cannot be put off. It ends at its time (`wake`), and the alert is then
@@ -82,6 +83,7 @@ from alerts.alert import (
     Text,
     Verdict,
     outcomes_of,
+    refuse_reason,
 )
 from alerts.follow_up import asks_symptoms
 from alerts.rule import Rule
@@ -468,16 +470,20 @@ def _close(alert: Alert, act: Act) -> Change:
                 zh=f"关闭警报 {alert.id} 须填写说明：做了什么，或为何无需处理。",
             )
         )
+    what = Text(en=f"alert {alert.id}", zh=f"警报 {alert.id}")
+    refuse_reason(what, act.outcome, act.reason, takes_one=alert.patient != HOUSE)
     closed = replace(
         _awake(alert),
         untold_since=None,
         closed_at=act.at,
         closed_by=act.by,
         outcome=act.outcome,
+        reason=act.reason,
         closing_note=act.note,
         updated_at=act.at,
     )
-    return _change(closed, FactKind.CLOSED, act.at, by=act.by, note=f"{act.outcome}: {act.note}")
+    because = f"{act.outcome} ({act.reason})" if act.reason else act.outcome
+    return _change(closed, FactKind.CLOSED, act.at, by=act.by, note=f"{because}: {act.note}")
 
 
 def _snooze(alert: Alert, act: Act) -> Change:

@@ -19,7 +19,7 @@ from enum import StrEnum
 from math import fsum
 from typing import Final
 
-from alerts.alert import OUTCOMES_OF_CARE, Outcome, Priority, Text, together
+from alerts.alert import FALSE_ALARMS, OUTCOMES_OF_CARE, REASON_WORDS, Outcome, Priority, Reason, Text, together
 from alerts.rule import DAYS, HOURS, MIN, OWN, Comparison, Parameter, Rule
 from alerts.rules import RULES
 
@@ -32,6 +32,11 @@ RELAX_FROM: Final = 10
 RELAX_SHARE: Final = 0.60
 TIGHTEN_FROM: Final = 5
 TIGHTEN_SHARE: Final = 0.20
+# What was not done because of the patient's way, and not of the rule, speaks for no change of it.
+_SAYS_NOTHING: Final = frozenset({Reason.NOT_REACHED, Reason.DECLINED})
+# What no number of a rule would change.
+_TO_MEND: Final = frozenset({Reason.DEVICE_FAULT, Reason.WRONG_ENTRY})
+_UNSAID: Final = Text(en="not said (closed before it was asked for)", zh="未填写（旧记录）")
 # Which number of a rule decides most how often staff hear of it, in the order in which one is looked for.
 _LEVERS: Final = (
     "staff-after", "unrecovered", "staff-systolic", "staff-days", "call", "hold", "limit", "systolic", "high", "days",
@@ -46,8 +51,9 @@ _NEARLY: Final = 1e-9
 class AlertRow:
     """An alert of the period (moments aware UTC). rule: the one that opened it, None where that is not known.
 
-    acknowledged_at: when somebody first did, whoever had to do it again later. worsened: it became more urgent.
-    steps: how many steps of its ladder after the first were taken, because nobody had answered.
+    reason: why nothing was done; None also where that was not asked for yet. acknowledged_at: when somebody first
+    did, whoever had to do it again later. worsened: it became more urgent. steps: how many steps of its ladder after
+    the first were taken, because nobody had answered.
     """
 
     id: str
@@ -61,6 +67,7 @@ class AlertRow:
     acknowledged_at: datetime | None = None
     closed_at: datetime | None = None
     outcome: Outcome | None = None
+    reason: Reason | None = None
     note: str = ""
     worsened: bool = False
     steps: int = 0
@@ -166,14 +173,16 @@ class Figures:
     """What the alerts of a group add up to.
 
     patient_days: days with readings, None where days belong to no group. acted_on: closed with another outcome than
-    no action. unanswered: nobody has acknowledged or closed them yet. escalated: a later step of the ladder was
-    taken; worsened: became more urgent. acknowledge: closing is an answer too.
+    no action. false_alarms: closed with a reason of FALSE_ALARMS. unanswered: nobody has acknowledged or closed them
+    yet. escalated: a later step of the ladder was taken; worsened: became more urgent. acknowledge: closing is an
+    answer too.
     """
 
     alerts: int
     patient_days: int | None
     closed: int
     acted_on: int
+    false_alarms: int
     outcomes: Mapping[Outcome, int]
     unanswered: int
     unanswered_high: int
@@ -245,6 +254,10 @@ class Control:
     change: float | None
 
 
+# The commonest first; None where it was not asked for.
+Reasons = tuple[tuple[Reason | None, int], ...]
+
+
 class Verb(StrEnum):
     """What to do about a rule."""
 
@@ -264,22 +277,29 @@ class Advice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleFigures:
-    """What the alerts that a rule opened came to. rule None: it is not known which. reasons: why nothing was done."""
+    """What the alerts that a rule opened came to. rule None: it is not known which. reasons: why nothing was done.
+
+    false_alarms: closed with a reason of FALSE_ALARMS.
+    """
 
     rule: str | None
     alerts: int
     closed: int
     no_action: int
+    false_alarms: int
     emergencies: int
     escalated: int
     worsened: int
-    reasons: tuple[tuple[str, int], ...]
+    reasons: Reasons
     advice: Advice | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """The report. by_programme, by_role: None are those without one. reasons: of closing without an action."""
+    """The report. by_programme, by_role: None are those without one. reasons: of closing without an action.
+
+    notes: of those whose reason is another one than the list has, or was not asked for.
+    """
 
     start: datetime
     end: datetime
@@ -287,7 +307,8 @@ class Quality:
     total: Figures
     by_programme: Mapping[str | None, Figures]
     by_role: Mapping[str | None, Figures]
-    reasons: tuple[tuple[str, int], ...]
+    reasons: Reasons
+    notes: tuple[tuple[str, int], ...]
     reach: Reach
     satisfaction: tuple[Satisfaction, ...]
     satisfaction_total: Satisfaction
@@ -318,6 +339,7 @@ def quality(rows: QualityRows) -> Quality:
         },
         by_role={name: figures(teams[name], None) for name in _in_order(teams)},
         reasons=_reasons(rows.alerts),
+        notes=_notes(rows.alerts),
         reach=_reach(rows),
         satisfaction=_satisfaction(rows),
         satisfaction_total=_said(rows.surveys, None, None, None),
@@ -357,6 +379,7 @@ def _figures(
         patient_days=patient_days,
         closed=len(closed),
         acted_on=len(closed) - outcomes[Outcome.NO_ACTION],
+        false_alarms=_false_alarms(closed),
         outcomes={outcome: outcomes[outcome] for outcome in OUTCOMES_OF_CARE},
         unanswered=len(unanswered),
         unanswered_high=sum(alert.priority is Priority.HIGH for alert in unanswered),
@@ -476,11 +499,27 @@ def _control(measure: Measure, rows: Iterable[ControlRow]) -> Control:
 # Rules
 
 
-def _reasons(alerts: Iterable[AlertRow]) -> tuple[tuple[str, int], ...]:
-    """Why nothing was done, the commonest first, as it was written; upper case and blanks make no other reason."""
+def reason_words(reason: Reason | None) -> Text:
+    """A reason, or that there is none, in words."""
+    return REASON_WORDS[reason] if reason else _UNSAID
+
+
+def _false_alarms(alerts: Iterable[AlertRow]) -> int:
+    return sum(alert.reason in FALSE_ALARMS for alert in alerts)
+
+
+def _reasons(alerts: Iterable[AlertRow]) -> Reasons:
+    """Why nothing was done, the commonest first, those of one number in the order of the list."""
+    order = [*Reason, None]
+    counts = Counter(alert.reason for alert in alerts if alert.outcome is Outcome.NO_ACTION)
+    return tuple(sorted(counts.items(), key=lambda each: (-each[1], order.index(each[0]))))
+
+
+def _notes(alerts: Iterable[AlertRow]) -> tuple[tuple[str, int], ...]:
+    """What no reason of the list says, the commonest first, as written; upper case and blanks make no other note."""
     written: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for alert in alerts:
-        if alert.outcome is Outcome.NO_ACTION:
+        if alert.outcome is Outcome.NO_ACTION and alert.reason in {Reason.OTHER, None}:
             note = " ".join(alert.note.split())
             written[note.casefold()][note] += 1
     counts = [(min(notes, key=lambda note: (-notes[note], note)), notes.total()) for notes in written.values()]
@@ -495,35 +534,37 @@ def _rules(alerts: Iterable[AlertRow]) -> tuple[RuleFigures, ...]:
 def _rule_figures(name: str | None, alerts: Sequence[AlertRow]) -> RuleFigures:
     closed = [alert for alert in alerts if alert.closed_at]
     outcomes = Counter(alert.outcome for alert in closed)
-    reasons = _reasons(closed)
     rule = RULES.get(name) if name else None
     return RuleFigures(
         rule=name,
         alerts=len(alerts),
         closed=len(closed),
         no_action=outcomes[Outcome.NO_ACTION],
+        false_alarms=_false_alarms(closed),
         emergencies=outcomes[Outcome.EMERGENCY],
         escalated=sum(alert.steps > 0 for alert in alerts),
         worsened=sum(alert.worsened for alert in alerts),
-        reasons=reasons,
-        advice=_advice(rule, closed, reasons) if rule else None,
+        reasons=_reasons(closed),
+        advice=_advice(rule, closed) if rule else None,
     )
 
 
-def _advice(rule: Rule, closed: Sequence[AlertRow], reasons: Sequence[tuple[str, int]]) -> Advice | None:
+def _advice(rule: Rule, closed: Sequence[AlertRow]) -> Advice | None:
     """What its closed alerts speak for. Where they speak for both, what is safer: to hear of it earlier.
 
-    That one had to be passed on says nothing of the rule: who was told in time did not answer.
+    That one had to be passed on says nothing of the rule: who was told in time did not answer. Nor does a patient who
+    was not reached or declined, and what was false did not become worse.
     """
     emergencies = sum(alert.outcome is Outcome.EMERGENCY for alert in closed)
-    worse = sum(alert.outcome is not Outcome.EMERGENCY and alert.worsened for alert in closed)
-    in_vain = sum(alert.outcome is Outcome.NO_ACTION for alert in closed)
+    true = [alert for alert in closed if alert.reason not in FALSE_ALARMS]
+    worse = sum(alert.outcome is not Outcome.EMERGENCY and alert.worsened for alert in true)
+    in_vain = [alert for alert in closed if alert.outcome is Outcome.NO_ACTION and alert.reason not in _SAYS_NOTHING]
     n = len(closed)
     if n >= TIGHTEN_FROM and emergencies + worse >= TIGHTEN_SHARE * n:
         return _tighten(rule, n, emergencies, worse)
-    if n >= RELAX_FROM and in_vain >= RELAX_SHARE * n:
+    if n >= RELAX_FROM and len(in_vain) >= RELAX_SHARE * n:
         urgent = sum(alert.priority is Priority.HIGH for alert in closed)
-        return _relax(rule, n, in_vain, reasons, urgent)
+        return _relax(rule, n, in_vain, urgent)
     return None
 
 
@@ -541,15 +582,24 @@ def _tighten(rule: Rule, n: int, emergencies: int, worse: int) -> Advice:
     )
 
 
-def _relax(rule: Rule, n: int, in_vain: int, reasons: Sequence[tuple[str, int]], urgent: int) -> Advice:
-    note, times = reasons[0]
+def _relax(rule: Rule, n: int, in_vain: Sequence[AlertRow], urgent: int) -> Advice:
     lever = _lever(rule)
+    k, false = len(in_vain), _false_alarms(in_vain)
+    why, times = _most_often(in_vain)
     evidence = Text(
-        en=f"Of {n} closed alerts {in_vain} ({100 * in_vain / n:.0f} %) needed no action, most often "
-        f"because: {note} ({times}).",
-        zh=f"{n} 条已关闭的警报中，{in_vain} 条（{100 * in_vain / n:.0f}%）无需处理，"
-        f"最常见原因：{note}（{times} 条）。",
+        en=f"Of {n} closed alerts {k} ({100 * k / n:.0f} %) needed no action, {false} of them false alarms, most "
+        f"often because: {why.en} ({times}).",
+        zh=f"{n} 条已关闭的警报中，{k} 条（{100 * k / n:.0f}%）无需处理，其中误报 {false} 条，"
+        f"最常见原因：{why.zh}（{times} 条）。",
     )
+    to_mend = sum(alert.reason in _TO_MEND for alert in in_vain)
+    if 2 * to_mend > k:
+        said = Text(
+            en=f"{to_mend} of them came from devices or entries: see to those first, for no number of the rule would "
+            "help.",
+            zh=f"其中 {to_mend} 条源于设备或录入问题：请先解决这些问题，调整规则数值无济于事。",
+        )
+        return Advice(verb=Verb.LOOK, parameter=None, because=together((evidence, said)))
     if urgent:
         said = Text(
             en=f"{urgent} of them were of high priority: look at each before a number is changed.",
@@ -564,6 +614,15 @@ def _relax(rule: Rule, n: int, in_vain: int, reasons: Sequence[tuple[str, int]],
             en=f"{evidence.en} Hear of it less often: {try_it.en}", zh=f"{evidence.zh}可减少提醒：{try_it.zh}"
         ),
     )
+
+
+def _most_often(in_vain: Sequence[AlertRow]) -> tuple[Text, int]:
+    """The commonest reason, and how often; with the commonest note where the list has no word for it."""
+    reason, times = _reasons(in_vain)[0]
+    if reason not in {Reason.OTHER, None}:
+        return reason_words(reason), times
+    note = Text(en=(said := _notes(in_vain)[0][0]), zh=said)
+    return together((reason_words(reason), note), Text(en=": ", zh="：")), times
 
 
 def _lever(rule: Rule) -> tuple[Parameter, ...]:

@@ -39,7 +39,7 @@ from sqlalchemy import (
     Text as LongText,
 )
 
-from alerts.alert import HOUSE, Audience, Outcome, Priority
+from alerts.alert import HOUSE, Audience, Outcome, Priority, Reason
 from alerts.audit import audited
 from alerts.database import METADATA
 from alerts.machine import FactKind
@@ -84,7 +84,8 @@ _corrections: Final = Table(
 # What other books write, as they have it: alerts/book.py, alerts/follow_up_book.py, alerts/escalation_book.py.
 _alerts: Final = _written(
     "alerts",
-    "id patient problem priority opened_at_us notified_at_us acknowledged_at_us closed_at_us outcome closing_note",
+    "id patient problem priority opened_at_us notified_at_us acknowledged_at_us closed_at_us outcome reason "
+    "closing_note",
 )
 _facts: Final = _written("alert_facts", "alert what at_us")
 _notices: Final = _written("notices", "alert audience subject_en written_at_us")
@@ -310,6 +311,7 @@ def _alert(
         acknowledged_at=_moment(first if first is not None else row.acknowledged_at_us),
         closed_at=_moment(row.closed_at_us),
         outcome=Outcome(row.outcome) if row.outcome else None,
+        reason=Reason(row.reason) if row.reason else None,
         note=row.closing_note or "",
         worsened=worse,
         steps=steps.get(row.id, 0),

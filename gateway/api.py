@@ -19,7 +19,21 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Request
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from alerts.alert import HOUSE, Act, ActKind, Alert, Audience, IllegalAct, Notice, Outcome, Priority, Symptom, Text
+from alerts.alert import (
+    HOUSE,
+    REASON_WORDS,
+    Act,
+    ActKind,
+    Alert,
+    Audience,
+    IllegalAct,
+    Notice,
+    Outcome,
+    Priority,
+    Reason,
+    Symptom,
+    Text,
+)
 from alerts.devices import Heard
 from alerts.follow_up import FollowUp
 from alerts.machine import Fact, FactKind
@@ -648,6 +662,7 @@ class AlertOut(BaseModel):
     closed_at: datetime | None
     closed_by: str | None
     outcome: Outcome | None
+    reason: Reason | None = Field(description="Why nothing was done; of the outcome no-action alone")
     closing_note: str | None
     newest: ReadingOut | None = Field(description="The newest reading of what it is about, since `since`")
     worst: ReadingOut | None = Field(description="The lowest or the highest of them")
@@ -684,6 +699,7 @@ class AlertOut(BaseModel):
             closed_at=_on_clock(alert.closed_at, zone),
             closed_by=alert.closed_by,
             outcome=alert.outcome,
+            reason=alert.reason,
             closing_note=alert.closing_note,
             newest=card.newest and ReadingOut.of(card.newest, zone),
             worst=card.worst and ReadingOut.of(card.worst, zone),
@@ -753,6 +769,15 @@ SymptomsIn = Annotated[
 ]
 
 
+ReasonIn = Annotated[
+    Reason | None,
+    Field(
+        description="Why nothing was done: required with no-action of a patient's alert, refused otherwise. "
+        + "; ".join(f"{each}: {words.en}" for each, words in REASON_WORDS.items())
+    ),
+]
+
+
 class AcknowledgeIn(Door):
     """A named person has seen the alert."""
 
@@ -780,16 +805,27 @@ class CloseIn(Door):
     """A named person ends the alert. The note says what was done, or why nothing was.
 
     Of an alert about the house itself (patient "-") the outcome is mended, false-alarm or no-action; about a patient
-    it is another than mended and false-alarm.
+    it is another than mended and false-alarm, and no-action takes a reason.
     """
 
     by: Name
     outcome: Outcome
+    reason: ReasonIn = None
     note: str = Field(min_length=1, max_length=2000, pattern=r"\S")
     symptoms: SymptomsIn = None
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"by": "Dr Li", "outcome": "advice", "note": "Ate 15 g sugar, 5.8 mmol/L"}]}
+        json_schema_extra={
+            "examples": [
+                {"by": "Dr Li", "outcome": "advice", "note": "Ate 15 g sugar, 5.8 mmol/L"},
+                {
+                    "by": "Dr Li",
+                    "outcome": "no-action",
+                    "reason": "false-reading",
+                    "note": "Lay on the sensor; 6.2 mmol/L on the meter",
+                },
+            ]
+        }
     )
 
 
@@ -1298,6 +1334,7 @@ async def act(house: HouseView, kind: ActKind, alert_id: str, body: AcknowledgeI
         at=house.now(),
         note=body.note.strip(),
         outcome=body.outcome if isinstance(body, CloseIn) else None,
+        reason=body.reason if isinstance(body, CloseIn) else None,
         symptoms=frozenset(body.symptoms) if isinstance(body, CloseIn) and body.symptoms is not None else None,
         until=body.until if isinstance(body, SnoozeIn) else None,
     )

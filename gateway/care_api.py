@@ -15,7 +15,7 @@ from fastapi import APIRouter, HTTPException, Path, Query, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from alerts.alert import Audience, IllegalAct, Outcome, Priority, Symptom, Text
+from alerts.alert import Audience, IllegalAct, Outcome, Priority, Reason, Symptom, Text
 from alerts.care_plan import CarePlan, Condition, Control, planned
 from alerts.follow_up import (
     CHANNEL_WORDS,
@@ -54,6 +54,7 @@ from gateway.api import (
     Name,
     PriorityName,
     Problem,
+    ReasonIn,
     SentenceOut,
     SymptomsIn,
     find_patient,
@@ -98,6 +99,7 @@ _FOLLOW_UP: Final[JsonDict] = {
     "closed_at": None,
     "closed_by": None,
     "outcome": None,
+    "reason": None,
     "closing_note": None,
 }
 _PRIORITIES: Final[Mapping[str, Priority]] = {"low": Priority.LOW, "medium": Priority.MEDIUM, "high": Priority.HIGH}
@@ -151,6 +153,7 @@ class FollowUpOut(BaseModel):
     closed_at: datetime | None
     closed_by: str | None
     outcome: Outcome | None
+    reason: Reason | None
     closing_note: str | None
 
     model_config = ConfigDict(json_schema_extra={"examples": [_FOLLOW_UP]})
@@ -159,10 +162,11 @@ class FollowUpOut(BaseModel):
     def of(cls, follow_up: FollowUp, zone: ZoneInfo, now: datetime) -> FollowUpOut:
         """The follow-up on the patient's clock."""
         plain = ("id", "patient", "why", "problem", "alert", "programme", "opened_by", "role", "assigned_to")
-        counted = ("attempts", "unanswered", "asks_symptoms", "closed_by", "outcome", "closing_note", "state")
+        counted = ("attempts", "unanswered", "asks_symptoms", "state")
+        ended = ("closed_by", "outcome", "reason", "closing_note")
         moments = ("opened_at", "due_at", "reached_at", "declined_at", "closed_at")
         return cls(
-            **{name: getattr(follow_up, name) for name in (*plain, *counted)},
+            **{name: getattr(follow_up, name) for name in (*plain, *counted, *ended)},
             **{name: _on_clock(getattr(follow_up, name), zone) for name in moments},
             zone=zone.key,
             overdue=follow_up.is_overdue(now),
@@ -195,12 +199,13 @@ class CareFactOut(BaseModel):
     channel: str | None
     result: Result | None
     outcome: Outcome | None
+    reason: Reason | None
     symptoms: list[Symptom] | None
 
     @classmethod
     def of(cls, fact: Fact, zone: ZoneInfo) -> CareFactOut:
         """The fact on the patient's clock."""
-        plain = ("what", "by", "role", "assigned_to", "note", "channel", "result", "outcome")
+        plain = ("what", "by", "role", "assigned_to", "note", "channel", "result", "outcome", "reason")
         return cls(
             **{name: getattr(fact, name) for name in plain},
             at=fact.at.astimezone(zone),
@@ -370,6 +375,7 @@ class CloseFollowUpIn(Door):
 
     by: Name
     outcome: Outcome
+    reason: ReasonIn = None
     note: Note
     symptoms: SymptomsIn = None
 
@@ -773,6 +779,7 @@ async def close(house: House, follow_up_id: str, body: CloseFollowUpIn) -> Follo
             by=body.by.strip(),
             at=house.now(),
             outcome=body.outcome,
+            reason=body.reason,
             note=body.note.strip(),
             symptoms=_set(body.symptoms),
         ),

@@ -9,7 +9,7 @@ from typing import Final
 from alerts.follow_up import SYMPTOM_WORDS, Fact, Result, What, Why, channel_word
 from alerts.team import ROLE_WORDS
 from gateway.language import Language, Sentence
-from gateway.words import N_, OUTCOMES
+from gateway.words import N_, outcome_word
 
 WHYS: Final[Mapping[Why, str]] = {
     Why.ALERT: N_("An alert"),
@@ -69,7 +69,7 @@ def told(fact: Fact, before: Fact | None, *, zone: tzinfo, language: Language) -
         channel=language.text(channel_word(fact.channel or "")),
         result=Sentence(RESULTS[fact.result]) if fact.result else "",
         moment=language.moment(fact.due_at, zone),
-        outcome=Sentence(OUTCOMES[fact.outcome]) if fact.outcome else "",
+        outcome=outcome_word(language, fact.outcome, fact.reason) if fact.outcome else "",
     )
     return language.sentence(said)
 

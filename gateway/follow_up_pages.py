@@ -45,12 +45,12 @@ from gateway.care_api import (
 from gateway.care_words import RESULTS, WHYS, symptoms_told, told
 from gateway.contact_api import numbers_of, patient_person
 from gateway.language import Language, Sentence
-from gateway.pages import _desk, fields_of, go, name_of, on_clock, remember_name, symptoms_of, take
+from gateway.pages import _desk, closing_of, fields_of, go, name_of, on_clock, remember_name, take
 from gateway.people import Patient
 from gateway.quality_api import CareCorrectionIn, CareTimeIn, CareTimeNumber, correct_care_time, note_care_time
 from gateway.quality_words import ROLES
 from gateway.view import HouseView
-from gateway.words import OUTCOMES
+from gateway.words import outcome_word
 from ingest.vital import Vital
 
 _ON_A_PAGE: Final = 50
@@ -303,7 +303,7 @@ async def do(request: Request, house: House, follow_up_id: str, act: Act) -> Res
     fields: Mapping[str, str | None] = await fields_of(request)
     for name in ("until", "start"):
         fields = on_clock(fields, name, ZoneInfo(patient.zone))
-    body = take(form, {**fields, **symptoms_of(fields)})
+    body = take(form, closing_of(fields))
     try:
         await done(house, follow_up.id, body)
     except IllegalAct:
@@ -323,7 +323,7 @@ async def _say_who_closed_it(house: HouseView, follow_up_id: str, zone: ZoneInfo
         "more; open a new one on the patient's page.",
         name=follow_up.closed_by,
         moment=language.moment(follow_up.closed_at, zone),
-        outcome=Sentence(OUTCOMES[follow_up.outcome]),
+        outcome=outcome_word(language, follow_up.outcome, follow_up.reason),
         note=follow_up.closing_note,
     )
     raise HTTPException(409, said)

@@ -24,7 +24,19 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from alerts.alert import HOUSE, ActKind, Alert, IllegalAct, Notice, Symptom, Text, outcomes_of, together
+from alerts.alert import (
+    HOUSE,
+    REASON_WORDS,
+    ActKind,
+    Alert,
+    IllegalAct,
+    Notice,
+    Outcome,
+    Symptom,
+    Text,
+    outcomes_of,
+    together,
+)
 from alerts.book import COUNTED, Way
 from alerts.care_plan import CarePlan
 from alerts.channels import LogChannel
@@ -97,7 +109,6 @@ from gateway.words import (
     KINDS,
     LINKS,
     N_,
-    OUTCOMES,
     PARAMETERS,
     REASONS,
     UNITS,
@@ -105,6 +116,7 @@ from gateway.words import (
     WAYS,
     WHAT_HELPS,
     clock_word,
+    outcome_word,
     shown,
 )
 from ingest.journal import Letter, LetterState
@@ -222,7 +234,8 @@ def _environment(language: Language) -> Environment:
         symptoms=SYMPTOM_WORDS,
         roles=ROLE_WORDS,
         asks_symptoms=asks_symptoms,
-        outcome_word=lambda outcome: say(OUTCOMES[outcome]),
+        outcome_word=partial(outcome_word, language),
+        no_action_reasons=REASON_WORDS,
         value_word=lambda reading, unit: _value_word(reading, unit, language),
         kind_word=lambda kind: say(KINDS[kind]),
         link_word=lambda link: say(LINKS[link]),
@@ -454,7 +467,7 @@ async def snooze(request: Request, house: House, alert_id: str) -> Response:
 async def close(request: Request, house: House, alert_id: str) -> Response:
     """The form that ends an alert."""
     fields = await fields_of(request)
-    body = take(CloseIn, {**fields, **symptoms_of(fields)})
+    body = take(CloseIn, closing_of(fields))
     await _decide(request, house, ActKind.CLOSE, alert_id, body)
     return remember_name(go(request, fields.get("next", "/")), request, body.by)
 
@@ -475,7 +488,7 @@ async def _decide(
                 "Nothing can be added to it; a new episode opens a new alert.",
                 name=alert.closed_by,
                 moment=language.moment(alert.closed_at, zone),
-                outcome=Sentence(OUTCOMES[alert.outcome]) if alert.outcome else "",
+                outcome=outcome_word(language, alert.outcome, alert.reason) if alert.outcome else "",
                 note=alert.closing_note,
                 **which,
             )
@@ -988,6 +1001,13 @@ def symptoms_of(fields: Mapping[str, object]) -> dict[str, list[Symptom]]:
     """What was ticked of the symptoms that a severe pressure asks for; nothing where nothing was, not even "none"."""
     found = [symptom for symptom in Symptom if f"symptom-{symptom}" in fields]
     return {"symptoms": found} if found or "no-symptom" in fields else {}
+
+
+def closing_of(fields: Mapping[str, object]) -> dict[str, object]:
+    """What a form says of how something ends: with its symptoms, and with a reason only where nothing was done."""
+    is_asked = fields.get("outcome") == Outcome.NO_ACTION
+    left = {name: value for name, value in fields.items() if name != "reason" or is_asked}
+    return {**left, **symptoms_of(fields)}
 
 
 async def _on_the_wearers_clock(house: HouseView, fields: Mapping[str, str | None]) -> dict[str, str | None]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
-from alerts.alert import Outcome
+from alerts.alert import FALSE_ALARMS, REASON_WORDS, Outcome, Reason
 from alerts.monitoring import LATEST_ENTERED, SOURCE, UNUSUAL, CareTime, Correction, Window
 from alerts.quality import (
     BUDGET,
@@ -25,10 +25,12 @@ from alerts.quality import (
     Figures,
     Measure,
     Quality,
+    Reasons,
     RuleFigures,
     Satisfaction,
     Times,
     Verb,
+    reason_words,
 )
 from gateway.api import CalendarDay, Door, House, Moment, Name, Problem, SentenceOut, find_patient
 from gateway.care_api import Note, find_follow_up
@@ -83,6 +85,9 @@ class _Out(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+_FALSE: Final = "Closed without an action, with a reason that makes it a false alarm"
+
+
 class TimesOut(_Out):
     """How long something took since the alert was opened, in minutes.
 
@@ -106,6 +111,7 @@ class AlertFiguresOut(_Out):
     closed: int
     acted_on: int = Field(description="Closed with another outcome than no action")
     acted_on_pct: Percent = Field(validation_alias="acted_on_share", description="Of the closed ones")
+    false_alarms: int = Field(description=_FALSE)
     outcomes: Mapping[Outcome, int]
     unanswered: int = Field(description="Nobody has acknowledged or closed them yet")
     unanswered_high: int = Field(description="Of those, of high priority")
@@ -124,10 +130,19 @@ class GroupOut(BaseModel):
     figures: AlertFiguresOut
 
 
-class CountOut(BaseModel):
-    """A reason as it was written, and how often."""
+class ReasonOut(BaseModel):
+    """Why nothing was done, and how often. reason null: closed before it was asked for."""
 
-    reason: str
+    reason: Reason | None
+    title: SentenceOut
+    false_alarm: bool = Field(description="Whether there was nothing in the patient to raise an alert for")
+    n: int
+
+
+class NoteOut(BaseModel):
+    """A note as it was written, and how often."""
+
+    note: str
     n: int
 
 
@@ -189,20 +204,21 @@ class RuleQualityOut(BaseModel):
     alerts: int
     closed: int
     no_action: int
+    false_alarms: int = Field(description=_FALSE)
     emergencies: int
     escalated: int
     worsened: int
-    reasons: list[CountOut]
+    reasons: list[ReasonOut]
     advice: AdviceOut | None = None
 
     @classmethod
     def of(cls, found: RuleFigures) -> RuleQualityOut:
         """The figures with the rule's title."""
         title = title_of(found.rule)
-        counts = ("rule", "alerts", "closed", "no_action", "emergencies", "escalated", "worsened")
+        counts = ("rule", "alerts", "closed", "no_action", "false_alarms", "emergencies", "escalated", "worsened")
         return cls(
             title=SentenceOut.of(title) if title else None,
-            reasons=_counts(found.reasons),
+            reasons=_counted(found.reasons),
             advice=found.advice and AdviceOut.model_validate(found.advice, from_attributes=True),
             **{name: getattr(found, name) for name in counts},
         )
@@ -224,12 +240,25 @@ _FIGURES: Final[JsonDict] = {
     "closed": 36,
     "acted_on": 27,
     "acted_on_pct": 75.0,
+    "false_alarms": 6,
     "outcomes": {"advice": 20, "medication-changed": 5, "appointment": 1, "emergency": 1, "no-action": 9},
     "unanswered": 1,
     "unanswered_high": 0,
     "escalated": 3,
     "worsened": 2,
     **dict.fromkeys(("notify", "acknowledge", "contact", "close"), _TIMES),
+}
+_FALSE_READINGS: Final[JsonDict] = {
+    "reason": "false-reading",
+    "title": {"en": REASON_WORDS[Reason.FALSE_READING].en, "zh": REASON_WORDS[Reason.FALSE_READING].zh},
+    "false_alarm": True,
+    "n": 6,
+}
+_OTHERS: Final[JsonDict] = {
+    "reason": "other",
+    "title": {"en": REASON_WORDS[Reason.OTHER].en, "zh": REASON_WORDS[Reason.OTHER].zh},
+    "false_alarm": False,
+    "n": 3,
 }
 _EXAMPLE: Final[JsonDict] = {
     "from": "2026-03-01",
@@ -245,7 +274,8 @@ _EXAMPLE: Final[JsonDict] = {
     "total": _FIGURES,
     "by_programme": [{"name": "bp-12-weeks", "figures": _FIGURES}],
     "by_role": [{"name": "nurse", "figures": _FIGURES}],
-    "reasons": [{"reason": "sensor error", "n": 6}],
+    "reasons": [_FALSE_READINGS, {**_OTHERS, "n": 3}],
+    "notes": [{"note": "sensor changed", "n": 3}],
     "reach": {
         "follow_ups": 38,
         "attempts": 52,
@@ -289,10 +319,11 @@ _EXAMPLE: Final[JsonDict] = {
             "alerts": 12,
             "closed": 12,
             "no_action": 9,
+            "false_alarms": 6,
             "emergencies": 0,
             "escalated": 0,
             "worsened": 0,
-            "reasons": [{"reason": "sensor error", "n": 6}, {"reason": "sensor changed", "n": 3}],
+            "reasons": [_FALSE_READINGS, {**_OTHERS, "n": 3}],
             "advice": None,
         }
     ],
@@ -311,7 +342,8 @@ class QualityOut(BaseModel):
     total: AlertFiguresOut
     by_programme: list[GroupOut]
     by_role: list[GroupOut]
-    reasons: list[CountOut] = Field(description="Why nothing was done, the commonest first")
+    reasons: list[ReasonOut] = Field(description="Why nothing was done, the commonest first")
+    notes: list[NoteOut] = Field(description="Of those, what the list of reasons has no word for, as it was written")
     reach: ReachOut
     satisfaction: list[SatisfactionOut]
     satisfaction_total: SatisfactionOut
@@ -340,7 +372,8 @@ class QualityOut(BaseModel):
             total=_figures(made.total),
             by_programme=[GroupOut(name=name, figures=_figures(each)) for name, each in made.by_programme.items()],
             by_role=[GroupOut(name=name, figures=_figures(each)) for name, each in made.by_role.items()],
-            reasons=_counts(made.reasons),
+            reasons=_counted(made.reasons),
+            notes=[NoteOut(note=note, n=n) for note, n in made.notes],
             reach=ReachOut.model_validate(made.reach),
             satisfaction=[SatisfactionOut.model_validate(each) for each in made.satisfaction],
             satisfaction_total=SatisfactionOut.model_validate(made.satisfaction_total),
@@ -355,8 +388,11 @@ def _figures(figures: Figures) -> AlertFiguresOut:
     return AlertFiguresOut.model_validate(figures)
 
 
-def _counts(counted: tuple[tuple[str, int], ...]) -> list[CountOut]:
-    return [CountOut(reason=reason, n=n) for reason, n in counted]
+def _counted(reasons: Reasons) -> list[ReasonOut]:
+    return [
+        ReasonOut(reason=reason, title=SentenceOut.of(reason_words(reason)), false_alarm=reason in FALSE_ALARMS, n=n)
+        for reason, n in reasons
+    ]
 
 
 class CareTimeIn(Door):
@@ -646,7 +682,9 @@ def _rows(made: Quality, said: Language) -> Iterator[tuple[Cell, ...]]:
     for outcome, n in made.total.outcomes.items():
         yield row("outcome", said.gettext(OUTCOMES[outcome]), "alerts", n)
     for reason, n in made.reasons:
-        yield row("reason", reason, "alerts", n)
+        yield row("reason", said.text(reason_words(reason)), "alerts", n)
+    for note, n in made.notes:
+        yield row("note", note, "alerts", n)
     for name in ("follow_ups", "attempts", REACHED, "per_reach"):
         yield row("reach", None, name, _plain(getattr(made.reach, name)))
     for each in (made.satisfaction_total, *made.satisfaction):
@@ -659,8 +697,10 @@ def _rows(made: Quality, said: Language) -> Iterator[tuple[Cell, ...]]:
     for rule in made.rules:
         title = title_of(rule.rule)
         name_of_rule = said.text(title) if title else rule.rule
-        for name in ("alerts", "closed", "no_action", "emergencies", "escalated", "worsened"):
+        for name in ("alerts", "closed", "no_action", "false_alarms", "emergencies", "escalated", "worsened"):
             yield row("rule", name_of_rule, name, getattr(rule, name))
+        for reason, n in rule.reasons:
+            yield row("reason", f"{name_of_rule} · {said.text(reason_words(reason))}", "alerts", n)
         if rule.advice:
             verb = said.gettext(VERBS[rule.advice.verb])
             yield row("rule", name_of_rule, "advice", f"{verb}: {said.text(rule.advice.because)}")
@@ -670,7 +710,7 @@ def _of_figures(figures: Figures) -> Iterator[tuple[str, Cell]]:
     for name in ("alerts", "patient_days", "per_patient_day", "closed", "acted_on"):
         yield name, _plain(getattr(figures, name))
     yield "acted_on_share", _in_percent(figures.acted_on_share)
-    for name in ("unanswered", "unanswered_high", "escalated", "worsened"):
+    for name in ("false_alarms", "unanswered", "unanswered_high", "escalated", "worsened"):
         yield name, getattr(figures, name)
     for name in ("notify", "acknowledge", "contact", "close"):
         times: Times = getattr(figures, name)

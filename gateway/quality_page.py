@@ -10,8 +10,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import Response
 
+from alerts.alert import FALSE_ALARMS
 from alerts.monitoring import Window
-from alerts.quality import LEAST_ACTED_ON, MOST_PER_DAY
+from alerts.quality import LEAST_ACTED_ON, MOST_PER_DAY, reason_words
 from gateway.api import House
 from gateway.language import Sentence
 from gateway.pages import _desk
@@ -62,6 +63,8 @@ async def quality(
         role_words=ROLES,
         verb_words=VERBS,
         measure_words=MEASURES,
+        reason_words=reason_words,
+        false_alarms=FALSE_ALARMS,
         most_per_day=MOST_PER_DAY,
         least_acted_on=LEAST_ACTED_ON,
         now=report.made.as_of,

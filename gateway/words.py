@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from alerts.alert import Audience, Outcome, Priority
+from alerts.alert import REASON_WORDS, Audience, Outcome, Priority, Reason
 from alerts.machine import FactKind
 from alerts.review_rules import NIGHTS, POINTS
 from alerts.rule import COUNT, DAYS, HOURS, MIN, SWITCH, Group
@@ -222,6 +222,15 @@ def clock_word(error_s: float, was_set: bool | None, language: Language) -> str:
     if was_set is None:
         return told
     return f"{told}, {say('set right since') if was_set else say('would not be set')}"
+
+
+def outcome_word(language: Language, outcome: Outcome, reason: Reason | None = None) -> str:
+    """How something ended, and why nothing was done where that was asked for."""
+    ended = language.gettext(OUTCOMES[outcome])
+    if reason is None:
+        return ended
+    said = language.gettext("{outcome}, because: {reason}")
+    return said.format(outcome=ended, reason=language.text(REASON_WORDS[reason]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

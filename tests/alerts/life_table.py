@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from alerts.alert import Act, ActKind, Alert, Audience, Finding, IllegalAct, Outcome, Priority, Verdict
 from alerts.machine import Heard, hear, wake
+from tests.alerts.drawing import Drawing, diagram, table
 from tests.alerts.ward import START, finding, minute
 
 LATER = minute(60)
@@ -103,8 +103,6 @@ def meet(state: str, event: str) -> Heard:
 
 # The drawing
 
-DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "alerts.md"
-MARKS: Final = ("<!-- drawn by tests/alerts/life_table.py -->\n", "<!-- end of the drawing -->\n")
 # What each event is for who reads the table; of the others, this is said of their kind.
 SAID: Final = {
     "raise": "raised, nothing new",
@@ -156,11 +154,8 @@ def place(alert: Alert | None) -> str:
 
 def draw() -> str:
     """The table and the diagram of all that can come to all that can be, as `hear` and `wake` have it."""
-    head = ["", *(PLACES[state] for state in PLACES)]
     rows = [[SAID[event], *(_cell(state, event) for state in PLACES)] for event in SAID]
-    table = [head, ["---"] * len(head), *rows]
-    lines = ["| " + " | ".join(row) + " |" for row in table]
-    return "\n".join([*lines, "", "```mermaid", "stateDiagram-v2", *_diagram(), "```", ""])
+    return table(list(PLACES.values()), rows) + "\n" + diagram(PLACES.values(), _ways())
 
 
 def _cell(state: str, event: str) -> str:
@@ -177,7 +172,7 @@ def _cell(state: str, event: str) -> str:
     return (f"**{what}**" if told else what) + where
 
 
-def _diagram() -> list[str]:
+def _ways() -> dict[tuple[str, str], list[str]]:
     ways: dict[tuple[str, str], list[str]] = {}
     for state in PLACES:
         for event in SAID:
@@ -188,20 +183,10 @@ def _diagram() -> list[str]:
             there = place(heard.changes[-1].alert) if heard.changes else PLACES[state]
             if there != PLACES[state]:
                 ways.setdefault((PLACES[state], there), []).append(SAID[event])
-    names = [f'    state "{each}" as {_name(each)}' for each in PLACES.values() if each != PLACES["none"]]
-    return names + [f"    {_name(one)} --> {_name(other)}: {'<br>'.join(by)}" for (one, other), by in ways.items()]
+    return ways
 
 
-def _name(where: str) -> str:
-    return "[*]" if where == PLACES["none"] else where.replace(", ", "_").replace(" ", "_")
-
-
-def redrawn(text: str) -> str:
-    """A document with the drawing between its marks renewed."""
-    before, _, rest = text.partition(MARKS[0])
-    _, _, after_it = rest.partition(MARKS[1])
-    return before + MARKS[0] + draw() + MARKS[1] + after_it
-
+DRAWING: Final = Drawing("alerts.md", "life_table", draw)
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(redrawn(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    DRAWING.renew()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Verdict
+from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Reason, Verdict
 from alerts.book import Book, Overtaken, Try
 from alerts.database import connect
 from alerts.machine import FactKind, hear, hear_findings
@@ -81,9 +81,18 @@ def test_the_whole_life_survives_reopening(book: Book, engine: Engine, database_
 def test_an_alert_closed_early_still_stands_after_a_restart(book: Book, engine: Engine) -> None:
     alert = book.alert(open_one(book))
     assert alert is not None
-    act = Act(kind=ActKind.CLOSE, alert=alert.id, by="Dr Li", at=minute(1), note="known", outcome=Outcome.NO_ACTION)
+    act = Act(
+        kind=ActKind.CLOSE,
+        alert=alert.id,
+        by="Dr Li",
+        at=minute(1),
+        note="known",
+        outcome=Outcome.NO_ACTION,
+        reason=Reason.ACCEPTED,
+    )
     book.record(hear(alert, act, minute(1)).changes)
     restarted = Book(engine, routes=ROUTES)
+    assert restarted.alerts()[0].reason is Reason.ACCEPTED
     assert restarted.open_alerts() == []
     standing = restarted.standing(["p-1"])
     assert not hear_findings(standing, [finding()], minute(2)).changes

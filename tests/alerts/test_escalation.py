@@ -33,6 +33,7 @@ from alerts.escalation import (
     ways,
 )
 from alerts.team import EVERY_DAY, Contact, Practitioner, QuietHours, Recipient, Role, Rota, Shift
+from tests.alerts.timer_table import DRAWING
 from tests.alerts.ward import START, minute
 
 MIN = timedelta(minutes=1)
@@ -154,6 +155,10 @@ def test_a_step_that_reached_nobody_is_passed_on() -> None:
     (check,) = after_telling(run[1], Result.TOLD, run, START, present=True).plans
     assert [each.number for each in after_check(check, run, delivered=False).brings_forward] == [2]
     assert after_check(check, run, delivered=True).brings_forward == ()
+
+
+def test_the_drawing_in_the_docs_is_what_becomes_of_the_timers() -> None:
+    assert DRAWING.redrawn == DRAWING.text, "docs/telling.md is out of date: python -m tests.alerts.timer_table"
 
 
 def test_an_acknowledgement_ends_the_steps_that_wait_for_it() -> None:

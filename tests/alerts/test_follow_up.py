@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from alerts.alert import Act, ActKind, IllegalAct, Outcome, Priority, Text
+from alerts.alert import Act, ActKind, IllegalAct, Outcome, Priority, Reason, Text
 from alerts.follow_up import (
     ACT_WITHIN,
     CONTACT_DATA,
@@ -41,6 +41,7 @@ from alerts.follow_up import (
 )
 from alerts.machine import hear
 from alerts.team import Role
+from tests.alerts.care_table import DRAWING
 from tests.alerts.ward import START, finding, minute
 
 BECAUSE = Text(en="Asked to be called", zh="请求致电")
@@ -136,6 +137,10 @@ def test_the_table_of_states_and_deeds_is_total(state: State, kind: str) -> None
         step = decide(before, deed)[0]
         assert (step.follow_up.state, step.follow_up.assigned_to) == wanted
         assert (step.fact.by, step.fact.at) == (deed.by, minute(5))
+
+
+def test_the_drawing_in_the_docs_is_what_becomes_of_a_follow_up() -> None:
+    assert DRAWING.redrawn == DRAWING.text, "docs/follow_up.md is out of date: python -m tests.alerts.care_table"
 
 
 @pytest.mark.parametrize("kind", deeds("f-1"))
@@ -309,6 +314,17 @@ def test_symptoms_have_to_be_asked_for_where_somebody_could_be_asked() -> None:
     mild = taken(problem="blood-pressure-high", priority=Priority.LOW)
     assert closed(mild, Outcome.ADVICE).symptoms is None
     assert closed(taken(problem="glucose-low"), Outcome.ADVICE, symptoms=PAIN).outcome is Outcome.ADVICE
+
+
+def test_nothing_is_done_about_an_alert_for_a_reason_and_about_all_else_with_a_note() -> None:
+    of_an_alert = taken(alert="a-1", why=Why.ALERT)
+    ended = closed(of_an_alert, Outcome.NO_ACTION, reason=Reason.NOT_REACHED)
+    assert (ended.outcome, ended.reason) == (Outcome.NO_ACTION, Reason.NOT_REACHED)
+    with pytest.raises(IllegalAct, match=r"Closing follow-up .* needs a reason: false reading .*\(false-reading\)"):
+        closed(of_an_alert, Outcome.NO_ACTION)
+    for follow_up, outcome in ((taken(), Outcome.NO_ACTION), (of_an_alert, Outcome.ADVICE)):
+        with pytest.raises(IllegalAct, match="takes no reason"):
+            closed(follow_up, outcome, reason=Reason.OTHER)
 
 
 # The alert

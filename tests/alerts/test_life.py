@@ -27,6 +27,7 @@ from alerts.alert import (
     IllegalAct,
     Outcome,
     Priority,
+    Reason,
     Symptom,
     Verdict,
 )
@@ -58,6 +59,7 @@ RULES_USED: Final = ("low-event-2", "low-event-1", "low-extended", "bp-low", "bp
 NAMES: Final = ("王丽", "Li", "Bao", "somebody else")
 SOME_NAME, SOME_TEXT = st.sampled_from(NAMES), st.sampled_from(["", " ", "a note"])
 SOME_OUTCOME = st.sampled_from([None, *Outcome])
+SOME_REASON = st.sampled_from([None, *Reason])
 SOME_SYMPTOMS = st.sampled_from([None, frozenset(), frozenset({Symptom.CHEST_PAIN})])
 
 
@@ -200,6 +202,7 @@ class Life(RuleBasedStateMachine):
             at=now,
             note=note,
             outcome=outcome if kind is ActKind.CLOSE else None,
+            reason=data.draw(SOME_REASON) if kind is ActKind.CLOSE and outcome is Outcome.NO_ACTION else None,
             symptoms=symptoms if kind is ActKind.CLOSE else None,
             until=now + data.draw(st.sampled_from([-MINUTE, 10 * MINUTE, timedelta(hours=4), timedelta(hours=24)])),
         )
@@ -213,6 +216,7 @@ class Life(RuleBasedStateMachine):
         if not known:
             return
         now, name = self.now(), data.draw(st.sampled_from(known)).id
+        reason = data.draw(SOME_REASON) if outcome is Outcome.NO_ACTION else None
         deeds: list[Deed] = [
             Claim(follow_up=name, by=by, at=now),
             HandOver(follow_up=name, by=by, at=now, note=note, role=data.draw(st.sampled_from(Role))),
@@ -227,7 +231,7 @@ class Life(RuleBasedStateMachine):
                 symptoms=symptoms,
             ),
             Postpone(follow_up=name, by=by, at=now, until=now + timedelta(hours=3), note=note),
-            Close(follow_up=name, by=by, at=now, outcome=outcome, note=note, symptoms=symptoms),
+            Close(follow_up=name, by=by, at=now, outcome=outcome, note=note, symptoms=symptoms, reason=reason),
         ]
         self.attempted(self.hub.ward.care(data.draw(st.sampled_from(deeds))))
 
@@ -273,6 +277,8 @@ class Life(RuleBasedStateMachine):
             assert each.closing_note.strip()
             if each.patient != HOUSE:  # a dead channel is nobody's follow-up
                 assert (follow_ups[name].outcome, follow_ups[name].closing_note) == (each.outcome, each.closing_note)
+                assert follow_ups[name].reason == each.reason
+                assert (each.reason is not None) == (each.outcome is Outcome.NO_ACTION)
 
     @invariant()
     def no_urgent_one_stays_untold(self) -> None:

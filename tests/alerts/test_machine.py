@@ -7,7 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.alert import Act, ActKind, Alert, Audience, Finding, IllegalAct, Notice, Outcome, Priority, Text, Verdict
+from alerts.alert import (
+    HOUSE,
+    REASON_WORDS,
+    Act,
+    ActKind,
+    Alert,
+    Audience,
+    Finding,
+    IllegalAct,
+    Notice,
+    Outcome,
+    Priority,
+    Reason,
+    Text,
+    Verdict,
+)
 from alerts.machine import NOTHING, Change, FactKind, Heard, hear, hear_findings, title, wake
 from tests.alerts.life_table import (
     ANEW,
@@ -16,7 +31,7 @@ from tests.alerts.life_table import (
     BACK,
     CLOSED,
     CLOSED_EARLY,
-    DOCUMENT,
+    DRAWING,
     EMERGENCY,
     EVENTS,
     GONE,
@@ -42,7 +57,6 @@ from tests.alerts.life_table import (
     meet,
     place,
     put_off,
-    redrawn,
 )
 from tests.alerts.ward import START, finding, minute
 
@@ -132,8 +146,7 @@ def test_every_state_meets_every_event_as_the_table_says(state: str, event: str)
 
 
 def test_the_drawing_in_the_docs_is_what_the_machine_does() -> None:
-    text = DOCUMENT.read_text(encoding="utf-8")
-    assert redrawn(text) == text, "docs/alerts.md is out of date: python -m tests.alerts.life_table"
+    assert DRAWING.redrawn == DRAWING.text, "docs/alerts.md is out of date: python -m tests.alerts.life_table"
     assert [place(STATES[state]) for state in PLACES] == list(PLACES.values())
     assert EVENTS.keys() - SAID.keys() == {"raise other rule anew", "clear other rule", "close without outcome"}
 
@@ -441,6 +454,21 @@ def test_an_illegal_act_says_who_and_when_and_what_is_possible() -> None:
     assert "needs a named person" in refusal(OPEN, acknowledge(OPEN, by=" "))
     assert "takes no outcome" in refusal(OPEN, acknowledge(OPEN, outcome=Outcome.ADVICE))
     assert "There is no alert" in refusal(None, acknowledge(OPEN))
+
+
+def test_a_patients_alert_is_closed_without_an_action_for_a_reason_of_a_list_and_no_other_is() -> None:
+    in_vain, of_house = close(OPEN, outcome=Outcome.NO_ACTION), replace(OPEN, patient=HOUSE)
+    closed = after(hear(OPEN, replace(in_vain, reason=Reason.FALSE_READING), LATER))
+    assert (closed.outcome, closed.reason) == (Outcome.NO_ACTION, Reason.FALSE_READING)
+    assert after(hear(of_house, in_vain, LATER)).reason is None
+    with pytest.raises(IllegalAct) as unsaid:
+        hear(OPEN, in_vain, LATER)
+    for reason, words in REASON_WORDS.items():
+        assert f"{words.en} ({reason})" in unsaid.value.text.en
+        assert f"{words.zh}（{reason}）" in unsaid.value.text.zh
+    for alert, act in ((OPEN, close(OPEN)), (of_house, in_vain)):
+        with pytest.raises(IllegalAct, match="takes no reason: only no-action of a patient's alert does"):
+            hear(alert, replace(act, reason=Reason.OTHER), LATER)
 
 
 def test_a_finding_about_something_else_is_a_mistake_of_the_caller() -> None:

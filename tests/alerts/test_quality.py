@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.alert import OUTCOMES_OF_CARE, Outcome, Priority
+from alerts.alert import OUTCOMES_OF_CARE, Outcome, Priority, Reason
 from alerts.quality import (
     AlertRow,
     AttemptRow,
@@ -49,8 +49,8 @@ def alert(name: str, opened: int, **changed: Any) -> AlertRow:
     return replace(plain, **moments, **changed)
 
 
-def ended(outcome: Outcome, note: str = "done") -> dict[str, Any]:
-    return {"outcome": outcome, "note": note}
+def ended(outcome: Outcome, note: str = "done", reason: Reason | None = Reason.FALSE_READING) -> dict[str, Any]:
+    return {"outcome": outcome, "note": note, "reason": reason if outcome is Outcome.NO_ACTION else None}
 
 
 WEEK = QualityRows(
@@ -204,14 +204,63 @@ def test_control_counts_whom_it_knows_enough_of() -> None:
     assert (diastolic.n, diastolic.change) == (0, None)
 
 
-def closed(n: int, outcome: Outcome, note: str = "done", **changed: Any) -> list[AlertRow]:
-    return [alert(f"{note}-{outcome}-{i}", i, closed_at=i + 5, **ended(outcome, note), **changed) for i in range(n)]
+def closed(
+    n: int, outcome: Outcome, note: str = "done", reason: Reason | None = Reason.FALSE_READING, **changed: Any
+) -> list[AlertRow]:
+    how = ended(outcome, note, reason)
+    return [alert(f"{note}-{outcome}-{reason}-{i}", i, closed_at=i + 5, **how, **changed) for i in range(n)]
 
 
-def test_reasons_are_counted_whatever_their_case_and_blanks() -> None:
-    rows = closed(2, Outcome.NO_ACTION, "Sensor error") + closed(1, Outcome.NO_ACTION, " sensor   ERROR ")
-    rows += closed(1, Outcome.NO_ACTION, "walked") + closed(4, Outcome.ADVICE, "sensor error")
-    assert quality(replace(WEEK, alerts=rows)).reasons == (("Sensor error", 3), ("walked", 1))
+def in_vain(n: int, reason: Reason | None, note: str = "done", **changed: Any) -> list[AlertRow]:
+    return closed(n, Outcome.NO_ACTION, note, reason, **changed)
+
+
+def test_reasons_are_counted_by_their_list_whatever_the_note_and_notes_where_it_has_no_word() -> None:
+    rows = in_vain(2, Reason.FALSE_READING, "Sensor error") + in_vain(1, Reason.FALSE_READING, "lay on it")
+    rows += in_vain(1, Reason.ACCEPTED, "walked") + closed(4, Outcome.ADVICE, "sensor error")
+    rows += in_vain(1, Reason.OTHER, "Test") + in_vain(2, None, " test ") + in_vain(1, Reason.DEVICE_FAULT, "Test")
+    made = quality(replace(WEEK, alerts=rows))
+    assert made.reasons == (
+        (Reason.FALSE_READING, 3),
+        (None, 2),
+        (Reason.DEVICE_FAULT, 1),
+        (Reason.ACCEPTED, 1),
+        (Reason.OTHER, 1),
+    )
+    assert made.notes == (("test", 3),)
+    assert (made.total.false_alarms, [(each.false_alarms, each.reasons) for each in made.rules]) == (
+        4,
+        [(4, made.reasons)],
+    )
+
+
+def test_whom_nobody_reached_speaks_against_no_rule_and_what_is_to_be_mended_for_no_number() -> None:
+    helped = closed(4, Outcome.ADVICE)
+    assert advice_on(*in_vain(6, Reason.ACCEPTED), *helped).verb is Verb.RELAX
+    assert advice_on(*in_vain(5, Reason.ACCEPTED), *in_vain(1, Reason.NOT_REACHED), *helped) is None
+    assert advice_on(*in_vain(5, Reason.ACCEPTED), *in_vain(1, Reason.DECLINED), *helped) is None
+    advice = advice_on(*in_vain(3, Reason.DEVICE_FAULT), *in_vain(1, Reason.WRONG_ENTRY), *in_vain(3, None), *helped)
+    assert (advice.verb, advice.parameter) == (Verb.LOOK, None)
+    assert advice.because.en == (
+        "Of 11 closed alerts 7 (64 %) needed no action, 4 of them false alarms, most often because: fault of the "
+        "device or cuff (3). 4 of them came from devices or entries: see to those first, for no number of the rule "
+        "would help."
+    )
+    assert advice.because.zh == (
+        "11 条已关闭的警报中，7 条（64%）无需处理，其中误报 4 条，最常见原因：设备或袖带故障（3 条）。"
+        "其中 4 条源于设备或录入问题：请先解决这些问题，调整规则数值无济于事。"
+    )
+    noted = advice_on(*in_vain(3, Reason.OTHER, "walked"), *in_vain(7, None, "slept")).because
+    assert "because: not said (closed before it was asked for): slept (7)." in noted.en
+    assert "最常见原因：未填写（旧记录）：slept（7 条）。" in noted.zh
+
+
+def test_what_was_false_did_not_become_worse() -> None:
+    false = in_vain(2, Reason.FALSE_READING, worsened=True)
+    true = in_vain(2, Reason.TREATED_BEFORE, worsened=True)
+    helped = closed(4, Outcome.ADVICE)
+    assert advice_on(*false, *helped) is None
+    assert advice_on(*true, *helped).verb is Verb.TIGHTEN
 
 
 def advice_on(*alerts: AlertRow) -> Any:
@@ -220,22 +269,24 @@ def advice_on(*alerts: AlertRow) -> Any:
 
 
 def test_a_rule_that_is_mostly_closed_without_an_action_is_to_be_relaxed() -> None:
-    in_vain, helped = closed(6, Outcome.NO_ACTION, "sensor error"), closed(4, Outcome.ADVICE)
-    advice = advice_on(*in_vain, *helped)
+    false, helped = in_vain(6, Reason.FALSE_READING), closed(4, Outcome.ADVICE)
+    advice = advice_on(*false, *helped)
     assert (advice.verb, advice.parameter) == (Verb.RELAX, "staff-after")
     assert advice.because.en == (
-        "Of 10 closed alerts 6 (60 %) needed no action, most often because: sensor error (6). Hear of it less often: "
+        "Of 10 closed alerts 6 (60 %) needed no action, 6 of them false alarms, most often because: false reading "
+        "(pressure on the sensor, interference) (6). Hear of it less often: "
         "write a higher staff-after (default 30 min, allowed 15-120 min) in a rule file and see first what it "
         "changes on your own history: homeward replay HISTORY.csv --compare RULES.toml"
     )
     assert advice.because.zh == (
-        "10 条已关闭的警报中，6 条（60%）无需处理，最常见原因：sensor error（6 条）。可减少提醒：在规则文件中将 "
+        "10 条已关闭的警报中，6 条（60%）无需处理，其中误报 6 条，"
+        "最常见原因：读数不实（传感器受压、受干扰）（6 条）。可减少提醒：在规则文件中将 "
         "staff-after 设高一些（默认 30 min，允许 15-120 min），并先用本院历史数据查看影响："
         "homeward replay HISTORY.csv --compare RULES.toml"
     )
-    assert advice_on(*in_vain, *helped[:3]) is None  # 9 closed ones are too few
-    assert advice_on(*in_vain[:5], *helped, helped[0]) is None  # half of them are too few
-    assert advice_on(*in_vain, *helped, alert("open", 0)).verb is Verb.RELAX  # an open one says nothing yet
+    assert advice_on(*false, *helped[:3]) is None  # 9 closed ones are too few
+    assert advice_on(*false[:5], *helped, helped[0]) is None  # half of them are too few
+    assert advice_on(*false, *helped, alert("open", 0)).verb is Verb.RELAX  # an open one says nothing yet
 
 
 def test_what_ends_as_an_emergency_or_becomes_worse_is_to_be_heard_of_earlier() -> None:

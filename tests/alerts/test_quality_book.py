@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, Select, text
 
-from alerts.alert import Act, ActKind, Alert, Audience, Outcome, Priority
+from alerts.alert import Act, ActKind, Alert, Audience, Outcome, Priority, Reason
 from alerts.audit import entries
 from alerts.book import Book, Try
 from alerts.machine import hear
@@ -53,7 +53,9 @@ def step(book: Book, event: Any, at: datetime) -> Alert:
 
 
 def act(book: Book, alert: Alert, kind: ActKind, at: datetime, outcome: Outcome | None = None) -> Alert:
-    return step(book, Act(kind=kind, alert=alert.id, by="Li", at=at, note="sensor error", outcome=outcome), at)
+    reason = Reason.FALSE_READING if outcome is Outcome.NO_ACTION else None
+    what = Act(kind=kind, alert=alert.id, by="Li", at=at, note="sensor error", outcome=outcome, reason=reason)
+    return step(book, what, at)
 
 
 def test_an_alert_is_read_with_its_rule_its_first_answer_and_whether_it_became_worse(
@@ -71,6 +73,7 @@ def test_an_alert_is_read_with_its_rule_its_first_answer_and_whether_it_became_w
     assert (low.id, low.patient, low.programme, low.rule) == (opened.id, WANG.id, "dm", "low-event-2")
     assert (low.opened_at, low.notified_at, low.acknowledged_at) == (START, START + MIN, START + 10 * MIN)
     assert (low.closed_at, low.outcome, low.note) == (START + 60 * MIN, Outcome.NO_ACTION, "sensor error")
+    assert low.reason is Reason.FALSE_READING
     assert (low.worsened, low.steps, low.priority) == (False, 0, Priority.HIGH)
     assert (pressure.id, pressure.rule, pressure.worsened) == (worse.id, "bp-severe", True)
     assert (pressure.programme, pressure.acknowledged_at, pressure.outcome) == (None, None, None)

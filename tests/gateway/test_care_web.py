@@ -13,7 +13,7 @@ import pytest
 from icalendar import Calendar
 from jsonschema import Draft202012Validator
 
-from alerts.alert import Outcome, Verdict
+from alerts.alert import Outcome, Reason, Verdict
 from alerts.team import Practitioner, Role
 from gateway.care_api import AppointmentOut, CarePlanOut, FollowUpOut
 from gateway.guard import WebSettings
@@ -126,9 +126,43 @@ async def test_a_try_names_a_channel_that_is_known(house: SmallHouse, web: httpx
 async def test_closing_the_alert_closes_its_follow_up(house: SmallHouse, web: httpx.AsyncClient) -> None:
     alert = house.find(very_low()).id
     opened = await seen(web, alert)
-    await post(web, f"alerts/{alert}/close", by="Dr Li", outcome="no-action", note="was a test")
-    found = (await get(web, f"follow-ups/{opened['id']}"))["follow_up"]
+    body = {"by": "Dr Li", "outcome": "no-action", "note": "was a test"}
+    for path in (f"alerts/{alert}/close", f"follow-ups/{opened['id']}/close"):
+        refused = await web.post(f"/api/v1/{path}", json=body)
+        assert refused.status_code == 409
+        assert "needs a reason: false reading" in refused.json()["detail"]
+        assert all(f"({reason})" in refused.json()["detail"] for reason in Reason)
+        needless = await web.post(f"/api/v1/{path}", json={**body, "outcome": "advice", "reason": "other"})
+        assert (needless.status_code, "takes no reason" in needless.json()["detail"]) == (409, True)
+        unknown = await web.post(f"/api/v1/{path}", json={**body, "reason": "bored"})
+        assert (unknown.status_code, "'wrong-entry'" in unknown.json()["detail"]) == (422, True)
+    ended = await post(web, f"alerts/{alert}/close", **body, reason="wrong-entry")
+    assert (ended["outcome"], ended["reason"]) == ("no-action", "wrong-entry")
+    told = await get(web, f"follow-ups/{opened['id']}")
+    found = told["follow_up"]
     assert (found["state"], found["outcome"], found["closed_by"]) == ("closed", "no-action", "Dr Li")
+    assert (found["reason"], told["history"][-1]["reason"]) == ("wrong-entry", "wrong-entry")
+
+
+async def test_closing_the_follow_up_of_an_alert_without_an_action_tells_the_alert_why(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    alert = house.find(very_low()).id
+    opened = await seen(web, alert)
+    body = {"by": "Dr Li", "outcome": "no-action", "reason": "treated-before", "note": "ate"}
+    await post(web, f"follow-ups/{opened['id']}/close", **body)
+    found = await get(web, f"alerts/{alert}")
+    assert (found["alert"]["reason"], found["history"][-1]["note"]) == (
+        "treated-before",
+        "no-action (treated-before): ate",
+    )
+    own = await post(
+        web, "follow-ups", 201, patient=WANG.id, because="asks about the sensor", by="Dr Li", role="nurse"
+    )
+    needless = await web.post(f"/api/v1/follow-ups/{own['id']}/close", json=body)
+    assert (needless.status_code, "only no-action of a patient's alert does" in needless.text) == (409, True)
+    del body["reason"]
+    assert (await post(web, f"follow-ups/{own['id']}/close", **body))["reason"] is None
 
 
 async def test_advice_about_a_very_low_glucose_needs_a_patient_who_was_reached(

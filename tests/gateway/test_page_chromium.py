@@ -143,7 +143,9 @@ async def test_a_card_changes_in_place_while_somebody_writes_in_it(browser, hous
     await expect(page.locator("#announce")).to_contain_text(MILLER.name)
 
     await card.get_by_label("Your name").last.fill("Dr Li")
+    await expect(card.get_by_label("Why no action was needed")).to_be_hidden()
     await card.get_by_label("Outcome").select_option("no-action")
+    await card.get_by_label("Why no action was needed").select_option("device-fault")
     await card.get_by_role("button", name="Close the alert").click()
     await expect(page.locator("#waiting > article")).to_have_count(1)
     await expect(page.locator(f"#{other.id}")).to_be_visible()

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from alerts.alert import Act, ActKind, Alert, Finding, Outcome
+from alerts.alert import Act, ActKind, Alert, Finding, Outcome, Reason
 from alerts.quality import Measure
 from gateway import quality_desk
 from gateway.guard import WebSettings
@@ -54,11 +54,17 @@ def browser(house: SmallHouse, **headers: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8080", headers=headers)
 
 
-async def close(house: SmallHouse, finding: Finding, outcome: Outcome, note: str, minutes_ago: int = 60) -> Alert:
+async def close(
+    house: SmallHouse,
+    finding: Finding,
+    outcome: Outcome,
+    note: str,
+    minutes_ago: int = 60,
+    reason: Reason = Reason.OTHER,
+) -> Alert:
     opened = house.find(finding, minutes_ago)
-    return await house.act(
-        Act(kind=ActKind.CLOSE, alert=opened.id, by="Li", at=house.time, outcome=outcome, note=note)
-    )
+    act = Act(kind=ActKind.CLOSE, alert=opened.id, by="Li", at=house.time, outcome=outcome, note=note)
+    return await house.act(replace(act, reason=reason if outcome is Outcome.NO_ACTION else None))
 
 
 def put(house: SmallHouse, readings: list[Reading]) -> None:
@@ -77,7 +83,7 @@ def put(house: SmallHouse, readings: list[Reading]) -> None:
 
 async def test_the_report_of_the_last_thirty_days(house: SmallHouse) -> None:
     furnish(house)
-    await close(house, very_low(), Outcome.NO_ACTION, "sensor error")
+    await close(house, very_low(), Outcome.NO_ACTION, "sensor error", reason=Reason.FALSE_READING)
     house.find(severe_pressure(), 90)
     async with browser(house) as web:
         found = (await web.get("/api/v1/quality")).json()
@@ -87,7 +93,10 @@ async def test_the_report_of_the_last_thirty_days(house: SmallHouse) -> None:
     # Wang's cuff measured every 12 h on 14 days, on the clock of Shanghai; Miller did not measure.
     assert (found["total"]["patient_days"], found["total"]["per_patient_day"]) == (14, 0.143)
     assert found["total"]["close"] == {"n": 1, "open": 1, "without": 0, "median_min": 60.0, "p90_min": None}
-    assert found["reasons"] == [{"reason": "sensor error", "n": 1}]
+    false = {"en": "false reading (pressure on the sensor, interference)", "zh": "读数不实（传感器受压、受干扰）"}
+    counted = [{"reason": "false-reading", "title": false, "false_alarm": True, "n": 1}]
+    assert (found["reasons"], found["notes"], found["total"]["false_alarms"]) == (counted, [], 1)
+    assert (found["rules"][1]["reasons"], found["rules"][1]["false_alarms"]) == (counted, 1)
     assert [(each["rule"], each["alerts"], each["no_action"]) for each in found["rules"]] == [
         ("bp-severe", 1, 0),
         ("low-event-2", 1, 1),
@@ -245,12 +254,17 @@ async def test_the_page_in_both_languages(house: SmallHouse) -> None:
     for number in range(10):
         finding = very_low(problem=f"glucose-low-{number}")
         await close(house, finding, Outcome.NO_ACTION, "<b>sensor</b>", minutes_ago=30)
+    finding = very_low(problem="glucose-low-10")
+    await close(house, finding, Outcome.NO_ACTION, "x", minutes_ago=30, reason=Reason.DEVICE_FAULT)
     house.find(no_data())
     async with browser(house) as web:
         page = (await web.get("/quality")).text
+    assert "Of 11 closed alerts 1 were false alarms" in page
+    assert page.count("<li><b>10</b>another reason</li>") == 2  # of all, and of the rule
+    assert page.count('<li><b>1</b>fault of the device or cuff <span class="soft">(false alarm)</span></li>') == 2
     assert "How alerts ended, how long people took, and which rules to look at." in page
     assert "<b>Very low glucose</b> <code>low-event-2</code> · <b>Look into it</b>" in page
-    assert "Of 10 closed alerts 10 (100 %) needed no action" in page
+    assert "Of 11 closed alerts 11 (100 %) needed no action, 1 of them false alarms" in page
     assert "<b>sensor</b>" not in page
     assert "&lt;b&gt;sensor&lt;/b&gt;" in page
     for name in ("times", "outcomes", "rules"):
@@ -261,7 +275,8 @@ async def test_the_page_in_both_languages(house: SmallHouse) -> None:
         page = (await web.get("/quality")).text
     assert "警报如何结束、处理用时多久、哪些规则需要关注。" in page
     assert "<b>血糖严重偏低</b> <code>low-event-2</code> · <b>逐条核查</b>" in page
-    assert "10 条已关闭的警报中，10 条（100%）无需处理" in page
+    assert "11 条已关闭的警报中，11 条（100%）无需处理，其中误报 1 条" in page
+    assert '<li><b>1</b>设备或袖带故障 <span class="soft">(误报)</span></li>' in page
     assert "按团队" in page
     assert "无随访" in page
 
@@ -316,11 +331,15 @@ async def test_the_report_as_a_table(house: SmallHouse) -> None:
     assert of_all["Alerts per patient-day"] == ("0.071", "per patient-day")
     assert of_all["Until it was closed, median"] == ("60.0", "min")
     assert of_all["Until the patient was reached, median"] == ("", "min")
-    assert [row["Group"] for row in rows if row["Section"] == "Why nothing was done"] == [
-        """'=HYPERLINK("http://x","y")"""
+    assert [row["Group"] for row in rows if row["Section"] == "Notes on it"] == ["""'=HYPERLINK("http://x","y")"""]
+    assert [(row["Group"], row["Value"]) for row in rows if row["Section"] == "Why nothing was done"] == [
+        ("another reason", "1"),
+        ("Very low glucose · another reason", "1"),
     ]
+    assert ("无需处理的原因", "血糖严重偏低 · 其他原因") in {(row["部分"], row["分组"]) for row in chinese}
+    assert of_all["False alarms"] == ("0", "")
     assert {row["Group"] for row in rows if row["Section"] == "Team"} == {"Nurse"}
-    assert [row["Group"] for row in rows if row["Section"] == "Rule"] == ["Very low glucose"] * 6
+    assert [row["Group"] for row in rows if row["Section"] == "Rule"] == ["Very low glucose"] * 7
     assert ("全部警报", "每患者日警报数", "0.071") in {(row["部分"], row["指标"], row["数值"]) for row in chinese}
     assert {row["单位"] for row in chinese} == {"", "天", "每患者日", "%", "分钟", "1 至 5 分", "名患者", "mmHg"}
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, make_url, text
+from sqlalchemy import Connection, inspect, make_url, text
 
-from alerts.alert import Act, ActKind, Audience
+from alerts.alert import Act, ActKind, Audience, Outcome, Reason
 from alerts.book import Book
 from alerts.escalation_book import EscalationBook
-from alerts.follow_up import follow
+from alerts.follow_up import follow, replay
 from alerts.follow_up_book import FollowUpBook
 from alerts.machine import hear
 from gateway.check import check
@@ -26,7 +27,7 @@ from gateway.people import People
 from gateway.schema import TABLES, SchemaError, open_database, shown
 from ingest.journal import Journal
 from ingest.vital import Vital
-from tests.alerts.ward import minute
+from tests.alerts.ward import finding, minute
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
@@ -99,10 +100,42 @@ def test_alerts_of_before_can_be_put_off_and_follow_ups_of_before_become_overdue
     engine.dispose()
 
 
+def without_reasons(db: Connection) -> None:
+    """As it was before 0015."""
+    for table in ("alerts", "follow_ups", "follow_up_facts"):
+        db.execute(text(f"ALTER TABLE {table} DROP COLUMN reason"))
+
+
+def test_what_was_closed_before_reasons_were_asked_for_has_none(database_url: str) -> None:
+    engine = open_database(database_url)
+    book = Book(engine, routes={})
+    (opened,) = hear(None, finding(), minute(0)).changes
+    act = Act(kind=ActKind.CLOSE, alert=opened.alert.id, by="Dr Li", at=minute(5), note="slept")
+    act = replace(act, outcome=Outcome.NO_ACTION, reason=Reason.OTHER)
+    closed = hear(opened.alert, act, minute(5)).changes
+    book.record([opened])
+    book.record(closed, also=FollowUpBook(engine).writing(follow(closed[-1].alert, act, None)))
+    with engine.begin() as db:
+        without_reasons(db)
+        db.execute(text("UPDATE alembic_version SET version_num = '0014'"))
+    engine.dispose()
+    engine = open_database(database_url)
+    with engine.connect() as db:
+        assert compare_metadata(MigrationContext.configure(db, opts={"compare_type": True}), TABLES) == []
+    (alert,) = Book(engine, routes={}).alerts()
+    follow_up = FollowUpBook(engine).of_alert(alert.id)
+    assert (alert.outcome, alert.reason, alert.closing_note) == (Outcome.NO_ACTION, None, "slept")
+    assert follow_up is not None
+    assert (follow_up.outcome, follow_up.reason) == (Outcome.NO_ACTION, None)
+    assert replay(FollowUpBook(engine).history(follow_up.id)) == follow_up
+    engine.dispose()
+
+
 def test_a_database_of_before_the_hubs_noted_what_they_hear_keeps_its_rows(database_url: str) -> None:
     engine = open_database(database_url)
     Book(engine, routes={}, hub="hub-a").record(cursor=7)
     with engine.begin() as db:
+        without_reasons(db)
         db.execute(text("DROP TABLE device_heard"))
         db.execute(text("ALTER TABLE appointments DROP COLUMN whom"))
         db.execute(text("ALTER TABLE appointments DROP COLUMN kept"))

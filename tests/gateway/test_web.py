@@ -671,9 +671,13 @@ async def test_without_javascript_a_form_acknowledges_remembers_the_name_and_clo
         assert late.status_code == 409
         assert "李医生 has acknowledged the alert" in late.text
         form = {"by": "李医生", "outcome": "no-action", "note": "<b>sensor</b> pressed"}
+        unsaid = await web.post(f"/alerts/{alert.id}/close", data={**form, "reason": ""})
+        assert (unsaid.status_code, "needs a reason: false reading (pressure on" in unsaid.text) == (409, True)
+        assert "&lt;b&gt;sensor&lt;/b&gt; pressed</textarea>" in unsaid.text
+        form["reason"] = "false-reading"
         assert (await web.post(f"/alerts/{alert.id}/close", data=form)).status_code == 303
         page = (await web.get(f"/alerts/{alert.id}")).text
-    assert "No action needed" in page
+    assert "No action needed, because: false reading (pressure on the sensor, interference)" in page
     assert "&lt;b&gt;sensor&lt;/b&gt; pressed" in page
     assert furnished.book.open_alerts() == []
 
