@@ -20,7 +20,7 @@ from ingest.reading import to_us
 from tests.real_house import PATIENCE, HandClock
 
 _OPEN_WITHIN_S = 60.0
-_WORKS = 4  # that sleep by the house's clock: the tick, the upkeep, the rounds, and the duty
+_WORKS = 5  # that sleep by the house's clock: the tick, the upkeep, the rounds, the duty, and the heartbeat
 _LOOKS = 20  # at what is due, before those who see to it are woken once more
 Apprise().add("json://localhost")  # it looks for its services once: here, for all hubs that are forked
 _forks = multiprocessing.get_context("forkserver")
