@@ -111,11 +111,17 @@ class Duty:
         self._zone = zone
         self._woken = asyncio.Event()
         self._beat = clock.elapsed()
+        self._step_at: timedelta | None = None  # when what is being done now began
         self._faults = 0
         self._untold: list[str] = []
         self._mark = (f"hub/{hub or ''}",)  # by which of several hubs an alert of a channel is
         self._follow_ups = FollowUpBook(engine)
         self._asked_at: datetime | None = None
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a look at what is due has begun and comes to no end; one that fails (a store is away) has come to it."""
+        return self._step_at is not None and self._clock.elapsed() - self._step_at > STALL
 
     @property
     def stands_still(self) -> bool:
@@ -201,10 +207,18 @@ class Duty:
 
     async def go(self) -> None:
         """Do all that is due now."""
+        self._step_at = self._clock.elapsed()
+        try:
+            await self._go()
+        finally:
+            self._step_at = None
+
+    async def _go(self) -> None:
         noted = await asyncio.to_thread(self.escalation.note_overdue, self._clock.now(), self.book.put_for_house)
         taken, faults = noted, 0
         nobody = set(self._untold)
         while True:
+            self._step_at = self._clock.elapsed()
             cycle = await asyncio.to_thread(self.escalation.run_due, self._clock.now(), list(self.speaker.dead()))
             faults += cycle.faults
             nobody |= cycle.nobody

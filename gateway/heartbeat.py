@@ -28,27 +28,28 @@ _ALIVE: Final = "WATCHDOG=1"
 class Heartbeat:
     """`beat` is called at every tick.
 
-    moves: whether people go on being told; a new start takes that up where it stands. takes_in: whether readings are
-    kept and watched as well. url: where a service elsewhere is asked at every tick while both is so; None: nowhere.
+    moves: whether nothing hangs that a new start would free; what only waits for a store that is away does not.
+    works: whether Homeward does what it is for. url: where a service elsewhere is asked at every tick while both is
+    so; None: nowhere.
     trouble: why that was not taken the last time, in a sentence; None where it was.
     """
 
-    def __init__(self, url: str | None, *, moves: Callable[[], bool], takes_in: Callable[[], bool]) -> None:
+    def __init__(self, url: str | None, *, moves: Callable[[], bool], works: Callable[[], bool]) -> None:
         self.url = url
         self.trouble: str | None = None
         self._moves = moves
-        self._takes_in = takes_in
+        self._works = works
         self._moved = True
 
     async def beat(self) -> None:
         """Give the sign, where there is something to be seen alive."""
         moves = self._moves()
         if not moves and self._moved:
-            logger.critical("escalation stands still; no heartbeat is given until it goes on")
+            logger.critical("escalation hangs; no heartbeat is given until it goes on")
         self._moved = moves
         if moves:
             notify(_ALIVE)
-        if moves and self.url is not None and self._takes_in():
+        if moves and self.url is not None and self._works():
             self.trouble = await self._ask(self.url)
 
     async def _ask(self, url: str) -> str | None:

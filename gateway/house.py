@@ -190,8 +190,8 @@ class House:
         )
         self.heartbeat = Heartbeat(
             config.heartbeat.url.get_secret_value() if config.heartbeat else None,
-            moves=lambda: not duty.stands_still,
-            takes_in=self._takes_in,
+            moves=lambda: not duty.hangs,
+            works=self._works,
         )
         self.pulse = Pulse(self)
         self._told: dict[str, str] = {}
@@ -629,9 +629,11 @@ class House:
         """Have the alerts hear what the rounds have found."""
         await self.path.round(partial(self.ward.hear, findings))
 
-    def _takes_in(self) -> bool:
-        """Whether readings are kept and watched as they come."""
-        return self.path.patience.trouble is None and self.ward.patience.trouble is None
+    def _works(self) -> bool:
+        """Whether people are told, and readings are kept and watched as they come."""
+        return (
+            not self.duty.stands_still and self.path.patience.trouble is None and self.ward.patience.trouble is None
+        )
 
     def _wake(self) -> None:
         """There may be somebody to tell."""

@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from alerts.channels import Speaker
 from alerts.messages import Situation
@@ -95,7 +96,7 @@ async def test_no_heartbeat_comes_while_a_cycle_of_escalation_hangs(
             duty.team.put(nurse, now=NOW)
             duty.team.add_shift(shift("bao", Role.NURSE), now=NOW)
             duty.escalation.situation = hang
-            heartbeat = Heartbeat(service.url, moves=lambda: not duty.stands_still, takes_in=lambda: True)
+            heartbeat = Heartbeat(service.url, moves=lambda: not duty.hangs, works=lambda: not duty.stands_still)
             house.find(very_low())
             cycle = asyncio.create_task(duty.go())
             await asyncio.to_thread(hangs.wait)
@@ -115,18 +116,42 @@ async def test_no_heartbeat_comes_while_a_cycle_of_escalation_hangs(
             assert (heard_by(systemd), len(service.asked)) == ([b"WATCHDOG=1"], 2)
 
 
+async def test_a_house_whose_database_is_away_is_not_started_again_for_it(
+    tmp_path: Path, systemd: socket.socket
+) -> None:
+    """A new start would end at once, and nobody would take the readings in."""
+    async with waiting() as service:
+        with closing(SmallHouse(tmp_path)) as house:
+            duty = house.duty
+            duty.speaker = Speaker(house.book, [], base_url="", clock=house.now, outbox=duty.outbox)
+            heartbeat = Heartbeat(service.url, moves=lambda: not duty.hangs, works=lambda: not duty.stands_still)
+            house.engine.dispose()
+            (tmp_path / "hub.sqlite").rename(tmp_path / "away")
+            for _ in range(3):
+                house.time += STALL
+                with pytest.raises(OperationalError):
+                    await duty.go()
+                await heartbeat.beat()
+            assert (heard_by(systemd), len(service.asked)) == ([b"WATCHDOG=1"] * 3, 1)
+            (tmp_path / "away").rename(tmp_path / "hub.sqlite")
+            house.engine.dispose()
+            await duty.go()
+            await heartbeat.beat()
+            assert (heard_by(systemd), len(service.asked)) == ([b"WATCHDOG=1"], 2)
+
+
 async def test_a_house_that_takes_nothing_in_is_not_alive_for_others_but_is_not_started_again(
     systemd: socket.socket,
 ) -> None:
     async with waiting() as service:
-        heartbeat = Heartbeat(service.url, moves=lambda: True, takes_in=lambda: False)
+        heartbeat = Heartbeat(service.url, moves=lambda: True, works=lambda: False)
         await heartbeat.beat()
     assert (heard_by(systemd), service.asked) == ([b"WATCHDOG=1"], [])
 
 
 async def test_it_says_when_nobody_takes_the_heartbeat_and_names_no_secret() -> None:
     async with waiting() as service:
-        heartbeat = Heartbeat(service.url, moves=lambda: True, takes_in=lambda: True)
+        heartbeat = Heartbeat(service.url, moves=lambda: True, works=lambda: True)
         await heartbeat.beat()
         assert heartbeat.trouble is None
         service.status = 404
