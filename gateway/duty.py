@@ -120,7 +120,7 @@ class Duty:
 
     @property
     def hangs(self) -> bool:
-        """Whether a look at what is due has begun and does not end; one that fails, for a store is away, has ended."""
+        """Whether a look at what is due has begun and does not end; one that fails (a store is away) has ended."""
         return self._step_at is not None and self._clock.elapsed() - self._step_at > STALL
 
     @property
