@@ -169,7 +169,7 @@ async def test_control_compares_the_fortnights_before_and_after(house: SmallHous
     alerts = [house.find(low), house.find(high)]
     house.time = closed
     for alert in alerts:
-        act = Act(kind=ActKind.CLOSE, alert=alert.id, by="Li", at=closed, outcome=Outcome.APPOINTMENT, note="x")
+        act = Act(kind=ActKind.CLOSE, alert=alert.id, by="Li", at=closed, outcome=Outcome.EMERGENCY, note="x")
         await house.act(replace(act, symptoms=frozenset()))
     sensor = timedelta(minutes=15)
     readings = [
@@ -201,7 +201,7 @@ async def test_too_few_readings_are_said_to_be_too_few(house: SmallHouse) -> Non
     furnish(house)
     house.time = NOW - 20 * DAY
     opened = house.find(very_low(since=house.time, known_at=house.time))
-    act = Act(kind=ActKind.CLOSE, alert=opened.id, by="Li", at=house.time, outcome=Outcome.APPOINTMENT, note="x")
+    act = Act(kind=ActKind.CLOSE, alert=opened.id, by="Li", at=house.time, outcome=Outcome.EMERGENCY, note="x")
     await house.act(act)
     house.time = NOW
     report = await house.quality.report(date(2026, 2, 1), date(2026, 3, 3), NOW)
@@ -213,8 +213,8 @@ async def test_of_too_many_patients_some_are_compared_and_that_is_said(
 ) -> None:
     furnish(house)
     monkeypatch.setattr(quality_desk, "MOST_COMPARED", 1)
-    await close(house, very_low(), Outcome.APPOINTMENT, "x")
-    await close(house, very_low(MILLER), Outcome.APPOINTMENT, "x")
+    await close(house, very_low(), Outcome.EMERGENCY, "x")
+    await close(house, very_low(MILLER), Outcome.EMERGENCY, "x")
     async with browser(house) as web:
         found = (await web.get("/api/v1/quality")).json()
         page = (await web.get("/quality")).text
@@ -299,7 +299,7 @@ async def test_every_chart_is_drawn_in_both_languages_also_of_nothing(house: Sma
     async with browser(house) as web:
         assert (await web.get(f"/quality/figure/{name}")).json()["layout"]
     house.time += timedelta(minutes=2)
-    await close(house, very_low(), Outcome.APPOINTMENT, "x")
+    await close(house, very_low(), Outcome.EMERGENCY, "x")
     async with browser(house, **{"Accept-Language": "zh-CN"}) as web:
         drawn = (await web.get(f"/quality/figure/{name}")).json()
         assert (await web.get("/quality/figure/other")).status_code == 404

@@ -795,7 +795,11 @@ async def test_what_a_rule_says_is_shown_as_told_only_where_it_reaches_the_patie
     ways = [Contact(channel=channel, address="w") for channel in contacts]
     house.duty.team.put_contacts(f"patient:{WANG.id}", ways, quiet, now=NOW)
     asked = very_low(
-        audience=Audience.PATIENT, priority=Priority.LOW, because=Text(en="Please measure.", zh="请测量。")
+        rule="bp-severe",
+        problem="blood-pressure-high",
+        audience=Audience.PATIENT,
+        priority=Priority.LOW,
+        because=Text(en="Please measure.", zh="请测量。"),
     )
     (notice,) = hear_findings({}, [asked], house.time).notices
     house.book.record((), [notice])
