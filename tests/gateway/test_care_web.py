@@ -132,7 +132,7 @@ async def test_closing_the_alert_closes_its_follow_up(house: SmallHouse, web: ht
         assert refused.status_code == 409
         assert "needs a reason: false reading" in refused.json()["detail"]
         assert all(f"({reason})" in refused.json()["detail"] for reason in Reason)
-        needless = await web.post(f"/api/v1/{path}", json={**body, "outcome": "advice", "reason": "other"})
+        needless = await web.post(f"/api/v1/{path}", json={**body, "outcome": "emergency", "reason": "other"})
         assert (needless.status_code, "takes no reason" in needless.json()["detail"]) == (409, True)
         unknown = await web.post(f"/api/v1/{path}", json={**body, "reason": "bored"})
         assert (unknown.status_code, "'wrong-entry'" in unknown.json()["detail"]) == (422, True)

@@ -630,13 +630,14 @@ async def test_many_minutes_of_care_are_asked_about_before_they_are_written_down
 
 async def test_who_comes_too_late_keeps_the_text_and_hears_who_was_first(house: SmallHouse) -> None:
     at = await seen(house, house.find(very_low()))
+    first = {"by": "Dr Li", "outcome": "no-action", "reason": "treated-before", "note": "ate"}
     async with browser(house) as web:
-        await web.post(f"{at}/close", data={"by": "Dr Li", "outcome": "no-action", "note": "ate"})
+        await web.post(f"{at}/close", data=first)
         late = await web.post(f"{at}/close", data={"by": "Dr Wu", "outcome": "advice", "note": "called her"})
     assert late.status_code == 409
     assert refusal(late) == (
-        "Dr Li has closed this follow-up already, on 3 Mar 2026, 14:30 UTC+8 (No action needed: ate). Nothing can be "
-        "done with it any more; open a new one on the patient's page."
+        "Dr Li has closed this follow-up already, on 3 Mar 2026, 14:30 UTC+8 (No action needed, because: treated before "
+        "anybody was in contact: ate). Nothing can be done with it any more; open a new one on the patient's page."
     )
     assert "called her</textarea>" in late.text
 
