@@ -111,6 +111,7 @@ from alerts.messages import (
     CALL_ID,
     OVERDUE_ID,
     TRIAL_ID,
+    Doubts,
     Situation,
     Written,
     alert_message,
@@ -542,6 +543,7 @@ class _Desk:
         self._forward: dict[str, Timer] = {}
         self._planned: dict[str, Timer] = {}
         self._files: dict[str, PatientFile | None] = {}
+        self._doubts: dict[str, list[FollowUp]] = {}
         self._situations: dict[str, Situation] = {}
         asked = {_step_of(timer).id for timer in timers if timer.kind is TimerKind.CHECK}
         asked |= {
@@ -711,7 +713,14 @@ class _Desk:
 
         def tell(channel: str, recipient: Recipient) -> Result:
             elsewhere = self._is_elsewhere(follow_up, recipient)
-            written = given_message(follow_up, given, zone=recipient.zone, now=self._now, elsewhere=elsewhere)
+            written = given_message(
+                follow_up,
+                given,
+                zone=recipient.zone,
+                now=self._now,
+                elsewhere=elsewhere,
+                doubts=self._doubts_of(follow_up.patient, follow_up.id),
+            )
             about = follow_up.alert, follow_up.patient, follow_up.priority
             notice = replace(_notice(timer.id, recipient, *about, written, self._now), follow_up=follow_up.id)
             return self._offer_of_care(notice, recipient, channel, timer.id)
@@ -780,6 +789,7 @@ class _Desk:
                 run=run,
                 care=self._care(alert),
                 whose=self.patient(alert.patient),
+                doubts=self._doubts_of(alert.patient),
             )
 
         def tell(channel: str, recipient: Recipient) -> Result:
@@ -893,7 +903,12 @@ class _Desk:
 
     def _tell_overdue(self, timer: Timer, about: FollowUp, channel: str, recipient: Recipient) -> Result:
         notice = _overdue_notice(
-            about, self._now, recipient, given_in(self._db, about), elsewhere=self._is_elsewhere(about, recipient)
+            about,
+            self._now,
+            recipient,
+            given_in(self._db, about),
+            elsewhere=self._is_elsewhere(about, recipient),
+            doubts=self._doubts_of(about.patient, about.id),
         )
         return self._offer_of_care(notice, recipient, channel, timer.id)
 
@@ -1135,13 +1150,13 @@ class _Desk:
     def _ask_for_call(self, call: Call, about: Notice, besides: Sequence[Notice]) -> None:
         """Have one call made. besides: what else is to be said in it."""
         alert, follow_up = self._lasting(about), about.follow_up
-        doubts: list[FollowUp] = []
+        doubts: Doubts = ()
         urgency = max(map(_urgency, (about, *besides)))
         about = replace(about, priority=max(each.priority for each in (about, *besides)))
         if call.recipient == patient(about.patient):
             said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
             follow_up = self._have_followed_up(about, said) or follow_up
-            doubts = doubts_in(self._db, [about.patient]).get(about.patient, [])
+            doubts = self._doubts_of(about.patient)
         whom = self._person(call.recipient, about.patient)
         for recipient in self._callers(call.recipient):
             written = call_message(
@@ -1154,7 +1169,7 @@ class _Desk:
                 failed=call.position > 0,
                 besides=[each.body for each in besides],
                 of_patient=self.patient(about.patient).zone,
-                doubts=[(each.opened_at, each.because) for each in doubts],
+                doubts=doubts,
             )
             key = f"call {call.notice} {call.position}"
             notice = _notice(key, recipient, about.alert, about.patient, urgency, written, self._now)
@@ -1251,6 +1266,13 @@ class _Desk:
         if name not in self._files:
             self._learn_files([name])
         return self._files[name]
+
+    def _doubts_of(self, name: str, but: str = "") -> Doubts:
+        """What was said of a patient's contacts that are wrong, but for one follow-up; read for all at once."""
+        if name not in self._doubts:
+            asked = {name, *self._files} - self._doubts.keys()
+            self._doubts |= {each: [] for each in asked} | doubts_in(self._db, asked)
+        return [(each.opened_at, each.because) for each in self._doubts[name] if each.id != but]
 
     def _situation(self, alert: Alert) -> Situation:
         if alert.id not in self._situations:
@@ -1467,13 +1489,14 @@ def _overdue_notice(
     given: CareFact | None = None,
     *,
     elsewhere: bool = True,
+    doubts: Doubts = (),
 ) -> Notice:
     """To a person, one at a moment by however many steps, or to the channels of the house.
 
-    elsewhere: whether the reader has another clock than the patient.
+    elsewhere: whether the reader has another clock than the patient. doubts: see `Doubts`.
     """
     zone = recipient.zone if recipient else "UTC"
-    written = overdue_message(follow_up, zone=zone, now=now, given=given, elsewhere=elsewhere)
+    written = overdue_message(follow_up, zone=zone, now=now, given=given, elsewhere=elsewhere, doubts=doubts)
     owner = recipient.owner if recipient else None
     return Notice(
         id=OVERDUE_ID + sha256(f"{follow_up.id}\x1f{owner}\x1f{now.isoformat()}".encode()).hexdigest()[:16],
