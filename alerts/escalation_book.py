@@ -568,6 +568,11 @@ class _Desk:
         return rota_in(self._db)
 
     @cached_property
+    def _mornings(self) -> dict[str, datetime]:
+        """Until when what is of low priority waits, for each of the staff."""
+        return {staff(one.id): morning(one.recipient(), self._now) for one in self.rota.staff}
+
+    @cached_property
     def _next_look(self) -> datetime:
         return next_look(self.rota, self._now)
 
@@ -728,7 +733,7 @@ class _Desk:
         to = self._holder(follow_up)
         # Coordinators have no shifts in most clinics.
         step = Step(to=to, after=timedelta(), everyone=to == Role.COORDINATOR)
-        there = people(step, self.rota, self.patient(follow_up.patient), self._now)
+        there = self._whom(step, follow_up)
         others = [one for one in there if given.by not in (one.name, one.owner.removeprefix(staff("")))]
         if there and not others:
             self._finish(timer, Result.DONE)
@@ -750,7 +755,19 @@ class _Desk:
             self._hand_over_overdue(timer, follow_up)
         else:
             tell, present = partial(self._tell_overdue, timer, follow_up), self._is_unmet(follow_up)
-            self._tell_step(timer, follow_up.patient, tell, present=present)
+            whom = self._whom(timer.step, follow_up) if timer.step else None
+            self._tell_step(timer, follow_up.patient, tell, present=present, whom=whom)
+
+    def _whom(self, step: Step, about: FollowUp) -> Sequence[Recipient]:
+        """Whom a step about a follow-up is for; of low priority, which waits for the morning, who is there then."""
+        of_patient = self.patient(about.patient)
+        if about.priority is Priority.LOW:
+            waits = self._mornings
+            moments = sorted({*waits.values()})
+            found = [(at, one) for at in moments for one in people(step, self.rota, of_patient, at)]
+            if there := [one for at, one in found if waits[one.owner] == at]:
+                return there
+        return people(step, self.rota, of_patient, self._now)
 
     def _is_unmet(self, follow_up: FollowUp) -> bool:
         """Whether what is overdue is told again: nobody has spoken with the patient, and what it is about lasts.
@@ -855,11 +872,19 @@ class _Desk:
     def _look_again(self, timer: Timer) -> None:
         self._note(self._forward, replace(timer, due=self._next_look))
 
-    def _tell_step(self, timer: Timer, of_patient: str, tell: _Tell, *, present: bool) -> None:
-        """Tell all whom a step is for."""
+    def _tell_step(
+        self,
+        timer: Timer,
+        of_patient: str,
+        tell: _Tell,
+        *,
+        present: bool,
+        whom: Sequence[Recipient] | None = None,
+    ) -> None:
+        """Tell all whom a step is for. whom: they, where they are not those of now."""
         if timer.step is None:
             raise ValueError(f"timer {timer.id} is a step without a step")
-        there = people(timer.step, self.rota, self.patient(of_patient), self._now)
+        there = people(timer.step, self.rota, self.patient(of_patient), self._now) if whom is None else whom
         told = {owner for each in self._just_taken(timer) for owner in self._told.get(each.id, ())}
         left = [one for one in there if one.owner not in told]
         if there and not left:

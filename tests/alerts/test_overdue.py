@@ -364,6 +364,31 @@ async def test_what_is_of_low_priority_is_told_once_a_day_in_one_message(clinic:
     assert "since 3 Mar 02:01" in app.heard[1][1].subject.en
 
 
+async def test_what_waits_for_the_morning_is_told_to_who_is_on_duty_in_the_morning(
+    opened: Callable[..., Clinic], app: Ear
+) -> None:
+    clinic = opened(app)
+    clinic.staff(nurse=(8, 20))
+    night = replace(WANG, id="min", name="赵敏", contacts=(Contact(channel="app", address="min"),))
+    clinic.team.put(night, now=START)
+    clinic.team.add_shift(shift("min", Role.NURSE, 20, 8), now=START)
+    clinic.open(opening(Priority.LOW, assigned_to=None, due_at=minute(10)))
+    given = opening(Priority.LOW, "given", assigned_to=None, by="Li", note="by telephone", due_at=minute(1000))
+    step = opened_step(given)
+    clinic.follow_ups.record([step])
+    await clinic.skip(359)
+    assert app.whom() == []
+    await clinic.skip(360)  # 8:00 in Shanghai
+    assert app.whom() == ["wang"]
+    assert app.heard[0][1].subject.zh == "2 条消息汇总"
+    clinic.open(opening(Priority.LOW, "day", assigned_to=None, due_at=minute(900)))
+    clinic.team.add_absence(
+        Absence(practitioner="wang", start=minute(1000), end=minute(9000), substitute="min"), now=clinic.now
+    )
+    await clinic.skip(360 + 1440)
+    assert app.whom() == ["wang", "min"]
+
+
 async def test_what_gets_more_urgent_while_it_is_overdue_is_told_as_such(clinic: Clinic, app: Ear) -> None:
     alert = clinic.alarm(Priority.LOW)
     await clinic.skip(0)
