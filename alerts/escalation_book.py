@@ -111,6 +111,7 @@ from alerts.messages import (
     CALL_ID,
     OVERDUE_ID,
     TRIAL_ID,
+    Doubts,
     Situation,
     Written,
     alert_message,
@@ -542,6 +543,7 @@ class _Desk:
         self._forward: dict[str, Timer] = {}
         self._planned: dict[str, Timer] = {}
         self._files: dict[str, PatientFile | None] = {}
+        self._doubts: dict[str, list[FollowUp]] = {}
         self._situations: dict[str, Situation] = {}
         asked = {_step_of(timer).id for timer in timers if timer.kind is TimerKind.CHECK}
         asked |= {
@@ -564,6 +566,11 @@ class _Desk:
     @cached_property
     def rota(self) -> Rota:
         return rota_in(self._db)
+
+    @cached_property
+    def _mornings(self) -> dict[str, datetime]:
+        """Until when what is of low priority waits, for each of the staff."""
+        return {staff(one.id): morning(one.recipient(), self._now) for one in self.rota.staff}
 
     @cached_property
     def _next_look(self) -> datetime:
@@ -711,7 +718,14 @@ class _Desk:
 
         def tell(channel: str, recipient: Recipient) -> Result:
             elsewhere = self._is_elsewhere(follow_up, recipient)
-            written = given_message(follow_up, given, zone=recipient.zone, now=self._now, elsewhere=elsewhere)
+            written = given_message(
+                follow_up,
+                given,
+                zone=recipient.zone,
+                now=self._now,
+                elsewhere=elsewhere,
+                doubts=self._doubts_of(follow_up.patient, follow_up.id),
+            )
             about = follow_up.alert, follow_up.patient, follow_up.priority
             notice = replace(_notice(timer.id, recipient, *about, written, self._now), follow_up=follow_up.id)
             return self._offer_of_care(notice, recipient, channel, timer.id)
@@ -719,7 +733,7 @@ class _Desk:
         to = self._holder(follow_up)
         # Coordinators have no shifts in most clinics.
         step = Step(to=to, after=timedelta(), everyone=to == Role.COORDINATOR)
-        there = people(step, self.rota, self.patient(follow_up.patient), self._now)
+        there = self._whom(step, follow_up)
         others = [one for one in there if given.by not in (one.name, one.owner.removeprefix(staff("")))]
         if there and not others:
             self._finish(timer, Result.DONE)
@@ -741,7 +755,19 @@ class _Desk:
             self._hand_over_overdue(timer, follow_up)
         else:
             tell, present = partial(self._tell_overdue, timer, follow_up), self._is_unmet(follow_up)
-            self._tell_step(timer, follow_up.patient, tell, present=present)
+            whom = self._whom(timer.step, follow_up) if timer.step else None
+            self._tell_step(timer, follow_up.patient, tell, present=present, whom=whom)
+
+    def _whom(self, step: Step, about: FollowUp) -> Sequence[Recipient]:
+        """Whom a step about a follow-up is for; of low priority, which waits for the morning, who is there then."""
+        of_patient = self.patient(about.patient)
+        if about.priority is Priority.LOW:
+            waits = self._mornings
+            moments = sorted({*waits.values()})
+            found = [(at, one) for at in moments for one in people(step, self.rota, of_patient, at)]
+            if there := [one for at, one in found if waits[one.owner] == at]:
+                return there
+        return people(step, self.rota, of_patient, self._now)
 
     def _is_unmet(self, follow_up: FollowUp) -> bool:
         """Whether what is overdue is told again: nobody has spoken with the patient, and what it is about lasts.
@@ -780,6 +806,7 @@ class _Desk:
                 run=run,
                 care=self._care(alert),
                 whose=self.patient(alert.patient),
+                doubts=self._doubts_of(alert.patient),
             )
 
         def tell(channel: str, recipient: Recipient) -> Result:
@@ -845,11 +872,19 @@ class _Desk:
     def _look_again(self, timer: Timer) -> None:
         self._note(self._forward, replace(timer, due=self._next_look))
 
-    def _tell_step(self, timer: Timer, of_patient: str, tell: _Tell, *, present: bool) -> None:
-        """Tell all whom a step is for."""
+    def _tell_step(
+        self,
+        timer: Timer,
+        of_patient: str,
+        tell: _Tell,
+        *,
+        present: bool,
+        whom: Sequence[Recipient] | None = None,
+    ) -> None:
+        """Tell all whom a step is for. whom: they, where they are not those of now."""
         if timer.step is None:
             raise ValueError(f"timer {timer.id} is a step without a step")
-        there = people(timer.step, self.rota, self.patient(of_patient), self._now)
+        there = people(timer.step, self.rota, self.patient(of_patient), self._now) if whom is None else whom
         told = {owner for each in self._just_taken(timer) for owner in self._told.get(each.id, ())}
         left = [one for one in there if one.owner not in told]
         if there and not left:
@@ -893,7 +928,12 @@ class _Desk:
 
     def _tell_overdue(self, timer: Timer, about: FollowUp, channel: str, recipient: Recipient) -> Result:
         notice = _overdue_notice(
-            about, self._now, recipient, given_in(self._db, about), elsewhere=self._is_elsewhere(about, recipient)
+            about,
+            self._now,
+            recipient,
+            given_in(self._db, about),
+            elsewhere=self._is_elsewhere(about, recipient),
+            doubts=self._doubts_of(about.patient, about.id),
         )
         return self._offer_of_care(notice, recipient, channel, timer.id)
 
@@ -1135,13 +1175,13 @@ class _Desk:
     def _ask_for_call(self, call: Call, about: Notice, besides: Sequence[Notice]) -> None:
         """Have one call made. besides: what else is to be said in it."""
         alert, follow_up = self._lasting(about), about.follow_up
-        doubts: list[FollowUp] = []
+        doubts: Doubts = ()
         urgency = max(map(_urgency, (about, *besides)))
         about = replace(about, priority=max(each.priority for each in (about, *besides)))
         if call.recipient == patient(about.patient):
             said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
             follow_up = self._have_followed_up(about, said) or follow_up
-            doubts = doubts_in(self._db, [about.patient]).get(about.patient, [])
+            doubts = self._doubts_of(about.patient)
         whom = self._person(call.recipient, about.patient)
         for recipient in self._callers(call.recipient):
             written = call_message(
@@ -1154,7 +1194,7 @@ class _Desk:
                 failed=call.position > 0,
                 besides=[each.body for each in besides],
                 of_patient=self.patient(about.patient).zone,
-                doubts=[(each.opened_at, each.because) for each in doubts],
+                doubts=doubts,
             )
             key = f"call {call.notice} {call.position}"
             notice = _notice(key, recipient, about.alert, about.patient, urgency, written, self._now)
@@ -1251,6 +1291,13 @@ class _Desk:
         if name not in self._files:
             self._learn_files([name])
         return self._files[name]
+
+    def _doubts_of(self, name: str, but: str = "") -> Doubts:
+        """What was said of a patient's contacts that are wrong, but for one follow-up; read for all at once."""
+        if name not in self._doubts:
+            asked = {name, *self._files} - self._doubts.keys()
+            self._doubts |= {each: [] for each in asked} | doubts_in(self._db, asked)
+        return [(each.opened_at, each.because) for each in self._doubts[name] if each.id != but]
 
     def _situation(self, alert: Alert) -> Situation:
         if alert.id not in self._situations:
@@ -1467,13 +1514,14 @@ def _overdue_notice(
     given: CareFact | None = None,
     *,
     elsewhere: bool = True,
+    doubts: Doubts = (),
 ) -> Notice:
     """To a person, one at a moment by however many steps, or to the channels of the house.
 
-    elsewhere: whether the reader has another clock than the patient.
+    elsewhere: whether the reader has another clock than the patient. doubts: see `Doubts`.
     """
     zone = recipient.zone if recipient else "UTC"
-    written = overdue_message(follow_up, zone=zone, now=now, given=given, elsewhere=elsewhere)
+    written = overdue_message(follow_up, zone=zone, now=now, given=given, elsewhere=elsewhere, doubts=doubts)
     owner = recipient.owner if recipient else None
     return Notice(
         id=OVERDUE_ID + sha256(f"{follow_up.id}\x1f{owner}\x1f{now.isoformat()}".encode()).hexdigest()[:16],

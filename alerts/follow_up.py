@@ -352,11 +352,21 @@ class FollowUp:
             return None
         role = ROLE_WORDS[self.role]
         return Text(
-            en=f"In follow-up by {self.assigned_to or role.en}; tries to reach the patient: {self.attempts}"
-            f"{f', the last {self.unanswered} without an answer' if self.unanswered else ''}.",
-            zh=f"随访负责人：{self.assigned_to or role.zh}；已尝试联系患者 {self.attempts} 次"
-            f"{f'，最近 {self.unanswered} 次未联系到' if self.unanswered else ''}。",
+            en=f"In follow-up by {self.assigned_to or role.en}; tries to reach the patient: {self.tries.en}.",
+            zh=f"随访负责人：{self.assigned_to or role.zh}；已尝试联系患者{self.tries.zh}。",
         )
+
+    @property
+    def tries(self) -> Text:
+        """How many tries there were to reach the patient, and what came of the last ones."""
+        en, zh = f"{self.attempts}", f" {self.attempts} 次"
+        if self.unanswered:
+            en += f", the last {self.unanswered} without an answer"
+            zh += f"，最近 {self.unanswered} 次未联系到"
+        if self.unanswered and self.rule == _spanned(_WRONG, TRY_AGAIN[self.priority]):
+            en += " (wrong number)"
+            zh += "（号码有误）"
+        return Text(en=en, zh=zh)
 
     @property
     def is_reached(self) -> bool:

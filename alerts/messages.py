@@ -133,6 +133,10 @@ _OVERDUE_EMERGENCY: Final = Text(
 _OR_REPLY: Final = Text(en=", or answer OK", zh="，或回复“收到”")
 
 
+Doubts = Sequence[tuple[datetime, Text]]
+"""What somebody has said of a patient's contacts that are wrong, and when."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """A message in both languages."""
@@ -173,11 +177,12 @@ def alert_message(
     run: Sequence[Timer] = (),
     care: Text | None = None,
     whose: Recipient | None = None,
+    doubts: Doubts = (),
 ) -> Written:
     """What somebody is told of an alert.
 
     run: the timers of its run, for who was told before. care: who has its follow-up, and what was tried. whose: the
-    patient, with the contacts.
+    patient, with the contacts. doubts: see `Doubts`.
     """
     problem, _, _ = alert.problem.partition(":")
     apart = _elsewhere(situation.zone or (whose.zone if whose else zone), zone)
@@ -199,6 +204,7 @@ def alert_message(
         trend=situation.trend,
         elsewhere=apart,
         **_reached(whose if alert.patient != HOUSE else None),
+        doubts=doubts,
         over=alert.condition_gone_at is not None,
         tried=[_told(each, zone, with_offset=bool(apart)) for each in tried[-_MOST_TRIED:]],
         tries=len(tried),
@@ -236,9 +242,10 @@ def was_it_kept(appointment: Appointment, zone: ZoneInfo) -> Text:
     )
 
 
-def please_call_message(follow_up: FollowUp, whose: Recipient, *, zone: str) -> Written:
-    """What is told of a patient who asks to be called."""
-    return write("please_call", zone, patient=follow_up.patient, because=follow_up.because, **_reached(whose))
+def please_call_message(follow_up: FollowUp, whose: Recipient, *, zone: str, doubts: Doubts = ()) -> Written:
+    """What is told of a patient who asks to be called. doubts: see `Doubts`."""
+    places = {"patient": follow_up.patient, "because": follow_up.because, "doubts": doubts}
+    return write("please_call", zone, **places, **_reached(whose))
 
 
 def reply_message(
@@ -303,11 +310,17 @@ def all_clear_message(
 
 
 def overdue_message(
-    follow_up: FollowUp, *, zone: str, now: datetime, given: Fact | None = None, elsewhere: bool = False
+    follow_up: FollowUp,
+    *,
+    zone: str,
+    now: datetime,
+    given: Fact | None = None,
+    elsewhere: bool = False,
+    doubts: Doubts = (),
 ) -> Written:
     """What who has a follow-up is told when its time has passed.
 
-    given: how it was, if somebody gave it. elsewhere: see `_moment`.
+    given: how it was, if somebody gave it. elsewhere: see `_moment`. doubts: see `Doubts`.
     """
     return write(
         "overdue",
@@ -323,8 +336,8 @@ def overdue_message(
         rule=follow_up.rule,
         assigned_to=follow_up.assigned_to,
         role=ROLE_WORDS[follow_up.role],
-        attempts=follow_up.attempts,
-        unanswered=follow_up.unanswered,
+        tries=follow_up.tries,
+        doubts=doubts,
         emergency=follow_up.emergency,
         advice=_OVERDUE_EMERGENCY if follow_up.emergency else _OVERDUE[follow_up.is_reached],
         unasked=follow_up.unasked,
@@ -332,10 +345,18 @@ def overdue_message(
     )
 
 
-def given_message(follow_up: FollowUp, given: Fact, *, zone: str, now: datetime, elsewhere: bool = False) -> Written:
+def given_message(
+    follow_up: FollowUp,
+    given: Fact,
+    *,
+    zone: str,
+    now: datetime,
+    elsewhere: bool = False,
+    doubts: Doubts = (),
+) -> Written:
     """What who is given a follow-up by somebody is told.
 
-    given: how it was; its note is what there is to know. elsewhere: see `_moment`.
+    given: how it was; its note is what there is to know. elsewhere: see `_moment`. doubts: see `Doubts`.
     """
     return write(
         "given",
@@ -351,8 +372,8 @@ def given_message(follow_up: FollowUp, given: Fact, *, zone: str, now: datetime,
         due_at=follow_up.due_at,
         now=now.astimezone(ZoneInfo(zone)),
         rule=follow_up.rule,
-        attempts=follow_up.attempts,
-        unanswered=follow_up.unanswered,
+        tries=follow_up.tries,
+        doubts=doubts,
         unasked=follow_up.unasked,
     )
 
@@ -368,13 +389,13 @@ def call_message(
     failed: bool,
     besides: Sequence[Text] = (),
     of_patient: str = "",
-    doubts: Sequence[tuple[datetime, Text]] = (),
+    doubts: Doubts = (),
 ) -> Written:
     """What who is to telephone somebody is told. about: what the other one is to be told, with the alert that lasts.
 
     A survey is asked by telephone, and its answers are noted behind the link. failed: whether another contact of the
     same person has. besides: what else is to be said in the same call. of_patient: the patient's zone, by which what
-    a rule says to the patient is. doubts: what somebody has said of contacts that are wrong, and when.
+    a rule says to the patient is. doubts: see `Doubts`.
     """
     elsewhere = _elsewhere(situation.zone or of_patient or zone, zone)
     problem, _, _ = alert.problem.partition(":") if alert and about.audience is Audience.PATIENT else ("", "", "")

@@ -1041,7 +1041,13 @@ async def tell_to_call(house: HouseView, key: str, follow_up: FollowUp) -> bool:
     """Tell the role that has it, and coordinators, that a patient asks to be called; see `Duty.tell`."""
     person = await patient_person(house, follow_up.patient)
     contacts, _ = await asyncio.to_thread(house.duty.team.contacts, person.owner)
-    written = please_call_message(follow_up, replace(person, contacts=contacts), zone=house.zone.key)
+    doubts = (await asyncio.to_thread(house.follow_ups.doubts, [follow_up.patient])).get(follow_up.patient, [])
+    written = please_call_message(
+        follow_up,
+        replace(person, contacts=contacts),
+        zone=house.zone.key,
+        doubts=[(each.opened_at, each.because) for each in doubts],
+    )
     return await house.duty.tell(
         key,
         written,

@@ -364,6 +364,10 @@ def test_a_patient_who_has_read_a_message_asks_to_be_called() -> None:
         zh="患者：张伟；电话 010-6655 4433。\n"
         "患者阅读消息“状况已解除：血糖严重偏低”后请求回电。已列入随访列表：请领取、致电并记录结果。",
     )
+    wrong = Text(en="The number is wrong.", zh="号码有误。")
+    marked = please_call_message(wish, replace(WHOSE, contacts=contacts), zone=ZONE, doubts=[(minute(3), wrong)]).body
+    assert "4433.\nTake care (2 Mar 02:03): The number is wrong.\nThe patient asks" in marked.en
+    assert "4433。\n请注意（3月2日 02:03）：号码有误。\n患者阅读" in marked.zh
     nobody = please_call_message(wish, WHOSE, zone=ZONE)
     assert "Patient: 张伟; no telephone number is entered. Enter one on the patient's page.\n" in nobody.body.en
     assert "患者：张伟；未登记电话号码，请在患者页面登记。\n" in nobody.body.zh
@@ -478,7 +482,7 @@ def test_there_is_a_template_in_each_language_for_each_kind() -> None:
     assert {path.name for path in folder.iterdir() if path.suffix == ".jinja"} == {
         f"{kind}.{language}.jinja" for kind in kinds for language in ("en", "zh_CN")
     }
-    assert len(kinds) == 21
+    assert len(kinds) == 22
 
 
 @pytest.mark.parametrize(

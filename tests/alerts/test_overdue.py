@@ -143,6 +143,37 @@ async def test_a_critical_alert_whose_patient_nobody_reached_is_told_again_and_a
         assert sorted(app.whom()) == ["bao", "li", "wang", "wang"]
 
 
+async def test_a_number_that_was_found_wrong_is_marked_in_what_staff_are_told_until_it_is_put_right(
+    clinic: Clinic, app: Ear
+) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    follow_up = clinic.care(tried(clinic.open(opening()), 2, Result.WRONG_NUMBER))
+    assert follow_up.care is not None
+    assert follow_up.care.en.endswith(": 1, the last 1 without an answer (wrong number).")
+    assert follow_up.care.zh.endswith("患者 1 次，最近 1 次未联系到（号码有误）。")
+    mark = Text(
+        en="Take care (2 Mar 02:02): The contact for telephone is wrong, says 王丽. Find out the right one.\n",
+        zh="请注意（3月2日 02:02）：王丽 反映电话联系方式有误，请核实。\n",
+    )
+    await clinic.skip(63)
+    (late,) = (each for who, each in app.heard if who == "wang" and each.link.endswith(follow_up.id))
+    assert f"{BECAUSE.en}\n{mark.en}" in late.body.en
+    assert f"{BECAUSE.zh}\n{mark.zh}" in late.body.zh
+    clinic.alarm()
+    await clinic.skip(65)
+    alarms = [each.body for _, each in app.heard if "Patient: 张伟" in each.body.en]
+    assert alarms
+    assert all(f"telephone 010-1234.\n{mark.en}What happened" in each.en for each in alarms)
+    assert all(f"电话 010-1234。\n{mark.zh}情况" in each.zh for each in alarms)
+    (task,) = clinic.follow_ups.doubts(["p-1"])["p-1"]
+    deed = Close(follow_up=task.id, by="Bao", at=clinic.now, outcome=Outcome.NO_ACTION, note="010-5678")
+    clinic.care(deed)
+    app.heard.clear()
+    await clinic.skip(500)
+    assert app.heard
+    assert not any("Take care" in each.body.en for _, each in app.heard)
+
+
 async def test_symptoms_found_at_a_try_are_told_at_once_to_the_doctor_and_who_has_it_until_it_is_closed(
     clinic: Clinic, app: Ear
 ) -> None:
@@ -331,6 +362,31 @@ async def test_what_is_of_low_priority_is_told_once_a_day_in_one_message(clinic:
     await clinic.skip(360 + 1440)
     assert app.whom() == ["wang", "wang"]
     assert "since 3 Mar 02:01" in app.heard[1][1].subject.en
+
+
+async def test_what_waits_for_the_morning_is_told_to_who_is_on_duty_in_the_morning(
+    opened: Callable[..., Clinic], app: Ear
+) -> None:
+    clinic = opened(app)
+    clinic.staff(nurse=(8, 20))
+    night = replace(WANG, id="min", name="赵敏", contacts=(Contact(channel="app", address="min"),))
+    clinic.team.put(night, now=START)
+    clinic.team.add_shift(shift("min", Role.NURSE, 20, 8), now=START)
+    clinic.open(opening(Priority.LOW, assigned_to=None, due_at=minute(10)))
+    given = opening(Priority.LOW, "given", assigned_to=None, by="Li", note="by telephone", due_at=minute(1000))
+    step = opened_step(given)
+    clinic.follow_ups.record([step])
+    await clinic.skip(359)
+    assert app.whom() == []
+    await clinic.skip(360)  # 8:00 in Shanghai
+    assert app.whom() == ["wang"]
+    assert app.heard[0][1].subject.zh == "2 条消息汇总"
+    clinic.open(opening(Priority.LOW, "day", assigned_to=None, due_at=minute(900)))
+    clinic.team.add_absence(
+        Absence(practitioner="wang", start=minute(1000), end=minute(9000), substitute="min"), now=clinic.now
+    )
+    await clinic.skip(360 + 1440)
+    assert app.whom() == ["wang", "min"]
 
 
 async def test_what_gets_more_urgent_while_it_is_overdue_is_told_as_such(clinic: Clinic, app: Ear) -> None:
