@@ -70,7 +70,7 @@ async def test_on_a_full_disk_nothing_hangs_and_nothing_is_done_later(
             ("POST /api/v1/patients", None),
             ("POST /patients", None),
         ]
-        for act, body in (("acknowledge", {}), ("close", {"outcome": "no-action", "note": "ate"})):
+        for act, body in (("acknowledge", {}), ("close", {"outcome": "no-action", "reason": "other", "note": "ate"})):
             answer = await web.post(f"/api/v1/alerts/{alert.id}/{act}", json={"by": "Wu", **body})
             assert (answer.status_code, "not be written down" in answer.json()["detail"]) == (503, True)
         full_disk.clear()

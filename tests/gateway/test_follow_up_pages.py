@@ -636,8 +636,9 @@ async def test_who_comes_too_late_keeps_the_text_and_hears_who_was_first(house: 
         late = await web.post(f"{at}/close", data={"by": "Dr Wu", "outcome": "advice", "note": "called her"})
     assert late.status_code == 409
     assert refusal(late) == (
-        "Dr Li has closed this follow-up already, on 3 Mar 2026, 14:30 UTC+8 (No action needed, because: treated before "
-        "anybody was in contact: ate). Nothing can be done with it any more; open a new one on the patient's page."
+        "Dr Li has closed this follow-up already, on 3 Mar 2026, 14:30 UTC+8 (No action needed, because: treated "
+        "before anybody was in contact: ate). Nothing can be done with it any more; open a new one on the patient's "
+        "page."
     )
     assert "called her</textarea>" in late.text
 
