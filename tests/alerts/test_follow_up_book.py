@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, event, text
 
-from alerts.alert import Act, ActKind, Audience, IllegalAct, Outcome, Priority, Verdict
+from alerts.alert import Act, ActKind, Audience, IllegalAct, Outcome, Priority, Reason, Verdict
 from alerts.audit import entries
 from alerts.book import Book
 from alerts.care_plan import Condition, Interval
@@ -179,7 +179,7 @@ def test_an_alert_and_its_follow_up_are_written_together_or_not_at_all(engine: E
     assert stale is not None
     do(book, Attempt, stale, 2, channel="telephone", result=Result.NO_ANSWER)
 
-    ended = Act(kind=ActKind.CLOSE, alert=alert.id, by=NURSE, at=minute(3), note="n", outcome=Outcome.NO_ACTION)
+    ended = replace(seen, kind=ActKind.CLOSE, at=minute(3), note="n", outcome=Outcome.NO_ACTION, reason=Reason.OTHER)
     close = hear(alerts.alert(alert.id), ended, minute(3))
     with pytest.raises(IllegalAct, match="Somebody else"):
         alerts.record(close.changes, also=book.writing(follow(close.changes[0].alert, ended, stale)))
