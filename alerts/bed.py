@@ -377,10 +377,7 @@ class Bed:
         """Note when another hub on the same database heard devices last; whether that is news."""
         known = self.expected
         self.expected = tuple(
-            replace(each, elsewhere=there.at, unwell_elsewhere=there.unwell)
-            if (there := heard.get(each.device))
-            else each
-            for each in known
+            each.of_one_heard(there) if (there := heard.get(each.device)) else each for each in known
         )
         return self.expected != known
 

@@ -169,6 +169,10 @@ class Expected:
             return self
         return replace(self, staff_after=self.staff_after_low)
 
+    def of_one_heard(self, there: Heard) -> Expected:
+        """The same, as another hub heard it last."""
+        return replace(self, elsewhere=there.at, unwell_elsewhere=there.unwell)
+
     @property
     def patient_after(self) -> timedelta:
         """No later than the soonest that staff may hear."""

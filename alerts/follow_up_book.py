@@ -45,7 +45,7 @@ from sqlalchemy.exc import IntegrityError
 from alerts.alert import OUTCOMES_OF_CARE, IllegalAct, Outcome, Priority, Reason, Symptom, Symptoms, Text
 from alerts.audit import audited
 from alerts.care_plan import CarePlan, Condition, Control, followed, judged, opening
-from alerts.database import METADATA
+from alerts.database import METADATA, writing
 from alerts.follow_up import (
     CONTACT_DATA,
     Attempt,
@@ -356,7 +356,7 @@ class FollowUpBook:
     def record(self, steps: Sequence[Step]) -> None:
         """Write steps down with what follows of them, all or nothing. Raises IllegalAct, see `writing`."""
         if steps:
-            with self._engine.begin() as db:
+            with writing(self._engine) as db:
                 self.write(db, steps)
 
     def writing(self, steps: Sequence[Step]) -> Callable[[Connection], None] | None:
@@ -496,7 +496,7 @@ class FollowUpBook:
         also: what has it go to the patient, in the same transaction.
         """
         row = {"patient": given.patient, "follow_up": given.follow_up, "material": given.material, "by": given.by}
-        with self._engine.begin() as db:
+        with writing(self._engine) as db:
             _refuse_closed(db, given.follow_up)
             db.execute(insert(_education).values(**row, at_us=to_us(given.at)))
             audited(db, "education-given", f"follow-up:{given.follow_up}", at=given.at, who=given.by, after=row)
@@ -551,7 +551,7 @@ class FollowUpBook:
         a new one where the follow-up is over.
         """
         row, this = _appointment_row(appointment), _appointments.c.id == appointment.id
-        with self._engine.begin() as db:
+        with writing(self._engine) as db:
             before = db.execute(select(_appointments).where(this).with_for_update()).first()
             if appointment.sequence == 0:
                 _refuse_closed(db, appointment.follow_up)
@@ -802,11 +802,15 @@ def _close_tasks(db: Connection, appointment: Appointment, *, at: datetime, by: 
 
 
 def _refuse_no_appointment(db: Connection, fact: Fact) -> None:
-    """Raises IllegalAct for the outcome `appointment` where none stands that was made in the follow-up."""
+    """Raises IllegalAct for the outcome `appointment` where none stands that was made in the follow-up.
+
+    The one that stands is not called off until the transaction ends.
+    """
     if fact.outcome is not Outcome.APPOINTMENT:
         return
     made = _appointments.c.follow_up == fact.follow_up
-    if db.execute(select(_appointments.c.id).where(made, ~_appointments.c.cancelled).limit(1)).first() is None:
+    standing = select(_appointments.c.id).where(made, ~_appointments.c.cancelled).limit(1).with_for_update()
+    if db.execute(standing).first() is None:
         others = ", ".join(each for each in OUTCOMES_OF_CARE if each is not Outcome.APPOINTMENT)
         raise IllegalAct(
             Text(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -15,7 +15,6 @@ from alerts.week import midnight_us
 from gateway.people import Patient, plans_on
 from gateway.view import HouseView
 from ingest.reading import from_us
-from ingest.vital import Vital
 
 _DAY: Final = timedelta(days=1)
 _WEEK: Final = 7
@@ -42,18 +41,13 @@ def _goals_of(house: HouseView, patient: Patient) -> list[Goal]:
     zone = ZoneInfo(patient.zone)
     today = house.now().astimezone(zone).date()
     edges = [from_us(midnight_us(today + _DAY * (n - _WEEK + 1), zone)) for n in range(_WEEK + 1)]
+    days_of_week = list(pairwise(edges))
     planned = plans_on(house.people.plans([patient.id]).get(patient.id, []), today)
     if not planned:
-        days = sum(house.journal.measured(patient.id, list(pairwise(edges))))
+        days = sum(house.journal.measured(patient.id, days_of_week))
         return [Goal(None, None, days, encouragement(days))] if days else []
-    kept = {vital: _days_of(house, patient, vital, edges) for vital in planned}
+    kept = {vital: sum(house.journal.measured(patient.id, days_of_week, vital)) for vital in planned}
     return [
         Goal(VITALS[vital], plan.days, kept[vital], encouragement(kept[vital], plan.days))
         for vital, plan in planned.items()
     ]
-
-
-def _days_of(house: HouseView, patient: Patient, vital: Vital, edges: list[datetime]) -> int:
-    zone = ZoneInfo(patient.zone)
-    taken = house.journal.readings(patient.id, vital, edges[0], edges[-1])
-    return len({each.taken_at.astimezone(zone).date() for each in taken})

@@ -15,7 +15,6 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import datetime, time, timedelta
 from functools import partial
 from typing import Final, TypeVar
@@ -550,8 +549,8 @@ class Ward:
         for worn in wearings:
             limits, until = holding[worn.patient]
             expected = self._expect(worn, arrivals.get(worn.device), limits, silent=False)
-            there = elsewhere.get(worn.device)
-            expected = replace(expected, elsewhere=there and there.at)
+            if there := elsewhere.get(worn.device):
+                expected = expected.of_one_heard(there)
             self._agenda.add(worn.patient, min(*expected.told_at({}), until))
         self._again.update(patient for patient, _ in self._book.standing() if patient != HOUSE)
         start, beyond = self._started_at - _FRESH, self._journal.patients_beyond

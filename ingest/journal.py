@@ -530,16 +530,18 @@ class Journal:
         table = np.array(tuple(zip(*rows, strict=True)), dtype=np.float64).reshape(1 + width, len(rows))
         return Series(taken_us=table[0].astype(np.int64), values=table[1:].T)
 
-    def measured(self, patient: str, spans: Sequence[tuple[datetime, datetime]]) -> list[bool]:
-        """In which of these spans, start <= taken_at < end, anything of a patient was measured: one seek a span."""
+    def measured(
+        self, patient: str, spans: Sequence[tuple[datetime, datetime]], vital: Vital | None = None
+    ) -> list[bool]:
+        """In which spans, start <= taken_at < end, a vital of a patient (None: any) was measured: one seek a span."""
         query = (
             "SELECT d.key FROM json_each(?) d WHERE EXISTS(SELECT 1 FROM series s JOIN readings r ON r.series=s.id "
-            "WHERE s.patient=? AND r.taken_us>=json_extract(d.value, '$[0]') "
+            "WHERE s.patient=? AND s.vital=coalesce(?, s.vital) AND r.taken_us>=json_extract(d.value, '$[0]') "
             "AND r.taken_us<json_extract(d.value, '$[1]'))"
         )
         told = json.dumps([(to_us(start), to_us(end)) for start, end in spans])
         with self._reading() as db:
-            found = {place for (place,) in db.execute(query, (told, patient))}
+            found = {place for (place,) in db.execute(query, (told, patient, vital))}
         return [place in found for place in range(len(spans))]
 
     def knows(self, patient: str) -> bool:

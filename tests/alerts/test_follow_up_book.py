@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
-from alerts.alert import Act, ActKind, Audience, IllegalAct, Outcome, Priority, Verdict
+from alerts.alert import Act, ActKind, Audience, IllegalAct, Outcome, Priority, Reason, Verdict
 from alerts.audit import entries
 from alerts.book import Book
 from alerts.care_plan import Condition, Interval
@@ -178,7 +179,7 @@ def test_an_alert_and_its_follow_up_are_written_together_or_not_at_all(engine: E
     assert stale is not None
     do(book, Attempt, stale, 2, channel="telephone", result=Result.NO_ANSWER)
 
-    ended = Act(kind=ActKind.CLOSE, alert=alert.id, by=NURSE, at=minute(3), note="n", outcome=Outcome.NO_ACTION)
+    ended = replace(seen, kind=ActKind.CLOSE, at=minute(3), note="n", outcome=Outcome.NO_ACTION, reason=Reason.OTHER)
     close = hear(alerts.alert(alert.id), ended, minute(3))
     with pytest.raises(IllegalAct, match="Somebody else"):
         alerts.record(close.changes, also=book.writing(follow(close.changes[0].alert, ended, stale)))
@@ -297,6 +298,52 @@ def test_a_good_answer_opens_nothing(book: FollowUpBook) -> None:
     _, task = book.answer(survey.id, Answer(score=5, solved=True), minute(30))
     assert task is None
     assert book.due() == []
+
+
+@pytest.mark.parametrize("act", ["give", "appointment", "close"])
+def test_what_was_looked_at_before_a_step_stays_so_until_the_step_is_written(
+    book: FollowUpBook, engine: Engine, act: str
+) -> None:
+    made = put(book)
+    appointment = replace(FIRST, follow_up=made.id)
+    no_action = Close(follow_up=made.id, by="Dr Wu", at=minute(5), outcome=Outcome.NO_ACTION, note="well")
+    closed = decide(made, no_action)
+    called_off = replace(appointment, cancelled=True, sequence=1)
+    closed_so = decide(made, replace(no_action, by=NURSE, outcome=Outcome.APPOINTMENT))
+    given = Given(patient="p-1", follow_up=made.id, material="low-sugar", by=NURSE, at=minute(5))
+    looks, mine, others = {
+        "give": ("FROM follow_ups", lambda: book.give(given), lambda: book.record(closed)),
+        "appointment": (
+            "FROM follow_ups",
+            lambda: book.put_appointment(appointment, by=NURSE),
+            lambda: book.record(closed),
+        ),
+        "close": (
+            "FROM appointments",
+            lambda: book.record(closed_so),
+            lambda: book.put_appointment(called_off, by="Dr Wu"),
+        ),
+    }[act]
+    if act == "close":
+        book.put_appointment(appointment, by=NURSE)
+    assert not written_between(engine, looks, mine, others), "the other act waits until this one is written"
+
+
+def written_between(engine: Engine, looks: str, mine: Callable[[], None], others: Callable[[], None]) -> bool:
+    """Whether what somebody else writes, once the first such look is done, is written before mine is."""
+    with ThreadPoolExecutor(1) as pool:
+        other: list[Future[None]] = []
+        between: list[Future[None]] = []
+
+        @event.listens_for(engine, "after_cursor_execute")
+        def look(_db: object, _cursor: object, statement: str, *_more: object) -> None:
+            if looks in statement and not other:
+                other.append(pool.submit(others))
+                between.extend(wait(other, timeout=1).done)
+
+        mine()
+        other[0].result()
+        return bool(between)
 
 
 def test_what_was_given_to_read_and_appointments_are_kept(book: FollowUpBook) -> None:

@@ -258,6 +258,16 @@ def test_series_and_readings_of_a_span(journal: Journal) -> None:
     assert (nobody.taken_us.shape, nobody.values.shape) == ((0,), (0, 4))
 
 
+def test_in_which_spans_a_vital_was_measured(journal: Journal) -> None:
+    spot = reading(130, vital=Vital.GLUCOSE, device="meter-1")
+    append(journal, reading(0), reading(59), spot, reading(70, patient="bo", device="cgm-2"))
+    hours = [(START + timedelta(hours=n), START + timedelta(hours=n + 1)) for n in range(4)]
+    assert journal.measured("anna", hours) == [True, False, True, False]
+    assert journal.measured("anna", hours, Vital.CGM) == [True, False, False, False]
+    assert journal.measured("anna", hours, Vital.GLUCOSE) == [False, False, True, False]
+    assert journal.measured("anna", hours, Vital.BLOOD_PRESSURE) == [False] * 4
+
+
 def test_the_newest_and_the_extremes_of_many_spans_each_in_its_place(journal: Journal) -> None:
     low, again, late = reading(0, 60.0), reading(5, 60.0), reading(10, 90.0)
     off_scale = reading(2, None, flags=frozenset({Flag.BELOW_RANGE, Flag.SENSOR_MALFUNCTION}))
