@@ -1088,11 +1088,12 @@ class _Desk:
         recipient = self._person(timer.subject, left[0].patient) if left else None
         note_joined(self._db, [each for each in waiting if last.get(each.alert, each.id) in needless], "")
         if recipient is not None:
-            told = left[0] if len(left) == 1 else self._in_one(left, recipient)
-            self.send(told, recipient, PREFERRED)
-            names = {each.id for each in left}
-            by_it = [each for each in waiting if {each.id, last.get(each.alert)} & names]
-            note_joined(self._db, by_it, told.id)
+            for parts in _by_message(left):
+                told = parts[0] if len(parts) == 1 else self._in_one(parts, recipient)
+                self.send(told, _written_to(recipient) if told.id.startswith(EDUCATION_ID) else recipient, PREFERRED)
+                names = {each.id for each in parts}
+                by_it = [each for each in waiting if {each.id, last.get(each.alert)} & names]
+                note_joined(self._db, by_it, told.id)
         self._finish(timer, Result.DONE)
 
     def _is_dropped(self, notice: Notice) -> bool:
@@ -1491,6 +1492,13 @@ def _first_said(notice: Notice) -> tuple[bool, int]:
 def _is_of_alert(notice: Notice) -> bool:
     """Whether it says how an alert is, and not that there is something to do about its follow-up."""
     return notice.alert is not None and notice.follow_up is None
+
+
+def _by_message(notices: Sequence[Notice]) -> list[list[Notice]]:
+    """What was put off, by what is joined: what has a page of its own to be read on goes by itself, with its link."""
+    alone = [[each] for each in notices if each.id.startswith((APPOINTMENT_ID, EDUCATION_ID))]
+    others = [each for each in notices if [each] not in alone]
+    return [others, *alone] if others else alone
 
 
 def _problems(notice: Notice) -> set[str]:

@@ -22,7 +22,7 @@ from tests.alerts.telling import shift
 from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish
 from tests.gateway.test_care_web import post
 from tests.gateway.test_duty import BAO, Ear, speak_through
-from tests.gateway.test_message_page import BODY, SENT, read
+from tests.gateway.test_message_page import SENT, read
 from tests.gateway.test_web import browser
 
 SMS = Contact(channel="sms", address="me")
@@ -80,6 +80,13 @@ def parts(messages: list[Message]) -> list[tuple[str, str]]:
     return [(each.said(each.subject), each.said(each.body)) for each in messages]
 
 
+PLAIN = {
+    "en": (
+        "Your clinic has a message for you; it is not urgent. Please open the link today and read it: nobody has to "
+        "sign in. If it does not open, call your clinic."
+    ),
+    "zh_CN": "诊所有一条消息给您（不紧急）。请在今天内打开链接查看，无需登录；如无法打开，请致电诊所。",
+}
 CALL_OFF = {"en": "\nIf you cannot come, please call your clinic.", "zh_CN": "\n如不能前来，请致电诊所。"}
 TOLD = {
     "zh_CN": [
@@ -133,7 +140,7 @@ async def test_by_an_untrusted_channel_goes_a_link_alone_to_a_page_with_a_file_f
     told = Told(house, patient, trusted=False)
     path = await made(web, "2026-03-10T09:30:00+08:00", patient)
     (message,) = await told.now()
-    assert message.said(message.body) == BODY[patient.language]
+    assert message.said(message.body) == PLAIN[patient.language]
     app = create_app(house, WebSettings(token="secret"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as phone:
         link = message.link.removeprefix(SENT)
