@@ -1556,7 +1556,7 @@ def _digest(
     items = [
         {
             "at": each.written_at,
-            "patient": each.patient,
+            "patient": "" if recipient.is_patient else each.patient,
             "subject": each.subject,
             "body": each.body if place < _MOST_IN_FULL or recipient.is_patient else None,
             "link": "" if recipient.is_patient else page(each),
