@@ -1569,7 +1569,10 @@ def _digest(
     # Where all are about one alert or one follow-up, so is this: it is answered, and found, as each of them is.
     alerts, follow_ups = ({getattr(each, name) for each in notices} for name in ("alert", "follow_up"))
     alert, follow_up = (found.pop() if len(found) == 1 else None for found in (alerts, follow_ups))
-    return replace(_notice(key, recipient, alert, of_patient, priority, written, now), follow_up=follow_up)
+    told = replace(_notice(key, recipient, alert, of_patient, priority, written, now), follow_up=follow_up)
+    if not all(each.id.startswith(OVERDUE_ID) for each in notices):
+        return told
+    return replace(told, id=OVERDUE_ID + told.id.partition("-")[2])
 
 
 def _enough(wait: timedelta) -> Text:

@@ -454,7 +454,7 @@ def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
         en, zh = _SINCE_EN.search(notice.subject.en), _SINCE_ZH.search(notice.subject.zh)
         since = Text(en=en[1], zh=zh[1]) if en and zh else None
         words = PRIORITY_WORDS[notice.priority]
-        return write("overdue_untrusted", "UTC", priority=words, patient=notice.patient, since=since)
+        return write("overdue_untrusted", "UTC", priority=words, patient=_patient(notice.patient), since=since)
     kind = "patient_untrusted" if notice.audience is Audience.PATIENT else "staff_untrusted"
     if notice.id.startswith(APPOINTMENT_ID) and notice.priority is Priority.LOW:
         kind = "plain_untrusted"
