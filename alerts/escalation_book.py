@@ -1088,11 +1088,12 @@ class _Desk:
         recipient = self._person(timer.subject, left[0].patient) if left else None
         note_joined(self._db, [each for each in waiting if last.get(each.alert, each.id) in needless], "")
         if recipient is not None:
-            told = left[0] if len(left) == 1 else self._in_one(left, recipient)
-            self.send(told, recipient, PREFERRED)
-            names = {each.id for each in left}
-            by_it = [each for each in waiting if {each.id, last.get(each.alert)} & names]
-            note_joined(self._db, by_it, told.id)
+            for parts in _by_message(left):
+                told = parts[0] if len(parts) == 1 else self._in_one(parts, recipient)
+                self.send(told, _written_to(recipient) if told.id.startswith(EDUCATION_ID) else recipient, PREFERRED)
+                names = {each.id for each in parts}
+                by_it = [each for each in waiting if {each.id, last.get(each.alert)} & names]
+                note_joined(self._db, by_it, told.id)
         self._finish(timer, Result.DONE)
 
     def _is_dropped(self, notice: Notice) -> bool:
@@ -1493,6 +1494,13 @@ def _is_of_alert(notice: Notice) -> bool:
     return notice.alert is not None and notice.follow_up is None
 
 
+def _by_message(notices: Sequence[Notice]) -> list[list[Notice]]:
+    """What was put off, by what is joined: what has a page of its own to be read on goes by itself, with its link."""
+    alone = [[each] for each in notices if each.id.startswith((APPOINTMENT_ID, EDUCATION_ID))]
+    others = [each for each in notices if [each] not in alone]
+    return [others, *alone] if others else alone
+
+
 def _problems(notice: Notice) -> set[str]:
     """The trouble of which a rule says something to a patient; none of any other notice."""
     return {rule.problem for rule in _rules(notice)}
@@ -1548,7 +1556,7 @@ def _digest(
     items = [
         {
             "at": each.written_at,
-            "patient": each.patient,
+            "patient": "" if recipient.is_patient else each.patient,
             "subject": each.subject,
             "body": each.body if place < _MOST_IN_FULL or recipient.is_patient else None,
             "link": "" if recipient.is_patient else page(each),
@@ -1561,7 +1569,10 @@ def _digest(
     # Where all are about one alert or one follow-up, so is this: it is answered, and found, as each of them is.
     alerts, follow_ups = ({getattr(each, name) for each in notices} for name in ("alert", "follow_up"))
     alert, follow_up = (found.pop() if len(found) == 1 else None for found in (alerts, follow_ups))
-    return replace(_notice(key, recipient, alert, of_patient, priority, written, now), follow_up=follow_up)
+    told = replace(_notice(key, recipient, alert, of_patient, priority, written, now), follow_up=follow_up)
+    if not all(each.id.startswith(OVERDUE_ID) for each in notices):
+        return told
+    return replace(told, id=OVERDUE_ID + told.id.partition("-")[2])
 
 
 def _enough(wait: timedelta) -> Text:

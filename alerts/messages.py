@@ -23,7 +23,7 @@ from alerts.device_rules import CHANNEL_DEAD
 from alerts.escalation import PATIENT, Result, Timer, TimerKind
 from alerts.first_aid import advice, advice_late
 from alerts.follow_up import Fact, FollowUp
-from alerts.invitation import Appointment
+from alerts.invitation import APPOINTMENT_ID, Appointment
 from alerts.machine import OVER, PRIORITY_WORDS, for_patient, title
 from alerts.metrics import LOW_1
 from alerts.scene import span
@@ -454,9 +454,11 @@ def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
         en, zh = _SINCE_EN.search(notice.subject.en), _SINCE_ZH.search(notice.subject.zh)
         since = Text(en=en[1], zh=zh[1]) if en and zh else None
         words = PRIORITY_WORDS[notice.priority]
-        return write("overdue_untrusted", "UTC", priority=words, patient=notice.patient, since=since)
+        return write("overdue_untrusted", "UTC", priority=words, patient=_patient(notice.patient), since=since)
     kind = "patient_untrusted" if notice.audience is Audience.PATIENT else "staff_untrusted"
-    if notice.id.startswith(CALL_ID):
+    if notice.id.startswith(APPOINTMENT_ID) and notice.priority is Priority.LOW:
+        kind = "plain_untrusted"
+    elif notice.id.startswith(CALL_ID):
         kind = "call_untrusted"
     elif kind == "staff_untrusted" and is_end(notice):
         kind = "over_untrusted"

@@ -389,6 +389,20 @@ async def test_what_waits_for_the_morning_is_told_to_who_is_on_duty_in_the_morni
     assert app.whom() == ["wang", "min"]
 
 
+async def test_what_is_joined_says_by_an_untrusted_channel_that_it_is_overdue_and_what_to_do(
+    clinic: Clinic, app: Ear, sms: Ear
+) -> None:
+    app.cut = True
+    for n in range(2):
+        clinic.open(opening(Priority.LOW, key=str(n), patient=f"p-{n}", due_at=minute(n + 1)))
+    await clinic.skip(30)
+    await clinic.skip(480)
+    message = sms.heard[0][1]
+    assert message.subject == Text(en="A follow-up is overdue", zh="有一项随访已逾期")
+    assert message.body.en.startswith("Low priority, several patients. What to do: open the link, sign in and read")
+    assert message.body.zh.startswith("低优先级，多名患者。请处理：打开链接，登录查看事由；")
+
+
 async def test_what_gets_more_urgent_while_it_is_overdue_is_told_as_such(clinic: Clinic, app: Ear) -> None:
     alert = clinic.alarm(Priority.LOW)
     await clinic.skip(0)

@@ -409,6 +409,7 @@ async def test_what_quiet_hours_kept_from_a_patient_is_told_in_full_and_says_how
     (_, both) = app.heard[-1]
     assert both.subject.zh == "2 条消息汇总"
     assert both.body.zh.count(told.body.zh) == 2
+    assert "p-1" not in both.body.zh, "who reads of oneself"
     assert "http" not in both.body.zh
 
 

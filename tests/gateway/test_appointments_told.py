@@ -22,7 +22,7 @@ from tests.alerts.telling import shift
 from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish
 from tests.gateway.test_care_web import post
 from tests.gateway.test_duty import BAO, Ear, speak_through
-from tests.gateway.test_message_page import BODY, SENT, read
+from tests.gateway.test_message_page import SENT, read
 from tests.gateway.test_web import browser
 
 SMS = Contact(channel="sms", address="me")
@@ -80,7 +80,18 @@ def parts(messages: list[Message]) -> list[tuple[str, str]]:
     return [(each.said(each.subject), each.said(each.body)) for each in messages]
 
 
+PLAIN = {
+    "en": (
+        "Your clinic has a message for you; it is not urgent. Please open the link today and read it: nobody has to "
+        "sign in. If it does not open, call your clinic."
+    ),
+    "zh_CN": "诊所有一条消息给您（不紧急）。请在今天内打开链接查看，无需登录；如无法打开，请致电诊所。",
+}
 CALL_OFF = {"en": "\nIf you cannot come, please call your clinic.", "zh_CN": "\n如不能前来，请致电诊所。"}
+CALL_ME = {
+    "en": "\nTo have your clinic call you, open the link: nobody has to sign in.",
+    "zh_CN": "\n如需诊所给您打电话，请打开链接，无需登录。",
+}
 TOLD = {
     "zh_CN": [
         ("您的预约", "时间：3月10日 09:30 UTC+8（星期二），约 20 分钟。\n地点：Room 3。\n接诊人：Dr Li。"),
@@ -109,13 +120,14 @@ async def test_what_is_made_moved_and_called_off_is_told_once_each(
     house: SmallHouse, web: httpx.AsyncClient, patient: Patient
 ) -> None:
     (first, first_body), (moved, moved_body), off = TOLD[patient.language]
-    if_not = CALL_OFF[patient.language]
+    if_not = CALL_OFF[patient.language] + CALL_ME[patient.language]
+    off = off[0], off[1] + CALL_ME[patient.language]
     house.time += HOUR  # 08:30 in Berlin
     told = Told(house, patient)
     path = await made(web, "2026-03-10T09:30:00+08:00", patient)
     messages = await told.now()
     assert parts(messages) == [(first, first_body + if_not)]
-    assert messages[0].link == "", "all of it stands there"
+    assert messages[0].link.startswith(f"{SENT}/message/")
     assert await told.at(house.time + HOUR) == []
     changed = {"by": "Li", "start": "2026-03-11T08:00:00+08:00", "place": "", "whom": ""}
     assert (await web.put(path, json=changed)).json()["whom"] == "Chen"
@@ -133,7 +145,7 @@ async def test_by_an_untrusted_channel_goes_a_link_alone_to_a_page_with_a_file_f
     told = Told(house, patient, trusted=False)
     path = await made(web, "2026-03-10T09:30:00+08:00", patient)
     (message,) = await told.now()
-    assert message.said(message.body) == BODY[patient.language]
+    assert message.said(message.body) == PLAIN[patient.language]
     app = create_app(house, WebSettings(token="secret"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as phone:
         link = message.link.removeprefix(SENT)
@@ -183,7 +195,8 @@ async def test_one_is_reminded_on_the_day_before_of_what_is_more_than_a_day_away
     assert len(await told.now()) == 1
     day_before = NOW.replace(day=9, hour=2, minute=0)  # 10:00 in Shanghai
     assert await told.at(day_before - timedelta(seconds=1)) == []
-    assert parts(await told.at(day_before)) == [("预约提醒", TOLD["zh_CN"][0][1] + CALL_OFF["zh_CN"])]
+    said = TOLD["zh_CN"][0][1] + CALL_OFF["zh_CN"] + CALL_ME["zh_CN"]
+    assert parts(await told.at(day_before)) == [("预约提醒", said)]
     await web.put(path, json={"by": "Li", "start": "2026-03-13T09:30:00+08:00"})
     assert [each.subject.en for each in await told.at(day_before + timedelta(days=7))] == [
         "Your appointment was changed",

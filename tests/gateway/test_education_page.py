@@ -142,6 +142,51 @@ async def test_in_the_night_it_waits_for_the_morning(house: SmallHouse, web: htt
     assert message.subject.zh == "请阅读：在家测血压"
 
 
+async def test_what_is_given_in_the_night_is_telephoned_by_nobody(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    house.time = NOW + timedelta(hours=8)  # 22:30 in Shanghai
+    house.duty.team.put(BAO, now=NOW)
+    house.duty.team.add_shift(shift("bao", Role.NURSE), now=NOW)
+    contacts = [Contact(channel="telephone", address="+86138"), Contact(channel="sms", address="me")]
+    house.duty.team.put_contacts(f"patient:{WANG.id}", contacts, now=NOW)
+    app, sms = Ear("app"), Ear("sms")
+    await give(web, await opened(house, WANG))
+    await hear(house, app, sms)
+    house.time += timedelta(hours=9, minutes=30)
+    await hear(house, app, sms)
+    assert [each.subject.en for each in app.heard if "telephone" in each.subject.en] == []
+    assert [each.subject.zh for each in sms.heard] == ["请阅读：在家测血压"]
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_of_what_the_night_put_off_each_has_its_own_link(
+    house: SmallHouse, web: httpx.AsyncClient, trusted: bool
+) -> None:
+    house.time = NOW + timedelta(hours=8)  # 22:30 in Shanghai
+    house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="sms", address="me")], now=NOW)
+    sms = Ear("sms")
+    sms.trusted = trusted
+    task = await opened(house, WANG)
+    for material in (TEXT.id, "glucose-goals"):
+        form = {"by": "Chen", "material": material}
+        assert (await web.post(f"{task}/education", data=form)).status_code == 303
+    meeting = {"by": "Chen", "start": "2026-03-10T09:30:00+08:00", "place": "Room 3", "whom": "Dr Li"}
+    made = await web.post(f"/api/v1{task}/appointments", json=meeting)
+    assert made.status_code == 201
+    house.time += timedelta(hours=9, minutes=30)
+    await hear(house, sms)
+    subjects = sorted(each.subject.zh for each in sms.heard)
+    titles = ["请阅读：在家测血压", f"请阅读：{MATERIALS['glucose-goals'].title.zh}"]
+    assert subjects == sorted(["您的预约", *titles] if trusted else ["来自您诊所的消息", *["诊所给您的阅读资料"] * 2])
+    links = [each.link.removeprefix(SENT) for each in sms.heard if "/education/" in each.link]
+    house.time += timedelta(days=13)
+    texts = [read(await web.get(link))[1] for link in links]
+    assert sorted(texts) == sorted([TEXT.title.zh, MATERIALS["glucose-goals"].title.zh])
+    if not trusted:
+        (link,) = [each.link.removeprefix(SENT) for each in sms.heard if "/message/" in each.link]
+        assert (await web.get(f"{link}/appointment.ics")).status_code == 200
+    assert not any("立即" in each.body.zh or "120" in each.body.zh for each in sms.heard if not trusted)
+
+
 async def test_who_can_only_be_telephoned_is_sent_nothing(house: SmallHouse, web: httpx.AsyncClient) -> None:
     house.duty.team.put(BAO, now=NOW)
     house.duty.team.add_shift(shift("bao", Role.NURSE), now=NOW)
