@@ -105,6 +105,23 @@ OUTCOMES_OF_HOUSE: Final = (Outcome.MENDED, Outcome.FALSE_ALARM, Outcome.NO_ACTI
 OUTCOMES_OF_CARE: Final = tuple(each for each in Outcome if each not in {Outcome.MENDED, Outcome.FALSE_ALARM})
 
 
+OUTCOME_WORDS: Final[Mapping[Outcome, Text]] = {
+    Outcome.ADVICE: Text(en="Advice given", zh="已给予建议"),
+    Outcome.MEDICATION_CHANGED: Text(en="Medication changed", zh="已调整用药"),
+    Outcome.APPOINTMENT: Text(en="Appointment made", zh="已预约就诊"),
+    Outcome.EMERGENCY: Text(en="Emergency services", zh="已呼叫急救"),
+    Outcome.MENDED: Text(en="Mended", zh="已修复"),
+    Outcome.FALSE_ALARM: Text(en="False alarm", zh="误报"),
+    Outcome.NO_ACTION: Text(en="No action needed", zh="无需处理"),
+}
+
+
+def outcomes_told(outcomes: Iterable[Outcome]) -> Text:
+    """Outcomes in a sentence, with the codes of the API."""
+    told = list(outcomes)
+    return Text(en=", ".join(told), zh="、".join(f"{OUTCOME_WORDS[each].zh}（{each}）" for each in told))
+
+
 def outcomes_of(patient: str) -> Sequence[Outcome]:
     """With which an alert about somebody, or about HOUSE, may be closed."""
     return OUTCOMES_OF_HOUSE if patient == HOUSE else OUTCOMES_OF_CARE

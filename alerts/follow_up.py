@@ -56,6 +56,8 @@ from alerts.alert import (
     Symptom,
     Symptoms,
     Text,
+    outcomes_of,
+    outcomes_told,
     refuse_reason,
     together,
 )
@@ -839,11 +841,34 @@ def _postpone(follow_up: FollowUp, deed: Postpone) -> Step:
     return _step(follow_up, What.POSTPONED, deed, due_at=deed.until, rule=_AGREED)
 
 
+def possible_for(alert: Alert, follow_up: FollowUp | None, *, has_appointment: bool) -> Sequence[Outcome]:
+    """With which an alert can be closed now. has_appointment: whether one stands that was made in its follow-up."""
+    known = outcomes_of(alert.patient) if follow_up is None else follow_up.possible
+    lacks_contact = follow_up is None and alert.priority is Priority.HIGH
+    needless = _OUTCOMES_OF_CONTACT if lacks_contact else ()
+    return tuple(
+        each for each in known if each not in needless and (has_appointment or each is not Outcome.APPOINTMENT)
+    )
+
+
+def _possible_told(follow_up: FollowUp) -> Text:
+    """With which it can be closed now, and what the outcome `appointment` needs."""
+    others = outcomes_told(each for each in follow_up.possible if each is not Outcome.APPOINTMENT)
+    if Outcome.APPOINTMENT not in follow_up.possible:
+        return others
+    made = outcomes_told([Outcome.APPOINTMENT])
+    return Text(
+        en=f"{others.en}; {made.en} once one is made in this follow-up",
+        zh=f"{others.zh}；在本次随访中预约后，还可选{made.zh}",
+    )
+
+
 def _close(follow_up: FollowUp, deed: Close) -> Step:
+    possible = _possible_told(follow_up)
     if deed.outcome is None:
         _refuse(
-            f"Closing follow-up {follow_up.id} needs an outcome: {', '.join(OUTCOMES_OF_CARE)}.",
-            f"结束随访 {follow_up.id} 须填写处理结果：{', '.join(OUTCOMES_OF_CARE)}。",
+            f"Closing follow-up {follow_up.id} needs an outcome: {possible.en}.",
+            f"结束随访 {follow_up.id} 须填写处理结果：{possible.zh}。",
         )
     if not deed.note.strip():
         _refuse(
@@ -854,18 +879,19 @@ def _close(follow_up: FollowUp, deed: Close) -> Step:
     if deed.outcome not in OUTCOMES_OF_CARE:
         _refuse(
             f"Follow-up {follow_up.id} is about a patient: it cannot be closed with the outcome {deed.outcome}. "
-            f"Possible: {', '.join(OUTCOMES_OF_CARE)}.",
-            f"随访 {follow_up.id} 涉及患者，不能以 {deed.outcome} 作为处理结果结束。"
-            f"可选：{', '.join(OUTCOMES_OF_CARE)}。",
+            f"Possible: {possible.en}.",
+            f"随访 {follow_up.id} 涉及患者，不能以{outcomes_told([deed.outcome]).zh}作为处理结果结束。"
+            f"目前可选：{possible.zh}。",
         )
     if follow_up.lacks_contact and deed.outcome in _OUTCOMES_OF_CONTACT:
         _refuse(
             f"Follow-up {follow_up.id} is about an alert of high priority, and no try has reached the patient: the "
             f"outcome {deed.outcome} needs one. Record the try that reached the patient in the follow-up "
-            f"(acknowledge the alert first if nobody has). Possible now: {', '.join(follow_up.possible)}.",
-            f"随访 {follow_up.id} 涉及高优先级警报，但没有联系到患者的记录：处理结果 {deed.outcome} 须先联系到患者。"
+            f"(acknowledge the alert first if nobody has). Possible now: {possible.en}.",
+            f"随访 {follow_up.id} 涉及高优先级警报，但没有联系到患者的记录："
+            f"处理结果{outcomes_told([deed.outcome]).zh}须先联系到患者。"
             "请先在随访中记录联系到患者的那次联系（警报尚未确认的，请先确认）。"
-            f"目前可选：{', '.join(follow_up.possible)}。",
+            f"目前可选：{possible.zh}。",
         )
     what = Text(en=f"follow-up {follow_up.id}", zh=f"随访 {follow_up.id}")
     refuse_reason(what, deed.outcome, deed.reason, takes_one=follow_up.alert is not None)

@@ -42,7 +42,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from alerts.alert import OUTCOMES_OF_CARE, IllegalAct, Outcome, Priority, Reason, Symptom, Symptoms, Text
+from alerts.alert import IllegalAct, Outcome, Priority, Reason, Symptom, Symptoms, Text, outcomes_told
 from alerts.audit import audited
 from alerts.care_plan import CarePlan, Condition, Control, followed, judged, opening
 from alerts.database import METADATA, writing
@@ -369,7 +369,7 @@ class FollowUpBook:
     def write(self, db: Connection, steps: Sequence[Step]) -> None:
         """The same within a transaction."""
         for step in steps:
-            _refuse_no_appointment(db, step.fact)
+            _refuse_no_appointment(db, step)
             if _put(db, step):
                 if step.fact.what is What.CLOSED:
                     _after_closing(db, step.follow_up)
@@ -534,6 +534,11 @@ class FollowUpBook:
         with self._engine.connect() as db:
             return [_appointment(row) for row in db.execute(query.order_by(_appointments.c.start_us))]
 
+    def with_appointment(self, follow_ups: Iterable[str]) -> set[str]:
+        """In which of these follow-ups an appointment was made that stands."""
+        with self._engine.connect() as db:
+            return {row.follow_up for row in db.execute(_with_appointment(follow_ups))}
+
     def coming(self, patient: str, now: datetime) -> list[Appointment]:
         """A patient's appointments that are not over and not called off, by their start."""
         of_patient = _appointments.c.follow_up.in_(select(_follow_ups.c.id).where(_follow_ups.c.patient == patient))
@@ -557,7 +562,7 @@ class FollowUpBook:
                 _refuse_closed(db, appointment.follow_up)
                 _insert(db, _appointments, row, appointment.id)
             else:
-                same = _appointments.c.sequence == appointment.sequence - 1
+                same = and_(_appointments.c.sequence == appointment.sequence - 1, _appointments.c.kept.is_(None))
                 if not db.execute(update(_appointments).where(this, same).values(**row)).rowcount:
                     raise _at_once(appointment.id)
             audited(
@@ -801,23 +806,27 @@ def _close_tasks(db: Connection, appointment: Appointment, *, at: datetime, by: 
                 _put(db, step)
 
 
-def _refuse_no_appointment(db: Connection, fact: Fact) -> None:
+def _with_appointment(follow_ups: Iterable[str]) -> Select[tuple[str]]:
+    return select(_appointments.c.follow_up).where(
+        _appointments.c.follow_up.in_(list(follow_ups)), ~_appointments.c.cancelled
+    )
+
+
+def _refuse_no_appointment(db: Connection, step: Step) -> None:
     """Raises IllegalAct for the outcome `appointment` where none stands that was made in the follow-up.
 
     The one that stands is not called off until the transaction ends.
     """
-    if fact.outcome is not Outcome.APPOINTMENT:
+    if step.fact.outcome is not Outcome.APPOINTMENT:
         return
-    made = _appointments.c.follow_up == fact.follow_up
-    standing = select(_appointments.c.id).where(made, ~_appointments.c.cancelled).limit(1).with_for_update()
-    if db.execute(standing).first() is None:
-        others = ", ".join(each for each in OUTCOMES_OF_CARE if each is not Outcome.APPOINTMENT)
+    if db.execute(_with_appointment([step.follow_up.id]).limit(1).with_for_update()).first() is None:
+        others = outcomes_told(each for each in step.follow_up.possible if each is not Outcome.APPOINTMENT)
         raise IllegalAct(
             Text(
                 en="No appointment stands that was made in this follow-up. Make one on the page of the follow-up (of "
-                f"an alert: acknowledge it first), then close with this outcome, or choose another: {others}.",
+                f"an alert: acknowledge it first), then close with this outcome, or choose another: {others.en}.",
                 zh="本次随访中没有有效的预约。请先在随访页面预约（警报须先确认），再以此结果结束；"
-                f"或改选其他处理结果：{others}。",
+                f"或改选其他处理结果：{others.zh}。",
             )
         )
 

@@ -67,9 +67,10 @@ def moved(
 ) -> Appointment:
     """The appointment at another time or place, or with somebody else.
 
-    Raises IllegalAct where it was cancelled, or begins in the past.
+    Raises IllegalAct where it was cancelled or is past, or would begin in the past.
     """
     _refuse_cancelled(appointment)
+    _refuse_over(appointment, at)
     refuse_past(start, at)
     return replace(
         appointment,
@@ -77,15 +78,15 @@ def moved(
         length=length,
         place=place,
         whom=whom,
-        kept=None,
         changed_at=at,
         sequence=appointment.sequence + 1,
     )
 
 
 def cancelled(appointment: Appointment, at: datetime) -> Appointment:
-    """The appointment, called off. Raises IllegalAct where it was before."""
+    """The appointment, called off. Raises IllegalAct where it was before, or is past."""
     _refuse_cancelled(appointment)
+    _refuse_over(appointment, at)
     return replace(appointment, cancelled=True, changed_at=at, sequence=appointment.sequence + 1)
 
 
@@ -183,4 +184,24 @@ def _refuse_cancelled(appointment: Appointment) -> None:
                 zh=f"预约 {appointment.id} 已于 {{moment}} 取消。请重新预约。",
             ),
             appointment.changed_at,
+        )
+
+
+def _refuse_over(appointment: Appointment, at: datetime) -> None:
+    """Raises IllegalAct where it is past, or where it is noted whether it was kept: a change would say otherwise."""
+    if appointment.kept is not None:
+        raise IllegalAct(
+            Text(
+                en=f"It is noted already whether appointment {appointment.id} was kept: it can no longer be moved or "
+                "called off. Make a new one.",
+                zh=f"预约 {appointment.id} 已记录是否到诊，不能再改期或取消。如有需要请重新预约。",
+            )
+        )
+    if appointment.is_over(at):
+        raise IllegalAct(
+            Text(
+                en=f"Appointment {appointment.id} is past: it can no longer be moved or called off. Note whether it "
+                "was kept, and make a new one if one is needed.",
+                zh=f"预约 {appointment.id} 的时间已过，不能再改期或取消。请记录患者是否到诊，如有需要请重新预约。",
+            )
         )

@@ -83,6 +83,7 @@ from alerts.alert import (
     Text,
     Verdict,
     outcomes_of,
+    outcomes_told,
     refuse_reason,
 )
 from alerts.follow_up import asks_symptoms
@@ -442,11 +443,12 @@ def _acknowledge(alert: Alert, act: Act) -> Change:
 
 def _close(alert: Alert, act: Act) -> Change:
     possible = outcomes_of(alert.patient)
+    told = outcomes_told(possible)
     if act.outcome is None:
         raise IllegalAct(
             Text(
-                en=f"Closing alert {alert.id} needs an outcome: {', '.join(possible)}.",
-                zh=f"关闭警报 {alert.id} 须填写处理结果：{', '.join(possible)}。",
+                en=f"Closing alert {alert.id} needs an outcome: {told.en}.",
+                zh=f"关闭警报 {alert.id} 须填写处理结果：{told.zh}。",
             )
         )
     if act.outcome not in possible:
@@ -458,9 +460,9 @@ def _close(alert: Alert, act: Act) -> Change:
         raise IllegalAct(
             Text(
                 en=f"Alert {alert.id} is about {about.en}: it cannot be closed with the outcome {act.outcome}. "
-                f"Possible: {', '.join(possible)}.",
-                zh=f"警报 {alert.id} 涉及{about.zh}，不能以 {act.outcome} 作为处理结果关闭。"
-                f"可选：{', '.join(possible)}。",
+                f"Possible: {told.en}.",
+                zh=f"警报 {alert.id} 涉及{about.zh}，不能以{outcomes_told([act.outcome]).zh}作为处理结果关闭。"
+                f"可选：{told.zh}。",
             )
         )
     if not act.note.strip():

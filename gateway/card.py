@@ -15,9 +15,9 @@ from functools import partial
 from itertools import chain, islice
 from typing import Final, NamedTuple, TypeVar
 
-from alerts.alert import Alert, Text, together
+from alerts.alert import Alert, Outcome, Text, together
 from alerts.devices import UNRELIABLE
-from alerts.follow_up import FollowUp
+from alerts.follow_up import FollowUp, possible_for
 from alerts.machine import Fact, FactKind
 from alerts.scene import SPOT_GAP
 from gateway.view import HouseView
@@ -50,7 +50,8 @@ class Card:
     low: whether the worst is the lowest. because: the newest episode's sentence, also where only the patient was told
     of it. episodes: their first facts, oldest first. waiting_since: since when nobody has acknowledged it; None where
     somebody has, or it is closed. follow_up: what is done about it; None where there is none. overdue_since: since
-    when somebody should have acted on that; None where it is in time, or closed.
+    when somebody should have acted on that; None where it is in time, or closed. possible: with which outcomes it can
+    be closed now.
     """
 
     newest: Reading | None
@@ -63,6 +64,7 @@ class Card:
     waiting_since: datetime | None
     follow_up: FollowUp | None
     overdue_since: datetime | None
+    possible: Sequence[Outcome]
 
 
 async def cards(house: HouseView, alerts: Sequence[Alert]) -> dict[str, Card]:
@@ -80,6 +82,7 @@ def headlines(house: HouseView, alerts: Iterable[str]) -> dict[str, Text]:
 def _cards(house: HouseView, alerts: Sequence[Alert]) -> dict[str, Card]:
     facts = house.book.histories([alert.id for alert in alerts])
     followed = house.follow_ups.of_alerts(alert.id for alert in alerts)
+    appointed = house.follow_ups.with_appointment(each.id for each in followed.values())
     now = house.now()
     latest = now + _AHEAD
     asked = {alert.id: _Asked.of(alert, alert.closed_at or latest) for alert in alerts}
@@ -99,7 +102,8 @@ def _cards(house: HouseView, alerts: Sequence[Alert]) -> dict[str, Card]:
             beside=_latest(beside[alert.id]),
             extremes=list(chain.from_iterable(extremes[alert.id])),
             low=asked[alert.id].low,
-            follow_up=followed.get(alert.id),
+            follow_up=(care := followed.get(alert.id)),
+            possible=possible_for(alert, care, has_appointment=care is not None and care.id in appointed),
             now=now,
         )
         for alert in alerts
@@ -142,6 +146,7 @@ def _card(
     extremes: Sequence[Reading],
     low: bool,
     follow_up: FollowUp | None,
+    possible: Sequence[Outcome],
     now: datetime,
 ) -> Card:
     worst = _extreme((each for each in extremes if UNRELIABLE.isdisjoint(each.flags)), low=low)
@@ -158,6 +163,7 @@ def _card(
         waiting_since=_waiting_since(alert, facts),
         follow_up=follow_up,
         overdue_since=follow_up.due_at if follow_up and follow_up.is_overdue(now) else None,
+        possible=possible,
     )
 
 

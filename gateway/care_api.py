@@ -802,7 +802,7 @@ async def make_appointment(house: House, follow_up_id: str, body: AppointmentIn)
         start=body.start,
         length=timedelta(minutes=body.minutes),
         place=body.place.strip(),
-        made_by=body.by.strip(),
+        made_by=await who_acts(house, body.by),
         changed_at=now,
         whom=body.whom.strip(),
     )
@@ -817,6 +817,7 @@ async def make_appointment(house: House, follow_up_id: str, body: AppointmentIn)
 @router.put("/appointments/{appointment_id}")
 async def move_appointment(house: House, appointment_id: str, body: MoveIn) -> AppointmentOut:
     """Have it at another time or place; a place that is not named stays, and an empty one is none."""
+    by = await who_acts(house, body.by)
     before = await _find_appointment(house, appointment_id)
     zone = await _zone(house, before.patient)
     length = before.length if body.minutes is None else timedelta(minutes=body.minutes)
@@ -826,7 +827,7 @@ async def move_appointment(house: House, appointment_id: str, body: MoveIn) -> A
         now = moved(before, start=body.start, length=length, place=place, whom=whom, at=house.now())
     except IllegalAct as error:
         raise error.on_clock(zone) from None
-    await _put_appointment(house, now, before, by=body.by.strip())
+    await _put_appointment(house, now, before, by=by)
     return AppointmentOut.of(now, zone)
 
 
@@ -835,13 +836,14 @@ async def cancel_appointment(
     house: House, appointment_id: str, by: Annotated[Name, Query(description="Who calls it off")]
 ) -> AppointmentOut:
     """Call it off."""
+    by = await who_acts(house, by)
     before = await _find_appointment(house, appointment_id)
     zone = await _zone(house, before.patient)
     try:
         now = cancelled(before, house.now())
     except IllegalAct as error:
         raise error.on_clock(zone) from None
-    await _put_appointment(house, now, before, by=by.strip())
+    await _put_appointment(house, now, before, by=by)
     return AppointmentOut.of(now, zone)
 
 
@@ -849,12 +851,13 @@ async def cancel_appointment(
 async def note_kept(house: House, appointment_id: str, body: KeptIn) -> AppointmentOut:
     """Note whether the patient came; who was asked for it is not asked any more."""
     before, at = await _find_appointment(house, appointment_id), house.now()
+    by = await who_acts(house, body.by)
     zone = await _zone(house, before.patient)
     try:
         now = noted(before, kept=body.kept, at=at)
     except IllegalAct as error:
         raise error.on_clock(zone) from None
-    await asyncio.to_thread(house.follow_ups.note_kept, now, at=at, by=body.by.strip())
+    await asyncio.to_thread(house.follow_ups.note_kept, now, at=at, by=by)
     return AppointmentOut.of(now, zone)
 
 
@@ -906,7 +909,7 @@ async def give_education(house: House, follow_up_id: str, body: GiveIn) -> list[
         patient=follow_up.patient,
         follow_up=follow_up.id,
         material=body.material,
-        by=body.by.strip(),
+        by=await who_acts(house, body.by),
         at=house.now(),
     )
     try:
@@ -1014,6 +1017,7 @@ async def answer(
 
     by: who writes down what the patient said by telephone. An unknown survey is an HTTP 404; IllegalAct passes.
     """
+    by = None if by is None else await who_acts(house, by)
     try:
         survey, follow_up = await asyncio.to_thread(house.follow_ups.answer, survey_id, said, house.now(), by)
     except KeyError as error:

@@ -15,7 +15,7 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from alerts.alert import Audience, IllegalAct, Text
+from alerts.alert import Audience, IllegalAct, Outcome, Text
 from alerts.care_plan import CONDITION_WORDS, Condition
 from alerts.follow_up import CHANNEL_WORDS, PUT_OFF, Attempt, FollowUp, State, channel_word
 from alerts.invitation import Appointment
@@ -197,6 +197,7 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
             _conditions(house, follow_up),
         )
     )
+    stands = any(each.follow_up == follow_up.id and not each.cancelled for each in appointments)
     most = PUT_OFF.get(follow_up.priority)
     is_emergency = follow_up.emergency is not None
     return desk.page(
@@ -214,7 +215,7 @@ async def one_follow_up(request: Request, house: House, follow_up_id: str) -> Re
         history=history,
         untold=untold_holder(house, staff, follow_up.assigned_to),
         is_free=follow_up.state is State.OPEN,
-        possible=follow_up.possible,
+        possible=[each for each in follow_up.possible if each is not Outcome.APPOINTMENT or stands],
         until=None if most is None or is_emergency else now + most,
         whys=WHYS,
         results=RESULTS,

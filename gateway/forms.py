@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from unicodedata import normalize
 from urllib.parse import unquote
 
-from alerts.alert import OUTCOMES_OF_CARE, OUTCOMES_OF_HOUSE, Text
+from alerts.alert import OUTCOMES_OF_CARE, OUTCOMES_OF_HOUSE, Text, outcomes_told
 from alerts.rule import LimitsError
 from alerts.rules import RULES
 from gateway.language import Language, Sentence, listed
@@ -252,7 +252,7 @@ def _needed(address: str, places: Sequence[Any]) -> Sentence:
     """What is to stand in a field that an act needs."""
     act = _ACT_AT.fullmatch(address)
     form = _NEEDED_TO.get((f"{act[1]}/{act[2]}", str(places[-1]))) if act and places else None
-    return Sentence(form or _NEEDED, care=", ".join(OUTCOMES_OF_CARE), house=", ".join(OUTCOMES_OF_HOUSE))
+    return Sentence(form or _NEEDED, care=outcomes_told(OUTCOMES_OF_CARE), house=outcomes_told(OUTCOMES_OF_HOUSE))
 
 
 def _places(flaw: Mapping[str, Any]) -> list[Any]:

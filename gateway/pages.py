@@ -34,7 +34,6 @@ from alerts.alert import (
     Outcome,
     Symptom,
     Text,
-    outcomes_of,
     together,
 )
 from alerts.book import COUNTED, Way
@@ -223,7 +222,6 @@ def _environment(language: Language) -> Environment:
         ngettext=language.ngettext,
         language=language,
         languages=LANGUAGES,
-        outcomes_of=outcomes_of,
         kinds=list(DeviceKind),
         links=list(DeviceLink),
         priority_name=priority_name,

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
-from alerts.alert import FALSE_ALARMS, REASON_WORDS, Outcome, Reason
+from alerts.alert import FALSE_ALARMS, OUTCOME_WORDS, REASON_WORDS, Outcome, Reason
 from alerts.monitoring import LATEST_ENTERED, SOURCE, UNUSUAL, CareTime, Correction, Window
 from alerts.quality import (
     BUDGET,
@@ -39,7 +39,6 @@ from gateway.quality_desk import Report
 from gateway.quality_words import FIGURES, MEASURES, ROLES, SECTIONS, UNITS, VERBS, title_of
 from gateway.spreadsheet import Cell, download, table
 from gateway.view import HouseView
-from gateway.words import OUTCOMES
 
 USUAL: Final = timedelta(days=30)
 LONGEST: Final = timedelta(days=366)
@@ -680,7 +679,7 @@ def _rows(made: Quality, said: Language) -> Iterator[tuple[Cell, ...]]:
         for name, value in _of_figures(figures):
             yield row(section, group, name, value)
     for outcome, n in made.total.outcomes.items():
-        yield row("outcome", said.gettext(OUTCOMES[outcome]), "alerts", n)
+        yield row("outcome", said.text(OUTCOME_WORDS[outcome]), "alerts", n)
     for reason, n in made.reasons:
         yield row("reason", said.text(reason_words(reason)), "alerts", n)
     for note, n in made.notes:

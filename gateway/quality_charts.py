@@ -9,11 +9,10 @@ from typing import Any, Final
 
 import plotly.graph_objects as go
 
-from alerts.alert import Outcome
+from alerts.alert import OUTCOME_WORDS, Outcome
 from alerts.quality import Measure, Quality, Satisfaction
 from gateway.language import Language
 from gateway.quality_words import MEASURES, ROLES, TIMES, title_of
-from gateway.words import OUTCOMES
 
 _INK, _GRID, _SOFT = "#1f2933", "#e4e9ee", "#9fb3c2"
 _MAIN, _SECOND, _WARM = "#14587f", "#2e7d50", "#b5731a"
@@ -59,7 +58,7 @@ def outcomes_figure(made: Quality, language: Language) -> go.Figure:
     outcomes = list(made.total.outcomes)
     figure = go.Figure()
     figure.add_bar(
-        y=[language.gettext(OUTCOMES[each]) for each in outcomes],
+        y=[language.text(OUTCOME_WORDS[each]) for each in outcomes],
         x=[made.total.outcomes[each] for each in outcomes],
         orientation="h",
         marker={"color": [_SOFT if each is Outcome.NO_ACTION else _MAIN for each in outcomes]},

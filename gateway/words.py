@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from alerts.alert import REASON_WORDS, Audience, Outcome, Priority, Reason
+from alerts.alert import OUTCOME_WORDS, REASON_WORDS, Audience, Outcome, Priority, Reason
 from alerts.machine import FactKind
 from alerts.review_rules import NIGHTS, POINTS
 from alerts.rule import COUNT, DAYS, HOURS, MIN, SWITCH, Group
@@ -26,15 +26,6 @@ def N_(message: str) -> str:  # noqa: N802  the name by which message extraction
     return message
 
 
-OUTCOMES: Final[Mapping[str, str]] = {
-    Outcome.ADVICE: N_("Advice given"),
-    Outcome.MEDICATION_CHANGED: N_("Medication changed"),
-    Outcome.APPOINTMENT: N_("Appointment made"),
-    Outcome.EMERGENCY: N_("Emergency services"),
-    Outcome.MENDED: N_("Mended"),
-    Outcome.FALSE_ALARM: N_("False alarm"),
-    Outcome.NO_ACTION: N_("No action needed"),
-}
 FACTS: Final[Mapping[FactKind, str]] = {
     FactKind.OPENED: N_("Opened"),
     FactKind.JOINED: N_("Another rule agrees"),
@@ -226,7 +217,7 @@ def clock_word(error_s: float, was_set: bool | None, language: Language) -> str:
 
 def outcome_word(language: Language, outcome: Outcome, reason: Reason | None = None) -> str:
     """How something ended, and why nothing was done where that was asked for."""
-    ended = language.gettext(OUTCOMES[outcome])
+    ended = language.text(OUTCOME_WORDS[outcome])
     if reason is None:
         return ended
     said = language.gettext("{outcome}, because: {reason}")

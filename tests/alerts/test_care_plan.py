@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from alerts.alert import Audience, Finding, Outcome, Priority, Text, Verdict
+from alerts.alert import Audience, Finding, Outcome, Priority, Reason, Text, Verdict
 from alerts.care_plan import CarePlan, Condition, Control, Interval, condition_of, followed, judged, opening, planned
 from alerts.follow_up import FollowUp, Result, Why, opened
 from alerts.review import Review
@@ -143,7 +143,8 @@ def test_an_emergency_is_looked_at_after_two_weeks_and_other_troubles_leave_the_
 def alarm(at: datetime, problem: str = "glucose-low", outcome: Outcome = Outcome.ADVICE) -> FollowUp:
     act = opens(Priority.HIGH, problem=problem, alert="a-1", because=Text(en="1.9 mmol/L.", zh="1.9 mmol/L。"))
     reached = tried(opened(act).follow_up, Result.REACHED)[0].follow_up
-    return replace(closed(reached, outcome, symptoms=frozenset()), closed_at=at)
+    reason = Reason.TREATED_BEFORE if outcome is Outcome.NO_ACTION else None
+    return replace(closed(reached, outcome, symptoms=frozenset(), reason=reason), closed_at=at)
 
 
 @pytest.mark.parametrize(

@@ -360,9 +360,10 @@ def test_an_outcome_that_claims_a_contact_needs_one_where_the_alert_is_of_high_p
         assert standing.possible == (Outcome.APPOINTMENT, Outcome.EMERGENCY, Outcome.NO_ACTION)
         with pytest.raises(IllegalAct, match=f"no try has reached the patient: the outcome {outcome} needs") as no:
             closed(standing, outcome)
-        assert f"处理结果 {outcome} 须先联系到患者" in no.value.text.zh
+        assert f"（{outcome}）须先联系到患者" in no.value.text.zh
         for other in standing.possible:
-            assert closed(standing, other).outcome is other
+            reason = Reason.NOT_REACHED if other is Outcome.NO_ACTION else None
+            assert closed(standing, other, reason=reason).outcome is other
     for result in (Result.REACHED, Result.DECLINED):
         (spoken, *_) = tried(in_vain, result, 12, note="well again")
         assert closed(spoken.follow_up, outcome).outcome is outcome

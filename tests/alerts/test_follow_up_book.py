@@ -363,6 +363,11 @@ def test_what_was_given_to_read_and_appointments_are_kept(book: FollowUpBook) ->
         book.put_appointment(FIRST, by=NURSE)
     assert book.appointment("m-1") == later
     assert book.appointments("f-1") == [later]
+    came = replace(later, kept=True)
+    book.note_kept(came, at=minute(3), by=NURSE)
+    with pytest.raises(IllegalAct, match="just acted on m-1"):
+        book.put_appointment(replace(later, cancelled=True, sequence=later.sequence + 1), by=NURSE)
+    assert book.appointment("m-1") == came
     assert book.appointment("m-2") is None
 
 

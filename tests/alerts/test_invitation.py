@@ -9,7 +9,7 @@ import pytest
 from icalendar import Calendar, Event
 
 from alerts.alert import IllegalAct
-from alerts.invitation import Appointment, cancelled, invitation, moved
+from alerts.invitation import Appointment, cancelled, invitation, moved, noted
 
 AT = datetime(2026, 3, 3, 6, 30, tzinfo=UTC)
 FIRST = Appointment(
@@ -86,3 +86,18 @@ def test_it_is_not_moved_into_the_past() -> None:
     with pytest.raises(IllegalAct, match="would begin in the past"):
         moved(FIRST, start=past, length=FIRST.length, place="", at=AT)
     assert moved(FIRST, start=AT, length=FIRST.length, place="", at=AT).start == AT
+
+
+@pytest.mark.parametrize("kept", [True, False, None])
+def test_what_is_past_or_was_noted_is_not_moved_or_called_off(kept: bool | None) -> None:
+    begun, over = FIRST.start + timedelta(minutes=5), FIRST.start + FIRST.length
+    at = over if kept is None else begun
+    known = FIRST if kept is None else noted(FIRST, kept=kept, at=begun)
+    why = r"is past: .* Note whether it was kept" if kept is None else r"noted already .* Make a new one"
+    for act in (
+        lambda: cancelled(known, at),
+        lambda: moved(known, start=at + timedelta(days=1), length=FIRST.length, place="", at=at),
+    ):
+        with pytest.raises(IllegalAct, match=why):
+            act()
+    assert cancelled(FIRST, begun).cancelled

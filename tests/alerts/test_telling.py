@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, delete, event, insert
 
-from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Text, Verdict, together
+from alerts.alert import Act, ActKind, Audience, Finding, Outcome, Priority, Reason, Text, Verdict, together
 from alerts.book import Book
 from alerts.channels import ChannelError, Message
 from alerts.database import METADATA
@@ -551,6 +551,7 @@ async def test_a_patient_who_is_telephoned_is_called_once_about_an_alert_and_end
     (other,) = (each for each in clinic.follow_ups.open_of("p-1") if each.id != task.id)
     assert other.because.zh.endswith(pressure.because.zh), "that is another trouble"
     act = Act(kind=ActKind.CLOSE, alert=alert.id, by="Li", at=clinic.now, note="ate", outcome=Outcome.NO_ACTION)
+    act = replace(act, reason=Reason.TREATED_BEFORE)
     clinic.follow_ups.record(follow(alert, act, clinic.follow_ups.get(task.id)))
     assert [each.id for each in clinic.follow_ups.open_of("p-1")] == [other.id]
 

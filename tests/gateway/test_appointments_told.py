@@ -214,7 +214,7 @@ async def test_who_has_a_telephone_alone_is_called_by_a_nurse_before_it(
     house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="telephone", address="13800000000")], now=NOW)
     app = Ear("app")
     speaker = speak_through(house, app)
-    path = await made(web, "2026-03-04T14:30:00+08:00")
+    path = await made(web, "2026-03-04T14:30:00+08:00", by=BAO.name)
     await house.duty.go()
     await speaker.speak()
     (asked,) = app.heard
@@ -223,12 +223,12 @@ async def test_who_has_a_telephone_alone_is_called_by_a_nurse_before_it(
     assert asked.link == f"{SENT}/follow-ups/{call.id}"
     assert (call.why, call.due_at) == ("staff", NOW + timedelta(hours=6))
     house.time += HOUR
-    await web.put(path, json={"by": "Li", "start": "2026-03-06T09:30:00+08:00"})
+    await web.put(path, json={"by": BAO.name, "start": "2026-03-06T09:30:00+08:00"})
     await house.duty.go()
     await speaker.speak()
     outdated = house.follow_ups.get(call.id)
     assert outdated is not None
-    assert (outdated.closed_by, outdated.outcome) == ("Li", Outcome.NO_ACTION)
+    assert (outdated.closed_by, outdated.outcome) == (BAO.name, Outcome.NO_ACTION)
     (again,) = (each for each in house.follow_ups.open_of(WANG.id) if each.problem)
     assert "3月6日 09:30" in again.because.zh
     assert len(app.heard) == 2
@@ -289,3 +289,45 @@ async def test_who_makes_one_reads_that_the_patient_cannot_be_told(house: SmallH
         for way in (SMS, Contact(channel="telephone", address="13800000000")):
             house.duty.team.put_contacts(f"patient:{WANG.id}", [way], now=NOW)
             assert untold not in (await web.get(at)).text
+
+
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+async def test_none_but_the_team_makes_moves_calls_off_notes_gives_or_answers(
+    house: SmallHouse, language: str
+) -> None:
+    async with browser(house, **{"Accept-Language": language}) as web:
+        path = await made(web, "2026-03-10T09:30:00+08:00")
+        task = house.follow_ups.open_of(WANG.id)[0].id
+        other = await post(web, "follow-ups", 201, patient=WANG.id, because="x", role="nurse", by="Dr Li")
+        await post(web, f"follow-ups/{other['id']}/attempts", by="Li", channel="telephone", result="reached")
+        await post(web, f"follow-ups/{other['id']}/close", by="Li", outcome="advice", note="rest")
+        survey = house.follow_ups.survey_after(other["id"])
+        assert survey is not None
+        house.duty.team.put(BAO, now=NOW)
+        before = house.follow_ups.appointment(path.rpartition("/")[2])
+        assert before is not None
+        new = f"/api/v1/follow-ups/{task}"
+        start = "2026-03-11T09:30:00+08:00"
+        answered = f"/api/v1/surveys/{survey.id}/answer"
+        for call in (
+            lambda by: web.post(f"{new}/appointments", json={"by": by, "start": start}),
+            lambda by: web.post(f"/follow-ups/{task}/appointments", data={"by": by, "start": "2026-03-11T09:30"}),
+            lambda by: web.put(path, json={"by": by, "start": start}),
+            lambda by: web.post(f"{new}/education", json={"by": by, "material": "measure-pressure"}),
+            lambda by: web.post(answered, json={"by": by, "score": 1}),
+            lambda by: web.delete(f"{path}?by={by}"),
+        ):
+            refused = await call("某某")
+            assert refused.status_code == 409, refused.text
+            assert {"en": "某某 is not, or no longer, in the team. Possible: ", "zh-CN": "团队中现无“某某”。可选："}[
+                language
+            ] in refused.text
+        house.time = before.start
+        assert (await web.post(f"{path}/kept", json={"by": "某某", "kept": True})).status_code == 409
+        assert house.follow_ups.appointment(before.id) == before
+        assert (len(house.follow_ups.appointments(task)), house.follow_ups.given(WANG.id)) == (1, [])
+        assert house.follow_ups.survey(survey.id).answer is None
+        kept = await web.post(f"{path}/kept", json={"by": BAO.id, "kept": True})
+        assert kept.json()["kept"] is True
+        newest, *_ = house.audit(subject=f"appointment:{before.id}")
+        assert newest.who == BAO.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -324,6 +325,16 @@ async def test_the_outcome_appointment_needs_one_that_was_made(house: SmallHouse
     async with browser(house, **{"Accept-Language": language}) as web:
         straight = await web.post(f"/api/v1/alerts/{alert.id}/close", json=closing)
         assert (straight.status_code, first in straight.json()["detail"]) == (409, True)
+        others = {"en": "emergency, no-action", "zh-CN": "已呼叫急救（emergency）、无需处理（no-action）"}[language]
+        assert straight.json()["detail"].partition({"en": "another: ", "zh-CN": "结果："}[language])[2][:-1] == others
+        advice = await web.post(f"/api/v1/alerts/{alert.id}/close", json={**closing, "outcome": "advice"})
+        besides = {
+            "en": "appointment once one is made in this follow-up.",
+            "zh-CN": "在本次随访中预约后，还可选已预约就诊（appointment）。",
+        }
+        now = {"en": "Possible now: ", "zh-CN": "目前可选："}[language]
+        possible = re.split("; |；", advice.json()["detail"].partition(now)[2])
+        assert possible == [others, besides[language]]
         task = (await seen(web, alert.id))["id"]
         for path, sent in ((f"/api/v1/follow-ups/{task}/close", "json"), (f"/follow-ups/{task}/close", "data")):
             refused = await web.post(path, **{sent: closing})

@@ -76,7 +76,7 @@ async def opened(house: SmallHouse, patient: Patient) -> str:
 
 
 async def give(web: httpx.AsyncClient, follow_up: str) -> None:
-    form = {"by": "Chen", "material": TEXT.id}
+    form = {"by": "Bao", "material": TEXT.id}
     assert (await web.post(f"{follow_up}/education", data=form)).status_code == 303
 
 

@@ -666,6 +666,37 @@ async def test_what_claims_a_contact_is_offered_once_the_patient_was_reached(
         assert done.status_code == 303
 
 
+def offered(page: httpx.Response, action: str) -> list[str]:
+    """The outcomes that a form offers."""
+    form = page.text.partition(f'action="{action}"')[2].partition("</form>")[0]
+    return re.findall('<option value="([a-z-]+)"', form.partition('name="outcome"')[2].partition("</sel")[0])
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_no_form_offers_an_outcome_that_would_be_refused(house: SmallHouse, language: str) -> None:
+    alert = house.find(very_low())
+    medium = house.find(replace(very_low(MILLER), priority=Priority.MEDIUM))
+    why = {"en": "An appointment can be the outcome once", "zh-CN": "以“已预约就诊”结束，须先在随访中预约"}[language]
+    reach = {"en": "once a try has reached the patient", "zh-CN": "须先记录联系到患者的那次联系"}[language]
+    close = f"/alerts/{alert.id}/close"
+    async with browser(house, **{"Accept-Language": language}) as web:
+        for path in ("/", f"/alerts/{alert.id}"):
+            page = await web.get(path)
+            assert offered(page, close) == ["emergency", "no-action"]
+            assert (why in said(page), reach in said(page)) == (True, True)
+        assert offered(await web.get("/"), f"/alerts/{medium.id}/close")[:2] == ["advice", "medication-changed"]
+        at = await seen(house, alert)
+        assert offered(await web.get(at), f"{at}/close") == ["emergency", "no-action"]
+        made = await web.post(f"{at}/appointments", data={"by": "Li", "start": "2026-03-10T09:30"})
+        assert made.status_code == 303
+        for path, form in (("/", close), (f"/alerts/{alert.id}", close), (at, f"{at}/close")):
+            assert offered(await web.get(path), form) == ["appointment", "emergency", "no-action"]
+        await web.post(f"{at}/attempts", data={"by": "Li", "channel": "telephone", "result": "reached"})
+        page = await web.get(f"/alerts/{alert.id}")
+        assert offered(page, close) == ["advice", "medication-changed", "appointment", "emergency", "no-action"]
+        assert (why in said(page), reach in said(page)) == (False, False)
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_a_severe_pressure_asks_for_symptoms_and_any_of_them_leaves_one_outcome(
     house: SmallHouse, language: str

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 import gateway
-from alerts.alert import HOUSE, Alert, Audience, Outcome, Priority, Text
+from alerts.alert import HOUSE, OUTCOME_WORDS, Alert, Audience, Outcome, Priority, Text
 from alerts.book import Book, Try
 from alerts.devices import Heard
 from alerts.follow_up import What
@@ -37,7 +37,6 @@ from gateway.words import (
     FLAGS,
     KINDS,
     LINKS,
-    OUTCOMES,
     PARAMETERS,
     REASONS,
     UNITS,
@@ -183,12 +182,14 @@ async def test_errors_are_problem_details_with_a_sentence(furnished, method, pat
          ("outcome: this is needed: one of advice, medication-changed, appointment, emergency, no-action; about "
           "Homeward itself one of mended, false-alarm, no-action; "
           "note: this is needed: what was done, or why nothing was"),
-         ("outcome：必填，可选：advice, medication-changed, appointment, emergency, no-action；涉及本系统自身时可选："
-          "mended, false-alarm, no-action；note：必填：做了什么，或为何无需处理")),
+         ("outcome：必填，可选：已给予建议（advice）、已调整用药（medication-changed）、已预约就诊（appointment）、"
+         "已呼叫急救（emergency）、无需处理（no-action）；涉及本系统自身时可选："
+          "已修复（mended）、误报（false-alarm）、无需处理（no-action）；note：必填：做了什么，或为何无需处理")),
         ("POST", "/follow-ups/f-9/close", {"by": "Dr Li", "note": " "},
          ("outcome: this is needed: one of advice, medication-changed, appointment, emergency, no-action; "
           "note: this is needed: what was done, or why nothing was"),
-         ("outcome：必填，可选：advice, medication-changed, appointment, emergency, no-action；"
+         ("outcome：必填，可选：已给予建议（advice）、已调整用药（medication-changed）、已预约就诊（appointment）、"
+         "已呼叫急救（emergency）、无需处理（no-action）；"
           "note：必填：做了什么，或为何无需处理")),
         ("POST", "/follow-ups/f-9/hand-over", {"by": "Dr Li", "note": "", "role": "doctor"},
          "note: this is needed: what is known, what was tried, what is to be done",
@@ -640,16 +641,20 @@ async def test_an_alert_of_the_house_itself_is_closed_with_what_fits_a_house_and
                 f"Alert {house.id} is about Homeward itself, and no patient: it cannot be closed with the outcome "
                 f"{outcome}. Possible: mended, false-alarm, no-action."
                 if language == "en"
-                else f"警报 {house.id} 涉及本系统自身，与患者无关，不能以 {outcome} 作为处理结果关闭。"
-                "可选：mended, false-alarm, no-action。"
+                else f"警报 {house.id} 涉及本系统自身，与患者无关，"
+                f"不能以{OUTCOME_WORDS[Outcome(outcome)].zh}（{outcome}）"
+                "作为处理结果关闭。"
+                "可选：已修复（mended）、误报（false-alarm）、无需处理（no-action）。"
             )
         for outcome in ("mended", "false-alarm"):
             assert await refused(web, patient.id, outcome) == (
                 f"Alert {patient.id} is about a patient: it cannot be closed with the outcome {outcome}. "
                 "Possible: advice, medication-changed, appointment, emergency, no-action."
                 if language == "en"
-                else f"警报 {patient.id} 涉及患者，不能以 {outcome} 作为处理结果关闭。"
-                "可选：advice, medication-changed, appointment, emergency, no-action。"
+                else f"警报 {patient.id} 涉及患者，不能以{OUTCOME_WORDS[Outcome(outcome)].zh}（{outcome}）"
+                "作为处理结果关闭。"
+                "可选：已给予建议（advice）、已调整用药（medication-changed）、已预约就诊（appointment）、"
+                "已呼叫急救（emergency）、无需处理（no-action）。"
             )
         done = {"by": "Bao", "outcome": "mended", "note": "renewed the password"}
         closed = (await web.post(f"/api/v1/alerts/{house.id}/close", json=done)).json()
@@ -1401,7 +1406,7 @@ def test_every_noun_of_the_house_has_a_word() -> None:
     assert set(BONDS) == set(Bond)
     assert set(FLAGS) == set(Flag)
     assert set(VITALS) == set(Vital)
-    assert set(OUTCOMES) == set(Outcome)
+    assert set(OUTCOME_WORDS) == set(Outcome)
     assert {*RefusalReason, "too_short", "invalid", "rejected", "conflict", "too-many"} == set(REASONS)
     assert set(KINDS) == set(DeviceKind)
     assert set(LINKS) == set(DeviceLink)
