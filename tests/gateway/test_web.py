@@ -283,8 +283,8 @@ async def test_an_alert_is_acknowledged_once_and_closed_with_outcome_and_note(fu
         assert again.status_code == 409
         assert "was acknowledged by Dr Li" in again.json()["detail"]
         assert [found["id"] for found in (await web.get("/api/v1/alerts")).json()] == [alert.id]
-        done = {"by": "Dr Li", "outcome": "appointment", "note": "Ate 15 g sugar, 5.8 mmol/L"}
-        assert (await web.post(f"{path}/close", json=done)).json()["outcome"] == "appointment"
+        done = {"by": "Dr Li", "outcome": "emergency", "note": "Ate 15 g sugar, 5.8 mmol/L"}
+        assert (await web.post(f"{path}/close", json=done)).json()["outcome"] == "emergency"
         assert (await web.post(f"{path}/close", json=done)).status_code == 409
         assert (await web.get("/api/v1/alerts")).json() == []
         assert len((await web.get("/api/v1/alerts?state=closed&patient=p-017")).json()) == 1
@@ -299,7 +299,7 @@ async def test_an_alert_is_acknowledged_once_and_closed_with_outcome_and_note(fu
     assert detail["notices"][0]["priority"] == "high"
     kept = furnished.book.alert(alert.id)
     assert kept is not None
-    assert kept.outcome is Outcome.APPOINTMENT
+    assert kept.outcome is Outcome.EMERGENCY
 
 
 async def test_alerts_are_paged_newest_first(furnished) -> None:
@@ -347,7 +347,7 @@ async def test_which_parts_of_a_packet_wait_is_counted_from_one_on_the_page(hous
 
 async def test_the_api_describes_itself_and_needs_nothing_from_elsewhere(web) -> None:
     schema = (await web.get("/api/v1/openapi.json")).json()
-    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 67
+    assert len([path for path in schema["paths"] if path.startswith("/api/v1/")]) == len(schema["paths"]) == 68
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             assert operation.get("description"), (method, path)
@@ -675,7 +675,7 @@ async def test_without_javascript_a_form_acknowledges_remembers_the_name_and_clo
         late = await web.post(f"/alerts/{alert.id}/acknowledge", data={"by": "Dr Wu"})
         assert late.status_code == 409
         assert "李医生 has acknowledged the alert" in late.text
-        form = {"by": "李医生", "outcome": "no-action", "note": "<b>sensor</b> pressed"}
+        form = {"by": "李医生", "outcome": "no-action", "reason": "false-reading", "note": "<b>sensor</b> pressed"}
         unsaid = await web.post(f"/alerts/{alert.id}/close", data={**form, "reason": ""})
         assert (unsaid.status_code, "needs a reason: false reading (pressure on" in unsaid.text) == (409, True)
         assert "&lt;b&gt;sensor&lt;/b&gt; pressed</textarea>" in unsaid.text
@@ -845,7 +845,8 @@ async def test_who_closes_too_late_keeps_the_text_and_hears_who_was_first_on_the
     furnished, page
 ) -> None:
     alert = furnished.find(very_low())
-    at, form = f"/alerts/{alert.id}/close", {"by": "Dr Wu", "outcome": "no-action", "note": "called <her>"}
+    at = f"/alerts/{alert.id}/close"
+    form = {"by": "Dr Wu", "outcome": "no-action", "reason": "accepted", "note": "called <her>"}
     async with browser(furnished) as web:
         await web.post(at, data={**form, "by": "Dr Li", "note": "ate 15 g"})
         late = await web.post(at, data=form, headers={"Referer": "http://localhost:8080" + page.format(id=alert.id)})
@@ -1528,7 +1529,8 @@ async def test_digits_and_points_of_a_chinese_keyboard_are_taken_and_a_note_stay
         (agreed,) = (await web.get("/api/v1/patients/p-017/plans")).json()
         given = (await web.get("/api/v1/patients/p-017")).json()["limits"]["low-event-1"]["limit"]
         await web.post(
-            f"/alerts/{alert.id}/close", data={"by": "李", "outcome": "no-action", "note": "糖１５ｇ，好。"}
+            f"/alerts/{alert.id}/close",
+            data={"by": "李", "outcome": "no-action", "reason": "other", "note": "糖１５ｇ，好。"},
         )
         assert "糖１５ｇ，好。" in (await web.get(f"/alerts/{alert.id}")).text
     assert (agreed["times"], agreed["days"], agreed["from"], agreed["to"]) == (2, 7, "2026-03-04", "2026-04-01")
