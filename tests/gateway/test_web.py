@@ -853,7 +853,7 @@ async def test_who_closes_too_late_keeps_the_text_and_hears_who_was_first_on_the
     (told,) = re.findall(r'<p class="warning refused"[^>]*>(.*?)</p>', late.text)
     assert late.status_code == 409
     assert told.startswith("Dr Li has closed the alert “Very low glucose” of 王芳 already, on 3 Mar 2026, ")
-    assert "14:30 UTC+8 (No action needed: ate 15 g)" in told
+    assert "(No action needed, because: known and accepted for this patient: ate 15 g)" in told
     assert re.search(r"<textarea [^>]*readonly>called &lt;her&gt;</textarea>", late.text)
 
 
