@@ -94,6 +94,7 @@ from alerts.follow_up import Fact as CareFact
 from alerts.follow_up_book import (
     Given,
     appointments_in,
+    close_tasks,
     doubts_in,
     follow_ups_in,
     given_in,
@@ -104,6 +105,7 @@ from alerts.follow_up_book import (
     open_in,
     overdue_names,
     take_survey,
+    tasks_in,
 )
 from alerts.invitation import APPOINTMENT_ID, Appointment, asked_at, is_soon, reminder_at
 from alerts.machine import Change, FactKind, for_patient
@@ -161,6 +163,8 @@ _AFTER_A_FAULT: Final = timedelta(minutes=1)
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the run of what is done once
 _IN_RESERVE: Final = (Role.COORDINATOR, Role.DOCTOR)  # who is told where nobody on duty can be
 _LOW: Final = "glucose-low"
+_HOMEWARD: Final = "Homeward"  # who closes what nobody is to do any more
+_PAST: Final = "The day of the appointment is past. 预约日期已过。"
 _HOUR: Final = timedelta(hours=1)
 _TO_NOTE: Final = timedelta(hours=12)  # whether an appointment was kept: until the evening of the day after
 _OF_WAY: Final = 0.25  # of the time until an appointment, in which the patient is to be told of it by telephone
@@ -1028,6 +1032,8 @@ class _Desk:
 
     def _ask_whether_kept(self, timer: Timer, appointment: Appointment) -> None:
         """Have who made it note whether it was kept; not where that is noted, or it was changed since."""
+        if timer.number == appointment.sequence:
+            close_tasks(self._db, appointment, at=self._now, by=_HOMEWARD, note=_PAST)
         if timer.number == appointment.sequence and appointment.kept is None:
             made_in = follow_ups_in(self._db, [appointment.follow_up]).get(appointment.follow_up)
             act = Open(
@@ -1226,6 +1232,8 @@ class _Desk:
             return None
         if appointment and (_is_outdated(notice, appointment) or appointment.is_over(self._now)):
             return None
+        if appointment and (waiting := tasks_in(self._db, appointment)):
+            return waiting[0].id  # who has not called yet says both in one call
         known = self._file(notice.patient)
         about = alert.because if alert and notice.alert else notice.body
         urgency = _urgency(notice)

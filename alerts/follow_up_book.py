@@ -574,7 +574,7 @@ class FollowUpBook:
                 before=_to_audit(dict(before._mapping)) if before else None,
                 after=_to_audit(row),
             )
-            _close_tasks(db, appointment, at=appointment.changed_at, by=by, note=_CHANGED_SINCE)
+            close_tasks(db, appointment, at=appointment.changed_at, by=by, note=_CHANGED_SINCE)
             also(db)
 
     def note_kept(self, appointment: Appointment, *, at: datetime, by: str) -> None:
@@ -588,7 +588,7 @@ class FollowUpBook:
             if not db.execute(update(_appointments).where(*same).values(kept=appointment.kept)).rowcount:
                 raise _at_once(appointment.id)
             audited(db, what, f"appointment:{appointment.id}", at=at, who=by, after={"kept": appointment.kept})
-            _close_tasks(db, appointment, at=at, by=by, note=_KEPT[bool(appointment.kept)])
+            close_tasks(db, appointment, at=at, by=by, note=_KEPT[bool(appointment.kept)])
 
     def _found(self, query: Select[Any]) -> list[FollowUp]:
         with self._engine.connect() as db:
@@ -796,13 +796,18 @@ def _after_closing(db: Connection, follow_up: FollowUp) -> None:
         db.execute(insert(_surveys).values(**_survey_row(survey)))
 
 
-def _close_tasks(db: Connection, appointment: Appointment, *, at: datetime, by: str, note: str) -> None:
-    """What asks somebody to see to an appointment as it was before is not needed any more."""
+def tasks_in(db: Connection, appointment: Appointment) -> list[FollowUp]:
+    """The open follow-ups that ask somebody to see to an appointment; within a transaction."""
     same = (_follow_ups.c.patient == appointment.patient, _follow_ups.c.problem == appointment.problem)
-    for row in db.execute(select(_follow_ups).where(_is_open, *same)).all():
-        deed = Close(follow_up=row.id, by=by, at=at, outcome=Outcome.NO_ACTION, note=note)
+    return [_follow_up(row) for row in db.execute(select(_follow_ups).where(_is_open, *same)).all()]
+
+
+def close_tasks(db: Connection, appointment: Appointment, *, at: datetime, by: str, note: str) -> None:
+    """What asks somebody to see to an appointment as it was before is not needed any more."""
+    for task in tasks_in(db, appointment):
+        deed = Close(follow_up=task.id, by=by, at=at, outcome=Outcome.NO_ACTION, note=note)
         with suppress(IllegalAct):
-            for step in decide(_follow_up(row), deed):
+            for step in decide(task, deed):
                 _put(db, step)
 
 

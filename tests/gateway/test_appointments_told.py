@@ -232,6 +232,19 @@ async def test_who_has_a_telephone_alone_is_called_by_a_nurse_before_it(
     (again,) = (each for each in house.follow_ups.open_of(WANG.id) if each.problem)
     assert "3月6日 09:30" in again.because.zh
     assert len(app.heard) == 2
+    house.time = NOW.replace(day=5, hour=3)  # 11:00 on the day before
+    await house.duty.go()
+    await speaker.speak()
+    calls = [each for each in app.heard if "13800000000" in each.subject.zh]
+    assert [each.link for each in calls[1:]] == [f"{SENT}/follow-ups/{again.id}"] * 2
+    assert [each.id for each in house.follow_ups.open_of(WANG.id) if each.problem] == [again.id]
+    house.time = NOW.replace(day=7, hour=1)  # 09:00 on the day after
+    await house.duty.go()
+    past = house.follow_ups.get(again.id)
+    assert past is not None
+    assert (past.closed_by, past.closing_note) == ("Homeward", "The day of the appointment is past. 预约日期已过。")
+    (asks,) = (each for each in house.follow_ups.open_of(WANG.id) if each.problem)
+    assert "患者是否到诊" in asks.because.zh
 
 
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
