@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import alerts
+from alerts.alert import OUTCOME_WORDS, Outcome
 from alerts.rules import RULES
 
 # A sentence that names one of these would tell of a change of medicine. The hormone's name alone is in no sentence.
@@ -29,7 +30,8 @@ def sentences() -> Iterator[str]:
 
 
 def test_no_sentence_tells_of_a_change_of_medicine() -> None:
-    said = list(sentences())
+    done = OUTCOME_WORDS[Outcome.MEDICATION_CHANGED]  # what a clinician writes down to have done
+    said = [each for each in sentences() if each not in (done.en, done.zh)]
     assert len(said) > 500
     assert [each for each in said for word in _MEDICINE if word in each.lower()] == []
 
