@@ -284,11 +284,12 @@ class Book:
         """
         these = _is_handled if handled else _waits
         order = _alerts.c.priority.desc(), _alerts.c.opened_at_us.desc(), _alerts.c.id.desc()
-        found = self._alerts(select(_alerts).where(these).order_by(*order).limit(limit))
-        if len(found) < limit:
-            return found, len(found)
+        first = select(_alerts).where(these).order_by(*order).limit(limit)
         counted = select(_alerts.c.id).where(these).limit(COUNTED + 1).subquery()
         with self._engine.connect() as db:
+            found = [_alert(row) for row in db.execute(first).all()]
+            if len(found) < limit:
+                return found, len(found)
             return found, db.execute(select(func.count()).select_from(counted)).scalar_one()
 
     def alerts(
@@ -574,7 +575,7 @@ class Book:
 
     def _alerts(self, query: Select[Any]) -> list[Alert]:
         with self._engine.connect() as db:
-            return [_alert(row) for row in db.execute(query)]
+            return [_alert(row) for row in db.execute(query).all()]
 
     def _place(self, alert: str) -> tuple[int, str]:
         found = self.alert(alert)
@@ -850,19 +851,26 @@ def _alert_row(alert: Alert) -> dict[str, Any]:
     }
 
 
+_COLUMNS: Final = tuple(_alerts.c.keys())
+_STORED_MOMENTS: Final = tuple((name, f"{name}_us") for name in (*_MOMENTS, "notified_at"))
+
+
 def _alert(row: Row[Any]) -> Alert:
-    found = row._mapping
-    moments = {name: _moment(found[f"{name}_us"]) for name in (*_MOMENTS, "notified_at")}
-    plain: dict[str, Any] = {name: found[name] for name in _PLAIN}
+    """Of a row with all columns; a page reads a hundred, and a plain dictionary is read fastest."""
+    found = dict(zip(_COLUMNS, row, strict=True))
+    moments: dict[str, Any] = {
+        name: None if (us := found[column]) is None else from_us(us) for name, column in _STORED_MOMENTS
+    }
+    outcome, reason = found["outcome"], found["reason"]
     return Alert(
-        **plain,
+        **{name: found[name] for name in _PLAIN},
         **moments,
-        priority=Priority(row.priority),
-        because=Text(en=row.because_en, zh=row.because_zh),
-        evidence=tuple(row.evidence),
-        raising=frozenset(row.raising),
-        outcome=Outcome(row.outcome) if row.outcome else None,
-        reason=Reason(row.reason) if row.reason else None,
+        priority=Priority(found["priority"]),
+        because=Text(en=found["because_en"], zh=found["because_zh"]),
+        evidence=tuple(found["evidence"]),
+        raising=frozenset(found["raising"]),
+        outcome=Outcome(outcome) if outcome else None,
+        reason=Reason(reason) if reason else None,
     )
 
 
