@@ -25,6 +25,7 @@ from gateway.schema import open_database
 from ingest.vital import Vital
 from tests.alerts.ward import START, finding, minute
 from tests.gateway.small_house import SmallHouse, furnish, very_low
+from tests.gateway.test_schema import without_reasons
 from tests.gateway.test_web import browser
 
 LI = Practitioner(
@@ -151,6 +152,7 @@ def test_an_audit_of_before_cannot_be_replaced_either(engine: Engine) -> None:
     with engine.begin() as db:
         if engine.dialect.name == "sqlite":
             db.execute(text("DROP TRIGGER audit_no_replace"))
+        without_reasons(db)
         db.execute(text("UPDATE alembic_version SET version_num = '0013'"))
     later = open_database(engine.url)
     _refuses_to_rewrite(later)
