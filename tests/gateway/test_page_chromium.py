@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
-from alerts.alert import Act, ActKind, Outcome, Priority, Text
+from alerts.alert import Act, ActKind, Outcome, Priority, Reason, Text
 from alerts.follow_up import Open, Why, opened
 from alerts.team import Contact, Role
 from gateway.bulletin import Bulletin
@@ -171,10 +171,10 @@ async def test_what_somebody_writes_stays_when_a_colleague_acknowledges_and_clos
     await expect(page.locator(f"#handled > #{alert.id} .facts")).to_contain_text("by Dr Li")
     assert await page.locator("article .gone").count() == 0
     closed = Act(kind=ActKind.CLOSE, alert=alert.id, by="Dr Li", at=at, note="ate", outcome=Outcome.NO_ACTION)
-    await house.act(closed)
+    await house.act(replace(closed, reason=Reason.TREATED_BEFORE))
     await expect(card.locator(".gone")).to_contain_text("Somebody else has dealt with this alert")
     assert await card.get_by_label("Note").input_value() == "called her"
-    await card.get_by_label("Outcome").select_option("advice")
+    await card.get_by_label("Outcome").select_option("emergency")
     await card.get_by_role("button", name="Close the alert").click()
     await expect(page.locator(".refused")).to_contain_text("Dr Li has closed the alert")
     assert await page.locator("textarea[readonly]").input_value() == "called her"
