@@ -445,10 +445,10 @@ async def test_an_acknowledgement_survives_a_restart_and_the_episode_goes_on(
                 by="Dr. Li",
                 at=clock.now(),
                 note="ate, recovered",
-                outcome=Outcome.APPOINTMENT,
+                outcome=Outcome.EMERGENCY,
             )
         )
-        assert closed.outcome is Outcome.APPOINTMENT
+        assert closed.outcome is Outcome.EMERGENCY
         assert house.book.open_alerts() == []
 
 
