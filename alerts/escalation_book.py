@@ -1031,10 +1031,12 @@ class _Desk:
         self._finish(timer, self._hand_to(recipient, replace(notice, id=name), timer.id))
 
     def _ask_whether_kept(self, timer: Timer, appointment: Appointment) -> None:
-        """Have who made it note whether it was kept; not where that is noted, or it was changed since."""
-        if timer.number == appointment.sequence:
-            close_tasks(self._db, appointment, at=self._now, by=_HOMEWARD, note=_PAST)
+        """Have who made it note whether it was kept, and nobody telephone about it any more.
+
+        Not where it was changed since, nor where that is noted: who notes it ends the calls as well.
+        """
         if timer.number == appointment.sequence and appointment.kept is None:
+            close_tasks(self._db, appointment, at=self._now, by=_HOMEWARD, note=_PAST)
             made_in = follow_ups_in(self._db, [appointment.follow_up]).get(appointment.follow_up)
             act = Open(
                 patient=appointment.patient,
