@@ -51,7 +51,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from alerts.alert import Alert, Audience, Notice, Outcome, Priority, Reason, Text
 from alerts.audit import audited
-from alerts.database import METADATA
+from alerts.database import METADATA, among
 from alerts.devices import Heard
 from alerts.machine import OVER, Change, Fact, FactKind
 from alerts.messages import OVERDUE_ID, Written
@@ -274,7 +274,7 @@ class Book:
         order = _alerts.c.priority.desc(), _alerts.c.opened_at_us, _alerts.c.id
         query = select(_alerts).where(_is_open).order_by(*order)
         if patients is not None:
-            query = query.where(_is_standing, _alerts.c.patient.in_(list(patients)))
+            query = query.where(_is_standing, among(_alerts.c.patient, patients))
         return self._alerts(query)
 
     def worklist(self, *, handled: bool, limit: int) -> tuple[list[Alert], int]:
@@ -317,7 +317,7 @@ class Book:
         """
         query = select(_alerts).where(_is_standing)
         if patients is not None:
-            query = query.where(_alerts.c.patient.in_(list(patients)))
+            query = query.where(among(_alerts.c.patient, patients))
         return {(alert.patient, alert.problem): alert for alert in self._alerts(query)}
 
     def snoozed_until(self, now: datetime) -> list[Alert]:
@@ -335,7 +335,7 @@ class Book:
         """The dated facts of several alerts, each as `history` gives them."""
         found: dict[str, list[Fact]] = {}
         with self._engine.connect() as db:
-            for row in db.execute(select(_facts).where(_facts.c.alert.in_(alerts)).order_by(_facts.c.seq)):
+            for row in db.execute(select(_facts).where(among(_facts.c.alert, alerts)).order_by(_facts.c.seq)):
                 found.setdefault(row.alert, []).append(_fact(row))
         return found
 
@@ -479,7 +479,7 @@ class Book:
         with self._engine.connect() as db:
             ways: dict[str, list[Way]] = {}
             found = [(_notice(row), ways.setdefault(row.id, [])) for row in db.execute(query.limit(limit))]
-            of_these = select(_deliveries).where(_deliveries.c.notice.in_(list(ways))).order_by(_deliveries.c.channel)
+            of_these = select(_deliveries).where(among(_deliveries.c.notice, ways)).order_by(_deliveries.c.channel)
             for row in db.execute(of_these):
                 way = Way(channel=row.channel, tries=row.tries, delivered_at=_moment(row.delivered_at_us))
                 ways[row.notice].append(way)
@@ -510,7 +510,7 @@ class Book:
             return [Delivery(notice=_notice(row), channel=channel, tries=row.tries) for row in rows]
         with self._engine.begin() as db:
             claimed = db.scalars(_claim(self._hub, channel, query.limit(limit), now)).all()
-            rows = db.execute(query.where(_deliveries.c.notice.in_(claimed))).all()
+            rows = db.execute(query.where(among(_deliveries.c.notice, claimed))).all()
         begin_by = now + CLAIM / 2
         return [Delivery(notice=_notice(row), channel=channel, tries=row.tries, begin_by=begin_by) for row in rows]
 
@@ -587,7 +587,7 @@ class Book:
         if not notices:
             return set()
         with self._engine.connect() as db:
-            return set(db.scalars(select(_notices.c.id).where(_notices.c.id.in_(notices))))
+            return set(db.scalars(select(_notices.c.id).where(among(_notices.c.id, notices))))
 
 
 def _ends_too_soon(channel: str) -> Exists:
@@ -704,7 +704,7 @@ def put_notice(db: Connection, notice: Notice) -> None:
 def put_notices(db: Connection, notices: Sequence[Notice]) -> None:
     """Write notices down in their order, within a transaction."""
     named = {notice.alert for notice in notices if notice.alert}
-    last = select(_notices.c.alert, func.max(_notices.c.number)).where(_notices.c.alert.in_(named))
+    last = select(_notices.c.alert, func.max(_notices.c.number)).where(among(_notices.c.alert, named))
     numbers = {row[0]: row[1] for row in db.execute(last.group_by(_notices.c.alert))} if named else {}
     rows = []
     for notice in notices:
@@ -729,7 +729,7 @@ def put_try(db: Connection, tried: Try) -> None:
 
 def alerts_in(db: Connection, names: Iterable[str]) -> dict[str, Alert]:
     """Alerts by id, within a transaction."""
-    return {row.id: _alert(row) for row in db.execute(select(_alerts).where(_alerts.c.id.in_(list(names))))}
+    return {row.id: _alert(row) for row in db.execute(select(_alerts).where(among(_alerts.c.id, names)))}
 
 
 def unacknowledged_names() -> Select[tuple[str]]:
@@ -759,7 +759,7 @@ def notices_to_in(db: Connection, alert: str, recipient: str) -> list[str]:
 
 def notices_in(db: Connection, names: Iterable[str]) -> dict[str, Notice]:
     """Notices by id, within a transaction."""
-    return {row.id: _notice(row) for row in db.execute(select(_notices).where(_notices.c.id.in_(list(names))))}
+    return {row.id: _notice(row) for row in db.execute(select(_notices).where(among(_notices.c.id, names)))}
 
 
 def last_end_in(db: Connection, alert: str) -> Written:

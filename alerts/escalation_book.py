@@ -54,7 +54,7 @@ from alerts.book import (
     owed_an_end_in,
     unacknowledged_names,
 )
-from alerts.database import METADATA, writing
+from alerts.database import METADATA, among, writing
 from alerts.device_rules import DEVICE_RULES
 from alerts.escalation import (
     BESIDE_RUNS,
@@ -309,7 +309,7 @@ class EscalationBook:
 
         Not of those whose patient had no contact when they were written.
         """
-        query = select(_timers.c.subject, _timers.c.result).where(_timers.c.subject.in_(notices))
+        query = select(_timers.c.subject, _timers.c.result).where(among(_timers.c.subject, notices))
         with self._engine.connect() as db:
             return {row.subject: Result(row.result) if row.result else None for row in db.execute(query)}
 
@@ -554,9 +554,11 @@ class _Desk:
             each.id for run in self._runs.values() for each in run.values() if each.result is Result.NOT_DELIVERED
         }
         self._delivered = delivered_in(db, asked) if asked else set()
-        handed = [each.id for timer in timers if timer.kind is TimerKind.HANDOVER for each in self._run(timer)]
-        taken = [each.id for timer in timers if timer.kind is TimerKind.STEP for each in self._just_taken(timer)]
-        self._told = told_in(db, [*handed, *taken]) if handed or taken else {}
+        handed = [each for timer in timers if timer.kind is TimerKind.HANDOVER for each in self._run(timer)]
+        taken = [each for timer in timers if timer.kind is TimerKind.STEP for each in self._just_taken(timer)]
+        # What is to come has told nobody yet.
+        tellers = {each.id for each in (*handed, *taken) if each.done_at}
+        self._told = told_in(db, tellers) if tellers else {}
         self._contacts: dict[str, _Ways] = {}
         patients = {alert.patient for alert in self._alerts.values()}
         patients |= {follow_up.patient for follow_up in self._follow_ups.values()}
@@ -1398,7 +1400,7 @@ def _plan(db: Connection, timers: Iterable[Timer]) -> None:
     """Write timers down; one that is known stays as it is."""
     rows = {timer.id: _row(timer) for timer in timers}
     if rows:
-        known = set(db.scalars(select(_timers.c.id).where(_timers.c.id.in_(list(rows)))))
+        known = set(db.scalars(select(_timers.c.id).where(among(_timers.c.id, rows))))
         if new := [row for key, row in rows.items() if key not in known]:
             db.execute(insert(_timers), new)
 
@@ -1408,7 +1410,7 @@ def _end(db: Connection, alert: str, result: Result, at: datetime) -> None:
     query = select(_timers).where(_timers.c.subject == alert, _is_left)
     ended = [timer.id for timer in map(_timer, db.execute(query)) if ends(timer, result)]
     if ended:
-        db.execute(update(_timers).where(_timers.c.id.in_(ended)).values(done_us=to_us(at), result=result))
+        db.execute(update(_timers).where(among(_timers.c.id, ended)).values(done_us=to_us(at), result=result))
 
 
 def _is_over(timer: Timer, alert: Alert) -> Result | None:
@@ -1456,7 +1458,7 @@ def _runs_of(db: Connection, alerts: Iterable[str]) -> dict[str, dict[str, Timer
     """All timers of some alerts, by alert and name; but no checks that are done: their step says what they saw."""
     found: dict[str, dict[str, Timer]] = {}
     tells = or_(_is_left, _timers.c.kind != TimerKind.CHECK)
-    for row in db.execute(select(_timers).where(_timers.c.subject.in_(list(alerts)), tells)).all():
+    for row in db.execute(select(_timers).where(among(_timers.c.subject, alerts), tells)).all():
         found.setdefault(row.subject, {})[row.id] = _timer(row)
     return found
 

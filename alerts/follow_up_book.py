@@ -45,7 +45,7 @@ from sqlalchemy.exc import IntegrityError
 from alerts.alert import IllegalAct, Outcome, Priority, Reason, Symptom, Symptoms, Text, outcomes_told
 from alerts.audit import audited
 from alerts.care_plan import CarePlan, Condition, Control, followed, judged, opening
-from alerts.database import METADATA, writing
+from alerts.database import METADATA, among, writing
 from alerts.follow_up import (
     CONTACT_DATA,
     Attempt,
@@ -266,7 +266,7 @@ class FollowUpBook:
 
     def of_alerts(self, alerts: Iterable[str]) -> dict[str, FollowUp]:
         """The follow-ups of these alerts, by alert."""
-        query = select(_follow_ups).where(_follow_ups.c.alert.in_(list(alerts)))
+        query = select(_follow_ups).where(among(_follow_ups.c.alert, alerts))
         return {each.alert: each for each in self._found(query) if each.alert}
 
     def due(
@@ -340,7 +340,7 @@ class FollowUpBook:
 
     def last_attempts(self, follow_ups: Iterable[str]) -> dict[str, Attempt]:
         """The last try of each of these follow-ups that has one, by follow-up."""
-        last = select(func.max(_attempts.c.fact)).where(_attempts.c.follow_up.in_(list(follow_ups)))
+        last = select(func.max(_attempts.c.fact)).where(among(_attempts.c.follow_up, follow_ups))
         tries = self._tries(_with_attempts().where(_facts.c.seq.in_(last.group_by(_attempts.c.follow_up))))
         return {each.follow_up: each for each in tries}
 
@@ -653,7 +653,7 @@ def open_in(db: Connection, act: Open, said_at: datetime) -> None:
 
 def doubts_in(db: Connection, patients: Iterable[str]) -> dict[str, list[FollowUp]]:
     """By patient, the open tasks to put contacts right that somebody has found to be wrong, the oldest first."""
-    is_doubt = (_is_open, _follow_ups.c.patient.in_(list(patients)), _follow_ups.c.problem == CONTACT_DATA)
+    is_doubt = (_is_open, among(_follow_ups.c.patient, patients), _follow_ups.c.problem == CONTACT_DATA)
     found: dict[str, list[FollowUp]] = {}
     for row in db.execute(select(_follow_ups).where(*is_doubt).order_by(_follow_ups.c.opened_at_us)):
         found.setdefault(row.patient, []).append(_follow_up(row))
@@ -662,7 +662,7 @@ def doubts_in(db: Connection, patients: Iterable[str]) -> dict[str, list[FollowU
 
 def appointments_in(db: Connection, names: Iterable[str]) -> dict[str, Appointment]:
     """Appointments by id, within a transaction."""
-    found = db.execute(select(_appointments).where(_appointments.c.id.in_(list(names))))
+    found = db.execute(select(_appointments).where(among(_appointments.c.id, names)))
     return {row.id: _appointment(row) for row in found}
 
 
@@ -699,7 +699,7 @@ def overdue_names() -> Select[tuple[str]]:
 
 def given_up_in(db: Connection, names: Iterable[str]) -> dict[str, str]:
     """Who had each of some follow-ups, by id, from whom too many tries without an answer took it."""
-    query = select(_facts.c.follow_up, _facts.c.what, _facts.c.assigned_to).where(_facts.c.follow_up.in_(list(names)))
+    query = select(_facts.c.follow_up, _facts.c.what, _facts.c.assigned_to).where(among(_facts.c.follow_up, names))
     had: dict[str, str] = {}
     found: dict[str, str] = {}
     for row in db.execute(query.order_by(_facts.c.seq)):
@@ -714,7 +714,7 @@ def given_up_in(db: Connection, names: Iterable[str]) -> dict[str, str]:
 
 def follow_ups_in(db: Connection, names: Iterable[str]) -> dict[str, FollowUp]:
     """Follow-ups by id, within a transaction."""
-    found = db.execute(select(_follow_ups).where(_follow_ups.c.id.in_(list(names))))
+    found = db.execute(select(_follow_ups).where(among(_follow_ups.c.id, names)))
     return {row.id: _follow_up(row) for row in found}
 
 
@@ -731,7 +731,7 @@ def given_in(db: Connection, follow_up: FollowUp) -> Fact | None:
 
 def of_alerts_in(db: Connection, alerts: Iterable[str]) -> dict[str, FollowUp]:
     """The follow-ups of some alerts, by alert, within a transaction."""
-    found = db.execute(select(_follow_ups).where(_follow_ups.c.alert.in_(list(alerts))))
+    found = db.execute(select(_follow_ups).where(among(_follow_ups.c.alert, alerts)))
     return {row.alert: _follow_up(row) for row in found}
 
 
@@ -813,7 +813,7 @@ def close_tasks(db: Connection, appointment: Appointment, *, at: datetime, by: s
 
 def _with_appointment(follow_ups: Iterable[str]) -> Select[tuple[str]]:
     return select(_appointments.c.follow_up).where(
-        _appointments.c.follow_up.in_(list(follow_ups)), ~_appointments.c.cancelled
+        among(_appointments.c.follow_up, follow_ups), ~_appointments.c.cancelled
     )
 
 

@@ -37,7 +37,7 @@ from sqlalchemy import (
 
 from alerts.alert import SEVERAL, Audience, Notice, Priority
 from alerts.book import CLAIM, Delivery, Try, note_notified, notices_in, put_notices, put_try
-from alerts.database import METADATA, writing
+from alerts.database import METADATA, among, writing
 from alerts.escalation import MESSAGES_WITHIN, MOST_MESSAGES, PATIENCE
 from alerts.messages import TRIAL_ID
 from alerts.team import TELEPHONE, Contact, Recipient, patient
@@ -302,7 +302,7 @@ def _unknown(db: Connection, table: Table, rows: Mapping[str, _Rows]) -> dict[st
     """What is written of notices, by notice, and does not stand in a table yet."""
     if not rows:
         return {}
-    known = set(db.scalars(select(table.c.notice).where(table.c.notice.in_(rows))))
+    known = set(db.scalars(select(table.c.notice).where(among(table.c.notice, rows))))
     return {notice: each for notice, each in rows.items() if notice not in known}
 
 
@@ -334,14 +334,14 @@ def is_release_due(db: Connection, now: datetime, dead: Collection[str]) -> bool
 def _is_late(now: datetime, dead: Collection[str]) -> ColumnElement[bool]:
     """Whether the next contact is to be released. With a dead channel all that wait have to be looked at."""
     is_late = _deliveries.c.next_us <= to_us(now)
-    of_dead = and_(_deliveries.c.next_us.is_not(None), _deliveries.c.channel.in_(list(dead)))
+    of_dead = and_(_deliveries.c.next_us.is_not(None), among(_deliveries.c.channel, dead))
     return or_(is_late, of_dead) if dead else is_late
 
 
 def delivered_in(db: Connection, timers: Collection[str]) -> set[str]:
     """Those of some timers of which any notice has reached its person."""
     query = select(_deliveries.c.timer).where(
-        _deliveries.c.timer.in_(timers), _deliveries.c.delivered_us.is_not(None)
+        among(_deliveries.c.timer, timers), _deliveries.c.delivered_us.is_not(None)
     )
     return {str(timer) for timer in db.scalars(query)}
 
@@ -350,7 +350,7 @@ def told_in(db: Connection, timers: Collection[str]) -> dict[str, set[str]]:
     """Whom each of some timers has told, or is to tell later."""
     found: dict[str, set[str]] = {}
     for table in (_deliveries, _put_off):
-        for row in db.execute(select(table.c.timer, table.c.recipient).where(table.c.timer.in_(timers))):
+        for row in db.execute(select(table.c.timer, table.c.recipient).where(among(table.c.timer, timers))):
             found.setdefault(row.timer, set()).add(row.recipient)
     return found
 
@@ -374,7 +374,7 @@ def put_off_in(db: Connection, notices: Collection[str]) -> dict[str, str | None
 
     None: it still waits.
     """
-    query = select(_put_off.c.notice, _put_off.c.joined).where(_put_off.c.notice.in_(notices))
+    query = select(_put_off.c.notice, _put_off.c.joined).where(among(_put_off.c.notice, notices))
     return {row.notice: row.joined for row in db.execute(query)}
 
 
@@ -384,7 +384,9 @@ def told_later_in(db: Connection, timers: Collection[str], now: datetime) -> dic
     now: when what is about to be written is told.
     """
     is_it = and_(_deliveries.c.notice == _put_off.c.joined, _deliveries.c.position == 0)
-    query = select(_put_off.c.timer, _put_off.c.joined, _deliveries.c.written_us).where(_put_off.c.timer.in_(timers))
+    query = select(_put_off.c.timer, _put_off.c.joined, _deliveries.c.written_us).where(
+        among(_put_off.c.timer, timers)
+    )
     rows = db.execute(query.select_from(_put_off.outerjoin(_deliveries, is_it))).all()
     waiting = {row.timer for row in rows if row.joined is None}
     told: dict[str, datetime] = {}

@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from alerts.alert import Audience, Finding, IllegalAct, Priority, Text, Verdict
-from alerts.database import METADATA
+from alerts.database import METADATA, among
 from alerts.review import Done, Review
 from alerts.risk import Standing
 from alerts.rules import RULES
@@ -182,7 +182,7 @@ class ReviewBook:
 
 
 def _standings_of(db: Connection, patients: Sequence[str]) -> dict[str, Standing]:
-    query = select(STANDINGS).where(STANDINGS.c.patient.in_(patients))
+    query = select(STANDINGS).where(among(STANDINGS.c.patient, patients))
     return {row.patient: _standing(row) for row in db.execute(query)}
 
 

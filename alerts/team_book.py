@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 
 from alerts.audit import audited
-from alerts.database import METADATA
+from alerts.database import METADATA, among
 from alerts.team import Absence, Contact, Practitioner, QuietHours, Role, Rota, Shift, patient, staff
 from ingest.reading import from_us, to_us
 
@@ -287,11 +287,11 @@ def rota_in(db: Connection) -> Rota:
 def contacts_in(db: Connection, owners: Collection[str]) -> dict[str, Ways]:
     """The contacts and quiet hours of those who have any; within a transaction."""
     ways: dict[str, list[Contact]] = {}
-    for row in db.execute(select(_contacts).where(_contacts.c.owner.in_(owners)).order_by(_contacts.c.position)):
+    for row in db.execute(select(_contacts).where(among(_contacts.c.owner, owners)).order_by(_contacts.c.position)):
         ways.setdefault(row.owner, []).append(Contact(channel=row.channel, address=row.address))
     quiet = {
         row.owner: QuietHours(start=time.fromisoformat(row.start), end=time.fromisoformat(row.end))
-        for row in db.execute(select(_quiet).where(_quiet.c.owner.in_(owners)))
+        for row in db.execute(select(_quiet).where(among(_quiet.c.owner, owners)))
     }
     return {owner: (tuple(ways.get(owner, ())), quiet.get(owner)) for owner in ways.keys() | quiet.keys()}
 

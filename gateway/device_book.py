@@ -24,7 +24,7 @@ from sqlalchemy import (
     select,
 )
 
-from alerts.database import METADATA
+from alerts.database import METADATA, among
 from ingest.links.ble import Bond, DeviceHealth
 from ingest.links.ble_session import DeviceFacts
 from ingest.reading import from_us, to_us
@@ -130,7 +130,7 @@ class DeviceBook:
     def write(self, states: Mapping[str, DeviceState]) -> None:
         """Replace what is known of these devices."""
         with self._engine.begin() as db:
-            db.execute(delete(_states).where(_states.c.device.in_(list(states))))
+            db.execute(delete(_states).where(among(_states.c.device, states)))
             for row in _rows(states.items()):
                 db.execute(insert(_states).values(row))
 

@@ -38,7 +38,7 @@ from sqlalchemy.exc import IntegrityError
 
 from alerts.alert import minute_on
 from alerts.audit import audited, changed
-from alerts.database import METADATA, writing
+from alerts.database import METADATA, among, writing
 from alerts.rule import Group
 from alerts.rules import read_overrides
 from gateway.language import Sentence
@@ -447,7 +447,7 @@ class People:
 
     def plans(self, patients: Iterable[str]) -> dict[str, list[MeasuringPlan]]:
         """What these patients are and were to measure, by patient, in the order in which it was written."""
-        query = _PLANS.where(_plans.c.patient.in_(list(patients))).order_by(_plans.c.id)
+        query = _PLANS.where(among(_plans.c.patient, patients)).order_by(_plans.c.id)
         found: dict[str, list[MeasuringPlan]] = {}
         with self._engine.connect() as db:
             for row in db.execute(query):
@@ -493,7 +493,7 @@ class People:
 
     def some(self, patients: Iterable[str]) -> list[Patient]:
         """Those of these patients who are known."""
-        query = _PATIENTS.where(_patients.c.id.in_(list(patients)))
+        query = _PATIENTS.where(among(_patients.c.id, patients))
         with self._engine.connect() as db:
             return [_patient(row) for row in db.execute(query)]
 
@@ -512,7 +512,7 @@ class People:
             .order_by(_wearings.c.id)
         )
         if patients is not None:
-            query = query.where(_wearings.c.patient.in_(list(patients)))
+            query = query.where(among(_wearings.c.patient, patients))
         with self._engine.connect() as db:
             return [
                 Worn(patient, device, DeviceKind(kind), from_us(assigned), _moment(since))
