@@ -27,7 +27,7 @@ from sqlalchemy import (
     select,
 )
 
-from alerts.database import METADATA
+from alerts.database import METADATA, reading
 from ingest.reading import from_us, to_us
 
 _audit = Table(
@@ -90,7 +90,7 @@ def entries(
         query = query.where(_audit.c.subject == subject)
     if before is not None:
         query = query.where(_audit.c.seq < before)
-    with engine.connect() as db:
+    with reading(engine) as db:
         return [
             Entry(
                 seq=row.seq,
@@ -114,7 +114,7 @@ def changed(engine: Engine, kinds: Collection[str], after: int | None) -> dict[i
     last = select(func.max(_audit.c.seq)).scalar_subquery()
     is_one = or_(*(_audit.c.subject.startswith(f"{kind}:") for kind in kinds), _audit.c.seq == last)
     is_new = _audit.c.seq > (last if after is None else after) - _WRITTEN_LATER
-    with engine.connect() as db:
+    with reading(engine) as db:
         rows = db.execute(select(_audit.c.seq, _audit.c.subject).where(is_new, is_one).order_by(_audit.c.seq))
         return {row.seq: row.subject for row in rows}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import (
     JSON,
@@ -51,7 +51,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from alerts.alert import Alert, Audience, Notice, Outcome, Priority, Reason, Text
 from alerts.audit import audited
-from alerts.database import METADATA, among
+from alerts.database import METADATA, among, reading
 from alerts.devices import Heard
 from alerts.machine import OVER, Change, Fact, FactKind
 from alerts.messages import OVERDUE_ID, Written
@@ -237,6 +237,13 @@ class Try:
     address: str = ""
 
 
+class Listed(NamedTuple):
+    """The first of some alerts, and how many there are in all."""
+
+    alerts: list[Alert]
+    in_all: int
+
+
 class Overtaken(Exception):
     """Another hub on the same database has changed what a step is based on: read it again, and take the step anew."""
 
@@ -266,7 +273,7 @@ class Book:
 
     def some(self, alerts: Iterable[str]) -> dict[str, Alert]:
         """These alerts, by id."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return alerts_in(db, alerts)
 
     def open_alerts(self, patients: Iterable[str] | None = None) -> list[Alert]:
@@ -277,20 +284,13 @@ class Book:
             query = query.where(_is_standing, among(_alerts.c.patient, patients))
         return self._alerts(query)
 
-    def worklist(self, *, handled: bool, limit: int) -> tuple[list[Alert], int]:
-        """Open alerts that somebody has acknowledged or put off, or that nobody has; and how many there are in all.
+    def worklist(self, limit: int) -> tuple[Listed, Listed]:
+        """Open alerts that nobody has acknowledged or put off, and those that somebody has.
 
         The most urgent come first, of those the newest. They are counted as far as COUNTED, and one beyond.
         """
-        these = _is_handled if handled else _waits
-        order = _alerts.c.priority.desc(), _alerts.c.opened_at_us.desc(), _alerts.c.id.desc()
-        first = select(_alerts).where(these).order_by(*order).limit(limit)
-        counted = select(_alerts.c.id).where(these).limit(COUNTED + 1).subquery()
-        with self._engine.connect() as db:
-            found = [_alert(row) for row in db.execute(first).all()]
-            if len(found) < limit:
-                return found, len(found)
-            return found, db.execute(select(func.count()).select_from(counted)).scalar_one()
+        with reading(self._engine) as db:
+            return _listed(db, _waits, limit), _listed(db, _is_handled, limit)
 
     def alerts(
         self,
@@ -327,15 +327,15 @@ class Book:
 
     def history(self, alert: str) -> list[Fact]:
         """The dated facts of an alert, in the order in which they were written."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             rows = db.execute(select(_facts).where(_facts.c.alert == alert).order_by(_facts.c.seq))
             return [_fact(row) for row in rows]
 
     def histories(self, alerts: Sequence[str]) -> dict[str, list[Fact]]:
         """The dated facts of several alerts, each as `history` gives them."""
         found: dict[str, list[Fact]] = {}
-        with self._engine.connect() as db:
-            for row in db.execute(select(_facts).where(among(_facts.c.alert, alerts)).order_by(_facts.c.seq)):
+        with reading(self._engine) as db:
+            for row in db.execute(select(_facts).where(among(_facts.c.alert, alerts)).order_by(_facts.c.seq)).all():
                 found.setdefault(row.alert, []).append(_fact(row))
         return found
 
@@ -343,7 +343,7 @@ class Book:
 
     def cursor(self) -> int:
         """The journal's sequence up to which readings were watched; 0 at first."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return db.execute(select(_cursor.c.seq).where(self._own_cursor)).scalar() or 0
 
     def record(
@@ -412,7 +412,7 @@ class Book:
         if devices is not None:
             names = bindparam("names", list(devices), type_=postgresql.ARRAY(String))  # one, however many they are
             query = query.where(_heard.c.device == any_(names))
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return {row.device: Heard(min(from_us(row.arrival_us), now), row.unwell) for row in db.execute(query)}
 
     def begin_hearing(self, arrivals: Mapping[str, datetime], now: datetime) -> None:
@@ -448,12 +448,12 @@ class Book:
     def notices(self, alert: str) -> list[Notice]:
         """Notices about an alert, oldest first."""
         query = select(_notices).where(_notices.c.alert == alert).order_by(_notices.c.number, _notices.c.id)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [_notice(row) for row in db.execute(query)]
 
     def notice(self, notice: str) -> Notice | None:
         """One notice by id, or None."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return notices_in(db, [notice]).get(notice)
 
     def told_anew_at(self, alert: Alert) -> datetime:
@@ -462,7 +462,7 @@ class Book:
         told = select(func.max(_notices.c.written_at_us)).where(
             *of_house, ~_notices.c.id.startswith(OVERDUE_ID, autoescape=True)
         )
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             found = db.execute(told).scalar()
         return alert.opened_at if found is None else from_us(found)
 
@@ -476,7 +476,7 @@ class Book:
         """The last notices to a patient, newest first, each with its channels by name."""
         to_patient = (_notices.c.patient == patient, _notices.c.audience == Audience.PATIENT.value)
         query = select(_notices).where(*to_patient).order_by(_notices.c.written_at_us.desc(), _notices.c.id)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             ways: dict[str, list[Way]] = {}
             found = [(_notice(row), ways.setdefault(row.id, [])) for row in db.execute(query.limit(limit))]
             of_these = select(_deliveries).where(among(_deliveries.c.notice, ways)).order_by(_deliveries.c.channel)
@@ -488,7 +488,7 @@ class Book:
     def watched(self, patient: str, keys: Collection[str]) -> frozenset[str]:
         """Those of the keys of a patient's readings that are evidence of an alert."""
         query = select(_alerts.c.evidence).where(_alerts.c.patient == patient)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return frozenset(key for evidence in db.scalars(query) for key in evidence).intersection(keys)
 
     def pending_notices(self, channel: str, now: datetime, limit: int = 100) -> list[Delivery]:
@@ -505,7 +505,7 @@ class Book:
             .order_by(_notices.c.priority.desc(), _deliveries.c.due_us, _notices.c.id)
         )
         if self._hub is None:
-            with self._engine.connect() as db:
+            with reading(self._engine) as db:
                 rows = db.execute(query.limit(limit)).all()
             return [Delivery(notice=_notice(row), channel=channel, tries=row.tries) for row in rows]
         with self._engine.begin() as db:
@@ -551,7 +551,7 @@ class Book:
     def tries(self, notice: str) -> list[Try]:
         """Every try to deliver a notice, oldest first."""
         query = select(_tries).where(_tries.c.notice == notice).order_by(_tries.c.seq)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [
                 Try(
                     notice=row.notice,
@@ -570,11 +570,11 @@ class Book:
             .where(_deliveries.c.due_us.is_not(None))
             .group_by(_deliveries.c.channel)
         )
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return {row.channel: row.waiting for row in db.execute(query)}
 
     def _alerts(self, query: Select[Any]) -> list[Alert]:
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [_alert(row) for row in db.execute(query).all()]
 
     def _place(self, alert: str) -> tuple[int, str]:
@@ -586,7 +586,7 @@ class Book:
     def _known(self, notices: Sequence[str]) -> set[str]:
         if not notices:
             return set()
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return set(db.scalars(select(_notices.c.id).where(among(_notices.c.id, notices))))
 
 
@@ -622,6 +622,15 @@ def _ends_too_soon(channel: str) -> Exists:
         )
         .correlate(_notices)
     )
+
+
+def _listed(db: Connection, these: ColumnElement[bool], limit: int) -> Listed:
+    order = _alerts.c.priority.desc(), _alerts.c.opened_at_us.desc(), _alerts.c.id.desc()
+    found = [_alert(row) for row in db.execute(select(_alerts).where(these).order_by(*order).limit(limit)).all()]
+    if len(found) < limit:
+        return Listed(found, len(found))
+    counted = select(_alerts.c.id).where(these).limit(COUNTED + 1).subquery()
+    return Listed(found, db.execute(select(func.count()).select_from(counted)).scalar_one())
 
 
 def _is_end(notices: FromClause) -> ColumnElement[bool]:

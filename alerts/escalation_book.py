@@ -54,7 +54,7 @@ from alerts.book import (
     owed_an_end_in,
     unacknowledged_names,
 )
-from alerts.database import METADATA, among, writing
+from alerts.database import METADATA, among, reading, writing
 from alerts.device_rules import DEVICE_RULES
 from alerts.escalation import (
     BESIDE_RUNS,
@@ -292,14 +292,14 @@ class EscalationBook:
 
     def next_due(self) -> datetime | None:
         """When the next timer is due (aware UTC), None when there is none."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             found = db.execute(select(func.min(_timers.c.due_us)).where(_is_left)).scalar()
         return None if found is None else from_us(found)
 
     def timers(self, subject: str) -> list[Timer]:
         """All timers of an alert, in the order of their moments."""
         query = select(_timers).where(_timers.c.subject == subject)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [
                 _timer(row) for row in db.execute(query.order_by(_timers.c.run_us, _timers.c.due_us, _timers.c.id))
             ]
@@ -310,12 +310,12 @@ class EscalationBook:
         Not of those whose patient had no contact when they were written.
         """
         query = select(_timers.c.subject, _timers.c.result).where(among(_timers.c.subject, notices))
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return {row.subject: Result(row.result) if row.result else None for row in db.execute(query)}
 
     def put_off(self, notices: Collection[str], now: datetime) -> dict[str, str | None]:
         """Those of some notices that were put off, as `outbox.put_off_in`; "" also where it will not be needed."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             found, desk = put_off_in(db, notices), _Desk(db, self, [], now)
             waiting = notices_in(db, [name for name, into in found.items() if into is None])
             return found | {name: "" for name, notice in waiting.items() if desk.is_needless(notice)}
@@ -362,7 +362,7 @@ class EscalationBook:
         """
         due = and_(_is_left, _timers.c.due_us <= to_us(now))
         first = select(_timers.c.id).where(due).limit(1)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             if db.execute(first).first() is None and not is_release_due(db, now, dead):
                 return Cycle()
         # What is due of one alert is taken together, as far as it is as urgent and as late.
@@ -384,7 +384,7 @@ class EscalationBook:
         has done stays, and the next start looks again.
         """
         looked = _one(f"handovers {hub or ''}", TimerKind.BEGIN, _EVER, Priority.LOW)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             if db.execute(select(_timers.c.id).where(_timers.c.id == looked.id)).first():
                 return 0
             names = db.scalars(_lacking_handover()).all()
@@ -408,7 +408,7 @@ class EscalationBook:
 
         to_house: writes down what the channels of the house are told, where no staff are registered.
         """
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             if not is_overdue_unnoted(db, now):
                 return 0
         with writing(self._engine) as db:

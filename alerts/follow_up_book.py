@@ -45,7 +45,7 @@ from sqlalchemy.exc import IntegrityError
 from alerts.alert import IllegalAct, Outcome, Priority, Reason, Symptom, Symptoms, Text, outcomes_told
 from alerts.audit import audited
 from alerts.care_plan import CarePlan, Condition, Control, followed, judged, opening
-from alerts.database import METADATA, among, writing
+from alerts.database import METADATA, among, reading, writing
 from alerts.follow_up import (
     CONTACT_DATA,
     Attempt,
@@ -319,7 +319,7 @@ class FollowUpBook:
 
     def doubts(self, patients: Iterable[str]) -> dict[str, list[FollowUp]]:
         """See `doubts_in`."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return doubts_in(db, patients)
 
     def opened_in(self, start: datetime, end: datetime) -> list[FollowUp]:
@@ -330,7 +330,7 @@ class FollowUpBook:
     def history(self, follow_up: str) -> list[Fact]:
         """The dated facts of a follow-up, in the order in which they were written."""
         query = _with_attempts().where(_facts.c.follow_up == follow_up).order_by(_facts.c.seq)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [_fact(row) for row in db.execute(query)]
 
     def attempts(self, start: datetime, end: datetime) -> list[Attempt]:
@@ -347,7 +347,7 @@ class FollowUpBook:
     def count_open(self, now: datetime) -> tuple[int, int]:
         """How many are open, and how many of those are overdue."""
         overdue = func.count().filter(_follow_ups.c.due_at_us < to_us(now))
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             row = db.execute(select(func.count(), overdue).select_from(_follow_ups).where(_is_open)).one()
             return int(row[0]), int(row[1])
 
@@ -402,7 +402,7 @@ class FollowUpBook:
 
     def plans(self, patient: str) -> list[CarePlan]:
         """A patient's plans of care, by condition."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return _plans_of(db, patient)
 
     def set_plan(self, plan: CarePlan) -> None:
@@ -505,7 +505,7 @@ class FollowUpBook:
     def given(self, patient: str) -> list[Given]:
         """What was given to a patient to read, newest first."""
         query = select(_education).where(_education.c.patient == patient).order_by(_education.c.seq.desc())
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [
                 Given(
                     patient=row.patient,
@@ -519,7 +519,7 @@ class FollowUpBook:
 
     def appointment(self, appointment: str) -> Appointment | None:
         """One appointment by id, or None."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             row = db.execute(select(_appointments).where(_appointments.c.id == appointment)).first()
             return _appointment(row) if row else None
 
@@ -531,12 +531,12 @@ class FollowUpBook:
         query = select(_appointments).where(
             or_(_appointments.c.follow_up == follow_up, _appointments.c.id.in_(about))
         )
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [_appointment(row) for row in db.execute(query.order_by(_appointments.c.start_us))]
 
     def with_appointment(self, follow_ups: Iterable[str]) -> set[str]:
         """In which of these follow-ups an appointment was made that stands."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return {row.follow_up for row in db.execute(_with_appointment(follow_ups))}
 
     def coming(self, patient: str, now: datetime) -> list[Appointment]:
@@ -544,7 +544,7 @@ class FollowUpBook:
         of_patient = _appointments.c.follow_up.in_(select(_follow_ups.c.id).where(_follow_ups.c.patient == patient))
         ends = _appointments.c.start_us + _appointments.c.length_s * 1_000_000
         query = select(_appointments).where(of_patient, ends > to_us(now), ~_appointments.c.cancelled)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [_appointment(row) for row in db.execute(query.order_by(_appointments.c.start_us))]
 
     def put_appointment(
@@ -591,11 +591,11 @@ class FollowUpBook:
             close_tasks(db, appointment, at=at, by=by, note=_KEPT[bool(appointment.kept)])
 
     def _found(self, query: Select[Any]) -> list[FollowUp]:
-        with self._engine.connect() as db:
-            return [_follow_up(row) for row in db.execute(query)]
+        with reading(self._engine) as db:
+            return [_follow_up(row) for row in db.execute(query).all()]
 
     def _tries(self, query: Select[Any]) -> list[Attempt]:
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             facts = [_fact(row) for row in db.execute(query)]
         return [
             Attempt(
@@ -612,7 +612,7 @@ class FollowUpBook:
         ]
 
     def _surveys(self, query: Select[Any]) -> list[Survey]:
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [_survey(row) for row in db.execute(query)]
 
     def _known(self, follow_up: str) -> FollowUp:

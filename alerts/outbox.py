@@ -37,7 +37,7 @@ from sqlalchemy import (
 
 from alerts.alert import SEVERAL, Audience, Notice, Priority
 from alerts.book import CLAIM, Delivery, Try, note_notified, notices_in, put_notices, put_try
-from alerts.database import METADATA, among, writing
+from alerts.database import METADATA, among, reading, writing
 from alerts.escalation import MESSAGES_WITHIN, MOST_MESSAGES, PATIENCE
 from alerts.messages import TRIAL_ID
 from alerts.team import TELEPHONE, Contact, Recipient, patient
@@ -140,7 +140,7 @@ class Outbox:
             .order_by(_deliveries.c.priority.desc(), _deliveries.c.due_us, _deliveries.c.notice)
             .limit(limit)
         )
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             if db.execute(query).first() is None:
                 return []
         with writing(self._engine) as db:
@@ -189,7 +189,7 @@ class Outbox:
         """The last test messages to somebody, newest first."""
         is_trial = and_(_deliveries.c.recipient == recipient, _deliveries.c.notice.startswith(TRIAL_ID))
         query = select(_deliveries).where(is_trial).order_by(_deliveries.c.written_us.desc(), _deliveries.c.notice)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [
                 Trial(notice=row.notice, written_at=from_us(row.written_us), way=_way(row))
                 for row in db.execute(query.limit(limit))
@@ -202,13 +202,13 @@ class Outbox:
             .where(_deliveries.c.due_us.is_not(None))
             .group_by(_deliveries.c.channel)
         )
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return {row.channel: row.waiting for row in db.execute(query)}
 
     def ways(self, notice: str) -> list[PersonalWay]:
         """How far a notice has come by each contact, the preferred one first."""
         query = select(_deliveries).where(_deliveries.c.notice == notice).order_by(_deliveries.c.position)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [_way(row) for row in db.execute(query)]
 
 

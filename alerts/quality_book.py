@@ -41,7 +41,7 @@ from sqlalchemy import (
 
 from alerts.alert import HOUSE, Audience, Outcome, Priority, Reason
 from alerts.audit import audited
-from alerts.database import METADATA
+from alerts.database import METADATA, reading
 from alerts.machine import FactKind
 from alerts.monitoring import LIVE, CareTime, Correction
 from alerts.quality import REACHED, AlertRow, AttemptRow, FollowUpRow, SurveyRow
@@ -118,7 +118,7 @@ class QualityBook:
 
     def alerts(self, start: datetime, end: datetime, programmes: Programmes) -> list[AlertRow]:
         """The alerts that were opened in the period."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             first, worse = _firsts(db, start, end)
             steps = _steps(db, start, end)
             found: dict[str, AlertRow] = {}
@@ -130,7 +130,7 @@ class QualityBook:
 
     def care(self, start: datetime, end: datetime, programmes: Programmes) -> CareRows:
         """The follow-ups of the period and of its alerts, their attempts, and the surveys of the period."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return CareRows(
                 follow_ups=[
                     FollowUpRow(
@@ -152,7 +152,7 @@ class QualityBook:
     def has_programme(self, name: str) -> bool:
         """Whether any follow-up was opened in this programme."""
         query = select(_follow_ups.c.id).where(_follow_ups.c.programme == name).limit(1)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return db.execute(query).first() is not None
 
     # Care time
@@ -189,7 +189,7 @@ class QualityBook:
 
     def care_time(self, number: int) -> CareTime | None:
         """One entry by its number, or None."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return next(iter(_care_times(db, _care_time.c.id == number)), None)
 
     def care_times(
@@ -201,7 +201,7 @@ class QualityBook:
             wanted.append(_care_time.c.follow_up == follow_up)
         if patient is not None:
             wanted.append(_care_time.c.patient == patient)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return _care_times(db, and_(*wanted))
 
     def spoken(self, start: datetime, end: datetime) -> list[tuple[str, datetime]]:
@@ -217,7 +217,7 @@ class QualityBook:
             )
             .order_by(_attempts.c.at_us)
         )
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [(row.patient, from_us(row.at_us)) for row in db.execute(query)]
 
 

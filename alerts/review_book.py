@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from alerts.alert import Audience, Finding, IllegalAct, Priority, Text, Verdict
-from alerts.database import METADATA, among
+from alerts.database import METADATA, among, reading
 from alerts.review import Done, Review
 from alerts.risk import Standing
 from alerts.rules import RULES
@@ -95,7 +95,7 @@ class ReviewBook:
 
     def reviewed(self, patient: str, monday: date) -> bool:
         """Whether the week that begins with that day has been reviewed."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return _is_reviewed(db, patient, monday)
 
     def tick(self, patient: str, monday: date, rule: str, *, by: str, at: datetime) -> Review:
@@ -126,7 +126,7 @@ class ReviewBook:
     def weeks(self, limit: int = 12) -> list[date]:
         """The first days of the weeks that were reviewed, the newest first."""
         query = select(_reviews.c.monday).distinct().order_by(_reviews.c.monday.desc()).limit(limit)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [date.fromisoformat(monday) for monday in db.scalars(query)]
 
     def weekly_list(self, monday: date) -> list[Review]:
@@ -141,13 +141,13 @@ class ReviewBook:
 
     def days(self) -> dict[str, date]:
         """On which day of theirs the standing of each patient was made."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             rows = db.execute(select(STANDINGS.c.patient, STANDINGS.c.day))
             return {patient: date.fromisoformat(day) for patient, day in rows}
 
     def waiting(self) -> dict[str, datetime]:
         """Who was to be asked for something when their standing was made, and when."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             rows = db.execute(select(STANDINGS.c.patient, ASKS_AT_US).where(ASKS_AT_US.is_not(None)))
             return {patient: from_us(moment_us) for patient, moment_us in rows}
 
@@ -155,13 +155,13 @@ class ReviewBook:
         """How these patients (None: all) stood last, by patient."""
         if patients is None:
             return self._all_standings()
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return _standings_of(db, patients)
 
     def _all_standings(self) -> dict[str, Standing]:
         """One made at another moment than the one known is read anew; another process may have written it."""
         known = self._known
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             made = {
                 row.patient: row.made_at_us for row in db.execute(select(STANDINGS.c.patient, STANDINGS.c.made_at_us))
             }
@@ -175,7 +175,7 @@ class ReviewBook:
         return standings
 
     def _found(self, query: Select[Any]) -> list[Review]:
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             rows = list(db.execute(query))
             done = _done_of(db, rows)
             return [_review(row, done[row.patient, row.monday]) for row in rows]
@@ -183,7 +183,7 @@ class ReviewBook:
 
 def _standings_of(db: Connection, patients: Sequence[str]) -> dict[str, Standing]:
     query = select(STANDINGS).where(among(STANDINGS.c.patient, patients))
-    return {row.patient: _standing(row) for row in db.execute(query)}
+    return {row.patient: _standing(row) for row in db.execute(query).all()}
 
 
 def _is_reviewed(db: Connection, patient: str, monday: date) -> bool:

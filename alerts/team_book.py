@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 
 from alerts.audit import audited
-from alerts.database import METADATA, among
+from alerts.database import METADATA, among, reading
 from alerts.team import Absence, Contact, Practitioner, QuietHours, Role, Rota, Shift, patient, staff
 from ingest.reading import from_us, to_us
 
@@ -106,12 +106,12 @@ class TeamBook:
 
     def staff(self) -> list[Practitioner]:
         """All of them, also those who have left, by id."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return staff_in(db)
 
     def rota(self) -> Rota:
         """Who is on duty when."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return rota_in(db)
 
     def practitioner(self, name: str) -> Practitioner:
@@ -146,17 +146,17 @@ class TeamBook:
 
     def is_kept(self) -> bool:
         """Whether a clinic keeps a register of its staff at all."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return anybody_in(db)
 
     def contacts(self, owner: str) -> Ways:
         """The ways to a person ("staff:ID", "patient:ID"), the preferred one first, and the quiet hours."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return contacts_in(db, [owner]).get(owner, ((), None))
 
     def contacts_of(self, owners: Collection[str]) -> dict[str, tuple[Contact, ...]]:
         """The contacts of those of some people who have any, by owner, the preferred one first."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return {owner: contacts for owner, (contacts, _) in contacts_in(db, owners).items()}
 
     def put_contacts(
@@ -184,7 +184,7 @@ class TeamBook:
     def owners_of(self, address: str) -> list[str]:
         """Whose contact an address is, whatever the channel; letters in either case."""
         same = select(_contacts.c.owner).where(_contacts.c.folded == _folded(address))
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return sorted(set(db.scalars(same)))
 
     def add_shift(

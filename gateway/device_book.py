@@ -24,7 +24,7 @@ from sqlalchemy import (
     select,
 )
 
-from alerts.database import METADATA, among
+from alerts.database import METADATA, among, reading
 from ingest.links.ble import Bond, DeviceHealth
 from ingest.links.ble_session import DeviceFacts
 from ingest.reading import from_us, to_us
@@ -137,7 +137,7 @@ class DeviceBook:
 
 def states_of(engine: Engine) -> dict[str, DeviceState]:
     """What is known, by device, in a database that may be open for reading alone."""
-    with engine.connect() as db:
+    with reading(engine) as db:
         return {row.device: _state(row) for row in db.execute(select(_states))}
 
 

@@ -336,10 +336,8 @@ async def worklist(request: Request, house: House) -> Response:
 
     Of many those that are shown are the most urgent and newest.
     """
-    (waiting, waiting_in_all), (handled, handled_in_all) = await asyncio.to_thread(
-        lambda: tuple(house.book.worklist(handled=seen, limit=_SHOWN) for seen in (False, True))
-    )
-    opened = [*waiting, *handled]
+    waiting, handled = await asyncio.to_thread(house.book.worklist, _SHOWN)
+    opened = [*waiting.alerts, *handled.alerts]
     places, _ = await asyncio.to_thread(ranking, house, sorted({alert.patient for alert in opened}))
     points = {place.patient: place.points for place in places}
     opened.sort(key=lambda alert: (alert.priority, points[alert.patient], alert.opened_at), reverse=True)
@@ -354,8 +352,8 @@ async def worklist(request: Request, house: House) -> Response:
         cards=await cards(house, opened),
         waiting=[row for row in rows if not _is_handled(row[0])],
         handled=[row for row in rows if _is_handled(row[0])],
-        waiting_in_all=waiting_in_all,
-        handled_in_all=handled_in_all,
+        waiting_in_all=waiting.in_all,
+        handled_in_all=handled.in_all,
         counted=COUNTED,
         degraded=listed(part["detail"] for part in health["parts"].values() if part["status"] != "ok"),
     )

@@ -38,7 +38,7 @@ from sqlalchemy.exc import IntegrityError
 
 from alerts.alert import minute_on
 from alerts.audit import audited, changed
-from alerts.database import METADATA, among, writing
+from alerts.database import METADATA, among, reading, writing
 from alerts.rule import Group
 from alerts.rules import read_overrides
 from gateway.language import Sentence
@@ -351,12 +351,12 @@ class People:
 
     def patients(self) -> list[Patient]:
         """All patients by name."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [_patient(row) for row in db.execute(_PATIENTS.order_by(_patients.c.name))]
 
     def patient(self, patient: str) -> Patient | None:
         """One patient, or None."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             row = db.execute(_PATIENTS.where(_patients.c.id == patient)).one_or_none()
             return _patient(row) if row else None
 
@@ -409,7 +409,7 @@ class People:
             .where(_former_limits.c.patient == patient)
             .order_by(_former_limits.c.id)
         )
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [
                 FormerLimit(row.rule, row.parameter, row.entry, from_us(row.ended_us), row.by)
                 for row in db.execute(query)
@@ -449,24 +449,24 @@ class People:
         """What these patients are and were to measure, by patient, in the order in which it was written."""
         query = _PLANS.where(among(_plans.c.patient, patients)).order_by(_plans.c.id)
         found: dict[str, list[MeasuringPlan]] = {}
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             for row in db.execute(query):
                 found.setdefault(row.patient, []).append(_plan(row))
         return found
 
     def planned(self) -> set[str]:
         """The patients whose measuring is planned, now or for days to come."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return set(db.scalars(select(_plans.c.patient).where(_plans.c.ended_us.is_(None))))
 
     def devices(self) -> list[Device]:
         """All devices by id."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [_device(row) for row in db.execute(_DEVICES.order_by(_devices.c.id))]
 
     def device(self, device: str) -> Device | None:
         """One device, or None."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             row = db.execute(_DEVICES.where(_devices.c.id == device)).one_or_none()
             return _device(row) if row else None
 
@@ -488,14 +488,14 @@ class People:
             query = query.where(_wearings.c.device == device)
         if patient is not None:
             query = query.where(_wearings.c.patient == patient)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [_wearing(row) for row in db.execute(query)]
 
     def some(self, patients: Iterable[str]) -> list[Patient]:
         """Those of these patients who are known."""
         query = _PATIENTS.where(among(_patients.c.id, patients))
-        with self._engine.connect() as db:
-            return [_patient(row) for row in db.execute(query)]
+        with reading(self._engine) as db:
+            return [_patient(row) for row in db.execute(query).all()]
 
     def worn(self, patients: Iterable[str] | None = None) -> list[Worn]:
         """What these patients (None: all) wear now, in the order in which it was written."""
@@ -513,7 +513,7 @@ class People:
         )
         if patients is not None:
             query = query.where(among(_wearings.c.patient, patients))
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [
                 Worn(patient, device, DeviceKind(kind), from_us(assigned), _moment(since))
                 for patient, device, kind, assigned, since in db.execute(query)
@@ -620,7 +620,7 @@ class People:
     def corrections(self, device: str) -> list[Correction]:
         """What was corrected of the wearings of a device, oldest first."""
         query = select(_corrections).join(_wearings).where(_wearings.c.device == device).order_by(_corrections.c.id)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [_correction(row) for row in db.execute(query)]
 
     def release(self, device: str, *, now: datetime, by: str | None = None) -> Wearing:
@@ -672,7 +672,7 @@ class People:
         query = select(_devices.c.id).where(
             _devices.c.id.in_({w.device for w in wearings}), _devices.c.kind == device.kind
         )
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             kind = set(db.scalars(query))
         alike = [w for w in wearings if w.device in kind]
         own = next((w.slot for w in alike if w.device == device.id), None)

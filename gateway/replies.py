@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from alerts.audit import audited
-from alerts.database import METADATA
+from alerts.database import METADATA, reading
 from ingest.reading import from_us, to_us
 
 _replies = Table(
@@ -95,7 +95,7 @@ class Replies:
     def last(self, limit: int = 100) -> list[Reply]:
         """The last ones, newest first."""
         query = select(_replies).order_by(_replies.c.id.desc()).limit(limit)
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return [
                 Reply(
                     at=from_us(row.at_us),

@@ -19,7 +19,7 @@ from typing import Final
 from sqlalchemy import BigInteger, Column, Engine, String, Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from alerts.database import METADATA
+from alerts.database import METADATA, reading
 from gateway.language import Sentence
 from ingest.reading import from_us, to_us
 
@@ -89,7 +89,7 @@ class SignedLinks:
 
     def used_at(self, token: str) -> datetime | None:
         """When a link was used (aware UTC), None when it was not."""
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             found = db.execute(select(_uses.c.used_us).where(_uses.c.link == _digest(token))).scalar()
         return None if found is None else from_us(found)
 
@@ -111,7 +111,7 @@ class SignedLinks:
         return self._known
 
     def _stored(self) -> str | None:
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             return db.execute(select(_secrets.c.secret).where(_secrets.c.name == "links")).scalar()
 
     def _made(self) -> str:

@@ -134,23 +134,23 @@ def test_of_a_long_worklist_the_most_urgent_and_newest_are_read_and_all_are_coun
         open_one(book, patient=f"p-{at}", at=at, priority=Priority.HIGH if at == 1 else Priority.LOW)
         for at in range(4)
     ]
-    found, in_all = book.worklist(handled=False, limit=2)
-    assert ([alert.id for alert in found], in_all) == ([made[1], made[3]], 4)
+    waiting, handled = book.worklist(2)
+    assert ([alert.id for alert in waiting.alerts], waiting.in_all) == ([made[1], made[3]], 4)
+    assert handled == ([], 0)
     monkeypatch.setattr("alerts.book.COUNTED", 2)
-    assert book.worklist(handled=False, limit=2)[1] == 3  # more than are counted
-    assert book.worklist(handled=True, limit=2) == ([], 0)
+    assert book.worklist(2)[0].in_all == 3  # more than are counted
     act = Act(kind=ActKind.ACKNOWLEDGE, alert=made[3], by="Dr Li", at=minute(5))
     book.record(hear(book.alert(made[3]), act, minute(5)).changes)
-    assert [alert.id for alert in book.worklist(handled=False, limit=9)[0]] == [made[1], made[2], made[0]]
-    assert [alert.id for alert in book.worklist(handled=True, limit=9)[0]] == [made[3]]
+    waiting, handled = book.worklist(9)
+    assert [alert.id for alert in waiting.alerts] == [made[1], made[2], made[0]]
+    assert [alert.id for alert in handled.alerts] == [made[3]]
 
 
 def test_the_worklist_is_read_from_its_index_however_many_were_closed(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'hub.db'}")
     book, asked = Book(engine, routes={}), list[tuple[str, Any]]()
     event.listen(engine, "before_cursor_execute", lambda _db, _cursor, said, values, *_: asked.append((said, values)))
-    book.worklist(handled=False, limit=0)
-    book.worklist(handled=True, limit=0)
+    book.worklist(0)
     book.alerts(state="open")
     with closing(sqlite3.connect(tmp_path / "hub.db")) as db:
         plans = [
