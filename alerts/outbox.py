@@ -80,7 +80,7 @@ _put_off = Table(
     METADATA,
     Column("notice", String(24), primary_key=True),
     Column("recipient", String(80), nullable=False, index=True),
-    Column("timer", String(24)),
+    Column("timer", String(24), index=True),
     Column("until_us", BigInteger, nullable=False),
     Column("joined", String(24)),
 )

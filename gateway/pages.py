@@ -93,7 +93,7 @@ from gateway.contact_api import contacts_of, patient_person, trials_of
 from gateway.forms import Forms, Refusal, half_width, numbers_named
 from gateway.guard import LOGIN_COOKIE, WebSettings, login_value, same_token
 from gateway.health_words import known, part_word
-from gateway.language import LANGUAGES, Language, Sentence, choose, listed, load_languages
+from gateway.language import LANGUAGES, Language, Sentence, Translated, choose, listed, load_languages
 from gateway.own_limits import OwnNumber, own_numbers, unreadable_numbers, with_number, without_number
 from gateway.people import DeviceKind, DeviceLink, Patient, plans_on
 from gateway.quality_words import ROLES
@@ -215,6 +215,7 @@ def _environment(language: Language) -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=[Translated],
     )
     room.filters["zone"] = ZoneInfo
     room.globals.update(
@@ -338,10 +339,14 @@ async def worklist(request: Request, house: House) -> Response:
     """
     waiting, handled = await asyncio.to_thread(house.book.worklist, _SHOWN)
     opened = [*waiting.alerts, *handled.alerts]
-    places, _ = await asyncio.to_thread(ranking, house, sorted({alert.patient for alert in opened}))
+    # Side by side: while the database looks for the one, another is made of what it has found.
+    (places, _), rows, of_cards = await asyncio.gather(
+        asyncio.to_thread(ranking, house, sorted({alert.patient for alert in opened})),
+        _with_patients(house, opened),
+        cards(house, opened),
+    )
     points = {place.patient: place.points for place in places}
-    opened.sort(key=lambda alert: (alert.priority, points[alert.patient], alert.opened_at), reverse=True)
-    rows = await _with_patients(house, opened)
+    rows.sort(key=lambda row: (row[0].priority, points[row[0].patient], row[0].opened_at), reverse=True)
     health = house.health()
     return _desk(request).page(
         request,
@@ -349,7 +354,7 @@ async def worklist(request: Request, house: House) -> Response:
         events="/api/v1/events?type=alert&type=follow-up&type=health",
         now=house.now(),
         points=points,
-        cards=await cards(house, opened),
+        cards=of_cards,
         waiting=[row for row in rows if not _is_handled(row[0])],
         handled=[row for row in rows if _is_handled(row[0])],
         waiting_in_all=waiting.in_all,

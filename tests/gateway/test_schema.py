@@ -102,6 +102,7 @@ def test_alerts_of_before_can_be_put_off_and_follow_ups_of_before_become_overdue
 
 def without_reasons(db: Connection) -> None:
     """As it was before 0015."""
+    db.execute(text("DROP INDEX ix_put_off_notices_timer"))  # of 0016
     for table in ("alerts", "follow_ups", "follow_up_facts"):
         db.execute(text(f"ALTER TABLE {table} DROP COLUMN reason"))
 

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from typing import cast
 
 import pytest
+from jinja2 import Environment
 
-from gateway.language import load_languages
+from gateway.language import Translated, load_languages
 from gateway.words import shown
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit, Vital, canonical
@@ -49,3 +50,30 @@ def test_a_glucose_is_written_in_the_unit_that_is_read_and_kilopascals_in_both(
 ) -> None:
     written = shown(given, wanted, load_languages()["en"], sent=sent)
     assert f"{written.value} {written.unit}" == says
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ('{{ _("High priority") }}', "高优先级"),
+        ('{% if true %}{{ {"high": _("High priority")}["high"] }}{% endif %}', "高优先级"),
+        ('{{ _("by {name}").format(name="<王>") }}', "&lt;王&gt;"),
+        ("{{ word }}: {{ _(word) }}, {{ _ and (word) }}", "High priority: 高优先级, High priority"),
+        ('_("High priority")', '_("High priority")'),
+    ],
+    ids=["alone", "within", "with a place", "what is not known before", "outside of what is said"],
+)
+def test_words_of_a_template_are_translated_as_it_is_read_and_not_each_time(source: str, said: str) -> None:
+    calls: list[str] = []
+    language = load_languages()["zh_CN"]
+
+    def translate(message: str) -> str:
+        calls.append(message)
+        return language.gettext(message)
+
+    room = Environment(autoescape=True, extensions=[Translated])
+    room.globals["_"] = translate
+    template = room.from_string(source)
+    calls.clear()
+    assert template.render(word="High priority") == said
+    assert calls == (["High priority"] if "_(word)" in source else [])
