@@ -46,9 +46,9 @@ _MOST_READINGS: Final = 3
 _MOST_TRIED: Final = 6  # the first round of a ladder of high priority, and one more
 _GLUCOSE: Final = frozenset({Vital.GLUCOSE, Vital.CGM})
 _BETWEEN_SENTENCES: Final = re.compile(r"(?<=\.) |(?<=。)")
-# Of an overdue follow-up, as the templates "overdue" begin: no health data.
-_SINCE_EN: Final = re.compile(r"a follow-up is overdue since (.+?), patient ")
-_SINCE_ZH: Final = re.compile(r"随访自 (.+?) 起逾期")
+# Of overdue follow-ups, as the templates "overdue" and "digest" begin: no health data.
+_SINCE_EN: Final = re.compile(r"(a follow-up is|\d+ follow-ups are) overdue since (.+?), (?:patient|several) ")
+_SINCE_ZH: Final = re.compile(r"(?:(\d+) 项)?随访自 (.+?) 起逾期")
 _COMMA: Final = Text(en=", ", zh="，")
 
 _ROLES: Final[Mapping[str, Text]] = {
@@ -345,6 +345,33 @@ def overdue_message(
     )
 
 
+def digest_message(
+    items: Sequence[Mapping[str, Any]],
+    *,
+    zone: str,
+    now: datetime,
+    elsewhere: bool,
+    priority: Priority,
+    patient: str,
+    since: datetime | None,
+) -> Written:
+    """Some messages in one.
+
+    now: in the zone. elsewhere: see `_moment`. priority: of the most urgent. since: the first is overdue, where all
+    are of overdue follow-ups; else None.
+    """
+    return write(
+        "digest",
+        zone,
+        items=items,
+        now=now,
+        elsewhere=elsewhere,
+        priority=PRIORITY_WORDS[priority],
+        patient=_patient(patient),
+        since=since,
+    )
+
+
 def given_message(
     follow_up: FollowUp,
     given: Fact,
@@ -452,9 +479,10 @@ def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
         return write("education_untrusted", "UTC")
     if notice.id.startswith(OVERDUE_ID):
         en, zh = _SINCE_EN.search(notice.subject.en), _SINCE_ZH.search(notice.subject.zh)
-        since = Text(en=en[1], zh=zh[1]) if en and zh else None
-        words = PRIORITY_WORDS[notice.priority]
-        return write("overdue_untrusted", "UTC", priority=words, patient=_patient(notice.patient), since=since)
+        since = Text(en=en[2], zh=zh[2]) if en and zh else None
+        words, many = PRIORITY_WORDS[notice.priority], zh[1] if zh else None
+        whose = _patient(notice.patient)
+        return write("overdue_untrusted", "UTC", priority=words, patient=whose, since=since, many=many)
     kind = "patient_untrusted" if notice.audience is Audience.PATIENT else "staff_untrusted"
     if notice.id.startswith(APPOINTMENT_ID) and notice.priority is Priority.LOW:
         kind = "plain_untrusted"

@@ -424,7 +424,7 @@ def test_what_is_not_urgent_is_not_told_as_urgent() -> None:
 
 def test_several_in_one() -> None:
     items = [{"at": minute(5), "patient": "p-1", "subject": NOTICE.subject, "body": NOTICE.body, "link": "https://x"}]
-    said = write("digest", ZONE, items=items * 2)
+    said = write("digest", ZONE, items=items * 2, since=None)
     line = "- 2 Mar 02:05, patient p-1: Condition over: Very low glucose\nGlucose is 5.2 mmol/L.\nhttps://x"
     assert (said.subject.en, said.body.en) == (
         "2 messages in one",
