@@ -113,6 +113,7 @@ from alerts.machine import Change, FactKind, for_patient
 from alerts.messages import (
     CALL_ID,
     OVERDUE_ID,
+    PLAIN_ID,
     TRIAL_ID,
     Doubts,
     Situation,
@@ -124,6 +125,7 @@ from alerts.messages import (
     digest_message,
     given_message,
     is_end,
+    is_plain,
     overdue_message,
     says_all_of,
     was_it_kept,
@@ -1094,8 +1096,8 @@ class _Desk:
 
     def _hand_to(self, recipient: Recipient, notice: Notice, timer: str) -> Result:
         """What is of the device or of an appointment alone wakes nobody: it waits for the morning."""
-        is_plain = notice.subject in _OF_DEVICE or notice.id.startswith(APPOINTMENT_ID)
-        if notice.priority is Priority.LOW and is_plain:
+        can_wait = notice.subject in _OF_DEVICE or notice.id.startswith(APPOINTMENT_ID)
+        if notice.priority is Priority.LOW and can_wait:
             return self.offer_by_day(notice, recipient, timer)
         return self._offer(notice, recipient, PREFERRED, timer)
 
@@ -1656,9 +1658,10 @@ def _digest(
     alerts, follow_ups = ({getattr(each, name) for each in notices} for name in ("alert", "follow_up"))
     alert, follow_up = (found.pop() if len(found) == 1 else None for found in (alerts, follow_ups))
     told = replace(_notice(key, recipient, alert, of_patient, priority, written, now), follow_up=follow_up)
-    if not all(each.id.startswith(OVERDUE_ID) for each in notices):
-        return told
-    return replace(told, id=OVERDUE_ID + told.id.partition("-")[2])
+    name = told.id.partition("-")[2]
+    if all(map(is_plain, notices)):
+        return replace(told, id=PLAIN_ID + name)
+    return replace(told, id=OVERDUE_ID + name) if since else told
 
 
 def _enough(wait: timedelta) -> Text:

@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 
 from alerts.alert import HOUSE, SEVERAL, Alert, Audience, Notice, Priority, Text, together, utc_offset
-from alerts.device_rules import CHANNEL_DEAD
+from alerts.device_rules import CHANNEL_DEAD, DEVICE_RULES
 from alerts.escalation import PATIENT, Result, Timer, TimerKind
 from alerts.first_aid import advice, advice_late
 from alerts.follow_up import Fact, FollowUp
@@ -28,6 +28,7 @@ from alerts.machine import OVER, PRIORITY_WORDS, for_patient, title
 from alerts.metrics import LOW_1
 from alerts.scene import span
 from alerts.shown import converted, number, shown
+from alerts.spot_rules import BP_CUFF_ERROR, MISSED_MEASUREMENT
 from alerts.survey import EDUCATION_ID, QUESTIONS, SURVEY_ID
 from alerts.team import ROLE_WORDS, Recipient, numbers_among
 from ingest.reading import Reading
@@ -36,6 +37,7 @@ from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
 TRIAL_ID: Final = "c-"  # how the id of a message begins that only tries whether a contact works
 CALL_ID: Final = "k-"  # how the id of a message begins that asks somebody to telephone
 OVERDUE_ID: Final = "o-"  # how the id of a notice about an overdue follow-up begins
+PLAIN_ID: Final = "p-"  # how the id of a message begins that joins for a patient what is not urgent
 _LANGUAGES: Final = ("en", "zh_CN")
 _STEADY_MG_DL: Final = 1.0  # per minute; slower is a flat arrow on every sensor
 _STEADY_MMOL_L: Final = 0.06
@@ -49,6 +51,8 @@ _BETWEEN_SENTENCES: Final = re.compile(r"(?<=\.) |(?<=。)")
 # Of overdue follow-ups, as the templates "overdue" and "digest" begin: no health data.
 _SINCE_EN: Final = re.compile(r"(a follow-up is|\d+ follow-ups are) overdue since (.+?), (?:patient|several) ")
 _SINCE_ZH: Final = re.compile(r"(?:(\d+) 项)?随访自 (.+?) 起逾期")
+# What a rule asks of a patient that no day is lost by: of devices, and of measuring.
+_PLAIN: Final = frozenset(for_patient(rule.title) for rule in (*DEVICE_RULES, MISSED_MEASUREMENT, BP_CUFF_ERROR))
 _COMMA: Final = Text(en=", ", zh="，")
 
 _ROLES: Final[Mapping[str, Text]] = {
@@ -468,6 +472,13 @@ def is_end(notice: Notice) -> bool:
     return notice.subject.en.startswith(OVER.en.removesuffix("{title}"))
 
 
+def is_plain(notice: Notice) -> bool:
+    """Whether a message tells a patient nothing that is urgent, nor by which the patient may be in danger."""
+    known = notice.id.startswith((APPOINTMENT_ID, EDUCATION_ID, PLAIN_ID)) or notice.subject in _PLAIN
+    is_low = notice.audience is Audience.PATIENT and notice.priority is Priority.LOW
+    return is_low and (known or is_end(notice))
+
+
 def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
     """What may be said of a notice through a channel that is not trusted. Some say nothing of health.
 
@@ -484,7 +495,7 @@ def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
         whose = _patient(notice.patient)
         return write("overdue_untrusted", "UTC", priority=words, patient=whose, since=since, many=many)
     kind = "patient_untrusted" if notice.audience is Audience.PATIENT else "staff_untrusted"
-    if notice.id.startswith(APPOINTMENT_ID) and notice.priority is Priority.LOW:
+    if is_plain(notice):
         kind = "plain_untrusted"
     elif notice.id.startswith(CALL_ID):
         kind = "call_untrusted"
