@@ -491,15 +491,17 @@ class FollowUpBook:
             return now, step.follow_up
 
     def give(self, given: Given, also: Callable[[Connection], None] = lambda _db: None) -> None:
-        """Write down what was given to a patient to read. Raises IllegalAct where the follow-up is over.
+        """Write down what was given to a patient to read, once. Raises IllegalAct where the follow-up is over.
 
         also: what has it go to the patient, in the same transaction.
         """
         row = {"patient": given.patient, "follow_up": given.follow_up, "material": given.material, "by": given.by}
         with writing(self._engine) as db:
             _refuse_closed(db, given.follow_up)
-            db.execute(insert(_education).values(**row, at_us=to_us(given.at)))
-            audited(db, "education-given", f"follow-up:{given.follow_up}", at=given.at, who=given.by, after=row)
+            same = _education.c.follow_up == given.follow_up, _education.c.material == given.material
+            if db.execute(select(_education.c.seq).where(*same)).first() is None:
+                db.execute(insert(_education).values(**row, at_us=to_us(given.at)))
+                audited(db, "education-given", f"follow-up:{given.follow_up}", at=given.at, who=given.by, after=row)
             also(db)
 
     def given(self, patient: str) -> list[Given]:
