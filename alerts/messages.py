@@ -53,6 +53,7 @@ _SINCE_EN: Final = re.compile(r"(a follow-up is|\d+ follow-ups are) overdue sinc
 _SINCE_ZH: Final = re.compile(r"(?:(\d+) 项)?随访自 (.+?) 起逾期")
 # What a rule asks of a patient that no day is lost by: of devices, and of measuring.
 _PLAIN: Final = frozenset(for_patient(rule.title) for rule in (*DEVICE_RULES, MISSED_MEASUREMENT, BP_CUFF_ERROR))
+_MINUTE: Final = timedelta(minutes=1)
 _COMMA: Final = Text(en=", ", zh="，")
 
 _ROLES: Final[Mapping[str, Text]] = {
@@ -253,14 +254,28 @@ def please_call_message(follow_up: FollowUp, whose: Recipient, *, zone: str, dou
 
 
 def reply_message(
-    text: str, *, who: str, zone: str, alert: str | None = None, open_alerts: Mapping[str, Alert] | None = None
+    text: str,
+    *,
+    who: str,
+    zone: str,
+    alert: str | None = None,
+    open_alerts: Mapping[str, Alert] | None = None,
+    whose: Recipient | None = None,
+    doubts: Doubts = (),
+    is_listed: bool = False,
 ) -> Written:
-    """What is told of a reply that acknowledged nothing. open_alerts: which it may be about, by their pages."""
+    """What is told of a reply that acknowledged nothing.
+
+    open_alerts: which it may be about, by their pages. whose: the patient who has written, with the contacts. doubts:
+    see `Doubts`. is_listed: whether it is in a follow-up.
+    """
     waiting = [
         {"title": title(each), "patient": _patient(each.patient), "link": link}
         for link, each in (open_alerts or {}).items()
     ]
-    return write("reply", zone, who=who, alert=alert, text=text, waiting=waiting)
+    named = Text(en=f"Patient {who}", zh=f"患者 {who}") if whose else Text(en=who, zh=who)
+    known = {"patient": _reached(whose), "doubts": doubts, "is_listed": is_listed}
+    return write("reply", zone, who=named, alert=alert, text=text, waiting=waiting, **known)
 
 
 def _reached(whose: Recipient | None) -> dict[str, Any]:
@@ -336,7 +351,7 @@ def overdue_message(
         note=given.note if given else "",
         due_at=follow_up.due_at,
         now=now.astimezone(ZoneInfo(zone)),
-        late=span(now - follow_up.due_at),
+        late=span(max(now - follow_up.due_at, _MINUTE)),
         rule=follow_up.rule,
         assigned_to=follow_up.assigned_to,
         role=ROLE_WORDS[follow_up.role],

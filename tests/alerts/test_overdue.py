@@ -250,6 +250,13 @@ def test_the_message_says_what_since_when_how_many_tries_and_what_to_do(clinic: 
     assert reached.body.zh.endswith("已联系到患者：请填写处理结果后结束，或另约时间。")
 
 
+@pytest.mark.parametrize("seconds", [0, 1, 29])
+def test_what_is_overdue_since_a_moment_ago_is_not_said_to_be_late_by_nothing(clinic: Clinic, seconds: int) -> None:
+    follow_up = clinic.open(opening())
+    said = overdue_message(follow_up, zone="UTC", now=follow_up.due_at + timedelta(seconds=seconds)).body
+    assert ("1 min ago" in said.en, "已逾期 1 分钟" in said.zh) == (True, True)
+
+
 def test_of_tries_and_episodes_the_newest_says_what_to_do(clinic: Clinic) -> None:
     alert = replace(clinic.alarm(), problem="blood-pressure-high")
     new = opened_step(opening(Priority.HIGH, problem="blood-pressure-high")).follow_up
