@@ -280,7 +280,8 @@ def refuse_reason(what: Text, outcome: Outcome, reason: Reason | None, *, takes_
             Text(
                 en=f"Closing {what.en} with the outcome {outcome} takes no reason: only no-action of a patient's "
                 "alert does. Leave it out.",
-                zh=f"以 {outcome} 关闭{what.zh} 不填原因：仅患者警报的 no-action 需要。请去掉原因。",
+                zh=f"以{outcomes_told([outcome]).zh}关闭{what.zh} 不填原因：仅患者警报的"
+                f"{outcomes_told([Outcome.NO_ACTION]).zh}需要。请去掉原因。",
             )
         )
 

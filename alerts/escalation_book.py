@@ -103,6 +103,7 @@ from alerts.follow_up_book import (
     note_overdue,
     of_alerts_in,
     open_in,
+    overdue_beside,
     overdue_names,
     take_survey,
     tasks_in,
@@ -112,6 +113,7 @@ from alerts.machine import Change, FactKind, for_patient
 from alerts.messages import (
     CALL_ID,
     OVERDUE_ID,
+    PLAIN_ID,
     TRIAL_ID,
     Doubts,
     Situation,
@@ -120,8 +122,10 @@ from alerts.messages import (
     all_clear_message,
     appointment_message,
     call_message,
+    digest_message,
     given_message,
     is_end,
+    is_plain,
     overdue_message,
     says_all_of,
     was_it_kept,
@@ -159,6 +163,7 @@ _AT_ONCE: Final = 250  # timers of one transaction
 _OF_DEVICE: Final = frozenset(for_patient(rule.title) for rule in DEVICE_RULES)
 _MOST_IN_FULL: Final = 5  # messages that another one repeats to staff
 _TOGETHER: Final = timedelta(minutes=2)  # what is told to one person within is told once
+_WITH_OTHERS: Final = timedelta(minutes=15)  # half of the time after which what is overdue is told again
 _AFTER_A_FAULT: Final = timedelta(minutes=1)
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the run of what is done once
 _IN_RESERVE: Final = (Role.COORDINATOR, Role.DOCTOR)  # who is told where nobody on duty can be
@@ -370,7 +375,8 @@ class EscalationBook:
         query = select(_timers).where(due).order_by(*order)
         with writing(self._engine) as db:
             rows = db.execute(query.limit(_AT_ONCE).with_for_update(skip_locked=True)).all()
-            taken = _take(db, self, [_timer(row) for row in rows], now)
+            timers = [_timer(row) for row in rows]
+            taken = _take(db, self, [*timers, *_soon_repeated(db, timers, now)], now)
             released = _Desk(db, self, [], now).release(dead)
         lag = now - from_us(min(row.due_us for row in rows)) if rows else timedelta()
         nobody = frozenset(alert for each in taken if each for alert in each)
@@ -549,11 +555,13 @@ class _Desk:
         self._files: dict[str, PatientFile | None] = {}
         self._doubts: dict[str, list[FollowUp]] = {}
         self._situations: dict[str, Situation] = {}
-        asked = {_step_of(timer).id for timer in timers if timer.kind is TimerKind.CHECK}
+        checked = [_step_of(timer) for timer in timers if timer.kind is TimerKind.CHECK]
+        asked = {each.id for each in checked}
         asked |= {
             each.id for run in self._runs.values() for each in run.values() if each.result is Result.NOT_DELIVERED
         }
-        self._delivered = delivered_in(db, asked) if asked else set()
+        of_care = {each.id for each in checked if each.subject in self._follow_ups}
+        self._delivered = delivered_in(db, asked, of_care) if asked else set()
         handed = [each for timer in timers if timer.kind is TimerKind.HANDOVER for each in self._run(timer)]
         taken = [each for timer in timers if timer.kind is TimerKind.STEP for each in self._just_taken(timer)]
         # What is to come has told nobody yet.
@@ -565,6 +573,7 @@ class _Desk:
         self._learn_contacts(map(patient, patients))
         self._learn_files(patients)
         self.nobody: set[str] = set()
+        self._late: dict[tuple[str, str], tuple[Recipient, list[Notice]]] = {}  # overdue, by person and patient
         # By patient and moment: runs that are to tell the patient at once, and what such runs have said.
         self._begun: set[tuple[str, datetime]] = set()
         self._said: dict[tuple[str, datetime], list[tuple[Notice, Alert]]] = {}
@@ -619,6 +628,7 @@ class _Desk:
 
     def write(self) -> None:
         """Write down what was gathered."""
+        self._tell_as_one()
         while calls := self._outgoing.write():
             self._ask_to_call(calls)
         _plan(self._db, self._planned.values())
@@ -628,6 +638,17 @@ class _Desk:
                 rows = [_changed_row(timer, names) for timer in timers.values()]
                 self._db.execute(update(_timers).where(_timers.c.id == bindparam("timer")).values(**of_it), rows)
         self._planned, self._changed, self._forward = {}, {}, {}
+
+    def _tell_as_one(self) -> None:
+        """Have what is told somebody of several overdue follow-ups of a patient go as one message.
+
+        An emergency goes by itself.
+        """
+        late, self._late = self._late, {}
+        for recipient, notices in late.values():
+            for parts in self._outgoing.by_contacts(notices) if len(notices) > 1 else ():
+                if len(parts) > 1:
+                    self._outgoing.join(self._in_one(parts, recipient), parts)
 
     def _do(self, timer: Timer) -> None:
         if timer.kind is TimerKind.JOIN:
@@ -941,6 +962,9 @@ class _Desk:
             elsewhere=self._is_elsewhere(about, recipient),
             doubts=self._doubts_of(about.patient, about.id),
         )
+        if about.emergency is None:
+            _, told = self._late.setdefault((recipient.owner, about.patient), (recipient, []))
+            told.append(notice)
         return self._offer_of_care(notice, recipient, channel, timer.id)
 
     def _is_elsewhere(self, about: FollowUp, recipient: Recipient) -> bool:
@@ -1074,8 +1098,8 @@ class _Desk:
 
     def _hand_to(self, recipient: Recipient, notice: Notice, timer: str) -> Result:
         """What is of the device or of an appointment alone wakes nobody: it waits for the morning."""
-        is_plain = notice.subject in _OF_DEVICE or notice.id.startswith(APPOINTMENT_ID)
-        if notice.priority is Priority.LOW and is_plain:
+        can_wait = notice.subject in _OF_DEVICE or notice.id.startswith(APPOINTMENT_ID)
+        if notice.priority is Priority.LOW and can_wait:
             return self.offer_by_day(notice, recipient, timer)
         return self._offer(notice, recipient, PREFERRED, timer)
 
@@ -1114,9 +1138,19 @@ class _Desk:
 
     def _in_one(self, notices: Sequence[Notice], recipient: Recipient) -> Notice:
         elsewhere = any(self.patient(each.patient).zone != recipient.zone for each in notices)
-        told = _digest(notices, recipient, self._now, self._book.page, elsewhere=elsewhere)
+        since = self._overdue_since(notices)
+        told = _digest(notices, recipient, self._now, self._book.page, elsewhere=elsewhere, since=since)
         # That an alert is over is not to be outdated by this.
         return told if self._lasting(told) else replace(told, alert=None)
+
+    def _overdue_since(self, notices: Sequence[Notice]) -> datetime | None:
+        """Since when the first of some follow-ups is overdue; None where not all notices are of overdue ones."""
+        if not all(each.id.startswith(OVERDUE_ID) for each in notices):
+            return None
+        names = {each.follow_up for each in notices if each.follow_up}
+        others = names - self._follow_ups.keys()
+        known = self._follow_ups | (follow_ups_in(self._db, others) if others else {})
+        return min((known[name].due_at for name in names if name in known), default=None)
 
     def is_needless(self, notice: Notice) -> bool:
         """Whether what was put off for somebody need not be told any more."""
@@ -1463,6 +1497,36 @@ def _runs_of(db: Connection, alerts: Iterable[str]) -> dict[str, dict[str, Timer
     return found
 
 
+def _soon_repeated(db: Connection, due: Sequence[Timer], now: datetime) -> list[Timer]:
+    """What is to be told again soon of other overdue follow-ups of a patient, where one is told the same people now.
+
+    It is told with that one, so that it is one message, and goes on being one.
+    """
+    steps: dict[str, list[Step | None]] = {}
+    for timer in due:
+        if timer.kind is TimerKind.STEP:
+            steps.setdefault(timer.subject, []).append(timer.step)
+    late = [subject for subject in steps if subject.startswith("f-")]
+    if not late or not (beside := overdue_beside(db, late)):
+        return []
+    query = select(_timers).where(
+        _is_left,
+        _timers.c.due_us > to_us(now),
+        _timers.c.due_us <= to_us(now + _WITH_OTHERS),
+        _timers.c.kind == TimerKind.STEP,
+        _timers.c.count > 0,
+        _timers.c.subject.in_(list(beside)),
+    )
+    soon = [_timer(row) for row in db.execute(query.with_for_update(skip_locked=True))]
+    told = {name: {_whom(step) for other in others for step in steps[other]} for name, others in beside.items()}
+    return [timer for timer in soon if _whom(timer.step) in told[timer.subject]]
+
+
+def _whom(step: Step | None) -> tuple[str, str, bool] | None:
+    """For whom a step is, and how; the same for those that tell the same people at the same moment."""
+    return (step.to, step.channel, step.everyone) if step else None
+
+
 def _changed_row(timer: Timer, names: Iterable[str]) -> dict[str, Any]:
     row = _row(timer)
     return {"timer": timer.id, **{f"new_{name}": row[name] for name in names}}
@@ -1558,11 +1622,17 @@ def _overdue_notice(
 
 
 def _digest(
-    notices: Sequence[Notice], recipient: Recipient, now: datetime, page: Callable[[Notice], str], *, elsewhere: bool
+    notices: Sequence[Notice],
+    recipient: Recipient,
+    now: datetime,
+    page: Callable[[Notice], str],
+    *,
+    elsewhere: bool,
+    since: datetime | None = None,
 ) -> Notice:
     """Some notices in one, the most urgent first; a long one says of the others only where to read them.
 
-    elsewhere: whether any of the patients lives by another clock.
+    elsewhere: whether any of the patients lives by another clock. since: the first is overdue, where all are.
     """
     of_patient, priority, _ = joined(notices)
     items = [
@@ -1576,15 +1646,24 @@ def _digest(
         for place, each in enumerate(sorted(notices, key=lambda one: -one.priority))
     ]
     local = now.astimezone(ZoneInfo(recipient.zone))
-    written = write("digest", recipient.zone, items=items, now=local, elsewhere=elsewhere)
+    written = digest_message(
+        items,
+        zone=recipient.zone,
+        now=local,
+        elsewhere=elsewhere,
+        priority=priority,
+        patient=of_patient,
+        since=since,
+    )
     key = " ".join(["digest", *(each.id for each in notices)])
     # Where all are about one alert or one follow-up, so is this: it is answered, and found, as each of them is.
     alerts, follow_ups = ({getattr(each, name) for each in notices} for name in ("alert", "follow_up"))
     alert, follow_up = (found.pop() if len(found) == 1 else None for found in (alerts, follow_ups))
     told = replace(_notice(key, recipient, alert, of_patient, priority, written, now), follow_up=follow_up)
-    if not all(each.id.startswith(OVERDUE_ID) for each in notices):
-        return told
-    return replace(told, id=OVERDUE_ID + told.id.partition("-")[2])
+    name = told.id.partition("-")[2]
+    if all(map(is_plain, notices)):
+        return replace(told, id=PLAIN_ID + name)
+    return replace(told, id=OVERDUE_ID + name) if since else told
 
 
 def _enough(wait: timedelta) -> Text:

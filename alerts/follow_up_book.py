@@ -7,7 +7,7 @@ people who act at once one is told so. Every call blocks for one short transacti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -491,15 +491,17 @@ class FollowUpBook:
             return now, step.follow_up
 
     def give(self, given: Given, also: Callable[[Connection], None] = lambda _db: None) -> None:
-        """Write down what was given to a patient to read. Raises IllegalAct where the follow-up is over.
+        """Write down what was given to a patient to read, once. Raises IllegalAct where the follow-up is over.
 
         also: what has it go to the patient, in the same transaction.
         """
         row = {"patient": given.patient, "follow_up": given.follow_up, "material": given.material, "by": given.by}
         with writing(self._engine) as db:
             _refuse_closed(db, given.follow_up)
-            db.execute(insert(_education).values(**row, at_us=to_us(given.at)))
-            audited(db, "education-given", f"follow-up:{given.follow_up}", at=given.at, who=given.by, after=row)
+            same = _education.c.follow_up == given.follow_up, _education.c.material == given.material
+            if db.execute(select(_education.c.seq).where(*same)).first() is None:
+                db.execute(insert(_education).values(**row, at_us=to_us(given.at)))
+                audited(db, "education-given", f"follow-up:{given.follow_up}", at=given.at, who=given.by, after=row)
             also(db)
 
     def given(self, patient: str) -> list[Given]:
@@ -695,6 +697,18 @@ def note_overdue(db: Connection, now: datetime, limit: int) -> list[FollowUp]:
 def overdue_names() -> Select[tuple[str]]:
     """The ids of all follow-ups that were noted to be overdue, as a part of another query."""
     return select(_follow_ups.c.id).where(_is_open, _follow_ups.c.overdue_at_us.is_not(None))
+
+
+def overdue_beside(db: Connection, names: Collection[str]) -> dict[str, list[str]]:
+    """The other follow-ups noted to be overdue of the patients of some, each with those of them beside it."""
+    one, other = _follow_ups.alias(), _follow_ups.alias()
+    of_same = and_(other.c.patient == one.c.patient, other.c.id != one.c.id)
+    query = select(other.c.id, one.c.id.label("beside")).select_from(one.join(other, of_same))
+    found: dict[str, list[str]] = {}
+    is_late = other.c.closed_at_us.is_(None), other.c.overdue_at_us.is_not(None)
+    for row in db.execute(query.where(one.c.id.in_(names), *is_late)):
+        found.setdefault(row.id, []).append(row.beside)
+    return found
 
 
 def given_up_in(db: Connection, names: Iterable[str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 
 from alerts.alert import HOUSE, SEVERAL, Alert, Audience, Notice, Priority, Text, together, utc_offset
-from alerts.device_rules import CHANNEL_DEAD
+from alerts.device_rules import CHANNEL_DEAD, DEVICE_RULES
 from alerts.escalation import PATIENT, Result, Timer, TimerKind
 from alerts.first_aid import advice, advice_late
 from alerts.follow_up import Fact, FollowUp
@@ -28,6 +28,7 @@ from alerts.machine import OVER, PRIORITY_WORDS, for_patient, title
 from alerts.metrics import LOW_1
 from alerts.scene import span
 from alerts.shown import converted, number, shown
+from alerts.spot_rules import BP_CUFF_ERROR, MISSED_MEASUREMENT
 from alerts.survey import EDUCATION_ID, QUESTIONS, SURVEY_ID
 from alerts.team import ROLE_WORDS, Recipient, numbers_among
 from ingest.reading import Reading
@@ -36,6 +37,7 @@ from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
 TRIAL_ID: Final = "c-"  # how the id of a message begins that only tries whether a contact works
 CALL_ID: Final = "k-"  # how the id of a message begins that asks somebody to telephone
 OVERDUE_ID: Final = "o-"  # how the id of a notice about an overdue follow-up begins
+PLAIN_ID: Final = "p-"  # how the id of a message begins that joins for a patient what is not urgent
 _LANGUAGES: Final = ("en", "zh_CN")
 _STEADY_MG_DL: Final = 1.0  # per minute; slower is a flat arrow on every sensor
 _STEADY_MMOL_L: Final = 0.06
@@ -46,9 +48,12 @@ _MOST_READINGS: Final = 3
 _MOST_TRIED: Final = 6  # the first round of a ladder of high priority, and one more
 _GLUCOSE: Final = frozenset({Vital.GLUCOSE, Vital.CGM})
 _BETWEEN_SENTENCES: Final = re.compile(r"(?<=\.) |(?<=。)")
-# Of an overdue follow-up, as the templates "overdue" begin: no health data.
-_SINCE_EN: Final = re.compile(r"a follow-up is overdue since (.+?), patient ")
-_SINCE_ZH: Final = re.compile(r"随访自 (.+?) 起逾期")
+# Of overdue follow-ups, as the templates "overdue" and "digest" begin: no health data.
+_SINCE_EN: Final = re.compile(r"(a follow-up is|\d+ follow-ups are) overdue since (.+?), (?:patient|several) ")
+_SINCE_ZH: Final = re.compile(r"(?:(\d+) 项)?随访自 (.+?) 起逾期")
+# What a rule asks of a patient that no day is lost by: of devices, and of measuring.
+_PLAIN: Final = frozenset(for_patient(rule.title) for rule in (*DEVICE_RULES, MISSED_MEASUREMENT, BP_CUFF_ERROR))
+_MINUTE: Final = timedelta(minutes=1)
 _COMMA: Final = Text(en=", ", zh="，")
 
 _ROLES: Final[Mapping[str, Text]] = {
@@ -249,14 +254,28 @@ def please_call_message(follow_up: FollowUp, whose: Recipient, *, zone: str, dou
 
 
 def reply_message(
-    text: str, *, who: str, zone: str, alert: str | None = None, open_alerts: Mapping[str, Alert] | None = None
+    text: str,
+    *,
+    who: str,
+    zone: str,
+    alert: str | None = None,
+    open_alerts: Mapping[str, Alert] | None = None,
+    whose: Recipient | None = None,
+    doubts: Doubts = (),
+    is_listed: bool = False,
 ) -> Written:
-    """What is told of a reply that acknowledged nothing. open_alerts: which it may be about, by their pages."""
+    """What is told of a reply that acknowledged nothing.
+
+    open_alerts: which it may be about, by their pages. whose: the patient who has written, with the contacts. doubts:
+    see `Doubts`. is_listed: whether it is in a follow-up.
+    """
     waiting = [
         {"title": title(each), "patient": _patient(each.patient), "link": link}
         for link, each in (open_alerts or {}).items()
     ]
-    return write("reply", zone, who=who, alert=alert, text=text, waiting=waiting)
+    named = Text(en=f"Patient {who}", zh=f"患者 {who}") if whose else Text(en=who, zh=who)
+    known = {"patient": _reached(whose), "doubts": doubts, "is_listed": is_listed}
+    return write("reply", zone, who=named, alert=alert, text=text, waiting=waiting, **known)
 
 
 def _reached(whose: Recipient | None) -> dict[str, Any]:
@@ -332,7 +351,7 @@ def overdue_message(
         note=given.note if given else "",
         due_at=follow_up.due_at,
         now=now.astimezone(ZoneInfo(zone)),
-        late=span(now - follow_up.due_at),
+        late=span(max(now - follow_up.due_at, _MINUTE)),
         rule=follow_up.rule,
         assigned_to=follow_up.assigned_to,
         role=ROLE_WORDS[follow_up.role],
@@ -342,6 +361,33 @@ def overdue_message(
         advice=_OVERDUE_EMERGENCY if follow_up.emergency else _OVERDUE[follow_up.is_reached],
         unasked=follow_up.unasked,
         elsewhere=elsewhere,
+    )
+
+
+def digest_message(
+    items: Sequence[Mapping[str, Any]],
+    *,
+    zone: str,
+    now: datetime,
+    elsewhere: bool,
+    priority: Priority,
+    patient: str,
+    since: datetime | None,
+) -> Written:
+    """Some messages in one.
+
+    now: in the zone. elsewhere: see `_moment`. priority: of the most urgent. since: the first is overdue, where all
+    are of overdue follow-ups; else None.
+    """
+    return write(
+        "digest",
+        zone,
+        items=items,
+        now=now,
+        elsewhere=elsewhere,
+        priority=PRIORITY_WORDS[priority],
+        patient=_patient(patient),
+        since=since,
     )
 
 
@@ -441,6 +487,13 @@ def is_end(notice: Notice) -> bool:
     return notice.subject.en.startswith(OVER.en.removesuffix("{title}"))
 
 
+def is_plain(notice: Notice) -> bool:
+    """Whether a message tells a patient nothing that is urgent, nor by which the patient may be in danger."""
+    known = notice.id.startswith((APPOINTMENT_ID, EDUCATION_ID, PLAIN_ID)) or notice.subject in _PLAIN
+    is_low = notice.audience is Audience.PATIENT and notice.priority is Priority.LOW
+    return is_low and (known or is_end(notice))
+
+
 def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
     """What may be said of a notice through a channel that is not trusted. Some say nothing of health.
 
@@ -452,11 +505,12 @@ def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
         return write("education_untrusted", "UTC")
     if notice.id.startswith(OVERDUE_ID):
         en, zh = _SINCE_EN.search(notice.subject.en), _SINCE_ZH.search(notice.subject.zh)
-        since = Text(en=en[1], zh=zh[1]) if en and zh else None
-        words = PRIORITY_WORDS[notice.priority]
-        return write("overdue_untrusted", "UTC", priority=words, patient=_patient(notice.patient), since=since)
+        since = Text(en=en[2], zh=zh[2]) if en and zh else None
+        words, many = PRIORITY_WORDS[notice.priority], zh[1] if zh else None
+        whose = _patient(notice.patient)
+        return write("overdue_untrusted", "UTC", priority=words, patient=whose, since=since, many=many)
     kind = "patient_untrusted" if notice.audience is Audience.PATIENT else "staff_untrusted"
-    if notice.id.startswith(APPOINTMENT_ID) and notice.priority is Priority.LOW:
+    if is_plain(notice):
         kind = "plain_untrusted"
     elif notice.id.startswith(CALL_ID):
         kind = "call_untrusted"

@@ -12,7 +12,7 @@ that died end by themselves. Its own claims a hub may take up again: after a cra
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -264,7 +264,26 @@ class Outgoing:
         """Have a notice written down that is to be told later, joined with others."""
         self._notices[notice.id] = notice
         row = {"notice": notice.id, "recipient": recipient.owner, "timer": timer, "until_us": to_us(until)}
-        self._put_off.setdefault(notice.id, row)
+        self._put_off.setdefault(notice.id, row | {"joined": None})
+
+    def by_contacts(self, notices: Iterable[Notice]) -> list[list[Notice]]:
+        """Those of some notices that are not written yet, by the contacts by which they go."""
+        found: dict[tuple[tuple[str, str], ...], list[Notice]] = {}
+        for notice in notices:
+            if rows := self._sent.get(notice.id):
+                found.setdefault(tuple((row["channel"], row["address"]) for row in rows), []).append(notice)
+        return list(found.values())
+
+    def join(self, told: Notice, notices: Sequence[Notice]) -> None:
+        """Have one message go in the place of some to the same person by the same contacts."""
+        gone = [self._sent.pop(notice.id) for notice in notices]
+        first, *behind = max(gone, key=lambda rows: int(rows[0]["priority"]))  # whose next contact comes soonest
+        as_told = {"notice": told.id, "timer": None}
+        self._notices[told.id] = told
+        self._sent[told.id] = [row | as_told for row in (first, *behind)]
+        for (row, *_), notice in zip(gone, notices, strict=True):
+            kept = {"notice": notice.id, "recipient": row["recipient"], "timer": row["timer"]}
+            self._put_off[notice.id] = kept | {"until_us": to_us(self._now), "joined": told.id}
 
     def full_until(self, recipient: str) -> datetime | None:
         """When there is room for one more message to a person; None: now."""
@@ -338,12 +357,14 @@ def _is_late(now: datetime, dead: Collection[str]) -> ColumnElement[bool]:
     return or_(is_late, of_dead) if dead else is_late
 
 
-def delivered_in(db: Connection, timers: Collection[str]) -> set[str]:
-    """Those of some timers of which any notice has reached its person."""
-    query = select(_deliveries.c.timer).where(
-        among(_deliveries.c.timer, timers), _deliveries.c.delivered_us.is_not(None)
-    )
-    return {str(timer) for timer in db.scalars(query)}
+def delivered_in(db: Connection, timers: Collection[str], joined: Collection[str] = ()) -> set[str]:
+    """Those of some timers of which any notice has reached its person. joined: of which one may have, with others."""
+    is_delivered = _deliveries.c.delivered_us.is_not(None)
+    found = set(db.scalars(select(_deliveries.c.timer).where(among(_deliveries.c.timer, timers), is_delivered)))
+    if left := set(joined) - found:
+        with_others = select(_put_off.c.timer).join(_deliveries, _deliveries.c.notice == _put_off.c.joined)
+        found |= set(db.scalars(with_others.where(among(_put_off.c.timer, left), is_delivered)))
+    return found
 
 
 def told_in(db: Connection, timers: Collection[str]) -> dict[str, set[str]]:

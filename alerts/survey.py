@@ -106,7 +106,7 @@ def answered(survey: Survey, answer: Answer, at: datetime, by: str | None = None
 
     by: as `Survey.answered_by`.
     """
-    if because := refusal(survey, at):
+    if because := refusal(survey, at, by):
         raise IllegalAct(because)
     said = replace(answer, text=answer.text.strip()[:LONGEST_TEXT])
     if said == Answer():  # it would use the questions up
@@ -114,8 +114,21 @@ def answered(survey: Survey, answer: Answer, at: datetime, by: str | None = None
     return replace(survey, answer=said, answered_at=at, answered_by=by)
 
 
-def refusal(survey: Survey, at: datetime) -> Text | None:
-    """Why a survey cannot be answered at a moment; None where it can."""
+def refusal(survey: Survey, at: datetime, by: str | None = None) -> Text | None:
+    """Why a survey cannot be answered at a moment; None where it can. by: as `Survey.answered_by`."""
+    if by is not None and survey.answered_at:
+        first = survey.answered_by
+        return Text(
+            en=f"The answer is there already: {first or 'the patient'} has given it. What else the patient says goes "
+            "into a follow-up.",
+            zh=f"该问卷已有回答（由{first or '患者本人'}填写）。患者另有诉说的，请记入随访。",
+        )
+    if by is not None and at >= survey.expires_at:
+        return Text(
+            en="The time for these questions is over: nothing is to be asked any more. What the patient says goes "
+            "into a follow-up.",
+            zh="问卷已过期，无需再询问。患者有诉说的，请记入随访。",
+        )
     if survey.answered_at:
         return Text(
             en="You have answered already, thank you. Call the clinic if there is more to say.",
@@ -157,8 +170,8 @@ def _said(answer: Answer) -> Text:
         en, zh = [*en, f"gave {answer.score} of 5"], [*zh, f"评分 {answer.score}/5"]
     quote = answer.text
     return Text(
-        en=f"The patient {', '.join(en)}." + (f" In the patient's words: {quote}" if quote else ""),
-        zh=f"患者{'，'.join(zh)}。" + (f"患者原话：{quote}" if quote else ""),
+        en=f"The patient {', '.join(en)}." + (f" In the patient's words: “{quote}”." if quote else ""),
+        zh=f"患者{'，'.join(zh)}。" + (f"患者原话：“{quote}”。" if quote else ""),
     )
 
 

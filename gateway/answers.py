@@ -19,7 +19,7 @@ from alerts.machine import FactKind, title
 from alerts.messages import reply_message
 from alerts.team import patient
 from gateway.api import Door, House, Problem
-from gateway.care_api import hear_patient
+from gateway.care_api import hear_patient, who_is_called
 from gateway.language import Language, Sentence, listed
 from gateway.linked import claimed
 from gateway.replies import Reply, ReplyResult, acknowledges
@@ -117,10 +117,18 @@ async def _take(house: HouseView, body: ReplyIn) -> tuple[ReplyResult, str | Non
     await _note(house, body, person, alert.id if alert else None, ReplyResult.NOTED)
     who = await _who(house, body, person)
     meant = {} if alert else await asyncio.to_thread(_may_be_meant, house, person, body.text)
-    written = reply_message(
-        body.text, who=who, zone=house.zone.key, alert=alert.id if alert else None, open_alerts=meant
-    )
     follow_up = await _follow_up(house, body, person)
+    whose, doubts = await who_is_called(house, _about(person, None)) if _is_patient(person) else (None, ())
+    written = reply_message(
+        body.text,
+        who=who,
+        zone=house.zone.key,
+        alert=alert.id if alert else None,
+        open_alerts=meant,
+        whose=whose,
+        doubts=doubts,
+        is_listed=follow_up is not None,
+    )
     told = await house.duty.tell(
         f"reply {body.sender} {house.now().isoformat()}",
         written,
@@ -214,6 +222,10 @@ def _about(person: str | None, alert: Alert | None) -> str:
         return alert.patient
     _, _, name = (person or "").partition(":")
     return name if person == patient(name) else HOUSE
+
+
+def _is_patient(person: str | None) -> bool:
+    return person is not None and person.startswith(patient(""))
 
 
 def _name(house: HouseView, person: str) -> str:

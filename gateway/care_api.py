@@ -40,11 +40,11 @@ from alerts.follow_up import (
 )
 from alerts.follow_up_book import Given
 from alerts.invitation import MEDIA_TYPE, Appointment, cancelled, invitation, moved, noted, refuse_past
-from alerts.messages import please_call_message
+from alerts.messages import Doubts, please_call_message
 from alerts.monitoring import LIVE
 from alerts.staffing import holder, refuse_unfilled, unfilled, untold
 from alerts.survey import LONGEST_TEXT, MATERIALS, Answer, Material, Survey
-from alerts.team import Practitioner, Role
+from alerts.team import Practitioner, Recipient, Role
 from gateway.api import (
     PAGE,
     Door,
@@ -1043,15 +1043,8 @@ async def open_for_patient(house: HouseView, act: Open) -> FollowUp:
 
 async def tell_to_call(house: HouseView, key: str, follow_up: FollowUp) -> bool:
     """Tell the role that has it, and coordinators, that a patient asks to be called; see `Duty.tell`."""
-    person = await patient_person(house, follow_up.patient)
-    contacts, _ = await asyncio.to_thread(house.duty.team.contacts, person.owner)
-    doubts = (await asyncio.to_thread(house.follow_ups.doubts, [follow_up.patient])).get(follow_up.patient, [])
-    written = please_call_message(
-        follow_up,
-        replace(person, contacts=contacts),
-        zone=house.zone.key,
-        doubts=[(each.opened_at, each.because) for each in doubts],
-    )
+    whose, doubts = await who_is_called(house, follow_up.patient)
+    written = please_call_message(follow_up, whose, zone=house.zone.key, doubts=doubts)
     return await house.duty.tell(
         key,
         written,
@@ -1060,6 +1053,14 @@ async def tell_to_call(house: HouseView, key: str, follow_up: FollowUp) -> bool:
         priority=follow_up.priority,
         roles=(follow_up.role, Role.COORDINATOR),
     )
+
+
+async def who_is_called(house: HouseView, patient_id: str) -> tuple[Recipient, Doubts]:
+    """A patient who is to be called, with the contacts, and what was said of those that are wrong."""
+    person = await patient_person(house, patient_id)
+    contacts, _ = await asyncio.to_thread(house.duty.team.contacts, person.owner)
+    doubts = (await asyncio.to_thread(house.follow_ups.doubts, [patient_id])).get(patient_id, [])
+    return replace(person, contacts=contacts), [(each.opened_at, each.because) for each in doubts]
 
 
 async def hear_patient(house: HouseView, patient: Patient, text: str) -> FollowUp:

@@ -28,7 +28,7 @@ from alerts.escalation_book import EscalationBook, PatientFile
 from alerts.follow_up_book import FollowUpBook
 from alerts.invitation import APPOINTMENT_ID
 from alerts.machine import for_patient, hear_findings
-from alerts.messages import OVERDUE_ID, TRIAL_ID, Situation, Written, is_no_low, situation_of
+from alerts.messages import OVERDUE_ID, TRIAL_ID, Situation, Written, is_no_low, is_plain, situation_of
 from alerts.outbox import Outbox
 from alerts.rules import RULES, RuleBook
 from alerts.survey import EDUCATION_ID, SURVEY_ID, VALID
@@ -165,7 +165,7 @@ class Duty:
                 return self._signed(EDUCATION, notice.id, person, notice.written_at + VALID)
             if trusted and (notice.id.startswith(TRIAL_ID) or not self._is_reached_by_patients):
                 return ""
-            holds = VALID if notice.id.startswith(APPOINTMENT_ID) else LINK_HOLDS
+            holds = VALID if notice.id.startswith(APPOINTMENT_ID) or is_plain(notice) else LINK_HOLDS
             return self._signed(MESSAGE, notice.id, person, notice.written_at + holds)
         if notice.recipient is None:
             return ""

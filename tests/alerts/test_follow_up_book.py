@@ -281,6 +281,9 @@ def test_answers_and_what_was_given_to_read_are_in_the_audit(book: FollowUpBook,
     )  # fmt: skip
     assert given.before is None
     assert given.after == {"patient": "p-1", "follow_up": task.id, "material": "measure-pressure", "by": NURSE}
+    book.give(Given(patient="p-1", follow_up=task.id, material="measure-pressure", by="Li", at=minute(2)))
+    assert [(each.by, each.at) for each in book.given("p-1")] == [(NURSE, minute(1))], "the same text, once"
+    assert entries(engine, limit=1)[0] == given
     reach(book, task, at=2)
     (survey,) = book.surveys(START, minute(100))
     book.answer(survey.id, Answer(solved=True, score=2, text="头晕"), minute(30))

@@ -467,8 +467,9 @@ def test_a_patients_alert_is_closed_without_an_action_for_a_reason_of_a_list_and
         assert f"{words.en} ({reason})" in unsaid.value.text.en
         assert f"{words.zh}（{reason}）" in unsaid.value.text.zh
     for alert, act in ((OPEN, close(OPEN)), (of_house, in_vain)):
-        with pytest.raises(IllegalAct, match="takes no reason: only no-action of a patient's alert does"):
+        with pytest.raises(IllegalAct, match="takes no reason: only no-action of a patient's alert does") as needless:
             hear(alert, replace(act, reason=Reason.OTHER), LATER)
+        assert "仅患者警报的无需处理（no-action）需要" in needless.value.text.zh
 
 
 def test_a_finding_about_something_else_is_a_mistake_of_the_caller() -> None:

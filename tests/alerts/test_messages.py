@@ -15,6 +15,7 @@ from alerts.alert import HOUSE, Alert, Audience, Notice, Priority, Text
 from alerts.escalation import Result, Step, Timer, TimerKind
 from alerts.first_aid import advice, advice_late
 from alerts.follow_up import asked_to_call, opened
+from alerts.machine import for_patient
 from alerts.messages import (
     CALL_ID,
     Situation,
@@ -31,6 +32,7 @@ from alerts.messages import (
     without_reply,
     write,
 )
+from alerts.rules import RULES
 from alerts.team import Contact, Recipient, Role
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit
@@ -424,7 +426,7 @@ def test_what_is_not_urgent_is_not_told_as_urgent() -> None:
 
 def test_several_in_one() -> None:
     items = [{"at": minute(5), "patient": "p-1", "subject": NOTICE.subject, "body": NOTICE.body, "link": "https://x"}]
-    said = write("digest", ZONE, items=items * 2)
+    said = write("digest", ZONE, items=items * 2, since=None)
     line = "- 2 Mar 02:05, patient p-1: Condition over: Very low glucose\nGlucose is 5.2 mmol/L.\nhttps://x"
     assert (said.subject.en, said.body.en) == (
         "2 messages in one",
@@ -466,6 +468,27 @@ def test_a_telephone_call_is_asked_for() -> None:
         "请拨打 010-1234 告知，并记录结果。",
     )
     assert "5.2" not in asked(None, replace(NOTICE, id="s-1")).body.en
+
+
+@pytest.mark.parametrize(
+    ("problem", "priority", "plain"),
+    [
+        ("For you: No data", Priority.LOW, True),
+        ("For you: Measurements are missing", Priority.LOW, True),
+        ("Condition over: No data", Priority.LOW, True),
+        ("For you: Low glucose", Priority.LOW, False),
+        ("For you: Low blood pressure", Priority.LOW, False),
+        ("For you: A value was corrected", Priority.MEDIUM, False),
+        ("Condition over: Very low glucose", Priority.MEDIUM, False),
+    ],
+)
+def test_only_what_is_not_urgent_is_said_to_be_so_to_a_patient(problem: str, priority: Priority, plain: bool) -> None:
+    titles = {each.en: each for each in (for_patient(rule.title) for rule in RULES.values())}
+    subject = titles.get(problem, Text(en=problem, zh=problem))
+    notice = replace(NOTICE, audience=Audience.PATIENT, priority=priority, subject=subject)
+    said = untrusted_message(notice, has_link=True).body
+    assert ("it is not urgent" in said.en) is plain
+    assert ("emergency number" in said.en) is not plain
 
 
 def test_of_the_house_itself() -> None:

@@ -250,6 +250,13 @@ def test_the_message_says_what_since_when_how_many_tries_and_what_to_do(clinic: 
     assert reached.body.zh.endswith("已联系到患者：请填写处理结果后结束，或另约时间。")
 
 
+@pytest.mark.parametrize("seconds", [0, 1, 29])
+def test_what_is_overdue_since_a_moment_ago_is_not_said_to_be_late_by_nothing(clinic: Clinic, seconds: int) -> None:
+    follow_up = clinic.open(opening())
+    said = overdue_message(follow_up, zone="UTC", now=follow_up.due_at + timedelta(seconds=seconds)).body
+    assert ("1 min ago" in said.en, "已逾期 1 分钟" in said.zh) == (True, True)
+
+
 def test_of_tries_and_episodes_the_newest_says_what_to_do(clinic: Clinic) -> None:
     alert = replace(clinic.alarm(), problem="blood-pressure-high")
     new = opened_step(opening(Priority.HIGH, problem="blood-pressure-high")).follow_up
@@ -357,7 +364,7 @@ async def test_what_is_of_low_priority_is_told_once_a_day_in_one_message(clinic:
     await clinic.skip(360)  # 8:00 in Shanghai
     assert app.whom() == ["wang"]
     (message,) = (message for _, message in app.heard)
-    assert message.subject.zh == "2 条消息汇总"
+    assert message.subject.zh == "低优先级：2 项随访自 3月2日 02:01 起逾期，患者 p-1"
     assert message.body.en.count("Low priority: a follow-up is overdue since") == 2
     await clinic.skip(360 + 1440)
     assert app.whom() == ["wang", "wang"]
@@ -398,9 +405,59 @@ async def test_what_is_joined_says_by_an_untrusted_channel_that_it_is_overdue_an
     await clinic.skip(30)
     await clinic.skip(480)
     message = sms.heard[0][1]
-    assert message.subject == Text(en="A follow-up is overdue", zh="有一项随访已逾期")
-    assert message.body.en.startswith("Low priority, several patients. What to do: open the link, sign in and read")
-    assert message.body.zh.startswith("低优先级，多名患者。请处理：打开链接，登录查看事由；")
+    assert message.subject == Text(en="2 follow-ups are overdue", zh="有 2 项随访已逾期")
+    assert message.body.en.startswith(
+        "Low priority, several patients: the first overdue since 2 Mar 02:01. What to do: open the link, sign in and "
+        "read what they are about; "
+    )
+    assert message.body.zh.startswith(
+        "低优先级，多名患者：最早自 3月2日 02:01 起逾期。请处理：打开链接，登录查看事由；"
+    )
+
+
+async def test_several_overdue_follow_ups_of_a_patient_are_told_again_in_one_message_that_names_each(
+    clinic: Clinic, app: Ear, sms: Ear
+) -> None:
+    made = [
+        clinic.open(opening(Priority.HIGH, key=str(n), due_at=minute(due), because=Text(en=f"No. {n}.", zh=f"{n}。")))
+        for n, due in enumerate((10, 10, 24))
+    ]
+    other = clinic.open(opening(Priority.HIGH, patient="p-2", due_at=minute(11)))
+    await clinic.at(24)
+    assert app.whom() == ["wang", "wang"]  # of the first two, and of the other patient
+    both = app.heard[0][1]
+    assert both.subject.en == "High priority: 2 follow-ups are overdue since 2 Mar 02:10, patient p-1"
+    assert both.link == f"{BASE}/patients/p-1"
+    assert all(f"What it is about: No. {n}." in both.body.en for n in (0, 1))
+    assert "事由：0。" in both.body.zh
+    app.heard.clear()
+    await clinic.at(40)
+    assert app.whom() == ["wang"]  # of the third
+    await clinic.at(60)
+    for end in (75, 105):  # again and again: one about each patient to each
+        app.heard.clear()
+        await clinic.at(end)
+        assert {who: app.whom().count(who) for who in ("wang", "li", "bao")} == {"wang": 2, "li": 2, "bao": 2}
+        assert sum("3 follow-ups are overdue" in each.subject.en for _, each in app.heard) == 3
+    clinic.care(Close(follow_up=made[0].id, by="王丽", at=clinic.now, outcome=Outcome.NO_ACTION, note="doubled"))
+    app.heard.clear()
+    await clinic.at(150)
+    assert not any("No. 0." in each.body.en for _, each in app.heard)
+    assert sum(each.link == f"{BASE}/follow-ups/{other.id}" for _, each in app.heard) >= 3
+    results = {each.result for each in clinic.timers(made[1].id) if each.kind == "check" and each.done_at}
+    assert results == {"delivered"}
+    assert sms.heard == []
+
+
+async def test_an_emergency_is_never_joined_with_what_else_is_overdue(clinic: Clinic, app: Ear) -> None:
+    emergency = clinic.open(opening(problem="blood-pressure-high", assigned_to=None))
+    clinic.open(opening(Priority.HIGH, key="l", due_at=minute(5), assigned_to=None))
+    found = frozenset({Symptom.CHEST_PAIN})
+    clinic.care(replace(tried(emergency, 4, Result.REACHED), symptoms=found))
+    await clinic.skip(6)
+    subjects = [each.subject.en for who, each in app.heard if who == "wang"]
+    assert len(subjects) == 2
+    assert "emergency, the patient has chest pain" in subjects[0]
 
 
 async def test_what_gets_more_urgent_while_it_is_overdue_is_told_as_such(clinic: Clinic, app: Ear) -> None:

@@ -79,8 +79,8 @@ def test_it_goes_to_the_role_that_had_the_first_one_with_the_patient_s_words() -
     assert found.due_at == START + DAY + timedelta(hours=4)
     assert found.because == Text(
         en="The patient asks to be called again, says that it is not solved, gave 2 of 5. "
-        "In the patient's words: Still dizzy",
-        zh="患者请求再次致电，表示问题未解决，评分 2/5。患者原话：Still dizzy",
+        "In the patient's words: “Still dizzy”.",
+        zh="患者请求再次致电，表示问题未解决，评分 2/5。患者原话：“Still dizzy”。",
     )
     assert call_again(survey(), ended()) is None, "nobody has answered"
 
@@ -96,6 +96,21 @@ def test_it_is_answered_once_and_in_time() -> None:
     for score in (0, 6):
         with pytest.raises(ValueError, match=f"the score is {score}; give one from 1 to 5"):
             Answer(score=score)
+
+
+@pytest.mark.parametrize(("first", "en", "zh"), [(None, "the patient", "患者本人"), ("王丽", "王丽", "王丽")])
+def test_who_notes_an_answer_by_telephone_is_told_why_not_as_one_of_the_staff(
+    first: str | None, en: str, zh: str
+) -> None:
+    done = answered(survey(), Answer(score=4), START + DAY, first)
+    with pytest.raises(IllegalAct) as refused:
+        answered(done, Answer(score=1), START + DAY, "王丽")
+    assert refused.value.text == Text(
+        en=f"The answer is there already: {en} has given it. What else the patient says goes into a follow-up.",
+        zh=f"该问卷已有回答（由{zh}填写）。患者另有诉说的，请记入随访。",
+    )
+    with pytest.raises(IllegalAct, match="nothing is to be asked any more"):
+        answered(survey(), Answer(score=3), survey().expires_at, "王丽")
 
 
 @pytest.mark.parametrize("nothing", [Answer(), Answer(text=" \n")])

@@ -424,6 +424,24 @@ async def test_what_a_device_asks_of_a_patient_waits_for_the_morning(clinic: Cli
     assert [message.subject.en for _, message in app.heard[1:]] == ["For you: No data"]
 
 
+@pytest.mark.parametrize(
+    ("others", "is_urgent"),
+    [(["clock-wrong"], False), (["battery-low", "missed-measurement"], False), (["low"], True)],
+)
+async def test_what_is_joined_for_a_patient_sounds_urgent_by_an_untrusted_channel_only_where_something_is(
+    clinic: Clinic, app: Ear, sms: Ear, others: list[str], is_urgent: bool
+) -> None:
+    clinic.reach_patient(Contact(channel="sms", address="me"), quiet=QuietHours(start=time(1), end=time(8)))
+    for rule in ["no-data", *others]:
+        name = {"rule": rule} if rule != "low" else {}
+        clinic.hear(finding(**name, audience=Audience.PATIENT, priority=Priority.LOW, patient="p-1"))
+    await clinic.skip(6 * 60)
+    ((_, message),) = sms.heard
+    assert message.notice.subject.en.endswith(" messages in one")
+    assert ("now" in message.body.en, "立即" in message.body.zh) == (is_urgent, is_urgent)
+    assert ("it is not urgent" in message.body.en, "（不紧急）" in message.body.zh) == (not is_urgent, not is_urgent)
+
+
 async def test_what_is_not_urgent_and_over_is_told_to_nobody_any_more(clinic: Clinic, app: Ear) -> None:
     alert = clinic.alarm(Priority.LOW)
     clinic.over()

@@ -293,6 +293,31 @@ async def test_who_is_told_of_a_reply_of_a_patient_finds_the_patient_without_tru
     assert message.link == f"https://hub.example/follow-ups/{task.id}"
 
 
+@pytest.mark.parametrize("number", ["010-6655", None])
+async def test_who_is_told_of_a_reply_of_a_patient_by_a_trusted_channel_reads_whom_to_call_and_what_to_do(
+    house: SmallHouse, web: httpx.AsyncClient, number: str | None
+) -> None:
+    contacts = [Contact(channel="app", address="+8614")]
+    if number:
+        contacts.append(Contact(channel="telephone", address=number))
+    house.duty.team.put_contacts(patient(WANG.id), contacts, now=NOW)
+    await reply(web, **{"from": "+8614", "text": "头晕，手抖"})
+    app = Ear("app")
+    await speak_through(house, app).speak()
+    (message,) = app.heard
+    assert message.subject.zh == f"患者 {WANG.id} 已回复"
+    assert message.subject.en == f"Patient {WANG.id} has answered"
+    call = f"电话 {number}。" if number else "未登记电话号码，请在患者页面登记。"
+    assert message.body.zh == (
+        f"患者：{WANG.name}；{call}\n“头晕，手抖”\n"
+        "已列入随访列表：请领取并致电患者，询问目前情况，并记录结果。如情况紧急，请立即呼叫急救（中国大陆 120）。"
+    )
+    assert message.body.en.endswith(
+        "It is in the list of follow-ups: take it, call the patient, ask how things are now, and note what came of "
+        "it. In an emergency have the emergency number (120 in China) called."
+    )
+
+
 async def test_what_a_patient_writes_is_in_one_follow_up(house: SmallHouse, web: httpx.AsyncClient) -> None:
     house.duty.team.put_contacts(patient(WANG.id), [Contact(channel="app", address="+8614")], now=NOW)
     for text in ("头晕", "救命"):

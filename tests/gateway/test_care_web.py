@@ -96,7 +96,7 @@ async def test_from_the_alert_to_the_outcome_the_survey_and_the_task(
     assert answered["answer"]["poor"] is True
     (task,) = await get(web, "follow-ups?role=nurse")
     assert (task["why"], task["state"], task["patient"]) == ("patient", "open", WANG.id)
-    assert task["because"]["zh"] == "患者表示问题未解决，评分 2/5。患者原话：头晕"
+    assert task["because"]["zh"] == "患者表示问题未解决，评分 2/5。患者原话：“头晕”。"
     again = await web.post(f"/api/v1/surveys/{survey['id']}/answer", json={"score": 5})
     assert again.status_code == 409
     assert "answered already" in again.json()["detail"]

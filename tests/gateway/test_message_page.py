@@ -142,6 +142,20 @@ async def test_what_a_rule_says_to_the_patient_alone_stands_behind_a_link_as_wel
     assert [task.problem for task in house.follow_ups.open_of(patient.id)] == [PLEASE_CALL]
 
 
+async def test_the_link_of_what_is_not_urgent_holds_as_long_as_its_matter(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    said = Text(en="The battery of the cuff is low.", zh="血压计电量低。")
+    low = very_low(WANG, rule="battery-low", problem="battery-low", audience=Audience.PATIENT, because=said)
+    message = await told(house, WANG, alone=replace(low, priority=Priority.LOW))
+    assert message.body.zh.startswith("诊所有一条消息给您（不紧急）。")
+    path = message.link.removeprefix(SENT)
+    house.time += timedelta(days=13)
+    assert said.zh in read(await web.get(path))
+    house.time += timedelta(days=2)
+    assert (await web.get(path)).status_code == 404
+
+
 @pytest.mark.parametrize("patient", [WANG, MILLER])
 async def test_a_channel_that_is_trusted_says_it_itself_and_leads_to_a_call(
     house: SmallHouse, web: httpx.AsyncClient, patient: Patient
