@@ -90,6 +90,8 @@ class HandClock:
     def elapsed(self) -> timedelta:
         return self.time - START
 
+    runtime = elapsed
+
     async def sleep(self, duration: timedelta) -> None:
         raise AssertionError("nothing waits here")
 
