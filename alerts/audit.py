@@ -6,7 +6,7 @@ to change or delete an entry (triggers, `gateway/migrations`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -19,6 +19,7 @@ from sqlalchemy import (
     Engine,
     Index,
     Integer,
+    Row,
     String,
     Table,
     func,
@@ -27,7 +28,7 @@ from sqlalchemy import (
     select,
 )
 
-from alerts.database import METADATA, reading
+from alerts.database import METADATA, among, reading
 from ingest.reading import from_us, to_us
 
 _audit = Table(
@@ -91,18 +92,27 @@ def entries(
     if before is not None:
         query = query.where(_audit.c.seq < before)
     with reading(engine) as db:
-        return [
-            Entry(
-                seq=row.seq,
-                at=from_us(row.at_us),
-                who=row.who,
-                what=row.what,
-                subject=row.subject,
-                before=row.before,
-                after=row.after,
-            )
-            for row in db.execute(query)
-        ]
+        return [_entry(row) for row in db.execute(query)]
+
+
+def records_in(db: Connection, subjects: Iterable[str]) -> dict[str, list[Entry]]:
+    """All entries of each of these subjects, the oldest first; within a transaction."""
+    records: dict[str, list[Entry]] = {subject: [] for subject in subjects}
+    for row in db.execute(select(_audit).where(among(_audit.c.subject, records)).order_by(_audit.c.seq)):
+        records[row.subject].append(_entry(row))
+    return records
+
+
+def opened_after(db: Connection, seq: int, kinds: Collection[str], limit: int) -> dict[int, str]:
+    """The next subjects of these kinds that were opened, by the number of that entry; within a transaction."""
+    is_one = or_(*(_audit.c.subject.startswith(f"{kind}:") for kind in kinds))
+    query = select(_audit.c.seq, _audit.c.subject).where(_audit.c.seq > seq, _audit.c.what == "opened", is_one)
+    return {row.seq: row.subject for row in db.execute(query.order_by(_audit.c.seq).limit(limit))}
+
+
+def began_us(db: Connection) -> int | None:
+    """The moment of the first entry of all, None where there is none; within a transaction."""
+    return db.scalar(select(_audit.c.at_us).order_by(_audit.c.seq).limit(1))
 
 
 def changed(engine: Engine, kinds: Collection[str], after: int | None) -> dict[int, str]:
@@ -117,6 +127,18 @@ def changed(engine: Engine, kinds: Collection[str], after: int | None) -> dict[i
     with reading(engine) as db:
         rows = db.execute(select(_audit.c.seq, _audit.c.subject).where(is_new, is_one).order_by(_audit.c.seq))
         return {row.seq: row.subject for row in rows}
+
+
+def _entry(row: Row[Any]) -> Entry:
+    return Entry(
+        seq=row.seq,
+        at=from_us(row.at_us),
+        who=row.who,
+        what=row.what,
+        subject=row.subject,
+        before=row.before,
+        after=row.after,
+    )
 
 
 def _apart(these: Values | None, others: Values | None) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ transaction, so call it off the loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
@@ -50,7 +51,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from alerts.alert import Alert, Audience, Notice, Outcome, Priority, Reason, Text
-from alerts.audit import audited
+from alerts.audit import Entry, audited, records_in
 from alerts.database import METADATA, among, reading
 from alerts.devices import Heard
 from alerts.machine import OVER, Change, Fact, FactKind
@@ -705,6 +706,39 @@ def _to_audit(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in {"evidence", "updated_at_us", "notified_at_us"}}
 
 
+def rebuilt(record: Sequence[Entry]) -> Alert:
+    """The alert that the entries of the audit about it make, all of them, the oldest first; without its evidence.
+
+    Raises ValueError where they do not begin with its opening, which is so of an alert of before the audit.
+    """
+    if not record or record[0].what != FactKind.OPENED:
+        raise ValueError("the record does not begin with the opening of an alert")
+    made: dict[str, Any] = dict.fromkeys(_COLUMNS)
+    for entry in record:
+        made |= {name: value for name, value in (entry.after or {}).items() if name in made}
+        if entry.what != FactKind.NOTIFIED:
+            made["updated_at_us"] = to_us(entry.at)
+    return _alert(tuple((made | {"evidence": []}).values()))
+
+
+def beside_record(db: Connection, after: str, limit: int) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """The alerts that follow this id, as they are and as their records make them, without evidence.
+
+    None for one whose record does not begin with its opening. Within a transaction.
+    """
+    page = db.execute(select(_alerts).where(_alerts.c.id > after).order_by(_alerts.c.id).limit(limit)).all()
+    records = records_in(db, [f"alert:{row.id}" for row in page])
+    found: list[tuple[dict[str, Any], dict[str, Any] | None]] = []
+    for row in page:
+        made: dict[str, Any] | None = None
+        with suppress(ValueError):
+            alert = rebuilt(records[f"alert:{row.id}"])
+            made = {**_alert_row(alert), "notified_at_us": _us(alert.notified_at)}
+            del made["evidence"]
+        found.append(({name: value for name, value in row._mapping.items() if name != "evidence"}, made))
+    return found
+
+
 def put_notice(db: Connection, notice: Notice) -> None:
     """Write a notice down, within a transaction."""
     put_notices(db, [notice])
@@ -864,7 +898,7 @@ _COLUMNS: Final = tuple(_alerts.c.keys())
 _STORED_MOMENTS: Final = tuple((name, f"{name}_us") for name in (*_MOMENTS, "notified_at"))
 
 
-def _alert(row: Row[Any]) -> Alert:
+def _alert(row: Sequence[Any]) -> Alert:
     """Of a row with all columns; a page reads a hundred, and a plain dictionary is read fastest."""
     found = dict(zip(_COLUMNS, row, strict=True))
     moments: dict[str, Any] = {

@@ -89,6 +89,17 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield db
 
 
+@contextmanager
+def still(engine: Engine) -> Iterator[Connection]:
+    """A transaction in which every statement reads what is there at its first one, whatever others write."""
+    with engine.connect() as db:
+        if engine.dialect.name == "sqlite":
+            db.exec_driver_sql("BEGIN")
+        else:
+            db.execution_options(isolation_level="REPEATABLE READ")
+        yield db
+
+
 def among(column: ColumnElement[str], names: Iterable[str]) -> ColumnElement[bool]:
     """Whether a column of text is one of these names, however many: they are one value, and the words stay the same.
 

@@ -64,6 +64,7 @@ from alerts.follow_up import (
     opened,
     overdue,
     refuse_closed,
+    replay,
     unreached,
 )
 from alerts.invitation import ABOUT, Appointment
@@ -673,6 +674,25 @@ def take_survey(db: Connection, survey: str, at: datetime) -> bool:
     return bool(
         db.execute(update(_surveys).where(_surveys.c.id == survey, _is_unsent).values(sent_at_us=to_us(at))).rowcount
     )
+
+
+def beside_record(db: Connection, after: str, limit: int) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """The follow-ups that come after this id, as they are and as their facts make them.
+
+    None for one whose facts do not make one. Within a transaction.
+    """
+    page = db.execute(select(_follow_ups).where(_follow_ups.c.id > after).order_by(_follow_ups.c.id).limit(limit))
+    rows = {row.id: row for row in page}
+    facts: dict[str, list[Row[Any]]] = {name: [] for name in rows}
+    for row in db.execute(_with_attempts().where(among(_facts.c.follow_up, rows)).order_by(_facts.c.seq)):
+        facts[row.follow_up].append(row)
+    found: list[tuple[dict[str, Any], dict[str, Any] | None]] = []
+    for name, row in rows.items():
+        made: dict[str, Any] | None = None
+        with suppress(ValueError):
+            made = _follow_up_row(replay(map(_fact, facts[name])))
+        found.append((dict(row._mapping), made))
+    return found
 
 
 def is_overdue_unnoted(db: Connection, now: datetime) -> bool:

@@ -22,6 +22,7 @@ import aiosmtplib
 from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.exc import DatabaseError
 
+from alerts.record import Difference, Tally, differences, tally
 from gateway.config import BOOK, Config, Email, Web, is_loopback
 from gateway.device_book import states_of
 from gateway.keeper import is_scarce, room, share
@@ -38,6 +39,11 @@ _IN_THE_CLEAR: Final = (
 _LINKS: Final = (
     "messages go out, and their links begin with {address}, which nobody can open on another computer or telephone; "
     'write under [web] how this Homeward is reached from there, as in base_url = "https://homeward.clinic.example"'
+)
+_DIFFER: Final = (
+    "{differ} alerts and follow-ups, of {compared}, are not as their records make them: somebody, or the disk, has "
+    "changed them past Homeward. /api/v1/audit?subject=NAME of the running hub says how each was and who did what; "
+    "restore a backup (docs/backup.md), or set right by hand what is named here"
 )
 _STORES: Final = ("journal.db", BOOK, "sessions.db", "packets.db")
 
@@ -176,6 +182,42 @@ def _database(url: URL) -> Finding:
     except DatabaseError as error:
         return Finding(part="database", ok=False, says=f"cannot use {shown(url)}: {said(error)}; {remedy(url)}")
     return Finding(part="database", ok=True, says=f"{shown(url)} lets us in{f'; {to_come}' if to_come else ''}")
+
+
+def beside_record(config: Config, told: Callable[[Tally], None]) -> Iterator[Finding]:
+    """Replay the record of every alert and follow-up and name those that differ, and how it is with all of them last.
+
+    told: called now and then, for where there are many it takes minutes.
+    """
+    url = config.database_url
+    if url.get_backend_name() == "sqlite" and not is_filled(url):
+        yield Finding(part="record", ok=True, says="there are no alerts and follow-ups yet")
+        return
+    differ = 0
+    try:
+        with _to_read(url) as engine:
+            if to_come := describe(engine, url):
+                yield Finding(part="record", ok=False, says=f"{to_come}; start Homeward, and ask again then")
+                return
+            count = tally(engine)
+            for each in differences(engine, count, told):
+                differ += 1
+                yield Finding(part="record", ok=False, says=f"{each.subject} {_how(each)}")
+    except (SchemaError, DatabaseError, ValueError) as error:  # a value that is no JSON any more is a ValueError
+        because = said(error) if isinstance(error, DatabaseError) else str(error)
+        yield Finding(part="record", ok=False, says=f"cannot read on in {shown(url)}: {because}; {remedy(url)}")
+        return
+    older = f"; alerts of before the audit, which cannot be compared: {count.older}" if count.older else ""
+    fine = f"all {count.compared} alerts and follow-ups are as their records make them"
+    told_of_all = _DIFFER.format(differ=differ, compared=count.compared) if differ else fine
+    yield Finding(part="record", ok=not differ, says=f"{told_of_all}{older}")
+
+
+def _how(difference: Difference) -> str:
+    if not difference.is_there:
+        return "is in the record, but not in the database any more"
+    names = difference.names
+    return f"differs from its record in {', '.join(names)}" if names else "has no record of its opening"
 
 
 @contextmanager

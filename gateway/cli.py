@@ -70,6 +70,12 @@ def _parser() -> argparse.ArgumentParser:
 
     checking = commands.add_parser("check", help="read the configuration, try every part of it, say what to do")
     _add_config(checking)
+    checking.add_argument(
+        "--record",
+        action="store_true",
+        help="also replay the record of every alert and follow-up, and name what is not as it says; for a million it "
+        "takes minutes",
+    )
 
     status = commands.add_parser(
         "status",

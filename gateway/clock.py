@@ -27,6 +27,10 @@ class Clock(Protocol):
         """How long this clock runs, by a count that nobody can set."""
         ...
 
+    def runtime(self) -> timedelta:
+        """How long the program runs in the world, by a count that nobody can set, however fast this clock goes."""
+        ...
+
     async def sleep(self, duration: timedelta) -> None:
         """Wait until `duration` has passed on this clock."""
         ...
@@ -58,7 +62,11 @@ class SystemClock:
 
     def elapsed(self) -> timedelta:
         """See Clock."""
-        return timedelta(seconds=(time.monotonic() - self._began_s) * self._speed)
+        return self.runtime() * self._speed
+
+    def runtime(self) -> timedelta:
+        """See Clock."""
+        return timedelta(seconds=time.monotonic() - self._began_s)
 
     async def sleep(self, duration: timedelta) -> None:
         """See Clock."""

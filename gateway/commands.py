@@ -7,10 +7,12 @@ import asyncio
 import gc
 import logging
 import sys
+from itertools import chain
 
+from alerts.record import Tally
 from gateway import journal_commands, letter_commands
 from gateway.backup import backup
-from gateway.check import check
+from gateway.check import beside_record, check
 from gateway.clock import SystemClock
 from gateway.config import Config, ConfigError, load
 from gateway.house import SYSTEM_RADIO, HouseError, keep_house
@@ -62,10 +64,16 @@ async def _serve(config: Config) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    findings = asyncio.run(check(load(options.config)))
-    for finding in findings:
-        print(f"{'ok  ' if finding.ok else 'FAIL'} {finding.part}: {finding.says}")
-    return 0 if all(finding.ok for finding in findings) else 1
+    config = load(options.config)
+    status = 0
+    for finding in chain(asyncio.run(check(config)), beside_record(config, _compared) if options.record else ()):
+        print(f"{'ok  ' if finding.ok else 'FAIL'} {finding.part}: {finding.says}", flush=True)
+        status = status if finding.ok else 1
+    return status
+
+
+def _compared(count: Tally) -> None:
+    print(f"{count.done} of {count.total} alerts and follow-ups compared", file=sys.stderr, flush=True)
 
 
 def _backup(options: argparse.Namespace) -> int:

@@ -46,7 +46,7 @@ from ingest.journal import Journal
 from ingest.vital import Vital
 
 PAUSE: Final = timedelta(seconds=5)
-STALL: Final = timedelta(minutes=2)  # without a cycle
+STALL: Final = timedelta(minutes=2)  # without a cycle; of the world, for a fast clock makes no work faster
 LINK_HOLDS: Final = timedelta(hours=48)
 SURVEYS_APART: Final = timedelta(minutes=1)  # between looks for surveys that are to be sent
 _ABOUT: Final = timedelta(days=1)  # so old may a reading be that is told with an alert
@@ -110,7 +110,7 @@ class Duty:
         self._rules = rules
         self._zone = zone
         self._woken = asyncio.Event()
-        self._beat = clock.elapsed()
+        self._beat = clock.runtime()
         self._step_at: timedelta | None = None  # when what is being done now began
         self._faults = 0
         self._untold: list[str] = []
@@ -121,12 +121,12 @@ class Duty:
     @property
     def hangs(self) -> bool:
         """Whether a look at what is due has begun and does not end; one that fails (a store is away) has ended."""
-        return self._step_at is not None and self._clock.elapsed() - self._step_at > STALL
+        return self._step_at is not None and self._clock.runtime() - self._step_at > STALL
 
     @property
     def stands_still(self) -> bool:
         """Whether what is due is not done any more: a look at it has not come to its end for too long."""
-        return self._clock.elapsed() - self._beat > STALL
+        return self._clock.runtime() - self._beat > STALL
 
     @property
     def trouble(self) -> str | None:
@@ -135,7 +135,7 @@ class Duty:
             return Sentence(
                 "Escalation stands still since {n} s: nobody else is told of alerts. See the log, and start Homeward "
                 "again.",
-                n=(self._clock.elapsed() - self._beat) // timedelta(seconds=1),
+                n=(self._clock.runtime() - self._beat) // timedelta(seconds=1),
             )
         if self._faults:
             return Sentence(
@@ -207,7 +207,7 @@ class Duty:
 
     async def go(self) -> None:
         """Do all that is due now."""
-        self._step_at = self._clock.elapsed()
+        self._step_at = self._clock.runtime()
         try:
             await self._go()
         finally:
@@ -218,7 +218,7 @@ class Duty:
         taken, faults = noted, 0
         nobody = set(self._untold)
         while True:
-            self._step_at = self._clock.elapsed()
+            self._step_at = self._clock.runtime()
             cycle = await asyncio.to_thread(self.escalation.run_due, self._clock.now(), list(self.speaker.dead()))
             faults += cycle.faults
             nobody |= cycle.nobody
@@ -230,7 +230,7 @@ class Duty:
             self._untold = await asyncio.to_thread(self.escalation.untold, nobody)
         taken += await self._send_surveys()
         await self._tell_of_channels()
-        self._beat = self._clock.elapsed()
+        self._beat = self._clock.runtime()
         if taken:
             self.speaker.wake()
 

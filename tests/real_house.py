@@ -31,6 +31,8 @@ class HandClock:
     def elapsed(self) -> timedelta:
         return self._elapsed
 
+    runtime = elapsed
+
     def now(self) -> datetime:
         return self._now
 

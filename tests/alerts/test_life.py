@@ -32,12 +32,13 @@ from alerts.alert import (
     Verdict,
 )
 from alerts.audit import entries
-from alerts.book import Book, _alert_row, _to_audit
+from alerts.book import Book, rebuilt
 from alerts.channels import Speaker, personal_routes
 from alerts.delivery import worst_for_patients
 from alerts.follow_up import Attempt, Claim, Close, Deed, Fact, HandOver, Postpone, Result, What, replay
 from alerts.follow_up_book import FollowUpBook
 from alerts.machine import snooze_at_most
+from alerts.record import differences, tally
 from alerts.rules import PLAIN, RULES
 from alerts.team import Contact, Role
 from gateway.bulletin import Bulletin
@@ -46,7 +47,6 @@ from gateway.people import Patient, People
 from gateway.schema import open_database
 from gateway.ward import Ward
 from ingest.journal import Journal
-from ingest.reading import to_us
 from tests.alerts.telling import BAO, LI, WANG, shift
 from tests.alerts.test_telling import Ear
 from tests.alerts.trouble import Trouble
@@ -89,6 +89,8 @@ class HandClock:
 
     def elapsed(self) -> timedelta:
         return self.time - START
+
+    runtime = elapsed
 
     async def sleep(self, duration: timedelta) -> None:
         raise AssertionError("nothing waits here")
@@ -433,9 +435,8 @@ class Life(RuleBasedStateMachine):
         for alert in self.hub.book.alerts(limit=1000):
             record = entries(self.hub.engine, subject=f"alert:{alert.id}", limit=1000)[::-1]
             assert [each.what for each in record] == [fact.what for fact in self.hub.book.history(alert.id)]
-            made = {name: value for each in record for name, value in (each.after or {}).items() if name != "channel"}
-            now = _to_audit(_alert_row(alert)) | {"notified_at_us": alert.notified_at and to_us(alert.notified_at)}
-            assert {**dict.fromkeys(now), **made} == now
+            assert rebuilt(record) == replace(alert, evidence=())
+        assert list(differences(self.hub.engine, tally(self.hub.engine), lambda _: None)) == []
 
     def follow_ups(self) -> list[Any]:
         return [each for name in PATIENTS for each in self.hub.follow_ups.of_patient(name, limit=1000)]

@@ -56,6 +56,8 @@ class StandingClock:
     def elapsed(self) -> timedelta:
         return self._house.time - NOW
 
+    runtime = elapsed
+
     async def sleep(self, duration: timedelta) -> None:
         raise AssertionError("nothing waits here")
 

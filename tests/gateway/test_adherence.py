@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -11,9 +11,7 @@ import pytest
 
 from alerts.alert import Audience, Priority
 from gateway.adherence import goals_of
-from gateway.guard import WebSettings
 from gateway.people import MeasuringPlan
-from gateway.web import create_app
 from ingest.vital import Vital
 from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, very_low
 from tests.gateway.test_message_page import SENT, read, told
@@ -31,14 +29,6 @@ def house(tmp_path: Path) -> Iterator[SmallHouse]:
     agree(house, Vital.GLUCOSE, 3)
     yield house
     house.close()
-
-
-@pytest.fixture
-async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(create_app(house, WebSettings())), base_url="http://127.0.0.1"
-    ) as web:
-        yield web
 
 
 def agree(house: SmallHouse, vital: Vital, days: int) -> None:

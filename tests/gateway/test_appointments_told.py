@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, time, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,7 +17,7 @@ from gateway.guard import WebSettings
 from gateway.people import Patient
 from gateway.web import create_app
 from tests.alerts.telling import shift
-from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse
 from tests.gateway.test_care_web import post
 from tests.gateway.test_duty import BAO, Ear, speak_through
 from tests.gateway.test_message_page import SENT, read
@@ -27,21 +25,6 @@ from tests.gateway.test_web import browser
 
 SMS = Contact(channel="sms", address="me")
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[SmallHouse]:
-    house = SmallHouse(tmp_path)
-    furnish(house)
-    yield house
-    house.close()
-
-
-@pytest.fixture
-async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(house, WebSettings()))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8080") as client:
-        yield client
 
 
 class Told:

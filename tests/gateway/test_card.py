@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,8 +15,6 @@ from sqlalchemy import event
 
 from alerts.alert import Act, ActKind, Audience, Priority, Text
 from alerts.follow_up import Attempt, Result
-from gateway.guard import WebSettings
-from gateway.web import create_app
 from ingest.journal import Arrival
 from ingest.reading import Flag, Packet, Reading
 from ingest.rows import Row, from_row
@@ -31,13 +29,6 @@ def house(tmp_path: Path) -> Iterator[SmallHouse]:
         house.people.add_patient(patient, now=NOW)
     yield house
     house.close()
-
-
-@pytest.fixture
-async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(house, WebSettings())
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8080") as client:
-        yield client
 
 
 def keep(house: SmallHouse, *readings: Reading) -> None:

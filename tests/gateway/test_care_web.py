@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,27 +15,10 @@ from jsonschema import Draft202012Validator
 from alerts.alert import Outcome, Reason, Verdict
 from alerts.team import Practitioner, Role
 from gateway.care_api import AppointmentOut, CarePlanOut, FollowUpOut
-from gateway.guard import WebSettings
-from gateway.web import create_app
 from tests.alerts.test_care_plan import review, said
 from tests.alerts.test_risk import CALM
-from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, severe_pressure, very_low
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, severe_pressure, very_low
 from tests.gateway.test_web import browser
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[SmallHouse]:
-    house = SmallHouse(tmp_path)
-    furnish(house)
-    yield house
-    house.close()
-
-
-@pytest.fixture
-async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(house, WebSettings()))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8080") as client:
-        yield client
 
 
 async def post(web: httpx.AsyncClient, path: str, status: int = 200, **body: Any) -> Any:

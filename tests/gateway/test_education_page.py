@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -14,9 +14,7 @@ from alerts.follow_up import PLEASE_CALL
 from alerts.survey import MATERIALS
 from alerts.team import Contact, Role
 from gateway.care_api import OpenIn, open_follow_up
-from gateway.guard import WebSettings
 from gateway.people import MeasuringPlan, Patient
-from gateway.web import create_app
 from ingest.vital import Vital
 from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, very_low
 from tests.gateway.test_duty import BAO, Ear, shift, speak_through
@@ -60,14 +58,6 @@ def house(tmp_path: Path) -> Iterator[SmallHouse]:
     furnish(house)
     yield house
     house.close()
-
-
-@pytest.fixture
-async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(create_app(house, WebSettings())), base_url="http://127.0.0.1"
-    ) as web:
-        yield web
 
 
 async def opened(house: SmallHouse, patient: Patient) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from html import unescape
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -20,20 +18,12 @@ from sqlalchemy import event
 from alerts.alert import Act, ActKind, Alert, Outcome, Priority
 from alerts.follow_up import Attempt, HandOver, Open, Result, Text, Why, opened, worsened
 from alerts.team import Contact, Practitioner, Role
-from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, no_data, severe_pressure, very_low
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, no_data, severe_pressure, very_low
 from tests.gateway.test_web import browser
 
 LI = Practitioner(id="li", name="Dr Li", roles=frozenset({Role.DOCTOR}))
 MIN = Practitioner(id="min", name="赵敏", roles=frozenset({Role.NURSE}))
 LANGUAGES = ("en", "zh-CN")
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[SmallHouse]:
-    house = SmallHouse(tmp_path)
-    furnish(house)
-    yield house
-    house.close()
 
 
 class _Fields(HTMLParser):

@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from alerts.channels import Speaker
 from alerts.messages import Situation
 from alerts.team import Contact, Practitioner, Role
+from gateway import clock as clock_module
 from gateway.clock import SystemClock
 from gateway.config import Config, Web
 from gateway.duty import STALL
@@ -114,6 +115,39 @@ async def test_no_heartbeat_comes_while_a_cycle_of_escalation_hangs(
             await cycle
             await heartbeat.beat()
             assert (heard_by(systemd), len(service.asked)) == ([b"WATCHDOG=1"], 2)
+
+
+class World:
+    """Stands in for `time` inside the clock: how long the program runs, in seconds."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+async def test_a_fast_clock_makes_no_cycle_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 120 times the speed a cycle of more than a second was said to hang for two minutes."""
+    world, hangs, goes_on = World(), threading.Event(), threading.Event()
+    monkeypatch.setattr(clock_module, "time", world)
+
+    def hang(*_: object) -> int:
+        hangs.set()
+        goes_on.wait()
+        return 0
+
+    with closing(SmallHouse(tmp_path)) as house:
+        duty = house.duty
+        duty._clock = SystemClock(start=NOW, speed=120)
+        duty.escalation.note_overdue = hang
+        cycle = asyncio.create_task(duty.go())
+        await asyncio.to_thread(hangs.wait)
+        found = []
+        for world.seconds in (1.5, STALL.total_seconds(), STALL.total_seconds() + 1):
+            found.append((duty.hangs, duty.stands_still, duty.trouble is not None))
+        goes_on.set()
+        await cycle
+    assert found == [(False,) * 3, (False,) * 3, (True,) * 3]
 
 
 async def test_a_house_whose_database_is_away_is_not_started_again_for_it(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,10 +14,8 @@ from alerts.channels import Message
 from alerts.follow_up import PLEASE_CALL, Close, Outcome, State, Why
 from alerts.machine import hear_findings
 from alerts.team import Contact, Role
-from gateway.guard import WebSettings
 from gateway.people import Patient
-from gateway.web import create_app
-from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, very_low
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, very_low
 from tests.gateway.test_duty import BAO, Ear, shift, speak_through
 
 SENT = "https://hub.example"
@@ -65,20 +61,8 @@ IN_FULL = {
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[SmallHouse]:
-    house = SmallHouse(tmp_path)
-    furnish(house)
-    yield house
-    house.close()
-
-
-@pytest.fixture
-async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
-    """The patient's telephone, which does not know the token of the house and prefers another language."""
-    app = create_app(house, WebSettings(token="secret"))
-    at = {"base_url": "http://127.0.0.1", "headers": {"Accept-Language": "de"}}
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), **at) as web:
-        yield web
+def web(telephone: httpx.AsyncClient) -> httpx.AsyncClient:
+    return telephone
 
 
 async def told(

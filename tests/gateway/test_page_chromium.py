@@ -7,7 +7,6 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
@@ -23,7 +22,7 @@ from ingest.reading import Packet
 from ingest.vital import Vital
 from tests.alerts.telling import BAO
 from tests.gateway.serving import serving
-from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, over, reading, severe_pressure, very_low
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, over, reading, severe_pressure, very_low
 from tests.gateway.test_duty import Ear, speak_through
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
@@ -35,14 +34,6 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
         running = await driver.chromium.launch(executable_path=chromium, args=FLAGS)
         yield running
         await running.close()
-
-
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[SmallHouse]:
-    house = SmallHouse(tmp_path)
-    furnish(house)
-    yield house
-    house.close()
 
 
 @pytest.fixture

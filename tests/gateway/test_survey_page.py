@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import time, timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -14,11 +12,9 @@ import pytest
 from alerts.alert import Act, ActKind, Alert, Outcome, Priority
 from alerts.follow_up import PLEASE_CALL, Attempt, Result
 from alerts.team import Contact, QuietHours, Role
-from gateway.guard import WebSettings
 from gateway.people import Patient
 from gateway.signed import Claim
-from gateway.web import create_app
-from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, furnish, very_low
+from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse, very_low
 from tests.gateway.test_duty import BAO, Ear, shift, speak_through
 from tests.gateway.test_web import browser
 
@@ -26,22 +22,8 @@ SENT = "https://hub.example"
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[SmallHouse]:
-    house = SmallHouse(tmp_path)
-    furnish(house)
-    yield house
-    house.close()
-
-
-@pytest.fixture
-async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
-    """The patient's telephone, which does not know the token of the house and prefers another language."""
-    app = create_app(house, WebSettings(token="secret"))
-    speaks = {"Accept-Language": "de"}
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://127.0.0.1", headers=speaks
-    ) as web:
-        yield web
+def web(telephone: httpx.AsyncClient) -> httpx.AsyncClient:
+    return telephone
 
 
 async def reached(house: SmallHouse, alert: Alert) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import time, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,9 +18,8 @@ from alerts.first_aid import advice_late
 from alerts.machine import hear_findings
 from alerts.team import Contact, QuietHours, Role
 from gateway.guard import WebSettings
-from gateway.web import create_app
 from tests.alerts.telling import LI, shift
-from tests.gateway.small_house import NOW, WANG, SmallHouse, furnish, severe_pressure, very_low
+from tests.gateway.small_house import NOW, WANG, SmallHouse, severe_pressure, very_low
 from tests.gateway.test_web import browser
 
 BY = {"by": "Head nurse Chen"}
@@ -31,21 +28,6 @@ DOCTOR: dict[str, Any] = {"id": "li", "name": "Dr Li", "roles": ["doctor"], **BY
 DAY: dict[str, Any] = {"staff": "wang", "role": "nurse", "start": "08:00", "end": "20:00", **BY}
 APP = [{"channel": "app", "address": "me"}]
 NIGHT = {**DAY, "start": "20:00", "end": "08:00"}
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[SmallHouse]:
-    house = SmallHouse(tmp_path)
-    furnish(house)
-    yield house
-    house.close()
-
-
-@pytest.fixture
-async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(house, WebSettings()))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8080") as client:
-        yield client
 
 
 async def ask(web: httpx.AsyncClient, method: str, path: str, status: int = 200, **body: Any) -> Any:

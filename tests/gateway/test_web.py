@@ -86,12 +86,6 @@ def browser(house: SmallHouse, settings: WebSettings | None = None, **headers: s
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8080", headers=headers)
 
 
-@pytest.fixture
-async def web(house: SmallHouse) -> AsyncIterator[httpx.AsyncClient]:
-    async with browser(house) as client:
-        yield client
-
-
 # The API
 
 

@@ -51,10 +51,10 @@ async def test_from_the_low_to_the_task(clinic: Clinic, words: str, url: str, tm
 _GAPS = {step.__name__: {number} for number, step in enumerate(STORY[:-1])}
 
 
-# An SQLite file shows each gap by itself; of PostgreSQL, which outlives its hub, all at once are asked.
+# Each by itself: what one start mends, a gap before it may have hidden. On PostgreSQL it costs some 10 s a gap.
 @pytest.mark.parametrize("gaps", _GAPS.values(), ids=_GAPS)
-async def test_a_restart_between_two_steps_changes_nothing(gaps: set[int], tmp_path: Path) -> None:
-    await _with_restarts(gaps, _sqlite(tmp_path), tmp_path)
+async def test_a_restart_between_two_steps_changes_nothing(gaps: set[int], url: str, tmp_path: Path) -> None:
+    await _with_restarts(gaps, url, tmp_path)
 
 
 async def test_a_restart_between_all_steps_changes_nothing(url: str, tmp_path: Path) -> None:
@@ -159,8 +159,17 @@ async def test_for_who_is_absent_the_substitute_is_told(
     own = said("shanghai").replace(absent.name, name)
     for contact in absent.contacts:
         own = own.replace(f"to {contact.address}\n", f"to {contact.address.replace(absent.id, id_)}\n")
-    assert sorted(there.transcript().split("\n== ")) == sorted(own.split("\n== "))
+    assert there.transcript() == _in_order(own)
     assert_nothing_was_told_twice(there)
+
+
+def _in_order(told: str) -> str:
+    """As a transcript has it: in the order of the minutes, and only within one by who was told."""
+    found = []
+    for each in told.removeprefix("== ").split("\n== "):
+        minute, way, _, to = each.splitlines()[0].split()
+        found.append((minute, to, way, each))
+    return "== " + "\n== ".join(each for *_, each in sorted(found))
 
 
 async def test_two_hubs_on_one_postgresql_tell_everybody_once(postgresql_url: str, tmp_path: Path) -> None:
