@@ -577,6 +577,12 @@ class _Desk:
         return {staff(one.id): morning(one.recipient(), self._now) for one in self.rota.staff}
 
     @cached_property
+    def _working_hours(self) -> dict[str, datetime]:
+        """The same of what waits for no other day."""
+        people = {one.owner: one for one in (each.recipient() for each in self.rota.staff)}
+        return {name: self._now if is_day(one, self._now) else self._mornings[name] for name, one in people.items()}
+
+    @cached_property
     def _next_look(self) -> datetime:
         return next_look(self.rota, self._now)
 
@@ -732,12 +738,14 @@ class _Desk:
             )
             about = follow_up.alert, follow_up.patient, follow_up.priority
             notice = replace(_notice(timer.id, recipient, *about, written, self._now), follow_up=follow_up.id)
+            if follow_up.asks_kept and self._is_there(recipient, channel):
+                return self.offer_by_day(notice, recipient, timer.id)
             return self._offer_of_care(notice, recipient, channel, timer.id)
 
         to = self._holder(follow_up)
         # Coordinators have no shifts in most clinics.
         step = Step(to=to, after=timedelta(), everyone=to == Role.COORDINATOR)
-        there = self._whom(step, follow_up)
+        there = self._whom(step, follow_up, self._working_hours if follow_up.asks_kept else None)
         others = [one for one in there if given.by not in (one.name, one.owner.removeprefix(staff("")))]
         if there and not others:
             self._finish(timer, Result.DONE)
@@ -762,11 +770,14 @@ class _Desk:
             whom = self._whom(timer.step, follow_up) if timer.step else None
             self._tell_step(timer, follow_up.patient, tell, present=present, whom=whom)
 
-    def _whom(self, step: Step, about: FollowUp) -> Sequence[Recipient]:
-        """Whom a step about a follow-up is for; of low priority, which waits for the morning, who is there then."""
+    def _whom(self, step: Step, about: FollowUp, waits: Mapping[str, datetime] | None = None) -> Sequence[Recipient]:
+        """Whom a step about a follow-up is for; of low priority, which waits for the morning, who is there then.
+
+        waits: until when it waits for each of the staff, where that is not the morning.
+        """
         of_patient = self.patient(about.patient)
         if about.priority is Priority.LOW:
-            waits = self._mornings
+            waits = waits or self._mornings
             moments = sorted({*waits.values()})
             found = [(at, one) for at in moments for one in people(step, self.rota, of_patient, at)]
             if there := [one for at, one in found if waits[one.owner] == at]:
@@ -1045,13 +1056,25 @@ class _Desk:
                 because=was_it_kept(appointment, ZoneInfo(self.patient(appointment.patient).zone)),
                 at=self._now,
                 role=made_in.role if made_in else Role.NURSE,
-                problem=appointment.problem,
+                problem=appointment.asks_kept,
                 programme=made_in.programme if made_in else None,
                 within=_TO_NOTE,
-                assigned_to=appointment.made_by,
+                by=_HOMEWARD,
             )
+            act = replace(act, assigned_to=self._who_notes(appointment.made_by, act.role))
             open_in(self._db, act, self._now)
+            self._plan([_one(act.follow_up, TimerKind.GIVEN, self._now, act.priority)])
         self._finish(timer, Result.DONE)
+
+    def _who_notes(self, made_by: str, role: Role) -> str | None:
+        """Who made it; None, the role, where that is nobody of the team, away, or off where others are there."""
+        one = next((each for each in self.rota.staff if each.active and made_by in (each.name, each.id)), None)
+        if one is None:
+            return None if self._staffed else made_by
+        others = self.rota.on_duty(role, self._now)
+        has_shifts = any(each.practitioner == one.id for each in self.rota.shifts)
+        is_off = has_shifts and not any(one in self.rota.on_duty(each, self._now) for each in one.roles)
+        return None if self.rota.there(one.id, self._now) != one or (is_off and others) else made_by
 
     def _is_news(self, timer: Timer, appointment: Appointment) -> bool:
         ends = appointment.start if timer.kind is TimerKind.REMINDER else appointment.start + appointment.length

@@ -61,6 +61,7 @@ from alerts.alert import (
     refuse_reason,
     together,
 )
+from alerts.invitation import KEPT
 from alerts.team import ROLE_WORDS, Role
 
 # Usual tiers of programmes (an act within the hour, the half day, two days); no standard names them.
@@ -346,6 +347,11 @@ class FollowUp:
     def asks_symptoms(self) -> bool:
         """Whether the patient has to be asked for symptoms before it is closed: the pressure was severe."""
         return asks_symptoms(self)
+
+    @property
+    def asks_kept(self) -> bool:
+        """Whether nothing is to be done but to note whether an appointment was kept."""
+        return self.problem is not None and self.problem.startswith(KEPT)
 
     @property
     def care(self) -> Text | None:

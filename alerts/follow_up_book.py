@@ -66,7 +66,7 @@ from alerts.follow_up import (
     refuse_closed,
     unreached,
 )
-from alerts.invitation import ABOUT, Appointment
+from alerts.invitation import ABOUT, KEPT, Appointment
 from alerts.review import Review
 from alerts.survey import EDUCATION_ID, VALID, Answer, Survey, answered, call_again, survey_of
 from alerts.team import Role, patient
@@ -525,11 +525,14 @@ class FollowUpBook:
 
     def appointments(self, follow_up: str) -> list[Appointment]:
         """The appointments made in a follow-up, and the one that it is about, by their start."""
-        about = select(func.substr(_follow_ups.c.problem, len(ABOUT) + 1)).where(
-            _follow_ups.c.id == follow_up, _follow_ups.c.problem.startswith(ABOUT)
-        )
+        about = [
+            select(func.substr(_follow_ups.c.problem, len(kind) + 1)).where(
+                _follow_ups.c.id == follow_up, _follow_ups.c.problem.startswith(kind)
+            )
+            for kind in (ABOUT, KEPT)
+        ]
         query = select(_appointments).where(
-            or_(_appointments.c.follow_up == follow_up, _appointments.c.id.in_(about))
+            or_(_appointments.c.follow_up == follow_up, *(_appointments.c.id.in_(each) for each in about))
         )
         with self._engine.connect() as db:
             return [_appointment(row) for row in db.execute(query.order_by(_appointments.c.start_us))]
@@ -798,7 +801,8 @@ def _after_closing(db: Connection, follow_up: FollowUp) -> None:
 
 def tasks_in(db: Connection, appointment: Appointment) -> list[FollowUp]:
     """The open follow-ups that ask somebody to see to an appointment; within a transaction."""
-    same = (_follow_ups.c.patient == appointment.patient, _follow_ups.c.problem == appointment.problem)
+    asked = appointment.problem, appointment.asks_kept
+    same = (_follow_ups.c.patient == appointment.patient, _follow_ups.c.problem.in_(asked))
     return [_follow_up(row) for row in db.execute(select(_follow_ups).where(_is_open, *same)).all()]
 
 

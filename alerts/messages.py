@@ -122,6 +122,11 @@ _OVERDUE: Final[Mapping[bool, Text]] = {
         zh="已联系到患者：请填写处理结果后结束，或另约时间。",
     ),
 }
+_OVERDUE_KEPT: Final = Text(
+    en="Ask at the place of the appointment, or the patient, whether the patient came, and note “kept” or “not kept” "
+    "on the page of this follow-up: that closes it.",
+    zh="请向接诊处或患者了解患者是否到诊，并在本随访页面记录“已到诊”或“未到诊”，记录后本随访即结束。",
+)
 _OVERDUE_EMERGENCY: Final = Text(
     en="Have the emergency number (120 in China) called now, and close it with the outcome “Emergency services” "
     "(emergency): no other is taken.",
@@ -336,10 +341,10 @@ def overdue_message(
         rule=follow_up.rule,
         assigned_to=follow_up.assigned_to,
         role=ROLE_WORDS[follow_up.role],
-        tries=follow_up.tries,
+        tries=_tries(follow_up),
         doubts=doubts,
         emergency=follow_up.emergency,
-        advice=_OVERDUE_EMERGENCY if follow_up.emergency else _OVERDUE[follow_up.is_reached],
+        advice=_overdue_advice(follow_up),
         unasked=follow_up.unasked,
         elsewhere=elsewhere,
     )
@@ -372,10 +377,21 @@ def given_message(
         due_at=follow_up.due_at,
         now=now.astimezone(ZoneInfo(zone)),
         rule=follow_up.rule,
-        tries=follow_up.tries,
+        tries=_tries(follow_up),
         doubts=doubts,
         unasked=follow_up.unasked,
     )
+
+
+def _tries(follow_up: FollowUp) -> Text | None:
+    """None where nobody is asked to reach the patient."""
+    return None if follow_up.asks_kept and not follow_up.attempts else follow_up.tries
+
+
+def _overdue_advice(follow_up: FollowUp) -> Text:
+    if follow_up.emergency:
+        return _OVERDUE_EMERGENCY
+    return _OVERDUE_KEPT if follow_up.asks_kept else _OVERDUE[follow_up.is_reached]
 
 
 def call_message(

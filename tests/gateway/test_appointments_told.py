@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from icalendar import Calendar
 
 from alerts.alert import Outcome, Priority
 from alerts.channels import Message
-from alerts.team import Contact, QuietHours, Role
+from alerts.team import Absence, Contact, Practitioner, QuietHours, Role
 from gateway.guard import WebSettings
 from gateway.people import Patient
 from gateway.web import create_app
@@ -344,3 +345,45 @@ async def test_none_but_the_team_makes_moves_calls_off_notes_gives_or_answers(
         assert kept.json()["kept"] is True
         newest, *_ = house.audit(subject=f"appointment:{before.id}")
         assert newest.who == BAO.name
+
+
+LI = Practitioner(id="li", name="李护士", roles=frozenset({Role.NURSE}), language="zh_CN", zone="Asia/Shanghai")
+ASKS = "3月10日 09:30 UTC+8 的预约，Room 3：患者是否到诊？请在本随访页面记录。"
+
+
+@pytest.mark.parametrize("maker", ["there", "off", "away", "gone"])
+async def test_whether_it_was_kept_is_asked_of_who_made_it_or_is_there_and_again_when_it_is_overdue(
+    house: SmallHouse, web: httpx.AsyncClient, maker: str
+) -> None:
+    team = house.duty.team
+    for one, hour in ((BAO, 16 if maker == "off" else 7), (LI, 7)):
+        contact = Contact(channel="app", address=one.id)
+        team.put(replace(one, contacts=(contact,)), now=NOW)
+        team.add_shift(shift(one.id, Role.NURSE, hour, hour + 5), now=NOW)
+    app = Ear("app")
+    speaker = speak_through(house, app)
+    await made(web, "2026-03-10T09:30:00+08:00", by=BAO.id)
+    if maker == "away":
+        team.add_absence(Absence(practitioner=BAO.id, start=NOW, end=NOW + 30 * 24 * HOUR), now=NOW)
+    elif maker == "gone":
+        team.put(replace(BAO, active=False), now=NOW)
+    asker = BAO if maker == "there" else LI
+    house.time = NOW.replace(day=11, hour=0, minute=0)  # 08:00 in Shanghai
+    for _ in range(3):
+        await house.duty.go()
+        await speaker.speak()
+    (task,) = (each for each in house.follow_ups.open_of(WANG.id) if each.asks_kept)
+    assert (task.assigned_to, task.role) == (BAO.name if maker == "there" else None, Role.NURSE)
+    (told,) = (each for each in app.heard if ASKS in each.body.zh)
+    assert told.address == asker.id
+    assert "尝试联系" not in told.body.zh
+    app.heard.clear()
+    for house.time in (NOW.replace(day=11, hour=12), NOW.replace(day=12, hour=0)):  # 20:30, and 08:30
+        for _ in range(3):
+            await house.duty.go()
+            await speaker.speak()
+    (late, *_) = (each for each in app.heard if each.address == asker.id and ASKS in each.body.zh)
+    (part,) = (each for each in late.body.zh.split("\n- ") if ASKS in each)
+    assert "起逾期，患者" in part
+    assert "并在本随访页面记录“已到诊”或“未到诊”" in part
+    assert "联系患者" not in part
