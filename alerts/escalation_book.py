@@ -106,6 +106,7 @@ from alerts.follow_up_book import (
     overdue_names,
     take_survey,
     tasks_in,
+    was_called_about,
 )
 from alerts.invitation import APPOINTMENT_ID, Appointment, asked_at, is_soon, reminder_at
 from alerts.machine import Change, FactKind, for_patient
@@ -1031,15 +1032,37 @@ class _Desk:
             self._finish(timer, self._hand_to(self.patient(notice.patient), notice, timer.id))
 
     def _tell_of_appointment(self, timer: Timer, appointment: Appointment) -> None:
-        """Tell the patient of it, or remind; not where it was changed since, or is over."""
-        if not self._is_news(timer, appointment):
+        """Tell the patient of it, or remind; not where it was changed since, or is over.
+
+        Nor that one was called off of which nothing was told.
+        """
+        known = self._was_made_known(appointment)
+        if not self._is_news(timer, appointment) or (appointment.cancelled and not known):
             self._finish(timer, Result.DONE)
             return
         recipient, reminds = self.patient(appointment.patient), timer.kind is TimerKind.REMINDER
-        written = appointment_message(appointment, zone=recipient.zone, now=self._now, reminds=reminds)
+        written = appointment_message(appointment, zone=recipient.zone, now=self._now, reminds=reminds, known=known)
         notice = _notice(timer.id, recipient, None, appointment.patient, timer.priority, written, self._now)
-        name = f"{appointment.id}-{appointment.sequence}{'r' if reminds else ''}"
-        self._finish(timer, self._hand_to(recipient, replace(notice, id=name), timer.id))
+        self._finish(timer, self._hand_to(recipient, replace(notice, id=_name_of_news(timer)), timer.id))
+
+    def _was_made_known(self, appointment: Appointment) -> bool:
+        """Whether the patient was told of it as it was before it was changed last: by a message, or by a person.
+
+        Who makes one for a patient whom no message can reach says so, see `docs/follow_up.md`.
+        """
+        if not appointment.sequence:
+            return False
+        of_it = (_timers.c.subject == appointment.id, _timers.c.number < appointment.sequence)
+        before = [_timer(row) for row in self._db.execute(select(_timers).where(*of_it, ~_is_left))]
+        if any(each.result is Result.NOBODY for each in before):
+            return True
+        names = [_name_of_news(each) for each in before if each.result in (Result.TOLD, Result.PUT_OFF)]
+        put_off = put_off_in(self._db, names) if names else {}
+        told = [name for name in names if put_off.get(name, name)]
+        channels = {channel for name in told for channel, _, _ in tried_in(self._db, name)}
+        if channels - ({TELEPHONE} - self._book.dialled):
+            return True
+        return bool(channels) and was_called_about(self._db, appointment)
 
     def _ask_whether_kept(self, timer: Timer, appointment: Appointment) -> None:
         """Have who made it note whether it was kept, and nobody telephone about it any more.
@@ -1510,6 +1533,11 @@ def _notice(
         written_at=now,
         recipient=recipient.owner,
     )
+
+
+def _name_of_news(timer: Timer) -> str:
+    """The id of the notice by which a patient is told of an appointment, or reminded."""
+    return f"{timer.subject}-{timer.number}{'r' if timer.kind is TimerKind.REMINDER else ''}"
 
 
 def _is_outdated(notice: Notice, appointment: Appointment) -> bool:

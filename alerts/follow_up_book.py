@@ -806,6 +806,17 @@ def tasks_in(db: Connection, appointment: Appointment) -> list[FollowUp]:
     return [_follow_up(row) for row in db.execute(select(_follow_ups).where(_is_open, *same)).all()]
 
 
+def was_called_about(db: Connection, appointment: Appointment) -> bool:
+    """Whether somebody who was asked to telephone a patient about it has; within a transaction.
+
+    Who closed that otherwise than by changing the appointment has said that it was done.
+    """
+    same = (_follow_ups.c.patient == appointment.patient, _follow_ups.c.problem == appointment.problem)
+    is_done = and_(_follow_ups.c.closed_at_us.is_not(None), _follow_ups.c.closing_note != _CHANGED_SINCE)
+    done = or_(_follow_ups.c.reached_at_us.is_not(None), is_done)
+    return db.execute(select(_follow_ups.c.id).where(*same, done).limit(1)).first() is not None
+
+
 def close_tasks(db: Connection, appointment: Appointment, *, at: datetime, by: str, note: str) -> None:
     """What asks somebody to see to an appointment as it was before is not needed any more."""
     for task in tasks_in(db, appointment):

@@ -218,9 +218,14 @@ def alert_message(
     )
 
 
-def appointment_message(appointment: Appointment, *, zone: str, now: datetime, reminds: bool = False) -> Written:
-    """What a patient is told of an appointment that was made, moved or called off. reminds: of one that is near."""
-    changed = "cancelled" if appointment.cancelled else "moved" if appointment.sequence else "made"
+def appointment_message(
+    appointment: Appointment, *, zone: str, now: datetime, reminds: bool = False, known: bool = True
+) -> Written:
+    """What a patient is told of an appointment that was made, moved or called off.
+
+    reminds: of one that is near. known: whether the patient was told of it before, where it was changed.
+    """
+    changed = "cancelled" if appointment.cancelled else "moved" if appointment.sequence and known else "made"
     local = appointment.start.astimezone(ZoneInfo(zone))
     return write(
         "appointment",

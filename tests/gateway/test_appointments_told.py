@@ -15,6 +15,7 @@ from icalendar import Calendar
 
 from alerts.alert import Outcome, Priority
 from alerts.channels import Message
+from alerts.follow_up import FollowUp
 from alerts.team import Absence, Contact, Practitioner, QuietHours, Role
 from gateway.guard import WebSettings
 from gateway.people import Patient
@@ -178,6 +179,7 @@ async def test_quiet_hours_and_the_night_put_it_off_unless_it_is_soon(
     await web.put(path, json={"by": "Li", "start": "2026-03-10T10:00:00+08:00"})
     (message,) = await told.at(NOW + 2 * HOUR)
     assert "3月10日 10:00" in message.body.zh, "the newest alone"
+    assert message.subject.zh == "您的预约", "nothing was told of it as it was before"
     house.time = NOW + 8 * HOUR  # 22:30
     await web.put(path, json={"by": "Li", "start": "2026-03-10T11:00:00+08:00"})
     assert await told.at(NOW + 17 * HOUR) == []
@@ -186,6 +188,71 @@ async def test_quiet_hours_and_the_night_put_it_off_unless_it_is_soon(
     await made(web, "2026-03-05T09:00:00+08:00")
     (soon,) = await told.now()
     assert soon.notice.priority is Priority.MEDIUM
+
+
+async def test_of_what_was_never_told_a_change_is_told_as_new_and_its_end_not_at_all(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    told = Told(house)
+    night, morning = NOW + 8 * HOUR, NOW + 18 * HOUR  # 22:30, 08:30
+    house.time = night
+    gone = await made(web, "2026-03-10T09:30:00+08:00")
+    house.time += timedelta(seconds=1)
+    stays = await made(web, "2026-03-10T15:30:00+08:00")
+    assert await told.now() == []
+    house.time += HOUR
+    await web.delete(f"{gone}?by=Li")
+    await web.put(stays, json={"by": "Li", "start": "2026-03-11T10:00:00+08:00"})
+    (new,) = await told.at(morning)
+    assert new.subject.zh == "您的预约"
+    assert "3月11日 10:00" in new.body.zh
+    assert "最新安排" not in new.body.zh
+    await web.put(stays, json={"by": "Li", "start": "2026-03-12T10:00:00+08:00"})
+    assert [each.subject.zh for each in await told.now()] == ["您的预约有变更"]
+    house.time = night + 24 * HOUR
+    await web.put(stays, json={"by": "Li", "start": "2026-03-13T10:00:00+08:00"})
+    assert await told.now() == []
+    await web.delete(f"{stays}?by=Li")
+    assert [each.subject.zh for each in await told.at(morning + 24 * HOUR)] == ["您的预约已取消"]
+
+
+async def test_who_is_to_be_telephoned_and_was_not_yet_is_told_of_a_change_as_new(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    house.duty.team.put(BAO, now=NOW)
+    house.duty.team.add_shift(shift("bao", Role.NURSE), now=NOW)
+    house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="telephone", address="13800000000")], now=NOW)
+    path = await made(web, "2026-03-10T09:30:00+08:00", by=BAO.id)
+
+    async def call() -> FollowUp | None:
+        await house.duty.go()
+        return next((each for each in house.follow_ups.open_of(WANG.id) if each.problem), None)
+
+    async def moved(day: int) -> FollowUp:
+        house.time += HOUR
+        body = {"by": BAO.id, "start": f"2026-03-{day}T09:30:00+08:00"}
+        assert (await web.put(path, json=body)).status_code == 200
+        task = await call()
+        assert task is not None
+        return task
+
+    assert await call() is not None
+    again = await moved(11)
+    assert "最新安排" not in again.because.zh
+    assert "3月11日" in again.because.zh
+    await post(web, f"follow-ups/{again.id}/attempts", 200, by=BAO.id, channel="telephone", result="reached")
+    assert "以下为最新安排" in (await moved(12)).because.zh
+    house.time += HOUR
+    await web.delete(f"{path}?by={BAO.id}")
+    called_off = await call()
+    assert called_off is not None
+    assert "已取消" in called_off.because.zh
+    untold = await made(web, "2026-03-13T09:30:00+08:00", by=BAO.id)
+    assert await call() is not None
+    await post(web, f"follow-ups/{called_off.id}/close", 200, by=BAO.id, outcome="no-action", note="knows")
+    house.time += HOUR
+    await web.delete(f"{untold}?by={BAO.id}")
+    assert await call() is None
 
 
 async def test_one_is_reminded_on_the_day_before_of_what_is_more_than_a_day_away(
