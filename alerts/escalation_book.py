@@ -92,6 +92,7 @@ from alerts.escalation import (
 from alerts.follow_up import ACT_WITHIN, CALL_WITHIN, FollowUp, Open, Why, is_given
 from alerts.follow_up import Fact as CareFact
 from alerts.follow_up_book import (
+    HOMEWARD,
     Given,
     appointments_in,
     close_tasks,
@@ -100,6 +101,7 @@ from alerts.follow_up_book import (
     given_in,
     given_up_in,
     is_overdue_unnoted,
+    join_call_in,
     note_overdue,
     of_alerts_in,
     open_in,
@@ -164,7 +166,6 @@ _AFTER_A_FAULT: Final = timedelta(minutes=1)
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the run of what is done once
 _IN_RESERVE: Final = (Role.COORDINATOR, Role.DOCTOR)  # who is told where nobody on duty can be
 _LOW: Final = "glucose-low"
-_HOMEWARD: Final = "Homeward"  # who closes what nobody is to do any more
 _PAST: Final = "The day of the appointment is past. 预约日期已过。"
 _HOUR: Final = timedelta(hours=1)
 _TO_NOTE: Final = timedelta(hours=12)  # whether an appointment was kept: until the evening of the day after
@@ -1070,7 +1071,7 @@ class _Desk:
         Not where it was changed since, nor where that is noted: who notes it ends the calls as well.
         """
         if timer.number == appointment.sequence and appointment.kept is None:
-            close_tasks(self._db, appointment, at=self._now, by=_HOMEWARD, note=_PAST)
+            close_tasks(self._db, appointment, at=self._now, by=HOMEWARD, note=_PAST)
             made_in = follow_ups_in(self._db, [appointment.follow_up]).get(appointment.follow_up)
             act = Open(
                 patient=appointment.patient,
@@ -1082,7 +1083,7 @@ class _Desk:
                 problem=appointment.asks_kept,
                 programme=made_in.programme if made_in else None,
                 within=_TO_NOTE,
-                by=_HOMEWARD,
+                by=HOMEWARD,
             )
             act = replace(act, assigned_to=self._who_notes(appointment.made_by, act.role))
             open_in(self._db, act, self._now)
@@ -1234,6 +1235,8 @@ class _Desk:
         urgency = max(map(_urgency, (about, *besides)))
         about = replace(about, priority=max(each.priority for each in (about, *besides)))
         if call.recipient == patient(about.patient):
+            if not besides and self._joins_call(about):
+                return
             said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
             follow_up = self._have_followed_up(about, said) or follow_up
             doubts = self._doubts_of(about.patient)
@@ -1255,6 +1258,13 @@ class _Desk:
             notice = _notice(key, recipient, about.alert, about.patient, urgency, written, self._now)
             notice = replace(notice, id=CALL_ID + notice.id.partition("-")[2], follow_up=follow_up)
             self.send(notice, recipient, PREFERRED)
+
+    def _joins_call(self, notice: Notice) -> bool:
+        """Whether what a device asks of a patient is said in a call about the same that nobody has made yet."""
+        if notice.subject not in _OF_DEVICE or self._concerned(notice):
+            return False
+        problem = next(iter(_problems(notice)))
+        return join_call_in(self._db, notice.patient, problem, notice.priority, notice.body, self._now)
 
     def _lasting(self, notice: Notice) -> Alert | None:
         """The alert that a notice is about, unless it is over."""

@@ -592,7 +592,7 @@ def joined(follow_up: FollowUp, wrote: Open, text: str) -> Step:
 
 def unreached(follow_up: FollowUp, act: Open) -> Step:
     """What no message says to the patient is to be said by who has the follow-up: as urgent, and due no later."""
-    return _sooner(follow_up, act, What.UNREACHED, because=act.because)
+    return _sooner(follow_up, act, What.UNREACHED, note=act.note, because=act.because)
 
 
 def _sooner(follow_up: FollowUp, act: Open, what: What, *, note: str = "", because: Text | None = None) -> Step:
