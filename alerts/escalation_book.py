@@ -96,6 +96,7 @@ from alerts.follow_up_book import (
     Given,
     appointments_in,
     close_tasks,
+    coming_in,
     doubts_in,
     follow_ups_in,
     given_in,
@@ -345,16 +346,22 @@ class EscalationBook:
     def beside_appointment(self, db: Connection, appointment: Appointment, before: Appointment | None) -> None:
         """Have the patient told of an appointment that was made or changed, and reminded of it. before: as it was."""
         known = self.patients_of([appointment.patient]).get(appointment.patient)
-        zone = ZoneInfo(known.recipient.zone if known else "UTC")
         priority = Priority.MEDIUM if is_soon(appointment, before) else Priority.LOW
         told = _one(appointment.id, TimerKind.APPOINTMENT, appointment.changed_at, priority)
-        told = replace(told, number=appointment.sequence)
-        later = {
-            TimerKind.REMINDER: reminder_at(appointment, zone),
-            TimerKind.KEPT: asked_at(appointment, zone),
-        }
-        planned = [replace(told, kind=kind, due=due, priority=Priority.LOW) for kind, due in later.items() if due]
-        _plan(db, [told, *planned])
+        _plan(db, [replace(told, number=appointment.sequence), *_later(appointment, known)])
+
+    def plan_appointments(self, now: datetime) -> None:
+        """Have patients reminded of, and staff asked about, coming appointments that an older Homeward has made.
+
+        As the house starts: what is planned stays as it is, also where another hub does so at the same moment.
+        """
+        with self._engine.connect() as db:
+            coming = coming_in(db, now)
+        known = self.patients_of({each.patient for each in coming}) if coming else {}
+        for at in range(0, len(coming), _AT_ONCE):
+            some = [timer for each in coming[at : at + _AT_ONCE] for timer in _later(each, known.get(each.patient))]
+            with suppress(IntegrityError), writing(self._engine) as db:
+                _plan(db, some)
 
     def run_due(self, now: datetime, dead: Collection[str] = ()) -> Cycle:
         """Do what is due, so much of it as one transaction holds; call it until nothing was taken.
@@ -1054,8 +1061,9 @@ class _Desk:
         if not appointment.sequence:
             return False
         of_it = (_timers.c.subject == appointment.id, _timers.c.number < appointment.sequence)
-        before = [_timer(row) for row in self._db.execute(select(_timers).where(*of_it, ~_is_left))]
-        if any(each.result is Result.NOBODY for each in before):
+        before = [_timer(row) for row in self._db.execute(select(_timers).where(*of_it))]
+        is_of_before = all(each.kind is not TimerKind.APPOINTMENT for each in before)  # made by an older Homeward
+        if is_of_before or any(each.result is Result.NOBODY for each in before):
             return True
         names = [_name_of_news(each) for each in before if each.result in (Result.TOLD, Result.PUT_OFF)]
         put_off = put_off_in(self._db, names) if names else {}
@@ -1448,6 +1456,19 @@ def _is_reached(db: Connection, name: str) -> bool:
 
 def _one(subject: str, kind: TimerKind, at: datetime, priority: Priority) -> Timer:
     return Timer(subject=subject, kind=kind, run=at, due=at, priority=priority)
+
+
+def _later(appointment: Appointment, known: PatientFile | None) -> list[Timer]:
+    """When the patient is reminded of an appointment, and when it is asked whether it was kept."""
+    zone = ZoneInfo(known.recipient.zone if known else "UTC")
+    later = {TimerKind.REMINDER: reminder_at(appointment, zone), TimerKind.KEPT: asked_at(appointment, zone)}
+    return [
+        replace(
+            _one(appointment.id, kind, appointment.changed_at, Priority.LOW), due=due, number=appointment.sequence
+        )
+        for kind, due in later.items()
+        if due
+    ]
 
 
 def _plan(db: Connection, timers: Iterable[Timer]) -> None:

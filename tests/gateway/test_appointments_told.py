@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 import pytest
 from icalendar import Calendar
+from sqlalchemy import delete, select
 
 from alerts.alert import Outcome, Priority
 from alerts.channels import Message
+from alerts.database import METADATA
 from alerts.follow_up import FollowUp
 from alerts.team import Absence, Contact, Practitioner, QuietHours, Role
 from gateway.guard import WebSettings
@@ -272,6 +274,42 @@ async def test_one_is_reminded_on_the_day_before_of_what_is_more_than_a_day_away
     ]
     await made(web, "2026-03-17T09:00:00+08:00")
     assert [each.subject.en for each in await told.at(day_before + timedelta(days=9))] == ["Your appointment"]
+
+
+async def test_of_one_that_an_older_homeward_made_there_is_a_reminder_and_whether_it_was_kept_is_asked(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    told = Told(house)
+    path = await made(web, "2026-03-10T09:30:00+08:00")
+    await told.now()
+    of_runs, name = METADATA.tables["escalations"], path.rpartition("/")[2]
+    with house.engine.begin() as db:
+        planned = db.execute(select(of_runs).where(of_runs.c.subject == name, of_runs.c.kind != "appointment")).all()
+        db.execute(delete(of_runs).where(of_runs.c.subject == name))
+    for _ in range(2):  # as each of two hubs starts
+        house.duty.escalation.plan_appointments(house.time)
+    with house.engine.begin() as db:
+        assert db.execute(select(of_runs).where(of_runs.c.subject == name)).all() == planned
+    day_before = NOW.replace(day=9, hour=3)
+    house.time = day_before - HOUR
+    assert [each.subject.zh for each in await told.at(day_before)] == ["预约提醒"]
+    house.duty.escalation.plan_appointments(house.time)
+    assert await told.at(day_before + HOUR) == []
+    await web.delete(f"{path}?by=Li")
+    assert [each.subject.zh for each in await told.now()] == ["您的预约已取消"]
+
+
+async def test_one_that_an_older_homeward_made_is_said_to_be_changed_where_it_is(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    told = Told(house)
+    path = await made(web, "2026-03-10T09:30:00+08:00")
+    of_runs = METADATA.tables["escalations"]
+    with house.engine.begin() as db:
+        db.execute(delete(of_runs).where(of_runs.c.subject == path.rpartition("/")[2]))
+    house.duty.escalation.plan_appointments(house.time)
+    await web.put(path, json={"by": "Li", "start": "2026-03-11T09:30:00+08:00"})
+    assert [each.subject.zh for each in await told.now()] == ["您的预约有变更"]
 
 
 async def test_who_has_a_telephone_alone_is_called_by_a_nurse_before_it(
