@@ -74,7 +74,9 @@ class Told:
 
 
 async def made(web: httpx.AsyncClient, start: str, patient: Patient = WANG, **body: Any) -> str:
-    task = await post(web, "follow-ups", 201, patient=patient.id, because="tablets", role="nurse", by="Dr Li")
+    task = await post(
+        web, "follow-ups", 201, patient=patient.id, because="tablets", role="nurse", by=body.get("by", "Li")
+    )
     body = {"by": "Chen", "start": start, "place": "Room 3", "whom": "Dr Li", **body}
     appointment = await post(web, f"follow-ups/{task['id']}/appointments", 201, **body)
     return f"/api/v1/appointments/{appointment['id']}"
@@ -422,6 +424,12 @@ async def test_none_but_the_team_makes_moves_calls_off_notes_gives_or_answers(
         await post(web, f"follow-ups/{other['id']}/close", by="Li", outcome="advice", note="rest")
         survey = house.follow_ups.survey_after(other["id"])
         assert survey is not None
+        number = {"limit": {"value": 4.4, "unit": "mmol/L", "author": "Dr Li"}}
+        patient = f"/api/v1/patients/{WANG.id}"
+        patched = await web.patch(patient, json={"limits": {"low-event-1": number}})
+        assert patched.status_code == 200, patched.text
+        planned = await web.put(f"{patient}/plans/glucose", json={"times": 2, "days": 7, "author": "Dr Li"})
+        (plan,) = planned.json()
         house.duty.team.put(BAO, now=NOW)
         before = house.follow_ups.appointment(path.rpartition("/")[2])
         assert before is not None
@@ -435,12 +443,45 @@ async def test_none_but_the_team_makes_moves_calls_off_notes_gives_or_answers(
             lambda by: web.post(f"{new}/education", json={"by": by, "material": "measure-pressure"}),
             lambda by: web.post(answered, json={"by": by, "score": 1}),
             lambda by: web.delete(f"{path}?by={by}"),
+            lambda by: web.post(
+                "/api/v1/follow-ups", json={"patient": WANG.id, "because": "x", "role": "nurse", "by": by}
+            ),
+            lambda by: web.put(f"{patient}/care-plans/diabetes", json={"role": "nurse", "author": by}),
+            lambda by: web.delete(f"{patient}/care-plans/diabetes?by={by}"),
+            lambda by: web.put(f"{patient}/plans/glucose", json={"times": 1, "days": 7, "author": by}),
+            lambda by: web.delete(f"{patient}/plans/{plan['number']}?by={by}"),
+            lambda by: web.patch(
+                patient,
+                json={
+                    "limits": {
+                        "low-event-1": number,
+                        "low-event-2": {"limit": {**number["limit"], "value": 2.9, "author": by}},
+                    }
+                },
+            ),
+            lambda by: web.post(
+                f"/patients/{WANG.id}/limits",
+                data={"which": "low-event-1 limit mmol/L", "value": "4.2", "author": by},
+            ),
+            lambda by: web.post(
+                f"/patients/{WANG.id}/plans", data={"vital": "glucose", "times": "1", "days": "7", "author": by}
+            ),
         ):
             refused = await call("某某")
             assert refused.status_code == 409, refused.text
             assert {"en": "某某 is not, or no longer, in the team. Possible: ", "zh-CN": "团队中现无“某某”。可选："}[
                 language
             ] in refused.text
+        said = {
+            "limits": {
+                "low-event-1": number,
+                "low-event-2": {"limit": {**number["limit"], "value": 2.9, "author": "bao"}},
+            }
+        }
+        assert (await web.patch(patient, json=said)).status_code == 200, "a number of who was there before stays"
+        assert (await web.put(f"{patient}/plans/glucose", json={"times": 1, "days": 7, "author": "bao"})).json()[-1][
+            "author"
+        ] == BAO.name
         house.time = before.start
         assert (await web.post(f"{path}/kept", json={"by": "某某", "kept": True})).status_code == 409
         assert house.follow_ups.appointment(before.id) == before
