@@ -34,7 +34,7 @@ from alerts.alert import (
     Symptom,
     Text,
 )
-from alerts.devices import Heard
+from alerts.devices import LastHeard
 from alerts.follow_up import FollowUp
 from alerts.machine import Fact, FactKind
 from alerts.rule import Group, LimitsError
@@ -422,7 +422,7 @@ class DeviceHealthOut(BaseModel):
 
     @classmethod
     def of(
-        cls, state: DeviceState, last_read: datetime | None, there: Heard | None, zone: ZoneInfo
+        cls, state: DeviceState, last_read: datetime | None, there: LastHeard | None, zone: ZoneInfo
     ) -> DeviceHealthOut:
         """The state, with the last reading from the journal."""
         facts = state.facts
