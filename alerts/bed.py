@@ -33,7 +33,7 @@ from typing import Final, NamedTuple, Protocol
 from alerts import corrected, latecomers, spot
 from alerts.alert import Alert, Audience, Finding, Verdict
 from alerts.device_rules import LATE_DATA, NO_DATA
-from alerts.devices import LATE_COUNT, Arrivals, Expected, Heard, late_data, no_data, wrong_clock
+from alerts.devices import LATE_COUNT, Arrivals, Expected, LastHeard, late_data, no_data, wrong_clock
 from alerts.ladder import Plan
 from alerts.late_low import is_very_low
 from alerts.latecomers import OLD, WAITED, Latecomers, came_late
@@ -373,7 +373,7 @@ class Bed:
         """Whether somebody is to be told that a device is not heard, for all that the bed knows."""
         return any(moment <= now for moment in self._silences())
 
-    def hear_elsewhere(self, heard: Mapping[str, Heard]) -> bool:
+    def hear_elsewhere(self, heard: Mapping[str, LastHeard]) -> bool:
         """Note when another hub on the same database heard devices last; whether that is news."""
         known = self.expected
         self.expected = tuple(

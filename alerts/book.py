@@ -31,8 +31,6 @@ from sqlalchemy import (
     String,
     Table,
     and_,
-    any_,
-    bindparam,
     delete,
     exists,
     false,
@@ -53,7 +51,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from alerts.alert import Alert, Audience, Notice, Outcome, Priority, Reason, Text
 from alerts.audit import Entry, audited, records_in
 from alerts.database import METADATA, among, reading
-from alerts.devices import Heard
+from alerts.devices import LastHeard
 from alerts.machine import OVER, Change, Fact, FactKind
 from alerts.messages import OVERDUE_ID, Written
 from ingest.reading import from_us, to_us
@@ -191,7 +189,7 @@ CLAIM: Final = timedelta(minutes=2)
 _END: Final = OVER.en.removesuffix("{title}")  # how the subject of a notice begins that a condition is over
 # The clocks of two hubs may differ by so much. What was heard later than that was noted by a clock that is wrong.
 _APART: Final = timedelta(minutes=1)
-NOTHING_HEARD: Final[Mapping[str, Heard]] = {}
+NOTHING_HEARD: Final[Mapping[str, LastHeard]] = {}
 # So often a notice is tried, in about an hour, before the end of its alert waits for it no more.
 _HOPELESS: Final = 8
 
@@ -354,7 +352,7 @@ class Book:
         cursor: int | None = None,
         seen: Iterable[Alert] | None = None,
         also: Callable[[Connection], None] | None = None,
-        heard: Mapping[str, Heard] = NOTHING_HEARD,
+        heard: Mapping[str, LastHeard] = NOTHING_HEARD,
     ) -> list[Notice]:
         """Write one step down, all or nothing; the notices that were new come back.
 
@@ -401,7 +399,7 @@ class Book:
 
     # What several hubs hear
 
-    def heard_elsewhere(self, now: datetime, devices: Collection[str] | None = None) -> dict[str, Heard]:
+    def heard_elsewhere(self, now: datetime, devices: Collection[str] | None = None) -> dict[str, LastHeard]:
         """How any other hub heard these devices (None: all) last, as far as it has noted that; now at the latest.
 
         What is noted for a moment to come was noted while a clock was ahead, and says nothing.
@@ -411,10 +409,9 @@ class Book:
         others = (_heard.c.hub != self._hub, _heard.c.arrival_us <= to_us(now + _APART))
         query = select(_heard).where(*others).order_by(_heard.c.arrival_us)  # of each device the newest remains
         if devices is not None:
-            names = bindparam("names", list(devices), type_=postgresql.ARRAY(String))  # one, however many they are
-            query = query.where(_heard.c.device == any_(names))
+            query = query.where(among(_heard.c.device, devices))
         with reading(self._engine) as db:
-            return {row.device: Heard(min(from_us(row.arrival_us), now), row.unwell) for row in db.execute(query)}
+            return {row.device: LastHeard(min(from_us(row.arrival_us), now), row.unwell) for row in db.execute(query)}
 
     def begin_hearing(self, arrivals: Mapping[str, datetime], now: datetime) -> None:
         """Note the arrivals that the journal knows, of devices of which this hub has noted none.
@@ -427,10 +424,10 @@ class Book:
         with self._engine.begin() as db:
             db.execute(delete(_heard).where(own, _heard.c.arrival_us > to_us(now)))
             known = set(db.scalars(select(_heard.c.device).where(own)))
-            new = {name: Heard(at) for name, at in arrivals.items() if name not in known and at <= now}
+            new = {name: LastHeard(at) for name, at in arrivals.items() if name not in known and at <= now}
             self._note_heard(db, new)
 
-    def _note_heard(self, db: Connection, heard: Mapping[str, Heard]) -> None:
+    def _note_heard(self, db: Connection, heard: Mapping[str, LastHeard]) -> None:
         """Moments only move forward: what a home post had kept comes late."""
         if not heard:
             return

@@ -124,7 +124,7 @@ def is_usable(reading: Reading) -> bool:
     return known and UNRELIABLE.isdisjoint(flags)
 
 
-class Heard(NamedTuple):
+class LastHeard(NamedTuple):
     """How a hub heard a device last: when, with a value that says something, and whether the patient was not well."""
 
     at: datetime
@@ -169,7 +169,7 @@ class Expected:
             return self
         return replace(self, staff_after=self.staff_after_low)
 
-    def of_one_heard(self, there: Heard) -> Expected:
+    def of_one_heard(self, there: LastHeard) -> Expected:
         """The same, as another hub heard it last."""
         return replace(self, elsewhere=there.at, unwell_elsewhere=there.unwell)
 

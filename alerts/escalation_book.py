@@ -92,14 +92,17 @@ from alerts.escalation import (
 from alerts.follow_up import ACT_WITHIN, CALL_WITHIN, FollowUp, Open, Why, is_given
 from alerts.follow_up import Fact as CareFact
 from alerts.follow_up_book import (
+    HOMEWARD,
     Given,
     appointments_in,
     close_tasks,
+    coming_in,
     doubts_in,
     follow_ups_in,
     given_in,
     given_up_in,
     is_overdue_unnoted,
+    join_call_in,
     note_overdue,
     of_alerts_in,
     open_in,
@@ -107,6 +110,7 @@ from alerts.follow_up_book import (
     overdue_names,
     take_survey,
     tasks_in,
+    was_called_about,
 )
 from alerts.invitation import APPOINTMENT_ID, Appointment, asked_at, is_soon, reminder_at
 from alerts.machine import Change, FactKind, for_patient
@@ -168,7 +172,6 @@ _AFTER_A_FAULT: Final = timedelta(minutes=1)
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the run of what is done once
 _IN_RESERVE: Final = (Role.COORDINATOR, Role.DOCTOR)  # who is told where nobody on duty can be
 _LOW: Final = "glucose-low"
-_HOMEWARD: Final = "Homeward"  # who closes what nobody is to do any more
 _PAST: Final = "The day of the appointment is past. 预约日期已过。"
 _HOUR: Final = timedelta(hours=1)
 _TO_NOTE: Final = timedelta(hours=12)  # whether an appointment was kept: until the evening of the day after
@@ -348,16 +351,22 @@ class EscalationBook:
     def beside_appointment(self, db: Connection, appointment: Appointment, before: Appointment | None) -> None:
         """Have the patient told of an appointment that was made or changed, and reminded of it. before: as it was."""
         known = self.patients_of([appointment.patient]).get(appointment.patient)
-        zone = ZoneInfo(known.recipient.zone if known else "UTC")
         priority = Priority.MEDIUM if is_soon(appointment, before) else Priority.LOW
         told = _one(appointment.id, TimerKind.APPOINTMENT, appointment.changed_at, priority)
-        told = replace(told, number=appointment.sequence)
-        later = {
-            TimerKind.REMINDER: reminder_at(appointment, zone),
-            TimerKind.KEPT: asked_at(appointment, zone),
-        }
-        planned = [replace(told, kind=kind, due=due, priority=Priority.LOW) for kind, due in later.items() if due]
-        _plan(db, [told, *planned])
+        _plan(db, [replace(told, number=appointment.sequence), *_later(appointment, known)])
+
+    def plan_appointments(self, now: datetime) -> None:
+        """Have patients reminded of, and staff asked about, coming appointments that an older Homeward has made.
+
+        As the house starts: what is planned stays as it is, also where another hub does so at the same moment.
+        """
+        with self._engine.connect() as db:
+            coming = coming_in(db, now)
+        known = self.patients_of({each.patient for each in coming}) if coming else {}
+        for at in range(0, len(coming), _AT_ONCE):
+            some = [timer for each in coming[at : at + _AT_ONCE] for timer in _later(each, known.get(each.patient))]
+            with suppress(IntegrityError), writing(self._engine) as db:
+                _plan(db, some)
 
     def run_due(self, now: datetime, dead: Collection[str] = ()) -> Cycle:
         """Do what is due, so much of it as one transaction holds; call it until nothing was taken.
@@ -588,6 +597,12 @@ class _Desk:
         return {staff(one.id): morning(one.recipient(), self._now) for one in self.rota.staff}
 
     @cached_property
+    def _working_hours(self) -> dict[str, datetime]:
+        """The same of what waits for no other day."""
+        people = {one.owner: one for one in (each.recipient() for each in self.rota.staff)}
+        return {name: self._now if is_day(one, self._now) else self._mornings[name] for name, one in people.items()}
+
+    @cached_property
     def _next_look(self) -> datetime:
         return next_look(self.rota, self._now)
 
@@ -755,12 +770,14 @@ class _Desk:
             )
             about = follow_up.alert, follow_up.patient, follow_up.priority
             notice = replace(_notice(timer.id, recipient, *about, written, self._now), follow_up=follow_up.id)
+            if follow_up.asks_kept and self._is_there(recipient, channel):
+                return self.offer_by_day(notice, recipient, timer.id)
             return self._offer_of_care(notice, recipient, channel, timer.id)
 
         to = self._holder(follow_up)
         # Coordinators have no shifts in most clinics.
         step = Step(to=to, after=timedelta(), everyone=to == Role.COORDINATOR)
-        there = self._whom(step, follow_up)
+        there = self._whom(step, follow_up, self._working_hours if follow_up.asks_kept else None)
         others = [one for one in there if given.by not in (one.name, one.owner.removeprefix(staff("")))]
         if there and not others:
             self._finish(timer, Result.DONE)
@@ -785,11 +802,14 @@ class _Desk:
             whom = self._whom(timer.step, follow_up) if timer.step else None
             self._tell_step(timer, follow_up.patient, tell, present=present, whom=whom)
 
-    def _whom(self, step: Step, about: FollowUp) -> Sequence[Recipient]:
-        """Whom a step about a follow-up is for; of low priority, which waits for the morning, who is there then."""
+    def _whom(self, step: Step, about: FollowUp, waits: Mapping[str, datetime] | None = None) -> Sequence[Recipient]:
+        """Whom a step about a follow-up is for; of low priority, which waits for the morning, who is there then.
+
+        waits: until when it waits for each of the staff, where that is not the morning.
+        """
         of_patient = self.patient(about.patient)
         if about.priority is Priority.LOW:
-            waits = self._mornings
+            waits = waits or self._mornings
             moments = sorted({*waits.values()})
             found = [(at, one) for at in moments for one in people(step, self.rota, of_patient, at)]
             if there := [one for at, one in found if waits[one.owner] == at]:
@@ -1046,15 +1066,38 @@ class _Desk:
             self._finish(timer, self._hand_to(self.patient(notice.patient), notice, timer.id))
 
     def _tell_of_appointment(self, timer: Timer, appointment: Appointment) -> None:
-        """Tell the patient of it, or remind; not where it was changed since, or is over."""
-        if not self._is_news(timer, appointment):
+        """Tell the patient of it, or remind; not where it was changed since, or is over.
+
+        Nor that one was called off of which nothing was told.
+        """
+        known = self._was_made_known(appointment)
+        if not self._is_news(timer, appointment) or (appointment.cancelled and not known):
             self._finish(timer, Result.DONE)
             return
         recipient, reminds = self.patient(appointment.patient), timer.kind is TimerKind.REMINDER
-        written = appointment_message(appointment, zone=recipient.zone, now=self._now, reminds=reminds)
+        written = appointment_message(appointment, zone=recipient.zone, now=self._now, reminds=reminds, known=known)
         notice = _notice(timer.id, recipient, None, appointment.patient, timer.priority, written, self._now)
-        name = f"{appointment.id}-{appointment.sequence}{'r' if reminds else ''}"
-        self._finish(timer, self._hand_to(recipient, replace(notice, id=name), timer.id))
+        self._finish(timer, self._hand_to(recipient, replace(notice, id=_name_of_news(timer)), timer.id))
+
+    def _was_made_known(self, appointment: Appointment) -> bool:
+        """Whether the patient was told of it as it was before it was changed last: by a message, or by a person.
+
+        Who makes one for a patient whom no message can reach says so, see `docs/follow_up.md`.
+        """
+        if not appointment.sequence:
+            return False
+        of_it = (_timers.c.subject == appointment.id, _timers.c.number < appointment.sequence)
+        before = [_timer(row) for row in self._db.execute(select(_timers).where(*of_it))]
+        is_of_before = all(each.kind is not TimerKind.APPOINTMENT for each in before)  # made by an older Homeward
+        if is_of_before or any(each.result is Result.NOBODY for each in before):
+            return True
+        names = [_name_of_news(each) for each in before if each.result in (Result.TOLD, Result.PUT_OFF)]
+        put_off = put_off_in(self._db, names) if names else {}
+        told = [name for name in names if put_off.get(name, name)]
+        channels = {channel for name in told for channel, _, _ in tried_in(self._db, name)}
+        if channels - ({TELEPHONE} - self._book.dialled):
+            return True
+        return bool(channels) and was_called_about(self._db, appointment)
 
     def _ask_whether_kept(self, timer: Timer, appointment: Appointment) -> None:
         """Have who made it note whether it was kept, and nobody telephone about it any more.
@@ -1062,7 +1105,7 @@ class _Desk:
         Not where it was changed since, nor where that is noted: who notes it ends the calls as well.
         """
         if timer.number == appointment.sequence and appointment.kept is None:
-            close_tasks(self._db, appointment, at=self._now, by=_HOMEWARD, note=_PAST)
+            close_tasks(self._db, appointment, at=self._now, by=HOMEWARD, note=_PAST)
             made_in = follow_ups_in(self._db, [appointment.follow_up]).get(appointment.follow_up)
             act = Open(
                 patient=appointment.patient,
@@ -1071,13 +1114,25 @@ class _Desk:
                 because=was_it_kept(appointment, ZoneInfo(self.patient(appointment.patient).zone)),
                 at=self._now,
                 role=made_in.role if made_in else Role.NURSE,
-                problem=appointment.problem,
+                problem=appointment.asks_kept,
                 programme=made_in.programme if made_in else None,
                 within=_TO_NOTE,
-                assigned_to=appointment.made_by,
+                by=HOMEWARD,
             )
+            act = replace(act, assigned_to=self._who_notes(appointment.made_by, act.role))
             open_in(self._db, act, self._now)
+            self._plan([_one(act.follow_up, TimerKind.GIVEN, self._now, act.priority)])
         self._finish(timer, Result.DONE)
+
+    def _who_notes(self, made_by: str, role: Role) -> str | None:
+        """Who made it; None, the role, where that is nobody of the team, away, or off where others are there."""
+        one = next((each for each in self.rota.staff if each.active and made_by in (each.name, each.id)), None)
+        if one is None:
+            return None if self._staffed else made_by
+        others = self.rota.on_duty(role, self._now)
+        has_shifts = any(each.practitioner == one.id for each in self.rota.shifts)
+        is_off = has_shifts and not any(one in self.rota.on_duty(each, self._now) for each in one.roles)
+        return None if self.rota.there(one.id, self._now) != one or (is_off and others) else made_by
 
     def _is_news(self, timer: Timer, appointment: Appointment) -> bool:
         ends = appointment.start if timer.kind is TimerKind.REMINDER else appointment.start + appointment.length
@@ -1224,6 +1279,8 @@ class _Desk:
         urgency = max(map(_urgency, (about, *besides)))
         about = replace(about, priority=max(each.priority for each in (about, *besides)))
         if call.recipient == patient(about.patient):
+            if not besides and self._joins_call(about):
+                return
             said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
             follow_up = self._have_followed_up(about, said) or follow_up
             doubts = self._doubts_of(about.patient)
@@ -1245,6 +1302,13 @@ class _Desk:
             notice = _notice(key, recipient, about.alert, about.patient, urgency, written, self._now)
             notice = replace(notice, id=CALL_ID + notice.id.partition("-")[2], follow_up=follow_up)
             self.send(notice, recipient, PREFERRED)
+
+    def _joins_call(self, notice: Notice) -> bool:
+        """Whether what a device asks of a patient is said in a call about the same that nobody has made yet."""
+        if notice.subject not in _OF_DEVICE or self._concerned(notice):
+            return False
+        problem = next(iter(_problems(notice)))
+        return join_call_in(self._db, notice.patient, problem, notice.priority, notice.body, self._now)
 
     def _lasting(self, notice: Notice) -> Alert | None:
         """The alert that a notice is about, unless it is over."""
@@ -1430,6 +1494,19 @@ def _one(subject: str, kind: TimerKind, at: datetime, priority: Priority) -> Tim
     return Timer(subject=subject, kind=kind, run=at, due=at, priority=priority)
 
 
+def _later(appointment: Appointment, known: PatientFile | None) -> list[Timer]:
+    """When the patient is reminded of an appointment, and when it is asked whether it was kept."""
+    zone = ZoneInfo(known.recipient.zone if known else "UTC")
+    later = {TimerKind.REMINDER: reminder_at(appointment, zone), TimerKind.KEPT: asked_at(appointment, zone)}
+    return [
+        replace(
+            _one(appointment.id, kind, appointment.changed_at, Priority.LOW), due=due, number=appointment.sequence
+        )
+        for kind, due in later.items()
+        if due
+    ]
+
+
 def _plan(db: Connection, timers: Iterable[Timer]) -> None:
     """Write timers down; one that is known stays as it is."""
     rows = {timer.id: _row(timer) for timer in timers}
@@ -1553,6 +1630,11 @@ def _notice(
         written_at=now,
         recipient=recipient.owner,
     )
+
+
+def _name_of_news(timer: Timer) -> str:
+    """The id of the notice by which a patient is told of an appointment, or reminded."""
+    return f"{timer.subject}-{timer.number}{'r' if timer.kind is TimerKind.REMINDER else ''}"
 
 
 def _is_outdated(notice: Notice, appointment: Appointment) -> bool:

@@ -61,6 +61,7 @@ from alerts.alert import (
     refuse_reason,
     together,
 )
+from alerts.invitation import KEPT
 from alerts.team import ROLE_WORDS, Role
 
 # Usual tiers of programmes (an act within the hour, the half day, two days); no standard names them.
@@ -348,6 +349,11 @@ class FollowUp:
         return asks_symptoms(self)
 
     @property
+    def asks_kept(self) -> bool:
+        """Whether nothing is to be done but to note whether an appointment was kept."""
+        return self.problem is not None and self.problem.startswith(KEPT)
+
+    @property
     def care(self) -> Text | None:
         """Who has it and what was tried, in a sentence; None where that is nobody and nothing."""
         if not (self.assigned_to or self.attempts):
@@ -586,7 +592,7 @@ def joined(follow_up: FollowUp, wrote: Open, text: str) -> Step:
 
 def unreached(follow_up: FollowUp, act: Open) -> Step:
     """What no message says to the patient is to be said by who has the follow-up: as urgent, and due no later."""
-    return _sooner(follow_up, act, What.UNREACHED, because=act.because)
+    return _sooner(follow_up, act, What.UNREACHED, note=act.note, because=act.because)
 
 
 def _sooner(follow_up: FollowUp, act: Open, what: What, *, note: str = "", because: Text | None = None) -> Step:

@@ -67,7 +67,7 @@ from alerts.follow_up import (
     replay,
     unreached,
 )
-from alerts.invitation import ABOUT, Appointment
+from alerts.invitation import ABOUT, KEPT, Appointment
 from alerts.review import Review
 from alerts.survey import EDUCATION_ID, VALID, Answer, Survey, answered, call_again, survey_of
 from alerts.team import Role, patient
@@ -226,6 +226,8 @@ _waits: Final = _plans.c.follow_up.is_(None)
 Index("care_plans_to_open", _plans.c.open_at_us, sqlite_where=_waits, postgresql_where=_waits)
 
 _KEPT: Final = {True: "The appointment was kept. 患者已到诊。", False: "The appointment was not kept. 患者未到诊。"}
+HOMEWARD: Final = "Homeward"  # who closes what nobody is to do any more
+_IN_THE_ALERTS: Final = "The follow-up of the alert has all of this. 警报的随访已包含此事。"
 _CHANGED_SINCE: Final = "The appointment was changed since. 预约此后已变更。"
 
 
@@ -372,6 +374,8 @@ class FollowUpBook:
         for step in steps:
             _refuse_no_appointment(db, step)
             if _put(db, step):
+                if step.fact.what is What.OPENED and step.follow_up.alert:
+                    _end_forerunners(db, step.follow_up)
                 if step.fact.what is What.CLOSED:
                     _after_closing(db, step.follow_up)
                 for write in self._beside:
@@ -528,11 +532,14 @@ class FollowUpBook:
 
     def appointments(self, follow_up: str) -> list[Appointment]:
         """The appointments made in a follow-up, and the one that it is about, by their start."""
-        about = select(func.substr(_follow_ups.c.problem, len(ABOUT) + 1)).where(
-            _follow_ups.c.id == follow_up, _follow_ups.c.problem.startswith(ABOUT)
-        )
+        about = [
+            select(func.substr(_follow_ups.c.problem, len(kind) + 1)).where(
+                _follow_ups.c.id == follow_up, _follow_ups.c.problem.startswith(kind)
+            )
+            for kind in (ABOUT, KEPT)
+        ]
         query = select(_appointments).where(
-            or_(_appointments.c.follow_up == follow_up, _appointments.c.id.in_(about))
+            or_(_appointments.c.follow_up == follow_up, *(_appointments.c.id.in_(each) for each in about))
         )
         with reading(self._engine) as db:
             return [_appointment(row) for row in db.execute(query.order_by(_appointments.c.start_us))]
@@ -646,12 +653,47 @@ def open_in(db: Connection, act: Open, said_at: datetime) -> None:
 
     said_at: when the message was written of which it is; who reached the patient since has nothing to do for it.
     """
-    if _put(db, opened(act)):
+    step = opened(act)
+    if _put(db, step):
+        if act.alert:
+            _end_forerunners(db, step.follow_up)
         return
     query = select(_follow_ups).where(_follow_ups.c.id == act.follow_up).with_for_update()
     known = _follow_up(db.execute(query).one())
     if not known.closed_at and (known.reached_at is None or known.reached_at < said_at):
         _put(db, unreached(known, act))
+
+
+def join_call_in(db: Connection, patient: str, problem: str, priority: Priority, because: Text, at: datetime) -> bool:
+    """Have something be said in the call that a patient is owed of the same trouble; False where there is none.
+
+    Not in one that is less urgent, nor where the patient was reached: that is told anew. Within a transaction.
+    """
+    same = (
+        _follow_ups.c.patient == patient,
+        _follow_ups.c.problem == problem,
+        _follow_ups.c.why == Why.ALERT,
+        _follow_ups.c.alert.is_(None),
+        _follow_ups.c.priority >= int(priority),
+        _follow_ups.c.reached_at_us.is_(None),
+    )
+    query = select(_follow_ups).where(_is_open, *same).order_by(_follow_ups.c.opened_at_us).limit(1)
+    row = db.execute(query.with_for_update()).first()
+    if row is None:
+        return False
+    known, note = _follow_up(row), f"{because.en} {because.zh}"
+    also = Open(
+        patient=patient,
+        why=known.why,
+        key=known.id,
+        because=because,
+        at=at,
+        role=known.role,
+        priority=priority,
+        note=note,
+    )
+    _put(db, unreached(known, also))
+    return True
 
 
 def doubts_in(db: Connection, patients: Iterable[str]) -> dict[str, list[FollowUp]]:
@@ -667,6 +709,12 @@ def appointments_in(db: Connection, names: Iterable[str]) -> dict[str, Appointme
     """Appointments by id, within a transaction."""
     found = db.execute(select(_appointments).where(among(_appointments.c.id, names)))
     return {row.id: _appointment(row) for row in found}
+
+
+def coming_in(db: Connection, now: datetime) -> list[Appointment]:
+    """All appointments that have not begun and were not called off, within a transaction."""
+    query = select(_appointments).where(_appointments.c.start_us > to_us(now), ~_appointments.c.cancelled)
+    return [_appointment(row) for row in db.execute(query.order_by(_appointments.c.start_us))]
 
 
 def take_survey(db: Connection, survey: str, at: datetime) -> bool:
@@ -832,17 +880,26 @@ def _after_closing(db: Connection, follow_up: FollowUp) -> None:
 
 def tasks_in(db: Connection, appointment: Appointment) -> list[FollowUp]:
     """The open follow-ups that ask somebody to see to an appointment; within a transaction."""
-    same = (_follow_ups.c.patient == appointment.patient, _follow_ups.c.problem == appointment.problem)
+    asked = appointment.problem, appointment.asks_kept
+    same = (_follow_ups.c.patient == appointment.patient, _follow_ups.c.problem.in_(asked))
     return [_follow_up(row) for row in db.execute(select(_follow_ups).where(_is_open, *same)).all()]
+
+
+def was_called_about(db: Connection, appointment: Appointment) -> bool:
+    """Whether somebody who was asked to telephone a patient about it has; within a transaction.
+
+    Who closed that otherwise than by changing the appointment has said that it was done.
+    """
+    same = (_follow_ups.c.patient == appointment.patient, _follow_ups.c.problem == appointment.problem)
+    is_done = and_(_follow_ups.c.closed_at_us.is_not(None), _follow_ups.c.closing_note != _CHANGED_SINCE)
+    done = or_(_follow_ups.c.reached_at_us.is_not(None), is_done)
+    return db.execute(select(_follow_ups.c.id).where(*same, done).limit(1)).first() is not None
 
 
 def close_tasks(db: Connection, appointment: Appointment, *, at: datetime, by: str, note: str) -> None:
     """What asks somebody to see to an appointment as it was before is not needed any more."""
     for task in tasks_in(db, appointment):
-        deed = Close(follow_up=task.id, by=by, at=at, outcome=Outcome.NO_ACTION, note=note)
-        with suppress(IllegalAct):
-            for step in decide(task, deed):
-                _put(db, step)
+        _end_as_needless(db, task, at=at, by=by, note=note)
 
 
 def _with_appointment(follow_ups: Iterable[str]) -> Select[tuple[str]]:
@@ -870,18 +927,37 @@ def _refuse_no_appointment(db: Connection, step: Step) -> None:
         )
 
 
-def _close_forerunners(db: Connection, closed: FollowUp) -> None:
-    """Unless they are more urgent, or somebody has something else to do in them."""
+def _forerunners(db: Connection, follow_up: FollowUp) -> list[FollowUp]:
+    """What the house had opened of the trouble of an alert before there was the alert; not what is more urgent."""
     same = (
-        _follow_ups.c.patient == closed.patient,
-        _follow_ups.c.problem == closed.problem,
+        _follow_ups.c.patient == follow_up.patient,
+        _follow_ups.c.problem == follow_up.problem,
         _follow_ups.c.why == Why.ALERT,
         _follow_ups.c.alert.is_(None),
-        _follow_ups.c.priority <= int(closed.priority),
+        _follow_ups.c.priority <= int(follow_up.priority),
     )
-    for row in db.execute(select(_follow_ups).where(_is_open, *same)).all():
+    return [_follow_up(row) for row in db.execute(select(_follow_ups).where(_is_open, *same)).all()]
+
+
+def _end_forerunners(db: Connection, follow_up: FollowUp) -> None:
+    """With the follow-up of an alert ends what nobody has begun to say: it has all of it."""
+    for each in _forerunners(db, follow_up):
+        if each.reached_at is None:
+            _end_as_needless(db, each, at=follow_up.opened_at, by=HOMEWARD, note=_IN_THE_ALERTS)
+
+
+def _end_as_needless(db: Connection, task: FollowUp, *, at: datetime, by: str, note: str) -> None:
+    """Unless somebody has something else to do in it."""
+    with suppress(IllegalAct):
+        for step in decide(task, Close(follow_up=task.id, by=by, at=at, outcome=Outcome.NO_ACTION, note=note)):
+            _put(db, step)
+
+
+def _close_forerunners(db: Connection, closed: FollowUp) -> None:
+    """Unless they are more urgent, or somebody has something else to do in them."""
+    for each in _forerunners(db, closed):
         deed = Close(
-            follow_up=row.id,
+            follow_up=each.id,
             by=closed.closed_by or "",
             at=closed.updated_at,
             outcome=closed.outcome,
@@ -889,7 +965,7 @@ def _close_forerunners(db: Connection, closed: FollowUp) -> None:
             symptoms=closed.symptoms,
         )
         with suppress(IllegalAct):
-            for step in decide(_follow_up(row), deed):
+            for step in decide(each, deed):
                 _put(db, step)
 
 

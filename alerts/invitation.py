@@ -17,6 +17,7 @@ from alerts.alert import IllegalAct, Text
 
 MEDIA_TYPE: Final = "text/calendar"
 ABOUT: Final = "appointment:"  # how the problem of a follow-up begins that is about an appointment
+KEPT: Final = "kept:"  # the same, of one that asks whether it was kept
 APPOINTMENT_ID: Final = "m-"  # how the id of an appointment begins, and that of a notice about it
 _PRODUCT: Final = "-//Homeward//Follow-up//EN"
 # What begins, or was to begin, within this is told at whatever hour: the longest night (20:00 to 8:00) and 2 h more.
@@ -60,6 +61,11 @@ class Appointment:
     def problem(self) -> str:
         """What the follow-up is about in which somebody is to see to it."""
         return f"{ABOUT}{self.id}"
+
+    @property
+    def asks_kept(self) -> str:
+        """The same of the follow-up that asks whether it was kept."""
+        return f"{KEPT}{self.id}"
 
 
 def moved(

@@ -127,6 +127,11 @@ _OVERDUE: Final[Mapping[bool, Text]] = {
         zh="已联系到患者：请填写处理结果后结束，或另约时间。",
     ),
 }
+_OVERDUE_KEPT: Final = Text(
+    en="Ask at the place of the appointment, or the patient, whether the patient came, and note “kept” or “not kept” "
+    "on the page of this follow-up: that closes it.",
+    zh="请向接诊处或患者了解患者是否到诊，并在本随访页面记录“已到诊”或“未到诊”，记录后本随访即结束。",
+)
 _OVERDUE_EMERGENCY: Final = Text(
     en="Have the emergency number (120 in China) called now, and close it with the outcome “Emergency services” "
     "(emergency): no other is taken.",
@@ -218,9 +223,14 @@ def alert_message(
     )
 
 
-def appointment_message(appointment: Appointment, *, zone: str, now: datetime, reminds: bool = False) -> Written:
-    """What a patient is told of an appointment that was made, moved or called off. reminds: of one that is near."""
-    changed = "cancelled" if appointment.cancelled else "moved" if appointment.sequence else "made"
+def appointment_message(
+    appointment: Appointment, *, zone: str, now: datetime, reminds: bool = False, known: bool = True
+) -> Written:
+    """What a patient is told of an appointment that was made, moved or called off.
+
+    reminds: of one that is near. known: whether the patient was told of it before, where it was changed.
+    """
+    changed = "cancelled" if appointment.cancelled else "moved" if appointment.sequence and known else "made"
     local = appointment.start.astimezone(ZoneInfo(zone))
     return write(
         "appointment",
@@ -355,10 +365,10 @@ def overdue_message(
         rule=follow_up.rule,
         assigned_to=follow_up.assigned_to,
         role=ROLE_WORDS[follow_up.role],
-        tries=follow_up.tries,
+        tries=_tries(follow_up),
         doubts=doubts,
         emergency=follow_up.emergency,
-        advice=_OVERDUE_EMERGENCY if follow_up.emergency else _OVERDUE[follow_up.is_reached],
+        advice=_overdue_advice(follow_up),
         unasked=follow_up.unasked,
         elsewhere=elsewhere,
     )
@@ -418,10 +428,21 @@ def given_message(
         due_at=follow_up.due_at,
         now=now.astimezone(ZoneInfo(zone)),
         rule=follow_up.rule,
-        tries=follow_up.tries,
+        tries=_tries(follow_up),
         doubts=doubts,
         unasked=follow_up.unasked,
     )
+
+
+def _tries(follow_up: FollowUp) -> Text | None:
+    """None where nobody is asked to reach the patient."""
+    return None if follow_up.asks_kept and not follow_up.attempts else follow_up.tries
+
+
+def _overdue_advice(follow_up: FollowUp) -> Text:
+    if follow_up.emergency:
+        return _OVERDUE_EMERGENCY
+    return _OVERDUE_KEPT if follow_up.asks_kept else _OVERDUE[follow_up.is_reached]
 
 
 def call_message(

@@ -34,7 +34,7 @@ from alerts.alert import (
     Symptom,
     Text,
 )
-from alerts.devices import Heard
+from alerts.devices import LastHeard
 from alerts.follow_up import FollowUp
 from alerts.machine import Fact, FactKind
 from alerts.rule import Group, LimitsError
@@ -44,7 +44,16 @@ from alerts.team import Role
 from gateway.card import Card, cards
 from gateway.device_book import DeviceState
 from gateway.language import Sentence
-from gateway.people import BLUETOOTH_ADDRESS, Correction, Device, DeviceKind, DeviceLink, MeasuringPlan, Patient
+from gateway.people import (
+    BLUETOOTH_ADDRESS,
+    Correction,
+    Device,
+    DeviceKind,
+    DeviceLink,
+    MeasuringPlan,
+    Patient,
+    authors_of_new,
+)
 from gateway.stream import EventStream
 from gateway.view import HouseView, SeriesStore
 from gateway.words import REASONS
@@ -413,7 +422,7 @@ class DeviceHealthOut(BaseModel):
 
     @classmethod
     def of(
-        cls, state: DeviceState, last_read: datetime | None, there: Heard | None, zone: ZoneInfo
+        cls, state: DeviceState, last_read: datetime | None, there: LastHeard | None, zone: ZoneInfo
     ) -> DeviceHealthOut:
         """The state, with the last reading from the journal."""
         facts = state.facts
@@ -917,7 +926,14 @@ async def change_patient(house: House, patient_id: str, body: PatientPatch) -> P
     changes = {
         name: value for name, value in said.items() if value is not None or name in {"population", "programme"}
     }
-    await house.change_patient(patient_id, lambda patient: replace(patient, **changes))
+    staff = await asyncio.to_thread(house.duty.team.staff)
+
+    def changed(known: Patient) -> Patient:
+        for author in authors_of_new(known.limits, changes.get("limits", {})):
+            one_of(staff, author)
+        return replace(known, **changes)
+
+    await house.change_patient(patient_id, changed)
     return await _patient_out(house, patient_id)
 
 
@@ -952,7 +968,8 @@ async def agree(house: HouseView, patient: Patient, vital: Vital, body: PlanIn) 
     """Have a patient measure by a plan."""
     now = house.now()
     today = now.astimezone(ZoneInfo(patient.zone)).date()
-    await house.set_plan(patient.id, vital, body.plan(vital, today, now))
+    plan = replace(body.plan(vital, today, now), author=await who_acts(house, body.author))
+    await house.set_plan(patient.id, vital, plan)
 
 
 async def stop(house: HouseView, patient: Patient, number: int, by: str | None) -> None:
@@ -962,7 +979,7 @@ async def stop(house: HouseView, patient: Patient, number: int, by: str | None) 
         raise HTTPException(
             404, Sentence("patient {id} has no plan of the number {number}", id=patient.id, number=number)
         )
-    await house.end_plan(patient.id, number, by and by.strip())
+    await house.end_plan(patient.id, number, by and await who_acts(house, by))
 
 
 @router.get("/patients/{patient_id}/limits/former", tags=["patients"])

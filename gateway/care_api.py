@@ -658,7 +658,7 @@ async def open_follow_up(house: House, body: OpenIn) -> AssignedOut:
     now, because = house.now(), body.because.strip()
     if body.due_at is not None:
         refuse_long_past(body.due_at, now)
-    by = body.by.strip()
+    by = await who_acts(house, body.by)
     to, role = await _holder(house, body.to, body.role, body.role)
     step = opened(
         Open(
@@ -943,13 +943,14 @@ async def list_care_plans(house: House, patient_id: str) -> list[CarePlanOut]:
 async def set_care_plan(house: House, patient_id: str, condition: Condition, body: CarePlanIn) -> CarePlanOut:
     """Have a condition followed up, or change by whom and how often."""
     patient = await find_patient(house, patient_id)
+    author = await who_acts(house, body.author)
 
     def agree() -> CarePlanOut:
         plan = planned(
             patient.id,
             condition,
             role=body.role,
-            author=body.author.strip(),
+            author=author,
             now=house.now(),
             every=timedelta(days=body.every_days) if body.every_days else None,
             before=house.follow_ups.plan(patient.id, condition),
@@ -971,7 +972,8 @@ async def end_care_plan(
 ) -> None:
     """Take a plan back. A follow-up that it opened stays open."""
     patient = await find_patient(house, patient_id)
-    end = partial(house.follow_ups.end_plan, patient.id, condition, now=house.now(), by=by.strip())
+    by = await who_acts(house, by)
+    end = partial(house.follow_ups.end_plan, patient.id, condition, now=house.now(), by=by)
     if not await asyncio.to_thread(end):
         raise HTTPException(
             404,

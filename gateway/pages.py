@@ -86,6 +86,7 @@ from gateway.api import (
     readable,
     stop,
     wearings_of,
+    who_acts,
 )
 from gateway.card import cards
 from gateway.charts import Span, glucose_figure, pressure_figure
@@ -682,11 +683,10 @@ async def set_limit(request: Request, house: House, patient_id: str) -> Response
     body = take(LimitForm, await fields_of(request))
     rule, parameter, unit = body.which.split(" ", 2)
     days = {name: day.isoformat() for name, day in (("from", body.first), ("to", body.last)) if day}
-    entry = {"value": body.value, "unit": unit, "author": body.author, **days}
+    author = await who_acts(house, body.author)
+    entry = {"value": body.value, "unit": unit, "author": author, **days}
     today = _today(house, patient)
-    await house.change_patient(
-        patient.id, lambda known: with_number(known, rule, parameter, entry, today), by=body.author.strip()
-    )
+    await house.change_patient(patient.id, lambda known: with_number(known, rule, parameter, entry, today), by=author)
     return remember_name(go(request, f"/patients/{quote(patient.id)}#limits"), request, body.author)
 
 
@@ -703,7 +703,7 @@ async def end_limit(request: Request, house: House, patient_id: str) -> Response
             said = Sentence("this limit has ended or was changed meanwhile; look at the page again")
             raise HTTPException(409, said) from None
 
-    await house.change_patient(patient.id, ended, by=body.by.strip())
+    await house.change_patient(patient.id, ended, by=await who_acts(house, body.by))
     return remember_name(go(request, f"/patients/{quote(patient.id)}#limits"), request, body.by)
 
 

@@ -842,6 +842,13 @@ def entries(limits: Mapping[str, Any]) -> Iterator[Entry]:
                 yield rule, parameter, entry if isinstance(entry, Mapping) else {"value": entry}
 
 
+def authors_of_new(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Who has set the numbers that were not there before; each once."""
+    known = [(rule, parameter, _undated(entry)) for rule, parameter, entry in entries(before)]
+    new = (each for each in entries(after) if (each[0], each[1], _undated(each[2])) not in known)
+    return list(dict.fromkeys(str(entry.get("author", "")) for _, _, entry in new))
+
+
 def _undated(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name != "entered_at"}
 

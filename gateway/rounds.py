@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from alerts.alert import Finding
-from alerts.devices import Heard
+from alerts.devices import LastHeard
 from alerts.metrics import Traces, wall_clock
 from alerts.review import RANGES, Review
 from alerts.review_book import ReviewBook
@@ -59,7 +59,7 @@ class _Seen(NamedTuple):
 
 
 # How other hubs heard these devices last, at that moment at the latest; see `alerts.book.Book.heard_elsewhere`.
-Elsewhere = Callable[[datetime, Collection[str]], Mapping[str, Heard]]
+Elsewhere = Callable[[datetime, Collection[str]], Mapping[str, LastHeard]]
 
 
 class Rounds:

@@ -28,7 +28,7 @@ from alerts.bed import Bed
 from alerts.book import Book, Overtaken
 from alerts.delivery import worst_for_patients
 from alerts.device_rules import NO_DATA
-from alerts.devices import Expected, Heard, after_low, is_usable
+from alerts.devices import Expected, LastHeard, after_low, is_usable
 from alerts.follow_up import Deed, FollowUp, Step, acting, decide, follow, worsened
 from alerts.follow_up_book import FollowUpBook
 from alerts.ladder import Plan
@@ -116,7 +116,7 @@ class Ward:
         self._set_aside = SetAside()
         self._aside_unjudged: defaultdict[str, list[Reading]] = defaultdict(list)  # of what was set aside, by patient
         self._agenda = Agenda()
-        self._heard: dict[str, Heard] = {}  # how devices were, since the other hubs were told last
+        self._heard: dict[str, LastHeard] = {}  # how devices were, since the other hubs were told last
         self._missed: set[str] = set()  # of whose devices staff are told that they are not heard
         self._again: set[str] = set()  # to be judged at the next tick whatever time it is
         self._ticked_at: datetime | None = None
@@ -319,7 +319,7 @@ class Ward:
         for device, reading in newest.items():
             bed, known_so = self._beds.get(reading.patient), self._heard.get(device)
             if known_so is None or reading.received_at >= known_so.at:  # of one moment the later says how one is
-                self._heard[device] = Heard(reading.received_at, bed is not None and bed.is_unwell)
+                self._heard[device] = LastHeard(reading.received_at, bed is not None and bed.is_unwell)
 
     def _heard_elsewhere(self, patients: Iterable[str], now: datetime) -> set[str]:
         """Have beds know how another hub heard their devices last; the patients for whom that is news. Blocks."""

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, event, text
 from alerts.alert import Act, ActKind, Alert, Audience
 from alerts.audit import audited
 from alerts.book import Book
-from alerts.devices import Heard
+from alerts.devices import LastHeard
 from gateway.house import House
 from gateway.people import DeviceKind, MeasuringPlan, Patient, People
 from gateway.schema import open_database
@@ -252,7 +252,7 @@ async def test_values_that_nobody_can_use_are_not_heard_by_the_other_hub_either(
         heard = clock.now()
         for _ in range(6):
             await pass_by(clock, HOUR, other, one)
-            assert other.book.heard_elsewhere(clock.now()) == {"cgm-1": Heard(heard)}
+            assert other.book.heard_elsewhere(clock.now()) == {"cgm-1": LastHeard(heard)}
             await one.path.deliver(broken(clock.now()), lambda: None)
         assert [alert.since for alert in silences(other)] == [heard + 6 * HOUR]
 
@@ -278,30 +278,30 @@ def hubs(postgresql_url: str) -> tuple[Book, Book]:
 
 def test_what_was_heard_only_moves_on_and_each_hub_reads_the_others(hubs: tuple[Book, Book]) -> None:
     one, other = hubs
-    one.record(heard={"cgm-1": Heard(NOW, unwell=True), "cgm-2": Heard(NOW)})
-    one.record(heard={"cgm-1": Heard(NOW - HOUR), "cgm-2": Heard(NOW + MINUTE)})
+    one.record(heard={"cgm-1": LastHeard(NOW, unwell=True), "cgm-2": LastHeard(NOW)})
+    one.record(heard={"cgm-1": LastHeard(NOW - HOUR), "cgm-2": LastHeard(NOW + MINUTE)})
     later = NOW + HOUR
-    assert other.heard_elsewhere(later) == {"cgm-1": Heard(NOW, unwell=True), "cgm-2": Heard(NOW + MINUTE)}
-    assert other.heard_elsewhere(later, {"cgm-1"}) == {"cgm-1": Heard(NOW, unwell=True)}
+    assert other.heard_elsewhere(later) == {"cgm-1": LastHeard(NOW, unwell=True), "cgm-2": LastHeard(NOW + MINUTE)}
+    assert other.heard_elsewhere(later, {"cgm-1"}) == {"cgm-1": LastHeard(NOW, unwell=True)}
     assert (one.heard_elsewhere(later), other.heard_elsewhere(later, ())) == ({}, {})
-    newest = {"cgm-1": Heard(NOW + 2 * MINUTE)}
+    newest = {"cgm-1": LastHeard(NOW + 2 * MINUTE)}
     other.record(heard=newest)
     assert Book(one._engine, routes={}, hub="hub-c").heard_elsewhere(later, {"cgm-1"}) == newest
 
 
 def test_a_clock_that_was_ahead_hides_no_silence(hubs: tuple[Book, Book]) -> None:
     one, other = hubs
-    one.record(heard={"cgm-1": Heard(NOW + 400 * 24 * HOUR), "cgm-2": Heard(NOW + 30 * MINUTE / 60)})
-    assert other.heard_elsewhere(NOW) == {"cgm-2": Heard(NOW)}, "the clocks of two computers differ by some seconds"
+    one.record(heard={"cgm-1": LastHeard(NOW + 400 * 24 * HOUR), "cgm-2": LastHeard(NOW + 30 * MINUTE / 60)})
+    assert other.heard_elsewhere(NOW) == {"cgm-2": LastHeard(NOW)}, "clocks of two computers differ by some seconds"
     one.begin_hearing({"cgm-1": NOW - HOUR, "cgm-2": NOW - HOUR}, NOW)
-    assert other.heard_elsewhere(NOW) == {"cgm-1": Heard(NOW - HOUR), "cgm-2": Heard(NOW - HOUR)}
+    assert other.heard_elsewhere(NOW) == {"cgm-1": LastHeard(NOW - HOUR), "cgm-2": LastHeard(NOW - HOUR)}
 
 
 def test_a_start_notes_what_the_journal_knew_before_and_leaves_what_is_noted(hubs: tuple[Book, Book]) -> None:
     one, other = hubs
-    one.record(heard={"cgm-1": Heard(NOW - HOUR)})
+    one.record(heard={"cgm-1": LastHeard(NOW - HOUR)})
     one.begin_hearing({"cgm-1": NOW, "cgm-2": NOW}, NOW)
-    assert other.heard_elsewhere(NOW) == {"cgm-1": Heard(NOW - HOUR), "cgm-2": Heard(NOW)}
+    assert other.heard_elsewhere(NOW) == {"cgm-1": LastHeard(NOW - HOUR), "cgm-2": LastHeard(NOW)}
 
 
 async def test_a_hub_that_is_alone_asks_and_writes_nothing_of_it(tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ async def test_who_measures_at_another_hub_is_not_asked_to_measure_by_this_one(
         await house.set_plan("anna", Vital.GLUCOSE, agreed)
     clock.set(local(MONDAY + timedelta(days=7), 8))
     if is_heard:
-        Book(open_database(postgresql_url), routes={}, hub="hub-a").record(heard={"meter-1": Heard(clock.now())})
+        Book(open_database(postgresql_url), routes={}, hub="hub-a").record(heard={"meter-1": LastHeard(clock.now())})
     async with opened("b", clock) as house:
         await house.go_round()
         asked = [notice for notice, _ in house.book.to_patient("anna", 10)]

@@ -708,6 +708,10 @@ async def test_what_was_telephoned_before_there_was_the_alert_ends_with_it(clini
     await clinic.at(1)
     first, other = sorted(clinic.follow_ups.open_of("p-1"), key=lambda each: each.problem or "")
     assert (first.problem, first.asks_symptoms) == ("blood-pressure-high", True)
+    tried = Attempt(
+        follow_up=first.id, by="王丽", at=clinic.now, channel="telephone", result=Tried.REACHED, note="ok"
+    )
+    clinic.care(tried)
     clinic.hear(finding("bp-severe", priority=Priority.MEDIUM, since=clinic.now))
     (alert,) = clinic.book.alerts(patient="p-1", limit=1)
     clinic.take(alert.id, "王丽")
@@ -726,6 +730,55 @@ async def test_what_was_telephoned_before_there_was_the_alert_ends_with_it(clini
     ended = clinic.follow_ups.get(first.id)
     assert ended
     assert (ended.closed_by, ended.outcome, ended.closing_note) == ("王丽", Outcome.ADVICE, "rests")
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_what_is_to_be_telephoned_ends_where_the_alert_that_has_it_all_has_its_own_follow_up(
+    clinic: Clinic, app: Ear, taken: bool
+) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    clinic.hear(finding("bp-severe", audience=Audience.PATIENT, priority=Priority.MEDIUM))
+    clinic.hear(finding("meter-very-low", audience=Audience.PATIENT, priority=Priority.MEDIUM))
+    await clinic.at(1)
+    first, other = sorted(clinic.follow_ups.open_of("p-1"), key=lambda each: each.problem or "")
+    clinic.hear(finding("bp-severe", priority=Priority.MEDIUM if taken else Priority.HIGH, since=clinic.now))
+    (alert,) = clinic.book.alerts(patient="p-1", limit=1)
+    if taken:
+        clinic.take(alert.id, "王丽")
+    else:
+        await clinic.at(2)
+    own = clinic.follow_ups.of_alert(alert.id)
+    assert own is not None
+    assert {each.id for each in clinic.follow_ups.open_of("p-1")} == {own.id, other.id}, "another trouble is not over"
+    ended = clinic.follow_ups.get(first.id)
+    assert ended
+    assert (ended.closed_by, ended.outcome) == ("Homeward", Outcome.NO_ACTION)
+    assert ended.closing_note == "The follow-up of the alert has all of this. 警报的随访已包含此事。"
+
+
+async def test_a_silent_home_is_to_be_telephoned_once_until_it_was_reached(clinic: Clinic, app: Ear) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    said = finding("no-data", audience=Audience.PATIENT, priority=Priority.LOW)
+    one, both = (replace(said, because=Text(en=each, zh=each)) for each in ("c2 is silent", "c2 and m2 are silent"))
+    clinic.now += timedelta(hours=6)  # by day
+    clinic.hear(replace(one, since=clinic.now, known_at=clinic.now))
+    clinic.run()
+    (task,) = clinic.follow_ups.open_of("p-1")
+    clinic.now += timedelta(hours=1)
+    clinic.hear(replace(both, since=clinic.now, known_at=clinic.now))
+    clinic.run()
+    await clinic.speaker.speak()
+    (known,) = clinic.follow_ups.open_of("p-1")
+    assert (known.id, known.due_at) == (task.id, task.due_at)
+    last = clinic.follow_ups.history(task.id)[-1]
+    assert (last.what, last.note) == (What.UNREACHED, "c2 and m2 are silent c2 and m2 are silent")
+    assert len([message for _, message in app.heard if "010-1234" in message.subject.en]) == 1
+    tried = Attempt(follow_up=task.id, by="王丽", at=clinic.now, channel="telephone", result=Tried.REACHED, note="ok")
+    clinic.care(tried)
+    clinic.now += timedelta(hours=1)
+    clinic.hear(replace(both, since=clinic.now, known_at=clinic.now))
+    clinic.run()
+    assert len(clinic.follow_ups.open_of("p-1")) == 2, "who was reached is told anew"
 
 
 async def test_a_milder_alert_does_not_have_what_is_more_urgent_followed_up_later(clinic: Clinic, app: Ear) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime, time, timedelta
 from typing import Any
 
 import httpx
 import pytest
 from icalendar import Calendar
+from sqlalchemy import delete, select
 
 from alerts.alert import Outcome, Priority
 from alerts.channels import Message
-from alerts.team import Contact, QuietHours, Role
+from alerts.database import METADATA
+from alerts.follow_up import FollowUp
+from alerts.team import Absence, Contact, Practitioner, QuietHours, Role
 from gateway.guard import WebSettings
 from gateway.people import Patient
 from gateway.web import create_app
@@ -53,7 +57,9 @@ class Told:
 
 
 async def made(web: httpx.AsyncClient, start: str, patient: Patient = WANG, **body: Any) -> str:
-    task = await post(web, "follow-ups", 201, patient=patient.id, because="tablets", role="nurse", by="Dr Li")
+    task = await post(
+        web, "follow-ups", 201, patient=patient.id, because="tablets", role="nurse", by=body.get("by", "Li")
+    )
     body = {"by": "Chen", "start": start, "place": "Room 3", "whom": "Dr Li", **body}
     appointment = await post(web, f"follow-ups/{task['id']}/appointments", 201, **body)
     return f"/api/v1/appointments/{appointment['id']}"
@@ -160,6 +166,7 @@ async def test_quiet_hours_and_the_night_put_it_off_unless_it_is_soon(
     await web.put(path, json={"by": "Li", "start": "2026-03-10T10:00:00+08:00"})
     (message,) = await told.at(NOW + 2 * HOUR)
     assert "3月10日 10:00" in message.body.zh, "the newest alone"
+    assert message.subject.zh == "您的预约", "nothing was told of it as it was before"
     house.time = NOW + 8 * HOUR  # 22:30
     await web.put(path, json={"by": "Li", "start": "2026-03-10T11:00:00+08:00"})
     assert await told.at(NOW + 17 * HOUR) == []
@@ -168,6 +175,71 @@ async def test_quiet_hours_and_the_night_put_it_off_unless_it_is_soon(
     await made(web, "2026-03-05T09:00:00+08:00")
     (soon,) = await told.now()
     assert soon.notice.priority is Priority.MEDIUM
+
+
+async def test_of_what_was_never_told_a_change_is_told_as_new_and_its_end_not_at_all(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    told = Told(house)
+    night, morning = NOW + 8 * HOUR, NOW + 18 * HOUR  # 22:30, 08:30
+    house.time = night
+    gone = await made(web, "2026-03-10T09:30:00+08:00")
+    house.time += timedelta(seconds=1)
+    stays = await made(web, "2026-03-10T15:30:00+08:00")
+    assert await told.now() == []
+    house.time += HOUR
+    await web.delete(f"{gone}?by=Li")
+    await web.put(stays, json={"by": "Li", "start": "2026-03-11T10:00:00+08:00"})
+    (new,) = await told.at(morning)
+    assert new.subject.zh == "您的预约"
+    assert "3月11日 10:00" in new.body.zh
+    assert "最新安排" not in new.body.zh
+    await web.put(stays, json={"by": "Li", "start": "2026-03-12T10:00:00+08:00"})
+    assert [each.subject.zh for each in await told.now()] == ["您的预约有变更"]
+    house.time = night + 24 * HOUR
+    await web.put(stays, json={"by": "Li", "start": "2026-03-13T10:00:00+08:00"})
+    assert await told.now() == []
+    await web.delete(f"{stays}?by=Li")
+    assert [each.subject.zh for each in await told.at(morning + 24 * HOUR)] == ["您的预约已取消"]
+
+
+async def test_who_is_to_be_telephoned_and_was_not_yet_is_told_of_a_change_as_new(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    house.duty.team.put(BAO, now=NOW)
+    house.duty.team.add_shift(shift("bao", Role.NURSE), now=NOW)
+    house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="telephone", address="13800000000")], now=NOW)
+    path = await made(web, "2026-03-10T09:30:00+08:00", by=BAO.id)
+
+    async def call() -> FollowUp | None:
+        await house.duty.go()
+        return next((each for each in house.follow_ups.open_of(WANG.id) if each.problem), None)
+
+    async def moved(day: int) -> FollowUp:
+        house.time += HOUR
+        body = {"by": BAO.id, "start": f"2026-03-{day}T09:30:00+08:00"}
+        assert (await web.put(path, json=body)).status_code == 200
+        task = await call()
+        assert task is not None
+        return task
+
+    assert await call() is not None
+    again = await moved(11)
+    assert "最新安排" not in again.because.zh
+    assert "3月11日" in again.because.zh
+    await post(web, f"follow-ups/{again.id}/attempts", 200, by=BAO.id, channel="telephone", result="reached")
+    assert "以下为最新安排" in (await moved(12)).because.zh
+    house.time += HOUR
+    await web.delete(f"{path}?by={BAO.id}")
+    called_off = await call()
+    assert called_off is not None
+    assert "已取消" in called_off.because.zh
+    untold = await made(web, "2026-03-13T09:30:00+08:00", by=BAO.id)
+    assert await call() is not None
+    await post(web, f"follow-ups/{called_off.id}/close", 200, by=BAO.id, outcome="no-action", note="knows")
+    house.time += HOUR
+    await web.delete(f"{untold}?by={BAO.id}")
+    assert await call() is None
 
 
 async def test_one_is_reminded_on_the_day_before_of_what_is_more_than_a_day_away(
@@ -187,6 +259,42 @@ async def test_one_is_reminded_on_the_day_before_of_what_is_more_than_a_day_away
     ]
     await made(web, "2026-03-17T09:00:00+08:00")
     assert [each.subject.en for each in await told.at(day_before + timedelta(days=9))] == ["Your appointment"]
+
+
+async def test_of_one_that_an_older_homeward_made_there_is_a_reminder_and_whether_it_was_kept_is_asked(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    told = Told(house)
+    path = await made(web, "2026-03-10T09:30:00+08:00")
+    await told.now()
+    of_runs, name = METADATA.tables["escalations"], path.rpartition("/")[2]
+    with house.engine.begin() as db:
+        planned = db.execute(select(of_runs).where(of_runs.c.subject == name, of_runs.c.kind != "appointment")).all()
+        db.execute(delete(of_runs).where(of_runs.c.subject == name))
+    for _ in range(2):  # as each of two hubs starts
+        house.duty.escalation.plan_appointments(house.time)
+    with house.engine.begin() as db:
+        assert db.execute(select(of_runs).where(of_runs.c.subject == name)).all() == planned
+    day_before = NOW.replace(day=9, hour=3)
+    house.time = day_before - HOUR
+    assert [each.subject.zh for each in await told.at(day_before)] == ["预约提醒"]
+    house.duty.escalation.plan_appointments(house.time)
+    assert await told.at(day_before + HOUR) == []
+    await web.delete(f"{path}?by=Li")
+    assert [each.subject.zh for each in await told.now()] == ["您的预约已取消"]
+
+
+async def test_one_that_an_older_homeward_made_is_said_to_be_changed_where_it_is(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    told = Told(house)
+    path = await made(web, "2026-03-10T09:30:00+08:00")
+    of_runs = METADATA.tables["escalations"]
+    with house.engine.begin() as db:
+        db.execute(delete(of_runs).where(of_runs.c.subject == path.rpartition("/")[2]))
+    house.duty.escalation.plan_appointments(house.time)
+    await web.put(path, json={"by": "Li", "start": "2026-03-11T09:30:00+08:00"})
+    assert [each.subject.zh for each in await told.now()] == ["您的预约有变更"]
 
 
 async def test_who_has_a_telephone_alone_is_called_by_a_nurse_before_it(
@@ -299,6 +407,12 @@ async def test_none_but_the_team_makes_moves_calls_off_notes_gives_or_answers(
         await post(web, f"follow-ups/{other['id']}/close", by="Li", outcome="advice", note="rest")
         survey = house.follow_ups.survey_after(other["id"])
         assert survey is not None
+        number = {"limit": {"value": 4.4, "unit": "mmol/L", "author": "Dr Li"}}
+        patient = f"/api/v1/patients/{WANG.id}"
+        patched = await web.patch(patient, json={"limits": {"low-event-1": number}})
+        assert patched.status_code == 200, patched.text
+        planned = await web.put(f"{patient}/plans/glucose", json={"times": 2, "days": 7, "author": "Dr Li"})
+        (plan,) = planned.json()
         house.duty.team.put(BAO, now=NOW)
         before = house.follow_ups.appointment(path.rpartition("/")[2])
         assert before is not None
@@ -312,12 +426,45 @@ async def test_none_but_the_team_makes_moves_calls_off_notes_gives_or_answers(
             lambda by: web.post(f"{new}/education", json={"by": by, "material": "measure-pressure"}),
             lambda by: web.post(answered, json={"by": by, "score": 1}),
             lambda by: web.delete(f"{path}?by={by}"),
+            lambda by: web.post(
+                "/api/v1/follow-ups", json={"patient": WANG.id, "because": "x", "role": "nurse", "by": by}
+            ),
+            lambda by: web.put(f"{patient}/care-plans/diabetes", json={"role": "nurse", "author": by}),
+            lambda by: web.delete(f"{patient}/care-plans/diabetes?by={by}"),
+            lambda by: web.put(f"{patient}/plans/glucose", json={"times": 1, "days": 7, "author": by}),
+            lambda by: web.delete(f"{patient}/plans/{plan['number']}?by={by}"),
+            lambda by: web.patch(
+                patient,
+                json={
+                    "limits": {
+                        "low-event-1": number,
+                        "low-event-2": {"limit": {**number["limit"], "value": 2.9, "author": by}},
+                    }
+                },
+            ),
+            lambda by: web.post(
+                f"/patients/{WANG.id}/limits",
+                data={"which": "low-event-1 limit mmol/L", "value": "4.2", "author": by},
+            ),
+            lambda by: web.post(
+                f"/patients/{WANG.id}/plans", data={"vital": "glucose", "times": "1", "days": "7", "author": by}
+            ),
         ):
             refused = await call("某某")
             assert refused.status_code == 409, refused.text
             assert {"en": "某某 is not, or no longer, in the team. Possible: ", "zh-CN": "团队中现无“某某”。可选："}[
                 language
             ] in refused.text
+        said = {
+            "limits": {
+                "low-event-1": number,
+                "low-event-2": {"limit": {**number["limit"], "value": 2.9, "author": "bao"}},
+            }
+        }
+        assert (await web.patch(patient, json=said)).status_code == 200, "a number of who was there before stays"
+        assert (await web.put(f"{patient}/plans/glucose", json={"times": 1, "days": 7, "author": "bao"})).json()[-1][
+            "author"
+        ] == BAO.name
         house.time = before.start
         assert (await web.post(f"{path}/kept", json={"by": "某某", "kept": True})).status_code == 409
         assert house.follow_ups.appointment(before.id) == before
@@ -327,3 +474,45 @@ async def test_none_but_the_team_makes_moves_calls_off_notes_gives_or_answers(
         assert kept.json()["kept"] is True
         newest, *_ = house.audit(subject=f"appointment:{before.id}")
         assert newest.who == BAO.name
+
+
+LI = Practitioner(id="li", name="李护士", roles=frozenset({Role.NURSE}), language="zh_CN", zone="Asia/Shanghai")
+ASKS = "3月10日 09:30 UTC+8 的预约，Room 3：患者是否到诊？请在本随访页面记录。"
+
+
+@pytest.mark.parametrize("maker", ["there", "off", "away", "gone"])
+async def test_whether_it_was_kept_is_asked_of_who_made_it_or_is_there_and_again_when_it_is_overdue(
+    house: SmallHouse, web: httpx.AsyncClient, maker: str
+) -> None:
+    team = house.duty.team
+    for one, hour in ((BAO, 16 if maker == "off" else 7), (LI, 7)):
+        contact = Contact(channel="app", address=one.id)
+        team.put(replace(one, contacts=(contact,)), now=NOW)
+        team.add_shift(shift(one.id, Role.NURSE, hour, hour + 5), now=NOW)
+    app = Ear("app")
+    speaker = speak_through(house, app)
+    await made(web, "2026-03-10T09:30:00+08:00", by=BAO.id)
+    if maker == "away":
+        team.add_absence(Absence(practitioner=BAO.id, start=NOW, end=NOW + 30 * 24 * HOUR), now=NOW)
+    elif maker == "gone":
+        team.put(replace(BAO, active=False), now=NOW)
+    asker = BAO if maker == "there" else LI
+    house.time = NOW.replace(day=11, hour=0, minute=0)  # 08:00 in Shanghai
+    for _ in range(3):
+        await house.duty.go()
+        await speaker.speak()
+    (task,) = (each for each in house.follow_ups.open_of(WANG.id) if each.asks_kept)
+    assert (task.assigned_to, task.role) == (BAO.name if maker == "there" else None, Role.NURSE)
+    (told,) = (each for each in app.heard if ASKS in each.body.zh)
+    assert told.address == asker.id
+    assert "尝试联系" not in told.body.zh
+    app.heard.clear()
+    for house.time in (NOW.replace(day=11, hour=12), NOW.replace(day=12, hour=0)):  # 20:30, and 08:30
+        for _ in range(3):
+            await house.duty.go()
+            await speaker.speak()
+    (late, *_) = (each for each in app.heard if each.address == asker.id and ASKS in each.body.zh)
+    (part,) = (each for each in late.body.zh.split("\n- ") if ASKS in each)
+    assert "起逾期，患者" in part
+    assert "并在本随访页面记录“已到诊”或“未到诊”" in part
+    assert "联系患者" not in part

@@ -243,6 +243,7 @@ async def test_a_plan_of_care_for_a_role_that_nobody_has_is_entered_and_warned_o
         "en": "The team has no dietitian. Choose a role that somebody has: nurse.",
         "zh": "团队中没有营养师。请选择有人担任的角色：护士。",
     }
+    wanted["author"] = "min"
     made = (await web.put(f"/api/v1/{path}/diabetes", json=wanted)).json()
     assert (made["role"], made["warning"]) == ("dietitian", warning)
     assert await get(web, path) == [made]

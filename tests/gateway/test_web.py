@@ -20,7 +20,7 @@ from sqlalchemy import text
 import gateway
 from alerts.alert import HOUSE, OUTCOME_WORDS, Alert, Audience, Outcome, Priority, Text
 from alerts.book import Book, Try
-from alerts.devices import Heard
+from alerts.devices import LastHeard
 from alerts.follow_up import What
 from alerts.machine import FactKind, hear
 from alerts.rules import DEFAULTS, PROBLEMS, RULES, parse_book
@@ -1335,7 +1335,7 @@ async def test_how_a_device_does_is_told_with_units_and_zone(furnished, web) -> 
 
 
 async def test_a_device_that_another_hub_hears_says_so(furnished, web, monkeypatch) -> None:
-    there = {"cgm-1": Heard(NOW - timedelta(hours=1))}
+    there = {"cgm-1": LastHeard(NOW - timedelta(hours=1))}
     monkeypatch.setattr(furnished.book, "heard_elsewhere", lambda now: there)
     devices = {device["id"]: device["health"] for device in (await web.get("/api/v1/devices")).json()}
     assert devices["cgm-1"]["heard_elsewhere"] == "2026-03-03T13:30:00+08:00"
