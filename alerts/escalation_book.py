@@ -360,7 +360,7 @@ class EscalationBook:
 
         As the house starts: what is planned stays as it is, also where another hub does so at the same moment.
         """
-        with self._engine.connect() as db:
+        with reading(self._engine) as db:
             coming = coming_in(db, now)
         known = self.patients_of({each.patient for each in coming}) if coming else {}
         for at in range(0, len(coming), _AT_ONCE):
@@ -1592,7 +1592,7 @@ def _soon_repeated(db: Connection, due: Sequence[Timer], now: datetime) -> list[
         _timers.c.due_us <= to_us(now + _WITH_OTHERS),
         _timers.c.kind == TimerKind.STEP,
         _timers.c.count > 0,
-        _timers.c.subject.in_(list(beside)),
+        among(_timers.c.subject, beside),
     )
     soon = [_timer(row) for row in db.execute(query.with_for_update(skip_locked=True))]
     told = {name: {_whom(step) for other in others for step in steps[other]} for name, others in beside.items()}
