@@ -61,7 +61,7 @@ def house(tmp_path: Path) -> Iterator[SmallHouse]:
 
 
 async def opened(house: SmallHouse, patient: Patient) -> str:
-    wanted = OpenIn(patient=patient.id, because="asked how to measure", role=Role.NURSE, by="Chen")
+    wanted = OpenIn(patient=patient.id, because="asked how to measure", role=Role.NURSE, by="Bao")
     return f"/follow-ups/{(await open_follow_up(house, wanted)).id}"
 
 
@@ -97,7 +97,7 @@ async def test_what_is_given_goes_to_the_patient_once_with_a_link_to_its_text(
     lines = read(page)
     assert (message.said(TEXT.title), message.said(TEXT.body)) == (lines[1], lines[2])
     assert {"en": "Please call me", "zh_CN": "请给我打电话"}[patient.language] in lines
-    assert [each.material for each in house.follow_ups.given(patient.id)] == [TEXT.id] * 2
+    assert [each.material for each in house.follow_ups.given(patient.id)] == [TEXT.id]
 
 
 async def test_who_reads_it_can_ask_to_be_called(house: SmallHouse, web: httpx.AsyncClient) -> None:
