@@ -952,7 +952,7 @@ _EMERGENCY: Final = Text(
     en="The patient has {found}: have the emergency number (120 in China) called now.",
     zh="患者有{found}：请立即呼叫急救（中国大陆 120）。",
 )
-_AGAIN: Final = Text(en="Not reached: try again in {span}.", zh="未联系到：{span}后再试。")
+_AGAIN: Final = Text(en="Not reached: try again in {span}.", zh="未联系到：请在{span}后再试。")
 _OTHER_WAY: Final = Text(
     en="{count} tries in a row reached nobody: another channel, by the coordinator, within {span}.",
     zh="连续 {count} 次未联系到：由协调员在{span}内换一种方式联系。",

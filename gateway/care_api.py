@@ -89,7 +89,7 @@ _FOLLOW_UP: Final[JsonDict] = {
     "role": "nurse",
     "assigned_to": "Dr Li",
     "due_at": "2026-03-03T02:42:00+08:00",
-    "rule": {"en": "Not reached: try again in 15 min.", "zh": "未联系到： 15 分钟后再试。"},
+    "rule": {"en": "Not reached: try again in 15 min.", "zh": "未联系到：请在 15 分钟后再试。"},
     "asks_symptoms": False,
     "attempts": 1,
     "unanswered": 1,

@@ -50,7 +50,7 @@ async def test_from_the_alert_to_the_outcome_the_survey_and_the_task(
 
     tried = await post(web, f"{path}/attempts", by="Nurse Chen", channel="telephone", result="no-answer")
     assert (tried["due_at"], tried["unanswered"]) == ("2026-03-03T14:45:00+08:00", 1)
-    assert tried["rule"] == {"en": "Not reached: try again in 15 min.", "zh": "未联系到： 15 分钟后再试。"}
+    assert tried["rule"] == {"en": "Not reached: try again in 15 min.", "zh": "未联系到：请在 15 分钟后再试。"}
     assert await get(web, "follow-ups?due=overdue") == []
     house.time += timedelta(minutes=16)
     (overdue,) = await get(web, "follow-ups?due=overdue&person=Nurse%20Chen")

@@ -114,7 +114,7 @@ LISTED = {
         "2026年3月3日 13:30 UTC+8 护士 按约定。 "
         "今日到期 王芳 高优先级 14:10 血糖 2.8 mmol/L，低于 3.0 mmol/L 已 15 分钟（Battelino 2019 共识 2 级） 警报 "
         "Nurse Chen 2026年3月3日 14:30 UTC+8 1 · 电话：无人接听 2026年3月3日 14:30 UTC+8 "
-        "2026年3月3日 14:45 UTC+8 Nurse Chen 未联系到： 15 分钟后再试。 "
+        "2026年3月3日 14:45 UTC+8 Nurse Chen 未联系到：请在 15 分钟后再试。 "
         "以后 王芳 低优先级 cuff 医护人员新建 Dr Li 2026年3月3日 14:30 UTC+8 0 "
         "2026年3月4日 20:30 UTC+8 护士 按约定。"
     ),
@@ -322,7 +322,7 @@ async def test_from_acknowledging_to_the_outcome(house: SmallHouse, language: st
         ],
         "zh-CN": [
             "2026年3月3日 14:30 UTC+8 Nurse Chen 确认警报并负责随访。",
-            "Nurse Chen 通过电话联系患者：无人接听。 未联系到： 15 分钟后再试。 ( 2026年3月3日 14:45 UTC+8 )",
+            "Nurse Chen 通过电话联系患者：无人接听。 未联系到：请在 15 分钟后再试。 ( 2026年3月3日 14:45 UTC+8 )",
             "2026年3月3日 14:50 UTC+8 Nurse Chen 已转交给：Dr Li（医生）。 Lives alone",
             "Dr Li 通过电话联系患者：已联系到。 ate 15 g",
             "Dr Li 结束随访：已给予建议。 Eat before the walk",
