@@ -227,6 +227,7 @@ Index("care_plans_to_open", _plans.c.open_at_us, sqlite_where=_waits, postgresql
 
 _KEPT: Final = {True: "The appointment was kept. 患者已到诊。", False: "The appointment was not kept. 患者未到诊。"}
 HOMEWARD: Final = "Homeward"  # who closes what nobody is to do any more
+_ASKED_BY_HOUSE: Final = {What.OPENED, What.UNREACHED}  # what is in a follow-up before a person does anything in it
 _IN_THE_ALERTS: Final = "The follow-up of the alert has all of this. 警报的随访已包含此事。"
 _CHANGED_SINCE: Final = "The appointment was changed since. 预约此后已变更。"
 
@@ -371,10 +372,11 @@ class FollowUpBook:
 
     def write(self, db: Connection, steps: Sequence[Step]) -> None:
         """The same within a transaction."""
+        closed = {step.follow_up.id for step in steps if step.fact.what is What.CLOSED}
         for step in steps:
             _refuse_no_appointment(db, step)
             if _put(db, step):
-                if step.fact.what is What.OPENED and step.follow_up.alert:
+                if step.fact.what is What.OPENED and step.follow_up.alert and step.follow_up.id not in closed:
                     _end_forerunners(db, step.follow_up)
                 if step.fact.what is What.CLOSED:
                     _after_closing(db, step.follow_up)
@@ -940,10 +942,32 @@ def _forerunners(db: Connection, follow_up: FollowUp) -> list[FollowUp]:
 
 
 def _end_forerunners(db: Connection, follow_up: FollowUp) -> None:
-    """With the follow-up of an alert ends what nobody has begun to say: it has all of it."""
+    """With the follow-up of an alert ends what nobody has begun to say: it takes over what is asked, and by when.
+
+    What somebody has, has tried or has put off, or what is due by now, goes on by itself, with all that came of it.
+    """
+    own, at = follow_up, follow_up.opened_at
     for each in _forerunners(db, follow_up):
-        if each.reached_at is None:
-            _end_as_needless(db, each, at=follow_up.opened_at, by=HOMEWARD, note=_IN_THE_ALERTS)
+        query = _with_attempts().where(_facts.c.follow_up == each.id).order_by(_facts.c.seq)
+        facts = [_fact(row) for row in db.execute(query)]
+        if each.due_at <= at or each.assigned_to or {fact.what for fact in facts} - _ASKED_BY_HOUSE:
+            continue
+        said = (each.because.en, each.because.zh, *(fact.note for fact in facts if fact.note))
+        also = Open(
+            patient=own.patient,
+            why=own.why,
+            key=each.id,
+            because=each.because,
+            at=at,
+            role=own.role,
+            priority=each.priority,
+            within=each.due_at - at,
+            note=" ".join(said),
+        )
+        step = unreached(own, also)
+        _put(db, step)
+        own = step.follow_up
+        _end_as_needless(db, each, at=at, by=HOMEWARD, note=_IN_THE_ALERTS)
 
 
 def _end_as_needless(db: Connection, task: FollowUp, *, at: datetime, by: str, note: str) -> None:
