@@ -713,10 +713,10 @@ def appointments_in(db: Connection, names: Iterable[str]) -> dict[str, Appointme
     return {row.id: _appointment(row) for row in found}
 
 
-def coming_in(db: Connection, now: datetime) -> list[Appointment]:
-    """All appointments that have not begun and were not called off, within a transaction."""
-    query = select(_appointments).where(_appointments.c.start_us > to_us(now), ~_appointments.c.cancelled)
-    return [_appointment(row) for row in db.execute(query.order_by(_appointments.c.start_us))]
+def coming_names(now: datetime) -> Select[tuple[str, int, int]]:
+    """All appointments that have not begun and were not called off, as a part of another query."""
+    one = _appointments.c
+    return select(one.id, one.sequence, one.start_us).where(one.start_us > to_us(now), ~one.cancelled)
 
 
 def take_survey(db: Connection, survey: str, at: datetime) -> bool:
