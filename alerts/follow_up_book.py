@@ -505,7 +505,8 @@ class FollowUpBook:
         row = {"patient": given.patient, "follow_up": given.follow_up, "material": given.material, "by": given.by}
         with writing(self._engine) as db:
             _refuse_closed(db, given.follow_up)
-            same = _education.c.follow_up == given.follow_up, _education.c.material == given.material
+            of_patient = _education.c.patient == given.patient  # by the index
+            same = of_patient, _education.c.follow_up == given.follow_up, _education.c.material == given.material
             if db.execute(select(_education.c.seq).where(*same)).first() is None:
                 db.execute(insert(_education).values(**row, at_us=to_us(given.at)))
                 audited(db, "education-given", f"follow-up:{given.follow_up}", at=given.at, who=given.by, after=row)
