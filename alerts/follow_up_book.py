@@ -63,6 +63,7 @@ from alerts.follow_up import (
     is_given,
     opened,
     overdue,
+    overdue_by_any_rule,
     refuse_closed,
     replay,
     unreached,
@@ -730,7 +731,8 @@ def take_survey(db: Connection, survey: str, at: datetime) -> bool:
 def beside_record(db: Connection, after: str, limit: int) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
     """The follow-ups that come after this id, as they are and as their facts make them.
 
-    None for one whose facts do not make one. Within a transaction.
+    By the rules of an older Homeward where those explain what is otherwise. None for one whose facts do not make one.
+    Within a transaction.
     """
     page = db.execute(select(_follow_ups).where(_follow_ups.c.id > after).order_by(_follow_ups.c.id).limit(limit))
     rows = {row.id: row for row in page}
@@ -741,8 +743,21 @@ def beside_record(db: Connection, after: str, limit: int) -> list[tuple[dict[str
     for name, row in rows.items():
         made: dict[str, Any] | None = None
         with suppress(ValueError):
-            made = _follow_up_row(replay(map(_fact, facts[name])))
+            known = [_fact(each) for each in facts[name]]
+            made = _follow_up_row(replay(known))
+            made |= _made_before(row, made, known)
         found.append((dict(row._mapping), made))
+    return found
+
+
+def _made_before(row: Row[Any], made: Mapping[str, Any], facts: Sequence[Fact]) -> dict[str, Any]:
+    """What an older Homeward has made otherwise of the same facts, for its rules were others. made: by today's."""
+    found: dict[str, Any] = {}
+    if _moment(row.overdue_at_us) in overdue_by_any_rule(facts):
+        found["overdue_at_us"] = row.overdue_at_us
+    # That there were none was kept where the alert was told again.
+    if row.symptoms == [] and made["symptoms"] is None and any(fact.symptoms == frozenset() for fact in facts):
+        found["symptoms"] = row.symptoms
     return found
 
 
