@@ -40,7 +40,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from alerts.alert import Alert, Audience, IllegalAct, Notice, Priority, Text, together
 from alerts.audit import audited
@@ -96,7 +96,7 @@ from alerts.follow_up_book import (
     Given,
     appointments_in,
     close_tasks,
-    coming_in,
+    coming_names,
     doubts_in,
     follow_ups_in,
     given_in,
@@ -360,13 +360,30 @@ class EscalationBook:
 
         As the house starts: what is planned stays as it is, also where another hub does so at the same moment.
         """
+        coming = coming_names(now).subquery()
+        is_of = _timers.c.subject == coming.c.id, _timers.c.number == coming.c.sequence
+        planned = select(_timers.c.id).where(*is_of, _timers.c.kind == TimerKind.KEPT).exists()
         with reading(self._engine) as db:
-            coming = coming_in(db, now)
-        known = self.patients_of({each.patient for each in coming}) if coming else {}
-        for at in range(0, len(coming), _AT_ONCE):
-            some = [timer for each in coming[at : at + _AT_ONCE] for timer in _later(each, known.get(each.patient))]
+            names = db.scalars(select(coming.c.id).where(~planned).order_by(coming.c.start_us)).all()
+        for at in range(0, len(names), _AT_ONCE):
+            timers = self._later_of(names[at : at + _AT_ONCE])
             with suppress(IntegrityError), writing(self._engine) as db:
-                _plan(db, some)
+                _plan(db, timers)
+
+    def _later_of(self, names: Sequence[str]) -> list[Timer]:
+        """What is planned for some appointments; one that fails for a fault of ours keeps no other."""
+        try:
+            with reading(self._engine) as db:
+                found = appointments_in(db, names).values()
+            known = self.patients_of({each.patient for each in found})
+            return [timer for each in found for timer in _later(each, known.get(each.patient))]
+        except DBAPIError:  # of the database, not of one of them
+            raise
+        except Exception:  # whatever it is, the others are to be planned
+            if len(names) > 1:
+                return [timer for name in names for timer in self._later_of([name])]
+            logger.exception("appointment %s could not be planned: no reminder, nor whether it was kept", names[0])
+            return []
 
     def run_due(self, now: datetime, dead: Collection[str] = ()) -> Cycle:
         """Do what is due, so much of it as one transaction holds; call it until nothing was taken.

@@ -41,6 +41,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
+from itertools import pairwise
 from typing import Final, NoReturn
 
 from alerts.alert import (
@@ -717,6 +718,22 @@ def _overdue_at(before: FollowUp, fact: Fact) -> datetime | None:
         return fact.at
     anew = fact.what in {What.CLOSED, What.HANDED_OVER, What.WORSENED} or fact.due_at != before.due_at
     return None if anew else before.overdue_at
+
+
+def overdue_by_any_rule(facts: Sequence[Fact]) -> set[datetime | None]:
+    """When it may have been noted to be overdue: by the rules of today, or those of an older Homeward.
+
+    By those a hand-over and an alert told again did not begin it anew, and whatever made it more urgent did.
+    """
+    found: set[datetime | None] = {None}
+    for before, fact in pairwise(facts):
+        if fact.what is What.OVERDUE:
+            found = {fact.at}
+        elif fact.what is What.CLOSED or fact.due_at != before.due_at:
+            found = {None}
+        elif fact.what in {What.HANDED_OVER, What.WORSENED} or fact.priority > before.priority:
+            found.add(None)
+    return found
 
 
 def closing(steps: Iterable[Step]) -> Act | None:

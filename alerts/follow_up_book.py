@@ -63,6 +63,7 @@ from alerts.follow_up import (
     is_given,
     opened,
     overdue,
+    overdue_by_any_rule,
     refuse_closed,
     replay,
     unreached,
@@ -227,6 +228,7 @@ Index("care_plans_to_open", _plans.c.open_at_us, sqlite_where=_waits, postgresql
 
 _KEPT: Final = {True: "The appointment was kept. 患者已到诊。", False: "The appointment was not kept. 患者未到诊。"}
 HOMEWARD: Final = "Homeward"  # who closes what nobody is to do any more
+_ASKED_BY_HOUSE: Final = {What.OPENED, What.UNREACHED}  # what is in a follow-up before a person does anything in it
 _IN_THE_ALERTS: Final = "The follow-up of the alert has all of this. 警报的随访已包含此事。"
 _CHANGED_SINCE: Final = "The appointment was changed since. 预约此后已变更。"
 
@@ -371,10 +373,11 @@ class FollowUpBook:
 
     def write(self, db: Connection, steps: Sequence[Step]) -> None:
         """The same within a transaction."""
+        closed = {step.follow_up.id for step in steps if step.fact.what is What.CLOSED}
         for step in steps:
             _refuse_no_appointment(db, step)
             if _put(db, step):
-                if step.fact.what is What.OPENED and step.follow_up.alert:
+                if step.fact.what is What.OPENED and step.follow_up.alert and step.follow_up.id not in closed:
                     _end_forerunners(db, step.follow_up)
                 if step.fact.what is What.CLOSED:
                     _after_closing(db, step.follow_up)
@@ -503,7 +506,8 @@ class FollowUpBook:
         row = {"patient": given.patient, "follow_up": given.follow_up, "material": given.material, "by": given.by}
         with writing(self._engine) as db:
             _refuse_closed(db, given.follow_up)
-            same = _education.c.follow_up == given.follow_up, _education.c.material == given.material
+            of_patient = _education.c.patient == given.patient  # by the index
+            same = of_patient, _education.c.follow_up == given.follow_up, _education.c.material == given.material
             if db.execute(select(_education.c.seq).where(*same)).first() is None:
                 db.execute(insert(_education).values(**row, at_us=to_us(given.at)))
                 audited(db, "education-given", f"follow-up:{given.follow_up}", at=given.at, who=given.by, after=row)
@@ -711,10 +715,10 @@ def appointments_in(db: Connection, names: Iterable[str]) -> dict[str, Appointme
     return {row.id: _appointment(row) for row in found}
 
 
-def coming_in(db: Connection, now: datetime) -> list[Appointment]:
-    """All appointments that have not begun and were not called off, within a transaction."""
-    query = select(_appointments).where(_appointments.c.start_us > to_us(now), ~_appointments.c.cancelled)
-    return [_appointment(row) for row in db.execute(query.order_by(_appointments.c.start_us))]
+def coming_names(now: datetime) -> Select[tuple[str, int, int]]:
+    """All appointments that have not begun and were not called off, as a part of another query."""
+    one = _appointments.c
+    return select(one.id, one.sequence, one.start_us).where(one.start_us > to_us(now), ~one.cancelled)
 
 
 def take_survey(db: Connection, survey: str, at: datetime) -> bool:
@@ -727,7 +731,8 @@ def take_survey(db: Connection, survey: str, at: datetime) -> bool:
 def beside_record(db: Connection, after: str, limit: int) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
     """The follow-ups that come after this id, as they are and as their facts make them.
 
-    None for one whose facts do not make one. Within a transaction.
+    By the rules of an older Homeward where those explain what is otherwise. None for one whose facts do not make one.
+    Within a transaction.
     """
     page = db.execute(select(_follow_ups).where(_follow_ups.c.id > after).order_by(_follow_ups.c.id).limit(limit))
     rows = {row.id: row for row in page}
@@ -738,8 +743,21 @@ def beside_record(db: Connection, after: str, limit: int) -> list[tuple[dict[str
     for name, row in rows.items():
         made: dict[str, Any] | None = None
         with suppress(ValueError):
-            made = _follow_up_row(replay(map(_fact, facts[name])))
+            known = [_fact(each) for each in facts[name]]
+            made = _follow_up_row(replay(known))
+            made |= _made_before(row, made, known)
         found.append((dict(row._mapping), made))
+    return found
+
+
+def _made_before(row: Row[Any], made: Mapping[str, Any], facts: Sequence[Fact]) -> dict[str, Any]:
+    """What an older Homeward has made otherwise of the same facts, for its rules were others. made: by today's."""
+    found: dict[str, Any] = {}
+    if _moment(row.overdue_at_us) in overdue_by_any_rule(facts):
+        found["overdue_at_us"] = row.overdue_at_us
+    # That there were none was kept where the alert was told again.
+    if row.symptoms == [] and made["symptoms"] is None and any(fact.symptoms == frozenset() for fact in facts):
+        found["symptoms"] = row.symptoms
     return found
 
 
@@ -940,10 +958,32 @@ def _forerunners(db: Connection, follow_up: FollowUp) -> list[FollowUp]:
 
 
 def _end_forerunners(db: Connection, follow_up: FollowUp) -> None:
-    """With the follow-up of an alert ends what nobody has begun to say: it has all of it."""
+    """With the follow-up of an alert ends what nobody has begun to say: it takes over what is asked, and by when.
+
+    What somebody has, has tried or has put off, or what is due by now, goes on by itself, with all that came of it.
+    """
+    own, at = follow_up, follow_up.opened_at
     for each in _forerunners(db, follow_up):
-        if each.reached_at is None:
-            _end_as_needless(db, each, at=follow_up.opened_at, by=HOMEWARD, note=_IN_THE_ALERTS)
+        query = _with_attempts().where(_facts.c.follow_up == each.id).order_by(_facts.c.seq)
+        facts = [_fact(row) for row in db.execute(query)]
+        if each.due_at <= at or each.assigned_to or {fact.what for fact in facts} - _ASKED_BY_HOUSE:
+            continue
+        said = (each.because.en, each.because.zh, *(fact.note for fact in facts if fact.note))
+        also = Open(
+            patient=own.patient,
+            why=own.why,
+            key=each.id,
+            because=each.because,
+            at=at,
+            role=own.role,
+            priority=each.priority,
+            within=each.due_at - at,
+            note=" ".join(said),
+        )
+        step = unreached(own, also)
+        _put(db, step)
+        own = step.follow_up
+        _end_as_needless(db, each, at=at, by=HOMEWARD, note=_IN_THE_ALERTS)
 
 
 def _end_as_needless(db: Connection, task: FollowUp, *, at: datetime, by: str, note: str) -> None:

@@ -22,6 +22,7 @@ from gateway.api import Door, House, Problem
 from gateway.care_api import hear_patient, who_is_called
 from gateway.language import Language, Sentence, listed
 from gateway.linked import claimed
+from gateway.people import Patient
 from gateway.replies import Reply, ReplyResult, acknowledges
 from gateway.signed import ACKNOWLEDGE, Claim
 from gateway.view import HouseView
@@ -117,8 +118,10 @@ async def _take(house: HouseView, body: ReplyIn) -> tuple[ReplyResult, str | Non
     await _note(house, body, person, alert.id if alert else None, ReplyResult.NOTED)
     who = await _who(house, body, person)
     meant = {} if alert else await asyncio.to_thread(_may_be_meant, house, person, body.text)
-    follow_up = await _follow_up(house, body, person)
-    whose, doubts = await who_is_called(house, _about(person, None)) if _is_patient(person) else (None, ())
+    # A contact may be left of somebody who is not in the register any more.
+    known = await asyncio.to_thread(house.people.patient, _about(person, None)) if _is_patient(person) else None
+    follow_up = await _follow_up(house, body, known)
+    whose, doubts = await who_is_called(house, known.id) if known else (None, ())
     written = reply_message(
         body.text,
         who=who,
@@ -178,12 +181,11 @@ async def _acknowledgement(house: HouseView, alert: str, person: str, note: str)
     return Act(kind=ActKind.ACKNOWLEDGE, alert=alert, by=name, at=house.now(), note=note)
 
 
-async def _follow_up(house: HouseView, body: ReplyIn, person: str | None) -> FollowUp | None:
+async def _follow_up(house: HouseView, body: ReplyIn, known: Patient | None) -> FollowUp | None:
     """By which somebody sees to what a patient has written; None for an "OK", and for all that others write."""
-    if person is None or person.startswith("staff:") or acknowledges(body.text):
+    if known is None or acknowledges(body.text):
         return None
-    known = await asyncio.to_thread(house.people.patient, _about(person, None))
-    return await hear_patient(house, known, body.text.strip()) if known else None
+    return await hear_patient(house, known, body.text.strip())
 
 
 async def _note(house: HouseView, body: ReplyIn, person: str | None, alert: str | None, result: ReplyResult) -> None:

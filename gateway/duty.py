@@ -201,6 +201,7 @@ class Duty:
     async def run(self) -> None:
         """Go on until cancelled."""
         await asyncio.to_thread(self.escalation.begin_handovers, self._clock.now(), self._hub)
+        await self.go()  # what fell due before the start waits for no plan
         await asyncio.to_thread(self.escalation.plan_appointments, self._clock.now())
         while True:
             await self.go()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, text
@@ -293,6 +294,19 @@ def test_answers_and_what_was_given_to_read_are_in_the_audit(book: FollowUpBook,
     assert answered.before == nothing
     said = {"solved": True, "score": 2, "text": "头晕"}
     assert answered.after == {"answered_at_us": int(minute(30).timestamp()) * 1_000_000, **said}
+
+
+def test_what_was_given_is_looked_for_by_the_patient(book: FollowUpBook, engine: Engine) -> None:
+    task = put(book)
+    asked: list[tuple[str, Any]] = []
+    event.listen(engine, "before_cursor_execute", lambda _db, _cursor, said, values, *_: asked.append((said, values)))
+    book.give(Given(patient="p-1", follow_up=task.id, material="measure-pressure", by=NURSE, at=minute(1)))
+    (found,) = [each for each in asked if each[0].startswith("SELECT") and "FROM education_given" in each[0]]
+    assert "education_given.patient = " in found[0]
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as db:
+            plan = db.exec_driver_sql(f"EXPLAIN QUERY PLAN {found[0]}", found[1]).all()
+        assert [row[3].startswith("SEARCH education_given USING INDEX") for row in plan] == [True], plan
 
 
 def test_a_good_answer_opens_nothing(book: FollowUpBook) -> None:

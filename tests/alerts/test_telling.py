@@ -754,6 +754,65 @@ async def test_what_is_to_be_telephoned_ends_where_the_alert_that_has_it_all_has
     assert ended
     assert (ended.closed_by, ended.outcome) == ("Homeward", Outcome.NO_ACTION)
     assert ended.closing_note == "The follow-up of the alert has all of this. 警报的随访已包含此事。"
+    assert own.due_at == first.due_at == first.opened_at + timedelta(minutes=15), "no later for the alert"
+    assert own.rule.en.startswith(f"{first.because.en} To be acted on within ")
+    (asked,) = (fact for fact in clinic.follow_ups.history(own.id) if fact.what is What.UNREACHED)
+    assert asked.note == f"{first.because.en} {first.because.zh}"
+    assert "010-1234" in first.because.en
+    await clinic.at(17)
+    late = clinic.follow_ups.get(own.id)
+    assert late
+    assert late.overdue_at
+    assert "overdue since 2 Mar 02:15" in app.heard[-1][1].subject.en
+
+
+@pytest.mark.parametrize("hours", [0, 1])
+async def test_what_somebody_has_begun_to_telephone_goes_on_beside_the_follow_up_of_the_alert(
+    clinic: Clinic, app: Ear, hours: int
+) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    clinic.hear(finding("meter-very-low", audience=Audience.PATIENT, priority=Priority.MEDIUM))
+    await clinic.at(1)
+    (call,) = clinic.follow_ups.open_of("p-1")
+    if hours:  # nobody has, and it is overdue, which was noted by nobody yet
+        clinic.now += timedelta(hours=hours)
+    else:
+        tried = Attempt(
+            follow_up=call.id, by="王丽", at=clinic.now, channel="telephone", result=Tried.NO_ANSWER, note="rings"
+        )
+        call = clinic.care(tried)
+    clinic.hear(finding("meter-very-low", priority=Priority.MEDIUM, since=clinic.now))
+    (alert,) = clinic.book.alerts(patient="p-1", limit=1)
+    clinic.take(alert.id, "赵敏")
+    assert clinic.follow_ups.get(call.id) == call
+    own = clinic.follow_ups.of_alert(alert.id)
+    assert own
+    done = Close(
+        follow_up=own.id,
+        by="赵敏",
+        at=clinic.now,
+        outcome=Outcome.ADVICE,
+        note="ate",
+    )
+    clinic.care(done)
+    assert clinic.follow_ups.open_of("p-1") == [], "with the alert's it ends"
+
+
+async def test_what_is_to_be_telephoned_ends_as_the_alert_does_that_is_closed_at_once(
+    clinic: Clinic, app: Ear
+) -> None:
+    clinic.reach_patient(Contact(channel="telephone", address="010-1234"))
+    clinic.hear(finding("meter-very-low", audience=Audience.PATIENT, priority=Priority.MEDIUM))
+    await clinic.at(1)
+    (call,) = clinic.follow_ups.open_of("p-1")
+    clinic.hear(finding("meter-very-low", priority=Priority.MEDIUM, since=clinic.now))
+    (alert,) = clinic.book.alerts(patient="p-1", limit=1)
+    act = Act(kind=ActKind.CLOSE, alert=alert.id, by="王丽", at=clinic.now, note="ate", outcome=Outcome.ADVICE)
+    changes = hear(alert, act, clinic.now).changes
+    clinic.book.record(changes, also=clinic.follow_ups.writing(follow(changes[-1].alert, act, None)))
+    ended = clinic.follow_ups.get(call.id)
+    assert ended
+    assert (ended.closed_by, ended.outcome, ended.closing_note) == ("王丽", Outcome.ADVICE, "ate")
 
 
 async def test_a_silent_home_is_to_be_telephoned_once_until_it_was_reached(clinic: Clinic, app: Ear) -> None:

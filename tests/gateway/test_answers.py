@@ -279,6 +279,16 @@ async def test_a_patient_acknowledges_nothing(house: SmallHouse, web: httpx.Asyn
     assert answer["result"] == "noted"
 
 
+async def test_a_reply_from_a_contact_of_somebody_who_is_not_in_the_register_is_told(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    house.duty.team.put_contacts(patient("gone"), [Contact(channel="app", address="+8614")], now=NOW)
+    assert (await reply(web, **{"from": "+8614", "text": "头晕"}))["result"] == "noted"
+    (waiting,) = house.duty.outbox.pending_notices("app", house.time)
+    assert (waiting.notice.patient, waiting.notice.follow_up) == ("gone", None)
+    assert "头晕" in waiting.notice.body.zh
+
+
 async def test_who_is_told_of_a_reply_of_a_patient_finds_the_patient_without_trust(
     house: SmallHouse, web: httpx.AsyncClient
 ) -> None:

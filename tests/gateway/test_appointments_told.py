@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import httpx
 import pytest
 from icalendar import Calendar
-from sqlalchemy import delete, select
+from sqlalchemy import delete, event, select, update
 
 from alerts.alert import Outcome, Priority
 from alerts.channels import Message
@@ -20,6 +21,7 @@ from alerts.team import Absence, Contact, Practitioner, QuietHours, Role
 from gateway.guard import WebSettings
 from gateway.people import Patient
 from gateway.web import create_app
+from ingest.reading import to_us
 from tests.alerts.telling import shift
 from tests.gateway.small_house import MILLER, NOW, WANG, SmallHouse
 from tests.gateway.test_care_web import post
@@ -295,6 +297,43 @@ async def test_one_that_an_older_homeward_made_is_said_to_be_changed_where_it_is
     house.duty.escalation.plan_appointments(house.time)
     await web.put(path, json={"by": "Li", "start": "2026-03-11T09:30:00+08:00"})
     assert [each.subject.zh for each in await told.now()] == ["您的预约有变更"]
+
+
+async def test_one_that_cannot_be_planned_keeps_nobody_from_being_told_and_no_other_from_being_planned(
+    house: SmallHouse, web: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [await made(web, "2026-03-10T09:30:00+08:00", patient=each) for each in (WANG, MILLER)]
+    names = [path.rpartition("/")[2] for path in paths]
+    of_runs, appointments = METADATA.tables["escalations"], METADATA.tables["appointments"]
+    beyond = to_us(datetime(9999, 12, 31, 10, tzinfo=UTC))
+    with house.engine.begin() as db:
+        db.execute(delete(of_runs))
+        db.execute(update(appointments).where(appointments.c.id == names[0]).values(start_us=beyond))
+
+    def planned() -> list[tuple[str, str]]:
+        with house.engine.begin() as db:
+            of_all = select(of_runs.c.subject, of_runs.c.kind).where(of_runs.c.subject.in_(names))
+            return [tuple(row) for row in db.execute(of_all.order_by(of_runs.c.kind))]
+
+    at_each_cycle: list[int] = []
+
+    async def go() -> None:
+        at_each_cycle.append(len(planned()))
+        if len(at_each_cycle) == 2:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(house.duty, "go", go)
+    with pytest.raises(asyncio.CancelledError):
+        await house.duty.run()
+    assert at_each_cycle == [0, 2], "the first cycle waits for no plan"
+    assert planned() == [(names[1], "kept"), (names[1], "reminder")]
+    assert f"appointment {names[0]} could not be planned" in caplog.text
+    with house.engine.begin() as db:
+        db.execute(delete(appointments).where(appointments.c.id == names[0]))
+    asked: list[str] = []
+    event.listen(house.engine, "before_cursor_execute", lambda *said: asked.append(said[2]))
+    house.duty.escalation.plan_appointments(house.time)
+    assert len(asked) == 1, "at a later start nothing is read of what is planned"
 
 
 async def test_who_has_a_telephone_alone_is_called_by_a_nurse_before_it(

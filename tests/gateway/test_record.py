@@ -10,10 +10,10 @@ from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 
 from alerts import record
-from alerts.alert import Act, ActKind, Outcome, Priority
+from alerts.alert import Act, ActKind, Outcome, Priority, Symptom
 from alerts.audit import entries
 from alerts.book import Book, rebuilt
-from alerts.follow_up import Claim, Open, Why, decide, opened
+from alerts.follow_up import Attempt, Claim, HandOver, Open, Result, Why, decide, opened, overdue, worsened
 from alerts.follow_up_book import FollowUpBook
 from alerts.machine import hear
 from alerts.team import Role
@@ -21,6 +21,7 @@ from gateway.check import Finding, beside_record
 from gateway.cli import main
 from gateway.config import BOOK, Config, load
 from gateway.schema import open_database
+from ingest.reading import to_us
 from tests.alerts.ward import START, finding, minute
 
 
@@ -114,6 +115,57 @@ def test_what_was_changed_by_hand_is_named(engine: Engine, config: Path, capsys:
     assert "restore a backup" in last.says
     assert main(["check", "-c", str(config), "--record"]) == 1
     assert f"FAIL record: alert:{name} differs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("found", "later", "differs"),
+    [
+        ([], 0, ()),
+        ([], 1, ("overdue_at_us",)),
+        ([Symptom.CHEST_PAIN], 0, ("symptoms",)),
+    ],
+    ids=["an older Homeward", "overdue at another moment", "symptoms were found"],
+)
+def test_what_an_older_homeward_made_by_its_rules_is_as_its_record_and_what_nobody_made_is_named(
+    engine: Engine, config: Path, found: list[Symptom], later: int, differs: tuple[str, ...]
+) -> None:
+    follow_ups = FollowUpBook(engine)
+    (alert,) = Book(engine, routes={}).alerts(patient="p-2")
+    act = Open(
+        patient="p-2",
+        why=Why.STAFF,
+        key="k",
+        because=alert.because,
+        at=START,
+        role=Role.NURSE,
+        priority=Priority.MEDIUM,
+        problem="blood-pressure-high",
+    )
+    tried = Attempt(
+        follow_up=act.follow_up,
+        by="Wang",
+        at=minute(1),
+        channel="telephone",
+        result=Result.REACHED,
+        symptoms=frozenset(found),
+    )
+    given = HandOver(follow_up=act.follow_up, by="Wang", at=minute(301), note="please call", role=Role.DOCTOR)
+    steps = [opened(act)]
+    steps += decide(steps[-1].follow_up, tried)
+    steps.append(overdue(steps[-1].follow_up, minute(300)))
+    steps += decide(steps[-1].follow_up, given)
+    steps += worsened(alert, steps[-1].follow_up, minute(302))
+    follow_ups.record(steps)
+    # By the rules of then it stayed noted, and that there were no symptoms stayed known.
+    then = to_us(minute(300)) + later
+    with engine.begin() as db:
+        values = {"at": then, "name": act.follow_up}
+        db.execute(text("UPDATE follow_ups SET overdue_at_us = :at, symptoms = '[]' WHERE id = :name"), values)
+    *named, last = asked(config)
+    assert [each.says for each in named] == [
+        f"follow-up:{act.follow_up} differs from its record in {name}" for name in differs
+    ]
+    assert last.ok is not bool(differs)
 
 
 def test_what_was_taken_away_and_what_was_put_there_by_hand_is_named(engine: Engine, config: Path) -> None:
