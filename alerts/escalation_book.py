@@ -1577,7 +1577,9 @@ def _runs_of(db: Connection, alerts: Iterable[str]) -> dict[str, dict[str, Timer
 def _soon_repeated(db: Connection, due: Sequence[Timer], now: datetime) -> list[Timer]:
     """What is to be told again soon of other overdue follow-ups of a patient, where one is told the same people now.
 
-    It is told with that one, so that it is one message, and goes on being one.
+    It is told with that one, so that it is one message, and goes on being one: all of its steps are, or none. Who is
+    told by two of them would be told twice else, as where one of them is for somebody the first time, which is not
+    for others to hasten.
     """
     steps: dict[str, list[Step | None]] = {}
     for timer in due:
@@ -1591,12 +1593,13 @@ def _soon_repeated(db: Connection, due: Sequence[Timer], now: datetime) -> list[
         _timers.c.due_us > to_us(now),
         _timers.c.due_us <= to_us(now + _WITH_OTHERS),
         _timers.c.kind == TimerKind.STEP,
-        _timers.c.count > 0,
         among(_timers.c.subject, beside),
     )
     soon = [_timer(row) for row in db.execute(query.with_for_update(skip_locked=True))]
     told = {name: {_whom(step) for other in others for step in steps[other]} for name, others in beside.items()}
-    return [timer for timer in soon if _whom(timer.step) in told[timer.subject]]
+    told_again = {timer.subject for timer in soon if _whom(timer.step) in told[timer.subject]}
+    told_again -= {timer.subject for timer in soon if timer.is_pending_step}
+    return [timer for timer in soon if timer.subject in told_again]
 
 
 def _whom(step: Step | None) -> tuple[str, str, bool] | None:

@@ -449,6 +449,34 @@ async def test_several_overdue_follow_ups_of_a_patient_are_told_again_in_one_mes
     assert sms.heard == []
 
 
+async def test_who_is_told_by_two_steps_of_an_overdue_one_is_told_of_it_once_beside_another_one(
+    clinic: Clinic, app: Ear
+) -> None:
+    """Each minute in which the nurse hears of the first: as who has it and as who is on duty."""
+    clinic.open(opening(Priority.HIGH, key="hers", due_at=minute(20), because=Text(en="No. 1.", zh="1。")))
+    clinic.open(opening(Priority.HIGH, key="nobody's", assigned_to=None, due_at=minute(71)))
+    told = []
+    for at in range(1, 180):
+        app.heard.clear()
+        await clinic.at(at)
+        told += [at for who, each in app.heard if who == "wang" and "No. 1." in each.body.en]
+    assert told == [21, 51, 72, 102, 132, 162]
+
+
+async def test_what_one_is_told_with_is_not_told_again_by_another_step_of_it_that_comes_the_first_time(
+    clinic: Clinic, app: Ear
+) -> None:
+    clinic.open(opening(Priority.HIGH, key="a", due_at=minute(20), because=Text(en="No. 1.", zh="1。")))
+    clinic.open(opening(Priority.HIGH, key="b", due_at=minute(40)))
+    told = []
+    for at in range(1, 120):
+        app.heard.clear()
+        await clinic.at(at)
+        told += [(who, at) for who, each in app.heard if "No. 1." in each.body.en]
+    assert [at for who, at in told if who == "wang"] == [21, 51, 71, 101]
+    assert [at for who, at in told if who == "li"] == [51, 71, 101]
+
+
 async def test_an_emergency_is_never_joined_with_what_else_is_overdue(clinic: Clinic, app: Ear) -> None:
     emergency = clinic.open(opening(problem="blood-pressure-high", assigned_to=None))
     clinic.open(opening(Priority.HIGH, key="l", due_at=minute(5), assigned_to=None))
