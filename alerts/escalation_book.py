@@ -1169,20 +1169,19 @@ class _Desk:
         """Tell somebody what was put off; in one message where it is more than one."""
         self.write()  # what was put off just now is joined as well
         waiting = waiting_for(self._db, timer.subject, self._now)
-        last = {each.alert: each.id for each in waiting if _is_of_alert(each)}
-        # Of one alert the newest says how it is: what was written before it is told by it.
-        newest = [each for each in waiting if not _is_of_alert(each) or last[each.alert] == each.id]
+        last = {_state_of(each): each.id for each in waiting}
+        # Of one alert the newest says how it is: what was written before it is told by it. So of what is overdue.
+        newest = [each for each in waiting if last[_state_of(each)] == each.id]
         needless = {each.id for each in newest if self._is_dropped(each)}
         left = [each for each in newest if each.id not in needless]
         recipient = self._person(timer.subject, left[0].patient) if left else None
-        note_joined(self._db, [each for each in waiting if last.get(each.alert, each.id) in needless], "")
+        note_joined(self._db, [each for each in waiting if last[_state_of(each)] in needless], "")
         if recipient is not None:
             for parts in _by_message(left):
                 told = parts[0] if len(parts) == 1 else self._in_one(parts, recipient)
                 self.send(told, _written_to(recipient) if told.id.startswith(EDUCATION_ID) else recipient, PREFERRED)
                 names = {each.id for each in parts}
-                by_it = [each for each in waiting if {each.id, last.get(each.alert)} & names]
-                note_joined(self._db, by_it, told.id)
+                note_joined(self._db, [each for each in waiting if last[_state_of(each)] in names], told.id)
         self._finish(timer, Result.DONE)
 
     def _is_dropped(self, notice: Notice) -> bool:
@@ -1193,19 +1192,22 @@ class _Desk:
 
     def _in_one(self, notices: Sequence[Notice], recipient: Recipient) -> Notice:
         elsewhere = any(self.patient(each.patient).zone != recipient.zone for each in notices)
-        since = self._overdue_since(notices)
-        told = _digest(notices, recipient, self._now, self._book.page, elsewhere=elsewhere, since=since)
+        late = self._overdue_since(notices)
+        in_order = sorted(notices, key=lambda one: late.get(one.id, self._now))  # the longest overdue first
+        since = min(late.values(), default=None)
+        told = _digest(in_order, recipient, self._now, self._book.page, elsewhere=elsewhere, since=since)
         # That an alert is over is not to be outdated by this.
         return told if self._lasting(told) else replace(told, alert=None)
 
-    def _overdue_since(self, notices: Sequence[Notice]) -> datetime | None:
-        """Since when the first of some follow-ups is overdue; None where not all notices are of overdue ones."""
+    def _overdue_since(self, notices: Sequence[Notice]) -> dict[str, datetime]:
+        """Since when each of some follow-ups is overdue, by notice; none where not all are of overdue ones."""
         if not all(each.id.startswith(OVERDUE_ID) for each in notices):
-            return None
+            return {}
+        names = {each.follow_up for each in notices if each.follow_up}
         names = {each.follow_up for each in notices if each.follow_up}
         others = names - self._follow_ups.keys()
         known = self._follow_ups | (follow_ups_in(self._db, others) if others else {})
-        return min((known[name].due_at for name in names if name in known), default=None)
+        return {each.id: known[each.follow_up].due_at for each in notices if each.follow_up in known}
 
     def is_needless(self, notice: Notice) -> bool:
         """Whether what was put off for somebody need not be told any more."""
@@ -1650,9 +1652,10 @@ def _first_said(notice: Notice) -> tuple[bool, int]:
     return notice.alert is None, -notice.priority
 
 
-def _is_of_alert(notice: Notice) -> bool:
-    """Whether it says how an alert is, and not that there is something to do about its follow-up."""
-    return notice.alert is not None and notice.follow_up is None
+def _state_of(notice: Notice) -> str:
+    """Of which alert, or overdue follow-up, it says how that is; itself where it says something that stays so."""
+    of = notice.follow_up if notice.id.startswith(OVERDUE_ID) else None if notice.follow_up else notice.alert
+    return of or notice.id
 
 
 def _by_message(notices: Sequence[Notice]) -> list[list[Notice]]:

@@ -413,6 +413,31 @@ async def test_what_is_joined_says_by_an_untrusted_channel_that_it_is_overdue_an
     assert message.body.zh.startswith(
         "低优先级，多名患者：最早自 3月2日 02:01 起逾期。请处理：打开链接，登录查看事由；"
     )
+    assert message.link == f"{BASE}/follow-ups?of=all"
+
+
+async def test_one_that_is_overdue_for_two_reasons_is_told_once_in_the_morning_by_the_newest(
+    clinic: Clinic, app: Ear
+) -> None:
+    """To one person as who has it and as a coordinator."""
+    until_9 = QuietHours(start=time(1), end=time(9))
+    clinic.team.put(replace(WANG, roles=frozenset({Role.NURSE, Role.COORDINATOR}), quiet=until_9), now=START)
+    made = clinic.open(opening(due_at=minute(5)))
+    for minutes in (7, 247, 422):
+        await clinic.skip(minutes)
+    assert app.whom().count("wang") == 1
+    (message,) = (each for who, each in app.heard if who == "wang")
+    assert message.subject.en == "Medium priority: a follow-up is overdue since 2 Mar 02:05, patient p-1"
+    assert message.link == f"{BASE}/follow-ups/{made.id}"
+
+
+async def test_what_is_told_as_one_names_the_longest_overdue_first(clinic: Clinic, app: Ear) -> None:
+    for key, due in (("a", 40), ("b", 20)):
+        clinic.open(opening(Priority.HIGH, key=key, due_at=minute(due), because=Text(en=f"{due}.", zh=f"{due}。")))
+    await clinic.skip(45)
+    ((_, message),) = app.heard
+    assert message.subject.en == "High priority: 2 follow-ups are overdue since 2 Mar 02:20, patient p-1"
+    assert message.body.en.index("about: 20.") < message.body.en.index("about: 40.")
 
 
 async def test_several_overdue_follow_ups_of_a_patient_are_told_again_in_one_message_that_names_each(
