@@ -116,6 +116,7 @@ from alerts.invitation import APPOINTMENT_ID, Appointment, asked_at, is_soon, re
 from alerts.machine import Change, FactKind, for_patient
 from alerts.messages import (
     CALL_ID,
+    GIVEN_ID,
     OVERDUE_ID,
     PLAIN_ID,
     TRIAL_ID,
@@ -769,7 +770,8 @@ class _Desk:
                 doubts=self._doubts_of(follow_up.patient, follow_up.id),
             )
             about = follow_up.alert, follow_up.patient, follow_up.priority
-            notice = replace(_notice(timer.id, recipient, *about, written, self._now), follow_up=follow_up.id)
+            notice = _notice(timer.id, recipient, *about, written, self._now)
+            notice = replace(notice, id=GIVEN_ID + notice.id.partition("-")[2], follow_up=follow_up.id)
             if follow_up.asks_kept and self._is_there(recipient, channel):
                 return self.offer_by_day(notice, recipient, timer.id)
             return self._offer_of_care(notice, recipient, channel, timer.id)

@@ -605,6 +605,26 @@ async def test_a_channel_that_is_not_trusted_hears_that_one_is_overdue_since_whe
     assert message.link == f"{BASE}/follow-ups/{made.id}"
 
 
+async def test_a_channel_that_is_not_trusted_asks_for_what_is_to_be_noted_of_an_appointment(
+    clinic: Clinic, app: Ear, sms: Ear
+) -> None:
+    app.cut = True
+    of_one = opening(problem="kept:m-1", due_at=minute(10))
+    clinic.open(of_one)
+    clinic.open(replace(of_one, patient="p-2", key="l", priority=Priority.LOW))
+    clinic.open(opening(Priority.LOW, "other", patient="p-3", due_at=minute(11)))
+    await clinic.skip(15)
+    await clinic.skip(480)
+    alone, joined = (message.body for who, message in sms.heard if who == sms.heard[0][0])
+    assert alone.en.endswith(
+        "sign in and read what it is about; then find out whether the patient came to the appointment, and note it "
+        "there."
+    )
+    assert alone.zh.endswith("登录查看事由；随后了解患者是否到诊，并在该页面记录。")
+    assert joined.en.endswith("read what they are about; then do what is asked for each.")
+    assert joined.zh.endswith("登录查看事由；随后按各项要求处理。")
+
+
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_a_clinic_without_a_register_hears_of_it_through_the_channels_of_the_house(
     tmp_path: Path, trusted: bool
