@@ -624,7 +624,7 @@ def page_of(notice: Notice, base_url: str) -> str:
     if notice.follow_up:
         return f"{base_url}/follow-ups/{notice.follow_up}"
     if notice.audience is Audience.STAFF and notice.patient == SEVERAL:
-        return f"{base_url}/alerts"
+        return f"{base_url}/follow-ups?of=all" if notice.id.startswith(OVERDUE_ID) else f"{base_url}/alerts"
     is_of_one = notice.audience is Audience.STAFF and notice.patient not in {HOUSE, SEVERAL}
     return f"{base_url}/patients/{quote(notice.patient)}" if is_of_one else ""
 

@@ -36,7 +36,7 @@ LATE: Final = {
 # A value with one of these says nothing.
 UNRELIABLE: Final = frozenset({Flag.SENSOR_MALFUNCTION, Flag.TEMPERATURE_ERROR, Flag.SESSION_STOPPED})
 _WORDS: Final = frozenset({Flag.BELOW_RANGE, Flag.ABOVE_RANGE})
-_UNWELL: Final = Text(
+UNWELL: Final = Text(
     en="; when last heard glucose was low, about to be, or had been very low within 3 h",
     zh="；末次数据时血糖偏低、即将偏低，或此前 3 小时内曾严重偏低",
 )
@@ -262,7 +262,7 @@ def _is_silent(
     else:
         within = span(each.patient_after)
         limit = Text(en=f"expected within {within.en}", zh=f"应在 {within.zh}内")
-    unwell = _UNWELL if each.unwell else Text(en="", zh="")
+    unwell = UNWELL if each.unwell else Text(en="", zh="")
     # In a history nobody knows the device: it is called as who wears it, who is none.
     name = "" if each.device == scene.patient else f" {each.device}"
     of = Text(en=f"device{name}" if name else "the device", zh=f"设备{name} 自" if name else "设备自")

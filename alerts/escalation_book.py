@@ -116,6 +116,7 @@ from alerts.invitation import APPOINTMENT_ID, Appointment, asked_at, is_soon, re
 from alerts.machine import Change, FactKind, for_patient
 from alerts.messages import (
     CALL_ID,
+    GIVEN_ID,
     OVERDUE_ID,
     PLAIN_ID,
     TRIAL_ID,
@@ -786,7 +787,8 @@ class _Desk:
                 doubts=self._doubts_of(follow_up.patient, follow_up.id),
             )
             about = follow_up.alert, follow_up.patient, follow_up.priority
-            notice = replace(_notice(timer.id, recipient, *about, written, self._now), follow_up=follow_up.id)
+            notice = _notice(timer.id, recipient, *about, written, self._now)
+            notice = replace(notice, id=GIVEN_ID + notice.id.partition("-")[2], follow_up=follow_up.id)
             if follow_up.asks_kept and self._is_there(recipient, channel):
                 return self.offer_by_day(notice, recipient, timer.id)
             return self._offer_of_care(notice, recipient, channel, timer.id)
@@ -1186,20 +1188,19 @@ class _Desk:
         """Tell somebody what was put off; in one message where it is more than one."""
         self.write()  # what was put off just now is joined as well
         waiting = waiting_for(self._db, timer.subject, self._now)
-        last = {each.alert: each.id for each in waiting if _is_of_alert(each)}
-        # Of one alert the newest says how it is: what was written before it is told by it.
-        newest = [each for each in waiting if not _is_of_alert(each) or last[each.alert] == each.id]
+        last = {_state_of(each): each.id for each in waiting}
+        # Of one alert the newest says how it is: what was written before it is told by it. So of what is overdue.
+        newest = [each for each in waiting if last[_state_of(each)] == each.id]
         needless = {each.id for each in newest if self._is_dropped(each)}
         left = [each for each in newest if each.id not in needless]
         recipient = self._person(timer.subject, left[0].patient) if left else None
-        note_joined(self._db, [each for each in waiting if last.get(each.alert, each.id) in needless], "")
+        note_joined(self._db, [each for each in waiting if last[_state_of(each)] in needless], "")
         if recipient is not None:
             for parts in _by_message(left):
                 told = parts[0] if len(parts) == 1 else self._in_one(parts, recipient)
                 self.send(told, _written_to(recipient) if told.id.startswith(EDUCATION_ID) else recipient, PREFERRED)
                 names = {each.id for each in parts}
-                by_it = [each for each in waiting if {each.id, last.get(each.alert)} & names]
-                note_joined(self._db, by_it, told.id)
+                note_joined(self._db, [each for each in waiting if last[_state_of(each)] in names], told.id)
         self._finish(timer, Result.DONE)
 
     def _is_dropped(self, notice: Notice) -> bool:
@@ -1210,19 +1211,22 @@ class _Desk:
 
     def _in_one(self, notices: Sequence[Notice], recipient: Recipient) -> Notice:
         elsewhere = any(self.patient(each.patient).zone != recipient.zone for each in notices)
-        since = self._overdue_since(notices)
-        told = _digest(notices, recipient, self._now, self._book.page, elsewhere=elsewhere, since=since)
+        late = self._overdue_since(notices)
+        in_order = sorted(notices, key=lambda one: late.get(one.id, self._now))  # the longest overdue first
+        since = min(late.values(), default=None)
+        told = _digest(in_order, recipient, self._now, self._book.page, elsewhere=elsewhere, since=since)
         # That an alert is over is not to be outdated by this.
         return told if self._lasting(told) else replace(told, alert=None)
 
-    def _overdue_since(self, notices: Sequence[Notice]) -> datetime | None:
-        """Since when the first of some follow-ups is overdue; None where not all notices are of overdue ones."""
+    def _overdue_since(self, notices: Sequence[Notice]) -> dict[str, datetime]:
+        """Since when each of some follow-ups is overdue, by notice; none where not all are of overdue ones."""
         if not all(each.id.startswith(OVERDUE_ID) for each in notices):
-            return None
+            return {}
+        names = {each.follow_up for each in notices if each.follow_up}
         names = {each.follow_up for each in notices if each.follow_up}
         others = names - self._follow_ups.keys()
         known = self._follow_ups | (follow_ups_in(self._db, others) if others else {})
-        return min((known[name].due_at for name in names if name in known), default=None)
+        return {each.id: known[each.follow_up].due_at for each in notices if each.follow_up in known}
 
     def is_needless(self, notice: Notice) -> bool:
         """Whether what was put off for somebody need not be told any more."""
@@ -1594,7 +1598,9 @@ def _runs_of(db: Connection, alerts: Iterable[str]) -> dict[str, dict[str, Timer
 def _soon_repeated(db: Connection, due: Sequence[Timer], now: datetime) -> list[Timer]:
     """What is to be told again soon of other overdue follow-ups of a patient, where one is told the same people now.
 
-    It is told with that one, so that it is one message, and goes on being one.
+    It is told with that one, so that it is one message, and goes on being one: all of its steps are, or none. Who is
+    told by two of them would be told twice else, as where one of them is for somebody the first time, which is not
+    for others to hasten.
     """
     steps: dict[str, list[Step | None]] = {}
     for timer in due:
@@ -1608,12 +1614,13 @@ def _soon_repeated(db: Connection, due: Sequence[Timer], now: datetime) -> list[
         _timers.c.due_us > to_us(now),
         _timers.c.due_us <= to_us(now + _WITH_OTHERS),
         _timers.c.kind == TimerKind.STEP,
-        _timers.c.count > 0,
         among(_timers.c.subject, beside),
     )
     soon = [_timer(row) for row in db.execute(query.with_for_update(skip_locked=True))]
     told = {name: {_whom(step) for other in others for step in steps[other]} for name, others in beside.items()}
-    return [timer for timer in soon if _whom(timer.step) in told[timer.subject]]
+    told_again = {timer.subject for timer in soon if _whom(timer.step) in told[timer.subject]}
+    told_again -= {timer.subject for timer in soon if timer.is_pending_step}
+    return [timer for timer in soon if timer.subject in told_again]
 
 
 def _whom(step: Step | None) -> tuple[str, str, bool] | None:
@@ -1664,9 +1671,10 @@ def _first_said(notice: Notice) -> tuple[bool, int]:
     return notice.alert is None, -notice.priority
 
 
-def _is_of_alert(notice: Notice) -> bool:
-    """Whether it says how an alert is, and not that there is something to do about its follow-up."""
-    return notice.alert is not None and notice.follow_up is None
+def _state_of(notice: Notice) -> str:
+    """Of which alert, or overdue follow-up, it says how that is; itself where it says something that stays so."""
+    of = notice.follow_up if notice.id.startswith(OVERDUE_ID) else None if notice.follow_up else notice.alert
+    return of or notice.id
 
 
 def _by_message(notices: Sequence[Notice]) -> list[list[Notice]]:

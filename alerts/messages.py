@@ -20,6 +20,7 @@ from jinja2.runtime import Context
 
 from alerts.alert import HOUSE, SEVERAL, Alert, Audience, Notice, Priority, Text, together, utc_offset
 from alerts.device_rules import CHANNEL_DEAD, DEVICE_RULES
+from alerts.devices import UNWELL
 from alerts.escalation import PATIENT, Result, Timer, TimerKind
 from alerts.first_aid import advice, advice_late
 from alerts.follow_up import Fact, FollowUp
@@ -37,6 +38,7 @@ from ingest.vital import MG_DL_PER_MMOL_L, Unit, Vital
 TRIAL_ID: Final = "c-"  # how the id of a message begins that only tries whether a contact works
 CALL_ID: Final = "k-"  # how the id of a message begins that asks somebody to telephone
 OVERDUE_ID: Final = "o-"  # how the id of a notice about an overdue follow-up begins
+GIVEN_ID: Final = "g-"  # how the id of a notice about a follow-up begins that somebody was given
 PLAIN_ID: Final = "p-"  # how the id of a message begins that joins for a patient what is not urgent
 _LANGUAGES: Final = ("en", "zh_CN")
 _STEADY_MG_DL: Final = 1.0  # per minute; slower is a flat arrow on every sensor
@@ -51,6 +53,9 @@ _BETWEEN_SENTENCES: Final = re.compile(r"(?<=\.) |(?<=。)")
 # Of overdue follow-ups, as the templates "overdue" and "digest" begin: no health data.
 _SINCE_EN: Final = re.compile(r"(a follow-up is|\d+ follow-ups are) overdue since (.+?), (?:patient|several) ")
 _SINCE_ZH: Final = re.compile(r"(?:(\d+) 项)?随访自 (.+?) 起逾期")
+# Of one that was given to somebody, as a line of the template "given" begins.
+_DUE_EN: Final = re.compile(r"^To be done by ([^.\n]+)\.", re.MULTILINE)
+_DUE_ZH: Final = re.compile(r"^请于 ([^。\n]+) 前处理。", re.MULTILINE)
 # What a rule asks of a patient that no day is lost by: of devices, and of measuring.
 _PLAIN: Final = frozenset(for_patient(rule.title) for rule in (*DEVICE_RULES, MISSED_MEASUREMENT, BP_CUFF_ERROR))
 _MINUTE: Final = timedelta(minutes=1)
@@ -512,7 +517,8 @@ def is_plain(notice: Notice) -> bool:
     """Whether a message tells a patient nothing that is urgent, nor by which the patient may be in danger."""
     known = notice.id.startswith((APPOINTMENT_ID, EDUCATION_ID, PLAIN_ID)) or notice.subject in _PLAIN
     is_low = notice.audience is Audience.PATIENT and notice.priority is Priority.LOW
-    return is_low and (known or is_end(notice))
+    # A sensor that was silent after a low would not tell that there is another one.
+    return is_low and (known or is_end(notice)) and UNWELL.zh not in notice.body.zh
 
 
 def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
@@ -529,7 +535,13 @@ def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
         since = Text(en=en[2], zh=zh[2]) if en and zh else None
         words, many = PRIORITY_WORDS[notice.priority], zh[1] if zh else None
         whose = _patient(notice.patient)
-        return write("overdue_untrusted", "UTC", priority=words, patient=whose, since=since, many=many)
+        kept = _OVERDUE_KEPT.zh in notice.body.zh
+        return write("overdue_untrusted", "UTC", priority=words, patient=whose, since=since, many=many, kept=kept)
+    if notice.id.startswith(GIVEN_ID):
+        # A note of somebody stands before it.
+        due = Text(en=_DUE_EN.findall(notice.body.en)[-1], zh=_DUE_ZH.findall(notice.body.zh)[-1])
+        words, whose = PRIORITY_WORDS[notice.priority], _patient(notice.patient)
+        return write("given_untrusted", "UTC", priority=words, patient=whose, due=due)
     kind = "patient_untrusted" if notice.audience is Audience.PATIENT else "staff_untrusted"
     if is_plain(notice):
         kind = "plain_untrusted"

@@ -28,7 +28,7 @@ from alerts.escalation_book import EscalationBook, PatientFile
 from alerts.follow_up_book import FollowUpBook
 from alerts.invitation import APPOINTMENT_ID
 from alerts.machine import for_patient, hear_findings
-from alerts.messages import OVERDUE_ID, TRIAL_ID, Situation, Written, is_no_low, is_plain, situation_of
+from alerts.messages import GIVEN_ID, OVERDUE_ID, TRIAL_ID, Situation, Written, is_no_low, is_plain, situation_of
 from alerts.outbox import Outbox
 from alerts.rules import RULES, RuleBook
 from alerts.survey import EDUCATION_ID, SURVEY_ID, VALID
@@ -169,7 +169,7 @@ class Duty:
             return self._signed(MESSAGE, notice.id, person, notice.written_at + holds)
         if notice.recipient is None:
             return ""
-        if notice.alert is None or notice.id.startswith(OVERDUE_ID):
+        if notice.alert is None or notice.id.startswith((OVERDUE_ID, GIVEN_ID)):
             return self._page(notice)
         return self._signed(ACKNOWLEDGE, notice.alert, notice.recipient, notice.written_at + LINK_HOLDS)
 

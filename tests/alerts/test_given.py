@@ -179,11 +179,16 @@ async def test_a_channel_that_is_not_trusted_hears_of_whom_and_no_more(
             replace(one, contacts=tuple(replace(each, channel="sms") for each in one.contacts[:1])), now=clinic.now
         )
     follow_up = clinic.open(opening())
-    clinic.care(handing(clinic, follow_up, to="Li"))
+    note = "To be done by his wife.\nTo be done by Wu.\n请于 今晚 前处理。"
+    clinic.care(handing(clinic, follow_up, to="Li", note=note))
     await clinic.skip(1)
     ((_, message),) = sms.heard
+    assert message.subject == Text(
+        en="A follow-up was given to you or your role", zh="有一项随访交给您或您所属的岗位"
+    )
     assert message.body == Text(
-        en="High priority, patient p-1. Details only after signing in.", zh="高优先级，患者 p-1。详情请登录查看。"
+        en="High priority, patient p-1: to be done by 2 Mar 02:30. Open the link, sign in and read what it is about.",
+        zh="高优先级，患者 p-1：请于 3月2日 02:30 前处理。请打开链接，登录查看事由。",
     )
     assert message.notice.audience is Audience.STAFF
     assert message.link == f"{BASE}/follow-ups/{follow_up.id}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import pytest
 
 import alerts.messages
 from alerts.alert import HOUSE, Alert, Audience, Notice, Priority, Text
+from alerts.devices import Expected, no_data
 from alerts.escalation import Result, Step, Timer, TimerKind
 from alerts.first_aid import advice, advice_late
 from alerts.follow_up import asked_to_call, opened
-from alerts.machine import for_patient
+from alerts.machine import for_patient, hear
 from alerts.messages import (
     CALL_ID,
     Situation,
@@ -32,10 +33,11 @@ from alerts.messages import (
     without_reply,
     write,
 )
-from alerts.rules import RULES
+from alerts.rules import DEFAULTS, RULES
+from alerts.scene import Scene
 from alerts.team import Contact, Recipient, Role
 from ingest.reading import Flag, Reading
-from ingest.vital import Unit
+from ingest.vital import Unit, Vital
 from tests.alerts.ward import START, cgm, cuff, meter, minute
 
 ZONE = "Asia/Shanghai"
@@ -491,6 +493,25 @@ def test_only_what_is_not_urgent_is_said_to_be_so_to_a_patient(problem: str, pri
     assert ("emergency number" in said.en) is not plain
 
 
+@pytest.mark.parametrize(("unwell", "plain"), [(False, True), (True, False)])
+def test_a_sensor_that_is_silent_after_a_low_is_not_said_to_be_not_urgent(unwell: bool, plain: bool) -> None:
+    hours = timedelta(hours=6)
+    sensor = Expected(
+        device="cgm-1",
+        vital=Vital.CGM,
+        silence=hours,
+        staff_after=2 * hours,
+        staff_after_low=2 * hours,
+        since=START,
+        not_before=START,
+    )
+    found = no_data(Scene("p-1", DEFAULTS, START + hours, UTC), [replace(sensor, unwell=unwell)], {})
+    (notice,) = hear(None, found[0], START + hours).notices
+    assert notice.subject.en == "For you: No data"
+    said = untrusted_message(notice, has_link=True).body
+    assert ("it is not urgent" in said.en, "不紧急" in said.zh) == (plain, plain)
+
+
 def test_of_the_house_itself() -> None:
     answer = reply_message("Who?", who="Li", zone=ZONE, alert="a-1")
     assert answer.subject == Text(en="Li has answered about alert a-1", zh="Li 已回复（警报 a-1）")
@@ -505,7 +526,7 @@ def test_there_is_a_template_in_each_language_for_each_kind() -> None:
     assert {path.name for path in folder.iterdir() if path.suffix == ".jinja"} == {
         f"{kind}.{language}.jinja" for kind in kinds for language in ("en", "zh_CN")
     }
-    assert len(kinds) == 23
+    assert len(kinds) == 24
 
 
 @pytest.mark.parametrize(

@@ -413,6 +413,31 @@ async def test_what_is_joined_says_by_an_untrusted_channel_that_it_is_overdue_an
     assert message.body.zh.startswith(
         "低优先级，多名患者：最早自 3月2日 02:01 起逾期。请处理：打开链接，登录查看事由；"
     )
+    assert message.link == f"{BASE}/follow-ups?of=all"
+
+
+async def test_one_that_is_overdue_for_two_reasons_is_told_once_in_the_morning_by_the_newest(
+    clinic: Clinic, app: Ear
+) -> None:
+    """To one person as who has it and as a coordinator."""
+    until_9 = QuietHours(start=time(1), end=time(9))
+    clinic.team.put(replace(WANG, roles=frozenset({Role.NURSE, Role.COORDINATOR}), quiet=until_9), now=START)
+    made = clinic.open(opening(due_at=minute(5)))
+    for minutes in (7, 247, 422):
+        await clinic.skip(minutes)
+    assert app.whom().count("wang") == 1
+    (message,) = (each for who, each in app.heard if who == "wang")
+    assert message.subject.en == "Medium priority: a follow-up is overdue since 2 Mar 02:05, patient p-1"
+    assert message.link == f"{BASE}/follow-ups/{made.id}"
+
+
+async def test_what_is_told_as_one_names_the_longest_overdue_first(clinic: Clinic, app: Ear) -> None:
+    for key, due in (("a", 40), ("b", 20)):
+        clinic.open(opening(Priority.HIGH, key=key, due_at=minute(due), because=Text(en=f"{due}.", zh=f"{due}。")))
+    await clinic.skip(45)
+    ((_, message),) = app.heard
+    assert message.subject.en == "High priority: 2 follow-ups are overdue since 2 Mar 02:20, patient p-1"
+    assert message.body.en.index("about: 20.") < message.body.en.index("about: 40.")
 
 
 async def test_several_overdue_follow_ups_of_a_patient_are_told_again_in_one_message_that_names_each(
@@ -447,6 +472,34 @@ async def test_several_overdue_follow_ups_of_a_patient_are_told_again_in_one_mes
     results = {each.result for each in clinic.timers(made[1].id) if each.kind == "check" and each.done_at}
     assert results == {"delivered"}
     assert sms.heard == []
+
+
+async def test_who_is_told_by_two_steps_of_an_overdue_one_is_told_of_it_once_beside_another_one(
+    clinic: Clinic, app: Ear
+) -> None:
+    """Each minute in which the nurse hears of the first: as who has it and as who is on duty."""
+    clinic.open(opening(Priority.HIGH, key="hers", due_at=minute(20), because=Text(en="No. 1.", zh="1。")))
+    clinic.open(opening(Priority.HIGH, key="nobody's", assigned_to=None, due_at=minute(71)))
+    told = []
+    for at in range(1, 180):
+        app.heard.clear()
+        await clinic.at(at)
+        told += [at for who, each in app.heard if who == "wang" and "No. 1." in each.body.en]
+    assert told == [21, 51, 72, 102, 132, 162]
+
+
+async def test_what_one_is_told_with_is_not_told_again_by_another_step_of_it_that_comes_the_first_time(
+    clinic: Clinic, app: Ear
+) -> None:
+    clinic.open(opening(Priority.HIGH, key="a", due_at=minute(20), because=Text(en="No. 1.", zh="1。")))
+    clinic.open(opening(Priority.HIGH, key="b", due_at=minute(40)))
+    told = []
+    for at in range(1, 120):
+        app.heard.clear()
+        await clinic.at(at)
+        told += [(who, at) for who, each in app.heard if "No. 1." in each.body.en]
+    assert [at for who, at in told if who == "wang"] == [21, 51, 71, 101]
+    assert [at for who, at in told if who == "li"] == [51, 71, 101]
 
 
 async def test_an_emergency_is_never_joined_with_what_else_is_overdue(clinic: Clinic, app: Ear) -> None:
@@ -550,6 +603,26 @@ async def test_a_channel_that_is_not_trusted_hears_that_one_is_overdue_since_whe
         "或附说明转交，或填写处理结果后结束。",
     )
     assert message.link == f"{BASE}/follow-ups/{made.id}"
+
+
+async def test_a_channel_that_is_not_trusted_asks_for_what_is_to_be_noted_of_an_appointment(
+    clinic: Clinic, app: Ear, sms: Ear
+) -> None:
+    app.cut = True
+    of_one = opening(problem="kept:m-1", due_at=minute(10))
+    clinic.open(of_one)
+    clinic.open(replace(of_one, patient="p-2", key="l", priority=Priority.LOW))
+    clinic.open(opening(Priority.LOW, "other", patient="p-3", due_at=minute(11)))
+    await clinic.skip(15)
+    await clinic.skip(480)
+    alone, joined = (message.body for who, message in sms.heard if who == sms.heard[0][0])
+    assert alone.en.endswith(
+        "sign in and read what it is about; then find out whether the patient came to the appointment, and note it "
+        "there."
+    )
+    assert alone.zh.endswith("登录查看事由；随后了解患者是否到诊，并在该页面记录。")
+    assert joined.en.endswith("read what they are about; then do what is asked for each.")
+    assert joined.zh.endswith("登录查看事由；随后按各项要求处理。")
 
 
 @pytest.mark.parametrize("trusted", [True, False])

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from alerts.alert import Act, ActKind, Audience, Priority
+from alerts.follow_up import HandOver, decide
 from alerts.machine import FactKind
 from alerts.team import Contact, Practitioner, Role
 from gateway.guard import WebSettings
@@ -139,6 +140,22 @@ async def test_the_hub_notes_in_its_own_cycle_what_is_overdue_and_says_when_nobo
     assert told.subject.en.startswith("High priority: a follow-up is overdue since 3 Mar 07:00")
     assert furnished.duty.link(told) == f"https://hub.example/alerts/{alert.id}"
     assert furnished.duty.link(replace(told, alert=None)) == f"https://hub.example/follow-ups/{follow_up.id}"
+
+
+async def test_the_link_of_a_follow_up_that_was_given_acknowledges_no_alert(furnished: SmallHouse) -> None:
+    app = (Contact(channel="app", address="bao"),)
+    bao = Practitioner(id="bao", name="Bao", roles=frozenset({Role.NURSE}), contacts=app)
+    furnished.duty.team.put(bao, now=furnished.time)
+    alert = furnished.find(very_low())
+    await furnished.act(Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Wu", at=furnished.time))
+    follow_up = furnished.follow_ups.of_alert(alert.id)
+    assert follow_up is not None
+    handed = HandOver(follow_up=follow_up.id, by="Wu", at=furnished.time, to="Bao", note="please visit")
+    furnished.follow_ups.record(decide(follow_up, handed))
+    await furnished.duty.go()
+    told = furnished.book.notices(alert.id)[-1]
+    assert told.subject.en == "High priority: Wu gives a follow-up to Bao, patient p-017"
+    assert furnished.duty.link(told) == f"https://hub.example/alerts/{alert.id}"
 
 
 # What keeps what quiet
