@@ -180,7 +180,7 @@ class Open:
     @property
     def follow_up(self) -> str:
         """The id of what it opens: "f-" and 16 hexadecimal digits."""
-        return "f-" + digest(self.why, self.patient, self.key)
+        return follow_up_of(self.why, self.patient, self.key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1094,6 +1094,11 @@ def _listed(symptoms: Symptoms) -> Text:
 
 def _refuse(en: str, zh: str, moment: datetime | None = None) -> NoReturn:
     raise IllegalAct(Text(en=en, zh=zh), moment)
+
+
+def follow_up_of(why: Why, patient: str, key: str) -> str:
+    """The id of what is opened for a patient, by what it is about."""
+    return "f-" + digest(why, patient, key)
 
 
 def digest(*parts: str) -> str:
