@@ -1067,7 +1067,7 @@ class _Desk:
             self._finish(timer, self._hand_to(self.patient(notice.patient), notice, timer.id))
 
     def _tell_of_appointment(self, timer: Timer, appointment: Appointment) -> None:
-        """Tell the patient of it, or remind; not where it was changed since, or is over.
+        """Tell the patient of it, or remind; not where it was changed since, is over, or is as the patient knows it.
 
         What is called off is what the patient knows of it; where that is nothing, nothing is told.
         """
@@ -1076,6 +1076,9 @@ class _Desk:
             self._finish(timer, Result.DONE)
             return
         recipient, reminds = self.patient(appointment.patient), timer.kind is TimerKind.REMINDER
+        if known and known.says_same(appointment) and not reminds:
+            self._finish(timer, Result.DONE)
+            return
         said = replace(known, cancelled=True) if known and appointment.cancelled else appointment
         written = appointment_message(
             said, zone=recipient.zone, now=self._now, reminds=reminds, known=known is not None

@@ -292,6 +292,26 @@ async def test_what_is_called_off_by_telephone_is_the_date_that_the_patient_know
     assert off.due_at - house.time == timedelta(hours=5)
 
 
+async def test_what_is_as_the_patient_knows_it_is_no_change(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    told = Told(house)
+    path = await made(web, "2026-03-10T15:30:00+08:00")
+    assert len(await told.now()) == 1
+    house.time += HOUR
+    for body in ({}, {"minutes": 20, "place": " Room 3", "whom": "Dr Li"}):
+        again = await web.put(path, json={"by": "Wu", "start": "2026-03-10T07:30:00Z", **body})
+        assert (again.status_code, again.json()["sequence"]) == (200, 0)
+    house.time += 8 * HOUR  # in the night
+    for sequence, day in enumerate((12, 10), 1):
+        moves = {"by": "Wu", "start": f"2026-03-{day}T15:30:00+08:00"}
+        assert (await web.put(path, json=moves)).json()["sequence"] == sequence
+        house.time += timedelta(minutes=1)
+    assert await told.at(house.time + 12 * HOUR) == []
+    reminded = await told.at(NOW.replace(day=9, hour=2))
+    assert [each.subject.en for each in reminded] == ["Reminder of your appointment"]
+    assert (await web.put(path, json=moves | {"minutes": 30})).json()["sequence"] == 3
+    assert [each.subject.en for each in await told.now()] == ["Your appointment was changed"]
+
+
 async def test_one_is_reminded_on_the_day_before_of_what_is_more_than_a_day_away(
     house: SmallHouse, web: httpx.AsyncClient
 ) -> None:
