@@ -967,7 +967,8 @@ def _end_forerunners(db: Connection, follow_up: FollowUp) -> None:
 def _end_as_needless(db: Connection, task: FollowUp, *, at: datetime, by: str, note: str) -> None:
     """Unless somebody has something else to do in it."""
     with suppress(IllegalAct):
-        for step in decide(task, Close(follow_up=task.id, by=by, at=at, outcome=Outcome.NO_ACTION, note=note)):
+        ended = Close(follow_up=task.id, by=by, at=at, outcome=Outcome.NO_ACTION, note=note, needless=True)
+        for step in decide(task, ended):
             _put(db, step)
 
 

@@ -450,6 +450,36 @@ async def test_who_made_it_is_asked_on_the_day_after_whether_it_was_kept(house: 
 
 
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
+async def test_whether_it_was_kept_is_closed_by_the_answer_alone_and_put_off_by_no_try(
+    house: SmallHouse, language: str
+) -> None:
+    async with browser(house, **{"Accept-Language": language}) as web:
+        path = await made(web, "2026-03-10T09:30:00+08:00")
+        house.time = NOW.replace(day=11, hour=0, minute=0)
+        await house.duty.go()
+        (task,) = house.follow_ups.due(person="Chen")
+        for result in ("no-answer", "reached"):
+            tried = await post(
+                web, f"follow-ups/{task.id}/attempts", 200, by="Chen", channel="telephone", result=result
+            )
+            assert datetime.fromisoformat(tried["due_at"]) == task.due_at
+        at = f"/follow-ups/{task.id}"
+        for outcome in Outcome:
+            body = {"by": "Chen", "outcome": outcome.value, "note": "x"}
+            for refused in (
+                await web.post(f"/api/v1{at}/close", json=body),
+                await web.post(f"{at}/close", data=body),
+            ):
+                assert refused.status_code == 409, refused.text
+                assert {"en": "and the answer closes it", "zh-CN": "记录答案后即结束"}[language] in refused.text
+        assert f'action="{at}/close"' not in (await web.get(at)).text
+        assert (await web.post(f"{path}/kept", json={"by": "Chen", "kept": False})).status_code == 200
+        closed = house.follow_ups.get(task.id)
+        assert closed is not None
+        assert closed.closing_note == "The appointment was not kept. 患者未到诊。"
+
+
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
 async def test_who_makes_one_reads_that_the_patient_cannot_be_told(house: SmallHouse, language: str) -> None:
     async with browser(house, **{"Accept-Language": language}) as web:
         path = await made(web, "2026-03-10T09:30:00+08:00")
