@@ -89,12 +89,14 @@ from alerts.escalation import (
     waits_until,
     ways,
 )
-from alerts.follow_up import ACT_WITHIN, CALL_WITHIN, FollowUp, Open, Why, is_given
+from alerts.follow_up import ACT_WITHIN, CALL_WITHIN, FollowUp, Open, Why, follow_up_of, is_given
 from alerts.follow_up import Fact as CareFact
 from alerts.follow_up_book import (
     HOMEWARD,
     Given,
     appointments_in,
+    as_it_was,
+    called_about,
     close_tasks,
     coming_names,
     doubts_in,
@@ -110,7 +112,6 @@ from alerts.follow_up_book import (
     overdue_names,
     take_survey,
     tasks_in,
-    was_called_about,
 )
 from alerts.invitation import APPOINTMENT_ID, Appointment, asked_at, is_soon, reminder_at
 from alerts.machine import Change, FactKind, for_patient
@@ -1085,38 +1086,51 @@ class _Desk:
             self._finish(timer, self._hand_to(self.patient(notice.patient), notice, timer.id))
 
     def _tell_of_appointment(self, timer: Timer, appointment: Appointment) -> None:
-        """Tell the patient of it, or remind; not where it was changed since, or is over.
+        """Tell the patient of it, or remind; not where it was changed since, is over, or is as the patient knows it.
 
-        Nor that one was called off of which nothing was told.
+        What is called off is what the patient knows of it; where that is nothing, nothing is told.
         """
-        known = self._was_made_known(appointment)
-        if not self._is_news(timer, appointment) or (appointment.cancelled and not known):
+        known = self._as_known(appointment) if self._is_news(timer, appointment) else None
+        if not self._is_news(timer, appointment) or (appointment.cancelled and known is None):
             self._finish(timer, Result.DONE)
             return
         recipient, reminds = self.patient(appointment.patient), timer.kind is TimerKind.REMINDER
-        written = appointment_message(appointment, zone=recipient.zone, now=self._now, reminds=reminds, known=known)
+        if known and known.says_same(appointment) and not reminds:
+            self._finish(timer, Result.DONE)
+            return
+        said = replace(known, cancelled=True) if known and appointment.cancelled else appointment
+        written = appointment_message(
+            said, zone=recipient.zone, now=self._now, reminds=reminds, known=known is not None
+        )
         notice = _notice(timer.id, recipient, None, appointment.patient, timer.priority, written, self._now)
         self._finish(timer, self._hand_to(recipient, replace(notice, id=_name_of_news(timer)), timer.id))
 
-    def _was_made_known(self, appointment: Appointment) -> bool:
-        """Whether the patient was told of it as it was before it was changed last: by a message, or by a person.
+    def _as_known(self, appointment: Appointment) -> Appointment | None:
+        """It as the patient was told of it last before it was changed last, by a message or a person; None: never.
 
-        Who makes one for a patient whom no message can reach says so, see `docs/follow_up.md`.
+        Who makes one for a patient whom no message can reach says so, and so did people before Homeward itself told
+        of them, see `docs/follow_up.md`.
         """
         if not appointment.sequence:
-            return False
+            return None
         of_it = (_timers.c.subject == appointment.id, _timers.c.number < appointment.sequence)
         before = [_timer(row) for row in self._db.execute(select(_timers).where(*of_it))]
-        is_of_before = all(each.kind is not TimerKind.APPOINTMENT for each in before)  # made by an older Homeward
-        if is_of_before or any(each.result is Result.NOBODY for each in before):
-            return True
-        names = [_name_of_news(each) for each in before if each.result in (Result.TOLD, Result.PUT_OFF)]
+        names = {_name_of_news(each): each.number for each in before if each.result in {Result.TOLD, Result.PUT_OFF}}
         put_off = put_off_in(self._db, names) if names else {}
-        told = [name for name in names if put_off.get(name, name)]
-        channels = {channel for name in told for channel, _, _ in tried_in(self._db, name)}
+        called = called_about(self._db, appointment) if names else set()
+        told = {each.number for each in before if each.result is Result.NOBODY}
+        came = {name for name in names if put_off.get(name, name) and self._came(name, appointment.patient, called)}
+        told |= {names[name] for name in came}
+        news = (each.number for each in before if each.kind is TimerKind.APPOINTMENT)
+        last = max([*told, min(news, default=appointment.sequence) - 1])
+        return as_it_was(self._db, appointment, last) if last >= 0 else None
+
+    def _came(self, news: str, of_patient: str, called: Collection[str]) -> bool:
+        """Whether news of an appointment came to the patient. called: the follow-ups in which somebody telephoned."""
+        channels = {channel for channel, _, _ in tried_in(self._db, news)}
         if channels - ({TELEPHONE} - self._book.dialled):
             return True
-        return bool(channels) and was_called_about(self._db, appointment)
+        return bool(channels) and follow_up_of(Why.STAFF, of_patient, news) in called
 
     def _ask_whether_kept(self, timer: Timer, appointment: Appointment) -> None:
         """Have who made it note whether it was kept, and nobody telephone about it any more.
@@ -1371,18 +1385,22 @@ class _Desk:
             problem=subject.problem if (subject := alert or appointment) else next(iter(_problems(notice)), None),
             alert=alert.id if alert else None,
             programme=known.programme if known else None,
-            within=self._call_within(urgency, appointment),
+            within=self._call_within(urgency, self._begins(appointment) if appointment else None),
         )
         open_in(self._db, act, notice.written_at)
         return act.follow_up
 
-    def _call_within(self, urgency: Priority, appointment: Appointment | None) -> timedelta | None:
+    def _begins(self, appointment: Appointment) -> datetime:
+        """When the patient would come at the earliest: as it is, or as the patient knows it."""
+        return min(each.start for each in (appointment, self._as_known(appointment)) if each)
+
+    def _call_within(self, urgency: Priority, begins: datetime | None) -> timedelta | None:
         """Within what time somebody is to telephone a patient; None: as an act of low priority. Whole hours."""
         if urgency is not Priority.LOW:
             return CALL_WITHIN
-        if appointment is None:
+        if begins is None:
             return None
-        hours = (appointment.start - self._now) * _OF_WAY // _HOUR
+        hours = (begins - self._now) * _OF_WAY // _HOUR
         return min(ACT_WITHIN[urgency], max(CALL_WITHIN, hours * _HOUR))
 
     def _callers(self, but: str) -> tuple[Recipient, ...]:

@@ -181,7 +181,7 @@ class Open:
     @property
     def follow_up(self) -> str:
         """The id of what it opens: "f-" and 16 hexadecimal digits."""
-        return "f-" + digest(self.why, self.patient, self.key)
+        return follow_up_of(self.why, self.patient, self.key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +232,10 @@ class Postpone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Close:
-    """End it. reason: with no-action where it is of an alert, and not else. symptoms as in Attempt."""
+    """End it. reason: with no-action where it is of an alert, and not else. symptoms as in Attempt.
+
+    needless: by Homeward, for what it asks for was done elsewhere, or is not needed any more.
+    """
 
     follow_up: str
     by: str
@@ -241,6 +244,7 @@ class Close:
     note: str
     reason: Reason | None = None
     symptoms: Symptoms | None = None
+    needless: bool = False
 
 
 Deed = Claim | HandOver | Attempt | Postpone | Close
@@ -387,6 +391,8 @@ class FollowUp:
         """With which it can be closed now."""
         if self.emergency:
             return (Outcome.EMERGENCY,)
+        if self.asks_kept:
+            return ()  # the answer closes it
         return tuple(each for each in OUTCOMES_OF_CARE if not (self.lacks_contact and each in _OUTCOMES_OF_CONTACT))
 
     @property
@@ -887,6 +893,13 @@ def _possible_told(follow_up: FollowUp) -> Text:
 
 
 def _close(follow_up: FollowUp, deed: Close) -> Step:
+    if follow_up.asks_kept and not deed.needless:
+        _refuse(
+            f"Follow-up {follow_up.id} asks whether an appointment was kept, and the answer closes it: note “kept” "
+            "or “not kept” on its page. Until that is known, put it off, or hand it over to who can find out.",
+            f"随访 {follow_up.id} 询问患者是否到诊，记录答案后即结束：请在其页面记录“已到诊”或“未到诊”。"
+            "暂时无法得知的，请推迟，或转交给能了解情况的人。",
+        )
     possible = _possible_told(follow_up)
     if deed.outcome is None:
         _refuse(
@@ -981,7 +994,9 @@ _WRONG: Final = Text(
 
 
 def _next(follow_up: FollowUp, deed: Attempt) -> tuple[datetime, Text]:
-    """When to act again after a try, and why then."""
+    """When to act again after a try, and why then; of what only asks for an answer as before."""
+    if follow_up.asks_kept:
+        return follow_up.due_at, follow_up.rule
     settle, again = ACT_WITHIN[follow_up.priority], TRY_AGAIN[follow_up.priority]
     symptoms = _all_symptoms(follow_up.symptoms, deed.symptoms)
     if symptoms and _is_emergency(follow_up, symptoms):
@@ -1111,6 +1126,11 @@ def _listed(symptoms: Symptoms) -> Text:
 
 def _refuse(en: str, zh: str, moment: datetime | None = None) -> NoReturn:
     raise IllegalAct(Text(en=en, zh=zh), moment)
+
+
+def follow_up_of(why: Why, patient: str, key: str) -> str:
+    """The id of what is opened for a patient, by what it is about."""
+    return "f-" + digest(why, patient, key)
 
 
 def digest(*parts: str) -> str:

@@ -43,7 +43,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from alerts.alert import IllegalAct, Outcome, Priority, Reason, Symptom, Symptoms, Text, outcomes_told
-from alerts.audit import audited
+from alerts.audit import audited, records_in
 from alerts.care_plan import CarePlan, Condition, Control, followed, judged, opening
 from alerts.database import METADATA, among, reading, writing
 from alerts.follow_up import (
@@ -903,15 +903,33 @@ def tasks_in(db: Connection, appointment: Appointment) -> list[FollowUp]:
     return [_follow_up(row) for row in db.execute(select(_follow_ups).where(_is_open, *same)).all()]
 
 
-def was_called_about(db: Connection, appointment: Appointment) -> bool:
-    """Whether somebody who was asked to telephone a patient about it has; within a transaction.
+def called_about(db: Connection, appointment: Appointment) -> set[str]:
+    """The follow-ups in which somebody who was to telephone a patient about it has; within a transaction.
 
     Who closed that otherwise than by changing the appointment has said that it was done.
     """
     same = (_follow_ups.c.patient == appointment.patient, _follow_ups.c.problem == appointment.problem)
     is_done = and_(_follow_ups.c.closed_at_us.is_not(None), _follow_ups.c.closing_note != _CHANGED_SINCE)
     done = or_(_follow_ups.c.reached_at_us.is_not(None), is_done)
-    return db.execute(select(_follow_ups.c.id).where(*same, done).limit(1)).first() is not None
+    return set(db.scalars(select(_follow_ups.c.id).where(*same, done)))
+
+
+def as_it_was(db: Connection, appointment: Appointment, sequence: int) -> Appointment:
+    """An appointment as it was after so many changes, fewer than it has, by the audit; within a transaction."""
+    subject = f"appointment:{appointment.id}"
+    changes = [each for each in records_in(db, [subject])[subject] if each.what in {"moved", "cancelled"}]
+    row = _appointment_row(appointment)
+    for change in reversed(changes[sequence - appointment.sequence :]):
+        row |= change.before or {}
+    return replace(
+        appointment,
+        start=from_us(row["start_us"]),
+        length=timedelta(seconds=row["length_s"]),
+        place=row["place"],
+        whom=row["whom"],
+        sequence=sequence,
+        cancelled=row["cancelled"],
+    )
 
 
 def close_tasks(db: Connection, appointment: Appointment, *, at: datetime, by: str, note: str) -> None:
@@ -989,7 +1007,8 @@ def _end_forerunners(db: Connection, follow_up: FollowUp) -> None:
 def _end_as_needless(db: Connection, task: FollowUp, *, at: datetime, by: str, note: str) -> None:
     """Unless somebody has something else to do in it."""
     with suppress(IllegalAct):
-        for step in decide(task, Close(follow_up=task.id, by=by, at=at, outcome=Outcome.NO_ACTION, note=note)):
+        ended = Close(follow_up=task.id, by=by, at=at, outcome=Outcome.NO_ACTION, note=note, needless=True)
+        for step in decide(task, ended):
             _put(db, step)
 
 

@@ -53,6 +53,13 @@ class Appointment:
         """With whom the patient has it."""
         return self.whom or self.made_by
 
+    def says_same(self, other: Appointment) -> bool:
+        """Whether the patient has nothing else to know of another state of it."""
+        return all(
+            getattr(self, name) == getattr(other, name)
+            for name in ("start", "length", "place", "with_whom", "cancelled")
+        )
+
     def is_over(self, now: datetime) -> bool:
         """Whether its time has passed."""
         return now >= self.start + self.length

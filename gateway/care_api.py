@@ -816,7 +816,10 @@ async def make_appointment(house: House, follow_up_id: str, body: AppointmentIn)
 
 @router.put("/appointments/{appointment_id}")
 async def move_appointment(house: House, appointment_id: str, body: MoveIn) -> AppointmentOut:
-    """Have it at another time or place; a place that is not named stays, and an empty one is none."""
+    """Have it at another time or place; a place that is not named stays, and an empty one is none.
+
+    Where nothing is different, nothing is changed and nobody is told.
+    """
     by = await who_acts(house, body.by)
     before = await _find_appointment(house, appointment_id)
     zone = await _zone(house, before.patient)
@@ -827,6 +830,8 @@ async def move_appointment(house: House, appointment_id: str, body: MoveIn) -> A
         now = moved(before, start=body.start, length=length, place=place, whom=whom, at=house.now())
     except IllegalAct as error:
         raise error.on_clock(zone) from None
+    if now.says_same(before):
+        return AppointmentOut.of(before, zone)
     await _put_appointment(house, now, before, by=by)
     return AppointmentOut.of(now, zone)
 

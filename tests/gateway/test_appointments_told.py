@@ -244,6 +244,76 @@ async def test_who_is_to_be_telephoned_and_was_not_yet_is_told_of_a_change_as_ne
     assert await call() is None
 
 
+async def test_what_is_called_off_is_the_date_that_the_patient_knows(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    for trusted in (True, False):
+        told = Told(house, trusted=trusted)
+        path = await made(web, "2026-03-10T15:30:00+08:00")
+        assert len(await told.now()) == 1
+        house.time += 8 * HOUR  # 22:30
+        moves = {"by": "Li", "start": "2026-03-12T11:00:00+08:00", "place": "Room 9", "whom": "Dr Wu"}
+        await web.put(path, json=moves)
+        await told.at(house.time + HOUR)
+        await web.put(path, json=moves | {"start": "2026-03-13T11:00:00+08:00"})
+        await web.delete(f"{path}?by=Li")
+        (off,) = await told.at(house.time + 9 * HOUR)
+        said = "已取消：3月10日 15:30 UTC+8（星期二），Room 3，接诊人：Dr Li。"
+        if trusted:
+            assert said in off.body.zh
+        else:
+            async with browser(house) as phone:
+                assert said in read(await phone.get(off.link.removeprefix(SENT)))
+        house.time += 7 * HOUR  # by day
+
+
+async def test_what_is_called_off_by_telephone_is_the_date_that_the_patient_knows_and_before_it(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    house.duty.team.put(BAO, now=NOW)
+    house.duty.team.add_shift(shift("bao", Role.NURSE), now=NOW)
+    house.duty.team.put_contacts(f"patient:{WANG.id}", [Contact(channel="telephone", address="13800000000")], now=NOW)
+    path = await made(web, "2026-03-04T15:30:00+08:00", by=BAO.id)
+
+    async def call() -> FollowUp:
+        await house.duty.go()
+        (task,) = (each for each in house.follow_ups.open_of(WANG.id) if each.problem)
+        return task
+
+    first = await call()
+    await post(web, f"follow-ups/{first.id}/attempts", 200, by=BAO.id, channel="telephone", result="reached")
+    house.time += HOUR
+    await web.put(path, json={"by": BAO.id, "start": "2026-03-20T16:00:00+08:00"})
+    moved = await call()
+    assert "3月20日 16:00" in moved.because.zh
+    assert moved.due_at - house.time == timedelta(hours=6), "a quarter of the time until the patient would come"
+    house.time += HOUR
+    await web.delete(f"{path}?by={BAO.id}")
+    off = await call()
+    assert "已取消：3月4日 15:30" in off.because.zh
+    assert off.due_at - house.time == timedelta(hours=5)
+
+
+async def test_what_is_as_the_patient_knows_it_is_no_change(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    told = Told(house)
+    path = await made(web, "2026-03-10T15:30:00+08:00")
+    assert len(await told.now()) == 1
+    house.time += HOUR
+    for body in ({}, {"minutes": 20, "place": " Room 3", "whom": "Dr Li"}):
+        again = await web.put(path, json={"by": "Wu", "start": "2026-03-10T07:30:00Z", **body})
+        assert (again.status_code, again.json()["sequence"]) == (200, 0)
+    house.time += 8 * HOUR  # in the night
+    for sequence, day in enumerate((12, 10), 1):
+        moves = {"by": "Wu", "start": f"2026-03-{day}T15:30:00+08:00"}
+        assert (await web.put(path, json=moves)).json()["sequence"] == sequence
+        house.time += timedelta(minutes=1)
+    assert await told.at(house.time + 12 * HOUR) == []
+    reminded = await told.at(NOW.replace(day=9, hour=2))
+    assert [each.subject.en for each in reminded] == ["Reminder of your appointment"]
+    assert (await web.put(path, json=moves | {"minutes": 30})).json()["sequence"] == 3
+    assert [each.subject.en for each in await told.now()] == ["Your appointment was changed"]
+
+
 async def test_one_is_reminded_on_the_day_before_of_what_is_more_than_a_day_away(
     house: SmallHouse, web: httpx.AsyncClient
 ) -> None:
@@ -416,6 +486,36 @@ async def test_who_made_it_is_asked_on_the_day_after_whether_it_was_kept(house: 
         assert appointment.kept is True
         newest, *_ = house.audit(subject=f"appointment:{appointment.id}")
         assert (newest.what, newest.who) == ("kept", "Chen")
+
+
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+async def test_whether_it_was_kept_is_closed_by_the_answer_alone_and_put_off_by_no_try(
+    house: SmallHouse, language: str
+) -> None:
+    async with browser(house, **{"Accept-Language": language}) as web:
+        path = await made(web, "2026-03-10T09:30:00+08:00")
+        house.time = NOW.replace(day=11, hour=0, minute=0)
+        await house.duty.go()
+        (task,) = house.follow_ups.due(person="Chen")
+        for result in ("no-answer", "reached"):
+            tried = await post(
+                web, f"follow-ups/{task.id}/attempts", 200, by="Chen", channel="telephone", result=result
+            )
+            assert datetime.fromisoformat(tried["due_at"]) == task.due_at
+        at = f"/follow-ups/{task.id}"
+        for outcome in Outcome:
+            body = {"by": "Chen", "outcome": outcome.value, "note": "x"}
+            for refused in (
+                await web.post(f"/api/v1{at}/close", json=body),
+                await web.post(f"{at}/close", data=body),
+            ):
+                assert refused.status_code == 409, refused.text
+                assert {"en": "and the answer closes it", "zh-CN": "记录答案后即结束"}[language] in refused.text
+        assert f'action="{at}/close"' not in (await web.get(at)).text
+        assert (await web.post(f"{path}/kept", json={"by": "Chen", "kept": False})).status_code == 200
+        closed = house.follow_ups.get(task.id)
+        assert closed is not None
+        assert closed.closing_note == "The appointment was not kept. 患者未到诊。"
 
 
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
