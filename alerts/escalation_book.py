@@ -1090,8 +1090,9 @@ class _Desk:
 
         What is called off is what the patient knows of it; where that is nothing, nothing is told.
         """
-        known = self._as_known(appointment) if self._is_news(timer, appointment) else None
-        if not self._is_news(timer, appointment) or (appointment.cancelled and known is None):
+        is_news = self._is_news(timer, appointment)
+        known = self._as_known(appointment) if is_news else None
+        if not is_news or (appointment.cancelled and known is None):
             self._finish(timer, Result.DONE)
             return
         recipient, reminds = self.patient(appointment.patient), timer.kind is TimerKind.REMINDER
@@ -1236,7 +1237,6 @@ class _Desk:
         """Since when each of some follow-ups is overdue, by notice; none where not all are of overdue ones."""
         if not all(each.id.startswith(OVERDUE_ID) for each in notices):
             return {}
-        names = {each.follow_up for each in notices if each.follow_up}
         names = {each.follow_up for each in notices if each.follow_up}
         others = names - self._follow_ups.keys()
         known = self._follow_ups | (follow_ups_in(self._db, others) if others else {})
