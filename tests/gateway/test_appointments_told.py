@@ -533,6 +533,7 @@ async def test_none_but_the_team_makes_moves_calls_off_notes_gives_or_answers(
             lambda by: web.delete(f"{patient}/care-plans/diabetes?by={by}"),
             lambda by: web.put(f"{patient}/plans/glucose", json={"times": 1, "days": 7, "author": by}),
             lambda by: web.delete(f"{patient}/plans/{plan['number']}?by={by}"),
+            lambda by: web.patch(f"{patient}?by={by}", json={"limits": {}}),
             lambda by: web.patch(
                 patient,
                 json={
@@ -562,6 +563,16 @@ async def test_none_but_the_team_makes_moves_calls_off_notes_gives_or_answers(
             }
         }
         assert (await web.patch(patient, json=said)).status_code == 200, "a number of who was there before stays"
+        for unnamed in (
+            await web.delete(f"{patient}/plans/{plan['number']}"),
+            await web.patch(patient, json={"limits": {"low-event-1": number}}),
+        ):
+            assert unnamed.status_code == 422, unnamed.text
+        assert {"en": "say who ends it", "zh-CN": "注明由谁结束"}[language] in unnamed.text
+        assert (await web.patch(f"{patient}?by=bao", json={"limits": {"low-event-1": number}})).status_code == 200
+        (former,) = (await web.get(f"{patient}/limits/former")).json()
+        assert (former["rule"], former["ended_by"]) == ("low-event-2", BAO.name)
+        assert (await web.patch(patient, json={"limits": {"low-event-1": number}})).status_code == 200, "as it was"
         assert (await web.put(f"{patient}/plans/glucose", json={"times": 1, "days": 7, "author": "bao"})).json()[-1][
             "author"
         ] == BAO.name
