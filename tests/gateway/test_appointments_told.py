@@ -397,7 +397,7 @@ async def test_who_has_a_telephone_alone_is_called_by_a_nurse_before_it(
     await house.duty.go()
     await speaker.speak()
     calls = [each for each in app.heard if "13800000000" in each.subject.zh]
-    assert [each.link for each in calls[1:]] == [f"{SENT}/follow-ups/{again.id}"] * 2
+    assert [each.link for each in calls[1:]] == [f"{SENT}/follow-ups/{again.id}"], "the reminder asks no second time"
     assert [each.id for each in house.follow_ups.open_of(WANG.id) if each.problem] == [again.id]
     house.time = NOW.replace(day=7, hour=1)  # 09:00 on the day after
     await house.duty.go()
