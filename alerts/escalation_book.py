@@ -177,6 +177,7 @@ _LOW: Final = "glucose-low"
 _PAST: Final = "The day of the appointment is past. 预约日期已过。"
 _HOUR: Final = timedelta(hours=1)
 _TO_NOTE: Final = timedelta(hours=12)  # whether an appointment was kept: until the evening of the day after
+_REMINDER: Final = "r"  # how the id of a notice ends by which a patient is reminded of an appointment
 _OF_WAY: Final = 0.25  # of the time until an appointment, in which the patient is to be told of it by telephone
 _SAID: Final = frozenset({Result.TOLD, Result.NOT_DELIVERED, Result.DELIVERED})
 # Facts with which staff are told anew, where they are told.
@@ -1314,7 +1315,7 @@ class _Desk:
         urgency = max(map(_urgency, (about, *besides)))
         about = replace(about, priority=max(each.priority for each in (about, *besides)))
         if call.recipient == patient(about.patient):
-            if not besides and self._joins_call(about):
+            if not besides and (self._joins_call(about) or self._reminds_of_call(about)):
                 return
             said = Text(en=f"Please telephone the patient: {call.number}.", zh=f"请致电患者：{call.number}。")
             follow_up = self._have_followed_up(about, said) or follow_up
@@ -1344,6 +1345,11 @@ class _Desk:
             return False
         problem = next(iter(_problems(notice)))
         return join_call_in(self._db, notice.patient, problem, notice.priority, notice.body, self._now)
+
+    def _reminds_of_call(self, notice: Notice) -> bool:
+        """Whether a patient is reminded of an appointment about which somebody was asked to telephone and has not."""
+        appointment = self._appointment_of(notice) if notice.id.endswith(_REMINDER) else None
+        return appointment is not None and bool(tasks_in(self._db, appointment))
 
     def _lasting(self, notice: Notice) -> Alert | None:
         """The alert that a notice is about, unless it is over."""
@@ -1676,12 +1682,12 @@ def _notice(
 
 def _name_of_news(timer: Timer) -> str:
     """The id of the notice by which a patient is told of an appointment, or reminded."""
-    return f"{timer.subject}-{timer.number}{'r' if timer.kind is TimerKind.REMINDER else ''}"
+    return f"{timer.subject}-{timer.number}{_REMINDER if timer.kind is TimerKind.REMINDER else ''}"
 
 
 def _is_outdated(notice: Notice, appointment: Appointment) -> bool:
     """Whether an appointment was changed after what a notice says of it."""
-    return notice.id.rpartition("-")[2].rstrip("r") != str(appointment.sequence)
+    return notice.id.rpartition("-")[2].rstrip(_REMINDER) != str(appointment.sequence)
 
 
 def _first_said(notice: Notice) -> tuple[bool, int]:

@@ -53,6 +53,7 @@ from gateway.people import (
     MeasuringPlan,
     Patient,
     authors_of_new,
+    is_taken_back,
 )
 from gateway.stream import EventStream
 from gateway.view import HouseView, SeriesStore
@@ -69,6 +70,7 @@ _EVENT: Final = (
     'id: 5f2c-18\nevent: alert\ndata: {"type": "alert", "alert": "a-a3439c58d9035e25", "patient": "p-017"}\n\n'
 )
 _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as JSON writes it
+_WHO_ENDS: Final = Sentence("this would end a limit of the patient: say who ends it, as ?by=NAME")
 NO_NUL: Final = Sentence("the text holds a NUL character, which cannot be kept; leave it out")
 # Every clock and every store can express these and a day beside them.
 _EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
@@ -920,7 +922,12 @@ async def get_patient(house: House, patient_id: str) -> PatientOut:
 
 
 @router.patch("/patients/{patient_id}", tags=["patients"])
-async def change_patient(house: House, patient_id: str, body: PatientPatch) -> PatientOut:
+async def change_patient(
+    house: House,
+    patient_id: str,
+    body: PatientPatch,
+    by: Annotated[Name | None, Query(description="Who ends a limit; needed where a team is entered")] = None,
+) -> PatientOut:
     """Change a patient, the patient's own limits among it."""
     said = body.model_dump(exclude_unset=True)
     changes = {
@@ -928,12 +935,18 @@ async def change_patient(house: House, patient_id: str, body: PatientPatch) -> P
     }
     staff = await asyncio.to_thread(house.duty.team.staff)
 
+    limits = changes.get("limits")
+    is_team = any(one.active for one in staff)
+    ends = by and one_of(staff, by.strip())
+
     def changed(known: Patient) -> Patient:
-        for author in authors_of_new(known.limits, changes.get("limits", {})):
+        for author in authors_of_new(known.limits, limits or {}):
             one_of(staff, author)
+        if is_team and not ends and limits is not None and is_taken_back(known.limits, limits):
+            raise HTTPException(422, _WHO_ENDS)
         return replace(known, **changes)
 
-    await house.change_patient(patient_id, changed)
+    await house.change_patient(patient_id, changed, by=ends)
     return await _patient_out(house, patient_id)
 
 
@@ -957,7 +970,7 @@ async def end_plan(
     house: House,
     patient_id: str,
     number: PlanNumber,
-    by: Annotated[Name | None, Query(description="Who ends it")] = None,
+    by: Annotated[Name, Query(description="Who ends it")],
 ) -> list[PlanOut]:
     """End one plan; it stays as a former one, and one that has ended already stays as it is."""
     await stop(house, await find_patient(house, patient_id), number, by)
@@ -972,14 +985,14 @@ async def agree(house: HouseView, patient: Patient, vital: Vital, body: PlanIn) 
     await house.set_plan(patient.id, vital, plan)
 
 
-async def stop(house: HouseView, patient: Patient, number: int, by: str | None) -> None:
+async def stop(house: HouseView, patient: Patient, number: int, by: str) -> None:
     """End a plan, and keep who did it; an HTTP 404 where the patient has none of this number."""
     plans = await asyncio.to_thread(house.people.plans, [patient.id])
     if number not in {plan.number for plan in plans.get(patient.id, ())}:
         raise HTTPException(
             404, Sentence("patient {id} has no plan of the number {number}", id=patient.id, number=number)
         )
-    await house.end_plan(patient.id, number, by and await who_acts(house, by))
+    await house.end_plan(patient.id, number, await who_acts(house, by))
 
 
 @router.get("/patients/{patient_id}/limits/former", tags=["patients"])

@@ -849,6 +849,15 @@ def authors_of_new(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
     return list(dict.fromkeys(str(entry.get("author", "")) for _, _, entry in new))
 
 
+def is_taken_back(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether a number that was there before ends, and none of the same name is new in its place."""
+    old, now = (
+        [(rule, parameter, _undated(entry)) for rule, parameter, entry in entries(each)] for each in (before, after)
+    )
+    new = {each[:2] for each in now if each not in old}
+    return any(each not in now and each[:2] not in new for each in old)
+
+
 def _undated(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name != "entered_at"}
 

@@ -436,7 +436,7 @@ async def test_who_has_a_telephone_alone_is_called_by_a_nurse_before_it(
     await house.duty.go()
     await speaker.speak()
     calls = [each for each in app.heard if "13800000000" in each.subject.zh]
-    assert [each.link for each in calls[1:]] == [f"{SENT}/follow-ups/{again.id}"] * 2
+    assert [each.link for each in calls[1:]] == [f"{SENT}/follow-ups/{again.id}"], "the reminder asks no second time"
     assert [each.id for each in house.follow_ups.open_of(WANG.id) if each.problem] == [again.id]
     house.time = NOW.replace(day=7, hour=1)  # 09:00 on the day after
     await house.duty.go()
@@ -572,6 +572,7 @@ async def test_none_but_the_team_makes_moves_calls_off_notes_gives_or_answers(
             lambda by: web.delete(f"{patient}/care-plans/diabetes?by={by}"),
             lambda by: web.put(f"{patient}/plans/glucose", json={"times": 1, "days": 7, "author": by}),
             lambda by: web.delete(f"{patient}/plans/{plan['number']}?by={by}"),
+            lambda by: web.patch(f"{patient}?by={by}", json={"limits": {}}),
             lambda by: web.patch(
                 patient,
                 json={
@@ -601,6 +602,16 @@ async def test_none_but_the_team_makes_moves_calls_off_notes_gives_or_answers(
             }
         }
         assert (await web.patch(patient, json=said)).status_code == 200, "a number of who was there before stays"
+        for unnamed in (
+            await web.delete(f"{patient}/plans/{plan['number']}"),
+            await web.patch(patient, json={"limits": {"low-event-1": number}}),
+        ):
+            assert unnamed.status_code == 422, unnamed.text
+        assert {"en": "say who ends it", "zh-CN": "注明由谁结束"}[language] in unnamed.text
+        assert (await web.patch(f"{patient}?by=bao", json={"limits": {"low-event-1": number}})).status_code == 200
+        (former,) = (await web.get(f"{patient}/limits/former")).json()
+        assert (former["rule"], former["ended_by"]) == ("low-event-2", BAO.name)
+        assert (await web.patch(patient, json={"limits": {"low-event-1": number}})).status_code == 200, "as it was"
         assert (await web.put(f"{patient}/plans/glucose", json={"times": 1, "days": 7, "author": "bao"})).json()[-1][
             "author"
         ] == BAO.name
