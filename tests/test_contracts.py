@@ -80,6 +80,7 @@ def test_every_module_outside_the_shells_is_in_the_pure_contract() -> None:
         "alerts.outbox",
         "alerts.team_book",
         "alerts.quality_book",
+        "alerts.record",
         "alerts.review_book",
     }
     found = {
