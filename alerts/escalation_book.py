@@ -802,6 +802,8 @@ class _Desk:
         others = [one for one in there if given.by not in (one.name, one.owner.removeprefix(staff("")))]
         if there and not others:
             self._finish(timer, Result.DONE)
+        elif follow_up.asks_kept and not there:
+            self._look_again(timer)  # it is asked for one day: who comes next is told, not who is there hours later
         else:
             self._tell_all(replace(timer, step=step), others, follow_up.patient, tell, present=False)
 

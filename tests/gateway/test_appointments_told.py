@@ -666,3 +666,26 @@ async def test_whether_it_was_kept_is_asked_of_who_made_it_or_is_there_and_again
     assert "起逾期，患者" in part
     assert "并在本随访页面记录“已到诊”或“未到诊”" in part
     assert "联系患者" not in part
+
+
+async def test_whether_it_was_kept_is_asked_of_who_comes_next_where_nobody_is_there(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    team = house.duty.team
+    for one in (BAO, LI):
+        team.put(replace(one, contacts=(Contact(channel="app", address=one.id),)), now=NOW)
+    team.add_shift(shift(LI.id, Role.NURSE, 10, 12), now=NOW)
+    app = Ear("app")
+    speaker = speak_through(house, app)
+    await made(web, "2026-03-10T09:30:00+08:00", by=BAO.id)
+    team.add_absence(Absence(practitioner=BAO.id, start=NOW, end=NOW + 30 * 24 * HOUR), now=NOW)
+    told_at = []
+    morning = NOW.replace(day=11, hour=0, minute=0)  # 08:00 in Shanghai
+    for minutes in range(0, 181, 15):
+        house.time = morning + timedelta(minutes=minutes)
+        for _ in range(3):
+            await house.duty.go()
+            await speaker.speak()
+        told_at += [house.time for each in app.heard if each.address == LI.id and ASKS in each.body.zh]
+        app.heard.clear()
+    assert told_at == [NOW.replace(day=11, hour=2, minute=0)]
