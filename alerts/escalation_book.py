@@ -874,7 +874,7 @@ class _Desk:
                 zone=zone,
                 situation=self._situation(alert),
                 run=run,
-                care=self._care(alert),
+                follow_up=self._followed(alert),
                 whose=self.patient(alert.patient),
                 doubts=self._doubts_of(alert.patient),
             )
@@ -1062,10 +1062,12 @@ class _Desk:
         self.write()  # who was told just now is told of the end as well
         if alert.condition_gone_at is not None:
             said = last_end_in(self._db, alert.id)
+            followed = self._followed(alert)
+            care = followed.care if followed else None
             for owner in owed_an_end_in(self._db, alert.id):
                 if recipient := self._person(owner, alert.patient):
                     zone, to_patient = recipient.zone, recipient.is_patient
-                    written = all_clear_message(alert, said, to_patient=to_patient, zone=zone, care=self._care(alert))
+                    written = all_clear_message(alert, said, to_patient=to_patient, zone=zone, care=care)
                     notice = _notice(timer.id, recipient, alert.id, alert.patient, alert.priority, written, self._now)
                     self._offer(notice, recipient, PREFERRED, timer.id)
         self._finish(timer, Result.DONE)
@@ -1466,10 +1468,10 @@ class _Desk:
                 self._situations[alert.id] = Situation()
         return self._situations[alert.id]
 
-    def _care(self, alert: Alert) -> Text | None:
-        """Who has the follow-up of an alert and what was tried, as far as it is open."""
+    def _followed(self, alert: Alert) -> FollowUp | None:
+        """The follow-up of an alert, as far as it is open."""
         found = self._cared.get(alert.id)
-        return found.care if found and found.closed_at is None else None
+        return found if found and found.closed_at is None else None
 
     def _run(self, timer: Timer) -> list[Timer]:
         """All timers of its run, as they are by now."""

@@ -360,14 +360,20 @@ class FollowUp:
 
     @property
     def care(self) -> Text | None:
-        """Who has it and what was tried, in a sentence; None where that is nobody and nothing."""
+        """Who has it, what was tried, and what makes it an emergency; None where that is nobody and nothing."""
         if not (self.assigned_to or self.attempts):
             return None
         role = ROLE_WORDS[self.role]
-        return Text(
+        who = Text(
             en=f"In follow-up by {self.assigned_to or role.en}; tries to reach the patient: {self.tries.en}.",
             zh=f"随访负责人：{self.assigned_to or role.zh}；已尝试联系患者{self.tries.zh}。",
         )
+        if self.emergency is None:
+            return who
+        has = Text(
+            en=f"An emergency: the patient has {self.emergency.en}.", zh=f"属于急症：患者有{self.emergency.zh}。"
+        )
+        return together((who, has))
 
     @property
     def tries(self) -> Text:
@@ -405,6 +411,11 @@ class FollowUp:
     def emergency(self) -> Text | None:
         """The symptoms that make it an emergency; None where it is none."""
         return _listed(self.symptoms) if self.asks_symptoms and self.symptoms else None
+
+    @property
+    def emergency_rule(self) -> Text | None:
+        """What has to be done of it as an emergency, and why; None where it is none."""
+        return _emergency_rule(self.symptoms) if self.asks_symptoms and self.symptoms else None
 
     @property
     def unasked(self) -> Text | None:
@@ -682,13 +693,15 @@ def worsened(
     """What an alert that is told again does to its follow-up: as urgent as the alert, and due sooner, never later.
 
     because: what it is told for now, where the alert keeps the sentence that gave it its priority. anew: a new
-    episode; of what is overdue the time begins anew with it.
+    episode; of what is overdue the time begins anew with it, but not of an emergency: no reading makes it less
+    of one.
     """
     if follow_up.closed_at:
         return ()
     priority = max(alert.priority, follow_up.priority)
     span = ACT_WITHIN[priority]
-    rule, why = _spanned(_WORSE, span), because or alert.because
+    rule, why = follow_up.emergency_rule or _spanned(_WORSE, span), because or alert.because
+    begins_anew = anew and follow_up.is_overdue(at) and follow_up.emergency is None
     fact = Fact(
         follow_up=follow_up.id,
         what=What.WORSENED,
@@ -697,7 +710,7 @@ def worsened(
         priority=priority,
         role=follow_up.role,
         assigned_to=follow_up.assigned_to,
-        due_at=at + span if anew and follow_up.is_overdue(at) else min(follow_up.due_at, at + span),
+        due_at=at + span if begins_anew else min(follow_up.due_at, at + span),
         rule=Text(en=f"{why.en} {rule.en}", zh=f"{why.zh}{rule.zh}"),
     )
     return (Step(follow_up=after(follow_up, fact), fact=fact),)
@@ -722,7 +735,8 @@ def overdue(follow_up: FollowUp, now: datetime) -> Step:
 def _overdue_at(before: FollowUp, fact: Fact) -> datetime | None:
     if fact.what is What.OVERDUE:
         return fact.at
-    anew = fact.what in {What.CLOSED, What.HANDED_OVER, What.WORSENED} or fact.due_at != before.due_at
+    worse = fact.what is What.WORSENED and before.emergency is None  # who is told of an emergency is told on
+    anew = worse or fact.what in {What.CLOSED, What.HANDED_OVER} or fact.due_at != before.due_at
     return None if anew else before.overdue_at
 
 
@@ -1000,9 +1014,8 @@ def _next(follow_up: FollowUp, deed: Attempt) -> tuple[datetime, Text]:
     settle, again = ACT_WITHIN[follow_up.priority], TRY_AGAIN[follow_up.priority]
     symptoms = _all_symptoms(follow_up.symptoms, deed.symptoms)
     if symptoms and _is_emergency(follow_up, symptoms):
-        found, is_known = _listed(symptoms), symptoms == follow_up.symptoms
-        rule = Text(en=_EMERGENCY.en.format(found=found.en), zh=_EMERGENCY.zh.format(found=found.zh))
-        return min(follow_up.due_at, deed.at) if is_known else deed.at, rule
+        is_known = symptoms == follow_up.symptoms
+        return min(follow_up.due_at, deed.at) if is_known else deed.at, _emergency_rule(symptoms)
     if deed.result is Result.REACHED:
         return deed.at + settle, _spanned(_REACHED, settle)
     if deed.result is Result.DECLINED:
@@ -1014,6 +1027,11 @@ def _next(follow_up: FollowUp, deed: Attempt) -> tuple[datetime, Text]:
 
 def _is_emergency(follow_up: FollowUp, symptoms: Symptoms | None) -> bool:
     return follow_up.asks_symptoms and bool(symptoms)
+
+
+def _emergency_rule(symptoms: Symptoms) -> Text:
+    found = _listed(symptoms)
+    return Text(en=_EMERGENCY.en.format(found=found.en), zh=_EMERGENCY.zh.format(found=found.zh))
 
 
 def _is_given_up(follow_up: FollowUp, deed: Attempt) -> bool:

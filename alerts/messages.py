@@ -137,7 +137,7 @@ _OVERDUE_KEPT: Final = Text(
     "on the page of this follow-up: that closes it.",
     zh="请向接诊处或患者了解患者是否到诊，并在本随访页面记录“已到诊”或“未到诊”，记录后本随访即结束。",
 )
-_OVERDUE_EMERGENCY: Final = Text(
+_FOR_EMERGENCY: Final = Text(
     en="Have the emergency number (120 in China) called now, and close it with the outcome “Emergency services” "
     "(emergency): no other is taken.",
     zh="请立即呼叫急救（中国大陆 120），结束时选择“已呼叫急救”（emergency）：不能选择其他结果。",
@@ -190,14 +190,14 @@ def alert_message(
     zone: str,
     situation: Situation,
     run: Sequence[Timer] = (),
-    care: Text | None = None,
+    follow_up: FollowUp | None = None,
     whose: Recipient | None = None,
     doubts: Doubts = (),
 ) -> Written:
     """What somebody is told of an alert.
 
-    run: the timers of its run, for who was told before. care: who has its follow-up, and what was tried. whose: the
-    patient, with the contacts. doubts: see `Doubts`.
+    run: the timers of its run, for who was told before. follow_up: the open one, if there is. whose: the patient,
+    with the contacts. doubts: see `Doubts`.
     """
     problem, _, _ = alert.problem.partition(":")
     apart = _elsewhere(situation.zone or (whose.zone if whose else zone), zone)
@@ -205,6 +205,8 @@ def alert_message(
     to_do = _FOR_STAFF.get(problem, _NOT_URGENT if alert.priority is Priority.LOW else _ANSWER)
     if alert.condition_gone_at and alert.patient != HOUSE:
         to_do = _WHEN_OVER
+    if follow_up and follow_up.emergency:
+        to_do = _FOR_EMERGENCY
     if to_patient:
         sugar = together((_SUGAR[situation.may_be_over], _TOLD_TO_CLINIC))
         to_do = sugar if problem == "glucose-low" else _CARED_FOR
@@ -223,7 +225,7 @@ def alert_message(
         over=alert.condition_gone_at is not None,
         tried=[_told(each, zone, with_offset=bool(apart)) for each in tried[-_MOST_TRIED:]],
         tries=len(tried),
-        care=care,
+        care=follow_up.care if follow_up else None,
         advice=to_do,
     )
 
@@ -446,7 +448,7 @@ def _tries(follow_up: FollowUp) -> Text | None:
 
 def _overdue_advice(follow_up: FollowUp) -> Text:
     if follow_up.emergency:
-        return _OVERDUE_EMERGENCY
+        return _FOR_EMERGENCY
     return _OVERDUE_KEPT if follow_up.asks_kept else _OVERDUE[follow_up.is_reached]
 
 

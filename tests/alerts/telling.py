@@ -12,9 +12,9 @@ from alerts.book import Book
 from alerts.channels import Channel, PersonalChannel, Speaker, page_of, personal_routes, routes
 from alerts.escalation import Ladder, Timer
 from alerts.escalation_book import EscalationBook, PatientFile
-from alerts.follow_up import Deed, FollowUp, Open, decide, follow, opened
+from alerts.follow_up import Deed, FollowUp, Open, Step, decide, follow, opened, worsened
 from alerts.follow_up_book import FollowUpBook
-from alerts.machine import hear, wake
+from alerts.machine import FactKind, hear, wake
 from alerts.messages import Situation
 from alerts.outbox import Outbox
 from alerts.team import EVERY_DAY, Contact, Practitioner, QuietHours, Recipient, Role, Shift
@@ -118,6 +118,18 @@ class Clinic:
         standing = self.book.standing([found.patient])
         heard = hear(standing.get((found.patient, found.problem)), found, self.now)
         return self.book.record(heard.changes, heard.notices)
+
+    def hear_again(self, found: Finding) -> tuple[Step, ...]:
+        """The same of an alert that has its follow-up, and is told anew by it; what becomes of the follow-up."""
+        standing = self.book.standing([found.patient])[(found.patient, found.problem)]
+        heard = hear(standing, found, self.now)
+        (change,) = heard.changes
+        assert change.fact.what is FactKind.RELAPSED
+        followed = self.follow_ups.of_alert(standing.id)
+        assert followed is not None
+        steps = worsened(change.alert, followed, self.now, change.fact.because, anew=True)
+        self.book.record(heard.changes, heard.notices, also=self.follow_ups.writing(steps))
+        return steps
 
     def alarm(self, priority: Priority = Priority.HIGH, patient: str = "p-1") -> Alert:
         since = self.now

@@ -37,7 +37,7 @@ from alerts.team_book import TeamBook
 from gateway.schema import open_database
 from tests.alerts.telling import BAO, BASE, LI, WANG, Clinic, shift
 from tests.alerts.test_telling import Ear
-from tests.alerts.ward import START, minute
+from tests.alerts.ward import START, finding, minute
 
 BECAUSE = Text(en="Glucose below 3.9 mmol/L.", zh="血糖低于 3.9 mmol/L。")
 NIGHT = QuietHours(start=time(1), end=time(6))
@@ -200,6 +200,41 @@ async def test_symptoms_found_at_a_try_are_told_at_once_to_the_doctor_and_who_ha
         "services” (emergency): no other is taken."
     )
     assert message.body.zh.endswith("不能选择其他结果。")
+
+
+async def test_no_further_reading_makes_less_of_an_emergency_and_who_hears_of_one_hears_of_it(
+    clinic: Clinic, app: Ear
+) -> None:
+    pressure = finding("bp-severe", priority=Priority.HIGH)
+    clinic.hear(pressure)
+    (alert,) = clinic.book.alerts(patient="p-1", limit=1)
+    await clinic.skip(1)
+    clinic.take(alert.id, "王丽")
+    taken = clinic.follow_ups.of_alert(alert.id)
+    assert taken is not None
+    known = clinic.care(replace(tried(taken, 2, Result.REACHED), symptoms=frozenset({Symptom.CHEST_PAIN})))
+    await clinic.skip(3)
+    app.heard.clear()
+    now = clinic.now
+    (again,) = clinic.hear_again(replace(pressure, known_at=now, emergency_at=now, evidence=("r-2",)))
+    assert again.follow_up.due_at == known.due_at
+    assert again.follow_up.is_overdue(now)
+    assert again.fact.rule == Text(
+        en=f"{pressure.because.en} The patient has chest pain: have the emergency number (120 in China) called now.",
+        zh=f"{pressure.because.zh}患者有胸痛：请立即呼叫急救（中国大陆 120）。",
+    )
+    await clinic.skip(4)
+    heard = [message for _, message in app.heard if message.subject.en.startswith("High priority: ")]
+    assert heard
+    for body in (message.body for message in heard):
+        assert "\nWhat was done: In follow-up by 王丽; tries to reach the patient: 1. An emergency: the " in body.en
+        assert "the patient has chest pain.\nWhat to do: Have the emergency number (120 in China) called" in body.en
+        assert "已尝试联系患者 1 次。属于急症：患者有胸痛。\n请处理：请立即呼叫急救" in body.zh
+        assert "Ask for" not in body.en
+    app.heard.clear()
+    await clinic.skip(34)
+    assert set(app.whom()) == {"li", "wang", "bao"}
+    assert any("emergency, the patient has chest pain" in message.subject.en for _, message in app.heard)
 
 
 async def test_what_is_overdue_is_not_told_again_once_its_alert_is_over(clinic: Clinic, app: Ear) -> None:

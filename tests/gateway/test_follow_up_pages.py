@@ -691,7 +691,8 @@ async def test_no_form_offers_an_outcome_that_would_be_refused(house: SmallHouse
 async def test_a_severe_pressure_asks_for_symptoms_and_any_of_them_leaves_one_outcome(
     house: SmallHouse, language: str
 ) -> None:
-    at = await seen(house, house.find(severe_pressure()))
+    alert = house.find(severe_pressure())
+    at = await seen(house, alert)
     low = await seen(house, house.find(very_low()))
     asked = {"en": "With any of these it is an emergency", "zh-CN": "有以下任一症状即为急症"}[language]
     async with browser(house, **{"Accept-Language": language}) as web:
@@ -701,6 +702,12 @@ async def test_a_severe_pressure_asks_for_symptoms_and_any_of_them_leaves_one_ou
         await web.post(f"{at}/attempts", data=tried)
         page = await web.get(at)
         assert {"en": "Symptoms: chest pain.", "zh-CN": "症状：胸痛。"}[language] in said(page)
+        called = {
+            "en": "The patient has chest pain: have the emergency number",
+            "zh-CN": "患者有胸痛：请立即呼叫急救",
+        }
+        for card in ("/", f"/alerts/{alert.id}"):
+            assert said(await web.get(card)).count(called[language]) == 1
         assert re.findall(
             '<option value="([a-z-]+)"', page.text.partition('name="outcome"')[2].partition("</sel")[0]
         ) == ["emergency"]
