@@ -58,8 +58,8 @@ async def _serve(config: Config) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(_YOUNG)
-        addresses = (config.web.base_url, house.address)
-        print(f"Homeward is open at {' and '.join(filter(None, addresses))} (stop with Ctrl-C)", flush=True)
+        addresses = dict.fromkeys(filter(None, (config.web.base_url, house.address)))
+        print(f"Homeward is open at {' and '.join(addresses)} (stop with Ctrl-C)", flush=True)
         await house.stopped()
 
 

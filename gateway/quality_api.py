@@ -32,7 +32,7 @@ from alerts.quality import (
     Verb,
     reason_words,
 )
-from gateway.api import CalendarDay, Door, House, Moment, Name, Problem, SentenceOut, find_patient
+from gateway.api import CalendarDay, Door, House, Moment, Name, Problem, SentenceOut, find_patient, who_acts
 from gateway.care_api import Note, find_follow_up
 from gateway.language import Language, Sentence, load_languages
 from gateway.quality_desk import Report
@@ -561,7 +561,7 @@ async def note_care_time(house: House, patient_id: str, body: CareTimeIn) -> Car
     time = CareTime(
         patient=patient.id,
         at=body.at or now,
-        by=body.by.strip(),
+        by=await who_acts(house, body.by),
         minutes=body.minutes,
         live=body.live,
         note=body.note.strip(),
@@ -597,7 +597,7 @@ async def correct_care_time(
     _ask_about(body.minutes, body.confirm)
     correction = Correction(
         at=house.now(),
-        by=body.by.strip(),
+        by=await who_acts(house, body.by),
         minutes=body.minutes,
         live=known.said_live if body.live is None else body.live,
         because=body.because.strip(),

@@ -38,6 +38,7 @@ from tests.gateway.small_house import (
     severe_pressure,
     very_low,
 )
+from tests.gateway.test_duty import BAO
 
 DAY = timedelta(days=1)
 
@@ -554,6 +555,24 @@ async def test_corrected_minutes_are_the_ones_that_count(house: SmallHouse) -> N
         ("corrected", "Li"),
         ("noted", "Zhao"),
     ]
+
+
+async def test_minutes_are_of_one_of_the_team_where_a_team_is_entered(house: SmallHouse) -> None:
+    furnish(house)
+    house.duty.team.put(BAO, now=house.time)
+    path = f"/api/v1/patients/{WANG.id}/care-time"
+    async with browser(house) as web:
+        for by in ("Zhao", ""):
+            assert (await web.post(path, json={"by": by, "minutes": 3})).status_code == (409 if by else 422)
+        assert (await web.get(path)).json() == []
+        made = (await web.post(path, json={"by": BAO.id, "minutes": 3})).json()
+        assert made["by"] == BAO.name
+        correction = {"minutes": 4, "because": "typed 3 for 4"}
+        at = f"{path}/{made['id']}/corrections"
+        refused = await web.post(at, json={**correction, "by": "Zhao"})
+        assert refused.status_code == 409
+        assert BAO.name in refused.json()["detail"]
+        assert (await web.post(at, json={**correction, "by": BAO.id})).json()["corrections"][0]["by"] == BAO.name
 
 
 async def test_the_examples_in_the_description_are_what_it_describes(house: SmallHouse) -> None:
