@@ -190,6 +190,8 @@ _END: Final = OVER.en.removesuffix("{title}")  # how the subject of a notice beg
 # The clocks of two hubs may differ by so much. What was heard later than that was noted by a clock that is wrong.
 _APART: Final = timedelta(minutes=1)
 NOTHING_HEARD: Final[Mapping[str, LastHeard]] = {}
+# What changes an alert; a reply about it is in its record as well, and changes nothing.
+_OF_ITS_LIFE: Final = frozenset(FactKind)
 # So often a notice is tried, in about an hour, before the end of its alert waits for it no more.
 _HOPELESS: Final = 8
 
@@ -712,6 +714,8 @@ def rebuilt(record: Sequence[Entry]) -> Alert:
         raise ValueError("the record does not begin with the opening of an alert")
     made: dict[str, Any] = dict.fromkeys(_COLUMNS)
     for entry in record:
+        if entry.what not in _OF_ITS_LIFE:
+            continue
         made |= {name: value for name, value in (entry.after or {}).items() if name in made}
         if entry.what != FactKind.NOTIFIED:
             made["updated_at_us"] = to_us(entry.at)
