@@ -569,26 +569,32 @@ def _patient(name: str) -> Text:
 
 
 def situation_of(
-    readings: Sequence[Reading], zone: str, reads: Unit | None = None, now: datetime | None = None
+    readings: Sequence[Reading],
+    zone: str,
+    reads: Unit | None = None,
+    now: datetime | None = None,
+    *,
+    glucose: Reading | None = None,
 ) -> Situation:
     """The last readings of one vital, oldest first, in words; and how glucose or pressure moves.
 
     zone: the patient's, by which the sentence of the alert is as well. reads: the unit in which a glucose is said
     first; None: the one received. now: a reading of another day is told with its day; None: as of the newest.
+    glucose: the newest, where it is to be said beside them.
     """
     last = readings[-_MOST_READINGS:]
     if not last:
         return Situation()
     wall = ZoneInfo(zone)
-    told = []
-    local = [each.taken_at.astimezone(wall) for each in last]
-    today = now.astimezone(wall) if now else local[-1]
-    times = [_clock(each, today) for each in local]
-    for each, time in zip(last, times, strict=True):
-        value = _value(each, reads)
-        told.append(Text(en=f"{time.en} {value.en}", zh=f"{time.zh} {value.zh}"))
+    today = (now or last[-1].taken_at).astimezone(wall)
+    times = [_clock(each.taken_at.astimezone(wall), today) for each in last]
+    told = [_measured(each, time, reads) for each, time in zip(last, times, strict=True)]
+    numbers = together(told, _COMMA)
+    if glucose:
+        beside = _measured(glucose, _clock(glucose.taken_at.astimezone(wall), today), reads)
+        numbers = Text(en=f"{numbers.en}; newest glucose {beside.en}", zh=f"{numbers.zh}；最新血糖 {beside.zh}")
     return Situation(
-        numbers=together(told, _COMMA),
+        numbers=numbers,
         trend=_trend(last, times, reads),
         zone=zone,
         may_be_over=_may_be_over(last[-1]),
@@ -629,6 +635,11 @@ def is_no_low(reading: Reading) -> bool:
     """Whether a glucose is not low; False of a value that is not known."""
     value, unit = shown(reading)
     return value >= (LOW_1.mmol_l if unit is Unit.MMOL_L else LOW_1.mg_dl)
+
+
+def _measured(reading: Reading, time: Text, reads: Unit | None) -> Text:
+    value = _value(reading, reads)
+    return Text(en=f"{time.en} {value.en}", zh=f"{time.zh} {value.zh}")
 
 
 def _value(reading: Reading, reads: Unit | None) -> Text:

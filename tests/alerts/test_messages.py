@@ -38,6 +38,7 @@ from alerts.scene import Scene
 from alerts.team import Contact, Recipient, Role
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit, Vital
+from tests.alerts.spot_ward import ketone
 from tests.alerts.ward import START, cgm, cuff, meter, minute
 
 ZONE = "Asia/Shanghai"
@@ -130,6 +131,14 @@ def test_a_reading_of_another_day_has_its_day_and_a_trend_says_since_when() -> N
     assert said.trend == Text(en="systolic 9 mmHg lower than at 06:40.", zh="收缩压较 06:40 降低 9 mmHg。")
     steady = situation_of([night, again], "Europe/Berlin").trend
     assert steady == Text(en="systolic unchanged since 1 Mar 19:00.", zh="收缩压较 3月1日 19:00 无变化。")
+
+
+def test_beside_ketones_the_newest_glucose_is_said() -> None:
+    said = situation_of([ketone(-300, 1.7)], ZONE, Unit.MMOL_L, glucose=meter(40, 513))
+    assert said.numbers == Text(
+        en="02:00 1.7 mmol/L; newest glucose 02:40 28.5 mmol/L (513 mg/dL)",
+        zh="02:00 1.7 mmol/L；最新血糖 02:40 28.5 mmol/L（513 mg/dL）",
+    )
 
 
 @pytest.mark.parametrize(
