@@ -144,8 +144,9 @@ _OVERDUE_EMERGENCY: Final = Text(
 )
 
 
-# As the templates have it; for a way by which no answer comes back it is left out.
-_OR_REPLY: Final = Text(en=", or answer OK", zh="，或回复“收到”")
+# As the templates have it, of one message and of several; for a way by which no answer comes back it is left out.
+_OR_REPLY_EN: Final = re.compile(r", or answer OK(?: to the message about it)?")
+_OR_REPLY_ZH: Final = re.compile(r"，或(?:直接回复该警报的消息|回复)“收到”")
 
 
 Doubts = Sequence[tuple[datetime, Text]]
@@ -603,10 +604,8 @@ def situation_of(
 
 def without_reply(written: Written | Notice) -> Written:
     """The same for a way by which no answer comes back: the link alone acknowledges."""
-    en, zh = _OR_REPLY.en, _OR_REPLY.zh
-    return Written(
-        subject=written.subject, body=Text(en=written.body.en.replace(en, ""), zh=written.body.zh.replace(zh, ""))
-    )
+    en, zh = _OR_REPLY_EN.sub("", written.body.en), _OR_REPLY_ZH.sub("", written.body.zh)
+    return Written(subject=written.subject, body=Text(en=en, zh=zh))
 
 
 def _clock(moment: datetime, now: datetime) -> Text:

@@ -593,13 +593,14 @@ def test_who_cannot_be_heard_is_not_asked_to_answer() -> None:
     said = without_reply(alert_message(ALERT, to_patient=False, zone=ZONE, situation=SITUATION))
     assert said.body.en.endswith("Acknowledge with the link; then note what came of it.")
     assert said.body.zh.endswith("请点击链接确认；随后记录处理结果。")
-    # Of those who have answered it is known that they are heard.
     folder = Path(alerts.messages.__file__).parent / "messages"
-    kinds = [path for path in folder.glob("*.jinja") if not path.name.startswith("reply.")]
-    texts = [path.read_text(encoding="utf-8") for path in kinds]
-    asked = [text for text in texts if "answer OK" in text or "回复“收到”" in text]
-    assert len(asked) == 6
+    texts = [path.read_text(encoding="utf-8") for path in folder.glob("*.jinja")]
+    asked = [text for text in texts if "answer OK" in text or "“收到”" in text]
+    assert len(asked) == 8
     for text in asked:
         left = without_reply(Written(subject=Text(en="", zh=""), body=Text(en=text, zh=text))).body
         assert "answer OK" not in left.en
-        assert "回复“收到”" not in left.zh
+        assert "“收到”" not in left.zh
+    several = without_reply(reply_message("OK", who="Li", zone=ZONE, open_alerts={"https://hub.example/1": ALERT}))
+    assert "Open the link of one and acknowledge it there:\n- " in several.body.en
+    assert "请打开其中一项的链接确认：\n- " in several.body.zh
