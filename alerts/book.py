@@ -190,6 +190,8 @@ _END: Final = OVER.en.removesuffix("{title}")  # how the subject of a notice beg
 # The clocks of two hubs may differ by so much. What was heard later than that was noted by a clock that is wrong.
 _APART: Final = timedelta(minutes=1)
 NOTHING_HEARD: Final[Mapping[str, LastHeard]] = {}
+# What changes an alert; a reply about it is in its record as well, and changes nothing.
+_OF_ITS_LIFE: Final = frozenset(FactKind)
 # So often a notice is tried, in about an hour, before the end of its alert waits for it no more.
 _HOPELESS: Final = 8
 
@@ -464,12 +466,6 @@ class Book:
             found = db.execute(told).scalar()
         return alert.opened_at if found is None else from_us(found)
 
-    def told_to(self, recipient: str) -> list[Alert]:
-        """Open alerts that nobody has acknowledged and of which a person was told, the newest first."""
-        of_person = select(_notices.c.alert).where(_notices.c.recipient == recipient)
-        unseen = and_(_is_open, _alerts.c.acknowledged_at_us.is_(None), _alerts.c.id.in_(of_person))
-        return self._alerts(select(_alerts).where(unseen).order_by(_alerts.c.opened_at_us.desc(), _alerts.c.id))
-
     def to_patient(self, patient: str, limit: int) -> list[tuple[Notice, list[Way]]]:
         """The last notices to a patient, newest first, each with its channels by name."""
         to_patient = (_notices.c.patient == patient, _notices.c.audience == Audience.PATIENT.value)
@@ -712,6 +708,8 @@ def rebuilt(record: Sequence[Entry]) -> Alert:
         raise ValueError("the record does not begin with the opening of an alert")
     made: dict[str, Any] = dict.fromkeys(_COLUMNS)
     for entry in record:
+        if entry.what not in _OF_ITS_LIFE:
+            continue
         made |= {name: value for name, value in (entry.after or {}).items() if name in made}
         if entry.what != FactKind.NOTIFIED:
             made["updated_at_us"] = to_us(entry.at)
@@ -775,6 +773,17 @@ def alerts_in(db: Connection, names: Iterable[str]) -> dict[str, Alert]:
 def unacknowledged_names() -> Select[tuple[str]]:
     """The ids of all open alerts that nobody has acknowledged, as a part of another query."""
     return select(_alerts.c.id).where(_is_open, _alerts.c.acknowledged_at_us.is_(None))
+
+
+def unacknowledged_told_in(db: Connection, recipient: str, untold: Select[tuple[str]]) -> list[Alert]:
+    """Open alerts that nobody has acknowledged and of which a person was told, the newest first; in a transaction.
+
+    untold: the ids of notices that have told nobody.
+    """
+    told = select(_notices.c.alert).where(_notices.c.recipient == recipient, _notices.c.id.not_in(untold))
+    unseen = and_(_alerts.c.id.in_(unacknowledged_names()), _alerts.c.id.in_(told))
+    query = select(_alerts).where(unseen).order_by(_alerts.c.opened_at_us.desc(), _alerts.c.id)
+    return [_alert(row) for row in db.execute(query)]
 
 
 def lasting_in(db: Connection, patient: str, problems: Collection[str]) -> list[Alert]:

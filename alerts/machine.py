@@ -40,10 +40,10 @@ This memory is in the alert itself and survives a restart.
 **What an open alert says** follows what happens to it. A relapse begins its since, sentence and evidence anew, and
 once somebody has acknowledged the alert its priority as well. What worsens it, joins it or brings it back with at
 least its priority gives its own sentence and adds its evidence; what does so with less, or is the patient's own, adds
-its evidence only, so that it is told when staff are to hear of it. A newer measurement of what was told late, or of
-what is an emergency still, joins as well (`Finding.renews`): nobody is told, but the card says how it is now. A
-closed alert says what it said when it was closed. A finding that changes nothing writes nothing, and every sentence
-that was written stays in the facts.
+its evidence only, so that it is told when staff are to hear of it. A newer measurement of what was told late, of
+what is an emergency still, or of ketones joins as well (`Finding.renews`): nobody is told, but the card says how it
+is now. A closed alert says what it said when it was closed. A finding that changes nothing writes nothing, and every
+sentence that was written stays in the facts.
 
 Acts: acknowledging an open alert that nobody has acknowledged, closing an open alert with outcome and note (of a
 patient's without an action with a reason as well), putting off an open, present alert that nobody has acknowledged;

@@ -144,8 +144,9 @@ _FOR_EMERGENCY: Final = Text(
 )
 
 
-# As the templates have it; for a way by which no answer comes back it is left out.
-_OR_REPLY: Final = Text(en=", or answer OK", zh="，或回复“收到”")
+# As the templates have it, of one message and of several; for a way by which no answer comes back it is left out.
+_OR_REPLY_EN: Final = re.compile(r", or answer OK(?: to the message about it)?")
+_OR_REPLY_ZH: Final = re.compile(r"，或(?:直接回复该警报的消息|回复)“收到”")
 
 
 Doubts = Sequence[tuple[datetime, Text]]
@@ -571,26 +572,32 @@ def _patient(name: str) -> Text:
 
 
 def situation_of(
-    readings: Sequence[Reading], zone: str, reads: Unit | None = None, now: datetime | None = None
+    readings: Sequence[Reading],
+    zone: str,
+    reads: Unit | None = None,
+    now: datetime | None = None,
+    *,
+    glucose: Reading | None = None,
 ) -> Situation:
     """The last readings of one vital, oldest first, in words; and how glucose or pressure moves.
 
     zone: the patient's, by which the sentence of the alert is as well. reads: the unit in which a glucose is said
     first; None: the one received. now: a reading of another day is told with its day; None: as of the newest.
+    glucose: the newest, where it is to be said beside them.
     """
     last = readings[-_MOST_READINGS:]
     if not last:
         return Situation()
     wall = ZoneInfo(zone)
-    told = []
-    local = [each.taken_at.astimezone(wall) for each in last]
-    today = now.astimezone(wall) if now else local[-1]
-    times = [_clock(each, today) for each in local]
-    for each, time in zip(last, times, strict=True):
-        value = _value(each, reads)
-        told.append(Text(en=f"{time.en} {value.en}", zh=f"{time.zh} {value.zh}"))
+    today = (now or last[-1].taken_at).astimezone(wall)
+    times = [_clock(each.taken_at.astimezone(wall), today) for each in last]
+    told = [_measured(each, time, reads) for each, time in zip(last, times, strict=True)]
+    numbers = together(told, _COMMA)
+    if glucose:
+        beside = _measured(glucose, _clock(glucose.taken_at.astimezone(wall), today), reads)
+        numbers = Text(en=f"{numbers.en}; newest glucose {beside.en}", zh=f"{numbers.zh}；最新血糖 {beside.zh}")
     return Situation(
-        numbers=together(told, _COMMA),
+        numbers=numbers,
         trend=_trend(last, times, reads),
         zone=zone,
         may_be_over=_may_be_over(last[-1]),
@@ -599,10 +606,8 @@ def situation_of(
 
 def without_reply(written: Written | Notice) -> Written:
     """The same for a way by which no answer comes back: the link alone acknowledges."""
-    en, zh = _OR_REPLY.en, _OR_REPLY.zh
-    return Written(
-        subject=written.subject, body=Text(en=written.body.en.replace(en, ""), zh=written.body.zh.replace(zh, ""))
-    )
+    en, zh = _OR_REPLY_EN.sub("", written.body.en), _OR_REPLY_ZH.sub("", written.body.zh)
+    return Written(subject=written.subject, body=Text(en=en, zh=zh))
 
 
 def _clock(moment: datetime, now: datetime) -> Text:
@@ -631,6 +636,11 @@ def is_no_low(reading: Reading) -> bool:
     """Whether a glucose is not low; False of a value that is not known."""
     value, unit = shown(reading)
     return value >= (LOW_1.mmol_l if unit is Unit.MMOL_L else LOW_1.mg_dl)
+
+
+def _measured(reading: Reading, time: Text, reads: Unit | None) -> Text:
+    value = _value(reading, reads)
+    return Text(en=f"{time.en} {value.en}", zh=f"{time.zh} {value.zh}")
 
 
 def _value(reading: Reading, reads: Unit | None) -> Text:

@@ -1071,7 +1071,7 @@ def _of_ketone(
         priority=_KETONE_LEVELS[level],
         audience=audience,
         emergencies=at_level if level == "emergency" else (),
-        renews=level == "emergency",
+        renews=True,
     )
 
 

@@ -35,8 +35,17 @@ from sqlalchemy import (
     update,
 )
 
-from alerts.alert import SEVERAL, Audience, Notice, Priority
-from alerts.book import CLAIM, Delivery, Try, note_notified, notices_in, put_notices, put_try
+from alerts.alert import SEVERAL, Alert, Audience, Notice, Priority
+from alerts.book import (
+    CLAIM,
+    Delivery,
+    Try,
+    note_notified,
+    notices_in,
+    put_notices,
+    put_try,
+    unacknowledged_told_in,
+)
 from alerts.database import METADATA, among, reading, writing
 from alerts.escalation import MESSAGES_WITHIN, MOST_MESSAGES, PATIENCE
 from alerts.messages import TRIAL_ID
@@ -184,6 +193,16 @@ class Outbox:
                 _give_up(db, this, at)
             failed = and_(this, _deliveries.c.tries >= _TRIES, _deliveries.c.next_us > at)
             db.execute(update(_deliveries).where(failed).values(next_us=at))
+
+    def told_to(self, recipient: str) -> list[Alert]:
+        """Open alerts that nobody has acknowledged and of which a person was told, the newest first.
+
+        Not of one that was only put off: it waits, or was not needed any more.
+        """
+        waits_or_not_needed = or_(_put_off.c.joined.is_(None), _put_off.c.joined == "")
+        untold = select(_put_off.c.notice).where(_put_off.c.recipient == recipient, waits_or_not_needed)
+        with reading(self._engine) as db:
+            return unacknowledged_told_in(db, recipient, untold)
 
     def trials(self, recipient: str, limit: int) -> list[Trial]:
         """The last test messages to somebody, newest first."""

@@ -206,7 +206,7 @@ def _meant(house: HouseView, person: str, in_reply_to: str | None) -> Alert | No
             # What was told of an earlier episode says nothing of this one.
             return alert if notice.written_at >= house.book.told_anew_at(alert) else None
         return alert
-    waiting = house.book.told_to(person)
+    waiting = house.duty.outbox.told_to(person)
     return waiting[0] if len(waiting) == 1 else None
 
 
@@ -215,7 +215,7 @@ def _may_be_meant(house: HouseView, person: str | None, text: str) -> dict[str, 
     if person is None or not person.startswith("staff:") or not acknowledges(text):
         return {}
     base_url = house.duty.base_url.rstrip("/")
-    return {f"{base_url}/alerts/{each.id}": each for each in house.book.told_to(person)}
+    return {f"{base_url}/alerts/{each.id}": each for each in house.duty.outbox.told_to(person)}
 
 
 def _about(person: str | None, alert: Alert | None) -> str:

@@ -43,6 +43,7 @@ from gateway.people import Patient, People
 from gateway.replies import Replies
 from gateway.signed import ACKNOWLEDGE, EDUCATION, MESSAGE, SURVEY, Claim, SignedLinks
 from ingest.journal import Journal
+from ingest.reading import Reading
 from ingest.vital import Vital
 
 PAUSE: Final = timedelta(seconds=5)
@@ -355,14 +356,27 @@ class Duty:
         return PatientFile(recipient=recipient, programme=programme, glucose_unit=known.glucose_unit)
 
     def _situation(self, alert: Alert, known: PatientFile | None) -> Situation:
-        """The last readings of the vital that the alert rests on, as the alert's sentence says them."""
+        """The last readings of the vital that the alert rests on, as the alert's sentence says them.
+
+        With ketones the newest glucose goes: the sentence knows only what was measured near to them.
+        """
         vital = alert.evidence[-1].partition("/")[0] if alert.evidence else ""
         if vital not in list(Vital):
             return Situation()
         now = self._clock.now()
         readings = self._journal.readings(alert.patient, Vital(vital), now - _ABOUT, now + _ABOUT, _READINGS)
+        glucose = self._newest_glucose(alert.patient, now - _ABOUT) if vital == Vital.KETONE else None
         zone = known.recipient.zone if known else "UTC"
-        return situation_of(readings, zone, known.glucose_unit if known else None, now)
+        return situation_of(readings, zone, known.glucose_unit if known else None, now, glucose=glucose)
+
+    def _newest_glucose(self, patient: str, since: datetime) -> Reading | None:
+        until = self._clock.now() + _ABOUT
+        newest = [
+            each
+            for vital in (Vital.CGM, Vital.GLUCOSE)
+            for each in self._journal.readings(patient, vital, since, until, 1)
+        ]
+        return max(newest, key=lambda each: each.taken_at, default=None)
 
     def _stands(self, notice: Notice) -> bool:
         """Whether a device that a patient is asked about is silent, or a glucose low, still, for all we know."""
@@ -371,13 +385,8 @@ class Duty:
             return not silent or not silent <= self._heard_since(notice, silent)
         if notice.subject not in _OF_LOWS:
             return True
-        until = self._clock.now() + _ABOUT
-        newest = [
-            each
-            for vital in (Vital.CGM, Vital.GLUCOSE)
-            for each in self._journal.readings(notice.patient, vital, notice.written_at, until, 1)
-        ]
-        return not newest or not is_no_low(max(newest, key=lambda each: each.taken_at))
+        newest = self._newest_glucose(notice.patient, notice.written_at)
+        return newest is None or not is_no_low(newest)
 
     def _heard_since(self, notice: Notice, devices: Collection[str]) -> set[str]:
         """The devices of a patient that have brought a value that can be used since a notice was written."""

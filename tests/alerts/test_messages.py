@@ -38,6 +38,7 @@ from alerts.scene import Scene
 from alerts.team import Contact, Recipient, Role
 from ingest.reading import Flag, Reading
 from ingest.vital import Unit, Vital
+from tests.alerts.spot_ward import ketone
 from tests.alerts.ward import START, cgm, cuff, meter, minute
 
 ZONE = "Asia/Shanghai"
@@ -130,6 +131,14 @@ def test_a_reading_of_another_day_has_its_day_and_a_trend_says_since_when() -> N
     assert said.trend == Text(en="systolic 9 mmHg lower than at 06:40.", zh="收缩压较 06:40 降低 9 mmHg。")
     steady = situation_of([night, again], "Europe/Berlin").trend
     assert steady == Text(en="systolic unchanged since 1 Mar 19:00.", zh="收缩压较 3月1日 19:00 无变化。")
+
+
+def test_beside_ketones_the_newest_glucose_is_said() -> None:
+    said = situation_of([ketone(-300, 1.7)], ZONE, Unit.MMOL_L, glucose=meter(40, 513))
+    assert said.numbers == Text(
+        en="02:00 1.7 mmol/L; newest glucose 02:40 28.5 mmol/L (513 mg/dL)",
+        zh="02:00 1.7 mmol/L；最新血糖 02:40 28.5 mmol/L（513 mg/dL）",
+    )
 
 
 @pytest.mark.parametrize(
@@ -584,13 +593,14 @@ def test_who_cannot_be_heard_is_not_asked_to_answer() -> None:
     said = without_reply(alert_message(ALERT, to_patient=False, zone=ZONE, situation=SITUATION))
     assert said.body.en.endswith("Acknowledge with the link; then note what came of it.")
     assert said.body.zh.endswith("请点击链接确认；随后记录处理结果。")
-    # Of those who have answered it is known that they are heard.
     folder = Path(alerts.messages.__file__).parent / "messages"
-    kinds = [path for path in folder.glob("*.jinja") if not path.name.startswith("reply.")]
-    texts = [path.read_text(encoding="utf-8") for path in kinds]
-    asked = [text for text in texts if "answer OK" in text or "回复“收到”" in text]
-    assert len(asked) == 6
+    texts = [path.read_text(encoding="utf-8") for path in folder.glob("*.jinja")]
+    asked = [text for text in texts if "answer OK" in text or "“收到”" in text]
+    assert len(asked) == 8
     for text in asked:
         left = without_reply(Written(subject=Text(en="", zh=""), body=Text(en=text, zh=text))).body
         assert "answer OK" not in left.en
-        assert "回复“收到”" not in left.zh
+        assert "“收到”" not in left.zh
+    several = without_reply(reply_message("OK", who="Li", zone=ZONE, open_alerts={"https://hub.example/1": ALERT}))
+    assert "Open the link of one and acknowledge it there:\n- " in several.body.en
+    assert "请打开其中一项的链接确认：\n- " in several.body.zh

@@ -734,6 +734,18 @@ def test_a_ketone_with_high_glucose_meets_the_criteria_of_ketoacidosis_and_witho
     assert "criteria" not in normal.because.en
 
 
+def test_a_glucose_nearer_to_a_ketone_is_in_the_alert_from_then_on_and_nobody_is_told_again() -> None:
+    home = Home().take(meter(0, 2.0, Unit.MMOL_L), ketone(8, 1.7))
+    opened = hear(None, home.at(8)["ketone"], minute(8)).changes[-1].alert
+    assert "Glucose beside it: 2.0 mmol/L" in opened.because.en
+    heard = hear(opened, home.take(meter(9, 28.5, Unit.MMOL_L)).at(9)["ketone"], minute(9))
+    assert not heard.notices
+    (change,) = heard.changes
+    assert "Glucose beside it: 28.5 mmol/L" in change.alert.because.en
+    assert "同时血糖 28.5 mmol/L" in change.alert.because.zh
+    assert not hear(change.alert, home.at(10)["ketone"], minute(10)).changes
+
+
 def test_ketones_that_stay_up_are_one_trouble() -> None:
     home = Home().take(ketone(0, 1.6), ketone(180, 1.8), ketone(360, 0.7))
     assert home.at(180)["ketone"].since == minute(0)

@@ -292,6 +292,7 @@ def reading(vital: Vital, taken_at: datetime, *sent: float | None, **changed: An
     device, unit = {
         Vital.CGM: ("cgm-1", Unit.MMOL_L),
         Vital.GLUCOSE: ("C0:26:DA:00:12:34", Unit.MOL_L),
+        Vital.KETONE: ("C0:26:DA:00:12:34", Unit.MMOL_L),
         Vital.BLOOD_PRESSURE: ("cuff-1", Unit.MMHG),
     }[vital]
     factor = {Unit.MMOL_L: MG_DL_PER_MMOL_L, Unit.MOL_L: 1000 * MG_DL_PER_MMOL_L, Unit.MMHG: 1.0}[unit]

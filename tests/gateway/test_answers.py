@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from alerts.alert import Act, ActKind, Alert, Audience, Notice, Priority, Verdict
 from alerts.channels import Speaker
 from alerts.follow_up import What, Why
-from alerts.team import Contact, Practitioner, Role, patient, staff
+from alerts.team import Contact, Practitioner, QuietHours, Role, patient, staff
 from gateway.guard import WebSettings
 from gateway.replies import ReplyResult, acknowledges
 from gateway.web import create_app
@@ -249,6 +249,18 @@ async def test_a_reply_acknowledges_for_whom_the_address_is(house: SmallHouse, w
 async def test_without_saying_to_what_the_only_alert_is_meant(house: SmallHouse, web: httpx.AsyncClient) -> None:
     alert, _ = await told(house)
     assert (await reply(web, **{"from": "+8613", "text": "1"}))["alert"] == alert.id
+
+
+async def test_what_was_put_off_and_not_told_yet_is_not_meant(house: SmallHouse, web: httpx.AsyncClient) -> None:
+    house.duty.team.put(replace(LI, quiet=QuietHours(start=time(14), end=time(16))), now=NOW)
+    house.find(very_low(MILLER, priority=Priority.MEDIUM))
+    alert, _ = await told(house)
+    assert (await reply(web, **{"from": "+8613", "text": "OK"}))["alert"] == alert.id
+    assert (await reply(web, **{"from": "+8613", "text": "OK"}))["result"] == "noted"
+    house.time = NOW + timedelta(hours=2)
+    await house.duty.go()
+    (other,) = [each for each in house.book.open_alerts() if each.patient == MILLER.id]
+    assert (await reply(web, **{"from": "+8613", "text": "OK"}))["alert"] == other.id
 
 
 async def test_where_two_may_be_meant_none_is_acknowledged(house: SmallHouse, web: httpx.AsyncClient) -> None:

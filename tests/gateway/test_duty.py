@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, time, timedelta
@@ -114,6 +115,19 @@ async def test_the_last_readings_are_by_the_patients_clock_and_in_the_patients_u
     (message,) = app.heard
     assert "\nReadings (times of Asia/Shanghai): 14:20 135 mg/dL (7.5 mmol/L), " in message.body.en
     assert "\n读数（时间按 Asia/Shanghai 时区）：14:20 135 mg/dL（7.5 mmol/L），" in message.body.zh
+
+
+async def test_with_ketones_the_newest_glucose_is_told(house: SmallHouse) -> None:
+    app = Ear("app")
+    speaker = speak_through(house, app)
+    measured = reading(Vital.KETONE, NOW - timedelta(minutes=30), 1.7)
+    packet = Packet(link="listener", sender="meter", channel="json", data=b"", received_at=NOW)
+    house.journal.append([Arrival(packet=packet, outcomes=(measured,))])
+    house.find(very_low(rule="ketone", problem="ketone", evidence=(measured.key,)))
+    await house.duty.go()
+    await speaker.speak()
+    (message,) = app.heard
+    assert re.search(r"\nReadings: .*14:00 1\.7 mmol/L; newest glucose 14:30 7\.\d mmol/L\.\n", message.body.en)
 
 
 @pytest.mark.parametrize("trusted", [True, False])

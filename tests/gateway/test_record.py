@@ -20,6 +20,7 @@ from alerts.team import Role
 from gateway.check import Finding, beside_record
 from gateway.cli import main
 from gateway.config import BOOK, Config, load
+from gateway.replies import Replies, Reply, ReplyResult
 from gateway.schema import open_database
 from ingest.reading import to_us
 from tests.alerts.ward import START, finding, minute
@@ -87,6 +88,20 @@ def test_a_house_that_nobody_touched_is_as_its_record(
     assert alert.outcome is Outcome.ADVICE
     made = rebuilt(entries(engine, subject=f"alert:{name}")[::-1])
     assert (made.closed_by, made.outcome, made.updated_at) == ("Li", Outcome.ADVICE, alert.updated_at)
+
+
+def test_a_reply_about_an_alert_changes_nothing_of_it(engine: Engine, config: Path) -> None:
+    late = Reply(
+        at=minute(3),
+        sender="wang",
+        person="staff:wang",
+        alert=closed(engine),
+        text="收到",
+        result=ReplyResult.ALREADY,
+    )
+    Replies(engine).add(late, "Wang")
+    (found,) = asked(config)
+    assert found.ok
 
 
 def test_without_being_asked_for_it_is_not_compared(
