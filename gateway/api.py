@@ -490,6 +490,14 @@ class PairIn(Door):
     )
 
 
+class TakeBackIn(Door):
+    """Who takes a device back, or out of use. Left out, the audit names nobody."""
+
+    by: Name | None = None
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"by": "Nurse Wu"}]})
+
+
 class WearingPatch(Door):
     """What a named person corrects of a wearing; what is left out stays. The note says why."""
 
@@ -1075,9 +1083,9 @@ async def pair(house: House, device_id: str, body: PairIn) -> WearingOut:
 
 
 @router.post("/devices/{device_id}/unpair", tags=["devices"])
-async def unpair(house: House, device_id: str) -> WearingOut:
+async def unpair(house: House, device_id: str, body: TakeBackIn | None = None) -> WearingOut:
     """End the wearing of a device; its history stays with the patient."""
-    return WearingOut.of(await house.unpair(device_id))
+    return WearingOut.of(await house.unpair(device_id, await _who_takes(house, body)))
 
 
 @router.get("/devices/{device_id}/wearings", tags=["devices"])
@@ -1101,9 +1109,13 @@ async def correct_wearing(house: House, device_id: str, number: int, body: Weari
 
 
 @router.post("/devices/{device_id}/retire", tags=["devices"])
-async def retire(house: House, device_id: str) -> DeviceOut:
+async def retire(house: House, device_id: str, body: TakeBackIn | None = None) -> DeviceOut:
     """Take a device out of use, and from its wearer. Its history stays; paired again, it is in use again."""
-    return DeviceOut.of(await house.retire(device_id), ())
+    return DeviceOut.of(await house.retire(device_id, await _who_takes(house, body)), ())
+
+
+async def _who_takes(house: HouseView, body: TakeBackIn | None) -> str | None:
+    return await who_acts(house, body.by) if body and body.by else None
 
 
 @router.post("/devices/{device_id}/read-fully", tags=["devices"], status_code=202)

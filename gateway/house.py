@@ -238,22 +238,22 @@ class House:
 
         return cast(Wearing, await self._errand(correct))
 
-    async def unpair(self, device: str) -> Wearing:
+    async def unpair(self, device: str, by: str | None = None) -> Wearing:
         """See HouseView."""
 
         async def release() -> Wearing:
-            wearing = await asyncio.to_thread(self.people.release, device, now=self._clock.now())
+            wearing = await asyncio.to_thread(self.people.release, device, now=self._clock.now(), by=by)
             await self._roster_changed(device, {wearing.patient})
             return wearing
 
         return cast(Wearing, await self._errand(release))
 
-    async def retire(self, device: str) -> Device:
+    async def retire(self, device: str, by: str | None = None) -> Device:
         """See HouseView."""
 
         async def retire() -> Device:
             worn = await asyncio.to_thread(self.people.wearings, device)
-            retired = await asyncio.to_thread(self.people.retire, device, now=self._clock.now())
+            retired = await asyncio.to_thread(self.people.retire, device, now=self._clock.now(), by=by)
             await asyncio.to_thread(self._learn_device, device)
             self._states[device] = self._state_of(retired)
             self._unwritten.add(device)

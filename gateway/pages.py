@@ -153,6 +153,12 @@ class SnoozeForm(Door):
     hours: int = Field(ge=1, le=max(_SNOOZE_HOURS))
 
 
+class TakeBackForm(Door):
+    """Who takes a device back, or out of use."""
+
+    by: Name
+
+
 class LimitForm(Door):
     """A number for a patient. which: rule, parameter and unit. Days are on the patient's clock, both included."""
 
@@ -869,15 +875,17 @@ async def read_fully(request: Request, house: House, device_id: str) -> Response
 @router.post("/devices/{device_id}/unpair")
 async def unpair(request: Request, house: House, device_id: str) -> Response:
     """The form that takes a device back."""
-    await house.unpair(device_id)
-    return go(request, "/devices")
+    by = take(TakeBackForm, await fields_of(request)).by
+    await house.unpair(device_id, await who_acts(house, by))
+    return remember_name(go(request, "/devices"), request, by)
 
 
 @router.post("/devices/{device_id}/retire")
 async def retire(request: Request, house: House, device_id: str) -> Response:
     """The form that takes a device out of use."""
-    await house.retire(device_id)
-    return go(request, "/devices")
+    by = take(TakeBackForm, await fields_of(request)).by
+    await house.retire(device_id, await who_acts(house, by))
+    return remember_name(go(request, "/devices"), request, by)
 
 
 @router.get("/letters")

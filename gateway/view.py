@@ -150,12 +150,15 @@ class HouseView(Protocol):
         """How many readings of the device in the time of a wearing are its patient's."""
         ...
 
-    async def unpair(self, device: str) -> Wearing:
-        """End the wearing of a device. Raises UnknownPerson when nobody wears it."""
+    async def unpair(self, device: str, by: str | None = None) -> Wearing:
+        """End the wearing of a device. Raises UnknownPerson when nobody wears it. by: who does it, for the audit."""
         ...
 
-    async def retire(self, device: str) -> Device:
-        """Take a device out of use; it is not read any more, and what it has sent stays. Raises UnknownPerson."""
+    async def retire(self, device: str, by: str | None = None) -> Device:
+        """Take a device out of use; it is not read any more, and what it has sent stays. Raises UnknownPerson.
+
+        by: as in `unpair`.
+        """
         ...
 
     async def change_patient(self, patient: str, change: Callable[[Patient], Patient], by: str | None = None) -> None:

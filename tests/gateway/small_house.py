@@ -132,11 +132,11 @@ class SmallHouse:
     async def count_readings(self, wearing: Wearing) -> int:
         return self.journal.count(wearing.patient, wearing.device, wearing.since, wearing.until)
 
-    async def unpair(self, device: str) -> Wearing:
-        return self.people.release(device, now=self.time)
+    async def unpair(self, device: str, by: str | None = None) -> Wearing:
+        return self.people.release(device, now=self.time, by=by)
 
-    async def retire(self, device: str) -> Device:
-        return self.people.retire(device, now=self.time)
+    async def retire(self, device: str, by: str | None = None) -> Device:
+        return self.people.retire(device, now=self.time, by=by)
 
     async def change_patient(self, patient: str, change: Callable[[Patient], Patient], by: str | None = None) -> None:
         before = self.people.patient(patient)

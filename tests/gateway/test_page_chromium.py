@@ -332,6 +332,23 @@ async def test_nothing_of_what_is_overdue_is_cut_off(browser, house, address, lo
     await seen.context.close()
 
 
+@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
+@pytest.mark.parametrize("path", ["/patients/p-017", "/devices", "/quality"])
+async def test_nothing_in_a_table_is_beside_a_telephones_edge(browser, house, address, locale, path) -> None:
+    house.find(very_low())
+    pressure = reading(Vital.BLOOD_PRESSURE, NOW, 192.0, 126.0, None, 104.0, device="cuff-1")
+    packet = Packet(link="listener", sender="cuff-1", channel="json", data=b"{}", received_at=NOW)
+    house.journal.append([Arrival(packet=packet, outcomes=(pressure,))])
+    seen = await visit(browser, address, locale, width=390)
+    await seen.page.goto(path)
+    await seen.page.evaluate("document.querySelectorAll('main details').forEach(each => { each.open = true; })")
+    tables = seen.page.locator(".scroll")
+    assert await tables.count() > 0
+    hidden = "found => found.map(each => each.scrollWidth - each.clientWidth).filter(Boolean)"
+    assert await tables.evaluate_all(hidden) == []
+    await seen.context.close()
+
+
 @pytest.mark.parametrize(("locale", "words"), [("en-GB", "you asked"), ("zh-CN", "您已于")])
 async def test_what_a_patient_reads_behind_a_link_fits_a_telephone(browser, house, address, locale, words) -> None:
     """The patient's own language counts, not that of the browser."""

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,6 +23,7 @@ from alerts.quality import Measure
 from gateway import quality_desk
 from gateway.guard import WebSettings
 from gateway.people import Patient
+from gateway.quality_words import TIMES
 from gateway.spreadsheet import table
 from gateway.web import create_app
 from ingest.journal import Arrival
@@ -272,6 +274,8 @@ async def test_the_page_in_both_languages(house: SmallHouse) -> None:
         assert f'data-figure="/quality/figure/{name}?from=2026-02-02&amp;to=2026-03-03&amp;programme="' in page
     assert "/quality/figure/satisfaction" not in page  # nobody was asked
     assert 'href="/api/v1/quality.csv?from=2026-02-02&amp;to=2026-03-03&amp;programme=&amp;language=en"' in page
+    nameless = [cell for cell in re.findall("<td.*", page) if "data-label=" not in cell.partition(">")[0]]
+    assert len(nameless) == len(TIMES), "on a telephone each number has its heading; a step names itself"
     async with browser(house, **{"Accept-Language": "zh-CN"}) as web:
         page = (await web.get("/quality")).text
     assert "警报如何结束、处理用时多久、哪些规则需要关注。" in page

@@ -442,6 +442,20 @@ async def test_who_is_on_duty_now_and_next_and_when_nobody_is(house: SmallHouse,
 # Contacts
 
 
+async def test_a_patients_page_does_not_say_that_a_very_low_glucose_waits_for_quiet_hours(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    await ask(web, "POST", "staff", 201, **NURSE)
+    of_staff, of_patient = "put off what is of low or medium priority", "put off only what is of low priority"
+    for page, says, says_not in (
+        ("/team/staff/wang", of_staff, of_patient),
+        (f"/patients/{WANG.id}", of_patient, of_staff),
+    ):
+        text = (await web.get(page)).text
+        assert says in text
+        assert says_not not in text
+
+
 @pytest.mark.parametrize("owner", ["staff/wang", f"patients/{WANG.id}"])
 async def test_contacts_are_replaced_tried_and_their_delivery_is_shown(
     house: SmallHouse, web: httpx.AsyncClient, owner: str

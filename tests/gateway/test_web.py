@@ -51,6 +51,7 @@ from ingest.links.ble_faults import BOND_LOST
 from ingest.links.ble_session import DeviceFacts
 from ingest.reading import DecodeError, Flag, Packet, Refusal, RefusalReason
 from ingest.vital import Vital
+from tests.alerts.telling import BAO
 from tests.gateway.serving import serving
 from tests.gateway.small_house import (
     MILLER,
@@ -1227,7 +1228,7 @@ async def test_a_patient_and_a_device_are_added_and_paired_with_forms(house, web
     await web.post("/devices/C0:26:DA:00:12:34/pair", data={"patient": "p-1"})
     assert "O&#39;Brien &amp; &lt;Söhne&gt;" in (await web.get("/devices")).text
     assert "Blood glucose meter" in (await web.get("/patients/p-1")).text
-    await web.post("/devices/C0:26:DA:00:12:34/unpair")
+    await web.post("/devices/C0:26:DA:00:12:34/unpair", data={"by": "Nurse Wu"})
     assert house.people.wearings()[0].until == NOW
 
 
@@ -1445,13 +1446,38 @@ async def test_a_device_that_was_heard_is_offered_on_the_page(house, web) -> Non
 
 
 async def test_a_device_is_retired_on_the_page_and_given_out_again(furnished, web) -> None:
-    await web.post("/devices/cgm-1/retire")
+    await web.post("/devices/cgm-1/retire", data={"by": "Nurse Wu"})
     page = (await web.get("/devices")).text
     assert page.count("retired<br>") == 1
     assert "/devices/cgm-1/retire" not in page
     assert [wearing.until for wearing in furnished.people.wearings(device="cgm-1")] == [furnished.now()]
     await web.post("/devices/cgm-1/pair", data={"patient": "p-018"})
     assert "retired<br>" not in (await web.get("/devices")).text
+
+
+@pytest.mark.parametrize(("act", "what"), [("unpair", ["released"]), ("retire", ["retired", "released"])])
+async def test_who_takes_a_device_from_a_patient_is_asked_and_kept(furnished, web, act: str, what: list[str]) -> None:
+    page = (await web.get("/devices")).text
+    says = f"{WANG.name} wears it. What it measures from then on is set aside: it opens no alert, and nobody is told."
+    assert page.count(says) == 6  # three devices are worn, each taken back or retired
+    nameless = await web.post(f"/devices/cgm-1/{act}", headers={"Referer": "http://localhost:8080/devices"})
+    assert nameless.status_code == 422
+    assert "Your name: this is needed" in nameless.text
+    assert furnished.people.wearings(device="cgm-1")[0].until is None
+    assert (await web.post(f"/devices/cgm-1/{act}", data={"by": " Nurse Wu "})).status_code == 303
+    found = (await web.get("/api/v1/audit?subject=device:cgm-1")).json()
+    assert [(each["what"], each["who"]) for each in found[: len(what)]] == [(each, "Nurse Wu") for each in what]
+
+
+@pytest.mark.parametrize("act", ["unpair", "retire"])
+async def test_a_program_may_name_who_takes_a_device_back_and_it_is_one_of_the_team(furnished, web, act: str) -> None:
+    furnished.duty.team.put(BAO, now=NOW)
+    refused = await web.post(f"/api/v1/devices/cgm-1/{act}", json={"by": "Nobody"})
+    assert refused.status_code == 409
+    assert furnished.people.wearings(device="cgm-1")[0].until is None
+    assert (await web.post(f"/api/v1/devices/cgm-1/{act}", json={"by": BAO.name})).status_code == 200
+    newest = (await web.get("/api/v1/audit?subject=device:cgm-1")).json()[0]
+    assert newest["who"] == BAO.name
 
 
 def _set_aside(house: SmallHouse, *devices: str) -> list[int]:
