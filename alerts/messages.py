@@ -146,6 +146,9 @@ _OVERDUE_EMERGENCY: Final = Text(
 
 # As the templates have it; for a way by which no answer comes back it is left out.
 _OR_REPLY: Final = Text(en=", or answer OK", zh="，或回复“收到”")
+# As the template of an alert has it; the links in a message that joins some lead to where one signs in.
+_ACKNOWLEDGE: Final = Text(en=f"Acknowledge with the link{_OR_REPLY.en}", zh=f"请点击链接确认{_OR_REPLY.zh}")
+_ACKNOWLEDGE_THERE: Final = Text(en="Open the link, sign in and acknowledge it there", zh="请打开链接，登录后确认")
 
 
 Doubts = Sequence[tuple[datetime, Text]]
@@ -400,12 +403,19 @@ def digest_message(
     return write(
         "digest",
         zone,
-        items=items,
+        items=[{**each, "body": each["body"] and _as_joined(each["body"])} for each in items],
         now=now,
         elsewhere=elsewhere,
         priority=PRIORITY_WORDS[priority],
         patient=_patient(patient),
         since=since,
+    )
+
+
+def _as_joined(body: Text) -> Text:
+    return Text(
+        en=body.en.replace(_ACKNOWLEDGE.en, _ACKNOWLEDGE_THERE.en),
+        zh=body.zh.replace(_ACKNOWLEDGE.zh, _ACKNOWLEDGE_THERE.zh),
     )
 
 
