@@ -452,7 +452,8 @@ class EscalationBook:
             desk.begin_overdue(noted)
             desk.write()
             if not anybody_in(db):
-                to_house(db, [_overdue_notice(each, now) for each in noted if each.priority is not Priority.LOW])
+                urgent = [each for each in noted if each.priority is not Priority.LOW]
+                to_house(db, [_overdue_notice(each, now, whose=desk.patient(each.patient)) for each in urgent])
         return len(noted)
 
     def tell(
@@ -786,6 +787,7 @@ class _Desk:
                 zone=recipient.zone,
                 now=self._now,
                 elsewhere=elsewhere,
+                whose=self.patient(follow_up.patient),
                 doubts=self._doubts_of(follow_up.patient, follow_up.id),
             )
             about = follow_up.alert, follow_up.patient, follow_up.priority
@@ -1003,6 +1005,7 @@ class _Desk:
             recipient,
             given_in(self._db, about),
             elsewhere=self._is_elsewhere(about, recipient),
+            whose=self.patient(about.patient),
             doubts=self._doubts_of(about.patient, about.id),
         )
         if about.emergency is None:
@@ -1733,14 +1736,18 @@ def _overdue_notice(
     given: CareFact | None = None,
     *,
     elsewhere: bool = True,
+    whose: Recipient,
     doubts: Doubts = (),
 ) -> Notice:
     """To a person, one at a moment by however many steps, or to the channels of the house.
 
-    elsewhere: whether the reader has another clock than the patient. doubts: see `Doubts`.
+    elsewhere: whether the reader has another clock than the patient. whose: the patient, with the contacts. doubts:
+    see `Doubts`.
     """
     zone = recipient.zone if recipient else "UTC"
-    written = overdue_message(follow_up, zone=zone, now=now, given=given, elsewhere=elsewhere, doubts=doubts)
+    written = overdue_message(
+        follow_up, zone=zone, now=now, given=given, elsewhere=elsewhere, whose=whose, doubts=doubts
+    )
     owner = recipient.owner if recipient else None
     return Notice(
         id=OVERDUE_ID + sha256(f"{follow_up.id}\x1f{owner}\x1f{now.isoformat()}".encode()).hexdigest()[:16],

@@ -58,7 +58,7 @@ _DUE_EN: Final = re.compile(r"^To be done by ([^.\n]+)\.", re.MULTILINE)
 _DUE_ZH: Final = re.compile(r"^请于 ([^。\n]+) 前处理。", re.MULTILINE)
 # What a rule asks of a patient that no day is lost by: of devices, and of measuring.
 _PLAIN: Final = frozenset(for_patient(rule.title) for rule in (*DEVICE_RULES, MISSED_MEASUREMENT, BP_CUFF_ERROR))
-_MINUTE: Final = timedelta(minutes=1)
+_JUST_LATE: Final = Text(en="less than 1 min ago", zh="已逾期不到 1 分钟")
 _COMMA: Final = Text(en=", ", zh="，")
 
 _ROLES: Final[Mapping[str, Text]] = {
@@ -147,6 +147,9 @@ _FOR_EMERGENCY: Final = Text(
 # As the templates have it, of one message and of several; for a way by which no answer comes back it is left out.
 _OR_REPLY_EN: Final = re.compile(r", or answer OK(?: to the message about it)?")
 _OR_REPLY_ZH: Final = re.compile(r"，或(?:直接回复该警报的消息|回复)“收到”")
+# As the template of an alert has it; the links in a message that joins some lead to where one signs in.
+_ACKNOWLEDGE: Final = Text(en="Acknowledge with the link, or answer OK", zh="请点击链接确认，或回复“收到”")
+_ACKNOWLEDGE_THERE: Final = Text(en="Open the link, sign in and acknowledge it there", zh="请打开链接，登录后确认")
 
 
 Doubts = Sequence[tuple[datetime, Text]]
@@ -221,7 +224,7 @@ def alert_message(
         numbers=situation.numbers,
         trend=situation.trend,
         elsewhere=apart,
-        **_reached(whose if alert.patient != HOUSE else None),
+        **_reached(alert.patient, whose),
         doubts=doubts,
         over=alert.condition_gone_at is not None,
         tried=[_told(each, zone, with_offset=bool(apart)) for each in tried[-_MOST_TRIED:]],
@@ -268,7 +271,7 @@ def was_it_kept(appointment: Appointment, zone: ZoneInfo) -> Text:
 def please_call_message(follow_up: FollowUp, whose: Recipient, *, zone: str, doubts: Doubts = ()) -> Written:
     """What is told of a patient who asks to be called. doubts: see `Doubts`."""
     places = {"patient": follow_up.patient, "because": follow_up.because, "doubts": doubts}
-    return write("please_call", zone, **places, **_reached(whose))
+    return write("please_call", zone, **places, **_reached(follow_up.patient, whose))
 
 
 def reply_message(
@@ -292,13 +295,13 @@ def reply_message(
         for link, each in (open_alerts or {}).items()
     ]
     named = Text(en=f"Patient {who}", zh=f"患者 {who}") if whose else Text(en=who, zh=who)
-    known = {"patient": _reached(whose), "doubts": doubts, "is_listed": is_listed}
+    known = {"patient": _reached(who, whose), "doubts": doubts, "is_listed": is_listed}
     return write("reply", zone, who=named, alert=alert, text=text, waiting=waiting, **known)
 
 
-def _reached(whose: Recipient | None) -> dict[str, Any]:
+def _reached(of_patient: str, whose: Recipient | None) -> dict[str, Any]:
     """Whom a message is about, and the number; only where the channel is trusted with the text."""
-    if whose is None:
+    if whose is None or of_patient == HOUSE:
         return {"who": "", "call": None}
     numbers = " / ".join(numbers_among(whose.contacts))
     return {
@@ -353,23 +356,26 @@ def overdue_message(
     now: datetime,
     given: Fact | None = None,
     elsewhere: bool = False,
+    whose: Recipient | None = None,
     doubts: Doubts = (),
 ) -> Written:
     """What who has a follow-up is told when its time has passed.
 
-    given: how it was, if somebody gave it. elsewhere: see `_moment`. doubts: see `Doubts`.
+    given: how it was, if somebody gave it. elsewhere: see `_moment`. whose: the patient, with the contacts. doubts:
+    see `Doubts`.
     """
     return write(
         "overdue",
         zone,
         priority=PRIORITY_WORDS[follow_up.priority],
         patient=follow_up.patient,
+        **_reached(follow_up.patient, whose),
         because=follow_up.because,
         given_by=given.by if given and given.note else None,
         note=given.note if given else "",
         due_at=follow_up.due_at,
         now=now.astimezone(ZoneInfo(zone)),
-        late=span(max(now - follow_up.due_at, _MINUTE)),
+        late=_late(now - follow_up.due_at),
         rule=follow_up.rule,
         assigned_to=follow_up.assigned_to,
         role=ROLE_WORDS[follow_up.role],
@@ -400,12 +406,19 @@ def digest_message(
     return write(
         "digest",
         zone,
-        items=items,
+        items=[{**each, "body": each["body"] and _as_joined(each["body"])} for each in items],
         now=now,
         elsewhere=elsewhere,
         priority=PRIORITY_WORDS[priority],
         patient=_patient(patient),
         since=since,
+    )
+
+
+def _as_joined(body: Text) -> Text:
+    return Text(
+        en=body.en.replace(_ACKNOWLEDGE.en, _ACKNOWLEDGE_THERE.en),
+        zh=body.zh.replace(_ACKNOWLEDGE.zh, _ACKNOWLEDGE_THERE.zh),
     )
 
 
@@ -416,11 +429,13 @@ def given_message(
     zone: str,
     now: datetime,
     elsewhere: bool = False,
+    whose: Recipient | None = None,
     doubts: Doubts = (),
 ) -> Written:
     """What who is given a follow-up by somebody is told.
 
-    given: how it was; its note is what there is to know. elsewhere: see `_moment`. doubts: see `Doubts`.
+    given: how it was; its note is what there is to know. elsewhere: see `_moment`. whose: the patient, with the
+    contacts. doubts: see `Doubts`.
     """
     return write(
         "given",
@@ -431,6 +446,7 @@ def given_message(
         to=follow_up.assigned_to,
         role=ROLE_WORDS[follow_up.role],
         patient=follow_up.patient,
+        **_reached(follow_up.patient, whose),
         because=follow_up.because,
         note=given.note,
         due_at=follow_up.due_at,
@@ -440,6 +456,14 @@ def given_message(
         doubts=doubts,
         unasked=follow_up.unasked,
     )
+
+
+def _late(by: timedelta) -> Text:
+    """By how much it is overdue; most are told within seconds."""
+    if by < timedelta(minutes=1):
+        return _JUST_LATE
+    said = span(by)
+    return Text(en=f"{said.en} ago", zh=f"已逾期 {said.zh}")
 
 
 def _tries(follow_up: FollowUp) -> Text | None:

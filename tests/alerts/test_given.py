@@ -53,11 +53,13 @@ async def test_who_is_handed_one_is_told_at_once_with_the_note_and_who_wrote_it(
         en="High priority: 王丽 gives a follow-up to Li, patient p-1", zh="高优先级：王丽 将一项随访交给 Li，患者 p-1"
     )
     assert message.body == Text(
-        en="What it is about: Blood pressure 189/127 mmHg at 14:39.\n"
+        en="Patient: 张伟; no telephone number is entered. Enter one on the patient's page.\n"
+        "What it is about: Blood pressure 189/127 mmHg at 14:39.\n"
         "王丽 says: 我在抢救，请立即处理\n"
         "To be done by 2 Mar 02:30. To be acted on within 30 min.\n"
         "Tries to reach the patient: 0.",
-        zh="事由：14:39 血压 189/127 mmHg。\n王丽 的说明：我在抢救，请立即处理\n"
+        zh="患者：张伟；未登记电话号码，请在患者页面登记。\n"
+        "事由：14:39 血压 189/127 mmHg。\n王丽 的说明：我在抢救，请立即处理\n"
         "请于 3月2日 02:30 前处理。须在 30 分钟内处理。\n已尝试联系 0 次。",
     )
     await clinic.skip(25)

@@ -157,11 +157,11 @@ async def test_a_number_that_was_found_wrong_is_marked_in_what_staff_are_told_un
     )
     await clinic.skip(63)
     (late,) = (each for who, each in app.heard if who == "wang" and each.link.endswith(follow_up.id))
-    assert f"{BECAUSE.en}\n{mark.en}" in late.body.en
-    assert f"{BECAUSE.zh}\n{mark.zh}" in late.body.zh
+    assert late.body.en.startswith(f"Patient: 张伟; telephone 010-1234.\n{mark.en}What it is about: ")
+    assert late.body.zh.startswith(f"患者：张伟；电话 010-1234。\n{mark.zh}事由：")
     clinic.alarm()
     await clinic.skip(65)
-    alarms = [each.body for _, each in app.heard if "Patient: 张伟" in each.body.en]
+    alarms = [each.body for _, each in app.heard if "Acknowledge with" in each.body.en]
     assert alarms
     assert all(f"telephone 010-1234.\n{mark.en}What happened" in each.en for each in alarms)
     assert all(f"电话 010-1234。\n{mark.zh}情况" in each.zh for each in alarms)
@@ -285,11 +285,18 @@ def test_the_message_says_what_since_when_how_many_tries_and_what_to_do(clinic: 
     assert reached.body.zh.endswith("已联系到患者：请填写处理结果后结束，或另约时间。")
 
 
-@pytest.mark.parametrize("seconds", [0, 1, 29])
-def test_what_is_overdue_since_a_moment_ago_is_not_said_to_be_late_by_nothing(clinic: Clinic, seconds: int) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "en", "zh"),
+    [
+        (0, ", less than 1 min ago. ", "已逾期不到 1 分钟。"),
+        (59, ", less than 1 min ago. ", "已逾期不到 1 分钟。"),
+        (60, ", 1 min ago. ", "已逾期 1 分钟。"),
+    ],
+)
+def test_what_is_overdue_since_a_moment_ago_is_said_to_be_so(clinic: Clinic, seconds: int, en: str, zh: str) -> None:
     follow_up = clinic.open(opening())
     said = overdue_message(follow_up, zone="UTC", now=follow_up.due_at + timedelta(seconds=seconds)).body
-    assert ("1 min ago" in said.en, "已逾期 1 分钟" in said.zh) == (True, True)
+    assert (en in said.en, zh in said.zh) == (True, True)
 
 
 def test_of_tries_and_episodes_the_newest_says_what_to_do(clinic: Clinic) -> None:
@@ -672,6 +679,7 @@ async def test_a_clinic_without_a_register_hears_of_it_through_the_channels_of_t
         ((_, message),) = desk.heard
         if trusted:
             assert message.subject.zh == "中优先级：随访自 3月1日 22:00 UTC 起逾期，患者 p-1"
+            assert message.body.zh.startswith("患者：张伟；未登记电话号码，请在患者页面登记。\n事由：")
         else:
             assert message.subject.zh == "有一项随访已逾期"
             assert message.body.zh.startswith("中优先级，患者 p-1：自 3月1日 22:00 UTC 起逾期。请处理：打开链接，")

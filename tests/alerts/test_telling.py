@@ -460,7 +460,12 @@ async def test_too_much_at_once_is_joined_but_what_is_critical(clinic: Clinic, a
     assert len(app.whom()) == 7
     await clinic.at(11)
     assert len(app.whom()) == 8
-    assert app.heard[-1][1].subject.en == "4 messages in one"
+    joined = app.heard[-1][1]
+    assert joined.subject.en == "4 messages in one"
+    # The link of each leads to its page; no answer says which of them is meant.
+    assert joined.body.en.count(" Open the link, sign in and acknowledge it there; then note what came of it.\n") == 4
+    assert joined.body.zh.count("请打开链接，登录后确认；随后记录处理结果。\n") == 4
+    assert ("answer OK" in joined.body.en, "回复“收到”" in joined.body.zh) == (False, False)
 
 
 async def test_what_a_rule_says_to_the_patient_goes_to_the_patients_own_contacts(clinic: Clinic, app: Ear) -> None:
