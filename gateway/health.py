@@ -324,5 +324,6 @@ def _channel(channel: ChannelHealth) -> Part:
     if channel.failures:
         error = known(channel.last_error or "")
         return Part(ok=True, detail=Sentence("The last try failed ({error}); it is tried again.", error=error))
-    said = Sentence("It delivers.")
-    return Part(ok=True, detail=said if channel.last_delivered_at else Sentence("Nothing had to be said yet."))
+    if channel.last_delivered_at is None:
+        return Part(ok=True, detail=Sentence("Nothing had to be said since the start."))
+    return Part(ok=True, detail=Sentence("It delivers."))

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import parse_qsl
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,9 +17,9 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from alerts.alert import IllegalAct, Text
-from alerts.survey import MATERIALS, QUESTIONS, Question, refusal
-from gateway.api import House
-from gateway.care_api import AnswerIn, Wish, answer
+from alerts.survey import MATERIALS, QUESTIONS, Question, Survey, call_again, refusal
+from gateway.api import House, find_patient
+from gateway.care_api import AnswerIn, Wish, answer, find_follow_up
 from gateway.language import Sentence
 from gateway.linked import Call, ask_for_call, call_about, claimed, find_notice, patients_page
 from gateway.signed import SURVEY, Claim
@@ -75,14 +76,18 @@ async def _page(
 ) -> Response:
     """refused: why an answer was not taken; the questions stay where they can still be answered.
 
-    wish: to be called again, as it was just taken. call: what was asked for beside the answer, just now.
+    wish: to be called again, as it was just taken. call: what was asked for beside the answer, just now. What was
+    asked for before is looked up.
     """
     survey = await asyncio.to_thread(house.follow_ups.survey, claim.subject)
     if survey is None:
         raise HTTPException(404, Sentence("no survey has the id {id}", id=claim.subject))
     given = await asyncio.to_thread(house.follow_ups.given, survey.patient)
-    if call is None and not (survey.answer and survey.answer.call_again):
-        call = await call_about(house, await find_notice(house, claim))
+    if wish is None and call is None:
+        if survey.answer and survey.answer.call_again:
+            wish, call = await _called_again(house, survey)
+        else:
+            call = await call_about(house, await find_notice(house, claim))
     return await patients_page(
         request,
         house,
@@ -99,3 +104,13 @@ async def _page(
         given=[MATERIALS[name] for name in dict.fromkeys(each.material for each in given) if name in MATERIALS],
         status=409 if refused else 200,
     )
+
+
+async def _called_again(house: HouseView, survey: Survey) -> tuple[Wish | None, Call | None]:
+    """What was asked for in the answer: by when somebody is to call, or what became of it where that is past."""
+    wanted = call_again(survey, await find_follow_up(house, survey.follow_up))
+    task = await asyncio.to_thread(house.follow_ups.get, wanted.follow_up) if wanted else None
+    if task and task.closed_at is None and house.now() < task.due_at:
+        patient = await find_patient(house, survey.patient)
+        return Wish(task.due_at.astimezone(ZoneInfo(patient.zone)), told=True), None
+    return None, Call(task)

@@ -812,7 +812,19 @@ async def test_a_follow_up_that_nobody_has_is_taken_with_one_click_by_whom_the_b
         form = (await web.get(at)).text.partition(f'action="{at}/claim"')[2].partition("</form>")[0]
         assert '<input type="hidden" name="by" value="Nurse Chen">' in form
         assert (await web.post(f"{at}/claim", data={"by": "Nurse Chen"})).status_code == 303
-        assert "Nurse Chen (nurse)" in said(await web.get(at))
+        assert "Nurse Chen; in the list of: nurse" in said(await web.get(at))
+
+
+@pytest.mark.parametrize(
+    ("language", "says"), [("en", "Dr Li; in the list of: nurse"), ("zh-CN", "Dr Li；列在护士的随访列表中")]
+)
+async def test_a_doctor_who_takes_what_is_for_nurses_is_not_called_a_nurse(
+    house: SmallHouse, language: str, says: str
+) -> None:
+    at = wanted(house, 1, "cuff")
+    async with browser(house, **{"Accept-Language": language}) as web:
+        await web.post(f"{at}/claim", data={"by": "Dr Li"})
+        assert says in said(await web.get(at))
 
 
 async def test_every_field_has_a_label(house: SmallHouse) -> None:

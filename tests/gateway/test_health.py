@@ -389,7 +389,9 @@ async def test_a_role_of_a_ladder_that_nobody_is_on_duty_in_for_a_day_is_told(
 ) -> None:
     app_channel = {"name": "app", "kind": "webhook", "url": "http://127.0.0.1:9/"}  # nothing is sent
     async with real_house(tmp_path, clock, channel=[app_channel]) as house:
-        alone = (await asked(house))["parts"]["team"]
+        parts = (await asked(house))["parts"]
+        assert parts["channel app"]["detail"] == "Nothing had to be said since the start."
+        alone = parts["team"]
         assert (alone["status"], "No staff are registered" in alone["detail"]) == ("ok", True)
         team = house.duty.team
         app = replace(WANG, id="zhao", contacts=(Contact(channel="app", address="zhao"),))  # who can be asked to dial

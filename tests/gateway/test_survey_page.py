@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from alerts.alert import Act, ActKind, Alert, Outcome, Priority
-from alerts.follow_up import PLEASE_CALL, Attempt, Result
+from alerts.follow_up import PLEASE_CALL, Attempt, Close, Result
 from alerts.team import Contact, QuietHours, Role
 from gateway.people import Patient
 from gateway.signed import Claim
@@ -221,6 +221,26 @@ async def test_who_has_asked_in_the_answer_is_not_offered_a_second_call(
     thanks = await web.post(path, data={"call_again": "true"})
     for page in (thanks, await web.get(path)):
         assert f"{path}/call" not in page.text
+
+
+async def test_who_opens_the_page_again_still_reads_by_when_the_call_comes(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    await reached(house, house.find(very_low()))
+    (message,) = (await asked(house, WANG.id)).heard
+    path = message.link.removeprefix(SENT)
+    await web.post(path, data={"call_again": "true"})
+    for page in (await web.get(path), await web.post(path, data={"score": "5"})):
+        assert "诊所会有人在 2026年3月3日 18:30 UTC+8 前给您打电话。" in page.text
+    house.time += timedelta(hours=5)
+    late = (await web.get(path)).text
+    assert "您已于 2026年3月3日 14:30 UTC+8 请求回电" in late
+    assert "18:30" not in late, "no promise of what is past"
+    (task,) = house.follow_ups.due()
+    await house.care(
+        Close(follow_up=task.id, by="Li", at=house.time, outcome=Outcome.NO_ACTION, note="is well again")
+    )
+    assert "诊所已处理" in (await web.get(path)).text
 
 
 async def test_it_is_sent_once_and_not_in_quiet_hours(house: SmallHouse) -> None:
