@@ -207,6 +207,13 @@ class Outbox:
         with reading(self._engine) as db:
             return unacknowledged_told_in(db, recipient, untold)
 
+    def waits_until(self, notices: Iterable[str]) -> dict[str, datetime]:
+        """Until when each of some notices is put off that has told nobody yet."""
+        waits = and_(among(_put_off.c.notice, notices), _put_off.c.joined.is_(None))
+        with reading(self._engine) as db:
+            rows = db.execute(select(_put_off.c.notice, _put_off.c.until_us).where(waits))
+            return {row.notice: from_us(row.until_us) for row in rows}
+
     def trials(self, recipient: str, limit: int) -> list[Trial]:
         """The last test messages to somebody, newest first."""
         is_trial = and_(_deliveries.c.recipient == recipient, _deliveries.c.notice.startswith(TRIAL_ID))
