@@ -28,8 +28,15 @@ from sqlalchemy.exc import OperationalError
 
 from alerts.alert import HOUSE, SEVERAL, Audience, Notice, Priority, Text
 from alerts.book import Book, Delivery, Try
-from alerts.machine import PRIORITY_WORDS
-from alerts.messages import OVERDUE_ID, Written, is_end, late_message, untrusted_message, without_reply
+from alerts.messages import (
+    OVERDUE_ID,
+    Written,
+    about_untrusted,
+    is_end,
+    late_message,
+    untrusted_message,
+    without_reply,
+)
 
 _log: Final = logging.getLogger("homeward.notices")
 
@@ -44,7 +51,8 @@ DEAD_AFTER: Final = 5
 # In one round a channel that fails this often is left alone until the next, for each failure may take a timeout.
 PATIENCE: Final = 3
 
-_GENERIC: Final = Text(en="An alert needs your attention", zh="有一条提醒需要您处理")
+_ALERT: Final = Text(en="An alert needs your attention", zh="有一条提醒需要您处理")
+_MESSAGE: Final = Text(en="A message needs your attention", zh="有一条消息需要您处理")
 _OVER: Final = Text(en="The condition of an alert is over", zh="一项警报的状况已解除")
 
 
@@ -632,14 +640,8 @@ def page_of(notice: Notice, base_url: str) -> str:
 def _untrusted(notice: Notice) -> Written:
     if notice.id.startswith(OVERDUE_ID):
         return untrusted_message(notice, has_link=True)
-    priority = PRIORITY_WORDS[notice.priority]
-    return Written(
-        subject=_OVER if is_end(notice) else _GENERIC,
-        body=Text(
-            en=f"{priority.en}, patient {notice.patient}. Details only after signing in.",
-            zh=f"{priority.zh}，患者 {notice.patient}。详情请登录查看。",
-        ),
-    )
+    subject = _OVER if is_end(notice) else _ALERT if notice.alert else _MESSAGE
+    return Written(subject=subject, body=about_untrusted(notice))
 
 
 def back_off(tries: int) -> timedelta:

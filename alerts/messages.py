@@ -56,6 +56,8 @@ _SINCE_ZH: Final = re.compile(r"(?:(\d+) 项)?随访自 (.+?) 起逾期")
 # Of one that was given to somebody, as a line of the template "given" begins.
 _DUE_EN: Final = re.compile(r"^To be done by ([^.\n]+)\.", re.MULTILINE)
 _DUE_ZH: Final = re.compile(r"^请于 ([^。\n]+) 前处理。", re.MULTILINE)
+# Of a reply, as the template "reply" begins.
+_ANSWERED: Final = " has answered"
 # What a rule asks of a patient that no day is lost by: of devices, and of measuring.
 _PLAIN: Final = frozenset(for_patient(rule.title) for rule in (*DEVICE_RULES, MISSED_MEASUREMENT, BP_CUFF_ERROR))
 _JUST_LATE: Final = Text(en="less than 1 min ago", zh="已逾期不到 1 分钟")
@@ -583,7 +585,18 @@ def untrusted_message(notice: Notice, *, has_link: bool) -> Written:
         patient=_patient(notice.patient),
         is_alert=notice.alert is not None,
         has_link=has_link,
+        said=about_untrusted(notice),
     )
+
+
+def about_untrusted(notice: Notice) -> Text:
+    """How urgent a notice to staff is, whom it is about, and where all of it stands: no health data."""
+    urgency, whom = PRIORITY_WORDS[notice.priority], _patient(notice.patient)
+    where = Text(en="Details only after signing in.", zh="详情请登录查看。")
+    if notice.patient == HOUSE and _ANSWERED in notice.subject.en:
+        whom = Text(en="a reply that is of no patient", zh="一条不属于任何患者的回复")
+        where = Text(en="Its text is in the audit (GET /api/v1/audit).", zh="内容见审计记录（GET /api/v1/audit）。")
+    return Text(en=f"{urgency.en}, {whom.en}. {where.en}", zh=f"{urgency.zh}，{whom.zh}。{where.zh}")
 
 
 def _patient(name: str) -> Text:

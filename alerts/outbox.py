@@ -137,7 +137,10 @@ class Outbox:
         self._hub = hub or _ALONE
 
     def pending_notices(self, channel: str, now: datetime, limit: int = _AT_ONCE) -> list[Delivery]:
-        """What is due for a channel and claimed by this hub, the most urgent first, then the longest due."""
+        """What is due for a channel and claimed by this hub, the most urgent first, then the longest due.
+
+        Of what is due at one moment, as all that was put off until then, the first goes that was written first.
+        """
         free = or_(
             _deliveries.c.claimed_by.is_(None),
             _deliveries.c.claimed_by == self._hub,
@@ -146,7 +149,7 @@ class Outbox:
         query = (
             select(_deliveries)
             .where(_deliveries.c.channel == channel, _deliveries.c.due_us <= to_us(now), free)
-            .order_by(_deliveries.c.priority.desc(), _deliveries.c.due_us, _deliveries.c.notice)
+            .order_by(_deliveries.c.priority.desc(), _deliveries.c.due_us, _written_us(), _deliveries.c.notice)
             .limit(limit)
         )
         with reading(self._engine) as db:
@@ -203,6 +206,13 @@ class Outbox:
         untold = select(_put_off.c.notice).where(_put_off.c.recipient == recipient, waits_or_not_needed)
         with reading(self._engine) as db:
             return unacknowledged_told_in(db, recipient, untold)
+
+    def waits_until(self, notices: Iterable[str]) -> dict[str, datetime]:
+        """Until when each of some notices is put off that has told nobody yet."""
+        waits = and_(among(_put_off.c.notice, notices), _put_off.c.joined.is_(None))
+        with reading(self._engine) as db:
+            rows = db.execute(select(_put_off.c.notice, _put_off.c.until_us).where(waits))
+            return {row.notice: from_us(row.until_us) for row in rows}
 
     def trials(self, recipient: str, limit: int) -> list[Trial]:
         """The last test messages to somebody, newest first."""
@@ -518,6 +528,12 @@ def _way(row: Any) -> PersonalWay:
 
 def _each_once(contacts: Sequence[Contact]) -> list[Contact]:
     return list(dict.fromkeys(contacts))
+
+
+def _written_us() -> Any:
+    """When the notice of a delivery was written, which of what was put off is long before the delivery."""
+    notices = METADATA.tables["notices"]
+    return select(notices.c.written_at_us).where(notices.c.id == _deliveries.c.notice).scalar_subquery()
 
 
 def _is(notice: str, position: int) -> Any:

@@ -424,22 +424,31 @@ def _evidence(house: HouseView, alert: Alert) -> list[tuple[Vital, datetime, str
     return found
 
 
-def _with_recipients(house: HouseView, alert: str, patient: Patient) -> list[tuple[Notice, str | None, str]]:
+def _with_recipients(
+    house: HouseView, alert: str, patient: Patient
+) -> list[tuple[Notice, str | None, str, datetime | None]]:
     """The notices about an alert, each with the name of the person to whom it goes; None: to no single one.
 
-    And with what is to be said of one that was put off and not told.
+    And with what is to be said of one that was put off and not told, and until when it waits.
     """
     names = {staff(one.id): one.name for one in house.duty.team.staff()} | {owner_of(patient.id): patient.name}
     found = house.book.notices(alert)
     put_off = house.duty.escalation.put_off([each.id for each in found], house.now())
+    until = _waits_until(house, put_off)
     return [
         (
             each,
             each.recipient and names.get(each.recipient, each.recipient),
             _PUT_OFF.get(put_off[each.id], "") if each.id in put_off else "",
+            until.get(each.id),
         )
         for each in found
     ]
+
+
+def _waits_until(house: HouseView, put_off: Mapping[str, str | None]) -> Mapping[str, datetime]:
+    """Until when each of those waits that were put off and are to be told still. Blocks."""
+    return house.duty.outbox.waits_until(name for name, into in put_off.items() if into is None)
 
 
 def _snooze_hours(alert: Alert) -> list[int]:
@@ -1110,6 +1119,7 @@ class _Told(NamedTuple):
     notice: Notice
     ways: Sequence[Way | PersonalWay]
     remark: str
+    until: datetime | None  # it was put off, and is told then
 
     @property
     def is_untold(self) -> bool:
@@ -1127,6 +1137,7 @@ def _told(house: HouseView, patient: str) -> list[_Told]:
     names = [notice.id for notice, _ in found]
     handed_on = house.duty.escalation.handed_on(names)
     put_off = house.duty.escalation.put_off(names, house.now())
+    until = _waits_until(house, put_off)
     told = []
     for notice, of_house in found:
         own = [way for way in house.duty.outbox.ways(notice.id) if way.released_at]
@@ -1147,7 +1158,7 @@ def _told(house: HouseView, patient: str) -> list[_Told]:
             remark = _PUT_OFF.get(put_off[notice.id], N_("told later, in one message with others"))
         else:
             remark = N_("not told yet") if became is None else _UNTOLD
-        told.append(_Told(notice, ways, remark))
+        told.append(_Told(notice, ways, remark, until.get(notice.id)))
     return told
 
 

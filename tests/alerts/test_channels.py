@@ -7,7 +7,7 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -19,7 +19,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from apprise import Apprise
 from sqlalchemy import event
 
-from alerts.alert import Audience, Notice, Priority, Verdict
+from alerts.alert import HOUSE, SEVERAL, Audience, Notice, Priority, Verdict
 from alerts.book import Book
 from alerts.channels import (
     DEAD_AFTER,
@@ -217,6 +217,26 @@ async def test_a_webhook_that_is_not_trusted_gets_a_link_and_no_health_data(desk
         "link": f"{BASE}/alerts/{notice.alert}",
         "written_at": "2026-03-01T18:00:00+00:00",
     }
+
+
+@pytest.mark.parametrize(
+    ("patient", "en", "zh"),
+    [
+        (HOUSE, "Medium priority, Homeward itself. ", "中优先级，Homeward 系统。"),
+        (SEVERAL, "Medium priority, several patients. ", "中优先级，多名患者。"),
+    ],
+)
+async def test_of_what_is_about_no_one_patient_a_channel_that_is_not_trusted_names_none(
+    desk: Desk, patient: str, en: str, zh: str
+) -> None:
+    async with receiving() as receiver:
+        speaker = desk.through(webhook(receiver))
+        told = replace(desk.alarm(), id="n-1", patient=patient, alert=None)
+        desk.book.record((), [told])
+        await speaker.speak()
+    (body,) = [body for _, body in receiver.requests if body["id"] == "n-1"]
+    assert body["subject"] == {"en": "A message needs your attention", "zh": "有一条消息需要您处理"}
+    assert body["body"] == {"en": f"{en}Details only after signing in.", "zh": f"{zh}详情请登录查看。"}
 
 
 async def test_a_trusted_webhook_gets_the_sentence(desk: Desk) -> None:

@@ -529,6 +529,23 @@ def test_of_the_house_itself() -> None:
     )
 
 
+def test_without_trust_what_is_of_no_patient_is_said_to_be_so() -> None:
+    own = untrusted_message(
+        replace(NOTICE, patient=HOUSE, alert=None, subject=Text(en="2 messages", zh="2 条")), has_link=True
+    )
+    assert own.body == Text(
+        en="High priority, Homeward itself. Details only after signing in.",
+        zh="高优先级，Homeward 系统。详情请登录查看。",
+    )
+    answer = reply_message("Who?", who="+4999", zone=ZONE)
+    reply = untrusted_message(replace(NOTICE, patient=HOUSE, alert=None, subject=answer.subject), has_link=False)
+    assert reply.subject == Text(en="A message needs your attention", zh="有一条消息需要您处理")
+    assert reply.body == Text(
+        en="High priority, a reply that is of no patient. Its text is in the audit (GET /api/v1/audit).",
+        zh="高优先级，一条不属于任何患者的回复。内容见审计记录（GET /api/v1/audit）。",
+    )
+
+
 def test_there_is_a_template_in_each_language_for_each_kind() -> None:
     folder = Path(alerts.messages.__file__).parent / "messages"
     kinds = {path.name.split(".")[0] for path in folder.iterdir() if path.suffix == ".jinja"}

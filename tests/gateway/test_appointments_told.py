@@ -183,6 +183,19 @@ async def test_quiet_hours_and_the_night_put_it_off_unless_it_is_soon(
     assert soon.notice.priority is Priority.MEDIUM
 
 
+async def test_what_was_put_off_is_told_in_the_order_in_which_it_was_written(
+    house: SmallHouse, web: httpx.AsyncClient
+) -> None:
+    told = Told(house, quiet=QuietHours(start=time(14), end=time(16)))  # 14:30 in Shanghai
+    for day in range(14, 9, -1):
+        await made(web, f"2026-03-{day}T09:30:00+08:00")
+        await told.now()
+        house.time += timedelta(minutes=1)
+    messages = await told.at(NOW + 2 * HOUR)
+    days = [day for each in messages for day in re.findall(r"3月(\d+)日", each.said(each.body))]
+    assert days == ["14", "13", "12", "11", "10"]
+
+
 async def test_of_what_was_never_told_a_change_is_told_as_new_and_its_end_not_at_all(
     house: SmallHouse, web: httpx.AsyncClient
 ) -> None:
