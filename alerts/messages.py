@@ -151,6 +151,12 @@ _ACKNOWLEDGE: Final = Text(en=f"Acknowledge with the link{_OR_REPLY.en}", zh=f"�
 _ACKNOWLEDGE_THERE: Final = Text(en="Open the link, sign in and acknowledge it there", zh="请打开链接，登录后确认")
 
 
+# How a message to a patient greets, before it says what it is about: of a rule, and as the template "patient" begins.
+_GREETINGS: Final = (
+    for_patient(Text(en="", zh="")),
+    Text(en="Please look after yourself now: ", zh="请立即关注："),
+)
+
 Doubts = Sequence[tuple[datetime, Text]]
 """What somebody has said of a patient's contacts that are wrong, and when."""
 
@@ -503,7 +509,7 @@ def call_message(
         zone,
         name=name,
         number=number,
-        about=about.subject,
+        about=_without_greeting(about.subject),
         because=None if is_asked else alert.because if alert else about.body,
         questions=[*QUESTIONS.values()] if is_asked else [],
         numbers=situation.numbers,
@@ -516,6 +522,12 @@ def call_message(
         advice=_FOR_STAFF.get(problem),
         say=None if is_said else say,
     )
+
+
+def _without_greeting(subject: Text) -> Text:
+    for greeting in _GREETINGS:
+        subject = Text(en=subject.en.removeprefix(greeting.en), zh=subject.zh.removeprefix(greeting.zh))
+    return subject
 
 
 def late_message(notice: Notice, now: datetime, *, has_link: bool) -> Written:
