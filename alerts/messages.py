@@ -102,7 +102,7 @@ _FOR_STAFF: Final[Mapping[str, Text]] = {
     CHANNEL_DEAD.problem: Text(
         en="See to the server and the account behind the channel. People are told through their other contacts "
         "meanwhile; what waits is tried on.",
-        zh="请检查该通道的服务器与账户。期间改用其他联系方式通知；待发消息会继续重试。",
+        zh="请检查该渠道的服务器与账户。期间改用其他联系方式通知；待发消息会继续重试。",
     ),
 }
 _CALL_ME: Final = Text(

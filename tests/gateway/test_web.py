@@ -600,7 +600,7 @@ async def test_an_alert_of_the_house_itself_has_no_patient_and_is_dealt_with_lik
             page = (await web.get(path)).text
             assert "A channel does not deliver" in page
             assert f"/patients/{HOUSE}" not in page
-        assert "通知通道无法送达" in (await web.get("/", headers={"Accept-Language": "zh-CN"})).text
+        assert "通知渠道无法送达" in (await web.get("/", headers={"Accept-Language": "zh-CN"})).text
         (listed,) = (await web.get("/api/v1/alerts")).json()
         assert (listed["patient"], listed["zone"]) == (HOUSE, "Asia/Shanghai")
         form = {"by": "Bao", "outcome": "no-action", "note": "renewed the password"}
