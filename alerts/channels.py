@@ -191,6 +191,7 @@ class WebhookChannel:
         self.trusted = trusted
         self.reaches = reaches
         self.replies = replies
+        self._called = name if name == "webhook" else f"webhook {name}"  # the house's has no other name
         self._url = url
         self._headers = dict(headers or {})
         self._timeout_s = timeout_s
@@ -206,9 +207,9 @@ class WebhookChannel:
                     headers={**self._headers, "Homeward-Notice-Id": notice.id},
                 )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ChannelError(f"webhook {self.name}: {type(error).__name__} {error}".rstrip()) from error
+            raise ChannelError(f"{self._called}: {type(error).__name__} {error}".rstrip()) from error
         if not answer.is_success:
-            raise ChannelError(f"webhook {self.name} answered HTTP {answer.status_code}")
+            raise ChannelError(f"{self._called} answered HTTP {answer.status_code}")
 
 
 def _addressed(url: str, message: Message) -> str:

@@ -82,7 +82,7 @@ BATTERY_LOW: Final = Rule(
 # About the house itself and no patient; raised by whoever speaks. The channel's name stands behind the problem.
 CHANNEL_DEAD: Final = Rule(
     name="channel-dead",
-    title=Text(en="A channel does not deliver", zh="通知通道无法送达"),
+    title=Text(en="A channel does not deliver", zh="通知渠道无法送达"),
     problem="channel-dead",
     vitals=(),
     comparison=Comparison.AT_LEAST,

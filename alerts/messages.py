@@ -104,7 +104,7 @@ _FOR_STAFF: Final[Mapping[str, Text]] = {
     CHANNEL_DEAD.problem: Text(
         en="See to the server and the account behind the channel. People are told through their other contacts "
         "meanwhile; what waits is tried on.",
-        zh="请检查该通道的服务器与账户。期间改用其他联系方式通知；待发消息会继续重试。",
+        zh="请检查该渠道的服务器与账户。期间改用其他联系方式通知；待发消息会继续重试。",
     ),
 }
 _CALL_ME: Final = Text(
@@ -153,6 +153,12 @@ _OR_REPLY_ZH: Final = re.compile(r"，或(?:直接回复该警报的消息|回�
 _ACKNOWLEDGE: Final = Text(en="Acknowledge with the link, or answer OK", zh="请点击链接确认，或回复“收到”")
 _ACKNOWLEDGE_THERE: Final = Text(en="Open the link, sign in and acknowledge it there", zh="请打开链接，登录后确认")
 
+
+# How a message to a patient greets, before it says what it is about: of a rule, and as the template "patient" begins.
+_GREETINGS: Final = (
+    for_patient(Text(en="", zh="")),
+    Text(en="Please look after yourself now: ", zh="请立即关注："),
+)
 
 Doubts = Sequence[tuple[datetime, Text]]
 """What somebody has said of a patient's contacts that are wrong, and when."""
@@ -508,7 +514,7 @@ def call_message(
         zone,
         name=name,
         number=number,
-        about=about.subject,
+        about=_without_greeting(about.subject),
         because=None if is_asked else alert.because if alert else about.body,
         questions=[*QUESTIONS.values()] if is_asked else [],
         numbers=situation.numbers,
@@ -521,6 +527,12 @@ def call_message(
         advice=_FOR_STAFF.get(problem),
         say=None if is_said else say,
     )
+
+
+def _without_greeting(subject: Text) -> Text:
+    for greeting in _GREETINGS:
+        subject = Text(en=subject.en.removeprefix(greeting.en), zh=subject.zh.removeprefix(greeting.zh))
+    return subject
 
 
 def late_message(notice: Notice, now: datetime, *, has_link: bool) -> Written:

@@ -616,6 +616,7 @@ class SentenceOut(BaseModel):
 
 PriorityName = Literal["low", "medium", "high"]
 AlertState = Literal["open", "closed", "all"]
+EventType = Literal["alert", "follow-up", "reading", "health"]
 
 
 class EpisodeOut(BaseModel):
@@ -1235,8 +1236,8 @@ async def discard_letter(house: House, letter_id: LetterNumber, body: DiscardIn)
 async def events(
     house: House,
     type: Annotated[  # noqa: A002
-        list[str] | None,
-        Query(description="Only these: alert, follow-up, reading, health", examples=[["alert", "follow-up"]]),
+        list[EventType] | None,
+        Query(description="Only these", examples=[["alert", "follow-up"]]),
     ] = None,
     patient: Annotated[str | None, Query(description="Only about this patient", examples=["p-017"])] = None,
     last_event_id: Annotated[str | None, Header(examples=["5f2c-17"])] = None,

@@ -288,10 +288,10 @@ class Duty:
         said = {
             Verdict.RAISE: Text(
                 en=f"The channel {name} has not delivered since {en}: {fault}.",
-                zh=f"通道 {name} 自 {zh} 起无法送达：{_chinese().sentence(fault)}。",
+                zh=f"渠道 {name} 自 {zh} 起无法送达：{_chinese().sentence(fault)}。",
             ),
             Verdict.CLEAR: Text(
-                en=f"The channel {name} delivers again since {en}.", zh=f"通道 {name} 自 {zh} 起已恢复送达。"
+                en=f"The channel {name} delivers again since {en}.", zh=f"渠道 {name} 自 {zh} 起已恢复送达。"
             ),
         }
         return Finding(

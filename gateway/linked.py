@@ -20,6 +20,7 @@ from gateway.api import House, find_patient
 from gateway.care_api import open_for_patient, tell_to_call
 from gateway.language import Sentence
 from gateway.own_limits import care_of
+from gateway.people import Patient
 from gateway.signed import BadLink, Claim
 from gateway.view import HouseView
 
@@ -32,13 +33,19 @@ class Call(NamedTuple):
 
 
 def claimed(purpose: str) -> Any:
-    """The dependency that says what a link for this purpose holds; one that is not good is an HTTP 404 with why."""
+    """The dependency that says what a link for this purpose holds; one that is not good is an HTTP 404 with why.
 
-    async def claim(house: House, token: str) -> Claim:
+    What a patient sends by it is answered in the patient's language, also what is refused.
+    """
+
+    async def claim(request: Request, house: House, token: str) -> Claim:
         try:
-            return await asyncio.to_thread(house.duty.links.read, token, purpose, house.now())
+            found = await asyncio.to_thread(house.duty.links.read, token, purpose, house.now())
         except BadLink as error:
             raise HTTPException(404, error.args[0]) from None
+        if patient := await _patient(house, found):
+            request.state.spoken = patient.language
+        return found
 
     return Depends(claim)
 
@@ -50,16 +57,21 @@ async def patients_page(
 
     encourages: whether the days with readings stand there.
     """
-    patient = await asyncio.to_thread(house.people.patient, claim.person.partition(":")[2])
+    patient = await _patient(house, claim)
     response: Response = request.app.state.desk.page(
         request,
         template,
-        spoken=patient.language if patient else None,
         zone=ZoneInfo(patient.zone) if patient else house.zone,
         goals=await goals_of(house, patient) if patient and encourages else [],
         **shown,
     )
     return response
+
+
+async def _patient(house: HouseView, claim: Claim) -> Patient | None:
+    """The patient for whom a link was made; None for one of the staff, or who is not registered any more."""
+    kind, _, name = claim.person.partition(":")
+    return await asyncio.to_thread(house.people.patient, name) if kind == "patient" else None
 
 
 async def find_notice(house: HouseView, claim: Claim) -> Notice:

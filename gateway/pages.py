@@ -188,15 +188,14 @@ class Desk:
         self._rooms = {code: _environment(language) for code, language in self._languages.items()}
 
     def language(self, request: Request) -> Language:
-        """The language of this person."""
-        code = choose(request.cookies.get(_LANGUAGE_COOKIE), request.headers.get("accept-language"))
+        """The language of this person: of the patient for whom a signed link was made, or the one asked for."""
+        spoken: str | None = getattr(request.state, "spoken", None)
+        code = spoken or choose(request.cookies.get(_LANGUAGE_COOKIE), request.headers.get("accept-language"))
         return self._languages[code]
 
-    def page(
-        self, request: Request, template: str, status: int = 200, spoken: str | None = None, **shown: Any
-    ) -> HTMLResponse:
-        """The page for this person, in the language that is spoken, if known. `shown`: the template's own values."""
-        language = self._languages[spoken] if spoken else self.language(request)
+    def page(self, request: Request, template: str, status: int = 200, **shown: Any) -> HTMLResponse:
+        """The page for this person. `shown`: the template's own values."""
+        language = self.language(request)
         refusal: Refusal | None = getattr(request.state, "refusal", None)
         frame = {
             "here": request.url.path,

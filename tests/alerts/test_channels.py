@@ -269,6 +269,15 @@ async def test_a_webhook_that_fails_is_tried_again_with_the_same_id_and_then_del
     assert alert.notified_at == clock()
 
 
+async def test_the_webhook_of_the_house_says_once_which_it_is(desk: Desk) -> None:
+    async with receiving() as receiver:
+        speaker = desk.through(webhook(receiver, name="webhook"))
+        notice = desk.alarm()
+        receiver.status = 500
+        await speaker.speak()
+    assert [tried.error for tried in desk.book.tries(notice.id)] == ["webhook answered HTTP 500"]
+
+
 def ended(desk: Desk, clock: Clock) -> None:
     """The condition of the only alert is over, by the machine."""
     (alert,) = desk.book.open_alerts()

@@ -450,6 +450,21 @@ def test_several_in_one() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "subject",
+    [
+        Text(en="For you: Very low glucose", zh="请注意：血糖严重偏低"),
+        alert_message(ALERT, to_patient=True, zone=ZONE, situation=SITUATION).subject,
+    ],
+    ids=["of a rule", "of an alert"],
+)
+def test_who_is_to_telephone_reads_what_it_is_about_without_the_patients_greeting(subject: Text) -> None:
+    about = replace(NOTICE, audience=Audience.PATIENT, subject=subject)
+    said = call_message(about, None, name="张伟", number="1", zone=ZONE, situation=Situation(), failed=False).body
+    assert "It was about: Very low glucose.\n" in said.en
+    assert "内容：血糖严重偏低。\n" in said.zh
+
+
 def test_a_telephone_call_is_asked_for() -> None:
     def asked(alert: Alert | None, about: Notice = NOTICE, *, failed: bool = False) -> Written:
         situation = replace(SITUATION, zone="Europe/Berlin") if alert else Situation()

@@ -546,7 +546,7 @@ async def test_who_telephones_for_a_rule_that_says_something_to_the_patient_alon
     ((address, asked),) = app.heard
     (task,) = clinic.follow_ups.open_of("p-1")
     assert (address, asked.link) == ("wang", f"{BASE}/follow-ups/{task.id}")
-    assert f"内容：请注意：血糖严重偏低。\n情况：{said.because.zh}\n请拨打 010-1234" in asked.body.zh
+    assert f"内容：血糖严重偏低。\n情况：{said.because.zh}\n请拨打 010-1234" in asked.body.zh
 
 
 async def test_a_patient_who_is_telephoned_is_called_once_about_an_alert_and_ends_with_it(
@@ -646,7 +646,7 @@ async def test_calls_that_are_joined_are_about_the_most_urgent_of_them(clinic: C
     await clinic.at(18)
     (call,) = (message for _, message in app.heard if "010-1234" in message.subject.en)
     assert call.notice.priority is Priority.MEDIUM
-    assert "It was about: For you: Very low glucose on the meter." in call.body.en
+    assert "It was about: Very low glucose on the meter." in call.body.en
     assert "What else is to be said:" in call.body.en
     task = clinic.follow_ups.of_alert(alert.id)
     assert task

@@ -162,7 +162,7 @@ async def test_a_channel_that_does_not_deliver_is_told_by_the_others_and_when_it
     assert "The channel sms has not delivered since 3 Mar 06:32: " in told[0].body.en
     assert "the line is cut" in told[0].body.en
     assert "See to the server and the account behind the channel." in told[0].body.en
-    assert "请检查该通道的服务器与账户。" in told[0].body.zh
+    assert "请检查该渠道的服务器与账户。" in told[0].body.zh
     (alert,) = house.book.open_alerts([HOUSE])
     assert (alert.problem, alert.raising) == ("channel-dead:sms", {"channel-dead"})
     act = Act(kind=ActKind.ACKNOWLEDGE, alert=alert.id, by="Bao", at=house.time)

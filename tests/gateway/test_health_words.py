@@ -104,6 +104,9 @@ def test_what_is_quoted_in_a_sentence_is_said_in_chinese_too_as_far_as_it_can_be
     [
         ("webhook pager answered HTTP 500", "webhook pager 返回错误代码 HTTP 500"),
         ("webhook pager answered HTTP 401", "webhook pager 拒绝了登录信息（HTTP 401），请检查密钥"),
+        ("webhook answered HTTP 403", "webhook 拒绝访问（HTTP 403），请检查权限"),
+        ("webhook: ReadTimeout", "webhook：等待应答超时"),
+        ("webhook: ConnectError it is off", "webhook：无法建立连接（对方原文：it is off）"),
         ("webhook pager: ReadTimeout", "webhook pager：等待应答超时"),
         (
             "webhook pager: ConnectError All connection attempts failed",
@@ -121,7 +124,7 @@ def test_what_is_quoted_in_a_sentence_is_said_in_chinese_too_as_far_as_it_can_be
         ("pager: not done within 45 s", "pager：45 秒内未完成"),
         (
             "pager: ValueError no such header; correct the channel's configuration",
-            "pager：ValueError（原文：no such header）；请更正该通道的配置",
+            "pager：ValueError（原文：no such header）；请更正该渠道的配置",
         ),
     ],
 )

@@ -79,7 +79,10 @@ async def test_a_patient_answers_in_the_own_language_and_a_poor_answer_opens_a_t
         assert "worklist" not in page.text.lower()
     (survey,) = house.follow_ups.surveys(NOW - timedelta(days=1), NOW + timedelta(days=1))
     assert (survey.sent_at, survey.answered_at) == (house.time, None)
-    assert (await web.post(path, data={"score": "9"})).status_code == 422
+    refused = await web.post(path, data={"score": "9"})
+    assert refused.status_code == 422
+    flaw = {"zh_CN": "所提交的内容：不得大于 5", "en": "What was sent along: use 5 or less"}
+    assert flaw[patient.language] in refused.text
     thanks = await web.post(path, data={"solved": "false", "score": "2", "text": "头晕", "call_again": "true"})
     assert thanks.status_code == 200
     assert {"zh_CN": "谢谢", "en": "Thank you"}[patient.language] in thanks.text
@@ -287,5 +290,6 @@ async def test_an_answer_that_cannot_be_shows_no_page_of_the_staff(
     path = f"/{link}/{house.duty.links.sign(claim)}"
     page = await web.post(path, data={"score": "9"}, headers={"Referer": f"http://127.0.0.1{path}"})
     assert page.status_code == {"survey": 422, "message": 404}[link]
+    assert "操作未成功" in page.text  # in the patient's language, which no browser has to ask for
     assert "/alerts" not in page.text
     assert "/follow-ups" not in page.text

@@ -201,6 +201,9 @@ async def test_errors_are_problem_details_with_a_sentence(furnished, method, pat
         ("POST", "/patients", [], "body: send a JSON object", "body：请发送 JSON 对象"),
         ("GET", "/letters?limit=x&before=0", None, "limit: write a whole number; before: use 1 or more",
          "limit：请填写整数；before：不得小于 1"),
+        ("GET", "/events?type=alert&type=foo", None,
+         "type.1: use one of 'alert', 'follow-up', 'reading', 'health'",
+         "type.1：可用的有：'alert', 'follow-up', 'reading', 'health'"),
         ("GET", "/patients/p-017/readings?vital=glucose&start=2026-03-01T08:00:00", None,
          "start: write a moment with its offset from UTC, as in 2026-03-01T08:00:00+08:00",
          "start：请填写带 UTC 偏移的时间，例如 2026-03-01T08:00:00+08:00"),
@@ -598,7 +601,7 @@ async def test_an_alert_of_the_house_itself_has_no_patient_and_is_dealt_with_lik
             page = (await web.get(path)).text
             assert "A channel does not deliver" in page
             assert f"/patients/{HOUSE}" not in page
-        assert "通知通道无法送达" in (await web.get("/", headers={"Accept-Language": "zh-CN"})).text
+        assert "通知渠道无法送达" in (await web.get("/", headers={"Accept-Language": "zh-CN"})).text
         (listed,) = (await web.get("/api/v1/alerts")).json()
         assert (listed["patient"], listed["zone"]) == (HOUSE, "Asia/Shanghai")
         form = {"by": "Bao", "outcome": "no-action", "note": "renewed the password"}
