@@ -177,7 +177,7 @@ async def test_what_came_before_the_ladder_began_is_told_by_itself(clinic: Clini
     clinic.now += timedelta(seconds=1)
     come(clinic, staff())
     await clinic.at(1)
-    assert read_by_patient(app) == [LADDER + CRITICALLY_LOW, RULE + CRITICALLY_LOW]
+    assert read_by_patient(app) == [RULE + CRITICALLY_LOW, LADDER + CRITICALLY_LOW]
 
 
 async def test_where_no_staff_are_registered_the_ladder_tells_the_patient_and_that_is_one_message(
