@@ -112,5 +112,6 @@ async def _called_again(house: HouseView, survey: Survey) -> tuple[Wish | None, 
     task = await asyncio.to_thread(house.follow_ups.get, wanted.follow_up) if wanted else None
     if task and task.closed_at is None and house.now() < task.due_at:
         patient = await find_patient(house, survey.patient)
+        # Whether anybody could be told then is not kept; by that time somebody is to call all the same.
         return Wish(task.due_at.astimezone(ZoneInfo(patient.zone)), told=True), None
     return None, Call(task)
